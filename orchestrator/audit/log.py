@@ -1,0 +1,213 @@
+"""Writing the log: records are sealed at once, and made durable together.
+
+`record` puts a record into the chain; `flush` returns once everything recorded so far is on disk. While one fsync is
+under way further records gather, and the next fsync serves all who wait for it: that is the whole of the grouping.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import anyio
+import anyio.to_thread
+
+from orchestrator.audit.record import Chain, Record
+from orchestrator.audit.verify import Reading, Torn
+from orchestrator.errors import AuditError, SettingsError
+
+Observer = Callable[[Record], None]
+Sync = Callable[[Callable[[], None]], Awaitable[None]]
+
+
+async def in_thread(write: Callable[[], None]) -> None:
+    """Write in a worker thread, so that a slow disk does not hold up the event loop."""
+    await anyio.to_thread.run_sync(write)
+
+
+async def inline(write: Callable[[], None]) -> None:
+    """Write on the event loop's own thread; for virtual time, where a thread looks idle."""
+    write()
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+class AuditLog:
+    """One run's log, open for appending and locked against every other process.
+
+    Attributes:
+        path: the file.
+        run_id: the run.
+        observers: called with each record once it is durable; they must not raise.
+    """
+
+    def __init__(self, path: Path, fd: int, chain: Chain, *, wall: Callable[[], datetime], sync: Sync) -> None:
+        self.path = path
+        self.run_id = chain.run_id
+        self.observers: list[Observer] = []
+        self._fd = fd
+        self._chain = chain
+        self._wall = wall
+        self._sync = sync
+        self._waiting: list[tuple[Record, bytes]] = []
+        self._durable = chain.seq
+        self._write_done: anyio.Event | None = None
+        self._failure: AuditError | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        run_id: str,
+        first: Iterable[tuple[str, dict[str, object]]],
+        *,
+        wall: Callable[[], datetime] = utc_now,
+        sync: Sync = in_thread,
+    ) -> Self:
+        """Begin a log with its first records, durable together with the file and its folder before this returns.
+
+        Raises:
+            SettingsError: when the state folder can't be used; nothing was sent then.
+        """
+        chain = Chain(run_id)
+        try:
+            _make_folder(path.parent)
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            _lock(fd, path)
+            log = cls(path, fd, chain, wall=wall, sync=sync)
+            for event, fields in first:
+                log.record(event, **fields)
+            log._write_waiting()
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise SettingsError(
+                f"the audit log can't be written: {error.strerror or error}",
+                file=path,
+                hint="nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written",
+            ) from error
+        return log
+
+    @classmethod
+    def reopen(
+        cls,
+        path: Path,
+        reading: Reading,
+        *,
+        wall: Callable[[], datetime] = utc_now,
+        sync: Sync = in_thread,
+    ) -> Self:
+        """Open an unfinished log to go on with it, where `reading` says that it stands.
+
+        Raises:
+            AuditError: when another process holds the run, or the file can't be written.
+        """
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            _lock(fd, path)
+        except OSError as error:
+            raise AuditError(f"the audit log can't be continued: {error.strerror or error}", file=path) from error
+        return cls(path, fd, reading.chain, wall=wall, sync=sync)
+
+    def resumed(self, torn: Torn | None, *, unterminated: bool, **fields: object) -> None:
+        """Record `run.resumed`, ending a last line that was cut off and naming it, in one write."""
+        if torn is not None:
+            fields["torn"] = torn.document()
+        self.record("run.resumed", **fields)
+        if unterminated:
+            record, line = self._waiting[-1]
+            self._waiting[-1] = (record, b"\n" + line)
+
+    def record(self, event: str, **fields: object) -> None:
+        """Put a record into the chain. It is durable once a `flush` that began later has returned.
+
+        Raises:
+            AuditError: when an earlier write failed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._waiting.append(self._chain.seal(event, fields, self._wall()))
+
+    async def flush(self) -> None:
+        """Return once everything recorded so far is on disk.
+
+        Raises:
+            AuditError: when it can't be written. No record, no stop: nothing may be sent after this.
+        """
+        wanted = self._chain.seq
+        while self._durable < wanted:
+            if self._failure is not None:
+                raise self._failure
+            if self._write_done is not None:
+                await self._write_done.wait()
+                continue
+            self._write_done = anyio.Event()
+            try:
+                # Shielded: what was handed to the disk has an end that must be known, even by one who is cancelled.
+                with anyio.CancelScope(shield=True):
+                    await self._sync(self._write_waiting)
+            except OSError as error:
+                self._failure = AuditError(
+                    f"the audit log can't be written: {error.strerror or error}",
+                    file=self.path,
+                    hint="nothing more was sent; make room or repair the disk, then `orchestrator resume`",
+                )
+                raise self._failure from error
+            finally:
+                self._write_done.set()
+                self._write_done = None
+
+    def _write_waiting(self) -> None:
+        batch, self._waiting = self._waiting, []
+        _write(self._fd, b"".join(line for _, line in batch))
+        os.fsync(self._fd)
+        if os.fstat(self._fd).st_nlink == 0:
+            raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
+        self._durable = batch[-1][0]["seq"] if batch else self._durable
+        for record, _ in batch:
+            for observer in self.observers:
+                observer(record)
+
+    def close(self) -> None:
+        """Close the file, which lets go of the lock. What was not flushed is lost."""
+        os.close(self._fd)
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _lock(fd: int, path: Path) -> None:
+    """Lock the log against other processes; the system lets go of the lock when this process dies."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        hint = "wait for it to end, or stop it first"
+        raise AuditError("another process is carrying this run out", file=path, hint=hint) from None
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and its parents, private, each durable in the one above it."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(each.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

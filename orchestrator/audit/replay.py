@@ -1,0 +1,244 @@
+"""Folding a log into what is known of a run and of every target in it.
+
+The same fold serves `resume`, `show`, `runs`, the live view and the summary, so they can't disagree with the log.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.audit.record import Record
+from orchestrator.cvm import CvmRef
+from orchestrator.outcome import Outcome
+
+
+class Phase(StrEnum):
+    """Where a target stands that has no outcome yet."""
+
+    WAITING = "waiting"
+    """Nothing sent yet, or deferred: its request had no effect and will be sent again."""
+    SENDING = "sending"
+    """The intent is on record, its answer is not."""
+    UNKNOWN = "unknown"
+    """The answer does not tell whether the request had an effect."""
+    SETTLING = "settling"
+    """Accepted; on its way down."""
+
+
+@dataclass(slots=True)
+class TargetState:
+    """What the log knows of one target.
+
+    Attributes:
+        step: the step's name.
+        action: the step's action.
+        ref: the CVM.
+        planned: its entry in `run.planned`.
+        phase: where it stands while it has no outcome.
+        outcome: how it ended; None while it has not.
+        attempts: how many requests were recorded for it.
+        accepted_at: the timestamp of its acceptance.
+        status: the last status that was seen.
+        reason: in words, what went wrong or why it is where it is.
+        request_id: the API's id of the last request that was answered.
+        http_status: the status code of the last answer to its requests.
+        seconds: from its first request to its outcome.
+        billing: the billing note of its acceptance.
+    """
+
+    step: str
+    action: str
+    ref: CvmRef
+    planned: dict[str, Any]
+    phase: Phase = Phase.WAITING
+    outcome: Outcome | None = None
+    attempts: int = 0
+    accepted_at: str | None = None
+    status: str | None = None
+    reason: str | None = None
+    request_id: str | None = None
+    http_status: int | None = None
+    seconds: float | None = None
+    billing: dict[str, Any] | None = None
+
+    @property
+    def stage(self) -> str:
+        """The outcome, or else the phase, as one word."""
+        return str(self.outcome or self.phase)
+
+
+def ref_document(ref: CvmRef) -> dict[str, object]:
+    """A CVM as every record and JSON document has it."""
+    return {
+        "id": ref.id,
+        "vm_uuid": ref.vm_uuid,
+        "name": ref.name,
+        "app_id": ref.app_id,
+        "teepod_id": ref.teepod_id,
+        "teepod": ref.teepod,
+    }
+
+
+def ref_of(document: dict[str, Any]) -> CvmRef:
+    """The CVM that `ref_document` wrote."""
+    return CvmRef(
+        id=document.get("id"),
+        vm_uuid=document.get("vm_uuid"),
+        name=document.get("name") or "",
+        app_id=document.get("app_id"),
+        teepod_id=document.get("teepod_id"),
+        teepod=document.get("teepod"),
+    )
+
+
+@dataclass(slots=True)
+class RunState:
+    """What the log knows of a run.
+
+    Attributes:
+        run_id: the run.
+        started: the `run.started` record.
+        planned: the `run.planned` record; empty when the log has none, which means that nothing was sent.
+        targets: every target, by step and CVM.
+        stages: how many targets are at each stage.
+        troubles: the last targets that ended otherwise than wanted, newest last.
+        events: how many records of each kind there were.
+        last_ts: the timestamp of the last record.
+        interrupted: the last `run.interrupted` record, unless the run was resumed since.
+        finished: the `run.finished` record.
+    """
+
+    run_id: str = ""
+    started: Record = field(default_factory=dict)
+    planned: Record = field(default_factory=dict)
+    targets: dict[tuple[str, str], TargetState] = field(default_factory=dict)
+    stages: Counter[str] = field(default_factory=Counter)
+    troubles: deque[TargetState] = field(default_factory=lambda: deque(maxlen=8))
+    events: Counter[str] = field(default_factory=Counter)
+    last_ts: str = ""
+    interrupted: Record | None = None
+    finished: Record | None = None
+
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        """How many targets ended in each way, leaving out the ways in which none did."""
+        return {outcome: self.stages[outcome] for outcome in Outcome if self.stages[outcome]}
+
+    @property
+    def anything_sent(self) -> bool:
+        """Whether a request that can change something was ever announced."""
+        return bool(self.events["action.intent"])
+
+    @property
+    def money(self) -> dict[str, object]:
+        """The billing notes of all accepted stops together, in USD per hour; null where a part is unknown."""
+        notes = [target.billing for target in self.targets.values() if target.billing]
+        return {
+            "triggered": len(notes),
+            "compute_usd_per_hour": _sum(note["compute_usd_per_hour"] for note in notes),
+            "storage_usd_per_hour": _sum(note["storage_usd_per_hour"] for note in notes),
+        }
+
+    def apply(self, record: Record) -> None:
+        """Take one more record into account."""
+        event = record["event"]
+        self.events[event] += 1
+        self.last_ts = record["ts"]
+        if event.startswith(("action.", "target.")):
+            self._apply_to_target(event, record)
+        elif event == "run.started":
+            self.run_id, self.started = record["run_id"], record
+        elif event == "run.planned":
+            self.planned = record
+            for entry in record["targets"]:
+                target = TargetState(entry["step"], entry["action"], ref_of(entry["cvm"]), entry)
+                self.targets[target.step, target.ref.key] = target
+                self.stages[target.stage] += 1
+        elif event == "run.interrupted":
+            self.interrupted = record
+        elif event == "run.resumed":
+            self.interrupted = None
+        elif event == "run.finished":
+            self.finished = record
+
+    def _apply_to_target(self, event: str, record: Record) -> None:
+        target = self.targets[record["step"], ref_of(record["cvm"]).key]
+        self.stages[target.stage] -= 1
+        _APPLY[event](target, record)
+        self.stages[target.stage] += 1
+        if event == "target.failed":
+            self.troubles.append(target)
+
+
+def _sum(amounts: Iterable[str | None]) -> str | None:
+    total = Decimal(0)
+    for amount in amounts:
+        if amount is None:
+            return None
+        total += Decimal(amount)
+    return f"{total:f}"
+
+
+def _answered(target: TargetState, record: Record) -> None:
+    target.request_id = record.get("request_id") or target.request_id
+    target.http_status = record.get("http_status") or target.http_status
+    target.reason = record.get("reason") or target.reason
+
+
+def _intent(target: TargetState, record: Record) -> None:
+    target.attempts = record["attempt"]
+    target.phase = Phase.SENDING
+
+
+def _accepted(target: TargetState, record: Record) -> None:
+    _answered(target, record)
+    target.phase = Phase.SETTLING
+    target.accepted_at = record["ts"]
+    target.billing = record["billing"]
+    target.reason = None
+
+
+def _unknown(target: TargetState, record: Record) -> None:
+    _answered(target, record)
+    target.phase = Phase.UNKNOWN
+
+
+def _no_effect(target: TargetState, record: Record) -> None:
+    _answered(target, record)
+    target.phase = Phase.WAITING
+
+
+def _status(target: TargetState, record: Record) -> None:
+    target.status = record["status"]
+
+
+def _ended(target: TargetState, record: Record) -> None:
+    _answered(target, record)
+    target.outcome = Outcome(record["outcome"])
+    target.status = record.get("status") or target.status
+    target.reason = record.get("reason")
+    target.seconds = record.get("seconds")
+
+
+_APPLY = {
+    "action.intent": _intent,
+    "action.accepted": _accepted,
+    "action.refused": _no_effect,
+    "action.deferred": _no_effect,
+    "action.unknown": _unknown,
+    "action.failed": _no_effect,
+    "target.status": _status,
+    "target.settled": _ended,
+    "target.failed": _ended,
+}
+
+
+def replay(records: Iterable[Record]) -> RunState:
+    """What a log's records add up to."""
+    state = RunState()
+    for record in records:
+        state.apply(record)
+    return state

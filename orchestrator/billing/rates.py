@@ -1,0 +1,110 @@
+"""What one CVM costs per hour, and where that figure comes from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from orchestrator.cvm import Cvm
+
+STORAGE_USD_PER_GB_HOUR = Decimal("0.000139")
+"""The vendor's published storage price, for running and stopped CVMs alike."""
+
+HOURS_PER_MONTH = 730
+"""365 days of 24 hours, by 12 months."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What one CVM costs.
+
+    Attributes:
+        compute: USD per hour while it runs; None where unknown.
+        storage: USD per hour, running or stopped; None where the disk's size is unknown.
+        source: where the compute figure comes from: `hourly_rate` or `compute_billing_price` (both the CVM's own
+            entry in the list), `instance_types` (the public price list); None where unknown.
+    """
+
+    compute: Decimal | None
+    storage: Decimal | None
+    source: str | None
+
+
+def rates_of(cvm: Cvm, price_list: Mapping[str, Decimal], storage_usd_per_gb_hour: Decimal) -> Rates:
+    """The rates of one CVM.
+
+    Args:
+        cvm: as the list showed it.
+        price_list: USD per hour by instance type; empty where it was not read.
+        storage_usd_per_gb_hour: the setting `billing.storage_usd_per_gb_hour`.
+    """
+    storage = cvm.hourly_disk
+    if storage is None and cvm.disk_gb is not None:
+        storage = cvm.disk_gb * storage_usd_per_gb_hour
+    compute, source = _compute(cvm, price_list)
+    return Rates(compute, storage, source)
+
+
+def _compute(cvm: Cvm, price_list: Mapping[str, Decimal]) -> tuple[Decimal | None, str | None]:
+    if cvm.hourly_compute is not None:
+        return cvm.hourly_compute, "hourly_rate"
+    if cvm.billing_price is not None and cvm.billing_period == "hourly":
+        return cvm.billing_price, "compute_billing_price"
+    listed = price_list.get(cvm.instance_type) if cvm.instance_type else None
+    if listed is not None and cvm.billing_period in {None, "hourly"}:
+        return listed, "instance_types"
+    # `monthly` and `skip` have no hourly price that could be told without guessing.
+    return None, None
+
+
+def needs_price_list(cvms: Iterable[Cvm]) -> bool:
+    """Whether the public price list could fill in a rate that the CVMs' own entries lack."""
+    nothing: dict[str, Decimal] = {}
+    return any(
+        cvm.instance_type is not None and cvm.billing_period in {None, "hourly"} and _compute(cvm, nothing)[0] is None
+        for cvm in cvms
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The rates of many CVMs together, in USD per hour.
+
+    Attributes:
+        compute: the sum of the known compute rates.
+        storage: the sum of the known storage rates.
+        compute_unknown: how many CVMs have no known compute rate.
+        storage_unknown: how many CVMs have no known storage rate.
+    """
+
+    compute: Decimal = Decimal(0)
+    storage: Decimal = Decimal(0)
+    compute_unknown: int = 0
+    storage_unknown: int = 0
+
+    @classmethod
+    def of(cls, rates: Iterable[Rates]) -> "Total":
+        """Add up."""
+        every = list(rates)
+        return cls(
+            compute=sum((each.compute for each in every if each.compute is not None), Decimal(0)),
+            storage=sum((each.storage for each in every if each.storage is not None), Decimal(0)),
+            compute_unknown=sum(each.compute is None for each in every),
+            storage_unknown=sum(each.storage is None for each in every),
+        )
+
+    def document(self) -> dict[str, str | int | None]:
+        """As JSON documents have it: null where a part is unknown, with what is known beside it."""
+        return {
+            "compute_usd_per_hour": None if self.compute_unknown else plain(self.compute),
+            "storage_usd_per_hour": None if self.storage_unknown else plain(self.storage),
+            "known_compute_usd_per_hour": plain(self.compute),
+            "known_storage_usd_per_hour": plain(self.storage),
+            "compute_unknown": self.compute_unknown,
+            "storage_unknown": self.storage_unknown,
+        }
+
+
+def plain(amount: Decimal) -> str:
+    """A decimal string without exponent and without trailing zeros."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,111 @@
+"""The words everybody uses: a CVM, its identifiers and its status.
+
+Facts of the API that live here: statuses are plain strings and more may come; `in_progress` means that an operation
+still holds the CVM whatever its status says; UUIDs come with and without dashes; an app_id is written bare, `0x…` or
+`app_…`. Everything is compared in its normal form.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+DOWN = frozenset({"stopped", "exited"})
+"""The statuses in which a CVM is down, once nothing is in progress any more."""
+
+GOING_DOWN = frozenset({"stopping", "shutting_down"})
+"""The statuses of a CVM on its way down."""
+
+UP = "running"
+
+
+def normal_uuid(text: str) -> str:
+    """A UUID without dashes and in lower case, the form in which two of them are compared."""
+    return text.replace("-", "").lower()
+
+
+def normal_app_id(text: str) -> str:
+    """An app_id without `0x` or `app_` and in lower case, the form in which two of them are compared."""
+    return text.strip().lower().removeprefix("app_").removeprefix("0x")
+
+
+def is_down(status: str, *, in_progress: bool) -> bool:
+    """Whether a CVM of this status is down for good: stopped or exited, and no operation holds it."""
+    return status in DOWN and not in_progress
+
+
+@dataclass(frozen=True, slots=True)
+class CvmRef:
+    """What identifies a CVM and says where it runs; the `cvm` of every audit record and JSON document.
+
+    Attributes:
+        id: the hashid `cvm_…`; None where a legacy list gives none.
+        vm_uuid: the UUID as the API wrote it; None while a CVM is being created.
+        name: the CVM's name; not unique, never an address.
+        app_id: the app it belongs to, in normal form; None where the list gives none.
+        teepod_id: the number of its teepod (host node).
+        teepod: the name of its teepod.
+    """
+
+    id: str | None
+    vm_uuid: str | None
+    name: str
+    app_id: str | None = None
+    teepod_id: int | None = None
+    teepod: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells this CVM from every other within one run: its hashid, else its UUID in normal form."""
+        return self.id or normal_uuid(self.vm_uuid or "")
+
+    @property
+    def address(self) -> str:
+        """The identifier to put into a request path: the hashid, else the UUID; never a name or an app_id."""
+        return self.id or self.vm_uuid or ""
+
+    @property
+    def uuid_key(self) -> str | None:
+        """The UUID in normal form, under which a batch of statuses answers; None while there is none."""
+        return normal_uuid(self.vm_uuid) if self.vm_uuid else None
+
+    @property
+    def teepod_key(self) -> str:
+        """What tells its teepod from every other; one shared key for CVMs whose teepod is unknown."""
+        return str(self.teepod_id) if self.teepod_id is not None else (self.teepod or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cvm:
+    """One CVM of the inventory, as a list showed it.
+
+    Attributes:
+        ref: what identifies it.
+        status: the API's word for its state, an open set.
+        in_progress: whether an operation holds it.
+        instance_id: another identifier of the same CVM.
+        instance_type: the name under which `GET /instance-types` prices it.
+        disk_gb: provisioned disk in GB, which is billed whether the CVM runs or not.
+        gpus: number of GPUs; None where the list does not say.
+        gpu_rental: whether the list marks it as managed by an on-demand GPU rental, whose CVMs refuse a stop.
+        billing_period: `hourly`, `monthly` or `skip`; None where the list does not say.
+        billing_price: `compute_billing_price` in USD per billing period.
+        hourly_compute: `hourly_rate.compute` in USD per hour (newest list shape).
+        hourly_disk: `hourly_rate.disk` in USD per hour (newest list shape).
+    """
+
+    ref: CvmRef
+    status: str
+    in_progress: bool = False
+    instance_id: str | None = None
+    instance_type: str | None = None
+    disk_gb: Decimal | None = None
+    gpus: int | None = None
+    gpu_rental: bool = False
+    billing_period: str | None = None
+    billing_price: Decimal | None = None
+    hourly_compute: Decimal | None = None
+    hourly_disk: Decimal | None = None
+
+    @property
+    def down(self) -> bool:
+        """Whether it is stopped or exited with nothing in progress."""
+        return is_down(self.status, in_progress=self.in_progress)

@@ -1,0 +1,61 @@
+"""Durations as people write them: a number of seconds, or text such as `40s`, `10m`, `1h30m`."""
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_TEXT = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+
+
+def parse_duration(value: object) -> float:
+    """The number of seconds that a duration stands for.
+
+    Args:
+        value: a number of seconds, or text such as `40s`, `10m`, `1h30m`, `2d`, or `40`.
+
+    Raises:
+        ValueError: when it is neither, negative, or not finite.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        text = str(value).strip()
+        match = _TEXT.fullmatch(text)
+        if _NUMBER.fullmatch(text):
+            seconds = float(text)
+        elif match and text:
+            parts = zip(match.groups(), _UNITS.values(), strict=True)
+            seconds = sum(float(number) * unit for number, unit in parts if number)
+        else:
+            raise ValueError(f"{text!r} is not a duration; write seconds, or text such as 40s, 10m or 1h30m")
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{value!r} is not a duration of zero or more seconds")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people: `0.4s`, `40s`, `10m`, `1h30m`."""
+    if seconds < 10:  # noqa: PLR2004 - below ten seconds a tenth is worth showing
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    rest = round(seconds)
+    text = ""
+    for unit, size in _UNITS.items():
+        count, rest = divmod(rest, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^(\d+(\.\d+)?[dhms]?)+$"}],
+            "description": "A number of seconds, or text such as 40s, 10m or 1h30m.",
+        },
+    ),
+]
+"""A pydantic type: seconds as a float, read from a number or from text such as `1h30m`."""

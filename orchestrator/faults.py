@@ -1,0 +1,106 @@
+"""Pydantic's findings in words for the person who wrote the file: which key, what is wrong, what to write instead."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+_WANTED = {
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "decimal_parsing": "a number",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+    "dict_type": "a mapping of keys to values",
+    "list_type": "a list",
+    "finite_number": "a finite number",
+}
+
+Place = tuple[str | int, ...]
+
+
+def dotted(place: Place) -> str:
+    """A place in a document as people write it: `steps[0].select.name`."""
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
+    return text
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest of the known words, or all of them where none is near."""
+    words = sorted(known)
+    close = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known here: {', '.join(words)}" if words else ""
+
+
+def explain(fault: ErrorDetails, root: Any) -> tuple[Place, str, str | None]:  # noqa: ANN401 - any annotation
+    """One finding as the place it is at, a message, and a hint.
+
+    Args:
+        fault: one entry of `ValidationError.errors()`.
+        root: the model, or another annotation, that the document was checked against.
+    """
+    place: Place = tuple(fault["loc"])
+    kind, given, context = fault["type"], fault["input"], fault.get("ctx", {})
+    key = dotted(place)
+    if kind == "extra_forbidden":
+        return place, f"unknown key {place[-1]!r}{_inside(place)}", nearest(str(place[-1]), _keys_at(root, place[:-1]))
+    if kind == "missing":
+        return place, f"the key {place[-1]!r} is missing{_inside(place)}", None
+    if kind == "literal_error":
+        return place, f"{key} must be {context['expected']}, not {_shown(given)}", None
+    if kind in {"greater_than_equal", "greater_than"}:
+        bound = f"at least {context['ge']}" if "ge" in context else f"above {context['gt']}"
+        hint = "0 is never 'no limit'; leave the key out to have none" if str(given).strip("0.%") == "" else None
+        return place, f"{key} must be {bound}, not {_shown(given)}", hint
+    if kind == "too_short":
+        return place, f"{key} is empty", "it needs at least one entry"
+    if kind in _WANTED:
+        return place, f"{key} must be {_WANTED[kind]}, not {_shown(given)}", None
+    message = str(context["error"]) if kind == "value_error" else fault["msg"]
+    return place, f"{key}: {message}" if key else message, None
+
+
+def _inside(place: Place) -> str:
+    return f" in {dotted(place[:-1])}" if len(place) > 1 else ""
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…{text[0]}"  # noqa: PLR2004 - a line's worth
+
+
+def _keys_at(root: Any, place: Place) -> list[str]:  # noqa: ANN401 - any annotation
+    """The keys that the model at this place takes."""
+    annotation = root
+    for part in place:
+        model = _model_in(annotation)
+        if model is not None and isinstance(part, str):
+            field = model.model_fields.get(part)
+            annotation = field.annotation if field else None
+    model = _model_in(annotation)
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in get_args(annotation):
+        found = _model_in(part)
+        if found is not None:
+            return found
+    return None

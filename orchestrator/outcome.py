@@ -1,0 +1,86 @@
+"""How a target can end, how a run can end, and the exit code that follows: contracts, all three."""
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+
+
+class Outcome(StrEnum):
+    """How one target ended."""
+
+    SETTLED = "settled"
+    """Down, with nothing in progress, and still so at the end of the run."""
+    REFUSED = "refused"
+    """The API refuses to stop it (GPU rental)."""
+    FAILED = "failed"
+    """Could not be stopped, turned to `error`, or went back to running without having been seen down."""
+    UNSETTLED = "unsettled"
+    """Did not go down within the settle timeout, counted from its own acceptance."""
+    GONE = "gone"
+    """Deleted meanwhile; nothing is left to stop."""
+    RESURRECTED = "resurrected"
+    """Was seen down, and later up again."""
+    NOT_SENT = "not_sent"
+    """The run ended before its request was sent."""
+    SKIPPED = "skipped"
+    """Turned out to be down already when its turn came; nothing was sent, nothing is billed."""
+
+
+class Exit(IntEnum):
+    """The exit codes of every command. 2 to 5 mean that nothing was changed."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    GUARD = 3
+    NO_MATCH = 4
+    CLOUD = 5
+    FAILED = 6
+    UNSETTLED = 7
+    ENDED_EARLY = 8
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class Ending(StrEnum):
+    """Why a run came to its end."""
+
+    COMPLETED = "completed"
+    MAX_FAILURES = "max_failures"
+    KEY_REFUSED = "key_refused"
+    LOG_FAILED = "log_failed"
+    CLOUD_DOWN = "cloud_down"
+    SIGINT = "sigint"
+    SIGTERM = "sigterm"
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `resume` can take the run up again: it ended for a reason outside its own plan."""
+        return self not in {Ending.COMPLETED, Ending.MAX_FAILURES}
+
+
+_EARLY = frozenset({Ending.MAX_FAILURES, Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN})
+_FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.RESURRECTED})
+
+COUNTS_AS_FAILURE = _FAILED
+"""The outcomes that `max_failures` counts."""
+
+
+def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: bool) -> Exit:
+    """The exit code of a run that ended this way with these outcomes.
+
+    Where several hold, interruption goes first, then an early end, failures, and time-outs. A refused key before
+    anything was sent changed nothing, which is what 5 says.
+    """
+    if ending is Ending.SIGINT:
+        return Exit.SIGINT
+    if ending is Ending.SIGTERM:
+        return Exit.SIGTERM
+    if ending in {Ending.KEY_REFUSED, Ending.CLOUD_DOWN} and not anything_sent:
+        return Exit.CLOUD
+    if ending in _EARLY:
+        return Exit.ENDED_EARLY
+    if any(counts.get(outcome) for outcome in _FAILED):
+        return Exit.FAILED
+    if counts.get(Outcome.UNSETTLED):
+        return Exit.UNSETTLED
+    return Exit.OK

@@ -1,0 +1,74 @@
+"""Guards: conditions under which a plan is refused. Each states its numbers, and what its percentage is of."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeVar
+
+from orchestrator.playbook.schema import Guards, Protect
+
+_N = TypeVar("_N", int, Decimal)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardCheck:
+    """One guard, checked.
+
+    Attributes:
+        name: the guard's key in the playbook.
+        limit: its limit; None for `protect`, which has none.
+        value: what was measured against it.
+        ok: whether the plan may go on.
+        message: both numbers in words.
+    """
+
+    name: str
+    limit: Decimal | int | None
+    value: Decimal | int
+    ok: bool
+    message: str
+
+
+def stricter(playbook: Guards, settings: Guards) -> Guards:
+    """The guards of a playbook within those of the settings: the smaller limit holds, and protection adds up."""
+
+    def smaller(left: _N | None, right: _N | None) -> _N | None:
+        return min((each for each in (left, right) if each is not None), default=None)
+
+    def both(key: str) -> list[str] | None:
+        values = [*(getattr(settings.protect, key) or ()), *(getattr(playbook.protect, key) or ())]
+        return list(dict.fromkeys(values)) or None
+
+    return Guards.model_construct(
+        max_targets=smaller(playbook.max_targets, settings.max_targets),
+        max_percent=smaller(playbook.max_percent, settings.max_percent),
+        protect=Protect.model_construct(name=both("name"), app_id=both("app_id"), teepod=both("teepod")),
+    )
+
+
+def check_guards(guards: Guards, *, targets: int, up: int, spared: int) -> tuple[GuardCheck, ...]:
+    """Check the guards of a plan.
+
+    Args:
+        guards: the guards that hold.
+        targets: how many targets the plan has.
+        up: how many CVMs of the workspace are up now (not stopped, not exited): the whole of `max_percent`.
+        spared: how many selected CVMs `protect` took out.
+    """
+    checks = []
+    if guards.max_targets is not None:
+        ok = targets <= guards.max_targets
+        message = f"{targets} targets, at most {guards.max_targets} allowed"
+        checks.append(GuardCheck("max_targets", guards.max_targets, targets, ok, message))
+    if guards.max_percent is not None:
+        share = Decimal(targets) * 100 / up if up else Decimal(0)
+        ok = targets * 100 <= guards.max_percent * up
+        value = share.quantize(Decimal("0.1"))
+        message = (
+            f"{targets} targets are {value}% of the {up} CVMs of the workspace that are up now, "
+            f"at most {guards.max_percent:f}% allowed"
+        )
+        checks.append(GuardCheck("max_percent", guards.max_percent, value, ok, message))
+    if guards.protect:
+        message = f"{spared} selected CVMs are protected and left alone"
+        checks.append(GuardCheck("protect", None, spared, ok=True, message=message))
+    return tuple(checks)

@@ -1,0 +1,137 @@
+"""From a file to a playbook: parse, put the variables in, check against the schema, and say where it is wrong."""
+
+import copy
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.errors import PlaybookError, UsageError
+from orchestrator.faults import explain, nearest
+from orchestrator.playbook.schema import Playbook, Variable
+from orchestrator.playbook.source import Path_, Source, Tree, read_source
+from orchestrator.playbook.variables import substitute
+
+_T = TypeVar("_T")
+_MISSING = "\N{REPLACEMENT CHARACTER}missing\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPlaybook:
+    """A playbook and what the audit log says about where it came from.
+
+    Attributes:
+        playbook: what it says, with the variables put in.
+        file: where it was read.
+        sha256: of the file as it was, in hex.
+        variables: what each declared variable stood for.
+        undefined: required variables that were left open (`validate` alone allows that).
+    """
+
+    playbook: Playbook
+    file: Path
+    sha256: str
+    variables: dict[str, str]
+    undefined: tuple[str, ...] = ()
+
+
+def find_playbook(name: str, folder: Path = Path("playbooks")) -> Path:
+    """The file that `name` means: a path, or the name of a playbook in `./playbooks`."""
+    path = Path(name)
+    if path.exists() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        return path
+    for suffix in (".yaml", ".yml"):
+        candidate = folder / f"{name}{suffix}"
+        if candidate.exists():
+            return candidate
+    known = sorted(p.stem for p in folder.glob("*.y*ml")) if folder.is_dir() else []
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        hint = f"did you mean {close[0]!r}?"
+    elif known:
+        hint = f"known in ./{folder}: {', '.join(known)}"
+    else:
+        hint = "give the path of a playbook; there is no folder ./playbooks with any here"
+    raise PlaybookError(f"there is no playbook {name!r}", file=path, hint=hint)
+
+
+def load_playbook(file: Path, assignments: Mapping[str, str], *, allow_undefined: bool = False) -> LoadedPlaybook:
+    """Read a playbook.
+
+    Args:
+        file: the YAML file.
+        assignments: the values that the caller gives to variables.
+        allow_undefined: whether required variables may be left open; what they would fill is then not checked.
+
+    Raises:
+        PlaybookError: with file, line and key, when it can't be used.
+        UsageError: when a value is given to a variable that is not declared.
+    """
+    source = read_source(file)
+    declared = _variables(source)
+    values = {name: variable.default for name, variable in declared.items() if variable.default is not None}
+    unknown = [name for name in assignments if name not in declared]
+    if unknown:
+        raise UsageError(f"the playbook has no variable {unknown[0]!r}", hint=_did_you_mean(unknown[0], list(declared)))
+    values.update(assignments)
+    undefined = tuple(name for name in declared if name not in values)
+    if undefined and not allow_undefined:
+        name = undefined[0]
+        description = f" ({declared[name].description})" if declared[name].description else ""
+        raise PlaybookError(
+            f"the variable {name!r}{description} has no value",
+            file=file,
+            line=source.line_of(("vars", name)),
+            hint=f"add --var {name}=VALUE",
+        )
+    tree = substitute(source, {**values, **dict.fromkeys(undefined, _MISSING)}, declared)
+    playbook = _validate(Playbook, tree, source, ())
+    return LoadedPlaybook(playbook, file, source.sha256, values, undefined)
+
+
+def _variables(source: Source) -> dict[str, Variable]:
+    tree = source.tree.get("vars")
+    return {} if tree is None else _validate(dict[str, Variable], tree, source, ("vars",))
+
+
+def _validate(kind: type[_T], tree: Tree, source: Source, prefix: Path_) -> _T:
+    try:
+        return TypeAdapter(kind).validate_python(tree)
+    except ValidationError as error:
+        faults = error.errors()
+    open_places = [fault["loc"] for fault in faults if isinstance(fault["input"], str) and _MISSING in fault["input"]]
+    if len(open_places) == len(faults):
+        # Nothing is wrong but what open variables would fill: check the rest as if those keys were left out.
+        return _validate(kind, _without(tree, open_places), source, prefix)
+    errors = [_located(fault, kind, source, prefix) for fault in faults if fault["loc"] not in open_places]
+    first, *rest = sorted(errors, key=lambda each: each.line or 0)
+    first.more = tuple(rest)
+    raise first
+
+
+def _located(fault: ErrorDetails, kind: object, source: Source, prefix: Path_) -> PlaybookError:
+    place, message, hint = explain(fault, kind)
+    if place[-1:] == ("action",) and fault["type"] == "literal_error":
+        hint = "`stop` pulls the power; the graceful shutdown is another action, which this version does not have"
+    return PlaybookError(message, hint=hint, file=source.file, line=source.line_of((*prefix, *place)))
+
+
+def _without(tree: Tree, places: list[Path_]) -> Tree:
+    result = copy.deepcopy(tree)
+    for place in places:
+        holder: Any = result
+        for part in place[:-1]:
+            holder = holder[part]
+        if isinstance(holder, dict):
+            del holder[place[-1]]
+        elif isinstance(holder, list):
+            holder[int(place[-1])] = ""
+    return result
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    return nearest(name, known) if known else "it declares none"

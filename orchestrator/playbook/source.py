@@ -1,0 +1,175 @@
+"""YAML in which every scalar stays text, and every place keeps its line.
+
+PyYAML composes the node graph; the values are built here, because its constructors would turn an app_id of digits
+into a number, `no` into a boolean, and let the second of two equal keys win in silence.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import yaml
+
+from orchestrator.errors import PlaybookError
+
+Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
+Path_: TypeAlias = tuple[str | int, ...]
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A parsed YAML document.
+
+    Attributes:
+        file: where it came from.
+        tree: mappings, lists and text; nothing else.
+        lines: the line (from 1) of every key and list item, by its path from the root.
+        sha256: of the document's bytes, in hex.
+    """
+
+    file: Path
+    tree: dict[str, Tree]
+    sha256: str
+    lines: dict[Path_, int] = field(default_factory=dict)
+
+    def line_of(self, path: Path_) -> int:
+        """The line of the innermost place on this path that stands in the document."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def read_source(file: Path) -> Source:
+    """Read and parse a YAML file.
+
+    Raises:
+        PlaybookError: with the line, when it is missing, unreadable, too large, not YAML, uses aliases, has a duplicate
+            key, or is not a mapping.
+    """
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise PlaybookError("there is no such playbook", file=file, hint=_nearby(file)) from None
+    except OSError as error:
+        raise PlaybookError(f"the playbook can't be read: {error.strerror or error}", file=file) from error
+    return parse_source(data, file)
+
+
+def parse_source(data: bytes, file: Path) -> Source:
+    """Parse a YAML document; the same errors as `read_source`."""
+    if len(data) > MAX_BYTES:
+        raise PlaybookError(f"the playbook has {len(data):,} bytes; the limit is {MAX_BYTES:,}", file=file)
+    text = _decode(data, file)
+    tree, lines = _parse(text, file)
+    return Source(file=file, tree=tree, sha256=hashlib.sha256(data).hexdigest(), lines=lines)
+
+
+def _decode(data: bytes, file: Path) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PlaybookError("the playbook is not UTF-8 text", file=file, line=line) from error
+
+
+def _nearby(file: Path) -> str:
+    folder = file.parent
+    names = sorted({p.name for suffix in ("*.yaml", "*.yml") for p in folder.glob(suffix)}) if folder.is_dir() else []
+    if names:
+        return f"in {folder} there are: {', '.join(names[:8])}"
+    return "give the path of a playbook, or the name of one in ./playbooks"
+
+
+def _parse(text: str, file: Path) -> tuple[dict[str, Tree], dict[Path_, int]]:
+    try:
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(error, text, file) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"the playbook has a character that YAML does not allow: {chr(error.character)!r}"
+        raise PlaybookError(message, file=file, line=line) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise PlaybookError(f"the playbook is not valid YAML: {reason}", file=file, line=1) from error
+    builder = _Builder(file)
+    if node is None:
+        raise PlaybookError(
+            "the playbook is empty", file=file, line=1, hint="`orchestrator schema` prints what it takes"
+        )
+    tree = builder.build(node, (), 0)
+    if not isinstance(tree, dict):
+        hint = "start with `name:` and `steps:`"
+        raise PlaybookError("a playbook is a mapping of keys to values", file=file, line=1, hint=hint)
+    return tree, builder.lines
+
+
+def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> PlaybookError:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    rows = text.splitlines()
+    row = rows[line - 1] if line <= len(rows) else ""
+    hint = None
+    if re.match(r"[ ]*\t", row):
+        hint = "YAML does not allow tabs for indentation; use spaces"
+    elif "found undefined alias" in (error.problem or ""):
+        hint = "text that starts with * needs quotes"
+    elif "mapping values are not allowed" in (error.problem or ""):
+        hint = "text that contains ': ' needs quotes; check the indentation too"
+    elif "cannot start any token" in (error.problem or ""):
+        hint = "text that starts with %, @ or ` needs quotes"
+    problem = ", ".join(part for part in (error.problem, error.context) if part)
+    return PlaybookError(f"not valid YAML: {problem}", file=file, line=line, hint=hint)
+
+
+class _Builder:
+    """Turns nodes into a tree of text, and remembers lines."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.lines: dict[Path_, int] = {}
+        self._seen: set[int] = set()
+
+    def build(self, node: yaml.Node, path: Path_, depth: int) -> Tree:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        if id(node) in self._seen:
+            # One node met twice is an alias. Allowing them would allow documents that expand to gigabytes.
+            raise PlaybookError(
+                "anchors and aliases (& and *) are not allowed",
+                file=self.file,
+                line=line,
+                hint="write the value out; text that starts with * or & needs quotes",
+            )
+        self._seen.add(id(node))
+        if depth > MAX_DEPTH:
+            raise PlaybookError("the playbook is nested too deeply", file=self.file, line=line)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
+        return str(node.value)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path_, depth: int) -> dict[str, Tree]:
+        result: dict[str, Tree] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise PlaybookError("a key must be plain text", file=self.file, line=line)
+            key = str(key_node.value)
+            if key in result:
+                first = self.lines[(*path, key)]
+                raise PlaybookError(
+                    f"the key {key!r} stands twice, first in line {first}",
+                    file=self.file,
+                    line=line,
+                    hint="keep one of the two; a list can hold several values",
+                )
+            self.lines[(*path, key)] = line
+            result[key] = self.build(value_node, (*path, key), depth + 1)
+        return result

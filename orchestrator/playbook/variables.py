@@ -1,0 +1,64 @@
+"""`${var}`: replaced inside text values only, after parsing, so that a value can never become YAML."""
+
+import difflib
+import re
+from collections.abc import Mapping
+
+from orchestrator.errors import PlaybookError, UsageError
+from orchestrator.playbook.source import Path_, Source, Tree
+
+_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+
+
+def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The variables of `--var k=v`, in order, the last one winning.
+
+    Raises:
+        UsageError: when one of them has no `=` or no name.
+    """
+    values: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--var {pair!r} has no value", hint="write --var NAME=VALUE")
+        values[name] = value
+    return values
+
+
+def substitute(source: Source, values: Mapping[str, str], declared: Mapping[str, object]) -> dict[str, Tree]:
+    """The document with every `${name}` outside of `vars` replaced by its value.
+
+    Args:
+        source: the document.
+        values: what each variable stands for.
+        declared: the variables that the playbook declares, for the hint.
+
+    Raises:
+        PlaybookError: with the line, when a name is not declared.
+    """
+
+    def walk(tree: Tree, path: Path_) -> Tree:
+        if isinstance(tree, dict):
+            return {key: walk(value, (*path, key)) for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [walk(value, (*path, index)) for index, value in enumerate(tree)]
+        return _REFERENCE.sub(lambda match: lookup(match.group(1), path), tree)
+
+    def lookup(name: str, path: Path_) -> str:
+        if name in values:
+            return values[name]
+        raise PlaybookError(
+            f"unknown variable ${{{name}}}",
+            file=source.file,
+            line=source.line_of(path),
+            hint=_hint(name, list(declared)),
+        )
+
+    return {key: value if key == "vars" else walk(value, (key,)) for key, value in source.tree.items()}
+
+
+def _hint(name: str, known: list[str]) -> str:
+    if not known:
+        return f"declare it: `vars: {{{name}: {{required: true}}}}`"
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean ${{{close[0]}}}?" if close else f"declared under `vars`: {', '.join(known)}"

@@ -1,0 +1,72 @@
+"""What a cloud answers, as values: the words that the engine reads and the cloud client writes.
+
+A request never raises for what the other side did. It gives a `Reply`: either a value, or what went wrong in enough
+detail to decide what follows. Deciding is not done here.
+"""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from orchestrator.cvm import Cvm
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRead:
+    """One CVM's status as one read showed it.
+
+    Attributes:
+        status: the API's word, an open set.
+        in_progress: whether an operation holds the CVM; missing from an answer means False.
+        error: the API's own words on a failed operation or boot, if any.
+    """
+
+    status: str
+    in_progress: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the CVM list.
+
+    Attributes:
+        cvms: the CVMs on it.
+        total: how many CVMs the server counts over all pages.
+        pages: how many pages there are of the size asked for.
+    """
+
+    cvms: tuple[Cvm, ...]
+    total: int
+    pages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(Generic[T]):
+    """The answer to one request, or what came instead of one.
+
+    Attributes:
+        value: what was asked for; None unless the answer was a success that could be read.
+        http_status: the status code; None when no complete response head came.
+        sent: False only when it is certain that the request never left (no connection could be made).
+        problem: in plain words what went wrong, with the API's own words where it gave any; None on success.
+        error_code: the API's `ERR-MM-NNN` code, where it gave one.
+        retry_after: seconds to wait, from the Retry-After header as a number or a date; None where there was none.
+        request_id: the API's id of the request, for its support.
+        latency: seconds from sending to the end of the answer.
+    """
+
+    value: T | None = None
+    http_status: int | None = None
+    sent: bool = True
+    problem: str | None = None
+    error_code: str | None = None
+    retry_after: float | None = None
+    request_id: str | None = None
+    latency: float = 0.0
+
+    @property
+    def latency_ms(self) -> int:
+        """The latency in whole milliseconds, as the audit log has it."""
+        return round(self.latency * 1000)
