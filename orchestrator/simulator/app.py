@@ -1,0 +1,208 @@
+"""The simulated cloud as an ASGI application, for asyncio and trio alike."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from time import monotonic
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from orchestrator.simulator import control, refusals
+from orchestrator.simulator.chance import hexadecimal, seeded, within
+from orchestrator.simulator.faults import EFFECTLESS, PLAYED, Faults
+from orchestrator.simulator.limit import Limit, whole_seconds
+from orchestrator.simulator.operations.call import Call, Operation, Reply, Watch
+from orchestrator.simulator.operations.table import Routes
+from orchestrator.simulator.record import RequestRecord
+from orchestrator.simulator.refusals import Refusal
+from orchestrator.simulator.sabotage import encode, reset, respond, retry_after, server_error, truncate, turned_away
+from orchestrator.simulator.settings import VERSIONS, Settings
+from orchestrator.simulator.stream import events
+from orchestrator.simulator.understanding import read_body, read_query
+from orchestrator.simulator.wire.view import View
+from orchestrator.simulator.world import World
+
+_NO_ANSWER = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    reply: Reply
+    headers: dict[str, str]
+    version: str
+    fault: str | None
+
+
+class Simulator:
+    """The ASGI application.
+
+    Attributes:
+        world: the state.
+        requests: the record of every request to the API, oldest first.
+        faults: the dice, which tests may force.
+        open_streams: how many state streams are open.
+    """
+
+    def __init__(self, world: World, clock: Callable[[], float]) -> None:
+        settings = world.settings
+        seed = settings.fleet.seed
+        self.world = world
+        self.requests: list[RequestRecord] = []
+        self.faults = Faults(settings.faults, seed)
+        self.open_streams = 0
+        self._clock = clock
+        self._began: float | None = None
+        self._limit = Limit(settings.limit)
+        self._routes = Routes()
+        self._ids = seeded(seed, "request ids")
+        self._latency = seeded(seed, "latency")
+
+    def __repr__(self) -> str:
+        return f"<Simulator of {self.world!r}, {len(self.requests)} requests so far>"
+
+    def now(self) -> float:
+        """Seconds since the world began, which is when this was asked for the first time."""
+        reading = self._clock()
+        if self._began is None:
+            self._began = reading
+        return reading - self._began
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        self.now()
+        request = Request(scope, receive)
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return
+        if scope["path"].startswith(control.PREFIX):
+            await self._control(scope, body)(scope, receive, send)
+            return
+        await anyio.sleep(within(self._latency, self.world.settings.timing.latency))
+        await self._deliver(self._decide(request, body), scope, receive, send)
+
+    def _decide(self, request: Request, body: bytes) -> _Answer:
+        """Everything but the input and output: what the answer is, and what it does to the world."""
+        now = self.now()
+        seq = len(self.requests) + 1
+        request_id = f"req_{hexadecimal(self._ids, 24)}"
+        path, method = request.scope["path"], request.method
+        operation, values, known = self._routes.find(method, path)
+        default = self.world.settings.api.default_version
+        call = Call(self.world, now, request.headers.get("x-phala-version", default), values, seq=seq)
+        fault = None
+        try:
+            if operation is None:
+                raise refusals.plain(405 if known else 404, "Method Not Allowed" if known else "Not Found")
+            self._admit(request, operation, now)
+            fault = self.faults.strike(operation.name)
+            reply = self._perform(call, operation, request.scope["query_string"].decode("latin-1"), body, fault)
+        except Refusal as refusal:
+            reply = Reply(refusal.body, refusal.status, refusal.headers)
+        if fault == "error_after":
+            error = server_error(self.faults)
+            reply = Reply(error.body, error.status, effect=reply.effect)
+        status = (
+            _NO_ANSWER if fault in {"reset_before", "reset_after"} else 200 if fault == "not_json" else reply.status
+        )
+        self.requests.append(
+            RequestRecord(
+                seq=seq,
+                at=now,
+                method=method,
+                path=path,
+                operation=operation.name if operation else None,
+                cvm_hashid=call.subject.hashid if call.subject else None,
+                status=status,
+                effect=reply.effect,
+                fault=fault,
+                request_id=request_id,
+            )
+        )
+        return _Answer(reply, {**reply.headers, "X-Request-ID": request_id}, call.version, fault)
+
+    def _admit(self, request: Request, operation: Operation, now: float) -> None:
+        """Refuse whoever has no key, or asks too often."""
+        if not operation.public and request.headers.get("x-api-key") != self.world.api_key:
+            raise refusals.unauthorized()
+        wait = self._limit.wait(now)
+        if wait > 0:
+            form = self.world.settings.limit.retry_after
+            headers = retry_after(self.world, now, whole_seconds(wait), form)
+            raise refusals.plain(429, "Rate limit exceeded", headers)
+
+    def _perform(self, call: Call, operation: Operation, query: str, body: bytes, fault: str | None) -> Reply:
+        """Carry the operation out, unless a fault comes before."""
+        if fault in EFFECTLESS:
+            self._note_subject(call)
+            raise turned_away(fault, self.faults, self.world, call.now, operation.path)
+        if call.version not in VERSIONS:
+            raise refusals.plain(400, f"Unsupported API version: {call.version}")
+        call.fault = fault if fault in PLAYED else None
+        call.query = read_query(operation, query)
+        call.body = read_body(operation, body)
+        reply = operation.answer(call)
+        if reply.watch is not None:
+            if self.open_streams >= self.world.settings.api.state_streams:
+                raise refusals.plain(429, "Too many concurrent state streams")
+            self.open_streams += 1
+        return reply
+
+    def _note_subject(self, call: Call) -> None:
+        if "cvm_id" in call.path:
+            try:
+                call.target()
+            except Refusal:
+                call.subject = None
+
+    async def _deliver(self, answer: _Answer, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, or what the fault has made of it."""
+        reply, fault = answer.reply, answer.fault
+        try:
+            if fault in {"reset_before", "reset_after"}:
+                await reset(scope, receive)
+                return
+            if fault in {"hang_before", "hang_after"}:
+                await anyio.sleep(self.faults.settings.hang_seconds)
+            if reply.watch is not None:
+                stream = self._watch(reply.watch, answer.version)
+                response: Response = StreamingResponse(stream, 200, answer.headers, media_type="text/event-stream")
+            else:
+                response = respond(fault, reply.status, reply.body, answer.headers, self.faults)
+            if fault == "truncated" and reply.watch is None:
+                await truncate(scope, receive, send, response)
+            else:
+                await response(scope, receive, send)
+        finally:
+            if reply.watch is not None:
+                self.open_streams -= 1
+
+    def _watch(self, watch: Watch, version: str) -> AsyncIterator[bytes]:
+        view = View(self.world, self.now(), version)
+        return events(watch, view, self.now, self.world.settings.timing.read_lag)
+
+    def _control(self, scope: Scope, body: bytes) -> Response:
+        try:
+            reply = control.control(
+                self.world, self.requests, self.now(), method=scope["method"], path=scope["path"], body=body
+            )
+        except Refusal as refusal:
+            reply = Reply(refusal.body, refusal.status)
+        return Response(encode(reply.body), reply.status, media_type="application/json")
+
+
+def create_app(world: World, *, settings: Settings | None = None, clock: Callable[[], float] = monotonic) -> Simulator:
+    """The ASGI application over that world.
+
+    Args:
+        world: the state; it begins at the first request, or when `Simulator.now` is first asked.
+        settings: replace the world's own; the fleet stays as it is.
+        clock: gives seconds that only ever grow, such as `time.monotonic` or `anyio.current_time`.
+    """
+    if settings is not None:
+        world.settings = settings
+    return Simulator(world, clock)

@@ -1,0 +1,77 @@
+"""What lies outside the API, under `/__simulator__`: the record of requests, the true state, and a hand to change it.
+
+It needs no key and is not counted. Synchronous; `app.py` puts it on HTTP.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from orchestrator.simulator.machine import SimulatedCvm
+from orchestrator.simulator.operations.call import Reply
+from orchestrator.simulator.record import RequestRecord
+from orchestrator.simulator.refusals import invalid, plain
+from orchestrator.simulator.settings import Behaviour
+from orchestrator.simulator.understanding import problems_in
+from orchestrator.simulator.world import World
+
+PREFIX = "/__simulator__"
+
+
+def _kind_alone(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class Change(BaseModel):
+    """What to do to a CVM: a status to have from now on, a behaviour to adopt; null takes the behaviour away."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: str | None = None
+    in_progress: bool = False
+    behaviour: Annotated[Behaviour, BeforeValidator(_kind_alone)] | None = None
+
+
+def control(
+    world: World, requests: Sequence[RequestRecord], now: float, *, method: str, path: str, body: bytes
+) -> Reply:
+    """Answer a request to the control paths; raises a refusal for what it does not know."""
+    parts = path.removeprefix(PREFIX).strip("/").split("/")
+    match method, parts:
+        case "GET", ["requests"]:
+            return Reply([record.as_dict() for record in requests])
+        case "GET", ["cvms"]:
+            return Reply([_tell(cvm, now) for cvm in world.visible(now)])
+        case "GET", ["cvms", identifier]:
+            return Reply(_tell(world.find(identifier, now), now))
+        case "POST", ["cvms", identifier]:
+            return Reply(_change(world, world.find(identifier, now), now, body))
+    raise plain(404, "Not Found")
+
+
+def _change(world: World, cvm: SimulatedCvm, now: float, body: bytes) -> dict[str, Any]:
+    try:
+        change = Change.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(problems_in("body", error)) from error
+    if "behaviour" in change.model_fields_set:
+        world.behave(cvm, change.behaviour, now)
+    if change.status is not None:
+        world.set_status(cvm, change.status, now, in_progress=change.in_progress)
+    return _tell(cvm, now)
+
+
+def _tell(cvm: SimulatedCvm, now: float) -> dict[str, Any]:
+    phase = cvm.phase(now)
+    return {
+        "hashid": cvm.hashid,
+        "vm_uuid": cvm.vm_uuid(now),
+        "name": cvm.name,
+        "app_id": cvm.app.app_id,
+        "teepod": cvm.teepod.name,
+        "status": phase.status,
+        "in_progress": phase.in_progress,
+        "behaviour": cvm.behaviour.kind if cvm.behaviour else None,
+        "effective_stops": cvm.effective_stops,
+    }

@@ -1,0 +1,89 @@
+"""Which answers go wrong, and how: drawn from the seed, one fault a request at most."""
+
+from dataclasses import dataclass
+from random import Random
+
+from orchestrator.simulator.chance import seeded
+from orchestrator.simulator.operations.table import OPERATION_NAMES
+from orchestrator.simulator.settings import FaultRule, FaultSettings, SettingsError
+
+EFFECTLESS = frozenset(
+    {"error_before", "reset_before", "hang_before", "throttle", "unavailable", "redirect"},
+)
+"""Faults that strike before the operation does anything."""
+
+PLAYED = frozenset({"missing_uuids", "batch_missing", "shifting_list", "duplicates"})
+"""Faults that the operation itself has to play."""
+
+_ONLY = {
+    "missing_uuids": ("status_batch",),
+    "batch_missing": ("status_batch",),
+    "shifting_list": ("list_cvms_paginated",),
+    "duplicates": ("list_cvms_paginated",),
+}
+
+FAULTS = tuple(name for name, field in FaultSettings.model_fields.items() if isinstance(field.default, FaultRule))
+
+
+@dataclass
+class _Forced:
+    fault: str
+    operation: str | None
+    times: int
+
+
+class Faults:
+    """The dice: ask once for each request."""
+
+    def __init__(self, settings: FaultSettings, seed: int) -> None:
+        self.settings = settings
+        self._rng = seeded(seed, "faults")
+        self._rules = _active(settings)
+        self._left = {name: rule.limit for name, rule in self._rules.items()}
+        self._forced: list[_Forced] = []
+
+    def __repr__(self) -> str:
+        return f"<Faults {', '.join(self._rules) or 'none'}; {len(self._forced)} forced>"
+
+    @property
+    def rng(self) -> Random:
+        """For the details of a fault, such as which 5xx it is."""
+        return self._rng
+
+    def force(self, fault: str, *, operation: str | None = None, times: int = 1) -> None:
+        """Let a fault strike the next requests of that operation (None: of any), before any dice are thrown."""
+        if fault not in FAULTS:
+            raise ValueError(f"no fault {fault!r}; known: {', '.join(FAULTS)}")
+        if operation is not None and operation not in OPERATION_NAMES:
+            raise ValueError(f"no operation {operation!r}; known: {', '.join(sorted(OPERATION_NAMES))}")
+        self._forced.append(_Forced(fault, operation, times))
+
+    def strike(self, operation: str) -> str | None:
+        """The fault that strikes this request, or None."""
+        for forced in self._forced:
+            if forced.operation in {None, operation}:
+                forced.times -= 1
+                if forced.times <= 0:
+                    self._forced.remove(forced)
+                return forced.fault
+        for name, rule in self._rules.items():
+            if operation not in (rule.operations or _ONLY.get(name) or OPERATION_NAMES):
+                continue
+            left = self._left[name]
+            if left != 0 and self._rng.random() < rule.probability:
+                self._left[name] = None if left is None else left - 1
+                return name
+        return None
+
+
+def _active(settings: FaultSettings) -> dict[str, FaultRule]:
+    rules: dict[str, FaultRule] = {}
+    for name in FAULTS:
+        rule: FaultRule = getattr(settings, name)
+        unknown = [operation for operation in rule.operations if operation not in OPERATION_NAMES]
+        if unknown:
+            known = ", ".join(sorted(OPERATION_NAMES))
+            raise SettingsError(f"faults.{name}.operations: no operation {unknown[0]!r}; known: {known}")
+        if rule.probability > 0:
+            rules[name] = rule
+    return rules

@@ -1,0 +1,34 @@
+"""The server's own rate limit: a token bucket."""
+
+from math import ceil
+
+from orchestrator.simulator.settings import LimitSettings
+
+
+class Limit:
+    """Lets `requests_per_second` through in the long run, and `burst` at once. Without a rate, everything."""
+
+    def __init__(self, settings: LimitSettings) -> None:
+        self._rate = settings.requests_per_second
+        self._burst = float(settings.burst)
+        self._tokens = self._burst
+        self._at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Limit {self._rate}/s, {self._tokens:.2f} of {self._burst:g} left at {self._at:g}>"
+
+    def wait(self, now: float) -> float:
+        """Take a token and return 0; or, where none is left, the seconds until there is one."""
+        if self._rate is None:
+            return 0.0
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return 0.0
+        return (1.0 - self._tokens) / self._rate
+
+
+def whole_seconds(wait: float) -> int:
+    """The wait in the whole seconds that `Retry-After` can say: rounded up, one at least."""
+    return max(1, ceil(wait))

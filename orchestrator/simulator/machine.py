@@ -1,0 +1,111 @@
+"""The things in the simulated cloud: teepods, apps and the CVMs themselves."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from orchestrator.simulator.instance_types import STORAGE_USD_PER_GB_HOUR, InstanceType
+from orchestrator.simulator.settings import Behaviour
+from orchestrator.simulator.timeline import GONE, Operation, Phase, Timeline
+
+_DOWN = frozenset({"stopped", "exited", "stopping", "shutting_down", GONE})
+
+
+@dataclass(frozen=True, slots=True)
+class Teepod:
+    """A host node: numeric id, name, region and `ONLINE`, `OFFLINE` or `MAINTENANCE`."""
+
+    id: int
+    name: str
+    region: str
+    status: str = "ONLINE"
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Seconds that this CVM takes to stop, to shut down and to start."""
+
+    stop: float
+    shutdown: float
+    start: float
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedCvm:
+    """One CVM.
+
+    Attributes:
+        number: the integer id.
+        hashid: the id `cvm_…`.
+        uuid: the UUID with dashes; shown as null while `uuid_hidden_until` (seconds) lies ahead.
+        created: when it was created, in seconds since the world began (usually negative).
+        gpu_rental: managed by an on-demand GPU rental, which refuses to stop it.
+        effective_stops: stops and shutdowns that took it from up to going down.
+        stop_attempts: stops and shutdowns asked for, whatever came of them.
+        first_attempt: when the first of them was asked for; None before.
+        operations: every operation begun, oldest first.
+    """
+
+    number: int
+    hashid: str
+    uuid: str
+    instance_id: str
+    app: "App"
+    name: str
+    teepod: Teepod
+    instance_type: InstanceType
+    disk_gb: int
+    delays: Delays
+    created: float
+    timeline: Timeline
+    billing_period: str = "hourly"
+    gpu_rental: bool = False
+    behaviour: Behaviour | None = None
+    uuid_hidden_until: float = float("-inf")
+    effective_stops: int = 0
+    stop_attempts: int = 0
+    first_attempt: float | None = None
+    operations: list[Operation] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<SimulatedCvm {self.name} {self.hashid} on {self.teepod.name}: {self.timeline!r}>"
+
+    def phase(self, now: float) -> Phase:
+        """What it is at that moment."""
+        return self.timeline.at(now)
+
+    def exists(self, now: float) -> bool:
+        """Whether it has not been deleted by then."""
+        return self.timeline.at(now).status != GONE
+
+    def is_up(self, now: float) -> bool:
+        """Whether it is neither down nor on its way down."""
+        return self.timeline.at(now).status not in _DOWN
+
+    def vm_uuid(self, now: float) -> str | None:
+        """The UUID as it is known at that moment: None while the CVM is being created."""
+        return None if now < self.uuid_hidden_until else self.uuid
+
+    @property
+    def compute_rate(self) -> Decimal:
+        """US dollars per hour for compute while it is up."""
+        return self.instance_type.hourly_rate
+
+    @property
+    def disk_rate(self) -> Decimal:
+        """US dollars per hour for its disk, up or down."""
+        return STORAGE_USD_PER_GB_HOUR * self.disk_gb
+
+
+@dataclass(slots=True, eq=False)
+class App:
+    """A deployment: `app_id` (40 hex digits), its project id `prj_…` and number, and its CVMs, oldest first."""
+
+    app_id: str
+    project_id: str
+    number: int
+    name: str
+    created: float
+    members: list[SimulatedCvm] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<App {self.name} {self.app_id} with {len(self.members)} CVMs>"

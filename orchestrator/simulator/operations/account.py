@@ -1,0 +1,59 @@
+"""What does not concern single CVMs: instance types, nodes, and who is asking."""
+
+from orchestrator.simulator.operations.call import Call, Reply
+from orchestrator.simulator.wire import current, shared
+from orchestrator.simulator.wire.view import money
+
+
+def instance_types(_call: Call) -> Reply:
+    """The instance types by family; public."""
+    return Reply(shared.families())
+
+
+def list_nodes(call: Call) -> Reply:
+    """The teepods; public."""
+    return Reply([current.node_ref(teepod) for teepod in call.world.teepods])
+
+
+def current_user(call: Call) -> Reply:
+    """The user, the workspace and its balance."""
+    workspace = call.settings.workspace
+    email = f"{workspace.username}@example.com"
+    if call.seen.legacy:
+        flat = {
+            "username": workspace.username,
+            "email": email,
+            "credits": float(workspace.balance),
+            "granted_credits": 0.0,
+            "avatar": "",
+            "team_name": workspace.name,
+            "team_tier": "pro",
+        }
+        return Reply(flat)
+    body = {
+        "user": {
+            "username": workspace.username,
+            "email": email,
+            "role": "user",
+            "avatar": "",
+            "email_verified": True,
+            "totp_enabled": False,
+            "has_backup_codes": False,
+            "flag_has_password": True,
+        },
+        "workspace": {
+            "id": "wks_simulated",
+            "name": workspace.name,
+            "slug": workspace.name,
+            "tier": "pro",
+            "role": "owner",
+            "avatar": None,
+        },
+        "credits": {
+            "balance": money(workspace.balance),
+            "granted_balance": "0.00",
+            "is_post_paid": False,
+            "outstanding_amount": None,
+        },
+    }
+    return Reply(body)

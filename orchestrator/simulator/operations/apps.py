@@ -1,0 +1,132 @@
+"""Reading apps: the list, one app, its CVMs and their metered usage."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import ceil
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from orchestrator.simulator import refusals
+from orchestrator.simulator.machine import App, SimulatedCvm
+from orchestrator.simulator.operations.call import Call, Reply
+from orchestrator.simulator.operations.listing import entries
+from orchestrator.simulator.usage import metered
+from orchestrator.simulator.wire import current, legacy
+from orchestrator.simulator.wire.legacy import IMAGE
+from orchestrator.simulator.wire.usage import usage_record
+from orchestrator.simulator.wire.view import Json, View
+
+_DEFAULT_WINDOW = timedelta(days=7)
+
+
+class AppPage(BaseModel):
+    """Which page of the apps, and which apps: those with a CVM that fits every filter."""
+
+    page: Annotated[int, Field(ge=1)] = 1
+    page_size: Annotated[int, Field(ge=1, le=100)] = 20
+    search: str | None = None
+    status: list[str] | None = None
+    listed: bool | None = None
+    base_image: str | None = None
+    instance_type: str | None = None
+    kms_slug: str | None = None
+    kms_type: str | None = None
+    node: str | None = None
+    region: str | None = None
+
+
+class UsageQuery(BaseModel):
+    """Which usage of an app: the last seven days unless dates are given."""
+
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    limit: Annotated[int, Field(ge=1, le=5000)] = 500
+    offset: Annotated[int, Field(ge=0)] = 0
+
+
+def list_apps(call: Call) -> Reply:
+    """One page of the apps, newest first, with their CVMs."""
+    query: AppPage = call.query
+    view = call.seen
+    found = [
+        (app, members)
+        for app in reversed(call.world.apps.values())
+        if (members := _members(app, view)) and any(_fits(query, cvm, view) for cvm in members)
+    ]
+    first = (query.page - 1) * query.page_size
+    body = {
+        "dstack_apps": [_app(view, app, members) for app, members in found[first : first + query.page_size]],
+        "page": query.page,
+        "page_size": query.page_size,
+        "total": len(found),
+        "total_pages": ceil(len(found) / query.page_size),
+    }
+    return Reply(body)
+
+
+def get_app(call: Call) -> Reply:
+    """One app with its CVMs."""
+    app = call.world.app(call.path["app_id"])
+    return Reply(_app(call.seen, app, _members(app, call.seen)))
+
+
+def app_cvms(call: Call) -> Reply:
+    """The CVMs of one app, all at once."""
+    return Reply(entries(call.seen, _members(call.world.app(call.path["app_id"]), call.seen)))
+
+
+def app_usage(call: Call) -> Reply:
+    """The metered usage of one app's CVMs, oldest first."""
+    world, query = call.world, call.query
+    app = world.app(call.path["app_id"])
+    end = _utc(query.end_date) if query.end_date else world.calendar(call.now)
+    start = _utc(query.start_date) if query.start_date else end - _DEFAULT_WINDOW
+    if end < start:
+        raise refusals.plain(400, "end_date must not be before start_date")
+    delay = call.settings.usage.usage_delay
+    records = [
+        record
+        for cvm in app.members
+        for record in metered(world, cvm, until=call.now)
+        if record.at + delay <= call.now and start <= world.calendar(record.at) <= end
+    ]
+    records.sort(key=lambda record: record.at)
+    page = records[query.offset : query.offset + query.limit]
+    counted = page if call.settings.usage.total == "returned" else records
+    body = {
+        "usage": [usage_record(call.true, record) for record in page],
+        "total": len(counted),
+        "total_cost": float(sum((record.cost for record in counted), Decimal(0))),
+    }
+    return Reply(body)
+
+
+def _members(app: App, view: View) -> list[SimulatedCvm]:
+    return [cvm for cvm in app.members if cvm.exists(view.at)]
+
+
+def _app(view: View, app: App, members: list[SimulatedCvm]) -> Json:
+    shape = legacy.app if view.legacy else current.app
+    return shape(view, app, members)
+
+
+def _fits(query: AppPage, cvm: SimulatedCvm, view: View) -> bool:
+    teepod, kind = cvm.teepod, cvm.instance_type
+    text = (query.search or "").lower()
+    searched = (cvm.app.name, cvm.name, cvm.app.app_id, cvm.uuid, cvm.instance_id)
+    return (
+        (not text or any(text in value for value in searched))
+        and (not query.status or view.phase(cvm).status in query.status)
+        and query.listed is not True
+        and query.base_image in {None, IMAGE}
+        and query.instance_type in {None, kind.id}
+        and query.kms_slug is None
+        and query.kms_type in {None, "phala"}
+        and query.node in {None, teepod.name}
+        and query.region in {None, teepod.region}
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

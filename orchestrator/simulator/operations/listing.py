@@ -1,0 +1,76 @@
+"""Reading CVMs: the lists and the detail."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from orchestrator.simulator.machine import SimulatedCvm
+from orchestrator.simulator.operations.call import Call, Reply
+from orchestrator.simulator.wire import current, legacy
+from orchestrator.simulator.wire.view import View
+
+_PASSER_BY = "passer-by"
+
+
+class Filter(BaseModel):
+    """What only the vendor's admins may filter by: accepted, and without effect for everybody else."""
+
+    user_id: Annotated[str, Field(pattern=r"^(0|usr_.+)$")] | None = None
+    teepod_id: int | None = None
+
+
+class Page(Filter):
+    """Which page of a list."""
+
+    page: Annotated[int, Field(ge=1)] = 1
+    page_size: Annotated[int, Field(ge=1, le=100)] = 30
+
+
+def entries(view: View, cvms: Sequence[SimulatedCvm]) -> list[Any]:
+    """These CVMs as a list in the version's shape."""
+    shape = legacy.hosted_cvm if view.legacy else current.cvm_info
+    return [shape(view, cvm) for cvm in cvms]
+
+
+def list_cvms(call: Call) -> Reply:
+    """Every CVM of the workspace."""
+    return Reply(entries(call.seen, call.world.visible(call.seen.at)))
+
+
+def list_cvms_paginated(call: Call) -> Reply:
+    """One page of the CVMs, newest first."""
+    cvms = call.world.visible(call.seen.at)
+    page, size = call.query.page, call.query.page_size
+    first = (page - 1) * size
+    chosen = list(cvms[first : first + size])
+    if call.fault == "duplicates" and 0 < first <= len(cvms):
+        chosen.insert(0, cvms[first - 1])
+    body = {
+        "items": entries(call.seen, chosen),
+        "total": len(cvms),
+        "page": page,
+        "page_size": size,
+        "pages": ceil(len(cvms) / size),
+    }
+    if call.fault == "shifting_list":
+        _shift(call)
+    return Reply(body)
+
+
+def get_cvm(call: Call) -> Reply:
+    """One CVM in detail."""
+    cvm = call.target(at=call.seen.at)
+    shape = legacy.cvm_detail if call.seen.legacy else current.cvm_detail
+    return Reply(shape(call.seen, cvm))
+
+
+def _shift(call: Call) -> None:
+    """Create a stopped CVM at the head of the list, or delete the one that was created so before."""
+    world = call.world
+    head = next(iter(world.visible(call.now)), None)
+    if head is not None and head.name.startswith(_PASSER_BY):
+        world.delete(head, call.now)
+    else:
+        world.add(f"{_PASSER_BY}-{call.seq}", status="stopped", now=call.now)

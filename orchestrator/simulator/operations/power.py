@@ -1,0 +1,75 @@
+"""Changing CVMs: stop, shutdown, start, restart, and the stop of many."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from orchestrator.simulator import actions
+from orchestrator.simulator.operations.call import Call, Reply
+from orchestrator.simulator.refusals import Refusal
+from orchestrator.simulator.wire import shared
+
+_MOST_STOPPED_AT_ONCE = 50
+
+
+class Restart(BaseModel):
+    """The body of a restart."""
+
+    force: bool = False
+
+
+class BatchStop(BaseModel):
+    """The body of a batch stop: hashids."""
+
+    cvm_ids: Annotated[list[str], Field(max_length=_MOST_STOPPED_AT_ONCE)]
+
+
+def stop_cvm(call: Call) -> Reply:
+    """Force stop."""
+    cvm = call.target()
+    effect = actions.stop(call.world, cvm, call.now)
+    return Reply(shared.vm(call.true, cvm), effect=effect)
+
+
+def shutdown_cvm(call: Call) -> Reply:
+    """Graceful shutdown."""
+    cvm = call.target()
+    effect = actions.shutdown(call.world, cvm, call.now)
+    return Reply(shared.vm(call.true, cvm), effect=effect)
+
+
+def start_cvm(call: Call) -> Reply:
+    """Power on."""
+    cvm = call.target()
+    effect = actions.start(call.world, cvm, call.now)
+    return Reply(shared.vm(call.true, cvm), effect=effect)
+
+
+def restart_cvm(call: Call) -> Reply:
+    """Stop and start again."""
+    cvm = call.target()
+    force = call.body is not None and call.body.force
+    effect = actions.restart(call.world, cvm, call.now, force=force)
+    return Reply(shared.vm(call.true, cvm), effect=effect)
+
+
+def batch_stop(call: Call) -> Reply:
+    """Force stop several; what is skipped is only counted, what fails is named."""
+    stopped = skipped = 0
+    errors = []
+    for hashid in call.body.cvm_ids:
+        cvm = call.world.by_hashid(hashid)
+        if cvm is None or not cvm.exists(call.now):
+            errors.append({"cvm_id": hashid, "error": "CVM not found"})
+        elif cvm.phase(call.now).in_progress or cvm.vm_uuid(call.now) is None or cvm.gpu_rental:
+            skipped += 1
+        else:
+            try:
+                actions.stop(call.world, cvm, call.now)
+            except Refusal as refusal:
+                reason = refusal.body.get("message") or refusal.body.get("detail")
+                errors.append({"cvm_id": hashid, "error": str(reason)})
+            else:
+                stopped += 1
+    body = {"total": len(call.body.cvm_ids), "stopped": stopped, "skipped": skipped, "errors": errors}
+    return Reply(body, effect=stopped > 0)

@@ -1,0 +1,110 @@
+"""Reading statuses: many at once, one now, one as a stream, and the operations of one."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from orchestrator.simulator import refusals
+from orchestrator.simulator.operations.call import Call, Reply, Watch
+from orchestrator.simulator.wire import shared
+
+_SHARE_LEFT_OUT = 0.2
+
+
+class BatchStatus(BaseModel):
+    """The body of a status batch: UUIDs, with or without dashes."""
+
+    vm_uuids: list[str]
+
+
+class StateQuery(BaseModel):
+    """A target turns the state into a stream; the interval and the timeout are in seconds."""
+
+    target: str | None = None
+    interval: Annotated[int, Field(ge=5, le=30)] = 5
+    timeout: Annotated[int, Field(ge=10, le=600)] = 300
+
+
+class OperationsQuery(BaseModel):
+    """Which operations of a CVM, by cursor, time of start and type."""
+
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    operation_types: list[str] | None = None
+
+
+def status_batch(call: Call) -> Reply:
+    """The statuses of many CVMs by UUID; a UUID that is not known is left out."""
+    asked = call.body.vm_uuids
+    cap = call.settings.faults.batch_cap
+    if cap is not None and len(asked) > cap:
+        message = f"List should have at most {cap} items after validation, not {len(asked)}"
+        raise refusals.invalid([{"loc": ["body", "vm_uuids"], "msg": message, "type": "too_long"}])
+    if call.fault == "batch_missing":
+        raise refusals.plain(404, "Not Found")
+    view = call.seen
+    found = [cvm for uuid in asked if (cvm := call.world.by_uuid(uuid, view.at)) is not None]
+    if call.fault == "missing_uuids" and found:
+        left_out = max(1, round(len(found) * _SHARE_LEFT_OUT))
+        lost = set(call.chance().sample(range(len(found)), left_out))
+        found = [cvm for index, cvm in enumerate(found) if index not in lost]
+    return Reply({str(view.uuid(cvm)): shared.cvm_status(view, cvm) for cvm in found})
+
+
+def cvm_state(call: Call) -> Reply:
+    """One CVM now, or a stream of its states until it has the target status."""
+    cvm = call.target(at=call.seen.at)
+    query: StateQuery = call.query
+    if query.target is None:
+        return Reply(shared.state(call.seen, cvm))
+    return Reply(None, watch=Watch(cvm, query.target, query.interval, query.timeout))
+
+
+def cvm_operations(call: Call) -> Reply:
+    """What was done to one CVM, the latest first."""
+    cvm = call.target()
+    query: OperationsQuery = call.query
+    calendar = call.world.calendar
+    chosen = [
+        operation
+        for operation in reversed(cvm.operations)
+        if (query.start_time is None or calendar(operation.started) >= _utc(query.start_time))
+        and (query.end_time is None or calendar(operation.started) <= _utc(query.end_time))
+        and (not query.operation_types or operation.type in query.operation_types)
+    ]
+    first = _position(query.cursor)
+    last = first + query.limit
+    body: dict[str, Any] = {
+        "items": [shared.operation(call.true, cvm, operation) for operation in chosen[first:last]],
+        "next_cursor": _cursor(last) if last < len(chosen) else None,
+        "total": len(chosen),
+    }
+    return Reply(body)
+
+
+def operation_status(call: Call) -> Reply:
+    """The operation in progress on one CVM."""
+    return Reply(shared.operation_status(call.true, call.target()))
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _cursor(position: int) -> str:
+    return urlsafe_b64encode(f"o:{position}".encode()).decode()
+
+
+def _position(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    try:
+        return int(urlsafe_b64decode(cursor.encode()).decode().removeprefix("o:"))
+    except (Base64Error, ValueError) as error:
+        problem = {"loc": ["query", "cursor"], "msg": "Invalid cursor", "type": "value_error"}
+        raise refusals.invalid([problem]) from error

@@ -1,0 +1,134 @@
+"""The answers that say no, in both forms of the API: `{"detail": …}` and the structured one with an error code."""
+
+from typing import Any
+
+_DOCS = "https://docs.phala.com/phala-cloud/references/error-codes"
+
+
+class Refusal(Exception):  # noqa: N818 - an answer of the API, not a failure of the simulator
+    """Raised by an operation that answers with an error: HTTP status, JSON body and extra headers."""
+
+    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status = status
+        self.body = body
+        self.headers = headers or {}
+
+
+def plain(status: int, detail: str, headers: dict[str, str] | None = None) -> Refusal:
+    """A refusal in the web framework's form, with no error code."""
+    return Refusal(status, {"detail": detail}, headers)
+
+
+def structured(status: int, code: str, message: str, *, field: str, value: str, suggestion: str) -> Refusal:
+    """A refusal with an error code `ERR-MM-NNN`, details, suggestions and links."""
+    body = {
+        "error_code": code,
+        "message": message,
+        "details": [{"field": field, "value": value, "message": message}],
+        "suggestions": [suggestion],
+        "links": [{"label": "Error codes", "url": f"{_DOCS}#{code.lower()}"}],
+    }
+    return Refusal(status, body)
+
+
+def invalid(problems: list[dict[str, Any]]) -> Refusal:
+    """A 422 that lists what is wrong with the request: `loc`, `msg` and `type` of each problem."""
+    return Refusal(422, {"detail": problems})
+
+
+def unauthorized() -> Refusal:
+    """No API key, or one that is not known."""
+    return plain(401, "Not authenticated")
+
+
+def cvm_not_found(identifier: str) -> Refusal:
+    """No CVM answers to this identifier."""
+    return structured(
+        404,
+        "ERR-03-001",
+        f"CVM not found: {identifier}",
+        field="cvm_id",
+        value=identifier,
+        suggestion="List your CVMs to see their identifiers.",
+    )
+
+
+def app_not_found(identifier: str) -> Refusal:
+    """No app has this id."""
+    return plain(404, f"App {identifier} not found")
+
+
+def shared_name(name: str, count: int) -> Refusal:
+    """Several CVMs share the name."""
+    return structured(
+        409,
+        "ERR-03-002",
+        f"{count} CVMs share the name {name}",
+        field="cvm_id",
+        value=name,
+        suggestion="Use the CVM's id or UUID.",
+    )
+
+
+def ambiguous_identifier(identifier: str, count: int) -> Refusal:
+    """Several CVMs match the identifier."""
+    return structured(
+        400,
+        "ERR-03-010",
+        f"{count} CVMs match the identifier {identifier}",
+        field="cvm_id",
+        value=identifier,
+        suggestion="Use the CVM's id or UUID.",
+    )
+
+
+def gpu_rental() -> Refusal:
+    """The CVM belongs to an on-demand GPU rental."""
+    return plain(403, "This CVM is managed by an on-demand GPU rental")
+
+
+def busy() -> Refusal:
+    """Another operation holds the CVM; transient, and thus without an error code."""
+    return plain(409, "Another operation is in progress")
+
+
+def conflict(identifier: str) -> Refusal:
+    """A conflict that waiting does not resolve; final, and thus with an error code."""
+    return structured(
+        409,
+        "ERR-03-007",
+        "The CVM conflicts with another one of the same app",
+        field="cvm_id",
+        value=identifier,
+        suggestion="Resolve the conflict in the dashboard.",
+    )
+
+
+def balance_too_low(balance: str) -> Refusal:
+    """The workspace can't pay for a start."""
+    return structured(
+        400,
+        "ERR-04-001",
+        "Insufficient balance",
+        field="balance",
+        value=balance,
+        suggestion="Top up the workspace.",
+    )
+
+
+def suspended() -> Refusal:
+    """The workspace is suspended."""
+    return plain(403, "Workspace is suspended")
+
+
+def no_gpu(instance_type: str) -> Refusal:
+    """No GPU is free for a start."""
+    return structured(
+        500,
+        "ERR-02-006",
+        "GPU allocation failed",
+        field="instance_type",
+        value=instance_type,
+        suggestion="Try again later.",
+    )

@@ -1,0 +1,122 @@
+"""Make an answer go wrong on its way out: the faults that lie in HTTP or in the connection itself."""
+
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from email.utils import format_datetime
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from orchestrator.simulator.faults import Faults
+from orchestrator.simulator.refusals import Refusal, plain
+from orchestrator.simulator.world import World
+
+TRANSPORT = "simulator.transport"
+"""Under this key of the scope's state the server leaves the connection's transport, so that it can be cut."""
+
+_ELSEWHERE = "https://elsewhere.invalid"
+_PAGE = "<!DOCTYPE html>\n<html><head><title>Just a moment…</title></head><body><h1>Please wait</h1></body></html>\n"
+_CHUNK = 65_536
+
+
+class CutConnectionError(ConnectionResetError):
+    """Raised in place of a reset where there is no connection to reset: the application runs inside the process."""
+
+
+class CutBodyError(ConnectionAbortedError):
+    """Raised in place of a cut body where there is no connection to cut."""
+
+
+def retry_after(world: World, now: float, seconds: int, form: str) -> dict[str, str]:
+    """The `Retry-After` header in one of its forms: `seconds`, `date`, or `none` for no header."""
+    if form == "none":
+        return {}
+    if form == "date":
+        moment = world.calendar(now).replace(microsecond=0) + timedelta(seconds=seconds + 1)
+        return {"Retry-After": format_datetime(moment, usegmt=True)}
+    return {"Retry-After": str(seconds)}
+
+
+def turned_away(fault: str, faults: Faults, world: World, now: float, path: str) -> Refusal:
+    """The answer of a fault that strikes before the operation does anything."""
+    rng, seconds = faults.rng, faults.settings.retry_after_seconds
+    if fault == "throttle":
+        headers = retry_after(world, now, seconds, rng.choice(("seconds", "date")))
+        return plain(429, "Too many requests", headers)
+    if fault == "unavailable":
+        headers = retry_after(world, now, seconds, rng.choice(("seconds", "date", "none", "none")))
+        return plain(503, "Service temporarily unavailable", headers)
+    if fault == "redirect":
+        return Refusal(307, {"detail": "Temporary Redirect"}, {"Location": f"{_ELSEWHERE}{path}"})
+    if fault == "hang_before":
+        return plain(504, "Gateway timeout")
+    return server_error(faults)
+
+
+def server_error(faults: Faults) -> Refusal:
+    """One of the errors that a server, or the gateway before it, answers with."""
+    status, detail = faults.rng.choice(((500, "Internal Server Error"), (502, "Bad Gateway"), (504, "Gateway timeout")))
+    return plain(status, detail)
+
+
+def another_shape(body: object) -> object:
+    """Valid JSON that is not what was asked for."""
+    return {"data": body, "success": True} if isinstance(body, list) else [body]
+
+
+def encode(body: object) -> bytes:
+    """JSON as the server writes it."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def respond(fault: str | None, status: int, body: Any, headers: Mapping[str, str], faults: Faults) -> Response:  # noqa: ANN401 - any JSON value
+    """The response with this body, spoilt by the fault if it is one that spoils a body."""
+    if fault == "not_json":
+        return Response(_PAGE, 200, dict(headers), media_type="text/html")
+    if fault == "wrong_shape":
+        return Response(encode(another_shape(body)), status, dict(headers), media_type="application/json")
+    if fault == "huge":
+        bloated = _bloated(encode(body), faults.settings.huge_bytes)
+        return StreamingResponse(bloated, status, dict(headers), media_type="application/json")
+    return Response(encode(body), status, dict(headers), media_type="application/json")
+
+
+async def _bloated(body: bytes, size: int) -> AsyncIterator[bytes]:
+    yield body
+    for _ in range(0, size, _CHUNK):
+        yield b" " * _CHUNK
+
+
+async def reset(scope: Scope, receive: Receive) -> None:
+    """Reset the connection, so that the client reads an error and no answer."""
+    transport = scope.get("state", {}).get(TRANSPORT)
+    if transport is None:
+        raise CutConnectionError("the connection was reset")
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        # To linger for no time makes closing send a reset instead of an orderly end.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+    await _gone(receive)
+
+
+async def truncate(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
+    """Announce the whole body, send half of it and close the connection."""
+    transport = scope.get("state", {}).get(TRANSPORT)
+    if transport is None:
+        raise CutBodyError("the connection was closed in the middle of the body")
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    half = bytes(response.body)[: len(response.body) // 2]
+    await send({"type": "http.response.body", "body": half, "more_body": True})
+    transport.close()
+    await _gone(receive)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the server has noticed that the connection is gone, or it would try to answer."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,218 @@
+"""The simulator's configuration file: TOML, every key optional, unknown keys refused."""
+
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
+"""Every value of `X-Phala-Version` that is answered."""
+
+Version = Literal["2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23"]
+
+BehaviourKind = Literal[
+    "stuck",
+    "returns",
+    "resurrects",
+    "errors",
+    "vanishes",
+    "refuses",
+    "busy",
+    "conflict",
+    "weird_status",
+    "null_uuid",
+]
+
+
+class SettingsError(Exception):
+    """Raised when a configuration file can't be read or says something that is not understood."""
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    low, high = bounds
+    if not 0 <= low <= high:
+        raise ValueError("a range is [least, most] in seconds, neither negative")
+    return bounds
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0)]
+SecondsRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FleetSettings(_Section):
+    """`[fleet]`: how many CVMs there are, and what they are like."""
+
+    cvms: Annotated[int, Field(ge=0)] = 100
+    seed: int = 0
+    teepods: Annotated[int, Field(ge=1)] | None = None
+    teepod_names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    stopped_share: Share = 0.08
+    gpu_share: Share = 0.01
+    rental_share: Share = 0.0
+
+
+class TimingSettings(_Section):
+    """`[timing]`: seconds that things take; a range is drawn from once per CVM."""
+
+    stop_seconds: SecondsRange = (2.0, 6.0)
+    shutdown_seconds: SecondsRange = (8.0, 20.0)
+    start_seconds: SecondsRange = (4.0, 12.0)
+    read_lag: Seconds = 0.0
+    latency: SecondsRange = (0.0, 0.0)
+
+
+class LimitSettings(_Section):
+    """`[limit]`: the server's own rate limit; none unless `requests_per_second` is given."""
+
+    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    burst: Annotated[int, Field(ge=1)] = 10
+    retry_after: Literal["seconds", "date", "none"] = "seconds"
+
+
+class ApiSettings(_Section):
+    """`[api]`: readings of the API where its sources disagree."""
+
+    default_version: Version = "2025-10-28"
+    action_id: Literal["by_version", "integer", "string"] = "by_version"
+    uuid_dashes: bool = True
+    state_streams: Annotated[int, Field(ge=0)] = 5
+
+
+class WorkspaceSettings(_Section):
+    """`[workspace]`: whose CVMs these are, and whether they can pay."""
+
+    name: str = "simulated"
+    username: str = "operator"
+    balance: Decimal = Decimal("1000.00")
+    minimum_balance: Decimal = Decimal("1.00")
+    suspended: bool = False
+    gpus_available: bool = True
+
+
+class UsageSettings(_Section):
+    """`[usage]`: how metered usage is reported."""
+
+    usage_delay: Seconds = 0.0
+    history_hours: Annotated[float, Field(ge=0)] = 24.0
+    total: Literal["returned", "window"] = "returned"
+
+
+class FaultRule(_Section):
+    """How often one fault strikes, on which operations, and how many times at most."""
+
+    probability: Share = 0.0
+    operations: tuple[str, ...] = ()
+    limit: Annotated[int, Field(ge=0)] | None = None
+
+
+def _rule(value: object) -> object:
+    return {"probability": value} if isinstance(value, int | float) else value
+
+
+Fault = Annotated[FaultRule, BeforeValidator(_rule)]
+_NEVER = FaultRule()
+
+
+class FaultSettings(_Section):
+    """`[faults]`: a probability, or a table of `probability`, `operations` and `limit`, for each fault."""
+
+    error_before: Fault = _NEVER
+    error_after: Fault = _NEVER
+    reset_before: Fault = _NEVER
+    reset_after: Fault = _NEVER
+    hang_before: Fault = _NEVER
+    hang_after: Fault = _NEVER
+    truncated: Fault = _NEVER
+    not_json: Fault = _NEVER
+    throttle: Fault = _NEVER
+    unavailable: Fault = _NEVER
+    wrong_shape: Fault = _NEVER
+    huge: Fault = _NEVER
+    redirect: Fault = _NEVER
+    missing_uuids: Fault = _NEVER
+    batch_missing: Fault = _NEVER
+    shifting_list: Fault = _NEVER
+    duplicates: Fault = _NEVER
+    batch_cap: Annotated[int, Field(ge=1)] | None = None
+    hang_seconds: Seconds = 60.0
+    huge_bytes: Annotated[int, Field(ge=1)] = 64_000_000
+    retry_after_seconds: Annotated[int, Field(ge=0)] = 2
+
+
+class Behaviour(_Section):
+    """`[[behaviour]]`: CVMs that do not simply stop when told to.
+
+    Attributes:
+        kind: what they do instead.
+        count: how many CVMs, chosen by the seed; all that `names` matches where only `names` is given.
+        names: patterns with `*` and `?` that limit the choice.
+        seconds: how long it lasts or when it sets in, by kind; the kind's own default if left out.
+        attempts: `busy` only: how many stop attempts are turned away.
+        status: `weird_status` only: the status shown.
+    """
+
+    kind: BehaviourKind
+    count: Annotated[int, Field(ge=0)] | None = None
+    names: tuple[str, ...] = ()
+    seconds: Seconds | None = None
+    attempts: Annotated[int, Field(ge=0)] | None = None
+    status: str = "hibernating"
+
+
+class Settings(_Section):
+    """The whole configuration file."""
+
+    fleet: FleetSettings = FleetSettings()
+    timing: TimingSettings = TimingSettings()
+    limit: LimitSettings = LimitSettings()
+    api: ApiSettings = ApiSettings()
+    workspace: WorkspaceSettings = WorkspaceSettings()
+    usage: UsageSettings = UsageSettings()
+    faults: FaultSettings = FaultSettings()
+    behaviour: tuple[Behaviour, ...] = ()
+
+    @model_validator(mode="after")
+    def _behaviours_say_whom(self) -> Self:
+        for behaviour in self.behaviour:
+            if behaviour.count is None and not behaviour.names:
+                raise ValueError(f"behaviour {behaviour.kind!r} needs `count`, `names` or both")
+        return self
+
+    def with_fleet(self, *, cvms: int | None = None, seed: int | None = None) -> "Settings":
+        """These settings with another fleet size or seed; None keeps what is there."""
+        changed: dict[str, int] = {}
+        if cvms is not None:
+            changed["cvms"] = cvms
+        if seed is not None:
+            changed["seed"] = seed
+        return self.model_copy(update={"fleet": self.fleet.model_copy(update=changed)})
+
+
+def parse_settings(document: dict[str, Any], *, source: str = "settings") -> Settings:
+    """Settings from a parsed document; a `SettingsError` names every key that is wrong."""
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors(include_url=False):
+            key = ".".join(str(part) for part in problem["loc"])
+            what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
+            problems.append(f"{key}: {what}" if key else what)
+        raise SettingsError(f"{source}: " + "; ".join(problems)) from error
+
+
+def load_settings(path: Path | str) -> Settings:
+    """Read a TOML configuration file; raises `SettingsError` with the file's name if it is not understood."""
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+    return parse_settings(document, source=str(path))

@@ -1,0 +1,41 @@
+"""The state of one CVM as a stream of server-sent events."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import anyio
+
+from orchestrator.simulator.operations.call import Watch
+from orchestrator.simulator.wire import shared
+from orchestrator.simulator.wire.view import View
+
+
+async def events(watch: Watch, view: View, now: Callable[[], float], lag: float) -> AsyncIterator[bytes]:
+    """`state` events until the CVM has the target status (`complete`), time is up (`timeout`) or it is gone (`error`).
+
+    Args:
+        watch: what to watch for.
+        view: the world when the stream began; only its world and version matter.
+        now: the clock, in seconds since the world began.
+        lag: by how many seconds reads lag.
+    """
+    begun = now()
+    while True:
+        seen = replace(view, at=now() - lag)
+        if not watch.cvm.exists(seen.at):
+            yield _event("error", {"error": "CVM not found"})
+            return
+        yield _event("state", shared.state(seen, watch.cvm))
+        if seen.phase(watch.cvm).status == watch.target:
+            yield _event("complete", {"status": watch.target, "elapsed": round(now() - begun, 3)})
+            return
+        left = begun + watch.timeout - now()
+        if left <= 0:
+            yield _event("timeout", {"status": seen.phase(watch.cvm).status, "elapsed": watch.timeout})
+            return
+        await anyio.sleep(min(watch.interval, left))
+
+
+def _event(kind: str, data: dict[str, object]) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()

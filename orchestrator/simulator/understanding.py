@@ -1,0 +1,65 @@
+"""From the text of a request to values: query and body, validated by an operation's own models."""
+
+import json
+from typing import Any, get_args, get_origin
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.simulator.operations.call import Operation
+from orchestrator.simulator.refusals import Refusal, invalid
+
+
+def read_query(operation: Operation, query: str) -> BaseModel | None:
+    """The query as the operation's model; a 422 lists what is wrong with it. Unknown parameters are ignored."""
+    if operation.query is None:
+        return None
+    given: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        given.setdefault(name, []).append(value)
+    fields = operation.query.model_fields
+    values: dict[str, Any] = {
+        name: found if _is_list(fields[name].annotation) else found[-1]
+        for name, found in given.items()
+        if name in fields
+    }
+    try:
+        return operation.query.model_validate(values)
+    except ValidationError as error:
+        raise _refusal("query", error) from error
+
+
+def read_body(operation: Operation, body: bytes) -> BaseModel | None:
+    """The body as the operation's model; a 422 lists what is wrong with it."""
+    if operation.body is None:
+        return None
+    if not body:
+        if operation.body_required:
+            raise invalid([{"loc": ["body"], "msg": "Field required", "type": "missing"}])
+        return None
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        position = getattr(error, "pos", 0)
+        problem = {"loc": ["body", position], "msg": "JSON decode error", "type": "json_invalid"}
+        raise invalid([problem]) from error
+    try:
+        return operation.body.model_validate(value)
+    except ValidationError as error:
+        raise _refusal("body", error) from error
+
+
+def problems_in(where: str, error: ValidationError) -> list[dict[str, Any]]:
+    """What is wrong, as `loc`, `msg` and `type`."""
+    return [
+        {"loc": [where, *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _refusal(where: str, error: ValidationError) -> Refusal:
+    return invalid(problems_in(where, error))
+
+
+def _is_list(annotation: object) -> bool:
+    return any(get_origin(part) is list for part in (annotation, *get_args(annotation)))

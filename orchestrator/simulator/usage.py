@@ -1,0 +1,98 @@
+"""Metered usage: what one CVM cost, computed from its timeline.
+
+Compute is metered while the CVM is up, in records that end on the full hour or when the CVM is stopped, whichever
+comes first; minutes are rounded to two decimals and less than one minute is not charged. Storage is metered up or
+down. An on-demand GPU CVM is charged 24 hours up front at each start, and by the hour once those have passed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from math import floor
+
+from orchestrator.simulator.machine import SimulatedCvm
+from orchestrator.simulator.timeline import GONE
+from orchestrator.simulator.world import World
+
+HOUR = 3600.0
+GPU_MINIMUM = 24 * HOUR
+
+_MINUTE = Decimal(60)
+_CENT_OF_MINUTE = Decimal("0.01")
+_MICRO_USD = Decimal("0.000001")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One usage record: when it was made, what kind, from when to when (seconds), minutes and US dollars."""
+
+    cvm: SimulatedCvm
+    at: float
+    event_type: str
+    usage_type: str
+    begin: float
+    end: float
+    minutes: Decimal
+    cost: Decimal
+
+
+def metered(world: World, cvm: SimulatedCvm, *, until: float) -> Iterator[Usage]:
+    """The records that exist at `until`, compute first."""
+    oldest = -world.settings.usage.history_hours * HOUR
+    epoch = world.epoch
+    offset = epoch.minute * 60 + epoch.second + epoch.microsecond / 1_000_000
+    for begin, end, stopped in _up(cvm, until):
+        start = max(begin, oldest)
+        if cvm.instance_type.gpus:
+            if begin >= oldest:
+                yield _usage(cvm, begin, "gpu_minimum", "compute", (begin, begin + GPU_MINIMUM))
+            start = max(start, begin + GPU_MINIMUM)
+        for piece, full in _hours(start, end, offset):
+            if full:
+                yield from _charged(_usage(cvm, piece[1], "hourly", "compute", piece))
+            elif stopped and not world.settings.workspace.suspended:
+                yield from _charged(_usage(cvm, end, "stop", "compute", piece))
+    deleted = next((phase.at for phase in cvm.timeline if phase.status == GONE), until)
+    end = min(until, deleted)
+    for piece, full in _hours(max(cvm.created, oldest), end, offset):
+        if full or deleted < until:
+            yield from _charged(_usage(cvm, piece[1], "hourly", "storage", piece))
+
+
+def _up(cvm: SimulatedCvm, until: float) -> Iterator[tuple[float, float, bool]]:
+    """From when to when its compute is metered, and whether a stop ended that."""
+    begin: float | None = None
+    for phase in cvm.timeline:
+        if phase.at > until:
+            break
+        if phase.metered and begin is None:
+            begin = phase.at
+        elif not phase.metered and begin is not None:
+            yield begin, phase.at, True
+            begin = None
+    if begin is not None and begin < until:
+        yield begin, until, False
+
+
+def _hours(begin: float, end: float, offset: float) -> Iterator[tuple[tuple[float, float], bool]]:
+    """Cut a time at the full hours of the calendar: each piece, and whether it lasts until the full hour."""
+    index = floor((begin + offset) / HOUR)
+    while begin < end:
+        index += 1
+        hour = index * HOUR - offset
+        if hour > begin:
+            yield (begin, min(end, hour)), hour <= end
+            begin = hour
+
+
+def _usage(cvm: SimulatedCvm, at: float, event_type: str, usage_type: str, span: tuple[float, float]) -> Usage:
+    begin, end = span
+    minutes = (Decimal(str(end - begin)) / _MINUTE).quantize(_CENT_OF_MINUTE, ROUND_HALF_UP)
+    rate = cvm.compute_rate if usage_type == "compute" else cvm.disk_rate
+    cost = (rate * minutes / _MINUTE).quantize(_MICRO_USD, ROUND_HALF_UP)
+    return Usage(cvm, at, event_type, usage_type, begin, end, minutes, cost)
+
+
+def _charged(usage: Usage) -> Iterator[Usage]:
+    if usage.minutes >= 1:
+        yield usage

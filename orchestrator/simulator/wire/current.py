@@ -1,0 +1,110 @@
+"""The shapes of version 2026-01-21 and of the newer ones, which add the hourly rate and the GPU rental."""
+
+from orchestrator.simulator.machine import App, SimulatedCvm, Teepod
+from orchestrator.simulator.wire.legacy import GATEWAY_DOMAIN, IMAGE
+from orchestrator.simulator.wire.view import Json, View, money, urls
+
+
+def cvm_info(view: View, cvm: SimulatedCvm) -> Json:
+    """One entry of a list of CVMs."""
+    phase = view.phase(cvm)
+    kind = cvm.instance_type
+    progress = None
+    if phase.operation is not None:
+        progress = {
+            "target": phase.operation.target,
+            "started_at": view.time(phase.operation.started),
+            "correlation_id": phase.operation.correlation_id,
+        }
+    info: Json = {
+        "id": cvm.hashid,
+        "name": cvm.name,
+        "app_id": cvm.app.app_id,
+        "vm_uuid": view.uuid(cvm),
+        "instance_id": view.instance_id(cvm),
+        "resource": {
+            "instance_type": kind.id,
+            "vcpu": kind.vcpu,
+            "memory_in_gb": kind.memory_mb / 1024,
+            "disk_in_gb": cvm.disk_gb,
+            "gpus": kind.gpus,
+            "compute_billing_price": money(cvm.compute_rate),
+            "billing_period": cvm.billing_period,
+        },
+        "node_info": node_ref(cvm.teepod),
+        "os": {"name": IMAGE, "version": "0.5.4", "is_dev": False, "os_image_hash": None},
+        "kms_type": "phala",
+        "kms_info": {"chain_id": None, "encrypted_env_pubkey": None},
+        "status": phase.status,
+        "in_progress": phase.in_progress,
+        "progress": progress,
+        "compose_hash": None,
+        "docker_compose_hash": None,
+        "pre_launch_script_hash": None,
+        "gateway": {"base_domain": GATEWAY_DOMAIN, "cname": None},
+        "logs": {"serial": None, "stdout": None, "stderr": None, "container_log_base": None},
+        "services": [],
+        "endpoints": urls(cvm),
+        "public_logs": True,
+        "public_sysinfo": True,
+        "public_tcbinfo": True,
+        "gateway_enabled": True,
+        "secure_time": False,
+        "storage_fs": "zfs",
+        "workspace": workspace_ref(view),
+        "creator": {"object_type": "user", "id": "usr_operator", "username": view.world.settings.workspace.username},
+        "created_at": view.time(cvm.created),
+        "deleted_at": None,
+        "listed": False,
+        "project_type": "user",
+    }
+    if view.newest:
+        compute, disk = cvm.compute_rate, cvm.disk_rate
+        info["hourly_rate"] = {"total": money(compute + disk), "compute": money(compute), "disk": money(disk)}
+        info["billing_interval"] = "hour"
+        info["gpu_rental_order"] = {"id": f"gro_{cvm.number}", "status": "active"} if cvm.gpu_rental else None
+    return info
+
+
+def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
+    """One CVM in detail."""
+    return cvm_info(view, cvm) | {"compose_file": None}
+
+
+def app(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
+    """One app with its CVMs."""
+    cvms = [cvm_info(view, cvm) for cvm in members]
+    return {
+        "id": deployment.project_id,
+        "name": deployment.name,
+        "app_id": deployment.app_id,
+        "app_provision_type": "user",
+        "app_icon_url": None,
+        "created_at": view.time(deployment.created),
+        "kms_type": "phala",
+        "profile": None,
+        "current_cvm": cvms[0] if cvms else None,
+        "cvms": cvms,
+        "cvm_count": len(cvms),
+    }
+
+
+def node_ref(teepod: Teepod) -> Json:
+    """A teepod, which the newer shapes call a node."""
+    return {
+        "object_type": "node",
+        "id": teepod.id,
+        "node_id": teepod.id + 1000,
+        "name": teepod.name,
+        "region": teepod.region,
+        "device_id": None,
+        "ppid": None,
+        "status": teepod.status,
+        "version": "0.5.4",
+    }
+
+
+def workspace_ref(view: View) -> Json:
+    """The workspace, as it is embedded in a CVM."""
+    name = view.world.settings.workspace.name
+    return {"object_type": "workspace", "id": "wks_simulated", "name": name, "slug": name, "avatar_url": None}

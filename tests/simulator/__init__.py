@@ -1,0 +1,1 @@
+"""The simulator: what it promises to whoever tests or rehearses against it."""
