@@ -2,6 +2,7 @@
 
 httpx's own in-memory transport knows no time-outs and lets the application's exceptions through; here a read time-out
 runs on the caller's clock (a virtual one in tests), and a cut connection is the error that a socket would give.
+A response is handed over whole, so the read time-out covers all of it, state streams included.
 """
 
 import anyio

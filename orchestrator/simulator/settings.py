@@ -1,9 +1,10 @@
 """The simulator's configuration file: TOML, every key optional, unknown keys refused."""
 
 import tomllib
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -196,7 +197,7 @@ class Settings(_Section):
         return self.model_copy(update={"fleet": self.fleet.model_copy(update=changed)})
 
 
-def parse_settings(document: dict[str, Any], *, source: str = "settings") -> Settings:
+def parse_settings(document: Mapping[str, object], *, source: str = "settings") -> Settings:
     """Settings from a parsed document; a `SettingsError` names every key that is wrong."""
     try:
         return Settings.model_validate(document)

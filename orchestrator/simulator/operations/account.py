@@ -1,6 +1,7 @@
 """What does not concern single CVMs: instance types, nodes, and who is asking."""
 
 from orchestrator.simulator.operations.call import Call, Reply
+from orchestrator.simulator.refusals import plain
 from orchestrator.simulator.wire import current, shared
 from orchestrator.simulator.wire.view import money
 
@@ -8,6 +9,15 @@ from orchestrator.simulator.wire.view import money
 def instance_types(_call: Call) -> Reply:
     """The instance types by family; public."""
     return Reply(shared.families())
+
+
+def family_instance_types(call: Call) -> Reply:
+    """The instance types of one family; public."""
+    wanted = call.path["family"]
+    for family in shared.families()["result"]:
+        if family["name"] == wanted:
+            return Reply({"items": family["items"], "total": family["total"], "family": wanted})
+    raise plain(404, f"Family {wanted} not found")
 
 
 def list_nodes(call: Call) -> Reply:

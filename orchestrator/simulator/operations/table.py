@@ -32,6 +32,7 @@ OPERATIONS = (
     Operation("app_cvms", "GET", "/apps/{app_id}/cvms", apps.app_cvms),
     Operation("app_usage", "GET", "/apps/{app_id}/usage", apps.app_usage, query=apps.UsageQuery),
     Operation("instance_types", "GET", "/instance-types", account.instance_types, public=True),
+    Operation("family_instance_types", "GET", "/instance-types/{family}", account.family_instance_types, public=True),
     Operation("list_nodes", "GET", "/attestations/nodes", account.list_nodes, public=True),
     Operation("current_user", "GET", "/auth/me", account.current_user),
 )

@@ -1,0 +1,256 @@
+"""The API as a client meets it: keys, versions, lists, errors, limits and lag."""
+
+import json
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.simulator.cloud import CURRENT, LEGACY, NEWEST, Cloud, cloud
+
+pytestmark = pytest.mark.anyio
+
+STOP_4 = {"stop_seconds": [4, 4]}
+
+
+async def test_without_the_right_key_nothing_is_told_but_what_is_public() -> None:
+    async with cloud() as sky:
+        sky.http.headers["X-API-Key"] = "phak_wrong"
+        for path in ("/cvms", "/cvms/paginated", "/apps", "/auth/me", "/cvms/x"):
+            assert (await sky.http.get(path)).status_code == 401
+        for path in ("/instance-types", "/instance-types/gpu", "/attestations/nodes"):
+            assert (await sky.http.get(path)).status_code == 200
+
+
+async def test_every_response_carries_a_request_id_of_its_own() -> None:
+    async with cloud() as sky:
+        answers = [await sky.http.get(path) for path in ("/cvms", "/cvms/x", "/nothing")]
+        ids = [answer.headers["X-Request-ID"] for answer in answers]
+        assert len(set(ids)) == 3
+        assert ids == [record.request_id for record in sky.app.requests]
+
+
+@pytest.mark.parametrize(("version", "identifies"), [(LEGACY, False), (CURRENT, True), (NEWEST, True)])
+async def test_the_list_has_the_shape_of_the_version(version: str, identifies: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    async with cloud(version) as sky:
+        item = (await sky.get("/cvms/paginated", page_size=1))["items"][0]
+        assert item.get("id", "").startswith("cvm_") is identifies
+        assert ("hosted" in item) is not identifies
+        assert ("hourly_rate" in item) is (version == NEWEST)
+
+
+async def test_the_id_of_an_action_is_a_number_first_and_a_hashid_in_the_newest_version() -> None:
+    for version, kind in ((LEGACY, int), (CURRENT, int), (NEWEST, str)):
+        async with cloud(version) as sky:
+            answer = await sky.post(f"/cvms/{sky.world.cvms[0].hashid}/stop")
+            assert isinstance(answer.json()["id"], kind)
+
+
+async def test_a_version_that_does_not_exist_is_refused_and_none_means_the_default() -> None:
+    async with cloud("1999-01-01") as sky:
+        assert (await sky.http.get("/cvms")).status_code == 400
+        del sky.http.headers["X-Phala-Version"]
+        assert "hosted" in (await sky.get("/cvms"))[0]
+
+
+async def test_the_pages_together_are_the_whole_list_newest_first() -> None:
+    async with cloud() as sky:
+        pages = [await sky.get("/cvms/paginated", page=page, page_size=5) for page in (1, 2, 3, 4)]
+        assert [len(page["items"]) for page in pages] == [5, 5, 2, 0]
+        assert {(page["total"], page["pages"]) for page in pages} == {(12, 3)}
+        found = [item["id"] for page in pages for item in page["items"]]
+        assert found == [item["id"] for item in await sky.get("/cvms")]
+        assert found[::-1] == [cvm.hashid for cvm in sky.world.cvms]
+
+
+async def test_the_filters_of_admins_are_accepted_and_ignored() -> None:
+    async with cloud() as sky:
+        teepod = sky.world.teepods[0].id
+        assert (await sky.get("/cvms/paginated", teepod_id=teepod))["total"] == 12
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/cvms/paginated?page=0", ["query", "page"]),
+        ("/cvms/paginated?page_size=101", ["query", "page_size"]),
+        ("/cvms/paginated?page=one", ["query", "page"]),
+        ("/cvms/paginated?user_id=bob", ["query", "user_id"]),
+        ("/cvms/kms-1/state?target=stopped&interval=1", ["query", "interval"]),
+        ("/cvms/kms-1/operations?cursor=%21", ["query", "cursor"]),
+    ],
+)
+async def test_a_bad_query_is_a_422_that_says_where(path: str, location: list[str]) -> None:
+    async with cloud() as sky:
+        answer = await sky.http.get(path)
+        problem = answer.json()["detail"][0]
+        assert (answer.status_code, problem["loc"]) == (422, location)
+        assert {"loc", "msg", "type"} == set(problem)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "location"),
+    [
+        ("/status/batch", b"", ["body"]),
+        ("/status/batch", b"{", ["body", 1]),
+        ("/status/batch", b"{}", ["body", "vm_uuids"]),
+        ("/status/batch", b'{"vm_uuids": "x"}', ["body", "vm_uuids"]),
+        ("/cvms/batch-stop", json.dumps({"cvm_ids": ["x"] * 51}).encode(), ["body", "cvm_ids"]),
+    ],
+)
+async def test_a_bad_body_is_a_422_that_says_where(path: str, content: bytes, location: list[Any]) -> None:
+    async with cloud() as sky:
+        answer = await sky.http.post(path, content=content)
+        assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, location)
+
+
+async def test_paths_and_methods_that_do_not_exist_are_404_and_405() -> None:
+    async with cloud() as sky:
+        assert (await sky.http.get("/nothing")).status_code == 404
+        assert (await sky.http.get("/status/batch")).status_code == 405
+        assert (await sky.http.get("/cvms/unknown")).json()["error_code"] == "ERR-03-001"
+
+
+async def test_a_batch_of_statuses_takes_both_forms_of_uuid_and_leaves_out_what_it_does_not_know() -> None:
+    async with cloud() as sky:
+        first, second = sky.world.cvms[:2]
+        body = {"vm_uuids": [first.uuid, second.uuid.replace("-", ""), "0" * 32]}
+        assert set((await sky.post("/status/batch", body)).json()) == {first.uuid, second.uuid}
+
+
+async def test_uuids_are_told_without_dashes_where_the_settings_say_so() -> None:
+    async with cloud(api={"uuid_dashes": False}) as sky:
+        assert "-" not in (await sky.get("/cvms"))[0]["vm_uuid"]
+
+
+async def test_a_batch_stop_counts_what_it_skips_and_names_only_what_fails() -> None:
+    async with cloud() as sky:
+        up, stopping, rental, stuck = sky.world.cvms[-4:]
+        await sky.post(f"/cvms/{stopping.hashid}/stop")
+        sky.world.behave(rental, "refuses")
+        sky.world.behave(stuck, "conflict")
+        asked = [up.hashid, stopping.hashid, rental.hashid, stuck.hashid, "cvm_unknown"]
+        answer = (await sky.post("/cvms/batch-stop", {"cvm_ids": asked})).json()
+        assert (answer["total"], answer["stopped"], answer["skipped"]) == (5, 1, 2)
+        assert [error["cvm_id"] for error in answer["errors"]] == [stuck.hashid, "cvm_unknown"]
+
+
+async def test_reads_lag_behind_by_as_many_seconds_as_the_settings_say() -> None:
+    async with cloud(timing={**STOP_4, "read_lag": 3}) as sky:
+        cvm = sky.world.named("kms-1")
+        await anyio.sleep(10)
+        assert (await sky.post(f"/cvms/{cvm.hashid}/stop")).json()["status"] == "stopping"
+
+        async def seen() -> set[str]:
+            batch = (await sky.post("/status/batch", {"vm_uuids": [cvm.uuid]})).json()[cvm.uuid]
+            listed = next(item for item in await sky.get("/cvms") if item["id"] == cvm.hashid)
+            state = await sky.get(f"/cvms/{cvm.hashid}/state")
+            return {batch["status"], listed["status"], state["status"], await sky.status("kms-1")}
+
+        await anyio.sleep(2.9)
+        assert await seen() == {"running"}
+        await anyio.sleep(0.2)
+        assert await seen() == {"stopping"}
+        await anyio.sleep(3.8)
+        assert await seen() == {"stopping"}
+        await anyio.sleep(0.2)
+        assert await seen() == {"stopped"}
+
+
+async def test_a_vanished_cvm_answers_404_and_is_in_no_list_and_no_batch() -> None:
+    async with cloud(timing=STOP_4) as sky:
+        cvm = sky.world.behave("kms-1", "vanishes")
+        await sky.post(f"/cvms/{cvm.hashid}/stop")
+        await anyio.sleep(5)
+        assert (await sky.http.get(f"/cvms/{cvm.hashid}")).status_code == 404
+        assert (await sky.post("/status/batch", {"vm_uuids": [cvm.uuid]})).json() == {}
+        assert (await sky.get("/cvms/paginated"))["total"] == 11
+
+
+async def test_the_server_limits_its_rate_and_says_how_long_to_wait() -> None:
+    async with cloud(limit={"requests_per_second": 2, "burst": 3}) as sky:
+        assert [(await sky.http.get("/auth/me")).status_code for _ in range(4)] == [200, 200, 200, 429]
+        refused = await sky.http.get("/auth/me")
+        assert refused.headers["Retry-After"] == "1"
+        await anyio.sleep(0.5)
+        assert [(await sky.http.get("/auth/me")).status_code for _ in range(2)] == [200, 429]
+
+
+async def test_the_wait_may_be_told_as_a_date() -> None:
+    async with cloud(limit={"requests_per_second": 0.1, "burst": 1, "retry_after": "date"}) as sky:
+        await sky.http.get("/auth/me")
+        until = parsedate_to_datetime((await sky.http.get("/auth/me")).headers["Retry-After"])
+        assert 10 <= (until - sky.world.epoch).total_seconds() <= 12
+
+
+async def test_latency_delays_every_request() -> None:
+    async with cloud(timing={"latency": [0.25, 0.25]}) as sky:
+        begun = anyio.current_time()
+        await sky.http.get("/auth/me")
+        assert anyio.current_time() - begun == pytest.approx(0.25)
+
+
+async def _events(sky: Cloud, query: str) -> list[str]:
+    text = (await sky.http.get(f"/cvms/kms-1/state?{query}")).text
+    return [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+
+
+async def test_a_state_stream_ends_when_the_target_is_reached_time_is_up_or_the_cvm_is_gone() -> None:
+    async with cloud(timing={"stop_seconds": [8, 8]}) as sky:
+        await sky.post("/cvms/kms-1/stop")
+        assert await _events(sky, "target=stopped&interval=5") == ["state", "state", "state", "complete"]
+        assert anyio.current_time() == pytest.approx(10)
+        assert await _events(sky, "target=running&interval=5&timeout=10") == ["state", "state", "state", "timeout"]
+        async with anyio.create_task_group() as tasks:
+
+            async def deleted_meanwhile() -> None:
+                await anyio.sleep(1)
+                sky.world.delete(sky.world.named("kms-1"), sky.app.now())
+
+            tasks.start_soon(deleted_meanwhile)
+            assert await _events(sky, "target=running") == ["state", "error"]
+
+
+async def test_a_user_has_five_state_streams_at_most() -> None:
+    async with cloud() as sky:
+        path = "/cvms/kms-1/state?target=stopped&timeout=60"
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(sky.http.get, path)
+            await anyio.sleep(1)
+            assert sky.app.open_streams == 5
+            assert (await sky.http.get(path)).status_code == 429
+        assert sky.app.open_streams == 0
+        assert (await sky.http.get("/cvms/kms-1/state")).status_code == 200
+
+
+async def test_operations_are_told_latest_first_and_by_pages() -> None:
+    async with cloud(timing=STOP_4) as sky:
+        for action in ("stop", "start", "restart"):
+            await sky.post(f"/cvms/kms-1/{action}")
+            await anyio.sleep(60)
+        await sky.post("/cvms/kms-1/stop")
+        first = await sky.get("/cvms/kms-1/operations", limit=3)
+        rest = await sky.get("/cvms/kms-1/operations", limit=3, cursor=first["next_cursor"])
+        told = [(item["operation_type"], item["status"]) for item in first["items"] + rest["items"]]
+        assert told == [
+            ("power_off", "in_progress"),
+            ("restart", "completed"),
+            ("power_on", "completed"),
+            ("power_off", "completed"),
+        ]
+        assert rest["next_cursor"] is None
+        assert (await sky.get("/cvms/kms-1/operation-status"))["operation_type"] == "power_off"
+        assert (await sky.get("/cvms/gateway-1/operation-status"))["status"] == "idle"
+
+
+async def test_apps_are_filtered_by_what_their_cvms_are() -> None:
+    async with cloud() as sky:
+        sky.world.set_status(sky.world.named("kms-1"), "stopped", 0)
+        assert [app["name"] for app in (await sky.get("/apps", search="kms"))["dstack_apps"]] == ["kms"]
+        assert [app["name"] for app in (await sky.get("/apps", status="stopped"))["dstack_apps"]] == ["kms"]
+        app_id = sky.world.named("kms-1").app.app_id
+        assert (await sky.get(f"/apps/0x{app_id}"))["cvm_count"] == 1
+        assert len(await sky.get(f"/apps/app_{app_id}/cvms")) == 1
+        assert (await sky.http.get("/apps/unknown/cvms")).status_code == 404
