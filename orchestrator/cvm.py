@@ -5,8 +5,10 @@ still holds the CVM whatever its status says; UUIDs come with and without dashes
 `app_…`. Everything is compared in its normal form.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, Self
 
 DOWN = frozenset({"stopped", "exited"})
 """The statuses in which a CVM is down, once nothing is in progress any more."""
@@ -66,6 +68,29 @@ class CvmRef:
     def uuid_key(self) -> str | None:
         """The UUID in normal form, under which a batch of statuses answers; None while there is none."""
         return normal_uuid(self.vm_uuid) if self.vm_uuid else None
+
+    def document(self) -> dict[str, object]:
+        """As every audit record and JSON document has it."""
+        return {
+            "id": self.id,
+            "vm_uuid": self.vm_uuid,
+            "name": self.name,
+            "app_id": self.app_id,
+            "teepod_id": self.teepod_id,
+            "teepod": self.teepod,
+        }
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """The CVM that `document` wrote."""
+        return cls(
+            id=document.get("id"),
+            vm_uuid=document.get("vm_uuid"),
+            name=document.get("name") or "",
+            app_id=document.get("app_id"),
+            teepod_id=document.get("teepod_id"),
+            teepod=document.get("teepod"),
+        )
 
     @property
     def teepod_key(self) -> str:

@@ -6,6 +6,7 @@
     │   └── SettingsError             settings that can't be used
     ├── NotConfirmedError     exit 3  nobody said yes
     ├── GuardError            exit 3  a guard refuses the plan
+    ├── RunHeldError          exit 3  another process is carrying the run out
     ├── NoMatchError          exit 4  the selectors matched no CVM at all
     ├── CloudError            exit 5  the cloud can't be reached, or refuses the key, or makes no sense
     └── AuditError            exit 8  the audit log can't be written or continued
@@ -91,6 +92,13 @@ class GuardError(OrchestratorError):
 
     exit_code = Exit.GUARD
     code = "guard"
+
+
+class RunHeldError(OrchestratorError):
+    """Raised when another process is carrying the run out."""
+
+    exit_code = Exit.GUARD
+    code = "run_held"
 
 
 class NoMatchError(OrchestratorError):

@@ -7,9 +7,9 @@ detail to decide what follows. Deciding is not done here.
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from orchestrator.cvm import Cvm
+from orchestrator.cvm import Cvm, is_down
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,11 @@ class StatusRead:
     status: str
     in_progress: bool = False
     error: str | None = None
+
+    @property
+    def down(self) -> bool:
+        """Whether it is stopped or exited with nothing in progress."""
+        return is_down(self.status, in_progress=self.in_progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply(Generic[T]):
+class Reply(Generic[T_co]):
     """The answer to one request, or what came instead of one.
 
     Attributes:
@@ -57,7 +62,7 @@ class Reply(Generic[T]):
         latency: seconds from sending to the end of the answer.
     """
 
-    value: T | None = None
+    value: T_co | None = None
     http_status: int | None = None
     sent: bool = True
     problem: str | None = None

@@ -8,7 +8,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -16,26 +16,23 @@ import anyio
 import anyio.to_thread
 
 from orchestrator.audit.record import Chain, Record
-from orchestrator.audit.verify import Reading, Torn
-from orchestrator.errors import AuditError, SettingsError
+from orchestrator.audit.verify import Reading, Torn, read_log
+from orchestrator.errors import AuditError, RunHeldError, SettingsError
+from orchestrator.moment import utc_now
 
 Observer = Callable[[Record], None]
-Sync = Callable[[Callable[[], None]], Awaitable[None]]
+Batch = list[tuple[Record, bytes]]
+Sync = Callable[[Callable[[], Batch]], Awaitable[Batch]]
 
 
-async def in_thread(write: Callable[[], None]) -> None:
+async def in_thread(write: Callable[[], Batch]) -> Batch:
     """Write in a worker thread, so that a slow disk does not hold up the event loop."""
-    await anyio.to_thread.run_sync(write)
+    return await anyio.to_thread.run_sync(write)
 
 
-async def inline(write: Callable[[], None]) -> None:
+async def inline(write: Callable[[], Batch]) -> Batch:
     """Write on the event loop's own thread; for virtual time, where a thread looks idle."""
-    write()
-
-
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
+    return write()
 
 
 class AuditLog:
@@ -44,7 +41,7 @@ class AuditLog:
     Attributes:
         path: the file.
         run_id: the run.
-        observers: called with each record once it is durable; they must not raise.
+        observers: called on the event loop with each record once it is durable; they must not raise.
     """
 
     def __init__(self, path: Path, fd: int, chain: Chain, *, wall: Callable[[], datetime], sync: Sync) -> None:
@@ -55,10 +52,11 @@ class AuditLog:
         self._chain = chain
         self._wall = wall
         self._sync = sync
-        self._waiting: list[tuple[Record, bytes]] = []
+        self._waiting: Batch = []
         self._durable = chain.seq
         self._write_done: anyio.Event | None = None
         self._failure: AuditError | None = None
+        self._closed = False
 
     @classmethod
     def create(
@@ -67,6 +65,7 @@ class AuditLog:
         run_id: str,
         first: Iterable[tuple[str, dict[str, object]]],
         *,
+        observers: Iterable[Observer] = (),
         wall: Callable[[], datetime] = utc_now,
         sync: Sync = in_thread,
     ) -> Self:
@@ -81,9 +80,10 @@ class AuditLog:
             fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             _lock(fd, path)
             log = cls(path, fd, chain, wall=wall, sync=sync)
+            log.observers += observers
             for event, fields in first:
                 log.record(event, **fields)
-            log._write_waiting()
+            batch = log._write_waiting()
             _sync_folder(path.parent)
         except OSError as error:
             raise SettingsError(
@@ -91,28 +91,30 @@ class AuditLog:
                 file=path,
                 hint="nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written",
             ) from error
+        log._tell(batch)
         return log
 
     @classmethod
     def reopen(
         cls,
         path: Path,
-        reading: Reading,
         *,
         wall: Callable[[], datetime] = utc_now,
         sync: Sync = in_thread,
-    ) -> Self:
-        """Open an unfinished log to go on with it, where `reading` says that it stands.
+    ) -> tuple[Self, Reading]:
+        """Open an unfinished log to go on with it; locked before it is read, so that nobody else goes on meanwhile.
 
         Raises:
-            AuditError: when another process holds the run, or the file can't be written.
+            RunHeldError: when another process is carrying the run out.
+            SettingsError: when there is no such log, or it can't be written.
         """
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             _lock(fd, path)
+            reading = read_log(path)
         except OSError as error:
-            raise AuditError(f"the audit log can't be continued: {error.strerror or error}", file=path) from error
-        return cls(path, fd, reading.chain, wall=wall, sync=sync)
+            raise SettingsError(f"the audit log can't be continued: {error.strerror or error}", file=path) from error
+        return cls(path, fd, reading.chain, wall=wall, sync=sync), reading
 
     def resumed(self, torn: Torn | None, *, unterminated: bool, **fields: object) -> None:
         """Record `run.resumed`, ending a last line that was cut off and naming it, in one write."""
@@ -150,7 +152,8 @@ class AuditLog:
             try:
                 # Shielded: what was handed to the disk has an end that must be known, even by one who is cancelled.
                 with anyio.CancelScope(shield=True):
-                    await self._sync(self._write_waiting)
+                    batch = await self._sync(self._write_waiting)
+                self._tell(batch)
             except OSError as error:
                 self._failure = AuditError(
                     f"the audit log can't be written: {error.strerror or error}",
@@ -162,20 +165,25 @@ class AuditLog:
                 self._write_done.set()
                 self._write_done = None
 
-    def _write_waiting(self) -> None:
+    def _write_waiting(self) -> Batch:
         batch, self._waiting = self._waiting, []
         _write(self._fd, b"".join(line for _, line in batch))
         os.fsync(self._fd)
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
         self._durable = batch[-1][0]["seq"] if batch else self._durable
+        return batch
+
+    def _tell(self, batch: Batch) -> None:
         for record, _ in batch:
             for observer in self.observers:
                 observer(record)
 
     def close(self) -> None:
-        """Close the file, which lets go of the lock. What was not flushed is lost."""
-        os.close(self._fd)
+        """Close the file, which lets go of the lock. What was not flushed is lost. Closing twice is fine."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._fd)
 
 
 def _write(fd: int, data: bytes) -> None:
@@ -191,7 +199,7 @@ def _lock(fd: int, path: Path) -> None:
     except BlockingIOError:
         os.close(fd)
         hint = "wait for it to end, or stop it first"
-        raise AuditError("another process is carrying this run out", file=path, hint=hint) from None
+        raise RunHeldError("another process is carrying this run out", file=path, hint=hint) from None
 
 
 def _make_folder(folder: Path) -> None:

@@ -7,9 +7,11 @@ unescaped. `prev` is the hash before it, so no record can be changed, moved, put
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
+
+from orchestrator.moment import timestamp
 
 Record: TypeAlias = dict[str, Any]
 
@@ -27,16 +29,6 @@ def canonical(value: object) -> bytes:
 def digest(record: Mapping[str, object]) -> str:
     """The hash of a record, whose own `hash` (if it has one already) does not count."""
     return hashlib.sha256(canonical({key: value for key, value in record.items() if key != "hash"})).hexdigest()
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def parse_timestamp(text: str) -> datetime:
-    """The moment that `timestamp` wrote."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
 def clean(value: object) -> object:

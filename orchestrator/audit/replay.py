@@ -65,33 +65,16 @@ class TargetState:
     billing: dict[str, Any] | None = None
 
     @property
+    def outcome_so_far(self) -> Outcome:
+        """The outcome, or what it would be if nothing more were done: not sent, or sent and not seen down."""
+        if self.outcome is not None:
+            return self.outcome
+        return Outcome.NOT_SENT if self.phase is Phase.WAITING else Outcome.UNSETTLED
+
+    @property
     def stage(self) -> str:
         """The outcome, or else the phase, as one word."""
         return str(self.outcome or self.phase)
-
-
-def ref_document(ref: CvmRef) -> dict[str, object]:
-    """A CVM as every record and JSON document has it."""
-    return {
-        "id": ref.id,
-        "vm_uuid": ref.vm_uuid,
-        "name": ref.name,
-        "app_id": ref.app_id,
-        "teepod_id": ref.teepod_id,
-        "teepod": ref.teepod,
-    }
-
-
-def ref_of(document: dict[str, Any]) -> CvmRef:
-    """The CVM that `ref_document` wrote."""
-    return CvmRef(
-        id=document.get("id"),
-        vm_uuid=document.get("vm_uuid"),
-        name=document.get("name") or "",
-        app_id=document.get("app_id"),
-        teepod_id=document.get("teepod_id"),
-        teepod=document.get("teepod"),
-    )
 
 
 @dataclass(slots=True)
@@ -154,7 +137,7 @@ class RunState:
         elif event == "run.planned":
             self.planned = record
             for entry in record["targets"]:
-                target = TargetState(entry["step"], entry["action"], ref_of(entry["cvm"]), entry)
+                target = TargetState(entry["step"], entry["action"], CvmRef.of(entry["cvm"]), entry)
                 self.targets[target.step, target.ref.key] = target
                 self.stages[target.stage] += 1
         elif event == "run.interrupted":
@@ -165,7 +148,7 @@ class RunState:
             self.finished = record
 
     def _apply_to_target(self, event: str, record: Record) -> None:
-        target = self.targets[record["step"], ref_of(record["cvm"]).key]
+        target = self.targets[record["step"], CvmRef.of(record["cvm"]).key]
         self.stages[target.stage] -= 1
         _APPLY[event](target, record)
         self.stages[target.stage] += 1

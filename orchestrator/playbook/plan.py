@@ -129,6 +129,7 @@ def make_plan(
     price_list: Mapping[str, Decimal],
     storage_usd_per_gb_hour: Decimal,
     batch_size: int,
+    more_warnings: Iterable[str] = (),
 ) -> Plan:
     """Work out what a playbook means for this inventory.
 
@@ -141,6 +142,7 @@ def make_plan(
         price_list: USD per hour by instance type, for CVMs whose own entry has no price.
         storage_usd_per_gb_hour: the setting of that name.
         batch_size: how many statuses one request reads, for the estimate.
+        more_warnings: what reading the inventory has to add.
     """
     cvms = tuple(inventory)
     targets: list[tuple[int, Target]] = []
@@ -165,7 +167,7 @@ def make_plan(
         guards=check_guards(guards, targets=len(chosen), up=sum(not cvm.down for cvm in cvms), spared=spared),
         limits=limits,
         estimate=estimate(len(chosen), limits, batch_size),
-        warnings=tuple(_warnings(playbook, cvms, chosen)),
+        warnings=(*_warnings(playbook, cvms, chosen), *more_warnings),
     )
 
 

@@ -78,6 +78,19 @@ def apps_alone(select: Select) -> frozenset[str] | None:
     return min(bounds, key=len) if bounds else None
 
 
+def apps_to_read(selects: Iterable[Select], *, percent_guard: bool) -> frozenset[str] | None:
+    """The apps whose CVMs are all that a playbook can be about; None when the whole workspace has to be read.
+
+    Args:
+        selects: the selects of every step.
+        percent_guard: whether a `max_percent` guard holds, which needs to know every CVM that is up.
+    """
+    bounds = [apps_alone(select) for select in selects]
+    if percent_guard or any(bound is None for bound in bounds):
+        return None
+    return frozenset().union(*(bound for bound in bounds if bound is not None))
+
+
 def unmatched(selects: Iterable[Select], inventory: Iterable[Cvm]) -> list[str]:
     """One sentence for every selector value that covers no CVM of the inventory, with the nearest known ones."""
     cvms = list(inventory)

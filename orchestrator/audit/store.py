@@ -1,0 +1,64 @@
+"""The folder of runs: their names, where they are, and which of them some process is carrying out."""
+
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.errors import UsageError
+
+_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
+
+
+def new_run_id(moment: datetime) -> str:
+    """A name for a run that sorts by time."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+class RunStore:
+    """The runs below one state folder.
+
+    Attributes:
+        folder: where their logs are.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.folder = state_dir.expanduser() / "runs"
+
+    def path(self, run_id: str) -> Path:
+        """Where the log of a run is, or would be."""
+        return self.folder / f"{run_id}.jsonl"
+
+    def find(self, name: str) -> Path:
+        """The log that `name` means: a path, or a run's id.
+
+        Raises:
+            UsageError: when there is none.
+        """
+        path = Path(name)
+        if path.is_file():
+            return path
+        if _RUN_ID.fullmatch(name) and self.path(name).is_file():
+            return self.path(name)
+        newest = [path.stem for path in self][:3]
+        hint = f"the newest are: {', '.join(newest)}" if newest else f"there are no runs in {self.folder}"
+        raise UsageError(f"there is no run {name!r}", hint=hint)
+
+    def __iter__(self) -> Iterator[Path]:
+        """The logs, newest first."""
+        yield from sorted(self.folder.glob("*.jsonl"), reverse=True)
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process is carrying the run of this log out right now."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

@@ -1,0 +1,138 @@
+"""Carrying a run out in front of people: signals, live view or plain lines, and the summary."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import anyio
+import click
+from anyio.abc import TaskStatus
+
+from orchestrator.audit.log import AuditLog
+from orchestrator.audit.replay import RunState
+from orchestrator.cli.consoles import stderr, stdout
+from orchestrator.cli.fail import report
+from orchestrator.cli.session import Session, settle_of
+from orchestrator.engine.run import Run, RunResult
+from orchestrator.engine.status import Seen
+from orchestrator.engine.work import Work
+from orchestrator.outcome import Ending
+from orchestrator.playbook.plan import PlannedStep
+from orchestrator.report.documents import run_document
+from orchestrator.report.live import Progress
+from orchestrator.report.run_text import print_run
+
+_ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
+
+
+async def carry_out(
+    session: Session,
+    log: AuditLog,
+    state: RunState,
+    works: Sequence[Work],
+    steps: Sequence[PlannedStep],
+    *,
+    workspace_size: int,
+    as_json: bool,
+    since: Mapping[str, float] | None = None,
+    fresh: Mapping[str, Seen] | None = None,
+) -> int:
+    """Run, show how it goes, and say how it went.
+
+    Args:
+        session: the line to the cloud.
+        log: the open audit log; closed before this returns.
+        state: what it says, kept up to date by it.
+        works: every target.
+        steps: the steps in order.
+        workspace_size: how many CVMs the list has.
+        as_json: whether stdout is for one JSON document.
+        since: when CVMs were accepted by an earlier part of the run.
+        fresh: statuses that were read just now.
+    """
+    run = Run(
+        works,
+        cloud=session.cloud,
+        sink=log,
+        clock=session.clock,
+        gate=session.gate,
+        limits=session.limits,
+        settle=settle_of(session.settings),
+        rng=session.rng,
+        workspace_size=workspace_size,
+    )
+    progress = Progress(state, session.limits.requests_per_second, lambda: session.gate.passed)
+    result: RunResult | None = None
+    signals = _Signals(run)
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(signals.listen, group.cancel_scope)
+            group.start_soon(_show(progress, as_json=as_json))
+            run.take_in(fresh or {})
+            result = await run(steps, since=since)
+            group.cancel_scope.cancel()
+    finally:
+        log.close()
+    code = int(result.exit_code) if result is not None else signals.exit_code
+    if as_json:
+        click.echo(json.dumps(run_document(state, code, log.path), indent=2))
+    else:
+        print_run(stdout(), state, code, log.path)
+    if result is not None and result.error is not None:
+        report(result.error, as_json=False)
+    return code
+
+
+class _Signals:
+    """The first Ctrl-C or SIGTERM sends nothing more; a second one leaves at once."""
+
+    def __init__(self, run: Run) -> None:
+        self.exit_code = 128 + signal.SIGINT
+        self._run = run
+        self._seen = 0
+
+    async def listen(
+        self,
+        everything: anyio.CancelScope,
+        *,
+        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Take signals until cancelled."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+            task_status.started()
+            async for number in received:
+                self._take(number, everything)
+
+    def _take(self, number: signal.Signals, everything: anyio.CancelScope) -> None:
+        if number is signal.SIGHUP:
+            return  # The terminal is gone. The run goes on, and the audit log says how it went.
+        self._seen += 1
+        self.exit_code = 128 + number
+        if self._seen > 1:
+            everything.cancel()
+            return
+        self._run.interrupt(_ENDINGS[number])
+        words = "Sending no more stops; watching those that were sent. Press Ctrl-C again to leave at once."
+        try:
+            click.echo(f"\n{words}", err=True)
+        except OSError:
+            return  # Nobody is there to read it.
+
+
+def _show(progress: Progress, *, as_json: bool) -> Callable[[], Coroutine[Any, Any, None]]:
+    """How to show a run: live on a terminal, in plain lines to a pipe, not at all beside a JSON document in a pipe."""
+
+    async def live() -> None:
+        await progress.live(stderr())
+
+    async def plain() -> None:
+        await progress.plain(click.echo)
+
+    async def nothing() -> None:
+        return
+
+    if sys.stderr.isatty():
+        return live
+    return nothing if as_json else plain

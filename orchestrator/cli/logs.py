@@ -1,0 +1,77 @@
+"""structlog: for people on a terminal, JSON lines otherwise; always on stderr; one line per CVM outcome."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from orchestrator.audit.record import Record
+from orchestrator.cvm import CvmRef
+from orchestrator.report.shown import shown
+from orchestrator.settings.model import Log
+
+
+class _Stderr:
+    """Whatever stderr is at the moment of writing: a live view takes its place for a while."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def configure(settings: Log) -> None:
+    """Set logging up as the settings say."""
+    console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    renderer: Any
+    if console:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=14)
+        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    else:
+        renderer = structlog.processors.JSONRenderer(sort_keys=True)
+        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    stream: Any = _Stderr()
+    target: TextIO = stream
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, stamp, _escape if console else _keep, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(file=target),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _escape(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What others wrote is never interpreted by the terminal."""
+    del logger, name
+    return {key: shown(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """JSON escapes what it has to by itself."""
+    del logger, name
+    return event
+
+
+def log_record(record: Record) -> None:
+    """Log what a record of the audit trail says that a person wants to hear of: outcomes, and the run's own events."""
+    event: str = record["event"]
+    log = structlog.get_logger()
+    if event in {"target.settled", "target.failed"}:
+        ref = CvmRef.of(record["cvm"])
+        facts = {"cvm": ref.name, "id": ref.address, "teepod": ref.teepod, "seconds": record.get("seconds")}
+        if event == "target.settled":
+            log.info(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the outcome is the event's name
+        else:
+            facts |= {"reason": record.get("reason"), "request_id": record.get("request_id")}
+            log.warning(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the same
+    elif event in {"run.started", "run.resumed"}:
+        log.info(event, run_id=record["run_id"])
+    elif event in {"run.interrupted", "run.finished"}:
+        log.info(event, run_id=record["run_id"], exit_code=record.get("exit_code"), **record["counts"])
+    elif event == "action.deferred":
+        log.debug("stop.deferred", cvm=record["cvm"]["name"], wait=record.get("retry_after_s"), reason=record["reason"])
+    elif event == "action.unknown":
+        log.debug("stop.unknown", cvm=record["cvm"]["name"], reason=record["reason"])

@@ -1,0 +1,79 @@
+"""`orchestrator`: the group of all commands. Each command's own file is imported only when it is called."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from orchestrator import __version__
+
+_COMMANDS = {
+    "validate": ("orchestrator.cli.validate", "Check playbooks without a network."),
+    "schema": ("orchestrator.cli.schema", "Print the JSON Schema of playbooks."),
+    "plan": ("orchestrator.cli.plan", "Say what a playbook would do right now. Changes nothing."),
+    "run": ("orchestrator.cli.run", "Carry a playbook out."),
+    "resume": ("orchestrator.cli.resume", "Go on with a run that was interrupted."),
+    "runs": ("orchestrator.cli.runs", "List runs, newest first."),
+    "show": ("orchestrator.cli.show", "Say how a run went."),
+    "audit": ("orchestrator.cli.audit", "Check audit logs."),
+    "simulate": ("orchestrator.cli.simulate", "Serve a simulated Phala Cloud on this machine."),
+    "completion": ("orchestrator.cli.completion", "Print the shell's completion script."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands' names and help, and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every name, in the order of use."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)  # noqa: S101 - for the type checker; every module above has one
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest known name when there is no such command."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in _COMMANDS:
+            import difflib  # noqa: PLC0415 - only on this error
+
+            close = difflib.get_close_matches(name, _COMMANDS, n=1)
+            ctx.fail(f"no such command {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, made without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: orchestrator run emergency-stop-teepod --simulate --var teepod=prod-1",
+)
+@click.version_option(__version__, prog_name="orchestrator")
+def group() -> None:
+    """Stop fleets of Phala Cloud CVMs by playbook: planned, rate limited, watched until settled, audited."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line, and exit as the contracts say."""
+    from orchestrator.cli.fail import exit_of  # noqa: PLC0415 - keeps `--help` quick
+
+    sys.exit(exit_of(_invoke, args))
+
+
+def _invoke(args: list[str] | None) -> Any:  # noqa: ANN401 - a command's exit code, or None
+    return group.main(args=args, prog_name="orchestrator", standalone_mode=False)

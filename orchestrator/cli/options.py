@@ -1,0 +1,64 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def settings_options(command: _F) -> _F:
+    """`--config` and `--set`."""
+    command = click.option(
+        "--set",
+        "assignments",
+        metavar="SECTION.FIELD=VALUE",
+        multiple=True,
+        help="Set one setting, e.g. --set rate.burst=10.",
+    )(command)
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Settings file; default ./config.toml, else the one in your config folder.",
+    )(command)
+
+
+def playbook_options(command: _F) -> _F:
+    """`PLAYBOOK`, `--var` and `--simulate`."""
+    command = click.option(
+        "--simulate",
+        is_flag=True,
+        help="Use a simulated cloud that lives as long as this command.",
+    )(command)
+    command = variables_option(command)
+    return click.argument("playbook", metavar="PLAYBOOK", shell_complete=_complete_playbook)(command)
+
+
+def variables_option(command: _F) -> _F:
+    """`--var`."""
+    return click.option(
+        "--var",
+        "variables",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Give a variable of the playbook its value.",
+    )(command)
+
+
+def json_option(command: _F) -> _F:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")(
+        command
+    )
+
+
+def _complete_playbook(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only while completing
+
+    del ctx, param
+    names = sorted(path.stem for path in Path("playbooks").glob("*.y*ml"))
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]

@@ -1,0 +1,198 @@
+"""`orchestrator resume`."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import click
+
+from orchestrator.audit.log import AuditLog
+from orchestrator.audit.replay import Phase, RunState, replay
+from orchestrator.audit.store import RunStore
+from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.cli.carry_out import carry_out
+from orchestrator.cli.consoles import stdout
+from orchestrator.cli.logs import configure, log_record
+from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.session import Session, endpoint, open_session, settle_of
+from orchestrator.cli.verdict import ask
+from orchestrator.engine.status import Seen, StatusReader
+from orchestrator.engine.work import Work
+from orchestrator.errors import CloudError, NotConfirmedError, SettingsError, UsageError
+from orchestrator.moment import parse_timestamp
+from orchestrator.report.documents import run_document
+from orchestrator.report.records import limits_from, steps_from, works_from
+from orchestrator.report.run_text import print_run
+from orchestrator.settings.load import Settings, load_settings
+
+
+@click.command("resume", epilog="Example: orchestrator resume 20261123T080000Z-4f2a --yes")
+@click.argument("run_id", metavar="RUN_ID")
+@click.option("--yes", is_flag=True, help="Do not ask, however old the plan is.")
+@json_option
+@settings_options
+def command(
+    run_id: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Go on with a run that was interrupted, from what its audit log says.
+
+    Reads the status of every CVM whose outcome is open before anything is sent. Exits as `run` does.
+    """
+    settings = load_settings(config, assignments)
+    configure(settings.log)
+    path = RunStore(settings.audit.state_dir).find(run_id)
+    log, reading = AuditLog.reopen(path)
+    try:
+        state = _replay(reading, path)
+        if state.finished is not None:
+            return _finished(state, path, as_json=as_json)
+        with endpoint(settings, simulate=False) as where:
+            if where.base_url != state.started["cloud_url"]:
+                raise UsageError(
+                    f"the run is of {state.started['cloud_url']}, the settings are for {where.base_url}",
+                    hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the run did",
+                )
+
+            async def carry() -> int:
+                async with open_session(settings, where, limits_from(state.started)) as session:
+                    return await _resume(session, log, reading, state, yes=yes, as_json=as_json)
+
+            return anyio.run(carry)
+    finally:
+        log.close()
+
+
+def _replay(reading: Reading, path: Path) -> RunState:
+    if reading.verdict is Verdict.ALTERED:
+        raise SettingsError(
+            f"the audit log was altered: {reading.reason}",
+            file=path,
+            line=reading.line,
+            hint="a log that is not what was written can't be gone on with; start a new run",
+        )
+    state = replay(reading.records)
+    if not state.planned:
+        raise NotConfirmedError(
+            "the run ended before its plan was on record, so nothing was sent",
+            file=path,
+            hint="there is nothing to go on with; start a new run",
+        )
+    return state
+
+
+def _finished(state: RunState, path: Path, *, as_json: bool) -> int:
+    code = int((state.finished or {})["exit_code"])
+    if as_json:
+        click.echo(json.dumps(run_document(state, code, path), indent=2))
+    else:
+        click.echo("This run is finished; there is nothing to go on with.\n")
+        print_run(stdout(), state, code, path)
+    return code
+
+
+async def _resume(
+    session: Session,
+    log: AuditLog,
+    reading: Reading,
+    state: RunState,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    works = works_from(state)
+    fresh = await _read_fresh(session, works, state)
+    _confirm(session.settings, session, state, works, fresh, yes=yes)
+    log.observers += [state.apply, log_record]
+    log.resumed(
+        reading.torn,
+        unterminated=reading.unterminated,
+        open=sum(work.outcome is None for work in works),
+    )
+    await log.flush()
+    return await carry_out(
+        session,
+        log,
+        state,
+        works,
+        steps_from(state.planned),
+        workspace_size=state.planned["workspace_size"],
+        as_json=as_json,
+        since=_since(session, state, works),
+        fresh=fresh,
+    )
+
+
+async def _read_fresh(session: Session, works: list[Work], state: RunState) -> dict[str, Seen]:
+    """The status right now of every target whose outcome is open.
+
+    Raises:
+        CloudError: when not one of them can be read, so that nothing can be told.
+    """
+    refused = []
+    reader = StatusReader(
+        cloud=session.cloud,
+        gate=session.gate,
+        clock=session.clock,
+        rng=session.rng,
+        batch_size=settle_of(session.settings).batch_size,
+        key_refused=lambda: refused.append(True),
+    )
+    reader.known_size(state.planned["workspace_size"])
+    wanted = [work.ref for work in works if work.outcome is None]
+    seen: dict[str, Seen] = {}
+    for _ in range(4):
+        missing = [ref for ref in wanted if ref.key not in seen]
+        if not missing or refused:
+            break
+        seen |= await reader.read(missing)
+    if refused:
+        raise CloudError("the API refuses the key", hint="check PHALA_CLOUD_API_KEY; nothing was sent")
+    if wanted and len(seen) < len(wanted):
+        raise CloudError(
+            f"the status of {len(wanted) - len(seen)} of {len(wanted)} open CVMs can't be read",
+            hint="check the network, and cloud.base_url in the settings; nothing was sent",
+        )
+    return seen
+
+
+def _confirm(
+    settings: Settings,
+    session: Session,
+    state: RunState,
+    works: list[Work],
+    fresh: dict[str, Seen],
+    *,
+    yes: bool,
+) -> None:
+    """Ask again when the plan is old: someone may have started a CVM on purpose since."""
+    age = session.clock.wall() - parse_timestamp(state.planned["ts"])
+    if yes or age <= timedelta(seconds=settings.audit.resume_without_asking):
+        return
+    unsent = [work for work in works if work.outcome is None and not work.accepted and not work.in_doubt]
+    still_up = [work for work in unsent if not _is_down(fresh[work.ref.key])]
+    ask(
+        f"The plan is {age} old, and {len(still_up)} of its CVMs are up whose stop was not sent; someone may have "
+        f"started them on purpose.\nType their number ({len(still_up)}) to stop them: ",
+        str(len(still_up)),
+    )
+
+
+def _is_down(seen: Seen) -> bool:
+    return seen.read is None or seen.read.down
+
+
+def _since(session: Session, state: RunState, works: list[Work]) -> dict[str, float]:
+    """When each accepted CVM was accepted, on the engine's clock."""
+    now, wall = session.clock.now(), session.clock.wall()
+    since = {}
+    for work in works:
+        target = state.targets[work.step, work.ref.key]
+        if target.phase is Phase.SETTLING and target.accepted_at is not None:
+            since[work.ref.key] = now - max(0.0, (wall - parse_timestamp(target.accepted_at)).total_seconds())
+    return since

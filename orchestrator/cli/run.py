@@ -1,0 +1,99 @@
+"""`orchestrator run`."""
+
+import getpass
+import socket
+from pathlib import Path
+
+import anyio
+import click
+
+from orchestrator import __version__
+from orchestrator.audit.log import AuditLog
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore, new_run_id
+from orchestrator.cli.carry_out import carry_out
+from orchestrator.cli.consoles import stdout
+from orchestrator.cli.fail import report
+from orchestrator.cli.logs import configure, log_record
+from orchestrator.cli.options import json_option, playbook_options, settings_options
+from orchestrator.cli.session import Session, endpoint, limits_of, open_session, prepare
+from orchestrator.cli.verdict import confirm, verdict
+from orchestrator.engine.work import Work
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.variables import parse_assignments
+from orchestrator.report.documents import plan_document
+from orchestrator.report.plan_text import print_plan
+from orchestrator.report.records import planned_fields, started_fields
+from orchestrator.settings.load import load_settings
+
+
+@click.command("run", epilog="Example: orchestrator run emergency-stop-teepod --var teepod=prod-1 --expect 12")
+@playbook_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Go on only if the plan has exactly N targets.")
+@json_option
+@settings_options
+def command(
+    playbook: str,
+    variables: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    expect: int | None,
+    *,
+    simulate: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Carry a playbook out: plan, confirm, stop, watch until settled.
+
+    On a terminal it asks for the number of CVMs to be typed. Without one it changes nothing unless --yes or --expect
+    is given.
+    """
+    loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
+    settings = load_settings(config, assignments)
+    configure(settings.log)
+
+    async def carry() -> int:
+        async with open_session(settings, where, limits_of(loaded.playbook.limits, settings)) as session:
+            return await _run(session, loaded, yes=yes, expect=expect, as_json=as_json)
+
+    with endpoint(settings, simulate=simulate) as where:
+        return anyio.run(carry)
+
+
+async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: int | None, as_json: bool) -> int:
+    prepared = await prepare(session, loaded)
+    plan = prepared.plan
+    if not as_json:
+        print_plan(stdout(), plan, loaded.playbook.description)
+    error = verdict(plan)
+    if error is not None:
+        report(error, as_json=as_json, extra=plan_document(plan))
+        return int(error.exit_code)
+    confirm(plan, yes=yes, expect=expect)
+    if not as_json:
+        click.echo()
+    run_id = new_run_id(session.clock.wall())
+    started = started_fields(
+        loaded,
+        actor=f"{getpass.getuser()}@{socket.gethostname()}",
+        version=__version__,
+        cloud_url=session.endpoint.base_url,
+        limits=session.limits,
+    )
+    state = RunState()
+    log = AuditLog.create(
+        RunStore(session.settings.audit.state_dir).path(run_id),
+        run_id,
+        [("run.started", started), ("run.planned", planned_fields(plan, prepared.workspace_size))],
+        observers=[state.apply, log_record],
+    )
+    return await carry_out(
+        session,
+        log,
+        state,
+        [Work.of(target) for target in plan.targets],
+        plan.steps,
+        workspace_size=prepared.workspace_size,
+        as_json=as_json,
+    )

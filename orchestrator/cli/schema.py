@@ -1,0 +1,13 @@
+"""`orchestrator schema`."""
+
+import json
+
+import click
+
+from orchestrator.playbook.schema import json_schema
+
+
+@click.command("schema", epilog="Example: orchestrator schema > playbook.schema.json")
+def command() -> None:
+    """Print the JSON Schema of playbooks, for editors that complete and check YAML."""
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,140 @@
+"""Everything a command needs to speak to a cloud, put together: settings, gate, client, clock."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+
+import anyio
+
+from orchestrator.billing.rates import needs_price_list
+from orchestrator.cloud.client import PhalaCloud, connect
+from orchestrator.engine.gate import Gate
+from orchestrator.engine.gcra import Gcra
+from orchestrator.engine.inventory import InventoryReader
+from orchestrator.engine.run import SettleSettings
+from orchestrator.moment import utc_now
+from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.plan import Plan, RunLimits, make_plan
+from orchestrator.playbook.schema import Limits
+from orchestrator.playbook.select import apps_to_read
+from orchestrator.settings.load import Settings
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> float:
+        """The event loop's own clock, by which it sleeps."""
+        return anyio.current_time()
+
+    def wall(self) -> datetime:
+        """The time of day."""
+        return utc_now()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests go, and with which key."""
+
+    base_url: str
+    api_key: str
+
+
+@contextmanager
+def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
+    """The cloud of the settings, or a simulated one for as long as the block lasts."""
+    if not simulate:
+        yield Endpoint(settings.cloud.base_url, settings.key())
+        return
+    from orchestrator.simulator.serve import BackgroundSimulator  # noqa: PLC0415 - only when asked for
+    from orchestrator.simulator.settings import Settings as Simulated  # noqa: PLC0415 - the same
+
+    with BackgroundSimulator(Simulated()) as simulator:
+        yield Endpoint(simulator.url, simulator.api_key)
+
+
+def limits_of(limits: Limits, settings: Settings) -> RunLimits:
+    """A playbook's own limits, and the settings' where it has none."""
+    rate = settings.rate
+    return RunLimits(
+        requests_per_second=limits.requests_per_second or rate.requests_per_second,
+        burst=limits.burst or rate.burst,
+        max_in_flight=limits.max_in_flight or rate.max_in_flight,
+        per_teepod=limits.per_teepod or rate.per_teepod,
+        max_failures=limits.max_failures,
+    )
+
+
+def settle_of(settings: Settings) -> SettleSettings:
+    """How the watch goes about it."""
+    settle = settings.settle
+    return SettleSettings(settle.recheck_after, settle.poll_min, settle.poll_max, settle.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command's line to the cloud."""
+
+    settings: Settings
+    endpoint: Endpoint
+    limits: RunLimits
+    cloud: PhalaCloud
+    gate: Gate
+    clock: SystemClock
+    rng: Random
+
+
+@asynccontextmanager
+async def open_session(settings: Settings, where: Endpoint, limits: RunLimits) -> AsyncIterator[Session]:
+    """A session for as long as the block lasts."""
+    clock = SystemClock()
+    gate = Gate(Gcra(limits.requests_per_second, limits.burst), limits.max_in_flight, clock)
+    async with connect(
+        where.base_url,
+        where.api_key,
+        api_version=settings.cloud.api_version,
+        timeout=settings.cloud.timeout,
+        max_in_flight=limits.max_in_flight,
+    ) as cloud:
+        yield Session(settings, where, limits, cloud, gate, clock, Random())  # noqa: S311 - jitter, not secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, and how large the workspace is that it was made for (0 when only some apps were read)."""
+
+    plan: Plan
+    workspace_size: int
+
+
+async def prepare(session: Session, loaded: LoadedPlaybook) -> Prepared:
+    """Read the inventory and make the plan.
+
+    Raises:
+        CloudError: when the inventory can't be had.
+    """
+    playbook, settings = loaded.playbook, session.settings
+    guards = stricter(playbook.guards, settings.guards)
+    selects = [step.select for step in playbook.steps]
+    reader = InventoryReader(session.cloud, session.gate, session.rng)
+    apps = apps_to_read(selects, percent_guard=guards.max_percent is not None)
+    inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
+    prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
+    plan = make_plan(
+        playbook,
+        inventory.cvms,
+        guards=guards,
+        limits=session.limits,
+        settle_timeout=settings.settle.timeout,
+        price_list=prices,
+        storage_usd_per_gb_hour=settings.billing.storage_usd_per_gb_hour,
+        batch_size=settings.settle.batch_size,
+        more_warnings=() if inventory.stable else (_SHIFTING,),
+    )
+    return Prepared(plan, len(inventory.cvms) if inventory.whole else 0)
+
+
+_SHIFTING = "the list of CVMs kept changing while it was read; the plan may lack one that was just created"

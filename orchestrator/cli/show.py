@@ -1,0 +1,47 @@
+"""`orchestrator show`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from orchestrator.audit.replay import RunState, replay
+from orchestrator.audit.store import RunStore, is_held
+from orchestrator.audit.verify import Verdict, read_log
+from orchestrator.cli.consoles import stdout
+from orchestrator.cli.options import json_option, settings_options
+from orchestrator.errors import SettingsError
+from orchestrator.outcome import Ending, Exit, exit_code
+from orchestrator.report.documents import run_document
+from orchestrator.report.run_text import print_run
+from orchestrator.settings.load import load_settings
+
+
+@click.command("show", epilog="Example: orchestrator show 20261123T080000Z-4f2a --json")
+@click.argument("run_id", metavar="RUN_ID")
+@json_option
+@settings_options
+def command(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
+    """Say how a run went, from its audit log."""
+    settings = load_settings(config, assignments)
+    path = RunStore(settings.audit.state_dir).find(run_id)
+    reading = read_log(path)
+    if reading.verdict is Verdict.ALTERED:
+        raise SettingsError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line)
+    state = replay(reading.records)
+    code = _code(state)
+    if as_json:
+        document = run_document(state, code, path)
+        document["log"] = {"verdict": reading.verdict.value, "running": is_held(path)}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        print_run(stdout(), state, code, path)
+
+
+def _code(state: RunState) -> int:
+    """The exit code that the run had; for one that never ended, the one of an interrupted run."""
+    if state.finished is not None:
+        return int(state.finished["exit_code"])
+    if state.interrupted is not None:
+        return int(exit_code(Ending(state.interrupted["reason"]), {}, anything_sent=state.anything_sent))
+    return int(Exit.SIGINT)

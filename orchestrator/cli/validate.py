@@ -1,0 +1,56 @@
+"""`orchestrator validate`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.fail import report
+from orchestrator.cli.options import json_option, variables_option
+from orchestrator.errors import PlaybookError
+from orchestrator.outcome import Exit
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.variables import parse_assignments
+
+
+@click.command("validate", epilog="Example: orchestrator validate playbooks/*.yaml")
+@click.argument("playbooks", metavar="PLAYBOOK...", nargs=-1, required=True)
+@variables_option
+@json_option
+def command(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
+    """Check playbooks without a network.
+
+    Required variables may be left open; what they would fill is then not checked.
+    """
+    values = parse_assignments(variables)
+    code = Exit.OK
+    documents = []
+    for name in playbooks:
+        try:
+            loaded = load_playbook(find_playbook(name), values, allow_undefined=True)
+        except PlaybookError as error:
+            code = Exit.USAGE
+            report(error, as_json=as_json)
+            continue
+        documents.append(_document(loaded))
+        if not as_json:
+            click.echo(_line(loaded))
+    if as_json and code is Exit.OK:
+        click.echo(json.dumps(documents, indent=2))
+    return int(code)
+
+
+def _document(loaded: LoadedPlaybook) -> dict[str, object]:
+    return {
+        "file": str(loaded.file),
+        "playbook": loaded.playbook.name,
+        "steps": len(loaded.playbook.steps),
+        "sha256": loaded.sha256,
+        "variables_needed": list(loaded.undefined),
+    }
+
+
+def _line(loaded: LoadedPlaybook) -> str:
+    needs = f"; needs {', '.join(f'--var {name}=…' for name in loaded.undefined)}" if loaded.undefined else ""
+    steps = len(loaded.playbook.steps)
+    return f"{Path(loaded.file)}: ok, {steps} step{'' if steps == 1 else 's'}{needs}"

@@ -1,0 +1,59 @@
+"""Whether a plan may be carried out, and the yes of a person."""
+
+import signal
+import sys
+
+import click
+
+from orchestrator.errors import GuardError, NoMatchError, NotConfirmedError, OrchestratorError
+from orchestrator.playbook.plan import Plan
+
+
+def verdict(plan: Plan) -> OrchestratorError | None:
+    """Why a plan can't be carried out; None when it can."""
+    if not plan.matched:
+        return NoMatchError(
+            "the selectors matched no CVM at all",
+            hint="; ".join(plan.warnings) or "`orchestrator plan PLAYBOOK --details` lists the inventory",
+        )
+    refused = [check for check in plan.guards if not check.ok]
+    if refused:
+        reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
+        return GuardError(f"refused by a guard: {reasons}", hint="narrow the select, or raise the guard on purpose")
+    return None
+
+
+def confirm(plan: Plan, *, yes: bool, expect: int | None) -> None:
+    """Get a yes: by `--yes`, by `--expect` with the right number, or by a person who types that number.
+
+    Raises:
+        NotConfirmedError: when there is none.
+    """
+    count = len(plan.targets)
+    if expect is not None and expect != count:
+        raise NotConfirmedError(
+            f"--expect {expect}, but the plan has {count} targets",
+            hint="the fleet changed, or the playbook selects something else than you think; see `orchestrator plan`",
+        )
+    if yes or expect is not None:
+        return
+    ask(f"Type the number of CVMs to stop ({count}) to go on: ", str(count))
+
+
+def ask(question: str, answer: str) -> None:
+    """Ask a person on the terminal, and take nothing but this answer for a yes.
+
+    Raises:
+        NotConfirmedError: when there is no terminal, or something else was typed.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise NotConfirmedError("nobody confirmed: this is not a terminal", hint="add --yes, or --expect N")
+    # Under asyncio a first Ctrl-C only marks the task; here it has to end the question.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        click.echo(question, nl=False, err=True)
+        typed = sys.stdin.readline().strip()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if typed != answer:
+        raise NotConfirmedError(f"not confirmed: {typed!r} is not {answer}", hint="nothing was sent")

@@ -1,0 +1,103 @@
+"""The client of Phala Cloud: one method an operation, each a value or what went wrong."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from orchestrator import __version__
+from orchestrator.cloud import wire
+from orchestrator.cloud.answers import reply_of
+from orchestrator.cloud.http import MEBIBYTE, Http
+from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.moment import utc_now
+from orchestrator.reply import Page, Reply, StatusRead
+
+BASE_URL = "https://cloud-api.phala.com/api/v1"
+API_VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
+"""The values of `X-Phala-Version` whose shapes are known; the header is always sent."""
+
+_ACTION_ANSWER = 4 * MEBIBYTE
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class PhalaCloud:
+    """Phala Cloud, reached through one HTTP connection pool."""
+
+    def __init__(self, http: Http, *, wall: Callable[[], datetime] = utc_now) -> None:
+        self._http = http
+        self._wall = wall
+
+    async def list_page(self, page: int, page_size: int) -> Reply[Page]:
+        """`GET /cvms/paginated`: pages count from 1, a page has at most 100."""
+        exchange = await self._http.exchange("GET", "/cvms/paginated", params={"page": page, "page_size": page_size})
+        return reply_of(exchange, lambda body: wire.page_of(body, page_size), self._wall())
+
+    async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
+        """`GET /apps/{app_id}/cvms`, unpaginated."""
+        exchange = await self._http.exchange("GET", f"/apps/{quote(app_id, safe='')}/cvms")
+        return reply_of(exchange, wire.cvms_of, self._wall())
+
+    async def price_list(self) -> Reply[Mapping[str, Decimal]]:
+        """`GET /instance-types`, public."""
+        exchange = await self._http.exchange("GET", "/instance-types")
+        return reply_of(exchange, wire.price_list_of, self._wall())
+
+    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
+        """`POST /cvms/{cvm_id}/stop`: pulls the power, cancels any operation in progress, triggers billing."""
+        path = f"/cvms/{quote(ref.address, safe='')}/stop"
+        exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER)
+        return reply_of(exchange, lambda body: wire.stopped_of(body, ref), self._wall())
+
+    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
+        """`POST /status/batch`: the server groups by teepod and asks in parallel."""
+        exchange = await self._http.exchange("POST", "/status/batch", body={"vm_uuids": list(uuids)})
+        return reply_of(exchange, wire.statuses_of, self._wall())
+
+    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+        """`GET /cvms/{cvm_id}/state`, without its event stream."""
+        path = f"/cvms/{quote(ref.address, safe='')}/state"
+        exchange = await self._http.exchange("GET", path, largest=_ACTION_ANSWER)
+        return reply_of(exchange, wire.status_of, self._wall())
+
+
+@asynccontextmanager
+async def connect(
+    base_url: str,
+    api_key: str,
+    *,
+    api_version: str,
+    timeout: float,  # noqa: ASYNC109 - a bound on each exchange, not on this call
+    max_in_flight: int,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[PhalaCloud]:
+    """A client for as long as the block lasts.
+
+    Args:
+        base_url: including `/api/v1`.
+        api_key: sent as `X-API-Key`, to this base URL and nowhere else.
+        api_version: sent as `X-Phala-Version`.
+        timeout: seconds for one exchange.
+        max_in_flight: how many connections are kept at the most.
+        transport: another way to the API than sockets, for tests.
+    """
+    client = httpx.AsyncClient(
+        base_url=base_url,
+        headers={
+            "X-API-Key": api_key,
+            "X-Phala-Version": api_version,
+            "User-Agent": f"orchestrator/{__version__}",
+            "Accept": "application/json",
+        },
+        timeout=httpx.Timeout(timeout),
+        limits=httpx.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight),
+        follow_redirects=False,
+        # A proxy named in the environment is for the outside world; a simulator on this machine is not behind it.
+        trust_env=urlsplit(base_url).hostname not in LOOPBACK,
+        transport=transport,
+    )
+    async with client:
+        yield PhalaCloud(Http(client, timeout))

@@ -1,0 +1,180 @@
+"""The shapes of Phala Cloud's answers in every API version, read leniently: what is not needed is ignored.
+
+Two list shapes: legacy (`2025-10-28`: `hosted{…}`, `node`, `memory` in MB, `disk_size` in GB) and current (`id`,
+`vm_uuid`, `node_info`, `resource`; the newest adds `hourly_rate`, `billing_interval`, `gpu_rental_order`). Sources: the
+vendor's OpenAPI document and SDKs. A shape that lacks what is needed raises `ShapeError`.
+"""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from math import ceil
+from typing import Any
+
+from orchestrator.cvm import Cvm, CvmRef, normal_app_id, normal_uuid
+from orchestrator.reply import Page, StatusRead
+
+_ADDRESS = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_MOST_PAGES = 100_000
+
+
+class ShapeError(ValueError):
+    """Raised when an answer does not have the shape it should."""
+
+
+def page_of(body: Any, page_size: int) -> Page:  # noqa: ANN401 - parsed JSON
+    """One page of the list, either shape."""
+    body = _mapping(body, "a page of CVMs")
+    items, total = body.get("items"), _whole(body.get("total"))
+    if not isinstance(items, list) or total is None:
+        raise ShapeError("a page of CVMs lacks items or total")
+    pages = _whole(body.get("pages"))
+    if pages is None:
+        pages = ceil(total / (_whole(body.get("page_size")) or page_size))
+    if not 0 <= pages <= _MOST_PAGES:
+        raise ShapeError(f"a page of CVMs speaks of {pages} pages")
+    return Page(tuple(cvm_of(item) for item in items), total, pages)
+
+
+def cvms_of(body: Any) -> tuple[Cvm, ...]:  # noqa: ANN401 - parsed JSON
+    """An unpaginated list of CVMs, either shape."""
+    if not isinstance(body, list):
+        raise ShapeError("a list of CVMs is no list")
+    return tuple(cvm_of(item) for item in body)
+
+
+def cvm_of(item: Any) -> Cvm:  # noqa: ANN401 - parsed JSON
+    """One CVM of a list, either shape."""
+    item = _mapping(item, "a CVM in the list")
+    status = item.get("status")
+    if not isinstance(status, str):
+        raise ShapeError("a CVM in the list has no status")
+    return _legacy(item, status) if isinstance(item.get("hosted"), dict) else _current(item, status)
+
+
+def _legacy(item: dict[str, Any], status: str) -> Cvm:
+    hosted = item["hosted"]
+    node = _part(item, "node") or _part(item, "teepod")
+    return Cvm(
+        ref=_ref(None, hosted.get("id"), item.get("name") or hosted.get("name"), hosted.get("app_id"), node),
+        status=status,
+        in_progress=bool(item.get("in_progress")),
+        instance_id=_text(hosted.get("instance_id")),
+        disk_gb=_decimal(item.get("disk_size")),
+        gpus=_legacy_gpus(hosted),
+        billing_period=_text(item.get("billing_period")),
+    )
+
+
+def _legacy_gpus(hosted: dict[str, Any]) -> int | None:
+    listed = _part(_part(hosted, "configuration"), "gpus").get("gpus")
+    return len(listed) if isinstance(listed, list) else None
+
+
+def _current(item: dict[str, Any], status: str) -> Cvm:
+    resource, rate = _part(item, "resource"), _part(item, "hourly_rate")
+    return Cvm(
+        ref=_ref(item.get("id"), item.get("vm_uuid"), item.get("name"), item.get("app_id"), _part(item, "node_info")),
+        status=status,
+        in_progress=bool(item.get("in_progress")),
+        instance_id=_text(item.get("instance_id")),
+        instance_type=_text(resource.get("instance_type")),
+        disk_gb=_decimal(resource.get("disk_in_gb")),
+        gpus=_whole(resource.get("gpus")),
+        gpu_rental=bool(item.get("gpu_rental_order")),
+        billing_period=_text(resource.get("billing_period")) or _text(item.get("billing_interval")),
+        billing_price=_decimal(resource.get("compute_billing_price")),
+        hourly_compute=_decimal(rate.get("compute")),
+        hourly_disk=_decimal(rate.get("disk")),
+    )
+
+
+def _ref(hashid: Any, uuid: Any, name: Any, app_id: Any, node: dict[str, Any]) -> CvmRef:  # noqa: ANN401 - parsed JSON
+    app = _text(app_id)
+    return CvmRef(
+        id=_address(hashid),
+        vm_uuid=_address(uuid),
+        name=_text(name) or "",
+        app_id=normal_app_id(app) if app else None,
+        teepod_id=_whole(node.get("id")),
+        teepod=_text(node.get("name")),
+    )
+
+
+def status_of(body: Any) -> StatusRead:  # noqa: ANN401 - parsed JSON
+    """The status of one CVM, from a state, a status or an action's answer."""
+    body = _mapping(body, "a status")
+    status = body.get("status")
+    if not isinstance(status, str) or not status:
+        raise ShapeError("a status lacks its status")
+    return StatusRead(status, bool(body.get("in_progress")), _text(body.get("boot_error")))
+
+
+def statuses_of(body: Any) -> Mapping[str, StatusRead]:  # noqa: ANN401 - parsed JSON
+    """A batch of statuses by UUID in normal form. An entry that can't be read is left out, and so read again."""
+    found = {}
+    for uuid, entry in _mapping(body, "a batch of statuses").items():
+        try:
+            found[normal_uuid(uuid)] = status_of(entry)
+        except ShapeError:
+            continue
+    return found
+
+
+def stopped_of(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - parsed JSON
+    """The status in the answer to an action on `ref`.
+
+    The answer's `id` is an integer in the vendor's document and a string in its newest SDK, so it is told by UUID.
+    """
+    body = _mapping(body, "the answer to an action")
+    uuid = _text(body.get("vm_uuid"))
+    if uuid and ref.uuid_key and normal_uuid(uuid) != ref.uuid_key:
+        raise ShapeError(f"the answer is about another CVM, {uuid}")
+    return status_of(body)
+
+
+def price_list_of(body: Any) -> Mapping[str, Decimal]:  # noqa: ANN401 - parsed JSON
+    """USD per hour by instance type."""
+    prices: dict[str, Decimal] = {}
+    families = _mapping(body, "the price list").get("result")
+    for family in families if isinstance(families, list) else ():
+        items = family.get("items") if isinstance(family, dict) else None
+        for item in items if isinstance(items, list) else ():
+            price = _decimal(item.get("hourly_rate")) if isinstance(item, dict) else None
+            if price is not None and isinstance(item.get("id"), str):
+                prices[item["id"]] = price
+    return prices
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - parsed JSON
+    if not isinstance(value, dict):
+        raise ShapeError(f"{what} is no object")
+    return value
+
+
+def _part(value: dict[str, Any], key: str) -> dict[str, Any]:
+    part = value.get(key)
+    return part if isinstance(part, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _address(value: object) -> str | None:
+    """An identifier that can stand in a request's path; anything else is no identifier of this API."""
+    return value if isinstance(value, str) and _ADDRESS.fullmatch(value) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _decimal(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and number >= 0 else None

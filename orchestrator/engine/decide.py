@@ -1,0 +1,103 @@
+"""What the answer to a stop means, and what follows: the retry decisions. Pure.
+
+| answer | meaning |
+|---|---|
+| 2xx that can be read | accepted |
+| 401 | the key is refused: ends the run |
+| 403 | refused: a GPU rental manages the CVM |
+| 404 | gone |
+| 409 with an error code | failed: final |
+| 409 without one; 429; 503 with Retry-After | deferred: had no effect, sent again later |
+| no connection could be made | deferred: the request never left |
+| any other 5xx, a reset, a time-out, a success that can't be read, 408 | unknown: the status decides |
+| anything else | failed |
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.reply import Reply, StatusRead
+
+RETRY_AFTER_CAP = 300.0
+"""Seconds; a Retry-After beyond this is taken as this."""
+BACKOFF_CAP = 30.0
+"""Seconds; the longest wait where the API names none."""
+PATIENCE_ATTEMPTS = 4
+"""A target is not given up for being deferred before this many attempts."""
+
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _CONFLICT, _TOO_MANY, _UNAVAILABLE = 401, 403, 404, 408, 409, 429, 503
+_SUCCESS, _SERVER_ERROR = range(200, 300), range(500, 600)
+
+
+class Kind(StrEnum):
+    """What the answer to an action means."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    GONE = "gone"
+    DEFERRED = "deferred"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    KEY_REFUSED = "key_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from an answer.
+
+    Attributes:
+        kind: what the answer means.
+        reason: why, in words; empty when it was accepted.
+        wait: seconds until a deferred request may be sent again.
+        whole_run: whether that wait holds for every request of the run.
+    """
+
+    kind: Kind
+    reason: str = ""
+    wait: float = 0.0
+    whole_run: bool = False
+
+
+def decide(reply: Reply[StatusRead], attempt: int, jitter: float) -> Decision:
+    """What the answer to one stop means.
+
+    Args:
+        reply: the answer.
+        attempt: which request for this CVM it answers, from 1.
+        jitter: a random number from 0 to 1, to spread what would come back at the same moment.
+    """
+    status, reason = reply.http_status, reply.problem or ""
+    if reply.value is not None:
+        return Decision(Kind.ACCEPTED)
+    if status is None:
+        if reply.sent:
+            return Decision(Kind.UNKNOWN, reason)
+        return Decision(Kind.DEFERRED, reason, backoff(attempt, jitter))
+    final = {
+        _UNAUTHORIZED: Kind.KEY_REFUSED,
+        _FORBIDDEN: Kind.REFUSED,
+        _NOT_FOUND: Kind.GONE,
+    }.get(status)
+    if final is not None:
+        return Decision(final, reason)
+    throttled = status == _TOO_MANY or (status == _UNAVAILABLE and reply.retry_after is not None)
+    if throttled or (status == _CONFLICT and reply.error_code is None):
+        asked = reply.retry_after
+        wait = backoff(attempt, jitter) if asked is None else min(asked, RETRY_AFTER_CAP) * (1 + jitter / 10)
+        return Decision(Kind.DEFERRED, reason, wait, whole_run=throttled or asked is not None)
+    if status in _SERVER_ERROR or status in _SUCCESS or status == _TIMEOUT:
+        return Decision(Kind.UNKNOWN, reason)
+    return Decision(Kind.FAILED, reason)
+
+
+def backoff(attempt: int, jitter: float) -> float:
+    """Seconds to wait after this many attempts, where the API names no time: doubling, capped, spread by a half."""
+    return float(min(BACKOFF_CAP, 2 ** min(attempt - 1, 10)) * (0.75 + jitter / 2))
+
+
+def pause_for(reply: Reply[object], attempt: int, jitter: float) -> float | None:
+    """Seconds for which the answer to a read asks the whole run to wait; None when it does not."""
+    if reply.http_status == _TOO_MANY or (reply.http_status == _UNAVAILABLE and reply.retry_after is not None):
+        asked = reply.retry_after
+        return backoff(attempt, jitter) if asked is None else min(asked, RETRY_AFTER_CAP) * (1 + jitter / 10)
+    return None

@@ -1,0 +1,103 @@
+"""The gate that every request of a run goes through: rate limit, requests in flight, who goes first."""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import IntEnum
+
+import anyio
+
+from orchestrator.engine.gcra import Gcra
+from orchestrator.engine.protocols import Clock
+
+_TURN = 20
+"""Of the requests that go while a read waits, at least one in this many is a read."""
+
+
+class Lane(IntEnum):
+    """What a request is for. Actions go first."""
+
+    ACT = 0
+    READ = 1
+
+
+class Gate:
+    """Lets requests through one by one: no faster than the limit, no more at a time than `max_in_flight`.
+
+    Actions go before reads, but a read never waits for more than a fixed number of actions.
+
+    Attributes:
+        gcra: the rate limit.
+        in_flight: requests that went through and were not answered yet.
+        passed: how many requests went through.
+    """
+
+    def __init__(self, gcra: Gcra, max_in_flight: int, clock: Clock) -> None:
+        self.gcra = gcra
+        self.in_flight = 0
+        self.passed = 0
+        self._max_in_flight = max_in_flight
+        self._clock = clock
+        self._lanes: dict[Lane, deque[object]] = {lane: deque() for lane in Lane}
+        self._since_read = 0
+        self._changed = anyio.Event()
+
+    def __repr__(self) -> str:
+        waiting = {lane.name: len(queue) for lane, queue in self._lanes.items()}
+        return f"<Gate in_flight={self.in_flight}/{self._max_in_flight} waiting={waiting} {self.gcra!r}>"
+
+    async def enter(self, lane: Lane) -> None:
+        """Wait for the turn of one request; `leave` has to follow once it is answered."""
+        ticket = object()
+        queue = self._lanes[lane]
+        queue.append(ticket)
+        try:
+            while True:
+                changed = self._changed
+                wait = float("inf")
+                if self.in_flight < self._max_in_flight and self._next() is ticket:
+                    now = self._clock.now()
+                    wait = self.gcra.wait(now)
+                    if wait <= 0:
+                        self._go(lane, now)
+                        return
+                with anyio.move_on_after(wait):
+                    await changed.wait()
+        finally:
+            queue.remove(ticket)
+            self._wake()
+
+    def leave(self) -> None:
+        """Count one request as answered."""
+        self.in_flight -= 1
+        self._wake()
+
+    @asynccontextmanager
+    async def turn(self, lane: Lane) -> AsyncIterator[None]:
+        """`enter` and `leave` around one request."""
+        await self.enter(lane)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def pause(self, seconds: float) -> None:
+        """Let no request of the run go for so long: the API asked for it."""
+        self.gcra.pause(self._clock.now() + seconds)
+        self._wake()
+
+    def _next(self) -> object:
+        acts, reads = self._lanes[Lane.ACT], self._lanes[Lane.READ]
+        if reads and (not acts or self._since_read >= _TURN - 1):
+            return reads[0]
+        return acts[0]
+
+    def _go(self, lane: Lane, now: float) -> None:
+        self.gcra.take(now)
+        self.in_flight += 1
+        self.passed += 1
+        self._since_read = self._since_read + 1 if lane is Lane.ACT else 0
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

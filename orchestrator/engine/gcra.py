@@ -1,0 +1,41 @@
+"""The arithmetic of the rate limit: GCRA, the generic cell rate algorithm. Time is an argument.
+
+In any window of W seconds at most `burst + rate * W` requests may go: a token bucket of size `burst` that holds one
+number instead of a level and a time, the *theoretical arrival time* of the next request if all came evenly.
+"""
+
+
+class Gcra:
+    """A rate limit that is exact over every window.
+
+    Attributes:
+        rate: requests per second.
+        burst: how many may go at once after a pause.
+    """
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._arrival = float("-inf")
+        self._paused_until = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Gcra {self.rate}/s burst={self.burst} arrival={self._arrival:.3f} paused={self._paused_until:.3f}>"
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next request may go; 0 or less when it may go now."""
+        earliest = self._arrival - (self.burst - 1) / self.rate
+        return max(earliest, self._paused_until) - now
+
+    def take(self, now: float) -> None:
+        """Count one request that goes now."""
+        self._arrival = max(self._arrival, now) + 1 / self.rate
+
+    def pause(self, until: float) -> None:
+        """Let nothing go before this time, whoever asks."""
+        self._paused_until = max(self._paused_until, until)
+
+    @property
+    def paused_until(self) -> float:
+        """The end of the pause, if there is one."""
+        return self._paused_until

@@ -1,0 +1,114 @@
+"""What happened to every target: written to the audit trail first, then taken into the engine's own account."""
+
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+
+from orchestrator.billing.rates import plain
+from orchestrator.engine.protocols import AuditSink, Clock
+from orchestrator.engine.work import Work
+from orchestrator.moment import timestamp
+from orchestrator.outcome import COUNTS_AS_FAILURE, Outcome
+from orchestrator.reply import Reply, StatusRead
+
+
+class Ledger:
+    """Writes the records of a run's targets, and counts how they end.
+
+    Attributes:
+        works: every target of the run.
+        counts: how many ended in each way.
+        sent: how many requests were announced.
+    """
+
+    def __init__(self, works: Iterable[Work], sink: AuditSink, clock: Clock) -> None:
+        self.works = list(works)
+        self.counts: Counter[Outcome] = Counter(work.outcome for work in self.works if work.outcome)
+        self.sent = sum(work.attempts for work in self.works)
+        self._sink = sink
+        self._clock = clock
+
+    @property
+    def failures(self) -> int:
+        """How many targets ended in a way that `max_failures` counts."""
+        return sum(self.counts[outcome] for outcome in COUNTS_AS_FAILURE)
+
+    async def flush(self) -> None:
+        """Return once everything written so far is durable."""
+        await self._sink.flush()
+
+    def intent(self, work: Work) -> None:
+        """A request is about to be sent."""
+        work.attempts += 1
+        work.first_sent = self._clock.now() if work.first_sent is None else work.first_sent
+        self.sent += 1
+        self._write("action.intent", work, attempt=work.attempts)
+
+    def accepted(self, work: Work, reply: Reply[StatusRead] | None) -> None:
+        """A stop took effect: by its answer, or (without one) as a status read showed."""
+        work.accepted = True
+        fields: dict[str, object] = {"attempt": work.attempts, "observed": reply is None}
+        if reply is not None and reply.value is not None:
+            fields |= _answer(reply) | {"status": reply.value.status}
+            work.status = reply.value.status
+        fields["billing"] = work.note.document(timestamp(self._clock.wall()))
+        self._write("action.accepted", work, **fields)
+
+    def answered(self, event: str, work: Work, reply: Reply[StatusRead], **fields: object) -> None:
+        """A request was refused, deferred, failed, or its outcome is unknown."""
+        self._write(event, work, attempt=work.attempts, reason=reply.problem, **_answer(reply), **fields)
+
+    def not_sent(self, work: Work, reason: str) -> None:
+        """A request that was announced is not sent after all, so it had no effect."""
+        self._write("action.deferred", work, attempt=work.attempts, retry_after_s=None, sent=False, reason=reason)
+
+    def cut_off(self, work: Work) -> None:
+        """A request was sent, and its answer is not waited for any more."""
+        reason = "the run was stopped before the answer came"
+        self._write("action.unknown", work, attempt=work.attempts, reason=reason)
+
+    def status(self, work: Work, read: StatusRead) -> None:
+        """A status was seen; it is written down when it is another than before."""
+        if read.status != work.status:
+            work.status = read.status
+            self._write("target.status", work, status=read.status, in_progress=read.in_progress)
+
+    def ended(
+        self, work: Work, outcome: Outcome, reason: str | None = None, reply: Reply[StatusRead] | None = None
+    ) -> None:
+        """A target has its outcome; a later one (`resurrected`) takes the place of an earlier one."""
+        if work.outcome is not None:
+            self.counts[work.outcome] -= 1
+        work.outcome = outcome
+        self.counts[outcome] += 1
+        event = "target.settled" if outcome in {Outcome.SETTLED, Outcome.GONE} else "target.failed"
+        fields = _answer(reply) if reply is not None else {}
+        seconds = None if work.first_sent is None else round(self._clock.now() - work.first_sent, 3)
+        self._write(event, work, outcome=outcome.value, status=work.status, seconds=seconds, reason=reason, **fields)
+
+    def run_event(self, event: str, **fields: object) -> None:
+        """A record about the run as a whole, with its counts and money."""
+        counts = {outcome.value: number for outcome, number in self.counts.items() if number}
+        self._sink.record(event, counts=counts, money=self._money(), requests=self.sent, **fields)
+
+    def _money(self) -> dict[str, object]:
+        """USD per hour of all accepted stops; null where a part is unknown."""
+        rates = [work.note.rates for work in self.works if work.accepted]
+        compute = [rate.compute for rate in rates if rate.compute is not None]
+        storage = [rate.storage for rate in rates if rate.storage is not None]
+        return {
+            "triggered": len(rates),
+            "compute_usd_per_hour": plain(sum(compute, Decimal(0))) if len(compute) == len(rates) else None,
+            "storage_usd_per_hour": plain(sum(storage, Decimal(0))) if len(storage) == len(rates) else None,
+        }
+
+    def _write(self, event: str, work: Work, **fields: object) -> None:
+        self._sink.record(event, step=work.step, action=work.action, cvm=work.ref.document(), **fields)
+
+
+def _answer(reply: Reply[StatusRead]) -> dict[str, object]:
+    return {
+        "http_status": reply.http_status,
+        "request_id": reply.request_id,
+        "latency_ms": reply.latency_ms,
+    }

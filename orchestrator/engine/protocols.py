@@ -1,0 +1,61 @@
+"""What the engine needs from outside, and nothing more: a cloud, a sink for the audit trail, a clock."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.reply import Page, Reply, StatusRead
+
+
+class Cloud(Protocol):
+    """The operations of the API that a run needs. None of them raises for what the other side did."""
+
+    async def list_page(self, page: int, page_size: int) -> Reply[Page]:
+        """One page of the CVMs of the workspace; pages count from 1."""
+        ...
+
+    async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
+        """The CVMs of one app."""
+        ...
+
+    async def price_list(self) -> Reply[Mapping[str, Decimal]]:
+        """USD per hour by instance type."""
+        ...
+
+    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
+        """Pull the power on one CVM."""
+        ...
+
+    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
+        """The statuses of many CVMs, by UUID in normal form; some may be missing from the answer."""
+        ...
+
+    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+        """The status of one CVM."""
+        ...
+
+
+class AuditSink(Protocol):
+    """Where the trail of a run goes. Both raise `AuditError` when it can't be written."""
+
+    def record(self, event: str, **fields: object) -> None:
+        """Put one record into the trail."""
+        ...
+
+    async def flush(self) -> None:
+        """Return once everything recorded so far is durable."""
+        ...
+
+
+class Clock(Protocol):
+    """Two clocks: one to measure with, one to write down."""
+
+    def now(self) -> float:
+        """Seconds of a clock that never goes back; the clock by which the engine sleeps."""
+        ...
+
+    def wall(self) -> datetime:
+        """The time of day, in UTC."""
+        ...

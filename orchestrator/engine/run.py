@@ -1,0 +1,223 @@
+"""A run: its steps one after the other, the sweep at the end, and the last word in the audit trail."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import anyio
+
+from orchestrator.engine.dispatch import Dispatcher
+from orchestrator.engine.gate import Gate
+from orchestrator.engine.ledger import Ledger
+from orchestrator.engine.pace import Pace
+from orchestrator.engine.protocols import AuditSink, Clock, Cloud
+from orchestrator.engine.status import Seen, StatusReader
+from orchestrator.engine.sweep import sweep
+from orchestrator.engine.watch import Watcher
+from orchestrator.engine.work import Work
+from orchestrator.errors import AuditError
+from orchestrator.outcome import Ending, Exit, Outcome, exit_code
+from orchestrator.playbook.plan import PlannedStep, RunLimits
+
+
+@dataclass(frozen=True, slots=True)
+class SettleSettings:
+    """How the watch goes about it; all in seconds but the last.
+
+    Attributes:
+        recheck_after: by how much reads may lag an operation.
+        poll_min: no two rounds are closer.
+        poll_max: no two rounds are further apart.
+        batch_size: how many statuses one request asks for at the most.
+    """
+
+    recheck_after: float = 2.0
+    poll_min: float = 0.5
+    poll_max: float = 15.0
+    batch_size: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        ending: why it came to its end.
+        exit_code: what the command exits with.
+        error: the fault of the audit log, when that ended it.
+    """
+
+    ending: Ending
+    exit_code: Exit
+    error: AuditError | None = None
+
+
+class Run:
+    """Carries out the steps of one plan.
+
+    Attributes:
+        ledger: what happened to every target.
+        reader: reads statuses.
+    """
+
+    def __init__(
+        self,
+        works: Sequence[Work],
+        *,
+        cloud: Cloud,
+        sink: AuditSink,
+        clock: Clock,
+        gate: Gate,
+        limits: RunLimits,
+        settle: SettleSettings,
+        rng: Random,
+        workspace_size: int = 0,
+    ) -> None:
+        """Set up.
+
+        Args:
+            works: every target of the run, in the order of its steps; those with an outcome count as done.
+            cloud: where requests go.
+            sink: where the trail goes.
+            clock: what is measured and written down by.
+            gate: what every request passes.
+            limits: how fast and how wide.
+            settle: how the watch goes about it.
+            rng: the jitter.
+            workspace_size: how many CVMs the list has; 0 when it was not read.
+        """
+        self.ledger = Ledger(works, sink, clock)
+        self.reader = StatusReader(
+            cloud=cloud,
+            gate=gate,
+            clock=clock,
+            rng=rng,
+            batch_size=settle.batch_size,
+            key_refused=lambda: self._halt(Ending.KEY_REFUSED),
+        )
+        self.reader.known_size(workspace_size)
+        self._cloud, self._clock, self._gate, self._rng = cloud, clock, gate, rng
+        self._limits, self._settle = limits, settle
+        self._ending: Ending | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._watcher: Watcher | None = None
+
+    def interrupt(self, ending: Ending) -> None:
+        """Send nothing more, watch what was sent to its end, and leave the rest to a later `resume`."""
+        self._halt(ending)
+
+    async def __call__(self, steps: Sequence[PlannedStep], *, since: Mapping[str, float] | None = None) -> RunResult:
+        """Carry the steps out.
+
+        Args:
+            steps: the steps in order.
+            since: when CVMs were accepted by an earlier part of this run, by key, in seconds of the engine's clock.
+                A CVM with attempts that is not in it is one whose outcome is unknown.
+        """
+        try:
+            for step in steps:
+                if self._ending is None:
+                    await self._step(step, since or {})
+            return await self._conclude()
+        except* AuditError as group:
+            error = _first(group)
+        except* anyio.get_cancelled_exc_class():
+            await self._leave_at_once()
+            raise
+        return RunResult(Ending.LOG_FAILED, Exit.ENDED_EARLY, error)
+
+    async def _step(self, step: PlannedStep, since: Mapping[str, float]) -> None:
+        works = [work for work in self.ledger.works if work.step == step.name and work.outcome is None]
+        dispatcher = self._dispatcher = Dispatcher(
+            cloud=self._cloud,
+            gate=self._gate,
+            ledger=self.ledger,
+            clock=self._clock,
+            rng=self._rng,
+            per_teepod=self._limits.per_teepod,
+            patience=step.settle_timeout,
+            watch=lambda work, accepted: watcher.add(work, accepted=accepted),
+            failed=self._count_failures,
+            key_refused=lambda: self._halt(Ending.KEY_REFUSED),
+        )
+        watcher = self._watcher = Watcher(
+            reader=self.reader,
+            ledger=self.ledger,
+            clock=self._clock,
+            pace=Pace(self._settle.poll_min, self._settle.poll_max, self._gate.gcra.rate),
+            timeout=step.settle_timeout,
+            recheck_after=self._settle.recheck_after,
+            unsent=lambda: dispatcher.unsent,
+            resolved=lambda work, again: dispatcher.resolved(work, again=again),
+            failed=self._count_failures,
+        )
+        for work in works:
+            if work.accepted:
+                watcher.add(work, accepted=True, since=since[work.ref.key])
+            elif work.in_doubt:
+                dispatcher.expect()
+                watcher.add(work, accepted=False)
+            else:
+                dispatcher.add(work)
+        async with anyio.create_task_group() as group:
+            group.start_soon(watcher.run)
+            await dispatcher.run()
+            watcher.close()
+
+    def _halt(self, ending: Ending) -> None:
+        self._ending = self._ending or ending
+        if self._dispatcher is not None:
+            self._dispatcher.halt()
+        if ending is Ending.KEY_REFUSED and self._watcher is not None:
+            self._watcher.give_up()
+
+    def _count_failures(self) -> None:
+        limit = self._limits.max_failures
+        if limit is not None and self.ledger.failures > limit.of(len(self.ledger.works)):
+            self._halt(Ending.MAX_FAILURES)
+
+    async def _conclude(self) -> RunResult:
+        ending = self._ending or Ending.COMPLETED
+        unconfirmed = 0
+        if not ending.resumable:
+            unconfirmed = await sweep(self.reader, self.ledger, self._clock, self._settle.recheck_after)
+            ending = self._ending or Ending.COMPLETED
+        not_sent = [work for work in self.ledger.works if work.outcome is None]
+        if ending is Ending.MAX_FAILURES and not not_sent:
+            ending = Ending.COMPLETED
+        code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
+        if ending.resumable:
+            self.ledger.run_event("run.interrupted", reason=ending.value, open=len(not_sent), exit_code=int(code))
+        else:
+            for work in not_sent:
+                self.ledger.ended(
+                    work, Outcome.NOT_SENT, "the run ended early: more targets failed than max_failures allows"
+                )
+            self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), unconfirmed=unconfirmed)
+        await self.ledger.flush()
+        return RunResult(ending, code)
+
+    async def _leave_at_once(self) -> None:
+        """The last word of a run that is not let finish: the log stays whole, and `resume` can take it up."""
+        ending = self._ending or Ending.SIGINT
+        with anyio.CancelScope(shield=True):
+            open_works = sum(work.outcome is None for work in self.ledger.works)
+            self.ledger.run_event("run.interrupted", reason=ending.value, open=open_works, at_once=True)
+            await self.ledger.flush()
+
+    def take_in(self, fresh: Mapping[str, Seen]) -> None:
+        """Take fresh readings into account before anything is sent: what is down already is left alone."""
+        for work in self.ledger.works:
+            seen = fresh.get(work.ref.key)
+            if seen is None or work.outcome is not None or work.accepted or work.in_doubt:
+                continue
+            if seen.read is None:
+                self.ledger.ended(work, Outcome.GONE, "no such CVM any more: it was deleted meanwhile")
+            elif seen.read.down:
+                self.ledger.status(work, seen.read)
+                self.ledger.ended(work, Outcome.SKIPPED, f"already {seen.read.status} when its turn came")
+
+
+def _first(group: BaseExceptionGroup[AuditError]) -> AuditError:
+    error = group.exceptions[0]
+    return error if isinstance(error, AuditError) else _first(error)

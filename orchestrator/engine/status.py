@@ -1,0 +1,167 @@
+"""Reading the statuses of many CVMs with few requests.
+
+The batch operation first, as large as the server takes. Where it is missing, fails, or leaves a UUID out: the status of
+single CVMs, or the pages of the list where those are fewer.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from random import Random
+from typing import TypeVar
+
+import anyio
+
+from orchestrator.cvm import CvmRef
+from orchestrator.engine.decide import pause_for
+from orchestrator.engine.gate import Gate, Lane
+from orchestrator.engine.protocols import Clock, Cloud
+from orchestrator.reply import Reply, StatusRead
+
+PAGE_SIZE = 100
+"""The largest page that the list gives."""
+
+_T = TypeVar("_T")
+_MISSING = frozenset({404, 405, 501})
+_TOO_LARGE = frozenset({400, 413, 422})
+_SMALLEST_BATCH = 10
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one read said of one CVM.
+
+    Attributes:
+        read: its status; None when it is gone.
+        begun: when the request was sent, in seconds of the engine's clock.
+    """
+
+    read: StatusRead | None
+    begun: float
+
+
+class StatusReader:
+    """Reads statuses, and remembers what the server can't do.
+
+    Attributes:
+        batch_size: how many UUIDs one request asks for.
+    """
+
+    def __init__(
+        self,
+        *,
+        cloud: Cloud,
+        gate: Gate,
+        clock: Clock,
+        rng: Random,
+        batch_size: int,
+        key_refused: Callable[[], None],
+    ) -> None:
+        self.batch_size = batch_size
+        self._cloud, self._gate, self._clock, self._rng = cloud, gate, clock, rng
+        self._key_refused = key_refused
+        self._batch_missing = False
+        self._failures = 0
+        self._left_out: Counter[str] = Counter()
+        self._pages = 0
+
+    async def read(self, refs: Sequence[CvmRef]) -> dict[str, Seen]:
+        """The statuses of these CVMs by their keys; those that could not be read are missing."""
+        seen: dict[str, Seen] = {}
+        singly = [ref for ref in refs if ref.uuid_key is None]
+        by_batch = [ref for ref in refs if ref.uuid_key is not None]
+        while by_batch and not self._batch_missing:
+            chunk, by_batch = by_batch[: self.batch_size], by_batch[self.batch_size :]
+            size = self.batch_size
+            if await self._read_batch(chunk, seen):
+                singly += self._often_left_out(chunk, seen)
+            elif self.batch_size < size or self._batch_missing:
+                by_batch = chunk + by_batch
+            elif self._failures > 1:
+                singly += chunk
+        singly += by_batch
+        if singly:
+            await self._fall_back(singly, seen)
+        return seen
+
+    async def _read_batch(self, chunk: Sequence[CvmRef], seen: dict[str, Seen]) -> bool:
+        async with self._gate.turn(Lane.READ):
+            begun = self._clock.now()
+            reply = await self._cloud.statuses([ref.vm_uuid or "" for ref in chunk])
+        if reply.value is None:
+            self._heed(reply)
+            if reply.http_status in _MISSING:
+                self._batch_missing = True
+            elif reply.http_status in _TOO_LARGE:
+                self.batch_size = max(1, min(self.batch_size, len(chunk)) // 2)
+                self._batch_missing = self.batch_size < _SMALLEST_BATCH
+            else:
+                self._failures += 1
+            return False
+        self._failures = 0
+        for ref in chunk:
+            read = reply.value.get(ref.uuid_key or "")
+            if read is not None:
+                seen[ref.key] = Seen(read, begun)
+        return True
+
+    def _often_left_out(self, chunk: Sequence[CvmRef], seen: dict[str, Seen]) -> list[CvmRef]:
+        """Those that the batch left out twice: the first time may be a matter of the moment."""
+        often = []
+        for ref in chunk:
+            if ref.key in seen:
+                self._left_out.pop(ref.key, None)
+            else:
+                self._left_out[ref.key] += 1
+                if self._left_out[ref.key] > 1:
+                    often.append(ref)
+        return often
+
+    async def _fall_back(self, refs: Sequence[CvmRef], seen: dict[str, Seen]) -> None:
+        if self._pages and len(refs) > self._pages:
+            await self._read_lists(refs, seen)
+            refs = [ref for ref in refs if ref.key not in seen][: self._pages]
+        async with anyio.create_task_group() as group:
+            for ref in refs:
+                group.start_soon(self._read_one, ref, seen)
+
+    async def _read_one(self, ref: CvmRef, seen: dict[str, Seen]) -> None:
+        async with self._gate.turn(Lane.READ):
+            begun = self._clock.now()
+            reply = await self._cloud.state(ref)
+        if reply.value is not None:
+            seen[ref.key] = Seen(reply.value, begun)
+        elif reply.http_status == _NOT_FOUND:
+            seen[ref.key] = Seen(None, begun)
+        else:
+            self._heed(reply)
+
+    async def _read_lists(self, refs: Sequence[CvmRef], seen: dict[str, Seen]) -> None:
+        wanted = {key: ref for ref in refs for key in (ref.id, ref.uuid_key) if key}
+        page, pages = 1, 1
+        while page <= pages:
+            async with self._gate.turn(Lane.READ):
+                begun = self._clock.now()
+                reply = await self._cloud.list_page(page, PAGE_SIZE)
+            if reply.value is None:
+                self._heed(reply)
+                return
+            for cvm in reply.value.cvms:
+                ref = wanted.get(cvm.ref.id or "") or wanted.get(cvm.ref.uuid_key or "")
+                if ref is not None:
+                    seen[ref.key] = Seen(StatusRead(cvm.status, cvm.in_progress), begun)
+            pages, page = reply.value.pages, page + 1
+
+    def known_size(self, cvms: int) -> None:
+        """Hear how many CVMs the workspace has, so that reading the list can be weighed against single reads."""
+        self._pages = ceil(cvms / PAGE_SIZE)
+
+    def _heed(self, reply: Reply[_T]) -> None:
+        """Do what a failed read asks for: wait, or end the run."""
+        if reply.http_status == _UNAUTHORIZED:
+            self._key_refused()
+        wait = pause_for(reply, self._failures + 1, self._rng.random())
+        if wait is not None:
+            self._gate.pause(wait)

@@ -1,0 +1,207 @@
+"""Watching the whole fleet settle, by batch: one loop for all, and no task a CVM."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.engine.bell import Bell
+from orchestrator.engine.judge import Finding, Watched, judge
+from orchestrator.engine.ledger import Ledger
+from orchestrator.engine.pace import Pace
+from orchestrator.engine.protocols import Clock
+from orchestrator.engine.status import Seen, StatusReader
+from orchestrator.engine.work import Work
+from orchestrator.outcome import Outcome
+
+_SHARE_AFTER_SENDING = 0.5
+
+
+@dataclass(slots=True)
+class _Entry:
+    work: Work
+    watched: Watched
+
+
+class Watcher:
+    """Watches the targets of one step until each has an outcome.
+
+    Attributes:
+        timeout: seconds from a CVM's acceptance until the wait for it ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: StatusReader,
+        ledger: Ledger,
+        clock: Clock,
+        pace: Pace,
+        timeout: float,
+        recheck_after: float,
+        unsent: Callable[[], int],
+        resolved: Callable[[Work, bool], None],
+        failed: Callable[[], None],
+    ) -> None:
+        """Set up.
+
+        Args:
+            reader: reads statuses.
+            ledger: what is written down.
+            clock: what is measured by.
+            pace: how long to wait between rounds.
+            timeout: seconds from a CVM's acceptance until the wait for it ends.
+            recheck_after: seconds by which reads may lag.
+            unsent: how many stops are still to be sent.
+            resolved: called with a target of unknown outcome once it is known whether to send it again.
+            failed: called after a target ended otherwise than wanted.
+        """
+        self.timeout = timeout
+        self._reader, self._ledger, self._clock, self._pace = reader, ledger, clock, pace
+        self._recheck_after = recheck_after
+        self._unsent, self._resolved, self._failed = unsent, resolved, failed
+        self._entries: dict[str, _Entry] = {}
+        self._turn: deque[str] = deque()
+        self._in_doubt: set[str] = set()
+        self._last_round = clock.now()
+        self._bell = Bell()
+        self._closed = False
+        self._given_up = False
+
+    def add(self, work: Work, *, accepted: bool, since: float | None = None) -> None:
+        """Watch a target.
+
+        Args:
+            work: the target.
+            accepted: False when it is unknown whether its request had an effect.
+            since: when it was accepted, or its request ended; now by default.
+        """
+        now = self._clock.now()
+        since = now if since is None else since
+        if not self._entries:
+            self._last_round = now
+        self._entries[work.ref.key] = _Entry(work, Watched(work.before, since, since + self.timeout, accepted))
+        self._turn.append(work.ref.key)
+        if not accepted:
+            self._in_doubt.add(work.ref.key)
+        if not accepted or len(self._entries) == 1:
+            self._bell.ring()
+
+    def close(self) -> None:
+        """Say that nothing more will be added."""
+        self._closed = True
+        self._bell.ring()
+
+    def give_up(self) -> None:
+        """Watch no more; what is still open stays so."""
+        self._given_up = True
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Watch until everything that was added has an outcome and nothing more will be added.
+
+        Raises:
+            AuditError: when the trail can't be written.
+        """
+        while not self._given_up:
+            if not self._entries:
+                if self._closed:
+                    return
+                await self._bell.wait()
+                continue
+            wait = self._due() - self._clock.now()
+            if wait > 0:
+                await self._bell.wait(wait)
+                continue
+            await self._round()
+
+    def _due(self) -> float:
+        """When the next round is due."""
+        oldest = next(iter(self._entries.values())).watched
+        now = self._clock.now()
+        wait = self._pace.wait(watched=len(self._entries), unsent=self._unsent(), oldest=now - oldest.since)
+        due = min(self._last_round + wait, oldest.deadline)
+        for key in self._in_doubt:
+            due = min(due, self._entries[key].watched.since + self._recheck_after)
+        return max(due, self._last_round + self._pace.shortest)
+
+    async def _round(self) -> None:
+        started = self._clock.now()
+        entries = self._next_entries()
+        seen = await self._reader.read([entry.work.ref for entry in entries])
+        settled = 0
+        for entry in entries:
+            settled += self._take_in(entry, seen.get(entry.work.ref.key), started)
+        await self._ledger.flush()
+        self._pace.finished_round(settled=settled, seconds=started - self._last_round)
+        self._last_round = started
+
+    def _next_entries(self) -> list[_Entry]:
+        """Those read least recently, as many as the share of the rate allows for reads; they go to the end."""
+        batches = 1
+        if not self._unsent():
+            batches = max(1, int(self._pace.rate * self._pace.shortest * _SHARE_AFTER_SENDING))
+        entries: list[_Entry] = []
+        for _ in range(len(self._turn)):
+            if len(entries) >= batches * self._reader.batch_size:
+                break
+            key = self._turn.popleft()
+            entry = self._entries.get(key)
+            if entry is not None:
+                entries.append(entry)
+                self._turn.append(key)
+        return entries
+
+    def _take_in(self, entry: _Entry, seen: Seen | None, round_started: float) -> bool:
+        """Follow what a round says of one CVM; True when it is down or gone."""
+        work, watched = entry.work, entry.watched
+        if seen is not None and seen.read is None:
+            self._end(work, Outcome.GONE, "no such CVM any more: it was deleted meanwhile")
+            return True
+        finding = Finding.OPEN
+        if seen is not None and seen.read is not None:
+            self._ledger.status(work, seen.read)
+            watched.status = seen.read.status
+            finding = judge(watched, seen.read, seen.begun, self._recheck_after)
+            if finding is Finding.EFFECT:
+                self._ledger.accepted(work, None)
+                self._forget_doubt(work)
+                watched.accepted, watched.since = True, self._clock.now()
+                watched.deadline = watched.since + self.timeout
+                finding = judge(watched, seen.read, seen.begun, self._recheck_after)
+        if finding is Finding.SETTLED:
+            self._end(work, Outcome.SETTLED)
+            return True
+        if finding is Finding.NO_EFFECT:
+            self._drop(work)
+            self._resolved(work, True)  # noqa: FBT003 - the callback's one flag
+        elif finding is Finding.ERROR:
+            words = seen.read.error if seen and seen.read and seen.read.error else "no further words from the API"
+            self._end(work, Outcome.FAILED, f"its status turned to error: {words}")
+        elif finding is Finding.BACK_UP:
+            self._end(work, Outcome.FAILED, "it went back to running after its stop was accepted")
+        elif round_started >= watched.deadline:
+            self._end(work, Outcome.UNSETTLED, self._why_unsettled(watched))
+        return False
+
+    def _why_unsettled(self, watched: Watched) -> str:
+        last = f"last seen {watched.status!r}" if watched.status else "its status could never be read"
+        if not watched.accepted:
+            return f"whether the stop had an effect could not be told within {self.timeout:.0f}s; {last}"
+        return f"not down within {self.timeout:.0f}s of the stop; {last}"
+
+    def _end(self, work: Work, outcome: Outcome, reason: str | None = None) -> None:
+        self._forget_doubt(work)
+        self._drop(work)
+        self._ledger.ended(work, outcome, reason)
+        if outcome not in {Outcome.SETTLED, Outcome.GONE}:
+            self._failed()
+
+    def _forget_doubt(self, work: Work) -> None:
+        """A target of unknown outcome is off the dispatcher's desk."""
+        if work.ref.key in self._in_doubt:
+            self._in_doubt.discard(work.ref.key)
+            self._resolved(work, False)  # noqa: FBT003 - the callback's one flag
+
+    def _drop(self, work: Work) -> None:
+        self._in_doubt.discard(work.ref.key)
+        del self._entries[work.ref.key]

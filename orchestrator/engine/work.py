@@ -1,0 +1,45 @@
+"""One target as the engine works on it, and where its facts come from: a plan, or an earlier log."""
+
+from dataclasses import dataclass
+
+from orchestrator.billing.note import BillingNote, billing_note
+from orchestrator.cvm import CvmRef
+from orchestrator.outcome import Outcome
+from orchestrator.playbook.plan import Target
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One target and how far it has come. Times are seconds of the engine's clock.
+
+    Attributes:
+        step: the step's name.
+        action: the step's action.
+        ref: the CVM.
+        before: its status when the plan was made.
+        note: what stopping it does to the bill.
+        attempts: how many requests were announced for it.
+        first_sent: when the first of them was; None before.
+        in_doubt: whether an earlier part of the run sent it a request whose effect is unknown.
+        accepted: whether a stop of it is known to have taken effect.
+        outcome: how it ended; None while it has not.
+        status: the last status that was seen.
+    """
+
+    step: str
+    action: str
+    ref: CvmRef
+    before: str
+    note: BillingNote
+    attempts: int = 0
+    first_sent: float | None = None
+    in_doubt: bool = False
+    accepted: bool = False
+    outcome: Outcome | None = None
+    status: str | None = None
+
+    @classmethod
+    def of(cls, target: Target) -> "Work":
+        """The work that a planned target makes."""
+        note = billing_note(target.cvm, target.rates)
+        return cls(target.step, target.action, target.cvm.ref, target.cvm.status, note)

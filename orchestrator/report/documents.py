@@ -1,0 +1,87 @@
+"""Plans, runs and errors as JSON documents: contracts, to which fields may be added and none changed."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from orchestrator.audit.replay import RunState
+from orchestrator.errors import OrchestratorError
+from orchestrator.playbook.plan import Plan
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """What `plan --json` prints."""
+    return {
+        "playbook": plan.playbook,
+        "targets": [
+            {
+                "step": target.step,
+                "action": target.action,
+                "cvm": target.cvm.ref.document(),
+                "status": target.cvm.status,
+            }
+            for target in plan.targets
+        ],
+        "skipped": [
+            {"cvm": each.cvm.ref.document(), "reason": each.reason, "status": each.cvm.status} for each in plan.skipped
+        ],
+        "guards": [
+            {
+                "name": check.name,
+                "limit": None if check.limit is None else float(check.limit),
+                "value": float(check.value),
+                "ok": check.ok,
+                "message": check.message,
+            }
+            for check in plan.guards
+        ],
+        "estimate": {"requests": plan.estimate.requests, "seconds": round(plan.estimate.seconds, 1)},
+        "billing": plan.total.document(),
+        "warnings": list(plan.warnings),
+    }
+
+
+def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dict[str, Any]:
+    """What `run --json`, `resume --json` and `show --json` print."""
+    return {
+        "run_id": state.run_id,
+        "exit_code": exit_code,
+        "audit_log": str(audit_log),
+        "counts": counts_of(state),
+        "targets": [
+            {
+                "step": target.step,
+                "action": target.action,
+                "cvm": target.ref.document(),
+                "outcome": target.outcome_so_far.value,
+                "seconds": target.seconds,
+                "reason": target.reason,
+                "request_id": target.request_id,
+            }
+            for target in state.targets.values()
+        ],
+        "billing": state.money,
+    }
+
+
+def counts_of(state: RunState) -> dict[str, int]:
+    """How many targets ended in each way, or would if nothing more were done."""
+    return dict(Counter(target.outcome_so_far.value for target in state.targets.values()))
+
+
+def error_document(error: OrchestratorError) -> dict[str, Any]:
+    """What a command with `--json` prints when it ends with an error."""
+    return {
+        "exit_code": int(error.exit_code),
+        "error": {**_fault(error), "more": [_fault(each) for each in error.more]},
+    }
+
+
+def _fault(error: OrchestratorError) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "file": error.file,
+        "line": error.line,
+    }

@@ -1,0 +1,117 @@
+"""A run while it goes on: a live view on a terminal, plain lines elsewhere. Both read the same replayed state."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.audit.replay import RunState
+from orchestrator.duration import format_duration
+from orchestrator.report.run_text import STYLES
+from orchestrator.report.shown import shown
+
+_REFRESH = 0.25
+_PLAIN_EVERY = 5.0
+_WINDOW = 5.0
+_ORDER = ("waiting", "sending", "unknown", "settling", *STYLES)
+_DONE = frozenset(STYLES)
+
+
+def time_left(state: RunState, requests_per_second: float, settle_seconds: float | None) -> float | None:
+    """Seconds until the end, as far as can be told: what is still to send at this rate, then one more settling."""
+    waiting = state.stages["waiting"] + state.stages["sending"]
+    underway = state.stages["settling"] + state.stages["unknown"]
+    if not waiting and not underway:
+        return 0.0
+    if settle_seconds is None and not waiting:
+        return None
+    return waiting / requests_per_second + (settle_seconds or 0.0)
+
+
+class Progress:
+    """What a run looks like right now.
+
+    Attributes:
+        state: what the audit log says, kept up to date by the log itself.
+    """
+
+    def __init__(self, state: RunState, requests_per_second: float, passed: Callable[[], int]) -> None:
+        """Set up.
+
+        Args:
+            state: the replayed state.
+            requests_per_second: the run's limit.
+            passed: how many requests of the run were sent so far.
+        """
+        self.state = state
+        self._limit = requests_per_second
+        self._passed = passed
+        self._samples: deque[tuple[float, int]] = deque()
+        self._started = time.monotonic()
+
+    async def live(self, console: Console) -> None:
+        """Show a view that is drawn anew a few times a second, until cancelled."""
+        with Live(self._view(), console=console, auto_refresh=False, transient=True) as view:
+            while True:
+                view.update(self._view(), refresh=True)
+                await anyio.sleep(_REFRESH)
+
+    async def plain(self, write: Callable[[str], None]) -> None:
+        """Write a line every few seconds, until cancelled."""
+        while True:
+            await anyio.sleep(_PLAIN_EVERY)
+            self._rate()
+            write(self.line())
+
+    def line(self) -> str:
+        """The state in one line."""
+        stages = ", ".join(f"{number} {stage}" for stage, number in self._stages())
+        return f"{format_duration(time.monotonic() - self._started)}: {stages}"
+
+    def _stages(self) -> list[tuple[str, int]]:
+        return [(stage, self.state.stages[stage]) for stage in _ORDER if self.state.stages[stage]]
+
+    def _rate(self) -> float:
+        now, passed = time.monotonic(), self._passed()
+        self._samples.append((now, passed))
+        while now - self._samples[0][0] > _WINDOW:
+            self._samples.popleft()
+        since, before = self._samples[0]
+        return (passed - before) / (now - since) if now > since else 0.0
+
+    def _settle_seconds(self) -> float | None:
+        found = [target.seconds for target in self.state.targets.values() if target.seconds is not None]
+        return sorted(found)[len(found) // 2] if found else None
+
+    def _view(self) -> RenderableType:
+        state, total = self.state, len(self.state.targets)
+        done = sum(state.stages[stage] for stage in _DONE)
+        left = time_left(state, self._limit, self._settle_seconds())
+        head = Table.grid(padding=(0, 1), expand=True)
+        head.add_column(ratio=1)
+        head.add_column(justify="right", no_wrap=True)
+        about = "…" if left is None else f"about {format_duration(left)} left"
+        head.add_row(ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {about}"))
+        tally = Text("  ").join(
+            Text(f"{number} {stage}", STYLES.get(stage, "cyan")) for stage, number in self._stages()
+        )
+        elapsed = format_duration(time.monotonic() - self._started)
+        speed = Text(f"{self._rate():.1f} of {self._limit:g} requests a second, {elapsed}", "dim")
+        return Group(head, tally, speed, *self._troubles())
+
+    def _troubles(self) -> list[Text]:
+        return [
+            Text(
+                f"{shown(target.ref.name, 40)}  {target.stage}: {shown(target.reason, 120)}",
+                STYLES.get(target.stage, ""),
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+            for target in list(self.state.troubles)[-4:]
+        ]

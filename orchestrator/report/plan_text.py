@@ -1,0 +1,113 @@
+"""A plan for people: targets by teepod and app, what is skipped, guards, requests and time, and the bill."""
+
+from collections import Counter
+from decimal import Decimal
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.billing.rates import HOURS_PER_MONTH, Total
+from orchestrator.duration import format_duration
+from orchestrator.playbook.plan import Plan
+from orchestrator.report.shown import shown
+
+_MOST_ROWS = 20
+
+
+def print_plan(console: Console, plan: Plan, description: str | None, *, details: bool = False) -> None:
+    """Print a plan.
+
+    Args:
+        console: where to.
+        plan: the plan.
+        description: the playbook's own sentence about itself.
+        details: whether to name every CVM.
+    """
+    head = Text.assemble(("Plan ", "dim"), (shown(plan.playbook), "bold"))
+    if description:
+        head.append(f"  {shown(description)}", "dim")
+    total = len(plan.targets) + len(plan.skipped)
+    console.print(head)
+    console.print(Text(f"{_n(len(plan.targets), 'CVM')} of {total} will be stopped (power pulled)\n"))
+    if plan.targets:
+        console.print(_targets(plan))
+    if details:
+        console.print(_details(plan))
+    console.print(_facts(plan))
+    for warning in plan.warnings:
+        console.print(Text.assemble(("! ", "bold yellow"), shown(warning, 400)))
+
+
+def _targets(plan: Plan) -> RenderableType:
+    groups = Counter((t.step, t.cvm.ref.teepod, t.cvm.ref.teepod_id, t.cvm.ref.app_id) for t in plan.targets)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("step", "teepod", "app"):
+        table.add_column(column, overflow="fold")
+    table.add_column("CVMs", justify="right")
+    for (step, teepod, teepod_id, app_id), count in list(groups.items())[:_MOST_ROWS]:
+        place = shown(teepod) if teepod else f"#{teepod_id}" if teepod_id is not None else "unknown"
+        table.add_row(Text(shown(step)), Text(place), Text(shown(app_id, 14)), str(count))
+    if len(groups) > _MOST_ROWS:
+        rest = sum(list(groups.values())[_MOST_ROWS:])
+        table.add_row("", "", f"and {len(groups) - _MOST_ROWS} more", str(rest))
+    return Group(table, Text())
+
+
+def _details(plan: Plan) -> RenderableType:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("CVM", "teepod", "status", "what happens"):
+        table.add_column(column, overflow="fold")
+    for target in plan.targets:
+        ref = target.cvm.ref
+        table.add_row(
+            Text(shown(ref.name)), Text(shown(ref.teepod)), Text(shown(target.cvm.status)), Text(target.action)
+        )
+    for each in plan.skipped:
+        ref = each.cvm.ref
+        what = Text(f"skipped: {shown(each.reason)}", "dim")
+        table.add_row(Text(shown(ref.name)), Text(shown(ref.teepod)), Text(shown(each.cvm.status)), what)
+    return Group(table, Text())
+
+
+def _facts(plan: Plan) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    reasons = Counter(each.reason for each in plan.skipped)
+    if reasons:
+        listed = [f"{count} {shown(reason)}" for reason, count in reasons.most_common(8)]
+        listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
+        table.add_row("skipped", Text(", ".join(listed)))
+    for number, check in enumerate(plan.guards):
+        mark = Text("ok  ", "green") if check.ok else Text("REFUSED  ", "bold red")
+        table.add_row("" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}"))
+    settle = format_duration(max(step.settle_timeout for step in plan.steps))
+    table.add_row(
+        "takes",
+        f"about {plan.estimate.requests} requests, {format_duration(plan.estimate.seconds)} to send at "
+        f"{plan.limits.requests_per_second:g} a second; each CVM then has {settle} to go down",
+    )
+    if plan.targets:
+        table.add_row("billing", _money(plan.total))
+    return table
+
+
+def _money(total: Total) -> Text:
+    text = Text("stops  ")
+    text.append(_amount(total.compute, total.compute_unknown, "compute"))
+    text.append("\ngoes on  ")
+    text.append(_amount(total.storage, total.storage_unknown, "storage"))
+    return text
+
+
+def _amount(per_hour: Decimal, unknown: int, what: str) -> str:
+    month = per_hour * HOURS_PER_MONTH
+    known = f"${per_hour:.4f} an hour, ${month:,.2f} a month of {what}"
+    if unknown:
+        return f"{known}, and {_n(unknown, 'CVM')} whose {what} rate is unknown"
+    return known
+
+
+def _n(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,127 @@
+"""The first two records of a run: who started what, and exactly what was planned. And the way back, for `resume`."""
+
+from decimal import Decimal
+from typing import Any
+
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import Phase, RunState
+from orchestrator.billing.note import BillingNote, billing_note
+from orchestrator.billing.rates import Rates, plain
+from orchestrator.engine.work import Work
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.plan import Plan, PlannedStep, RunLimits
+from orchestrator.playbook.terms import Share
+
+
+def started_fields(
+    loaded: LoadedPlaybook,
+    *,
+    actor: str,
+    version: str,
+    cloud_url: str,
+    limits: RunLimits,
+) -> dict[str, object]:
+    """The fields of `run.started`."""
+    return {
+        "playbook": {"name": loaded.playbook.name, "path": str(loaded.file), "sha256": loaded.sha256},
+        "vars": dict(loaded.variables),
+        "actor": actor,
+        "version": version,
+        "cloud_url": cloud_url,
+        "limits": {
+            "requests_per_second": limits.requests_per_second,
+            "burst": limits.burst,
+            "max_in_flight": limits.max_in_flight,
+            "per_teepod": limits.per_teepod,
+            "max_failures": None if limits.max_failures is None else str(limits.max_failures),
+        },
+    }
+
+
+def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
+    """The fields of `run.planned`."""
+    return {
+        "steps": [
+            {"name": step.name, "action": step.action, "settle_timeout_s": step.settle_timeout} for step in plan.steps
+        ],
+        "targets": [
+            {
+                "step": target.step,
+                "action": target.action,
+                "cvm": target.cvm.ref.document(),
+                "status": target.cvm.status,
+                "billing": _note_fields(billing_note(target.cvm, target.rates)),
+            }
+            for target in plan.targets
+        ],
+        "skipped": [
+            {"cvm": each.cvm.ref.document(), "reason": each.reason, "status": each.cvm.status} for each in plan.skipped
+        ],
+        "guards": [
+            {
+                "name": check.name,
+                "limit": None if check.limit is None else plain(Decimal(check.limit)),
+                "value": plain(Decimal(check.value)),
+                "ok": check.ok,
+            }
+            for check in plan.guards
+        ],
+        "warnings": list(plan.warnings),
+        "workspace_size": workspace_size,
+    }
+
+
+def _note_fields(note: BillingNote) -> dict[str, object]:
+    compute, storage = note.rates.compute, note.rates.storage
+    return {
+        "compute_usd_per_hour": None if compute is None else plain(compute),
+        "storage_usd_per_hour": None if storage is None else plain(storage),
+        "rate_source": note.rates.source,
+        "notes": list(note.codes),
+    }
+
+
+def limits_from(started: Record) -> RunLimits:
+    """The limits that a run was started with."""
+    limits: dict[str, Any] = started["limits"]
+    most = limits["max_failures"]
+    return RunLimits(
+        requests_per_second=limits["requests_per_second"],
+        burst=limits["burst"],
+        max_in_flight=limits["max_in_flight"],
+        per_teepod=limits["per_teepod"],
+        max_failures=None if most is None else Share.parse(most),
+    )
+
+
+def steps_from(planned: Record) -> tuple[PlannedStep, ...]:
+    """The steps that a run was planned with."""
+    return tuple(PlannedStep(step["name"], step["action"], step["settle_timeout_s"]) for step in planned["steps"])
+
+
+def works_from(state: RunState) -> list[Work]:
+    """Every target of a run, as far as its log says that it has come."""
+    works = []
+    for target in state.targets.values():
+        billing = target.planned["billing"]
+        rates = Rates(
+            _money(billing["compute_usd_per_hour"]), _money(billing["storage_usd_per_hour"]), billing["rate_source"]
+        )
+        work = Work(
+            step=target.step,
+            action=target.action,
+            ref=target.ref,
+            before=target.planned["status"],
+            note=BillingNote(rates, tuple(billing["notes"])),
+            attempts=target.attempts,
+            in_doubt=target.phase in {Phase.SENDING, Phase.UNKNOWN},
+            accepted=target.accepted_at is not None,
+            outcome=target.outcome,
+            status=target.status,
+        )
+        works.append(work)
+    return works
+
+
+def _money(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

@@ -1,0 +1,106 @@
+"""The end of a run for people: what did not end as wanted, with the API's own words; the bill; what to type next."""
+
+from decimal import Decimal
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.audit.replay import RunState, TargetState
+from orchestrator.billing.rates import HOURS_PER_MONTH
+from orchestrator.duration import format_duration
+from orchestrator.outcome import Exit, Outcome
+from orchestrator.report.documents import counts_of
+from orchestrator.report.shown import shown
+
+AS_WANTED = frozenset({Outcome.SETTLED, Outcome.GONE, Outcome.SKIPPED})
+
+STYLES = {
+    "settled": "green",
+    "gone": "green",
+    "skipped": "green",
+    "refused": "red",
+    "failed": "red",
+    "resurrected": "red",
+    "unsettled": "yellow",
+    "not_sent": "yellow",
+}
+
+_MEANING = {
+    Exit.OK: "all as wanted",
+    Exit.FAILED: "finished; some failed or were refused",
+    Exit.UNSETTLED: "finished; some did not go down in time",
+    Exit.ENDED_EARLY: "ended early",
+    Exit.CLOUD: "the cloud refused; nothing was changed",
+    Exit.SIGINT: "interrupted",
+    Exit.SIGTERM: "terminated",
+}
+_MOST_ROWS = 200
+
+
+def print_run(console: Console, state: RunState, code: int, audit_log: Path) -> None:
+    """Print how a run ended."""
+    counts = counts_of(state)
+    head = Text.assemble(("Run ", "dim"), (state.run_id, "bold"), f"  {_MEANING.get(Exit(code), '')} (exit {code})")
+    console.print(head)
+    tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
+    console.print(tally if counts else Text("nothing to do: no targets"))
+    troubled = [target for target in state.targets.values() if target.outcome_so_far not in AS_WANTED]
+    if troubled:
+        console.print()
+        console.print(_troubles(troubled[:_MOST_ROWS]))
+        if len(troubled) > _MOST_ROWS:
+            rest = len(troubled) - _MOST_ROWS
+            console.print(Text(f"and {rest} more: orchestrator show {state.run_id} --json"))
+    console.print()
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
+    if slowest is not None:
+        facts.add_row("slowest", f"{format_duration(slowest)} from its first request to its end")
+    if state.money["triggered"]:
+        facts.add_row("billing", _bill(state))
+    facts.add_row("audit log", Text(str(audit_log)))
+    facts.add_row("verify", f"orchestrator audit verify {state.run_id}")
+    if state.finished is None:
+        facts.add_row("go on", Text(f"orchestrator resume {state.run_id}", "bold"))
+    console.print(facts)
+
+
+def _troubles(targets: list[TargetState]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("CVM", overflow="fold", min_width=12)
+    table.add_column("teepod", overflow="fold")
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("why", overflow="fold", ratio=1)
+    for target in targets:
+        outcome = target.outcome_so_far.value
+        why = Text(shown(target.reason, 300) if target.reason else _why(target))
+        if target.request_id:
+            why.append(f"  request {shown(target.request_id, 64)}", "dim")
+        name = Text.assemble(shown(target.ref.name, 64), (f"\n{shown(target.ref.address, 40)}", "dim"))
+        table.add_row(name, Text(shown(target.ref.teepod)), Text(outcome, STYLES.get(outcome, "")), why)
+    return table
+
+
+def _why(target: TargetState) -> str:
+    if target.outcome_so_far is Outcome.NOT_SENT:
+        return "the run ended before its request was sent"
+    return f"the run ended before it was seen down; last seen {shown(target.status)}"
+
+
+def _bill(state: RunState) -> Text:
+    money = state.money
+    text = Text(f"{money['triggered']} stops billed their open compute usage\n")
+    for key, label in (("compute_usd_per_hour", "stops"), ("storage_usd_per_hour", "goes on")):
+        amount = money[key]
+        if amount is None:
+            text.append(f"{label}: not known for every CVM; see the audit log\n")
+        else:
+            rate = Decimal(str(amount))
+            kind = key.split("_")[0]
+            text.append(f"{label}  ${rate:.4f} an hour, ${rate * HOURS_PER_MONTH:,.2f} a month of {kind}\n")
+    text.rstrip()
+    return text

@@ -1,0 +1,251 @@
+"""Where settings come from, and whose fault it is when they can't be used.
+
+Order: command line, `ORCHESTRATOR_…` in the environment, the vendor's names there, the TOML file, the defaults.
+"""
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_config_path
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SourceError
+
+from orchestrator.errors import SettingsError, UsageError
+from orchestrator.faults import Place, dotted, explain, nearest
+from orchestrator.playbook.schema import Guards
+from orchestrator.settings.model import Audit, Billing, Cloud, Log, RateSection, Settle
+
+_PREFIX = "ORCHESTRATOR_"
+_SHORT_NAMES: dict[str, tuple[str, str]] = {
+    "ORCHESTRATOR_STATE_DIR": ("audit", "state_dir"),
+    "PHALA_CLOUD_API_KEY": ("cloud", "api_key"),
+    "PHALA_CLOUD_API_PREFIX": ("cloud", "base_url"),
+}
+_OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
+
+
+class Settings(BaseSettings):
+    """All settings, by section."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    cloud: Cloud = Cloud()
+    rate: RateSection = RateSection()
+    settle: Settle = Settle()
+    guards: Guards = Guards()
+    audit: Audit = Field(default_factory=Audit)
+    billing: Billing = Billing()
+    log: Log = Log()
+
+    def key(self) -> str:
+        """The API key, from the settings or from the file that they name.
+
+        Raises:
+            SettingsError: when there is none, or the file can't be used.
+        """
+        if self.cloud.api_key is not None:
+            return self.cloud.api_key.get_secret_value()
+        if self.cloud.api_key_file is not None:
+            return _read_key(self.cloud.api_key_file)
+        raise SettingsError(
+            "there is no API key",
+            hint="set PHALA_CLOUD_API_KEY, or cloud.api_key_file in the settings; --simulate needs none",
+        )
+
+
+def _read_key(file: Path) -> str:
+    try:
+        mode = file.stat().st_mode
+        text = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not plain text"
+        raise SettingsError(f"the API key can't be read: {reason}", file=file) from error
+    if mode & _OTHERS_MAY_READ:
+        raise SettingsError("others may read this API key", file=file, hint=f"chmod 600 {file}")
+    if not text or not text.isprintable() or " " in text:
+        raise SettingsError("the file does not hold an API key", file=file, hint="the key alone, on one line")
+    return text
+
+
+class _ShortNames(PydanticBaseSettingsSource):
+    """The environment variables that have a name of their own."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Unused: `__call__` gives everything at once."""
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """What they say, by section."""
+        found: dict[str, dict[str, str]] = {}
+        for variable, (section, name) in _SHORT_NAMES.items():
+            if os.environ.get(variable):
+                found.setdefault(section, {})[name] = os.environ[variable]
+        return found
+
+
+def find_config() -> Path | None:
+    """The TOML file that holds when none is named: `./config.toml`, else the one in the user's config folder."""
+    for candidate in (Path("config.toml"), user_config_path("orchestrator") / "config.toml"):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ()) -> Settings:
+    """The settings that hold.
+
+    Args:
+        config: a TOML file; the one of `find_config` when None.
+        assignments: `section.field=value` from the command line.
+
+    Raises:
+        SettingsError: with the file and line, or the variable, that is wrong.
+        UsageError: when an assignment can't be understood.
+    """
+    given = _assigned(assignments)
+    file = config or find_config()
+    text, tree = _read_toml(file) if file is not None else ("", {})
+
+    class _Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            return init_settings, env_settings, _ShortNames(settings_cls), _Tree(settings_cls, tree)
+
+    try:
+        return _Loaded(**given)
+    except SourceError as error:
+        raise SettingsError(
+            f"the environment can't be read as settings: {error}", hint="lists are JSON there"
+        ) from error
+    except ValidationError as error:
+        faults = [_located(fault, given, tree, text, file) for fault in error.errors()]
+        first, *rest = faults
+        first.more = tuple(rest)
+        raise first from None
+
+
+class _Tree(PydanticBaseSettingsSource):
+    """A TOML document that was read already."""
+
+    def __init__(self, settings_cls: type[BaseSettings], tree: Mapping[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self._tree = tree
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Unused: `__call__` gives everything at once."""
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The document."""
+        return dict(self._tree)
+
+
+def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        section, dot, field = name.partition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {name!r} can't be understood", hint="write --set SECTION.FIELD=VALUE")
+        if name == "cloud.api_key":
+            raise UsageError(
+                "a key on the command line can be read by everybody on this machine",
+                hint="set PHALA_CLOUD_API_KEY, or cloud.api_key_file in the settings",
+            )
+        tree.setdefault(section, {})[field] = value
+    return tree
+
+
+def _read_toml(file: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except FileNotFoundError:
+        hint = "copy config.example.toml, or leave --config out"
+        raise SettingsError("there is no such settings file", file=file, hint=hint) from None
+    except OSError as error:
+        raise SettingsError(f"the settings can't be read: {error.strerror or error}", file=file) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError("the settings are not UTF-8 text", file=file) from error
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+)", str(error))
+        message = re.sub(r" \(at [^)]*\)$", "", str(error))
+        line = int(found.group(1)) if found else None
+        raise SettingsError(f"not valid TOML: {message}", file=file, line=line, hint="text needs quotes") from error
+
+
+def _located(
+    fault: ErrorDetails,
+    given: Mapping[str, Any],
+    tree: Mapping[str, Any],
+    text: str,
+    file: Path | None,
+) -> SettingsError:
+    """A fault with where the value came from. A secret's value is never shown."""
+    place, message, hint = explain(fault, Settings)
+    if place[0] == "cloud" and place[-1] == "api_key":
+        message = f"{dotted(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
+    if place[0] not in Settings.model_fields:
+        hint = nearest(str(place[0]), Settings.model_fields)
+    if _holds(given, place):
+        return SettingsError(f"--set {dotted(place)}: {message}", hint=hint)
+    for variable in _variables(place):
+        if variable.upper() in {name.upper() for name in os.environ}:
+            return SettingsError(f"environment variable {variable}: {message}", hint=hint)
+    if _holds(tree, place):
+        return SettingsError(message, file=file, line=_line(text, place), hint=hint)
+    return SettingsError(message, hint=hint)
+
+
+def _holds(tree: Mapping[str, Any], place: Place) -> bool:
+    section = tree.get(str(place[0])) if place else None
+    return section is not None and (len(place) == 1 or (isinstance(section, Mapping) and place[1] in section))
+
+
+def _variables(place: Place) -> list[str]:
+    names = [name for name, path in _SHORT_NAMES.items() if path == place[:2]]
+    return [_PREFIX + "__".join(str(part) for part in place if isinstance(part, str)).upper(), *names]
+
+
+def _line(text: str, place: Place) -> int | None:
+    """The line of a key, found by its section and name."""
+    section: str = ""
+    for number, row in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", row)
+        if header:
+            section = header.group(1).replace(" ", "")
+            if section == dotted(place):
+                return number
+            continue
+        key = re.match(r"\s*([\w.\-\"' ]+?)\s*=", row)
+        if key:
+            path = ".".join(filter(None, [section, re.sub(r"[\"' ]", "", key.group(1))]))
+            if dotted(place).startswith(path):
+                return number
+    return None

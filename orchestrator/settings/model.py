@@ -1,0 +1,127 @@
+"""Every setting, with its default and its meaning. The docs and `config.example.toml` are made from here."""
+
+from decimal import Decimal
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from platformdirs import user_state_path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from orchestrator.duration import Duration
+from orchestrator.playbook.terms import Count, Rate
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _base_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    del port
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError(f"must be a URL such as https://cloud-api.phala.com/api/v1, not {url!r}")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError(f"must be https, or the key would travel in the clear; http is for this machine only: {url!r}")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("must have no query, fragment, user or password")
+    return url.rstrip("/")
+
+
+def _key(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text or not text:
+        raise ValueError("must be printable ASCII without spaces; it may have been pasted with something around it")
+    return secret
+
+
+def _above_zero(seconds: float) -> float:
+    if seconds <= 0:
+        raise ValueError("must be above 0")
+    return seconds
+
+
+Wait = Annotated[Duration, AfterValidator(_above_zero)]
+
+
+class Cloud(_Section):
+    """Where the API is, and who asks."""
+
+    base_url: Annotated[str, AfterValidator(_base_url)] = "https://cloud-api.phala.com/api/v1"
+    """The API, including /api/v1; https unless it is on this machine. PHALA_CLOUD_API_PREFIX is the vendor's name."""
+    api_key: Annotated[SecretStr, AfterValidator(_key)] | None = None
+    """The key of the workspace; better in the environment (PHALA_CLOUD_API_KEY is the vendor's name) than in a file."""
+    api_key_file: Path | None = None
+    """A file that holds the key and nothing else, readable by its owner alone."""
+    api_version: Literal["2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23"] = "2026-06-23"
+    """Sent as X-Phala-Version; the newest one tells what each CVM costs."""
+    timeout: Wait = 30.0
+    """For one request, from connecting to the last byte of its answer."""
+
+
+class RateSection(_Section):
+    """How fast and how wide, where a playbook's own `limits` do not say."""
+
+    requests_per_second: Rate = 5.0
+    """All requests of a run together; the API's own limits are not published."""
+    burst: Count = 5
+    """How many requests may go at once after a pause."""
+    max_in_flight: Count = 10
+    """Requests sent and not yet answered; also the number of connections."""
+    per_teepod: Count = 10
+    """The same for the stops on one teepod, so that one host is not hit by a whole fleet at once."""
+
+
+class Settle(_Section):
+    """How to watch CVMs go down."""
+
+    timeout: Wait = 600.0
+    """From each CVM's own acceptance, for steps that name none."""
+    recheck_after: Wait = 2.0
+    """By how much the API's reads may lag an operation; a read proves that a stop had no effect only after this."""
+    poll_min: Wait = 0.5
+    """No two rounds of status reads are closer than this."""
+    poll_max: Wait = 15.0
+    """No two rounds of status reads are further apart than this."""
+    batch_size: Count = 500
+    """How many statuses one request asks for at the most; it shrinks by itself when the server wants fewer."""
+
+
+class Audit(_Section):
+    """Where runs are kept."""
+
+    state_dir: Path = Field(default_factory=lambda: user_state_path("orchestrator"))
+    """The folder that holds `runs/`; ORCHESTRATOR_STATE_DIR is its short name."""
+    resume_without_asking: Wait = 3600.0
+    """`resume` asks again before it sends anything when the plan is older: a CVM may have been started on purpose."""
+
+
+class Billing(_Section):
+    """What the billing notes reckon with."""
+
+    storage_usd_per_gb_hour: Annotated[Decimal, Field(ge=0)] = Decimal("0.000139")
+    """The vendor's published storage price, charged for running and stopped CVMs alike."""
+
+
+class Log(_Section):
+    """What goes to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Below this nothing is written; one line per CVM outcome is `info`."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto` is for people on a terminal, and JSON lines otherwise."""
