@@ -19,6 +19,7 @@ _REGIONS = ("us-west-1", "us-east-1", "eu-west-1", "ap-south-1")
 _CVMS_PER_TEEPOD = 40
 _FEWEST_TEEPODS = 3
 _MOST_REPLICAS = 6
+_OLDEST_DAYS = 90
 _MOST_ESSENTIAL = 3
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -95,10 +96,11 @@ def populate(settings: Settings, foundry: Foundry, teepods: list[Teepod]) -> lis
     rng.shuffle(places)
     apps: list[App] = []
     names = _names(fleet, rng)
-    for teepod in places:
+    for index, teepod in enumerate(places):
         service, name, first_of_app = next(names)
+        created = -DAY * (1 + _OLDEST_DAYS * (1 - index / fleet.cvms))
         if first_of_app:
-            apps.append(foundry.app(service, created=-rng.uniform(1, 90) * DAY))
+            apps.append(foundry.app(service, created=created))
         essential = service.startswith(_ESSENTIAL)
         draw, kind = rng.random(), rng.choice(CPU_TYPES)
         rental = not essential and draw < fleet.rental_share
@@ -110,7 +112,7 @@ def populate(settings: Settings, foundry: Foundry, teepods: list[Teepod]) -> lis
             name,
             teepod=teepod,
             instance_type=kind,
-            created=apps[-1].created + rng.uniform(0, DAY / 2),
+            created=created,
             status="stopped" if stopped else "running",
             gpu_rental=rental,
         )

@@ -40,6 +40,7 @@ async def cloud(version: str = NEWEST, **sections: object) -> AsyncIterator[Clou
     """A cloud with these sections in its configuration file."""
     sections.setdefault("fleet", {"cvms": 12, "seed": 3, "stopped_share": 0, "gpu_share": 0})
     app = create_app(World.generate(settings=parse_settings(sections)), clock=anyio.current_time)
+    app.now()
     headers = {"X-API-Key": app.world.api_key, "X-Phala-Version": version}
     async with httpx.AsyncClient(
         transport=MemoryTransport(app), base_url="http://simulated/api/v1", headers=headers, timeout=1000

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from random import Random
 from typing import Any
 
 from pydantic import BaseModel
@@ -60,7 +61,7 @@ class Call:
         self.subject = self.world.find(self.path["cvm_id"], self.now if at is None else at)
         return self.subject
 
-    def chance(self) -> Any:  # noqa: ANN401 - a random.Random, whose constructor is kept in one place
+    def chance(self) -> Random:
         """A generator for what this request alone draws."""
         return seeded(self.settings.fleet.seed, f"request {self.seq}")
 
