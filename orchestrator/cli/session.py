@@ -11,7 +11,7 @@ import anyio
 from orchestrator.billing.rates import needs_price_list
 from orchestrator.cloud.client import PhalaCloud, connect
 from orchestrator.engine.gate import Gate
-from orchestrator.engine.gcra import Gcra
+from orchestrator.engine.gcra import Gcra, with_headroom
 from orchestrator.engine.inventory import InventoryReader
 from orchestrator.engine.run import SettleSettings
 from orchestrator.moment import utc_now
@@ -91,7 +91,7 @@ class Session:
 async def open_session(settings: Settings, where: Endpoint, limits: RunLimits) -> AsyncIterator[Session]:
     """A session for as long as the block lasts."""
     clock = SystemClock()
-    gate = Gate(Gcra(limits.requests_per_second, limits.burst), limits.max_in_flight, clock)
+    gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, clock)
     async with connect(
         where.base_url,
         where.api_key,

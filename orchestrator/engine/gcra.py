@@ -5,6 +5,16 @@ number instead of a level and a time, the *theoretical arrival time* of the next
 """
 
 
+def with_headroom(burst: int) -> int:
+    """The part of a burst that is used; the rest is kept for what the network does to the spacing.
+
+    A server that allows the very same rate and burst counts requests when they arrive. The first of them take longer
+    (they open connections), so those behind them close up, and with the whole burst spent the server would see one too
+    many. Half of the burst in reserve absorbs a delay of `burst / (2 * rate)` seconds.
+    """
+    return (burst + 1) // 2
+
+
 class Gcra:
     """A rate limit that is exact over every window.
 
