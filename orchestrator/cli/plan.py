@@ -10,14 +10,15 @@ from orchestrator.cli.consoles import stdout
 from orchestrator.cli.fail import report
 from orchestrator.cli.logs import configure
 from orchestrator.cli.options import json_option, playbook_options, settings_options
-from orchestrator.cli.session import endpoint, limits_of, open_session, prepare
+from orchestrator.cli.session import Endpoint, endpoint, limits_of, open_session, prepare
 from orchestrator.cli.verdict import verdict
 from orchestrator.outcome import Exit
-from orchestrator.playbook.load import find_playbook, load_playbook
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
 from orchestrator.report.plan_text import print_plan
-from orchestrator.settings.load import load_settings
+from orchestrator.settings.load import Settings, load_settings
 
 
 @click.command("plan", epilog="Example: orchestrator plan nightly-cost-stop --details")
@@ -39,20 +40,19 @@ def command(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
     configure(settings.log)
-
-    async def make() -> int:
-        async with open_session(settings, where, limits_of(loaded.playbook.limits, settings)) as session:
-            plan = (await prepare(session, loaded)).plan
-        error = verdict(plan)
-        document = plan_document(plan)
-        if not as_json:
-            print_plan(stdout(), plan, loaded.playbook.description, details=details)
-        elif error is None:
-            click.echo(json.dumps(document, indent=2))
-        if error is not None:
-            report(error, as_json=as_json, extra=document)
-            return int(error.exit_code)
-        return int(Exit.OK)
-
     with endpoint(settings, simulate=simulate) as where:
-        return anyio.run(make)
+        plan = anyio.run(_plan, settings, where, loaded)
+    error, document = verdict(plan), plan_document(plan)
+    if not as_json:
+        print_plan(stdout(), plan, loaded.playbook.description, details=details)
+    elif error is None:
+        click.echo(json.dumps(document, indent=2))
+    if error is None:
+        return int(Exit.OK)
+    report(error, as_json=as_json, extra=document)
+    return int(error.exit_code)
+
+
+async def _plan(settings: Settings, where: Endpoint, loaded: LoadedPlaybook) -> Plan:
+    async with open_session(settings, where, limits_of(loaded.playbook.limits, settings)) as session:
+        return (await prepare(session, loaded)).plan

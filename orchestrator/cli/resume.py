@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,7 +16,7 @@ from orchestrator.cli.carry_out import carry_out
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.logs import configure, log_record
 from orchestrator.cli.options import json_option, settings_options
-from orchestrator.cli.session import Session, endpoint, open_session, settle_of
+from orchestrator.cli.session import Endpoint, Session, endpoint, open_session, settle_of
 from orchestrator.cli.verdict import ask
 from orchestrator.engine.status import Seen, StatusReader
 from orchestrator.engine.work import Work
@@ -58,11 +59,7 @@ def command(
                     f"the run is of {state.started['cloud_url']}, the settings are for {where.base_url}",
                     hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the run did",
                 )
-
-            async def carry() -> int:
-                async with open_session(settings, where, limits_from(state.started)) as session:
-                    return await _resume(session, log, reading, state, yes=yes, as_json=as_json)
-
+            carry = partial(_open_and_resume, settings, where, log, reading, state, yes=yes, as_json=as_json)
             return anyio.run(carry)
     finally:
         log.close()
@@ -94,6 +91,20 @@ def _finished(state: RunState, path: Path, *, as_json: bool) -> int:
         click.echo("This run is finished; there is nothing to go on with.\n")
         print_run(stdout(), state, code, path)
     return code
+
+
+async def _open_and_resume(
+    settings: Settings,
+    where: Endpoint,
+    log: AuditLog,
+    reading: Reading,
+    state: RunState,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    async with open_session(settings, where, limits_from(state.started)) as session:
+        return await _resume(session, log, reading, state, yes=yes, as_json=as_json)
 
 
 async def _resume(

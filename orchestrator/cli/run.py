@@ -2,6 +2,7 @@
 
 import getpass
 import socket
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,7 +17,7 @@ from orchestrator.cli.consoles import stdout
 from orchestrator.cli.fail import report
 from orchestrator.cli.logs import configure, log_record
 from orchestrator.cli.options import json_option, playbook_options, settings_options
-from orchestrator.cli.session import Session, endpoint, limits_of, open_session, prepare
+from orchestrator.cli.session import Endpoint, Session, endpoint, limits_of, open_session, prepare
 from orchestrator.cli.verdict import confirm, verdict
 from orchestrator.engine.work import Work
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
@@ -24,7 +25,7 @@ from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
 from orchestrator.report.plan_text import print_plan
 from orchestrator.report.records import planned_fields, started_fields
-from orchestrator.settings.load import load_settings
+from orchestrator.settings.load import Settings, load_settings
 
 
 @click.command("run", epilog="Example: orchestrator run emergency-stop-teepod --var teepod=prod-1 --expect 12")
@@ -52,13 +53,21 @@ def command(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
     configure(settings.log)
-
-    async def carry() -> int:
-        async with open_session(settings, where, limits_of(loaded.playbook.limits, settings)) as session:
-            return await _run(session, loaded, yes=yes, expect=expect, as_json=as_json)
-
     with endpoint(settings, simulate=simulate) as where:
-        return anyio.run(carry)
+        return anyio.run(partial(_open_and_run, settings, where, loaded, yes=yes, expect=expect, as_json=as_json))
+
+
+async def _open_and_run(
+    settings: Settings,
+    where: Endpoint,
+    loaded: LoadedPlaybook,
+    *,
+    yes: bool,
+    expect: int | None,
+    as_json: bool,
+) -> int:
+    async with open_session(settings, where, limits_of(loaded.playbook.limits, settings)) as session:
+        return await _run(session, loaded, yes=yes, expect=expect, as_json=as_json)
 
 
 async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: int | None, as_json: bool) -> int:
