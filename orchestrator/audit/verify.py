@@ -91,7 +91,7 @@ def check_log(data: bytes) -> Reading:
     if not unterminated:
         lines.pop()
     reading = Reading(Verdict.UNFINISHED, Chain(""), [], unterminated=unterminated)
-    pending: list[tuple[int, bytes]] = []  # lines that are torn, if what follows says so
+    pending: list[tuple[int, bytes]] = []  # lines that are torn if what follows says so; several where a resume was too
     for number, line in enumerate(lines, start=1):
         try:
             record = _record(line)
@@ -99,8 +99,7 @@ def check_log(data: bytes) -> Reading:
                 _check_torn(record, pending)
             _follow_on(reading, record)
         except _AlteredError as error:
-            last = unterminated and number == len(lines)
-            if not _may_be_torn(line) or (pending and not last):
+            if not _may_be_torn(line):
                 return _altered(reading, pending[0][0] if pending else number, str(error))
             pending.append((number, line))
         else:

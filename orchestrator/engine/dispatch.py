@@ -41,6 +41,7 @@ class Dispatcher:
         clock: Clock,
         rng: Random,
         per_teepod: int,
+        max_in_flight: int,
         patience: float,
         watch: Callable[[Work, bool], None],
         failed: Callable[[], None],
@@ -55,6 +56,7 @@ class Dispatcher:
             clock: what is measured by.
             rng: the jitter.
             per_teepod: requests under way on one teepod.
+            max_in_flight: requests under way at all, beyond which none is announced ahead.
             patience: seconds after which a target that is deferred again and again is given up.
             watch: called with a target that was accepted (True) or whose outcome is unknown (False).
             failed: called after a target ended otherwise than wanted.
@@ -65,7 +67,7 @@ class Dispatcher:
         self._queue = StopQueue(per_teepod)
         self._patience = patience
         self._watch, self._failed, self._key_refused = watch, failed, key_refused
-        self._ahead = max(1, ceil(gate.gcra.rate * _AHEAD))
+        self._ahead = max(1, min(max_in_flight, ceil(gate.gcra.rate * _AHEAD)))
         self._bell = Bell()
         self._halted = False
         self._turn: anyio.CancelScope | None = None
@@ -81,10 +83,10 @@ class Dispatcher:
 
     def resolved(self, work: Work, *, again: bool) -> None:
         """Hear about a target of unknown outcome: it is to be sent again, or is off this desk."""
-        if again:
-            self._queue.push(work)
-        else:
+        if not again:
             self.unsent -= 1
+        elif not self._given_up(work, "the API's answers never told whether the stop had an effect, and it had none"):
+            self._queue.push(work)
         self._bell.ring()
 
     def halt(self) -> None:
@@ -178,15 +180,19 @@ class Dispatcher:
         self._ledger.answered("action.deferred", work, reply, retry_after_s=round(decision.wait, 3))
         if decision.whole_run:
             self._gate.pause(decision.wait)
+        if not self._given_up(work, decision.reason, reply):
+            self._queue.defer(work, self._clock.now() + decision.wait)
+
+    def _given_up(self, work: Work, reason: str, reply: Reply[StatusRead] | None = None) -> bool:
+        """End a target whose stop would not go through for too long."""
         now = self._clock.now()
         waited = now - (now if work.first_sent is None else work.first_sent)
-        if waited > self._patience and work.attempts >= PATIENCE_ATTEMPTS:
-            reason = f"given up after {work.attempts} requests in {waited:.0f}s: {decision.reason}"
-            self._end(work, Outcome.FAILED, reason, reply)
-        else:
-            self._queue.defer(work, now + decision.wait)
+        if waited <= self._patience or work.attempts < PATIENCE_ATTEMPTS:
+            return False
+        self._end(work, Outcome.FAILED, f"given up after {work.attempts} requests in {waited:.0f}s: {reason}", reply)
+        return True
 
-    def _end(self, work: Work, outcome: Outcome, reason: str, reply: Reply[StatusRead]) -> None:
+    def _end(self, work: Work, outcome: Outcome, reason: str, reply: Reply[StatusRead] | None) -> None:
         self._ledger.ended(work, outcome, reason, reply)
         self.unsent -= 1
         if outcome is not Outcome.GONE:

@@ -1,6 +1,7 @@
 """A run: its steps one after the other, the sweep at the end, and the last word in the audit trail."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -34,7 +35,7 @@ class SettleSettings:
     recheck_after: float = 2.0
     poll_min: float = 0.5
     poll_max: float = 15.0
-    batch_size: int = 500
+    batch_size: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +116,19 @@ class Run:
                 A CVM with attempts that is not in it is one whose outcome is unknown.
         """
         try:
+            return await self._carry_out(steps, since or {})
+        except anyio.get_cancelled_exc_class():
+            await self._leave_at_once()
+            raise
+
+    async def _carry_out(self, steps: Sequence[PlannedStep], since: Mapping[str, float]) -> RunResult:
+        try:
             for step in steps:
                 if self._ending is None:
-                    await self._step(step, since or {})
+                    await self._step(step, since)
             return await self._conclude()
         except* AuditError as group:
             error = _first(group)
-        except* anyio.get_cancelled_exc_class():
-            await self._leave_at_once()
-            raise
         return RunResult(Ending.LOG_FAILED, Exit.ENDED_EARLY, error)
 
     async def _step(self, step: PlannedStep, since: Mapping[str, float]) -> None:
@@ -135,6 +140,7 @@ class Run:
             clock=self._clock,
             rng=self._rng,
             per_teepod=self._limits.per_teepod,
+            max_in_flight=self._limits.max_in_flight,
             patience=step.settle_timeout,
             watch=lambda work, accepted: watcher.add(work, accepted=accepted),
             failed=self._count_failures,
@@ -202,8 +208,9 @@ class Run:
         ending = self._ending or Ending.SIGINT
         with anyio.CancelScope(shield=True):
             open_works = sum(work.outcome is None for work in self.ledger.works)
-            self.ledger.run_event("run.interrupted", reason=ending.value, open=open_works, at_once=True)
-            await self.ledger.flush()
+            with suppress(AuditError):  # A log that can't be written has had its last word.
+                self.ledger.run_event("run.interrupted", reason=ending.value, open=open_works, at_once=True)
+                await self.ledger.flush()
 
     def take_in(self, fresh: Mapping[str, Seen]) -> None:
         """Take fresh readings into account before anything is sent: what is down already is left alone."""

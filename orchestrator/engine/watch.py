@@ -60,7 +60,7 @@ class Watcher:
         self._recheck_after = recheck_after
         self._unsent, self._resolved, self._failed = unsent, resolved, failed
         self._entries: dict[str, _Entry] = {}
-        self._turn: deque[str] = deque()
+        self._turn: deque[_Entry] = deque()
         self._in_doubt: set[str] = set()
         self._last_round = clock.now()
         self._bell = Bell()
@@ -79,8 +79,9 @@ class Watcher:
         since = now if since is None else since
         if not self._entries:
             self._last_round = now
-        self._entries[work.ref.key] = _Entry(work, Watched(work.before, since, since + self.timeout, accepted))
-        self._turn.append(work.ref.key)
+        entry = _Entry(work, Watched(work.before, since, since + self.timeout, accepted))
+        self._entries[work.ref.key] = entry
+        self._turn.append(entry)
         if not accepted:
             self._in_doubt.add(work.ref.key)
         if not accepted or len(self._entries) == 1:
@@ -144,11 +145,10 @@ class Watcher:
         for _ in range(len(self._turn)):
             if len(entries) >= batches * self._reader.batch_size:
                 break
-            key = self._turn.popleft()
-            entry = self._entries.get(key)
-            if entry is not None:
+            entry = self._turn.popleft()
+            if self._entries.get(entry.work.ref.key) is entry:
                 entries.append(entry)
-                self._turn.append(key)
+                self._turn.append(entry)
         return entries
 
     def _take_in(self, entry: _Entry, seen: Seen | None, round_started: float) -> bool:

@@ -98,7 +98,7 @@ class Settle(_Section):
     """No two rounds of status reads are closer than this."""
     poll_max: Wait = 15.0
     """No two rounds of status reads are further apart than this."""
-    batch_size: Count = 500
+    batch_size: Count = 1000
     """How many statuses one request asks for at the most; it shrinks by itself when the server wants fewer."""
 
 

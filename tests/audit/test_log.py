@@ -1,0 +1,200 @@
+"""Writing a log: durable, locked, private, and whole whatever happens."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from orchestrator.audit.log import AuditLog, Batch, inline
+from orchestrator.audit.record import Record, clean
+from orchestrator.audit.store import RunStore, is_held, new_run_id
+from orchestrator.audit.verify import Verdict, check_log, read_log
+from orchestrator.errors import AuditError, RunHeldError, SettingsError, UsageError
+from tests.audit.logs import RUN_ID, START, STORY
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def create(folder: Path, observers: Any = (), sync: Any = inline) -> AuditLog:  # noqa: ANN401 - as the log takes them
+    return AuditLog.create(folder / "runs" / f"{RUN_ID}.jsonl", RUN_ID, STORY[:2], observers=observers, sync=sync)
+
+
+async def test_a_new_log_is_private_and_holds_its_first_records(tmp_path: Path) -> None:
+    log = create(tmp_path / "new" / "state")
+    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(log.path.parent.stat().st_mode) == 0o700
+    assert [record["event"] for record in read_log(log.path).records] == ["run.started", "run.planned"]
+    log.close()
+
+
+async def test_what_was_recorded_is_on_disk_once_flush_returns(tmp_path: Path) -> None:
+    log = create(tmp_path)
+    for event, fields in STORY[2:]:
+        log.record(event, **fields)
+    await log.flush()
+    log.close()
+    assert read_log(log.path).verdict is Verdict.WHOLE
+
+
+async def test_those_who_wait_share_one_sync_and_order_is_kept(tmp_path: Path) -> None:
+    syncs, seen = 0, list[Record]()
+
+    async def slow(write: Any) -> Batch:  # noqa: ANN401 - as the log takes it
+        nonlocal syncs
+        syncs += 1
+        await anyio.lowlevel.checkpoint()
+        batch: Batch = write()
+        return batch
+
+    log = create(tmp_path, observers=[seen.append], sync=slow)
+
+    async def one(number: int) -> None:
+        log.record("action.intent", number=number)
+        await log.flush()
+
+    async with anyio.create_task_group() as group:
+        for number in range(50):
+            group.start_soon(one, number)
+    log.close()
+    assert syncs < 5
+    assert [record["number"] for record in seen[2:]] == list(range(50))
+    assert read_log(log.path).verdict is Verdict.UNFINISHED
+
+
+async def test_a_disk_that_is_full_stops_everything_and_leaves_a_torn_line(tmp_path: Path) -> None:
+    log = create(tmp_path)
+    size = log.path.stat().st_size
+
+    async def full(write: Any) -> Batch:  # noqa: ANN401 - as the log takes it
+        del write
+        os.write(log._fd, log._waiting[0][1][:20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log._sync = full
+    log.record("action.intent")
+    with pytest.raises(AuditError, match="No space left"):
+        await log.flush()
+    with pytest.raises(AuditError):
+        log.record("action.intent")
+    with pytest.raises(AuditError):
+        await log.flush()
+    log.close()
+    assert log.path.stat().st_size == size + 20
+    assert read_log(log.path).verdict is Verdict.TORN
+
+
+async def test_a_log_that_is_deleted_while_the_run_goes_on_ends_it(tmp_path: Path) -> None:
+    log = create(tmp_path)
+    log.path.unlink()
+    log.record("action.intent")
+    with pytest.raises(AuditError, match="deleted"):
+        await log.flush()
+    log.close()
+
+
+async def test_a_folder_that_cannot_be_used_is_a_matter_of_settings(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SettingsError, match="can't be written"):
+        create(tmp_path / "file")
+
+
+async def test_two_processes_never_hold_the_same_run(tmp_path: Path) -> None:
+    log = create(tmp_path)
+    assert is_held(log.path)
+    with pytest.raises(RunHeldError):
+        AuditLog.reopen(log.path)
+    log.close()
+    log.close()
+    assert not is_held(log.path)
+
+
+@pytest.mark.parametrize("cut", [1, 30, 200])
+async def test_a_resume_seals_a_torn_line_and_the_log_is_whole_again(tmp_path: Path, cut: int) -> None:
+    log = create(tmp_path)
+    log.record("action.intent", **STORY[2][1])
+    await log.flush()
+    log.close()
+    data = log.path.read_bytes()
+    log.path.write_bytes(data[:-cut])
+    again, reading = AuditLog.reopen(log.path, sync=inline)
+    assert reading.verdict is Verdict.TORN
+    again.resumed(reading.torn, unterminated=reading.unterminated)
+    again.record("run.finished", exit_code=0)
+    await again.flush()
+    again.close()
+    final = read_log(log.path)
+    assert final.verdict is Verdict.WHOLE
+    assert log.path.read_bytes().startswith(data[:-cut])
+    assert (final.records[-2].get("torn") is None) is (cut == 1)
+
+
+async def test_a_resume_that_is_cut_off_itself_can_be_resumed(tmp_path: Path) -> None:
+    log = create(tmp_path)
+    log.close()
+    path = log.path
+    path.write_bytes(path.read_bytes()[:-10])
+    for _ in range(3):
+        again, reading = AuditLog.reopen(path, sync=inline)
+        assert reading.verdict is Verdict.TORN
+        again.resumed(reading.torn, unterminated=reading.unterminated)
+        await again.flush()
+        again.close()
+        path.write_bytes(path.read_bytes()[:-10])
+    again, reading = AuditLog.reopen(path, sync=inline)
+    again.resumed(reading.torn, unterminated=reading.unterminated)
+    await again.flush()
+    again.close()
+    assert read_log(path).verdict is Verdict.UNFINISHED
+
+
+async def test_a_clock_that_is_set_back_does_not_take_later_records_before_earlier_ones(tmp_path: Path) -> None:
+    moments = iter([START.replace(hour=9), START.replace(hour=9), START.replace(hour=7), START.replace(hour=10)])
+    path = tmp_path / f"{RUN_ID}.jsonl"
+    log = AuditLog.create(path, RUN_ID, STORY[:2], wall=lambda: next(moments), sync=inline)
+    log.record("action.intent")
+    log.record("action.intent")
+    await log.flush()
+    log.close()
+    stamps = [record["ts"] for record in read_log(path).records]
+    assert stamps == sorted(stamps)
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "a\nb", "\x00", "\ud800 half", "<b>", "\u202e", "x" * 1_000_000, "=1+1"])
+async def test_whatever_others_wrote_is_logged_whole_on_one_line(tmp_path: Path, text: str) -> None:
+    log = create(tmp_path)
+    log.record("action.failed", reason=text)
+    await log.flush()
+    log.close()
+    reading = check_log(log.path.read_bytes())
+    assert reading.verdict is Verdict.UNFINISHED
+    assert reading.records[-1]["reason"] == clean(text)
+    assert len(str(reading.records[-1]["reason"])) >= len(text)
+
+
+def test_runs_are_found_by_id_or_path_and_nothing_else(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.folder.mkdir()
+    path = store.path(RUN_ID)
+    path.touch()
+    assert store.find(RUN_ID) == path
+    assert store.find(str(path)) == path
+    for name in ("../no/such/file", "20261123T080000Z-ffff", ""):
+        with pytest.raises(UsageError, match="there is no run"):
+            store.find(name)
+
+
+def test_run_ids_sort_by_time_and_differ() -> None:
+    first, second = new_run_id(START), new_run_id(START)
+    later = new_run_id(START.replace(hour=9))
+    assert first != second
+    assert max(first, second) < later

@@ -1,0 +1,55 @@
+"""What a log adds up to."""
+
+import json
+from typing import Any
+
+from orchestrator.audit.replay import Phase, replay
+from orchestrator.outcome import Outcome
+from tests.audit.logs import BILLING, STORY, about, lines
+
+
+def records(story: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines(story)]
+
+
+def test_each_target_is_where_its_last_record_put_it() -> None:
+    state = replay(records(STORY))
+    first, second, third = state.targets.values()
+    assert (first.outcome, first.seconds, first.request_id) == (Outcome.SETTLED, 4.5, "r-1")
+    assert (second.outcome, second.reason) == (Outcome.REFUSED, "rented")
+    assert (third.outcome, third.phase, third.outcome_so_far) == (None, Phase.WAITING, Outcome.NOT_SENT)
+    assert state.counts == {Outcome.SETTLED: 1, Outcome.REFUSED: 1}
+    assert state.money == {"triggered": 1, "compute_usd_per_hour": "0.1", "storage_usd_per_hour": "0.002"}
+
+
+def test_an_intent_without_its_answer_is_in_doubt_and_a_deferred_one_is_not() -> None:
+    story = [*STORY[:2], ("action.intent", about(0, attempt=1)), ("action.intent", about(1, attempt=1))]
+    story.append(("action.deferred", about(1, attempt=1, retry_after_s=2)))
+    first, second, _ = replay(records(story)).targets.values()
+    assert (first.phase, first.outcome_so_far) == (Phase.SENDING, Outcome.UNSETTLED)
+    assert (second.phase, second.outcome_so_far) == (Phase.WAITING, Outcome.NOT_SENT)
+
+
+def test_a_later_outcome_takes_the_place_of_an_earlier_one() -> None:
+    story = [*STORY[:-1], ("target.failed", about(0, outcome="resurrected", reason="up again"))]
+    state = replay(records(story))
+    assert state.counts == {Outcome.RESURRECTED: 1, Outcome.REFUSED: 1}
+    assert [target.reason for target in state.troubles] == ["rented", "up again"]
+
+
+def test_a_stop_that_was_observed_after_an_unknown_answer_counts_with_its_bill() -> None:
+    story = [
+        *STORY[:2],
+        ("action.intent", about(2, attempt=1)),
+        ("action.unknown", about(2, attempt=1, reason="reset")),
+        ("action.accepted", about(2, attempt=1, observed=True, billing=BILLING | {"compute_usd_per_hour": None})),
+    ]
+    state = replay(records(story))
+    assert list(state.targets.values())[2].phase is Phase.SETTLING
+    assert state.money["compute_usd_per_hour"] is None
+
+
+def test_an_interruption_is_over_once_the_run_is_resumed() -> None:
+    story = [*STORY[:2], ("run.interrupted", {"reason": "sigint"})]
+    assert replay(records(story)).interrupted is not None
+    assert replay(records([*story, ("run.resumed", {})])).interrupted is None

@@ -1,0 +1,193 @@
+"""Fakes of what the engine needs from outside: a cloud that obeys a script, a trail in memory, virtual clocks."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import anyio
+
+from orchestrator.billing.note import BillingNote
+from orchestrator.billing.rates import Rates
+from orchestrator.cvm import Cvm, CvmRef, normal_uuid
+from orchestrator.engine.gate import Gate
+from orchestrator.engine.gcra import Gcra
+from orchestrator.engine.run import Run, RunResult, SettleSettings
+from orchestrator.engine.work import Work
+from orchestrator.errors import AuditError
+from orchestrator.playbook.plan import PlannedStep, RunLimits
+from orchestrator.playbook.terms import Share
+from orchestrator.reply import Page, Reply, StatusRead
+
+EPOCH = datetime(2026, 11, 23, 8, tzinfo=UTC)
+StopScript = Callable[[CvmRef, int], Reply[StatusRead] | None]
+
+
+class VirtualClock:
+    """The event loop's clock, and a time of day that goes with it."""
+
+    def now(self) -> float:
+        return anyio.current_time()
+
+    def wall(self) -> datetime:
+        return EPOCH + timedelta(seconds=anyio.current_time())
+
+
+class Trail:
+    """An audit sink in memory; what was recorded is durable after a `flush`."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.durable = 0
+        self.broken = False
+
+    def record(self, event: str, **fields: object) -> None:
+        if self.broken:
+            raise AuditError("the disk is full")
+        self.records.append({"event": event, "at": anyio.current_time(), **fields})
+
+    async def flush(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.broken:
+            raise AuditError("the disk is full")
+        self.durable = len(self.records)
+
+    def of(self, event: str, name: str | None = None) -> list[dict[str, Any]]:
+        return [r for r in self.records if r["event"] == event and (name is None or r["cvm"]["name"] == name)]
+
+
+class FakeCloud:
+    """CVMs that go down `seconds` after a stop, and whatever else a test scripts."""
+
+    def __init__(self, count: int, *, seconds: float = 3.0, lag: float = 0.0, latency: float = 0.0) -> None:
+        self.refs = [
+            CvmRef(f"cvm_{n}", f"00000000-0000-0000-0000-{n:012d}", f"web-{n}", "a" * 40, n % 3, f"prod-{n % 3}")
+            for n in range(count)
+        ]
+        self.seconds: Callable[[CvmRef], float] = lambda _ref: seconds
+        self.lag = lag
+        self.latency = latency
+        self.stop_script: StopScript = lambda _ref, _attempt: None
+        self.status_script: Callable[[CvmRef, float | None], StatusRead | None] = lambda _ref, _since: None
+        self.on_stop: Callable[[CvmRef], None] = lambda _ref: None
+        self.batch: Callable[[Sequence[str]], Reply[Mapping[str, StatusRead]] | None] = lambda _uuids: None
+        self.requests: list[tuple[float, str, str]] = []
+        self.posts: Counter[str] = Counter()
+        self.effects: dict[str, list[float]] = defaultdict(list)
+        self.gone: set[str] = set()
+
+    def take_effect(self, ref: CvmRef) -> None:
+        self.effects[ref.name].append(anyio.current_time())
+
+    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
+        self.requests.append((anyio.current_time(), "stop", ref.name))
+        self.posts[ref.name] += 1
+        self.on_stop(ref)
+        await anyio.sleep(self.latency)
+        reply = self.stop_script(ref, self.posts[ref.name])
+        if reply is None:
+            self.take_effect(ref)
+            reply = Reply(value=StatusRead("stopping", True), http_status=200, request_id=f"req-{ref.name}")
+        return reply
+
+    def status(self, ref: CvmRef) -> StatusRead:
+        now = anyio.current_time() - self.lag
+        stopped = [at for at in self.effects[ref.name] if at <= now]
+        since = now - stopped[0] if stopped else None
+        scripted = self.status_script(ref, since)
+        if scripted is not None:
+            return scripted
+        if since is None:
+            return StatusRead("running")
+        return StatusRead("stopped") if since >= self.seconds(ref) else StatusRead("stopping", True)
+
+    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
+        self.requests.append((anyio.current_time(), "batch", str(len(uuids))))
+        await anyio.sleep(self.latency)
+        scripted = self.batch(uuids)
+        if scripted is not None:
+            return scripted
+        wanted = {normal_uuid(uuid) for uuid in uuids}
+        found = {ref.uuid_key: ref for ref in self.refs if ref.name not in self.gone}
+        value = {uuid: self.status(found[uuid]) for uuid in wanted if uuid in found}
+        return Reply(value=value, http_status=200)
+
+    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+        self.requests.append((anyio.current_time(), "state", ref.name))
+        await anyio.sleep(self.latency)
+        if ref.name in self.gone:
+            return Reply(http_status=404, problem="no such CVM")
+        return Reply(value=self.status(ref), http_status=200)
+
+    async def list_page(self, page: int, page_size: int) -> Reply[Page]:
+        self.requests.append((anyio.current_time(), "list", str(page)))
+        await anyio.sleep(self.latency)
+        refs = [ref for ref in self.refs if ref.name not in self.gone]
+        shown = refs[(page - 1) * page_size : page * page_size]
+        cvms = tuple(Cvm(ref=r, status=self.status(r).status, in_progress=self.status(r).in_progress) for r in shown)
+        return Reply(value=Page(cvms, len(refs), -(-len(refs) // page_size)), http_status=200)
+
+    async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
+        self.requests.append((anyio.current_time(), "app", app_id))
+        return Reply(value=tuple(Cvm(ref=ref, status="running") for ref in self.refs), http_status=200)
+
+    async def price_list(self) -> Reply[Mapping[str, Decimal]]:
+        return Reply(value={}, http_status=200)
+
+    def count(self, kind: str) -> int:
+        return sum(request[1] == kind for request in self.requests)
+
+
+class Fleet:
+    """A run over a fake cloud, ready to go."""
+
+    def __init__(
+        self,
+        cloud: FakeCloud,
+        *,
+        rate: float = 100,
+        burst: int = 5,
+        max_in_flight: int = 20,
+        per_teepod: int = 20,
+        max_failures: str | None = None,
+        timeout: float = 600,
+        settle: SettleSettings | None = None,
+        works: Sequence[Work] | None = None,
+    ) -> None:
+        self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
+        self.gate = Gate(Gcra(rate, burst), max_in_flight, self.clock)
+        share = None if max_failures is None else Share.parse(max_failures)
+        self.steps = [PlannedStep("stop", "stop", timeout)]
+        self.works = list(works) if works is not None else [work_of(ref) for ref in cloud.refs]
+        self.run = Run(
+            self.works,
+            cloud=cloud,
+            sink=self.trail,
+            clock=self.clock,
+            gate=self.gate,
+            limits=RunLimits(rate, burst, max_in_flight, per_teepod, share),
+            settle=settle or SettleSettings(),
+            rng=Random(7),
+            workspace_size=len(cloud.refs),
+        )
+
+    async def go(self) -> RunResult:
+        return await self.run(self.steps)
+
+    def outcomes(self) -> dict[str, int]:
+        return {str(k): v for k, v in self.run.ledger.counts.items() if v}
+
+    def outcome(self, name: str) -> str:
+        return str(next(work.outcome for work in self.works if work.ref.name == name))
+
+
+def work_of(ref: CvmRef, **fields: Any) -> Work:  # noqa: ANN401 - whatever Work takes
+    return Work(
+        "stop", "stop", ref, "running", BillingNote(Rates(Decimal("0.1"), Decimal("0.01"), "hourly_rate"), ()), **fields
+    )
+
+
+def failed(status: int | None, problem: str = "no", **fields: Any) -> Reply[StatusRead]:  # noqa: ANN401 - the same
+    return Reply(http_status=status, problem=problem, **fields)

@@ -1,0 +1,88 @@
+"""Reading statuses where the batch operation does not do its part."""
+
+import pytest
+
+from orchestrator.reply import Reply
+from tests.engine.fakes import FakeCloud, Fleet, failed
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_missing_batch_operation_is_replaced_by_list_pages_where_those_are_fewer() -> None:
+    cloud = FakeCloud(250)
+    cloud.batch = lambda _uuids: Reply(http_status=404, problem="no such operation")
+    fleet = Fleet(cloud)
+    await fleet.go()
+    assert fleet.outcomes() == {"settled": 250}
+    assert cloud.count("batch") == 1
+    assert cloud.count("list") > 0
+    assert cloud.count("state") <= 12
+
+
+async def test_a_missing_batch_operation_is_replaced_by_single_reads_for_few_cvms() -> None:
+    cloud = FakeCloud(3)
+    cloud.batch = lambda _uuids: Reply(http_status=405, problem="no such operation")
+    fleet = Fleet(cloud)
+    fleet.run.reader.known_size(5000)
+    await fleet.go()
+    assert fleet.outcomes() == {"settled": 3}
+    assert cloud.count("list") == 0
+
+
+async def test_a_batch_that_is_too_large_is_halved_until_it_fits() -> None:
+    cloud = FakeCloud(300)
+    cloud.batch = lambda uuids: Reply(http_status=422, problem="too many") if len(uuids) > 100 else None
+    fleet = Fleet(cloud)
+    await fleet.go()
+    assert fleet.outcomes() == {"settled": 300}
+    assert fleet.run.reader.batch_size <= 100
+    assert cloud.count("state") == 0
+
+
+async def test_a_batch_that_keeps_failing_gives_way_to_single_reads() -> None:
+    cloud = FakeCloud(5)
+    cloud.batch = lambda _uuids: Reply(http_status=500, problem="down")
+    fleet = Fleet(cloud)
+    await fleet.go()
+    assert fleet.outcomes() == {"settled": 5}
+
+
+async def test_a_uuid_that_the_batch_leaves_out_is_read_by_itself_the_second_time() -> None:
+    cloud = FakeCloud(50)
+    hidden = cloud.refs[7].uuid_key
+
+    def batch(uuids: object) -> object:
+        del uuids
+        return Reply(
+            value={ref.uuid_key: cloud.status(ref) for ref in cloud.refs if ref.uuid_key != hidden}, http_status=200
+        )
+
+    cloud.batch = batch  # type: ignore[assignment]
+    fleet = Fleet(cloud)
+    await fleet.go()
+    assert fleet.outcomes() == {"settled": 50}
+    assert {name for _, kind, name in cloud.requests if kind == "state"} == {"web-7"}
+
+
+async def test_a_cvm_without_uuid_is_read_by_its_hashid() -> None:
+    cloud = FakeCloud(1)
+    cloud.refs = [type(cloud.refs[0])("cvm_0", None, "web-0")]
+    fleet = Fleet(cloud)
+    await fleet.go()
+    assert fleet.outcomes() == {"settled": 1}
+    assert cloud.count("batch") == 0
+
+
+async def test_an_api_that_is_down_while_cvms_settle_leaves_them_unsettled_at_their_deadline() -> None:
+    cloud = FakeCloud(2)
+    cloud.batch = lambda _uuids: Reply(problem="reset")
+
+    async def state(_ref: object) -> object:
+        return failed(None, "reset")
+
+    cloud.state = state  # type: ignore[assignment,method-assign]
+    fleet = Fleet(cloud, timeout=120)
+    fleet.run.reader.known_size(0)
+    await fleet.go()
+    assert fleet.outcomes() == {"unsettled": 2}
+    assert "could never be read" in fleet.trail.of("target.failed")[0]["reason"]
