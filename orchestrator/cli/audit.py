@@ -20,12 +20,12 @@ _CODES = {
 }
 
 
-@click.group("audit")
+@click.group("audit", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
 def command() -> None:
     """Check audit logs."""
 
 
-@command.command("verify", epilog="Example: orchestrator audit verify 20261123T080000Z-4f2a")
+@command.command("verify", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
 @click.argument("log", metavar="PATH|RUN_ID")
 @json_option
 @settings_options

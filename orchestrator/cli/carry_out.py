@@ -3,12 +3,11 @@
 import json
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import anyio
 import click
-from anyio.abc import TaskStatus
 
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
@@ -18,6 +17,7 @@ from orchestrator.cli.session import Session, settle_of
 from orchestrator.engine.run import Run, RunResult
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
+from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.outcome import Ending
 from orchestrator.playbook.plan import PlannedStep
 from orchestrator.report.documents import run_document
@@ -66,59 +66,62 @@ async def carry_out(
     progress = Progress(state, session.limits.requests_per_second, lambda: session.gate.passed)
     result: RunResult | None = None
     signals = _Signals(run)
-    try:
-        async with anyio.create_task_group() as group:
-            await group.start(signals.listen, group.cancel_scope)
-            group.start_soon(_show(progress, as_json=as_json))
-            run.take_in(fresh or {})
-            result = await run(steps, since=since)
-            group.cancel_scope.cancel()
-    finally:
-        log.close()
-    code = int(result.exit_code) if result is not None else signals.exit_code
-    if as_json:
-        click.echo(json.dumps(run_document(state, code, log.path), indent=2))
-    else:
-        print_run(stdout(), state, code, log.path)
-    if result is not None and result.error is not None:
-        report(result.error, as_json=False)
+    # Signals are taken until the last word is out, so that none of them can cut it off.
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(signals.listen, received, group.cancel_scope)
+                group.start_soon(_show(progress, as_json=as_json))
+                run.take_in(fresh or {})
+                result = await run(steps, since=since)
+                group.cancel_scope.cancel()
+        finally:
+            log.close()
+        code = int(result.exit_code) if result is not None else signals.exit_code
+        if as_json:
+            click.echo(json.dumps(run_document(state, code, log.path), indent=2))
+        else:
+            print_run(stdout(), state, code, log.path)
+        error = _why_early(result, log)
+        if error is not None:
+            report(error, as_json=False)
     return code
 
 
+def _why_early(result: RunResult | None, log: AuditLog) -> OrchestratorError | None:
+    """What a person has to put right before `resume` can go on."""
+    if result is None:
+        return None
+    if result.ending is Ending.KEY_REFUSED:
+        hint = f"check PHALA_CLOUD_API_KEY, then `orchestrator resume {log.run_id}`"
+        return CloudError("the API refuses the key, so nothing more was sent", hint=hint)
+    return result.error
+
+
 class _Signals:
-    """The first Ctrl-C or SIGTERM sends nothing more; a second one leaves at once."""
+    """The first Ctrl-C or SIGTERM sends nothing more and decides the exit code; a second one leaves at once."""
 
     def __init__(self, run: Run) -> None:
         self.exit_code = 128 + signal.SIGINT
         self._run = run
         self._seen = 0
 
-    async def listen(
-        self,
-        everything: anyio.CancelScope,
-        *,
-        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-    ) -> None:
+    async def listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
         """Take signals until cancelled."""
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-            task_status.started()
-            async for number in received:
-                self._take(number, everything)
+        async for number in received:
+            self._take(number, everything)
 
     def _take(self, number: signal.Signals, everything: anyio.CancelScope) -> None:
         if number is signal.SIGHUP:
             return  # The terminal is gone. The run goes on, and the audit log says how it went.
         self._seen += 1
-        self.exit_code = 128 + number
         if self._seen > 1:
             everything.cancel()
             return
+        self.exit_code = 128 + number
         self._run.interrupt(_ENDINGS[number])
         words = "Sending no more stops; watching those that were sent. Press Ctrl-C again to leave at once."
-        try:
-            click.echo(f"\n{words}", err=True)
-        except OSError:
-            return  # Nobody is there to read it.
+        click.echo(f"\n{words}", err=True)
 
 
 def _show(progress: Progress, *, as_json: bool) -> Callable[[], Coroutine[Any, Any, None]]:

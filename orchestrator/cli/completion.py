@@ -6,7 +6,7 @@ from click.shell_completion import get_completion_class
 from orchestrator.cli.main import group
 
 
-@click.command("completion", epilog="Example: echo 'eval \"$(orchestrator completion bash)\"' >> ~/.bashrc")
+@click.command("completion", epilog="\b\nExample: echo 'eval \"$(orchestrator completion bash)\"' >> ~/.bashrc")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     r"""Print the completion script of a shell.

@@ -1,38 +1,58 @@
 """How a command ends: the exit code, and the error in words or as JSON. No traceback but for a bug."""
 
 import json
-import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.cli.consoles import open_streams
+from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.documents import error_document
 from orchestrator.report.shown import shown
 
 
-def exit_of(invoke: Callable[[list[str] | None], Any], args: list[str] | None) -> int:
+def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
     """Run a command and say what to exit with."""
-    as_json = "--json" in (sys.argv[1:] if args is None else args)
+    out = open_streams()
+    terminated: list[int] = []
+
+    def terminate(number: int, _frame: object) -> None:
+        """SIGTERM ends a command as Ctrl-C does; both leave by the same door."""
+        terminated.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        code = _carried_out(invoke, args)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nInterrupted; nothing was changed.", err=True)
+        return int(Exit.SIGTERM if terminated else Exit.SIGINT)
+    sys.stdout.flush()
+    if out.lost is not None:
+        report(UsageError(f"the output can't be written: {out.lost.strerror}"), as_json=False)
+        # What a run did stands, whether it could be told or not.
+        return code or int(Exit.OK if args[:1] in (["run"], ["resume"]) else Exit.USAGE)
+    return code
+
+
+def _carried_out(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
+    as_json = "--json" in args
     try:
         result = invoke(args)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return int(Exit.USAGE)
     except click.ClickException as error:
         return _usage(error, as_json=as_json)
     except OrchestratorError as error:
         report(error, as_json=as_json)
         return int(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("\nInterrupted; nothing was sent.", err=True)
-        return int(Exit.SIGINT)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. What is left of it must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.OK)
     return result if isinstance(result, int) else int(Exit.OK)
 
 
@@ -50,7 +70,5 @@ def _usage(error: click.ClickException, *, as_json: bool) -> int:
     hint = None
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"`{error.ctx.command_path} --help` says what it takes"
-    wrapped = OrchestratorError(error.format_message(), hint=hint)
-    wrapped.exit_code, wrapped.code = Exit.USAGE, "usage"
-    report(wrapped, as_json=as_json)
+    report(UsageError(error.format_message(), hint=hint), as_json=as_json)
     return int(Exit.USAGE)

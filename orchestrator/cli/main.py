@@ -61,19 +61,19 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: orchestrator run emergency-stop-teepod --simulate --var teepod=prod-1",
+    epilog="\b\nExample: orchestrator run emergency-stop-teepod --simulate --var teepod=prod-1",
 )
 @click.version_option(__version__, prog_name="orchestrator")
 def group() -> None:
     """Stop fleets of Phala Cloud CVMs by playbook: planned, rate limited, watched until settled, audited."""
 
 
-def main(args: list[str] | None = None) -> None:
+def main() -> None:
     """Run the command line, and exit as the contracts say."""
-    from orchestrator.cli.fail import exit_of  # noqa: PLC0415 - keeps `--help` quick
+    from orchestrator.cli.fail import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
 
-    sys.exit(exit_of(_invoke, args))
+    sys.exit(exit_of(_invoke, sys.argv[1:]))
 
 
-def _invoke(args: list[str] | None) -> Any:  # noqa: ANN401 - a command's exit code, or None
+def _invoke(args: list[str]) -> Any:  # noqa: ANN401 - a command's exit code, or None
     return group.main(args=args, prog_name="orchestrator", standalone_mode=False)

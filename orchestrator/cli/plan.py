@@ -21,7 +21,7 @@ from orchestrator.report.plan_text import print_plan
 from orchestrator.settings.load import Settings, load_settings
 
 
-@click.command("plan", epilog="Example: orchestrator plan nightly-cost-stop --details")
+@click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
 @playbook_options
 @click.option("--details", is_flag=True, help="Name every CVM of the inventory, and why it is skipped.")
 @json_option

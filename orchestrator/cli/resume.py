@@ -1,7 +1,6 @@
 """`orchestrator resume`."""
 
 import json
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from orchestrator.cli.logs import configure, log_record
 from orchestrator.cli.options import json_option, settings_options
 from orchestrator.cli.session import Endpoint, Session, endpoint, open_session, settle_of
 from orchestrator.cli.verdict import ask
+from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen, StatusReader
 from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError, NotConfirmedError, SettingsError, UsageError
@@ -28,7 +28,7 @@ from orchestrator.report.run_text import print_run
 from orchestrator.settings.load import Settings, load_settings
 
 
-@click.command("resume", epilog="Example: orchestrator resume 20261123T080000Z-4f2a --yes")
+@click.command("resume", epilog="\b\nExample: orchestrator resume 20261123T080000Z-4f2a --yes")
 @click.argument("run_id", metavar="RUN_ID")
 @click.option("--yes", is_flag=True, help="Do not ask, however old the plan is.")
 @json_option
@@ -182,16 +182,18 @@ def _confirm(
     yes: bool,
 ) -> None:
     """Ask again when the plan is old: someone may have started a CVM on purpose since."""
-    age = session.clock.wall() - parse_timestamp(state.planned["ts"])
-    if yes or age <= timedelta(seconds=settings.audit.resume_without_asking):
+    age = (session.clock.wall() - parse_timestamp(state.planned["ts"])).total_seconds()
+    if yes or age <= settings.audit.resume_without_asking:
         return
-    unsent = [work for work in works if work.outcome is None and not work.accepted and not work.in_doubt]
-    still_up = [work for work in unsent if not _is_down(fresh[work.ref.key])]
-    ask(
-        f"The plan is {age} old, and {len(still_up)} of its CVMs are up whose stop was not sent; someone may have "
-        f"started them on purpose.\nType their number ({len(still_up)}) to stop them: ",
-        str(len(still_up)),
-    )
+    unsent = [work for work in works if work.outcome is None and not work.accepted]
+    still_up = sum(not _is_down(fresh[work.ref.key]) for work in unsent)
+    if still_up:
+        ask(
+            f"The plan is {format_duration(age)} old, and {still_up} of its CVMs are up of which no stop is known to "
+            f"have had an effect; someone may have started them on purpose.\n"
+            f"Type their number ({still_up}) to stop them: ",
+            str(still_up),
+        )
 
 
 def _is_down(seen: Seen) -> bool:

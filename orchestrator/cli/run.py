@@ -1,6 +1,7 @@
 """`orchestrator run`."""
 
 import getpass
+import os
 import socket
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from orchestrator.report.records import planned_fields, started_fields
 from orchestrator.settings.load import Settings, load_settings
 
 
-@click.command("run", epilog="Example: orchestrator run emergency-stop-teepod --var teepod=prod-1 --expect 12")
+@click.command("run", epilog="\b\nExample: orchestrator run emergency-stop-teepod --var teepod=prod-1 --expect 12")
 @playbook_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Go on only if the plan has exactly N targets.")
@@ -85,7 +86,7 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
     run_id = new_run_id(session.clock.wall())
     started = started_fields(
         loaded,
-        actor=f"{getpass.getuser()}@{socket.gethostname()}",
+        actor=f"{_user()}@{socket.gethostname()}",
         version=__version__,
         cloud_url=session.endpoint.base_url,
         limits=session.limits,
@@ -106,3 +107,11 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
         workspace_size=prepared.workspace_size,
         as_json=as_json,
     )
+
+
+def _user() -> str:
+    """Who runs this; a number where the system has no name for it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

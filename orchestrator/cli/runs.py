@@ -20,7 +20,7 @@ from orchestrator.settings.load import load_settings
 _STYLES = {"finished": "green", "running": "cyan", "unfinished": "yellow", "altered": "red", "not_sent": "dim"}
 
 
-@click.command("runs", epilog="Example: orchestrator runs --unfinished")
+@click.command("runs", epilog="\b\nExample: orchestrator runs --unfinished")
 @click.option("--unfinished", is_flag=True, help="Only those that `resume` can go on with.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at the most.")
 @json_option

@@ -17,7 +17,7 @@ from orchestrator.report.run_text import print_run
 from orchestrator.settings.load import load_settings
 
 
-@click.command("show", epilog="Example: orchestrator show 20261123T080000Z-4f2a --json")
+@click.command("show", epilog="\b\nExample: orchestrator show 20261123T080000Z-4f2a --json")
 @click.argument("run_id", metavar="RUN_ID")
 @json_option
 @settings_options

@@ -8,7 +8,7 @@ import click
 from orchestrator.errors import SettingsError, UsageError
 
 
-@click.command("simulate", epilog="Example: orchestrator simulate --port 8765 --cvms 60 --seed 7")
+@click.command("simulate", epilog="\b\nExample: orchestrator simulate --port 8765 --cvms 60 --seed 7")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0 takes a free one.")
 @click.option("--cvms", type=click.IntRange(min=0), help="How many CVMs the fleet has.")

@@ -7,13 +7,13 @@ import click
 
 from orchestrator.cli.fail import report
 from orchestrator.cli.options import json_option, variables_option
-from orchestrator.errors import PlaybookError
+from orchestrator.errors import OrchestratorError, PlaybookError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.variables import parse_assignments
 
 
-@click.command("validate", epilog="Example: orchestrator validate playbooks/*.yaml")
+@click.command("validate", epilog="\b\nExample: orchestrator validate playbooks/*.yaml")
 @click.argument("playbooks", metavar="PLAYBOOK...", nargs=-1, required=True)
 @variables_option
 @json_option
@@ -23,21 +23,24 @@ def command(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json: 
     Required variables may be left open; what they would fill is then not checked.
     """
     values = parse_assignments(variables)
-    code = Exit.OK
+    errors: list[OrchestratorError] = []
     documents = []
     for name in playbooks:
         try:
             loaded = load_playbook(find_playbook(name), values, allow_undefined=True)
         except PlaybookError as error:
-            code = Exit.USAGE
-            report(error, as_json=as_json)
+            errors += (error, *error.more)
             continue
         documents.append(_document(loaded))
         if not as_json:
             click.echo(_line(loaded))
-    if as_json and code is Exit.OK:
+    if errors:
+        errors[0].more = tuple(errors[1:])
+        report(errors[0], as_json=as_json, extra={"playbooks": documents})
+        return int(Exit.USAGE)
+    if as_json:
         click.echo(json.dumps(documents, indent=2))
-    return int(code)
+    return int(Exit.OK)
 
 
 def _document(loaded: LoadedPlaybook) -> dict[str, object]:

@@ -46,7 +46,7 @@ def ask(question: str, answer: str) -> None:
     Raises:
         NotConfirmedError: when there is no terminal, or something else was typed.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise NotConfirmedError("nobody confirmed: this is not a terminal", hint="add --yes, or --expect N")
     # Under asyncio a first Ctrl-C only marks the task; here it has to end the question.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)

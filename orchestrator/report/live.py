@@ -66,7 +66,6 @@ class Progress:
         """Write a line every few seconds, until cancelled."""
         while True:
             await anyio.sleep(_PLAIN_EVERY)
-            self._rate()
             write(self.line())
 
     def line(self) -> str:

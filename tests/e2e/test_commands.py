@@ -1,0 +1,174 @@
+"""Every command when nothing goes wrong: what it says, to whom, and in which words."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import yaml
+from dirty_equals import IsFloat, IsInt, IsList, IsPartialDict, IsStr
+
+from tests.e2e.desk import COMMAND, MODULE, NAMES, Desk, Ended
+
+RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{4}"
+CVM = {
+    "id": IsStr(regex="cvm_.*"),
+    "vm_uuid": IsStr(),
+    "name": IsStr(regex="web-.*"),
+    "app_id": IsStr(regex="[0-9a-f]{40}"),
+    "teepod_id": IsInt(),
+    "teepod": IsStr(regex="alpha|beta"),
+}
+
+
+def test_a_plan_says_what_would_be_stopped_and_sends_nothing(desk: Desk) -> None:
+    ended = desk.run("plan", desk.playbook("{teepod: [alpha]}"), "--details")
+    assert ended.code == 0
+    assert "4 CVMs of 8 will be stopped" in ended.out
+    assert all(name in ended.out for name in NAMES)
+    desk.assert_nothing_happened()
+
+
+def test_the_document_of_a_plan_has_the_fields_of_the_contract(desk: Desk) -> None:
+    file = desk.playbook("{teepod: [alpha]}", guards="{max_targets: 4, max_percent: 50, protect: {name: [kms-*]}}")
+    ended = desk.run("plan", file, "--json")
+    assert ended.code == 0
+    assert ended.document == IsPartialDict(
+        playbook="everything",
+        targets=IsList(length=4),
+        skipped=IsList(length=4),
+        estimate={"requests": 7, "seconds": 0.0},
+        billing=IsPartialDict(compute_usd_per_hour=IsStr(), storage_usd_per_hour=IsStr()),
+    )
+    assert ended.document["targets"][0] == IsPartialDict(step="pull the power", action="stop", cvm=CVM)
+    assert ended.document["skipped"][0] == IsPartialDict(cvm=CVM, reason="not selected")
+    assert [(each["name"], each["limit"], each["value"], each["ok"]) for each in ended.document["guards"]] == [
+        ("max_targets", 4, 4, True),
+        ("max_percent", 50, 50, True),
+        ("protect", None, 0, True),
+    ]
+    desk.assert_nothing_happened()
+
+
+def test_a_run_stops_every_target_once_and_says_so_in_words(desk: Desk) -> None:
+    ended = desk.run("run", desk.playbook(), "--yes")
+    assert ended.code == 0
+    assert "8 CVMs of 8 will be stopped" in ended.out
+    assert "all as wanted (exit 0)" in ended.out
+    assert f"orchestrator audit verify {desk.log.stem}" in ended.out
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+def test_the_document_of_a_run_is_alone_on_stdout_and_each_outcome_is_one_line_of_json_on_stderr(desk: Desk) -> None:
+    ended = desk.run("run", desk.playbook(), "--expect", "8", "--json")
+    assert ended.code == 0
+    assert ended.document == IsPartialDict(
+        run_id=IsStr(regex=RUN_ID),
+        exit_code=0,
+        audit_log=str(desk.log),
+        counts={"settled": 8},
+        targets=IsList(length=8),
+        billing=IsPartialDict(triggered=8, compute_usd_per_hour=IsStr(), storage_usd_per_hour=IsStr()),
+    )
+    for target in ended.document["targets"]:
+        assert target == {
+            "step": "pull the power",
+            "action": "stop",
+            "cvm": CVM,
+            "outcome": "settled",
+            "seconds": IsFloat(gt=0),
+            "reason": None,
+            "request_id": IsStr(),
+        }
+    assert len(ended.logged) == len(ended.err.splitlines())
+    assert sorted(line["cvm"] for line in ended.logged if line["event"] == "cvm.settled") == NAMES
+    assert [line["event"] for line in ended.logged if line["event"].startswith("run.")] == [
+        "run.started",
+        "run.finished",
+    ]
+
+
+def test_cvms_that_are_stopped_already_are_skipped_and_count_as_wanted(desk: Desk) -> None:
+    desk.run("run", desk.playbook(), "--yes")
+    ended = desk.run("run", desk.playbook(), "--expect", "0", "--json")
+    assert (ended.code, ended.document["counts"], ended.document["targets"]) == (0, {}, [])
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+def test_a_finished_run_is_listed_shown_verified_and_not_resumed_again(desk: Desk) -> None:
+    ran = desk.run("run", desk.playbook(), "--yes", "--json").document
+    run_id, sent = ran["run_id"], len(desk.stops)
+
+    assert f"{run_id}  everything  finished (0)  8 settled" in desk.run("runs").out
+    assert desk.run("runs", "--json").document == [
+        IsPartialDict(run_id=run_id, state="finished", exit_code=0, counts={"settled": 8}, next=None)
+    ]
+    assert "no unfinished runs" in desk.run("runs", "--unfinished").out
+
+    assert "all as wanted" in desk.run("show", run_id).out
+    shown = desk.run("show", run_id, "--json").document
+    assert {key: shown[key] for key in ran} == ran
+
+    verified = desk.run("audit", "verify", run_id)
+    assert (verified.code, "whole and finished" in verified.out) == (0, True)
+    assert desk.run("audit", "verify", str(desk.log), "--json").document == IsPartialDict(exit_code=0, verdict="whole")
+
+    again = desk.run("resume", run_id, "--yes")
+    assert (again.code, "This run is finished" in again.out) == (0, True)
+    assert desk.run("resume", run_id, "--json").document == ran
+    assert len(desk.stops) == sent
+
+
+def test_validate_needs_no_network_and_takes_several_playbooks(desk: Desk) -> None:
+    file = desk.playbook()
+    offline = {"PHALA_CLOUD_API_KEY": None, "PHALA_CLOUD_API_PREFIX": None}
+    ended = desk.run("validate", file, file, env=offline)
+    assert (ended.code, ended.out) == (0, f"{file}: ok, 1 step\n" * 2)
+    document = desk.run("validate", file, "--json", env=offline).document
+    assert document == [IsPartialDict(file=file, playbook="everything", steps=1, variables_needed=[])]
+
+
+def test_validate_prints_one_document_for_all_playbooks_that_are_wrong(desk: Desk) -> None:
+    good = desk.playbook()
+    wrong = [desk.folder / "one.yaml", desk.folder / "two.yaml"]
+    for file in wrong:
+        file.write_text("name: x\nsteps: []\n")
+    ended = desk.run("validate", str(wrong[0]), good, str(wrong[1]), "--json")
+    assert ended.code == 2
+    assert [ended.fault["file"], *(each["file"] for each in ended.fault["more"])] == [str(file) for file in wrong]
+
+
+def test_the_schema_accepts_what_the_command_accepts(desk: Desk) -> None:
+    schema = desk.run("schema").document
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(Path(desk.playbook()).read_text()), schema)
+
+
+def test_python_m_is_the_same_command(desk: Desk) -> None:
+    for command in ((COMMAND,), MODULE):
+        ended = desk.end(desk.start("--version", command=command))
+        assert re.fullmatch(r"orchestrator, version \d+\.\d+\.\d+\n", ended.out)
+    ended = desk.end(desk.start("plan", desk.playbook(), "--json", command=MODULE))
+    assert (ended.code, len(ended.document["targets"])) == (0, 8)
+
+
+def test_a_playbook_is_found_by_its_name(desk: Desk) -> None:
+    (desk.folder / "playbooks").mkdir()
+    Path(desk.playbook()).rename(desk.folder / "playbooks" / "tidy.yaml")
+    assert desk.run("plan", "tidy", "--json").code == 0
+    assert desk.run("plan", "tidyy", "--json").fault["hint"] == "did you mean 'tidy'?"
+
+
+def test_a_simulated_cloud_says_first_where_it_is_and_serves_a_run(desk: Desk) -> None:
+    config = desk.folder / "simulator.toml"
+    config.write_text("[timing]\nstop_seconds = [0.05, 0.1]\n")
+    cloud = desk.start("simulate", "--cvms", "5", "--seed", "2", "--config", str(config))
+    try:
+        assert cloud.stdout is not None
+        where = json.loads(cloud.stdout.readline())
+        env = {"PHALA_CLOUD_API_KEY": where["api_key"], "PHALA_CLOUD_API_PREFIX": where["url"]}
+        ended = desk.run("run", desk.playbook(), "--yes", "--json", env=env)
+        assert (ended.code, ended.document["counts"]) == (0, {"settled": 5})
+    finally:
+        cloud.terminate()
+        assert desk.end(cloud) == Ended(0, "", "")
