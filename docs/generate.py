@@ -1,0 +1,515 @@
+"""Writes what the code knows into the docs: `python docs/generate.py` rewrites, `--check` fails on a difference.
+
+A part between `<!-- generated: NAME -->` and `<!-- /generated -->` belongs to this script, the rest to people.
+`config.example.toml` belongs to it as a whole.
+"""  # noqa: INP001 - a script, not a package
+
+import ast
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from orchestrator.audit.record import Chain, Record
+from orchestrator.audit.replay import replay
+from orchestrator.billing.note import NOTES, billing_note
+from orchestrator.cli.main import group
+from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.duration import format_duration
+from orchestrator.errors import GuardError, OrchestratorError
+from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, exit_code
+from orchestrator.playbook.plan import Plan, RunLimits, make_plan
+from orchestrator.playbook.schema import Guards, Playbook, Protect, Select, Step, json_schema
+from orchestrator.report.documents import error_document, plan_document, run_document
+from orchestrator.report.records import planned_fields
+from orchestrator.settings.load import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "config.example.toml"
+_REFERENCE = r"\$\{[^{}]+\}"
+_PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+
+
+# Tables and types in words
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def in_words(node: Mapping[str, Any]) -> str:
+    """What a JSON Schema node takes, for a person."""
+    if "$ref" in node:
+        return f"a mapping, see [{_name(node)}](#{_name(node).lower()})"
+    if "enum" in node or "const" in node:
+        return " or ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
+    if "anyOf" in node:
+        return _of_several([option for each in node["anyOf"] for option in each.get("anyOf", [each])])
+    kind = node.get("type")
+    if kind == "array":
+        inner = node["items"]
+        return f"a list, see [{_name(inner)}](#{_name(inner).lower()})" if "$ref" in inner else "a list of texts"
+    if kind == "object":
+        return "a mapping of names to variables, see [Variable](#variable)"
+    if kind in {"integer", "number"}:
+        what = "a whole number" if kind == "integer" else "a number"
+        if "exclusiveMinimum" in node:
+            return f"{what} above {node['exclusiveMinimum']:g}"
+        return f"{what}, at least {node['minimum']:g}" if "minimum" in node else what
+    if kind == "boolean":
+        return "`true` or `false`"
+    return "a path" if node.get("format") == "path" else "text"
+
+
+def _of_several(options: Sequence[Mapping[str, Any]]) -> str:
+    """One of several; that text may stand in a number's place to hold `${variable}` goes without saying."""
+    given = [option for option in options if option.get("type") != "null" and option.get("pattern") != _REFERENCE]
+    patterns = " ".join(str(option.get("pattern", "")) for option in given)
+    if "s)?" in patterns:
+        return "a duration"
+    if "%" in patterns and any("maximum" in option for option in given):
+        return "a percentage above 0 and up to 100, such as `50`"
+    if "%" in patterns:
+        return 'a whole number, or a percentage such as `"10%"`'
+    if any(option.get("type") == "array" and "$ref" not in option["items"] for option in given):
+        return "a text or a list of texts"
+    return in_words(given[0])
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return str(node["$ref"]).rsplit("/", 1)[-1]
+
+
+def attribute_docstrings(cls: type) -> dict[str, str]:
+    """The sentence below each attribute of a class, which Python itself forgets."""
+    body = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body[0]
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is the source of a class
+    found = {}
+    for before, after in zip(body.body, body.body[1:], strict=False):
+        target = before.targets[0] if isinstance(before, ast.Assign) else None
+        if isinstance(target, ast.Name) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            found[target.id] = inspect.cleandoc(str(after.value.value))
+    return found
+
+
+# The playbook
+
+
+def playbook_keys() -> str:
+    """Every key of a playbook, by the mapping it stands in."""
+    schema = json_schema()
+    defs = schema["$defs"]
+    order = ["Variable", "Guards", "Protect", "Limits", "Step", "Select", "Settle"]
+    missing = set(defs) - set(order)
+    if missing:
+        raise SystemExit(f"the schema has parts that docs/generate.py does not know: {missing}")
+    parts = [_mapping("Playbook", schema)]
+    parts += [_mapping(name, defs[name]) for name in order]
+    return "\n".join(parts)
+
+
+def _mapping(name: str, node: Mapping[str, Any]) -> str:
+    required = node.get("required", [])
+    rows = [
+        (
+            f"`{key}`",
+            in_words(value),
+            "yes" if key in required else "",
+            " ".join(str(value.get("description", "")).split()),
+        )
+        for key, value in node["properties"].items()
+    ]
+    return f"### {name}\n\n{node['description']}\n\n{table(('key', 'value', 'required', 'meaning'), rows)}"
+
+
+# The settings
+
+_EXAMPLES: dict[str, str] = {
+    "cloud.api_key": '"phak_0123456789abcdef"',
+    "cloud.api_key_file": '"/etc/orchestrator/key"',
+    "guards.max_targets": "200",
+    "guards.max_percent": "50",
+    "guards.protect.name": '["kms-*", "gateway-*"]',
+    "guards.protect.app_id": '["0x0123456789abcdef0123456789abcdef01234567"]',
+    "guards.protect.teepod": '["prod-1"]',
+    "audit.state_dir": '"/var/lib/orchestrator"',
+}
+"""What stands, commented out, in the example where a setting has no default, or one that depends on the machine."""
+
+
+def every_setting() -> Iterator[tuple[str, str, str, str, str | None]]:
+    """Section, key, type in words, meaning, and default as TOML (None where there is none that holds everywhere)."""
+    schema = Settings.model_json_schema()
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type)  # noqa: S101 - every section is a model
+        assert issubclass(model, BaseModel)  # noqa: S101 - the same
+        yield from _section(section, model, schema["$defs"])
+
+
+def _section(
+    section: str, model: type[BaseModel], defs: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str, str, str | None]]:
+    node = defs[model.__name__]
+    later = []
+    for key, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            later.append((f"{section}.{key}", inner))
+            continue
+        words = in_words(node["properties"][key])
+        yield (
+            section,
+            key,
+            words,
+            " ".join((field.description or "").split()),
+            _default(f"{section}.{key}", field.default, words),
+        )
+    for name, inner in later:
+        yield from _section(name, inner, defs)
+
+
+def _default(name: str, value: object, words: str) -> str | None:
+    if name in _EXAMPLES or value is None or value is PydanticUndefined:
+        return None
+    if words.startswith("a duration") and isinstance(value, float):
+        return f'"{format_duration(value)}"'
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return json.dumps(str(value) if isinstance(value, Decimal) else value)
+
+
+def settings_tables() -> str:
+    """Every setting, by section."""
+    sections: dict[str, list[tuple[str, ...]]] = {}
+    for section, key, words, meaning, default in every_setting():
+        shown = f"`{default}`" if default is not None else _no_default(f"{section}.{key}")
+        sections.setdefault(section, []).append((f"`{key}`", words, shown, meaning, f"`{variable(section, key)}`"))
+    head = ("key", "value", "default", "meaning", "in the environment")
+    return "\n".join(f"### `[{section}]`\n\n{table(head, rows)}" for section, rows in sections.items())
+
+
+def _no_default(name: str) -> str:
+    return "the platform's user state folder" if name == "audit.state_dir" else "none"
+
+
+def variable(section: str, key: str) -> str:
+    """The environment variable of a setting."""
+    return "ORCHESTRATOR_" + "__".join([*section.split("."), key]).upper()
+
+
+def config_example() -> str:
+    """`config.example.toml`."""
+    lines = [
+        "# Every setting of orchestrator, with its default. Copy it to ./config.toml, or to the user's config folder",
+        "# (~/.config/orchestrator/config.toml on Linux), and keep what you change. What has no default, or one that",
+        "# depends on the machine, is commented out, with an example. The command line (--set) and the environment win",
+        "# over this file. A duration is a number of seconds, or text such as 40s, 10m, 1h30m.",
+    ]
+    last = None
+    for section, key, _, meaning, default in every_setting():
+        if section != last:
+            lines += ["", f"[{section}]"]
+            last = section
+        lines.append(f"# {meaning}")
+        lines.append(f"{key} = {default}" if default is not None else f"# {key} = {_EXAMPLES[f'{section}.{key}']}")
+    return "\n".join(lines) + "\n"
+
+
+# The command line
+
+
+def commands(
+    command: click.Command = group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that can be called, with the words that call it."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            if inner is not None:
+                yield from commands(inner, (*path, name))
+    else:
+        yield path, command
+
+
+def command_line() -> str:
+    """Every command with its options."""
+    return "\n".join(_command(path, command) for path, command in commands())
+
+
+def _command(path: tuple[str, ...], command: click.Command) -> str:
+    context = click.Context(command, info_name=" ".join(("orchestrator", *path)))
+    usage = " ".join(command.collect_usage_pieces(context))
+    text = inspect.cleandoc(command.help or "")
+    paragraphs = []
+    for paragraph in text.split("\n\n"):
+        kept = paragraph.startswith(("\b\n", "\\b\n"))
+        paragraphs.append(f"```sh\n{paragraph.split(chr(10), 1)[1]}\n```" if kept else paragraph)
+    options = [option for option in command.get_params(context) if isinstance(option, click.Option)]
+    rows = [(_option(option, context), _help(option, context)) for option in options]
+    example = (command.epilog or "").replace("\b", "").strip().removeprefix("Example: ")
+    parts = [
+        f"### orchestrator {' '.join(path)}",
+        f"```\norchestrator {' '.join(path)} {usage}\n```",
+        *paragraphs,
+        table(("option", "meaning"), rows),
+    ]
+    if example:
+        parts.append(f"```sh\n{example}\n```\n")
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _option(option: click.Option, context: click.Context) -> str:
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    value = "" if option.is_flag else f" `{option.make_metavar(context)}`"
+    return names + value
+
+
+def _help(option: click.Option, context: click.Context) -> str:
+    extra = option.get_help_extra(context)
+    notes = [f"default {extra['default']}"] if "default" in extra else []
+    notes += ["can be given more than once"] if option.multiple else []
+    return (option.help or "") + (f" ({'; '.join(notes)})" if notes else "")
+
+
+# Outcomes and exit codes
+
+_EXITS = {
+    Exit.OK: "every target settled as wanted; CVMs that were down already, or were deleted meanwhile, count as such",
+    Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
+    Exit.USAGE: "usage, playbook or settings are wrong",
+    Exit.GUARD: "refused by a guard, or not confirmed, or another process carries the run out",
+    Exit.NO_MATCH: "the selectors matched no CVM at all",
+    Exit.CLOUD: "the cloud can't be reached or refuses the key, before anything was sent",
+    Exit.FAILED: "finished; some targets failed, were refused, or came back up",
+    Exit.UNSETTLED: "finished; some targets did not go down in time",
+    Exit.ENDED_EARLY: "ended early: `max_failures`, or a refused key or an unwritable audit log after the first stop",
+    Exit.SIGINT: "interrupted by Ctrl-C; `resume` goes on",
+    Exit.SIGTERM: "terminated; `resume` goes on",
+}
+
+
+def exit_codes() -> str:
+    """The exit codes."""
+    rows = [(f"{int(code)}", _EXITS[code], "no" if 2 <= code <= 5 else "") for code in Exit]  # noqa: PLR2004 - the contract
+    return table(("code", "meaning", "was anything changed?"), rows)
+
+
+def outcomes() -> str:
+    """The outcomes of a target, and what each does to the run."""
+    meanings = attribute_docstrings(Outcome)
+    rows = [
+        (
+            f"`{outcome.value}`",
+            meanings[outcome.name],
+            str(int(exit_code(Ending.COMPLETED, {outcome: 1}, anything_sent=True))),
+            "yes" if outcome in COUNTS_AS_FAILURE else "no",
+        )
+        for outcome in Outcome
+    ]
+    return table(("outcome", "meaning", "exit code it leads to", "counts towards `max_failures`"), rows)
+
+
+_ENDINGS = {
+    Ending.COMPLETED: "every target has an outcome",
+    Ending.MAX_FAILURES: "more targets failed than `max_failures` allows",
+    Ending.KEY_REFUSED: "the API answered 401",
+    Ending.LOG_FAILED: "the audit log could not be written",
+    Ending.CLOUD_DOWN: "the cloud could not be reached",
+    Ending.TIMED_OUT: "the run took longer than it was allowed to",
+    Ending.SIGINT: "Ctrl-C",
+    Ending.SIGTERM: "SIGTERM",
+}
+
+
+def endings() -> str:
+    """Why a run ends, and whether it can be resumed."""
+    rows = []
+    for ending in Ending:
+        before, after = (int(exit_code(ending, {}, anything_sent=sent)) for sent in (False, True))
+        code = str(after) if before == after else f"{after}; {before} when nothing was sent"
+        if ending is Ending.COMPLETED:
+            code = "by the outcomes above"
+        rows.append((f"`{ending.value}`", _ENDINGS[ending], code, "yes" if ending.resumable else "no"))
+    return table(("ending", "why", "exit code", "can be resumed"), rows)
+
+
+# Billing
+
+
+def billing_notes() -> str:
+    """The note codes."""
+    return table(("code", "meaning"), [(f"`{code}`", meaning) for code, meaning in NOTES.items()])
+
+
+# JSON documents, made by the code itself from a small fleet
+
+
+def _cvm(number: int, name: str, status: str) -> Cvm:
+    return Cvm(
+        ref=CvmRef(
+            id=f"cvm_{number:012d}",
+            vm_uuid=f"00000000-0000-4000-8000-{number:012d}",
+            name=name,
+            app_id="3f2a" * 10,
+            teepod_id=101,
+            teepod="prod-1",
+        ),
+        status=status,
+        disk_gb=Decimal(20),
+        gpus=0,
+        billing_period="hourly",
+        hourly_compute=Decimal("0.058"),
+        hourly_disk=Decimal("0.00278"),
+    )
+
+
+def _plan() -> Plan:
+    select = Select(name=["worker-*", "kms-*"])
+    playbook = Playbook(name="stop-workers", steps=[Step(name="workers", action="stop", select=select)])
+    guards = Guards(max_targets=20, max_percent=Decimal(60), protect=Protect(name=["kms-*"]))
+    fleet = [_cvm(1, "worker-1", "running"), _cvm(2, "worker-2", "stopped"), _cvm(3, "kms-1", "running")]
+    return make_plan(
+        playbook,
+        fleet,
+        guards=guards,
+        limits=RunLimits(5.0, 5, 10, 10),
+        settle_timeout=600.0,
+        price_list={},
+        storage_usd_per_gb_hour=Decimal("0.000139"),
+        batch_size=500,
+    )
+
+
+def _records() -> list[Record]:
+    plan = _plan()
+    target = plan.targets[0]
+    about = {"step": target.step, "action": target.action, "cvm": target.cvm.ref.document()}
+    billing = billing_note(target.cvm, target.rates).document("2026-11-23T08:00:00.120000Z")
+    answer = {"attempt": 1, "http_status": 200, "request_id": "req_1", "latency_ms": 41}
+    events: list[tuple[str, dict[str, object]]] = [
+        ("run.started", {}),
+        ("run.planned", planned_fields(plan, 3)),
+        ("action.intent", {**about, "attempt": 1}),
+        ("action.accepted", {**about, **answer, "observed": False, "status": "stopping", "billing": billing}),
+        ("target.status", {**about, "status": "stopped", "in_progress": False}),
+        ("target.settled", {**about, "outcome": "settled", "status": "stopped", "seconds": 4.161, "reason": None}),
+        ("run.finished", {"counts": {"settled": 1}, "exit_code": 0}),
+    ]
+    chain = Chain("20261123T080000Z-4f2a")
+    moment = datetime(2026, 11, 23, 8, tzinfo=UTC)
+    return [chain.seal(event, fields, moment)[0] for event, fields in events]
+
+
+def _json(document: object) -> str:
+    return f"```json\n{json.dumps(document, indent=2)}\n```\n"
+
+
+def plan_json() -> str:
+    """What `plan --json` prints."""
+    return _json(plan_document(_plan()))
+
+
+def run_json() -> str:
+    """What `run --json` prints."""
+    path = Path("/home/me/.local/state/orchestrator/runs/20261123T080000Z-4f2a.jsonl")
+    return _json(run_document(replay(_records()), 0, path))
+
+
+def error_json() -> str:
+    """What a command with `--json` prints when it ends with 2 to 5."""
+    return _json(
+        error_document(GuardError("refused by a guard: max_targets: 240 targets, at most 200 allowed", hint="…"))
+    )
+
+
+def error_codes() -> str:
+    """The `code` of every error."""
+    found: dict[str, type[OrchestratorError]] = {}
+    todo = [OrchestratorError]
+    while todo:
+        kind = todo.pop(0)
+        found.setdefault(kind.code, kind)
+        todo += kind.__subclasses__()
+    rows = [
+        (f"`{code}`", str(int(kind.exit_code)), (kind.__doc__ or "").split("\n")[0].removeprefix("Raised ").rstrip("."))
+        for code, kind in found.items()
+        if kind is not OrchestratorError
+    ]
+    return table(("code", "exit code", "given"), rows)
+
+
+def accepted_record() -> str:
+    """An `action.accepted` record, as an example."""
+    return _json(next(record for record in _records() if record["event"] == "action.accepted"))
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "playbook-keys": playbook_keys,
+    "settings": settings_tables,
+    "command-line": command_line,
+    "exit-codes": exit_codes,
+    "outcomes": outcomes,
+    "endings": endings,
+    "billing-notes": billing_notes,
+    "plan-json": plan_json,
+    "run-json": run_json,
+    "error-json": error_json,
+    "error-codes": error_codes,
+    "accepted-record": accepted_record,
+}
+
+
+def rewritten(text: str) -> str:
+    """A page with its generated parts as the code has them now."""
+
+    def part(match: re.Match[str]) -> str:
+        if match.group(2) not in PARTS:
+            raise SystemExit(f"there is no generated part {match.group(2)!r}; known: {', '.join(PARTS)}")
+        return f"{match.group(1)}\n{PARTS[match.group(2)]()}\n{match.group(3)}"
+
+    return _PART.sub(part, text)
+
+
+def wanted() -> dict[Path, str]:
+    """Every file that this script has a hand in, as it should be."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    files = {page: rewritten(page.read_text(encoding="utf-8")) for page in pages}
+    return {**files, EXAMPLE: config_example()}
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite, or with `--check` say what differs."""
+    if arguments not in ([], ["--check"]):
+        sys.stderr.write("usage: python docs/generate.py [--check]\n")
+        return 2
+    stale = []
+    for path, text in wanted().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(path)
+            if not arguments:
+                path.write_text(text, encoding="utf-8")
+    for path in stale:
+        sys.stdout.write(f"{path.relative_to(ROOT)}: {'differs from the code' if arguments else 'rewritten'}\n")
+    return 1 if stale and arguments else 0
+
+
+_UNEXPLAINED: set[Enum] = (set(Exit) - set(_EXITS)) | (set(Ending) - set(_ENDINGS))
+if _UNEXPLAINED:
+    raise SystemExit(f"docs/generate.py lacks words for {_UNEXPLAINED}")
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
