@@ -5,9 +5,16 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+LONGEST = 10 * 365 * 86400.0
+"""Seconds; no wait of a run is longer than ten years, and arithmetic with dates stays possible."""
+
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _TEXT = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+
+
+_PATTERN = r"^\d+(\.\d+)?$|^(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?$|\$\{[^{}]+\}"
+"""The same for editors, which see `${var}` before it is replaced."""
 
 
 def parse_duration(value: object) -> float:
@@ -17,10 +24,10 @@ def parse_duration(value: object) -> float:
         value: a number of seconds, or text such as `40s`, `10m`, `1h30m`, `2d`, or `40`.
 
     Raises:
-        ValueError: when it is neither, negative, or not finite.
+        ValueError: when it is neither, negative, not finite, or longer than ten years.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = float(min(value, LONGEST + 1))
     else:
         text = str(value).strip()
         match = _TEXT.fullmatch(text)
@@ -31,7 +38,9 @@ def parse_duration(value: object) -> float:
             seconds = sum(float(number) * unit for number, unit in parts if number)
         else:
             raise ValueError(f"{text!r} is not a duration; write seconds, or text such as 40s, 10m or 1h30m")
-    if not 0 <= seconds < float("inf"):
+    if seconds > LONGEST:
+        raise ValueError("is longer than ten years")
+    if not seconds >= 0:
         raise ValueError(f"{value!r} is not a duration of zero or more seconds")
     return seconds
 
@@ -53,7 +62,7 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     WithJsonSchema(
         {
-            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^(\d+(\.\d+)?[dhms]?)+$"}],
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _PATTERN}],
             "description": "A number of seconds, or text such as 40s, 10m or 1h30m.",
         },
     ),

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 _WANTED = {
     "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
     "int_from_float": "a whole number",
     "int_type": "a whole number",
     "float_parsing": "a number",
@@ -43,18 +44,24 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known here: {', '.join(words)}" if words else ""
 
 
-def explain(fault: ErrorDetails, root: Any) -> tuple[Place, str, str | None]:  # noqa: ANN401 - any annotation
+def explain(
+    fault: ErrorDetails,
+    root: Any,  # noqa: ANN401 - any annotation
+    prefix: Place = (),
+) -> tuple[Place, str, str | None]:
     """One finding as the place it is at, a message, and a hint.
 
     Args:
         fault: one entry of `ValidationError.errors()`.
         root: the model, or another annotation, that the document was checked against.
+        prefix: where in the whole document that part stands.
     """
-    place: Place = tuple(fault["loc"])
+    inner: Place = tuple(fault["loc"])
     kind, given, context = fault["type"], fault["input"], fault.get("ctx", {})
+    place = (*prefix, *inner)
     key = dotted(place)
     if kind == "extra_forbidden":
-        return place, f"unknown key {place[-1]!r}{_inside(place)}", nearest(str(place[-1]), _keys_at(root, place[:-1]))
+        return place, f"unknown key {place[-1]!r}{_inside(place)}", nearest(str(place[-1]), _keys_at(root, inner[:-1]))
     if kind == "missing":
         return place, f"the key {place[-1]!r} is missing{_inside(place)}", None
     if kind == "literal_error":
@@ -63,6 +70,9 @@ def explain(fault: ErrorDetails, root: Any) -> tuple[Place, str, str | None]:  #
         bound = f"at least {context['ge']}" if "ge" in context else f"above {context['gt']}"
         hint = "0 is never 'no limit'; leave the key out to have none" if str(given).strip("0.%") == "" else None
         return place, f"{key} must be {bound}, not {_shown(given)}", hint
+    if kind in {"less_than_equal", "less_than"}:
+        bound = f"at most {context['le']}" if "le" in context else f"below {context['lt']}"
+        return place, f"{key} must be {bound}, not {_shown(given)}", None
     if kind == "too_short":
         return place, f"{key} is empty", "it needs at least one entry"
     if kind in _WANTED:
@@ -81,7 +91,7 @@ def _shown(value: object) -> str:
     if isinstance(value, list):
         return "a list"
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…{text[0]}"  # noqa: PLR2004 - a line's worth
+    return text if len(text) <= 60 else f"{text[:57]}…{text[-1]}"  # noqa: PLR2004 - a line's worth
 
 
 def _keys_at(root: Any, place: Place) -> list[str]:  # noqa: ANN401 - any annotation

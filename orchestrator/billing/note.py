@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orchestrator.billing.rates import Rates, plain
+from orchestrator.billing.rates import NOT_HOURLY, Rates, plain
 from orchestrator.cvm import Cvm
 
 NOTES = {
@@ -53,7 +53,7 @@ def billing_note(cvm: Cvm, rates: Rates) -> BillingNote:
         codes.append("gpu_24h_minimum_on_restart")
     if cvm.gpu_rental:
         codes.append("gpu_rental")
-    if cvm.billing_period in {"monthly", "skip"}:
+    if cvm.billing_period in NOT_HOURLY:
         codes.append("not_billed_hourly")
     elif rates.compute is None:
         codes.append("compute_rate_unknown")

@@ -9,6 +9,9 @@ from orchestrator.cvm import Cvm
 STORAGE_USD_PER_GB_HOUR = Decimal("0.000139")
 """The vendor's published storage price, for running and stopped CVMs alike."""
 
+NOT_HOURLY = frozenset({"monthly", "skip"})
+"""Billing periods in which a CVM is not charged by the hour."""
+
 HOURS_PER_MONTH = 730
 """365 days of 24 hours, by 12 months."""
 
@@ -45,6 +48,9 @@ def rates_of(cvm: Cvm, price_list: Mapping[str, Decimal], storage_usd_per_gb_hou
 
 
 def _compute(cvm: Cvm, price_list: Mapping[str, Decimal]) -> tuple[Decimal | None, str | None]:
+    if cvm.billing_period in NOT_HOURLY:
+        # No hourly price could be told without guessing, and no hourly charge ends with a stop.
+        return None, None
     if cvm.hourly_compute is not None:
         return cvm.hourly_compute, "hourly_rate"
     if cvm.billing_price is not None and cvm.billing_period == "hourly":
@@ -52,7 +58,6 @@ def _compute(cvm: Cvm, price_list: Mapping[str, Decimal]) -> tuple[Decimal | Non
     listed = price_list.get(cvm.instance_type) if cvm.instance_type else None
     if listed is not None and cvm.billing_period in {None, "hourly"}:
         return listed, "instance_types"
-    # `monthly` and `skip` have no hourly price that could be told without guessing.
     return None, None
 
 

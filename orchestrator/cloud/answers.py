@@ -4,17 +4,20 @@ Errors come as FastAPI's `{"detail": …}` (a list of `loc`, `msg` on 422), or a
 `message` and `suggestions`; through proxies also as anything at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from orchestrator.cloud.http import Exchange
+from orchestrator.cloud.http import MOST_WORDS, Exchange
 from orchestrator.cloud.wire import ShapeError
 from orchestrator.reply import Reply
 
 _T = TypeVar("_T")
+_MOST_FINDINGS = 20
+_NO_WORDS = "no further words"
+_MOST_OF_AN_ID = 200
 
 
 def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> Reply[_T]:
@@ -38,12 +41,13 @@ def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> R
                 problem = f"HTTP {exchange.status} whose body can't be read: {error}"
     elif problem is not None and exchange.status is not None:
         problem = f"HTTP {exchange.status}, but {problem}"
+    code = _code(exchange.body)
     return Reply(
         value=value,
         http_status=exchange.status,
         sent=exchange.sent,
-        problem=problem,
-        error_code=_code(exchange.body),
+        problem=None if problem is None else _cut(problem, MOST_WORDS),
+        error_code=None if code is None else _cut(code, _MOST_OF_AN_ID),
         retry_after=_retry_after(exchange, now),
         request_id=_request_id(exchange),
         latency=exchange.latency,
@@ -54,7 +58,7 @@ def _error(exchange: Exchange) -> str:
     """An error's status and the API's own words."""
     status = exchange.status or 0
     location = exchange.headers.get("location")
-    if location is not None:
+    if location is not None and HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return f"HTTP {status}: a redirect to {location}, which is not followed"
     words = _words(exchange.body) or exchange.text.strip()
     code = _code(exchange.body)
@@ -65,12 +69,23 @@ def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "no further words"
+        return _NO_WORDS
+
+
+def _layers(body: object) -> Iterator[dict[str, Any]]:
+    """An error's body, and the structured error that its `detail` may hold."""
+    for _ in range(2):
+        if not isinstance(body, dict):
+            return
+        yield body
+        body = body.get("detail")
 
 
 def _words(body: object) -> str:
-    if not isinstance(body, dict):
-        return ""
+    return next(filter(None, map(_own_words, _layers(body))), "")
+
+
+def _own_words(body: dict[str, Any]) -> str:
     message = body.get("message")
     if isinstance(message, str) and message:
         advice = body.get("suggestions")
@@ -78,36 +93,36 @@ def _words(body: object) -> str:
         return " ".join([message, *words])
     detail = body.get("detail")
     if isinstance(detail, list):
-        return "; ".join(_finding(each) for each in detail)
-    if isinstance(detail, dict):
-        return _words(detail)
+        return "; ".join(_finding(each) for each in detail[:_MOST_FINDINGS])
     return detail if isinstance(detail, str) else ""
 
 
 def _finding(each: object) -> str:
     if not isinstance(each, dict):
-        return str(each)
+        return each if isinstance(each, str) else _NO_WORDS
     place = each.get("loc")
-    where = ".".join(map(str, place)) if isinstance(place, list) else ""
-    return f"{where}: {each.get('msg')}" if where else str(each.get("msg"))
+    parts = place if isinstance(place, list) else []
+    where = ".".join(str(part) for part in parts if isinstance(part, str | int))
+    words = _string(each.get("msg")) or _NO_WORDS
+    return f"{where}: {words}" if where else words
 
 
 def _code(body: object) -> str | None:
-    if not isinstance(body, dict):
-        return None
-    code = body.get("error_code")
-    if isinstance(code, str) and code:
-        return code
-    return _code(body.get("detail"))
+    return next(filter(None, (_string(each.get("error_code")) for each in _layers(body))), None)
 
 
 def _request_id(exchange: Exchange) -> str | None:
     header = exchange.headers.get("x-request-id")
-    if header:
-        return header
-    body = exchange.body
-    found = body.get("request_id") if isinstance(body, dict) else None
-    return found if isinstance(found, str) else None
+    found = header or next(filter(None, (_string(each.get("request_id")) for each in _layers(exchange.body))), None)
+    return None if found is None else _cut(found, _MOST_OF_AN_ID)
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _retry_after(exchange: Exchange, now: datetime) -> float | None:

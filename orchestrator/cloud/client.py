@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
-from urllib.parse import quote, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -13,6 +14,8 @@ from orchestrator.cloud import wire
 from orchestrator.cloud.answers import reply_of
 from orchestrator.cloud.http import MEBIBYTE, Http
 from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.errors import CloudError
+from orchestrator.loopback import is_loopback
 from orchestrator.moment import utc_now
 from orchestrator.reply import Page, Reply, StatusRead
 
@@ -21,7 +24,6 @@ API_VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
 """The values of `X-Phala-Version` whose shapes are known; the header is always sent."""
 
 _ACTION_ANSWER = 4 * MEBIBYTE
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class PhalaCloud:
@@ -38,7 +40,9 @@ class PhalaCloud:
 
     async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
         """`GET /apps/{app_id}/cvms`, unpaginated."""
-        exchange = await self._http.exchange("GET", f"/apps/{quote(app_id, safe='')}/cvms")
+        if not wire.is_address(app_id):
+            return _unaddressed("app_id", app_id)
+        exchange = await self._http.exchange("GET", f"/apps/{app_id}/cvms")
         return reply_of(exchange, wire.cvms_of, self._wall())
 
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
@@ -48,7 +52,9 @@ class PhalaCloud:
 
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
         """`POST /cvms/{cvm_id}/stop`: pulls the power, cancels any operation in progress, triggers billing."""
-        path = f"/cvms/{quote(ref.address, safe='')}/stop"
+        if not wire.is_address(ref.address):
+            return _unaddressed("CVM", ref.address)
+        path = f"/cvms/{ref.address}/stop"
         exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER)
         return reply_of(exchange, lambda body: wire.stopped_of(body, ref), self._wall())
 
@@ -59,9 +65,16 @@ class PhalaCloud:
 
     async def state(self, ref: CvmRef) -> Reply[StatusRead]:
         """`GET /cvms/{cvm_id}/state`, without its event stream."""
-        path = f"/cvms/{quote(ref.address, safe='')}/state"
+        if not wire.is_address(ref.address):
+            return _unaddressed("CVM", ref.address)
+        path = f"/cvms/{ref.address}/state"
         exchange = await self._http.exchange("GET", path, largest=_ACTION_ANSWER)
         return reply_of(exchange, wire.status_of, self._wall())
+
+
+def _unaddressed(what: str, identifier: str) -> Reply[Any]:
+    """For what no request can be sent, since the identifier would make it a request for something else."""
+    return Reply(sent=False, problem=f"{identifier[:100]!r} identifies no {what} of this API; nothing was sent")
 
 
 @asynccontextmanager
@@ -83,21 +96,32 @@ async def connect(
         timeout: seconds for one exchange.
         max_in_flight: how many connections are kept at the most.
         transport: another way to the API than sockets, for tests.
+
+    Raises:
+        CloudError: when the environment's proxy or certificates can't be used.
     """
-    client = httpx.AsyncClient(
-        base_url=base_url,
-        headers={
-            "X-API-Key": api_key,
-            "X-Phala-Version": api_version,
-            "User-Agent": f"orchestrator/{__version__}",
-            "Accept": "application/json",
-        },
-        timeout=httpx.Timeout(timeout),
-        limits=httpx.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight),
-        follow_redirects=False,
-        # A proxy named in the environment is for the outside world; a simulator on this machine is not behind it.
-        trust_env=urlsplit(base_url).hostname not in LOOPBACK,
-        transport=transport,
-    )
+    try:
+        client = httpx.AsyncClient(
+            base_url=base_url,
+            headers={
+                "X-API-Key": api_key,
+                "X-Phala-Version": api_version,
+                "User-Agent": f"orchestrator/{__version__}",
+                "Accept": "application/json",
+            },
+            # Connecting gets a part of the time, so that it shows when a request never left.
+            timeout=httpx.Timeout(timeout, connect=timeout / 2, pool=timeout / 2),
+            limits=httpx.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight),
+            follow_redirects=False,
+            # A proxy named in the environment is for the outside world; a simulator on this machine is not behind it,
+            # and a key that is sent in the clear to this machine must not leave it.
+            trust_env=not is_loopback(urlsplit(base_url).hostname or ""),
+            transport=transport,
+        )
+    except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+        raise CloudError(
+            f"no connection can be set up: {error}",
+            hint="check the environment's HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR",
+        ) from error
     async with client:
         yield PhalaCloud(Http(client, timeout))

@@ -14,7 +14,16 @@ MEBIBYTE = 1 << 20
 LARGEST_ANSWER = 64 * MEBIBYTE
 """Bytes; an answer beyond this is cut off and counts as one that can't be read."""
 
-_NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+MOST_WORDS = 2000
+"""Characters of an answer that is not JSON; the audit log keeps them."""
+
+_NEVER_LEFT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +34,7 @@ class Exchange:
         status: the status code; None when no head of an answer came.
         headers: of the answer, names in lower case.
         body: of the answer, parsed as JSON with exact decimals; None when it can't be.
-        text: the body as text when it is not JSON.
+        text: the beginning of the body as text when it is not JSON.
         problem: what went wrong on the way, in words; None when the answer came whole.
         sent: False when no connection could be made.
         latency: seconds.
@@ -111,8 +120,9 @@ def _parse(data: bytes) -> tuple[Any, str]:
     """The body as JSON, or as text where it is none."""
     try:
         return json.loads(data, parse_float=Decimal, parse_constant=_refuse), ""
-    except (ValueError, RecursionError):
-        return None, data.decode("utf-8", "replace")
+    except (ValueError, ArithmeticError, RecursionError):
+        # Among them: a number whose exponent no Decimal can hold.
+        return None, data[: 4 * MOST_WORDS].decode("utf-8", "replace")[:MOST_WORDS]
 
 
 def _refuse(name: str) -> None:

@@ -8,14 +8,23 @@ vendor's OpenAPI document and SDKs. A shape that lacks what is needed raises `Sh
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from math import ceil
 from typing import Any
 
 from orchestrator.cvm import Cvm, CvmRef, normal_app_id, normal_uuid
 from orchestrator.reply import Page, StatusRead
 
 _ADDRESS = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_MOST_PAGES = 100_000
+_MOST_CVMS = 10_000_000
+_UNKNOWN = "unknown"
+
+
+_LARGEST, _LONGEST = 12, 40
+"""The largest power of ten, and the most digits and decimal places, of an amount."""
+
+
+def is_address(text: str) -> bool:
+    """Whether text can stand in a request's path as an identifier, and as nothing else."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 class ShapeError(ValueError):
@@ -30,9 +39,10 @@ def page_of(body: Any, page_size: int) -> Page:  # noqa: ANN401 - parsed JSON
         raise ShapeError("a page of CVMs lacks items or total")
     pages = _whole(body.get("pages"))
     if pages is None:
-        pages = ceil(total / (_whole(body.get("page_size")) or page_size))
-    if not 0 <= pages <= _MOST_PAGES:
-        raise ShapeError(f"a page of CVMs speaks of {pages} pages")
+        given = _whole(body.get("page_size"))
+        pages = -(-total // (given if given is not None and given > 0 else page_size))
+    if not 0 <= total <= _MOST_CVMS or not 0 <= pages <= _MOST_CVMS:
+        raise ShapeError("a page of CVMs speaks of more CVMs or pages than there can be")
     return Page(tuple(cvm_of(item) for item in items), total, pages)
 
 
@@ -46,9 +56,8 @@ def cvms_of(body: Any) -> tuple[Cvm, ...]:  # noqa: ANN401 - parsed JSON
 def cvm_of(item: Any) -> Cvm:  # noqa: ANN401 - parsed JSON
     """One CVM of a list, either shape."""
     item = _mapping(item, "a CVM in the list")
-    status = item.get("status")
-    if not isinstance(status, str):
-        raise ShapeError("a CVM in the list has no status")
+    # One CVM without a status must not hide all the others; `unknown` is never taken for settled.
+    status = _text(item.get("status")) or _UNKNOWN
     return _legacy(item, status) if isinstance(item.get("hosted"), dict) else _current(item, status)
 
 
@@ -129,7 +138,7 @@ def stopped_of(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - parsed J
     body = _mapping(body, "the answer to an action")
     uuid = _text(body.get("vm_uuid"))
     if uuid and ref.uuid_key and normal_uuid(uuid) != ref.uuid_key:
-        raise ShapeError(f"the answer is about another CVM, {uuid}")
+        raise ShapeError(f"the answer is about another CVM, {uuid[:100]}")
     return status_of(body)
 
 
@@ -163,7 +172,7 @@ def _text(value: object) -> str | None:
 
 def _address(value: object) -> str | None:
     """An identifier that can stand in a request's path; anything else is no identifier of this API."""
-    return value if isinstance(value, str) and _ADDRESS.fullmatch(value) else None
+    return value if isinstance(value, str) and is_address(value) else None
 
 
 def _whole(value: object) -> int | None:
@@ -177,4 +186,8 @@ def _decimal(value: object) -> Decimal | None:
         number = Decimal(value)
     except InvalidOperation:
         return None
-    return number if number.is_finite() and number >= 0 else None
+    digits = len(number.as_tuple().digits)
+    places = digits - 1 - number.adjusted()
+    # Beyond these bounds nothing is money or a disk's size any more, and writing it out could take gigabytes.
+    sane = number.is_finite() and number.adjusted() <= _LARGEST and max(digits, places) <= _LONGEST
+    return abs(number) if sane and number >= 0 else None

@@ -1,7 +1,7 @@
 """Guards: conditions under which a plan is refused. Each states its numbers, and what its percentage is of."""
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TypeVar
 
 from orchestrator.playbook.schema import Guards, Protect
@@ -62,7 +62,8 @@ def check_guards(guards: Guards, *, targets: int, up: int, spared: int) -> tuple
     if guards.max_percent is not None:
         share = Decimal(targets) * 100 / up if up else Decimal(0)
         ok = targets * 100 <= guards.max_percent * up
-        value = share.quantize(Decimal("0.1"))
+        # Rounded away from the limit, so that a share just above it never reads as if it were the limit itself.
+        value = share.quantize(Decimal("0.1"), ROUND_FLOOR if ok else ROUND_CEILING)
         message = (
             f"{targets} targets are {value}% of the {up} CVMs of the workspace that are up now, "
             f"at most {guards.max_percent:f}% allowed"

@@ -12,12 +12,13 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.errors import PlaybookError, UsageError
 from orchestrator.faults import explain, nearest
-from orchestrator.playbook.schema import Playbook, Variable
+from orchestrator.playbook.schema import SAME_STEP, Playbook, Variable
 from orchestrator.playbook.source import Path_, Source, Tree, read_source
 from orchestrator.playbook.variables import substitute
 
 _T = TypeVar("_T")
-_MISSING = "\N{REPLACEMENT CHARACTER}missing\N{REPLACEMENT CHARACTER}"
+_STRUCTURE = frozenset({"model_type", "model_attributes_type", "dict_type", "list_type"})
+"""What is wrong whatever a variable stands for, since a value never becomes more than text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,11 @@ class LoadedPlaybook:
 def find_playbook(name: str, folder: Path = Path("playbooks")) -> Path:
     """The file that `name` means: a path, or the name of a playbook in `./playbooks`."""
     path = Path(name)
-    if path.exists() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+    if _exists(path) or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         return path
     for suffix in (".yaml", ".yml"):
         candidate = folder / f"{name}{suffix}"
-        if candidate.exists():
+        if _exists(candidate):
             return candidate
     known = sorted(p.stem for p in folder.glob("*.y*ml")) if folder.is_dir() else []
     close = difflib.get_close_matches(name, known, n=1)
@@ -57,6 +58,14 @@ def find_playbook(name: str, folder: Path = Path("playbooks")) -> Path:
     else:
         hint = "give the path of a playbook; there is no folder ./playbooks with any here"
     raise PlaybookError(f"there is no playbook {name!r}", file=path, hint=hint)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        # A name that is too long for a file, or has a NUL.
+        return False
 
 
 def load_playbook(file: Path, assignments: Mapping[str, str], *, allow_undefined: bool = False) -> LoadedPlaybook:
@@ -80,30 +89,48 @@ def load_playbook(file: Path, assignments: Mapping[str, str], *, allow_undefined
     values.update(assignments)
     undefined = tuple(name for name in declared if name not in values)
     if undefined and not allow_undefined:
-        name = undefined[0]
-        description = f" ({declared[name].description})" if declared[name].description else ""
-        raise PlaybookError(
-            f"the variable {name!r}{description} has no value",
-            file=file,
-            line=source.line_of(("vars", name)),
-            hint=f"add --var {name}=VALUE",
-        )
-    tree = substitute(source, {**values, **dict.fromkeys(undefined, _MISSING)}, declared)
-    playbook = _validate(Playbook, tree, source, ())
+        first, *rest = (_no_value(name, declared[name], source) for name in undefined)
+        first.more = tuple(rest)
+        raise first
+    # An open variable stands for itself, so that it can be told in what the schema finds.
+    open_ones = {name: f"${{{name}}}" for name in undefined}
+    tree = substitute(source, {**values, **open_ones}, declared)
+    playbook = _validate(Playbook, tree, source, (), tuple(open_ones.values()))
     return LoadedPlaybook(playbook, file, source.sha256, values, undefined)
 
 
 def _variables(source: Source) -> dict[str, Variable]:
     tree = source.tree.get("vars")
-    return {} if tree is None else _validate(dict[str, Variable], tree, source, ("vars",))
+    if tree is None:
+        return {}
+    declared = _validate(dict[str, Variable], tree, source, ("vars",))
+    for name, variable in declared.items():
+        if variable.default is not None and "${" in variable.default:
+            raise PlaybookError(
+                f"vars.{name}: a default can't refer to another variable",
+                file=source.file,
+                line=source.line_of(("vars", name, "default")),
+                hint="write the value out",
+            )
+    return declared
 
 
-def _validate(kind: type[_T], tree: Tree, source: Source, prefix: Path_) -> _T:
+def _no_value(name: str, variable: Variable, source: Source) -> PlaybookError:
+    description = f" ({variable.description})" if variable.description else ""
+    return PlaybookError(
+        f"the variable {name!r}{description} has no value",
+        file=source.file,
+        line=source.line_of(("vars", name)),
+        hint=f"add --var {name}=VALUE",
+    )
+
+
+def _validate(kind: type[_T], tree: Tree, source: Source, prefix: Path_, open_ones: tuple[str, ...] = ()) -> _T:
     try:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
         faults = error.errors()
-    open_places = [fault["loc"] for fault in faults if isinstance(fault["input"], str) and _MISSING in fault["input"]]
+    open_places = [fault["loc"] for fault in faults if _is_open(fault, open_ones)]
     if len(open_places) == len(faults):
         # Nothing is wrong but what open variables would fill: check the rest as if those keys were left out.
         return _validate(kind, _without(tree, open_places), source, prefix)
@@ -113,11 +140,18 @@ def _validate(kind: type[_T], tree: Tree, source: Source, prefix: Path_) -> _T:
     raise first
 
 
+def _is_open(fault: ErrorDetails, open_ones: tuple[str, ...]) -> bool:
+    given = fault["input"]
+    return isinstance(given, str) and fault["type"] not in _STRUCTURE and any(each in given for each in open_ones)
+
+
 def _located(fault: ErrorDetails, kind: object, source: Source, prefix: Path_) -> PlaybookError:
-    place, message, hint = explain(fault, kind)
+    place, message, hint = explain(fault, kind, prefix)
+    if fault["type"] == SAME_STEP:
+        place = (*place, fault["ctx"]["index"], "name")
     if place[-1:] == ("action",) and fault["type"] == "literal_error":
         hint = "`stop` pulls the power; the graceful shutdown is another action, which this version does not have"
-    return PlaybookError(message, hint=hint, file=source.file, line=source.line_of((*prefix, *place)))
+    return PlaybookError(message, hint=hint, file=source.file, line=source.line_of(place))
 
 
 def _without(tree: Tree, places: list[Path_]) -> Tree:
@@ -126,10 +160,10 @@ def _without(tree: Tree, places: list[Path_]) -> Tree:
         holder: Any = result
         for part in place[:-1]:
             holder = holder[part]
-        if isinstance(holder, dict):
+        if place[-1] == "action":
+            holder["action"] = "stop"
+        else:
             del holder[place[-1]]
-        elif isinstance(holder, list):
-            holder[int(place[-1])] = ""
     return result
 
 

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from orchestrator.duration import Duration
-from orchestrator.playbook.terms import Count, Percent, Rate, Share, Text, Texts, Truth
+from orchestrator.playbook.terms import AppIds, Count, Percent, Rate, Share, Text, Texts, Truth
 
 
 class _Strict(BaseModel):
@@ -27,7 +28,7 @@ class Variable(_Strict):
     """What it stands for; shown when it is missing."""
     required: Truth = False
     """Whether the caller has to give it."""
-    default: str | None = None
+    default: Annotated[str | None, WithJsonSchema({"type": ["string", "number"]})] = None
     """What it is when the caller does not give it."""
 
     @model_validator(mode="before")
@@ -49,7 +50,7 @@ class Protect(_Strict):
 
     name: Texts | None = None
     """Names, with * and ?."""
-    app_id: Texts | None = None
+    app_id: AppIds | None = None
     """App ids, with or without `0x` or `app_`."""
     teepod: Texts | None = None
     """Teepods by number, or by name with * and ?."""
@@ -89,7 +90,7 @@ class Select(_Strict):
 
     teepod: Texts | None = None
     """Teepods by number, or by name with * and ?."""
-    app_id: Texts | None = None
+    app_id: AppIds | None = None
     """App ids, with or without `0x` or `app_`."""
     name: Texts | None = None
     """Names of CVMs, with * and ?."""
@@ -132,6 +133,20 @@ class Step(_Strict):
     """How long to wait."""
 
 
+def _steps_differ(steps: list[Step]) -> list[Step]:
+    seen: set[str] = set()
+    for index, step in enumerate(steps):
+        if step.name in seen:
+            message = "two steps are called {name}; the audit log tells steps apart by name"
+            raise PydanticCustomError(SAME_STEP, message, {"name": repr(step.name), "index": index})
+        seen.add(step.name)
+    return steps
+
+
+SAME_STEP = "same_step"
+"""The kind of fault when two steps share a name; its context has the `index` of the second."""
+
+
 class Playbook(_Strict):
     """Which CVMs, and what to do with them."""
 
@@ -145,7 +160,7 @@ class Playbook(_Strict):
     """When to refuse the plan."""
     limits: Limits = Limits()
     """How fast and how wide."""
-    steps: Annotated[list[Step], Field(min_length=1)]
+    steps: Annotated[list[Step], Field(min_length=1), AfterValidator(_steps_differ)]
     """What to do, in order."""
 
     @model_validator(mode="before")
@@ -159,15 +174,11 @@ class Playbook(_Strict):
             return {**value, "steps": steps}
         return value
 
-    @model_validator(mode="after")
-    def _steps_differ(self) -> Self:
-        names = [step.name for step in self.steps]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two steps are called {name!r}; the audit log tells steps apart by name")
-        return self
-
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a playbook, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Playbook.model_json_schema()}
+    schema = Playbook.model_json_schema()
+    variables = schema["properties"]["vars"]
+    short_form = {"type": ["string", "number"], "description": "Its default, in short."}
+    variables["additionalProperties"] = {"anyOf": [variables["additionalProperties"], short_form]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

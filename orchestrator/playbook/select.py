@@ -12,8 +12,12 @@ from orchestrator.playbook.schema import Protect, Select
 @lru_cache(maxsize=4096)
 def _pattern(text: str) -> re.Pattern[str]:
     """`*` and `?` as wildcards, everything else as it stands (a name may well hold a bracket)."""
-    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in text)
-    return re.compile("".join(parts), re.DOTALL)
+    first, *rest = ("".join("." if char == "?" else re.escape(char) for char in part) for part in text.split("*"))
+    if not rest:
+        return re.compile(first, re.DOTALL)
+    # The shortest match of each middle part is as good as any other: atomic, so that many stars take no longer.
+    middle = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
+    return re.compile(f"{first}{middle}.*{rest[-1]}", re.DOTALL)
 
 
 def _matches_text(pattern: str, text: str | None) -> bool:
@@ -97,12 +101,22 @@ def unmatched(selects: Iterable[Select], inventory: Iterable[Cvm]) -> list[str]:
     sentences = []
     for key, value in dict.fromkeys(pair for select in selects for pair in _values(select)):
         match = _BY_KEY[key]
+        if key == "status" and value in _USUAL:
+            continue
         if not any(match(value, cvm) for cvm in cvms):
             sentences.append(f"no {_NOUN[key]} {value!r}{_known(key, value, cvms)}")
     return sentences
 
 
-_NOUN = {"teepod": "teepod", "app_id": "CVM of app_id", "name": "CVM named"}
+_NOUN = {"teepod": "teepod", "app_id": "CVM of app_id", "name": "CVM named", "status": "CVM of status"}
+
+_USUAL = frozenset(
+    {
+        *("running", "stopped", "stopping", "shutting_down", "starting", "restarting"),
+        *("creating", "exited", "error", "unknown"),
+    },
+)
+"""Statuses of which there may well be no CVM just now; any other word is rather a slip."""
 
 
 def _values(select: Select) -> Iterator[tuple[str, str]]:
@@ -115,6 +129,10 @@ def _values(select: Select) -> Iterator[tuple[str, str]]:
         yield from _values(select.exclude)
 
 
+_LONGEST = 200
+"""Characters; comparing longer names would take longer than the hint is worth."""
+
+
 def _known(key: str, value: str, cvms: list[Cvm]) -> str:
     """The known values nearest to one that matched nothing: all of a few, else the most alike."""
     found: set[str | None] = set()
@@ -122,12 +140,14 @@ def _known(key: str, value: str, cvms: list[Cvm]) -> str:
         found = {cvm.ref.teepod or str(cvm.ref.teepod_id) for cvm in cvms if cvm.ref.teepod_key}
     elif key == "name":
         found = {cvm.ref.name for cvm in cvms}
+    elif key == "status":
+        found = {cvm.status for cvm in cvms}
     else:
         found = {cvm.ref.app_id for cvm in cvms}
-    known = sorted(text for text in found if text)
+    known = sorted(text for text in found if text and len(text) <= _LONGEST)
     few = 6
     if len(known) > few:
-        near = difflib.get_close_matches(value, known, n=few, cutoff=0.5)
+        near = difflib.get_close_matches(value[:_LONGEST], known, n=few, cutoff=0.5)
         if not near:
             return f"; {len(known)} are known, none like it"
         known = near

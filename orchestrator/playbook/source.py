@@ -8,7 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -19,6 +19,8 @@ Path_: TypeAlias = tuple[str | int, ...]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
+_ALIAS = "anchors and aliases (& and *) are not allowed"
+_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +54,21 @@ def read_source(file: Path) -> Source:
             key, or is not a mapping.
     """
     try:
-        data = file.read_bytes()
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise PlaybookError("there is no such playbook", file=file, hint=_nearby(file)) from None
     except OSError as error:
         raise PlaybookError(f"the playbook can't be read: {error.strerror or error}", file=file) from error
+    except ValueError as error:
+        raise PlaybookError("there is no such playbook: its path has a NUL", file=file) from error
     return parse_source(data, file)
 
 
 def parse_source(data: bytes, file: Path) -> Source:
     """Parse a YAML document; the same errors as `read_source`."""
     if len(data) > MAX_BYTES:
-        raise PlaybookError(f"the playbook has {len(data):,} bytes; the limit is {MAX_BYTES:,}", file=file)
+        raise PlaybookError(f"the playbook has more than {MAX_BYTES:,} bytes", file=file)
     text = _decode(data, file)
     tree, lines = _parse(text, file)
     return Source(file=file, tree=tree, sha256=hashlib.sha256(data).hexdigest(), lines=lines)
@@ -86,17 +91,21 @@ def _nearby(file: Path) -> str:
 
 
 def _parse(text: str, file: Path) -> tuple[dict[str, Tree], dict[Path_, int]]:
+    loader = None
     try:
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"the playbook has a character that YAML does not allow: {chr(error.character)!r}"
         raise PlaybookError(message, file=file, line=line) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError) as error:
+        # Among them: an escape beyond Unicode, and a number in a directive that is too long to be one.
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise PlaybookError(f"the playbook is not valid YAML: {reason}", file=file, line=1) from error
+        line = loader.line + 1 if loader is not None else 1
+        raise PlaybookError(f"not valid YAML: {reason}", file=file, line=line) from error
     builder = _Builder(file)
     if node is None:
         raise PlaybookError(
@@ -117,8 +126,10 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> Playboo
     hint = None
     if re.match(r"[ ]*\t", row):
         hint = "YAML does not allow tabs for indentation; use spaces"
-    elif "found undefined alias" in (error.problem or ""):
-        hint = "text that starts with * needs quotes"
+    elif error.problem == _ALIAS:
+        hint = "write the value out; text that starts with * or & needs quotes"
+    elif "another document" in (error.problem or ""):
+        hint = "a file holds one playbook; leave out the line `---` between them"
     elif "mapping values are not allowed" in (error.problem or ""):
         hint = "text that contains ': ' needs quotes; check the indentation too"
     elif "cannot start any token" in (error.problem or ""):
@@ -127,33 +138,48 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> Playboo
     return PlaybookError(f"not valid YAML: {problem}", file=file, line=line, hint=hint)
 
 
+class _Loader(yaml.BaseLoader):
+    """Composes nodes, and stops at the first alias: allowing them would allow documents that expand to gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - PyYAML's own
+        """Compose one node."""
+        if self.check_event(yaml.AliasEvent):
+            alias: yaml.AliasEvent = self.get_event()  # type: ignore[no-untyped-call] # PyYAML's stubs leave it out
+            raise yaml.MarkedYAMLError(problem=_ALIAS, problem_mark=_mark(alias))
+        return super().compose_node(parent, index)
+
+
+def _mark(event: yaml.Event) -> yaml.Mark | None:
+    return event.start_mark if isinstance(event.start_mark, yaml.Mark) else None
+
+
 class _Builder:
     """Turns nodes into a tree of text, and remembers lines."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.lines: dict[Path_, int] = {}
-        self._seen: set[int] = set()
 
     def build(self, node: yaml.Node, path: Path_, depth: int) -> Tree:
         line = node.start_mark.line + 1
         self.lines.setdefault(path, line)
-        if id(node) in self._seen:
-            # One node met twice is an alias. Allowing them would allow documents that expand to gigabytes.
-            raise PlaybookError(
-                "anchors and aliases (& and *) are not allowed",
-                file=self.file,
-                line=line,
-                hint="write the value out; text that starts with * or & needs quotes",
-            )
-        self._seen.add(id(node))
+        if node.tag not in _TAGS:
+            hint = "every value is text here; text that starts with ! needs quotes"
+            raise PlaybookError(f"the tag {node.tag!r} is not allowed", file=self.file, line=line, hint=hint)
         if depth > MAX_DEPTH:
             raise PlaybookError("the playbook is nested too deeply", file=self.file, line=line)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
-        return str(node.value)
+        return self._text(node)
+
+    def _text(self, node: yaml.Node) -> str:
+        text = str(node.value)
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            line = node.start_mark.line + 1
+            raise PlaybookError("half of a surrogate pair is not text", file=self.file, line=line)
+        return text
 
     def _mapping(self, node: yaml.MappingNode, path: Path_, depth: int) -> dict[str, Tree]:
         result: dict[str, Tree] = {}
@@ -161,7 +187,7 @@ class _Builder:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise PlaybookError("a key must be plain text", file=self.file, line=line)
-            key = str(key_node.value)
+            key = self._text(key_node)
             if key in result:
                 first = self.lines[(*path, key)]
                 raise PlaybookError(

@@ -4,23 +4,51 @@ Values arrive as text (see `source`), so each type reads text; each describes it
 editor would meet it in YAML, where `10` is a number.
 """
 
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from math import floor
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+_AMOUNT = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
+_APP_ID = re.compile(r"\s*[A-Za-z0-9_-]{1,128}\s*|.*\$\{[^{}]+\}.*", re.ASCII)
+_MOST = 1_000_000_000
+_REFERENCE = {"type": "string", "pattern": r"\$\{[^{}]+\}"}
+"""What an editor sees where a variable will stand."""
+
 
 def _text(value: object) -> str:
-    if isinstance(value, list | dict) or value is None:
-        raise ValueError("must be text")
-    text = str(value)
-    if not text.strip():
+    if not isinstance(value, str):
+        # Outside of playbooks a parser may have made a number of it already, and 0x12 is not the text 18.
+        raise ValueError("must be text; put it in quotes")  # noqa: TRY004 - pydantic collects ValueErrors
+    if not value.strip():
         raise ValueError("must not be empty")
+    return value
+
+
+def _app_id(text: str) -> str:
+    if not _APP_ID.fullmatch(text):
+        raise ValueError(f"must be an app's id, such as 40 hex digits, without wildcards, not {text[:60]!r}")
     return text
+
+
+def _amount(value: object, wanted: str) -> Decimal:
+    """A number as people write it: digits, perhaps a point; no exponent, sign or underscore."""
+    text = str(value).strip().removesuffix("%").strip()
+    if isinstance(value, bool | list | dict) or not _AMOUNT.fullmatch(text):
+        raise ValueError(f"must be {wanted}, not {str(value)[:60]!r}")
+    return Decimal(text)
 
 
 def _truth(value: object) -> bool:
@@ -31,8 +59,14 @@ def _truth(value: object) -> bool:
     raise ValueError(f"must be true or false, not {value!r}")
 
 
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, not {str(value).lower()}")  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
 def _listed(value: object) -> object:
-    if isinstance(value, str | int | float):
+    if isinstance(value, str):
         return [value]
     if value == []:
         raise ValueError("the list is empty, which would match nothing; leave the key out or name something")
@@ -45,14 +79,39 @@ Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string",
 Truth = Annotated[bool, BeforeValidator(_truth), WithJsonSchema({"type": "boolean"})]
 """`true` or `false`, and no other spelling."""
 
-Texts = Annotated[list[Text], BeforeValidator(_listed)]
+_ONE_OR_MORE = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": ["string", "number"], "minLength": 1},
+            {"type": "array", "minItems": 1, "items": {"type": ["string", "number"], "minLength": 1}},
+        ],
+    },
+)
+
+Texts = Annotated[list[Text], BeforeValidator(_listed), _ONE_OR_MORE]
 """One text or a list of them; an empty list is an error."""
 
-Count = Annotated[int, Field(ge=1)]
+AppIds = Annotated[list[Annotated[Text, AfterValidator(_app_id)]], BeforeValidator(_listed), _ONE_OR_MORE]
+"""One app_id or a list of them: whole ids, no wildcards, and nothing that could not stand in a request."""
+
+Count = Annotated[
+    int,
+    Field(ge=1, le=_MOST),
+    BeforeValidator(_no_truth),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _REFERENCE]}),
+]
 """A whole number of at least 1."""
 
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A number above 0 per second."""
+Rate = Annotated[
+    float,
+    Field(ge=0.001, le=_MOST, allow_inf_nan=False),
+    BeforeValidator(_no_truth),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0.001}, _REFERENCE]}),
+]
+"""A number per second: at least 0.001, which is one in a quarter of an hour."""
+
+
+_PERCENTAGE = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%?$"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +135,11 @@ class Share:
         """
         if isinstance(value, cls):
             return value
-        text = _text(value).strip()
+        text = str(value).strip()
         percent = text.endswith("%")
-        try:
-            amount = Decimal(text.removesuffix("%").strip())
-        except InvalidOperation:
-            raise ValueError(f'must be a number such as 3, or a percentage such as "10%", not {text!r}') from None
-        if not amount.is_finite() or amount < 0 or (percent and amount > 100):  # noqa: PLR2004 - percent
-            raise ValueError(f"must be at least 0{' and at most 100%' if percent else ''}, not {text!r}")
+        amount = _amount(value, 'a number such as 3, or a percentage such as "10%"')
+        if percent and amount > 100:  # noqa: PLR2004 - percent
+            raise ValueError(f"must be at most 100%, not {text!r}")
         if not percent and amount != amount.to_integral_value():
             raise ValueError(f"must be a whole number or a percentage, not {text!r}")
         return cls(amount, percent)
@@ -105,17 +161,13 @@ class Share:
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """A whole number or a percentage."""
         del schema, handler
-        return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%?$"}]}
+        return {"anyOf": [{"type": "integer", "minimum": 0}, _PERCENTAGE, _REFERENCE]}
 
 
 def _percent(value: object) -> Decimal:
-    text = _text(value).strip()
-    try:
-        amount = Decimal(text.removesuffix("%").strip())
-    except InvalidOperation:
-        raise ValueError(f"must be a percentage such as 50, not {text!r}") from None
-    if not amount.is_finite() or not 0 < amount <= 100:  # noqa: PLR2004 - percent
-        raise ValueError(f"must be above 0 and at most 100, not {text!r}; 0 is never 'no limit'")
+    amount = _amount(value, "a percentage such as 50")
+    if not 0 < amount <= 100:  # noqa: PLR2004 - percent
+        raise ValueError(f"must be above 0 and at most 100, not {str(value)!r}; 0 is never 'no limit'")
     return amount
 
 
@@ -126,7 +178,8 @@ Percent = Annotated[
         {
             "anyOf": [
                 {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%?$"},
+                _PERCENTAGE,
+                _REFERENCE,
             ],
         },
     ),

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from orchestrator.errors import PlaybookError, UsageError
+from orchestrator.faults import dotted
 from orchestrator.playbook.source import Path_, Source, Tree
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -21,6 +22,8 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"--var {pair!r} has no value", hint="write --var NAME=VALUE")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise UsageError(f"the value of --var {name} is not UTF-8 text")
         values[name] = value
     return values
 
@@ -42,6 +45,13 @@ def substitute(source: Source, values: Mapping[str, str], declared: Mapping[str,
             return {key: walk(value, (*path, key)) for key, value in tree.items()}
         if isinstance(tree, list):
             return [walk(value, (*path, index)) for index, value in enumerate(tree)]
+        if "${" in _REFERENCE.sub("", tree):
+            raise PlaybookError(
+                f"{dotted(path)} has a ${{ that does not make a ${{NAME}}",
+                file=source.file,
+                line=source.line_of(path),
+                hint="write ${NAME}, where NAME is declared under `vars`",
+            )
         return _REFERENCE.sub(lambda match: lookup(match.group(1), path), tree)
 
     def lookup(name: str, path: Path_) -> str:

@@ -1,6 +1,7 @@
 """Plans, runs and errors as JSON documents: contracts, to which fields may be added and none changed."""
 
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "guards": [
             {
                 "name": check.name,
-                "limit": None if check.limit is None else float(check.limit),
-                "value": float(check.value),
+                "limit": None if check.limit is None else _number(check.limit),
+                "value": _number(check.value),
                 "ok": check.ok,
                 "message": check.message,
             }
@@ -39,6 +40,10 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "billing": plan.total.document(),
         "warnings": list(plan.warnings),
     }
+
+
+def _number(value: Decimal | int) -> float | int:
+    return value if isinstance(value, int) else float(value)
 
 
 def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ STYLES = {
     "not_sent": "yellow",
 }
 
-_MEANING = {
+_MEANING: dict[int, str] = {
     Exit.OK: "all as wanted",
     Exit.FAILED: "finished; some failed or were refused",
     Exit.UNSETTLED: "finished; some did not go down in time",
@@ -42,7 +42,8 @@ _MOST_ROWS = 200
 def print_run(console: Console, state: RunState, code: int, audit_log: Path) -> None:
     """Print how a run ended."""
     counts = counts_of(state)
-    head = Text.assemble(("Run ", "dim"), (state.run_id, "bold"), f"  {_MEANING.get(Exit(code), '')} (exit {code})")
+    run_id = shown(state.run_id)
+    head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {_MEANING.get(code, 'ended')} (exit {code})")
     console.print(head)
     tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
     console.print(tally if counts else Text("nothing to do: no targets"))
@@ -52,7 +53,7 @@ def print_run(console: Console, state: RunState, code: int, audit_log: Path) -> 
         console.print(_troubles(troubled[:_MOST_ROWS]))
         if len(troubled) > _MOST_ROWS:
             rest = len(troubled) - _MOST_ROWS
-            console.print(Text(f"and {rest} more: orchestrator show {state.run_id} --json"))
+            console.print(Text(f"and {rest} more: orchestrator show {run_id} --json"))
     console.print()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
@@ -62,10 +63,10 @@ def print_run(console: Console, state: RunState, code: int, audit_log: Path) -> 
         facts.add_row("slowest", f"{format_duration(slowest)} from its first request to its end")
     if state.money["triggered"]:
         facts.add_row("billing", _bill(state))
-    facts.add_row("audit log", Text(str(audit_log)))
-    facts.add_row("verify", f"orchestrator audit verify {state.run_id}")
+    facts.add_row("audit log", Text(shown(audit_log, 4096)))
+    facts.add_row("verify", Text(f"orchestrator audit verify {run_id}"))
     if state.finished is None:
-        facts.add_row("go on", Text(f"orchestrator resume {state.run_id}", "bold"))
+        facts.add_row("go on", Text(f"orchestrator resume {run_id}", "bold"))
     console.print(facts)
 
 

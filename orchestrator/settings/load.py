@@ -3,6 +3,7 @@
 Order: command line, `ORCHESTRATOR_…` in the environment, the vendor's names there, the TOML file, the defaults.
 """
 
+import difflib
 import os
 import re
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from platformdirs import user_config_path
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -29,6 +30,7 @@ _SHORT_NAMES: dict[str, tuple[str, str]] = {
     "PHALA_CLOUD_API_KEY": ("cloud", "api_key"),
     "PHALA_CLOUD_API_PREFIX": ("cloud", "base_url"),
 }
+_KEYS = frozenset({"api_key", "api_key_file"})
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -73,7 +75,7 @@ def _read_key(file: Path) -> str:
     try:
         mode = file.stat().st_mode
         text = file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not plain text"
         raise SettingsError(f"the API key can't be read: {reason}", file=file) from error
     if mode & _OTHERS_MAY_READ:
@@ -103,7 +105,11 @@ class _ShortNames(PydanticBaseSettingsSource):
 def find_config() -> Path | None:
     """The TOML file that holds when none is named: `./config.toml`, else the one in the user's config folder."""
     for candidate in (Path("config.toml"), user_config_path("orchestrator") / "config.toml"):
-        if candidate.exists():
+        try:
+            if candidate.exists():
+                return candidate
+        except OSError:
+            # It may be there, but not for this user: reading it says so.
             return candidate
     return None
 
@@ -120,6 +126,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         UsageError: when an assignment can't be understood.
     """
     given = _assigned(assignments)
+    _refuse_unknown_variables()
     file = config or find_config()
     text, tree = _read_toml(file) if file is not None else ("", {})
 
@@ -134,14 +141,15 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             del dotenv_settings, file_secret_settings
-            return init_settings, env_settings, _ShortNames(settings_cls), _Tree(settings_cls, tree)
+            sources = init_settings, env_settings, _ShortNames(settings_cls), _Tree(settings_cls, tree)
+            return tuple(_OneKey(settings_cls, sources[: rank + 1]) for rank in range(len(sources)))
 
     try:
         return _Loaded(**given)
     except SourceError as error:
-        raise SettingsError(
-            f"the environment can't be read as settings: {error}", hint="lists are JSON there"
-        ) from error
+        # Without its cause, which repeats the value.
+        message = f"the environment can't be read as settings: {error}"
+        raise SettingsError(message, hint="sections and lists are JSON there") from None
     except ValidationError as error:
         faults = [_located(fault, given, tree, text, file) for fault in error.errors()]
         first, *rest = faults
@@ -166,25 +174,88 @@ class _Tree(PydanticBaseSettingsSource):
         return dict(self._tree)
 
 
+class _OneKey(PydanticBaseSettingsSource):
+    """The last of some sources, without the API key and its file where one that ranks higher gives either of them."""
+
+    def __init__(self, settings_cls: type[BaseSettings], sources: tuple[PydanticBaseSettingsSource, ...]) -> None:
+        super().__init__(settings_cls)
+        *self._higher, self._source = sources
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Unused: `__call__` gives everything at once."""
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """What the source says."""
+        found = self._source()
+        cloud = found.get("cloud")
+        if isinstance(cloud, dict) and any(_KEYS & _cloud_of(source) for source in self._higher):
+            return {**found, "cloud": {name: value for name, value in cloud.items() if name not in _KEYS}}
+        return found
+
+
+def _cloud_of(source: PydanticBaseSettingsSource) -> set[str]:
+    cloud = source().get("cloud")
+    return set(cloud) if isinstance(cloud, dict) else set()
+
+
+def _refuse_unknown_variables() -> None:
+    """Refuse what looks like one of our variables and is none: a limit that silently does not hold is a trap.
+
+    Other names that start in the same way are let be: an orchestrator of containers may well set some of its own.
+    """
+    sections = list(Settings.model_fields)
+    for variable in os.environ:
+        name = variable.upper()
+        if not name.startswith(_PREFIX) or name in _SHORT_NAMES:
+            continue
+        rest = name.removeprefix(_PREFIX).lower()
+        section, delimiter, field = rest.partition("__")
+        if section in sections:
+            continue
+        known = [_variable(each, name) for each in sections for name in _fields(each)] + list(_SHORT_NAMES)
+        looks_ours = any(rest.startswith(f"{each}_") for each in sections)
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+        if looks_ours or close or (delimiter and field):
+            raise SettingsError(f"unknown environment variable {variable}", hint=nearest(name, known))
+
+
+def _variable(section: str, field: str) -> str:
+    return f"{_PREFIX}{section}__{field}".upper()
+
+
+def _fields(section: str) -> list[str]:
+    model = Settings.model_fields[section].annotation
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
 def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
-        section, dot, field = name.partition(".")
-        if not equals or not dot:
+        section, *fields = name.split(".")
+        if not equals or not all(fields) or not fields:
             raise UsageError(f"--set {name!r} can't be understood", hint="write --set SECTION.FIELD=VALUE")
+        if section not in Settings.model_fields:
+            raise UsageError(f"--set {name}: unknown section {section!r}", hint=nearest(section, Settings.model_fields))
         if name == "cloud.api_key":
             raise UsageError(
                 "a key on the command line can be read by everybody on this machine",
                 hint="set PHALA_CLOUD_API_KEY, or cloud.api_key_file in the settings",
             )
-        tree.setdefault(section, {})[field] = value
+        holder = tree
+        for part in (section, *fields[:-1]):
+            if not isinstance(holder.get(part), dict):
+                holder[part] = {}
+            holder = holder[part]
+        holder[fields[-1]] = value
     return tree
 
 
 def _read_toml(file: Path) -> tuple[str, dict[str, Any]]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         return text, tomllib.loads(text)
     except FileNotFoundError:
         hint = "copy config.example.toml, or leave --config out"
@@ -198,6 +269,9 @@ def _read_toml(file: Path) -> tuple[str, dict[str, Any]]:
         message = re.sub(r" \(at [^)]*\)$", "", str(error))
         line = int(found.group(1)) if found else None
         raise SettingsError(f"not valid TOML: {message}", file=file, line=line, hint="text needs quotes") from error
+    except (ValueError, RecursionError) as error:
+        # A path with a NUL, a number of thousands of digits, or lists within lists within lists.
+        raise SettingsError("the settings can't be read: no settings look like this", file=file) from error
 
 
 def _located(
@@ -209,14 +283,14 @@ def _located(
 ) -> SettingsError:
     """A fault with where the value came from. A secret's value is never shown."""
     place, message, hint = explain(fault, Settings)
-    if place[0] == "cloud" and place[-1] == "api_key":
+    if place[0] == "cloud" and (len(place) == 1 or place[1] == "api_key"):
         message = f"{dotted(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
     if place[0] not in Settings.model_fields:
         hint = nearest(str(place[0]), Settings.model_fields)
     if _holds(given, place):
         return SettingsError(f"--set {dotted(place)}: {message}", hint=hint)
     for variable in _variables(place):
-        if variable.upper() in {name.upper() for name in os.environ}:
+        if variable.upper() in {name.upper() for name, value in os.environ.items() if value}:
             return SettingsError(f"environment variable {variable}: {message}", hint=hint)
     if _holds(tree, place):
         return SettingsError(message, file=file, line=_line(text, place), hint=hint)
@@ -229,23 +303,32 @@ def _holds(tree: Mapping[str, Any], place: Place) -> bool:
 
 
 def _variables(place: Place) -> list[str]:
-    names = [name for name, path in _SHORT_NAMES.items() if path == place[:2]]
-    return [_PREFIX + "__".join(str(part) for part in place if isinstance(part, str)).upper(), *names]
+    """The variables that can hold this place, the nearest first."""
+    parts = [part for part in place if isinstance(part, str)]
+    long_names = [_PREFIX + "__".join(parts[:length]).upper() for length in range(len(parts), 0, -1)]
+    return long_names + [name for name, path in _SHORT_NAMES.items() if path == place[:2]]
 
 
 def _line(text: str, place: Place) -> int | None:
-    """The line of a key, found by its section and name."""
-    section: str = ""
+    """The line of a key, or of the innermost table or key around it, found by section and name."""
+    wanted = [str(part) for part in place]
+    best: tuple[int, int | None] = (0, None)
+    section: list[str] = []
     for number, row in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", row)
+        key = None if header else re.match(r"\s*([\w.\-\"' ]+?)\s*=", row)
         if header:
-            section = header.group(1).replace(" ", "")
-            if section == dotted(place):
-                return number
+            path = section = _segments(header.group(1))
+        elif key:
+            path = [*section, *_segments(key.group(1))]
+        else:
             continue
-        key = re.match(r"\s*([\w.\-\"' ]+?)\s*=", row)
-        if key:
-            path = ".".join(filter(None, [section, re.sub(r"[\"' ]", "", key.group(1))]))
-            if dotted(place).startswith(path):
-                return number
-    return None
+        # A table of its own may begin below the place itself: `[raet.sub]` tells where `raet` is.
+        length = min(len(path), len(wanted))
+        if path[:length] == wanted[:length] and length > best[0]:
+            best = (length, number)
+    return best[1]
+
+
+def _segments(text: str) -> list[str]:
+    return [part.strip().strip("\"'") for part in text.split(".")]

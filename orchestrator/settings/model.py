@@ -1,15 +1,15 @@
 """Every setting, with its default and its meaning. The docs and `config.example.toml` are made from here."""
 
 from decimal import Decimal
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_state_path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from orchestrator.duration import Duration
+from orchestrator.loopback import is_loopback
 from orchestrator.playbook.terms import Count, Rate
 
 
@@ -17,29 +17,22 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _base_url(url: str) -> str:
+    """The URL, if the key may go there. What it says is not repeated: it may hold a password, or be the key itself."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("must be a URL without spaces or characters beyond ASCII")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from None
+    except ValueError:
+        raise ValueError("is not a URL: its host or port can't be read") from None
     del port
     if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError(f"must be a URL such as https://cloud-api.phala.com/api/v1, not {url!r}")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"must be https, or the key would travel in the clear; http is for this machine only: {url!r}")
-    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("must be a URL such as https://cloud-api.phala.com/api/v1")
+    if "?" in url or "#" in url or "@" in parts.netloc:
         raise ValueError("must have no query, fragment, user or password")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError(f"must be https, or the key would travel in the clear; {host} is not this machine")
     return url.rstrip("/")
 
 
@@ -48,6 +41,21 @@ def _key(secret: SecretStr) -> SecretStr:
     if not text.isascii() or not text.isprintable() or " " in text or not text:
         raise ValueError("must be printable ASCII without spaces; it may have been pasted with something around it")
     return secret
+
+
+def _file_path(path: Path) -> Path:
+    text = str(path)
+    if "\0" in text:
+        raise ValueError("must be a path, which has no NUL")
+    if text == ".":
+        raise ValueError("must not be empty")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"has a home folder that is not known: {text}") from None
+
+
+FilePath = Annotated[Path, AfterValidator(_file_path)]
 
 
 def _above_zero(seconds: float) -> float:
@@ -66,8 +74,8 @@ class Cloud(_Section):
     """The API, including /api/v1; https unless it is on this machine. PHALA_CLOUD_API_PREFIX is the vendor's name."""
     api_key: Annotated[SecretStr, AfterValidator(_key)] | None = None
     """The key of the workspace; better in the environment (PHALA_CLOUD_API_KEY is the vendor's name) than in a file."""
-    api_key_file: Path | None = None
-    """A file that holds the key and nothing else, readable by its owner alone."""
+    api_key_file: FilePath | None = None
+    """A file that holds the key and nothing else, readable by its owner alone; `~` is your home folder."""
     api_version: Literal["2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23"] = "2026-06-23"
     """Sent as X-Phala-Version; the newest one tells what each CVM costs."""
     timeout: Wait = 30.0
@@ -101,11 +109,17 @@ class Settle(_Section):
     batch_size: Count = 1000
     """How many statuses one request asks for at the most; it shrinks by itself when the server wants fewer."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.poll_min > self.poll_max:
+            raise ValueError(f"poll_min ({self.poll_min:g}s) is above poll_max ({self.poll_max:g}s)")
+        return self
+
 
 class Audit(_Section):
     """Where runs are kept."""
 
-    state_dir: Path = Field(default_factory=lambda: user_state_path("orchestrator"))
+    state_dir: FilePath = Field(default_factory=lambda: user_state_path("orchestrator"))
     """The folder that holds `runs/`; ORCHESTRATOR_STATE_DIR is its short name."""
     resume_without_asking: Wait = 3600.0
     """`resume` asks again before it sends anything when the plan is older: a CVM may have been started on purpose."""
@@ -114,7 +128,7 @@ class Audit(_Section):
 class Billing(_Section):
     """What the billing notes reckon with."""
 
-    storage_usd_per_gb_hour: Annotated[Decimal, Field(ge=0)] = Decimal("0.000139")
+    storage_usd_per_gb_hour: Annotated[Decimal, Field(ge=0, le=1000)] = Decimal("0.000139")
     """The vendor's published storage price, charged for running and stopped CVMs alike."""
 
 
