@@ -4,6 +4,7 @@
 under way further records gather, and the next fsync serves all who wait for it: that is the whole of the grouping.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -75,6 +76,7 @@ class AuditLog:
             SettingsError: when the state folder can't be used; nothing was sent then.
         """
         chain = Chain(run_id)
+        fd = None
         try:
             _make_folder(path.parent)
             fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -86,6 +88,8 @@ class AuditLog:
             batch = log._write_waiting()
             _sync_folder(path.parent)
         except OSError as error:
+            if fd is not None:
+                _take_back(path, fd)
             raise SettingsError(
                 f"the audit log can't be written: {error.strerror or error}",
                 file=path,
@@ -200,6 +204,13 @@ def _lock(fd: int, path: Path) -> None:
         os.close(fd)
         hint = "wait for it to end, or stop it first"
         raise RunHeldError("another process is carrying this run out", file=path, hint=hint) from None
+
+
+def _take_back(path: Path, fd: int) -> None:
+    """Remove a log whose first records could not be written, so that none speaks of a run that never began."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+    os.close(fd)
 
 
 def _make_folder(folder: Path) -> None:

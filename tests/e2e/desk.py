@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -145,6 +146,11 @@ class Desk:
     def run(self, *args: str, env: Mapping[str, str | None] | None = None) -> Ended:
         """Start the command and wait for its end."""
         return self.end(self.start(*args, env=env))
+
+    def run_each(self, *commands: tuple[str, ...]) -> list[Ended]:
+        """Run several commands that have nothing to do with each other, a few at a time."""
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(lambda args: self.run(*args), commands))
 
     @property
     def stops(self) -> list[str]:

@@ -1,0 +1,50 @@
+"""Help and shell completion: what people see before they have read anything else."""
+
+import pytest
+
+from tests.e2e.desk import Desk
+
+COMMANDS = (
+    "validate",
+    "schema",
+    "plan",
+    "run",
+    "resume",
+    "runs",
+    "show",
+    "audit",
+    "audit verify",
+    "simulate",
+    "completion",
+)
+
+
+def test_the_help_of_every_command_shows_an_example(desk: Desk) -> None:
+    commands = ("", *COMMANDS)
+    for command, ended in zip(commands, desk.run_each(*((*name.split(), "--help") for name in commands)), strict=True):
+        assert (ended.code, ended.err) == (0, "")
+        assert f"Example: {'echo' if command == 'completion' else f'orchestrator {command}'}" in ended.out
+
+
+def test_without_a_command_the_help_is_shown_and_nothing_is_done(desk: Desk) -> None:
+    ended = desk.run()
+    assert (ended.code, ended.out) == (2, "")
+    assert all(command in ended.err for command in COMMANDS if " " not in command)
+
+
+@pytest.mark.parametrize(
+    ("shell", "registers"), [("bash", "complete -o"), ("zsh", "compdef"), ("fish", "complete --no-files")]
+)
+def test_a_completion_script_registers_the_command_with_its_shell(desk: Desk, shell: str, registers: str) -> None:
+    ended = desk.run("completion", shell)
+    assert ended.code == 0
+    assert registers in ended.out
+    assert f"_ORCHESTRATOR_COMPLETE={shell}_complete" in ended.out
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("orchestrator re", "resume"), ("orchestrator plan ti", "tidy")])
+def test_completion_offers_commands_and_the_playbooks_of_the_folder(desk: Desk, typed: str, offered: str) -> None:
+    (desk.folder / "playbooks").mkdir()
+    (desk.folder / "playbooks" / "tidy.yaml").touch()
+    env = {"_ORCHESTRATOR_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    assert desk.run(env=env).out == f"plain,{offered}\n"

@@ -1,0 +1,121 @@
+"""What CVMs can do after a stop, and exits 6, 7 and 8."""
+
+import resource
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import NAMES, QUICK, Desk, until
+
+OUTCOMES: dict[str, tuple[dict[str, Any], str, int]] = {
+    "returns": ({"kind": "returns"}, "failed", 6),
+    "resurrects": ({"kind": "resurrects", "seconds": 0.4}, "resurrected", 6),
+    "errors": ({"kind": "errors"}, "failed", 6),
+    "vanishes": ({"kind": "vanishes"}, "gone", 0),
+    "refuses": ({"kind": "refuses"}, "refused", 6),
+    "conflict": ({"kind": "conflict"}, "failed", 6),
+    "busy": ({"kind": "busy", "attempts": 1}, "settled", 0),
+    "stuck": ({"kind": "stuck"}, "unsettled", 7),
+    "weird_status": ({"kind": "weird_status"}, "unsettled", 7),
+    "weird_status for a while": ({"kind": "weird_status", "seconds": 0.4}, "settled", 0),
+    "null_uuid": ({"kind": "null_uuid"}, "settled", 0),
+}
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+def test_what_one_cvm_does_is_its_own_outcome_and_leaves_the_others_alone(open_desk: OpenDesk, kind: str) -> None:
+    behaviour, outcome, code = OUTCOMES[kind]
+    slow = {"names": ["web-1"], "kind": "weird_status", "seconds": 1}
+    timing = {"stop_seconds": [0.1, 0.3], "start_seconds": [0.1, 0.1]}
+    desk = open_desk(behaviour=[{"names": ["web-3"], **behaviour}, slow], timing=timing)
+    ended = desk.run("run", desk.playbook(timeout="1.5s"), "--yes", "--json")
+    found = {target["cvm"]["name"]: target["outcome"] for target in ended.document["targets"]}
+    assert found == {**dict.fromkeys(NAMES, "settled"), "web-3": outcome}
+    assert ended.code == ended.document["exit_code"] == code
+    logged = {line["cvm"]: line["event"] for line in ended.logged if line["event"].startswith("cvm.")}
+    assert logged == {name: f"cvm.{each}" for name, each in found.items()}
+    if outcome not in {"settled", "gone"}:
+        (target,) = (each for each in ended.document["targets"] if each["cvm"]["name"] == "web-3")
+        assert target["reason"]
+    assert all(stops == 1 for name, stops in desk.effective.items() if name != "web-3")
+    assert desk.run("show", desk.log.stem, "--json").document["exit_code"] == code
+
+
+def test_where_several_hold_failures_go_before_time_outs(open_desk: OpenDesk) -> None:
+    desk = open_desk(behaviour=[{"kind": "stuck", "names": ["web-1"]}, {"kind": "refuses", "names": ["web-2"]}])
+    ended = desk.run("run", desk.playbook(timeout="0.5s"), "--yes", "--json")
+    assert (ended.code, ended.document["counts"]) == (6, {"settled": 6, "unsettled": 1, "refused": 1})
+
+
+def test_more_failures_than_allowed_end_the_run_and_the_rest_is_never_sent(open_desk: OpenDesk) -> None:
+    desk = open_desk(behaviour=[{"kind": "refuses", "count": 8}])
+    file = desk.playbook(rate=10, burst=1, more=", max_failures: 1")
+    ended = desk.run("run", file, "--yes", "--json")
+    counts = ended.document["counts"]
+    assert ended.code == 8
+    assert counts["refused"] >= 2
+    assert counts["not_sent"] == 8 - counts["refused"]
+    assert len(desk.stops) == counts["refused"]
+    assert desk.events()["run.finished"] == 1
+    resumed = desk.run("resume", desk.log.stem, "--yes")
+    assert (resumed.code, "This run is finished" in resumed.out) == (8, True)
+    assert len(desk.stops) == counts["refused"]
+
+
+def test_a_key_that_is_revoked_meanwhile_ends_the_run_which_a_new_key_can_resume(desk: Desk) -> None:
+    process = desk.start("run", desk.playbook(rate=20, burst=1), "--yes", "--json")
+    until(lambda: len(desk.stops) >= 2)
+    old, desk.sim.world.api_key = desk.sim.world.api_key, "phak_new"
+    ended = desk.end(process)
+    assert (ended.code, ended.document["exit_code"]) == (8, 8)
+    assert ended.document["counts"]["not_sent"] >= 1
+    assert "the API refuses the key" in ended.err
+    assert f"orchestrator resume {desk.log.stem}" in ended.err
+
+    refused = desk.run("resume", desk.log.stem, "--yes", "--json", env={"PHALA_CLOUD_API_KEY": old})
+    assert (refused.code, refused.fault["code"]) == (5, "cloud")
+    resumed = desk.run("resume", desk.log.stem, "--yes", "--json", env={"PHALA_CLOUD_API_KEY": "phak_new"})
+    assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+def test_a_log_that_cannot_be_written_any_more_ends_the_run_which_can_be_resumed(desk: Desk) -> None:
+    process = desk.start(
+        "run",
+        desk.playbook(rate=20, burst=1),
+        "--yes",
+        "--json",
+        prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000)),
+    )
+    ended = desk.end(process)
+    assert (ended.code, ended.document["exit_code"]) == (8, 8)
+    assert "the audit log can't be written: File too large" in ended.err
+    assert desk.run("audit", "verify", desk.log.stem).code == 7
+    assert 1 <= len(desk.stops) < 8
+    resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
+    assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert desk.run("audit", "verify", desk.log.stem).code == 0
+
+
+def test_a_first_line_that_cannot_be_written_means_that_nothing_is_sent(desk: Desk) -> None:
+    process = desk.start(
+        "run",
+        desk.playbook(),
+        "--yes",
+        "--json",
+        prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000)),
+    )
+    assert desk.end(process).code == 2
+    desk.assert_nothing_happened()
+
+
+def test_reads_that_lag_never_lead_to_a_second_effective_stop(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={**QUICK, "read_lag": 1.5})
+    for fault in ("reset_after", "hang_before", "error_before", "reset_before", "truncated"):
+        desk.sim.app.faults.force(fault, operation="stop_cvm")
+    env = {"ORCHESTRATOR_SETTLE__RECHECK_AFTER": "2", "ORCHESTRATOR_CLOUD__TIMEOUT": "1"}
+    ended = desk.run("run", desk.playbook(), "--yes", "--json", env=env)
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
+    assert desk.effective == dict.fromkeys(NAMES, 1)

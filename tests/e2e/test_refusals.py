@@ -1,0 +1,80 @@
+"""Exits 3, 4 and 5: a guard or a person says no, nothing is selected, there is no cloud. Nothing is changed."""
+
+import socket
+
+import pytest
+
+from tests.e2e.desk import Desk
+
+
+@pytest.mark.parametrize("command", [("plan",), ("run", "--yes")])
+@pytest.mark.parametrize(
+    ("guard", "words"),
+    [
+        ("{max_targets: 7}", "8 targets, at most 7 allowed"),
+        ('{max_percent: "99%"}', "8 targets are 100.0% of the 8 CVMs of the workspace that are up now"),
+    ],
+)
+def test_a_guard_refuses_a_plan_with_its_numbers(desk: Desk, command: tuple[str, ...], guard: str, words: str) -> None:
+    ended = desk.run(*command, desk.playbook(guards=guard), "--json")
+    assert (ended.code, ended.fault["code"]) == (3, "guard")
+    assert words in ended.fault["message"]
+    assert len(ended.document["targets"]) == 8
+    assert [check["ok"] for check in ended.document["guards"]] == [False]
+    desk.assert_nothing_happened()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [((), "add --yes, or --expect N"), (("--expect", "7"), "the fleet changed"), (("--expect", "7", "--yes"), "fleet")],
+)
+def test_without_a_yes_nothing_is_done(desk: Desk, args: tuple[str, ...], words: str) -> None:
+    ended = desk.run("run", desk.playbook(), "--json", *args)
+    assert (ended.code, ended.fault["code"]) == (3, "not_confirmed")
+    assert words in ended.fault["hint"]
+    desk.assert_nothing_happened()
+
+
+def test_what_is_protected_is_left_alone(desk: Desk) -> None:
+    ended = desk.run("run", desk.playbook(guards="{protect: {name: [web-1, web-2]}}"), "--expect", "6", "--json")
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 6})
+    assert [name for name, stops in desk.effective.items() if not stops] == ["web-1", "web-2"]
+
+
+@pytest.mark.parametrize(
+    ("select", "words"),
+    [
+        ("{teepod: [alpah]}", "no teepod 'alpah'; known: alpha, beta"),
+        ("{name: [wbe-1]}", "nearest known: web-1"),
+        ("{name: ['*'], teepod: [alpha], exclude: {all: true}}", "--details"),
+    ],
+)
+def test_a_select_that_matches_nothing_names_the_nearest_known(desk: Desk, select: str, words: str) -> None:
+    ended = desk.run("run", desk.playbook(select), "--yes", "--json")
+    assert (ended.code, ended.fault["code"]) == (4, "no_match")
+    assert words in ended.fault["hint"]
+    assert desk.run("plan", desk.playbook(select)).code == 4
+    desk.assert_nothing_happened()
+
+
+def test_a_refused_key_is_told_apart_from_a_cloud_that_cannot_be_reached(desk: Desk) -> None:
+    ended = desk.run("run", desk.playbook(), "--yes", "--json", env={"PHALA_CLOUD_API_KEY": "phak_revoked"})
+    assert (ended.code, ended.fault["code"]) == (5, "cloud")
+    assert "the API refuses the key: HTTP 401" in ended.fault["message"]
+    assert "phak_revoked" not in ended.out + ended.err
+
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    ended = desk.run(
+        "run", desk.playbook(), "--yes", "--json", env={"PHALA_CLOUD_API_PREFIX": f"http://127.0.0.1:{port}/api/v1"}
+    )
+    assert (ended.code, ended.fault["code"]) == (5, "cloud")
+    assert "the API can't be reached" in ended.fault["message"]
+    desk.assert_nothing_happened()
+
+
+def test_an_inventory_that_cannot_be_read_ends_before_anything_is_sent(desk: Desk) -> None:
+    desk.sim.app.faults.force("redirect", operation="list_cvms_paginated")
+    ended = desk.run("run", desk.playbook(), "--yes", "--json")
+    assert (ended.code, "a redirect to" in ended.fault["message"]) == (5, True)
+    desk.assert_nothing_happened()

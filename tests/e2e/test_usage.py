@@ -1,0 +1,163 @@
+"""Exit 2: a playbook, settings or a command line that can't be used. Nothing is changed, and the error says where."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import Desk
+
+GOOD = "name: x\nsteps:\n  - action: stop\n    select: {all: true}\n"
+WRONG_PLAYBOOKS = {
+    "not YAML": ("name: [x\n", None, "not valid YAML"),
+    "a tab": ("name: x\nsteps:\n\t- action: stop\n", 3, "tab"),
+    "a duplicate key": (GOOD + "name: y\n", 5, "'name' stands twice"),
+    "an unknown key": (GOOD.replace("all: true", "all: true, nmae: x"), 4, "did you mean 'name'"),
+    "a wrong type": (GOOD + "limits: {burst: many}\n", 5, "a whole number"),
+    "a rate of 0": (GOOD + "limits:\n  requests_per_second: 0\n", 6, "never 'no limit'"),
+    "a share of 0%": (GOOD + 'guards:\n  max_percent: "0%"\n', 6, "never 'no limit'"),
+    "no targets allowed": (GOOD + "guards: {max_targets: 0}\n", 5, "never 'no limit'"),
+    "an empty select": (GOOD.replace("{all: true}", "{}"), 4, "the select is empty"),
+    "an unknown variable": (GOOD.replace("{all: true}", '{name: ["${nmae}"]}'), 4, "unknown variable"),
+    "a missing variable": (GOOD + "vars:\n  pod: {required: true}\n", 6, "--var pod=VALUE"),
+    "another action": (GOOD.replace("stop", "restart"), 3, "must be 'stop'"),
+    "no text": ("\xff", 1, "UTF-8"),
+}
+
+
+def test_a_playbook_that_cannot_be_used_is_refused_by_file_and_line(desk: Desk) -> None:
+    files = [desk.folder / f"{name}.yaml" for name in WRONG_PLAYBOOKS]
+    for file, (text, _, _) in zip(files, WRONG_PLAYBOOKS.values(), strict=True):
+        file.write_bytes(text.encode("latin-1"))
+    results = desk.run_each(*(("run", str(file), "--yes", "--json") for file in files))
+    for file, (_, line, words), ended in zip(files, WRONG_PLAYBOOKS.values(), results, strict=True):
+        assert (ended.code, ended.fault["code"], ended.fault["file"]) == (2, "playbook", str(file))
+        assert line in {None, ended.fault["line"]}, file
+        assert words in f"{ended.fault['message']} {ended.fault['hint']}"
+        assert f"{file}:{ended.fault['line']}: " in ended.err
+    desk.assert_nothing_happened()
+
+
+WRONG_LINES = {
+    "no such playbook": (("nowhere.yaml",), "no such playbook"),
+    "no such name": (("nowhere",), "no playbook 'nowhere'"),
+    "no such variable": (("PLAYBOOK", "--var", "x=1"), "no variable 'x'"),
+    "a variable without a value": (("PLAYBOOK", "--var", "x"), "--var NAME=VALUE"),
+    "no such option": (("PLAYBOOK", "--yess"), "--yes"),
+    "a number that is none": (("PLAYBOOK", "--expect", "x"), "--expect"),
+    "no playbook at all": ((), "PLAYBOOK"),
+    "no such settings file": (("PLAYBOOK", "--config", "nowhere.toml"), "no such settings file"),
+    "settings that are a folder": (("PLAYBOOK", "--config", "."), "can't be read"),
+    "an unknown section": (("PLAYBOOK", "--set", "rat.burst=1"), "did you mean 'rate'"),
+    "an unknown setting": (("PLAYBOOK", "--set", "rate.burts=1"), "did you mean 'burst'"),
+    "a setting without a value": (("PLAYBOOK", "--set", "rate.burst"), "SECTION.FIELD=VALUE"),
+    "a rate of 0": (("PLAYBOOK", "--set", "rate.requests_per_second=0"), "never 'no limit'"),
+    "the key for all to see": (("PLAYBOOK", "--set", "cloud.api_key=phak_visible"), "read by everybody"),
+    "the key in the clear": (("PLAYBOOK", "--set", "cloud.base_url=http://cloud.example/api/v1"), "must be https"),
+}
+
+
+def test_a_command_line_that_cannot_be_used_is_refused_with_a_hint(desk: Desk) -> None:
+    file = desk.playbook()
+    lines = [[file if arg == "PLAYBOOK" else arg for arg in args] for args, _ in WRONG_LINES.values()]
+    results = desk.run_each(*(("run", *line, "--yes", "--json") for line in lines))
+    for (_, words), ended in zip(WRONG_LINES.values(), results, strict=True):
+        assert ended.code == 2
+        assert words in f"{ended.fault['message']} {ended.fault['hint']}"
+        assert "phak_visible" not in ended.out + ended.err
+    desk.assert_nothing_happened()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("[rate]\nburst = 2\nburts = 3\n", 3, "did you mean 'burst'"),
+        ("[rte]\n", 1, "did you mean 'rate'"),
+        ("[rate]\nburst = 0\n", 2, "never 'no limit'"),
+        ("[rate\n", 1, "not valid TOML"),
+        ("[cloud]\ntimeout = 'soon'\n", 2, "not a duration"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_used_is_refused_by_line(desk: Desk, text: str, line: int, words: str) -> None:
+    (desk.folder / "config.toml").write_text(text)
+    ended = desk.run("plan", desk.playbook(), "--json")
+    assert (ended.code, ended.fault["code"], ended.fault["line"]) == (2, "settings", line)
+    assert words in f"{ended.fault['message']} {ended.fault['hint']}"
+    assert (ended.fault["file"] or "").endswith("config.toml")
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"PHALA_CLOUD_API_KEY": None}, "there is no API key"),
+        ({"PHALA_CLOUD_API_KEY": "phak with spaces"}, "printable ASCII"),
+        ({"PHALA_CLOUD_API_PREFIX": "http://cloud.example/api/v1"}, "must be https"),
+        ({"ORCHESTRATOR_RATE__BURTS": "1"}, "did you mean 'burst'"),
+        ({"ORCHESTRATOR_RATE__BURST": "some"}, "ORCHESTRATOR_RATE__BURST"),
+        ({"ORCHESTRATOR_STATE_DIR": "/dev/null/x"}, "ORCHESTRATOR_STATE_DIR"),
+        ({"ORCHESTRATOR_STATE_DIR": "/proc/x"}, "ORCHESTRATOR_STATE_DIR"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_refused(desk: Desk, env: dict[str, str | None], words: str) -> None:
+    ended = desk.run("run", desk.playbook(), "--yes", "--json", env=env)
+    assert ended.code == 2
+    assert words in f"{ended.fault['message']} {ended.fault['hint']}"
+    assert "phak with spaces" not in ended.out + ended.err
+    desk.assert_nothing_happened()
+
+
+def test_a_key_file_must_be_there_and_be_readable_by_its_owner_alone(desk: Desk) -> None:
+    file = desk.folder / "key"
+    env = {"PHALA_CLOUD_API_KEY": None, "ORCHESTRATOR_CLOUD__API_KEY_FILE": str(file)}
+    assert desk.run("plan", desk.playbook(), "--json", env=env).fault["file"] == str(file)
+    file.write_text(desk.sim.api_key)
+    file.chmod(0o644)
+    assert desk.run("plan", desk.playbook(), "--json", env=env).fault["hint"] == f"chmod 600 {file}"
+    file.chmod(0o600)
+    assert desk.run("plan", desk.playbook(), "--json", env=env).code == 0
+
+
+def test_a_setting_of_the_command_line_wins_over_the_environment_over_the_file(desk: Desk) -> None:
+    (desk.folder / "config.toml").write_text("[guards]\nmax_targets = 1\n")
+
+    def limit(*args: str, **env: str) -> float:
+        return float(desk.run("plan", desk.playbook(), "--json", *args, env=env).document["guards"][0]["limit"])
+
+    environment = {"ORCHESTRATOR_GUARDS__MAX_TARGETS": "2"}
+    assert limit() == 1
+    assert limit(**environment) == 2
+    assert limit("--set", "guards.max_targets=3", **environment) == 3
+
+
+@pytest.mark.parametrize("command", [("show", "20990101T000000Z-0000"), ("resume", "x"), ("audit", "verify", "x")])
+def test_a_run_that_is_not_there_is_a_usage_error_which_names_the_newest(desk: Desk, command: tuple[str, ...]) -> None:
+    assert f"no runs in {desk.runs}" in desk.run(*command, "--json").fault["hint"]
+    desk.runs.mkdir(parents=True)
+    (desk.runs / "20260101T000000Z-aaaa.jsonl").touch()
+    ended = desk.run(*command, "--json")
+    assert (ended.code, ended.fault["hint"]) == (2, "the newest are: 20260101T000000Z-aaaa")
+
+
+def test_an_unknown_command_is_refused_with_the_nearest_known_name(desk: Desk) -> None:
+    ended = desk.run("pln")
+    assert (ended.code, ended.out) == (2, "")
+    assert "Did you mean 'plan'?" in ended.err
+
+
+def test_a_simulator_configuration_that_cannot_be_used_is_refused(desk: Desk) -> None:
+    config = desk.folder / "simulator.toml"
+    config.write_text("[fleet]\ncmvs = 3\n")
+    ended = desk.run("simulate", "--config", str(config))
+    assert (ended.code, "fleet.cmvs: unknown key" in ended.err) == (2, True)
+    ended = desk.run("simulate", "--port", desk.sim.url.split(":")[2].split("/")[0])
+    assert (ended.code, "can't listen on" in ended.err) == (2, True)
+
+
+def test_output_that_cannot_be_written_is_said_and_never_hides_what_a_run_did(open_desk: OpenDesk) -> None:
+    desk = open_desk()
+    with Path(os.devnull).with_name("full").open("w") as full:
+        for command, code in ((("schema",), 2), (("run", desk.playbook(), "--yes"), 0)):
+            ended = desk.end(desk.start(*command, stdout=full))
+            assert (ended.code, "No space left on device" in ended.err) == (code, True)
+    assert desk.events()["run.finished"] == 1
