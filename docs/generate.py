@@ -63,7 +63,7 @@ def in_words(node: Mapping[str, Any]) -> str:
         return f"a list, see [{_name(inner)}](#{_name(inner).lower()})" if "$ref" in inner else "a list of texts"
     if kind == "object":
         return "a mapping of names to variables, see [Variable](#variable)"
-    if kind in {"integer", "number"}:
+    if kind in ("integer", "number"):
         what = "a whole number" if kind == "integer" else "a number"
         if "exclusiveMinimum" in node:
             return f"{what} above {node['exclusiveMinimum']:g}"
@@ -94,7 +94,7 @@ def _name(node: Mapping[str, Any]) -> str:
 
 def attribute_docstrings(cls: type) -> dict[str, str]:
     """The sentence below each attribute of a class, which Python itself forgets."""
-    body = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body[0]
+    body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is the source of a class
     found = {}
     for before, after in zip(body.body, body.body[1:], strict=False):
@@ -257,15 +257,17 @@ def _command(path: tuple[str, ...], command: click.Command) -> str:
     paragraphs = []
     for paragraph in text.split("\n\n"):
         kept = paragraph.startswith(("\b\n", "\\b\n"))
-        paragraphs.append(f"```sh\n{paragraph.split(chr(10), 1)[1]}\n```" if kept else paragraph)
-    options = [option for option in command.get_params(context) if isinstance(option, click.Option)]
+        paragraphs.append(f"```\n{paragraph.split(chr(10), 1)[1]}\n```" if kept else paragraph)
+    options = [
+        option for option in command.get_params(context) if isinstance(option, click.Option) and option.name != "help"
+    ]
     rows = [(_option(option, context), _help(option, context)) for option in options]
     example = (command.epilog or "").replace("\b", "").strip().removeprefix("Example: ")
     parts = [
         f"### orchestrator {' '.join(path)}",
         f"```\norchestrator {' '.join(path)} {usage}\n```",
         *paragraphs,
-        table(("option", "meaning"), rows),
+        *([table(("option", "meaning"), rows)] if rows else []),
     ]
     if example:
         parts.append(f"```sh\n{example}\n```\n")
@@ -304,8 +306,7 @@ _EXITS = {
 
 def exit_codes() -> str:
     """The exit codes."""
-    rows = [(f"{int(code)}", _EXITS[code], "no" if 2 <= code <= 5 else "") for code in Exit]  # noqa: PLR2004 - the contract
-    return table(("code", "meaning", "was anything changed?"), rows)
+    return table(("code", "meaning"), [(str(int(code)), _EXITS[code]) for code in Exit])
 
 
 def outcomes() -> str:
@@ -432,7 +433,12 @@ def run_json() -> str:
 def error_json() -> str:
     """What a command with `--json` prints when it ends with 2 to 5."""
     return _json(
-        error_document(GuardError("refused by a guard: max_targets: 240 targets, at most 200 allowed", hint="…"))
+        error_document(
+            GuardError(
+                "refused by a guard: max_targets: 240 targets, at most 200 allowed",
+                hint="narrow the select, or raise the guard on purpose",
+            )
+        )
     )
 
 
@@ -446,7 +452,7 @@ def error_codes() -> str:
         todo += kind.__subclasses__()
     rows = [
         (f"`{code}`", str(int(kind.exit_code)), (kind.__doc__ or "").split("\n")[0].removeprefix("Raised ").rstrip("."))
-        for code, kind in found.items()
+        for code, kind in sorted(found.items(), key=lambda item: item[1].exit_code)
         if kind is not OrchestratorError
     ]
     return table(("code", "exit code", "given"), rows)
