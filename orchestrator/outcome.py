@@ -49,6 +49,7 @@ class Ending(StrEnum):
     KEY_REFUSED = "key_refused"
     LOG_FAILED = "log_failed"
     CLOUD_DOWN = "cloud_down"
+    TIMED_OUT = "timed_out"
     SIGINT = "sigint"
     SIGTERM = "sigterm"
 
@@ -58,7 +59,7 @@ class Ending(StrEnum):
         return self not in {Ending.COMPLETED, Ending.MAX_FAILURES}
 
 
-_EARLY = frozenset({Ending.MAX_FAILURES, Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN})
+_EARLY = frozenset({Ending.MAX_FAILURES, Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
 _FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.RESURRECTED})
 
 COUNTS_AS_FAILURE = _FAILED

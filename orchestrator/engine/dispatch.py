@@ -46,6 +46,7 @@ class Dispatcher:
         watch: Callable[[Work, bool], None],
         failed: Callable[[], None],
         key_refused: Callable[[], None],
+        heard: Callable[[Reply[object]], None],
     ) -> None:
         """Set up.
 
@@ -61,12 +62,13 @@ class Dispatcher:
             watch: called with a target that was accepted (True) or whose outcome is unknown (False).
             failed: called after a target ended otherwise than wanted.
             key_refused: called when the API refuses the key.
+            heard: called with every answer.
         """
         self.unsent = 0
         self._cloud, self._gate, self._ledger, self._clock, self._rng = cloud, gate, ledger, clock, rng
         self._queue = StopQueue(per_teepod)
         self._patience = patience
-        self._watch, self._failed, self._key_refused = watch, failed, key_refused
+        self._watch, self._failed, self._key_refused, self._heard = watch, failed, key_refused, heard
         self._ahead = max(1, min(max_in_flight, ceil(gate.gcra.rate * _AHEAD)))
         self._bell = Bell()
         self._halted = False
@@ -153,6 +155,7 @@ class Dispatcher:
         finally:
             self._gate.leave()
             self._queue.done(work)
+        self._heard(reply)
         self._follow(work, reply, decide(reply, work.attempts, self._rng.random()))
         self._bell.ring()
         await self._ledger.flush()

@@ -15,10 +15,11 @@ _TURN = 20
 
 
 class Lane(IntEnum):
-    """What a request is for. Actions go first."""
+    """What a request is for. Actions go before reads; probes are all that goes while the gate is closed."""
 
     ACT = 0
     READ = 1
+    PROBE = 2
 
 
 class Gate:
@@ -40,6 +41,7 @@ class Gate:
         self._clock = clock
         self._lanes: dict[Lane, deque[object]] = {lane: deque() for lane in Lane}
         self._since_read = 0
+        self._closed = False
         self._changed = anyio.Event()
 
     def __repr__(self) -> str:
@@ -86,8 +88,21 @@ class Gate:
         self.gcra.pause(self._clock.now() + seconds)
         self._wake()
 
+    def close(self) -> None:
+        """Let nothing but probes go until `open`."""
+        self._closed = True
+        self._wake()
+
+    def open(self) -> None:
+        """Let requests go again."""
+        self._closed = False
+        self._wake()
+
     def _next(self) -> object:
-        acts, reads = self._lanes[Lane.ACT], self._lanes[Lane.READ]
+        """The ticket whose turn it is; None when nobody may go."""
+        acts, reads, probes = self._lanes.values()
+        if probes or self._closed:
+            return probes[0] if probes else None
         if reads and (not acts or self._since_read >= _TURN - 1):
             return reads[0]
         return acts[0]

@@ -7,6 +7,7 @@ from random import Random
 
 import anyio
 
+from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.dispatch import Dispatcher
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.ledger import Ledger
@@ -20,22 +21,28 @@ from orchestrator.errors import AuditError
 from orchestrator.outcome import Ending, Exit, Outcome, exit_code
 from orchestrator.playbook.plan import PlannedStep, RunLimits
 
+_NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
+
 
 @dataclass(frozen=True, slots=True)
 class SettleSettings:
-    """How the watch goes about it; all in seconds but the last.
+    """How the watch goes about it, and when a run as a whole is given up; all in seconds but the batch size.
 
     Attributes:
         recheck_after: by how much reads may lag an operation.
         poll_min: no two rounds are closer.
         poll_max: no two rounds are further apart.
         batch_size: how many statuses one request asks for at the most.
+        cloud_down: how long the API may be down as a whole before the run is ended.
+        whole_run: how long a run may take at all.
     """
 
     recheck_after: float = 2.0
     poll_min: float = 0.5
     poll_max: float = 15.0
     batch_size: int = 1000
+    cloud_down: float = 600.0
+    whole_run: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,13 @@ class Run:
             workspace_size: how many CVMs the list has; 0 when it was not read.
         """
         self.ledger = Ledger(works, sink, clock)
+        self._breaker = Breaker(
+            gate,
+            clock,
+            lambda: cloud.list_page(1, 1),
+            give_up_after=settle.cloud_down,
+            gave_up=lambda: self._halt(Ending.CLOUD_DOWN),
+        )
         self.reader = StatusReader(
             cloud=cloud,
             gate=gate,
@@ -95,13 +109,14 @@ class Run:
             rng=rng,
             batch_size=settle.batch_size,
             key_refused=lambda: self._halt(Ending.KEY_REFUSED),
+            heard=self._breaker.heard,
         )
         self.reader.known_size(workspace_size)
         self._cloud, self._clock, self._gate, self._rng = cloud, clock, gate, rng
         self._limits, self._settle = limits, settle
         self._ending: Ending | None = None
         self._dispatcher: Dispatcher | None = None
-        self._watcher: Watcher | None = None
+        self._watching = anyio.CancelScope()
 
     def interrupt(self, ending: Ending) -> None:
         """Send nothing more, watch what was sent to its end, and leave the rest to a later `resume`."""
@@ -123,13 +138,21 @@ class Run:
 
     async def _carry_out(self, steps: Sequence[PlannedStep], since: Mapping[str, float]) -> RunResult:
         try:
-            for step in steps:
-                if self._ending is None:
-                    await self._step(step, since)
-            return await self._conclude()
-        except* AuditError as group:
-            error = _first(group)
-        return RunResult(Ending.LOG_FAILED, Exit.ENDED_EARLY, error)
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._breaker.run)
+                group.start_soon(self._time_out)
+                for step in steps:
+                    if self._ending is None:
+                        await self._step(step, since)
+                result = await self._conclude()
+                group.cancel_scope.cancel()
+        except* AuditError as errors:
+            result = RunResult(Ending.LOG_FAILED, Exit.ENDED_EARLY, _first(errors))
+        return result
+
+    async def _time_out(self) -> None:
+        await anyio.sleep(self._settle.whole_run)
+        self._halt(Ending.TIMED_OUT)
 
     async def _step(self, step: PlannedStep, since: Mapping[str, float]) -> None:
         works = [work for work in self.ledger.works if work.step == step.name and work.outcome is None]
@@ -145,8 +168,9 @@ class Run:
             watch=lambda work, accepted: watcher.add(work, accepted=accepted),
             failed=self._count_failures,
             key_refused=lambda: self._halt(Ending.KEY_REFUSED),
+            heard=self._breaker.heard,
         )
-        watcher = self._watcher = Watcher(
+        watcher = Watcher(
             reader=self.reader,
             ledger=self.ledger,
             clock=self._clock,
@@ -165,17 +189,22 @@ class Run:
                 watcher.add(work, accepted=False)
             else:
                 dispatcher.add(work)
+        self._watching = anyio.CancelScope()
         async with anyio.create_task_group() as group:
-            group.start_soon(watcher.run)
+            group.start_soon(self._watch, watcher)
             await dispatcher.run()
             watcher.close()
+
+    async def _watch(self, watcher: Watcher) -> None:
+        with self._watching:
+            await watcher.run()
 
     def _halt(self, ending: Ending) -> None:
         self._ending = self._ending or ending
         if self._dispatcher is not None:
             self._dispatcher.halt()
-        if ending is Ending.KEY_REFUSED and self._watcher is not None:
-            self._watcher.give_up()
+        if ending in _NO_USE_IN_WATCHING:
+            self._watching.cancel()
 
     def _count_failures(self) -> None:
         limit = self._limits.max_failures

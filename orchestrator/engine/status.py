@@ -58,10 +58,11 @@ class StatusReader:
         rng: Random,
         batch_size: int,
         key_refused: Callable[[], None],
+        heard: Callable[[Reply[object]], None] = lambda _reply: None,
     ) -> None:
         self.batch_size = batch_size
         self._cloud, self._gate, self._clock, self._rng = cloud, gate, clock, rng
-        self._key_refused = key_refused
+        self._key_refused, self._heard = key_refused, heard
         self._batch_missing = False
         self._failures = 0
         self._left_out: Counter[str] = Counter()
@@ -90,6 +91,7 @@ class StatusReader:
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
             reply = await self._cloud.statuses([ref.vm_uuid or "" for ref in chunk])
+        self._heard(reply)
         if reply.value is None:
             self._heed(reply)
             if reply.http_status in _MISSING:
@@ -131,6 +133,7 @@ class StatusReader:
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
             reply = await self._cloud.state(ref)
+        self._heard(reply)
         if reply.value is not None:
             seen[ref.key] = Seen(reply.value, begun)
         elif reply.http_status == _NOT_FOUND:
@@ -145,6 +148,7 @@ class StatusReader:
             async with self._gate.turn(Lane.READ):
                 begun = self._clock.now()
                 reply = await self._cloud.list_page(page, PAGE_SIZE)
+            self._heard(reply)
             if reply.value is None:
                 self._heed(reply)
                 return

@@ -65,7 +65,6 @@ class Watcher:
         self._last_round = clock.now()
         self._bell = Bell()
         self._closed = False
-        self._given_up = False
 
     def add(self, work: Work, *, accepted: bool, since: float | None = None) -> None:
         """Watch a target.
@@ -92,18 +91,13 @@ class Watcher:
         self._closed = True
         self._bell.ring()
 
-    def give_up(self) -> None:
-        """Watch no more; what is still open stays so."""
-        self._given_up = True
-        self._bell.ring()
-
     async def run(self) -> None:
         """Watch until everything that was added has an outcome and nothing more will be added.
 
         Raises:
             AuditError: when the trail can't be written.
         """
-        while not self._given_up:
+        while True:
             if not self._entries:
                 if self._closed:
                     return

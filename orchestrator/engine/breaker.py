@@ -1,0 +1,90 @@
+"""A circuit breaker: when the API as a whole is down, stop asking, probe now and then, and go on once it answers.
+
+A single fault says something about one request; a row of them, whoever asked, says something about the API. Only a row
+without one answer in between counts: no answer at all, or a 5xx that names no time to come back.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from orchestrator.engine.bell import Bell
+from orchestrator.engine.gate import Gate, Lane
+from orchestrator.engine.protocols import Clock
+from orchestrator.reply import Reply
+
+FAULTS_IN_A_ROW = 10
+"""So many requests without an answer, one after the other, open the breaker."""
+FIRST_WAIT, LONGEST_WAIT = 2.0, 30.0
+"""Seconds from one probe to the next: doubling from the first to the longest."""
+
+_SERVER_ERROR = 500
+
+
+def is_fault(reply: Reply[object]) -> bool:
+    """Whether a reply speaks for the API being down."""
+    if reply.value is not None or reply.retry_after is not None:
+        return False
+    return reply.http_status is None or reply.http_status >= _SERVER_ERROR
+
+
+class Breaker:
+    """Closes the gate while the API is down.
+
+    Attributes:
+        opened_at: since when it is open, in seconds of the engine's clock; None while it is closed.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        clock: Clock,
+        probe: Callable[[], Awaitable[Reply[object]]],
+        *,
+        give_up_after: float,
+        gave_up: Callable[[], None],
+    ) -> None:
+        """Set up.
+
+        Args:
+            gate: what it closes.
+            clock: what it measures by.
+            probe: a cheap request that changes nothing.
+            give_up_after: seconds of being open after which the run is ended.
+            gave_up: called then.
+        """
+        self.opened_at: float | None = None
+        self._gate, self._clock, self._probe = gate, clock, probe
+        self._give_up_after, self._gave_up = give_up_after, gave_up
+        self._row = 0
+        self._bell = Bell()
+
+    def heard(self, reply: Reply[object]) -> None:
+        """Take the answer to any request of the run into account."""
+        self._row = self._row + 1 if is_fault(reply) else 0
+        if self._row >= FAULTS_IN_A_ROW and self.opened_at is None:
+            self.opened_at = self._clock.now()
+            self._gate.close()
+            self._bell.ring()
+
+    async def run(self) -> None:
+        """Probe while open; until cancelled."""
+        while True:
+            await self._bell.wait()
+            if self.opened_at is not None and not await self._recover(self.opened_at):
+                self._gave_up()
+                return
+
+    async def _recover(self, opened_at: float) -> bool:
+        """Probe until the API answers; False when it did not for too long."""
+        wait = FIRST_WAIT
+        while self._clock.now() - opened_at < self._give_up_after:
+            await anyio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+            async with self._gate.turn(Lane.PROBE):
+                reply = await self._probe()
+            if not is_fault(reply):
+                self._row, self.opened_at = 0, None
+                self._gate.open()
+                return True
+        return False

@@ -1,0 +1,87 @@
+"""What happens when the API as a whole is down, or a run takes too long."""
+
+from collections.abc import Mapping, Sequence
+
+import anyio
+import pytest
+
+from orchestrator.engine.run import SettleSettings
+from orchestrator.outcome import Ending, Exit
+from orchestrator.reply import Page, Reply, StatusRead
+from tests.engine.fakes import FakeCloud, Fleet, failed
+
+pytestmark = pytest.mark.anyio
+
+
+class Outage:
+    """An API that is down from `start` to `end`, in seconds."""
+
+    def __init__(self, cloud: FakeCloud, start: float, end: float) -> None:
+        self.cloud, self.start, self.end, self.hits = cloud, start, end, list[float]()
+        self.plain_page = cloud.list_page
+        cloud.stop_script = lambda _ref, _attempt: failed(502) if self.down() else None
+        cloud.batch = self.batch
+        cloud.list_page = self.page  # type: ignore[method-assign]
+
+    def down(self) -> bool:
+        now = anyio.current_time()
+        if self.start <= now < self.end:
+            self.hits.append(now)
+            return True
+        return False
+
+    def batch(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]] | None:
+        del uuids
+        return Reply(http_status=502, problem="bad gateway") if self.down() else None
+
+    async def page(self, page: int, page_size: int) -> Reply[Page]:
+        return Reply(http_status=502, problem="bad gateway") if self.down() else await self.plain_page(page, page_size)
+
+
+async def test_an_outage_is_waited_out_with_a_probe_now_and_then_and_nothing_is_lost() -> None:
+    cloud = FakeCloud(200)
+    outage = Outage(cloud, 2, 200)
+    fleet = Fleet(cloud, rate=20)
+    result = await fleet.go()
+    assert result.exit_code is Exit.OK
+    assert fleet.outcomes() == {"settled": 200}
+    assert all(len(effects) == 1 for effects in cloud.effects.values())
+    assert len([at for at in outage.hits if at > 10]) < 12
+    assert anyio.current_time() < 260
+
+
+async def test_an_outage_that_lasts_too_long_ends_the_run_which_can_be_resumed() -> None:
+    cloud = FakeCloud(200)
+    Outage(cloud, 2, float("inf"))
+    fleet = Fleet(cloud, rate=20, settle=SettleSettings(cloud_down=300))
+    result = await fleet.go()
+    assert (result.ending, result.exit_code) == (Ending.CLOUD_DOWN, Exit.ENDED_EARLY)
+    assert 300 <= anyio.current_time() < 345
+    assert fleet.trail.records[-1]["event"] == "run.interrupted"
+
+
+async def test_faults_of_single_requests_do_not_open_the_breaker() -> None:
+    cloud = FakeCloud(100)
+    cloud.stop_script = lambda ref, attempt: failed(500) if attempt == 1 and int(ref.name[4:]) % 10 else None
+    fleet = Fleet(cloud, rate=20)
+    await fleet.go()
+    assert cloud.count("list") == 0
+    assert fleet.outcomes() == {"settled": 100}
+
+
+async def test_a_host_that_cannot_be_connected_to_is_an_outage_and_leaves_nobody_in_doubt() -> None:
+    cloud = FakeCloud(50)
+    outage = Outage(cloud, 1, 60)
+    cloud.stop_script = lambda _ref, _attempt: failed(None, "no connection", sent=False) if outage.down() else None
+    fleet = Fleet(cloud, rate=20)
+    await fleet.go()
+    assert fleet.outcomes() == {"settled": 50}
+    assert not fleet.trail.of("action.unknown")
+
+
+async def test_a_run_that_takes_too_long_is_ended_and_can_be_resumed() -> None:
+    cloud = FakeCloud(100, seconds=10_000)
+    fleet = Fleet(cloud, rate=20, timeout=100_000, settle=SettleSettings(whole_run=500))
+    result = await fleet.go()
+    assert (result.ending, result.exit_code) == (Ending.TIMED_OUT, Exit.ENDED_EARLY)
+    assert 500 <= anyio.current_time() < 520
