@@ -11,7 +11,6 @@ import click
 from orchestrator.cli.consoles import open_streams
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
-from orchestrator.report.documents import error_document
 from orchestrator.report.shown import shown
 
 
@@ -29,7 +28,7 @@ def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
     try:
         code = _carried_out(invoke, args)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nInterrupted; nothing was changed.", err=True)
+        click.echo("Interrupted; nothing was changed.", err=True)
         return int(Exit.SIGTERM if terminated else Exit.SIGINT)
     sys.stdout.flush()
     if out.lost is not None:
@@ -59,6 +58,8 @@ def _carried_out(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
 def report(error: OrchestratorError, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
     """Say what went wrong: on stderr in words, and with `--json` on stdout as a document too."""
     if as_json:
+        from orchestrator.report.documents import error_document  # noqa: PLC0415 - keeps `--help` quick
+
         click.echo(json.dumps({**(extra or {}), **error_document(error)}, indent=2, ensure_ascii=True))
     for each in (error, *error.more):
         click.echo(click.style("Error: ", fg="red", bold=True) + shown(each, 2000), err=True)

@@ -13,14 +13,15 @@ from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.cli.carry_out import carry_out
 from orchestrator.cli.consoles import stdout
+from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.logs import configure, log_record
 from orchestrator.cli.options import json_option, settings_options
-from orchestrator.cli.session import Endpoint, Session, endpoint, open_session, settle_of
+from orchestrator.cli.session import Endpoint, Session, endpoint, open_session
 from orchestrator.cli.verdict import ask
 from orchestrator.duration import format_duration
-from orchestrator.engine.status import Seen, StatusReader
+from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
-from orchestrator.errors import CloudError, NotConfirmedError, SettingsError, UsageError
+from orchestrator.errors import NotConfirmedError, SettingsError, UsageError
 from orchestrator.moment import parse_timestamp
 from orchestrator.report.documents import run_document
 from orchestrator.report.records import limits_from, steps_from, works_from
@@ -117,7 +118,7 @@ async def _resume(
     as_json: bool,
 ) -> int:
     works = works_from(state)
-    fresh = await _read_fresh(session, works, state)
+    fresh = await read_fresh(session, works, state.planned["workspace_size"])
     _confirm(session.settings, session, state, works, fresh, yes=yes)
     log.observers += [state.apply, log_record]
     log.resumed(
@@ -137,39 +138,6 @@ async def _resume(
         since=_since(session, state, works),
         fresh=fresh,
     )
-
-
-async def _read_fresh(session: Session, works: list[Work], state: RunState) -> dict[str, Seen]:
-    """The status right now of every target whose outcome is open.
-
-    Raises:
-        CloudError: when not one of them can be read, so that nothing can be told.
-    """
-    refused = []
-    reader = StatusReader(
-        cloud=session.cloud,
-        gate=session.gate,
-        clock=session.clock,
-        rng=session.rng,
-        batch_size=settle_of(session.settings).batch_size,
-        key_refused=lambda: refused.append(True),
-    )
-    reader.known_size(state.planned["workspace_size"])
-    wanted = [work.ref for work in works if work.outcome is None]
-    seen: dict[str, Seen] = {}
-    for _ in range(4):
-        missing = [ref for ref in wanted if ref.key not in seen]
-        if not missing or refused:
-            break
-        seen |= await reader.read(missing)
-    if refused:
-        raise CloudError("the API refuses the key", hint="check PHALA_CLOUD_API_KEY; nothing was sent")
-    if wanted and len(seen) < len(wanted):
-        raise CloudError(
-            f"the status of {len(wanted) - len(seen)} of {len(wanted)} open CVMs can't be read",
-            hint="check the network, and cloud.base_url in the settings; nothing was sent",
-        )
-    return seen
 
 
 def _confirm(

@@ -16,6 +16,7 @@ from orchestrator.audit.store import RunStore, new_run_id
 from orchestrator.cli.carry_out import carry_out
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.fail import report
+from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.logs import configure, log_record
 from orchestrator.cli.options import json_option, playbook_options, settings_options
 from orchestrator.cli.session import Endpoint, Session, endpoint, limits_of, open_session, prepare
@@ -80,7 +81,13 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
     if error is not None:
         report(error, as_json=as_json, extra=plan_document(plan))
         return int(error.exit_code)
+    works = [Work.of(target) for target in plan.targets]
+    asked_at = session.clock.now()
     confirm(plan, yes=yes, expect=expect)
+    waited = session.clock.now() - asked_at
+    fresh = None
+    if waited > session.settings.guards.recheck_after:
+        fresh = await read_fresh(session, works, prepared.workspace_size)
     if not as_json:
         click.echo()
     run_id = new_run_id(session.clock.wall())
@@ -102,10 +109,11 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
         session,
         log,
         state,
-        [Work.of(target) for target in plan.targets],
+        works,
         plan.steps,
         workspace_size=prepared.workspace_size,
         as_json=as_json,
+        fresh=fresh,
     )
 
 

@@ -71,7 +71,7 @@ def limits_of(limits: Limits, settings: Settings) -> RunLimits:
 def settle_of(settings: Settings) -> SettleSettings:
     """How the watch goes about it."""
     settle = settings.settle
-    return SettleSettings(settle.recheck_after, settle.poll_min, settle.poll_max, settle.batch_size)
+    return SettleSettings(settle.recheck_after, settle.poll_min, settle.poll_max, settle.batch_size, settle.cloud_down, settle.whole_run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,151 @@
+"""Interrupted, terminated, hung up on, killed: nothing more is sent, nothing is lost, and `resume` finishes."""
+
+import hashlib
+import json
+import signal
+import subprocess
+
+import httpx
+import pytest
+from dirty_equals import IsPartialDict
+
+from orchestrator.audit.verify import Verdict, read_log
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import NAMES, Desk, Ended, until
+
+SLOW_STOPS = {"stop_seconds": [0.6, 0.8]}
+
+
+def under_way(desk: Desk, *, stops: int = 3) -> subprocess.Popen[str]:
+    """A run that has sent so many of its stops, and has more to send."""
+    process = desk.start("run", desk.playbook(rate=12, burst=1), "--yes", "--json")
+    until(lambda: len(desk.stops) >= stops)
+    return process
+
+
+def assert_finished_by_resume(desk: Desk) -> None:
+    """`runs` says how to go on, `resume` does, and each CVM was stopped exactly once over all."""
+    run_id = desk.log.stem
+    assert desk.run("runs", "--unfinished", "--json").document == [
+        IsPartialDict(run_id=run_id, state="unfinished", next=f"orchestrator resume {run_id}")
+    ]
+    assert read_log(desk.log).verdict in {Verdict.UNFINISHED, Verdict.TORN}
+    resumed = desk.run("resume", run_id, "--yes", "--json")
+    assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert read_log(desk.log).verdict is Verdict.WHOLE
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_told_once_it_sends_nothing_more_and_watches_what_was_sent(
+    open_desk: OpenDesk, number: signal.Signals, code: int
+) -> None:
+    desk = open_desk(timing=SLOW_STOPS)
+    process = under_way(desk)
+    process.send_signal(number)
+    ended = desk.end(process)
+    sent = len(desk.stops)
+    assert ended.code == ended.document["exit_code"] == code
+    assert 3 <= sent <= 5
+    assert ended.document["counts"] == {"settled": sent, "not_sent": 8 - sent}
+    assert "Press Ctrl-C again to leave at once" in ended.err
+    assert desk.run("show", desk.log.stem, "--json").document["exit_code"] == code
+    assert_finished_by_resume(desk)
+
+
+def test_told_twice_it_leaves_at_once_and_the_first_signal_is_the_reason(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={"stop_seconds": [2.5, 2.5]})
+    process = under_way(desk)
+    process.send_signal(signal.SIGINT)
+    said = process.stderr
+    assert said is not None
+    until(lambda: "leave at once" in said.readline())
+    process.send_signal(signal.SIGTERM)
+    ended = desk.end(process, seconds=2)
+    assert ended.code == ended.document["exit_code"] == 130
+    assert ended.document["counts"]["unsettled"] >= 3
+    assert desk.records[-1]["event"] == "run.interrupted"
+    assert_finished_by_resume(desk)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_told_before_anything_was_sent_it_changes_nothing(
+    open_desk: OpenDesk, number: signal.Signals, code: int
+) -> None:
+    desk = open_desk(timing={"latency": [5, 5]})
+    process = desk.start("run", desk.playbook(), "--yes", "--json")
+    until(lambda: desk.sim._server.server_state.connections)
+    process.send_signal(number)
+    assert desk.end(process, seconds=4) == Ended(code, "", "\nInterrupted; nothing was changed.\n")
+    desk.assert_nothing_happened()
+
+
+def test_a_lost_terminal_loses_nothing(desk: Desk) -> None:
+    process = under_way(desk)
+    process.send_signal(signal.SIGHUP)
+    ended = desk.end(process)
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_killed_in_the_middle_it_is_resumed_with_one_stop_a_cvm(open_desk: OpenDesk, *, torn: bool) -> None:
+    desk = open_desk(timing={"stop_seconds": [0.1, 0.3], "latency": [0.02, 0.05]})
+    process = under_way(desk)
+    process.kill()
+    process.communicate()
+    half = b'{"action":"stop","cvm":{"app_'
+    if torn:
+        with desk.log.open("ab") as log:
+            log.write(half)
+    lines = len(desk.log.read_bytes().splitlines())
+    assert_finished_by_resume(desk)
+    resumed = json.loads(desk.log.read_bytes().splitlines()[lines])
+    assert resumed["event"] == "run.resumed"
+    named = {"line": lines, "bytes": len(half), "sha256": hashlib.sha256(half).hexdigest()}
+    assert resumed.get("torn") == (named if torn else None)
+
+
+def test_a_run_that_is_going_on_cannot_be_resumed_by_another_process(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=SLOW_STOPS)
+    process = under_way(desk)
+    second = desk.run("resume", desk.log.stem, "--yes", "--json")
+    assert (second.code, second.fault["code"]) == (3, "run_held")
+    assert desk.run("runs", "--json").document[0]["state"] == "running"
+    assert desk.end(process).code == 0
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+def test_an_old_plan_is_not_resumed_without_a_yes(desk: Desk) -> None:
+    process = under_way(desk)
+    process.send_signal(signal.SIGINT)
+    desk.end(process)
+    sent = len(desk.stops)
+    old = {"ORCHESTRATOR_AUDIT__RESUME_WITHOUT_ASKING": "0.001"}
+    refused = desk.run("resume", desk.log.stem, "--json", env=old)
+    assert (refused.code, refused.fault["code"]) == (3, "not_confirmed")
+    assert len(desk.stops) == sent
+    assert desk.events()["run.resumed"] == 0
+    assert desk.run("resume", desk.log.stem, "--json").code == 0
+
+
+def test_what_others_stopped_meanwhile_is_left_alone_by_resume(desk: Desk) -> None:
+    process = under_way(desk)
+    process.send_signal(signal.SIGINT)
+    waiting = [each["cvm"] for each in desk.end(process).document["targets"] if each["outcome"] == "not_sent"]
+    control = f"{desk.sim.url.removesuffix('/api/v1')}/__simulator__/cvms/{waiting[0]['id']}"
+    assert httpx.post(control, json={"status": "stopped"}).status_code == 200
+    before = len(desk.stops)
+    resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
+    assert resumed.code == 0
+    assert resumed.document["counts"]["skipped"] == 1
+    assert len(desk.stops) == before + len(waiting) - 1
+    assert desk.effective[waiting[0]["name"]] == 0
+
+
+def test_a_run_is_not_resumed_on_another_cloud(desk: Desk) -> None:
+    process = under_way(desk)
+    process.send_signal(signal.SIGINT)
+    desk.end(process)
+    other = {"PHALA_CLOUD_API_PREFIX": desk.sim.url.replace("127.0.0.1", "localhost")}
+    ended = desk.run("resume", desk.log.stem, "--yes", "--json", env=other)
+    assert (ended.code, "use the same cloud.base_url" in ended.fault["hint"]) == (2, True)

@@ -1,0 +1,154 @@
+"""People at a terminal: the question, the live view, Ctrl-C; and readers that go away."""
+
+import fcntl
+import os
+import re
+import subprocess
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import COMMAND, NAMES, Desk, until
+
+
+class Terminal:
+    """A command on a pseudo-terminal: what it shows, and keys to press."""
+
+    def __init__(self, master: int, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.shown = ""
+        self._master = master
+        os.set_blocking(master, False)
+
+    def shows(self, pattern: str) -> bool:
+        """Whether it has shown this by now, or stopped showing anything."""
+        try:
+            while data := os.read(self._master, 65536):
+                self.shown += data.decode("utf-8", "replace")
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.process.wait(5)
+        return re.search(pattern, self.shown) is not None
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
+    def close(self) -> None:
+        """Close the window."""
+        os.close(self._master)
+        self._master = os.open(os.devnull, os.O_RDONLY)
+
+    def ends_with(self, code: int) -> bool:
+        """Wait for the end, reading on; whether it is this one."""
+        until(lambda: self.shows("$^") or self.process.poll() is not None)
+        self.shows("$^")
+        assert "Traceback" not in self.shown, self.shown
+        return self.process.wait(5) == code
+
+
+@contextmanager
+def terminal(desk: Desk, *args: str, rate: float = 200) -> Iterator[Terminal]:
+    """`run` on a pseudo-terminal of its own, waiting for an answer to its question."""
+    master, slave = os.openpty()
+    env = {**desk.environment, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
+    process = subprocess.Popen(
+        [COMMAND, "run", desk.playbook(rate=rate, burst=1), *args],
+        cwd=desk.folder,
+        env=env,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - makes it the controlling terminal
+    )
+    os.close(slave)
+    user = Terminal(master, process)
+    try:
+        yield user
+    finally:
+        process.kill()
+        process.wait()
+        user.close()
+
+
+def test_on_a_terminal_it_asks_for_the_number_of_cvms_and_shows_the_run_live(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={"stop_seconds": [0.5, 1]})
+    with terminal(desk) as user:
+        until(lambda: user.shows(r"Type the number of CVMs to stop \(8\)"))
+        assert desk.stops == []
+        user.type("8\n")
+        until(lambda: user.shows(r"\d settling"))
+        assert user.ends_with(0)
+        assert "8 CVMs of 8 will be stopped" in user.shown
+        assert "all as wanted" in user.shown
+        assert desk.sim.api_key not in user.shown
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+@pytest.mark.parametrize("typed", ["7\n", "y\n", "\n", "\x04"])
+def test_any_other_answer_is_no_yes(desk: Desk, typed: str) -> None:
+    with terminal(desk) as user:
+        until(lambda: user.shows("Type the number"))
+        user.type(typed)
+        assert user.ends_with(3)
+    desk.assert_nothing_happened()
+
+
+def test_ctrl_c_at_the_question_changes_nothing(desk: Desk) -> None:
+    with terminal(desk) as user:
+        until(lambda: user.shows("Type the number"))
+        user.type("\x03")
+        assert user.ends_with(130)
+        assert "nothing was changed" in user.shown
+    desk.assert_nothing_happened()
+
+
+def test_ctrl_c_during_the_run_sends_nothing_more_and_says_how_to_go_on(desk: Desk) -> None:
+    with terminal(desk, "--yes", rate=10) as user:
+        until(lambda: len(desk.stops) >= 3)
+        user.type("\x03")
+        assert user.ends_with(130)
+        assert f"orchestrator resume {desk.log.stem}" in user.shown
+    assert 3 <= sum(desk.effective.values()) <= 5
+
+
+def test_a_terminal_that_is_closed_loses_nothing(desk: Desk) -> None:
+    with terminal(desk, "--yes", rate=10) as user:
+        until(lambda: len(desk.stops) >= 2)
+        user.close()
+        until(lambda: desk.events()["run.finished"])
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_loses_nothing(desk: Desk, stream: str) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as pipe:
+        process = desk.start("run", desk.playbook(rate=20, burst=1), "--yes", **{stream: pipe})  # type: ignore[arg-type] # by name
+    os.read(reader, 1)
+    os.close(reader)
+    assert desk.end(process).code == 0
+    assert desk.events()["run.finished"] == 1
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+def test_without_any_open_stream_it_still_does_its_work(desk: Desk) -> None:
+    script = f"exec orchestrator run {desk.playbook()} --yes <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", script], cwd=desk.folder, env=desk.environment, check=False).returncode == 0  # noqa: S607 - the shell of the system
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert desk.events()["run.finished"] == 1
+
+
+def test_names_of_others_cannot_steer_the_terminal(open_desk: OpenDesk) -> None:
+    evil = "web\x1b]0;owned\x07\u202e"
+    desk = open_desk(fleet={"cvms": 1, "names": [evil], "stopped_share": 0}, behaviour=[{"kind": "errors", "count": 1}])
+    ended = desk.run("run", desk.playbook(), "--yes", env={"ORCHESTRATOR_LOG__FORMAT": "console"})
+    assert ended.code == 6
+    shown = desk.run("plan", desk.playbook(), "--details").out + ended.out + ended.err
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
