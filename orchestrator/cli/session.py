@@ -43,6 +43,10 @@ class Endpoint:
     api_key: str
 
 
+_NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1", "batch-report-1", "batch-report-2")
+"""Some names in a `--simulate` fleet, so that each of the playbooks that come with this finds its CVMs there."""
+
+
 @contextmanager
 def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
     """The cloud of the settings, or a simulated one for as long as the block lasts."""
@@ -52,7 +56,8 @@ def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
     from orchestrator.simulator.serve import BackgroundSimulator  # noqa: PLC0415 - only when asked for
     from orchestrator.simulator.settings import Settings as Simulated  # noqa: PLC0415 - the same
 
-    with BackgroundSimulator(Simulated()) as simulator:
+    fleet = {"names": _NAMES}
+    with BackgroundSimulator(Simulated.model_validate({"fleet": fleet})) as simulator:
         yield Endpoint(simulator.url, simulator.api_key)
 
 
@@ -71,7 +76,14 @@ def limits_of(limits: Limits, settings: Settings) -> RunLimits:
 def settle_of(settings: Settings) -> SettleSettings:
     """How the watch goes about it."""
     settle = settings.settle
-    return SettleSettings(settle.recheck_after, settle.poll_min, settle.poll_max, settle.batch_size, settle.cloud_down, settle.whole_run)
+    return SettleSettings(
+        recheck_after=settle.recheck_after,
+        poll_min=settle.poll_min,
+        poll_max=settle.poll_max,
+        batch_size=settle.batch_size,
+        cloud_down=settle.cloud_down,
+        whole_run=settle.whole_run,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.faults import Place, dotted, explain, nearest
-from orchestrator.playbook.schema import Guards
-from orchestrator.settings.model import Audit, Billing, Cloud, Log, RateSection, Settle
+from orchestrator.settings.model import Audit, Billing, Cloud, GuardSettings, Log, RateSection, Settle
 
 _PREFIX = "ORCHESTRATOR_"
 _SHORT_NAMES: dict[str, tuple[str, str]] = {
@@ -50,7 +49,7 @@ class Settings(BaseSettings):
     cloud: Cloud = Cloud()
     rate: RateSection = RateSection()
     settle: Settle = Settle()
-    guards: Guards = Guards()
+    guards: GuardSettings = GuardSettings()
     audit: Audit = Field(default_factory=Audit)
     billing: Billing = Billing()
     log: Log = Log()

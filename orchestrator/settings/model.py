@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from orchestrator.duration import Duration
 from orchestrator.loopback import is_loopback
+from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.terms import Count, Rate
 
 
@@ -106,6 +107,10 @@ class Settle(_Section):
     """No two rounds of status reads are closer than this."""
     poll_max: Wait = 15.0
     """No two rounds of status reads are further apart than this."""
+    cloud_down: Wait = 600.0
+    """How long the API may be down as a whole, with a probe now and then, before a run is ended (resumable)."""
+    whole_run: Wait = 86_400.0
+    """How long a run may take at all before it is ended (resumable)."""
     batch_size: Count = 1000
     """How many statuses one request asks for at the most; it shrinks by itself when the server wants fewer."""
 
@@ -114,6 +119,13 @@ class Settle(_Section):
         if self.poll_min > self.poll_max:
             raise ValueError(f"poll_min ({self.poll_min:g}s) is above poll_max ({self.poll_max:g}s)")
         return self
+
+
+class GuardSettings(Guards):
+    """Guards that hold for every playbook: the smaller limit wins, and protection adds up."""
+
+    recheck_after: Wait = 300.0
+    """When the question was answered later than this, every target's status is read anew before anything is sent."""
 
 
 class Audit(_Section):

@@ -1,0 +1,43 @@
+"""Reading statuses anew before anything is sent: what a plan knew may be old."""
+
+from collections.abc import Sequence
+
+from orchestrator.cli.session import Session, settle_of
+from orchestrator.engine.status import Seen, StatusReader
+from orchestrator.engine.work import Work
+from orchestrator.errors import CloudError
+
+_ROUNDS = 4
+
+
+async def read_fresh(session: Session, works: Sequence[Work], workspace_size: int) -> dict[str, Seen]:
+    """The status right now of every target whose outcome is open, by the CVM's key.
+
+    Raises:
+        CloudError: when one of them can't be read, so that nobody can tell what sending would do.
+    """
+    refused: list[bool] = []
+    reader = StatusReader(
+        cloud=session.cloud,
+        gate=session.gate,
+        clock=session.clock,
+        rng=session.rng,
+        batch_size=settle_of(session.settings).batch_size,
+        key_refused=lambda: refused.append(True),
+    )
+    reader.known_size(workspace_size)
+    wanted = [work.ref for work in works if work.outcome is None]
+    seen: dict[str, Seen] = {}
+    for _ in range(_ROUNDS):
+        missing = [ref for ref in wanted if ref.key not in seen]
+        if not missing or refused:
+            break
+        seen |= await reader.read(missing)
+    if refused:
+        raise CloudError("the API refuses the key", hint="check PHALA_CLOUD_API_KEY; nothing was sent")
+    if len(seen) < len(wanted):
+        raise CloudError(
+            f"the status of {len(wanted) - len(seen)} of {len(wanted)} open CVMs can't be read",
+            hint="check the network, and cloud.base_url in the settings; nothing was sent",
+        )
+    return seen
