@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -98,6 +98,9 @@ def _keys_at(root: Any, place: Place) -> list[str]:  # noqa: ANN401 - any annota
     """The keys that the model at this place takes."""
     annotation = root
     for part in place:
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            continue
         model = _model_in(annotation)
         if model is not None and isinstance(part, str):
             field = model.model_fields.get(part)

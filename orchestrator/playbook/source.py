@@ -130,6 +130,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> Playboo
         hint = "write the value out; text that starts with * or & needs quotes"
     elif "another document" in (error.problem or ""):
         hint = "a file holds one playbook; leave out the line `---` between them"
+    elif "${" in row and "flow" in (error.context or ""):
+        hint = "text with ${…} needs quotes inside { } and [ ]"
     elif "mapping values are not allowed" in (error.problem or ""):
         hint = "text that contains ': ' needs quotes; check the indentation too"
     elif "cannot start any token" in (error.problem or ""):

@@ -1,0 +1,53 @@
+"""Playbooks from text, as a file would give them."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import PlaybookError
+from orchestrator.playbook.load import LoadedPlaybook, load_playbook
+from orchestrator.playbook.schema import Playbook, Select
+
+FOLDER = Path(__file__).resolve().parent.parent.parent / "playbooks"
+SHIPPED = sorted(FOLDER.glob("*.yaml"))
+
+VALID = """\
+name: example
+vars:
+  teepod: {required: true}
+guards:
+  max_targets: 5
+steps:
+  - name: first
+    action: stop
+    select:
+      teepod: ["${teepod}"]
+      name: "dev-*"
+    settle: {timeout: 10m}
+"""
+
+
+def load(folder: Path, text: str | bytes, *, open_ones: bool = False, **variables: str) -> LoadedPlaybook:
+    """The playbook that this text is."""
+    file = folder / "p.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_playbook(file, variables, allow_undefined=open_ones)
+
+
+def refusal(folder: Path, text: str | bytes, *, open_ones: bool = False, **variables: str) -> PlaybookError:
+    """The error that this text is refused with; it names the file."""
+    with pytest.raises(PlaybookError) as caught:
+        load(folder, text, open_ones=open_ones, **variables)
+    assert caught.value.file == str(folder / "p.yaml")
+    return caught.value
+
+
+def playbook(*selects: dict[str, object], **keys: object) -> Playbook:
+    """A playbook with one step for each select."""
+    steps = [{"name": f"step {n}", "action": "stop", "select": each} for n, each in enumerate(selects, start=1)]
+    return Playbook.model_validate({"name": "example", "steps": steps, **keys})
+
+
+def select(**keys: object) -> Select:
+    """A select."""
+    return Select.model_validate(keys)

@@ -1,0 +1,134 @@
+"""The plan: what a playbook means for an inventory."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.plan import Plan, RunLimits, estimate, make_plan
+from orchestrator.playbook.schema import Guards, Playbook
+from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
+from tests.playbook.loading import playbook
+
+LIMITS = RunLimits(5, 5, 10, 10)
+
+
+def plan_of(book: Playbook, inventory: list[Cvm], **more: Any) -> Plan:  # noqa: ANN401 - any argument of make_plan
+    return make_plan(
+        book,
+        inventory,
+        **{
+            "guards": stricter(book.guards, Guards()),
+            "limits": LIMITS,
+            "settle_timeout": 600,
+            "price_list": {},
+            "storage_usd_per_gb_hour": Decimal("0.0001"),
+            "batch_size": 100,
+            **more,
+        },
+    )
+
+
+@given(st.lists(SELECTS, min_size=1, max_size=3), INVENTORIES, st.randoms(use_true_random=False))
+def test_every_cvm_is_a_target_or_skipped_once_and_in_any_order_the_same(
+    selects: list[dict[str, object]],
+    inventory: list[Cvm],
+    random: Any,  # noqa: ANN401 - hypothesis' own
+) -> None:
+    guards = {"protect": {"name": ["kms-*"], "app_id": ["b2"]}}
+    book = playbook(*selects, guards=guards)
+    plan = plan_of(book, inventory)
+    everyone = [target.cvm for target in plan.targets] + [each.cvm for each in plan.skipped]
+    assert sorted(each.ref.key for each in everyone) == sorted(each.ref.key for each in inventory)
+    for target in plan.targets:
+        assert not target.cvm.down
+        assert not target.cvm.ref.name.startswith("kms-")
+        assert target.cvm.ref.app_id != "b2"
+    assert all(each.reason for each in plan.skipped)
+    shuffled = list(inventory)
+    random.shuffle(shuffled)
+    again = plan_of(book, shuffled)
+    assert {(t.step, t.cvm.ref.key) for t in again.targets} == {(t.step, t.cvm.ref.key) for t in plan.targets}
+    assert {(s.reason, s.cvm.ref.key) for s in again.skipped} == {(s.reason, s.cvm.ref.key) for s in plan.skipped}
+
+
+def test_without_a_status_everything_that_is_not_down_is_a_target_whatever_its_status() -> None:
+    up = ["running", "stopping", "error", "unknown", "hibernated", "creating"]
+    fleet = [cvm(n, status=status) for n, status in enumerate(up)]
+    fleet += [cvm(10, status="stopped", in_progress=True), cvm(11, status="stopped"), cvm(12, status="exited")]
+    plan = plan_of(playbook({"all": "true"}), fleet)
+    assert [target.cvm.ref.id for target in plan.targets] == [
+        "cvm_0",
+        "cvm_1",
+        "cvm_2",
+        "cvm_3",
+        "cvm_4",
+        "cvm_5",
+        "cvm_10",
+    ]
+    assert [each.reason for each in plan.skipped] == ["already stopped", "already exited"]
+
+
+def test_a_cvm_belongs_to_the_first_step_that_covers_it_and_steps_keep_their_order() -> None:
+    fleet = [cvm(1, "b"), cvm(2, "a"), cvm(3, "c")]
+    plan = plan_of(playbook({"name": "a"}, {"name": ["a", "b"]}), fleet)
+    assert [(target.step, target.cvm.ref.name) for target in plan.targets] == [("step 1", "a"), ("step 2", "b")]
+    assert [each.reason for each in plan.skipped] == ["not selected"]
+
+
+def test_a_cvm_without_hashid_and_uuid_is_skipped_since_names_are_no_addresses() -> None:
+    plan = plan_of(playbook({"all": "true"}), [Cvm(ref=CvmRef(None, None, "dev-1"), status="creating")])
+    assert not plan.targets
+    assert "can't be addressed" in plan.skipped[0].reason
+
+
+def test_a_plan_in_which_everything_selected_is_down_or_protected_still_matched() -> None:
+    assert plan_of(playbook({"all": "true"}), [cvm(status="stopped")]).matched
+    assert plan_of(playbook({"all": "true"}, guards={"protect": {"name": "*"}}), [cvm()]).matched
+    assert not plan_of(playbook({"name": "x"}), [cvm()]).matched
+    assert not plan_of(playbook({"status": "running"}), [cvm(status="stopped")]).matched
+
+
+def test_a_step_settles_by_its_own_timeout_else_by_the_settings() -> None:
+    book = Playbook.model_validate(
+        {
+            "name": "x",
+            "steps": [
+                {"action": "stop", "select": {"all": "true"}, "settle": {"timeout": "5m"}},
+                {"action": "stop", "select": {"name": "a"}},
+            ],
+        }
+    )
+    assert [(step.name, step.settle_timeout) for step in plan_of(book, []).steps] == [("step 1", 300), ("step 2", 600)]
+
+
+def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warned_of() -> None:
+    fleet = [cvm(1, gpus=1, gpu_rental=True), cvm(2, gpus=0)]
+    plan = plan_of(playbook({"name": ["dev-*", "x"]}), fleet, more_warnings=["it shifted"])
+    assert len(plan.targets) == 2
+    said = "\n".join(plan.warnings)
+    assert all(each in said for each in ("no CVM named 'x'", "GPU rental", "24-hour minimum", "it shifted"))
+    assert len(plan.warnings) == 4
+
+
+@pytest.mark.parametrize(
+    ("targets", "rate", "burst", "requests", "seconds"),
+    [(0, 5, 5, 0, 0), (1, 5, 5, 4, 0), (100, 10, 5, 103, 9.8), (101, 1, 1, 107, 106), (1000, 0.5, 1, 1030, 2058)],
+)
+def test_the_estimate_is_one_stop_a_target_and_a_few_batches(
+    targets: int, rate: float, burst: int, requests: int, seconds: float
+) -> None:
+    found = estimate(targets, RunLimits(rate, burst, 1, 1), batch_size=100)
+    assert (found.requests, round(found.seconds, 6)) == (requests, seconds)
+
+
+def test_the_total_is_that_of_the_targets_alone() -> None:
+    price = Decimal("0.1")
+    fleet = [cvm(n, hourly_compute=price, disk_gb=Decimal(10)) for n in range(3)]
+    fleet.append(cvm(9, status="stopped", hourly_compute=price))
+    total = plan_of(playbook({"all": "true"}), fleet).total
+    assert (total.compute, total.storage) == (Decimal("0.3"), Decimal("0.003"))

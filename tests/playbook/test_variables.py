@@ -1,0 +1,127 @@
+"""`${var}`: text for text, after parsing."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.playbook.variables import parse_assignments
+from tests.playbook.loading import VALID, load, refusal
+
+EVIL = ["a: b", "[x, y]", "{all: true}", "'", '"', "a\nb: c", "# x", "*x", "${teepod}", "${nothing}", "\\"]
+TYPED = VALID.replace("max_targets: 5", 'max_targets: "${n}"').replace("vars:\n", "vars:\n  n: {required: true}\n")
+
+
+@pytest.mark.parametrize("value", EVIL)
+def test_a_value_never_becomes_yaml_nor_is_looked_into_again(tmp_path: Path, value: str) -> None:
+    select = load(tmp_path, VALID, teepod=value).playbook.steps[0].select
+    assert select.teepod == [value]
+    assert select.name == ["dev-*"]
+
+
+def test_a_variable_stands_anywhere_inside_text_and_as_often_as_wanted(tmp_path: Path) -> None:
+    text = VALID.replace('["${teepod}"]', '["${teepod}", "a-${teepod}-${teepod}"]').replace("first", "pod ${teepod}")
+    loaded = load(tmp_path, text, teepod="7")
+    assert loaded.playbook.steps[0].select.teepod == ["7", "a-7-7"]
+    assert loaded.playbook.steps[0].name == "pod 7"
+    assert loaded.variables == {"teepod": "7"}
+
+
+def test_a_variable_in_a_key_is_no_variable(tmp_path: Path) -> None:
+    assert (
+        "unknown key '${teepod}'"
+        in refusal(tmp_path, VALID.replace("      name:", '      "${teepod}":'), teepod="name").message
+    )
+
+
+def test_a_dollar_without_a_brace_is_plain_text(tmp_path: Path) -> None:
+    assert load(tmp_path, VALID.replace("dev-*", "$dev}{"), teepod="7").playbook.steps[0].select.name == ["$dev}{"]
+
+
+def test_a_default_holds_until_a_value_is_given(tmp_path: Path) -> None:
+    for short in ("{default: prod-1}", "prod-1"):
+        text = VALID.replace("{required: true}", short)
+        assert load(tmp_path, text).playbook.steps[0].select.teepod == ["prod-1"]
+        assert load(tmp_path, text, teepod="prod-2").playbook.steps[0].select.teepod == ["prod-2"]
+
+
+def test_a_value_is_typed_by_the_place_it_stands_in(tmp_path: Path) -> None:
+    assert load(tmp_path, TYPED, teepod="a", n="12").playbook.guards.max_targets == 12
+    error = refusal(tmp_path, TYPED, teepod="a", n="many")
+    assert (error.line, error.message) == (6, "guards.max_targets must be a whole number, not 'many'")
+
+
+def test_every_variable_without_a_value_is_named_with_its_line(tmp_path: Path) -> None:
+    error = refusal(tmp_path, TYPED.replace("teepod: {", "teepod: {description: where, "))
+    assert "'n' has no value" in error.message
+    assert error.hint == "add --var n=VALUE"
+    assert [(each.line, each.message) for each in error.more] == [(4, "the variable 'teepod' (where) has no value")]
+
+
+def test_an_empty_value_does_not_select_everything(tmp_path: Path) -> None:
+    error = refusal(tmp_path, VALID, teepod="")
+    assert (error.line, error.message) == (10, "steps[0].select.teepod[0]: must not be empty")
+
+
+def test_a_value_for_a_variable_that_is_not_declared_is_a_usage_error_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no variable 'teepd'") as caught:
+        load(tmp_path, VALID, teepod="a", teepd="b")
+    assert caught.value.hint == "did you mean 'teepod'?"
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, "name: x\nsteps: [{action: stop, select: {all: true}}]\n", teepod="a")
+    assert caught.value.hint == "it declares none"
+
+
+@pytest.mark.parametrize("text", [VALID, TYPED, TYPED.replace('["${teepod}"]', "${teepod}")])
+def test_open_variables_are_left_open_in_text_and_in_typed_places(tmp_path: Path, text: str) -> None:
+    loaded = load(tmp_path, text, open_ones=True)
+    assert set(loaded.undefined) == {"teepod"} | ({"n"} if "  n:" in text else set())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("10m", '"${teepod}"'),
+        ("action: stop", 'action: "${teepod}"'),
+        ('teepod: ["${teepod}"]', 'app_id: "${teepod}"'),
+        ('teepod: ["${teepod}"]', 'app_id: ["0x${teepod}"]'),
+        ('teepod: ["${teepod}"]', 'all: "${teepod}"'),
+        ("max_targets: 5", 'max_percent: "${teepod}%"'),
+        ("guards:\n  max_targets: 5", 'limits: {max_failures: "${teepod}%", burst: "${teepod}"}'),
+    ],
+)
+def test_every_typed_place_may_be_left_open(tmp_path: Path, old: str, new: str) -> None:
+    assert old in VALID
+    assert load(tmp_path, VALID.replace(old, new), open_ones=True).undefined == ("teepod",)
+
+
+def test_a_bare_variable_in_braces_hints_at_the_quotes_it_needs(tmp_path: Path) -> None:
+    error = refusal(tmp_path, VALID.replace("10m", "${teepod}"), open_ones=True)
+    assert (error.line, "${…}" in (error.hint or "")) == (12, True)
+
+
+def test_what_is_wrong_beside_an_open_variable_is_still_found(tmp_path: Path) -> None:
+    error = refusal(tmp_path, TYPED.replace("10m", "never"), open_ones=True)
+    assert (error.line, error.more) == (13, ())
+
+
+def test_an_open_variable_can_not_stand_for_a_mapping(tmp_path: Path) -> None:
+    text = 'name: x\nvars: {s: {required: true}}\nsteps:\n  - action: stop\n    select: "${s}"\n'
+    error = refusal(tmp_path, text, open_ones=True)
+    assert (error.line, "steps[0].select must be a mapping" in error.message) == (5, True)
+
+
+def test_two_steps_named_by_two_open_variables_may_differ(tmp_path: Path) -> None:
+    step = '  - {name: "${%s}", action: stop, select: {all: true}}\n'
+    text = "name: x\nvars: {a: {required: true}, b: {required: true}}\nsteps:\n" + step % "a" + step % "b"
+    assert load(tmp_path, text, open_ones=True).undefined == ("a", "b")
+
+
+def test_assignments_split_at_the_first_equals_sign_and_the_last_wins() -> None:
+    assert parse_assignments(("a=1", "b=x=y", "a=2", "c=")) == {"a": "2", "b": "x=y", "c": ""}
+
+
+@pytest.mark.parametrize("pair", ["a", "=1", "", "a=\udcff"])
+def test_an_assignment_without_name_value_or_encoding_is_refused(pair: str) -> None:
+    with pytest.raises(UsageError):
+        parse_assignments((pair,))
