@@ -1,0 +1,1 @@
+"""The docs agree with the code, and with themselves."""
