@@ -1,0 +1,1 @@
+"""What a stop does to the bill."""
