@@ -1,0 +1,116 @@
+"""One run over real sockets against a simulator that misbehaves, and the promises that it is held to."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import anyio
+
+from orchestrator.audit.log import AuditLog
+from orchestrator.audit.replay import RunState, replay
+from orchestrator.audit.verify import Verdict, read_log
+from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
+from orchestrator.cli.session import SystemClock
+from orchestrator.cloud.client import connect
+from orchestrator.engine.gate import Gate
+from orchestrator.engine.gcra import Gcra
+from orchestrator.engine.inventory import InventoryReader
+from orchestrator.engine.run import Run, RunResult, SettleSettings
+from orchestrator.engine.work import Work
+from orchestrator.playbook.plan import RunLimits, make_plan
+from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.report.records import planned_fields
+from orchestrator.simulator.serve import BackgroundSimulator
+from orchestrator.simulator.settings import parse_settings
+
+RUN_ID = "20261123T080000Z-4f2a"
+LIMITS = RunLimits(requests_per_second=1500, burst=50, max_in_flight=40, per_teepod=40)
+SETTLE = SettleSettings(recheck_after=0.4, poll_min=0.05, poll_max=0.5, cloud_down=60)
+EVERYTHING = Playbook.model_validate({"name": "all", "steps": [{"action": "stop", "select": {"all": True}}]})
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a run came to, by its own account and by the server's."""
+
+    result: RunResult
+    state: RunState
+    verdict: Verdict
+    simulator: BackgroundSimulator
+
+    def hold_to_the_promises(self) -> None:
+        """Every CVM is stopped, by exactly one effective stop, and the log tells of each request one to one."""
+        assert any(request.fault for request in self.simulator.requests), "nothing went wrong, so nothing was shown"
+        cvms = self.simulator.world.cvms
+        now = self.simulator.now()
+        up = [cvm.name for cvm in cvms if cvm.phase(now).status not in {"stopped", "exited"}]
+        assert not up, f"still up: {up[:5]}"
+        assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
+        received = Counter(r.cvm_hashid for r in self.simulator.requests if r.operation == "stop_cvm")
+        announced = Counter({target.ref.id: target.attempts for target in self.state.targets.values()})
+        assert received == announced
+        assert self.state.counts == {"settled": len(cvms)}
+        assert self.verdict is Verdict.WHOLE
+        assert int(self.result.exit_code) == 0
+
+
+def misbehave(folder: Path, faults: dict[str, object], *, seed: int, cvms: int = 300, lag: float = 0.2) -> Told:
+    """Stop a whole fleet under these faults."""
+    settings = parse_settings(
+        {
+            "fleet": {"cvms": cvms, "seed": seed, "stopped_share": 0, "gpu_share": 0},
+            "timing": {"stop_seconds": [0.1, 0.5], "read_lag": lag},
+            "faults": {"hang_seconds": 5, "huge_bytes": 100_000, "retry_after_seconds": 0, **faults},
+        }
+    )
+    with BackgroundSimulator(settings) as simulator:
+        return anyio.run(_run, simulator, folder, seed)
+
+
+async def _run(simulator: BackgroundSimulator, folder: Path, seed: int) -> Told:
+    clock, rng = SystemClock(), Random(seed)
+    gate = Gate(Gcra(LIMITS.requests_per_second, LIMITS.burst), LIMITS.max_in_flight, clock)
+    async with connect(
+        simulator.url,
+        simulator.api_key,
+        api_version="2026-06-23",
+        timeout=1.0,
+        max_in_flight=LIMITS.max_in_flight,
+    ) as cloud:
+        inventory = await InventoryReader(cloud, gate, rng).read_all()
+        plan = make_plan(
+            EVERYTHING,
+            inventory.cvms,
+            guards=Guards(),
+            limits=LIMITS,
+            settle_timeout=60,
+            price_list={},
+            storage_usd_per_gb_hour=STORAGE_USD_PER_GB_HOUR,
+            batch_size=1000,
+        )
+        state = RunState()
+        log = AuditLog.create(
+            folder / f"{RUN_ID}.jsonl",
+            RUN_ID,
+            [
+                ("run.started", {"playbook": {"name": "all"}}),
+                ("run.planned", planned_fields(plan, len(inventory.cvms))),
+            ],
+            observers=[state.apply],
+        )
+        run = Run(
+            [Work.of(target) for target in plan.targets],
+            cloud=cloud,
+            sink=log,
+            clock=clock,
+            gate=gate,
+            limits=LIMITS,
+            settle=SETTLE,
+            rng=rng,
+            workspace_size=len(inventory.cvms),
+        )
+        result = await run(plan.steps)
+        log.close()
+    reading = read_log(log.path)
+    return Told(result, replay(reading.records), reading.verdict, simulator)

@@ -1,0 +1,57 @@
+"""Chaos: every fault the API could show, alone and together, at 1 to 10 per cent of all requests."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.harness import misbehave
+
+FAULTS = (
+    "error_before",
+    "error_after",
+    "reset_before",
+    "reset_after",
+    "hang_before",
+    "hang_after",
+    "truncated",
+    "not_json",
+    "throttle",
+    "unavailable",
+    "wrong_shape",
+    "missing_uuids",
+    "shifting_list",
+    "duplicates",
+)
+TOGETHER = {fault: 0.02 for fault in FAULTS if fault != "shifting_list"}
+HARD = dict.fromkeys(("error_after", "reset_after", "truncated", "not_json", "hang_after", "missing_uuids"), 0.06)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_all_faults_together_lose_no_stop_and_repeat_none(tmp_path: Path, seed: int) -> None:
+    misbehave(tmp_path, dict(TOGETHER), seed=seed, cvms=150).hold_to_the_promises()
+
+
+def test_answers_that_are_lost_after_the_effect_never_lead_to_a_second_stop(tmp_path: Path) -> None:
+    misbehave(tmp_path, dict(HARD), seed=3, cvms=150).hold_to_the_promises()
+
+
+@pytest.mark.parametrize("fault", ["reset_after", "error_before", "hang_after", "batch_missing"])
+def test_a_single_fault_at_ten_per_cent_changes_nothing_in_the_end(tmp_path: Path, fault: str) -> None:
+    rate = 1.0 if fault == "batch_missing" else 0.1
+    misbehave(tmp_path, {fault: rate}, seed=4, cvms=100).hold_to_the_promises()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("percent", [1, 5, 10])
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "shifting_list"])
+def test_each_fault_alone(tmp_path: Path, fault: str, percent: int, seed: int) -> None:
+    misbehave(tmp_path, {fault: percent / 100}, seed=seed).hold_to_the_promises()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 140))
+@pytest.mark.parametrize("percent", [1, 3])
+def test_all_faults_together_over_many_seeds(tmp_path: Path, percent: int, seed: int) -> None:
+    faults: dict[str, object] = dict.fromkeys(TOGETHER, percent / 100)
+    misbehave(tmp_path, faults, seed=seed).hold_to_the_promises()

@@ -1,0 +1,87 @@
+"""A process that carries a command out and dies at a moment that it was told beforehand."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from orchestrator.audit import log
+from orchestrator.cli.main import main
+
+Where = Literal["before_write", "in_write", "before_sync", "after_sync", "after_seconds"]
+_FORKSERVER = get_context("forkserver")
+_FORKSERVER.set_forkserver_preload(["tests.crash.victim", "orchestrator.cli.run", "orchestrator.cli.resume"])
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When to die.
+
+    Attributes:
+        where: at which step of writing the log, or after so many seconds.
+        nth: at which write of the log, from 1.
+        share: how much of the lines is written before an `in_write` death; the seconds of an `after_seconds` one.
+    """
+
+    where: Where
+    nth: int = 1
+    share: float = 0.5
+
+
+def run(args: list[str], environment: Mapping[str, str], moment: Moment | None, output: Path) -> int:
+    """Carry a command out in a process of its own; its exit code, or minus the signal that it died of."""
+    process = _FORKSERVER.Process(target=_live, args=(args, dict(environment), moment, output))
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None, "the command hangs"
+    return process.exitcode
+
+
+def _live(args: list[str], environment: dict[str, str], moment: Moment | None, output: Path) -> None:
+    os.environ.update(environment)
+    with output.open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
+    if moment is not None:
+        _arm(moment)
+    sys.argv = ["orchestrator", *args]
+    main()
+
+
+def _arm(moment: Moment) -> None:
+    if moment.where == "after_seconds":
+        signal.signal(signal.SIGALRM, lambda *_: _die())
+        signal.setitimer(signal.ITIMER_REAL, max(moment.share, 0.001))
+        return
+    write, sync, count = log._write, os.fsync, 0
+
+    def counted(fd: int, data: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count == moment.nth and moment.where == "before_write":
+            _die()
+        if count == moment.nth and moment.where == "in_write":
+            # Never the newline alone: one write of so little is whole or not there at all.
+            os.write(fd, data[: max(2, int(len(data) * moment.share))])
+            _die()
+        write(fd, data)
+
+    def synced(fd: Any) -> None:  # noqa: ANN401 - whatever os.fsync takes
+        if count == moment.nth and moment.where == "before_sync":
+            _die()
+        sync(fd)
+        if count == moment.nth and moment.where == "after_sync":
+            _die()
+
+    log._write = counted
+    os.fsync = synced
+
+
+def _die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
