@@ -1,18 +1,19 @@
 """What CVMs can do after a stop, and exits 6, 7 and 8."""
 
 import resource
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from dirty_equals import IsPartialDict
 
 from orchestrator.audit.verify import Verdict, read_log
-from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import NAMES, QUICK, Desk, until
+from tests.e2e.conftest import Finished, OpenDesk, RunAll
+from tests.e2e.desk import NAMES, QUICK, Desk, Ended, until
 
 OUTCOMES: dict[str, tuple[dict[str, Any], str, int]] = {
     "returns": ({"kind": "returns"}, "failed", 6),
-    "resurrects": ({"kind": "resurrects", "seconds": 0.4}, "resurrected", 6),
+    "resurrects": ({"kind": "resurrects", "seconds": 0.6}, "resurrected", 6),
     "errors": ({"kind": "errors"}, "failed", 6),
     "vanishes": ({"kind": "vanishes"}, "gone", 0),
     "refuses": ({"kind": "refuses"}, "refused", 6),
@@ -25,13 +26,27 @@ OUTCOMES: dict[str, tuple[dict[str, Any], str, int]] = {
 }
 
 
+def meet(kind: str) -> Callable[[OpenDesk], tuple[Desk, Ended]]:
+    """A run in which web-3 does this, and web-1 is slow."""
+    slow = {"names": ["web-1"], "kind": "weird_status", "seconds": 1.4}
+    behaviour = [{"names": ["web-3"], **OUTCOMES[kind][0]}, slow]
+
+    def run(open_desk: OpenDesk) -> tuple[Desk, Ended]:
+        desk = open_desk(behaviour=behaviour, timing={"stop_seconds": [0.1, 0.3], "start_seconds": [0.1, 0.1]})
+        return desk, desk.run("run", desk.playbook(timeout="2s"), "--yes", "--json")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(run_all: RunAll) -> Finished:
+    """One run with each kind of behaviour."""
+    return run_all({kind: meet(kind) for kind in OUTCOMES})
+
+
 @pytest.mark.parametrize("kind", OUTCOMES)
-def test_what_one_cvm_does_is_its_own_outcome_and_leaves_the_others_alone(open_desk: OpenDesk, kind: str) -> None:
-    behaviour, outcome, code = OUTCOMES[kind]
-    slow = {"names": ["web-1"], "kind": "weird_status", "seconds": 1}
-    timing = {"stop_seconds": [0.1, 0.3], "start_seconds": [0.1, 0.1]}
-    desk = open_desk(behaviour=[{"names": ["web-3"], **behaviour}, slow], timing=timing)
-    ended = desk.run("run", desk.playbook(timeout="1.5s"), "--yes", "--json")
+def test_what_one_cvm_does_is_its_own_outcome_and_leaves_the_others_alone(runs: Finished, kind: str) -> None:
+    (_, outcome, code), (desk, ended) = OUTCOMES[kind], runs[kind]
     found = {target["cvm"]["name"]: target["outcome"] for target in ended.document["targets"]}
     assert found == {**dict.fromkeys(NAMES, "settled"), "web-3": outcome}
     assert ended.code == ended.document["exit_code"] == code

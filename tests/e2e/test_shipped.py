@@ -27,7 +27,7 @@ def test_the_three_playbooks_do_what_they_promise_on_a_simulated_cloud(desk: Des
         assert (ended.code, ended.document["counts"]) == (0, {"settled": len(targets[name])})
     assert {cvm["teepod"] for cvm in targets["emergency-stop-teepod"]} == {"prod-1"}
     assert {cvm["app_id"] for cvm in targets["incident-contain-app"]} == {app_id}
-    assert {cvm["name"].split("-")[0] for cvm in targets["nightly-cost-stop"]} == {"batch"}
+    assert {cvm["name"].split("-")[0] for cvm in targets["nightly-cost-stop"]} == {"dev", "staging", "batch"}
     assert not any(cvm["name"].startswith(("kms", "gateway")) for cvms in targets.values() for cvm in cvms)
     assert desk.stops == []
 
