@@ -16,7 +16,7 @@ from platformdirs import user_config_path
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
@@ -139,8 +139,8 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del dotenv_settings, file_secret_settings
-            sources = init_settings, env_settings, _ShortNames(settings_cls), _Tree(settings_cls, tree)
+            del env_settings, dotenv_settings, file_secret_settings
+            sources = init_settings, _Environment(settings_cls), _ShortNames(settings_cls), _Tree(settings_cls, tree)
             return tuple(_OneKey(settings_cls, sources[: rank + 1]) for rank in range(len(sources)))
 
     try:
@@ -171,6 +171,19 @@ class _Tree(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """The document."""
         return dict(self._tree)
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, in which a value is JSON only where it looks like a list or a mapping.
+
+    Else an app_id of digits would become a number, and the name `null` nothing at all.
+    """
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401 - any JSON
+        """The value of a section or of a list."""
+        if not str(value).lstrip().startswith(("[", "{")):
+            raise ValueError("neither a list nor a mapping")
+        return super().decode_complex_value(field_name, field, value)
 
 
 class _OneKey(PydanticBaseSettingsSource):
