@@ -1,0 +1,1 @@
+"""The client of Phala Cloud, against fakes and against the simulator."""
