@@ -1,0 +1,88 @@
+"""Plans and replayed runs to show, with names that try to take over a terminal."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from io import StringIO
+from itertools import count
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.audit.record import Chain, Record
+from orchestrator.audit.replay import RunState, replay
+from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.plan import Plan, RunLimits, make_plan
+from orchestrator.playbook.schema import Guards
+from orchestrator.playbook.terms import Share
+from orchestrator.report.records import planned_fields
+from tests.playbook.loading import playbook
+
+RUN_ID = "20261123T080000Z-4f2a"
+EVIL = "[red]x[/]\x1b[2J\u202egnp\u200b\n\0:smile:"
+LIMITS = RunLimits(5.0, 5, 10, 10, Share(Decimal(10), percent=True))
+
+
+def cvm(number: int, name: str, **fields: Any) -> Cvm:  # noqa: ANN401 - any field of it
+    ref = CvmRef(
+        f"cvm_{number}",
+        f"{number:032x}",
+        name,
+        fields.pop("app", "a1"),
+        fields.pop("pod", 1),
+        fields.pop("teepod", "prod-1"),
+    )
+    return Cvm(ref=ref, status=fields.pop("status", "running"), **fields)
+
+
+FLEET = [
+    cvm(1, EVIL, hourly_compute=Decimal("0.10"), disk_gb=Decimal(10), teepod=EVIL),
+    cvm(2, "b", gpus=1, status="error"),
+    cvm(3, "kms-1"),
+    cvm(4, "d", status=f"stopped{EVIL}"),
+    cvm(5, "e", status="stopped"),
+]
+
+
+def plan(fleet: list[Cvm] | None = None, **guards: object) -> Plan:
+    book = playbook(
+        {"all": "true"}, guards={"protect": {"name": "kms-*"}, "max_targets": 9, "max_percent": 80, **guards}
+    )
+    return make_plan(
+        book,
+        FLEET if fleet is None else fleet,
+        guards=stricter(book.guards, Guards()),
+        limits=LIMITS,
+        settle_timeout=600,
+        price_list={},
+        storage_usd_per_gb_hour=Decimal("0.000139"),
+        batch_size=100,
+        more_warnings=[f"careful {EVIL}"],
+    )
+
+
+def records(made: Plan, *events: tuple[str, dict[str, Any]]) -> list[Record]:
+    """The records of a run of this plan, as the audit log would have them."""
+    chain, ticks = Chain(RUN_ID), count()
+    story: list[tuple[str, dict[str, Any]]] = [
+        ("run.started", {"playbook": {"name": "example"}}),
+        ("run.planned", planned_fields(made, 5)),
+        *events,
+    ]
+    return [chain.seal(name, fields, datetime.fromtimestamp(next(ticks), UTC))[0] for name, fields in story]
+
+
+def run(*events: tuple[str, dict[str, Any]], made: Plan | None = None) -> RunState:
+    return replay(records(made or plan(), *events))
+
+
+def about(number: int, made: Plan | None = None, **fields: object) -> dict[str, Any]:
+    """The fields of an event of the target of this number."""
+    target = (made or plan()).targets[number]
+    return {"step": target.step, "action": target.action, "cvm": target.cvm.ref.document(), **fields}
+
+
+def console(width: int = 200) -> tuple[Console, StringIO]:
+    """A console that writes text with styles, as on a terminal, into memory."""
+    file = StringIO()
+    return Console(file=file, width=width, force_terminal=True, color_system="truecolor", legacy_windows=False), file

@@ -1,0 +1,114 @@
+"""Plans and runs for people: what they say, and that no name takes over the terminal."""
+
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from orchestrator.outcome import Exit
+from orchestrator.report.plan_text import print_plan
+from orchestrator.report.run_text import print_run
+from tests.report.runs import EVIL, RUN_ID, about, console, cvm, plan, run
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+LOG = Path(f"/state/{EVIL}/run.jsonl")
+
+
+def printed(width: int = 200, *, details: bool = True, **guards: int) -> str:
+    target, file = console(width)
+    print_plan(target, plan(None, **guards), f"about {EVIL}", details=details)
+    return file.getvalue()
+
+
+def ended(code: int, *events: tuple[str, dict[str, object]], width: int = 200) -> str:
+    target, file = console(width)
+    print_run(target, run(*events), code, LOG)
+    return file.getvalue()
+
+
+def is_tame(text: str) -> bool:
+    """Nothing but our own styles, line breaks and visible characters."""
+    plain = STYLE.sub("", text)
+    return all(char == "\n" or char.isprintable() for char in plain) and "\u202e" not in plain
+
+
+@pytest.mark.parametrize("width", [20, 80, 200])
+def test_no_name_description_status_or_warning_takes_over_the_terminal(width: int) -> None:
+    text = printed(width)
+    assert is_tame(text)
+    assert width < 200 or text.count("[red]x[/]\\x1b[2J\\u202egnp\\u200b\\n\\x00:smile:") >= 5
+
+
+def test_a_plan_says_how_many_why_not_and_under_which_guards() -> None:
+    text = STYLE.sub("", printed(max_targets=2))
+    assert "3 CVMs of 5 will be stopped" in text
+    assert "1 protected by name kms-*, 1 already stopped" in text
+    assert "REFUSED  max_targets: 3 targets, at most 2 allowed" in text
+    assert "ok  max_percent: 3 targets are 75.0% of the 4 CVMs of the workspace that are up now" in text
+    assert "about 6 requests" in text
+    assert "each CVM then has 10m to go down" in text
+    assert "$0.1000 an hour, $73.00 a month of compute, and 2 CVMs whose compute rate is unknown" in text
+
+
+def test_a_plan_names_every_cvm_only_when_asked() -> None:
+    assert "skipped: protected by name kms-*" in STYLE.sub("", printed(details=True))
+    assert "kms-1" not in printed(details=False)
+
+
+def test_a_large_plan_is_summed_up() -> None:
+    fleet = [cvm(n, f"n{n}", app=f"{n:040x}", pod=n, teepod=f"prod-{n}", disk_gb=Decimal(1)) for n in range(50)]
+    target, file = console()
+    print_plan(target, plan(fleet, max_targets=99, max_percent=100), None)
+    text = STYLE.sub("", file.getvalue())
+    assert "and 30 more" in text
+    assert text.count("\n") < 40
+
+
+def test_a_plan_without_targets_says_so_and_tells_no_bill() -> None:
+    target, file = console()
+    print_plan(target, plan([]), None)
+    assert "0 CVMs of 0 will be stopped" in file.getvalue()
+    assert "billing" not in file.getvalue()
+
+
+BILLING = {"triggered": True, "compute_usd_per_hour": "0.1", "storage_usd_per_hour": "0.002", "notes": []}
+STOPPED = [
+    ("action.intent", about(0, attempt=1)),
+    ("action.accepted", about(0, attempt=1, billing=BILLING, request_id="r1")),
+    ("target.settled", about(0, outcome="settled", status="stopped", seconds=4.5)),
+]
+REFUSED = [
+    ("action.intent", about(1, attempt=1)),
+    ("action.refused", about(1, attempt=1, reason=f"rented {EVIL}", request_id=f"r2{EVIL}")),
+    ("target.failed", about(1, outcome="refused", reason=f"rented {EVIL}", seconds=0.2)),
+]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_no_name_reason_or_request_id_takes_over_the_terminal_at_the_end(width: int) -> None:
+    assert is_tame(ended(Exit.FAILED, *STOPPED, *REFUSED, width=width))
+
+
+def test_the_end_of_a_run_tells_what_did_not_end_as_wanted_and_what_to_type_next() -> None:
+    text = STYLE.sub("", ended(Exit.FAILED, *STOPPED, *REFUSED, ("run.interrupted", {})))
+    assert f"Run {RUN_ID}  finished; some failed or were refused (exit 6)" in text
+    assert "1 settled  1 refused  1 not_sent" in text
+    assert "rented [red]x[/]" in text
+    assert "the run ended before its request was sent" in text
+    assert "4.5s from its first request to its end" in text
+    assert "stops  $0.1000 an hour, $73.00 a month of compute" in text
+    assert f"orchestrator resume {RUN_ID}" in text
+    assert "resume" not in ended(Exit.OK, *STOPPED, ("run.finished", {"exit_code": 0}))
+
+
+def test_a_code_that_this_version_does_not_know_is_shown_all_the_same() -> None:
+    assert "(exit 99)" in STYLE.sub("", ended(99, *STOPPED))
+
+
+def test_a_run_id_of_a_log_from_elsewhere_is_shown_and_not_obeyed() -> None:
+    state = run(*STOPPED)
+    state.run_id = EVIL
+    target, file = console()
+    print_run(target, state, 0, LOG)
+    assert is_tame(file.getvalue())
