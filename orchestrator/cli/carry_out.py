@@ -36,7 +36,6 @@ async def carry_out(
     *,
     workspace_size: int,
     as_json: bool,
-    since: Mapping[str, float] | None = None,
     fresh: Mapping[str, Seen] | None = None,
 ) -> int:
     """Run, show how it goes, and say how it went.
@@ -49,7 +48,6 @@ async def carry_out(
         steps: the steps in order.
         workspace_size: how many CVMs the list has.
         as_json: whether stdout is for one JSON document.
-        since: when CVMs were accepted by an earlier part of the run.
         fresh: statuses that were read just now.
     """
     run = Run(
@@ -73,7 +71,7 @@ async def carry_out(
                 group.start_soon(signals.listen, received, group.cancel_scope)
                 group.start_soon(_show(progress, as_json=as_json))
                 run.take_in(fresh or {})
-                result = await run(steps, since=since)
+                result = await run(steps)
                 group.cancel_scope.cancel()
         finally:
             log.close()

@@ -8,7 +8,7 @@ import anyio
 import click
 
 from orchestrator.audit.log import AuditLog
-from orchestrator.audit.replay import Phase, RunState, replay
+from orchestrator.audit.replay import RunState, replay
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.cli.carry_out import carry_out
@@ -117,7 +117,7 @@ async def _resume(
     yes: bool,
     as_json: bool,
 ) -> int:
-    works = works_from(state)
+    works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
     fresh = await read_fresh(session, works, state.planned["workspace_size"])
     _confirm(session.settings, session, state, works, fresh, yes=yes)
     log.observers += [state.apply, log_record]
@@ -135,7 +135,6 @@ async def _resume(
         steps_from(state.planned),
         workspace_size=state.planned["workspace_size"],
         as_json=as_json,
-        since=_since(session, state, works),
         fresh=fresh,
     )
 
@@ -166,14 +165,3 @@ def _confirm(
 
 def _is_down(seen: Seen) -> bool:
     return seen.read is None or seen.read.down
-
-
-def _since(session: Session, state: RunState, works: list[Work]) -> dict[str, float]:
-    """When each accepted CVM was accepted, on the engine's clock."""
-    now, wall = session.clock.now(), session.clock.wall()
-    since = {}
-    for work in works:
-        target = state.targets[work.step, work.ref.key]
-        if target.phase is Phase.SETTLING and target.accepted_at is not None:
-            since[work.ref.key] = now - max(0.0, (wall - parse_timestamp(target.accepted_at)).total_seconds())
-    return since

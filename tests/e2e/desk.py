@@ -7,9 +7,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -147,10 +148,11 @@ class Desk:
         """Start the command and wait for its end."""
         return self.end(self.start(*args, env=env))
 
-    def run_each(self, *commands: tuple[str, ...]) -> list[Ended]:
+    def run_each(self, *commands: tuple[str, ...], envs: Iterable[Mapping[str, str | None] | None] = ()) -> list[Ended]:
         """Run several commands that have nothing to do with each other, a few at a time."""
         with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(lambda args: self.run(*args), commands))
+            ends = [pool.submit(self.run, *args, env=env) for args, env in zip_longest(commands, envs) if args]
+            return [end.result() for end in ends]
 
     @property
     def stops(self) -> list[str]:

@@ -108,10 +108,15 @@ def test_what_was_altered_is_found_and_named_by_line(audited: Desk, how: str) ->
     audited.log.write_bytes(b"".join(lines))
     ended = audited.run("audit", "verify", audited.log.stem)
     assert (ended.code, f"ALTERED at line {line}:" in ended.out) == (6, True)
-    for command in ("show", "resume"):
-        refused = audited.run(command, audited.log.stem, "--json")
-        assert (refused.code, refused.fault["line"]) == (2, line)
-    assert audited.run("runs", "--json").document[0]["state"] == "altered"
+
+
+def test_what_was_altered_is_neither_shown_nor_resumed(audited: Desk) -> None:
+    audited.log.write_bytes(audited.log.read_bytes().replace(b"web-1", b"web-9", 1))
+    show, resume, runs = audited.run_each(
+        ("show", audited.log.stem, "--json"), ("resume", audited.log.stem, "--json"), ("runs", "--json")
+    )
+    assert (show.code, show.fault["line"]) == (resume.code, resume.fault["line"]) == (2, 2)
+    assert runs.document[0]["state"] == "altered"
 
 
 @pytest.mark.parametrize(("cut", "words"), [(10, "torn at line"), (1, "its newline is missing")])

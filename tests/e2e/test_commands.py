@@ -99,23 +99,27 @@ def test_a_finished_run_is_listed_shown_verified_and_not_resumed_again(desk: Des
     ran = desk.run("run", desk.playbook(), "--yes", "--json").document
     run_id, sent = ran["run_id"], len(desk.stops)
 
-    assert f"{run_id}  everything  finished (0)  8 settled" in desk.run("runs").out
-    assert desk.run("runs", "--json").document == [
-        IsPartialDict(run_id=run_id, state="finished", exit_code=0, counts={"settled": 8}, next=None)
-    ]
-    assert "no unfinished runs" in desk.run("runs", "--unfinished").out
-
-    assert "all as wanted" in desk.run("show", run_id).out
-    shown = desk.run("show", run_id, "--json").document
-    assert {key: shown[key] for key in ran} == ran
-
-    verified = desk.run("audit", "verify", run_id)
-    assert (verified.code, "whole and finished" in verified.out) == (0, True)
-    assert desk.run("audit", "verify", str(desk.log), "--json").document == IsPartialDict(exit_code=0, verdict="whole")
-
-    again = desk.run("resume", run_id, "--yes")
-    assert (again.code, "This run is finished" in again.out) == (0, True)
-    assert desk.run("resume", run_id, "--json").document == ran
+    runs, listed, unfinished, show, shown, verify, verified, resume, resumed = desk.run_each(
+        ("runs",),
+        ("runs", "--json"),
+        ("runs", "--unfinished"),
+        ("show", run_id),
+        ("show", run_id, "--json"),
+        ("audit", "verify", run_id),
+        ("audit", "verify", str(desk.log), "--json"),
+        ("resume", run_id, "--yes"),
+        ("resume", run_id, "--json", "--yes"),
+    )
+    assert f"{run_id}  everything  finished (0)  8 settled" in runs.out
+    entry = IsPartialDict(run_id=run_id, state="finished", exit_code=0, counts={"settled": 8}, next=None)
+    assert listed.document == [entry]
+    assert "no unfinished runs" in unfinished.out
+    assert "all as wanted" in show.out
+    assert {key: shown.document[key] for key in ran} == ran
+    assert (verify.code, "whole and finished" in verify.out) == (0, True)
+    assert verified.document == IsPartialDict(exit_code=0, verdict="whole", audit_log=str(desk.log))
+    assert (resume.code, "This run is finished" in resume.out) == (0, True)
+    assert resumed.document == ran
     assert len(desk.stops) == sent
 
 

@@ -32,14 +32,12 @@ def test_without_a_command_the_help_is_shown_and_nothing_is_done(desk: Desk) -> 
     assert all(command in ended.err for command in COMMANDS if " " not in command)
 
 
-@pytest.mark.parametrize(
-    ("shell", "registers"), [("bash", "complete -o"), ("zsh", "compdef"), ("fish", "complete --no-files")]
-)
-def test_a_completion_script_registers_the_command_with_its_shell(desk: Desk, shell: str, registers: str) -> None:
-    ended = desk.run("completion", shell)
-    assert ended.code == 0
-    assert registers in ended.out
-    assert f"_ORCHESTRATOR_COMPLETE={shell}_complete" in ended.out
+def test_a_completion_script_registers_the_command_with_its_shell(desk: Desk) -> None:
+    registers = {"bash": "complete -o", "zsh": "compdef", "fish": "complete --no-files"}
+    results = desk.run_each(*(("completion", shell) for shell in registers))
+    for (shell, words), ended in zip(registers.items(), results, strict=True):
+        assert (ended.code, words in ended.out) == (0, True)
+        assert f"_ORCHESTRATOR_COMPLETE={shell}_complete" in ended.out
 
 
 @pytest.mark.parametrize(("typed", "offered"), [("orchestrator re", "resume"), ("orchestrator plan ti", "tidy")])

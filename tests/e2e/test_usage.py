@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import Desk
 
@@ -69,41 +67,45 @@ def test_a_command_line_that_cannot_be_used_is_refused_with_a_hint(desk: Desk) -
     desk.assert_nothing_happened()
 
 
-@pytest.mark.parametrize(
-    ("text", "line", "words"),
-    [
-        ("[rate]\nburst = 2\nburts = 3\n", 3, "did you mean 'burst'"),
-        ("[rte]\n", 1, "did you mean 'rate'"),
-        ("[rate]\nburst = 0\n", 2, "never 'no limit'"),
-        ("[rate\n", 1, "not valid TOML"),
-        ("[cloud]\ntimeout = 'soon'\n", 2, "not a duration"),
-    ],
+WRONG_SETTINGS = (
+    ("[rate]\nburst = 2\nburts = 3\n", 3, "did you mean 'burst'"),
+    ("[rte]\n", 1, "did you mean 'rate'"),
+    ("[rate]\nburst = 0\n", 2, "never 'no limit'"),
+    ("[rate\n", 1, "not valid TOML"),
+    ("[cloud]\ntimeout = 'soon'\n", 2, "not a duration"),
 )
-def test_a_settings_file_that_cannot_be_used_is_refused_by_line(desk: Desk, text: str, line: int, words: str) -> None:
-    (desk.folder / "config.toml").write_text(text)
-    ended = desk.run("plan", desk.playbook(), "--json")
-    assert (ended.code, ended.fault["code"], ended.fault["line"]) == (2, "settings", line)
-    assert words in f"{ended.fault['message']} {ended.fault['hint']}"
-    assert (ended.fault["file"] or "").endswith("config.toml")
 
 
-@pytest.mark.parametrize(
-    ("env", "words"),
-    [
-        ({"PHALA_CLOUD_API_KEY": None}, "there is no API key"),
-        ({"PHALA_CLOUD_API_KEY": "phak with spaces"}, "printable ASCII"),
-        ({"PHALA_CLOUD_API_PREFIX": "http://cloud.example/api/v1"}, "must be https"),
-        ({"ORCHESTRATOR_RATE__BURTS": "1"}, "did you mean 'burst'"),
-        ({"ORCHESTRATOR_RATE__BURST": "some"}, "ORCHESTRATOR_RATE__BURST"),
-        ({"ORCHESTRATOR_STATE_DIR": "/dev/null/x"}, "ORCHESTRATOR_STATE_DIR"),
-        ({"ORCHESTRATOR_STATE_DIR": "/proc/x"}, "ORCHESTRATOR_STATE_DIR"),
-    ],
+def test_a_settings_file_that_cannot_be_used_is_refused_by_line(desk: Desk) -> None:
+    files = [desk.folder / f"{number}.toml" for number in range(len(WRONG_SETTINGS))]
+    for file, (text, _, _) in zip(files, WRONG_SETTINGS, strict=True):
+        file.write_text(text)
+    playbook = desk.playbook()
+    results = desk.run_each(*(("plan", playbook, "--json", "--config", str(file)) for file in files))
+    for file, (_, line, words), ended in zip(files, WRONG_SETTINGS, results, strict=True):
+        assert (ended.code, ended.fault["code"]) == (2, "settings")
+        assert (ended.fault["file"], ended.fault["line"]) == (str(file), line)
+        assert words in f"{ended.fault['message']} {ended.fault['hint']}"
+
+
+WRONG_ENVIRONMENTS: tuple[tuple[dict[str, str | None], str], ...] = (
+    ({"PHALA_CLOUD_API_KEY": None}, "there is no API key"),
+    ({"PHALA_CLOUD_API_KEY": "phak with spaces"}, "printable ASCII"),
+    ({"PHALA_CLOUD_API_PREFIX": "http://cloud.example/api/v1"}, "must be https"),
+    ({"ORCHESTRATOR_RATE__BURTS": "1"}, "did you mean 'burst'"),
+    ({"ORCHESTRATOR_RATE__BURST": "some"}, "ORCHESTRATOR_RATE__BURST"),
+    ({"ORCHESTRATOR_STATE_DIR": "/dev/null/x"}, "ORCHESTRATOR_STATE_DIR"),
+    ({"ORCHESTRATOR_STATE_DIR": "/proc/x"}, "ORCHESTRATOR_STATE_DIR"),
 )
-def test_an_environment_that_cannot_be_used_is_refused(desk: Desk, env: dict[str, str | None], words: str) -> None:
-    ended = desk.run("run", desk.playbook(), "--yes", "--json", env=env)
-    assert ended.code == 2
-    assert words in f"{ended.fault['message']} {ended.fault['hint']}"
-    assert "phak with spaces" not in ended.out + ended.err
+
+
+def test_an_environment_that_cannot_be_used_is_refused(desk: Desk) -> None:
+    command = ("run", desk.playbook(), "--yes", "--json")
+    results = desk.run_each(*[command] * len(WRONG_ENVIRONMENTS), envs=(env for env, _ in WRONG_ENVIRONMENTS))
+    for (_, words), ended in zip(WRONG_ENVIRONMENTS, results, strict=True):
+        assert ended.code == 2
+        assert words in f"{ended.fault['message']} {ended.fault['hint']}"
+        assert "phak with spaces" not in ended.out + ended.err
     desk.assert_nothing_happened()
 
 
@@ -121,22 +123,19 @@ def test_a_key_file_must_be_there_and_be_readable_by_its_owner_alone(desk: Desk)
 def test_a_setting_of_the_command_line_wins_over_the_environment_over_the_file(desk: Desk) -> None:
     (desk.folder / "config.toml").write_text("[guards]\nmax_targets = 1\n")
 
-    def limit(*args: str, **env: str) -> float:
-        return float(desk.run("plan", desk.playbook(), "--json", *args, env=env).document["guards"][0]["limit"])
-
-    environment = {"ORCHESTRATOR_GUARDS__MAX_TARGETS": "2"}
-    assert limit() == 1
-    assert limit(**environment) == 2
-    assert limit("--set", "guards.max_targets=3", **environment) == 3
+    command = ("plan", desk.playbook(), "--json")
+    env = {"ORCHESTRATOR_GUARDS__MAX_TARGETS": "2"}
+    results = desk.run_each(command, command, (*command, "--set", "guards.max_targets=3"), envs=(None, env, env))
+    assert [ended.document["guards"][0]["limit"] for ended in results] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("command", [("show", "20990101T000000Z-0000"), ("resume", "x"), ("audit", "verify", "x")])
-def test_a_run_that_is_not_there_is_a_usage_error_which_names_the_newest(desk: Desk, command: tuple[str, ...]) -> None:
-    assert f"no runs in {desk.runs}" in desk.run(*command, "--json").fault["hint"]
+def test_a_run_that_is_not_there_is_a_usage_error_which_names_the_newest(desk: Desk) -> None:
+    assert f"no runs in {desk.runs}" in desk.run("show", "x", "--json").fault["hint"]
     desk.runs.mkdir(parents=True)
     (desk.runs / "20260101T000000Z-aaaa.jsonl").touch()
-    ended = desk.run(*command, "--json")
-    assert (ended.code, ended.fault["hint"]) == (2, "the newest are: 20260101T000000Z-aaaa")
+    commands = (("show", "20990101T000000Z-0000"), ("resume", "x"), ("audit", "verify", "x"))
+    for ended in desk.run_each(*((*command, "--json") for command in commands)):
+        assert (ended.code, ended.fault["hint"]) == (2, "the newest are: 20260101T000000Z-aaaa")
 
 
 def test_an_unknown_command_is_refused_with_the_nearest_known_name(desk: Desk) -> None:
