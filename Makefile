@@ -31,6 +31,7 @@ check: $(STAMP)  ## formatter, linter, types, layers, docstrings, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/generate.py docs/record.py
 	$(BIN)/lint-imports
 	$(BIN)/interrogate --quiet orchestrator
 	$(BIN)/codespell
@@ -38,6 +39,9 @@ check: $(STAMP)  ## formatter, linter, types, layers, docstrings, spelling
 format: $(STAMP)  ## let the formatter and the linter's safe fixes have their way
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP)  ## make the generated parts of the docs anew
+	$(BIN)/python docs/generate.py
 
 lock: $(STAMP)  ## resolve the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.lock

@@ -40,6 +40,7 @@ class TargetState:
         phase: where it stands while it has no outcome.
         outcome: how it ended; None while it has not.
         attempts: how many requests were recorded for it.
+        first_sent_at: the timestamp of the first of them.
         accepted_at: the timestamp of its acceptance.
         status: the last status that was seen.
         reason: in words, what went wrong or why it is where it is.
@@ -56,6 +57,7 @@ class TargetState:
     phase: Phase = Phase.WAITING
     outcome: Outcome | None = None
     attempts: int = 0
+    first_sent_at: str | None = None
     accepted_at: str | None = None
     status: str | None = None
     reason: str | None = None
@@ -173,6 +175,7 @@ def _answered(target: TargetState, record: Record) -> None:
 
 def _intent(target: TargetState, record: Record) -> None:
     target.attempts = record["attempt"]
+    target.first_sent_at = target.first_sent_at or record["ts"]
     target.phase = Phase.SENDING
 
 

@@ -46,7 +46,7 @@ class Ledger:
 
     def accepted(self, work: Work, reply: Reply[StatusRead] | None) -> None:
         """A stop took effect: by its answer, or (without one) as a status read showed."""
-        work.accepted = True
+        work.accepted_at = self._clock.now()
         fields: dict[str, object] = {"attempt": work.attempts, "observed": reply is None}
         if reply is not None and reply.value is not None:
             fields |= _answer(reply) | {"status": reply.value.status}

@@ -122,28 +122,22 @@ class Run:
         """Send nothing more, watch what was sent to its end, and leave the rest to a later `resume`."""
         self._halt(ending)
 
-    async def __call__(self, steps: Sequence[PlannedStep], *, since: Mapping[str, float] | None = None) -> RunResult:
-        """Carry the steps out.
-
-        Args:
-            steps: the steps in order.
-            since: when CVMs were accepted by an earlier part of this run, by key, in seconds of the engine's clock.
-                A CVM with attempts that is not in it is one whose outcome is unknown.
-        """
+    async def __call__(self, steps: Sequence[PlannedStep]) -> RunResult:
+        """Carry the steps out, in order."""
         try:
-            return await self._carry_out(steps, since or {})
+            return await self._carry_out(steps)
         except anyio.get_cancelled_exc_class():
             await self._leave_at_once()
             raise
 
-    async def _carry_out(self, steps: Sequence[PlannedStep], since: Mapping[str, float]) -> RunResult:
+    async def _carry_out(self, steps: Sequence[PlannedStep]) -> RunResult:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._breaker.run)
                 group.start_soon(self._time_out)
                 for step in steps:
                     if self._ending is None:
-                        await self._step(step, since)
+                        await self._step(step)
                 result = await self._conclude()
                 group.cancel_scope.cancel()
         except* AuditError as errors:
@@ -154,7 +148,7 @@ class Run:
         await anyio.sleep(self._settle.whole_run)
         self._halt(Ending.TIMED_OUT)
 
-    async def _step(self, step: PlannedStep, since: Mapping[str, float]) -> None:
+    async def _step(self, step: PlannedStep) -> None:
         works = [work for work in self.ledger.works if work.step == step.name and work.outcome is None]
         dispatcher = self._dispatcher = Dispatcher(
             cloud=self._cloud,
@@ -183,7 +177,7 @@ class Run:
         )
         for work in works:
             if work.accepted:
-                watcher.add(work, accepted=True, since=since[work.ref.key])
+                watcher.add(work, accepted=True, since=work.accepted_at)
             elif work.in_doubt:
                 dispatcher.expect()
                 watcher.add(work, accepted=False)

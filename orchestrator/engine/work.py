@@ -21,7 +21,7 @@ class Work:
         attempts: how many requests were announced for it.
         first_sent: when the first of them was; None before.
         in_doubt: whether an earlier part of the run sent it a request whose effect is unknown.
-        accepted: whether a stop of it is known to have taken effect.
+        accepted_at: since when a stop of it is known to have taken effect; None before.
         outcome: how it ended; None while it has not.
         status: the last status that was seen.
     """
@@ -34,9 +34,14 @@ class Work:
     attempts: int = 0
     first_sent: float | None = None
     in_doubt: bool = False
-    accepted: bool = False
+    accepted_at: float | None = None
     outcome: Outcome | None = None
     status: str | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a stop of it is known to have taken effect."""
+        return self.accepted_at is not None
 
     @classmethod
     def of(cls, target: Target) -> "Work":

@@ -29,9 +29,9 @@ def time_left(state: RunState, requests_per_second: float, settle_seconds: float
     underway = state.stages["settling"] + state.stages["unknown"]
     if not waiting and not underway:
         return 0.0
-    if settle_seconds is None and not waiting:
+    if settle_seconds is None:
         return None
-    return waiting / requests_per_second + (settle_seconds or 0.0)
+    return waiting / requests_per_second + settle_seconds
 
 
 class Progress:

@@ -1,5 +1,6 @@
 """The first two records of a run: who started what, and exactly what was planned. And the way back, for `resume`."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +9,7 @@ from orchestrator.audit.replay import Phase, RunState
 from orchestrator.billing.note import BillingNote, billing_note
 from orchestrator.billing.rates import Rates, plain
 from orchestrator.engine.work import Work
+from orchestrator.moment import parse_timestamp
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlannedStep, RunLimits
 from orchestrator.playbook.terms import Share
@@ -99,8 +101,20 @@ def steps_from(planned: Record) -> tuple[PlannedStep, ...]:
     return tuple(PlannedStep(step["name"], step["action"], step["settle_timeout_s"]) for step in planned["steps"])
 
 
-def works_from(state: RunState) -> list[Work]:
-    """Every target of a run, as far as its log says that it has come."""
+def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
+    """Every target of a run, as far as its log says that it has come.
+
+    Args:
+        state: the replayed log.
+        now: the engine's clock.
+        wall: the time of day at that moment, by which the log's timestamps are read.
+    """
+
+    def engine_time(timestamp: str | None) -> float | None:
+        if timestamp is None:
+            return None
+        return now - max(0.0, (wall - parse_timestamp(timestamp)).total_seconds())
+
     works = []
     for target in state.targets.values():
         billing = target.planned["billing"]
@@ -115,7 +129,8 @@ def works_from(state: RunState) -> list[Work]:
             note=BillingNote(rates, tuple(billing["notes"])),
             attempts=target.attempts,
             in_doubt=target.phase in {Phase.SENDING, Phase.UNKNOWN},
-            accepted=target.accepted_at is not None,
+            first_sent=engine_time(target.first_sent_at),
+            accepted_at=engine_time(target.accepted_at),
             outcome=target.outcome,
             status=target.status,
         )

@@ -333,16 +333,14 @@ async def test_a_run_taken_up_again_goes_on_from_what_is_known() -> None:
     for work in first.works[:3]:
         cloud.take_effect(work.ref)
     done, accepted, in_doubt, waiting = first.works
-    done.outcome, done.accepted = None, True
     works = [
-        replace(done, attempts=1, accepted=True),
-        replace(accepted, attempts=1, accepted=True),
+        replace(done, attempts=1, accepted_at=anyio.current_time()),
+        replace(accepted, attempts=1, accepted_at=anyio.current_time()),
         replace(in_doubt, attempts=1, in_doubt=True),
         waiting,
     ]
     fleet = Fleet(cloud, works=works)
-    since = {work.ref.key: anyio.current_time() for work in works[:2]}
-    result = await fleet.run(fleet.steps, since=since)
+    result = await fleet.go()
     assert result.exit_code is Exit.OK
     assert cloud.posts == {"web-3": 1}
     assert fleet.outcomes() == {"settled": 4}

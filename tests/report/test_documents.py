@@ -1,10 +1,12 @@
 """The JSON documents of the contract, and the records from which a run can be taken up again."""
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from orchestrator.audit.record import clean
+from orchestrator.audit.replay import RunState
 from orchestrator.billing.note import billing_note
 from orchestrator.engine.work import Work
 from orchestrator.errors import PlaybookError
@@ -16,6 +18,7 @@ from tests.playbook.loading import VALID
 from tests.report.runs import LIMITS, about, plan, records, run
 from tests.report.test_texts import BILLING, REFUSED, STOPPED
 
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 CVM = {"id", "vm_uuid", "name", "app_id", "teepod_id", "teepod"}
 
 
@@ -66,9 +69,13 @@ def test_an_error_has_the_fields_of_the_contract_and_all_further_faults() -> Non
     assert [each["message"] for each in document["error"]["more"]] == ["worse"]
 
 
+def taken_up_from(state: RunState) -> list[Work]:
+    return works_from(state, now=1000.0, wall=NOW)
+
+
 def test_a_run_that_was_planned_is_taken_up_as_it_was_planned() -> None:
     made = plan()
-    planned, taken_up = [Work.of(target) for target in made.targets], works_from(run(made=made))
+    planned, taken_up = [Work.of(target) for target in made.targets], taken_up_from(run(made=made))
     assert len(taken_up) == len(planned) == 3
     for before, after in zip(planned, taken_up, strict=True):
         assert clean(before.ref.document()) == after.ref.document()
@@ -83,13 +90,13 @@ def test_a_run_that_was_planned_is_taken_up_as_it_was_planned() -> None:
 
 def test_a_run_is_taken_up_where_its_log_stands() -> None:
     doubt = [("action.intent", about(2, attempt=3)), ("action.unknown", about(2, attempt=3, reason="reset"))]
-    settled, refused, unknown = works_from(run(*STOPPED, *REFUSED, *doubt))
+    settled, refused, unknown = taken_up_from(run(*STOPPED, *REFUSED, *doubt))
     assert (settled.accepted, settled.outcome, settled.status) == (True, Outcome.SETTLED, "stopped")
     assert (refused.accepted, refused.outcome) == (False, Outcome.REFUSED)
     assert (unknown.in_doubt, unknown.accepted, unknown.attempts, unknown.outcome) == (True, False, 3, None)
-    assert works_from(run(*doubt[:1]))[2].in_doubt
+    assert taken_up_from(run(*doubt[:1]))[2].in_doubt
     accepted = ("action.accepted", about(2, attempt=3, billing=BILLING))
-    assert not works_from(run(*doubt, accepted))[2].in_doubt
+    assert not taken_up_from(run(*doubt, accepted))[2].in_doubt
 
 
 def test_steps_and_limits_read_back_from_their_records(tmp_path: Path) -> None:
