@@ -34,6 +34,12 @@ def test_a_variable_in_a_key_is_no_variable(tmp_path: Path) -> None:
     )
 
 
+def test_what_stands_under_vars_is_not_replaced(tmp_path: Path) -> None:
+    text = VALID.replace("{required: true}", '{required: true, description: "used as ${teepod} and ${x}"}')
+    loaded = load(tmp_path, text, teepod="7")
+    assert loaded.playbook.vars["teepod"].description == "used as ${teepod} and ${x}"
+
+
 def test_a_dollar_without_a_brace_is_plain_text(tmp_path: Path) -> None:
     assert load(tmp_path, VALID.replace("dev-*", "$dev}{"), teepod="7").playbook.steps[0].select.name == ["$dev}{"]
 
