@@ -12,9 +12,15 @@ from tests.playbook.loading import VALID, refusal
     [
         ("max_targets", "max_target", 5, "unknown key 'max_target' in guards", "did you mean 'max_targets'?"),
         ("guards", "gaurds", 4, "unknown key 'gaurds'", "did you mean 'guards'?"),
-        ("      name:", "      nmae:", 11, "unknown key 'nmae' in steps[0].select", "did you mean 'name'?"),
+        ("      name:", "      nam_e:", 11, "unknown key 'nam_e' in steps[0].select", "did you mean 'name'?"),
         ("{timeout: 10m}", "{timeuot: 10m}", 12, "unknown key 'timeuot' in steps[0].settle", "did you mean 'timeout'?"),
-        ("{required: true}", "{requird: true}", 3, "unknown key 'requird' in vars.teepod", "did you mean 'required'?"),
+        (
+            "{required: true}",
+            "{requiredd: true}",
+            3,
+            "unknown key 'requiredd' in vars.teepod",
+            "did you mean 'required'?",
+        ),
         ("required: true", "required: yes", 3, "vars.teepod.required: must be true or false, not 'yes'", None),
         ("max_targets: 5", "max_targets: five", 5, "guards.max_targets must be a whole number, not 'five'", None),
         ("max_targets: 5", "max_targets: 1.5", 5, "guards.max_targets must be a whole number", None),
@@ -25,7 +31,7 @@ from tests.playbook.loading import VALID, refusal
         ("max_targets: 5", "max_percent: 0%", 5, "guards.max_percent: must be above 0", None),
         ("max_targets: 5", "max_percent: 1e1", 5, "guards.max_percent: must be a percentage", None),
         ("max_targets: 5", "protect: {name: []}", 5, "guards.protect.name: the list is empty", None),
-        ("max_targets: 5", "protect: {nam: [a]}", 5, "unknown key 'nam' in guards.protect", "'name'"),
+        ("max_targets: 5", "protect: {names: [a]}", 5, "unknown key 'names' in guards.protect", "'name'"),
         ("guards:\n  max_targets: 5", "guards: 5", 4, "guards must be a mapping", None),
         ("guards:\n  max_targets: 5", "limits: {burst: 0}", 4, "limits.burst must be at least 1", "never 'no limit'"),
         (

@@ -126,12 +126,12 @@ def test_every_value_that_covers_nothing_is_told_once_with_the_nearest() -> None
     fleet = [cvm(1, "dev-1", pod=1), cvm(2, "dev-2", "stopped", app="b2", pod=2)]
     steps = playbook(
         {"teepod": ["prod-3", "1"], "any": [{"name": "dev-3"}, {"name": "dev-*"}]},
-        {"teepod": "prod-3", "exclude": {"app_id": "0xc3"}, "status": ["runing", "starting", "stopped"]},
+        {"teepod": "prod-3", "exclude": {"app_id": "0xc3"}, "status": ["runningg", "starting", "stopped"]},
     ).steps
     assert unmatched([step.select for step in steps], fleet) == [
         "no teepod 'prod-3'; known: prod-1, prod-2",
         "no CVM named 'dev-3'; known: dev-1, dev-2",
-        "no CVM of status 'runing'; known: running, stopped",
+        "no CVM of status 'runningg'; known: running, stopped",
         "no CVM of app_id '0xc3'; known: a1, b2",
     ]
     assert unmatched([select(name="x")], []) == ["no CVM named 'x'; there are none at all"]
