@@ -59,7 +59,7 @@ def run_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunAll]:
         office = _Office(stack, lambda: tmp_path_factory.mktemp("desk"))
 
         def run_all(tasks: Mapping[str, Callable[[OpenDesk], tuple[Desk, Ended]]]) -> Finished:
-            with ThreadPoolExecutor(3) as pool:
+            with ThreadPoolExecutor(5) as pool:
                 return dict(zip(tasks, pool.map(lambda task: task(office.open), tasks.values()), strict=True))
 
         yield run_all

@@ -4,16 +4,15 @@ import hashlib
 import json
 import signal
 import subprocess
+from collections.abc import Callable
 
 import httpx
 import pytest
 from dirty_equals import IsPartialDict
 
 from orchestrator.audit.verify import Verdict, read_log
-from tests.e2e.conftest import OpenDesk
+from tests.e2e.conftest import Finished, OpenDesk, RunAll
 from tests.e2e.desk import NAMES, Desk, Ended, until
-
-SLOW_STOPS = {"stop_seconds": [0.5, 0.6]}
 
 
 def under_way(desk: Desk, *, stops: int = 3) -> subprocess.Popen[str]:
@@ -37,14 +36,41 @@ def assert_finished_by_resume(desk: Desk) -> None:
     assert read_log(desk.log).verdict is Verdict.WHOLE
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_told_once_it_sends_nothing_more_and_watches_what_was_sent(
-    open_desk: OpenDesk, number: signal.Signals, code: int
-) -> None:
-    desk = open_desk(timing=SLOW_STOPS)
-    process = under_way(desk)
-    process.send_signal(number)
-    ended = desk.end(process)
+def told(*numbers: signal.Signals, stop_seconds: float) -> Callable[[OpenDesk], tuple[Desk, Ended]]:
+    """A run that gets these signals, each once it has said what the one before it means."""
+
+    def run(open_desk: OpenDesk) -> tuple[Desk, Ended]:
+        desk = open_desk(timing={"stop_seconds": [stop_seconds, stop_seconds]})
+        process = under_way(desk)
+        process.send_signal(numbers[0])
+        said = process.stderr
+        assert said is not None
+        for number in numbers[1:]:
+            until(lambda: "leave at once" in said.readline())
+            process.send_signal(number)
+        return desk, desk.end(process, seconds=2 if numbers[1:] else 20)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(run_all: RunAll) -> Finished:
+    """One run for each way of being told."""
+    return run_all(
+        {
+            "SIGINT": told(signal.SIGINT, stop_seconds=0.5),
+            "SIGTERM": told(signal.SIGTERM, stop_seconds=0.5),
+            "SIGHUP": told(signal.SIGHUP, stop_seconds=0.2),
+            "SIGKILL": told(signal.SIGKILL, stop_seconds=0.3),
+            "SIGKILL, torn": told(signal.SIGKILL, stop_seconds=0.3),
+            "twice": told(signal.SIGINT, signal.SIGTERM, stop_seconds=2.5),
+        }
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_told_once_it_sends_nothing_more_and_watches_what_was_sent(runs: Finished, number: str, code: int) -> None:
+    desk, ended = runs[number]
     sent = len(desk.stops)
     assert ended.code == ended.document["exit_code"] == code
     assert 3 <= sent < 8
@@ -54,15 +80,8 @@ def test_told_once_it_sends_nothing_more_and_watches_what_was_sent(
     assert_finished_by_resume(desk)
 
 
-def test_told_twice_it_leaves_at_once_and_the_first_signal_is_the_reason(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing={"stop_seconds": [2.5, 2.5]})
-    process = under_way(desk)
-    process.send_signal(signal.SIGINT)
-    said = process.stderr
-    assert said is not None
-    until(lambda: "leave at once" in said.readline())
-    process.send_signal(signal.SIGTERM)
-    ended = desk.end(process, seconds=2)
+def test_told_twice_it_leaves_at_once_and_the_first_signal_is_the_reason(runs: Finished) -> None:
+    desk, ended = runs["twice"]
     assert ended.code == ended.document["exit_code"] == 130
     assert ended.document["counts"]["unsettled"] >= 3
     assert desk.records[-1]["event"] == "run.interrupted"
@@ -81,19 +100,14 @@ def test_told_before_anything_was_sent_it_changes_nothing(
     desk.assert_nothing_happened()
 
 
-def test_a_lost_terminal_loses_nothing(desk: Desk) -> None:
-    process = under_way(desk)
-    process.send_signal(signal.SIGHUP)
-    ended = desk.end(process)
+def test_a_lost_terminal_loses_nothing(runs: Finished) -> None:
+    _, ended = runs["SIGHUP"]
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
 
 
 @pytest.mark.parametrize("torn", [False, True])
-def test_killed_in_the_middle_it_is_resumed_with_one_stop_a_cvm(open_desk: OpenDesk, *, torn: bool) -> None:
-    desk = open_desk(timing={"stop_seconds": [0.1, 0.3], "latency": [0.02, 0.05]})
-    process = under_way(desk)
-    process.kill()
-    process.communicate()
+def test_killed_in_the_middle_it_is_resumed_with_one_stop_a_cvm(runs: Finished, *, torn: bool) -> None:
+    desk, _ = runs["SIGKILL, torn" if torn else "SIGKILL"]
     half = b'{"action":"stop","cvm":{"app_'
     if torn:
         with desk.log.open("ab") as log:
