@@ -35,6 +35,8 @@ def command(run_id: str, config: Path | None, assignments: tuple[str, ...], *, a
         document["log"] = {"verdict": reading.verdict.value, "running": is_held(path)}
         click.echo(json.dumps(document, indent=2))
     else:
+        if state.finished is None and is_held(path):
+            click.echo("This run is going on. If it ended now:\n")
         print_run(stdout(), state, code, path)
 
 

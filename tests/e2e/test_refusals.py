@@ -38,7 +38,7 @@ def test_what_is_protected_is_left_alone(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("select", "words"),
     [
-        ("{teepod: [alpah]}", "no teepod 'alpah'; known: alpha, beta"),
+        ("{teepod: [alphaa]}", "no teepod 'alphaa'; known: alpha, beta"),
         ("{name: [wbe-1]}", "nearest known: web-1"),
         ("{name: ['*'], teepod: [alpha], exclude: {all: true}}", "--details"),
     ],

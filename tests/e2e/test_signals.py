@@ -123,7 +123,10 @@ def test_killed_in_the_middle_it_is_resumed_with_one_stop_a_cvm(runs: Finished, 
 def test_a_run_that_is_going_on_cannot_be_resumed_by_another_process(open_desk: OpenDesk) -> None:
     desk = open_desk(timing={"stop_seconds": [3, 3]})
     process = under_way(desk)
-    second, runs = desk.run_each(("resume", desk.log.stem, "--yes", "--json"), ("runs", "--json"))
+    second, runs, show = desk.run_each(
+        ("resume", desk.log.stem, "--yes", "--json"), ("runs", "--json"), ("show", desk.log.stem)
+    )
+    assert "This run is going on" in show.out
     assert (second.code, second.fault["code"]) == (3, "run_held")
     assert runs.document[0]["state"] == "running"
     assert desk.end(process).code == 0
