@@ -113,6 +113,11 @@ class RunState:
         return {outcome: self.stages[outcome] for outcome in Outcome if self.stages[outcome]}
 
     @property
+    def simulated(self) -> bool:
+        """Whether the run was against a simulated cloud that ended with it, so that nothing can go on with it."""
+        return bool(self.started.get("simulated"))
+
+    @property
     def anything_sent(self) -> bool:
         """Whether a request that can change something was ever announced."""
         return bool(self.events["action.intent"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import click
+import structlog
 
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
@@ -63,7 +64,7 @@ async def carry_out(
     )
     progress = Progress(state, session.limits.requests_per_second, lambda: session.gate.passed)
     result: RunResult | None = None
-    signals = _Signals(run)
+    signals = _Signals(run, progress)
     # Signals are taken until the last word is out, so that none of them can cut it off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         try:
@@ -99,9 +100,9 @@ def _why_early(result: RunResult | None, log: AuditLog) -> OrchestratorError | N
 class _Signals:
     """The first Ctrl-C or SIGTERM sends nothing more and decides the exit code; a second one leaves at once."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, progress: Progress) -> None:
         self.exit_code = 128 + signal.SIGINT
-        self._run = run
+        self._run, self._progress = run, progress
         self._seen = 0
 
     async def listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
@@ -118,8 +119,10 @@ class _Signals:
             return
         self.exit_code = 128 + number
         self._run.interrupt(_ENDINGS[number])
-        words = "Sending no more stops; watching those that were sent. Press Ctrl-C again to leave at once."
-        click.echo(f"\n{words}", err=True)
+        self._progress.note = (
+            "Sending no more stops; watching those that were sent. Press Ctrl-C again to leave at once."
+        )
+        structlog.get_logger().warning("interrupting", note=self._progress.note)
 
 
 def _show(progress: Progress, *, as_json: bool) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -22,6 +22,7 @@ from orchestrator.cli.options import json_option, playbook_options, settings_opt
 from orchestrator.cli.session import Endpoint, Session, endpoint, limits_of, open_session, prepare
 from orchestrator.cli.verdict import confirm, verdict
 from orchestrator.engine.work import Work
+from orchestrator.errors import NotConfirmedError
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
@@ -83,7 +84,11 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
         return int(error.exit_code)
     works = [Work.of(target) for target in plan.targets]
     asked_at = session.clock.now()
-    confirm(plan, yes=yes, expect=expect)
+    try:
+        confirm(plan, yes=yes, expect=expect)
+    except NotConfirmedError as unconfirmed:
+        report(unconfirmed, as_json=as_json, extra=plan_document(plan))
+        return int(unconfirmed.exit_code)
     waited = session.clock.now() - asked_at
     fresh = None
     if waited > session.settings.guards.recheck_after:
@@ -97,6 +102,7 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
         version=__version__,
         cloud_url=session.endpoint.base_url,
         limits=session.limits,
+        simulated=session.endpoint.simulated,
     )
     state = RunState()
     log = AuditLog.create(

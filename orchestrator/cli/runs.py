@@ -17,7 +17,14 @@ from orchestrator.report.documents import counts_of
 from orchestrator.report.shown import shown
 from orchestrator.settings.load import load_settings
 
-_STYLES = {"finished": "green", "running": "cyan", "unfinished": "yellow", "altered": "red", "not_sent": "dim"}
+_STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "unfinished": "yellow",
+    "altered": "red",
+    "not_sent": "dim",
+    "simulated": "dim",
+}
 
 
 @click.command("runs", epilog="\b\nExample: orchestrator runs --unfinished")
@@ -75,7 +82,9 @@ def _standing(state: RunState, path: Path) -> str:
         return "finished"
     if is_held(path):
         return "running"
-    return "unfinished" if state.planned else "not_sent"
+    if not state.planned:
+        return "not_sent"
+    return "simulated" if state.simulated else "unfinished"
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -41,6 +41,7 @@ class Endpoint:
 
     base_url: str
     api_key: str
+    simulated: bool = False
 
 
 _NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1", "batch-report-1", "batch-report-2")
@@ -58,7 +59,7 @@ def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
 
     fleet = {"names": _NAMES}
     with BackgroundSimulator(Simulated.model_validate({"fleet": fleet})) as simulator:
-        yield Endpoint(simulator.url, simulator.api_key)
+        yield Endpoint(simulator.url, simulator.api_key, simulated=True)
 
 
 def limits_of(limits: Limits, settings: Settings) -> RunLimits:

@@ -29,14 +29,13 @@ def command(run_id: str, config: Path | None, assignments: tuple[str, ...], *, a
     if reading.verdict is Verdict.ALTERED:
         raise SettingsError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line)
     state = replay(reading.records)
-    code = _code(state)
+    going_on = state.finished is None and is_held(path)
+    code = None if going_on else _code(state)
     if as_json:
         document = run_document(state, code, path)
-        document["log"] = {"verdict": reading.verdict.value, "running": is_held(path)}
+        document["log"] = {"verdict": reading.verdict.value, "running": going_on}
         click.echo(json.dumps(document, indent=2))
     else:
-        if state.finished is None and is_held(path):
-            click.echo("This run is going on. If it ended now:\n")
         print_run(stdout(), state, code, path)
 
 

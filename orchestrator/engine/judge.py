@@ -98,7 +98,8 @@ def judge_again(watched: Watched, read: StatusRead, begun: float, recheck_after:
     """What the sweep at the end of a run says of a CVM that was seen down."""
     if is_down(read.status, in_progress=read.in_progress):
         return Finding.SETTLED
-    if read.in_progress or read.status in GOING_DOWN or read.status not in _SHOWS_NO_EFFECT:
+    coming_up = read.status in _SHOWS_NO_EFFECT and not (read.in_progress and read.status == "error")
+    if not coming_up:
         return Finding.OPEN
     return Finding.RISEN if _confirmed(watched, begun, recheck_after) else Finding.OPEN
 

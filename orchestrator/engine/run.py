@@ -21,6 +21,9 @@ from orchestrator.errors import AuditError
 from orchestrator.outcome import Ending, Exit, Outcome, exit_code
 from orchestrator.playbook.plan import PlannedStep, RunLimits
 
+_INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
+"""A person's word goes before every other reason to end."""
+
 _NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
 
 
@@ -135,6 +138,7 @@ class Run:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._breaker.run)
                 group.start_soon(self._time_out)
+                self._count_failures()
                 for step in steps:
                     if self._ending is None:
                         await self._step(step)
@@ -194,7 +198,8 @@ class Run:
             await watcher.run()
 
     def _halt(self, ending: Ending) -> None:
-        self._ending = self._ending or ending
+        if self._ending is None or (ending in _INTERRUPTIONS and self._ending not in _INTERRUPTIONS):
+            self._ending = ending
         if self._dispatcher is not None:
             self._dispatcher.halt()
         if ending in _NO_USE_IN_WATCHING:

@@ -5,6 +5,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TypeVar
 
 from orchestrator.playbook.schema import Guards, Protect
+from orchestrator.wording import counted
 
 _N = TypeVar("_N", int, Decimal)
 
@@ -57,7 +58,7 @@ def check_guards(guards: Guards, *, targets: int, up: int, spared: int) -> tuple
     checks = []
     if guards.max_targets is not None:
         ok = targets <= guards.max_targets
-        message = f"{targets} targets, at most {guards.max_targets} allowed"
+        message = f"{counted(targets, 'target')}, at most {guards.max_targets} allowed"
         checks.append(GuardCheck("max_targets", guards.max_targets, targets, ok, message))
     if guards.max_percent is not None:
         share = Decimal(targets) * 100 / up if up else Decimal(0)
@@ -70,6 +71,6 @@ def check_guards(guards: Guards, *, targets: int, up: int, spared: int) -> tuple
         )
         checks.append(GuardCheck("max_percent", guards.max_percent, value, ok, message))
     if guards.protect:
-        message = f"{spared} selected CVMs are protected and left alone"
+        message = f"{counted(spared, 'selected CVM')} protected and left alone"
         checks.append(GuardCheck("protect", None, spared, ok=True, message=message))
     return tuple(checks)

@@ -134,10 +134,21 @@ def _validate(kind: type[_T], tree: Tree, source: Source, prefix: Path_, open_on
     if len(open_places) == len(faults):
         # Nothing is wrong but what open variables would fill: check the rest as if those keys were left out.
         return _validate(kind, _without(tree, open_places), source, prefix)
-    errors = [_located(fault, kind, source, prefix) for fault in faults if fault["loc"] not in open_places]
-    first, *rest = sorted(errors, key=lambda each: each.line or 0)
+    # A key that is missing is often one that stands there misspelt, and that one has the better hint.
+    faults = sorted((fault for fault in faults if fault["loc"] not in open_places), key=_is_missing)
+    errors = [_located(fault, kind, source, prefix) for fault in faults]
+    found = sum(not _is_missing(fault) for fault in faults)
+    first, *rest = sorted(errors[:found], key=_line) + sorted(errors[found:], key=_line)
     first.more = tuple(rest)
     raise first
+
+
+def _is_missing(fault: ErrorDetails) -> bool:
+    return fault["type"] == "missing"
+
+
+def _line(error: PlaybookError) -> int:
+    return error.line or 0
 
 
 def _is_open(fault: ErrorDetails, open_ones: tuple[str, ...]) -> bool:

@@ -11,6 +11,7 @@ from orchestrator.playbook.guards import GuardCheck, check_guards
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import matches, protection, unmatched
 from orchestrator.playbook.terms import Share
+from orchestrator.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +191,10 @@ def _warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, 
     yield from unmatched((step.select for step in playbook.steps), cvms)
     rented = sum(target.cvm.gpu_rental for target in targets)
     if rented:
-        yield f"{rented} targets are marked as managed by a GPU rental, whose CVMs usually refuse a stop"
+        yield f"{counted(rented, 'target')} marked as managed by a GPU rental, whose CVMs usually refuse a stop"
     minimum = sum(bool(target.cvm.gpus) for target in targets)
     if minimum:
-        yield f"{minimum} targets have GPUs: starting one again is charged a new 24-hour minimum"
+        yield f"{counted(minimum, 'target')} with GPUs: starting such a CVM again is charged a new 24-hour minimum"
 
 
 def estimate(targets: int, limits: RunLimits, batch_size: int) -> Estimate:

@@ -39,6 +39,7 @@ class Progress:
 
     Attributes:
         state: what the audit log says, kept up to date by the log itself.
+        note: what a person should know right now; None for nothing.
     """
 
     def __init__(self, state: RunState, requests_per_second: float, passed: Callable[[], int]) -> None:
@@ -50,6 +51,7 @@ class Progress:
             passed: how many requests of the run were sent so far.
         """
         self.state = state
+        self.note: str | None = None
         self._limit = requests_per_second
         self._passed = passed
         self._samples: deque[tuple[float, int]] = deque()
@@ -102,7 +104,8 @@ class Progress:
         )
         elapsed = format_duration(time.monotonic() - self._started)
         speed = Text(f"{self._rate():.1f} of {self._limit:g} requests a second, {elapsed}", "dim")
-        return Group(head, tally, speed, *self._troubles())
+        note = [Text(self.note, "bold yellow")] if self.note else []
+        return Group(head, tally, speed, *self._troubles(), *note)
 
     def _troubles(self) -> list[Text]:
         return [

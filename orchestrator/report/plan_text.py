@@ -11,6 +11,7 @@ from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.duration import format_duration
 from orchestrator.playbook.plan import Plan
 from orchestrator.report.shown import shown
+from orchestrator.wording import counted
 
 _MOST_ROWS = 20
 
@@ -29,7 +30,7 @@ def print_plan(console: Console, plan: Plan, description: str | None, *, details
         head.append(f"  {shown(description)}", "dim")
     total = len(plan.targets) + len(plan.skipped)
     console.print(head)
-    console.print(Text(f"{_n(len(plan.targets), 'CVM')} of {total} will be stopped (power pulled)\n"))
+    console.print(Text(f"{counted(len(plan.targets), 'CVM')} of {total} will be stopped (power pulled)\n"))
     if plan.targets:
         console.print(_targets(plan))
     if details:
@@ -105,9 +106,5 @@ def _amount(per_hour: Decimal, unknown: int, what: str) -> str:
     month = per_hour * HOURS_PER_MONTH
     known = f"${per_hour:.4f} an hour, ${month:,.2f} a month of {what}"
     if unknown:
-        return f"{known}, and {_n(unknown, 'CVM')} whose {what} rate is unknown"
+        return f"{known}, and {counted(unknown, 'CVM')} whose {what} rate is unknown"
     return known
-
-
-def _n(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

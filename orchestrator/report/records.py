@@ -22,6 +22,7 @@ def started_fields(
     version: str,
     cloud_url: str,
     limits: RunLimits,
+    simulated: bool = False,
 ) -> dict[str, object]:
     """The fields of `run.started`."""
     return {
@@ -30,6 +31,7 @@ def started_fields(
         "actor": actor,
         "version": version,
         "cloud_url": cloud_url,
+        "simulated": simulated,
         "limits": {
             "requests_per_second": limits.requests_per_second,
             "burst": limits.burst,

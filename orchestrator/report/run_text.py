@@ -37,23 +37,35 @@ _MEANING: dict[int, str] = {
     Exit.SIGTERM: "terminated",
 }
 _MOST_ROWS = 200
+_TROUBLE = frozenset(Outcome) - AS_WANTED
 
 
-def print_run(console: Console, state: RunState, code: int, audit_log: Path) -> None:
-    """Print how a run ended."""
-    counts = counts_of(state)
+def print_run(console: Console, state: RunState, code: int | None, audit_log: Path) -> None:
+    """Print how a run ended, or where it stands while it goes on (without a code)."""
+    counts = counts_of(state) if code is not None else {stage: n for stage, n in state.stages.items() if n}
     run_id = shown(state.run_id)
-    head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {_MEANING.get(code, 'ended')} (exit {code})")
+    meaning = "going on" if code is None else f"{_MEANING.get(code, 'ended')} (exit {code})"
+    head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {meaning}")
     console.print(head)
     tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
     console.print(tally if counts else Text("nothing to do: no targets"))
-    troubled = [target for target in state.targets.values() if target.outcome_so_far not in AS_WANTED]
+    not_sent = [target for target in state.targets.values() if target.outcome_so_far is Outcome.NOT_SENT]
+    in_order = {*AS_WANTED, Outcome.NOT_SENT} if code is not None else set(Outcome)
+    troubled = [
+        target
+        for target in state.targets.values()
+        if target.outcome_so_far not in in_order or (code is None and target.outcome in _TROUBLE)
+    ]
     if troubled:
         console.print()
         console.print(_troubles(troubled[:_MOST_ROWS]))
         if len(troubled) > _MOST_ROWS:
             rest = len(troubled) - _MOST_ROWS
             console.print(Text(f"and {rest} more: orchestrator show {run_id} --json"))
+    if not_sent and code is not None:
+        names = ", ".join(shown(target.ref.name, 64) for target in not_sent[:_MOST_ROWS])
+        more = f" and {len(not_sent) - _MOST_ROWS} more" if len(not_sent) > _MOST_ROWS else ""
+        console.print(Text.assemble(("\nnot sent: ", STYLES["not_sent"]), names, more))
     console.print()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
@@ -65,7 +77,7 @@ def print_run(console: Console, state: RunState, code: int, audit_log: Path) -> 
         facts.add_row("billing", _bill(state))
     facts.add_row("audit log", Text(shown(audit_log, 4096)))
     facts.add_row("verify", Text(f"orchestrator audit verify {run_id}"))
-    if state.finished is None:
+    if state.finished is None and code is not None and not state.simulated:
         facts.add_row("go on", Text(f"orchestrator resume {run_id}", "bold"))
     console.print(facts)
 
@@ -87,8 +99,6 @@ def _troubles(targets: list[TargetState]) -> Table:
 
 
 def _why(target: TargetState) -> str:
-    if target.outcome_so_far is Outcome.NOT_SENT:
-        return "the run ended before its request was sent"
     return f"the run ended before it was seen down; last seen {shown(target.status)}"
 
 

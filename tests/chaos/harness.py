@@ -49,7 +49,7 @@ class Told:
         assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
         received = Counter(r.cvm_hashid for r in self.simulator.requests if r.operation == "stop_cvm")
         announced = Counter({target.ref.id: target.attempts for target in self.state.targets.values()})
-        assert received == announced
+        assert received == announced, f"received - announced: {received - announced}, {announced - received}"
         assert self.state.counts == {"settled": len(cvms)}
         assert self.verdict is Verdict.WHOLE
         assert int(self.result.exit_code) == 0
@@ -75,7 +75,7 @@ async def _run(simulator: BackgroundSimulator, folder: Path, seed: int) -> Told:
         simulator.url,
         simulator.api_key,
         api_version="2026-06-23",
-        timeout=1.0,
+        timeout=2.0,
         max_in_flight=LIMITS.max_in_flight,
     ) as cloud:
         inventory = await InventoryReader(cloud, gate, rng).read_all()

@@ -95,7 +95,7 @@ def test_the_end_of_a_run_tells_what_did_not_end_as_wanted_and_what_to_type_next
     assert f"Run {RUN_ID}  finished; some failed or were refused (exit 6)" in text
     assert "1 settled  1 refused  1 not_sent" in text
     assert "rented [red]x[/]" in text
-    assert "the run ended before its request was sent" in text
+    assert "not sent: " in text
     assert "4.5s from its first request to its end" in text
     assert "stops  $0.1000 an hour, $73.00 a month of compute" in text
     assert f"orchestrator resume {RUN_ID}" in text

@@ -32,7 +32,7 @@ async def test_every_response_carries_a_request_id_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(("version", "identifies"), [(LEGACY, False), (CURRENT, True), (NEWEST, True)])
-async def test_the_list_has_the_shape_of_the_version(version: str, identifies: bool) -> None:  # noqa: FBT001 - a parameter of the test
+async def test_the_list_has_the_shape_of_the_version(version: str, identifies: bool) -> None:
     async with cloud(version) as sky:
         item = (await sky.get("/cvms/paginated", page_size=1))["items"][0]
         assert item.get("id", "").startswith("cvm_") is identifies
