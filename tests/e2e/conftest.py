@@ -55,6 +55,7 @@ def desk(open_desk: OpenDesk) -> Desk:
 @pytest.fixture(scope="module")
 def run_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunAll]:
     """Does several things at desks of their own, a few at a time, for the tests of one module to look at."""
+    tmp_path_factory.getbasetemp()  # made here, since the first call is not safe for several threads at once
     with ExitStack() as stack:
         office = _Office(stack, lambda: tmp_path_factory.mktemp("desk"))
 
