@@ -298,7 +298,8 @@ _EXITS = {
     Exit.CLOUD: "the cloud can't be reached or refuses the key, before anything was sent",
     Exit.FAILED: "finished; some targets failed, were refused, or came back up",
     Exit.UNSETTLED: "finished; some targets did not go down in time",
-    Exit.ENDED_EARLY: "ended early: `max_failures`, or a refused key or an unwritable audit log after the first stop",
+    Exit.ENDED_EARLY: "ended early: `max_failures`; or, after the first stop, the key was refused, the log could not "
+    "be written, the cloud was down or the run took too long",
     Exit.SIGINT: "interrupted by Ctrl-C; `resume` goes on",
     Exit.SIGTERM: "terminated; `resume` goes on",
 }
@@ -329,8 +330,8 @@ _ENDINGS = {
     Ending.MAX_FAILURES: "more targets failed than `max_failures` allows",
     Ending.KEY_REFUSED: "the API answered 401",
     Ending.LOG_FAILED: "the audit log could not be written",
-    Ending.CLOUD_DOWN: "the cloud could not be reached",
-    Ending.TIMED_OUT: "the run took longer than it was allowed to",
+    Ending.CLOUD_DOWN: "the cloud was down for longer than `settle.cloud_down`",
+    Ending.TIMED_OUT: "the run took longer than `settle.whole_run`",
     Ending.SIGINT: "Ctrl-C",
     Ending.SIGTERM: "SIGTERM",
 }
