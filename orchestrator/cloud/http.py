@@ -14,8 +14,8 @@ MEBIBYTE = 1 << 20
 LARGEST_ANSWER = 64 * MEBIBYTE
 """Bytes; an answer beyond this is cut off and counts as one that can't be read."""
 
-MOST_WORDS = 2000
-"""Characters of an answer that is not JSON; the audit log keeps them."""
+MOST_WORDS = 4 * MEBIBYTE
+"""Characters of the words of an error; the audit log keeps them whole up to this."""
 
 _NEVER_LEFT = (
     httpx.ConnectError,

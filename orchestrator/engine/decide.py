@@ -7,7 +7,8 @@
 | 403 | refused: a GPU rental manages the CVM |
 | 404 | gone |
 | 409 with an error code | failed: final |
-| 409 without one; 429; 503 with Retry-After | deferred: had no effect, sent again later |
+| 409 without one; 429 | deferred: had no effect, sent again later |
+| 503 with Retry-After | deferred, and sent again only once the status shows that it had no effect |
 | no connection could be made | deferred: the request never left |
 | any other 5xx, a reset, a time-out, a success that can't be read, 408 | unknown: the status decides |
 | anything else | failed |
@@ -50,12 +51,14 @@ class Decision:
         reason: why, in words; empty when it was accepted.
         wait: seconds until a deferred request may be sent again.
         whole_run: whether that wait holds for every request of the run.
+        verify: whether the status has to show first that a deferred request had no effect.
     """
 
     kind: Kind
     reason: str = ""
     wait: float = 0.0
     whole_run: bool = False
+    verify: bool = False
 
 
 def decide(reply: Reply[StatusRead], attempt: int, jitter: float) -> Decision:
@@ -84,7 +87,13 @@ def decide(reply: Reply[StatusRead], attempt: int, jitter: float) -> Decision:
     if throttled or (status == _CONFLICT and reply.error_code is None):
         asked = reply.retry_after
         wait = backoff(attempt, jitter) if asked is None else min(asked, RETRY_AFTER_CAP) * (1 + jitter / 10)
-        return Decision(Kind.DEFERRED, reason, wait, whole_run=throttled or asked is not None)
+        return Decision(
+            Kind.DEFERRED,
+            reason,
+            wait,
+            whole_run=throttled or asked is not None,
+            verify=status == _UNAVAILABLE,  # a proxy may say so of a request that did get through
+        )
     if status in _SERVER_ERROR or status in _SUCCESS or status == _TIMEOUT:
         return Decision(Kind.UNKNOWN, reason)
     return Decision(Kind.FAILED, reason)

@@ -183,7 +183,9 @@ class Dispatcher:
         self._ledger.answered("action.deferred", work, reply, retry_after_s=round(decision.wait, 3))
         if decision.whole_run:
             self._gate.pause(decision.wait)
-        if not self._given_up(work, decision.reason, reply):
+        if decision.verify:
+            self._watch(work, False)  # noqa: FBT003 - the callback's one flag
+        elif not self._given_up(work, decision.reason, reply):
             self._queue.defer(work, self._clock.now() + decision.wait)
 
     def _given_up(self, work: Work, reason: str, reply: Reply[StatusRead] | None = None) -> bool:

@@ -130,8 +130,14 @@ LONG = "x" * 1_000_000
     ],
     ids=["text", "detail", "message", "findings", "another CVM"],
 )
-async def test_what_goes_into_the_audit_log_is_cut(status: int, body: str) -> None:
-    assert len(repr(await ask("stop", status, body.encode()))) < 4000
+async def test_an_error_is_logged_whole_and_what_names_it_is_cut(status: int, body: str) -> None:
+    reply = await ask("stop", status, body.encode())
+    assert reply.problem is not None
+    assert len(reply.problem) <= MOST_WORDS
+    assert len(reply.error_code or "") <= 200
+    assert len(reply.request_id or "") <= 200
+    if status == 422 and '"vm_uuid"' not in body and LONG in body:
+        assert LONG in reply.problem
 
 
 @pytest.mark.parametrize("depth", [3, 100, 5000, 100_000])

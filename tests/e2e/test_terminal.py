@@ -152,3 +152,19 @@ def test_names_of_others_cannot_steer_the_terminal(open_desk: OpenDesk) -> None:
     assert ended.code == 6
     shown = desk.run("plan", desk.playbook(), "--details").out + ended.out + ended.err
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+
+
+def test_a_yes_that_comes_late_is_carried_out_on_fresh_statuses(open_desk: OpenDesk) -> None:
+    """Whoever went down while the question stood is left alone, and no stop of it is billed."""
+    desk = open_desk()
+    desk.environment["ORCHESTRATOR_GUARDS__RECHECK_AFTER"] = "0.1"
+    with terminal(desk) as user:
+        until(lambda: user.shows(r"Type the number"))
+        name = next(cvm.name for cvm in desk.sim.world.cvms if cvm.phase(desk.sim.now()).status == "running")
+        desk.sim.world.set_status(desk.sim.world.named(name), "stopped", desk.sim.now())
+        until(lambda: desk.sim.now() > desk.sim.requests[-1].at + 0.2)
+        user.type(f"{len(NAMES)}\n")
+        assert user.ends_with(0)
+    skipped = [record["cvm"]["name"] for record in desk.records if record.get("outcome") == "skipped"]
+    assert skipped == [name]
+    assert len(desk.stops) == len(NAMES) - 1
