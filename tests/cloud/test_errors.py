@@ -2,6 +2,7 @@
 
 import pytest
 
+from orchestrator.cloud.http import MOST_WORDS
 from tests.cloud.fakes import ask
 
 pytestmark = pytest.mark.anyio
