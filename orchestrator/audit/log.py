@@ -21,6 +21,9 @@ from orchestrator.audit.verify import Reading, Torn, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError
 from orchestrator.moment import utc_now
 
+_REPAIR = "nothing more was sent; make room or repair the disk, then `orchestrator resume`"
+_GONE = "nothing more was sent; without its log the run can't be resumed: see `orchestrator plan` for what is still up"
+
 Observer = Callable[[Record], None]
 Batch = list[tuple[Record, bytes]]
 Sync = Callable[[Callable[[], Batch]], Awaitable[Batch]]
@@ -162,7 +165,7 @@ class AuditLog:
                 self._failure = AuditError(
                     f"the audit log can't be written: {error.strerror or error}",
                     file=self.path,
-                    hint="nothing more was sent; make room or repair the disk, then `orchestrator resume`",
+                    hint=_GONE if error.errno == errno.ENOENT else _REPAIR,
                 )
                 raise self._failure from error
             finally:
@@ -172,7 +175,7 @@ class AuditLog:
     def _write_waiting(self) -> Batch:
         batch, self._waiting = self._waiting, []
         _write(self._fd, b"".join(line for _, line in batch))
-        os.fsync(self._fd)
+        _sync_file(self._fd)
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
         self._durable = batch[-1][0]["seq"] if batch else self._durable
@@ -188,6 +191,15 @@ class AuditLog:
         if not self._closed:
             self._closed = True
             os.close(self._fd)
+
+
+def _sync_file(fd: int) -> None:
+    """Hand a file to the disk for good. On macOS fsync alone leaves it in the drive's cache."""
+    full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is None:
+        os.fsync(fd)
+    else:
+        fcntl.fcntl(fd, full)
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -197,6 +197,11 @@ def _unknown(target: TargetState, record: Record) -> None:
     target.phase = Phase.UNKNOWN
 
 
+def _deferred(target: TargetState, record: Record) -> None:
+    _answered(target, record)
+    target.phase = Phase.UNKNOWN if record.get("verify") else Phase.WAITING
+
+
 def _no_effect(target: TargetState, record: Record) -> None:
     _answered(target, record)
     target.phase = Phase.WAITING
@@ -218,7 +223,7 @@ _APPLY = {
     "action.intent": _intent,
     "action.accepted": _accepted,
     "action.refused": _no_effect,
-    "action.deferred": _no_effect,
+    "action.deferred": _deferred,
     "action.unknown": _unknown,
     "action.failed": _no_effect,
     "target.status": _status,

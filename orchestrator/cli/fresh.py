@@ -7,7 +7,8 @@ from orchestrator.engine.status import Seen, StatusReader
 from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError
 
-_ROUNDS = 4
+_IDLE_ROUNDS = 3
+"""So many rounds in a row without a single answer are enough."""
 
 
 async def read_fresh(session: Session, works: Sequence[Work], workspace_size: int) -> dict[str, Seen]:
@@ -28,16 +29,24 @@ async def read_fresh(session: Session, works: Sequence[Work], workspace_size: in
     reader.known_size(workspace_size)
     wanted = [work.ref for work in works if work.outcome is None]
     seen: dict[str, Seen] = {}
-    for _ in range(_ROUNDS):
+    idle = 0
+    while idle < _IDLE_ROUNDS and not refused:
         missing = [ref for ref in wanted if ref.key not in seen]
-        if not missing or refused:
+        if not missing:
             break
-        seen |= await reader.read(missing)
+        found = await reader.read(missing)
+        seen |= found
+        idle = 0 if found else idle + 1
     if refused:
         raise CloudError("the API refuses the key", hint="check PHALA_CLOUD_API_KEY; nothing was sent")
     if len(seen) < len(wanted):
         raise CloudError(
             f"the status of {len(wanted) - len(seen)} of {len(wanted)} open CVMs can't be read",
             hint="check the network, and cloud.base_url in the settings; nothing was sent",
+        )
+    if len(seen) > 1 and all(each.read is None for each in seen.values()):
+        raise CloudError(
+            f"not one of the {len(seen)} open CVMs is known to this key",
+            hint="is it the key of the run's own workspace? If they are all deleted, nothing is left to do",
         )
     return seen

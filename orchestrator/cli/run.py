@@ -83,13 +83,14 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
         report(error, as_json=as_json, extra=plan_document(plan))
         return int(error.exit_code)
     works = [Work.of(target) for target in plan.targets]
-    asked_at = session.clock.now()
+    asked_at, asked_on = session.clock.now(), session.clock.wall()
     try:
         confirm(plan, yes=yes, expect=expect)
     except NotConfirmedError as unconfirmed:
         report(unconfirmed, as_json=as_json, extra=plan_document(plan))
         return int(unconfirmed.exit_code)
-    waited = session.clock.now() - asked_at
+    # Both clocks: the one stands still while a machine sleeps, the other may be set back.
+    waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
     fresh = None
     if waited > session.settings.guards.recheck_after:
         fresh = await read_fresh(session, works, prepared.workspace_size)

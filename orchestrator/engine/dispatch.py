@@ -180,7 +180,8 @@ class Dispatcher:
             self._end(work, outcome, decision.reason, reply)
 
     def _defer(self, work: Work, reply: Reply[StatusRead], decision: Decision) -> None:
-        self._ledger.answered("action.deferred", work, reply, retry_after_s=round(decision.wait, 3))
+        wait = round(decision.wait, 3)
+        self._ledger.answered("action.deferred", work, reply, retry_after_s=wait, verify=decision.verify)
         if decision.whole_run:
             self._gate.pause(decision.wait)
         if decision.verify:

@@ -91,6 +91,9 @@ def _judge_unknown(watched: Watched, read: StatusRead, begun: float, recheck_aft
         return Finding.EFFECT
     if read.in_progress or read.status not in _SHOWS_NO_EFFECT:
         return Finding.OPEN
+    if read.status not in {UP, watched.before}:
+        # It turned to `error`, or is being started: something happened to it, and a second stop is the worse slip.
+        return Finding.EFFECT
     return Finding.NO_EFFECT if begun >= watched.since + recheck_after else Finding.OPEN
 
 

@@ -214,7 +214,8 @@ class Run:
         ending = self._ending or Ending.COMPLETED
         unconfirmed = 0
         if not ending.resumable:
-            unconfirmed = await sweep(self.reader, self.ledger, self._clock, self._settle.recheck_after)
+            with anyio.CancelScope() as self._watching:
+                unconfirmed = await sweep(self.reader, self.ledger, self._clock, self._settle.recheck_after)
             ending = self._ending or Ending.COMPLETED
         not_sent = [work for work in self.ledger.works if work.outcome is None]
         if ending is Ending.MAX_FAILURES and not not_sent:

@@ -26,6 +26,8 @@ _T = TypeVar("_T")
 _MISSING = frozenset({404, 405, 501})
 _TOO_LARGE = frozenset({400, 413, 422})
 _SMALLEST_BATCH = 10
+_MOST_SINGLY = 20
+"""So many of those that neither the batch nor the list shows are read one by one in a round, however small the list."""
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
 
 
@@ -124,7 +126,7 @@ class StatusReader:
     async def _fall_back(self, refs: Sequence[CvmRef], seen: dict[str, Seen]) -> None:
         if self._pages and len(refs) > self._pages:
             await self._read_lists(refs, seen)
-            refs = [ref for ref in refs if ref.key not in seen][: self._pages]
+            refs = [ref for ref in refs if ref.key not in seen][: max(self._pages, _MOST_SINGLY)]
         async with anyio.create_task_group() as group:
             for ref in refs:
                 group.start_soon(self._read_one, ref, seen)

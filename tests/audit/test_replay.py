@@ -53,3 +53,10 @@ def test_an_interruption_is_over_once_the_run_is_resumed() -> None:
     story = [*STORY[:2], ("run.interrupted", {"reason": "sigint"})]
     assert replay(records(story)).interrupted is not None
     assert replay(records([*story, ("run.resumed", {})])).interrupted is None
+
+
+def test_a_deferral_that_has_to_be_verified_leaves_the_target_in_doubt() -> None:
+    story = [*STORY[:2], ("action.intent", about(0, attempt=1))]
+    story.append(("action.deferred", about(0, attempt=1, retry_after_s=2, verify=True)))
+    first, *_ = replay(records(story)).targets.values()
+    assert first.phase is Phase.UNKNOWN

@@ -85,3 +85,19 @@ async def test_a_run_that_takes_too_long_is_ended_and_can_be_resumed() -> None:
     result = await fleet.go()
     assert (result.ending, result.exit_code) == (Ending.TIMED_OUT, Exit.ENDED_EARLY)
     assert 500 <= anyio.current_time() < 520
+
+
+async def test_an_outage_during_the_last_sweep_ends_the_run_which_can_be_resumed() -> None:
+    cloud = FakeCloud(40)
+    fleet = Fleet(cloud, rate=20, settle=SettleSettings(cloud_down=300))
+    outage = Outage(cloud, float("inf"), float("inf"))
+
+    def batch(uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]] | None:
+        if fleet.outcomes() == {"settled": 40}:
+            outage.start = min(outage.start, anyio.current_time())
+        return outage.batch(uuids)
+
+    cloud.batch = batch
+    result = await fleet.go()
+    assert (result.ending, result.exit_code) == (Ending.CLOUD_DOWN, Exit.ENDED_EARLY)
+    assert anyio.current_time() < 400

@@ -94,3 +94,15 @@ def test_a_cvm_seen_down_has_risen_once_two_reads_agree() -> None:
     ]
     assert findings == [Finding.OPEN, Finding.OPEN, Finding.RISEN]
     assert judge_again(watched(), StatusRead("stopped"), 200, 2) is Finding.SETTLED
+
+
+def test_an_unknown_outcome_after_which_the_cvm_is_in_another_state_is_not_sent_again() -> None:
+    for status in ("error", "starting", "restarting"):
+        assert judge(watched(accepted=False), StatusRead(status), 110, 2) is Finding.EFFECT
+        assert judge(watched(status, accepted=False), StatusRead(status), 110, 2) is Finding.NO_EFFECT
+
+
+def test_a_cvm_that_is_on_its_way_up_again_at_the_end_has_risen_too() -> None:
+    state = watched()
+    findings = [judge_again(state, StatusRead("starting", True), at, 2) for at in (200, 202)]
+    assert findings == [Finding.OPEN, Finding.RISEN]
