@@ -212,10 +212,9 @@ class Run:
 
     async def _conclude(self) -> RunResult:
         ending = self._ending or Ending.COMPLETED
-        unconfirmed = 0
         if not ending.resumable:
             with anyio.CancelScope() as self._watching:
-                unconfirmed = await sweep(self.reader, self.ledger, self._clock, self._settle.recheck_after)
+                await sweep(self.reader, self.ledger, self._clock, self._settle.recheck_after)
             ending = self._ending or Ending.COMPLETED
         not_sent = [work for work in self.ledger.works if work.outcome is None]
         if ending is Ending.MAX_FAILURES and not not_sent:
@@ -228,7 +227,7 @@ class Run:
                 self.ledger.ended(
                     work, Outcome.NOT_SENT, "the run ended early: more targets failed than max_failures allows"
                 )
-            self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), unconfirmed=unconfirmed)
+            self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code))
         await self.ledger.flush()
         return RunResult(ending, code)
 

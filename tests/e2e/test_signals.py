@@ -167,3 +167,27 @@ def test_a_run_is_not_resumed_on_another_cloud(desk: Desk) -> None:
     other = {"PHALA_CLOUD_API_PREFIX": desk.sim.url.replace("127.0.0.1", "localhost")}
     ended = desk.run("resume", desk.log.stem, "--yes", "--json", env=other)
     assert (ended.code, "use the same cloud.base_url" in ended.fault["hint"]) == (2, True)
+
+
+def test_a_run_of_which_many_cvms_were_deleted_is_resumed_all_the_same(desk: Desk) -> None:
+    process = under_way(desk, stops=1)
+    process.send_signal(signal.SIGINT)
+    desk.end(process)
+    unsent = [cvm for cvm in desk.sim.world.cvms if not cvm.effective_stops]
+    for cvm in unsent[:-1]:
+        desk.sim.world.delete(cvm, desk.sim.now())
+    resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
+    gone = len(unsent) - 1
+    assert gone >= 4
+    assert (resumed.code, resumed.document["counts"]) == (0, {"settled": len(NAMES) - gone, "gone": gone})
+
+
+def test_a_key_that_knows_not_one_of_the_open_cvms_ends_nothing(desk: Desk) -> None:
+    process = under_way(desk, stops=1)
+    process.send_signal(signal.SIGINT)
+    desk.end(process)
+    for cvm in list(desk.sim.world.cvms):
+        desk.sim.world.delete(cvm, desk.sim.now())
+    resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
+    assert (resumed.code, resumed.fault["code"]) == (5, "cloud")
+    assert desk.events()["run.resumed"] == 0

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 import pytest
 
+from orchestrator.cvm import CvmRef
 from orchestrator.engine.run import SettleSettings
 from orchestrator.outcome import Ending, Exit
 from orchestrator.reply import Page, Reply, StatusRead
@@ -18,10 +19,11 @@ class Outage:
 
     def __init__(self, cloud: FakeCloud, start: float, end: float) -> None:
         self.cloud, self.start, self.end, self.hits = cloud, start, end, list[float]()
-        self.plain_page = cloud.list_page
+        self.plain_page, self.plain_state = cloud.list_page, cloud.state
         cloud.stop_script = lambda _ref, _attempt: failed(502) if self.down() else None
         cloud.batch = self.batch
         cloud.list_page = self.page  # type: ignore[method-assign]
+        cloud.state = self.state  # type: ignore[method-assign]
 
     def down(self) -> bool:
         now = anyio.current_time()
@@ -33,6 +35,9 @@ class Outage:
     def batch(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]] | None:
         del uuids
         return Reply(http_status=502, problem="bad gateway") if self.down() else None
+
+    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+        return failed(502) if self.down() else await self.plain_state(ref)
 
     async def page(self, page: int, page_size: int) -> Reply[Page]:
         return Reply(http_status=502, problem="bad gateway") if self.down() else await self.plain_page(page, page_size)
