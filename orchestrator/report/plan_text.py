@@ -14,6 +14,7 @@ from orchestrator.report.shown import shown
 from orchestrator.wording import counted
 
 _MOST_ROWS = 20
+_MOST_NAMES = 20
 
 
 def print_plan(console: Console, plan: Plan, description: str | None, *, details: bool = False) -> None:
@@ -41,17 +42,28 @@ def print_plan(console: Console, plan: Plan, description: str | None, *, details
 
 
 def _targets(plan: Plan) -> RenderableType:
-    groups = Counter((t.step, t.cvm.ref.teepod, t.cvm.ref.teepod_id, t.cvm.ref.app_id) for t in plan.targets)
+    groups: dict[tuple[str, str, str | None], list[str]] = {}
+    for target in plan.targets:
+        ref = target.cvm.ref
+        place = shown(ref.teepod) if ref.teepod else f"#{ref.teepod_id}" if ref.teepod_id is not None else "unknown"
+        groups.setdefault((target.step, place, ref.app_id), []).append(ref.name)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("step", "teepod", "app"):
         table.add_column(column, overflow="fold")
     table.add_column("CVMs", justify="right")
-    for (step, teepod, teepod_id, app_id), count in list(groups.items())[:_MOST_ROWS]:
-        place = shown(teepod) if teepod else f"#{teepod_id}" if teepod_id is not None else "unknown"
-        table.add_row(Text(shown(step)), Text(place), Text(shown(app_id, 14)), str(count))
+    table.add_column("names", overflow="ellipsis", no_wrap=True)
+    before: tuple[str, str] = ("", "")
+    order = [step.name for step in plan.steps]
+    rows = sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    for (step, place, app_id), names in rows[:_MOST_ROWS]:
+        # What stands in the row above already is not said again.
+        row = ("" if step == before[0] else shown(step), "" if (step, place) == before else place)
+        before = step, place
+        listed = Text(", ".join(shown(name, 40) for name in names[:_MOST_NAMES]), "dim")
+        table.add_row(Text(row[0]), Text(row[1]), Text(shown(app_id, 14)), str(len(names)), listed)
     if len(groups) > _MOST_ROWS:
-        rest = sum(list(groups.values())[_MOST_ROWS:])
-        table.add_row("", "", f"and {len(groups) - _MOST_ROWS} more", str(rest))
+        rest = sum(len(names) for _, names in rows[_MOST_ROWS:])
+        table.add_row("", "", f"and {len(groups) - _MOST_ROWS} more", str(rest), "")
     return Group(table, Text())
 
 
