@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -26,17 +27,17 @@ _GONE = "nothing more was sent; without its log the run can't be resumed: see `o
 
 Observer = Callable[[Record], None]
 Batch = list[tuple[Record, bytes]]
-Sync = Callable[[Callable[[], Batch]], Awaitable[Batch]]
+Sync = Callable[[Callable[[], None]], Awaitable[None]]
 
 
-async def in_thread(write: Callable[[], Batch]) -> Batch:
+async def in_thread(write: Callable[[], None]) -> None:
     """Write in a worker thread, so that a slow disk does not hold up the event loop."""
-    return await anyio.to_thread.run_sync(write)
+    await anyio.to_thread.run_sync(write)
 
 
-async def inline(write: Callable[[], Batch]) -> Batch:
+async def inline(write: Callable[[], None]) -> None:
     """Write on the event loop's own thread; for virtual time, where a thread looks idle."""
-    return write()
+    write()
 
 
 class AuditLog:
@@ -88,7 +89,8 @@ class AuditLog:
             log.observers += observers
             for event, fields in first:
                 log.record(event, **fields)
-            batch = log._write_waiting()
+            batch = log._take_waiting()
+            log._write_out(b"".join(line for _, line in batch))
             _sync_folder(path.parent)
         except OSError as error:
             if fd is not None:
@@ -98,7 +100,7 @@ class AuditLog:
                 file=path,
                 hint="nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written",
             ) from error
-        log._tell(batch)
+        log._settle(batch)
         return log
 
     @classmethod
@@ -159,8 +161,10 @@ class AuditLog:
             try:
                 # Shielded: what was handed to the disk has an end that must be known, even by one who is cancelled.
                 with anyio.CancelScope(shield=True):
-                    batch = await self._sync(self._write_waiting)
-                self._tell(batch)
+                    # Taken here, on the loop: nothing of the log's state is shared with the thread that writes.
+                    batch = self._take_waiting()
+                    await self._sync(partial(self._write_out, b"".join(line for _, line in batch)))
+                self._settle(batch)
             except OSError as error:
                 self._failure = AuditError(
                     f"the audit log can't be written: {error.strerror or error}",
@@ -172,16 +176,20 @@ class AuditLog:
                 self._write_done.set()
                 self._write_done = None
 
-    def _write_waiting(self) -> Batch:
+    def _take_waiting(self) -> Batch:
         batch, self._waiting = self._waiting, []
-        _write(self._fd, b"".join(line for _, line in batch))
+        return batch
+
+    def _write_out(self, data: bytes) -> None:
+        """Write and sync, perhaps in another thread."""
+        _write(self._fd, data)
         _sync_file(self._fd)
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
-        self._durable = batch[-1][0]["seq"] if batch else self._durable
-        return batch
 
-    def _tell(self, batch: Batch) -> None:
+    def _settle(self, batch: Batch) -> None:
+        """Count a batch as durable, and tell those who watch."""
+        self._durable = batch[-1][0]["seq"]
         for record, _ in batch:
             for observer in self.observers:
                 observer(record)

@@ -3,6 +3,9 @@
 import errno
 import os
 import stat
+import threading
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from orchestrator.audit.log import AuditLog, Batch, inline
+from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.record import Record, clean
 from orchestrator.audit.store import RunStore, is_held, new_run_id
 from orchestrator.audit.verify import Verdict, check_log, read_log
@@ -49,12 +52,11 @@ async def test_what_was_recorded_is_on_disk_once_flush_returns(tmp_path: Path) -
 async def test_those_who_wait_share_one_sync_and_order_is_kept(tmp_path: Path) -> None:
     syncs, seen = 0, list[Record]()
 
-    async def slow(write: Any) -> Batch:  # noqa: ANN401 - as the log takes it
+    async def slow(write: Callable[[], None]) -> None:
         nonlocal syncs
         syncs += 1
         await anyio.lowlevel.checkpoint()
-        batch: Batch = write()
-        return batch
+        write()
 
     log = create(tmp_path, observers=[seen.append], sync=slow)
 
@@ -71,13 +73,46 @@ async def test_those_who_wait_share_one_sync_and_order_is_kept(tmp_path: Path) -
     assert read_log(log.path).verdict is Verdict.UNFINISHED
 
 
+async def test_a_record_that_is_made_while_a_thread_writes_is_not_lost(tmp_path: Path) -> None:
+    go, done = threading.Event(), threading.Event()
+
+    def wall() -> datetime:
+        if writing:  # The record is half made here: let the thread write, and wait until it has.
+            go.set()
+            done.wait(10)
+        return START
+
+    async def in_the_middle(write: Callable[[], None]) -> None:
+        def when_told() -> None:
+            go.wait(10)
+            write()
+            done.set()
+
+        await anyio.to_thread.run_sync(when_told)
+
+    writing = False
+    path = tmp_path / f"{RUN_ID}.jsonl"
+    log = AuditLog.create(path, RUN_ID, STORY[:2], wall=wall, sync=in_the_middle)
+    async with anyio.create_task_group() as group:
+        log.record("action.intent")
+        group.start_soon(log.flush)
+        await anyio.wait_all_tasks_blocked()
+        writing = True
+        log.record("action.accepted")
+    await log.flush()
+    log.close()
+    reading = read_log(path)
+    assert reading.verdict is Verdict.UNFINISHED
+    assert [record["event"] for record in reading.records[2:]] == ["action.intent", "action.accepted"]
+
+
 async def test_a_disk_that_is_full_stops_everything_and_leaves_a_torn_line(tmp_path: Path) -> None:
     log = create(tmp_path)
     size = log.path.stat().st_size
 
-    async def full(write: Any) -> Batch:  # noqa: ANN401 - as the log takes it
+    async def full(write: Callable[[], None]) -> None:
         del write
-        os.write(log._fd, log._waiting[0][1][:20])
+        os.write(log._fd, b'{"event":"action.int')
         raise OSError(errno.ENOSPC, "No space left on device")
 
     log._sync = full
