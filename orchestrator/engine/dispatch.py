@@ -21,6 +21,8 @@ from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
 from orchestrator.reply import Reply, StatusRead
 
+_INSTANT = 0.001
+"""Seconds; waiting for less is not worth it, and may be too little for the clock to move."""
 _AHEAD = 0.05
 """Seconds of sending for which requests are announced ahead."""
 
@@ -71,6 +73,7 @@ class Dispatcher:
         self._watch, self._failed, self._key_refused, self._heard = watch, failed, key_refused, heard
         self._ahead = max(1, min(max_in_flight, ceil(gate.gcra.rate * _AHEAD)))
         self._bell = Bell()
+        self._announced = 0
         self._halted = False
         self._turn: anyio.CancelScope | None = None
 
@@ -92,11 +95,14 @@ class Dispatcher:
         self._bell.ring()
 
     def halt(self) -> None:
-        """Send nothing more; what was sent is answered for."""
+        """Send nothing more but what is on record already and due at once; what was sent is answered for."""
         self._halted = True
         self._bell.ring()
         if self._turn is not None:
-            self._turn.cancel()
+            self._turn.deadline = self._last_call()
+
+    def _last_call(self) -> float:
+        return self._clock.now() + 2 * _AHEAD
 
     async def run(self) -> None:
         """Send until nothing is left to send, or until halted.
@@ -104,7 +110,7 @@ class Dispatcher:
         Raises:
             AuditError: when the trail can't be written; nothing is sent then.
         """
-        announced, to_send = anyio.create_memory_object_stream[Work](self._ahead)
+        announced, to_send = anyio.create_memory_object_stream[Work](2 * self._ahead)
         async with anyio.create_task_group() as group:
             group.start_soon(self._announce, announced)
             async with to_send:
@@ -113,10 +119,18 @@ class Dispatcher:
     async def _announce(self, announced: ObjectSendStream[Work]) -> None:
         async with announced:
             while self.unsent and not self._halted:
+                if self._announced >= self._ahead:
+                    await self._bell.wait()
+                    continue
+                near = self._gate.gcra.wait(self._clock.now()) - _AHEAD
+                if near > _INSTANT and not self._announced:
+                    await self._bell.wait(near)  # nothing is due yet, and might be told not to be sent before it is
+                    continue
                 batch = self._next_batch()
                 if not batch:
                     await self._bell.wait(self._queue.next_due() - self._clock.now())
                     continue
+                self._announced += len(batch)
                 for work in batch:
                     self._ledger.intent(work)
                 await self._ledger.flush()
@@ -125,23 +139,22 @@ class Dispatcher:
 
     def _next_batch(self) -> list[Work]:
         batch: list[Work] = []
-        while len(batch) < self._ahead and (work := self._queue.pop(self._clock.now())) is not None:
+        while self._announced + len(batch) < self._ahead and (work := self._queue.pop(self._clock.now())) is not None:
             batch.append(work)
         return batch
 
     async def _send_announced(self, to_send: ObjectReceiveStream[Work], group: anyio.abc.TaskGroup) -> None:
         async for work in to_send:
             entered = False
-            if not self._halted:
-                with anyio.CancelScope() as self._turn:
-                    await self._gate.enter(Lane.ACT)
-                    entered = True
-                self._turn = None
-            if not self._halted:
+            with anyio.CancelScope(deadline=self._last_call() if self._halted else float("inf")) as self._turn:
+                await self._gate.enter(Lane.ACT)
+                entered = True
+            self._turn = None
+            self._announced -= 1
+            self._bell.ring()
+            if entered:
                 group.start_soon(self._send, work)
                 continue
-            if entered:
-                self._gate.leave()
             self._ledger.not_sent(work, "the run was told to stop before this request was sent")
             self._queue.done(work)
         await self._ledger.flush()

@@ -62,9 +62,9 @@ class Ledger:
         """A request that was announced is not sent after all, so it had no effect."""
         self._write("action.deferred", work, attempt=work.attempts, retry_after_s=None, sent=False, reason=reason)
 
-    def cut_off(self, work: Work) -> None:
+    def cut_off(self, work: Work, reason: str = "the run was stopped before the answer came") -> None:
         """A request was sent, and its answer is not waited for any more."""
-        reason = "the run was stopped before the answer came"
+        work.unanswered = False
         self._write("action.unknown", work, attempt=work.attempts, reason=reason)
 
     def status(self, work: Work, read: StatusRead) -> None:

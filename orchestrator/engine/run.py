@@ -138,6 +138,7 @@ class Run:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._breaker.run)
                 group.start_soon(self._time_out)
+                self._answer_for_the_dead()
                 self._count_failures()
                 for step in steps:
                     if self._ending is None:
@@ -147,6 +148,12 @@ class Run:
         except* AuditError as errors:
             result = RunResult(Ending.LOG_FAILED, Exit.ENDED_EARLY, _first(errors))
         return result
+
+    def _answer_for_the_dead(self) -> None:
+        """Every intent has its answer, also where the process died between the two."""
+        for work in self.ledger.works:
+            if work.unanswered:
+                self.ledger.cut_off(work, "the process ended before the answer was on record")
 
     async def _time_out(self) -> None:
         await anyio.sleep(self._settle.whole_run)

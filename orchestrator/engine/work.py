@@ -20,6 +20,7 @@ class Work:
         note: what stopping it does to the bill.
         attempts: how many requests were announced for it.
         first_sent: when the first of them was; None before.
+        unanswered: whether the last of those requests has no answer on record: the process died before.
         in_doubt: whether an earlier part of the run sent it a request whose effect is unknown.
         accepted_at: since when a stop of it is known to have taken effect; None before.
         outcome: how it ended; None while it has not.
@@ -33,6 +34,7 @@ class Work:
     note: BillingNote
     attempts: int = 0
     first_sent: float | None = None
+    unanswered: bool = False
     in_doubt: bool = False
     accepted_at: float | None = None
     outcome: Outcome | None = None

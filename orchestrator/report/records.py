@@ -130,6 +130,7 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
             before=target.planned["status"],
             note=BillingNote(rates, tuple(billing["notes"])),
             attempts=target.attempts,
+            unanswered=target.outcome is None and target.phase is Phase.SENDING,
             in_doubt=target.phase in {Phase.SENDING, Phase.UNKNOWN},
             first_sent=engine_time(target.first_sent_at),
             accepted_at=engine_time(target.accepted_at),
