@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import SettingsError, UsageError
 
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
 
@@ -27,6 +27,22 @@ class RunStore:
 
     def __init__(self, state_dir: Path) -> None:
         self.folder = state_dir.expanduser() / "runs"
+
+    def prepare(self) -> None:
+        """Make the folder where it is missing.
+
+        Raises:
+            SettingsError: when it can't be used.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            list(self.folder.iterdir())
+        except OSError as error:
+            raise SettingsError(
+                f"the state folder can't be used: {error.strerror or error}",
+                file=self.folder,
+                hint="set ORCHESTRATOR_STATE_DIR to a folder of yours",
+            ) from error
 
     def path(self, run_id: str) -> Path:
         """Where the log of a run is, or would be."""

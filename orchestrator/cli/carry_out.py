@@ -94,7 +94,15 @@ def _why_early(result: RunResult | None, log: AuditLog) -> OrchestratorError | N
     if result.ending is Ending.KEY_REFUSED:
         hint = f"check PHALA_CLOUD_API_KEY, then `orchestrator resume {log.run_id}`"
         return CloudError("the API refuses the key, so nothing more was sent", hint=hint)
+    if result.ending in _WHY:
+        return CloudError(_WHY[result.ending], hint=f"later: `orchestrator resume {log.run_id}`")
     return result.error
+
+
+_WHY = {
+    Ending.CLOUD_DOWN: "the API was down for too long (settle.cloud_down), so nothing more was sent",
+    Ending.TIMED_OUT: "the run took too long (settle.whole_run), so nothing more was sent",
+}
 
 
 class _Signals:

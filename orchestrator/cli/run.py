@@ -56,6 +56,7 @@ def command(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
     configure(settings.log)
+    RunStore(settings.audit.state_dir).prepare()
     with endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(_open_and_run, settings, where, loaded, yes=yes, expect=expect, as_json=as_json))
 

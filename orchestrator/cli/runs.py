@@ -43,6 +43,7 @@ def command(
     """List runs, newest first, and what to type for those that are not finished."""
     settings = load_settings(config, assignments)
     store = RunStore(settings.audit.state_dir)
+    store.prepare()
     rows: list[dict[str, Any]] = []
     for path in store:
         row = _row(path)

@@ -1,13 +1,14 @@
 """How long to wait between two rounds of status reads. Pure.
 
 Polling starts quickly and backs off while nothing changes, in proportion to how long the oldest CVM has been waited
-for. Once CVMs settle, their pace says how long the rest will take, and a round comes after a tenth of that: few reads
-while much is left, quick ones near the end. While stops are still to be sent, reads take a small share of the rate.
+for. Once CVMs settle, their pace says how long the rest will take, and a round comes after about a sixth of that: few
+reads while much is left, quick ones near the end. While stops are still to be sent, reads take a small share of the
+rate.
 """
 
 _SHARE_WHILE_SENDING = 0.05
 _GROWTH = 1.5
-_TENTH = 0.1
+_SHARE_OF_THE_WAIT = 0.16
 
 
 class Pace:
@@ -41,9 +42,9 @@ class Pace:
             oldest: seconds for which the longest-waiting of the watched ones has been waited for.
         """
         if self._quiet > 2 * self.shortest or not self._speed:
-            wait = min(self._quiet, max(2 * self.shortest, oldest * _TENTH))
+            wait = min(self._quiet, max(2 * self.shortest, oldest * _SHARE_OF_THE_WAIT))
         else:
-            rest = _TENTH * max(watched / self._speed, unsent / self.rate)
+            rest = _SHARE_OF_THE_WAIT * max(watched / self._speed, unsent / self.rate)
             wait = min(rest, max(2 * self.shortest, oldest / 4))
         if unsent:
             wait = max(wait, 1 / (_SHARE_WHILE_SENDING * self.rate))

@@ -17,6 +17,7 @@ from orchestrator.playbook.source import Path_, Source, Tree, read_source
 from orchestrator.playbook.variables import substitute
 
 _T = TypeVar("_T")
+_SCHEMA_HINT = "`orchestrator schema` prints what each key takes"
 _STRUCTURE = frozenset({"model_type", "model_attributes_type", "dict_type", "list_type"})
 """What is wrong whatever a variable stands for, since a value never becomes more than text."""
 
@@ -162,7 +163,7 @@ def _located(fault: ErrorDetails, kind: object, source: Source, prefix: Path_) -
         place = (*place, fault["ctx"]["index"], "name")
     if place[-1:] == ("action",) and fault["type"] == "literal_error":
         hint = "`stop` pulls the power; the graceful shutdown is another action, which this version does not have"
-    return PlaybookError(message, hint=hint, file=source.file, line=source.line_of(place))
+    return PlaybookError(message, hint=hint or _SCHEMA_HINT, file=source.file, line=source.line_of(place))
 
 
 def _without(tree: Tree, places: list[Path_]) -> Tree:

@@ -79,7 +79,9 @@ def _decode(data: bytes, file: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise PlaybookError("the playbook is not UTF-8 text", file=file, line=line) from error
+        raise PlaybookError(
+            "the playbook is not UTF-8 text", file=file, line=line, hint="save the file as UTF-8"
+        ) from error
 
 
 def _nearby(file: Path) -> str:
@@ -123,7 +125,7 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> Playboo
     line = mark.line + 1 if mark else 1
     rows = text.splitlines()
     row = rows[line - 1] if line <= len(rows) else ""
-    hint = None
+    hint: str | None = "check the indentation and the quotes there and in the line above"
     if re.match(r"[ ]*\t", row):
         hint = "YAML does not allow tabs for indentation; use spaces"
     elif error.problem == _ALIAS:

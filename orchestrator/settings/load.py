@@ -295,6 +295,7 @@ def _located(
 ) -> SettingsError:
     """A fault with where the value came from. A secret's value is never shown."""
     place, message, hint = explain(fault, Settings)
+    hint = hint or "config.example.toml lists every setting with its default"
     if place[0] == "cloud" and (len(place) == 1 or place[1] == "api_key"):
         message = f"{dotted(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
     if place[0] not in Settings.model_fields:

@@ -1,6 +1,7 @@
 """A run, on virtual time: an hour of polling takes no time, and every second is accounted for."""
 
 from dataclasses import replace
+from random import Random
 
 import anyio
 import pytest
@@ -31,6 +32,21 @@ async def test_a_thousand_at_fifty_a_second_take_the_time_and_the_requests_that_
     assert anyio.current_time() <= 1.05 * (len(times) / 50 + 5)
     assert last_stop <= 21
     assert max(sum(start <= at < start + 1 for at in times) for start in times) <= 55
+
+
+@pytest.mark.parametrize(
+    ("quickest", "slowest", "lag"), [(2, 6, 0), (20, 40, 3), (5, 60, 1.5), (60, 60, 0), (0.2, 1, 0)]
+)
+async def test_however_long_cvms_take_the_reads_stay_few_and_the_end_is_seen_at_once(
+    quickest: float, slowest: float, lag: float
+) -> None:
+    cloud, rng, seconds = FakeCloud(1000, lag=lag, latency=0.01), Random(1), dict[str, float]()
+    cloud.seconds = lambda ref: seconds.setdefault(ref.name, rng.uniform(quickest, slowest))
+    fleet = Fleet(cloud, rate=50, burst=3)
+    await fleet.go()
+    requests = len(cloud.requests) + 10  # the pages of the list
+    assert requests <= 1060
+    assert anyio.current_time() <= 1.05 * (requests / 50 + slowest + lag)
 
 
 async def test_reads_that_lag_by_seconds_change_nothing() -> None:
