@@ -5,9 +5,7 @@ Order: command line, `ORCHESTRATOR_…` in the environment, the vendor's names t
 
 import difflib
 import os
-import re
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,20 +13,15 @@ from typing import Any
 from platformdirs import user_config_path
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
-from orchestrator.faults import Place, dotted, explain, nearest
+from orchestrator.faults import nearest
+from orchestrator.settings.blame import PREFIX, SHORT_NAMES, Given, located
 from orchestrator.settings.model import Audit, Billing, Cloud, GuardSettings, Log, RateSection, Settle
+from orchestrator.settings.toml import read_toml
 
-_PREFIX = "ORCHESTRATOR_"
-_SHORT_NAMES: dict[str, tuple[str, str]] = {
-    "ORCHESTRATOR_STATE_DIR": ("audit", "state_dir"),
-    "PHALA_CLOUD_API_KEY": ("cloud", "api_key"),
-    "PHALA_CLOUD_API_PREFIX": ("cloud", "base_url"),
-}
 _KEYS = frozenset({"api_key", "api_key_file"})
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 
@@ -37,7 +30,7 @@ class Settings(BaseSettings):
     """All settings, by section."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX,
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         env_ignore_empty=True,
         extra="forbid",
@@ -95,7 +88,7 @@ class _ShortNames(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """What they say, by section."""
         found: dict[str, dict[str, str]] = {}
-        for variable, (section, name) in _SHORT_NAMES.items():
+        for variable, (section, name) in SHORT_NAMES.items():
             if os.environ.get(variable):
                 found.setdefault(section, {})[name] = os.environ[variable]
         return found
@@ -127,7 +120,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
     given = _assigned(assignments)
     _refuse_unknown_variables()
     file = config or find_config()
-    text, tree = _read_toml(file) if file is not None else ("", {})
+    text, tree = read_toml(file) if file is not None else ("", {})
 
     class _Loaded(Settings):
         @classmethod
@@ -150,7 +143,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         message = f"the environment can't be read as settings: {error}"
         raise SettingsError(message, hint="sections and lists are JSON there") from None
     except ValidationError as error:
-        faults = [_located(fault, given, tree, text, file) for fault in error.errors()]
+        faults = [located(fault, Settings, Given(given, tree, text, file)) for fault in error.errors()]
         first, *rest = faults
         first.more = tuple(rest)
         raise first from None
@@ -220,13 +213,13 @@ def _refuse_unknown_variables() -> None:
     sections = list(Settings.model_fields)
     for variable in os.environ:
         name = variable.upper()
-        if not name.startswith(_PREFIX) or name in _SHORT_NAMES:
+        if not name.startswith(PREFIX) or name in SHORT_NAMES:
             continue
-        rest = name.removeprefix(_PREFIX).lower()
+        rest = name.removeprefix(PREFIX).lower()
         section, delimiter, field = rest.partition("__")
         if section in sections:
             continue
-        known = [_variable(each, name) for each in sections for name in _fields(each)] + list(_SHORT_NAMES)
+        known = [_variable(each, name) for each in sections for name in _fields(each)] + list(SHORT_NAMES)
         looks_ours = any(rest.startswith(f"{each}_") for each in sections)
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if looks_ours or close or (delimiter and field):
@@ -234,7 +227,7 @@ def _refuse_unknown_variables() -> None:
 
 
 def _variable(section: str, field: str) -> str:
-    return f"{_PREFIX}{section}__{field}".upper()
+    return f"{PREFIX}{section}__{field}".upper()
 
 
 def _fields(section: str) -> list[str]:
@@ -263,85 +256,3 @@ def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
             holder = holder[part]
         holder[fields[-1]] = value
     return tree
-
-
-def _read_toml(file: Path) -> tuple[str, dict[str, Any]]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        return text, tomllib.loads(text)
-    except FileNotFoundError:
-        hint = "copy config.example.toml, or leave --config out"
-        raise SettingsError("there is no such settings file", file=file, hint=hint) from None
-    except OSError as error:
-        raise SettingsError(f"the settings can't be read: {error.strerror or error}", file=file) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError("the settings are not UTF-8 text", file=file) from error
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"\(at line (\d+)", str(error))
-        message = re.sub(r" \(at [^)]*\)$", "", str(error))
-        line = int(found.group(1)) if found else None
-        raise SettingsError(f"not valid TOML: {message}", file=file, line=line, hint="text needs quotes") from error
-    except (ValueError, RecursionError) as error:
-        # A path with a NUL, a number of thousands of digits, or lists within lists within lists.
-        raise SettingsError("the settings can't be read: no settings look like this", file=file) from error
-
-
-def _located(
-    fault: ErrorDetails,
-    given: Mapping[str, Any],
-    tree: Mapping[str, Any],
-    text: str,
-    file: Path | None,
-) -> SettingsError:
-    """A fault with where the value came from. A secret's value is never shown."""
-    place, message, hint = explain(fault, Settings)
-    hint = hint or "config.example.toml lists every setting with its default"
-    if place[0] == "cloud" and (len(place) == 1 or place[1] == "api_key"):
-        message = f"{dotted(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
-    if place[0] not in Settings.model_fields:
-        hint = nearest(str(place[0]), Settings.model_fields)
-    if _holds(given, place):
-        return SettingsError(f"--set {dotted(place)}: {message}", hint=hint)
-    for variable in _variables(place):
-        if variable.upper() in {name.upper() for name, value in os.environ.items() if value}:
-            return SettingsError(f"environment variable {variable}: {message}", hint=hint)
-    if _holds(tree, place):
-        return SettingsError(message, file=file, line=_line(text, place), hint=hint)
-    return SettingsError(message, hint=hint)
-
-
-def _holds(tree: Mapping[str, Any], place: Place) -> bool:
-    section = tree.get(str(place[0])) if place else None
-    return section is not None and (len(place) == 1 or (isinstance(section, Mapping) and place[1] in section))
-
-
-def _variables(place: Place) -> list[str]:
-    """The variables that can hold this place, the nearest first."""
-    parts = [part for part in place if isinstance(part, str)]
-    long_names = [_PREFIX + "__".join(parts[:length]).upper() for length in range(len(parts), 0, -1)]
-    return long_names + [name for name, path in _SHORT_NAMES.items() if path == place[:2]]
-
-
-def _line(text: str, place: Place) -> int | None:
-    """The line of a key, or of the innermost table or key around it, found by section and name."""
-    wanted = [str(part) for part in place]
-    best: tuple[int, int | None] = (0, None)
-    section: list[str] = []
-    for number, row in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", row)
-        key = None if header else re.match(r"\s*([\w.\-\"' ]+?)\s*=", row)
-        if header:
-            path = section = _segments(header.group(1))
-        elif key:
-            path = [*section, *_segments(key.group(1))]
-        else:
-            continue
-        # A table of its own may begin below the place itself: `[raet.sub]` tells where `raet` is.
-        length = min(len(path), len(wanted))
-        if path[:length] == wanted[:length] and length > best[0]:
-            best = (length, number)
-    return best[1]
-
-
-def _segments(text: str) -> list[str]:
-    return [part.strip().strip("\"'") for part in text.split(".")]
