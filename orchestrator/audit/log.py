@@ -82,7 +82,7 @@ class AuditLog:
         chain = Chain(run_id)
         fd = None
         try:
-            _make_folder(path.parent)
+            make_folder(path.parent)
             fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             _lock(fd, path)
             log = cls(path, fd, chain, wall=wall, sync=sync)
@@ -233,7 +233,7 @@ def _take_back(path: Path, fd: int) -> None:
     os.close(fd)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Create a folder and its parents, private, each durable in the one above it."""
     missing = []
     while not folder.is_dir():

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.audit.log import make_folder
 from orchestrator.errors import SettingsError, UsageError
 
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
@@ -35,7 +36,7 @@ class RunStore:
             SettingsError: when it can't be used.
         """
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.folder)
             list(self.folder.iterdir())
         except OSError as error:
             raise SettingsError(

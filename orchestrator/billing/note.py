@@ -35,10 +35,12 @@ class BillingNote:
         Args:
             at: when the stop was accepted, RFC 3339 in UTC.
         """
+        return {"triggered": True, "at": at, **self.fields()}
+
+    def fields(self) -> dict[str, object]:
+        """What holds of the note before anything was stopped, as `run.planned` has it."""
         compute, storage = self.rates.compute, self.rates.storage
         return {
-            "triggered": True,
-            "at": at,
             "compute_usd_per_hour": None if compute is None else plain(compute),
             "storage_usd_per_hour": None if storage is None else plain(storage),
             "rate_source": self.rates.source,

@@ -83,15 +83,13 @@ def decide(reply: Reply[StatusRead], attempt: int, jitter: float) -> Decision:
     }.get(status)
     if final is not None:
         return Decision(final, reason)
-    throttled = status == _TOO_MANY or (status == _UNAVAILABLE and reply.retry_after is not None)
+    throttled = _is_throttled(reply)
     if throttled or (status == _CONFLICT and reply.error_code is None):
-        asked = reply.retry_after
-        wait = backoff(attempt, jitter) if asked is None else min(asked, RETRY_AFTER_CAP) * (1 + jitter / 10)
         return Decision(
             Kind.DEFERRED,
             reason,
-            wait,
-            whole_run=throttled or asked is not None,
+            _wait(reply, attempt, jitter),
+            whole_run=throttled or reply.retry_after is not None,
             verify=status == _UNAVAILABLE,  # a proxy may say so of a request that did get through
         )
     if status in _SERVER_ERROR or status in _SUCCESS or status == _TIMEOUT:
@@ -106,7 +104,16 @@ def backoff(attempt: int, jitter: float) -> float:
 
 def pause_for(reply: Reply[object], attempt: int, jitter: float) -> float | None:
     """Seconds for which the answer to a read asks the whole run to wait; None when it does not."""
-    if reply.http_status == _TOO_MANY or (reply.http_status == _UNAVAILABLE and reply.retry_after is not None):
-        asked = reply.retry_after
-        return backoff(attempt, jitter) if asked is None else min(asked, RETRY_AFTER_CAP) * (1 + jitter / 10)
-    return None
+    return _wait(reply, attempt, jitter) if _is_throttled(reply) else None
+
+
+def _is_throttled(reply: Reply[object]) -> bool:
+    """Whether the API asks every request of the run to wait."""
+    return reply.http_status == _TOO_MANY or (reply.http_status == _UNAVAILABLE and reply.retry_after is not None)
+
+
+def _wait(reply: Reply[object], attempt: int, jitter: float) -> float:
+    """As long as the API asks for, capped and never shortened; without a word from it, the backoff."""
+    if reply.retry_after is None:
+        return backoff(attempt, jitter)
+    return min(reply.retry_after, RETRY_AFTER_CAP) * (1 + jitter / 10)

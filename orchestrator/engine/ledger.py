@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from decimal import Decimal
 
-from orchestrator.billing.rates import plain
+from orchestrator.billing.rates import Total
 from orchestrator.engine.protocols import AuditSink, Clock
 from orchestrator.engine.work import Work
 from orchestrator.moment import timestamp
@@ -94,13 +93,8 @@ class Ledger:
     def _money(self) -> dict[str, object]:
         """USD per hour of all accepted stops; null where a part is unknown."""
         rates = [work.note.rates for work in self.works if work.accepted]
-        compute = [rate.compute for rate in rates if rate.compute is not None]
-        storage = [rate.storage for rate in rates if rate.storage is not None]
-        return {
-            "triggered": len(rates),
-            "compute_usd_per_hour": plain(sum(compute, Decimal(0))) if len(compute) == len(rates) else None,
-            "storage_usd_per_hour": plain(sum(storage, Decimal(0))) if len(storage) == len(rates) else None,
-        }
+        total = Total.of(rates).document()
+        return {"triggered": len(rates)} | {key: total[key] for key in ("compute_usd_per_hour", "storage_usd_per_hour")}
 
     def _write(self, event: str, work: Work, **fields: object) -> None:
         self._sink.record(event, step=work.step, action=work.action, cvm=work.ref.document(), **fields)

@@ -54,7 +54,7 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
                 "action": target.action,
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
-                "billing": _note_fields(billing_note(target.cvm, target.rates)),
+                "billing": billing_note(target.cvm, target.rates).fields(),
             }
             for target in plan.targets
         ],
@@ -72,16 +72,6 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
         ],
         "warnings": list(plan.warnings),
         "workspace_size": workspace_size,
-    }
-
-
-def _note_fields(note: BillingNote) -> dict[str, object]:
-    compute, storage = note.rates.compute, note.rates.storage
-    return {
-        "compute_usd_per_hour": None if compute is None else plain(compute),
-        "storage_usd_per_hour": None if storage is None else plain(storage),
-        "rate_source": note.rates.source,
-        "notes": list(note.codes),
     }
 
 

@@ -37,7 +37,7 @@ _MEANING: dict[int, str] = {
     Exit.SIGTERM: "terminated",
 }
 _MOST_ROWS = 200
-_TROUBLE = frozenset(Outcome) - AS_WANTED
+_TROUBLE = frozenset(Outcome) - AS_WANTED - {Outcome.NOT_SENT}
 
 
 def print_run(console: Console, state: RunState, code: int | None, audit_log: Path) -> None:
@@ -50,11 +50,10 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
     console.print(tally if counts else Text("nothing to do: no targets"))
     not_sent = [target for target in state.targets.values() if target.outcome_so_far is Outcome.NOT_SENT]
-    in_order = {*AS_WANTED, Outcome.NOT_SENT} if code is not None else set(Outcome)
     troubled = [
         target
         for target in state.targets.values()
-        if target.outcome_so_far not in in_order or (code is None and target.outcome in _TROUBLE)
+        if (target.outcome if code is None else target.outcome_so_far) in _TROUBLE
     ]
     if troubled:
         console.print()
