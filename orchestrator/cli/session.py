@@ -10,6 +10,7 @@ import anyio
 
 from orchestrator.billing.rates import needs_price_list
 from orchestrator.cloud.client import PhalaCloud, connect
+from orchestrator.engine.adapt import START
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra, with_headroom
 from orchestrator.engine.inventory import InventoryReader
@@ -20,6 +21,7 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, RunLimits, make_plan
 from orchestrator.playbook.schema import Limits
 from orchestrator.playbook.select import apps_to_read
+from orchestrator.playbook.terms import AUTO
 from orchestrator.settings.load import Settings
 
 
@@ -65,12 +67,15 @@ def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
 def limits_of(limits: Limits, settings: Settings) -> RunLimits:
     """A playbook's own limits, and the settings' where it has none."""
     rate = settings.rate
+    requests_per_second = limits.requests_per_second or rate.requests_per_second
     return RunLimits(
-        requests_per_second=limits.requests_per_second or rate.requests_per_second,
+        requests_per_second=START if requests_per_second == AUTO else requests_per_second,
         burst=limits.burst or rate.burst,
         max_in_flight=limits.max_in_flight or rate.max_in_flight,
         per_teepod=limits.per_teepod or rate.per_teepod,
         max_failures=limits.max_failures,
+        adaptive=requests_per_second == AUTO,
+        dispatch=limits.dispatch or rate.dispatch,
     )
 
 

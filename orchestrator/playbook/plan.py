@@ -10,8 +10,11 @@ from orchestrator.cvm import Cvm
 from orchestrator.playbook.guards import GuardCheck, check_guards
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import matches, protection, unmatched
-from orchestrator.playbook.terms import Share
+from orchestrator.playbook.terms import Dispatch, Share
 from orchestrator.wording import counted
+
+MOST_AT_ONCE = 50
+"""How many CVMs one `POST /cvms/batch-stop` takes, by the vendor's OpenAPI document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +22,13 @@ class RunLimits:
     """The limits that hold for one run: the playbook's own over the settings'.
 
     Attributes:
-        requests_per_second: all requests of the run.
+        requests_per_second: all requests of the run; where `adaptive`, what it starts with.
         burst: how many may go at once after a pause.
         max_in_flight: requests sent and not yet answered.
         per_teepod: the same for the stops on one teepod.
         max_failures: more failed or refused targets than this end the run; None for no such limit.
+        adaptive: whether the rate is found out while the run goes on.
+        dispatch: whether each stop is a request of its own.
     """
 
     requests_per_second: float
@@ -31,6 +36,8 @@ class RunLimits:
     max_in_flight: int
     per_teepod: int
     max_failures: Share | None = None
+    adaptive: bool = False
+    dispatch: Dispatch = "single"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,5 +206,6 @@ def _warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, 
 
 def estimate(targets: int, limits: RunLimits, batch_size: int) -> Estimate:
     """Requests and seconds for this many stops: each polled twice or so, and swept once at the end, by batch."""
-    requests = targets + 3 * ceil(targets / batch_size)
+    stops = targets if limits.dispatch == "single" else ceil(targets / MOST_AT_ONCE)
+    requests = stops + 3 * ceil(targets / batch_size)
     return Estimate(requests, max(0.0, requests - limits.burst) / limits.requests_per_second)

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from orchestrator.duration import Duration
-from orchestrator.playbook.terms import AppIds, Count, Percent, Rate, Share, Text, Texts, Truth
+from orchestrator.playbook.terms import AppIds, Count, Dispatch, Percent, RateOrAuto, Share, Text, Texts, Truth
 
 
 class _Strict(BaseModel):
@@ -73,8 +73,8 @@ class Guards(_Strict):
 class Limits(_Strict):
     """How fast and how wide a run may go. What stands here wins over the settings' `rate`."""
 
-    requests_per_second: Rate | None = None
-    """All requests of the run together, per second."""
+    requests_per_second: RateOrAuto | None = None
+    """All requests of the run together, per second; `auto` finds out what the API allows."""
     burst: Count | None = None
     """How many requests may go at once after a pause."""
     max_in_flight: Count | None = None
@@ -83,6 +83,8 @@ class Limits(_Strict):
     """The same for the stops on one teepod; a CVM that is merely settling does not count."""
     max_failures: Share | None = None
     """End the run when more targets than this failed or were refused (as %: of the planned targets). 0: not one."""
+    dispatch: Dispatch | None = None
+    """`single`: one request a stop. `batch`: up to 50 stops a request, whose statuses tell which took effect."""
 
 
 class Select(_Strict):

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from math import floor
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -109,6 +109,30 @@ Rate = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0.001}, _REFERENCE]}),
 ]
 """A number per second: at least 0.001, which is one in a quarter of an hour."""
+
+
+class _OrAuto:
+    """The word `auto`, or a rate with a rate's own error messages (a union's would speak of both)."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        del source
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, as_rate: AUTO if value == AUTO else as_rate(value), handler.generate_schema(Rate)
+        )
+
+
+AUTO: Literal["auto"] = "auto"
+"""The word for a rate that is found out."""
+
+RateOrAuto = Annotated[
+    float | Literal["auto"],
+    _OrAuto(),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0.001}, {"const": AUTO}, _REFERENCE]}),
+]
+"""A number per second, or `auto`."""
+
+Dispatch = Literal["single", "batch"]
+"""How stops are sent: each in a request of its own, or many in one."""
 
 
 _PERCENTAGE = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%?$"}

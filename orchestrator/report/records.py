@@ -8,11 +8,12 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import Phase, RunState
 from orchestrator.billing.note import BillingNote, billing_note
 from orchestrator.billing.rates import Rates, plain
+from orchestrator.engine.adapt import START
 from orchestrator.engine.work import Work
 from orchestrator.moment import parse_timestamp
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlannedStep, RunLimits
-from orchestrator.playbook.terms import Share
+from orchestrator.playbook.terms import AUTO, Share
 
 
 def started_fields(
@@ -33,11 +34,12 @@ def started_fields(
         "cloud_url": cloud_url,
         "simulated": simulated,
         "limits": {
-            "requests_per_second": limits.requests_per_second,
+            "requests_per_second": AUTO if limits.adaptive else limits.requests_per_second,
             "burst": limits.burst,
             "max_in_flight": limits.max_in_flight,
             "per_teepod": limits.per_teepod,
             "max_failures": None if limits.max_failures is None else str(limits.max_failures),
+            "dispatch": limits.dispatch,
         },
     }
 
@@ -78,13 +80,15 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
 def limits_from(started: Record) -> RunLimits:
     """The limits that a run was started with."""
     limits: dict[str, Any] = started["limits"]
-    most = limits["max_failures"]
+    most, rate = limits["max_failures"], limits["requests_per_second"]
     return RunLimits(
-        requests_per_second=limits["requests_per_second"],
+        requests_per_second=START if rate == AUTO else rate,
         burst=limits["burst"],
         max_in_flight=limits["max_in_flight"],
         per_teepod=limits["per_teepod"],
         max_failures=None if most is None else Share.parse(most),
+        adaptive=rate == AUTO,
+        dispatch=limits.get("dispatch", "single"),  # logs of earlier versions lack it
     )
 
 

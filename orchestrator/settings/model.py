@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from orchestrator.duration import Duration
 from orchestrator.loopback import is_loopback
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.terms import Count, Rate
+from orchestrator.playbook.terms import Count, Dispatch, RateOrAuto
 
 
 class _Section(BaseModel):
@@ -86,14 +86,16 @@ class Cloud(_Section):
 class RateSection(_Section):
     """How fast and how wide, where a playbook's own `limits` do not say."""
 
-    requests_per_second: Rate = 5.0
-    """All requests of a run together; the API's own limits are not published."""
+    requests_per_second: RateOrAuto = 5.0
+    """All requests of a run together; the API's own limits are not published, and "auto" finds them out."""
     burst: Count = 5
     """How many requests may go at once after a pause."""
     max_in_flight: Count = 10
     """Requests sent and not yet answered; also the number of connections."""
     per_teepod: Count = 10
     """The same for the stops on one teepod, so that one host is not hit by a whole fleet at once."""
+    dispatch: Dispatch = "single"
+    """"single" sends one request a stop, "batch" up to 50 (at most per_teepod of them on one teepod)."""
 
 
 class Settle(_Section):

@@ -49,6 +49,7 @@ def test_three_playbooks_are_shipped() -> None:
         ('teepod: ["${teepod}"]', "teepod: 12"),
         ("guards:\n  max_targets: 5", "limits: {max_failures: 0, requests_per_second: 0.5}"),
         ("guards:\n  max_targets: 5", 'limits: {max_failures: 0%, burst: "${teepod}"}'),
+        ("guards:\n  max_targets: 5", "limits: {requests_per_second: auto, dispatch: batch}"),
     ],
 )
 def test_what_the_program_takes_an_editor_takes(tmp_path: Path, old: str, new: str) -> None:

@@ -44,6 +44,14 @@ from tests.playbook.loading import VALID, refusal
         ("guards:\n  max_targets: 5", "limits: {requests_per_second: nan}", 4, "limits.requests_per_second", None),
         (
             "guards:\n  max_targets: 5",
+            "limits: {requests_per_second: Auto}",
+            4,
+            "limits.requests_per_second must",
+            None,
+        ),
+        ("guards:\n  max_targets: 5", "limits: {dispatch: batches}", 4, "limits.dispatch must be 'single' or", None),
+        (
+            "guards:\n  max_targets: 5",
             "limits: {max_failures: 101%}",
             4,
             "limits.max_failures: must be at most 100%",
