@@ -12,7 +12,7 @@ def utc_now() -> datetime:
 
 def timestamp(moment: datetime) -> str:
     """A moment as text that sorts by time."""
-    return moment.astimezone(UTC).strftime(_FORMAT)
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_timestamp(text: str) -> datetime:

@@ -19,23 +19,40 @@ VERSION = 1
 GENESIS = "0" * 64
 """The `prev` of the first record."""
 
+_HASH = "hash"
+_ATOMS = frozenset({int, float, bool, type(None)})
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical(value: object) -> bytes:
     """The one way in which a value is written as JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8")
+    return _ENCODER.encode(value).encode("utf-8")
 
 
 def digest(record: Mapping[str, object]) -> str:
     """The hash of a record, whose own `hash` (if it has one already) does not count."""
-    return hashlib.sha256(canonical({key: value for key, value in record.items() if key != "hash"})).hexdigest()
+    return hashlib.sha256(canonical({key: value for key, value in record.items() if key != _HASH})).hexdigest()
+
+
+def sealed(record: Mapping[str, object]) -> tuple[str, bytes]:
+    """The hash of a record, and its canonical JSON with that hash in it, for the price of writing it once.
+
+    Keys are sorted, so `hash` stands between what is written of the keys before it and of those after it.
+    """
+    head = canonical({key: value for key, value in record.items() if key < _HASH})[1:-1]
+    tail = canonical({key: value for key, value in record.items() if key > _HASH})[1:-1]
+    before, after = b"," if head else b"", b"," if tail else b""
+    found = hashlib.sha256(b"".join((b"{", head, before and after, tail, b"}"))).hexdigest()
+    return found, b"".join((b"{", head, before, b'"hash":"', found.encode("ascii"), b'"', after, tail, b"}"))
 
 
 def clean(value: object) -> object:
-    """A value that canonical JSON can hold, whatever an API or a person put into it.
+    """A value that canonical JSON can hold, whatever an API or a person put into it; itself when it can already.
 
     Money becomes decimal strings; half a surrogate pair, which is not Unicode, becomes its escape as text.
     """
+    if _is_clean(value):
+        return value
     if isinstance(value, str):
         return str(value) if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
@@ -45,6 +62,21 @@ def clean(value: object) -> object:
     if isinstance(value, Decimal):
         return f"{value:f}"
     return value
+
+
+def _is_clean(value: Any) -> bool:  # noqa: ANN401 - anything at all
+    """Whether a value is nothing but plain JSON; most are, and need no copy."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii() or value.isprintable())  # half a surrogate pair is not printable
+    if kind in _ATOMS:
+        return True
+    if kind is dict:
+        for key, each in value.items():
+            if type(key) is not str or not key.isascii() or not _is_clean(each):
+                return False
+        return True
+    return kind is list and all(map(_is_clean, value))
 
 
 class Chain:
@@ -57,6 +89,8 @@ class Chain:
         ts: its timestamp; a clock that was set back does not take later records before it.
     """
 
+    __slots__ = ("prev", "run_id", "seq", "ts")
+
     def __init__(self, run_id: str, seq: int = 0, prev: str = GENESIS, ts: str = "") -> None:
         self.run_id = run_id
         self.seq = seq
@@ -64,12 +98,15 @@ class Chain:
         self.ts = ts
 
     def seal(self, event: str, fields: Mapping[str, object], moment: datetime) -> tuple[Record, bytes]:
-        """The next record, and its line in the file, newline included."""
+        """The next record, and its line in the file, newline included.
+
+        The record shares with `fields` what was clean already, so nobody may change that later.
+        """
         self.ts = max(self.ts, timestamp(moment))
-        record: Record = {str(key): clean(value) for key, value in fields.items()}
+        record: Record = {key: value if _is_clean(value) else clean(value) for key, value in fields.items()}
         record |= {"v": VERSION, "seq": self.seq + 1, "ts": self.ts, "run_id": self.run_id, "event": event}
         record["prev"] = self.prev
-        record["hash"] = digest(record)
+        record[_HASH], line = sealed(record)
         self.seq += 1
-        self.prev = record["hash"]
-        return record, canonical(record) + b"\n"
+        self.prev = record[_HASH]
+        return record, line + b"\n"

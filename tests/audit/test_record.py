@@ -1,0 +1,93 @@
+"""One record: its bytes and its hash are the same to the letter, however they are put together."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.audit.record import Chain, canonical, clean, digest, sealed
+from orchestrator.audit.verify import Verdict, check_log
+from tests.audit.logs import RUN_ID, START
+
+
+class Word(StrEnum):
+    HALF = "half"
+
+
+AROUND = st.sampled_from(["has", "hasg", "hash!", "hash\x00", "hashes", "hasi", "http_status", "", "\U0010ffff"])
+KEYS = AROUND | st.text()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | st.just("hash"), inner, max_size=4),
+    max_leaves=12,
+)
+HALVES = st.text(st.characters(categories=["Cs", "Lu", "Cc"]))
+ANYTHING = st.recursive(
+    JSON | HALVES | st.sampled_from(Word) | st.decimals(allow_nan=False, allow_infinity=False),
+    lambda inner: (
+        st.tuples(inner, inner)
+        | st.dictionaries(st.integers() | HALVES | st.sampled_from(Word), inner, max_size=3)
+        | st.dictionaries(HALVES, inner, max_size=3).map(MappingProxyType)
+    ),
+    max_leaves=12,
+)
+
+
+def plainly(value: object) -> bytes:
+    """Canonical JSON as the contract has it, by nothing but the standard library."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+@given(st.dictionaries(KEYS, JSON, max_size=8), JSON)
+def test_a_record_that_is_written_once_has_the_bytes_and_the_hash_of_one_written_twice(
+    record: dict[str, object], earlier: object
+) -> None:
+    found, line = sealed(record)
+    assert found == hashlib.sha256(plainly(record)).hexdigest()
+    assert line == plainly({**record, "hash": found}) == canonical({**record, "hash": found})
+    assert sealed({**record, "hash": earlier}) == (found, line)
+    assert digest({**record, "hash": earlier}) == found
+
+
+@given(JSON)
+def test_what_is_plain_json_already_is_not_changed(value: object) -> None:
+    assert clean(value) == value
+    assert plainly(clean(value)) == plainly(value)
+
+
+def test_what_is_clean_already_is_not_copied() -> None:
+    cvm = {"id": "cvm_1", "name": "wéb", "teepod_id": 1, "rates": [1.5, None, True]}
+    assert clean(cvm) is cvm
+
+
+@given(st.dictionaries(st.text("abghijz"), ANYTHING, max_size=5))
+def test_any_record_that_is_sealed_is_read_back_whole_and_as_it_was_told(fields: dict[str, object]) -> None:
+    fields.pop("hash", None)
+    record, line = Chain(RUN_ID).seal("action.failed", fields, START)
+    assert check_log(line).verdict is Verdict.UNFINISHED
+    assert plainly(json.loads(line)) == plainly(record) == line.rstrip()
+    assert {key: record[key] for key in fields} == {key: clean(value) for key, value in fields.items()}
+
+
+@pytest.mark.parametrize(
+    ("told", "written"),
+    [
+        (Decimal("0.10"), "0.10"),
+        (Decimal("1E+3"), "1000"),
+        ((1, Decimal(2)), [1, "2"]),
+        ({2: "b", 10: "a"}, {"2": "b", "10": "a"}),
+        ({"a": {Word.HALF: "\ud800"}}, {"a": {"half": "\\ud800"}}),
+        (["ok", "\udfff"], ["ok", "\\udfff"]),
+        (MappingProxyType({"a": "é"}), {"a": "é"}),
+        ({"\ud800": 1}, {"\\ud800": 1}),
+    ],
+)
+def test_what_json_cannot_hold_is_written_in_words(told: object, written: object) -> None:
+    assert clean(told) == written
+    assert not isinstance(told, Mapping) or type(clean(told)) is dict
