@@ -4,6 +4,7 @@ A request never raises for what the other side did. It gives a `Reply`: either a
 detail to decide what follows. Deciding is not done here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -30,6 +31,21 @@ class StatusRead:
     def down(self) -> bool:
         """Whether it is stopped or exited with nothing in progress."""
         return is_down(self.status, in_progress=self.in_progress)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStopped:
+    """What the API says of a request to stop many CVMs at once. Which ones it skipped it does not say.
+
+    Attributes:
+        stopped: how many it took.
+        skipped: how many it left alone: an operation holds them, they lack a UUID, or a GPU rental manages them.
+        errors: why it could not stop some, by the hashid that was sent.
+    """
+
+    stopped: int
+    skipped: int
+    errors: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,18 @@ The same fold serves `resume`, `show`, `runs`, the live view and the summary, so
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from orchestrator.audit.record import Record
-from orchestrator.cvm import CvmRef
+from orchestrator.cvm import CvmRef, normal_uuid
 from orchestrator.outcome import Outcome
+
+_RECENT = 999
+"""How many of the last durations tell how long a CVM takes."""
 
 
 class Phase(StrEnum):
@@ -36,7 +39,8 @@ class TargetState:
         step: the step's name.
         action: the step's action.
         ref: the CVM.
-        planned: its entry in `run.planned`.
+        before: its status when the plan was made.
+        bill: what its stop does to the bill, by the plan; targets with the same share one mapping.
         phase: where it stands while it has no outcome.
         outcome: how it ended; None while it has not.
         attempts: how many requests were recorded for it.
@@ -47,13 +51,14 @@ class TargetState:
         request_id: the API's id of the last request that was answered.
         http_status: the status code of the last answer to its requests.
         seconds: from its first request to its outcome.
-        billing: the billing note of its acceptance.
+        billing: the billing note of its acceptance, without its moment; shared as `bill` is.
     """
 
     step: str
     action: str
     ref: CvmRef
-    planned: dict[str, Any]
+    before: str | None = None
+    bill: Mapping[str, Any] = field(default_factory=dict)
     phase: Phase = Phase.WAITING
     outcome: Outcome | None = None
     attempts: int = 0
@@ -64,7 +69,7 @@ class TargetState:
     request_id: str | None = None
     http_status: int | None = None
     seconds: float | None = None
-    billing: dict[str, Any] | None = None
+    billing: Mapping[str, Any] | None = None
 
     @property
     def outcome_so_far(self) -> Outcome:
@@ -86,14 +91,17 @@ class RunState:
     Attributes:
         run_id: the run.
         started: the `run.started` record.
-        planned: the `run.planned` record; empty when the log has none, which means that nothing was sent.
+        planned: the `run.planned` record without its CVMs; empty when the log has none, which means that nothing was
+            sent.
         targets: every target, by step and CVM.
         stages: how many targets are at each stage.
         troubles: the last targets that ended otherwise than wanted, newest last.
+        durations: how many seconds the last targets took from their first request to their outcome.
         events: how many records of each kind there were.
         last_ts: the timestamp of the last record.
         interrupted: the last `run.interrupted` record, unless the run was resumed since.
         finished: the `run.finished` record.
+        requests: how many requests were announced; stops that shared one count as one.
     """
 
     run_id: str = ""
@@ -102,10 +110,13 @@ class RunState:
     targets: dict[tuple[str, str], TargetState] = field(default_factory=dict)
     stages: Counter[str] = field(default_factory=Counter)
     troubles: deque[TargetState] = field(default_factory=lambda: deque(maxlen=8))
+    durations: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     events: Counter[str] = field(default_factory=Counter)
     last_ts: str = ""
     interrupted: Record | None = None
     finished: Record | None = None
+    requests: int = 0
+    _bills: dict[tuple[object, ...], dict[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def counts(self) -> dict[Outcome, int]:
@@ -142,11 +153,7 @@ class RunState:
         elif event == "run.started":
             self.run_id, self.started = record["run_id"], record
         elif event == "run.planned":
-            self.planned = record
-            for entry in record["targets"]:
-                target = TargetState(entry["step"], entry["action"], CvmRef.of(entry["cvm"]), entry)
-                self.targets[target.step, target.ref.key] = target
-                self.stages[target.stage] += 1
+            self._plan(record)
         elif event == "run.interrupted":
             self.interrupted = record
         elif event == "run.resumed":
@@ -154,13 +161,44 @@ class RunState:
         elif event == "run.finished":
             self.finished = record
 
+    def _plan(self, record: Record) -> None:
+        """Take the targets in; of the record itself little is kept, for it may be most of the log."""
+        self.planned = {key: value for key, value in record.items() if key not in {"targets", "skipped"}}
+        for entry in record["targets"]:
+            target = TargetState(
+                entry["step"],
+                entry["action"],
+                CvmRef.of(entry["cvm"]),
+                before=entry["status"],
+                bill=self._shared(entry.get("billing") or {}),
+            )
+            self.targets[target.step, target.ref.key] = target
+            self.stages[target.stage] += 1
+
     def _apply_to_target(self, event: str, record: Record) -> None:
-        target = self.targets[record["step"], CvmRef.of(record["cvm"]).key]
-        self.stages[target.stage] -= 1
+        if event == "action.intent":
+            # A shared request bears the number that it has among all of the run.
+            self.requests = max(self.requests, record.get("batch") or self.requests + 1)
+        cvm = record["cvm"]
+        target = self.targets[record["step"], cvm.get("id") or normal_uuid(cvm.get("vm_uuid") or "")]
+        before = target.outcome or target.phase
         _APPLY[event](target, record)
-        self.stages[target.stage] += 1
+        after = target.outcome or target.phase
+        if after is not before:
+            self.stages[before.value] -= 1
+            self.stages[after.value] += 1
+        if event == "action.accepted":
+            target.billing = self._shared(record["billing"])
+        elif event.startswith("target.") and record.get("seconds") is not None:
+            self.durations.append(record["seconds"])
         if event == "target.failed":
             self.troubles.append(target)
+
+    def _shared(self, billing: dict[str, Any]) -> dict[str, Any]:
+        """A billing note without what differs from CVM to CVM; one for all that say the same."""
+        note = {key: value for key, value in billing.items() if key not in {"triggered", "at"}}
+        same = (*note, *(tuple(value) if isinstance(value, list) else value for value in note.values()))
+        return self._bills.setdefault(same, note)
 
 
 def _sum(amounts: Iterable[str | None]) -> str | None:
@@ -188,7 +226,6 @@ def _accepted(target: TargetState, record: Record) -> None:
     _answered(target, record)
     target.phase = Phase.SETTLING
     target.accepted_at = record["ts"]
-    target.billing = record["billing"]
     target.reason = None
 
 

@@ -14,8 +14,8 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.consoles import stderr, stdout
 from orchestrator.cli.fail import report
-from orchestrator.cli.session import Session, settle_of
-from orchestrator.engine.run import Run, RunResult
+from orchestrator.cli.session import Session
+from orchestrator.engine.run import Run, RunResult, SettleSettings
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError, OrchestratorError
@@ -24,6 +24,7 @@ from orchestrator.playbook.plan import PlannedStep
 from orchestrator.report.documents import run_document
 from orchestrator.report.live import Progress
 from orchestrator.report.run_text import print_run
+from orchestrator.settings.load import Settings
 
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 
@@ -58,9 +59,10 @@ async def carry_out(
         clock=session.clock,
         gate=session.gate,
         limits=session.limits,
-        settle=settle_of(session.settings),
+        settle=_settle_of(session.settings),
         rng=session.rng,
         workspace_size=workspace_size,
+        requests=state.requests,
     )
     progress = Progress(state, session.limits.requests_per_second, lambda: session.gate.passed)
     result: RunResult | None = None
@@ -85,6 +87,19 @@ async def carry_out(
         if error is not None:
             report(error, as_json=False)
     return code
+
+
+def _settle_of(settings: Settings) -> SettleSettings:
+    """How the watch goes about it."""
+    settle = settings.settle
+    return SettleSettings(
+        recheck_after=settle.recheck_after,
+        poll_min=settle.poll_min,
+        poll_max=settle.poll_max,
+        batch_size=settle.batch_size,
+        cloud_down=settle.cloud_down,
+        whole_run=settle.whole_run,
+    )
 
 
 def _why_early(result: RunResult | None, log: AuditLog) -> OrchestratorError | None:

@@ -12,12 +12,16 @@
 | no connection could be made | deferred: the request never left |
 | any other 5xx, a reset, a time-out, a success that can't be read, 408 | unknown: the status decides |
 | anything else | failed |
+
+A batch is answered for all its CVMs at once: the same where it was not carried out at all, but what would be final for
+one CVM only means that each is sent by itself. Where some were left out, the status tells which.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.reply import Reply, StatusRead
+from orchestrator.reply import BatchStopped, Reply
 
 RETRY_AFTER_CAP = 300.0
 """Seconds; a Retry-After beyond this is taken as this."""
@@ -26,7 +30,8 @@ BACKOFF_CAP = 30.0
 PATIENCE_ATTEMPTS = 4
 """A target is not given up for being deferred before this many attempts."""
 
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _CONFLICT, _TOO_MANY, _UNAVAILABLE = 401, 403, 404, 408, 409, 429, 503
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _CONFLICT, _TOO_MANY = 401, 403, 404, 408, 409, 429
+_NOT_IMPLEMENTED, _UNAVAILABLE = 501, 503
 _SUCCESS, _SERVER_ERROR = range(200, 300), range(500, 600)
 
 
@@ -52,6 +57,7 @@ class Decision:
         wait: seconds until a deferred request may be sent again.
         whole_run: whether that wait holds for every request of the run.
         verify: whether the status has to show first that a deferred request had no effect.
+        singly: whether it is sent in a request of its own from now on.
     """
 
     kind: Kind
@@ -59,9 +65,10 @@ class Decision:
     wait: float = 0.0
     whole_run: bool = False
     verify: bool = False
+    singly: bool = False
 
 
-def decide(reply: Reply[StatusRead], attempt: int, jitter: float) -> Decision:
+def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
     """What the answer to one stop means.
 
     Args:
@@ -95,6 +102,47 @@ def decide(reply: Reply[StatusRead], attempt: int, jitter: float) -> Decision:
     if status in _SERVER_ERROR or status in _SUCCESS or status == _TIMEOUT:
         return Decision(Kind.UNKNOWN, reason)
     return Decision(Kind.FAILED, reason)
+
+
+def decide_batch(
+    reply: Reply[BatchStopped], hashids: Sequence[str], attempt: int, jitter: float
+) -> dict[str, Decision]:
+    """What the answer to the stop of many means for each of them.
+
+    Args:
+        reply: the answer.
+        hashids: who was in the request.
+        attempt: which request it answers for the one of them that had most, from 1.
+        jitter: a random number from 0 to 1.
+    """
+    said = reply.value
+    if said is None:
+        decision = decide(reply, attempt, jitter)
+        not_taken = decision.kind not in _OF_THE_WHOLE or reply.http_status == _NOT_IMPLEMENTED
+        if not_taken:
+            decision = Decision(Kind.DEFERRED, decision.reason, singly=True)
+        return dict.fromkeys(hashids, decision)
+    rest = [each for each in hashids if each not in said.errors]
+    adds_up = len(rest) + len(said.errors) == len(hashids) and said.stopped + said.skipped == len(rest)
+    found = dict.fromkeys(rest, _for_the_rest(said, adds_up=adds_up))
+    for each in hashids:
+        if each in said.errors:
+            found[each] = Decision(Kind.DEFERRED, said.errors[each], verify=True, singly=True)
+    return found
+
+
+def _for_the_rest(said: BatchStopped, *, adds_up: bool) -> Decision:
+    """What a batch's numbers mean for those that it does not name."""
+    words = f"the batch took {said.stopped} and left {said.skipped} out"
+    if adds_up and not said.skipped:
+        return Decision(Kind.ACCEPTED)
+    if adds_up and not said.stopped:
+        return Decision(Kind.DEFERRED, words, singly=True)
+    return Decision(Kind.UNKNOWN, f"{words}, without saying which", singly=True)
+
+
+_OF_THE_WHOLE = frozenset({Kind.KEY_REFUSED, Kind.UNKNOWN, Kind.DEFERRED})
+"""What an answer to a batch can mean for all of it; a refusal or a fault may be about a single CVM in it."""
 
 
 def backoff(attempt: int, jitter: float) -> float:

@@ -1,7 +1,9 @@
 """Sending: each request announced on disk first, then let through the gate, then answered for.
 
 Announcing runs a little ahead of sending (a twentieth of a second's worth of requests), so that a shared fsync never
-costs the rate anything, and no more than that little is on record when a run is told to stop.
+costs the rate anything, and no more than that little is on record when a run is told to stop. What the answers were is
+made durable with the next requests that are announced, or a moment later: an answer that dies with the process is one
+that `resume` finds out from the status.
 """
 
 from collections.abc import Callable
@@ -12,11 +14,11 @@ import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
 from orchestrator.engine.bell import Bell
-from orchestrator.engine.decide import PATIENCE_ATTEMPTS, Decision, Kind, decide
+from orchestrator.engine.decide import Decision, Kind, decide, decide_batch
 from orchestrator.engine.gate import Gate, Lane
 from orchestrator.engine.ledger import Ledger
+from orchestrator.engine.outbox import Outbox
 from orchestrator.engine.protocols import Clock, Cloud
-from orchestrator.engine.queue import StopQueue
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
 from orchestrator.reply import Reply, StatusRead
@@ -25,14 +27,12 @@ _INSTANT = 0.001
 """Seconds; waiting for less is not worth it, and may be too little for the clock to move."""
 _AHEAD = 0.05
 """Seconds of sending for which requests are announced ahead."""
+_LINGER = 0.02
+"""Seconds for which an answer may wait for others before it is made durable."""
 
 
 class Dispatcher:
-    """Sends the stops of one step.
-
-    Attributes:
-        unsent: targets whose stop is neither known to be accepted nor given up.
-    """
+    """Sends the stops of one step."""
 
     def __init__(
         self,
@@ -42,11 +42,9 @@ class Dispatcher:
         ledger: Ledger,
         clock: Clock,
         rng: Random,
-        per_teepod: int,
+        outbox: Outbox,
         max_in_flight: int,
-        patience: float,
         watch: Callable[[Work, bool], None],
-        failed: Callable[[], None],
         key_refused: Callable[[], None],
         heard: Callable[[Reply[object]], None],
     ) -> None:
@@ -58,40 +56,23 @@ class Dispatcher:
             ledger: what is written down.
             clock: what is measured by.
             rng: the jitter.
-            per_teepod: requests under way on one teepod.
+            outbox: what is to be sent.
             max_in_flight: requests under way at all, beyond which none is announced ahead.
-            patience: seconds after which a target that is deferred again and again is given up.
             watch: called with a target that was accepted (True) or whose outcome is unknown (False).
-            failed: called after a target ended otherwise than wanted.
             key_refused: called when the API refuses the key.
             heard: called with every answer.
         """
-        self.unsent = 0
         self._cloud, self._gate, self._ledger, self._clock, self._rng = cloud, gate, ledger, clock, rng
-        self._queue = StopQueue(per_teepod)
-        self._patience = patience
-        self._watch, self._failed, self._key_refused, self._heard = watch, failed, key_refused, heard
-        self._ahead = max(1, min(max_in_flight, ceil(gate.gcra.rate * _AHEAD)))
+        self._outbox, self._max_in_flight = outbox, max_in_flight
+        self._watch, self._key_refused, self._heard = watch, key_refused, heard
         self._bell = Bell()
         self._announced = 0
         self._halted = False
+        self._lingering = False
         self._turn: anyio.CancelScope | None = None
 
-    def add(self, work: Work) -> None:
-        """Take on a target whose stop is to be sent."""
-        self.unsent += 1
-        self._queue.push(work)
-
-    def expect(self) -> None:
-        """Take on a target that was sent earlier with unknown outcome, and is watched already."""
-        self.unsent += 1
-
-    def resolved(self, work: Work, *, again: bool) -> None:
-        """Hear about a target of unknown outcome: it is to be sent again, or is off this desk."""
-        if not again:
-            self.unsent -= 1
-        elif not self._given_up(work, "the API's answers never told whether the stop had an effect, and it had none"):
-            self._queue.push(work)
+    def wake(self) -> None:
+        """Look again whether something is to be sent."""
         self._bell.ring()
 
     def halt(self) -> None:
@@ -110,41 +91,46 @@ class Dispatcher:
         Raises:
             AuditError: when the trail can't be written; nothing is sent then.
         """
-        announced, to_send = anyio.create_memory_object_stream[Work](2 * self._ahead)
+        announced, to_send = anyio.create_memory_object_stream[list[Work]](float("inf"))
         async with anyio.create_task_group() as group:
             group.start_soon(self._announce, announced)
             async with to_send:
                 await self._send_announced(to_send, group)
 
-    async def _announce(self, announced: ObjectSendStream[Work]) -> None:
+    async def _announce(self, announced: ObjectSendStream[list[Work]]) -> None:
         async with announced:
-            while self.unsent and not self._halted:
-                if self._announced >= self._ahead:
+            while self._outbox.unsent and not self._halted:
+                ahead = self._ahead()
+                if self._announced > ahead // 2:  # in lots: an fsync for each request would cost more than the request
                     await self._bell.wait()
                     continue
                 near = self._gate.gcra.wait(self._clock.now()) - _AHEAD
                 if near > _INSTANT and not self._announced:
                     await self._bell.wait(near)  # nothing is due yet, and might be told not to be sent before it is
                     continue
-                batch = self._next_batch()
-                if not batch:
-                    await self._bell.wait(self._queue.next_due() - self._clock.now())
+                requests = self._next_requests(ahead - self._announced)
+                if not requests:
+                    await self._bell.wait(self._outbox.next_due() - self._clock.now())
                     continue
-                self._announced += len(batch)
-                for work in batch:
-                    self._ledger.intent(work)
+                self._announced += len(requests)
+                for works in requests:
+                    self._ledger.intend(works)
                 await self._ledger.flush()
-                for work in batch:
-                    await announced.send(work)
+                for works in requests:
+                    await announced.send(works)
 
-    def _next_batch(self) -> list[Work]:
-        batch: list[Work] = []
-        while self._announced + len(batch) < self._ahead and (work := self._queue.pop(self._clock.now())) is not None:
-            batch.append(work)
-        return batch
+    def _ahead(self) -> int:
+        """How many requests may be on record and not yet sent."""
+        return max(1, min(self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD)))
 
-    async def _send_announced(self, to_send: ObjectReceiveStream[Work], group: anyio.abc.TaskGroup) -> None:
-        async for work in to_send:
+    def _next_requests(self, most: int) -> list[list[Work]]:
+        requests: list[list[Work]] = []
+        while len(requests) < most and (works := self._outbox.next()):
+            requests.append(works)
+        return requests
+
+    async def _send_announced(self, to_send: ObjectReceiveStream[list[Work]], group: anyio.abc.TaskGroup) -> None:
+        async for works in to_send:
             entered = False
             with anyio.CancelScope(deadline=self._last_call() if self._halted else float("inf")) as self._turn:
                 await self._gate.enter(Lane.ACT)
@@ -153,69 +139,81 @@ class Dispatcher:
             self._announced -= 1
             self._bell.ring()
             if entered:
-                group.start_soon(self._send, work)
+                group.start_soon(self._send, works, group)
                 continue
-            self._ledger.not_sent(work, "the run was told to stop before this request was sent")
-            self._queue.done(work)
+            for work in works:
+                self._ledger.not_sent(work, "the run was told to stop before this request was sent")
+                self._outbox.answered(work)
         await self._ledger.flush()
 
-    async def _send(self, work: Work) -> None:
+    async def _send(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
         try:
-            reply = await self._cloud.stop(work.ref)
+            decisions, reply = await (self._send_one(works[0]) if len(works) == 1 else self._send_batch(works))
         except anyio.get_cancelled_exc_class():
-            self._ledger.cut_off(work)
+            for work in works:
+                self._ledger.cut_off(work)
             raise
         finally:
             self._gate.leave()
-            self._queue.done(work)
+            for work in works:
+                self._outbox.answered(work)
         self._heard(reply)
-        self._follow(work, reply, decide(reply, work.attempts, self._rng.random()))
+        for work, decision in zip(works, decisions, strict=True):
+            self._follow(work, reply, decision)
         self._bell.ring()
+        if not self._lingering:
+            self._lingering = True
+            group.start_soon(self._flush_soon)
+
+    async def _flush_soon(self) -> None:
+        await anyio.sleep(_LINGER)
+        self._lingering = False
         await self._ledger.flush()
 
-    def _follow(self, work: Work, reply: Reply[StatusRead], decision: Decision) -> None:
-        """Write down what an answer means, and do what follows from it."""
+    async def _send_one(self, work: Work) -> tuple[list[Decision], Reply[object]]:
+        reply = await self._cloud.stop(work.ref)
+        return [decide(reply, work.attempts, self._rng.random())], reply
+
+    async def _send_batch(self, works: list[Work]) -> tuple[list[Decision], Reply[object]]:
+        hashids = [work.ref.id or "" for work in works]
+        reply = await self._cloud.stop_many(hashids)
+        attempt = max(work.attempts for work in works)
+        found = decide_batch(reply, hashids, attempt, self._rng.random())
+        if reply.value is not None or found[hashids[0]].singly:
+            self._outbox.batch_taken(taken=reply.value is not None)
+        return [found[hashid] for hashid in hashids], reply
+
+    def _follow(self, work: Work, reply: Reply[object], decision: Decision) -> None:
+        """Write down what an answer means for one target, and do what follows from it."""
+        work.singly = work.singly or decision.singly
         if decision.kind is Kind.ACCEPTED:
-            self._ledger.accepted(work, reply)
-            self.unsent -= 1
+            self._ledger.accepted(work, reply, reply.value.status if isinstance(reply.value, StatusRead) else None)
+            self._outbox.taken()
             self._watch(work, True)  # noqa: FBT003 - the callback's one flag
         elif decision.kind is Kind.UNKNOWN:
-            self._ledger.answered("action.unknown", work, reply)
+            self._ledger.answered("action.unknown", work, reply, decision.reason)
             self._watch(work, False)  # noqa: FBT003 - the callback's one flag
         elif decision.kind is Kind.DEFERRED:
             self._defer(work, reply, decision)
         elif decision.kind is Kind.KEY_REFUSED:
-            self._ledger.answered("action.failed", work, reply)
+            self._ledger.answered("action.failed", work, reply, decision.reason)
             self._key_refused()
         else:
             event, outcome = _FINAL[decision.kind]
-            self._ledger.answered(event, work, reply)
-            self._end(work, outcome, decision.reason, reply)
+            self._ledger.answered(event, work, reply, decision.reason)
+            self._outbox.end(work, outcome, decision.reason, reply)
 
-    def _defer(self, work: Work, reply: Reply[StatusRead], decision: Decision) -> None:
+    def _defer(self, work: Work, reply: Reply[object], decision: Decision) -> None:
         wait = round(decision.wait, 3)
-        self._ledger.answered("action.deferred", work, reply, retry_after_s=wait, verify=decision.verify)
+        self._ledger.answered(
+            "action.deferred", work, reply, decision.reason, retry_after_s=wait, verify=decision.verify
+        )
         if decision.whole_run:
             self._gate.pause(decision.wait)
         if decision.verify:
             self._watch(work, False)  # noqa: FBT003 - the callback's one flag
-        elif not self._given_up(work, decision.reason, reply):
-            self._queue.defer(work, self._clock.now() + decision.wait)
-
-    def _given_up(self, work: Work, reason: str, reply: Reply[StatusRead] | None = None) -> bool:
-        """End a target whose stop would not go through for too long."""
-        now = self._clock.now()
-        waited = now - (now if work.first_sent is None else work.first_sent)
-        if waited <= self._patience or work.attempts < PATIENCE_ATTEMPTS:
-            return False
-        self._end(work, Outcome.FAILED, f"given up after {work.attempts} requests in {waited:.0f}s: {reason}", reply)
-        return True
-
-    def _end(self, work: Work, outcome: Outcome, reason: str, reply: Reply[StatusRead] | None) -> None:
-        self._ledger.ended(work, outcome, reason, reply)
-        self.unsent -= 1
-        if outcome is not Outcome.GONE:
-            self._failed()
+        else:
+            self._outbox.defer(work, decision.wait, decision.reason, reply)
 
 
 _FINAL = {

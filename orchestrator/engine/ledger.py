@@ -1,7 +1,7 @@
 """What happened to every target: written to the audit trail first, then taken into the engine's own account."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from orchestrator.billing.rates import Total
 from orchestrator.engine.protocols import AuditSink, Clock
@@ -17,13 +17,15 @@ class Ledger:
     Attributes:
         works: every target of the run.
         counts: how many ended in each way.
-        sent: how many requests were announced.
+        sent: how many stops were announced.
+        requests: how many requests they were sent in.
     """
 
-    def __init__(self, works: Iterable[Work], sink: AuditSink, clock: Clock) -> None:
+    def __init__(self, works: Iterable[Work], sink: AuditSink, clock: Clock, requests: int = 0) -> None:
         self.works = list(works)
         self.counts: Counter[Outcome] = Counter(work.outcome for work in self.works if work.outcome)
         self.sent = sum(work.attempts for work in self.works)
+        self.requests = requests
         self._sink = sink
         self._clock = clock
 
@@ -36,26 +38,31 @@ class Ledger:
         """Return once everything written so far is durable."""
         await self._sink.flush()
 
-    def intent(self, work: Work) -> None:
-        """A request is about to be sent."""
-        work.attempts += 1
-        work.first_sent = self._clock.now() if work.first_sent is None else work.first_sent
-        self.sent += 1
-        self._write("action.intent", work, attempt=work.attempts)
+    def intend(self, works: Sequence[Work]) -> None:
+        """A request for these is about to be sent: one record each, which tell by a number that they share it."""
+        self.requests += 1
+        now = self._clock.now()
+        for work in works:
+            work.attempts += 1
+            work.first_sent = now if work.first_sent is None else work.first_sent
+            work.batch = self.requests if len(works) > 1 else None
+            self._write("action.intent", work, attempt=work.attempts)
+        self.sent += len(works)
 
-    def accepted(self, work: Work, reply: Reply[StatusRead] | None) -> None:
+    def accepted(self, work: Work, reply: Reply[object] | None, status: str | None = None) -> None:
         """A stop took effect: by its answer, or (without one) as a status read showed."""
         work.accepted_at = self._clock.now()
         fields: dict[str, object] = {"attempt": work.attempts, "observed": reply is None}
-        if reply is not None and reply.value is not None:
-            fields |= _answer(reply) | {"status": reply.value.status}
-            work.status = reply.value.status
+        if reply is not None:
+            fields |= _answer(reply)
+        if status is not None:
+            fields["status"] = work.status = status
         fields["billing"] = work.note.document(timestamp(self._clock.wall()))
         self._write("action.accepted", work, **fields)
 
-    def answered(self, event: str, work: Work, reply: Reply[StatusRead], **fields: object) -> None:
+    def answered(self, event: str, work: Work, reply: Reply[object], reason: str, **fields: object) -> None:
         """A request was refused, deferred, failed, or its outcome is unknown."""
-        self._write(event, work, attempt=work.attempts, reason=reply.problem, **_answer(reply), **fields)
+        self._write(event, work, attempt=work.attempts, reason=reason or None, **_answer(reply), **fields)
 
     def not_sent(self, work: Work, reason: str) -> None:
         """A request that was announced is not sent after all, so it had no effect."""
@@ -73,7 +80,7 @@ class Ledger:
             self._write("target.status", work, status=read.status, in_progress=read.in_progress)
 
     def ended(
-        self, work: Work, outcome: Outcome, reason: str | None = None, reply: Reply[StatusRead] | None = None
+        self, work: Work, outcome: Outcome, reason: str | None = None, reply: Reply[object] | None = None
     ) -> None:
         """A target has its outcome; a later one (`resurrected`) takes the place of an earlier one."""
         if work.outcome is not None:
@@ -88,7 +95,7 @@ class Ledger:
     def run_event(self, event: str, **fields: object) -> None:
         """A record about the run as a whole, with its counts and money."""
         counts = {outcome.value: number for outcome, number in self.counts.items() if number}
-        self._sink.record(event, counts=counts, money=self._money(), requests=self.sent, **fields)
+        self._sink.record(event, counts=counts, money=self._money(), requests=self.requests, **fields)
 
     def _money(self) -> dict[str, object]:
         """USD per hour of all accepted stops; null where a part is unknown."""
@@ -97,10 +104,12 @@ class Ledger:
         return {"triggered": len(rates)} | {key: total[key] for key in ("compute_usd_per_hour", "storage_usd_per_hour")}
 
     def _write(self, event: str, work: Work, **fields: object) -> None:
-        self._sink.record(event, step=work.step, action=work.action, cvm=work.ref.document(), **fields)
+        if work.batch is not None and event.startswith("action."):
+            fields["batch"] = work.batch
+        self._sink.record(event, step=work.step, action=work.action, cvm=work.document, **fields)
 
 
-def _answer(reply: Reply[StatusRead]) -> dict[str, object]:
+def _answer(reply: Reply[object]) -> dict[str, object]:
     return {
         "http_status": reply.http_status,
         "request_id": reply.request_id,

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.reply import Page, Reply, StatusRead
+from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
 
 
 class Cloud(Protocol):
@@ -26,6 +26,10 @@ class Cloud(Protocol):
 
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
         """Pull the power on one CVM."""
+        ...
+
+    async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
+        """Pull the power on up to 50 CVMs with one request."""
         ...
 
     async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:

@@ -37,11 +37,15 @@ class StopQueue:
         """Put a target aside until this time."""
         heapq.heappush(self._later, (until, next(self._order), work))
 
-    def pop(self, now: float) -> Work | None:
-        """The next target whose teepod has room, which is under way from now on; None when there is none."""
+    def peek(self, now: float) -> Work | None:
+        """The next target whose teepod has room; None when there is none."""
         while self._later and self._later[0][0] <= now:
             self.push(heapq.heappop(self._later)[2])
-        if not self._turn:
+        return self._by_teepod[self._turn[0]][0] if self._turn else None
+
+    def pop(self, now: float) -> Work | None:
+        """Take the target that `peek` gives; it is under way from now on."""
+        if self.peek(now) is None:
             return None
         teepod = self._turn.popleft()
         work = self._by_teepod[teepod].popleft()

@@ -11,6 +11,7 @@ from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.dispatch import Dispatcher
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.ledger import Ledger
+from orchestrator.engine.outbox import Outbox
 from orchestrator.engine.pace import Pace
 from orchestrator.engine.protocols import AuditSink, Clock, Cloud
 from orchestrator.engine.status import Seen, StatusReader
@@ -19,7 +20,7 @@ from orchestrator.engine.watch import Watcher
 from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
 from orchestrator.outcome import Ending, Exit, Outcome, exit_code
-from orchestrator.playbook.plan import PlannedStep, RunLimits
+from orchestrator.playbook.plan import MOST_AT_ONCE, PlannedStep, RunLimits
 
 _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 """A person's word goes before every other reason to end."""
@@ -83,6 +84,7 @@ class Run:
         settle: SettleSettings,
         rng: Random,
         workspace_size: int = 0,
+        requests: int = 0,
     ) -> None:
         """Set up.
 
@@ -96,8 +98,9 @@ class Run:
             settle: how the watch goes about it.
             rng: the jitter.
             workspace_size: how many CVMs the list has; 0 when it was not read.
+            requests: how many requests that change something were announced in earlier parts of the run.
         """
-        self.ledger = Ledger(works, sink, clock)
+        self.ledger = Ledger(works, sink, clock, requests)
         self._breaker = Breaker(
             gate,
             clock,
@@ -161,20 +164,34 @@ class Run:
 
     async def _step(self, step: PlannedStep) -> None:
         works = [work for work in self.ledger.works if work.step == step.name and work.outcome is None]
+        outbox = Outbox(
+            ledger=self.ledger,
+            clock=self._clock,
+            per_teepod=self._limits.per_teepod,
+            at_once=MOST_AT_ONCE if self._limits.dispatch == "batch" else 1,
+            patience=step.settle_timeout,
+            failed=self._count_failures,
+        )
         dispatcher = self._dispatcher = Dispatcher(
             cloud=self._cloud,
             gate=self._gate,
             ledger=self.ledger,
             clock=self._clock,
             rng=self._rng,
-            per_teepod=self._limits.per_teepod,
+            outbox=outbox,
             max_in_flight=self._limits.max_in_flight,
-            patience=step.settle_timeout,
             watch=lambda work, accepted: watcher.add(work, accepted=accepted),
-            failed=self._count_failures,
             key_refused=lambda: self._halt(Ending.KEY_REFUSED),
             heard=self._breaker.heard,
         )
+
+        def resolved(work: Work, again: bool) -> None:  # noqa: FBT001 - the callback's one flag
+            if again:
+                outbox.again(work)
+            else:
+                outbox.taken()
+            dispatcher.wake()
+
         watcher = Watcher(
             reader=self.reader,
             ledger=self.ledger,
@@ -182,18 +199,18 @@ class Run:
             pace=Pace(self._settle.poll_min, self._settle.poll_max, self._gate.gcra.rate),
             timeout=step.settle_timeout,
             recheck_after=self._settle.recheck_after,
-            unsent=lambda: dispatcher.unsent,
-            resolved=lambda work, again: dispatcher.resolved(work, again=again),
+            unsent=lambda: outbox.unsent,
+            resolved=resolved,
             failed=self._count_failures,
         )
-        for work in works:
+        for work in sorted(works, key=lambda work: work.singly):  # the batches first, and none cut short
             if work.accepted:
                 watcher.add(work, accepted=True, since=work.accepted_at)
             elif work.in_doubt:
-                dispatcher.expect()
+                outbox.expect()
                 watcher.add(work, accepted=False)
             else:
-                dispatcher.add(work)
+                outbox.add(work)
         self._watching = anyio.CancelScope()
         async with anyio.create_task_group() as group:
             group.start_soon(self._watch, watcher)

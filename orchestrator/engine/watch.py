@@ -61,7 +61,7 @@ class Watcher:
         self._unsent, self._resolved, self._failed = unsent, resolved, failed
         self._entries: dict[str, _Entry] = {}
         self._turn: deque[_Entry] = deque()
-        self._in_doubt: set[str] = set()
+        self._in_doubt: dict[str, None] = {}  # in the order of their requests
         self._last_round = clock.now()
         self._bell = Bell()
         self._closed = False
@@ -82,7 +82,7 @@ class Watcher:
         self._entries[work.ref.key] = entry
         self._turn.append(entry)
         if not accepted:
-            self._in_doubt.add(work.ref.key)
+            self._in_doubt[work.ref.key] = None
         if not accepted or len(self._entries) == 1:
             self._bell.ring()
 
@@ -115,8 +115,9 @@ class Watcher:
         now = self._clock.now()
         wait = self._pace.wait(watched=len(self._entries), unsent=self._unsent(), oldest=now - oldest.since)
         due = min(self._last_round + wait, oldest.deadline)
-        for key in self._in_doubt:
-            due = min(due, self._entries[key].watched.since + self._recheck_after)
+        if self._in_doubt:
+            first = self._entries[next(iter(self._in_doubt))].watched
+            due = min(due, first.since + self._recheck_after)
         return max(due, self._last_round + self._pace.shortest)
 
     async def _round(self) -> None:
@@ -193,9 +194,9 @@ class Watcher:
     def _forget_doubt(self, work: Work) -> None:
         """A target of unknown outcome is off the dispatcher's desk."""
         if work.ref.key in self._in_doubt:
-            self._in_doubt.discard(work.ref.key)
+            del self._in_doubt[work.ref.key]
             self._resolved(work, False)  # noqa: FBT003 - the callback's one flag
 
     def _drop(self, work: Work) -> None:
-        self._in_doubt.discard(work.ref.key)
+        self._in_doubt.pop(work.ref.key, None)
         del self._entries[work.ref.key]

@@ -1,6 +1,6 @@
 """One target as the engine works on it, and where its facts come from: a plan, or an earlier log."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.billing.note import BillingNote, billing_note
 from orchestrator.cvm import CvmRef
@@ -20,11 +20,14 @@ class Work:
         note: what stopping it does to the bill.
         attempts: how many requests were announced for it.
         first_sent: when the first of them was; None before.
+        batch: the number of the request that its last one shared with others; None where it had one of its own.
+        singly: whether it has to be sent in a request of its own, since a batch would leave it alone.
         unanswered: whether the last of those requests has no answer on record: the process died before.
         in_doubt: whether an earlier part of the run sent it a request whose effect is unknown.
         accepted_at: since when a stop of it is known to have taken effect; None before.
         outcome: how it ended; None while it has not.
         status: the last status that was seen.
+        document: the CVM as every record has it, shared by all of them.
     """
 
     step: str
@@ -34,11 +37,19 @@ class Work:
     note: BillingNote
     attempts: int = 0
     first_sent: float | None = None
+    batch: int | None = None
+    singly: bool = False
     unanswered: bool = False
     in_doubt: bool = False
     accepted_at: float | None = None
     outcome: Outcome | None = None
     status: str | None = None
+    document: dict[str, object] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A batch takes hashids, and skips whoever has no UUID yet.
+        self.document = self.ref.document()
+        self.singly = self.singly or self.ref.id is None or self.ref.vm_uuid is None
 
     @property
     def accepted(self) -> bool:
@@ -48,5 +59,6 @@ class Work:
     @classmethod
     def of(cls, target: Target) -> "Work":
         """The work that a planned target makes."""
-        note = billing_note(target.cvm, target.rates)
-        return cls(target.step, target.action, target.cvm.ref, target.cvm.status, note)
+        cvm = target.cvm
+        note = billing_note(cvm, target.rates)
+        return cls(target.step, target.action, cvm.ref, cvm.status, note, singly=cvm.in_progress or cvm.gpu_rental)

@@ -113,7 +113,7 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
 
     works = []
     for target in state.targets.values():
-        billing = target.planned["billing"]
+        billing = target.bill
         rates = Rates(
             _money(billing["compute_usd_per_hour"]), _money(billing["storage_usd_per_hour"]), billing["rate_source"]
         )
@@ -121,11 +121,12 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
             step=target.step,
             action=target.action,
             ref=target.ref,
-            before=target.planned["status"],
+            before=target.before or "",
             note=BillingNote(rates, tuple(billing["notes"])),
             attempts=target.attempts,
             unanswered=target.outcome is None and target.phase is Phase.SENDING,
             in_doubt=target.phase in {Phase.SENDING, Phase.UNKNOWN},
+            singly=target.phase in {Phase.SENDING, Phase.UNKNOWN},  # a batch may have skipped it
             first_sent=engine_time(target.first_sent_at),
             accepted_at=engine_time(target.accepted_at),
             outcome=target.outcome,

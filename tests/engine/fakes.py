@@ -18,8 +18,8 @@ from orchestrator.engine.run import Run, RunResult, SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
 from orchestrator.playbook.plan import PlannedStep, RunLimits
-from orchestrator.playbook.terms import Share
-from orchestrator.reply import Page, Reply, StatusRead
+from orchestrator.playbook.terms import Dispatch, Share
+from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
 
 EPOCH = datetime(2026, 11, 23, 8, tzinfo=UTC)
 StopScript = Callable[[CvmRef, int], Reply[StatusRead] | None]
@@ -73,6 +73,8 @@ class FakeCloud:
         self.status_script: Callable[[CvmRef, float | None], StatusRead | None] = lambda _ref, _since: None
         self.on_stop: Callable[[CvmRef], None] = lambda _ref: None
         self.batch: Callable[[Sequence[str]], Reply[Mapping[str, StatusRead]] | None] = lambda _uuids: None
+        self.many_script: Callable[[Sequence[str]], Reply[BatchStopped] | None] = lambda _hashids: None
+        self.skips: set[str] = set()
         self.requests: list[tuple[float, str, str]] = []
         self.posts: Counter[str] = Counter()
         self.effects: dict[str, list[float]] = defaultdict(list)
@@ -91,6 +93,21 @@ class FakeCloud:
             self.take_effect(ref)
             reply = Reply(value=StatusRead("stopping", True), http_status=200, request_id=f"req-{ref.name}")
         return reply
+
+    async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
+        self.requests.append((anyio.current_time(), "stops", str(len(hashids))))
+        await anyio.sleep(self.latency)
+        reply = self.many_script(hashids)
+        if reply is not None:
+            return reply
+        by_id = {ref.id: ref for ref in self.refs if ref.name not in self.gone}
+        errors = {each: "CVM not found" for each in hashids if each not in by_id}
+        taken = [by_id[each] for each in hashids if each in by_id and by_id[each].name not in self.skips]
+        for ref in taken:
+            self.posts[ref.name] += 1
+            self.take_effect(ref)
+        value = BatchStopped(len(taken), len(hashids) - len(taken) - len(errors), errors)
+        return Reply(value=value, http_status=200, request_id=f"req-batch-{self.count('stops')}")
 
     def status(self, ref: CvmRef) -> StatusRead:
         now = anyio.current_time() - self.lag
@@ -155,6 +172,7 @@ class Fleet:
         timeout: float = 600,
         settle: SettleSettings | None = None,
         works: Sequence[Work] | None = None,
+        dispatch: Dispatch = "single",
     ) -> None:
         self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
         self.gate = Gate(Gcra(rate, burst), max_in_flight, self.clock)
@@ -167,7 +185,7 @@ class Fleet:
             sink=self.trail,
             clock=self.clock,
             gate=self.gate,
-            limits=RunLimits(rate, burst, max_in_flight, per_teepod, share),
+            limits=RunLimits(rate, burst, max_in_flight, per_teepod, share, dispatch=dispatch),
             settle=settle or SettleSettings(),
             rng=Random(7),
             workspace_size=len(cloud.refs),

@@ -1,0 +1,115 @@
+"""The stops that are still to be sent: whose turn it is, in which request, and who is given up."""
+
+from collections.abc import Callable
+
+from orchestrator.engine.decide import PATIENCE_ATTEMPTS
+from orchestrator.engine.ledger import Ledger
+from orchestrator.engine.protocols import Clock
+from orchestrator.engine.queue import StopQueue
+from orchestrator.engine.work import Work
+from orchestrator.outcome import Outcome
+from orchestrator.reply import Reply
+
+_REFUSALS_IN_A_ROW = 2
+"""So many batches in a row that the API does not take at all, and it is not asked for one again."""
+
+
+class Outbox:
+    """Targets whose stop is neither known to be accepted nor given up.
+
+    Attributes:
+        unsent: how many they are; those under way and those of unknown outcome count.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        per_teepod: int,
+        at_once: int,
+        patience: float,
+        failed: Callable[[], None],
+    ) -> None:
+        """Set up.
+
+        Args:
+            ledger: what is written down.
+            clock: what is measured by.
+            per_teepod: stops under way on one teepod.
+            at_once: stops in one request at the most.
+            patience: seconds after which a target that is deferred again and again is given up.
+            failed: called after a target ended otherwise than wanted.
+        """
+        self.unsent = 0
+        self._ledger, self._clock = ledger, clock
+        self._queue = StopQueue(per_teepod)
+        self._at_once, self._patience, self._failed = at_once, patience, failed
+        self._refusals = 0
+
+    def add(self, work: Work) -> None:
+        """Take on a target whose stop is to be sent."""
+        self.unsent += 1
+        self._queue.push(work)
+
+    def expect(self) -> None:
+        """Take on a target that was sent earlier with unknown outcome, and is watched already."""
+        self.unsent += 1
+
+    def next(self) -> list[Work]:
+        """The targets of the next request, which are under way from now on; none when nothing is due."""
+        works: list[Work] = []
+        now = self._clock.now()
+        while len(works) < self._at_once:
+            work = self._queue.peek(now)
+            if work is None or (works and work.singly):
+                break
+            self._queue.pop(now)
+            works.append(work)
+            if work.singly:
+                break
+        return works
+
+    def next_due(self) -> float:
+        """When the first of those put aside is due; infinity when there is none."""
+        return self._queue.next_due()
+
+    def answered(self, work: Work) -> None:
+        """Count a target's request as answered, which makes room on its teepod."""
+        self._queue.done(work)
+
+    def taken(self) -> None:
+        """Count a target as accepted, or as known to have felt an earlier request: it is off this desk."""
+        self.unsent -= 1
+
+    def defer(self, work: Work, wait: float, reason: str, reply: Reply[object]) -> None:
+        """Put a target aside for so many seconds, or give it up."""
+        if not self._given_up(work, reason, reply):
+            self._queue.defer(work, self._clock.now() + wait)
+
+    def again(self, work: Work) -> None:
+        """Send a target again of which a fresh status shows that its request had no effect, or give it up."""
+        if not self._given_up(work, "the API's answers never told whether the stop had an effect, and it had none"):
+            self._queue.push(work)
+
+    def end(self, work: Work, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
+        """Let a target have its outcome without being accepted."""
+        self._ledger.ended(work, outcome, reason, reply)
+        self.unsent -= 1
+        if outcome is not Outcome.GONE:
+            self._failed()
+
+    def batch_taken(self, *, taken: bool) -> None:
+        """Hear whether the API took a batch, were it for some of it; after a few refusals no more are made."""
+        self._refusals = 0 if taken else self._refusals + 1
+        if self._refusals >= _REFUSALS_IN_A_ROW:
+            self._at_once = 1
+
+    def _given_up(self, work: Work, reason: str, reply: Reply[object] | None = None) -> bool:
+        """End a target whose stop would not go through for too long."""
+        now = self._clock.now()
+        waited = now - (now if work.first_sent is None else work.first_sent)
+        if waited <= self._patience or work.attempts < PATIENCE_ATTEMPTS:
+            return False
+        self.end(work, Outcome.FAILED, f"given up after {work.attempts} requests in {waited:.0f}s: {reason}", reply)
+        return True
