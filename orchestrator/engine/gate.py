@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import IntEnum
 
-import anyio
-
+from orchestrator.engine.bell import Bell
 from orchestrator.engine.gcra import Gcra
 from orchestrator.engine.protocols import Clock
 
@@ -39,10 +38,9 @@ class Gate:
         self.passed = 0
         self._max_in_flight = max_in_flight
         self._clock = clock
-        self._lanes: dict[Lane, deque[object]] = {lane: deque() for lane in Lane}
+        self._lanes: dict[Lane, deque[Bell]] = {lane: deque() for lane in Lane}
         self._since_read = 0
         self._closed = False
-        self._changed = anyio.Event()
 
     def __repr__(self) -> str:
         waiting = {lane.name: len(queue) for lane, queue in self._lanes.items()}
@@ -50,12 +48,11 @@ class Gate:
 
     async def enter(self, lane: Lane) -> None:
         """Wait for the turn of one request; `leave` has to follow once it is answered."""
-        ticket = object()
+        ticket = Bell()
         queue = self._lanes[lane]
         queue.append(ticket)
         try:
             while True:
-                changed = self._changed
                 wait = float("inf")
                 if self.in_flight < self._max_in_flight and self._next() is ticket:
                     now = self._clock.now()
@@ -63,16 +60,18 @@ class Gate:
                     if wait <= 0:
                         self._go(lane, now)
                         return
-                with anyio.move_on_after(wait):
-                    await changed.wait()
+                await ticket.wait(wait)
         finally:
-            queue.remove(ticket)
-            self._wake()
+            if queue[0] is ticket:
+                queue.popleft()
+            else:
+                queue.remove(ticket)
+            self.wake()
 
     def leave(self) -> None:
         """Count one request as answered."""
         self.in_flight -= 1
-        self._wake()
+        self.wake()
 
     @asynccontextmanager
     async def turn(self, lane: Lane) -> AsyncIterator[None]:
@@ -86,26 +85,26 @@ class Gate:
     def pause(self, seconds: float) -> None:
         """Let no request of the run go for so long: the API asked for it."""
         self.gcra.pause(self._clock.now() + seconds)
-        self._wake()
+        self.wake()
 
     def close(self) -> None:
         """Let nothing but probes go until `open`."""
         self._closed = True
-        self._wake()
+        self.wake()
 
     def open(self) -> None:
         """Let requests go again."""
         self._closed = False
-        self._wake()
+        self.wake()
 
-    def _next(self) -> object:
+    def _next(self) -> Bell | None:
         """The ticket whose turn it is; None when nobody may go."""
         acts, reads, probes = self._lanes.values()
         if probes or self._closed:
             return probes[0] if probes else None
         if reads and (not acts or self._since_read >= _TURN - 1):
             return reads[0]
-        return acts[0]
+        return acts[0] if acts else None
 
     def _go(self, lane: Lane, now: float) -> None:
         self.gcra.take(now)
@@ -113,6 +112,8 @@ class Gate:
         self.passed += 1
         self._since_read = self._since_read + 1 if lane is Lane.ACT else 0
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+    def wake(self) -> None:
+        """Let whoever is next look again: the others need not know, however many wait."""
+        ticket = self._next()
+        if ticket is not None:
+            ticket.ring()

@@ -1,14 +1,18 @@
 """How long to wait between two rounds of status reads. Pure.
 
 Polling starts quickly and backs off while nothing changes, in proportion to how long the oldest CVM has been waited
-for. Once CVMs settle, their pace says how long the rest will take, and a round comes after about a sixth of that: few
-reads while much is left, quick ones near the end. While stops are still to be sent, reads take a small share of the
-rate.
+for. Once CVMs settle, their pace says how long the rest will take, and a round comes after about a third of that: few
+reads while much is left, quick ones near the end. While stops are still to be sent, the end is far and reads take the
+rate away from them, so they are fewer still. Once all are sent, what the CVMs took so far says when the last of them
+will be down, and a read falls on that moment.
 """
 
-_SHARE_WHILE_SENDING = 0.05
+_SHARE_WHILE_SENDING = 0.02
 _GROWTH = 1.5
-_SHARE_OF_THE_WAIT = 0.16
+_SHARE_OF_THE_REST = 0.3
+_OF_THE_AGE_WHILE_SENDING, _OF_THE_AGE = 0.5, 0.16
+_OF_THE_SENDING = 0.1
+_MARGIN = 1.03
 
 
 class Pace:
@@ -26,6 +30,11 @@ class Pace:
         self.rate = rate
         self._quiet = 2 * shortest
         self._speed = 0.0
+        self._took = 0.0
+
+    def settled(self, still_up: float) -> None:
+        """Take a CVM into account that is down now, and was not so many seconds after its stop."""
+        self._took = max(self._took, still_up)
 
     def finished_round(self, *, settled: int, seconds: float) -> None:
         """Take a round into account that found so many CVMs settled, so long after the one before."""
@@ -33,19 +42,30 @@ class Pace:
         self._speed = (self._speed + speed) / 2 if self._speed else speed
         self._quiet = 2 * self.shortest if settled else self._quiet * _GROWTH
 
-    def wait(self, *, watched: int, unsent: int, oldest: float) -> float:
+    def wait(self, *, watched: int, unsent: int, oldest: float, youngest: float) -> float:
         """Seconds from one round to the next.
 
         Args:
             watched: CVMs on their way down.
             unsent: CVMs whose stop is still to be sent.
             oldest: seconds for which the longest-waiting of the watched ones has been waited for.
+            youngest: the same for the one that was stopped last.
         """
-        if self._quiet > 2 * self.shortest or not self._speed:
-            wait = min(self._quiet, max(2 * self.shortest, oldest * _SHARE_OF_THE_WAIT))
+        left = self._took * _MARGIN - youngest
+        if not unsent and left > 0:
+            wait = self._towards(left)
+        elif self._quiet > 2 * self.shortest or not self._speed:
+            share = _OF_THE_AGE_WHILE_SENDING if unsent else _OF_THE_AGE
+            wait = min(self._quiet, max(2 * self.shortest, oldest * share))
         else:
-            rest = _SHARE_OF_THE_WAIT * max(watched / self._speed, unsent / self.rate)
-            wait = min(rest, max(2 * self.shortest, oldest / 4))
+            to_send = unsent / self.rate
+            rest = _SHARE_OF_THE_REST * max(watched / self._speed, to_send)
+            wait = min(rest, max(2 * self.shortest, oldest / 3, _OF_THE_SENDING * to_send))
         if unsent:
             wait = max(wait, 1 / (_SHARE_WHILE_SENDING * self.rate))
         return min(max(wait, self.shortest), self.longest)
+
+    def _towards(self, left: float) -> float:
+        """A part of the time that is left, or all of it where the remainder would be too short for a round."""
+        part = max(_SHARE_OF_THE_REST * left, 2 * self.shortest)
+        return part if left - part >= self.shortest else left

@@ -18,8 +18,11 @@ _SHARE_AFTER_SENDING = 0.5
 
 @dataclass(slots=True)
 class _Entry:
+    """One watched target, and how many seconds after its stop it was last seen not down."""
+
     work: Work
     watched: Watched
+    still_up: float = 0.0
 
 
 class Watcher:
@@ -63,6 +66,7 @@ class Watcher:
         self._turn: deque[_Entry] = deque()
         self._in_doubt: dict[str, None] = {}  # in the order of their requests
         self._last_round = clock.now()
+        self._newest = clock.now()
         self._bell = Bell()
         self._closed = False
 
@@ -78,6 +82,7 @@ class Watcher:
         since = now if since is None else since
         if not self._entries:
             self._last_round = now
+        self._newest = max(self._newest, since)
         entry = _Entry(work, Watched(work.before, since, since + self.timeout, accepted))
         self._entries[work.ref.key] = entry
         self._turn.append(entry)
@@ -113,7 +118,12 @@ class Watcher:
         """When the next round is due."""
         oldest = next(iter(self._entries.values())).watched
         now = self._clock.now()
-        wait = self._pace.wait(watched=len(self._entries), unsent=self._unsent(), oldest=now - oldest.since)
+        wait = self._pace.wait(
+            watched=len(self._entries),
+            unsent=self._unsent(),
+            oldest=now - oldest.since,
+            youngest=self._last_round - self._newest,
+        )
         due = min(self._last_round + wait, oldest.deadline)
         if self._in_doubt:
             first = self._entries[next(iter(self._in_doubt))].watched
@@ -157,6 +167,8 @@ class Watcher:
             self._ledger.status(work, seen.read)
             watched.status = seen.read.status
             finding = judge(watched, seen.read, seen.begun, self._recheck_after)
+            if not seen.read.down:
+                entry.still_up = seen.begun - watched.since
             if finding is Finding.EFFECT:
                 self._ledger.accepted(work, None)
                 self._forget_doubt(work)
@@ -164,6 +176,7 @@ class Watcher:
                 watched.deadline = watched.since + self.timeout
                 finding = judge(watched, seen.read, seen.begun, self._recheck_after)
         if finding is Finding.SETTLED:
+            self._pace.settled(entry.still_up)
             self._end(work, Outcome.SETTLED)
             return True
         if finding is Finding.NO_EFFECT:
