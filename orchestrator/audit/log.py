@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from orchestrator.audit.record import Chain, Record
-from orchestrator.audit.verify import Reading, Torn, read_log
+from orchestrator.audit.verify import Reading, Take, Torn, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError
 from orchestrator.moment import utc_now
 
@@ -107,11 +107,18 @@ class AuditLog:
     def reopen(
         cls,
         path: Path,
+        take: Take,
         *,
         wall: Callable[[], datetime] = utc_now,
         sync: Sync = in_thread,
     ) -> tuple[Self, Reading]:
         """Open an unfinished log to go on with it; locked before it is read, so that nobody else goes on meanwhile.
+
+        Args:
+            path: the file.
+            take: called with each record that it has, as `read_log` does.
+            wall: the time of day.
+            sync: how it is written.
 
         Raises:
             RunHeldError: when another process is carrying the run out.
@@ -120,7 +127,7 @@ class AuditLog:
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             _lock(fd, path)
-            reading = read_log(path)
+            reading = read_log(path, take)
         except OSError as error:
             raise SettingsError(f"the audit log can't be continued: {error.strerror or error}", file=path) from error
         return cls(path, fd, reading.chain, wall=wall, sync=sync), reading

@@ -2,15 +2,22 @@
 
 A write that was cut off leaves an unterminated last line: *torn*. It stays in the file; the `run.resumed` record that
 follows names its line, length and SHA-256. Everything else that can't be read, or does not follow on, is *altered*.
+A log is read line by line, and its records are handed on one by one: it may be larger than memory.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
+from typing import TypeAlias
 
-from orchestrator.audit.record import GENESIS, VERSION, Chain, Record, canonical, digest
+from orchestrator.audit.record import VERSION, Chain, Record, canonical, sealed
+
+Take: TypeAlias = Callable[[Record], object]
+"""What is done with each record; it comes in order, once it was checked, and is kept by nobody else."""
 
 AFTER_FINISH = frozenset({"billing.reconciled", "run.sealed"})
 """The events that may follow `run.finished`."""
@@ -55,16 +62,16 @@ class Reading:
     Attributes:
         verdict: what the log is.
         chain: where it stands, for what is appended next.
-        records: every whole record, in order.
+        records: how many whole records it has.
         line: the first line that is wrong or torn; None when there is none.
         reason: what is wrong with that line.
         torn: what was cut off at the very end, if anything was.
         unterminated: whether the file does not end with a newline.
     """
 
-    verdict: Verdict
-    chain: Chain
-    records: list[Record]
+    verdict: Verdict = Verdict.UNFINISHED
+    chain: Chain = field(default_factory=lambda: Chain(""))
+    records: int = 0
     line: int | None = None
     reason: str | None = None
     torn: Torn | None = None
@@ -75,24 +82,36 @@ class _AlteredError(Exception):
     """Raised within this module at the first line that is not what was written."""
 
 
-def read_log(path: Path) -> Reading:
+def _drop(record: Record) -> None:
+    """What becomes of records that nobody asks for."""
+
+
+def read_log(path: Path, take: Take = _drop) -> Reading:
     """Read and check a log.
+
+    Args:
+        path: the file.
+        take: called with each record, up to the first line that is wrong: when the log turns out to be altered, forget
+            what was taken.
 
     Raises:
         OSError: when the file can't be read.
     """
-    return check_log(path.read_bytes())
+    with path.open("rb") as file:
+        return _check_lines(file, take)
 
 
-def check_log(data: bytes) -> Reading:
+def check_log(data: bytes, take: Take = _drop) -> Reading:
     """Check the bytes of a log."""
-    lines = data.split(b"\n")
-    unterminated = lines[-1] != b""
-    if not unterminated:
-        lines.pop()
-    reading = Reading(Verdict.UNFINISHED, Chain(""), [], unterminated=unterminated)
+    return _check_lines(BytesIO(data), take)
+
+
+def _check_lines(lines: Iterable[bytes], take: Take) -> Reading:
+    reading, number = Reading(), 0
     pending: list[tuple[int, bytes]] = []  # lines that are torn if what follows says so; several where a resume was too
     for number, line in enumerate(lines, start=1):
+        reading.unterminated = not line.endswith(b"\n")
+        line = line.removesuffix(b"\n")  # noqa: PLW2901 - a line may be large, and is held once
         try:
             record = _record(line)
             if pending:
@@ -104,8 +123,10 @@ def check_log(data: bytes) -> Reading:
             pending.append((number, line))
         else:
             pending.clear()
-            reading.records.append(record)
-    return _conclude(reading, pending)
+            del line
+            take(record)
+            del record
+    return _conclude(reading, pending, number)
 
 
 def _may_be_torn(line: bytes) -> bool:
@@ -125,10 +146,10 @@ def _record(line: bytes) -> Record:
     if not isinstance(record, dict):
         raise _AlteredError("it is not a record")
     try:
-        if canonical(record) != line:
-            raise _AlteredError("it is not canonical JSON")
-        if record.get("hash") != digest(record):
-            raise _AlteredError("its content does not match its hash")
+        written_as = sealed(record)[1]
+        if written_as != line:
+            same = canonical(record) == line
+            raise _AlteredError("its content does not match its hash" if same else "it is not canonical JSON")
     except (ValueError, RecursionError):
         raise _AlteredError("it is not canonical JSON") from None
     return record
@@ -138,7 +159,7 @@ def _follow_on(reading: Reading, record: Record) -> None:
     chain = reading.chain
     if record.get("seq") != chain.seq + 1:
         raise _AlteredError(f"its seq is {record.get('seq')!r} where {chain.seq + 1} belongs")
-    if record.get("prev") != (chain.prev if reading.records else GENESIS):
+    if record.get("prev") != chain.prev:
         raise _AlteredError("its prev is not the hash of the record before it")
     if record.get("v") != VERSION or not all(isinstance(record.get(key), str) for key in ("run_id", "event", "ts")):
         raise _AlteredError("it lacks a field that every record has")
@@ -146,7 +167,8 @@ def _follow_on(reading: Reading, record: Record) -> None:
         raise _AlteredError("it belongs to another run")
     if reading.verdict is Verdict.WHOLE and record["event"] not in AFTER_FINISH:
         raise _AlteredError(f"{record['event']} can't follow run.finished")
-    reading.chain = Chain(record["run_id"], record["seq"], record["hash"], record["ts"])
+    chain.run_id, chain.seq, chain.prev, chain.ts = record["run_id"], record["seq"], record["hash"], record["ts"]
+    reading.records += 1
     if record["event"] == "run.finished":
         reading.verdict = Verdict.WHOLE
 
@@ -167,13 +189,13 @@ def _altered(reading: Reading, line: int, reason: str) -> Reading:
     return reading
 
 
-def _conclude(reading: Reading, pending: list[tuple[int, bytes]]) -> Reading:
+def _conclude(reading: Reading, pending: list[tuple[int, bytes]], last: int) -> Reading:
     if pending and not reading.unterminated:
         return _altered(reading, pending[0][0], "it can't be read")
     if pending:
         reading.verdict, reading.torn = Verdict.TORN, _torn(pending)
         reading.line, reading.reason = reading.torn.line, "it was cut off while it was written"
     elif reading.unterminated:
-        reading.verdict, reading.line = Verdict.TORN, len(reading.records)
+        reading.verdict, reading.line = Verdict.TORN, last
         reading.reason = "its newline is missing"
     return reading

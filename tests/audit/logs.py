@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
-from orchestrator.audit.record import Chain
+from orchestrator.audit.record import Chain, Record
+from orchestrator.audit.verify import read_log
 
 RUN_ID = "20261123T080000Z-4f2a"
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -49,6 +51,12 @@ STORY: list[tuple[str, dict[str, Any]]] = [
 def lines(story: list[tuple[str, dict[str, Any]]] = STORY) -> list[bytes]:
     chain, tick = Chain(RUN_ID), count()
     return [chain.seal(event, fields, START + timedelta(seconds=next(tick)))[1] for event, fields in story]
+
+
+def records_in(path: Path) -> list[Record]:
+    records: list[Record] = []
+    read_log(path, records.append)
+    return records
 
 
 def log(story: list[tuple[str, dict[str, Any]]] = STORY) -> bytes:

@@ -18,7 +18,7 @@ from orchestrator.audit.record import Record, clean
 from orchestrator.audit.store import RunStore, is_held, new_run_id
 from orchestrator.audit.verify import Verdict, check_log, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError, UsageError
-from tests.audit.logs import RUN_ID, START, STORY
+from tests.audit.logs import RUN_ID, START, STORY, records_in
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +26,10 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def ignore(record: Record) -> None:
+    """Take nothing of a log that is opened again."""
 
 
 def create(folder: Path, observers: Any = (), sync: Any = inline) -> AuditLog:  # noqa: ANN401 - as the log takes them
@@ -36,7 +40,7 @@ async def test_a_new_log_is_private_and_holds_its_first_records(tmp_path: Path) 
     log = create(tmp_path / "new" / "state")
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(log.path.parent.stat().st_mode) == 0o700
-    assert [record["event"] for record in read_log(log.path).records] == ["run.started", "run.planned"]
+    assert [record["event"] for record in records_in(log.path)] == ["run.started", "run.planned"]
     log.close()
 
 
@@ -101,9 +105,8 @@ async def test_a_record_that_is_made_while_a_thread_writes_is_not_lost(tmp_path:
         log.record("action.accepted")
     await log.flush()
     log.close()
-    reading = read_log(path)
-    assert reading.verdict is Verdict.UNFINISHED
-    assert [record["event"] for record in reading.records[2:]] == ["action.intent", "action.accepted"]
+    assert read_log(path).verdict is Verdict.UNFINISHED
+    assert [record["event"] for record in records_in(path)[2:]] == ["action.intent", "action.accepted"]
 
 
 async def test_a_disk_that_is_full_stops_everything_and_leaves_a_torn_line(tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ async def test_two_processes_never_hold_the_same_run(tmp_path: Path) -> None:
     log = create(tmp_path)
     assert is_held(log.path)
     with pytest.raises(RunHeldError):
-        AuditLog.reopen(log.path)
+        AuditLog.reopen(log.path, ignore)
     log.close()
     log.close()
     assert not is_held(log.path)
@@ -161,16 +164,15 @@ async def test_a_resume_seals_a_torn_line_and_the_log_is_whole_again(tmp_path: P
     log.close()
     data = log.path.read_bytes()
     log.path.write_bytes(data[:-cut])
-    again, reading = AuditLog.reopen(log.path, sync=inline)
+    again, reading = AuditLog.reopen(log.path, ignore, sync=inline)
     assert reading.verdict is Verdict.TORN
     again.resumed(reading.torn, unterminated=reading.unterminated)
     again.record("run.finished", exit_code=0)
     await again.flush()
     again.close()
-    final = read_log(log.path)
-    assert final.verdict is Verdict.WHOLE
+    assert read_log(log.path).verdict is Verdict.WHOLE
     assert log.path.read_bytes().startswith(data[:-cut])
-    assert (final.records[-2].get("torn") is None) is (cut == 1)
+    assert (records_in(log.path)[-2].get("torn") is None) is (cut == 1)
 
 
 async def test_a_resume_that_is_cut_off_itself_can_be_resumed(tmp_path: Path) -> None:
@@ -179,13 +181,13 @@ async def test_a_resume_that_is_cut_off_itself_can_be_resumed(tmp_path: Path) ->
     path = log.path
     path.write_bytes(path.read_bytes()[:-10])
     for _ in range(3):
-        again, reading = AuditLog.reopen(path, sync=inline)
+        again, reading = AuditLog.reopen(path, ignore, sync=inline)
         assert reading.verdict is Verdict.TORN
         again.resumed(reading.torn, unterminated=reading.unterminated)
         await again.flush()
         again.close()
         path.write_bytes(path.read_bytes()[:-10])
-    again, reading = AuditLog.reopen(path, sync=inline)
+    again, reading = AuditLog.reopen(path, ignore, sync=inline)
     again.resumed(reading.torn, unterminated=reading.unterminated)
     await again.flush()
     again.close()
@@ -200,7 +202,7 @@ async def test_a_clock_that_is_set_back_does_not_take_later_records_before_earli
     log.record("action.intent")
     await log.flush()
     log.close()
-    stamps = [record["ts"] for record in read_log(path).records]
+    stamps = [record["ts"] for record in records_in(path)]
     assert stamps == sorted(stamps)
 
 
@@ -210,10 +212,10 @@ async def test_whatever_others_wrote_is_logged_whole_on_one_line(tmp_path: Path,
     log.record("action.failed", reason=text)
     await log.flush()
     log.close()
-    reading = check_log(log.path.read_bytes())
-    assert reading.verdict is Verdict.UNFINISHED
-    assert reading.records[-1]["reason"] == clean(text)
-    assert len(str(reading.records[-1]["reason"])) >= len(text)
+    records: list[Record] = []
+    assert check_log(log.path.read_bytes(), records.append).verdict is Verdict.UNFINISHED
+    assert records[-1]["reason"] == clean(text)
+    assert len(str(records[-1]["reason"])) >= len(text)
 
 
 def test_runs_are_found_by_id_or_path_and_nothing_else(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from random import Random
 import anyio
 
 from orchestrator.audit.log import AuditLog
-from orchestrator.audit.replay import RunState, replay
+from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cli.session import SystemClock
@@ -112,5 +112,6 @@ async def _run(simulator: BackgroundSimulator, folder: Path, seed: int) -> Told:
         )
         result = await run(plan.steps)
         log.close()
-    reading = read_log(log.path)
-    return Told(result, replay(reading.records), reading.verdict, simulator)
+    told = RunState()
+    verdict = read_log(log.path, told.apply).verdict
+    return Told(result, told, verdict, simulator)

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from orchestrator.audit.replay import replay
+from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
@@ -32,6 +32,12 @@ def moments(seed: int) -> list[Moment]:
     return [first] + [Moment(rng.choice(WHERES), rng.randint(1, 8), rng.random()) for _ in range(rng.randint(0, 2))]
 
 
+def read(log: Path) -> tuple[Verdict, RunState]:
+    """What a log is, and what it adds up to."""
+    state = RunState()
+    return read_log(log, state.apply).verdict, state
+
+
 def crash_and_resume(folder: Path, seed: int) -> None:
     playbook = folder / "crash.yaml"
     playbook.write_text(PLAYBOOK)
@@ -50,13 +56,13 @@ def crash_and_resume(folder: Path, seed: int) -> None:
         deaths = moments(seed)
         code = run(["run", str(playbook), "--yes"], environment, deaths[0], output)
         logs = list((folder / "state" / "runs").glob("*.jsonl"))
-        if code == KILLED and (not logs or not replay(read_log(logs[0]).records).planned):
+        if code == KILLED and (not logs or not read(logs[0])[1].planned):
             assert not [r for r in simulator.requests if r.method == "POST" and r.operation == "stop_cvm"]
             assert not logs or run(["resume", logs[0].stem, "--yes"], environment, None, output) == 3
             return
         for death in [*deaths[1:], None]:
             if code == KILLED:
-                assert read_log(logs[0]).verdict is not Verdict.ALTERED
+                assert read(logs[0])[0] is not Verdict.ALTERED
                 code = run(["resume", logs[0].stem, "--yes"], environment, death, output)
         assert code == 0, output.read_text()
         _hold_to_the_promises(simulator, logs[0])
@@ -65,9 +71,8 @@ def crash_and_resume(folder: Path, seed: int) -> None:
 def _hold_to_the_promises(simulator: BackgroundSimulator, log: Path) -> None:
     cvms = simulator.world.cvms
     assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
-    reading = read_log(log)
-    assert reading.verdict is Verdict.WHOLE
-    state = replay(reading.records)
+    verdict, state = read(log)
+    assert verdict is Verdict.WHOLE
     assert state.counts == {"settled": len(cvms)}
     received = Counter(r.cvm_hashid for r in simulator.requests if r.operation == "stop_cvm")
     for target in state.targets.values():
