@@ -174,7 +174,7 @@ def _section(
             section,
             key,
             words,
-            " ".join((field.description or "").split()),
+            " ".join(str(node["properties"][key].get("description", "")).split()),
             _default(f"{section}.{key}", field.default, words),
         )
     for name, inner in later:

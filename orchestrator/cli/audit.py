@@ -7,7 +7,6 @@ import click
 
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict, read_log
-from orchestrator.cli.options import json_option, settings_options
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.settings.load import load_settings
@@ -20,21 +19,8 @@ _CODES = {
 }
 
 
-@click.group("audit", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
-def command() -> None:
-    """Check audit logs."""
-
-
-@command.command("verify", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
-@click.argument("log", metavar="PATH|RUN_ID")
-@json_option
-@settings_options
 def verify(log: str, config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> int:
-    """Say whether an audit log is what was written.
-
-    Exits with 0 when it is whole and finished, 6 when a line was altered (and names it), 7 when it is whole so far but
-    unfinished or torn.
-    """
+    """Say whether an audit log is what was written."""
     path = Path(log)
     if not path.is_file():
         path = RunStore(load_settings(config, assignments).audit.state_dir).find(log)
@@ -55,7 +41,7 @@ def _document(reading: Reading, path: Path, code: int) -> dict[str, object]:
         "exit_code": code,
         "verdict": reading.verdict.value,
         "audit_log": str(path),
-        "records": len(reading.records),
+        "records": reading.records,
         "digest": reading.chain.prev if reading.records else None,
         "line": reading.line,
         "reason": reading.reason,
@@ -63,7 +49,7 @@ def _document(reading: Reading, path: Path, code: int) -> dict[str, object]:
 
 
 def _line(reading: Reading, path: Path) -> str:
-    records = f"{len(reading.records)} records"
+    records = f"{reading.records} records"
     if reading.verdict is Verdict.WHOLE:
         return f"{path}: whole and finished, {records}, digest {reading.chain.prev}"
     if reading.verdict is Verdict.ALTERED:

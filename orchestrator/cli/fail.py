@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.consoles import open_streams
+from orchestrator.cli.streams import open_streams
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.shown import shown

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.cli.session import Session, settle_of
+from orchestrator.cli.session import Session
 from orchestrator.engine.status import Seen, StatusReader
 from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError
@@ -23,7 +23,7 @@ async def read_fresh(session: Session, works: Sequence[Work], workspace_size: in
         gate=session.gate,
         clock=session.clock,
         rng=session.rng,
-        batch_size=settle_of(session.settings).batch_size,
+        batch_size=session.settings.settle.batch_size,
         key_refused=lambda: refused.append(True),
     )
     reader.known_size(workspace_size)

@@ -8,14 +8,13 @@ import anyio
 import click
 
 from orchestrator.audit.log import AuditLog
-from orchestrator.audit.replay import RunState, replay
+from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.cli.carry_out import carry_out
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.logs import configure, log_record
-from orchestrator.cli.options import json_option, settings_options
 from orchestrator.cli.session import Endpoint, Session, endpoint, open_session
 from orchestrator.cli.verdict import ask
 from orchestrator.duration import format_duration
@@ -29,12 +28,7 @@ from orchestrator.report.run_text import print_run
 from orchestrator.settings.load import Settings, load_settings
 
 
-@click.command("resume", epilog="\b\nExample: orchestrator resume 20261123T080000Z-4f2a --yes")
-@click.argument("run_id", metavar="RUN_ID")
-@click.option("--yes", is_flag=True, help="Do not ask, however old the plan is.")
-@json_option
-@settings_options
-def command(
+def resume(
     run_id: str,
     config: Path | None,
     assignments: tuple[str, ...],
@@ -42,16 +36,14 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Go on with a run that was interrupted, from what its audit log says.
-
-    Reads the status of every CVM whose outcome is open before anything is sent. Exits as `run` does.
-    """
+    """Go on with a run that was interrupted, from what its audit log says."""
     settings = load_settings(config, assignments)
     configure(settings.log)
     path = RunStore(settings.audit.state_dir).find(run_id)
-    log, reading = AuditLog.reopen(path)
+    state = RunState()
+    log, reading = AuditLog.reopen(path, state.apply)
     try:
-        state = _replay(reading, path)
+        _check(reading, state, path)
         if state.finished is not None:
             return _finished(state, path, as_json=as_json)
         with endpoint(settings, simulate=False) as where:
@@ -66,7 +58,7 @@ def command(
         log.close()
 
 
-def _replay(reading: Reading, path: Path) -> RunState:
+def _check(reading: Reading, state: RunState, path: Path) -> None:
     if reading.verdict is Verdict.ALTERED:
         raise SettingsError(
             f"the audit log was altered: {reading.reason}",
@@ -74,14 +66,12 @@ def _replay(reading: Reading, path: Path) -> RunState:
             line=reading.line,
             hint="a log that is not what was written can't be gone on with; start a new run",
         )
-    state = replay(reading.records)
     if not state.planned:
         raise NotConfirmedError(
             "the run ended before its plan was on record, so nothing was sent",
             file=path,
             hint="there is nothing to go on with; start a new run",
         )
-    return state
 
 
 def _finished(state: RunState, path: Path, *, as_json: bool) -> int:

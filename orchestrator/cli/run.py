@@ -13,31 +13,21 @@ from orchestrator import __version__
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
-from orchestrator.cli.carry_out import carry_out
-from orchestrator.cli.consoles import stdout
 from orchestrator.cli.fail import report
 from orchestrator.cli.fresh import read_fresh
-from orchestrator.cli.logs import configure, log_record
-from orchestrator.cli.options import json_option, playbook_options, settings_options
-from orchestrator.cli.session import Endpoint, Session, endpoint, limits_of, open_session, prepare
+from orchestrator.cli.session import Endpoint, Prepared, Session, endpoint, limits_of, open_session, prepare
 from orchestrator.cli.verdict import confirm, verdict
+from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
 from orchestrator.errors import NotConfirmedError
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
-from orchestrator.report.plan_text import print_plan
 from orchestrator.report.records import planned_fields, started_fields
 from orchestrator.settings.load import Settings, load_settings
 
 
-@click.command("run", epilog="\b\nExample: orchestrator run emergency-stop-teepod --var teepod=prod-1 --expect 12")
-@playbook_options
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Go on only if the plan has exactly N targets.")
-@json_option
-@settings_options
-def command(
+def run(
     playbook: str,
     variables: tuple[str, ...],
     config: Path | None,
@@ -48,14 +38,9 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Carry a playbook out: plan, confirm, stop, watch until settled.
-
-    On a terminal it asks for the number of CVMs to be typed. Without one it changes nothing unless --yes or --expect
-    is given.
-    """
+    """Carry a playbook out: plan, confirm, stop, watch until settled."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
-    configure(settings.log)
     RunStore(settings.audit.state_dir).prepare()
     with endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(_open_and_run, settings, where, loaded, yes=yes, expect=expect, as_json=as_json))
@@ -78,6 +63,9 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
     prepared = await prepare(session, loaded)
     plan = prepared.plan
     if not as_json:
+        from orchestrator.cli.consoles import stdout  # noqa: PLC0415 - the requests had to go out first
+        from orchestrator.report.plan_text import print_plan  # noqa: PLC0415 - the same
+
         print_plan(stdout(), plan, loaded.playbook.description)
     error = verdict(plan)
     if error is not None:
@@ -97,6 +85,23 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
         fresh = await read_fresh(session, works, prepared.workspace_size)
     if not as_json:
         click.echo()
+    return await _start(session, loaded, prepared, works, fresh, as_json=as_json)
+
+
+async def _start(
+    session: Session,
+    loaded: LoadedPlaybook,
+    prepared: Prepared,
+    works: list[Work],
+    fresh: dict[str, Seen] | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Open the audit log and go: the plan is confirmed."""
+    from orchestrator.cli.carry_out import carry_out  # noqa: PLC0415 - the live view and the log take long to import
+    from orchestrator.cli.logs import configure, log_record  # noqa: PLC0415 - the same
+
+    configure(session.settings.log)
     run_id = new_run_id(session.clock.wall())
     started = started_fields(
         loaded,
@@ -110,7 +115,7 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
     log = AuditLog.create(
         RunStore(session.settings.audit.state_dir).path(run_id),
         run_id,
-        [("run.started", started), ("run.planned", planned_fields(plan, prepared.workspace_size))],
+        [("run.started", started), ("run.planned", planned_fields(prepared.plan, prepared.workspace_size))],
         observers=[state.apply, log_record],
     )
     return await carry_out(
@@ -118,7 +123,7 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
         log,
         state,
         works,
-        plan.steps,
+        prepared.plan.steps,
         workspace_size=prepared.workspace_size,
         as_json=as_json,
         fresh=fresh,

@@ -8,11 +8,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.audit.replay import RunState, replay
+from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.consoles import stdout
-from orchestrator.cli.options import json_option, settings_options
 from orchestrator.report.documents import counts_of
 from orchestrator.report.shown import shown
 from orchestrator.settings.load import load_settings
@@ -27,12 +26,7 @@ _STYLES = {
 }
 
 
-@click.command("runs", epilog="\b\nExample: orchestrator runs --unfinished")
-@click.option("--unfinished", is_flag=True, help="Only those that `resume` can go on with.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at the most.")
-@json_option
-@settings_options
-def command(
+def runs(
     limit: int,
     config: Path | None,
     assignments: tuple[str, ...],
@@ -60,9 +54,10 @@ def command(
 
 
 def _row(path: Path) -> dict[str, Any]:
-    reading = read_log(path)
-    altered = reading.verdict is Verdict.ALTERED
-    state = RunState() if altered else replay(reading.records)
+    state = RunState()
+    altered = read_log(path, state.apply).verdict is Verdict.ALTERED
+    if altered:
+        state = RunState()
     standing = "altered" if altered else _standing(state, path)
     return {
         "run_id": path.stem,

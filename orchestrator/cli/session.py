@@ -14,7 +14,6 @@ from orchestrator.engine.adapt import START
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra, with_headroom
 from orchestrator.engine.inventory import InventoryReader
-from orchestrator.engine.run import SettleSettings
 from orchestrator.moment import utc_now
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.load import LoadedPlaybook
@@ -76,19 +75,6 @@ def limits_of(limits: Limits, settings: Settings) -> RunLimits:
         max_failures=limits.max_failures,
         adaptive=requests_per_second == AUTO,
         dispatch=limits.dispatch or rate.dispatch,
-    )
-
-
-def settle_of(settings: Settings) -> SettleSettings:
-    """How the watch goes about it."""
-    settle = settings.settle
-    return SettleSettings(
-        recheck_after=settle.recheck_after,
-        poll_min=settle.poll_min,
-        poll_max=settle.poll_max,
-        batch_size=settle.batch_size,
-        cloud_down=settle.cloud_down,
-        whole_run=settle.whole_run,
     )
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import click
 
-from orchestrator.audit.replay import RunState, replay
+from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.consoles import stdout
-from orchestrator.cli.options import json_option, settings_options
 from orchestrator.errors import SettingsError
 from orchestrator.outcome import Ending, Exit, exit_code
 from orchestrator.report.documents import run_document
@@ -17,18 +16,14 @@ from orchestrator.report.run_text import print_run
 from orchestrator.settings.load import load_settings
 
 
-@click.command("show", epilog="\b\nExample: orchestrator show 20261123T080000Z-4f2a --json")
-@click.argument("run_id", metavar="RUN_ID")
-@json_option
-@settings_options
-def command(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
+def show(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
     """Say how a run went, from its audit log."""
     settings = load_settings(config, assignments)
     path = RunStore(settings.audit.state_dir).find(run_id)
-    reading = read_log(path)
+    state = RunState()
+    reading = read_log(path, state.apply)
     if reading.verdict is Verdict.ALTERED:
         raise SettingsError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line)
-    state = replay(reading.records)
     going_on = state.finished is None and is_held(path)
     code = None if going_on else _code(state)
     if as_json:

@@ -6,22 +6,14 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.fail import report
-from orchestrator.cli.options import json_option, variables_option
 from orchestrator.errors import OrchestratorError, PlaybookError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.variables import parse_assignments
 
 
-@click.command("validate", epilog="\b\nExample: orchestrator validate playbooks/*.yaml")
-@click.argument("playbooks", metavar="PLAYBOOK...", nargs=-1, required=True)
-@variables_option
-@json_option
-def command(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
-    """Check playbooks without a network.
-
-    Required variables may be left open; what they would fill is then not checked.
-    """
+def validate(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
+    """Check playbooks without a network."""
     values = parse_assignments(variables)
     errors: list[OrchestratorError] = []
     documents = []

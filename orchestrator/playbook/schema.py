@@ -2,17 +2,18 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.described import Described
 from orchestrator.duration import Duration
 from orchestrator.playbook.terms import AppIds, Count, Dispatch, Percent, RateOrAuto, Share, Text, Texts, Truth
 
 
-class _Strict(BaseModel):
+class _Strict(Described):
     """Unknown keys are errors, and a value never changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _positive(value: float) -> float:
@@ -156,7 +157,7 @@ class Playbook(_Strict):
     """What the run is called."""
     description: Text | None = None
     """One sentence for those who read the plan."""
-    vars: dict[str, Variable] = {}
+    vars: dict[str, Variable] = {}  # noqa: RUF012 - pydantic copies it
     """Values that the caller gives; `${NAME}` in any text value stands for them."""
     guards: Guards = Guards()
     """When to refuse the plan."""

@@ -6,16 +6,17 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_state_path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
+from orchestrator.described import Described
 from orchestrator.duration import Duration
 from orchestrator.loopback import is_loopback
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.terms import Count, Dispatch, RateOrAuto
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class _Section(Described):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _base_url(url: str) -> str:

@@ -21,9 +21,9 @@ def command(host: str, port: int, cvms: int | None, seed: int | None, config: Pa
 
     The first line on stdout is {"url": …, "api_key": …}.
     """
-    from orchestrator.simulator.serve import serve  # noqa: PLC0415 - the web server is only for this
-    from orchestrator.simulator.settings import Settings, load_settings  # noqa: PLC0415 - the same
-    from orchestrator.simulator.settings import SettingsError as SimulatorError  # noqa: PLC0415 - the same
+    from orchestrator.simulator.serve import serve
+    from orchestrator.simulator.settings import Settings, load_settings
+    from orchestrator.simulator.settings import SettingsError as SimulatorError
 
     try:
         settings = load_settings(config) if config is not None else Settings()

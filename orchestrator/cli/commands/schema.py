@@ -4,10 +4,10 @@ import json
 
 import click
 
-from orchestrator.playbook.schema import json_schema
-
 
 @click.command("schema", epilog="\b\nExample: orchestrator schema > playbook.schema.json")
 def command() -> None:
     """Print the JSON Schema of playbooks, for editors that complete and check YAML."""
+    from orchestrator.playbook.schema import json_schema
+
     click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,18 @@
+"""`orchestrator show`."""
+
+from typing import Any
+
+import click
+
+from orchestrator.cli.options import json_option, settings_options
+
+
+@click.command("show", epilog="\b\nExample: orchestrator show 20261123T080000Z-4f2a --json")
+@click.argument("run_id", metavar="RUN_ID")
+@json_option
+@settings_options
+def command(**given: Any) -> None:
+    """Say how a run went, from its audit log."""
+    from orchestrator.cli.show import show
+
+    show(**given)

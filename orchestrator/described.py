@@ -1,0 +1,44 @@
+"""Models that are described in their JSON Schema by the sentence below each field.
+
+pydantic can read these sentences, too, but does so while each class is made: the source is found and parsed anew every
+time that a command starts. Here they are read only where a schema is asked for.
+"""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+
+class Described(BaseModel):
+    """A model whose fields may each have a sentence below them."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema, with these sentences."""
+        made = handler(schema)
+        properties: dict[str, Any] = handler.resolve_ref_schema(made).get("properties", {})
+        for model in reversed(cls.__mro__):
+            if issubclass(model, Described) and model is not Described:
+                for name, sentence in _sentences(model):
+                    properties[name]["description"] = sentence
+        return made
+
+
+def _sentences(model: type) -> Iterator[tuple[str, str]]:
+    """Each field that has a sentence below it in this class's own body, with it; none without its source."""
+    try:
+        source = inspect.getsource(model)
+    except OSError:
+        return
+    (body,) = ast.parse(inspect.cleandoc("\n" + source)).body
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is the source of a class
+    for field, sentence in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            match sentence:
+                case ast.Expr(ast.Constant(str(text))):
+                    yield field.target.id, inspect.cleandoc(text)
