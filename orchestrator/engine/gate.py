@@ -28,6 +28,7 @@ class Gate:
 
     Attributes:
         gcra: the rate limit.
+        max_in_flight: how many requests may be under way.
         in_flight: requests that went through and were not answered yet.
         passed: how many requests went through.
     """
@@ -36,7 +37,7 @@ class Gate:
         self.gcra = gcra
         self.in_flight = 0
         self.passed = 0
-        self._max_in_flight = max_in_flight
+        self.max_in_flight = max_in_flight
         self._clock = clock
         self._lanes: dict[Lane, deque[Bell]] = {lane: deque() for lane in Lane}
         self._since_read = 0
@@ -44,7 +45,7 @@ class Gate:
 
     def __repr__(self) -> str:
         waiting = {lane.name: len(queue) for lane, queue in self._lanes.items()}
-        return f"<Gate in_flight={self.in_flight}/{self._max_in_flight} waiting={waiting} {self.gcra!r}>"
+        return f"<Gate in_flight={self.in_flight}/{self.max_in_flight} waiting={waiting} {self.gcra!r}>"
 
     async def enter(self, lane: Lane) -> None:
         """Wait for the turn of one request; `leave` has to follow once it is answered."""
@@ -54,7 +55,7 @@ class Gate:
         try:
             while True:
                 wait = float("inf")
-                if self.in_flight < self._max_in_flight and self._next() is ticket:
+                if self.in_flight < self.max_in_flight and self._next() is ticket:
                     now = self._clock.now()
                     wait = self.gcra.wait(now)
                     if wait <= 0:

@@ -94,12 +94,15 @@ class InventoryReader:
         replies = {1: await self._ask(self._page(1))}
         first = replies[1].value
 
-        async def read(number: int) -> None:
-            replies[number] = await self._ask(self._page(number))
+        left = iter(range(2, (first.pages if first else 1) + 1))
+
+        async def read() -> None:
+            for number in left:
+                replies[number] = await self._ask(self._page(number))
 
         async with anyio.create_task_group() as group:
-            for number in range(2, (first.pages if first else 1) + 1):
-                group.start_soon(read, number)
+            for _ in range(min(self._gate.max_in_flight, first.pages if first else 1)):
+                group.start_soon(read)
         pages = []
         for number in sorted(replies):
             page = replies[number].value

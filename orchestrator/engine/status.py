@@ -4,12 +4,13 @@ The batch operation first, as large as the server takes. Where it is missing, fa
 single CVMs, or the pages of the list where those are fewer.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from math import ceil
 from random import Random
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import anyio
 
@@ -25,7 +26,8 @@ PAGE_SIZE = 100
 _T = TypeVar("_T")
 _MISSING = frozenset({404, 405, 501})
 _TOO_LARGE = frozenset({400, 413, 422})
-_SMALLEST_BATCH = 10
+_SIZES = (5000, 2000, 1000, 500, 200, 100, 50, 20, 10)
+"""What is tried next where a batch is too large: a server's cap is mostly a round number."""
 _MOST_SINGLY = 20
 """So many of those that neither the batch nor the list shows are read one by one in a round, however small the list."""
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
@@ -42,6 +44,23 @@ class Seen:
 
     read: StatusRead | None
     begun: float
+
+
+class _Chunk(Enum):
+    """What came of one batch of UUIDs."""
+
+    READ = auto()
+    TOO_LARGE = auto()  # or there is no such operation: not one of them was read
+    FAILED = auto()
+
+
+_Result: TypeAlias = tuple[Sequence[CvmRef], _Chunk]
+
+
+def _cut(refs: deque[CvmRef], size: int, most: int) -> list[list[CvmRef]]:
+    """Take up to `most` of them away, in pieces of this size."""
+    taken = [refs.popleft() for _ in range(min(most, len(refs)))]
+    return [taken[start : start + size] for start in range(0, len(taken), size)]
 
 
 class StatusReader:
@@ -66,6 +85,7 @@ class StatusReader:
         self._cloud, self._gate, self._clock, self._rng = cloud, gate, clock, rng
         self._key_refused, self._heard = key_refused, heard
         self._batch_missing = False
+        self._size_is_proven = False
         self._failures = 0
         self._left_out: Counter[str] = Counter()
         self._pages = 0
@@ -74,42 +94,57 @@ class StatusReader:
         """The statuses of these CVMs by their keys; those that could not be read are missing."""
         seen: dict[str, Seen] = {}
         singly = [ref for ref in refs if ref.uuid_key is None]
-        by_batch = [ref for ref in refs if ref.uuid_key is not None]
+        by_batch = deque(ref for ref in refs if ref.uuid_key is not None)
         while by_batch and not self._batch_missing:
-            chunk, by_batch = by_batch[: self.batch_size], by_batch[self.batch_size :]
-            size = self.batch_size
-            if await self._read_batch(chunk, seen):
-                singly += self._often_left_out(chunk, seen)
-            elif self.batch_size < size or self._batch_missing:
-                by_batch = chunk + by_batch
-            elif self._failures > 1:
-                singly += chunk
+            # One batch shows whether the server takes that many; then the others go side by side.
+            most = len(by_batch) if self._size_is_proven else self.batch_size
+            chunks = _cut(by_batch, self.batch_size, most)
+            results: list[_Result] = []
+            async with anyio.create_task_group() as group:
+                for chunk in chunks:
+                    group.start_soon(self._read_batch, chunk, seen, results)
+            for asked, result in results:
+                if result is _Chunk.READ:
+                    singly += self._often_left_out(asked, seen)
+                elif result is _Chunk.TOO_LARGE:
+                    by_batch.extendleft(reversed(asked))
+                elif self._failures > 1:
+                    singly += asked
         singly += by_batch
         if singly:
             await self._fall_back(singly, seen)
         return seen
 
-    async def _read_batch(self, chunk: Sequence[CvmRef], seen: dict[str, Seen]) -> bool:
+    async def _read_batch(self, chunk: Sequence[CvmRef], seen: dict[str, Seen], results: list[_Result]) -> None:
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
             reply = await self._cloud.statuses([ref.vm_uuid or "" for ref in chunk])
         self._heard(reply)
         if reply.value is None:
             self._heed(reply)
-            if reply.http_status in _MISSING:
-                self._batch_missing = True
-            elif reply.http_status in _TOO_LARGE:
-                self.batch_size = max(1, min(self.batch_size, len(chunk)) // 2)
-                self._batch_missing = self.batch_size < _SMALLEST_BATCH
-            else:
-                self._failures += 1
-            return False
+            results.append((chunk, self._not_read(reply, len(chunk))))
+            return
         self._failures = 0
+        self._size_is_proven = self._size_is_proven or len(chunk) >= self.batch_size
         for ref in chunk:
             read = reply.value.get(ref.uuid_key or "")
             if read is not None:
                 seen[ref.key] = Seen(read, begun)
-        return True
+        results.append((chunk, _Chunk.READ))
+
+    def _not_read(self, reply: Reply[_T], size: int) -> _Chunk:
+        """Learn from a batch that was not answered."""
+        if reply.http_status in _MISSING:
+            self._batch_missing = True
+            return _Chunk.TOO_LARGE
+        if reply.http_status in _TOO_LARGE:
+            self._size_is_proven = False
+            smaller = [step for step in _SIZES if step < min(size, self.batch_size)]
+            self.batch_size = smaller[0] if smaller else self.batch_size
+            self._batch_missing = not smaller
+            return _Chunk.TOO_LARGE
+        self._failures += 1
+        return _Chunk.FAILED
 
     def _often_left_out(self, chunk: Sequence[CvmRef], seen: dict[str, Seen]) -> list[CvmRef]:
         """Those that the batch left out twice: the first time may be a matter of the moment."""

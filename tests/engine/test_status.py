@@ -1,7 +1,9 @@
 """Reading statuses where the batch operation does not do its part."""
 
+import anyio
 import pytest
 
+from orchestrator.engine.run import SettleSettings
 from orchestrator.reply import Reply
 from tests.engine.fakes import FakeCloud, Fleet, failed
 
@@ -29,14 +31,23 @@ async def test_a_missing_batch_operation_is_replaced_by_single_reads_for_few_cvm
     assert cloud.count("list") == 0
 
 
-async def test_a_batch_that_is_too_large_is_halved_until_it_fits() -> None:
+async def test_a_batch_that_is_too_large_shrinks_by_round_numbers_until_it_fits() -> None:
     cloud = FakeCloud(300)
     cloud.batch = lambda uuids: Reply(http_status=422, problem="too many") if len(uuids) > 100 else None
     fleet = Fleet(cloud)
     await fleet.go()
     assert fleet.outcomes() == {"settled": 300}
-    assert fleet.run.reader.batch_size <= 100
+    assert fleet.run.reader.batch_size == 100
     assert cloud.count("state") == 0
+
+
+async def test_once_a_size_is_known_to_be_taken_many_batches_are_read_side_by_side() -> None:
+    cloud = FakeCloud(1000, latency=1)
+    fleet = Fleet(cloud, settle=SettleSettings(batch_size=100), burst=20)
+    seen = await fleet.run.reader.read(cloud.refs)
+    assert len(seen) == 1000
+    assert [int(size) for _, _, size in cloud.requests] == [100] * 10
+    assert anyio.current_time() < 2.2  # one to find out, then nine at once
 
 
 async def test_a_batch_that_keeps_failing_gives_way_to_single_reads() -> None:
