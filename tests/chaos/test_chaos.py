@@ -23,6 +23,7 @@ FAULTS = (
     "duplicates",
 )
 TOGETHER = {fault: 0.02 for fault in FAULTS if fault != "shifting_list"}
+LOST = ("error_after", "reset_after", "truncated")
 HARD = dict.fromkeys(("error_after", "reset_after", "truncated", "not_json", "hang_after", "missing_uuids"), 0.06)
 
 
@@ -39,6 +40,20 @@ def test_answers_that_are_lost_after_the_effect_never_lead_to_a_second_stop(tmp_
 def test_a_single_fault_at_ten_per_cent_changes_nothing_in_the_end(tmp_path: Path, fault: str) -> None:
     rate = 1.0 if fault == "batch_missing" else 0.1
     misbehave(tmp_path, {fault: rate}, seed=4, cvms=100).hold_to_the_promises()
+
+
+def test_batches_of_stops_whose_answers_are_lost_lose_no_stop_and_repeat_none(tmp_path: Path) -> None:
+    faults = {fault: {"probability": 0.3, "operations": ["batch_stop"]} for fault in LOST}
+    told = misbehave(tmp_path, {**TOGETHER, **faults}, seed=5, cvms=150, dispatch="batch")
+    told.hold_to_the_promises()
+    assert any(request.operation == "batch_stop" and request.fault for request in told.simulator.requests)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(40))
+def test_batches_of_stops_over_many_seeds(tmp_path: Path, seed: int) -> None:
+    faults = {fault: {"probability": 0.15, "operations": ["batch_stop"]} for fault in (*LOST, "error_before")}
+    misbehave(tmp_path, {**TOGETHER, **faults}, seed=seed, dispatch="batch").hold_to_the_promises()
 
 
 @pytest.mark.soak
