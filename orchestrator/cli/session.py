@@ -91,6 +91,10 @@ class Session:
     rng: Random
 
 
+_MANY = 100
+"""Requests per second from which the CPU that each of them takes counts for more than being ready soon."""
+
+
 @asynccontextmanager
 async def open_session(settings: Settings, where: Endpoint, limits: RunLimits) -> AsyncIterator[Session]:
     """A session for as long as the block lasts."""
@@ -102,6 +106,7 @@ async def open_session(settings: Settings, where: Endpoint, limits: RunLimits) -
         api_version=settings.cloud.api_version,
         timeout=settings.cloud.timeout,
         max_in_flight=limits.max_in_flight,
+        many=limits.adaptive or limits.requests_per_second >= _MANY,
     ) as cloud:
         yield Session(settings, where, limits, cloud, gate, clock, Random())  # noqa: S311 - jitter, not secrets
 

@@ -41,7 +41,7 @@ def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> R
                 problem = f"HTTP {exchange.status} whose body can't be read: {error}"
     elif problem is not None and exchange.status is not None:
         problem = f"HTTP {exchange.status}, but {problem}"
-    code = _code(exchange.body)
+    code = None if problem is None else _code(exchange.body)
     return Reply(
         value=value,
         http_status=exchange.status,

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 import anyio
 import httpx
+
+from orchestrator.cloud.transport import Carrier
 
 MEBIBYTE = 1 << 20
 LARGEST_ANSWER = 64 * MEBIBYTE
@@ -50,16 +53,16 @@ class Exchange:
 
 
 class Http:
-    """Sends requests to one base URL, and to no other place: redirects are not followed."""
+    """Sends requests to one base URL, and to no other place: redirects are not followed, cookies not kept."""
 
-    def __init__(self, client: httpx.AsyncClient, timeout: float) -> None:
+    def __init__(self, carrier: Carrier, timeout: float) -> None:
         """Set up.
 
         Args:
-            client: with base URL and headers set.
+            carrier: carries the requests.
             timeout: seconds for one exchange from connecting to the last byte.
         """
-        self._client = client
+        self._carrier = carrier
         self._timeout = timeout
 
     async def exchange(
@@ -77,30 +80,25 @@ class Http:
         headers: dict[str, str] = {}
         data = bytearray()
         problem, sent = None, True
+        content = None if body is None else json.dumps(body).encode()
+        if params:
+            path = f"{path}?{urlencode(params)}"
         try:
-            with anyio.fail_after(self._timeout):
-                content = None if body is None else json.dumps(body).encode()
-                request = self._client.build_request(method, path, params=params, content=content)
-                if content is not None:
-                    request.headers["content-type"] = "application/json"
-                response = await self._client.send(request, stream=True)
-                status, headers = response.status_code, dict(response.headers)
-                try:
-                    async for chunk in response.aiter_bytes():
-                        data += chunk
-                        if len(data) > largest:
-                            problem = f"the answer is larger than {largest // MEBIBYTE} MiB and was cut off"
-                            break
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await response.aclose()
+            with anyio.move_on_after(self._timeout) as time_limit:
+                response = await self._carrier.send(method, path, content)
+                status, headers = response.status_code, _headers(response)
+                if not await _read(response, data, largest, packed="content-encoding" in headers):
+                    problem = f"the answer is larger than {largest // MEBIBYTE} MiB and was cut off"
         except _NEVER_LEFT as error:
             problem, sent = f"no connection: {_words(error)}", False
         except (TimeoutError, httpx.TimeoutException):
-            problem = f"no {'whole ' if status else ''}answer within {self._timeout:g}s"
+            problem = self._too_late(status)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             problem = f"the connection broke: {_words(error)}"
-        parsed, text = (None, "") if problem else _parse(bytes(data))
+        else:
+            if time_limit.cancelled_caught:
+                problem = self._too_late(status)
+        parsed, text = (None, "") if problem else _parse(data)
         return Exchange(
             status=status,
             headers=headers,
@@ -111,15 +109,48 @@ class Http:
             latency=time.monotonic() - started,
         )
 
+    def _too_late(self, status: int | None) -> str:
+        return f"no {'whole ' if status else ''}answer within {self._timeout:g}s"
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    """By name in lower case; what came several times is joined, and bytes that are no text are written out."""
+    headers: dict[str, str] = {}
+    for name, value in response.headers.raw:
+        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "backslashreplace")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+async def _read(response: httpx.Response, data: bytearray, largest: int, *, packed: bool) -> bool:
+    """Whether the whole body could be put into `data`; False when it is larger than it may be."""
+    # httpx's own iterator costs a good deal, and is needed only where something has to be unpacked.
+    stream = response.stream
+    chunks = response.aiter_bytes() if packed or not isinstance(stream, httpx.AsyncByteStream) else stream
+    whole = False
+    try:
+        async for chunk in chunks:
+            data += chunk
+            if len(data) > largest:
+                return False
+        whole = True
+    finally:
+        if whole:
+            await response.aclose()
+        else:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+    return True
+
 
 def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _parse(data: bytes) -> tuple[Any, str]:
+def _parse(data: bytearray) -> tuple[Any, str]:
     """The body as JSON, or as text where it is none."""
     try:
-        return json.loads(data, parse_float=Decimal, parse_constant=_refuse), ""
+        return _JSON.decode(data.decode(json.detect_encoding(data), "surrogatepass")), ""
     except (ValueError, ArithmeticError, RecursionError):
         # Among them: a number whose exponent no Decimal can hold.
         return None, data[: 4 * MOST_WORDS].decode("utf-8", "replace")[:MOST_WORDS]
@@ -127,3 +158,6 @@ def _parse(data: bytes) -> tuple[Any, str]:
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse)

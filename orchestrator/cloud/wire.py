@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from orchestrator.cvm import Cvm, CvmRef, normal_app_id, normal_uuid
-from orchestrator.reply import Page, StatusRead
+from orchestrator.reply import BatchStopped, Page, StatusRead
 
 _ADDRESS = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MOST_CVMS = 10_000_000
@@ -140,6 +140,21 @@ def stopped_of(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - parsed J
     if uuid and ref.uuid_key and normal_uuid(uuid) != ref.uuid_key:
         raise ShapeError(f"the answer is about another CVM, {uuid[:100]}")
     return status_of(body)
+
+
+def batch_stopped_of(body: Any) -> BatchStopped:  # noqa: ANN401 - parsed JSON
+    """The summary of a batch stop."""
+    body = _mapping(body, "the summary of a batch stop")
+    stopped, skipped, listed = _whole(body.get("stopped")), _whole(body.get("skipped")), body.get("errors") or []
+    if stopped is None or skipped is None or not isinstance(listed, list):
+        raise ShapeError("the summary of a batch stop lacks stopped or skipped")
+    errors = {}
+    for entry in listed:
+        hashid = _text(entry.get("cvm_id")) if isinstance(entry, dict) else None
+        if hashid is None:
+            raise ShapeError("an error in the summary of a batch stop does not say whose it is")
+        errors[hashid] = _text(entry.get("error")) or "no further words"
+    return BatchStopped(stopped, skipped, errors)
 
 
 def price_list_of(body: Any) -> Mapping[str, Decimal]:  # noqa: ANN401 - parsed JSON

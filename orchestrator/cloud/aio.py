@@ -1,0 +1,165 @@
+"""aiohttp as a carrier: httpx's answers and errors, for a fraction of the CPU.
+
+What aiohttp does and is not wanted: it keeps cookies, follows redirects, reads ~/.netrc where it reads the
+environment's proxies, and sends a GET once more when its connection breaks. What it does not do: look at a connection
+before it is used again. An answer that nobody asked for would be taken for the next one's.
+
+Which error means that nothing was sent does not hang on its class, but on where it was raised: in `_Connector.connect`,
+before the request is written.
+"""
+
+import select
+import ssl
+from collections.abc import AsyncIterator
+from typing import Self
+from weakref import WeakSet
+
+import aiohttp
+import httpx
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+from yarl import URL
+
+from orchestrator.cloud.transport import IDLE, Target
+
+_LONGEST_LINE = 65_536
+"""Bytes of one header at the most."""
+
+_PIECE = 16_384
+"""Bytes of a packed body that are unpacked at a time, so that a bomb is seen before it has gone off."""
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class ThroughAiohttp:
+    """Carries requests over connections that aiohttp keeps; for asyncio alone."""
+
+    def __init__(self, target: Target, context: ssl.SSLContext) -> None:
+        """Set up.
+
+        Args:
+            target: where they go.
+            context: whom to trust.
+        """
+        self._target = target
+        self._context = context
+        self._session: aiohttp.ClientSession
+        base = URL(target.base_url.rstrip("/"), encoded=True)
+        self._scheme, self._authority, self._prefix = base.scheme, base.raw_authority, base.raw_path.rstrip("/")
+
+    async def __aenter__(self) -> Self:
+        """Get ready."""
+        self._context.set_alpn_protocols(["http/1.1"])
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(self._context, self._target.connections),
+            headers=self._target.headers,
+            # The whole exchange is bounded by whoever asks for it.
+            timeout=aiohttp.ClientTimeout(connect=self._target.connect_timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            middlewares=(_once,),
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_LINE,
+        )
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def send(self, method: str, path: str, content: bytes | None) -> httpx.Response:
+        """Send a request once; see `Carrier`."""
+        path, _, query = (self._prefix + path).partition("?")
+        url = URL.build(scheme=self._scheme, authority=self._authority, path=path, query_string=query, encoded=True)
+        headers = None if content is None else _JSON
+        try:
+            response = await self._session.request(method, url, headers=headers, data=content, allow_redirects=False)
+        except aiohttp.ClientResponseError as error:
+            raise httpx.RemoteProtocolError(f"the answer is no HTTP: {error.message}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise httpx.ReadError(_words(error)) from error
+        except ValueError as error:
+            raise httpx.LocalProtocolError(_words(error)) from error
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer, as it came over the connection."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self._response.content
+        packed = "Content-Encoding" in self._response.headers
+        try:
+            while chunk := await content.readany():
+                if packed:
+                    for start in range(0, len(chunk), _PIECE):
+                        yield chunk[start : start + _PIECE]
+                else:
+                    yield chunk
+        except aiohttp.ClientPayloadError as error:
+            raise httpx.RemoteProtocolError(_words(error)) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise httpx.ReadError(_words(error)) from error
+
+    async def aclose(self) -> None:
+        """Give the connection back if all was read, else close it."""
+        self._response.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Keeps connections, and hands out none that is over, or has something to say before it was asked."""
+
+    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+        resolver = aiohttp.ThreadedResolver()
+        super().__init__(ssl=context, limit=connections, keepalive_timeout=IDLE, resolver=resolver)
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - its parent's
+    ) -> Connection:
+        try:
+            while self._is_stale(connection := await super().connect(req, traces, timeout)):
+                connection.close()
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"none to {req.url.origin()} within {timeout.connect:g}s") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise httpx.ConnectError(_words(error)) from error
+        return connection
+
+    def _is_stale(self, connection: Connection) -> bool:
+        """Whether a connection was used before and can't be used again."""
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None:
+            return True
+        if protocol not in self._used:
+            self._used.add(protocol)
+            return False
+        if protocol.should_close:
+            return True
+        # What has arrived and was not read yet: the end of the connection, or an answer to nothing.
+        look = select.poll()
+        look.register(transport.get_extra_info("socket"), select.POLLIN)
+        return bool(look.poll(0))
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a request, and not again: what aiohttp would try once more is told in an error that it does not know."""
+    try:
+        return await handler(request)
+    except aiohttp.ServerDisconnectedError as error:
+        raise httpx.RemoteProtocolError("the server closed the connection without an answer") from error
+    except aiohttp.ClientOSError as error:
+        raise httpx.ReadError(_words(error)) from error
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
