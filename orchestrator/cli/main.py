@@ -73,12 +73,21 @@ def group() -> None:
     """Stop fleets of Phala Cloud CVMs by playbook: planned, rate limited, watched until settled, audited."""
 
 
-def main() -> None:
-    """Run the command line, and exit as the contracts say."""
+def _leave_out() -> None:
+    """Leave out of this process what would only make its start longer."""
     # Nearly all that is made while starting stays: looking through it for garbage took a tenth of the time.
     gc.set_threshold(_NEW_OBJECTS)
     # Looking for plugins reads what every installed package says of itself; and a plugin would see the API key.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # httpx loads rich and pygments for a command line of its own, and httpcore loads trio; each does without where it
+    # is not there. None says so.
+    for name in ("httpx._main", "trio"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type] # documented for sys.modules; typeshed leaves it out
+
+
+def main() -> None:
+    """Run the command line, and exit as the contracts say."""
+    _leave_out()
     from orchestrator.cli.fail import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
 
     sys.exit(exit_of(_invoke, sys.argv[1:]))

@@ -83,7 +83,6 @@ class Desk:
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "PYTHONWARNINGS": "error",
-            "PYDANTIC_DISABLE_PLUGINS": "__all__",  # each start would look for some
             "PHALA_CLOUD_API_KEY": sim.api_key,
             "PHALA_CLOUD_API_PREFIX": sim.url,
             "ORCHESTRATOR_STATE_DIR": str(self.state),
