@@ -6,12 +6,13 @@ made durable with the next requests that are announced, or a moment later: an an
 that `resume` finds out from the status.
 """
 
+from collections import deque
 from collections.abc import Callable
 from math import ceil
 from random import Random
 
 import anyio
-from anyio.abc import ObjectReceiveStream, ObjectSendStream
+import anyio.abc
 
 from orchestrator.engine.bell import Bell
 from orchestrator.engine.decide import Decision, Kind, decide, decide_batch
@@ -27,7 +28,7 @@ _INSTANT = 0.001
 """Seconds; waiting for less is not worth it, and may be too little for the clock to move."""
 _AHEAD = 0.05
 """Seconds of sending for which requests are announced ahead."""
-_LINGER = 0.02
+_LINGER = 0.1
 """Seconds for which an answer may wait for others before it is made durable."""
 
 
@@ -65,9 +66,11 @@ class Dispatcher:
         self._cloud, self._gate, self._ledger, self._clock, self._rng = cloud, gate, ledger, clock, rng
         self._outbox, self._max_in_flight = outbox, max_in_flight
         self._watch, self._key_refused, self._heard = watch, key_refused, heard
-        self._bell = Bell()
+        self._bell, self._announcement = Bell(), Bell()
+        self._to_send: deque[list[Work]] = deque()
+        self._announcing = True
         self._announced = 0
-        self._halted = False
+        self._halted, self._last_call = False, float("inf")
         self._lingering = False
         self._turn: anyio.CancelScope | None = None
 
@@ -77,13 +80,12 @@ class Dispatcher:
 
     def halt(self) -> None:
         """Send nothing more but what is on record already and due at once; what was sent is answered for."""
-        self._halted = True
+        if self._halted:
+            return
+        self._halted, self._last_call = True, self._clock.now() + 2 * _AHEAD
         self._bell.ring()
         if self._turn is not None:
-            self._turn.deadline = self._last_call()
-
-    def _last_call(self) -> float:
-        return self._clock.now() + 2 * _AHEAD
+            self._turn.deadline = self._last_call
 
     async def run(self) -> None:
         """Send until nothing is left to send, or until halted.
@@ -91,33 +93,37 @@ class Dispatcher:
         Raises:
             AuditError: when the trail can't be written; nothing is sent then.
         """
-        announced, to_send = anyio.create_memory_object_stream[list[Work]](float("inf"))
         async with anyio.create_task_group() as group:
-            group.start_soon(self._announce, announced)
-            async with to_send:
-                await self._send_announced(to_send, group)
+            group.start_soon(self._announce)
+            while self._announcing or self._to_send:
+                if self._to_send:
+                    await self._send_in_turn(self._to_send.popleft(), group)
+                else:
+                    await self._announcement.wait()
+            await self._ledger.flush()
 
-    async def _announce(self, announced: ObjectSendStream[list[Work]]) -> None:
-        async with announced:
-            while self._outbox.unsent and not self._halted:
-                ahead = self._ahead()
-                if self._announced > ahead // 2:  # in lots: an fsync for each request would cost more than the request
-                    await self._bell.wait()
-                    continue
-                near = self._gate.gcra.wait(self._clock.now()) - _AHEAD
-                if near > _INSTANT and not self._announced:
-                    await self._bell.wait(near)  # nothing is due yet, and might be told not to be sent before it is
-                    continue
-                requests = self._next_requests(ahead - self._announced)
-                if not requests:
-                    await self._bell.wait(self._outbox.next_due() - self._clock.now())
-                    continue
-                self._announced += len(requests)
-                for works in requests:
-                    self._ledger.intend(works)
-                await self._ledger.flush()
-                for works in requests:
-                    await announced.send(works)
+    async def _announce(self) -> None:
+        while self._outbox.unsent and not self._halted:
+            ahead = self._ahead()
+            if self._announced > ahead // 2:  # in lots: an fsync for each request would cost more than the request
+                await self._bell.wait()
+                continue
+            near = self._gate.gcra.wait(self._clock.now()) - _AHEAD
+            if near > _INSTANT and not self._announced:
+                await self._bell.wait(near)  # nothing is due yet, and might be told not to be sent before it is
+                continue
+            requests = self._next_requests(ahead - self._announced)
+            if not requests:
+                await self._bell.wait(self._outbox.next_due() - self._clock.now())
+                continue
+            self._announced += len(requests)
+            for works in requests:
+                self._ledger.intend(works)
+            await self._ledger.flush()
+            self._to_send += requests
+            self._announcement.ring()
+        self._announcing = False
+        self._announcement.ring()
 
     def _ahead(self) -> int:
         """How many requests may be on record and not yet sent."""
@@ -129,22 +135,30 @@ class Dispatcher:
             requests.append(works)
         return requests
 
-    async def _send_announced(self, to_send: ObjectReceiveStream[list[Work]], group: anyio.abc.TaskGroup) -> None:
-        async for works in to_send:
-            entered = False
-            with anyio.CancelScope(deadline=self._last_call() if self._halted else float("inf")) as self._turn:
-                await self._gate.enter(Lane.ACT)
-                entered = True
-            self._turn = None
+    async def _send_in_turn(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
+        """Wait for the turn of one request; told to stop, only as long as it may still be due."""
+        entered = False
+        with anyio.CancelScope(deadline=self._last_call) as self._turn:
+            await self._gate.enter(Lane.ACT)
+            entered = True
+        self._turn = None
+        if entered:
+            group.start_soon(self._send_on, works, group)
+            return
+        self._announced -= 1
+        for work in works:
+            self._ledger.not_sent(work, "the run was told to stop before this request was sent")
+            self._outbox.answered(work)
+
+    async def _send_on(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
+        """Send one request, and go on with the next ones while they may go at once: a task each would cost more."""
+        while True:
             self._announced -= 1
             self._bell.ring()
-            if entered:
-                group.start_soon(self._send, works, group)
-                continue
-            for work in works:
-                self._ledger.not_sent(work, "the run was told to stop before this request was sent")
-                self._outbox.answered(work)
-        await self._ledger.flush()
+            await self._send(works, group)
+            if self._halted or not self._to_send or not self._gate.enter_at_once(Lane.ACT):
+                return
+            works = self._to_send.popleft()
 
     async def _send(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
         try:
