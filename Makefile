@@ -5,11 +5,15 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
+CASES ?=
+RUNS ?= 3
+QUICK ?=
 
-.PHONY: help demo test check format lock docs soak clean
+.PHONY: help demo test check format lock docs soak bench bench-docs clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements/dev.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Install one, or say which: make PYTHON=/path/to/python3" >&2; exit 2; }
@@ -27,13 +31,23 @@ test: $(STAMP)  ## run the tests
 soak: $(STAMP)  ## run the long seeded suites as well (chaos, crashes)
 	$(BIN)/python -m pytest -m "soak or not soak" --timeout 1800
 
+$(BENCH_STAMP): $(STAMP) requirements/bench.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
+	@touch $@
+
+bench: $(BENCH_STAMP)  ## measure how fast it is, beside yardsticks (CASES="batch startup" RUNS=3 QUICK=1)
+	$(BIN)/python -m bench $(CASES) --runs $(RUNS) $(if $(QUICK),--quick)
+
+bench-docs: $(BENCH_STAMP)  ## make the chart and the tables of what was measured anew
+	$(BIN)/python -m bench.page
+
 check: $(STAMP)  ## formatter, linter, types, layers, docstrings, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy docs/generate.py docs/record.py
 	$(BIN)/lint-imports
-	$(BIN)/interrogate --quiet orchestrator
+	$(BIN)/interrogate --quiet orchestrator bench
 	$(BIN)/codespell
 
 format: $(STAMP)  ## let the formatter and the linter's safe fixes have their way
@@ -46,6 +60,7 @@ docs: $(STAMP)  ## make the generated parts of the docs anew
 lock: $(STAMP)  ## resolve the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group bench -c requirements/dev.lock -o requirements/bench.lock
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

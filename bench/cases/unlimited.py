@@ -1,0 +1,124 @@
+"""The case without any limit: how fast stops go when nothing but the program itself holds them up."""
+
+import json
+from dataclasses import dataclass
+
+from bench import figures
+from bench.cases.effort import Effort
+from bench.desk import ROOT, Desk, fetch
+from bench.machine import file_system
+from bench.process import PYTHON, Ended, Server, UnavailableError, run
+from bench.result import CaseResult, Row, Target
+
+_WIDTHS = {"orchestrator": (8, 16, 32, 64), "httpx": (2, 4, 8, 16), "aiohttp": (8, 16, 32, 64)}
+_LOOPS = {"httpx": "a bare httpx loop", "aiohttp": "a bare aiohttp loop"}
+ORCHESTRATOR = "orchestrator, durable audit log"
+HEADROOM = "the server by itself"
+_LOAD_WIDTH = 64
+_LIMITS = {"requests_per_second": 100_000, "burst": 1000, "per_teepod": 10_000}
+
+
+def unlimited(effort: Effort) -> CaseResult:
+    """Stops a second at the best width of each, and what they cost."""
+    stops = effort.of(10_000, 1000)
+    result = CaseResult("unlimited", f"{stops:,} stops, no rate limit, durable audit log on")
+    result.targets = [
+        Target("times the stops/s of the bare httpx loop", ORCHESTRATOR, "times_httpx", 1.25, at_most=False),
+        Target("CPU of the bare httpx loop, beyond planning", ORCHESTRATOR, "cpu_times_httpx", 1.0),
+        Target("times the stops/s of the bare aiohttp loop", ORCHESTRATOR, "times_aiohttp", 0.3, at_most=False),
+        Target("requests/s that the server can take", HEADROOM, "requests_per_second", 10_000, at_most=False),
+    ]
+    rows = {name: {width: Row(f"{name}, {width} wide") for width in _WIDTHS[name]} for name in _WIDTHS}
+    with Server([PYTHON, "-m", "bench.server", str(stops)], folder=ROOT) as server:
+        track = _Track(effort.desk, json.loads(server.first_line)["url"], stops)
+        for number in range(effort.runs):
+            effort.say(result.name, number, HEADROOM)
+            track.load(result.row(HEADROOM))
+            plan_cpu = track.plan_cpu_seconds()
+            for width, row in rows["orchestrator"].items():
+                effort.say(result.name, number, f"orchestrator, {width} in flight")
+                track.orchestrator(row, width, plan_cpu)
+            for name, label in _LOOPS.items():
+                for width, row in rows[name].items():
+                    effort.say(result.name, number, f"{label}, {width} wide")
+                    track.loop(row, name, width)
+    _conclude(result, rows)
+    result.note(f"audit logs on {file_system(effort.desk.folder)}")
+    result.note("CPU beyond planning: all of the command's, without that of `plan` for the same list and no target")
+    return result
+
+
+def _conclude(result: CaseResult, rows: dict[str, dict[int, Row]]) -> None:
+    """Compare the best width of each, run by run, and keep all the others below."""
+    chosen = {}
+    for name, by_width in rows.items():
+        width = figures.best({width: row.figures["stops_per_second"] for width, row in by_width.items()})
+        chosen[name] = by_width[width]
+        result.note(f"{name}: best at {width} wide")
+    ours = Row(ORCHESTRATOR, dict(chosen["orchestrator"].figures))
+    result.rows.append(ours)
+    for name, label in _LOOPS.items():
+        theirs = chosen[name].figures
+        result.rows.append(Row(label, dict(theirs)))
+        for mine, its in zip(ours.figures["stops_per_second"], theirs["stops_per_second"], strict=True):
+            ours.add(**{f"times_{name}": mine / its})
+        for mine, its in zip(ours.figures["cpu_beyond_plan_seconds"], theirs["cpu_seconds"], strict=True):
+            ours.add(**{f"cpu_times_{name}": mine / its})
+    result.rows += [row for by_width in rows.values() for row in by_width.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """The server that is being run against, and how many CVMs it has."""
+
+    desk: Desk
+    url: str
+    stops: int
+
+    def plan_cpu_seconds(self) -> float:
+        """What the command uses to start and to read the list, without a target."""
+        playbook = self.desk.playbook(_LIMITS, select="{name: [nobody]}")
+        return self._command("plan", playbook).expect(4).cpu_seconds
+
+    def orchestrator(self, row: Row, width: int, plan_cpu: float) -> None:
+        """Measure the installed command once."""
+        playbook = self.desk.playbook({**_LIMITS, "max_in_flight": width})
+        self.desk.forget()
+        ended = self._command("run", playbook, "--yes", "--json").expect(0)
+        row.add(
+            stops_per_second=self.stops / self._seconds(),
+            cpu_beyond_plan_seconds=ended.cpu_seconds - plan_cpu,
+            cpu_seconds=ended.cpu_seconds,
+            peak_rss_mib=ended.peak_rss_mib,
+            whole_process_seconds=ended.seconds,
+        )
+
+    def loop(self, row: Row, client: str, width: int) -> None:
+        """Measure a bare loop once."""
+        told = self._bare(client, width)
+        row.add(stops_per_second=self.stops / self._seconds(), cpu_seconds=told["cpu_seconds"])
+
+    def load(self, row: Row) -> None:
+        """Measure once how much the server can take."""
+        self._bare("raw", _LOAD_WIDTH)
+        server_cpu = fetch(self.url, "/__bench__/marks")["cpu_seconds"]
+        row.add(requests_per_second=self.stops / self._seconds(), requests_per_cpu_second=self.stops / server_cpu)
+
+    def _command(self, *arguments: str) -> Ended:
+        fetch(self.url, "/__bench__/reset", method="POST")
+        return self.desk.orchestrate(*arguments, url=self.url, api_key="phak_bench", seconds=240)
+
+    def _bare(self, client: str, width: int) -> dict[str, float]:
+        fetch(self.url, "/__bench__/reset", method="POST")
+        arguments = [PYTHON, "-m", "bench.bare", client, self.url, str(self.stops), str(width)]
+        ended = run(arguments, folder=self.desk.folder, env={"PYTHONPATH": str(ROOT)}, seconds=240).expect(0)
+        told: dict[str, float] = json.loads(ended.out)
+        return told
+
+    def _seconds(self) -> float:
+        """Seconds from the first stop to the answer of the last, by the server's clock."""
+        marks = fetch(self.url, "/__bench__/marks")
+        if marks["effects"] != self.stops:
+            raise UnavailableError(f"{marks['effects']} of {self.stops} CVMs were stopped")
+        took: float = marks["last_stop_answered_at_seconds"] - marks["first_stop_at_seconds"]
+        return took

@@ -1,0 +1,111 @@
+"""The arithmetic of the benchmark: pure, from lists of numbers and from a server's record of requests."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+WARM_UP_SECONDS = 10.0
+"""How long a run may take to find a rate out, before its use of the server's limit counts."""
+
+_LEAST_WINDOW_SECONDS = 3.0
+_STOPS = frozenset({"stop_cvm", "batch_stop"})
+_TOO_MANY_REQUESTS = 429
+_PAGE_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What several measurements of the same thing came to."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The spread of at least one value."""
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as the server saw it.
+
+    Attributes:
+        at: when, in seconds of the server's clock.
+        status: the HTTP status that it was answered with.
+        stop: whether it was a stop, of one or of many, that took effect.
+        cvm: the hashid of the CVM it was about; None where it was about many or none.
+    """
+
+    at: float
+    status: int
+    stop: bool = False
+    cvm: str | None = None
+
+
+def seen_from(record: Iterable[Mapping[str, Any]]) -> list[Seen]:
+    """The requests in the simulator's own record."""
+    return [
+        Seen(each["at"], each["status"], each["operation"] in _STOPS and each["effect"], each["cvm_hashid"])
+        for each in record
+    ]
+
+
+def span_seconds(seen: Sequence[Seen]) -> float:
+    """Seconds from the first request to the last."""
+    return seen[-1].at - seen[0].at
+
+
+def until_last_stop(seen: Sequence[Seen]) -> list[Seen]:
+    """The requests up to the last stop that took effect, and that one; none where there was no stop."""
+    last = max((number for number, each in enumerate(seen) if each.stop), default=-1)
+    return list(seen[: last + 1])
+
+
+def settling_seconds(seen: Sequence[Seen], settle: Mapping[str, float]) -> float:
+    """Seconds from the last stop until the last CVM was down.
+
+    Args:
+        seen: the requests.
+        settle: seconds that each CVM takes to settle, by its hashid.
+    """
+    stops = [each for each in seen if each.stop]
+    down = max(each.at + settle.get(each.cvm or "", 0.0) for each in stops)
+    return max(0.0, down - stops[-1].at)
+
+
+def bound_seconds(requests: int, requests_per_second: float, settling: float) -> float:
+    """The least time for that many requests at that rate, and for the last CVM to settle after them."""
+    return requests / requests_per_second + settling
+
+
+def utilisation(seen: Sequence[Seen], requests_per_second: float, *, warm_up: float = WARM_UP_SECONDS) -> float | None:
+    """Which share of the server's limit was used from `warm_up` seconds after the first request to the last stop.
+
+    Requests that were turned away (429) are no use of it. None where that window is too short to say anything.
+    """
+    sending = until_last_stop(seen)
+    if not sending:
+        return None
+    begin, end = seen[0].at + warm_up, sending[-1].at
+    if end - begin < _LEAST_WINDOW_SECONDS:
+        return None
+    answered = sum(begin < each.at <= end and each.status != _TOO_MANY_REQUESTS for each in sending)
+    return answered / (end - begin) / requests_per_second
+
+
+def fewest_requests(cvms: int) -> int:
+    """With one request a stop: the pages of the list, and the stops."""
+    return -(-cvms // _PAGE_SIZE) + cvms
+
+
+def throttled(seen: Sequence[Seen]) -> int:
+    """How many requests were turned away as too many."""
+    return sum(each.status == _TOO_MANY_REQUESTS for each in seen)
+
+
+def best(rows: Mapping[int, Sequence[float]]) -> int:
+    """The width whose values have the highest median."""
+    return max(rows, key=lambda width: median(rows[width]))

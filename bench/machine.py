@@ -1,0 +1,62 @@
+"""The facts about the machine that figures mean nothing without."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ("orchestrator", "anyio", "httpx", "httpcore", "h11", "aiohttp", "trio", "pydantic", "uvicorn", "uvloop")
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """The machine, as far as it matters to figures.
+
+    Args:
+        folder: where audit logs are written, whose file system matters.
+    """
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu_model": _cpu_model(),
+        "cpu_cores": os.cpu_count(),
+        "memory_mib": _memory_mib(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "file_system": file_system(folder),
+        "load_average_1_minute": round(os.getloadavg()[0], 2),
+        "versions": {name: found for name in _LIBRARIES if (found := _version(name))},
+    }
+
+
+def file_system(folder: Path) -> str:
+    """The kind of file system that a folder is on, as far as the system tells."""
+    best, kind = "", "unknown"
+    try:
+        mounts = Path("/proc/mounts").read_text(encoding="utf-8")
+    except OSError:
+        return kind
+    for line in mounts.splitlines():
+        _, point, type_, *_ = line.split()
+        if folder.resolve().is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, type_
+    return kind
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _memory_mib() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,76 @@
+"""A cloud inside the process whose CVMs do as they are told, at next to no cost: for measuring the engine by itself."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from random import Random
+
+import anyio
+
+from orchestrator.cvm import Cvm, CvmRef, normal_uuid
+from orchestrator.reply import Page, Reply, StatusRead
+
+SETTLE_SECONDS = (2.0, 6.0)
+LATENCY_SECONDS = 0.05
+TEEPODS, APPS = 100, 1000
+
+
+class Obedient:
+    """A cloud whose CVMs go down some seconds after they were told to; it answers after `LATENCY_SECONDS` seconds."""
+
+    def __init__(self, count: int) -> None:
+        rng = Random(7)  # noqa: S311 - the same every time
+        self._seconds = [rng.uniform(*SETTLE_SECONDS) for _ in range(count)]
+        self._stopped_at: dict[int, float] = {}
+        self.refs = [
+            CvmRef(
+                f"cvm_{n}",
+                f"00000000-0000-0000-0000-{n:012d}",
+                f"web-{n}",
+                f"{n % 1000:040x}",
+                n % 100,
+                f"prod-{n % 100}",
+            )
+            for n in range(count)
+        ]
+
+    def _status(self, number: int) -> StatusRead:
+        at = self._stopped_at.get(number)
+        if at is None:
+            return StatusRead("running")
+        down = anyio.current_time() - at >= self._seconds[number]
+        return StatusRead("stopped") if down else StatusRead("stopping", in_progress=True)
+
+    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
+        """Take the stop."""
+        self._stopped_at.setdefault(int((ref.id or "")[4:]), anyio.current_time())
+        await anyio.sleep(LATENCY_SECONDS)
+        return Reply(
+            value=StatusRead("stopping", in_progress=True), http_status=200, request_id="req_1", latency=LATENCY_SECONDS
+        )
+
+    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
+        """Tell all that was asked for."""
+        await anyio.sleep(LATENCY_SECONDS)
+        return Reply(value={normal_uuid(uuid): self._status(int(uuid[-12:])) for uuid in uuids}, http_status=200)
+
+    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+        """Tell one status."""
+        await anyio.sleep(LATENCY_SECONDS)
+        return Reply(value=self._status(int((ref.id or "")[4:])), http_status=200)
+
+    async def list_page(self, page: int, page_size: int) -> Reply[Page]:
+        """Tell one page."""
+        await anyio.sleep(LATENCY_SECONDS)
+        first = (page - 1) * page_size
+        cvms = tuple(
+            Cvm(ref=ref, status="running", disk_gb=Decimal(20)) for ref in self.refs[first : first + page_size]
+        )
+        return Reply(value=Page(cvms, len(self.refs), -(-len(self.refs) // page_size)), http_status=200)
+
+    async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
+        """Tell the CVMs of one app."""
+        return Reply(value=tuple(Cvm(ref=ref, status="running") for ref in self.refs if ref.app_id == app_id))
+
+    async def price_list(self) -> Reply[Mapping[str, Decimal]]:
+        """Tell no prices."""
+        return Reply(value={}, http_status=200)

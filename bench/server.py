@@ -1,0 +1,295 @@
+"""A server that speaks as much of the API as a run needs, and does as little as it can: `python -m bench.server N`.
+
+The list (current shape), stops of one and of many, the status batch and the price list; keep-alive HTTP/1.1 by hand on
+an `asyncio.Protocol`, on uvloop where it is installed. Its first line of stdout is `{"url": …}`. Under `/__bench__`:
+`GET marks` tells when the first stop came and the last one was answered, `POST reset` starts all CVMs anew.
+"""
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+PREFIX = "/api/v1"
+TEEPODS = 25
+CREATED = "2026-01-15T12:00:00.000000Z"
+MOST_AT_ONCE = 50
+_KEY = b"content-length:"
+
+
+def hashid(number: int) -> str:
+    """The id of the CVM with that number."""
+    return f"cvm_{number:08x}"
+
+
+def _uuid(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012x}"
+
+
+class Fleet:
+    """CVMs that go down some seconds after they were told to, and the times of what was asked.
+
+    Attributes:
+        stops: stops that came.
+        requests: requests that came.
+    """
+
+    def __init__(self, count: int, settle_seconds: float) -> None:
+        self.count, self._settle = count, settle_seconds
+        self._number = {hashid(number): number for number in range(count)}
+        self._by_uuid = {_uuid(number).replace("-", ""): number for number in range(count)}
+        self._stopped_at: list[float | None] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Start every CVM, and forget what was asked."""
+        self._stopped_at = [None] * self.count
+        self.requests = self.stops = self.batches = self.effects = 0
+        self.first_stop = self.last_answer = 0.0
+        self._cpu = time.process_time()
+
+    def marks(self) -> dict[str, float]:
+        """What was asked, and when."""
+        return {
+            "requests": self.requests,
+            "stops": self.stops,
+            "batches": self.batches,
+            "effects": self.effects,
+            "first_stop_at_seconds": self.first_stop,
+            "last_stop_answered_at_seconds": self.last_answer,
+            "cpu_seconds": time.process_time() - self._cpu,
+        }
+
+    def _status(self, number: int, now: float) -> tuple[str, bool]:
+        at = self._stopped_at[number]
+        if at is None:
+            return "running", False
+        return ("stopped", False) if now - at >= self._settle else ("stopping", True)
+
+    def _take(self, number: int) -> None:
+        if self._stopped_at[number] is None:
+            self._stopped_at[number] = time.monotonic()
+            self.effects += 1
+
+    def stop(self, address: str) -> bytes | None:
+        """Stop one CVM; the answer's body, or None where there is no such CVM."""
+        number = self._number.get(address)
+        if number is None:
+            return None
+        if not self.stops:
+            self.first_stop = time.monotonic()
+        self.stops += 1
+        self._take(number)
+        teepod = number % TEEPODS
+        return _VM % (
+            number,
+            number,
+            teepod,
+            teepod,
+            teepod,
+            number % 500,
+            _uuid(number).encode(),
+            number,
+        )
+
+    def stop_many(self, body: bytes) -> bytes:
+        """Stop up to fifty CVMs."""
+        if not self.batches and not self.stops:
+            self.first_stop = time.monotonic()
+        self.batches += 1
+        asked = json.loads(body)["cvm_ids"][:MOST_AT_ONCE]
+        stopped, errors = 0, []
+        for address in asked:
+            number = self._number.get(address)
+            if number is None:
+                errors.append({"cvm_id": address, "error": "CVM not found"})
+                continue
+            self._take(number)
+            stopped += 1
+        return json.dumps({"total": len(asked), "stopped": stopped, "skipped": 0, "errors": errors}).encode()
+
+    def statuses(self, body: bytes) -> bytes:
+        """The statuses of many CVMs."""
+        now = time.monotonic()
+        found: dict[str, dict[str, Any]] = {}
+        for uuid in json.loads(body)["vm_uuids"]:
+            number = self._by_uuid.get(uuid.replace("-", ""))
+            if number is not None:
+                status, busy = self._status(number, now)
+                found[_uuid(number)] = {
+                    "vm_uuid": _uuid(number),
+                    "status": status,
+                    "uptime": None,
+                    "in_progress": busy,
+                    "boot_progress": None,
+                    "boot_error": None,
+                    "shutdown_progress": None,
+                    "events": [],
+                    "operation_type": "power_off" if busy else None,
+                    "operation_started_at": CREATED if busy else None,
+                    "correlation_id": None,
+                }
+        return json.dumps(found).encode()
+
+    def page(self, query: str) -> bytes:
+        """One page of the list."""
+        asked = dict(part.partition("=")[::2] for part in query.split("&"))
+        page, size = int(asked.get("page", 1)), min(100, int(asked.get("page_size", 30)))
+        now = time.monotonic()
+        first = (page - 1) * size
+        items = [self._item(number, now) for number in range(first, min(first + size, self.count))]
+        pages = -(-self.count // size)
+        return json.dumps(
+            {"items": items, "total": self.count, "page": page, "page_size": size, "pages": pages}
+        ).encode()
+
+    def _item(self, number: int, now: float) -> dict[str, Any]:
+        status, busy = self._status(number, now)
+        teepod = number % TEEPODS
+        return {
+            "id": hashid(number),
+            "name": f"web-{number}",
+            "app_id": f"{number % 500:040x}",
+            "vm_uuid": _uuid(number),
+            "instance_id": f"{number:040x}",
+            "resource": {
+                "instance_type": "tdx.small",
+                "vcpu": 1,
+                "memory_in_gb": 2.0,
+                "disk_in_gb": 20,
+                "gpus": 0,
+                "compute_billing_price": "0.058",
+                "billing_period": "hourly",
+            },
+            "node_info": {
+                "object_type": "node",
+                "id": teepod,
+                "name": f"prod-{teepod}",
+                "region": "us",
+                "status": "ONLINE",
+            },
+            "status": status,
+            "in_progress": busy,
+            "progress": None,
+            "created_at": CREATED,
+            "hourly_rate": {"total": "0.06078", "compute": "0.058", "disk": "0.00278"},
+            "billing_interval": "hour",
+            "gpu_rental_order": None,
+        }
+
+
+_VM = (
+    b'{"id":"cvm_%08x","name":"web-%d","status":"stopping","teepod_id":%d,"teepod":{"id":%d,"name":"prod-%d"},'
+    b'"user_id":1,"app_id":"%040x","vm_uuid":"%s","instance_id":"%040x","app_url":null,"base_image":"dstack-0.5.4",'
+    b'"vcpu":1,"memory":2048,"disk_size":20,"manifest_version":2,"version":"1.0.0","runner":"docker-compose",'
+    b'"docker_compose_file":null,"features":["kms","tproxy-net"],"created_at":"2026-01-15T12:00:00.000000Z",'
+    b'"encrypted_env_pubkey":null}'
+)
+
+_PRICES = json.dumps(
+    {
+        "result": [
+            {
+                "name": "cpu",
+                "items": [{"id": "tdx.small", "name": "Small", "vcpu": 1, "memory_mb": 2048, "hourly_rate": "0.058"}],
+                "total": 1,
+            }
+        ]
+    }
+).encode()
+
+
+class Speaker(asyncio.Protocol):
+    """One connection: reads requests as they come, pipelined ones too, and answers each at once."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._buffer = b""
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        if isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write"):
+            self._transport = transport  # type: ignore[assignment]  # uvloop's transports are of classes of their own
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every request that is whole by now."""
+        buffer = self._buffer + data if self._buffer else data
+        while (end := buffer.find(b"\r\n\r\n")) >= 0:
+            begin, length = end + 4, 0
+            head = buffer[:end]
+            at = head.lower().find(_KEY)
+            if at >= 0:
+                line_end = head.find(b"\r\n", at)
+                length = int(head[at + len(_KEY) : line_end if line_end >= 0 else end])
+            if len(buffer) < begin + length:
+                break
+            body, buffer = buffer[begin : begin + length], buffer[begin + length :]
+            method, target, _ = head[: head.index(b"\r\n")].decode("latin-1").split(" ", 2)
+            self._answer(method, target, body)
+        self._buffer = buffer
+
+    def _answer(self, method: str, target: str, body: bytes) -> None:
+        fleet = self._fleet
+        stop = method == "POST" and target.endswith("/stop")
+        if stop:
+            reply = fleet.stop(target[len(PREFIX) + 6 : -5])
+        else:
+            path, _, query = target.partition("?")
+            answer = _ANSWERS.get((method, path))
+            reply = None if answer is None else answer(fleet, query, body)
+        fleet.requests += 1
+        status = b"200 OK" if reply is not None else b"404 Not Found"
+        reply = b'{"detail":"Not Found"}' if reply is None else reply
+        if self._transport is not None:
+            self._transport.write(
+                b"HTTP/1.1 %s\r\ncontent-type: application/json\r\n"
+                b"x-request-id: req_%024x\r\ncontent-length: %d\r\n\r\n%s" % (status, fleet.requests, len(reply), reply)
+            )
+        if stop or target.endswith("/batch-stop"):
+            fleet.last_answer = time.monotonic()
+
+
+def _reset(fleet: Fleet) -> bytes:
+    fleet.reset()
+    return b"{}"
+
+
+_ANSWERS: dict[tuple[str, str], Callable[[Fleet, str, bytes], bytes]] = {
+    ("GET", f"{PREFIX}/cvms/paginated"): lambda fleet, query, _body: fleet.page(query),
+    ("POST", f"{PREFIX}/cvms/batch-stop"): lambda fleet, _query, body: fleet.stop_many(body),
+    ("POST", f"{PREFIX}/status/batch"): lambda fleet, _query, body: fleet.statuses(body),
+    ("GET", f"{PREFIX}/instance-types"): lambda _fleet, _query, _body: _PRICES,
+    ("GET", "/__bench__/marks"): lambda fleet, _query, _body: json.dumps(fleet.marks()).encode(),
+    ("POST", "/__bench__/reset"): lambda fleet, _query, _body: _reset(fleet),
+}
+
+
+async def serve(count: int, settle_seconds: float) -> None:
+    """Serve until killed."""
+    fleet = Fleet(count, settle_seconds)
+    server = await asyncio.get_running_loop().create_server(lambda: Speaker(fleet), "127.0.0.1", 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    print(json.dumps({"url": f"http://127.0.0.1:{port}{PREFIX}"}), flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    """Serve that many CVMs."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("count", type=int)
+    parser.add_argument("--settle-seconds", type=float, default=0.2)
+    asked = parser.parse_args()
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    try:
+        from uvloop import new_event_loop as factory  # noqa: PLC0415 - not installed everywhere
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve(asked.count, asked.settle_seconds))
+
+
+if __name__ == "__main__":
+    main()
