@@ -24,7 +24,6 @@ from orchestrator.playbook.plan import PlannedStep
 from orchestrator.report.documents import run_document
 from orchestrator.report.live import Progress
 from orchestrator.report.run_text import print_run
-from orchestrator.settings.load import Settings
 
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 
@@ -59,12 +58,17 @@ async def carry_out(
         clock=session.clock,
         gate=session.gate,
         limits=session.limits,
-        settle=_settle_of(session.settings),
+        settle=_settle_of(session),
         rng=session.rng,
         workspace_size=workspace_size,
         requests=state.requests,
     )
-    progress = Progress(state, session.limits.requests_per_second, lambda: session.gate.passed)
+    progress = Progress(
+        state,
+        lambda: session.gate.gcra.rate,
+        lambda: session.gate.passed,
+        adaptive=session.limits.adaptive,
+    )
     result: RunResult | None = None
     signals = _Signals(run, progress)
     # Signals are taken until the last word is out, so that none of them can cut it off.
@@ -78,6 +82,7 @@ async def carry_out(
                 group.cancel_scope.cancel()
         finally:
             log.close()
+            session.remember(batch_size=run.reader.batch_size, batch_missing=run.reader.batch_missing)
         code = int(result.exit_code) if result is not None else signals.exit_code
         if as_json:
             click.echo(json.dumps(run_document(state, code, log.path), indent=2))
@@ -89,14 +94,15 @@ async def carry_out(
     return code
 
 
-def _settle_of(settings: Settings) -> SettleSettings:
+def _settle_of(session: Session) -> SettleSettings:
     """How the watch goes about it."""
-    settle = settings.settle
+    settle = session.settings.settle
     return SettleSettings(
         recheck_after=settle.recheck_after,
         poll_min=settle.poll_min,
         poll_max=settle.poll_max,
-        batch_size=settle.batch_size,
+        batch_size=session.batch_size,
+        batch_missing=session.batch_missing,
         cloud_down=settle.cloud_down,
         whole_run=settle.whole_run,
     )

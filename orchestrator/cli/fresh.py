@@ -23,7 +23,8 @@ async def read_fresh(session: Session, works: Sequence[Work], workspace_size: in
         gate=session.gate,
         clock=session.clock,
         rng=session.rng,
-        batch_size=session.settings.settle.batch_size,
+        batch_size=session.batch_size,
+        batch_missing=session.batch_missing,
         key_refused=lambda: refused.append(True),
     )
     reader.known_size(workspace_size)

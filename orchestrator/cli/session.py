@@ -2,18 +2,22 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 
 import anyio
 
 from orchestrator.billing.rates import needs_price_list
-from orchestrator.cloud.client import PhalaCloud, connect
-from orchestrator.engine.adapt import START
+from orchestrator.cloud.client import connect
+from orchestrator.engine.adapt import START, Held, RateFinder
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra, with_headroom
 from orchestrator.engine.inventory import InventoryReader
+from orchestrator.engine.learning import LearningCloud
+from orchestrator.engine.protocols import Cloud
+from orchestrator.engine.status import PAGE_SIZE
+from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.load import LoadedPlaybook
@@ -80,15 +84,51 @@ def limits_of(limits: Limits, settings: Settings) -> RunLimits:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One command's line to the cloud."""
+    """One command's line to the cloud.
+
+    Attributes:
+        settings: of the command.
+        endpoint: where requests go.
+        limits: of the run.
+        cloud: what answers them.
+        gate: what every request passes.
+        clock: what is measured and written down by.
+        rng: the jitter.
+        batch_size: how many statuses one request asks for at the most.
+        batch_missing: whether an earlier run found that there is no such request.
+        finder: what finds the rate out; None where it is fixed.
+    """
 
     settings: Settings
     endpoint: Endpoint
     limits: RunLimits
-    cloud: PhalaCloud
+    cloud: Cloud
     gate: Gate
     clock: SystemClock
     rng: Random
+    batch_size: int
+    batch_missing: bool
+    finder: RateFinder | None = None
+
+    def remember(self, *, batch_size: int, batch_missing: bool) -> None:
+        """Keep what this run learnt of the API for the next one.
+
+        Args:
+            batch_size: how many statuses one request may ask for.
+            batch_missing: whether there is no such request.
+        """
+        if self.endpoint.simulated:
+            return
+        held = self.finder.held if self.finder is not None else None
+        smaller = batch_size < self.settings.settle.batch_size
+        learnt = Learnt(
+            requests_per_second=held.requests_per_second if held else None,
+            is_limit=held is not None and held.is_limit,
+            batch_size=batch_size if smaller else None,
+            batch_missing=batch_missing,
+        )
+        if learnt != Learnt():
+            LearntFile(self.settings.audit.state_dir).write(self.endpoint.base_url, learnt, self.clock.wall())
 
 
 _MANY = 100
@@ -98,7 +138,14 @@ _MANY = 100
 @asynccontextmanager
 async def open_session(settings: Settings, where: Endpoint, limits: RunLimits) -> AsyncIterator[Session]:
     """A session for as long as the block lasts."""
-    clock = SystemClock()
+    clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
+    learnt = Learnt()
+    if not where.simulated:
+        learnt = LearntFile(settings.audit.state_dir).read(where.base_url, clock.wall())
+    finder = None
+    if limits.adaptive:
+        finder = RateFinder(with_headroom(limits.burst), now=clock.now(), known=_held(learnt))
+        limits = replace(limits, requests_per_second=finder.rate)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, clock)
     async with connect(
         where.base_url,
@@ -108,7 +155,23 @@ async def open_session(settings: Settings, where: Endpoint, limits: RunLimits) -
         max_in_flight=limits.max_in_flight,
         many=limits.adaptive or limits.requests_per_second >= _MANY,
     ) as cloud:
-        yield Session(settings, where, limits, cloud, gate, clock, Random())  # noqa: S311 - jitter, not secrets
+        yield Session(
+            settings,
+            where,
+            limits,
+            cloud if finder is None else LearningCloud(cloud, finder, gate.gcra, clock),
+            gate,
+            clock,
+            rng,
+            batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
+            batch_missing=learnt.batch_missing,
+            finder=finder,
+        )
+
+
+def _held(learnt: Learnt) -> Held | None:
+    rate = learnt.requests_per_second
+    return None if rate is None else Held(rate, learnt.is_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +203,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook) -> Prepared:
         settle_timeout=settings.settle.timeout,
         price_list=prices,
         storage_usd_per_gb_hour=settings.billing.storage_usd_per_gb_hour,
-        batch_size=settings.settle.batch_size,
+        batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
         more_warnings=() if inventory.stable else (_SHIFTING,),
     )
     return Prepared(plan, len(inventory.cvms) if inventory.whole else 0)

@@ -1,4 +1,189 @@
-"""The rate that finds itself: what the API allows is not published, so it is learnt from its 429s. Pure."""
+"""The rate that finds itself: what the API allows is not published, so it is learnt from its 429s. Pure.
+
+Three ways of going on, all by the answers that were not refused, so that a rate that is not used does not grow:
+
+- **Looking for the limit**: the rate doubles each second, until the first 429.
+- **Holding**: a little below the limit that explains the 429s so far (see `evidence`). The better the limit has proved
+  itself, and the more a 429 costs, the longer.
+- **Trying**: two per cent more each second, and again faster once the limit is clearly passed: it was raised.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from math import ceil
+
+from orchestrator.engine.evidence import Evidence, Explanation
+from orchestrator.reply import Reply
 
 START = 5.0
 """Requests per second with which a run begins of which nothing is known yet."""
+
+_DOUBLING, _FASTER, _SEEKING, _TRYING = 0.7, 0.1, 0.05, 0.02
+"""By how many requests per second each answer lets the rate grow: so much of itself in a second."""
+_CAREFUL = 5.0
+"""Below this rate answers are rare, and each lets it grow by less."""
+_CLOSE, _PASSED, _FAR = 0.95, 1.25, 2.0
+"""Times the limit that was found: below it, clearly above it, far above it."""
+_MARGIN = 0.97
+_FIRST_GUESS, _LARGEST_FALL = 10, 0.65
+"""Requests that the API is supposed to take at once, at the first 429; and the least share of the rate that is left."""
+_KNOWN_WITHIN = 1.1
+_SHORTEST_HOLD, _LONGEST_HOLD, _COSTLIEST_HOLD = 2.0, 60.0, 300.0
+_ANSWERS_TO_HOLD = 10, 100
+"""Held for at least so many answers: where the limit is not known well, and where it is."""
+_HOLD_PER_PAUSE = 20
+_HOLD_WHEN_KNOWN = 5.0
+_QUICK, _QUICK_IN_A_ROW, _QUICK_FALL = 3.0, 2, 0.75
+_FLOOR_OF_MEAN = 0.4
+_NEW_BY = 0.15
+_LOWEST = 0.05
+_TOO_MANY = 429
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is known of the API's limit.
+
+    Attributes:
+        requests_per_second: a rate that it took.
+        is_limit: whether it refuses more than that; False where more was never tried.
+    """
+
+    requests_per_second: float
+    is_limit: bool
+
+
+class RateFinder:
+    """Finds the rate that the API takes.
+
+    Attributes:
+        rate: requests per second to go on with.
+        burst: how many of them may go at once.
+    """
+
+    def __init__(self, burst: int, *, now: float, known: Held | None = None) -> None:
+        """Begin.
+
+        Args:
+            burst: how many requests may go at once at the most.
+            now: seconds of the clock that `heard` is told the time by.
+            known: what an earlier run learnt.
+        """
+        self.rate = START
+        self._most_at_once = self._at_once = burst
+        self._known = known
+        self._limit: float | None = None
+        self._sure = False
+        self._hold = _SHORTEST_HOLD
+        self._hold_until = now
+        if known is not None:
+            self.rate = _CLOSE * known.requests_per_second
+            if known.is_limit:
+                self._limit = known.requests_per_second
+                self._hold_until = now + _HOLD_WHEN_KNOWN
+        self._evidence = Evidence(now)
+        self._recent: deque[float] = deque()
+        self._best = 0.0
+        self._refused_at = float("-inf")
+        self._back_since: float | None = now
+        self._quick = 0
+
+    def __repr__(self) -> str:
+        return f"<RateFinder {self.rate:.3g}/s burst={self.burst} limit={self._limit} sure={self._sure}>"
+
+    @property
+    def burst(self) -> int:
+        """How many requests may go at once: few where the API takes few, but enough for a clock that wakes late."""
+        return min(self._most_at_once, max(self._at_once, ceil(self.rate / 100)))
+
+    @property
+    def held(self) -> Held:
+        """What a later run may begin with."""
+        took = min(self.rate, self._best)
+        if self._limit is not None:
+            return Held(max(self._limit, took), is_limit=True)
+        return Held(max(took, self._known.requests_per_second if self._known else 0.0), is_limit=False)
+
+    def heard(self, reply: Reply[object], now: float) -> None:
+        """Take the answer to any request of the run into account."""
+        if reply.http_status == _TOO_MANY:
+            # Those sent before the fall say nothing about what came after it.
+            if now - reply.latency >= self._refused_at:
+                self._fall(now, 1.0 if reply.retry_after is None else reply.retry_after)
+        elif reply.http_status is not None:
+            self._rise(now)
+
+    def _rise(self, now: float) -> None:
+        self._evidence.passed(now)
+        if self._back_since is None:
+            self._back_since = now
+        window = max(1.0, 4 / self.rate)
+        self._recent.append(now)
+        while now - self._recent[0] > window:
+            self._recent.popleft()
+        achieved = len(self._recent) / window
+        self._best = max(self._best, achieved)
+        if self.rate < 2 * achieved:  # else it is not the rate that holds requests back
+            self.rate += self._growth(now) * min(1.0, self.rate / _CAREFUL)
+
+    def _growth(self, now: float) -> float:
+        if self._limit is None:
+            return _DOUBLING
+        if now < self._hold_until:
+            return 0.0
+        share = self.rate / self._limit
+        if share < _CLOSE:
+            return _SEEKING
+        return _TRYING if share < _PASSED else _FASTER if share < _FAR else _DOUBLING
+
+    def _fall(self, now: float, pause: float) -> None:
+        before, first = self.rate, self._refused_at == float("-inf")
+        at_once = self._evidence.since_refusal < self.burst
+        quick = self._back_since is not None and now - self._back_since < _QUICK
+        self._quick = self._quick + 1 if quick else 0
+        self._back_since = None
+        self._evidence.refused(now)
+        if at_once and self._at_once > 1:
+            self._at_once = max(1, self._at_once // 2)
+            if self._limit is None:
+                self._refused_at = now
+                return  # so few at once were too many: this says nothing of the rate yet
+        self._refused_at = now
+        if first or self._limit is None:
+            self._guess(before)
+        else:
+            self._learn(self._evidence.explain(before), self._limit, before, now)
+        hold = max(self._hold, min(_HOLD_PER_PAUSE, _ANSWERS_TO_HOLD[0] / self.rate))
+        if self._sure:
+            hold = max(hold, min(_COSTLIEST_HOLD, max(_HOLD_PER_PAUSE * pause, _ANSWERS_TO_HOLD[1] / self.rate)))
+        self._hold = min(2 * self._hold, _LONGEST_HOLD)
+        self._hold_until = now + hold
+
+    def _guess(self, before: float) -> None:
+        """The first refusal: how large a bucket it emptied is anybody's guess."""
+        guess = self._evidence.suppose(before, _FIRST_GUESS, _LARGEST_FALL * before)
+        if self._limit is not None and _CLOSE * self._limit <= before <= _PASSED * self._limit:
+            guess, self._sure = min(self._limit, before), True  # as the earlier run found it
+        self._limit = guess
+        self.rate = max(_LOWEST, _MARGIN * guess)
+
+    def _learn(self, found: Explanation, believed: float, before: float, now: float) -> None:
+        if found.contradicts:
+            self._hold, self._sure = _SHORTEST_HOLD, False
+        limit = found.least ** (2 / 3) * found.most ** (1 / 3)
+        limit = max(limit, min(found.most, before / 2))
+        self._at_once = max(1, min(self._most_at_once, int(found.size / 2)))
+        if self._sure and before > 0.98 * believed:
+            limit = min(max(believed, found.least), found.most)  # what proved itself is believed as long as it can be
+        else:
+            self._sure = found.most < _KNOWN_WITHIN * found.least
+        self._limit = min(limit, before)
+        self.rate = _MARGIN * self._limit
+        if self._quick >= _QUICK_IN_A_ROW:
+            self._limit, self.rate = min(self._limit, 0.8 * before), min(self.rate, _QUICK_FALL * before)
+            self._hold, self._sure = _SHORTEST_HOLD, False
+        floor = max(_LOWEST, _FLOOR_OF_MEAN * self._evidence.mean(now))
+        if self.rate < floor:
+            self._limit, self.rate, self._sure = floor, floor, False
+        if abs(self._limit / believed - 1) > _NEW_BY:
+            self._hold = _SHORTEST_HOLD

@@ -7,6 +7,8 @@ rate away from them, so they are fewer still. Once all are sent, what the CVMs t
 will be down, and a read falls on that moment.
 """
 
+from orchestrator.engine.gcra import Gcra
+
 _SHARE_WHILE_SENDING = 0.02
 _GROWTH = 1.5
 _SHARE_OF_THE_REST = 0.3
@@ -21,13 +23,13 @@ class Pace:
     Attributes:
         shortest: seconds; no two rounds are closer.
         longest: seconds; no two rounds are further apart.
-        rate: requests per second of the whole run.
+        limit: the rate limit of the whole run, as it is at the time.
     """
 
-    def __init__(self, shortest: float, longest: float, rate: float) -> None:
+    def __init__(self, shortest: float, longest: float, limit: Gcra) -> None:
         self.shortest = shortest
         self.longest = max(longest, shortest)
-        self.rate = rate
+        self.limit = limit
         self._quiet = 2 * shortest
         self._speed = 0.0
         self._took = 0.0
@@ -58,11 +60,11 @@ class Pace:
             share = _OF_THE_AGE_WHILE_SENDING if unsent else _OF_THE_AGE
             wait = min(self._quiet, max(2 * self.shortest, oldest * share))
         else:
-            to_send = unsent / self.rate
+            to_send = unsent / self.limit.rate
             rest = _SHARE_OF_THE_REST * max(watched / self._speed, to_send)
             wait = min(rest, max(2 * self.shortest, oldest / 3, _OF_THE_SENDING * to_send))
         if unsent:
-            wait = max(wait, 1 / (_SHARE_WHILE_SENDING * self.rate))
+            wait = max(wait, 1 / (_SHARE_WHILE_SENDING * self.limit.rate))
         return min(max(wait, self.shortest), self.longest)
 
     def _towards(self, left: float) -> float:

@@ -37,6 +37,7 @@ class SettleSettings:
         poll_min: no two rounds are closer.
         poll_max: no two rounds are further apart.
         batch_size: how many statuses one request asks for at the most.
+        batch_missing: whether the server is known to have no such request.
         cloud_down: how long the API may be down as a whole before the run is ended.
         whole_run: how long a run may take at all.
     """
@@ -45,6 +46,7 @@ class SettleSettings:
     poll_min: float = 0.5
     poll_max: float = 15.0
     batch_size: int = 1000
+    batch_missing: bool = False
     cloud_down: float = 600.0
     whole_run: float = 86_400.0
 
@@ -114,6 +116,7 @@ class Run:
             clock=clock,
             rng=rng,
             batch_size=settle.batch_size,
+            batch_missing=settle.batch_missing,
             key_refused=lambda: self._halt(Ending.KEY_REFUSED),
             heard=self._breaker.heard,
         )
@@ -196,7 +199,7 @@ class Run:
             reader=self.reader,
             ledger=self.ledger,
             clock=self._clock,
-            pace=Pace(self._settle.poll_min, self._settle.poll_max, self._gate.gcra.rate),
+            pace=Pace(self._settle.poll_min, self._settle.poll_max, self._gate.gcra),
             timeout=step.settle_timeout,
             recheck_after=self._settle.recheck_after,
             unsent=lambda: outbox.unsent,

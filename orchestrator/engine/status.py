@@ -68,6 +68,7 @@ class StatusReader:
 
     Attributes:
         batch_size: how many UUIDs one request asks for.
+        batch_missing: whether the server turned out to have no such request.
     """
 
     def __init__(
@@ -78,13 +79,13 @@ class StatusReader:
         clock: Clock,
         rng: Random,
         batch_size: int,
+        batch_missing: bool = False,
         key_refused: Callable[[], None],
         heard: Callable[[Reply[object]], None] = lambda _reply: None,
     ) -> None:
-        self.batch_size = batch_size
+        self.batch_size, self.batch_missing = batch_size, batch_missing
         self._cloud, self._gate, self._clock, self._rng = cloud, gate, clock, rng
         self._key_refused, self._heard = key_refused, heard
-        self._batch_missing = False
         self._size_is_proven = False
         self._failures = 0
         self._left_out: Counter[str] = Counter()
@@ -95,7 +96,7 @@ class StatusReader:
         seen: dict[str, Seen] = {}
         singly = [ref for ref in refs if ref.uuid_key is None]
         by_batch = deque(ref for ref in refs if ref.uuid_key is not None)
-        while by_batch and not self._batch_missing:
+        while by_batch and not self.batch_missing:
             # One batch shows whether the server takes that many; then the others go side by side.
             most = len(by_batch) if self._size_is_proven else self.batch_size
             chunks = _cut(by_batch, self.batch_size, most)
@@ -135,13 +136,13 @@ class StatusReader:
     def _not_read(self, reply: Reply[_T], size: int) -> _Chunk:
         """Learn from a batch that was not answered."""
         if reply.http_status in _MISSING:
-            self._batch_missing = True
+            self.batch_missing = True
             return _Chunk.TOO_LARGE
         if reply.http_status in _TOO_LARGE:
             self._size_is_proven = False
             smaller = [step for step in _SIZES if step < min(size, self.batch_size)]
             self.batch_size = smaller[0] if smaller else self.batch_size
-            self._batch_missing = not smaller
+            self.batch_missing = not smaller
             return _Chunk.TOO_LARGE
         self._failures += 1
         return _Chunk.FAILED

@@ -145,7 +145,7 @@ class Watcher:
         """Those read least recently, as many as the share of the rate allows for reads; they go to the end."""
         batches = 1
         if not self._unsent():
-            batches = max(1, int(self._pace.rate * self._pace.shortest * _SHARE_AFTER_SENDING))
+            batches = max(1, int(self._pace.limit.rate * self._pace.shortest * _SHARE_AFTER_SENDING))
         entries: list[_Entry] = []
         for _ in range(len(self._turn)):
             if len(entries) >= batches * self._reader.batch_size:

@@ -42,17 +42,21 @@ class Progress:
         note: what a person should know right now; None for nothing.
     """
 
-    def __init__(self, state: RunState, requests_per_second: float, passed: Callable[[], int]) -> None:
+    def __init__(
+        self, state: RunState, rate: Callable[[], float], passed: Callable[[], int], *, adaptive: bool = False
+    ) -> None:
         """Set up.
 
         Args:
             state: the replayed state.
-            requests_per_second: the run's limit.
+            rate: the run's limit right now, in requests per second.
             passed: how many requests of the run were sent so far.
+            adaptive: whether the limit is found out while the run goes on.
         """
         self.state = state
         self.note: str | None = None
-        self._limit = requests_per_second
+        self._limit = rate
+        self._adaptive = adaptive
         self._passed = passed
         self._samples: deque[tuple[float, int]] = deque()
         self._started = time.monotonic()
@@ -87,13 +91,13 @@ class Progress:
         return (passed - before) / (now - since) if now > since else 0.0
 
     def _settle_seconds(self) -> float | None:
-        found = [target.seconds for target in self.state.targets.values() if target.seconds is not None]
+        found = self.state.durations
         return sorted(found)[len(found) // 2] if found else None
 
     def _view(self) -> RenderableType:
         state, total = self.state, len(self.state.targets)
         done = sum(state.stages[stage] for stage in _DONE)
-        left = time_left(state, self._limit, self._settle_seconds())
+        left = time_left(state, self._limit(), self._settle_seconds())
         head = Table.grid(padding=(0, 1), expand=True)
         head.add_column(ratio=1)
         head.add_column(justify="right", no_wrap=True)
@@ -103,7 +107,8 @@ class Progress:
             Text(f"{number} {stage}", STYLES.get(stage, "cyan")) for stage, number in self._stages()
         )
         elapsed = format_duration(time.monotonic() - self._started)
-        speed = Text(f"{self._rate():.1f} of {self._limit:g} requests a second, {elapsed}", "dim")
+        limit = f"{self._limit():.1f} (auto)" if self._adaptive else f"{self._limit():g}"
+        speed = Text(f"{self._rate():.1f} of {limit} requests a second, {elapsed}", "dim")
         note = [Text(self.note, "bold yellow")] if self.note else []
         return Group(head, tally, speed, *self._troubles(), *note)
 

@@ -98,12 +98,18 @@ def _facts(plan: Plan) -> RenderableType:
     settle = format_duration(max(step.settle_timeout for step in plan.steps))
     table.add_row(
         "takes",
-        f"about {plan.estimate.requests} requests, {format_duration(plan.estimate.seconds)} to send at "
-        f"{plan.limits.requests_per_second:g} a second; each CVM then has {settle} to go down",
+        f"about {plan.estimate.requests} requests, {_sending(plan)}; each CVM then has {settle} to go down",
     )
     if plan.targets:
         table.add_row("billing", _money(plan.total))
     return table
+
+
+def _sending(plan: Plan) -> str:
+    seconds, rate = format_duration(plan.estimate.seconds), plan.limits.requests_per_second
+    if plan.limits.adaptive:
+        return f"at most {seconds} to send at auto, beginning at {rate:.1f} a second"
+    return f"{seconds} to send at {rate:g} a second"
 
 
 def _money(total: Total) -> Text:

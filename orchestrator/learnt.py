@@ -1,0 +1,194 @@
+"""What runs learnt of an API's limits, kept for the next one: a small file in the state folder.
+
+It is a cache. One that can't be read, says something absurd or is old is as good as none, and never a reason not to
+stop CVMs: it is left out of account with a line in the log.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.moment import parse_timestamp, timestamp
+
+_VERSION = 1
+_LARGEST_FILE = 1_000_000
+_KEPT_FOR = timedelta(days=7)
+_MISSING_FOR = timedelta(days=1)
+"""An operation that the API lacks is looked for again sooner: it costs one request, and saves many."""
+_CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What is known of one API.
+
+    Attributes:
+        requests_per_second: a rate that it took; None where that was not found out.
+        is_limit: whether it refused more than that; False where more was never tried.
+        batch_size: how many statuses one request may ask for, where that was fewer than asked; None where it was not.
+        batch_missing: whether it has no such request.
+    """
+
+    requests_per_second: float | None = None
+    is_limit: bool = False
+    batch_size: int | None = None
+    batch_missing: bool = False
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class _Rate(_Model):
+    at: str
+    requests_per_second: float = Field(ge=0.001, le=1_000_000)
+    is_limit: bool
+
+
+class _Batch(_Model):
+    at: str
+    size: int | None = Field(ge=1, le=1_000_000)
+
+
+class _Api(_Model):
+    rate: _Rate | None = None
+    status_batch: _Batch | None = None
+
+
+class LearntFile:
+    """The file. Reading it gives nothing where it can't be used; writing it never raises.
+
+    Attributes:
+        path: where it is.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir.expanduser() / "learnt.json"
+
+    def read(self, base_url: str, now: datetime) -> Learnt:
+        """What is known of the API at this address, as far as it is not too old."""
+        try:
+            api = self._entry(self._apis().get(base_url), now)
+        except (OSError, ValueError) as error:
+            self._left_out(error)
+            return Learnt()
+        learnt = Learnt()
+        if api.rate is not None:
+            learnt = replace(learnt, requests_per_second=api.rate.requests_per_second, is_limit=api.rate.is_limit)
+        if api.status_batch is not None:
+            size = api.status_batch.size
+            learnt = replace(learnt, batch_size=size, batch_missing=size is None)
+        return learnt
+
+    def write(self, base_url: str, learnt: Learnt, now: datetime) -> None:
+        """Put what was learnt beside what is known of other addresses; what it does not say stays as it was."""
+        try:
+            self._write(base_url, learnt, now)
+        except (OSError, ValueError) as error:
+            structlog.get_logger().warning("learnt.not_kept", file=str(self.path), reason=_reason(error))
+
+    def _write(self, base_url: str, learnt: Learnt, now: datetime) -> None:
+        apis: dict[str, object] = {}
+        try:
+            apis = {url: self._fresh(entry, now) for url, entry in self._apis().items()}
+        except _LaterVersionError:
+            raise
+        except (OSError, ValueError) as error:
+            self._left_out(error)
+        api = _Api.model_validate(apis.get(base_url) or {})
+        at = timestamp(now)
+        if learnt.requests_per_second is not None:
+            rate = _Rate(at=at, requests_per_second=learnt.requests_per_second, is_limit=learnt.is_limit)
+            api = api.model_copy(update={"rate": rate})
+        if learnt.batch_missing or learnt.batch_size is not None:
+            batch = _Batch(at=at, size=None if learnt.batch_missing else learnt.batch_size)
+            api = api.model_copy(update={"status_batch": batch})
+        apis[base_url] = api.model_dump()
+        apis = {url: entry for url, entry in apis.items() if entry}
+        document = {"v": _VERSION, "apis": apis}
+        _replace(self.path, json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+    def _apis(self) -> Mapping[str, object]:
+        """The entries as they stand there, by address; none where there is no file.
+
+        Raises:
+            OSError: when it can't be read.
+            ValueError: when it is not what a run wrote.
+        """
+        try:
+            with self.path.open("rb") as file:
+                content = file.read(_LARGEST_FILE + 1)
+        except FileNotFoundError:
+            return {}
+        if len(content) > _LARGEST_FILE:
+            raise ValueError("it is too large")
+        try:
+            document = json.loads(content)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+        version = document.get("v") if isinstance(document, dict) else None
+        if isinstance(version, int) and version > _VERSION:
+            raise _LaterVersionError(f"a later version of orchestrator wrote it (format {version}, not {_VERSION})")
+        apis = document.get("apis") if version == _VERSION else None
+        if not isinstance(apis, dict):
+            raise ValueError("it is not what a run wrote")  # noqa: TRY004 - what stands in a file is a value
+        return apis
+
+    def _entry(self, entry: object, now: datetime) -> _Api:
+        api = _Api.model_validate({} if entry is None else entry)
+        if api.rate is not None and not _is_fresh(api.rate.at, now, _KEPT_FOR):
+            api = api.model_copy(update={"rate": None})
+        if api.status_batch is not None:
+            kept_for = _KEPT_FOR if api.status_batch.size is not None else _MISSING_FOR
+            if not _is_fresh(api.status_batch.at, now, kept_for):
+                api = api.model_copy(update={"status_batch": None})
+        return api
+
+    def _fresh(self, entry: object, now: datetime) -> dict[str, object]:
+        """What is worth keeping of an entry; empty where nothing is."""
+        try:
+            kept = self._entry(entry, now).model_dump()
+        except ValueError as error:
+            self._left_out(error)
+            return {}
+        return kept if any(kept.values()) else {}
+
+    def _left_out(self, error: Exception) -> None:
+        structlog.get_logger().warning("learnt.left_out", file=str(self.path), reason=_reason(error))
+
+
+class _LaterVersionError(ValueError):
+    """Raised when a later version of the program wrote the file, which is left to it."""
+
+
+def _is_fresh(at: str, now: datetime, kept_for: timedelta) -> bool:
+    """Whether something of that moment still counts; raises ValueError when it is no moment."""
+    return -_CLOCKS_DIFFER <= now - parse_timestamp(at) <= kept_for
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"[:200]
+    return str(error)[:200]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a whole new file in the place of the old one, readable by its owner alone."""
+    fd, name = tempfile.mkstemp(prefix=".learnt-", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise

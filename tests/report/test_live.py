@@ -1,0 +1,45 @@
+"""A run while it goes on: what is left of it, told from few figures however many CVMs it has."""
+
+import pytest
+
+from orchestrator.audit.replay import RunState
+from orchestrator.report.live import Progress, time_left
+from tests.report.runs import about, console, run
+
+BILLING = {"triggered": True, "compute_usd_per_hour": "0.1", "storage_usd_per_hour": "0.002", "notes": []}
+SENT = [
+    ("action.intent", about(0, attempt=1)),
+    ("action.accepted", about(0, attempt=1, billing=BILLING)),
+]
+
+
+def test_what_is_left_is_sending_the_rest_and_one_more_settling() -> None:
+    state = run(*SENT)
+    assert time_left(state, 0.5, None) is None
+    assert time_left(state, 0.5, 30.0) == 2 / 0.5 + 30.0
+    assert time_left(RunState(), 0.5, None) == 0.0
+
+
+def test_how_long_a_cvm_takes_is_the_median_of_those_that_ended() -> None:
+    state = run(*SENT, ("target.settled", about(0, outcome="settled", status="stopped", seconds=7.0)))
+    progress = Progress(state, lambda: 5.0, lambda: 1)
+    assert progress._settle_seconds() == 7.0
+    for seconds in (1.0, 100.0):
+        state.durations.append(seconds)
+    assert progress._settle_seconds() == 7.0
+    assert Progress(run(), lambda: 5.0, lambda: 0)._settle_seconds() is None
+
+
+@pytest.mark.parametrize("note", [None, "stopping"])
+def test_the_view_shows_stages_troubles_and_the_note(note: str | None) -> None:
+    state = run(*SENT, ("target.failed", about(1, outcome="failed", reason="no way", seconds=3.0)))
+    progress = Progress(state, lambda: 5.0, lambda: 3)
+    progress.note = note
+    target, file = console()
+    target.print(progress._view())
+    text = file.getvalue()
+    assert "1/3" in text
+    assert "1 settling" in text
+    assert "failed: no way" in text
+    assert ("stopping" in text) is (note is not None)
+    assert progress.line().endswith("1 waiting, 1 settling, 1 failed")
