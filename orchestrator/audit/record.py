@@ -6,6 +6,7 @@ unescaped. `prev` is the hash before it, so no record can be changed, moved, put
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -20,6 +21,8 @@ GENESIS = "0" * 64
 """The `prev` of the first record."""
 
 _HASH = "hash"
+_NOBODYS = secrets.token_hex(32)
+_PLACE = f'"{_HASH}":"{_NOBODYS}"'.encode("ascii")
 _ATOMS = frozenset({int, float, bool, type(None)})
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -37,13 +40,17 @@ def digest(record: Mapping[str, object]) -> str:
 def sealed(record: Mapping[str, object]) -> tuple[str, bytes]:
     """The hash of a record, and its canonical JSON with that hash in it, for the price of writing it once.
 
-    Keys are sorted, so `hash` stands between what is written of the keys before it and of those after it.
+    It is written with a word in the place of the hash that nothing else in it can say; what stands around that word is
+    what the hash is of.
     """
-    head = canonical({key: value for key, value in record.items() if key < _HASH})[1:-1]
-    tail = canonical({key: value for key, value in record.items() if key > _HASH})[1:-1]
-    before, after = b"," if head else b"", b"," if tail else b""
-    found = hashlib.sha256(b"".join((b"{", head, before and after, tail, b"}"))).hexdigest()
-    return found, b"".join((b"{", head, before, b'"hash":"', found.encode("ascii"), b'"', after, tail, b"}"))
+    head, _, tail = canonical({**record, _HASH: _NOBODYS}).partition(_PLACE)
+    if tail.startswith(b","):
+        found = hashlib.sha256(head)
+        found.update(memoryview(tail)[1:])
+    else:
+        found = hashlib.sha256(head.removesuffix(b",") + tail)
+    seal = found.hexdigest()
+    return seal, b"".join((head, b'"hash":"', seal.encode("ascii"), b'"', tail))
 
 
 def clean(value: object) -> object:

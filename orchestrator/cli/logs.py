@@ -12,6 +12,19 @@ from orchestrator.cvm import CvmRef
 from orchestrator.report.shown import shown
 from orchestrator.settings.model import Log
 
+_HEARD = frozenset(
+    {
+        "run.started",
+        "run.resumed",
+        "run.interrupted",
+        "run.finished",
+        "target.settled",
+        "target.failed",
+        "action.deferred",
+        "action.unknown",
+    }
+)
+
 
 class _Stderr:
     """Whatever stderr is at the moment of writing: a live view takes its place for a while."""
@@ -58,6 +71,8 @@ def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> Mutable
 def log_record(record: Record) -> None:
     """Log what a record of the audit trail says that a person wants to hear of: outcomes, and the run's own events."""
     event: str = record["event"]
+    if event not in _HEARD:
+        return
     log = structlog.get_logger()
     if event in {"target.settled", "target.failed"}:
         ref = CvmRef.of(record["cvm"])

@@ -60,3 +60,27 @@ def test_a_deferral_that_has_to_be_verified_leaves_the_target_in_doubt() -> None
     story.append(("action.deferred", about(0, attempt=1, retry_after_s=2, verify=True)))
     first, *_ = replay(records(story)).targets.values()
     assert first.phase is Phase.UNKNOWN
+
+
+def test_of_the_plan_no_more_is_kept_than_what_tells_its_targets_apart() -> None:
+    billing = {"compute_usd_per_hour": "0.1", "storage_usd_per_hour": None, "rate_source": "list", "notes": ["a"]}
+    targets = [{**about(n), "status": f"up {n}", "billing": {**billing, "notes": ["a"]}} for n in range(3)]
+    targets[2]["billing"]["notes"] = []
+    state = replay(records([("run.planned", {"targets": targets, "skipped": targets, "workspace_size": 9})]))
+    assert (state.planned["workspace_size"], state.planned["event"]) == (9, "run.planned")
+    assert not state.planned.keys() & {"targets", "skipped"}
+    first, second, third = state.targets.values()
+    assert [target.before for target in state.targets.values()] == ["up 0", "up 1", "up 2"]
+    assert first.bill == billing
+    assert first.bill is second.bill
+    assert third.bill == {**billing, "notes": []}
+
+
+def test_only_the_last_durations_are_kept_for_telling_how_long_is_left() -> None:
+    state = replay(records(STORY[:2]))
+    for seconds in range(5000):
+        state.apply({"event": "target.settled", "ts": "", **about(0, outcome="settled", seconds=float(seconds))})
+    assert len(state.durations) < 1000
+    assert state.durations[-1] == 4999
+    state.apply({"event": "target.failed", "ts": "", **about(1, outcome="not_sent", seconds=None)})
+    assert state.durations[-1] == 4999
