@@ -7,13 +7,12 @@ stop CVMs: it is left out of account with a line in the log.
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.moment import parse_timestamp, timestamp
@@ -70,7 +69,14 @@ class LearntFile:
         path: where it is.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, warn: Callable[..., object]) -> None:
+        """Set up.
+
+        Args:
+            state_dir: the folder that holds it.
+            warn: told an event's name, and its facts by keyword, when the file can't be used.
+        """
+        self._warn = warn
         self.path = state_dir.expanduser() / "learnt.json"
 
     def read(self, base_url: str, now: datetime) -> Learnt:
@@ -93,7 +99,7 @@ class LearntFile:
         try:
             self._write(base_url, learnt, now)
         except (OSError, ValueError) as error:
-            structlog.get_logger().warning("learnt.not_kept", file=str(self.path), reason=_reason(error))
+            self._warn("learnt.not_kept", file=str(self.path), reason=_reason(error))
 
     def _write(self, base_url: str, learnt: Learnt, now: datetime) -> None:
         apis: dict[str, object] = {}
@@ -162,7 +168,7 @@ class LearntFile:
         return kept if any(kept.values()) else {}
 
     def _left_out(self, error: Exception) -> None:
-        structlog.get_logger().warning("learnt.left_out", file=str(self.path), reason=_reason(error))
+        self._warn("learnt.left_out", file=str(self.path), reason=_reason(error))
 
 
 class _LaterVersionError(ValueError):

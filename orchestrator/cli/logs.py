@@ -56,6 +56,12 @@ def configure(settings: Log) -> None:
     )
 
 
+def warn(settings: Log, event: str, **facts: object) -> None:
+    """Set logging up, and log what goes wrong before there is a run to log."""
+    configure(settings)
+    structlog.get_logger().warning(event, **facts)
+
+
 def _escape(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """What others wrote is never interpreted by the terminal."""
     del logger, name

@@ -90,7 +90,10 @@ def main() -> None:
     _leave_out()
     from orchestrator.cli.fail import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
 
-    sys.exit(exit_of(_invoke, sys.argv[1:]))
+    code = exit_of(_invoke, sys.argv[1:])
+    # All that is left goes with the process; Python need not look through it for garbage once more.
+    gc.freeze()
+    sys.exit(code)
 
 
 def _invoke(args: list[str]) -> Any:  # noqa: ANN401 - a command's exit code, or None

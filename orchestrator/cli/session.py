@@ -128,11 +128,20 @@ class Session:
             batch_missing=batch_missing,
         )
         if learnt != Learnt():
-            LearntFile(self.settings.audit.state_dir).write(self.endpoint.base_url, learnt, self.clock.wall())
+            _learnt_file(self.settings).write(self.endpoint.base_url, learnt, self.clock.wall())
 
 
 _MANY = 100
 """Requests per second from which the CPU that each of them takes counts for more than being ready soon."""
+
+
+def _learnt_file(settings: Settings) -> LearntFile:
+    def warn(event: str, **facts: object) -> None:
+        from orchestrator.cli.logs import warn  # noqa: PLC0415 - slow to load, and there is rarely something to say
+
+        warn(settings.log, event, **facts)
+
+    return LearntFile(settings.audit.state_dir, warn)
 
 
 @asynccontextmanager
@@ -141,7 +150,7 @@ async def open_session(settings: Settings, where: Endpoint, limits: RunLimits) -
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
     learnt = Learnt()
     if not where.simulated:
-        learnt = LearntFile(settings.audit.state_dir).read(where.base_url, clock.wall())
+        learnt = _learnt_file(settings).read(where.base_url, clock.wall())
     finder = None
     if limits.adaptive:
         finder = RateFinder(with_headroom(limits.burst), now=clock.now(), known=_held(learnt))

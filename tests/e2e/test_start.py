@@ -76,6 +76,15 @@ def test_until_the_first_answer_nothing_is_loaded_that_only_shows_what_was_found
     assert modules & (WEB_SERVERS | FOR_PEOPLE | {"aiohttp", "trio._core", "orchestrator.engine.run"}) == set()
 
 
+def test_a_warning_before_the_plan_goes_to_stderr(desk: Desk) -> None:
+    """Logging is loaded for it, and set up first: stdout stays the document's."""
+    desk.state.mkdir()
+    (desk.state / "learnt.json").write_text("{")
+    ended = desk.run("plan", desk.playbook(rate=20), "--json")
+    assert (ended.code, len(ended.document["targets"])) == (0, 8)
+    assert [each["event"] for each in ended.logged] == ["learnt.left_out"]
+
+
 def test_rich_is_loaded_to_show_a_plan_to_people_and_not_to_programs(desk: Desk) -> None:
     playbook = desk.playbook()
     people, programs = desk.run_each(("plan", playbook), ("plan", playbook, "--json"), envs=[LISTED] * 2)
