@@ -28,15 +28,19 @@ _MARGIN = 0.97
 _FIRST_GUESS, _LARGEST_FALL = 10, 0.65
 """Requests that the API is supposed to take at once, at the first 429; and the least share of the rate that is left."""
 _KNOWN_WITHIN = 1.1
-_SHORTEST_HOLD, _LONGEST_HOLD, _COSTLIEST_HOLD = 2.0, 60.0, 300.0
+_SHORTEST_HOLD, _LONGEST_HOLD, _COSTLIEST_HOLD = 1.0, 60.0, 300.0
 _ANSWERS_TO_HOLD = 10, 100
 """Held for at least so many answers: where the limit is not known well, and where it is."""
-_HOLD_PER_PAUSE = 20
+_HOLD_PER_PAUSE = 40
+_LONGEST_SLOW_HOLD = 20.0
 _HOLD_WHEN_KNOWN = 5.0
 _QUICK, _QUICK_IN_A_ROW, _QUICK_FALL = 3.0, 2, 0.75
 _FLOOR_OF_MEAN = 0.4
 _NEW_BY = 0.15
 _LOWEST = 0.05
+_PROVEN = 5.0
+"""Seconds of going on at a rate that make a refusal an accident: requests were held up, and came all at once."""
+_CATCHING_UP = 1.05
 _TOO_MANY = 429
 
 
@@ -57,7 +61,8 @@ class RateFinder:
     """Finds the rate that the API takes.
 
     Attributes:
-        rate: requests per second to go on with.
+        rate: requests per second that the API is believed to take.
+        pace: requests per second to send: a little more than the rate after requests went late.
         burst: how many of them may go at once.
     """
 
@@ -87,9 +92,17 @@ class RateFinder:
         self._refused_at = float("-inf")
         self._back_since: float | None = now
         self._quick = 0
+        self._accidents = 0
+        self._late = 0.0
+        self._last_at = now
 
     def __repr__(self) -> str:
         return f"<RateFinder {self.rate:.3g}/s burst={self.burst} limit={self._limit} sure={self._sure}>"
+
+    @property
+    def pace(self) -> float:
+        """Requests per second to send: a little more than the rate after requests went late."""
+        return self.rate * _CATCHING_UP if self._limit is not None and self._late > 1 else self.rate
 
     @property
     def burst(self) -> int:
@@ -116,7 +129,12 @@ class RateFinder:
     def _rise(self, now: float) -> None:
         self._evidence.passed(now)
         if self._back_since is None:
-            self._back_since = now
+            self._back_since = self._last_at = now
+            self._late = 0.0
+        # The API's bucket fills up while requests go late, so part of what was missed can be made up for.
+        late = self._late + self.rate * (now - self._last_at) - 1
+        self._late = min(max(0.0, late), self._evidence.size / 2)
+        self._last_at = now
         window = max(1.0, 4 / self.rate)
         self._recent.append(now)
         while now - self._recent[0] > window:
@@ -132,15 +150,17 @@ class RateFinder:
         if now < self._hold_until:
             return 0.0
         share = self.rate / self._limit
-        if share < _CLOSE:
+        if share < _CLOSE or (share < _PASSED and not self._sure):
             return _SEEKING
         return _TRYING if share < _PASSED else _FASTER if share < _FAR else _DOUBLING
 
     def _fall(self, now: float, pause: float) -> None:
         before, first = self.rate, self._refused_at == float("-inf")
         at_once = self._evidence.since_refusal < self.burst
-        quick = self._back_since is not None and now - self._back_since < _QUICK
-        self._quick = self._quick + 1 if quick else 0
+        lasted = 0.0 if self._back_since is None else now - self._back_since
+        self._quick = self._quick + 1 if self._back_since is not None and lasted < _QUICK else 0
+        accident = self._sure and lasted > _PROVEN and not self._accidents and now < self._hold_until
+        self._accidents = int(accident)
         self._back_since = None
         self._evidence.refused(now)
         if at_once and self._at_once > 1:
@@ -151,9 +171,11 @@ class RateFinder:
         self._refused_at = now
         if first or self._limit is None:
             self._guess(before)
+        elif accident:
+            self.rate = _MARGIN * self._limit
         else:
             self._learn(self._evidence.explain(before), self._limit, before, now)
-        hold = max(self._hold, min(_HOLD_PER_PAUSE, _ANSWERS_TO_HOLD[0] / self.rate))
+        hold = max(self._hold, min(_LONGEST_SLOW_HOLD, _ANSWERS_TO_HOLD[0] / self.rate))
         if self._sure:
             hold = max(hold, min(_COSTLIEST_HOLD, max(_HOLD_PER_PAUSE * pause, _ANSWERS_TO_HOLD[1] / self.rate)))
         self._hold = min(2 * self._hold, _LONGEST_HOLD)

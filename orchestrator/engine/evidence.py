@@ -81,13 +81,14 @@ class Evidence:
 
     Attributes:
         since_refusal: requests that were let through since the last refusal.
+        size: how many requests the bucket holds, as far as is known.
     """
 
     def __init__(self, now: float) -> None:
         self.since_refusal = 0
         self._began = now
         self._used = 0.0
-        self._size = 0.0
+        self.size = 0.0
         self._stretches = [_Stretch()]
 
     def passed(self, now: float) -> None:
@@ -113,12 +114,12 @@ class Evidence:
             self._forget(len(self._stretches) - 2)
             left = self._explain(rate)
             return left._replace(misfit=found.misfit)
-        self._size = found.size
+        self.size = found.size
         return found
 
     def suppose(self, rate: float, size: int, least: float) -> float:
         """The limit, if the only refusal came at this rate and the bucket has this size; not below `least`."""
-        self._size = size
+        self.size = size
         limit = rate
         while limit > least and self._weigh(limit)[1] < size:
             limit /= _STEP
@@ -162,7 +163,7 @@ class Evidence:
         """Forget the oldest; what is left begins with an empty bucket."""
         ended = self._stretches[stretches - 1].ended
         self._began = self._began if ended is None else ended
-        self._used = self._size
+        self._used = self.size
         del self._stretches[:stretches]
 
 

@@ -53,5 +53,5 @@ class LearningCloud:
     def _heard(self, reply: Reply[_T]) -> Reply[_T]:
         # Whoever asked leaves the gate next, which has the one who waits there look at the new rate.
         self._finder.heard(reply, self._clock.now())
-        self._limit.rate, self._limit.burst = self._finder.rate, self._finder.burst
+        self._limit.rate, self._limit.burst = self._finder.pace, self._finder.burst
         return reply
