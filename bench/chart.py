@@ -56,6 +56,7 @@ PANELS = (
     ),
     Panel("auto", "Limit unknown: share of it used", "share_of_limit_used", _target),
     Panel("virtual", "Virtual time: ms of CPU a CVM", "cpu_ms_a_cvm"),
+    Panel("virtual", "… MiB of memory at the peak", "peak_rss_mib"),
     Panel("startup", "Starting: seconds", "seconds"),
 )
 
@@ -86,7 +87,7 @@ def _draw_panel(axes: Axes, panel: Panel, result: CaseResult) -> None:
     line = panel.line(result)
     if line is not None:
         axes.axvline(line[1], color=BOUND, linestyle="--", linewidth=1, label=line[0])
-        axes.legend(loc="lower right", frameon=False, fontsize=8)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, borderpad=0)
     axes.margins(x=0.14)
 
 
