@@ -23,6 +23,8 @@ class Pace:
     Attributes:
         shortest: seconds; no two rounds are closer.
         longest: seconds; no two rounds are further apart.
+        some_are_down: whether any CVM was seen down yet.
+        quickest: seconds that the one took that took the least, as far as was seen; 0 while that is not known.
         limit: the rate limit of the whole run, as it is at the time.
     """
 
@@ -33,10 +35,16 @@ class Pace:
         self._quiet = 2 * shortest
         self._speed = 0.0
         self._took = 0.0
+        self.some_are_down = False
+        self.quickest = 0.0
 
-    def settled(self, still_up: float) -> None:
-        """Take a CVM into account that is down now, and was not so many seconds after its stop."""
+    def settled(self, still_up: float, down: float) -> None:
+        """Take a CVM into account that was still up so many seconds after its stop, and down so many after it."""
+        self.some_are_down = True
         self._took = max(self._took, still_up)
+        if down - still_up <= max(2 * self.shortest, down * _SHARE_OF_THE_REST):
+            # Only what was looked at in time tells how long it took: after an outage all seem to have taken long.
+            self.quickest = min(self.quickest or down, down)
 
     def finished_round(self, *, settled: int, seconds: float) -> None:
         """Take a round into account that found so many CVMs settled, so long after the one before."""

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from orchestrator.engine.bell import Bell
 from orchestrator.engine.judge import Finding, Watched, judge
@@ -14,6 +15,7 @@ from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
 
 _SHARE_AFTER_SENDING = 0.5
+_TOO_SOON = 0.9
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class Watcher:
         self._in_doubt: dict[str, None] = {}  # in the order of their requests
         self._last_round = clock.now()
         self._newest = clock.now()
+        self._too_many = self._more_are_due = False
         self._bell = Bell()
         self._closed = False
 
@@ -124,6 +127,8 @@ class Watcher:
             oldest=now - oldest.since,
             youngest=self._last_round - self._newest,
         )
+        if self._more_are_due and not self._unsent():
+            wait = self._pace.shortest
         due = min(self._last_round + wait, oldest.deadline)
         if self._in_doubt:
             first = self._entries[next(iter(self._in_doubt))].watched
@@ -135,26 +140,38 @@ class Watcher:
         entries = self._next_entries()
         seen = await self._reader.read([entry.work.ref for entry in entries])
         settled = 0
+        left_out = len(self._entries) - len(entries)
         for entry in entries:
             settled += self._take_in(entry, seen.get(entry.work.ref.key), started)
+        self._more_are_due = settled > 0 and self._too_many and left_out > 0
         await self._ledger.flush()
         self._pace.finished_round(settled=settled, seconds=started - self._last_round)
         self._last_round = started
 
     def _next_entries(self) -> list[_Entry]:
-        """Those read least recently, as many as the share of the rate allows for reads; they go to the end."""
-        batches = 1
-        if not self._unsent():
-            batches = max(1, int(self._pace.limit.rate * self._pace.shortest * _SHARE_AFTER_SENDING))
-        entries: list[_Entry] = []
+        """Those read least recently, as many as the share of the rate allows for reads; they go to the end.
+
+        Before any of them was seen down, one batch tells whether they begin to be, half of it those stopped first. Then
+        those are left out whose time has not come, by what the quickest took.
+        """
+        most = self._reader.batch_size
+        entries: dict[str, _Entry] = {}
+        if not self._pace.some_are_down:
+            entries.update(islice(self._entries.items(), most // 2))
+        elif not self._unsent():
+            most *= max(1, int(self._pace.limit.rate * self._pace.shortest * _SHARE_AFTER_SENDING))
+        latest = self._clock.now() - _TOO_SOON * self._pace.quickest
         for _ in range(len(self._turn)):
-            if len(entries) >= batches * self._reader.batch_size:
+            if len(entries) >= most:
                 break
             entry = self._turn.popleft()
-            if self._entries.get(entry.work.ref.key) is entry:
-                entries.append(entry)
+            key = entry.work.ref.key
+            if self._entries.get(key) is entry:
                 self._turn.append(entry)
-        return entries
+                if entry.watched.since <= latest or not entry.watched.accepted:
+                    entries[key] = entry
+        self._too_many = len(entries) >= most
+        return list(entries.values())
 
     def _take_in(self, entry: _Entry, seen: Seen | None, round_started: float) -> bool:
         """Follow what a round says of one CVM; True when it is down or gone."""
@@ -176,7 +193,7 @@ class Watcher:
                 watched.deadline = watched.since + self.timeout
                 finding = judge(watched, seen.read, seen.begun, self._recheck_after)
         if finding is Finding.SETTLED:
-            self._pace.settled(entry.still_up)
+            self._pace.settled(entry.still_up, (seen.begun if seen else round_started) - watched.since)
             self._end(work, Outcome.SETTLED)
             return True
         if finding is Finding.NO_EFFECT:

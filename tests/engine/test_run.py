@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.engine.run import SettleSettings
 from orchestrator.outcome import Ending, Exit
-from orchestrator.reply import StatusRead
+from orchestrator.reply import Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +47,20 @@ async def test_however_long_cvms_take_the_reads_stay_few_and_the_end_is_seen_at_
     requests = len(cloud.requests) + 10  # the pages of the list
     assert requests <= 1035
     assert anyio.current_time() <= 1.02 * (requests / 50 + slowest + lag)
+
+
+@pytest.mark.parametrize(("quickest", "slowest"), [(2, 6), (20, 40), (60, 60)])
+async def test_a_server_that_takes_a_hundred_statuses_at_a_time_is_asked_for_those_that_may_be_down(
+    quickest: float, slowest: float
+) -> None:
+    cloud, rng, seconds = FakeCloud(1000, latency=0.01), Random(1), dict[str, float]()
+    cloud.seconds = lambda ref: seconds.setdefault(ref.name, rng.uniform(quickest, slowest))
+    cloud.batch = lambda uuids: Reply(http_status=422) if len(uuids) > 100 else None
+    fleet = Fleet(cloud, rate=50, burst=3)
+    await fleet.go()
+    requests = len(cloud.requests) + 10  # the pages of the list
+    assert requests <= 1080
+    assert anyio.current_time() <= 1.02 * (requests / 50 + slowest)
 
 
 async def test_reads_that_lag_by_seconds_change_nothing() -> None:
