@@ -1,9 +1,9 @@
 """Carrying a run out in front of people: signals, live view or plain lines, and the summary."""
 
-import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -21,7 +21,7 @@ from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.outcome import Ending
 from orchestrator.playbook.plan import PlannedStep
-from orchestrator.report.documents import run_document
+from orchestrator.report.documents import run_document, write_document
 from orchestrator.report.live import Progress
 from orchestrator.report.run_text import print_run
 
@@ -85,7 +85,7 @@ async def carry_out(
             session.remember(batch_size=run.reader.batch_size, batch_missing=run.reader.batch_missing)
         code = int(result.exit_code) if result is not None else signals.exit_code
         if as_json:
-            click.echo(json.dumps(run_document(state, code, log.path), indent=2))
+            write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
         else:
             print_run(stdout(), state, code, log.path)
         error = _why_early(result, log)

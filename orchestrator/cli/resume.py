@@ -1,6 +1,5 @@
 """`orchestrator resume`."""
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
 from orchestrator.errors import NotConfirmedError, SettingsError, UsageError
 from orchestrator.moment import parse_timestamp
-from orchestrator.report.documents import run_document
+from orchestrator.report.documents import run_document, write_document
 from orchestrator.report.records import limits_from, steps_from, works_from
 from orchestrator.report.run_text import print_run
 from orchestrator.settings.load import Settings, load_settings
@@ -77,7 +76,7 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
 def _finished(state: RunState, path: Path, *, as_json: bool) -> int:
     code = int((state.finished or {})["exit_code"])
     if as_json:
-        click.echo(json.dumps(run_document(state, code, path), indent=2))
+        write_document(run_document(state, code, path), partial(click.echo, nl=False))
     else:
         click.echo("This run is finished; there is nothing to go on with.\n")
         print_run(stdout(), state, code, path)

@@ -1,6 +1,6 @@
 """`orchestrator show`."""
 
-import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,7 +11,7 @@ from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.consoles import stdout
 from orchestrator.errors import SettingsError
 from orchestrator.outcome import Ending, Exit, exit_code
-from orchestrator.report.documents import run_document
+from orchestrator.report.documents import run_document, write_document
 from orchestrator.report.run_text import print_run
 from orchestrator.settings.load import load_settings
 
@@ -29,7 +29,7 @@ def show(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_j
     if as_json:
         document = run_document(state, code, path)
         document["log"] = {"verdict": reading.verdict.value, "running": going_on}
-        click.echo(json.dumps(document, indent=2))
+        write_document(document, partial(click.echo, nl=False))
     else:
         print_run(stdout(), state, code, path)
 

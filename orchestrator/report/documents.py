@@ -1,13 +1,19 @@
 """Plans, runs and errors as JSON documents: contracts, to which fields may be added and none changed."""
 
+import json
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from orchestrator.audit.replay import RunState
 from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.plan import Plan
+
+_PIECES = 10_000
+"""Of the pieces that the encoder makes (a key, a value, a comma), how many are written together."""
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -67,6 +73,14 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
         ],
         "billing": state.money,
     }
+
+
+def write_document(document: dict[str, Any], write: Callable[[str], object]) -> None:
+    """Write a document as JSON with a newline, bit by bit: in one piece a large run's would take hundreds of MB."""
+    pieces = json.JSONEncoder(indent=2).iterencode(document)
+    while text := "".join(islice(pieces, _PIECES)):
+        write(text)
+    write("\n")
 
 
 def counts_of(state: RunState) -> dict[str, int]:

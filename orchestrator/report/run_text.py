@@ -1,5 +1,6 @@
 """The end of a run for people: what did not end as wanted, with the API's own words; the bill; what to type next."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -72,8 +73,9 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:
         facts.add_row("slowest", f"{format_duration(slowest)} from its first request to its end")
-    if state.money["triggered"]:
-        facts.add_row("billing", _bill(state))
+    money = state.money
+    if money["triggered"]:
+        facts.add_row("billing", _bill(money))
     facts.add_row("audit log", Text(shown(audit_log, 4096)))
     facts.add_row("verify", Text(f"orchestrator audit verify {run_id}"))
     if state.finished is None and code is not None and not state.simulated:
@@ -101,8 +103,7 @@ def _why(target: TargetState) -> str:
     return f"the run ended before it was seen down; last seen {shown(target.status)}"
 
 
-def _bill(state: RunState) -> Text:
-    money = state.money
+def _bill(money: Mapping[str, object]) -> Text:
     text = Text(f"{money['triggered']} stops billed their open compute usage\n")
     for key, label in (("compute_usd_per_hour", "stops"), ("storage_usd_per_hour", "goes on")):
         amount = money[key]

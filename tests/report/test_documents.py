@@ -12,7 +12,7 @@ from orchestrator.engine.work import Work
 from orchestrator.errors import PlaybookError
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.playbook.load import load_playbook
-from orchestrator.report.documents import error_document, plan_document, run_document
+from orchestrator.report.documents import error_document, plan_document, run_document, write_document
 from orchestrator.report.records import limits_from, planned_fields, started_fields, steps_from, works_from
 from tests.playbook.loading import VALID
 from tests.report.runs import LIMITS, about, plan, records, run
@@ -122,3 +122,12 @@ def test_what_is_planned_is_written_with_money_as_text() -> None:
         "notes": list(note.codes),
     }
     assert made.targets[0].rates.compute == Decimal("0.1")
+
+
+def test_a_document_is_written_bit_by_bit_and_is_the_same() -> None:
+    document: dict[str, object] = {"names": [f"wéb-{number}" for number in range(20_000)], "none": None, "some": {}}
+    written: list[str] = []
+    write_document(document, written.append)
+    assert "".join(written) == json.dumps(document, indent=2) + "\n"
+    assert len(written) > 2
+    assert max(map(len, written)) < 500_000
