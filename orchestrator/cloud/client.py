@@ -100,7 +100,8 @@ async def connect(
         api_version: sent as `X-Phala-Version`.
         timeout: seconds for one exchange.
         max_in_flight: how many connections are kept at the most.
-        many: whether many requests a second are to come; getting ready for them takes a quarter of a second.
+        many: whether many requests a second are to come; getting ready for them takes a quarter of a second, and they
+            need asyncio.
         transport: another way to the API than sockets, for tests.
 
     Raises:

@@ -1,11 +1,13 @@
-"""What holds for aiohttp alone."""
+"""What holds for aiohttp alone, and when it is taken."""
 
 import subprocess
 import sys
 
 import pytest
 
-from tests.cloud.fakes import REF
+from orchestrator.cloud.aio import ThroughAiohttp
+from orchestrator.cloud.transport import Target, ThroughHttpx, carrier_to
+from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import Peer, always, answer, reaching, serving
 
 
@@ -46,3 +48,24 @@ def test_it_is_not_loaded_before_many_requests_are_to_come() -> None:
     code = "import orchestrator.cloud.client, sys; print('aiohttp' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout == "False\n"
+
+
+def _target(base_url: str) -> Target:
+    return Target(base_url=base_url, headers={"X-API-Key": KEY}, timeout=10, connections=4)
+
+
+@pytest.mark.parametrize("base_url", ["http://127.0.0.1:1/api/v1", "https://cloud.example/api/v1"])
+def test_it_carries_many_requests_unless_they_have_to_go_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, base_url: str
+) -> None:
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert isinstance(carrier_to(_target(base_url), many=True), ThroughAiohttp)
+    assert isinstance(carrier_to(_target(base_url), many=False), ThroughHttpx)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    proxied = base_url.startswith("https")
+    assert isinstance(carrier_to(_target(base_url), many=True), ThroughHttpx if proxied else ThroughAiohttp)
+
+
+def test_the_key_is_in_no_repr_of_where_requests_go() -> None:
+    assert KEY not in repr(_target("https://cloud.example/api/v1"))
