@@ -33,7 +33,7 @@ _ANSWERS_TO_HOLD = 10, 100
 """Held for at least so many answers: where the limit is not known well, and where it is."""
 _HOLD_PER_PAUSE = 40
 _LONGEST_SLOW_HOLD = 20.0
-_HOLD_WHEN_KNOWN = 5.0
+_HOLD_WHEN_KNOWN = 20.0
 _QUICK, _QUICK_IN_A_ROW, _QUICK_FALL = 3.0, 2, 0.75
 _FLOOR_OF_MEAN = 0.4
 _NEW_BY = 0.15
@@ -82,9 +82,9 @@ class RateFinder:
         self._hold = _SHORTEST_HOLD
         self._hold_until = now
         if known is not None:
-            self.rate = _CLOSE * known.requests_per_second
+            self.rate = _MARGIN * known.requests_per_second
             if known.is_limit:
-                self._limit = known.requests_per_second
+                self._limit, self._sure = known.requests_per_second, True
                 self._hold_until = now + _HOLD_WHEN_KNOWN
         self._evidence = Evidence(now)
         self._recent: deque[float] = deque()
@@ -169,10 +169,10 @@ class RateFinder:
                 self._refused_at = now
                 return  # so few at once were too many: this says nothing of the rate yet
         self._refused_at = now
-        if first or self._limit is None:
-            self._guess(before)
-        elif accident:
+        if accident and self._limit is not None:
             self.rate = _MARGIN * self._limit
+        elif first or self._limit is None:
+            self._guess(before)
         else:
             self._learn(self._evidence.explain(before), self._limit, before, now)
         hold = max(self._hold, min(_LONGEST_SLOW_HOLD, _ANSWERS_TO_HOLD[0] / self.rate))
@@ -184,8 +184,10 @@ class RateFinder:
     def _guess(self, before: float) -> None:
         """The first refusal: how large a bucket it emptied is anybody's guess."""
         guess = self._evidence.suppose(before, _FIRST_GUESS, _LARGEST_FALL * before)
-        if self._limit is not None and _CLOSE * self._limit <= before <= _PASSED * self._limit:
-            guess, self._sure = min(self._limit, before), True  # as the earlier run found it
+        if self._limit is not None and self._limit <= before <= _PASSED * self._limit:
+            guess = self._limit  # as the earlier run found it
+        else:
+            self._sure = False
         self._limit = guess
         self.rate = max(_LOWEST, _MARGIN * guess)
 

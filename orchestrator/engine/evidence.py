@@ -14,6 +14,8 @@ _FIRST_SPAN = 0.02
 _MOST_GROUPS = 100
 _STRETCHES = 4
 _STEP = 1.025
+_LITTLE = 4.0
+"""Requests that a bucket holds of which nothing is known."""
 _LOWEST = 1 / 40
 """No limit below this share of the rate that was refused is looked at."""
 
@@ -88,7 +90,7 @@ class Evidence:
         self.since_refusal = 0
         self._began = now
         self._used = 0.0
-        self.size = 0.0
+        self.size = _LITTLE
         self._stretches = [_Stretch()]
 
     def passed(self, now: float) -> None:
