@@ -52,5 +52,5 @@ def _tell(plan: Plan, description: str | None, *, details: bool, as_json: bool) 
 
 
 async def _plan(settings: Settings, where: Endpoint, loaded: LoadedPlaybook) -> Plan:
-    async with open_session(settings, where, limits_of(loaded.playbook.limits, settings)) as session:
+    async with open_session(settings, where, limits_of(loaded.playbook.limits, settings), few=True) as session:
         return (await prepare(session, loaded)).plan

@@ -145,8 +145,17 @@ def _learnt_file(settings: Settings) -> LearntFile:
 
 
 @asynccontextmanager
-async def open_session(settings: Settings, where: Endpoint, limits: RunLimits) -> AsyncIterator[Session]:
-    """A session for as long as the block lasts."""
+async def open_session(
+    settings: Settings, where: Endpoint, limits: RunLimits, *, few: bool = False
+) -> AsyncIterator[Session]:
+    """A session for as long as the block lasts.
+
+    Args:
+        settings: the settings.
+        where: the cloud.
+        limits: how fast and how wide.
+        few: whether it is for some reads alone, however fast they may go.
+    """
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
     learnt = Learnt()
     if not where.simulated:
@@ -162,7 +171,7 @@ async def open_session(settings: Settings, where: Endpoint, limits: RunLimits) -
         api_version=settings.cloud.api_version,
         timeout=settings.cloud.timeout,
         max_in_flight=limits.max_in_flight,
-        many=limits.adaptive or limits.requests_per_second >= _MANY,
+        many=not few and (limits.adaptive or limits.requests_per_second >= _MANY),
     ) as cloud:
         yield Session(
             settings,

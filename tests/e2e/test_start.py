@@ -76,6 +76,12 @@ def test_until_the_first_answer_nothing_is_loaded_that_only_shows_what_was_found
     assert modules & (WEB_SERVERS | FOR_PEOPLE | {"aiohttp", "trio._core", "orchestrator.engine.run"}) == set()
 
 
+def test_a_plan_is_for_few_requests_however_fast_its_run_may_be(desk: Desk) -> None:
+    ended = desk.run("plan", desk.playbook(rate=1000), "--json", env=LISTED)
+    assert ended.code == 0
+    assert "aiohttp" not in loaded(ended)
+
+
 def test_a_warning_before_the_plan_goes_to_stderr(desk: Desk) -> None:
     """Logging is loaded for it, and set up first: stdout stays the document's."""
     desk.state.mkdir()
