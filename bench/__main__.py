@@ -24,6 +24,9 @@ CASES: dict[str, Callable[[Effort], result.CaseResult]] = {
     "virtual": virtual,
 }
 
+_BUSY = 0.1
+"""The share of all cores beyond which somebody else is using the machine."""
+
 
 def main() -> None:
     """Measure, print, and keep what was measured; a quick measurement is not kept."""
@@ -49,6 +52,10 @@ def main() -> None:
                 continue
             print(f"[{name}] took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             measured.append(found)
+            if (facts["busy_share_before"] or 0) > _BUSY:
+                found.note(f"others used {facts['busy_share_before']:.0%} of the machine just before")
+            if asked.quick:
+                found.note("quick: the targets are meant for the whole case, on several runs")
             if not asked.quick:
                 result.write(found.document(facts, runs))
     if measured:

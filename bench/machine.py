@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,9 +25,29 @@ def facts(folder: Path) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "file_system": file_system(folder),
-        "load_average_1_minute": round(os.getloadavg()[0], 2),
+        "busy_share_before": busy_share(),
         "versions": {name: found for name in _LIBRARIES if (found := _version(name))},
     }
+
+
+def busy_share(seconds: float = 1.0) -> float | None:
+    """Which share of all cores others use right now, looked at for so long; None where the system does not tell."""
+    before = _ticks()
+    time.sleep(seconds)
+    after = _ticks()
+    if before is None or after is None or after[1] == before[1]:
+        return None
+    return round((after[0] - before[0]) / (after[1] - before[1]), 2)
+
+
+def _ticks() -> tuple[int, int] | None:
+    """Ticks of all cores since the start of the machine: busy ones, and all."""
+    try:
+        counts = [int(text) for text in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+    except (OSError, ValueError, IndexError):
+        return None
+    _, _, _, idle, waiting, *_ = counts
+    return sum(counts) - idle - waiting, sum(counts)
 
 
 def file_system(folder: Path) -> str:

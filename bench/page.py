@@ -20,7 +20,7 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
     "single": ("time_seconds", "bound_seconds", "requests_a_cvm", "throttled_requests", "cpu_seconds"),
     "batch": ("time_seconds", "last_stop_seconds", "requests_a_cvm", "throttled_requests", "cpu_seconds"),
     "auto": ("share_of_limit_used", "throttled_share", "time_seconds", "bound_seconds", "requests_a_cvm"),
-    "unlimited": ("stops_per_second", "cpu_seconds", "cpu_beyond_plan_seconds", "peak_rss_mib"),
+    "unlimited": ("stops_per_second", "stops_per_cpu_second", "cpu_seconds", "cpu_beyond_plan_seconds"),
     "virtual": ("real_seconds", "cpu_seconds", "cpu_ms_a_cvm", "peak_rss_mib", "log_mib"),
     "startup": ("seconds", "cpu_seconds", "times_python_alone"),
 }
