@@ -9,7 +9,7 @@ from rich.text import Text
 
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.duration import format_duration
-from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.plan import MOST_AT_ONCE, Plan
 from orchestrator.report.shown import shown
 from orchestrator.wording import counted
 
@@ -98,7 +98,8 @@ def _facts(plan: Plan) -> RenderableType:
     settle = format_duration(max(step.settle_timeout for step in plan.steps))
     table.add_row(
         "takes",
-        f"about {plan.estimate.requests} requests, {_sending(plan)}; each CVM then has {settle} to go down",
+        f"about {plan.estimate.requests} requests{_batches(plan)}, {_sending(plan)}; "
+        f"each CVM then has {settle} to go down",
     )
     if plan.targets:
         table.add_row("billing", _money(plan.total))
@@ -106,10 +107,15 @@ def _facts(plan: Plan) -> RenderableType:
 
 
 def _sending(plan: Plan) -> str:
-    seconds, rate = format_duration(plan.estimate.seconds), plan.limits.requests_per_second
+    rate = plan.limits.requests_per_second
+    seconds = "no time" if plan.estimate.seconds < 1 else format_duration(plan.estimate.seconds)
     if plan.limits.adaptive:
-        return f"at most {seconds} to send at auto, beginning at {rate:.1f} a second"
+        return f"{seconds} to send at {rate:.3g} a second, from where auto goes on"
     return f"{seconds} to send at {rate:g} a second"
+
+
+def _batches(plan: Plan) -> str:
+    return "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
 
 
 def _money(total: Total) -> Text:

@@ -1,6 +1,7 @@
 """Plans and runs for people: what they say, and that no name takes over the terminal."""
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -49,6 +50,15 @@ def test_a_plan_says_how_many_why_not_and_under_which_guards() -> None:
     assert "about 6 requests" in text
     assert "each CVM then has 10m to go down" in text
     assert "$0.1000 an hour, $73.00 a month of compute, and 2 CVMs whose compute rate is unknown" in text
+
+
+def test_a_plan_says_how_its_stops_are_sent_and_where_the_rate_begins() -> None:
+    made = plan()
+    target, file = console()
+    print_plan(target, replace(made, limits=replace(made.limits, dispatch="batch", adaptive=True)), None)
+    rate = f"{made.limits.requests_per_second:.3g}"
+    text = STYLE.sub("", file.getvalue())
+    assert f"requests with up to 50 stops each, no time to send at {rate} a second, from where auto goes on" in text
 
 
 def test_a_plan_names_every_cvm_only_when_asked() -> None:
