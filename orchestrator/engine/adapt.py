@@ -27,7 +27,8 @@ _CLOSE, _PASSED, _FAR = 0.95, 1.25, 2.0
 _MARGIN = 0.97
 _FIRST_GUESS, _LARGEST_FALL = 10, 0.65
 """Requests that the API is supposed to take at once, at the first 429; and the least share of the rate that is left."""
-_KNOWN_WITHIN = 1.1
+_KNOWN_WITHIN, _AGREED_WITHIN, _AGREES = 1.1, 1.25, 0.05
+"""The limit is known when what explains the refusals lies this close together; or twice in about the same place."""
 _SHORTEST_HOLD, _LONGEST_HOLD, _COSTLIEST_HOLD = 1.0, 60.0, 300.0
 _ANSWERS_TO_HOLD = 10, 100
 """Held for at least so many answers: where the limit is not known well, and where it is."""
@@ -37,7 +38,9 @@ _HOLD_WHEN_KNOWN = 20.0
 _QUICK, _QUICK_IN_A_ROW, _QUICK_FALL = 3.0, 2, 0.75
 _FLOOR_OF_MEAN = 0.4
 _NEW_BY = 0.15
-_LOWEST = 0.05
+_LOWEST = 0.5
+"""Requests per second; a limit below this is kept by the pauses that its 429s ask for."""
+_SHORTEST_LOOK = 0.25
 _PROVEN = 5.0
 """Seconds of going on at a rate that make a refusal an accident: requests were held up, and came all at once."""
 _CATCHING_UP = 1.05
@@ -91,7 +94,7 @@ class RateFinder:
         self._best = 0.0
         self._refused_at = float("-inf")
         self._back_since: float | None = now
-        self._quick = 0
+        self._quick = self._unsure = 0
         self._accidents = 0
         self._late = 0.0
         self._last_at = now
@@ -139,9 +142,9 @@ class RateFinder:
         self._recent.append(now)
         while now - self._recent[0] > window:
             self._recent.popleft()
-        achieved = len(self._recent) / window
-        self._best = max(self._best, achieved)
-        if self.rate < 2 * achieved:  # else it is not the rate that holds requests back
+        self._best = max(self._best, len(self._recent) / window)
+        looked = min(window, max(now - self._back_since, _SHORTEST_LOOK))
+        if self.rate < 2 * len(self._recent) / looked:  # else it is not the rate that holds requests back
             self.rate += self._growth(now) * min(1.0, self.rate / _CAREFUL)
 
     def _growth(self, now: float) -> float:
@@ -194,13 +197,16 @@ class RateFinder:
     def _learn(self, found: Explanation, believed: float, before: float, now: float) -> None:
         if found.contradicts:
             self._hold, self._sure = _SHORTEST_HOLD, False
-        limit = found.least ** (2 / 3) * found.most ** (1 / 3)
+        share = 1 / (3 + 3 * self._unsure)  # the more 429s it took already, the more careful
+        limit = found.least ** (1 - share) * found.most**share
         limit = max(limit, min(found.most, before / 2))
         self._at_once = max(1, min(self._most_at_once, int(found.size / 2)))
         if self._sure and before > 0.98 * believed:
             limit = min(max(believed, found.least), found.most)  # what proved itself is believed as long as it can be
         else:
-            self._sure = found.most < _KNOWN_WITHIN * found.least
+            agrees = abs(limit / believed - 1) < _AGREES
+            self._sure = found.most < (_AGREED_WITHIN if agrees else _KNOWN_WITHIN) * found.least
+        self._unsure = 0 if self._sure else self._unsure + 1
         self._limit = min(limit, before)
         self.rate = _MARGIN * self._limit
         if self._quick >= _QUICK_IN_A_ROW:
