@@ -22,7 +22,7 @@ def facts(folder: Path) -> dict[str, Any]:
         "cpu_model": _cpu_model(),
         "cpu_cores": os.cpu_count(),
         "memory_mib": _memory_mib(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": platform.python_version(),
         "file_system": file_system(folder),
         "busy_share_before": busy_share(),

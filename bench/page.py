@@ -71,7 +71,9 @@ def figures_part(documents: Mapping[str, dict[str, Any]]) -> str:
         rows = [[row.label, *(_cell(row, name) for name in wanted)] for row in result.rows]
         rows = [row for row in rows if any(row[1:])]
         notes = "".join(f"- {note}\n" for note in result.notes)
-        parts.append(f"`{result.name}`, {documents[result.name]['runs']} runs\n\n{table(head, rows)}\n{notes}")
+        runs = documents[result.name]["runs"]
+        times = "once" if runs == 1 else f"{runs} times"
+        parts.append(f"`{result.name}`, measured {times}\n\n{table(head, rows)}\n{notes}")
     return "\n".join(parts) or _NOTHING
 
 
