@@ -2,7 +2,7 @@
 
 Three ways of going on, all by the answers that were not refused, so that a rate that is not used does not grow:
 
-- **Looking for the limit**: the rate doubles each second, until the first 429.
+- **Looking for the limit**: the rate doubles in 0.7 seconds, until the first 429.
 - **Holding**: a little below the limit that explains the 429s so far (see `evidence`). The better the limit has proved
   itself, and the more a 429 costs, the longer.
 - **Trying**: two per cent more each second, and again faster once the limit is clearly passed: it was raised.
@@ -18,7 +18,7 @@ from orchestrator.reply import Reply
 START = 5.0
 """Requests per second with which a run begins of which nothing is known yet."""
 
-_DOUBLING, _FASTER, _SEEKING, _TRYING = 0.7, 0.1, 0.05, 0.02
+_LOOKING, _SEEKING, _FASTER, _TRYING = 1.0, 0.05, 0.1, 0.02
 """By how many requests per second each answer lets the rate grow: so much of itself in a second."""
 _CAREFUL = 5.0
 """Below this rate answers are rare, and each lets it grow by less."""
@@ -53,7 +53,7 @@ class Held:
 
     Attributes:
         requests_per_second: a rate that it took.
-        is_limit: whether it refuses more than that; False where more was never tried.
+        is_limit: whether it is known to refuse more than that; False where that was not found out.
     """
 
     requests_per_second: float
@@ -117,7 +117,7 @@ class RateFinder:
         """What a later run may begin with."""
         took = min(self.rate, self._best)
         if self._limit is not None:
-            return Held(max(self._limit, took), is_limit=True)
+            return Held(max(self._limit, took), is_limit=self._sure)
         return Held(max(took, self._known.requests_per_second if self._known else 0.0), is_limit=False)
 
     def heard(self, reply: Reply[object], now: float) -> None:
@@ -149,13 +149,13 @@ class RateFinder:
 
     def _growth(self, now: float) -> float:
         if self._limit is None:
-            return _DOUBLING
+            return _LOOKING
         if now < self._hold_until:
             return 0.0
         share = self.rate / self._limit
         if share < _CLOSE or (share < _PASSED and not self._sure):
             return _SEEKING
-        return _TRYING if share < _PASSED else _FASTER if share < _FAR else _DOUBLING
+        return _TRYING if share < _PASSED else _FASTER if share < _FAR else _LOOKING
 
     def _fall(self, now: float, pause: float) -> None:
         before, first = self.rate, self._refused_at == float("-inf")

@@ -96,7 +96,7 @@ class Desk:
         select: str = "{all: true}",
         *,
         guards: str = "{}",
-        rate: float = 200,
+        rate: float | str = 200,
         burst: int = 50,
         timeout: str = "10s",
         more: str = "",
