@@ -58,7 +58,7 @@ class Dispatcher:
             clock: what is measured by.
             rng: the jitter.
             outbox: what is to be sent.
-            max_in_flight: requests under way at all, beyond which none is announced ahead.
+            max_in_flight: requests under way at all; twice as many are announced ahead at the most.
             watch: called with a target that was accepted (True) or whose outcome is unknown (False).
             key_refused: called when the API refuses the key.
             heard: called with every answer.
@@ -127,7 +127,7 @@ class Dispatcher:
 
     def _ahead(self) -> int:
         """How many requests may be on record and not yet sent."""
-        return max(1, min(self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD)))
+        return max(1, min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD)))
 
     def _next_requests(self, most: int) -> list[list[Work]]:
         requests: list[list[Work]] = []
