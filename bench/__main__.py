@@ -1,6 +1,7 @@
 """`python -m bench`: measures the cases that were asked for, or all of them."""
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def main() -> None:
         parser.error(
             f"no case {', '.join(sorted(unknown))}; known: {', '.join(CASES)}" if unknown else "--runs is 1 or more"
         )
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # so that what was started is ended
     runs = 1 if asked.quick else asked.runs
     measured: list[result.CaseResult] = []
     with desk() as place:

@@ -103,9 +103,14 @@ def run(
         timer = threading.Timer(seconds, end)
         timer.daemon = True
         timer.start()
-        _, status, usage = os.wait4(child.pid, 0)
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.kill()  # whoever ends the benchmark ends what it started
+            raise
+        finally:
+            timer.cancel()
         lived = time.perf_counter() - started
-        timer.cancel()
         child.returncode = code = os.waitstatus_to_exitcode(status)
         if late.is_set():
             raise UnavailableError(f"did not end within {seconds:g} s")
