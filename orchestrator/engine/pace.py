@@ -13,8 +13,7 @@ _SHARE_WHILE_SENDING = 0.02
 _GROWTH = 1.5
 _SHARE_OF_THE_REST = 0.3
 _OF_THE_AGE_WHILE_SENDING, _OF_THE_AGE = 0.5, 0.16
-_OF_THE_SENDING = 0.1
-_MARGIN = 1.03
+_OF_THE_SENDING = 0.15
 
 
 class Pace:
@@ -24,7 +23,6 @@ class Pace:
         shortest: seconds; no two rounds are closer.
         longest: seconds; no two rounds are further apart.
         some_are_down: whether any CVM was seen down yet.
-        quickest: seconds that the one took that took the least, as far as was seen; 0 while that is not known.
         limit: the rate limit of the whole run, as it is at the time.
     """
 
@@ -36,15 +34,11 @@ class Pace:
         self._speed = 0.0
         self._took = 0.0
         self.some_are_down = False
-        self.quickest = 0.0
 
-    def settled(self, still_up: float, down: float) -> None:
-        """Take a CVM into account that was still up so many seconds after its stop, and down so many after it."""
+    def settled(self, still_up: float) -> None:
+        """Take a CVM into account that is down now, and was not so many seconds after its stop."""
         self.some_are_down = True
         self._took = max(self._took, still_up)
-        if down - still_up <= max(2 * self.shortest, down * _SHARE_OF_THE_REST):
-            # Only what was looked at in time tells how long it took: after an outage all seem to have taken long.
-            self.quickest = min(self.quickest or down, down)
 
     def finished_round(self, *, settled: int, seconds: float) -> None:
         """Take a round into account that found so many CVMs settled, so long after the one before."""
@@ -61,7 +55,7 @@ class Pace:
             oldest: seconds for which the longest-waiting of the watched ones has been waited for.
             youngest: the same for the one that was stopped last.
         """
-        left = self._took * _MARGIN - youngest
+        left = self._took + self.shortest / 2 - youngest
         if not unsent and left > 0:
             wait = self._towards(left)
         elif self._quiet > 2 * self.shortest or not self._speed:
@@ -70,12 +64,12 @@ class Pace:
         else:
             to_send = unsent / self.limit.rate
             rest = _SHARE_OF_THE_REST * max(watched / self._speed, to_send)
-            wait = min(rest, max(2 * self.shortest, oldest / 3, _OF_THE_SENDING * to_send))
+            wait = min(rest, max(2 * self.shortest, oldest / 2, _OF_THE_SENDING * to_send))
         if unsent:
             wait = max(wait, 1 / (_SHARE_WHILE_SENDING * self.limit.rate))
         return min(max(wait, self.shortest), self.longest)
 
     def _towards(self, left: float) -> float:
         """A part of the time that is left, or all of it where the remainder would be too short for a round."""
-        part = max(_SHARE_OF_THE_REST * left, 2 * self.shortest)
+        part = max(_SHARE_OF_THE_REST * left, self.shortest)
         return part if left - part >= self.shortest else left

@@ -43,7 +43,7 @@ class SettleSettings:
     """
 
     recheck_after: float = 2.0
-    poll_min: float = 0.5
+    poll_min: float = 0.2
     poll_max: float = 15.0
     batch_size: int = 1000
     batch_missing: bool = False

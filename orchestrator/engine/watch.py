@@ -15,7 +15,6 @@ from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
 
 _SHARE_AFTER_SENDING = 0.5
-_TOO_SOON = 0.9
 
 
 @dataclass(slots=True)
@@ -151,8 +150,7 @@ class Watcher:
     def _next_entries(self) -> list[_Entry]:
         """Those read least recently, as many as the share of the rate allows for reads; they go to the end.
 
-        Before any of them was seen down, one batch tells whether they begin to be, half of it those stopped first. Then
-        those are left out whose time has not come, by what the quickest took.
+        Before any of them was seen down, one batch tells whether they begin to be, half of it those stopped first.
         """
         most = self._reader.batch_size
         entries: dict[str, _Entry] = {}
@@ -160,7 +158,6 @@ class Watcher:
             entries.update(islice(self._entries.items(), most // 2))
         elif not self._unsent():
             most *= max(1, int(self._pace.limit.rate * self._pace.shortest * _SHARE_AFTER_SENDING))
-        latest = self._clock.now() - _TOO_SOON * self._pace.quickest
         for _ in range(len(self._turn)):
             if len(entries) >= most:
                 break
@@ -168,8 +165,7 @@ class Watcher:
             key = entry.work.ref.key
             if self._entries.get(key) is entry:
                 self._turn.append(entry)
-                if entry.watched.since <= latest or not entry.watched.accepted:
-                    entries[key] = entry
+                entries[key] = entry
         self._too_many = len(entries) >= most
         return list(entries.values())
 
@@ -193,7 +189,7 @@ class Watcher:
                 watched.deadline = watched.since + self.timeout
                 finding = judge(watched, seen.read, seen.begun, self._recheck_after)
         if finding is Finding.SETTLED:
-            self._pace.settled(entry.still_up, (seen.begun if seen else round_started) - watched.since)
+            self._pace.settled(entry.still_up)
             self._end(work, Outcome.SETTLED)
             return True
         if finding is Finding.NO_EFFECT:

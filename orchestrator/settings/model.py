@@ -106,7 +106,7 @@ class Settle(_Section):
     """From each CVM's own acceptance, for steps that name none."""
     recheck_after: Wait = 2.0
     """By how much the API's reads may lag an operation; a read proves that a stop had no effect only after this."""
-    poll_min: Wait = 0.5
+    poll_min: Wait = 0.2
     """No two rounds of status reads are closer than this."""
     poll_max: Wait = 15.0
     """No two rounds of status reads are further apart than this."""

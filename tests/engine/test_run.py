@@ -45,7 +45,7 @@ async def test_however_long_cvms_take_the_reads_stay_few_and_the_end_is_seen_at_
     fleet = Fleet(cloud, rate=50, burst=3)
     await fleet.go()
     requests = len(cloud.requests) + 10  # the pages of the list
-    assert requests <= 1035
+    assert requests <= 1045
     assert anyio.current_time() <= 1.02 * (requests / 50 + slowest + lag)
 
 
@@ -59,7 +59,7 @@ async def test_a_server_that_takes_a_hundred_statuses_at_a_time_is_asked_for_tho
     fleet = Fleet(cloud, rate=50, burst=3)
     await fleet.go()
     requests = len(cloud.requests) + 10  # the pages of the list
-    assert requests <= 1080
+    assert requests <= 1110
     assert anyio.current_time() <= 1.02 * (requests / 50 + slowest)
 
 
