@@ -14,7 +14,8 @@ from orchestrator.engine.status import Seen, StatusReader
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
 
-_SHARE_AFTER_SENDING = 0.5
+_SECONDS_OF_READS = 0.5
+"""A round has no more requests than go in this time."""
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ class Watcher:
         self._in_doubt: dict[str, None] = {}  # in the order of their requests
         self._last_round = clock.now()
         self._newest = clock.now()
-        self._too_many = self._more_are_due = False
+        self._sample_was_down = False
         self._bell = Bell()
         self._closed = False
 
@@ -126,7 +127,7 @@ class Watcher:
             oldest=now - oldest.since,
             youngest=self._last_round - self._newest,
         )
-        if self._more_are_due and not self._unsent():
+        if self._sample_was_down and not self._unsent():
             wait = self._pace.shortest
         due = min(self._last_round + wait, oldest.deadline)
         if self._in_doubt:
@@ -139,10 +140,10 @@ class Watcher:
         entries = self._next_entries()
         seen = await self._reader.read([entry.work.ref for entry in entries])
         settled = 0
-        left_out = len(self._entries) - len(entries)
+        is_sample = not self._pace.some_are_down and len(entries) < len(self._entries)
         for entry in entries:
             settled += self._take_in(entry, seen.get(entry.work.ref.key), started)
-        self._more_are_due = settled > 0 and self._too_many and left_out > 0
+        self._sample_was_down = is_sample and settled > 0
         await self._ledger.flush()
         self._pace.finished_round(settled=settled, seconds=started - self._last_round)
         self._last_round = started
@@ -157,7 +158,7 @@ class Watcher:
         if not self._pace.some_are_down:
             entries.update(islice(self._entries.items(), most // 2))
         elif not self._unsent():
-            most *= max(1, int(self._pace.limit.rate * self._pace.shortest * _SHARE_AFTER_SENDING))
+            most *= max(1, int(self._pace.limit.rate * _SECONDS_OF_READS))
         for _ in range(len(self._turn)):
             if len(entries) >= most:
                 break
@@ -166,7 +167,6 @@ class Watcher:
             if self._entries.get(key) is entry:
                 self._turn.append(entry)
                 entries[key] = entry
-        self._too_many = len(entries) >= most
         return list(entries.values())
 
     def _take_in(self, entry: _Entry, seen: Seen | None, round_started: float) -> bool:
