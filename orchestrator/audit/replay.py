@@ -44,6 +44,7 @@ class TargetState:
         phase: where it stands while it has no outcome.
         outcome: how it ended; None while it has not.
         attempts: how many requests were recorded for it.
+        batch: the number of the last of them, where it was for others too.
         first_sent_at: the timestamp of the first of them.
         accepted_at: the timestamp of its acceptance.
         status: the last status that was seen.
@@ -62,6 +63,7 @@ class TargetState:
     phase: Phase = Phase.WAITING
     outcome: Outcome | None = None
     attempts: int = 0
+    batch: int | None = None
     first_sent_at: str | None = None
     accepted_at: str | None = None
     status: str | None = None
@@ -217,6 +219,7 @@ def _answered(target: TargetState, record: Record) -> None:
 
 
 def _intent(target: TargetState, record: Record) -> None:
+    target.batch = record.get("batch")
     target.attempts = record["attempt"]
     target.first_sent_at = target.first_sent_at or record["ts"]
     target.phase = Phase.SENDING

@@ -18,7 +18,7 @@ one CVM only means that each is sent by itself. Where some were left out, the st
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orchestrator.reply import BatchStopped, Reply
@@ -118,28 +118,37 @@ def decide_batch(
     said = reply.value
     if said is None:
         decision = decide(reply, attempt, jitter)
-        not_taken = decision.kind not in _OF_THE_WHOLE or reply.http_status == _NOT_IMPLEMENTED
-        if not_taken:
-            decision = Decision(Kind.DEFERRED, decision.reason, singly=True)
+        status = reply.http_status
+        if decision.kind not in _OF_THE_WHOLE or status == _NOT_IMPLEMENTED:
+            # It may be about one CVM in the middle, after others were stopped; unless it was not even begun.
+            decision = Decision(Kind.DEFERRED, decision.reason, verify=status not in _NOT_BEGUN, singly=True)
+        elif status == _CONFLICT:
+            decision = replace(decision, verify=True)
         return dict.fromkeys(hashids, decision)
     rest = [each for each in hashids if each not in said.errors]
     adds_up = len(rest) + len(said.errors) == len(hashids) and said.stopped + said.skipped == len(rest)
-    found = dict.fromkeys(rest, _for_the_rest(said, adds_up=adds_up))
+    found = dict.fromkeys(rest, _for_the_rest(said, adds_up=adds_up, first=attempt == 1))
     for each in hashids:
         if each in said.errors:
             found[each] = Decision(Kind.DEFERRED, said.errors[each], verify=True, singly=True)
     return found
 
 
-def _for_the_rest(said: BatchStopped, *, adds_up: bool) -> Decision:
-    """What a batch's numbers mean for those that it does not name."""
+def _for_the_rest(said: BatchStopped, *, adds_up: bool, first: bool) -> Decision:
+    """What a batch's numbers mean for those that it does not name.
+
+    One that was skipped may be on its way down from an earlier request.
+    """
     words = f"the batch took {said.stopped} and left {said.skipped} out"
     if adds_up and not said.skipped:
         return Decision(Kind.ACCEPTED)
     if adds_up and not said.stopped:
-        return Decision(Kind.DEFERRED, words, singly=True)
+        return Decision(Kind.DEFERRED, words, verify=not first, singly=True)
     return Decision(Kind.UNKNOWN, f"{words}, without saying which", singly=True)
 
+
+_NOT_BEGUN = frozenset({405, 413, 422, _NOT_IMPLEMENTED})
+"""A batch that is refused like this was not understood, or there is no such operation."""
 
 _OF_THE_WHOLE = frozenset({Kind.KEY_REFUSED, Kind.UNKNOWN, Kind.DEFERRED})
 """What an answer to a batch can mean for all of it; a refusal or a fault may be about a single CVM in it."""

@@ -78,11 +78,14 @@ class Dispatcher:
         """Look again whether something is to be sent."""
         self._bell.ring()
 
-    def halt(self) -> None:
-        """Send nothing more but what is on record already and due at once; what was sent is answered for."""
-        if self._halted:
-            return
-        self._halted, self._last_call = True, self._clock.now() + 2 * _AHEAD
+    def halt(self, *, at_once: bool = False) -> None:
+        """Send nothing more but what is on record already and due at once; what was sent is answered for.
+
+        Args:
+            at_once: send not even that.
+        """
+        last_call = self._clock.now() + (0 if at_once else 2 * _AHEAD)
+        self._halted, self._last_call = True, min(self._last_call, last_call)
         self._bell.ring()
         if self._turn is not None:
             self._turn.deadline = self._last_call
@@ -127,7 +130,8 @@ class Dispatcher:
 
     def _ahead(self) -> int:
         """How many requests may be on record and not yet sent."""
-        return max(1, min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD)))
+        stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
+        return ceil(max(1, stops) / self._outbox.at_once)
 
     def _next_requests(self, most: int) -> list[list[Work]]:
         requests: list[list[Work]] = []
@@ -138,6 +142,10 @@ class Dispatcher:
     async def _send_in_turn(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
         """Wait for the turn of one request; told to stop, only as long as it may still be due."""
         entered = False
+        # A flush that took long may have outlasted the last call; a turn that is free is taken without looking.
+        if self._clock.now() > self._last_call:
+            self._leave_unsent(works)
+            return
         with anyio.CancelScope(deadline=self._last_call) as self._turn:
             await self._gate.enter(Lane.ACT)
             entered = True
@@ -145,6 +153,9 @@ class Dispatcher:
         if entered:
             group.start_soon(self._send_on, works, group)
             return
+        self._leave_unsent(works)
+
+    def _leave_unsent(self, works: list[Work]) -> None:
         self._announced -= 1
         for work in works:
             self._ledger.not_sent(work, "the run was told to stop before this request was sent")

@@ -46,6 +46,7 @@ class Watched:
         since: when its stop was accepted, or the request of unknown outcome ended.
         deadline: when the wait for it ends.
         accepted: False while it is unknown whether the request had an effect.
+        shared: whether that request was for others too, so that it may have left this one alone.
         status: the last status that was seen; None before the first.
         moved: whether a read showed it on its way down.
         doubted_at: when the first of the reads was begun that show it up again; None while none does.
@@ -55,6 +56,7 @@ class Watched:
     since: float
     deadline: float
     accepted: bool
+    shared: bool = False
     status: str | None = None
     moved: bool = False
     doubted_at: float | None = None
@@ -89,12 +91,16 @@ def judge(watched: Watched, read: StatusRead, begun: float, recheck_after: float
 def _judge_unknown(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     if read.status in GOING_DOWN or read.status in DOWN:
         return Finding.EFFECT
+    late_enough = begun >= watched.since + recheck_after
+    if watched.shared:
+        # Whoever an operation holds is left out of a batch; a stop of its own cancels the operation.
+        return Finding.NO_EFFECT if late_enough and read.status in _SHOWS_NO_EFFECT else Finding.OPEN
     if read.in_progress or read.status not in _SHOWS_NO_EFFECT:
         return Finding.OPEN
     if read.status not in {UP, watched.before}:
         # It turned to `error`, or is being started: something happened to it, and a second stop is the worse slip.
         return Finding.EFFECT
-    return Finding.NO_EFFECT if begun >= watched.since + recheck_after else Finding.OPEN
+    return Finding.NO_EFFECT if late_enough else Finding.OPEN
 
 
 def judge_again(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:

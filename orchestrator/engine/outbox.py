@@ -19,6 +19,7 @@ class Outbox:
 
     Attributes:
         unsent: how many they are; those under way and those of unknown outcome count.
+        at_once: stops in one request at the most.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Outbox:
         self.unsent = 0
         self._ledger, self._clock = ledger, clock
         self._queue = StopQueue(per_teepod)
-        self._at_once, self._patience, self._failed = at_once, patience, failed
+        self.at_once, self._patience, self._failed = at_once, patience, failed
         self._refusals = 0
 
     def add(self, work: Work) -> None:
@@ -60,7 +61,7 @@ class Outbox:
         """The targets of the next request, which are under way from now on; none when nothing is due."""
         works: list[Work] = []
         now = self._clock.now()
-        while len(works) < self._at_once:
+        while len(works) < self.at_once:
             work = self._queue.peek(now)
             if work is None or (works and work.singly):
                 break
@@ -103,7 +104,7 @@ class Outbox:
         """Hear whether the API took a batch, were it for some of it; after a few refusals no more are made."""
         self._refusals = 0 if taken else self._refusals + 1
         if self._refusals >= _REFUSALS_IN_A_ROW:
-            self._at_once = 1
+            self.at_once = 1
 
     def _given_up(self, work: Work, reason: str, reply: Reply[object] | None = None) -> bool:
         """End a target whose stop would not go through for too long."""

@@ -228,7 +228,7 @@ class Run:
         if self._ending is None or (ending in _INTERRUPTIONS and self._ending not in _INTERRUPTIONS):
             self._ending = ending
         if self._dispatcher is not None:
-            self._dispatcher.halt()
+            self._dispatcher.halt(at_once=ending is Ending.KEY_REFUSED)
         if ending in _NO_USE_IN_WATCHING:
             self._watching.cancel()
 

@@ -104,6 +104,8 @@ class StatusReader:
             async with anyio.create_task_group() as group:
                 for chunk in chunks:
                     group.start_soon(self._read_batch, chunk, seen, results)
+            # Many that fail side by side speak of one moment.
+            self._failures += any(result is _Chunk.FAILED for _, result in results)
             for asked, result in results:
                 if result is _Chunk.READ:
                     singly += self._often_left_out(asked, seen)
@@ -138,13 +140,14 @@ class StatusReader:
         if reply.http_status in _MISSING:
             self.batch_missing = True
             return _Chunk.TOO_LARGE
+        if reply.http_status in _TOO_LARGE and size > self.batch_size:
+            return _Chunk.TOO_LARGE  # as was learnt from another one of the same round
         if reply.http_status in _TOO_LARGE:
             self._size_is_proven = False
             smaller = [step for step in _SIZES if step < min(size, self.batch_size)]
             self.batch_size = smaller[0] if smaller else self.batch_size
             self.batch_missing = not smaller
             return _Chunk.TOO_LARGE
-        self._failures += 1
         return _Chunk.FAILED
 
     def _often_left_out(self, chunk: Sequence[CvmRef], seen: dict[str, Seen]) -> list[CvmRef]:

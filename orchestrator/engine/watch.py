@@ -86,7 +86,7 @@ class Watcher:
         if not self._entries:
             self._last_round = now
         self._newest = max(self._newest, since)
-        entry = _Entry(work, Watched(work.before, since, since + self.timeout, accepted))
+        entry = _Entry(work, Watched(work.before, since, since + self.timeout, accepted, work.batch is not None))
         self._entries[work.ref.key] = entry
         self._turn.append(entry)
         if not accepted:

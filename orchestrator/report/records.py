@@ -124,6 +124,7 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
             before=target.before or "",
             note=BillingNote(rates, tuple(billing["notes"])),
             attempts=target.attempts,
+            batch=target.batch,
             unanswered=target.outcome is None and target.phase is Phase.SENDING,
             in_doubt=target.phase in {Phase.SENDING, Phase.UNKNOWN},
             singly=target.phase in {Phase.SENDING, Phase.UNKNOWN},  # a batch may have skipped it

@@ -15,7 +15,7 @@ from orchestrator.engine.run import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.plan import RunLimits, Target, estimate
-from orchestrator.reply import BatchStopped, Reply
+from orchestrator.reply import BatchStopped, Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 
 pytestmark = pytest.mark.anyio
@@ -191,6 +191,81 @@ async def test_a_refusal_found_after_a_batch_counts_towards_the_failures() -> No
     result = await fleet.go()
     assert fleet.outcome("web-1") == "refused"
     assert result.exit_code is Exit.FAILED
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, None), (404, "ERR-03-001"), (409, "ERR-03-010"), (400, None)])
+async def test_a_batch_that_is_refused_half_way_gets_nobody_stopped_twice(status: int, code: str | None) -> None:
+    cloud = FakeCloud(50)
+
+    def half(_hashids: Sequence[str]) -> Reply[BatchStopped] | None:
+        if cloud.count("stops") > 1:
+            return None
+        for ref in cloud.refs[:25]:
+            cloud.take_effect(ref)
+        return Reply(http_status=status, error_code=code, problem="one of them can not be stopped")
+
+    cloud.many_script = half
+    fleet = batched(cloud)
+    await fleet.go()
+    assert {len(times) for times in cloud.effects.values()} == {1}
+    assert fleet.outcomes() == {"settled": 50}
+
+
+async def test_a_batch_that_is_put_off_and_then_skips_all_is_looked_at_before_anything_is_sent_again() -> None:
+    cloud = FakeCloud(50, seconds=20)
+
+    def busy(hashids: Sequence[str]) -> Reply[BatchStopped]:
+        if cloud.count("stops") > 1:
+            return Reply(value=BatchStopped(0, len(hashids), {}), http_status=200)
+        for ref in cloud.refs:
+            cloud.take_effect(ref)
+        return Reply(http_status=409, problem="an operation is in progress")
+
+    cloud.many_script = busy
+    await batched(cloud).go()
+    assert {len(times) for times in cloud.effects.values()} == {1}
+
+
+@pytest.mark.parametrize("in_progress", [True, False])
+async def test_one_that_was_skipped_because_it_restarts_is_stopped_by_itself_and_not_booked_before(
+    *, in_progress: bool
+) -> None:
+    cloud = FakeCloud(50)
+    cloud.skips = {"web-7"}
+    cloud.status_script = lambda ref, _since: (
+        StatusRead("restarting", in_progress) if ref.name == "web-7" and not cloud.effects["web-7"] else None
+    )
+    fleet = batched(cloud)
+    await fleet.go()
+    assert fleet.outcome("web-7") == "settled"
+    assert cloud.posts["web-7"] == 1
+    (accepted,) = fleet.trail.of("action.accepted", "web-7")
+    assert not accepted["observed"]
+
+
+async def test_a_refused_key_leaves_no_further_batch_to_go() -> None:
+    cloud = FakeCloud(5000, latency=0.05)
+    refused: list[float] = []
+
+    def key(_hashids: Sequence[str]) -> Reply[BatchStopped] | None:
+        if cloud.count("stops") < 20:
+            return None
+        refused.append(anyio.current_time())
+        return Reply(http_status=401)
+
+    cloud.many_script = key
+    await Fleet(cloud, rate=400, burst=20, per_teepod=5000, dispatch="batch").go()
+    assert not [at for at, kind, _ in cloud.requests if kind == "stops" and at > refused[0]]
+
+
+async def test_no_more_than_one_batch_follows_an_interruption() -> None:
+    cloud = FakeCloud(5000, latency=0.05)
+    fleet = Fleet(cloud, rate=400, burst=20, per_teepod=5000, dispatch="batch")
+    async with anyio.create_task_group() as group:
+        group.start_soon(fleet.go)
+        await anyio.sleep(0.1003)
+        fleet.run.interrupt(Ending.SIGINT)
+    assert len([at for at, kind, _ in cloud.requests if kind == "stops" and at > 0.1003]) <= 1
 
 
 def test_the_estimate_counts_batches() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.engine.run import SettleSettings
 from orchestrator.outcome import Ending, Exit
+from orchestrator.playbook.terms import Dispatch
 from orchestrator.reply import Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed
 
@@ -287,6 +288,25 @@ async def test_an_interruption_during_a_long_pause_does_not_wait_for_its_end() -
     assert anyio.current_time() < 6
     unsent = [r for r in fleet.trail.of("action.deferred") if r.get("sent") is False]
     assert len(fleet.trail.of("action.intent")) - len(unsent) == sum(cloud.posts.values())
+
+
+@pytest.mark.parametrize("dispatch", ["single", "batch"])
+async def test_a_slow_disk_lets_no_stop_go_long_after_an_interruption(dispatch: Dispatch) -> None:
+    fleet = Fleet(FakeCloud(500), burst=20, per_teepod=500, dispatch=dispatch)
+    flush = fleet.trail.flush
+
+    async def slow() -> None:
+        await anyio.sleep(3)
+        await flush()
+
+    fleet.trail.flush = slow  # type: ignore[method-assign]
+    async with anyio.create_task_group() as group:
+        group.start_soon(fleet.go)
+        await anyio.sleep(3.5)
+        fleet.run.interrupt(Ending.SIGINT)
+    stops = [at for at, kind, _ in fleet.cloud.requests if kind in {"stop", "stops"}]
+    assert stops
+    assert max(stops) <= 3.5 + 0.11
 
 
 async def test_being_cancelled_leaves_a_whole_trail_that_says_what_is_open() -> None:

@@ -50,6 +50,26 @@ async def test_once_a_size_is_known_to_be_taken_many_batches_are_read_side_by_si
     assert anyio.current_time() < 2.2  # one to find out, then nine at once
 
 
+async def test_a_size_that_is_refused_to_many_side_by_side_shrinks_once() -> None:
+    cloud = FakeCloud(10_000, latency=1)
+    reader = Fleet(cloud, burst=40).run.reader
+    await reader.read(cloud.refs[:1000])
+    cloud.batch = lambda uuids: Reply(http_status=422) if len(uuids) > 500 else None
+    assert len(await reader.read(cloud.refs)) == 10_000
+    assert (reader.batch_size, reader.batch_missing) == (500, False)
+
+
+async def test_batches_that_fail_in_one_moment_are_no_reason_to_read_each_cvm_by_itself() -> None:
+    cloud = FakeCloud(1000, latency=1)
+    reader = Fleet(cloud, burst=40, settle=SettleSettings(batch_size=200)).run.reader
+    await reader.read(cloud.refs[:200])
+    reader.known_size(0)
+    until = anyio.current_time() + 1.5
+    cloud.batch = lambda _uuids: Reply(http_status=500) if anyio.current_time() < until else None
+    await reader.read(cloud.refs)
+    assert cloud.count("state") + cloud.count("list") == 0
+
+
 async def test_a_batch_that_keeps_failing_gives_way_to_single_reads() -> None:
     cloud = FakeCloud(5)
     cloud.batch = lambda _uuids: Reply(http_status=500, problem="down")
