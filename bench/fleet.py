@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -31,7 +32,7 @@ from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.run import Run, SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
-from orchestrator.playbook.plan import RunLimits, make_plan
+from orchestrator.playbook.plan import PlannedStep, RunLimits, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.records import planned_fields
 from orchestrator.simulator.app import create_app
@@ -73,11 +74,35 @@ async def run_whole(world: World, folder: Path) -> dict[str, Any]:
     return found | {"requests": len(app.requests)}
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run whose plan is on record; as with the command, the plan itself is not kept while it goes on."""
+
+    run: Run
+    steps: tuple[PlannedStep, ...]
+    log: AuditLog
+    state: RunState
+
+
 async def stop_all(cloud: Cloud, folder: Path) -> dict[str, Any]:
     """Read the inventory, plan, and stop everything."""
-    clock, rng = VirtualClock(), Random(7)  # noqa: S311 - the same every time
+    clock, began = VirtualClock(), time.perf_counter()
+    begun = await begin(cloud, folder, clock)
+    planned = time.perf_counter()
+    result = await begun.run(begun.steps)
+    begun.log.close()
+    return {
+        "plan_seconds": planned - began,
+        "virtual_seconds": clock.now(),
+        "exit_code": int(result.exit_code),
+        "settled": begun.state.counts.get(Outcome.SETTLED, 0),
+    }
+
+
+async def begin(cloud: Cloud, folder: Path, clock: VirtualClock) -> Begun:
+    """Read the inventory, plan, and write the plan down."""
+    rng = Random(7)  # noqa: S311 - the same every time
     gate = Gate(Gcra(LIMITS.requests_per_second, with_headroom(LIMITS.burst)), LIMITS.max_in_flight, clock)
-    began = time.perf_counter()
     inventory = await InventoryReader(cloud, gate, rng).read_all()
     plan = make_plan(
         EVERYTHING,
@@ -89,7 +114,6 @@ async def stop_all(cloud: Cloud, folder: Path) -> dict[str, Any]:
         storage_usd_per_gb_hour=STORAGE_USD_PER_GB_HOUR,
         batch_size=1000,
     )
-    planned = time.perf_counter()
     state = RunState()
     log = AuditLog.create(
         folder / f"{RUN_ID}.jsonl",
@@ -110,14 +134,7 @@ async def stop_all(cloud: Cloud, folder: Path) -> dict[str, Any]:
         rng=rng,
         workspace_size=len(inventory.cvms),
     )
-    result = await run(plan.steps)
-    log.close()
-    return {
-        "plan_seconds": planned - began,
-        "virtual_seconds": clock.now(),
-        "exit_code": int(result.exit_code),
-        "settled": state.counts.get(Outcome.SETTLED, 0),
-    }
+    return Begun(run, plan.steps, log, state)
 
 
 def _on_virtual_time(work: Callable[..., Awaitable[dict[str, Any]]], *arguments: object) -> dict[str, Any]:

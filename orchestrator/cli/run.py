@@ -3,6 +3,7 @@
 import getpass
 import os
 import socket
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
 from orchestrator.errors import NotConfirmedError
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.plan import PlannedStep
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
 from orchestrator.report.records import planned_fields, started_fields
@@ -59,7 +61,49 @@ async def _open_and_run(
         return await _run(session, loaded, yes=yes, expect=expect, as_json=as_json)
 
 
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    """A run that may go: its log is begun. The plan itself, with all that the list told, is not kept while it goes on.
+
+    Attributes:
+        log: the audit log.
+        state: what it says.
+        works: every target.
+        steps: the steps in order.
+        workspace_size: how many CVMs the list has.
+        fresh: statuses that were read after a late yes.
+    """
+
+    log: AuditLog
+    state: RunState
+    works: list[Work]
+    steps: tuple[PlannedStep, ...]
+    workspace_size: int
+    fresh: dict[str, Seen] | None
+
+
 async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: int | None, as_json: bool) -> int:
+    run = await _plan_and_confirm(session, loaded, yes=yes, expect=expect, as_json=as_json)
+    if isinstance(run, int):
+        return run
+    from orchestrator.cli.carry_out import carry_out  # noqa: PLC0415 - the live view and the log take long to import
+
+    return await carry_out(
+        session,
+        run.log,
+        run.state,
+        run.works,
+        run.steps,
+        workspace_size=run.workspace_size,
+        as_json=as_json,
+        fresh=run.fresh,
+    )
+
+
+async def _plan_and_confirm(
+    session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: int | None, as_json: bool
+) -> _Confirmed | int:
+    """Plan, ask, and begin the log; an exit code when the run may not go."""
     prepared = await prepare(session, loaded)
     plan = prepared.plan
     if not as_json:
@@ -85,21 +129,13 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
         fresh = await read_fresh(session, works, prepared.workspace_size)
     if not as_json:
         click.echo()
-    return await _start(session, loaded, prepared, works, fresh, as_json=as_json)
+    log, state = _begin_log(session, loaded, prepared)
+    return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh)
 
 
-async def _start(
-    session: Session,
-    loaded: LoadedPlaybook,
-    prepared: Prepared,
-    works: list[Work],
-    fresh: dict[str, Seen] | None,
-    *,
-    as_json: bool,
-) -> int:
-    """Open the audit log and go: the plan is confirmed."""
-    from orchestrator.cli.carry_out import carry_out  # noqa: PLC0415 - the live view and the log take long to import
-    from orchestrator.cli.logs import configure, log_record  # noqa: PLC0415 - the same
+def _begin_log(session: Session, loaded: LoadedPlaybook, prepared: Prepared) -> tuple[AuditLog, RunState]:
+    """Write down who started what, and exactly what was planned."""
+    from orchestrator.cli.logs import configure, log_record  # noqa: PLC0415 - takes long to import
 
     configure(session.settings.log)
     run_id = new_run_id(session.clock.wall())
@@ -118,16 +154,7 @@ async def _start(
         [("run.started", started), ("run.planned", planned_fields(prepared.plan, prepared.workspace_size))],
         observers=[state.apply, log_record],
     )
-    return await carry_out(
-        session,
-        log,
-        state,
-        works,
-        prepared.plan.steps,
-        workspace_size=prepared.workspace_size,
-        as_json=as_json,
-        fresh=fresh,
-    )
+    return log, state
 
 
 def _user() -> str:
