@@ -1,14 +1,15 @@
 """The plan: what a playbook means for the inventory as it is right now. Pure, and it explains itself."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
+from typing import TypeAlias
 
 from orchestrator.billing.rates import Rates, Total, rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.guards import GuardCheck, check_guards
-from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.playbook.schema import Guards, Playbook, Step
 from orchestrator.playbook.select import matches, protection, unmatched
 from orchestrator.playbook.terms import Dispatch, Share
 from orchestrator.wording import counted
@@ -127,6 +128,10 @@ class Plan:
         return Total.of(target.rates for target in self.targets)
 
 
+LastWord: TypeAlias = Callable[[Cvm, Step | None, str | None], str | None]
+"""Given a CVM, the step that covers it (None: no step does) and why it is skipped so far: why it is skipped."""
+
+
 def make_plan(
     playbook: Playbook,
     inventory: Iterable[Cvm],
@@ -138,6 +143,7 @@ def make_plan(
     storage_usd_per_gb_hour: Decimal,
     batch_size: int,
     more_warnings: Iterable[str] = (),
+    last_word: LastWord | None = None,
 ) -> Plan:
     """Work out what a playbook means for this inventory.
 
@@ -151,6 +157,7 @@ def make_plan(
         storage_usd_per_gb_hour: the setting of that name.
         batch_size: how many statuses one request reads, for the estimate.
         more_warnings: what reading the inventory has to add.
+        last_word: may leave further CVMs out, or say better why one is left out.
     """
     cvms = tuple(inventory)
     targets: list[tuple[int, Target]] = []
@@ -158,12 +165,14 @@ def make_plan(
     spared = 0
     for cvm in cvms:
         position, reason = _decide(playbook, guards, cvm)
+        spared += reason is not None and reason.startswith("protected")
+        if last_word is not None:
+            reason = last_word(cvm, playbook.steps[position] if position >= 0 else None, reason)
         if reason is None:
             step = playbook.steps[position]
             rates = rates_of(cvm, price_list, storage_usd_per_gb_hour)
             targets.append((position, Target(step.name, step.action, cvm, rates)))
         else:
-            spared += reason.startswith("protected")
             skipped.append(Skipped(cvm, reason, selected=position >= 0))
     targets.sort(key=lambda pair: pair[0])
     chosen = tuple(target for _, target in targets)

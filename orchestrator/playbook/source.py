@@ -30,13 +30,15 @@ class Source:
     Attributes:
         file: where it came from.
         tree: mappings, lists and text; nothing else.
-        lines: the line (from 1) of every key and list item, by its path from the root.
         sha256: of the document's bytes, in hex.
+        data: those bytes.
+        lines: the line (from 1) of every key and list item, by its path from the root.
     """
 
     file: Path
     tree: dict[str, Tree]
     sha256: str
+    data: bytes = field(repr=False)
     lines: dict[Path_, int] = field(default_factory=dict)
 
     def line_of(self, path: Path_) -> int:
@@ -71,7 +73,7 @@ def parse_source(data: bytes, file: Path) -> Source:
         raise PlaybookError(f"the playbook has more than {MAX_BYTES:,} bytes", file=file)
     text = _decode(data, file)
     tree, lines = _parse(text, file)
-    return Source(file=file, tree=tree, sha256=hashlib.sha256(data).hexdigest(), lines=lines)
+    return Source(file=file, tree=tree, sha256=hashlib.sha256(data).hexdigest(), data=data, lines=lines)
 
 
 def _decode(data: bytes, file: Path) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.plan import Plan, RunLimits, estimate, make_plan
-from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.playbook.schema import Guards, Playbook, Step
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook
 
@@ -91,6 +91,31 @@ def test_a_plan_in_which_everything_selected_is_down_or_protected_still_matched(
     assert plan_of(playbook({"all": "true"}, guards={"protect": {"name": "*"}}), [cvm()]).matched
     assert not plan_of(playbook({"name": "x"}), [cvm()]).matched
     assert not plan_of(playbook({"status": "running"}), [cvm(status="stopped")]).matched
+
+
+def test_the_last_word_leaves_out_further_cvms_and_guards_and_warnings_are_about_the_rest() -> None:
+    heard: list[tuple[str, str | None, str | None]] = []
+
+    def last_word(one: Cvm, step: Step | None, reason: str | None) -> str | None:
+        heard.append((one.ref.name, step and step.name, reason))
+        return reason or ("not this one" if one.gpus else None)
+
+    fleet = [cvm(1, "a", gpus=1), cvm(2, "b"), cvm(3, "kms-1"), cvm(4, "other")]
+    book = playbook({"name": ["a", "b", "kms-1"]}, guards={"max_targets": 1, "protect": {"name": "kms-*"}})
+    plan = plan_of(book, fleet, last_word=last_word)
+    assert heard == [
+        ("a", "step 1", None),
+        ("b", "step 1", None),
+        ("kms-1", "step 1", "protected by name kms-*"),
+        ("other", None, "not selected"),
+    ]
+    assert [target.cvm.ref.name for target in plan.targets] == ["b"]
+    assert [each.reason for each in plan.skipped] == ["not this one", "protected by name kms-*", "not selected"]
+    assert [(check.name, check.value, check.ok) for check in plan.guards] == [
+        ("max_targets", 1, True),
+        ("protect", 1, True),
+    ]
+    assert plan.warnings == ()
 
 
 def test_a_step_settles_by_its_own_timeout_else_by_the_settings() -> None:
