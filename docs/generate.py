@@ -293,7 +293,8 @@ _EXITS = {
     Exit.OK: "every target settled as wanted; CVMs that were down already, or were deleted meanwhile, count as such",
     Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
     Exit.USAGE: "usage, playbook or settings are wrong",
-    Exit.GUARD: "refused by a guard, or not confirmed, or another process carries the run out",
+    Exit.GUARD: "refused by a guard, or not confirmed, or another process carries the run out, or all that a plan file "
+    "was to do has drifted",
     Exit.NO_MATCH: "the selectors matched no CVM at all",
     Exit.CLOUD: "the cloud can't be reached or refuses the key, before anything was sent",
     Exit.FAILED: "finished; some targets failed, were refused, or came back up",

@@ -3,9 +3,11 @@
     OrchestratorError                 what was wrong, where, and what to do
     ├── UsageError            exit 2  a command line that can't be carried out
     │   ├── PlaybookError             a playbook that can't be used
-    │   └── SettingsError             settings that can't be used
+    │   ├── SettingsError             settings that can't be used
+    │   └── PlanFileError             a plan file that can't be used
     ├── NotConfirmedError     exit 3  nobody said yes
     ├── GuardError            exit 3  a guard refuses the plan
+    ├── DriftedError          exit 3  of a plan file's targets, none is as it was
     ├── RunHeldError          exit 3  another process is carrying the run out
     ├── NoMatchError          exit 4  the selectors matched no CVM at all
     ├── CloudError            exit 5  the cloud can't be reached, or refuses the key, or makes no sense
@@ -80,6 +82,12 @@ class SettingsError(UsageError):
     code = "settings"
 
 
+class PlanFileError(UsageError):
+    """Raised when a plan file can't be read or written, is not what `plan --out` wrote, or is for another cloud."""
+
+    code = "plan_file"
+
+
 class NotConfirmedError(OrchestratorError):
     """Raised when a run was not confirmed: no terminal to ask on, the wrong number typed, or `--expect` not met."""
 
@@ -92,6 +100,13 @@ class GuardError(OrchestratorError):
 
     exit_code = Exit.GUARD
     code = "guard"
+
+
+class DriftedError(OrchestratorError):
+    """Raised when no target of a plan file is left to act on, since what was not down already has changed."""
+
+    exit_code = Exit.GUARD
+    code = "drifted"
 
 
 class RunHeldError(OrchestratorError):

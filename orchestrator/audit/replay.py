@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.audit.record import Record
 from orchestrator.cvm import CvmRef, normal_uuid
 from orchestrator.outcome import Outcome
+from orchestrator.wording import DRIFTED
 
 _RECENT = 999
 """How many of the last durations tell how long a CVM takes."""
@@ -96,6 +97,7 @@ class RunState:
         planned: the `run.planned` record without its CVMs; empty when the log has none, which means that nothing was
             sent.
         targets: every target, by step and CVM.
+        drifted: the targets of a plan file that were left alone since they had changed, as `run.planned` has them.
         stages: how many targets are at each stage.
         troubles: the last targets that ended otherwise than wanted, newest last.
         durations: how many seconds the last targets took from their first request to their outcome.
@@ -110,6 +112,7 @@ class RunState:
     started: Record = field(default_factory=dict)
     planned: Record = field(default_factory=dict)
     targets: dict[tuple[str, str], TargetState] = field(default_factory=dict)
+    drifted: list[Record] = field(default_factory=list)
     stages: Counter[str] = field(default_factory=Counter)
     troubles: deque[TargetState] = field(default_factory=lambda: deque(maxlen=8))
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -166,6 +169,7 @@ class RunState:
     def _plan(self, record: Record) -> None:
         """Take the targets in; of the record itself little is kept, for it may be most of the log."""
         self.planned = {key: value for key, value in record.items() if key not in {"targets", "skipped"}}
+        self.drifted = [entry for entry in record.get("skipped", ()) if entry.get("reason", "").startswith(DRIFTED)]
         for entry in record["targets"]:
             target = TargetState(
                 entry["step"],

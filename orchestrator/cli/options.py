@@ -26,15 +26,20 @@ def settings_options(command: _F) -> _F:
     )(command)
 
 
-def playbook_options(command: _F) -> _F:
-    """`PLAYBOOK`, `--var` and `--simulate`."""
+def playbook_options(command: _F, *, required: bool = True) -> _F:
+    """`PLAYBOOK` (which another option may stand for where it is not required), `--var` and `--simulate`."""
     command = click.option(
         "--simulate",
         is_flag=True,
         help="Use a simulated cloud that lives as long as this command.",
     )(command)
     command = variables_option(command)
-    return click.argument("playbook", metavar="PLAYBOOK", shell_complete=_complete_playbook)(command)
+    return click.argument(
+        "playbook",
+        metavar="PLAYBOOK" if required else "[PLAYBOOK]",
+        required=required,
+        shell_complete=_complete_playbook,
+    )(command)
 
 
 def variables_option(command: _F) -> _F:

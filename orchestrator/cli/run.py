@@ -1,9 +1,7 @@
 """`orchestrator run`."""
 
-import getpass
-import os
-import socket
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,18 +12,25 @@ from orchestrator import __version__
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
+from orchestrator.cli.actor import actor
 from orchestrator.cli.fail import report
 from orchestrator.cli.fresh import read_fresh
+from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.session import Endpoint, Prepared, Session, endpoint, limits_of, open_session, prepare
 from orchestrator.cli.verdict import confirm, verdict
+from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
-from orchestrator.errors import NotConfirmedError
+from orchestrator.errors import NotConfirmedError, PlanFileError, UsageError
+from orchestrator.moment import timestamp
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
-from orchestrator.playbook.plan import PlannedStep
+from orchestrator.playbook.lock import Lock
+from orchestrator.playbook.plan import PlannedStep, RunLimits
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
+from orchestrator.report.plan_file import read_plan
 from orchestrator.report.records import planned_fields, started_fields
+from orchestrator.report.shown import shown
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -44,21 +49,70 @@ def run(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
+    order = _Order(loaded, limits_of(loaded.playbook.limits, settings))
     with endpoint(settings, simulate=simulate) as where:
-        return anyio.run(partial(_open_and_run, settings, where, loaded, yes=yes, expect=expect, as_json=as_json))
+        return anyio.run(partial(_open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+def run_plan_file(
+    *,
+    plan_file: Path,
+    playbook: str | None,
+    variables: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    expect: int | None,
+    simulate: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Carry out what a plan file says, as far as its targets have not changed since it was made."""
+    for given, name in ((playbook, "PLAYBOOK"), (variables, "--var"), (simulate, "--simulate")):
+        if given:
+            hint = "the plan file says which playbook, with which values, and for which cloud"
+            raise UsageError(f"{name} does not go with --plan", hint=hint)
+    lock = read_plan(read_plan_file(plan_file), plan_file)
+    settings = load_settings(config, assignments)
+    RunStore(settings.audit.state_dir).prepare()
+    order = _Order(lock.loaded, lock.limits, lock, plan_file)
+    with endpoint(settings, simulate=False) as where:
+        if where.base_url != lock.cloud_url:
+            raise PlanFileError(
+                f"the plan is for {lock.cloud_url}, the settings are for {where.base_url}",
+                file=plan_file,
+                hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the plan did",
+            )
+        return anyio.run(partial(_open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What is to be carried out.
+
+    Attributes:
+        loaded: the playbook.
+        limits: how fast and how wide.
+        lock: the plan that it has to keep to; None where it is planned anew.
+        file: where that plan was read.
+    """
+
+    loaded: LoadedPlaybook
+    limits: RunLimits
+    lock: Lock | None = None
+    file: Path | None = None
 
 
 async def _open_and_run(
     settings: Settings,
     where: Endpoint,
-    loaded: LoadedPlaybook,
+    order: _Order,
     *,
     yes: bool,
     expect: int | None,
     as_json: bool,
 ) -> int:
-    async with open_session(settings, where, limits_of(loaded.playbook.limits, settings)) as session:
-        return await _run(session, loaded, yes=yes, expect=expect, as_json=as_json)
+    async with open_session(settings, where, order.limits) as session:
+        return await _run(session, order, yes=yes, expect=expect, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +136,8 @@ class _Confirmed:
     fresh: dict[str, Seen] | None
 
 
-async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: int | None, as_json: bool) -> int:
-    run = await _plan_and_confirm(session, loaded, yes=yes, expect=expect, as_json=as_json)
+async def _run(session: Session, order: _Order, *, yes: bool, expect: int | None, as_json: bool) -> int:
+    run = await _plan_and_confirm(session, order, yes=yes, expect=expect, as_json=as_json)
     if isinstance(run, int):
         return run
     from orchestrator.cli.carry_out import carry_out  # noqa: PLC0415 - the live view and the log take long to import
@@ -101,16 +155,18 @@ async def _run(session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: i
 
 
 async def _plan_and_confirm(
-    session: Session, loaded: LoadedPlaybook, *, yes: bool, expect: int | None, as_json: bool
+    session: Session, order: _Order, *, yes: bool, expect: int | None, as_json: bool
 ) -> _Confirmed | int:
     """Plan, ask, and begin the log; an exit code when the run may not go."""
-    prepared = await prepare(session, loaded)
+    prepared = await prepare(session, order.loaded, order.lock)
     plan = prepared.plan
     if not as_json:
         from orchestrator.cli.consoles import stdout  # noqa: PLC0415 - the requests had to go out first
         from orchestrator.report.plan_text import print_plan  # noqa: PLC0415 - the same
 
-        print_plan(stdout(), plan, loaded.playbook.description)
+        if order.lock is not None:
+            click.echo(_origin(order.lock, order.file, session.clock.wall()))
+        print_plan(stdout(), plan, order.loaded.playbook.description)
     error = verdict(plan)
     if error is not None:
         report(error, as_json=as_json, extra=plan_document(plan))
@@ -129,24 +185,36 @@ async def _plan_and_confirm(
         fresh = await read_fresh(session, works, prepared.workspace_size)
     if not as_json:
         click.echo()
-    log, state = _begin_log(session, loaded, prepared)
+    log, state = _begin_log(session, order, prepared)
     return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh)
 
 
-def _begin_log(session: Session, loaded: LoadedPlaybook, prepared: Prepared) -> tuple[AuditLog, RunState]:
+def _origin(lock: Lock, file: Path | None, now: datetime) -> str:
+    age = format_duration(max(0.0, (now - lock.made_at).total_seconds()))
+    return f"From {shown(file, 4096)}, made {age} ago by {shown(lock.actor)} (digest {lock.digest})\n"
+
+
+def _begin_log(session: Session, order: _Order, prepared: Prepared) -> tuple[AuditLog, RunState]:
     """Write down who started what, and exactly what was planned."""
     from orchestrator.cli.logs import configure, log_record  # noqa: PLC0415 - takes long to import
 
     configure(session.settings.log)
     run_id = new_run_id(session.clock.wall())
     started = started_fields(
-        loaded,
-        actor=f"{_user()}@{socket.gethostname()}",
+        order.loaded,
+        actor=actor(),
         version=__version__,
         cloud_url=session.endpoint.base_url,
         limits=session.limits,
         simulated=session.endpoint.simulated,
     )
+    if order.lock is not None:
+        started["plan_file"] = {
+            "path": str(order.file),
+            "digest": order.lock.digest,
+            "made_at": timestamp(order.lock.made_at),
+            "actor": order.lock.actor,
+        }
     state = RunState()
     log = AuditLog.create(
         RunStore(session.settings.audit.state_dir).path(run_id),
@@ -155,11 +223,3 @@ def _begin_log(session: Session, loaded: LoadedPlaybook, prepared: Prepared) -> 
         observers=[state.apply, log_record],
     )
     return log, state
-
-
-def _user() -> str:
-    """Who runs this; a number where the system has no name for it, as in many containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

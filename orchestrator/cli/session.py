@@ -8,6 +8,7 @@ from random import Random
 
 import anyio
 
+from orchestrator import __version__
 from orchestrator.billing.rates import needs_price_list
 from orchestrator.cloud.client import connect
 from orchestrator.engine.adapt import START, Held, RateFinder
@@ -21,8 +22,9 @@ from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.lock import Lock
 from orchestrator.playbook.plan import Plan, RunLimits, make_plan
-from orchestrator.playbook.schema import Limits
+from orchestrator.playbook.schema import Guards, Limits
 from orchestrator.playbook.select import apps_to_read
 from orchestrator.playbook.terms import AUTO
 from orchestrator.settings.load import Settings
@@ -194,20 +196,26 @@ def _held(learnt: Learnt) -> Held | None:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, and how large the workspace is that it was made for (0 when only some apps were read)."""
+    """A plan, the guards that hold, and how large the workspace is (0 when only some apps were read)."""
 
     plan: Plan
+    guards: Guards
     workspace_size: int
 
 
-async def prepare(session: Session, loaded: LoadedPlaybook) -> Prepared:
+async def prepare(session: Session, loaded: LoadedPlaybook, lock: Lock | None = None) -> Prepared:
     """Read the inventory and make the plan.
+
+    Args:
+        session: the line to the cloud.
+        loaded: the playbook.
+        lock: the plan file that it has to keep to.
 
     Raises:
         CloudError: when the inventory can't be had.
     """
     playbook, settings = loaded.playbook, session.settings
-    guards = stricter(playbook.guards, settings.guards)
+    guards = stricter(playbook.guards if lock is None else lock.guards, settings.guards)
     selects = [step.select for step in playbook.steps]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
     apps = apps_to_read(selects, percent_guard=guards.max_percent is not None)
@@ -223,8 +231,11 @@ async def prepare(session: Session, loaded: LoadedPlaybook) -> Prepared:
         storage_usd_per_gb_hour=settings.billing.storage_usd_per_gb_hour,
         batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
         more_warnings=() if inventory.stable else (_SHIFTING,),
+        last_word=None if lock is None else lock.last_word,
     )
-    return Prepared(plan, len(inventory.cvms) if inventory.whole else 0)
+    if lock is not None:
+        plan = lock.hold(plan, now=session.clock.wall(), version=__version__)
+    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0)
 
 
 _SHIFTING = "the list of CVMs kept changing while it was read; the plan may lack one that was just created"

@@ -5,12 +5,20 @@ import sys
 
 import click
 
-from orchestrator.errors import GuardError, NoMatchError, NotConfirmedError, OrchestratorError
+from orchestrator.errors import DriftedError, GuardError, NoMatchError, NotConfirmedError, OrchestratorError
+from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Plan
+from orchestrator.wording import counted
 
 
 def verdict(plan: Plan) -> OrchestratorError | None:
     """Why a plan can't be carried out; None when it can."""
+    left = drifted(plan)
+    if left and not plan.targets:
+        return DriftedError(
+            f"nothing is left to do: {counted(len(left), 'target')} of the plan file drifted since it was made",
+            hint="make the plan anew; if all of them are no longer in the list, is it the key of that workspace?",
+        )
     if not plan.matched:
         return NoMatchError(
             "the selectors matched no CVM at all",

@@ -71,6 +71,7 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
             }
             for target in state.targets.values()
         ],
+        "drifted": state.drifted,
         "billing": state.money,
     }
 

@@ -9,9 +9,10 @@ from rich.text import Text
 
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.duration import format_duration
+from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import MOST_AT_ONCE, Plan
 from orchestrator.report.shown import shown
-from orchestrator.wording import counted
+from orchestrator.wording import DRIFTED, counted
 
 _MOST_ROWS = 20
 _MOST_NAMES = 20
@@ -87,11 +88,18 @@ def _facts(plan: Plan) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    reasons = Counter(each.reason for each in plan.skipped)
+    reasons = Counter(each.reason for each in plan.skipped if not each.reason.startswith(DRIFTED))
     if reasons:
         listed = [f"{count} {shown(reason)}" for reason, count in reasons.most_common(8)]
         listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
         table.add_row("skipped", Text(", ".join(listed)))
+    left = drifted(plan)
+    for number, each in enumerate(left[:_MOST_ROWS]):
+        change = shown(each.reason.removeprefix(DRIFTED), 400)
+        name = shown(each.cvm.ref.name, 64)
+        table.add_row("" if number else "drifted", Text.assemble(name, (f"  {change}", "yellow")))
+    if len(left) > _MOST_ROWS:
+        table.add_row("", f"and {len(left) - _MOST_ROWS} more")
     for number, check in enumerate(plan.guards):
         mark = Text("ok  ", "green") if check.ok else Text("REFUSED  ", "bold red")
         table.add_row("" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}"))

@@ -46,6 +46,8 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     counts = counts_of(state) if code is not None else {stage: n for stage, n in state.stages.items() if n}
     run_id = shown(state.run_id)
     meaning = "going on" if code is None else f"{_MEANING.get(code, 'ended')} (exit {code})"
+    if state.drifted:
+        meaning += f"; {len(state.drifted)} of the plan file drifted, left alone"
     head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {meaning}")
     console.print(head)
     tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
@@ -76,6 +78,10 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     money = state.money
     if money["triggered"]:
         facts.add_row("billing", _bill(money))
+    if state.drifted:
+        names = ", ".join(shown(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
+        more = f" and {len(state.drifted) - _MOST_ROWS} more" if len(state.drifted) > _MOST_ROWS else ""
+        facts.add_row("drifted", Text(names + more))
     facts.add_row("audit log", Text(shown(audit_log, 4096)))
     facts.add_row("verify", Text(f"orchestrator audit verify {run_id}"))
     if state.finished is None and code is not None and not state.simulated:

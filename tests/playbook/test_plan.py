@@ -97,7 +97,7 @@ def test_the_last_word_leaves_out_further_cvms_and_guards_and_warnings_are_about
     heard: list[tuple[str, str | None, str | None]] = []
 
     def last_word(one: Cvm, step: Step | None, reason: str | None) -> str | None:
-        heard.append((one.ref.name, step and step.name, reason))
+        heard.append((one.ref.name, step.name if step else None, reason))
         return reason or ("not this one" if one.gpus else None)
 
     fleet = [cvm(1, "a", gpus=1), cvm(2, "b"), cvm(3, "kms-1"), cvm(4, "other")]

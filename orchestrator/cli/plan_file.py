@@ -1,0 +1,77 @@
+"""Plan files on the disk: written whole or not at all, readable by their owner alone."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.errors import PlanFileError
+from orchestrator.playbook.lock import MARK
+
+_LARGEST_FILE = 256_000_000
+"""Bytes; the plan of 100,000 CVMs has about 60 million."""
+
+
+def check_place(path: Path) -> None:
+    """See whether a plan could be written there, before anything is asked of the cloud.
+
+    Raises:
+        PlanFileError: when there is something else than a plan, or no folder.
+    """
+    try:
+        if not path.parent.is_dir():
+            raise PlanFileError("the folder of the plan file is not there", file=path, hint="make it first")
+        if not path.exists():
+            return
+        if not path.is_file():
+            raise PlanFileError("the plan can't be written there: it is no file", file=path)
+        with path.open("rb") as file:
+            is_plan = file.read(len(MARK)) == MARK
+    except (OSError, ValueError) as error:
+        raise _unusable("written", error, path) from error
+    if not is_plan:
+        raise PlanFileError("there is another file, and no plan", file=path, hint="name another one, or remove it")
+
+
+def write_plan_file(path: Path, data: bytes) -> None:
+    """Put a plan there, in the place of an older one.
+
+    Raises:
+        PlanFileError: when it can't be written, or something else than a plan has come to be there.
+    """
+    check_place(path)
+    try:
+        fd, name = tempfile.mkstemp(prefix=".plan-", dir=path.parent)  # 0600
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise _unusable("written", error, path) from error
+
+
+def read_plan_file(path: Path) -> bytes:
+    """What stands in a plan file.
+
+    Raises:
+        PlanFileError: when it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        raise _unusable("read", error, path) from error
+    if len(data) > _LARGEST_FILE:
+        raise PlanFileError("this is no plan file: it is too large", file=path)
+    return data
+
+
+def _unusable(what: str, error: OSError | ValueError, path: Path) -> PlanFileError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return PlanFileError(f"the plan file can't be {what}: {reason}", file=path)

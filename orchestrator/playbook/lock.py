@@ -1,0 +1,177 @@
+"""A plan that was written down to be read by somebody: what it holds a later run to.
+
+Such a run plans anew, and then goes to those CVMs alone that the file has as targets and that are what they were when
+it was made. Every other target of the file is *drifted*: named, with what changed, and left alone.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from orchestrator.cvm import Cvm, normal_uuid
+from orchestrator.duration import format_duration
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.plan import Plan, PlannedStep, RunLimits, Skipped
+from orchestrator.playbook.schema import Guards, Step
+from orchestrator.wording import DRIFTED, counted
+
+FORMAT = "orchestrator plan"
+MARK = f'{{\n  "format": "{FORMAT}",\n'.encode()
+"""How every plan file begins."""
+
+UNLISTED = "not a target of the plan file"
+"""Why a CVM is left alone that the playbook selects by now, and did not when the file was made."""
+
+_GONE = f"{DRIFTED}no longer in the list"
+_OLD_S = 24 * 3600
+_CLOCKS_DIFFER_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class LockedTarget:
+    """One target of a plan file: the CVM as it was, and what was to be done with it."""
+
+    step: str
+    action: str
+    cvm: Cvm
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A plan file.
+
+    Attributes:
+        loaded: the playbook, as it was when the file was made.
+        guards: those that held then, the settings' included.
+        limits: how fast and how wide.
+        steps: the steps in order.
+        targets: what may be acted on.
+        made_at: when the file was made.
+        actor: by whom, user@host.
+        version: of the orchestrator that made it.
+        cloud_url: what it is for.
+        digest: of the file, in hex.
+    """
+
+    loaded: LoadedPlaybook
+    guards: Guards
+    limits: RunLimits
+    steps: tuple[PlannedStep, ...]
+    targets: tuple[LockedTarget, ...]
+    made_at: datetime
+    actor: str
+    version: str
+    cloud_url: str
+    digest: str
+    _by_key: dict[str, LockedTarget] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_key = {key: target for target in self.targets for key in _keys(target.cvm)}
+        object.__setattr__(self, "_by_key", by_key)
+
+    def last_word(self, cvm: Cvm, step: Step | None, reason: str | None) -> str | None:
+        """Why a CVM of today's inventory is left alone; None for a target of the file that is what it was.
+
+        Args:
+            cvm: as it is now.
+            step: the step that covers it now.
+            reason: why a plan of today would skip it.
+        """
+        target = self._target(cvm)
+        if target is None:
+            return reason or UNLISTED
+        same = step is not None and step.action == target.action
+        if same and reason is not None and reason.startswith("already "):
+            return reason
+        changes = list(changed(target.cvm, cvm))
+        if reason is not None and reason.startswith("protected"):
+            changes.append(f"now {reason}")
+        elif not changes and step is None:
+            changes.append("the playbook no longer selects it")
+        elif not changes and step is not None and (step.name, step.action) != (target.step, target.action):
+            changes.append(f"it was for {target.action} in {target.step!r}, is for {step.action} in {step.name!r}")
+        elif not changes and reason is not None:
+            changes.append(reason)
+        return f"{DRIFTED}{', '.join(changes)}" if changes else None
+
+    def hold(self, plan: Plan, *, now: datetime, version: str) -> Plan:
+        """A plan that was made with this lock's last word, with what else is to be said about it.
+
+        Args:
+            plan: that plan.
+            now: the time of day.
+            version: of this orchestrator.
+        """
+        cvms = [target.cvm for target in plan.targets] + [each.cvm for each in plan.skipped]
+        met = {id(self._target(cvm)) for cvm in cvms}
+        gone = tuple(Skipped(each.cvm, _GONE, selected=True) for each in self.targets if id(each) not in met)
+        plan = replace(plan, steps=self.steps, skipped=(*plan.skipped, *gone))
+        return replace(plan, warnings=(*plan.warnings, *self._warnings(plan, now, version)))
+
+    def _target(self, cvm: Cvm) -> LockedTarget | None:
+        return next((self._by_key[key] for key in _keys(cvm) if key in self._by_key), None)
+
+    def _warnings(self, plan: Plan, now: datetime, version: str) -> Iterable[str]:
+        left = drifted(plan)
+        if left:
+            yield (
+                f"{counted(len(left), 'target')} of {len(self.targets)} in the plan file drifted since it was made: "
+                "left alone"
+            )
+        unlisted = sum(each.reason == UNLISTED for each in plan.skipped)
+        if unlisted:
+            yield f"{counted(unlisted, 'CVM')} selected by the playbook now, but no target of the plan file: left alone"
+        age = (now - self.made_at).total_seconds()
+        if age > _OLD_S:
+            yield f"the plan file is {format_duration(age // 60 * 60)} old"
+        elif age < -_CLOCKS_DIFFER_S:
+            yield "the plan file was made in the future, by this machine's clock"
+        if version != self.version:
+            yield f"the plan file was made by version {self.version}, this is {version}"
+
+
+def drifted(plan: Plan) -> tuple[Skipped, ...]:
+    """The CVMs of a plan file that are left alone because they have changed."""
+    return tuple(each for each in plan.skipped if each.reason.startswith(DRIFTED))
+
+
+def changed(then: Cvm, now: Cvm) -> Iterable[str]:
+    """What about a CVM is no longer as it was, in words; nothing when it is unchanged."""
+    if then.ref.id and now.ref.id and then.ref.id != now.ref.id:
+        yield f"its id was {then.ref.id}, is {now.ref.id}"
+    if then.ref.vm_uuid and now.ref.vm_uuid and normal_uuid(then.ref.vm_uuid) != normal_uuid(now.ref.vm_uuid):
+        yield f"its UUID was {then.ref.vm_uuid}, is {now.ref.vm_uuid}"
+    facts = (
+        ("name", then.ref.name, now.ref.name),
+        ("app", then.ref.app_id, now.ref.app_id),
+        ("teepod", _teepod(then), _teepod(now)),
+        ("status", then.status, now.status),
+        ("instance type", then.instance_type, now.instance_type),
+    )
+    for what, before, after in facts:
+        if _written(before) != _written(after):
+            yield f"{what} was {before}, is {after}"
+    if now.in_progress and not then.in_progress:
+        yield "an operation is in progress"
+    elif then.in_progress and not now.in_progress:
+        yield "the operation in progress has ended"
+
+
+def _teepod(cvm: Cvm) -> str | None:
+    ref = cvm.ref
+    if ref.teepod_id is None:
+        return ref.teepod
+    return f"{ref.teepod} (#{ref.teepod_id})" if ref.teepod else f"#{ref.teepod_id}"
+
+
+def _written(text: str | None) -> str | None:
+    """Text as a file can hold it: half a surrogate pair is written as its escape there."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _keys(cvm: Cvm) -> Iterable[str]:
+    """What it may be found again by: the hashid, and the UUID where a list gave no hashid."""
+    if cvm.ref.id:
+        yield cvm.ref.id
+    if cvm.ref.uuid_key:
+        yield cvm.ref.uuid_key

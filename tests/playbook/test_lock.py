@@ -1,0 +1,156 @@
+"""A plan that was written down: what a later run may still touch."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cvm import Cvm
+from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.lock import UNLISTED, Lock, LockedTarget, changed, drifted
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.schema import Guards, Playbook
+from tests.playbook.fleet import cvm
+from tests.playbook.loading import playbook
+from tests.playbook.test_plan import LIMITS, plan_of
+
+THEN = datetime(2026, 11, 23, 8, tzinfo=UTC)
+FLEET = [cvm(1, "dev-1"), cvm(2, "dev-2", pod=2), cvm(3, "kms-1", app="b2")]
+BOOK = playbook({"name": "*"})
+
+
+def lock_of(book: Playbook = BOOK, fleet: list[Cvm] | None = None) -> Lock:
+    plan = plan_of(book, FLEET if fleet is None else fleet)
+    return Lock(
+        loaded=LoadedPlaybook(book, Path("p.yaml"), "0" * 64, b"", {}),
+        guards=stricter(book.guards, Guards()),
+        limits=LIMITS,
+        steps=plan.steps,
+        targets=tuple(LockedTarget(each.step, each.action, each.cvm) for each in plan.targets),
+        made_at=THEN,
+        actor="me@here",
+        version="1",
+        cloud_url="https://cloud",
+        digest="0" * 64,
+    )
+
+
+def held(lock: Lock, fleet: list[Cvm], book: Playbook = BOOK, *, hours: float = 0, **more: Any) -> Plan:  # noqa: ANN401
+    plan = plan_of(book, fleet, last_word=lock.last_word, **more)
+    return lock.hold(plan, now=THEN + timedelta(hours=hours), version="1")
+
+
+def moved(one: Cvm, **fields: object) -> Cvm:
+    return replace(one, ref=replace(one.ref, **fields))  # type: ignore[arg-type] # any field of it
+
+
+def test_when_nothing_has_changed_the_plan_is_the_one_that_was_written_down() -> None:
+    assert held(lock_of(), FLEET) == plan_of(BOOK, FLEET)
+
+
+ONE = FLEET[0]
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        (moved(ONE, name="prod-1"), "name was dev-1, is prod-1"),
+        (moved(ONE, app_id="c3"), "app was a1, is c3"),
+        (moved(ONE, teepod_id=2, teepod="prod-2"), "teepod was prod-1 (#1), is prod-2 (#2)"),
+        (moved(ONE, teepod=None), "teepod was prod-1 (#1), is #1"),
+        (moved(ONE, vm_uuid="f" * 32), f"its UUID was {1:032x}, is {'f' * 32}"),
+        (moved(ONE, id="cvm_9"), "its id was cvm_1, is cvm_9"),
+        (replace(ONE, status="error"), "status was running, is error"),
+        (replace(ONE, instance_type="tdx.large"), "instance type was None, is tdx.large"),
+        (replace(ONE, in_progress=True), "an operation is in progress"),
+        (
+            replace(moved(ONE, name="b"), status="stopping", in_progress=True),
+            "name was dev-1, is b, status was running, is stopping, an operation is in progress",
+        ),
+        (None, "no longer in the list"),
+    ],
+)
+def test_a_target_that_changed_is_left_alone_with_what_changed_and_the_others_go_on(
+    now: Cvm | None, reason: str
+) -> None:
+    plan = held(lock_of(), [*([now] if now else []), *FLEET[1:]])
+    assert [target.cvm for target in plan.targets] == FLEET[1:]
+    assert [each.reason for each in drifted(plan)] == [f"drifted: {reason}"]
+    assert any("1 target of 3 in the plan file drifted" in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        moved(ONE, vm_uuid="00000000-0000-0000-0000-000000000001"),
+        moved(ONE, id=None),
+        replace(ONE, gpus=0, disk_gb=None),
+    ],
+    ids=["dashes", "a list without hashids", "what is not compared"],
+)
+def test_the_same_cvm_told_in_other_words_has_not_changed(now: Cvm) -> None:
+    assert list(changed(ONE, now)) == []
+    assert held(lock_of(), [now, *FLEET[1:]]).targets[0].cvm is now
+
+
+def test_half_a_surrogate_pair_in_a_name_is_as_the_file_can_hold_it() -> None:
+    assert list(changed(moved(ONE, name="\\ud800"), moved(ONE, name="\ud800"))) == []
+
+
+def test_what_is_down_by_now_is_as_wanted_and_has_not_drifted() -> None:
+    plan = held(lock_of(), [replace(ONE, status="stopped"), *FLEET[1:]])
+    assert [(each.reason, each.selected) for each in plan.skipped] == [("already stopped", True)]
+    assert drifted(plan) == ()
+
+
+def test_what_is_protected_by_now_has_drifted_and_is_told_by_the_guard_too() -> None:
+    guards = stricter(Guards(), Guards.model_validate({"protect": {"name": "kms-*"}}))
+    plan = held(lock_of(), FLEET, guards=guards)
+    assert [each.reason for each in drifted(plan)] == ["drifted: now protected by name kms-*"]
+    assert [(check.name, check.value) for check in plan.guards] == [("protect", 1)]
+
+
+def test_cvms_that_match_by_now_and_were_no_targets_are_left_alone_and_counted() -> None:
+    was_down = replace(cvm(4, "dev-4"), status="stopped")
+    plan = held(lock_of(fleet=[*FLEET, was_down]), [*FLEET, cvm(4, "dev-4"), cvm(5, "dev-5")])
+    assert [target.cvm for target in plan.targets] == FLEET
+    assert [each.reason for each in plan.skipped] == [UNLISTED, UNLISTED]
+    assert any(warning.startswith("2 CVMs selected by the playbook now") for warning in plan.warnings)
+
+
+def test_guards_are_checked_for_what_is_left_against_the_fleet_of_today() -> None:
+    lock = lock_of()
+    fleet = [FLEET[0], replace(FLEET[1], status="error"), replace(FLEET[2], status="stopped")]
+    guards = stricter(Guards(), Guards.model_validate({"max_targets": 1, "max_percent": 50}))
+    plan = held(lock, fleet, guards=guards)
+    assert [(check.value, check.ok) for check in plan.guards] == [(1, True), (50, True)]
+
+
+def test_a_cvm_that_belongs_to_another_step_or_to_none_by_now_has_drifted() -> None:
+    first = playbook({"name": "dev-1"}, {"name": "dev-2"})
+    second = playbook({"name": "dev-2"}, {"name": "x"})
+    plan = held(lock_of(first), FLEET, second)
+    assert [each.reason for each in plan.skipped] == [
+        "drifted: the playbook no longer selects it",
+        "drifted: it was for stop in 'step 2', is for stop in 'step 1'",
+        "not selected",
+    ]
+
+
+def test_the_steps_are_those_of_the_file() -> None:
+    lock = lock_of()
+    assert held(lock, FLEET, settle_timeout=1).steps == lock.steps
+
+
+@pytest.mark.parametrize(("hours", "said"), [(23, None), (25, "the plan file is 1d1h old"), (-1, "made in the future")])
+def test_an_old_plan_is_said_to_be_old(hours: float, said: str | None) -> None:
+    warnings = held(lock_of(), FLEET, hours=hours).warnings
+    assert (said in warnings[0]) if said else not warnings
+
+
+def test_a_plan_of_another_version_is_said_to_be_one() -> None:
+    plan = lock_of().hold(plan_of(BOOK, FLEET), now=THEN, version="2")
+    assert plan.warnings == ("the plan file was made by version 1, this is 2",)
