@@ -103,7 +103,7 @@ class GuardError(OrchestratorError):
 
 
 class DriftedError(OrchestratorError):
-    """Raised when no target of a plan file is left to act on, since what was not down already has changed."""
+    """Raised when no target of a plan file is left to act on, since what was not as wanted already has changed."""
 
     exit_code = Exit.GUARD
     code = "drifted"

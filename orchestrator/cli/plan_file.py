@@ -48,12 +48,22 @@ def write_plan_file(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(path)
+            _keep_name(path.parent)
         except BaseException:
             with suppress(OSError):
                 Path(name).unlink()
             raise
     except OSError as error:
         raise _unusable("written", error, path) from error
+
+
+def _keep_name(folder: Path) -> None:
+    """Have a folder's new entry outlive a power loss."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def read_plan_file(path: Path) -> bytes:

@@ -21,6 +21,7 @@ from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
 from orchestrator.playbook.terms import Share
 from orchestrator.report.plan_file import digest, plan_file, read_plan, written
+from tests.docs.pages import ROOT, blocks
 from tests.playbook.fleet import INVENTORIES, cvm
 from tests.playbook.test_plan import LIMITS, plan_of
 from tests.report.runs import EVIL
@@ -166,11 +167,25 @@ def test_a_digest_that_was_reckoned_anew_does_not_make_nonsense_a_plan(change: d
     assert words in refusal(written({**changed, "digest": digest(changed)}))
 
 
-def test_the_digest_is_that_of_the_audit_log_over_the_rest() -> None:
-    """As the docs tell people to check it."""
-    content = json.loads(example())
-    claimed = content.pop("digest")
-    assert claimed == digest(content) == read_plan(example(), FILE).digest
+def documented_check(path: Path) -> None:
+    """Run the Python that the reference gives for checking a plan file."""
+    (block,) = [block for block in blocks("python") if block.page == ROOT / "docs/reference/json.md"]
+    exec(compile(block.text, str(block), "exec"), {"path": path})  # noqa: S102 - it is our own page
+
+
+def test_the_documented_check_accepts_what_the_code_writes_and_no_edited_file(tmp_path: Path) -> None:
+    file = tmp_path / "p.plan"
+    file.write_bytes(example())
+    documented_check(file)
+    file.write_bytes(example().replace(b"cvm_1", b"cvm_4"))
+    with pytest.raises(AssertionError):
+        documented_check(file)
+
+
+def test_every_field_of_the_file_stands_in_the_reference() -> None:
+    reference = (ROOT / "docs/reference/json.md").read_text(encoding="utf-8")
+    section = reference.split("## Plan files")[1].split("## runs")[0]
+    assert [key for key in json.loads(example()) if f"`{key}`" not in section] == []
 
 
 def test_each_cvm_has_a_line_of_its_own_and_so_has_each_line_of_the_playbook() -> None:
