@@ -290,17 +290,17 @@ def _help(option: click.Option, context: click.Context) -> str:
 # Outcomes and exit codes
 
 _EXITS = {
-    Exit.OK: "every target settled as wanted; CVMs that were down already, or were deleted meanwhile, count as such",
+    Exit.OK: "every target settled as wanted; CVMs that were so already, or deleted instead of stopped, count as such",
     Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
     Exit.USAGE: "usage, playbook or settings are wrong",
     Exit.GUARD: "refused by a guard, or not confirmed, or another process carries the run out, or all that a plan file "
     "was to do has drifted",
     Exit.NO_MATCH: "the selectors matched no CVM at all",
     Exit.CLOUD: "the cloud can't be reached or refuses the key, before anything was sent",
-    Exit.FAILED: "finished; some targets failed, were refused, or came back up",
-    Exit.UNSETTLED: "finished; some targets did not go down in time",
-    Exit.ENDED_EARLY: "ended early: `max_failures`; or, after the first stop, the key was refused, the log could not "
-    "be written, the cloud was down or the run took too long",
+    Exit.FAILED: "finished; some targets failed, were refused, or did not stay as they were to be",
+    Exit.UNSETTLED: "finished; some targets did not settle in time",
+    Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`; or, after the first request, the key was "
+    "refused, the log could not be written, the cloud was down or the run took too long",
     Exit.SIGINT: "interrupted by Ctrl-C; `resume` goes on",
     Exit.SIGTERM: "terminated; `resume` goes on",
 }
@@ -329,6 +329,7 @@ def outcomes() -> str:
 _ENDINGS = {
     Ending.COMPLETED: "every target has an outcome",
     Ending.MAX_FAILURES: "more targets failed than `max_failures` allows",
+    Ending.STEP_FAILED: "a target of a step with `on_failure: stop` did not end as wanted",
     Ending.KEY_REFUSED: "the API answered 401",
     Ending.LOG_FAILED: "the audit log could not be written",
     Ending.CLOUD_DOWN: "the cloud was down for longer than `settle.cloud_down`",
@@ -401,7 +402,7 @@ def _records() -> list[Record]:
     plan = _plan()
     target = plan.targets[0]
     about = {"step": target.step, "action": target.action, "cvm": target.cvm.ref.document()}
-    billing = billing_note(target.cvm, target.rates).document("2026-11-23T08:00:00.120000Z")
+    billing = billing_note(target.cvm, target.rates, target.action).document("2026-11-23T08:00:00.120000Z")
     answer = {"attempt": 1, "http_status": 200, "request_id": "req_1", "latency_ms": 41}
     events: list[tuple[str, dict[str, object]]] = [
         ("run.started", {}),

@@ -16,6 +16,9 @@ DOWN = frozenset({"stopped", "exited"})
 GOING_DOWN = frozenset({"stopping", "shutting_down"})
 """The statuses of a CVM on its way down."""
 
+COMING_UP = frozenset({"starting", "restarting", "creating"})
+"""The statuses of a CVM on its way up."""
+
 UP = "running"
 
 
@@ -32,6 +35,11 @@ def normal_app_id(text: str) -> str:
 def is_down(status: str, *, in_progress: bool) -> bool:
     """Whether a CVM of this status is down for good: stopped or exited, and no operation holds it."""
     return status in DOWN and not in_progress
+
+
+def is_up(status: str, *, in_progress: bool) -> bool:
+    """Whether a CVM of this status runs, and no operation holds it."""
+    return status == UP and not in_progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,21 @@ class Outcome(StrEnum):
     """How one target ended."""
 
     SETTLED = "settled"
-    """Down, with nothing in progress, and still so at the end of the run."""
+    """Down (or running, by the action), with nothing in progress, and still so at the end of the run."""
     REFUSED = "refused"
-    """The API refuses to stop it (GPU rental)."""
+    """The API refuses the action (403, such as a GPU rental)."""
     FAILED = "failed"
-    """Could not be stopped, turned to `error`, or went back to running without having been seen down."""
+    """The action failed for good, or the CVM turned to `error`, or went back to what it was before."""
     UNSETTLED = "unsettled"
-    """Did not go down within the settle timeout, counted from its own acceptance."""
+    """Did not go down (or come up) within the settle timeout, counted from its own acceptance."""
     GONE = "gone"
-    """Deleted meanwhile; nothing is left to stop."""
+    """Deleted meanwhile; nothing is left to stop. A CVM to be started that was deleted has failed."""
     RESURRECTED = "resurrected"
     """Was seen down, and later up again."""
     NOT_SENT = "not_sent"
     """The run ended before its request was sent."""
     SKIPPED = "skipped"
-    """Turned out to be down already when its turn came; nothing was sent, nothing is billed."""
+    """Turned out to be as wanted already when its turn came; nothing was sent, nothing is billed."""
 
 
 class Exit(IntEnum):
@@ -46,6 +46,7 @@ class Ending(StrEnum):
 
     COMPLETED = "completed"
     MAX_FAILURES = "max_failures"
+    STEP_FAILED = "step_failed"
     KEY_REFUSED = "key_refused"
     LOG_FAILED = "log_failed"
     CLOUD_DOWN = "cloud_down"
@@ -56,14 +57,22 @@ class Ending(StrEnum):
     @property
     def resumable(self) -> bool:
         """Whether `resume` can take the run up again: it ended for a reason outside its own plan."""
-        return self not in {Ending.COMPLETED, Ending.MAX_FAILURES}
+        return self not in {Ending.COMPLETED, Ending.MAX_FAILURES, Ending.STEP_FAILED}
 
 
-_EARLY = frozenset({Ending.MAX_FAILURES, Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
+_EARLY = frozenset(
+    {
+        *(Ending.MAX_FAILURES, Ending.STEP_FAILED),
+        *(Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN, Ending.TIMED_OUT),
+    }
+)
 _FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.RESURRECTED})
 
 COUNTS_AS_FAILURE = _FAILED
 """The outcomes that `max_failures` counts."""
+
+ENDS_THE_RUN = _FAILED | {Outcome.UNSETTLED}
+"""The outcomes of a target that end the run after a step with `on_failure: stop`."""
 
 
 def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: bool) -> Exit:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from orchestrator.cvm import Cvm, is_down
+from orchestrator.cvm import Cvm, is_down, is_up
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -31,6 +31,11 @@ class StatusRead:
     def down(self) -> bool:
         """Whether it is stopped or exited with nothing in progress."""
         return is_down(self.status, in_progress=self.in_progress)
+
+    @property
+    def up(self) -> bool:
+        """Whether it runs with nothing in progress."""
+        return is_up(self.status, in_progress=self.in_progress)
 
 
 @dataclass(frozen=True, slots=True)

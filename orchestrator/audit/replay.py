@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.cvm import CvmRef, normal_uuid
 from orchestrator.outcome import Outcome
@@ -41,7 +42,7 @@ class TargetState:
         action: the step's action.
         ref: the CVM.
         before: its status when the plan was made.
-        bill: what its stop does to the bill, by the plan; targets with the same share one mapping.
+        bill: what its action does to the bill, by the plan; targets with the same share one mapping.
         phase: where it stands while it has no outcome.
         outcome: how it ended; None while it has not.
         attempts: how many requests were recorded for it.
@@ -140,13 +141,15 @@ class RunState:
 
     @property
     def money(self) -> dict[str, object]:
-        """The billing notes of all accepted stops together, in USD per hour; null where a part is unknown."""
-        notes = [target.billing for target in self.targets.values() if target.billing]
-        return {
-            "triggered": len(notes),
-            "compute_usd_per_hour": _sum(note["compute_usd_per_hour"] for note in notes),
-            "storage_usd_per_hour": _sum(note["storage_usd_per_hour"] for note in notes),
-        }
+        """The billing notes of accepted actions together, in USD per hour; null where a part is unknown.
+
+        What ends with stops and shutdowns, and under `starts`, if there are any, what begins with those.
+        """
+        notes = [(target.action, target.billing) for target in self.targets.values() if target.billing]
+        down = [note for action, note in notes if action in {Action.STOP, Action.SHUTDOWN}]
+        begun = [note for action, note in notes if action == Action.START]
+        money: dict[str, object] = {"triggered": len(down), **_hourly(down)}
+        return money | {"starts": {"accepted": len(begun), **_hourly(begun)}} if begun else money
 
     def apply(self, record: Record) -> None:
         """Take one more record into account."""
@@ -207,6 +210,10 @@ class RunState:
         return self._bills.setdefault(same, note)
 
 
+def _hourly(notes: list[Mapping[str, Any]]) -> dict[str, str | None]:
+    return {key: _sum(note[key] for note in notes) for key in ("compute_usd_per_hour", "storage_usd_per_hour")}
+
+
 def _sum(amounts: Iterable[str | None]) -> str | None:
     total = Decimal(0)
     for amount in amounts:
@@ -233,6 +240,7 @@ def _accepted(target: TargetState, record: Record) -> None:
     _answered(target, record)
     target.phase = Phase.SETTLING
     target.accepted_at = record["ts"]
+    target.status = record.get("status") or target.status
     target.reason = None
 
 

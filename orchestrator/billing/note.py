@@ -1,15 +1,20 @@
-"""The billing note of an accepted stop."""
+"""The billing note of an accepted action."""
 
 from dataclasses import dataclass
 
+from orchestrator.action import Action
 from orchestrator.billing.rates import NOT_HOURLY, Rates, plain
 from orchestrator.cvm import Cvm
 
 NOTES = {
     "open_compute_charged": "compute used since the last charge is charged at once, to the minute",
     "compute_ends": "compute is not charged any more once the CVM is down",
+    "compute_begins": "compute is charged again from the start on, to the minute",
     "storage_continues": "the disk goes on being charged until the CVM is deleted",
     "gpu_24h_minimum_on_restart": "starting this GPU CVM again is charged a new 24-hour minimum up front",
+    "gpu_24h_minimum": "the start of this GPU CVM is charged a new 24-hour minimum up front",
+    "gpu_24h_minimum_possible": "whether a restart of this GPU CVM is charged a new 24-hour minimum is not documented",
+    "restart_charge_unknown": "whether a restart charges the open compute usage at once is not documented",
     "gpu_rental": "the list marks this CVM as managed by a GPU rental, which usually refuses a stop",
     "compute_rate_unknown": "the API's answers do not say what this CVM costs per hour",
     "not_billed_hourly": "this CVM is not billed by the hour, so no hourly figure is given",
@@ -19,26 +24,28 @@ NOTES = {
 
 @dataclass(frozen=True, slots=True)
 class BillingNote:
-    """What one stop does to the bill.
+    """What one action does to the bill.
 
     Attributes:
         rates: the CVM's rates at the time of the plan.
         codes: keys of `NOTES` that apply, in order.
+        triggered: whether it has open usage charged at once; None where no document of the vendor says.
     """
 
     rates: Rates
     codes: tuple[str, ...]
+    triggered: bool | None = True
 
     def document(self, at: str) -> dict[str, object]:
         """The `billing` field of `action.accepted`.
 
         Args:
-            at: when the stop was accepted, RFC 3339 in UTC.
+            at: when the action was accepted, RFC 3339 in UTC.
         """
-        return {"triggered": True, "at": at, **self.fields()}
+        return {"triggered": self.triggered, "at": at, **self.fields()}
 
     def fields(self) -> dict[str, object]:
-        """What holds of the note before anything was stopped, as `run.planned` has it."""
+        """What holds of the note before anything was sent, as `run.planned` has it."""
         compute, storage = self.rates.compute, self.rates.storage
         return {
             "compute_usd_per_hour": None if compute is None else plain(compute),
@@ -48,15 +55,29 @@ class BillingNote:
         }
 
 
-def billing_note(cvm: Cvm, rates: Rates) -> BillingNote:
-    """What stopping this CVM does to the bill."""
-    codes = ["open_compute_charged", "compute_ends", "storage_continues"]
-    if cvm.gpus:
-        codes.append("gpu_24h_minimum_on_restart")
-    if cvm.gpu_rental:
+_DOWN = ["open_compute_charged", "compute_ends", "storage_continues"], "gpu_24h_minimum_on_restart"
+_CODES = {
+    Action.STOP: _DOWN,
+    Action.SHUTDOWN: _DOWN,
+    Action.START: (["compute_begins", "storage_continues"], "gpu_24h_minimum"),
+    Action.RESTART: (["restart_charge_unknown", "storage_continues"], "gpu_24h_minimum_possible"),
+}
+"""The codes that every note of an action has, and the one for a CVM with GPUs."""
+
+
+def triggers_billing(action: Action) -> bool | None:
+    """Whether an action has open usage charged at once, as far as the vendor's documents say."""
+    return None if action is Action.RESTART else not action.ends_up
+
+
+def billing_note(cvm: Cvm, rates: Rates, action: Action) -> BillingNote:
+    """What an action on this CVM does to the bill."""
+    every, with_gpus = _CODES[action]
+    codes = [*every, with_gpus] if cvm.gpus else [*every]
+    if cvm.gpu_rental and not action.ends_up:
         codes.append("gpu_rental")
     if cvm.billing_period in NOT_HOURLY:
         codes.append("not_billed_hourly")
     elif rates.compute is None:
         codes.append("compute_rate_unknown")
-    return BillingNote(rates, tuple(codes))
+    return BillingNote(rates, tuple(codes), triggers_billing(action))

@@ -93,6 +93,7 @@ def log_record(record: Record) -> None:
     elif event in {"run.interrupted", "run.finished"}:
         log.info(event, run_id=record["run_id"], exit_code=record.get("exit_code"), **record["counts"])
     elif event == "action.deferred":
-        log.debug("stop.deferred", cvm=record["cvm"]["name"], wait=record.get("retry_after_s"), reason=record["reason"])
+        wait = record.get("retry_after_s")
+        log.debug(f"{record['action']}.deferred", cvm=record["cvm"]["name"], wait=wait, reason=record["reason"])  # noqa: G004 - the action names the event
     elif event == "action.unknown":
-        log.debug("stop.unknown", cvm=record["cvm"]["name"], reason=record["reason"])
+        log.debug(f"{record['action']}.unknown", cvm=record["cvm"]["name"], reason=record["reason"])  # noqa: G004 - the same

@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import click
 
+from orchestrator.action import Action, is_as_wanted
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
@@ -142,8 +143,15 @@ def _confirm(
     if yes or age <= settings.audit.resume_without_asking:
         return
     unsent = [work for work in works if work.outcome is None and not work.accepted]
-    still_up = sum(not _is_down(fresh[work.ref.key]) for work in unsent)
-    if still_up:
+    still_up = sum(not _is_as_wanted(work.action, fresh[work.ref.key]) for work in unsent)
+    if still_up and any(work.action.ends_up for work in unsent):
+        ask(
+            f"The plan is {format_duration(age)} old, and {still_up} of its CVMs are not as it wants them, and nothing "
+            f"sent to them is known to have had an effect; someone may have meant that.\n"
+            f"Type their number ({still_up}) to go on with them: ",
+            str(still_up),
+        )
+    elif still_up:
         ask(
             f"The plan is {format_duration(age)} old, and {still_up} of its CVMs are up of which no stop is known to "
             f"have had an effect; someone may have started them on purpose.\n"
@@ -152,5 +160,5 @@ def _confirm(
         )
 
 
-def _is_down(seen: Seen) -> bool:
-    return seen.read is None or seen.read.down
+def _is_as_wanted(action: Action, seen: Seen) -> bool:
+    return seen.read is None or is_as_wanted(action, seen.read.status, in_progress=seen.read.in_progress)

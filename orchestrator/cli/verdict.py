@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections import Counter
 
 import click
 
@@ -45,7 +46,11 @@ def confirm(plan: Plan, *, yes: bool, expect: int | None) -> None:
         )
     if yes or expect is not None:
         return
-    ask(f"Type the number of CVMs to stop ({count}) to go on: ", str(count))
+    verbs = Counter(target.action.verb for target in plan.targets)
+    what = "stop" if not verbs else next(iter(verbs))
+    if len(verbs) > 1:
+        what = f"act on, {', '.join(f'{number} to {verb}' for verb, number in verbs.items())}"
+    ask(f"Type the number of CVMs to {what} ({count}) to go on: ", str(count))
 
 
 def ask(question: str, answer: str) -> None:

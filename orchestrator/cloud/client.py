@@ -51,11 +51,19 @@ class PhalaCloud:
 
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
         """`POST /cvms/{cvm_id}/stop`: pulls the power, cancels any operation in progress, triggers billing."""
-        if not wire.is_address(ref.address):
-            return _unaddressed("CVM", ref.address)
-        path = f"/cvms/{ref.address}/stop"
-        exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER)
-        return reply_of(exchange, lambda body: wire.stopped_of(body, ref), self._wall())
+        return await self._act("stop", ref)
+
+    async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
+        """`POST /cvms/{cvm_id}/shutdown`: SIGTERM, SIGKILL after a while; triggers billing."""
+        return await self._act("shutdown", ref)
+
+    async def start(self, ref: CvmRef) -> Reply[StatusRead]:
+        """`POST /cvms/{cvm_id}/start`: powers on; GPUs are allocated then."""
+        return await self._act("start", ref)
+
+    async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
+        """`POST /cvms/{cvm_id}/restart` without `force`: a graceful shutdown and a start."""
+        return await self._act("restart", ref)
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
         """`POST /cvms/batch-stop`: force stops up to 50; says how many it skipped, and not which."""
@@ -74,6 +82,13 @@ class PhalaCloud:
         path = f"/cvms/{ref.address}/state"
         exchange = await self._http.exchange("GET", path, largest=_ACTION_ANSWER)
         return reply_of(exchange, wire.status_of, self._wall())
+
+    async def _act(self, operation: str, ref: CvmRef) -> Reply[StatusRead]:
+        if not wire.is_address(ref.address):
+            return _unaddressed("CVM", ref.address)
+        path = f"/cvms/{ref.address}/{operation}"
+        exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER)
+        return reply_of(exchange, lambda body: wire.acted_of(body, ref), self._wall())
 
 
 def _unaddressed(what: str, identifier: str) -> Reply[Any]:

@@ -130,7 +130,7 @@ def statuses_of(body: Any) -> Mapping[str, StatusRead]:  # noqa: ANN401 - parsed
     return found
 
 
-def stopped_of(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - parsed JSON
+def acted_of(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - parsed JSON
     """The status in the answer to an action on `ref`.
 
     The answer's `id` is an integer in the vendor's document and a string in its newest SDK, so it is told by UUID.

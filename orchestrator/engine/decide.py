@@ -1,4 +1,4 @@
-"""What the answer to a stop means, and what follows: the retry decisions. Pure.
+"""What the answer to an action means, and what follows: the retry decisions. Pure.
 
 | answer | meaning |
 |---|---|
@@ -69,7 +69,7 @@ class Decision:
 
 
 def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
-    """What the answer to one stop means.
+    """What the answer to one request means.
 
     Args:
         reply: the answer.

@@ -7,13 +7,15 @@ that `resume` finds out from the status.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import ceil
 from random import Random
 
 import anyio
 import anyio.abc
 
+from orchestrator.action import Action
+from orchestrator.cvm import CvmRef
 from orchestrator.engine.bell import Bell
 from orchestrator.engine.decide import Decision, Kind, decide, decide_batch
 from orchestrator.engine.gate import Gate, Lane
@@ -33,7 +35,7 @@ _LINGER = 0.1
 
 
 class Dispatcher:
-    """Sends the stops of one step."""
+    """Sends the requests of one step."""
 
     def __init__(
         self,
@@ -66,6 +68,12 @@ class Dispatcher:
         self._cloud, self._gate, self._ledger, self._clock, self._rng = cloud, gate, ledger, clock, rng
         self._outbox, self._max_in_flight = outbox, max_in_flight
         self._watch, self._key_refused, self._heard = watch, key_refused, heard
+        self._send_to: dict[Action, Callable[[CvmRef], Awaitable[Reply[StatusRead]]]] = {
+            Action.STOP: cloud.stop,
+            Action.SHUTDOWN: cloud.shutdown,
+            Action.START: cloud.start,
+            Action.RESTART: cloud.restart,
+        }
         self._bell, self._announcement = Bell(), Bell()
         self._to_send: deque[list[Work]] = deque()
         self._announcing = True
@@ -196,7 +204,7 @@ class Dispatcher:
         await self._ledger.flush()
 
     async def _send_one(self, work: Work) -> tuple[list[Decision], Reply[object]]:
-        reply = await self._cloud.stop(work.ref)
+        reply = await self._send_to[work.action](work.ref)
         return [decide(reply, work.attempts, self._rng.random())], reply
 
     async def _send_batch(self, works: list[Work]) -> tuple[list[Decision], Reply[object]]:
@@ -216,6 +224,7 @@ class Dispatcher:
             self._outbox.taken()
             self._watch(work, True)  # noqa: FBT003 - the callback's one flag
         elif decision.kind is Kind.UNKNOWN:
+            work.trouble = decision.reason
             self._ledger.answered("action.unknown", work, reply, decision.reason)
             self._watch(work, False)  # noqa: FBT003 - the callback's one flag
         elif decision.kind is Kind.DEFERRED:
@@ -226,7 +235,7 @@ class Dispatcher:
         else:
             event, outcome = _FINAL[decision.kind]
             self._ledger.answered(event, work, reply, decision.reason)
-            self._outbox.end(work, outcome, decision.reason, reply)
+            self._outbox.end(work, work.if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply)
 
     def _defer(self, work: Work, reply: Reply[object], decision: Decision) -> None:
         wait = round(decision.wait, 3)
@@ -236,6 +245,7 @@ class Dispatcher:
         if decision.whole_run:
             self._gate.pause(decision.wait)
         if decision.verify:
+            work.trouble = decision.reason
             self._watch(work, False)  # noqa: FBT003 - the callback's one flag
         else:
             self._outbox.defer(work, decision.wait, decision.reason, reply)

@@ -38,6 +38,18 @@ class LearningCloud:
         """Pull the power on one CVM."""
         return self._heard(await self._cloud.stop(ref))
 
+    async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
+        """Ask the guest of one CVM to shut down."""
+        return self._heard(await self._cloud.shutdown(ref))
+
+    async def start(self, ref: CvmRef) -> Reply[StatusRead]:
+        """Power one CVM on."""
+        return self._heard(await self._cloud.start(ref))
+
+    async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
+        """Shut one CVM down and power it on again."""
+        return self._heard(await self._cloud.restart(ref))
+
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
         """Pull the power on up to 50 CVMs with one request."""
         return self._heard(await self._cloud.stop_many(hashids))

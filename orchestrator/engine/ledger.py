@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from orchestrator.billing.rates import Total
+from orchestrator.action import Action
+from orchestrator.billing.rates import Rates, Total
 from orchestrator.engine.protocols import AuditSink, Clock
 from orchestrator.engine.work import Work
 from orchestrator.moment import timestamp
@@ -17,7 +18,7 @@ class Ledger:
     Attributes:
         works: every target of the run.
         counts: how many ended in each way.
-        sent: how many stops were announced.
+        sent: how many actions were announced.
         requests: how many requests they were sent in.
     """
 
@@ -50,7 +51,7 @@ class Ledger:
         self.sent += len(works)
 
     def accepted(self, work: Work, reply: Reply[object] | None, status: str | None = None) -> None:
-        """A stop took effect: by its answer, or (without one) as a status read showed."""
+        """An action took effect: by its answer, or (without one) as a status read showed."""
         work.accepted_at = self._clock.now()
         fields: dict[str, object] = {"attempt": work.attempts, "observed": reply is None}
         if reply is not None:
@@ -98,15 +99,23 @@ class Ledger:
         self._sink.record(event, counts=counts, money=self._money(), requests=self.requests, **fields)
 
     def _money(self) -> dict[str, object]:
-        """USD per hour of all accepted stops; null where a part is unknown."""
-        rates = [work.note.rates for work in self.works if work.accepted]
-        total = Total.of(rates).document()
-        return {"triggered": len(rates)} | {key: total[key] for key in ("compute_usd_per_hour", "storage_usd_per_hour")}
+        """What `RunState.money` reads out of the log: what ends with the stops, and what begins with the starts."""
+        accepted = [work for work in self.works if work.accepted]
+        down = [work.note.rates for work in accepted if not work.action.ends_up]
+        begun = [work.note.rates for work in accepted if work.action is Action.START]
+        money: dict[str, object] = {"triggered": len(down), **_hourly(down)}
+        return money | {"starts": {"accepted": len(begun), **_hourly(begun)}} if begun else money
 
     def _write(self, event: str, work: Work, **fields: object) -> None:
         if work.batch is not None and event.startswith("action."):
             fields["batch"] = work.batch
-        self._sink.record(event, step=work.step, action=work.action, cvm=work.document, **fields)
+        self._sink.record(event, step=work.step, action=work.action.value, cvm=work.document, **fields)
+
+
+def _hourly(rates: list[Rates]) -> dict[str, object]:
+    """USD per hour of all of them; null where a part is unknown."""
+    total = Total.of(rates).document()
+    return {key: total[key] for key in ("compute_usd_per_hour", "storage_usd_per_hour")}
 
 
 def _answer(reply: Reply[object]) -> dict[str, object]:

@@ -1,8 +1,9 @@
-"""The stops that are still to be sent: whose turn it is, in which request, and who is given up."""
+"""The requests that are still to be sent: whose turn it is, in which request, and who is given up."""
 
 from collections.abc import Callable
 
-from orchestrator.engine.decide import PATIENCE_ATTEMPTS
+from orchestrator.action import Action
+from orchestrator.engine.decide import PATIENCE_ATTEMPTS, backoff
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.protocols import Clock
 from orchestrator.engine.queue import StopQueue
@@ -15,7 +16,7 @@ _REFUSALS_IN_A_ROW = 2
 
 
 class Outbox:
-    """Targets whose stop is neither known to be accepted nor given up.
+    """Targets whose request is neither known to be accepted nor given up.
 
     Attributes:
         unsent: how many they are; those under way and those of unknown outcome count.
@@ -49,7 +50,7 @@ class Outbox:
         self._refusals = 0
 
     def add(self, work: Work) -> None:
-        """Take on a target whose stop is to be sent."""
+        """Take on a target whose request is to be sent."""
         self.unsent += 1
         self._queue.push(work)
 
@@ -90,8 +91,15 @@ class Outbox:
 
     def again(self, work: Work) -> None:
         """Send a target again of which a fresh status shows that its request had no effect, or give it up."""
-        if not self._given_up(work, "the API's answers never told whether the stop had an effect, and it had none"):
+        last = f"; the last of them: {work.trouble}" if work.trouble else ""
+        reason = f"the API's answers never told whether the {work.action} had an effect, and it had none{last}"
+        if self._given_up(work, reason):
+            return
+        if work.action is Action.STOP:
             self._queue.push(work)
+        else:
+            # A start without a free GPU is answered like this as well, and may be for long.
+            self._queue.defer(work, self._clock.now() + backoff(work.attempts, 0.5))
 
     def end(self, work: Work, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
         """Let a target have its outcome without being accepted."""
@@ -107,7 +115,7 @@ class Outbox:
             self.at_once = 1
 
     def _given_up(self, work: Work, reason: str, reply: Reply[object] | None = None) -> bool:
-        """End a target whose stop would not go through for too long."""
+        """End a target whose request would not go through for too long."""
         now = self._clock.now()
         waited = now - (now if work.first_sent is None else work.first_sent)
         if waited <= self._patience or work.attempts < PATIENCE_ATTEMPTS:

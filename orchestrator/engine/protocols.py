@@ -28,6 +28,18 @@ class Cloud(Protocol):
         """Pull the power on one CVM."""
         ...
 
+    async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
+        """Ask the guest of one CVM to shut down."""
+        ...
+
+    async def start(self, ref: CvmRef) -> Reply[StatusRead]:
+        """Power one CVM on."""
+        ...
+
+    async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
+        """Shut one CVM down and power it on again."""
+        ...
+
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
         """Pull the power on up to 50 CVMs with one request."""
         ...

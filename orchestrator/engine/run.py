@@ -1,12 +1,13 @@
 """A run: its steps one after the other, the sweep at the end, and the last word in the audit trail."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
 import anyio
 
+from orchestrator.action import Action, is_as_wanted
 from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.dispatch import Dispatcher
 from orchestrator.engine.gate import Gate
@@ -19,11 +20,17 @@ from orchestrator.engine.sweep import sweep
 from orchestrator.engine.watch import Watcher
 from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
-from orchestrator.outcome import Ending, Exit, Outcome, exit_code
+from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, Outcome, exit_code
 from orchestrator.playbook.plan import MOST_AT_ONCE, PlannedStep, RunLimits
 
 _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 """A person's word goes before every other reason to end."""
+
+_WHY_NOT_SENT = {
+    Ending.MAX_FAILURES: "the run ended early: more targets failed than max_failures allows",
+    Ending.STEP_FAILED: "the run ended early: a step with `on_failure: stop` did not end as wanted",
+}
+"""The endings of a run's own making, which leave the rest unsent for good."""
 
 _NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
 
@@ -146,9 +153,10 @@ class Run:
                 group.start_soon(self._time_out)
                 self._answer_for_the_dead()
                 self._count_failures()
-                for step in steps:
+                for number, step in enumerate(steps, start=1):
                     if self._ending is None:
                         await self._step(step)
+                        await self._hold_to(step, {later.name for later in steps[number:]})
                 result = await self._conclude()
                 group.cancel_scope.cancel()
         except* AuditError as errors:
@@ -171,7 +179,7 @@ class Run:
             ledger=self.ledger,
             clock=self._clock,
             per_teepod=self._limits.per_teepod,
-            at_once=MOST_AT_ONCE if self._limits.dispatch == "batch" else 1,
+            at_once=MOST_AT_ONCE if self._limits.dispatch == "batch" and step.action is Action.STOP else 1,
             patience=step.settle_timeout,
             failed=self._count_failures,
         )
@@ -224,6 +232,30 @@ class Run:
         with self._watching:
             await watcher.run()
 
+    async def _hold_to(self, step: PlannedStep, later: Collection[str]) -> None:
+        """After a step with `on_failure: stop`: end the run where one of its targets did not end as wanted.
+
+        A CVM that was settled is looked at once more first. Once a later step has begun, also in an earlier part of
+        the run, this was decided.
+        """
+        ahead = [work for work in self.ledger.works if work.step in later]
+        begun = any(work.attempts for work in ahead)
+        if (
+            step.on_failure != "stop"
+            or self._ending is not None
+            or begun
+            or all(work.outcome is not None for work in ahead)
+        ):
+            return
+        works = [work for work in self.ledger.works if work.step == step.name]
+        await self._sweep(works)
+        if any(work.outcome in ENDS_THE_RUN for work in works):
+            self._halt(Ending.STEP_FAILED)
+
+    async def _sweep(self, works: Sequence[Work]) -> None:
+        with anyio.CancelScope() as self._watching:
+            await sweep(self.reader, self.ledger, works, self._clock, self._settle.recheck_after)
+
     def _halt(self, ending: Ending) -> None:
         if self._ending is None or (ending in _INTERRUPTIONS and self._ending not in _INTERRUPTIONS):
             self._ending = ending
@@ -240,20 +272,17 @@ class Run:
     async def _conclude(self) -> RunResult:
         ending = self._ending or Ending.COMPLETED
         if not ending.resumable:
-            with anyio.CancelScope() as self._watching:
-                await sweep(self.reader, self.ledger, self._clock, self._settle.recheck_after)
+            await self._sweep(self.ledger.works)
             ending = self._ending or Ending.COMPLETED
         not_sent = [work for work in self.ledger.works if work.outcome is None]
-        if ending is Ending.MAX_FAILURES and not not_sent:
+        if ending in _WHY_NOT_SENT and not not_sent:
             ending = Ending.COMPLETED
         code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
         if ending.resumable:
             self.ledger.run_event("run.interrupted", reason=ending.value, open=len(not_sent), exit_code=int(code))
         else:
             for work in not_sent:
-                self.ledger.ended(
-                    work, Outcome.NOT_SENT, "the run ended early: more targets failed than max_failures allows"
-                )
+                self.ledger.ended(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
             self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code))
         await self.ledger.flush()
         return RunResult(ending, code)
@@ -268,16 +297,19 @@ class Run:
                 await self.ledger.flush()
 
     def take_in(self, fresh: Mapping[str, Seen]) -> None:
-        """Take fresh readings into account before anything is sent: what is down already is left alone."""
+        """Take fresh readings into account before anything is sent: what is as wanted already is left alone."""
         for work in self.ledger.works:
             seen = fresh.get(work.ref.key)
             if seen is None or work.outcome is not None or work.accepted or work.in_doubt:
                 continue
             if seen.read is None:
-                self.ledger.ended(work, Outcome.GONE, "no such CVM any more: it was deleted meanwhile")
-            elif seen.read.down:
+                self.ledger.ended(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
+            elif is_as_wanted(work.action, seen.read.status, in_progress=seen.read.in_progress):
                 self.ledger.status(work, seen.read)
                 self.ledger.ended(work, Outcome.SKIPPED, f"already {seen.read.status} when its turn came")
+            elif work.action is Action.RESTART and seen.read.down:
+                self.ledger.status(work, seen.read)
+                self.ledger.ended(work, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")
 
 
 def _first(group: BaseExceptionGroup[AuditError]) -> AuditError:

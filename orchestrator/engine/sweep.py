@@ -1,4 +1,6 @@
-"""The proof at the end: every CVM that was seen down is read once more, and one that came back is named."""
+"""The proof at the end: every settled CVM is read once more, and one that did not stay so is named."""
+
+from collections.abc import Sequence
 
 import anyio
 
@@ -10,20 +12,22 @@ from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
 
 _ROUNDS = 10
-"""How often a CVM that is neither down nor up again is read before it counts as not settled after all."""
+"""How often a CVM that is neither here nor there is read before it counts as not settled after all."""
 _ROUNDS_UNREAD = 60
 """The same for one whose status can't be read; an API that is down as a whole ends the run earlier."""
 
 
-async def sweep(reader: StatusReader, ledger: Ledger, clock: Clock, recheck_after: float) -> None:
-    """Read every settled target once more, until each is confirmed or has another outcome.
+async def sweep(
+    reader: StatusReader, ledger: Ledger, works: Sequence[Work], clock: Clock, recheck_after: float
+) -> None:
+    """Read every settled one of these targets once more, until each is confirmed or has another outcome.
 
-    A CVM that was deleted meanwhile stays settled: it is down for good.
+    A CVM that was to be down and was deleted meanwhile stays settled: it is down for good.
 
     Raises:
         AuditError: when the trail can't be written.
     """
-    open_works = {work.ref.key: work for work in ledger.works if work.outcome is Outcome.SETTLED}
+    open_works = {work.ref.key: work for work in works if work.outcome is Outcome.SETTLED}
     watched: dict[str, Watched] = {}
     for number in range(_ROUNDS_UNREAD):
         if number:
@@ -32,15 +36,18 @@ async def sweep(reader: StatusReader, ledger: Ledger, clock: Clock, recheck_afte
         for key, each in seen.items():
             work = open_works[key]
             if each.read is None:
+                _deleted(ledger, work)
                 del open_works[key]
                 continue
             ledger.status(work, each.read)
-            doubt = watched.setdefault(key, Watched(work.before, clock.now(), float("inf"), accepted=True))
+            doubt = watched.setdefault(
+                key, Watched(work.before, clock.now(), float("inf"), accepted=True, action=work.action)
+            )
             finding = judge_again(doubt, each.read, each.begun, recheck_after)
-            if finding is Finding.RISEN:
-                _risen(ledger, work, each.read.status)
+            if finding in {Finding.RISEN, Finding.FALLEN}:
+                _changed(ledger, work, each.read.status)
             elif finding is Finding.OPEN and number >= _ROUNDS:
-                reason = f"it was seen down, but at the end of the run its status is {each.read.status!r}"
+                reason = f"{_seen(work)}, but at the end of the run its status is {each.read.status!r}"
                 ledger.ended(work, Outcome.UNSETTLED, reason)
                 finding = Finding.SETTLED
             if finding is not Finding.OPEN:
@@ -49,9 +56,18 @@ async def sweep(reader: StatusReader, ledger: Ledger, clock: Clock, recheck_afte
         if not open_works:
             return
     for work in open_works.values():
-        ledger.ended(work, Outcome.UNSETTLED, "it was seen down, but its status can't be read at the end of the run")
+        ledger.ended(work, Outcome.UNSETTLED, f"{_seen(work)}, but its status can't be read at the end of the run")
 
 
-def _risen(ledger: Ledger, work: Work, status: str) -> None:
-    reason = f"it was seen down, and at the end of the run its status is {status!r} again"
-    ledger.ended(work, Outcome.RESURRECTED, reason)
+def _deleted(ledger: Ledger, work: Work) -> None:
+    if work.action.ends_up:
+        ledger.ended(work, work.if_deleted, "it was seen running, and was deleted before the end of the run")
+
+
+def _changed(ledger: Ledger, work: Work, status: str) -> None:
+    reason = f"{_seen(work)}, and at the end of the run its status is {status!r} again"
+    ledger.ended(work, Outcome.FAILED if work.action.ends_up else Outcome.RESURRECTED, reason)
+
+
+def _seen(work: Work) -> str:
+    return "it was seen running" if work.action.ends_up else "it was seen down"

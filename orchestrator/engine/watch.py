@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
+from orchestrator.action import Action
+from orchestrator.cvm import UP
 from orchestrator.engine.bell import Bell
 from orchestrator.engine.judge import Finding, Watched, judge
 from orchestrator.engine.ledger import Ledger
@@ -17,10 +19,17 @@ from orchestrator.outcome import Outcome
 _SECONDS_OF_READS = 0.5
 """A round has no more requests than go in this time."""
 
+_FAILURES = {
+    Finding.BACK_UP: "it went back to running after its {action} was accepted",
+    Finding.NOT_UP: "its {action} was accepted, and yet it is {status}",
+    Finding.UNTOLD: "it runs and was never seen to restart, so whether it did can't be told; it is not asked again",
+}
+"""What a finding means to a person, where the CVM failed by it."""
+
 
 @dataclass(slots=True)
 class _Entry:
-    """One watched target, and how many seconds after its stop it was last seen not down."""
+    """One watched target, and how many seconds after its request it was last seen not settled."""
 
     work: Work
     watched: Watched
@@ -56,7 +65,7 @@ class Watcher:
             pace: how long to wait between rounds.
             timeout: seconds from a CVM's acceptance until the wait for it ends.
             recheck_after: seconds by which reads may lag.
-            unsent: how many stops are still to be sent.
+            unsent: how many requests are still to be sent.
             resolved: called with a target of unknown outcome once it is known whether to send it again.
             failed: called after a target ended otherwise than wanted.
         """
@@ -86,7 +95,11 @@ class Watcher:
         if not self._entries:
             self._last_round = now
         self._newest = max(self._newest, since)
-        entry = _Entry(work, Watched(work.before, since, since + self.timeout, accepted, work.batch is not None))
+        shared = work.batch is not None
+        watched = Watched(work.before, since, since + self.timeout, accepted, shared, work.action)
+        # The answer to a restart shows it on its way; the reads that follow may miss that.
+        watched.moved = accepted and work.action is Action.RESTART and work.status not in {None, UP}
+        entry = _Entry(work, watched)
         self._entries[work.ref.key] = entry
         self._turn.append(entry)
         if not accepted:
@@ -173,21 +186,21 @@ class Watcher:
         """Follow what a round says of one CVM; True when it is down or gone."""
         work, watched = entry.work, entry.watched
         if seen is not None and seen.read is None:
-            self._end(work, Outcome.GONE, "no such CVM any more: it was deleted meanwhile")
+            self._end(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
             return True
         finding = Finding.OPEN
         if seen is not None and seen.read is not None:
             self._ledger.status(work, seen.read)
             watched.status = seen.read.status
             finding = judge(watched, seen.read, seen.begun, self._recheck_after)
-            if not seen.read.down:
-                entry.still_up = seen.begun - watched.since
             if finding is Finding.EFFECT:
                 self._ledger.accepted(work, None)
                 self._forget_doubt(work)
                 watched.accepted, watched.since = True, self._clock.now()
                 watched.deadline = watched.since + self.timeout
                 finding = judge(watched, seen.read, seen.begun, self._recheck_after)
+            if finding is not Finding.SETTLED:
+                entry.still_up = seen.begun - watched.since
         if finding is Finding.SETTLED:
             self._pace.settled(entry.still_up)
             self._end(work, Outcome.SETTLED)
@@ -198,17 +211,18 @@ class Watcher:
         elif finding is Finding.ERROR:
             words = seen.read.error if seen and seen.read and seen.read.error else "no further words from the API"
             self._end(work, Outcome.FAILED, f"its status turned to error: {words}")
-        elif finding is Finding.BACK_UP:
-            self._end(work, Outcome.FAILED, "it went back to running after its stop was accepted")
+        elif finding in _FAILURES:
+            self._end(work, Outcome.FAILED, _FAILURES[finding].format(action=work.action, status=watched.status))
         elif round_started >= watched.deadline:
-            self._end(work, Outcome.UNSETTLED, self._why_unsettled(watched))
+            self._end(work, Outcome.UNSETTLED, self._why_unsettled(work, watched))
         return False
 
-    def _why_unsettled(self, watched: Watched) -> str:
+    def _why_unsettled(self, work: Work, watched: Watched) -> str:
         last = f"last seen {watched.status!r}" if watched.status else "its status could never be read"
         if not watched.accepted:
-            return f"whether the stop had an effect could not be told within {self.timeout:.0f}s; {last}"
-        return f"not down within {self.timeout:.0f}s of the stop; {last}"
+            return f"whether the {work.action} had an effect could not be told within {self.timeout:.0f}s; {last}"
+        wanted = "running" if work.action.ends_up else "down"
+        return f"not {wanted} within {self.timeout:.0f}s of the {work.action}; {last}"
 
     def _end(self, work: Work, outcome: Outcome, reason: str | None = None) -> None:
         self._forget_doubt(work)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from orchestrator.action import Action
 from orchestrator.billing.note import BillingNote, billing_note
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
@@ -17,21 +18,22 @@ class Work:
         action: the step's action.
         ref: the CVM.
         before: its status when the plan was made.
-        note: what stopping it does to the bill.
+        note: what the action does to the bill.
         attempts: how many requests were announced for it.
         first_sent: when the first of them was; None before.
         batch: the number of the request that its last one shared with others; None where it had one of its own.
         singly: whether it has to be sent in a request of its own, since a batch would leave it alone.
         unanswered: whether the last of those requests has no answer on record: the process died before.
         in_doubt: whether an earlier part of the run sent it a request whose effect is unknown.
-        accepted_at: since when a stop of it is known to have taken effect; None before.
+        trouble: what the last answer that did not tell its effect said; None before one.
+        accepted_at: since when the action is known to have taken effect; None before.
         outcome: how it ended; None while it has not.
         status: the last status that was seen.
         document: the CVM as every record has it, shared by all of them.
     """
 
     step: str
-    action: str
+    action: Action
     ref: CvmRef
     before: str
     note: BillingNote
@@ -41,6 +43,7 @@ class Work:
     singly: bool = False
     unanswered: bool = False
     in_doubt: bool = False
+    trouble: str | None = None
     accepted_at: float | None = None
     outcome: Outcome | None = None
     status: str | None = None
@@ -53,12 +56,17 @@ class Work:
 
     @property
     def accepted(self) -> bool:
-        """Whether a stop of it is known to have taken effect."""
+        """Whether the action is known to have taken effect."""
         return self.accepted_at is not None
+
+    @property
+    def if_deleted(self) -> Outcome:
+        """What it comes to when it was deleted meanwhile: down for good, but nothing that could run."""
+        return Outcome.FAILED if self.action.ends_up else Outcome.GONE
 
     @classmethod
     def of(cls, target: Target) -> "Work":
         """The work that a planned target makes."""
         cvm = target.cvm
-        note = billing_note(cvm, target.rates)
+        note = billing_note(cvm, target.rates, target.action)
         return cls(target.step, target.action, cvm.ref, cvm.status, note, singly=cvm.in_progress or cvm.gpu_rental)

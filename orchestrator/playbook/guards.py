@@ -46,7 +46,9 @@ def stricter(playbook: Guards, settings: Guards) -> Guards:
     )
 
 
-def check_guards(guards: Guards, *, targets: int, up: int, spared: int) -> tuple[GuardCheck, ...]:
+def check_guards(
+    guards: Guards, *, targets: int, up: int, spared: int, starts: int = 0, down: int = 0
+) -> tuple[GuardCheck, ...]:
     """Check the guards of a plan.
 
     Args:
@@ -54,6 +56,8 @@ def check_guards(guards: Guards, *, targets: int, up: int, spared: int) -> tuple
         targets: how many targets the plan has.
         up: how many CVMs of the workspace are up now (not stopped, not exited): the whole of `max_percent`.
         spared: how many selected CVMs `protect` took out.
+        starts: how many of the targets are to be started.
+        down: how many CVMs of the workspace are stopped or exited now: the whole of `max_percent` for those.
     """
     checks = []
     if guards.max_targets is not None:
@@ -61,16 +65,23 @@ def check_guards(guards: Guards, *, targets: int, up: int, spared: int) -> tuple
         message = f"{counted(targets, 'target')}, at most {guards.max_targets} allowed"
         checks.append(GuardCheck("max_targets", guards.max_targets, targets, ok, message))
     if guards.max_percent is not None:
-        share = Decimal(targets) * 100 / up if up else Decimal(0)
-        ok = targets * 100 <= guards.max_percent * up
-        # Rounded away from the limit, so that a share just above it never reads as if it were the limit itself.
-        value = share.quantize(Decimal("0.1"), ROUND_FLOOR if ok else ROUND_CEILING)
-        message = (
-            f"{targets} targets are {value}% of the {up} CVMs of the workspace that are up now, "
-            f"at most {guards.max_percent:f}% allowed"
-        )
-        checks.append(GuardCheck("max_percent", guards.max_percent, value, ok, message))
+        if targets > starts or not starts:
+            checks.append(_check_percent(guards.max_percent, targets - starts, up, "targets", "up"))
+        if starts:
+            checks.append(_check_percent(guards.max_percent, starts, down, "targets to start", "down"))
     if guards.protect:
         message = f"{counted(spared, 'selected CVM')} protected and left alone"
         checks.append(GuardCheck("protect", None, spared, ok=True, message=message))
     return tuple(checks)
+
+
+def _check_percent(limit: Decimal, targets: int, whole: int, what: str, now: str) -> GuardCheck:
+    share = Decimal(targets) * 100 / whole if whole else Decimal(0)
+    ok = targets * 100 <= limit * whole
+    # Rounded away from the limit, so that a share just above it never reads as if it were the limit itself.
+    value = share.quantize(Decimal("0.1"), ROUND_FLOOR if ok else ROUND_CEILING)
+    message = (
+        f"{targets} {what} are {value}% of the {whole} CVMs of the workspace that are {now} now, "
+        f"at most {limit:f}% allowed"
+    )
+    return GuardCheck("max_percent", limit, value, ok, message)

@@ -168,7 +168,7 @@ def _located(fault: ErrorDetails, kind: object, source: Source, prefix: Path_) -
     if fault["type"] == SAME_STEP:
         place = (*place, fault["ctx"]["index"], "name")
     if place[-1:] == ("action",) and fault["type"] == "literal_error":
-        hint = "`stop` pulls the power; the graceful shutdown is another action, which this version does not have"
+        hint = "`stop` pulls the power, `shutdown` asks the guest to shut down; they are different actions"
     return PlaybookError(message, hint=hint or _SCHEMA_HINT, file=source.file, line=source.line_of(place))
 
 

@@ -1,17 +1,19 @@
 """The plan: what a playbook means for the inventory as it is right now. Pure, and it explains itself."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
 from typing import TypeAlias
 
+from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import Rates, Total, rates_of
-from orchestrator.cvm import Cvm
+from orchestrator.cvm import DOWN, Cvm
 from orchestrator.playbook.guards import GuardCheck, check_guards
 from orchestrator.playbook.schema import Guards, Playbook, Step
 from orchestrator.playbook.select import matches, protection, unmatched
-from orchestrator.playbook.terms import Dispatch, Share
+from orchestrator.playbook.terms import Dispatch, OnFailure, Share
 from orchestrator.wording import counted
 
 MOST_AT_ONCE = 50
@@ -26,10 +28,10 @@ class RunLimits:
         requests_per_second: all requests of the run; where `adaptive`, what it starts with.
         burst: how many may go at once after a pause.
         max_in_flight: requests sent and not yet answered.
-        per_teepod: the same for the stops on one teepod.
+        per_teepod: the same for one teepod, status reads left out.
         max_failures: more failed or refused targets than this end the run; None for no such limit.
         adaptive: whether the rate is found out while the run goes on.
-        dispatch: whether each stop is a request of its own.
+        dispatch: whether each stop is a request of its own; every other action is.
     """
 
     requests_per_second: float
@@ -46,7 +48,7 @@ class Target:
     """One CVM that a step acts on."""
 
     step: str
-    action: str
+    action: Action
     cvm: Cvm
     rates: Rates
 
@@ -71,7 +73,7 @@ class Estimate:
     """What carrying the plan out will take, beyond reading the inventory.
 
     Attributes:
-        requests: one stop a target, and about how many status batches.
+        requests: one a target (fewer where stops go in batches), and about how many status batches.
         seconds: how long sending them takes at the run's rate; settling comes on top.
     """
 
@@ -81,11 +83,19 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step's name, its action, and the seconds within which each of its targets has to settle."""
+    """What a step does, but for its targets.
+
+    Attributes:
+        name: the step's name.
+        action: what is done to its targets.
+        settle_timeout: seconds within which each of them has to settle.
+        on_failure: whether the run goes on when one of them did not end as wanted.
+    """
 
     name: str
-    action: str
+    action: Action
     settle_timeout: float
+    on_failure: OnFailure = "continue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +134,18 @@ class Plan:
 
     @property
     def total(self) -> Total:
-        """What the targets cost per hour together."""
-        return Total.of(target.rates for target in self.targets)
+        """What the targets that are to be down cost per hour together."""
+        return Total.of(target.rates for target in self.targets if not target.action.ends_up)
+
+    @property
+    def begins(self) -> Total | None:
+        """What the targets that are to be started cost per hour together; None when there are none."""
+        rates = [target.rates for target in self.targets if target.action is Action.START]
+        return Total.of(rates) if rates else None
+
+    def count(self, action: Action) -> int:
+        """How many targets an action has."""
+        return sum(target.action is action for target in self.targets)
 
 
 LastWord: TypeAlias = Callable[[Cvm, Step | None, str | None], str | None]
@@ -171,36 +191,57 @@ def make_plan(
         if reason is None:
             step = playbook.steps[position]
             rates = rates_of(cvm, price_list, storage_usd_per_gb_hour)
-            targets.append((position, Target(step.name, step.action, cvm, rates)))
+            targets.append((position, Target(step.name, Action(step.action), cvm, rates)))
         else:
             skipped.append(Skipped(cvm, reason, selected=position >= 0))
     targets.sort(key=lambda pair: pair[0])
     chosen = tuple(target for _, target in targets)
     return Plan(
         playbook=playbook.name,
-        steps=tuple(PlannedStep(s.name, s.action, s.settle.timeout or settle_timeout) for s in playbook.steps),
+        steps=tuple(
+            PlannedStep(s.name, Action(s.action), s.settle.timeout or settle_timeout, s.on_failure)
+            for s in playbook.steps
+        ),
         targets=chosen,
         skipped=tuple(skipped),
-        guards=check_guards(guards, targets=len(chosen), up=sum(not cvm.down for cvm in cvms), spared=spared),
+        guards=check_guards(
+            guards,
+            targets=len(chosen),
+            up=sum(not cvm.down for cvm in cvms),
+            spared=spared,
+            starts=sum(target.action is Action.START for target in chosen),
+            down=sum(cvm.status in DOWN for cvm in cvms),
+        ),
         limits=limits,
-        estimate=estimate(len(chosen), limits, batch_size),
+        estimate=estimate(
+            len(chosen), limits, batch_size, stops=sum(target.action is Action.STOP for target in chosen)
+        ),
         warnings=(*_warnings(playbook, cvms, chosen), *more_warnings),
     )
 
 
 def _decide(playbook: Playbook, guards: Guards, cvm: Cvm) -> tuple[int, str | None]:
-    """The first step that covers a CVM (-1 for none), and why the CVM is skipped (None: it is a target)."""
-    position = next((n for n, step in enumerate(playbook.steps) if matches(step.select, cvm)), -1)
-    if position < 0:
-        return position, "not selected"
+    """The step that a CVM belongs to (-1 for none), and why the CVM is skipped (None: it is a target).
+
+    That is the first one that selects it and has anything to do on it; else the first one that selects it.
+    """
+    covering = [n for n, step in enumerate(playbook.steps) if matches(step.select, cvm)]
+    if not covering:
+        return -1, "not selected"
     protected = protection(guards.protect, cvm)
     if protected is not None:
-        return position, f"protected by {protected}"
-    if cvm.down:
-        return position, f"already {cvm.status}"
+        return covering[0], f"protected by {protected}"
+    reasons = [_nothing_to_do(playbook.steps[position], cvm) for position in covering]
+    if None not in reasons:
+        return covering[0], reasons[0]
+    position = covering[reasons.index(None)]
     if not cvm.ref.address:
         return position, "has neither hashid nor UUID yet, so it can't be addressed"
     return position, None
+
+
+def _nothing_to_do(step: Step, cvm: Cvm) -> str | None:
+    return nothing_to_do(Action(step.action), cvm.status, in_progress=cvm.in_progress)
 
 
 def _warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, ...]) -> Iterable[str]:
@@ -208,13 +249,43 @@ def _warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, 
     rented = sum(target.cvm.gpu_rental for target in targets)
     if rented:
         yield f"{counted(rented, 'target')} marked as managed by a GPU rental, whose CVMs usually refuse a stop"
-    minimum = sum(bool(target.cvm.gpus) for target in targets)
-    if minimum:
+    gpus = Counter(target.action for target in targets if target.cvm.gpus)
+    if minimum := gpus[Action.STOP] + gpus[Action.SHUTDOWN]:
         yield f"{counted(minimum, 'target')} with GPUs: starting such a CVM again is charged a new 24-hour minimum"
+    if minimum := gpus[Action.START]:
+        yield f"{counted(minimum, 'target')} with GPUs to start: each is charged a new 24-hour minimum up front"
+    if minimum := gpus[Action.RESTART]:
+        yield f"{counted(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum"
+    yield from _left_to_earlier(playbook, targets)
 
 
-def estimate(targets: int, limits: RunLimits, batch_size: int) -> Estimate:
-    """Requests and seconds for this many stops: each polled twice or so, and swept once at the end, by batch."""
-    stops = targets if limits.dispatch == "single" else ceil(targets / MOST_AT_ONCE)
-    requests = stops + 3 * ceil(targets / batch_size)
+def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterable[str]:
+    """A CVM has one action in a run; whoever wrote two steps for it may think otherwise."""
+    left: Counter[tuple[str, str]] = Counter()
+    for number, step in enumerate(playbook.steps):
+        earlier = {each.name for each in playbook.steps[:number] if each.action != step.action}
+        left.update(
+            (step.name, target.step)
+            for target in (targets if earlier else ())
+            if target.step in earlier and matches(step.select, target.cvm)
+        )
+    for (step_name, first), count in left.items():
+        yield (
+            f"step {step_name!r} also selects what belongs to step {first!r} before it ({counted(count, 'CVM')}); "
+            f"a run acts on each CVM once"
+        )
+
+
+def estimate(targets: int, limits: RunLimits, batch_size: int, *, stops: int | None = None) -> Estimate:
+    """Requests and seconds for this many targets: each polled twice or so, and swept once at the end, by batch.
+
+    Args:
+        targets: how many there are.
+        limits: how fast, and whether stops go in batches.
+        batch_size: how many statuses one request reads.
+        stops: how many of the targets are to be stopped; all by default.
+    """
+    stops = targets if stops is None else stops
+    in_batches = stops if limits.dispatch == "batch" else 0
+    requests = targets - in_batches + ceil(in_batches / MOST_AT_ONCE) + 3 * ceil(targets / batch_size)
     return Estimate(requests, max(0.0, requests - limits.burst) / limits.requests_per_second)

@@ -7,7 +7,18 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.described import Described
 from orchestrator.duration import Duration
-from orchestrator.playbook.terms import AppIds, Count, Dispatch, Percent, RateOrAuto, Share, Text, Texts, Truth
+from orchestrator.playbook.terms import (
+    AppIds,
+    Count,
+    Dispatch,
+    OnFailure,
+    Percent,
+    RateOrAuto,
+    Share,
+    Text,
+    Texts,
+    Truth,
+)
 
 
 class _Strict(Described):
@@ -66,7 +77,7 @@ class Guards(_Strict):
     max_targets: Count | None = None
     """Refuse a plan with more targets than this."""
     max_percent: Percent | None = None
-    """Refuse a plan with more targets than this percentage of the CVMs of the workspace that are up now."""
+    """Refuse a plan with more targets than this percentage of the CVMs that are up now (for starts: that are down)."""
     protect: Protect = Protect()
     """CVMs that are never touched."""
 
@@ -81,11 +92,11 @@ class Limits(_Strict):
     max_in_flight: Count | None = None
     """Requests sent and not yet answered."""
     per_teepod: Count | None = None
-    """The same for the stops on one teepod; a CVM that is merely settling does not count."""
+    """The same for one teepod, status reads left out; a CVM that is merely settling does not count."""
     max_failures: Share | None = None
     """End the run when more targets than this failed or were refused (as %: of the planned targets). 0: not one."""
     dispatch: Dispatch | None = None
-    """`single`: one request a stop. `batch`: up to 50 stops a request, whose statuses tell which took effect."""
+    """`single`: one request a CVM. `batch`: up to 50 CVMs a request in `stop` steps, whose statuses tell the effect."""
 
 
 class Select(_Strict):
@@ -98,7 +109,7 @@ class Select(_Strict):
     name: Texts | None = None
     """Names of CVMs, with * and ?."""
     status: Texts | None = None
-    """Statuses; without it every CVM that is not down already, whatever its status."""
+    """Statuses; without it every CVM on which the action has anything to do."""
     any: Annotated[list["Select"], Field(min_length=1)] | None = None
     """Whole selects, of which one has to match."""
     exclude: "Select | None" = None
@@ -117,7 +128,7 @@ class Select(_Strict):
 
 
 class Settle(_Strict):
-    """How long to wait until a CVM is down."""
+    """How long to wait until a CVM is down, or running again."""
 
     timeout: Annotated[Duration, AfterValidator(_positive)] | None = None
     """From each CVM's own acceptance; without it the settings' `settle.timeout`."""
@@ -128,12 +139,14 @@ class Step(_Strict):
 
     name: Text = ""
     """What the step is called in the plan, the log and the report; `step N` when left out."""
-    action: Literal["stop"]
-    """`stop` pulls the power (the API's force stop)."""
+    action: Literal["stop", "shutdown", "start", "restart"]
+    """`stop` pulls the power, `shutdown` asks the guest to end, `start` powers on, `restart` is both of the latter."""
     select: Select
     """Which CVMs."""
     settle: Settle = Settle()
     """How long to wait."""
+    on_failure: OnFailure = "continue"
+    """Whether the next step begins (`continue`) or the run ends (`stop`) when a target did not end as wanted."""
 
 
 def _steps_differ(steps: list[Step]) -> list[Step]:

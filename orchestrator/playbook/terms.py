@@ -135,6 +135,10 @@ Dispatch = Literal["single", "batch"]
 """How stops are sent: each in a request of its own, or many in one."""
 
 
+OnFailure = Literal["continue", "stop"]
+"""What follows a step of which a target did not end as wanted."""
+
+
 _PERCENTAGE = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%?$"}
 
 

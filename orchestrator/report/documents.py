@@ -23,7 +23,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "targets": [
             {
                 "step": target.step,
-                "action": target.action,
+                "action": target.action.value,
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
             }
@@ -43,7 +43,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             for check in plan.guards
         ],
         "estimate": {"requests": plan.estimate.requests, "seconds": round(plan.estimate.seconds, 1)},
-        "billing": plan.total.document(),
+        "billing": plan.total.document() | ({"starts": plan.begins.document()} if plan.begins else {}),
         "warnings": list(plan.warnings),
     }
 

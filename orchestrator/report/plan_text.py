@@ -7,6 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.action import Action
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.duration import format_duration
 from orchestrator.playbook.lock import drifted
@@ -32,7 +33,7 @@ def print_plan(console: Console, plan: Plan, description: str | None, *, details
         head.append(f"  {shown(description)}", "dim")
     total = len(plan.targets) + len(plan.skipped)
     console.print(head)
-    console.print(Text(f"{counted(len(plan.targets), 'CVM')} of {total} will be stopped (power pulled)\n"))
+    console.print(Text(f"{_what_happens(plan, total)}\n"))
     if plan.targets:
         console.print(_targets(plan))
     if details:
@@ -40,6 +41,24 @@ def print_plan(console: Console, plan: Plan, description: str | None, *, details
     console.print(_facts(plan))
     for warning in plan.warnings:
         console.print(Text.assemble(("! ", "bold yellow"), shown(warning, 400)))
+
+
+_WILL_BE = {
+    Action.STOP: "stopped (power pulled)",
+    Action.SHUTDOWN: "shut down (the guest is asked to)",
+    Action.START: "started",
+    Action.RESTART: "restarted (the guest is asked to shut down)",
+}
+
+
+def _what_happens(plan: Plan, total: int) -> str:
+    """How many CVMs will be acted on, and how."""
+    actions = list(dict.fromkeys(step.action for step in plan.steps if plan.count(step.action)))
+    if len(actions) < 2:  # noqa: PLR2004 - several
+        action = actions[0] if actions else plan.steps[0].action
+        return f"{counted(len(plan.targets), 'CVM')} of {total} will be {_WILL_BE[action]}"
+    parts = [f"{plan.count(action)} {_WILL_BE[action]}" for action in actions]
+    return f"{counted(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
 
 
 def _targets(plan: Plan) -> RenderableType:
@@ -75,7 +94,7 @@ def _details(plan: Plan) -> RenderableType:
     for target in plan.targets:
         ref = target.cvm.ref
         table.add_row(
-            Text(shown(ref.name)), Text(shown(ref.teepod)), Text(shown(target.cvm.status)), Text(target.action)
+            Text(shown(ref.name)), Text(shown(ref.teepod)), Text(shown(target.cvm.status)), Text(target.action.verb)
         )
     for each in plan.skipped:
         ref = each.cvm.ref
@@ -107,10 +126,10 @@ def _facts(plan: Plan) -> RenderableType:
     table.add_row(
         "takes",
         f"about {plan.estimate.requests} requests{_batches(plan)}, {_sending(plan)}; "
-        f"each CVM then has {settle} to go down",
+        f"each CVM then has {settle} to {_get_there(plan)}",
     )
     if plan.targets:
-        table.add_row("billing", _money(plan.total))
+        table.add_row("billing", _money(plan))
     return table
 
 
@@ -126,15 +145,25 @@ def _batches(plan: Plan) -> str:
     return "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
 
 
-def _money(total: Total) -> Text:
-    text = Text("stops  ")
-    text.append(_amount(total.compute, total.compute_unknown, "compute"))
-    text.append("\ngoes on  ")
-    text.append(_amount(total.storage, total.storage_unknown, "storage"))
-    return text
+def _get_there(plan: Plan) -> str:
+    up = {step.action.ends_up for step in plan.steps}
+    return "settle" if len(up) > 1 else "run" if True in up else "go down"
 
 
-def _amount(per_hour: Decimal, unknown: int, what: str) -> str:
+def _money(plan: Plan) -> Text:
+    lines = []
+    if plan.count(Action.STOP) or plan.count(Action.SHUTDOWN):
+        lines += [("stops  ", plan.total, "compute"), ("goes on  ", plan.total, "storage")]
+    if plan.begins is not None:
+        lines += [("begins  ", plan.begins, "compute")]
+        lines += [] if len(lines) > 1 else [("goes on  ", plan.begins, "storage")]
+    text = Text("\n").join(Text(f"{label}{_amount(total, what)}") for label, total, what in lines)
+    return text if lines else Text("what a restart does to the bill is not documented")
+
+
+def _amount(total: Total, what: str) -> str:
+    per_hour: Decimal = getattr(total, what)
+    unknown: int = getattr(total, f"{what}_unknown")
     month = per_hour * HOURS_PER_MONTH
     known = f"${per_hour:.4f} an hour, ${month:,.2f} a month of {what}"
     if unknown:

@@ -4,9 +4,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import Phase, RunState
-from orchestrator.billing.note import BillingNote, billing_note
+from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
 from orchestrator.billing.rates import Rates, plain
 from orchestrator.engine.adapt import START
 from orchestrator.engine.work import Work
@@ -48,15 +49,21 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
     """The fields of `run.planned`."""
     return {
         "steps": [
-            {"name": step.name, "action": step.action, "settle_timeout_s": step.settle_timeout} for step in plan.steps
+            {
+                "name": step.name,
+                "action": step.action.value,
+                "settle_timeout_s": step.settle_timeout,
+                "on_failure": step.on_failure,
+            }
+            for step in plan.steps
         ],
         "targets": [
             {
                 "step": target.step,
-                "action": target.action,
+                "action": target.action.value,
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
-                "billing": billing_note(target.cvm, target.rates).fields(),
+                "billing": billing_note(target.cvm, target.rates, target.action).fields(),
             }
             for target in plan.targets
         ],
@@ -94,7 +101,15 @@ def limits_from(started: Record) -> RunLimits:
 
 def steps_from(planned: Record) -> tuple[PlannedStep, ...]:
     """The steps that a run was planned with."""
-    return tuple(PlannedStep(step["name"], step["action"], step["settle_timeout_s"]) for step in planned["steps"])
+    return tuple(
+        PlannedStep(
+            step["name"],
+            Action(step["action"]),
+            step["settle_timeout_s"],
+            step.get("on_failure", "continue"),  # logs of earlier versions lack it
+        )
+        for step in planned["steps"]
+    )
 
 
 def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
@@ -119,10 +134,10 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
         )
         work = Work(
             step=target.step,
-            action=target.action,
+            action=Action(target.action),
             ref=target.ref,
             before=target.before or "",
-            note=BillingNote(rates, tuple(billing["notes"])),
+            note=BillingNote(rates, tuple(billing["notes"]), triggers_billing(Action(target.action))),
             attempts=target.attempts,
             batch=target.batch,
             unanswered=target.outcome is None and target.phase is Phase.SENDING,

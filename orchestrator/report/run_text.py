@@ -31,7 +31,7 @@ STYLES = {
 _MEANING: dict[int, str] = {
     Exit.OK: "all as wanted",
     Exit.FAILED: "finished; some failed or were refused",
-    Exit.UNSETTLED: "finished; some did not go down in time",
+    Exit.UNSETTLED: "finished; some did not settle in time",
     Exit.ENDED_EARLY: "ended early",
     Exit.CLOUD: "the cloud refused; nothing was changed",
     Exit.SIGINT: "interrupted",
@@ -76,7 +76,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     if slowest is not None:
         facts.add_row("slowest", f"{format_duration(slowest)} from its first request to its end")
     money = state.money
-    if money["triggered"]:
+    if money["triggered"] or "starts" in money:
         facts.add_row("billing", _bill(money))
     if state.drifted:
         names = ", ".join(shown(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
@@ -106,13 +106,20 @@ def _troubles(targets: list[TargetState]) -> Table:
 
 
 def _why(target: TargetState) -> str:
-    return f"the run ended before it was seen down; last seen {shown(target.status)}"
+    return f"the run ended before it was seen to settle; last seen {shown(target.status)}"
 
 
 def _bill(money: Mapping[str, object]) -> Text:
-    text = Text(f"{money['triggered']} stops billed their open compute usage\n")
-    for key, label in (("compute_usd_per_hour", "stops"), ("storage_usd_per_hour", "goes on")):
-        amount = money[key]
+    text = Text()
+    lines: list[tuple[Mapping[str, object], str, str]] = []
+    if money["triggered"]:
+        text.append(f"{money['triggered']} stops billed their open compute usage\n")
+        lines = [(money, "compute_usd_per_hour", "stops"), (money, "storage_usd_per_hour", "goes on")]
+    starts = money.get("starts")
+    if isinstance(starts, Mapping):
+        lines.append((starts, "compute_usd_per_hour", "begins"))
+    for part, key, label in lines:
+        amount = part[key]
         if amount is None:
             text.append(f"{label}: not known for every CVM; see the audit log\n")
         else:

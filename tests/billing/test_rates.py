@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.action import Action
 from orchestrator.billing.note import NOTES, billing_note
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR, Rates, Total, needs_price_list, plain, rates_of
 from orchestrator.cvm import Cvm, CvmRef
@@ -137,7 +138,7 @@ def test_a_note_has_the_codes_that_apply_each_explained(
     fields: dict[str, object], has: set[str], lacks: set[str]
 ) -> None:
     one = cvm(**fields)
-    codes = billing_note(one, rates_of(one, {}, STORAGE_USD_PER_GB_HOUR)).codes
+    codes = billing_note(one, rates_of(one, {}, STORAGE_USD_PER_GB_HOUR), Action.STOP).codes
     assert has <= set(codes) <= set(NOTES)
     assert not lacks & set(codes)
     assert len(set(codes)) == len(codes)
@@ -146,7 +147,7 @@ def test_a_note_has_the_codes_that_apply_each_explained(
 def test_a_note_never_gives_a_figure_and_says_that_there_is_none() -> None:
     for period in (None, "hourly", "monthly", "skip", "weekly"):
         one = cvm(billing_period=period, hourly_compute=Decimal(1))
-        document = billing_note(one, rates_of(one, {}, STORAGE_USD_PER_GB_HOUR)).document("now")
+        document = billing_note(one, rates_of(one, {}, STORAGE_USD_PER_GB_HOUR), Action.STOP).document("now")
         notes = document["notes"]
         assert isinstance(notes, list)
         assert (document["compute_usd_per_hour"] is None) == bool(
@@ -156,7 +157,9 @@ def test_a_note_never_gives_a_figure_and_says_that_there_is_none() -> None:
 
 def test_the_document_of_a_note_has_the_fields_of_the_contract_and_money_as_text() -> None:
     one = cvm(hourly_compute=Decimal("0.10"), disk_gb=Decimal(10))
-    document = billing_note(one, rates_of(one, {}, STORAGE_USD_PER_GB_HOUR)).document("2026-11-23T08:00:00.000000Z")
+    document = billing_note(one, rates_of(one, {}, STORAGE_USD_PER_GB_HOUR), Action.STOP).document(
+        "2026-11-23T08:00:00.000000Z"
+    )
     assert document == {
         "triggered": True,
         "at": "2026-11-23T08:00:00.000000Z",
@@ -165,3 +168,22 @@ def test_the_document_of_a_note_has_the_fields_of_the_contract_and_money_as_text
         "rate_source": "hourly_rate",
         "notes": ["open_compute_charged", "compute_ends", "storage_continues"],
     }
+
+
+@pytest.mark.parametrize(
+    ("action", "triggered", "has", "with_gpus"),
+    [
+        (Action.STOP, True, "compute_ends", "gpu_24h_minimum_on_restart"),
+        (Action.SHUTDOWN, True, "compute_ends", "gpu_24h_minimum_on_restart"),
+        (Action.START, False, "compute_begins", "gpu_24h_minimum"),
+        (Action.RESTART, None, "restart_charge_unknown", "gpu_24h_minimum_possible"),
+    ],
+)
+def test_each_action_says_of_the_bill_what_the_vendor_says_and_no_more(
+    action: Action, has: str, with_gpus: str, *, triggered: bool | None
+) -> None:
+    one = cvm(hourly_compute=Decimal(1), gpus=1)
+    note = billing_note(one, rates_of(one, {}, STORAGE_USD_PER_GB_HOUR), action)
+    assert {has, with_gpus, "storage_continues"} <= set(note.codes) <= set(NOTES)
+    assert note.document("now")["triggered"] is triggered
+    assert ("open_compute_charged" in note.codes) is (triggered is True)

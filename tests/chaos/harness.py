@@ -7,6 +7,7 @@ from random import Random
 
 import anyio
 
+from orchestrator.action import Action
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict, read_log
@@ -28,7 +29,11 @@ from orchestrator.simulator.settings import parse_settings
 RUN_ID = "20261123T080000Z-4f2a"
 LIMITS = RunLimits(requests_per_second=1500, burst=50, max_in_flight=40, per_teepod=40)
 SETTLE = SettleSettings(recheck_after=0.4, poll_min=0.05, poll_max=0.5, cloud_down=60)
-EVERYTHING = Playbook.model_validate({"name": "all", "steps": [{"action": "stop", "select": {"all": True}}]})
+
+
+def everything(action: Action) -> Playbook:
+    """A playbook that does this to every CVM."""
+    return Playbook.model_validate({"name": "all", "steps": [{"action": action.value, "select": {"all": True}}]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +44,20 @@ class Told:
     state: RunState
     verdict: Verdict
     simulator: BackgroundSimulator
+    action: Action = Action.STOP
 
     def hold_to_the_promises(self) -> None:
-        """Every CVM is stopped, by exactly one effective stop, and the log tells of each request one to one."""
+        """Every CVM is acted on by exactly one effective request, and the log tells of each request one to one."""
         assert any(request.fault for request in self.simulator.requests), "nothing went wrong, so nothing was shown"
         cvms = self.simulator.world.cvms
         now = self.simulator.now()
-        up = [cvm.name for cvm in cvms if cvm.phase(now).status not in {"stopped", "exited"}]
-        assert not up, f"still up: {up[:5]}"
-        assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
-        received = [r for r in self.simulator.requests if r.operation in {"stop_cvm", "batch_stop"}]
+        wanted = {"running"} if self.action.ends_up else {"stopped", "exited"}
+        others = [cvm.name for cvm in cvms if cvm.phase(now).status not in wanted]
+        assert not others, f"not as wanted: {others[:5]}"
+        if not self.action.ends_up:
+            assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
+        assert {len(cvm.operations) for cvm in cvms} == {1}
+        received = [r for r in self.simulator.requests if r.operation in {f"{self.action}_cvm", "batch_stop"}]
         assert len(received) == self.state.requests
         if not any(r.operation == "batch_stop" for r in received):
             each = Counter(r.cvm_hashid for r in received)
@@ -67,20 +76,27 @@ def misbehave(
     cvms: int = 300,
     lag: float = 0.2,
     dispatch: Dispatch = "single",
+    action: Action = Action.STOP,
 ) -> Told:
-    """Stop a whole fleet under these faults."""
+    """Do this to a whole fleet under these faults."""
     settings = parse_settings(
         {
             "fleet": {"cvms": cvms, "seed": seed, "stopped_share": 0, "gpu_share": 0},
-            "timing": {"stop_seconds": [0.1, 0.5], "read_lag": lag},
+            "timing": {
+                **{key: [0.1, 0.5] for key in ("stop_seconds", "shutdown_seconds", "start_seconds")},
+                "read_lag": lag,
+            },
             "faults": {"hang_seconds": 5, "huge_bytes": 100_000, "retry_after_seconds": 0, **faults},
         }
     )
     with BackgroundSimulator(settings) as simulator:
-        return anyio.run(_run, simulator, folder, seed, replace(LIMITS, dispatch=dispatch))
+        if action is Action.START:
+            for cvm in simulator.world.cvms:
+                simulator.world.set_status(cvm, "stopped", -10.0)
+        return anyio.run(_run, simulator, folder, seed, replace(LIMITS, dispatch=dispatch), action)
 
 
-async def _run(simulator: BackgroundSimulator, folder: Path, seed: int, limits: RunLimits) -> Told:
+async def _run(simulator: BackgroundSimulator, folder: Path, seed: int, limits: RunLimits, action: Action) -> Told:
     clock, rng = SystemClock(), Random(seed)
     gate = Gate(Gcra(limits.requests_per_second, limits.burst), limits.max_in_flight, clock)
     async with connect(
@@ -93,7 +109,7 @@ async def _run(simulator: BackgroundSimulator, folder: Path, seed: int, limits: 
     ) as cloud:
         inventory = await InventoryReader(cloud, gate, rng).read_all()
         plan = make_plan(
-            EVERYTHING,
+            everything(action),
             inventory.cvms,
             guards=Guards(),
             limits=limits,
@@ -127,4 +143,4 @@ async def _run(simulator: BackgroundSimulator, folder: Path, seed: int, limits: 
         log.close()
     told = RunState()
     verdict = read_log(log.path, told.apply).verdict
-    return Told(result, told, verdict, simulator)
+    return Told(result, told, verdict, simulator, action)

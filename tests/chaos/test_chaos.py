@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.action import Action
 from tests.chaos.harness import misbehave
 
 FAULTS = (
@@ -47,6 +48,18 @@ def test_batches_of_stops_whose_answers_are_lost_lose_no_stop_and_repeat_none(tm
     told = misbehave(tmp_path, {**TOGETHER, **faults}, seed=5, cvms=150, dispatch="batch")
     told.hold_to_the_promises()
     assert any(request.operation == "batch_stop" and request.fault for request in told.simulator.requests)
+
+
+@pytest.mark.parametrize("action", [Action.SHUTDOWN, Action.START])
+def test_the_same_holds_of_shutdowns_and_starts(tmp_path: Path, action: Action) -> None:
+    misbehave(tmp_path, {**TOGETHER, **HARD}, seed=6, cvms=150, action=action).hold_to_the_promises()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(200, 220))
+@pytest.mark.parametrize("action", [Action.SHUTDOWN, Action.START])
+def test_shutdowns_and_starts_over_many_seeds(tmp_path: Path, action: Action, seed: int) -> None:
+    misbehave(tmp_path, {**TOGETHER, **HARD}, seed=seed, action=action).hold_to_the_promises()
 
 
 @pytest.mark.soak

@@ -20,6 +20,9 @@ OPERATIONS: dict[str, Call] = {
     "list_app": lambda cloud: cloud.list_app("ab12"),
     "price_list": lambda cloud: cloud.price_list(),
     "stop": lambda cloud: cloud.stop(REF),
+    "shutdown": lambda cloud: cloud.shutdown(REF),
+    "start": lambda cloud: cloud.start(REF),
+    "restart": lambda cloud: cloud.restart(REF),
     "statuses": lambda cloud: cloud.statuses([UUID]),
     "state": lambda cloud: cloud.state(REF),
 }

@@ -39,6 +39,9 @@ async def test_every_request_is_one_of_the_vendor_s_document(operation: str) -> 
         ("list_app", "GET", "/api/v1/apps/ab12/cvms"),
         ("price_list", "GET", "/api/v1/instance-types"),
         ("stop", "POST", "/api/v1/cvms/cvm_1/stop"),
+        ("shutdown", "POST", "/api/v1/cvms/cvm_1/shutdown"),
+        ("start", "POST", "/api/v1/cvms/cvm_1/start"),
+        ("restart", "POST", "/api/v1/cvms/cvm_1/restart"),
         ("statuses", "POST", "/api/v1/status/batch"),
         ("state", "GET", "/api/v1/cvms/cvm_1/state"),
     ],
@@ -75,10 +78,11 @@ async def test_a_cvm_without_a_hashid_is_addressed_by_its_uuid() -> None:
     "call",
     [
         lambda c, bad: c.stop(CvmRef(bad, None, "n")),
+        lambda c, bad: c.start(CvmRef(bad, None, "n")),
         lambda c, bad: c.state(CvmRef(bad, None, "n")),
         lambda c, bad: c.list_app(bad),
     ],
-    ids=["stop", "state", "list_app"],
+    ids=["stop", "start", "state", "list_app"],
 )
 async def test_what_is_no_identifier_is_never_put_into_a_request(
     call: Callable[[PhalaCloud, str], object], bad: str

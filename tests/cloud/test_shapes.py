@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cloud.wire import ShapeError, cvm_of, page_of, price_list_of, statuses_of, stopped_of
+from orchestrator.cloud.wire import ShapeError, acted_of, cvm_of, page_of, price_list_of, statuses_of
 from orchestrator.cvm import CvmRef
 from orchestrator.reply import StatusRead
 from tests.cloud.fakes import REF, UUID, ask
@@ -172,7 +172,7 @@ def test_a_batch_is_keyed_by_uuid_in_normal_form_and_leaves_out_what_can_not_be_
 @pytest.mark.parametrize("vm_uuid", [UUID, UUID.replace("-", ""), UUID.upper(), None, ""])
 @pytest.mark.parametrize("number", [1, "cvm_1", "1", None])
 def test_a_stop_is_told_by_uuid_in_any_spelling_and_its_id_does_not_matter(vm_uuid: str | None, number: object) -> None:
-    assert stopped_of({"id": number, "vm_uuid": vm_uuid, "status": "stopping"}, REF).status == "stopping"
+    assert acted_of({"id": number, "vm_uuid": vm_uuid, "status": "stopping"}, REF).status == "stopping"
 
 
 @pytest.mark.anyio

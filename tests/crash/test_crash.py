@@ -17,7 +17,7 @@ PLAYBOOK = """
 name: crash
 limits: {requests_per_second: 300, burst: 10, max_in_flight: 8, per_teepod: 8, dispatch: DISPATCH}
 steps:
-  - action: stop
+  - action: ACTION
     select: {all: true}
 """
 KILLED = -signal.SIGKILL
@@ -38,14 +38,17 @@ def read(log: Path) -> tuple[Verdict, RunState]:
     return read_log(log, state.apply).verdict, state
 
 
-def crash_and_resume(folder: Path, seed: int) -> None:
+def crash_and_resume(folder: Path, seed: int, action: str = "stop") -> None:
     playbook = folder / "crash.yaml"
-    dispatch = "batch" if seed % 2 else "single"
-    playbook.write_text(PLAYBOOK.replace("DISPATCH", dispatch))
+    dispatch = "batch" if seed % 2 and action == "stop" else "single"
+    playbook.write_text(PLAYBOOK.replace("DISPATCH", dispatch).replace("ACTION", action))
     output = folder / "output.txt"
     fleet = {"cvms": 24, "seed": seed, "stopped_share": 0, "gpu_share": 0}
-    timing = {"stop_seconds": [0.05, 0.4], "latency": [0.0, 0.02], "read_lag": 0.1}
-    with BackgroundSimulator(parse_settings({"fleet": fleet, "timing": timing})) as simulator:
+    timing = {key: [0.05, 0.4] for key in ("stop_seconds", "shutdown_seconds", "start_seconds")}
+    timing |= {"latency": [0.0, 0.02]}
+    with BackgroundSimulator(parse_settings({"fleet": fleet, "timing": {**timing, "read_lag": 0.1}})) as simulator:
+        for cvm in simulator.world.cvms if action == "start" else ():
+            simulator.world.set_status(cvm, "stopped", -10.0)
         environment = {
             "PHALA_CLOUD_API_KEY": simulator.api_key,
             "PHALA_CLOUD_API_PREFIX": simulator.url,
@@ -58,7 +61,7 @@ def crash_and_resume(folder: Path, seed: int) -> None:
         code = run(["run", str(playbook), "--yes"], environment, deaths[0], output)
         logs = list((folder / "state" / "runs").glob("*.jsonl"))
         if code == KILLED and (not logs or not read(logs[0])[1].planned):
-            assert not [r for r in simulator.requests if r.method == "POST" and r.operation == "stop_cvm"]
+            assert not [r for r in simulator.requests if r.method == "POST" and r.operation == f"{action}_cvm"]
             assert not logs or run(["resume", logs[0].stem, "--yes"], environment, None, output) == 3
             return
         for death in [*deaths[1:], None]:
@@ -66,16 +69,18 @@ def crash_and_resume(folder: Path, seed: int) -> None:
                 assert read(logs[0])[0] is not Verdict.ALTERED
                 code = run(["resume", logs[0].stem, "--yes"], environment, death, output)
         assert code == 0, output.read_text()
-        _hold_to_the_promises(simulator, logs[0], batched=dispatch == "batch")
+        _hold_to_the_promises(simulator, logs[0], action, batched=dispatch == "batch")
 
 
-def _hold_to_the_promises(simulator: BackgroundSimulator, log: Path, *, batched: bool) -> None:
+def _hold_to_the_promises(simulator: BackgroundSimulator, log: Path, action: str, *, batched: bool) -> None:
     cvms = simulator.world.cvms
-    assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
+    assert Counter(len(cvm.operations) for cvm in cvms) == {1: len(cvms)}
+    if action != "start":
+        assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
     verdict, state = read(log)
     assert verdict is Verdict.WHOLE
     assert state.counts == {"settled": len(cvms)}
-    received = Counter(r.cvm_hashid for r in simulator.requests if r.operation == "stop_cvm")
+    received = Counter(r.cvm_hashid for r in simulator.requests if r.operation == f"{action}_cvm")
     batches = [r for r in simulator.requests if r.operation == "batch_stop"]
     assert bool(batches) is batched
     assert len(batches) + received.total() <= state.requests
@@ -89,6 +94,19 @@ def _hold_to_the_promises(simulator: BackgroundSimulator, log: Path, *, batched:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_killed_run_is_resumed_without_losing_or_repeating_a_stop(tmp_path: Path, seed: int) -> None:
     crash_and_resume(tmp_path, seed)
+
+
+@pytest.mark.parametrize("seed", range(20, 24))
+@pytest.mark.parametrize("action", ["shutdown", "start"])
+def test_the_same_holds_of_shutdowns_and_starts(tmp_path: Path, action: str, seed: int) -> None:
+    crash_and_resume(tmp_path, seed, action)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(300, 330))
+@pytest.mark.parametrize("action", ["shutdown", "start"])
+def test_more_moments_of_shutdowns_and_starts(tmp_path: Path, action: str, seed: int) -> None:
+    crash_and_resume(tmp_path, seed, action)
 
 
 @pytest.mark.soak

@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 
-from orchestrator.billing.note import BillingNote
+from orchestrator.action import Action
+from orchestrator.billing.note import BillingNote, triggers_billing
 from orchestrator.billing.rates import Rates
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.engine.gate import Gate
@@ -58,8 +59,16 @@ class Trail:
         return [r for r in self.records if r["event"] == event and (name is None or r["cvm"]["name"] == name)]
 
 
+_WAYS = {
+    Action.STOP: ("stopping", "stopped"),
+    Action.SHUTDOWN: ("shutting_down", "stopped"),
+    Action.START: ("starting", "running"),
+    Action.RESTART: ("restarting", "running"),
+}
+
+
 class FakeCloud:
-    """CVMs that go down `seconds` after a stop, and whatever else a test scripts."""
+    """CVMs that are where they are to be `seconds` after an action, and whatever else a test scripts."""
 
     def __init__(self, count: int, *, seconds: float = 3.0, lag: float = 0.0, latency: float = 0.0) -> None:
         self.refs = [
@@ -79,19 +88,34 @@ class FakeCloud:
         self.posts: Counter[str] = Counter()
         self.effects: dict[str, list[float]] = defaultdict(list)
         self.gone: set[str] = set()
+        self.did: dict[str, list[Action]] = defaultdict(list)
+        self.was_down = False
 
-    def take_effect(self, ref: CvmRef) -> None:
+    def take_effect(self, ref: CvmRef, action: Action = Action.STOP) -> None:
         self.effects[ref.name].append(anyio.current_time())
+        self.did[ref.name].append(action)
 
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        self.requests.append((anyio.current_time(), "stop", ref.name))
+        return await self._act(Action.STOP, ref)
+
+    async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
+        return await self._act(Action.SHUTDOWN, ref)
+
+    async def start(self, ref: CvmRef) -> Reply[StatusRead]:
+        return await self._act(Action.START, ref)
+
+    async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
+        return await self._act(Action.RESTART, ref)
+
+    async def _act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
+        self.requests.append((anyio.current_time(), action.value, ref.name))
         self.posts[ref.name] += 1
         self.on_stop(ref)
         await anyio.sleep(self.latency)
         reply = self.stop_script(ref, self.posts[ref.name])
         if reply is None:
-            self.take_effect(ref)
-            reply = Reply(value=StatusRead("stopping", True), http_status=200, request_id=f"req-{ref.name}")
+            self.take_effect(ref, action)
+            reply = Reply(value=StatusRead(_WAYS[action][0], True), http_status=200, request_id=f"req-{ref.name}")
         return reply
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
@@ -111,14 +135,15 @@ class FakeCloud:
 
     def status(self, ref: CvmRef) -> StatusRead:
         now = anyio.current_time() - self.lag
-        stopped = [at for at in self.effects[ref.name] if at <= now]
-        since = now - stopped[0] if stopped else None
+        acted = [at for at in self.effects[ref.name] if at <= now]
+        since = now - acted[0] if acted else None
         scripted = self.status_script(ref, since)
         if scripted is not None:
             return scripted
         if since is None:
-            return StatusRead("running")
-        return StatusRead("stopped") if since >= self.seconds(ref) else StatusRead("stopping", True)
+            return StatusRead("stopped" if self.was_down else "running")
+        going, there = _WAYS[self.did[ref.name][0]]
+        return StatusRead(there) if since >= self.seconds(ref) else StatusRead(going, True)
 
     async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
         self.requests.append((anyio.current_time(), "batch", str(len(uuids))))
@@ -173,12 +198,13 @@ class Fleet:
         settle: SettleSettings | None = None,
         works: Sequence[Work] | None = None,
         dispatch: Dispatch = "single",
+        action: Action = Action.STOP,
     ) -> None:
         self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
         self.gate = Gate(Gcra(rate, burst), max_in_flight, self.clock)
         share = None if max_failures is None else Share.parse(max_failures)
-        self.steps = [PlannedStep("stop", "stop", timeout)]
-        self.works = list(works) if works is not None else [work_of(ref) for ref in cloud.refs]
+        self.steps = [PlannedStep("stop", action, timeout)]
+        self.works = list(works) if works is not None else [work_of(ref, action) for ref in cloud.refs]
         self.run = Run(
             self.works,
             cloud=cloud,
@@ -201,10 +227,10 @@ class Fleet:
         return str(next(work.outcome for work in self.works if work.ref.name == name))
 
 
-def work_of(ref: CvmRef, **fields: Any) -> Work:  # noqa: ANN401 - whatever Work takes
-    return Work(
-        "stop", "stop", ref, "running", BillingNote(Rates(Decimal("0.1"), Decimal("0.01"), "hourly_rate"), ()), **fields
-    )
+def work_of(ref: CvmRef, action: Action = Action.STOP, **fields: Any) -> Work:  # noqa: ANN401 - whatever Work takes
+    note = BillingNote(Rates(Decimal("0.1"), Decimal("0.01"), "hourly_rate"), (), triggers_billing(action))
+    before = "stopped" if action is Action.START else "running"
+    return Work(fields.pop("step", "stop"), action, ref, fields.pop("before", before), note, **fields)
 
 
 def failed(status: int | None, problem: str = "no", **fields: Any) -> Reply[StatusRead]:  # noqa: ANN401 - the same

@@ -64,7 +64,7 @@ def test_what_the_program_takes_an_editor_takes(tmp_path: Path, old: str, new: s
     [
         ("max_targets: 5", "max_targets: 0"),
         ("max_targets", "max_target"),
-        ("action: stop", "action: shutdown"),
+        ("action: stop", "action: halt"),
         ("name: example\n", ""),
         ("timeout: 10m", "timeout: soon"),
         ('teepod: ["${teepod}"]', "teepod: []"),

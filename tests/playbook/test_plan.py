@@ -157,3 +157,52 @@ def test_the_total_is_that_of_the_targets_alone() -> None:
     fleet.append(cvm(9, status="stopped", hourly_compute=price))
     total = plan_of(playbook({"all": "true"}), fleet).total
     assert (total.compute, total.storage) == (Decimal("0.3"), Decimal("0.003"))
+
+
+def steps_of(*steps: tuple[str, dict[str, object]], **keys: object) -> Playbook:
+    """A playbook of these actions and selects."""
+    written = [{"name": f"step {n}", "action": action, "select": each} for n, (action, each) in enumerate(steps, 1)]
+    return Playbook.model_validate({"name": "example", "steps": written, **keys})
+
+
+def test_each_action_covers_the_cvms_on_which_it_has_anything_to_do() -> None:
+    fleet = [cvm(1, status="running"), cvm(2, status="stopped"), cvm(3, status="error"), cvm(4, status="exited")]
+    for action, chosen in (("shutdown", [1, 3]), ("start", [2, 4]), ("restart", [1])):
+        plan = plan_of(steps_of((action, {"all": "true"})), fleet)
+        assert [target.cvm.ref.id for target in plan.targets] == [f"cvm_{n}" for n in chosen]
+        assert {(target.action, step.action) for target, step in zip(plan.targets, plan.steps, strict=False)} == {
+            (action, action)
+        }
+        assert plan.matched
+    reasons = [each.reason for each in plan_of(steps_of(("start", {"all": "true"})), fleet).skipped]
+    assert reasons == ["already running", "not down, but error"]
+
+
+def test_a_cvm_belongs_to_the_first_step_that_has_anything_to_do_on_it_and_a_second_one_is_warned_of() -> None:
+    fleet = [cvm(1, "a"), cvm(2, "b"), cvm(3, "c", status="stopped")]
+    plan = plan_of(steps_of(("shutdown", {"all": "true"}), ("start", {"name": ["b", "c"]})), fleet)
+    assert [(target.step, target.cvm.ref.name) for target in plan.targets] == [
+        ("step 1", "a"),
+        ("step 1", "b"),
+        ("step 2", "c"),
+    ]
+    (warning,) = plan.warnings
+    assert warning.startswith("step 'step 2' also selects what belongs to step 'step 1' before it (1 CVM)")
+
+
+def test_what_ends_and_what_begins_are_told_apart() -> None:
+    price = Decimal("0.1")
+    fleet = [cvm(1, hourly_compute=price), cvm(2, status="stopped", hourly_compute=price)]
+    fleet.append(cvm(3, status="stopped", gpus=1))
+    plan = plan_of(steps_of(("shutdown", {"all": "true"}), ("start", {"all": "true"})), fleet)
+    assert plan.begins is not None
+    assert (plan.total.compute, plan.begins.compute, plan.begins.compute_unknown) == (price, price, 1)
+    assert "to start: each is charged a new 24-hour minimum up front" in plan.warnings[0]
+    assert plan_of(playbook({"all": "true"}), fleet).begins is None
+
+
+def test_only_stops_are_reckoned_in_batches() -> None:
+    limits = RunLimits(5, 5, 10, 10, dispatch="batch")
+    assert estimate(100, limits, 100).requests == 5
+    assert estimate(100, limits, 100, stops=0).requests == 103
+    assert estimate(100, limits, 100, stops=50).requests == 54

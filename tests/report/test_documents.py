@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.audit.record import clean
 from orchestrator.audit.replay import RunState
+from orchestrator.action import Action
 from orchestrator.billing.note import billing_note
 from orchestrator.engine.work import Work
 from orchestrator.errors import PlaybookError
@@ -114,7 +115,7 @@ def test_steps_and_limits_read_back_from_their_records(tmp_path: Path) -> None:
 def test_what_is_planned_is_written_with_money_as_text() -> None:
     made = plan()
     first = json.loads(json.dumps(clean(planned_fields(made, 5))))["targets"][0]["billing"]
-    note = billing_note(made.targets[0].cvm, made.targets[0].rates)
+    note = billing_note(made.targets[0].cvm, made.targets[0].rates, Action.STOP)
     assert first == {
         "compute_usd_per_hour": "0.1",
         "storage_usd_per_hour": "0.00139",

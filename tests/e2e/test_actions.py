@@ -1,0 +1,123 @@
+"""Shutdown, start, restart, and `on_failure`, with the installed command."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import NAMES, Desk, until
+
+QUICK = {"stop_seconds": [0.05, 0.2], "shutdown_seconds": [0.3, 0.6], "start_seconds": [0.3, 0.6]}
+DOWN = {"fleet": {"cvms": 8, "seed": 3, "names": NAMES, "teepod_names": ["alpha"], "stopped_share": 1}}
+
+
+def steps(desk: Desk, *written: str, guards: str = "{}") -> str:
+    """Write a playbook of these steps; returns its path."""
+    file = desk.folder / "actions.yaml"
+    lines = "\n".join(f"  - {{{each}, settle: {{timeout: 5s}}}}" for each in written)
+    limits = "{requests_per_second: 200, burst: 50}"
+    file.write_text(f"name: actions\nguards: {guards}\nlimits: {limits}\nsteps:\n{lines}\n")
+    return str(file)
+
+
+def operations(desk: Desk) -> dict[str, list[str]]:
+    """What was done to each CVM, by the server's own account."""
+    return {cvm.name: [each.type for each in cvm.operations] for cvm in desk.sim.world.cvms}
+
+
+@pytest.mark.parametrize(
+    ("action", "done", "status", "words"),
+    [
+        ("shutdown", "shutdown", "stopped", "8 CVMs of 8 will be shut down (the guest is asked to)"),
+        ("start", "power_on", "running", "8 CVMs of 8 will be started"),
+        ("restart", "restart", "running", "8 CVMs of 8 will be restarted (the guest is asked to shut down)"),
+    ],
+)
+def test_an_action_is_planned_carried_out_watched_and_on_record(
+    open_desk: OpenDesk, action: str, done: str, status: str, words: str
+) -> None:
+    desk = open_desk(timing=QUICK, **(DOWN if action == "start" else {}))
+    file = steps(desk, f"name: it, action: {action}, select: {{all: true}}")
+    plan = desk.run("plan", file)
+    assert (plan.code, words in plan.out) == (0, True)
+    ended = desk.run("run", file, "--expect", "8", "--json")
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
+    assert {target["action"] for target in ended.document["targets"]} == {action}
+    assert operations(desk) == {key: [done] for key in NAMES}
+    assert {cvm.phase(desk.sim.now()).status for cvm in desk.sim.world.cvms} == {status}
+    assert {record["action"] for record in desk.records if "action" in record} == {action}
+    assert desk.run("audit", "verify", desk.log.stem).code == 0
+    again = desk.run("plan", file, "--json")
+    assert len(again.document["targets"]) == (8 if action == "restart" else 0)
+
+
+def test_what_starts_begin_to_cost_is_told_apart_from_what_stops_end(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK, **DOWN)
+    file = steps(desk, "action: start, select: {name: web-1}")
+    planned = json.loads(desk.run("plan", file, "--json").out)["billing"]
+    ended = desk.run("run", file, "--yes", "--json").document["billing"]
+    assert planned["compute_usd_per_hour"] == "0"
+    assert ended["triggered"] == 0
+    assert ended["starts"]["accepted"] == 1
+    assert ended["starts"]["compute_usd_per_hour"] == planned["starts"]["compute_usd_per_hour"]
+    assert desk.run("show", desk.log.stem).out.count("begins  $") == 1
+
+
+def test_a_start_that_can_not_be_paid_has_failed_with_the_api_s_words(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK, workspace={"balance": "0"}, **DOWN)
+    ended = desk.run("run", steps(desk, "action: start, select: {name: web-1}"), "--yes", "--json")
+    assert ended.code == 6
+    assert "Insufficient balance" in ended.document["targets"][0]["reason"]
+
+
+def test_steps_of_several_actions_run_in_order_each_on_its_own_cvms(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    for name in ("web-7", "web-8"):
+        desk.sim.world.set_status(desk.sim.world.named(name), "stopped", desk.sim.now())
+    file = steps(
+        desk,
+        "name: down, action: shutdown, select: {name: [web-1, web-2]}",
+        "name: up, action: start, select: {name: [web-7, web-8]}",
+        "name: anew, action: restart, select: {all: true}",
+    )
+    plan = desk.run("plan", file)
+    assert "8 CVMs of 8: 2 shut down (the guest is asked to), 2 started, 4 restarted" in plan.out
+    ended = desk.run("run", file, "--yes", "--json")
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
+    order = [record["step"] for record in desk.records if record["event"] == "action.intent"]
+    assert order == ["down"] * 2 + ["up"] * 2 + ["anew"] * 4
+    assert {name: done[0] for name, done in operations(desk).items()} == {
+        **dict.fromkeys(NAMES, "restart"),
+        **dict.fromkeys(["web-1", "web-2"], "shutdown"),
+        **dict.fromkeys(["web-7", "web-8"], "power_on"),
+    }
+
+
+def test_on_failure_stop_ends_the_run_before_the_next_step_and_it_stays_ended(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK, behaviour=[{"kind": "refuses", "names": ["web-2"]}])
+    file = steps(
+        desk,
+        "name: ask, action: shutdown, on_failure: stop, select: {name: [web-1, web-2]}",
+        "name: pull, action: stop, select: {all: true}",
+    )
+    ended = desk.run("run", file, "--yes", "--json")
+    assert (ended.code, ended.document["counts"]) == (8, {"settled": 1, "refused": 1, "not_sent": 6})
+    assert desk.records[-1]["ending"] == "step_failed"
+    assert desk.stops == []
+    assert desk.run("resume", desk.log.stem, "--yes").code == 8
+    assert desk.stops == []
+
+
+def test_a_killed_run_of_starts_is_resumed_with_its_action(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK, **DOWN)
+    file = steps(desk, "action: start, select: {all: true}")
+    slow = Path(file).read_text().replace("200, burst: 50", "10, burst: 1")
+    Path(file).write_text(slow)
+    process = desk.start("run", file, "--yes")
+    until(lambda: sum(len(done) for done in operations(desk).values()) >= 2)
+    process.kill()
+    process.communicate()
+    resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
+    assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
+    assert operations(desk) == {key: ["power_on"] for key in NAMES}
