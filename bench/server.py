@@ -282,11 +282,13 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("--settle-seconds", type=float, default=0.2)
     asked = parser.parse_args()
-    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     try:
-        from uvloop import new_event_loop as factory  # noqa: PLC0415 - not installed everywhere
+        import uvloop  # noqa: PLC0415 - not installed everywhere
     except ImportError:
-        factory = None
+        pass
+    else:
+        factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(asked.count, asked.settle_seconds))
 
