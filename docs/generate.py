@@ -28,10 +28,13 @@ from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.duration import format_duration
 from orchestrator.errors import GuardError, OrchestratorError
 from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, exit_code
+from orchestrator.playbook.firings import Timetable, firings
 from orchestrator.playbook.plan import Plan, RunLimits, make_plan
+from orchestrator.playbook.schedule import Schedule
 from orchestrator.playbook.schema import Guards, Playbook, Protect, Select, Step, json_schema
 from orchestrator.report.documents import error_document, plan_document, run_document
 from orchestrator.report.records import planned_fields
+from orchestrator.report.schedule_text import explain_document
 from orchestrator.settings.load import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,7 +114,7 @@ def playbook_keys() -> str:
     """Every key of a playbook, by the mapping it stands in."""
     schema = json_schema()
     defs = schema["$defs"]
-    order = ["Variable", "Guards", "Protect", "Limits", "Step", "Select", "Settle"]
+    order = ["Variable", "Guards", "Protect", "Limits", "Schedule", "Step", "Select", "Settle"]
     missing = set(defs) - set(order)
     if missing:
         raise SystemExit(f"the schema has parts that docs/generate.py does not know: {missing}")
@@ -427,6 +430,15 @@ def plan_json() -> str:
     return _json(plan_document(_plan()))
 
 
+def schedule_json() -> str:
+    """What `schedule explain --json` prints."""
+    keys = {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "jitter": "10m", "not_on": "2027-03-29"}
+    timetable = Timetable("nightly-cost-stop", Schedule.model_validate(keys))
+    start, end = datetime(2027, 3, 27, 23, tzinfo=UTC), datetime(2027, 3, 29, 22, tzinfo=UTC)
+    file = "playbooks/nightly-cost-stop.yaml"
+    return _json(explain_document(timetable, file, firings(timetable, start, end), start, end))
+
+
 def run_json() -> str:
     """What `run --json` prints."""
     path = Path("/home/me/.local/state/orchestrator/runs/20261123T080000Z-4f2a.jsonl")
@@ -475,6 +487,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "endings": endings,
     "billing-notes": billing_notes,
     "plan-json": plan_json,
+    "schedule-json": schedule_json,
     "run-json": run_json,
     "error-json": error_json,
     "error-codes": error_codes,

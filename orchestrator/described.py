@@ -25,7 +25,7 @@ class Described(BaseModel):
         for model in reversed(cls.__mro__):
             if issubclass(model, Described) and model is not Described:
                 for name, sentence in _sentences(model):
-                    properties[name]["description"] = sentence
+                    properties[model.model_fields[name].alias or name]["description"] = sentence
         return made
 
 

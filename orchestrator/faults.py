@@ -78,7 +78,7 @@ def explain(
     if kind in _WANTED:
         return place, f"{key} must be {_WANTED[kind]}, not {_shown(given)}", None
     message = str(context["error"]) if kind == "value_error" else fault["msg"]
-    return place, f"{key}: {message}" if key else message, None
+    return place, f"{key}: {message}" if key else message, context.get("hint")
 
 
 def _inside(place: Place) -> str:

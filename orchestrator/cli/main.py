@@ -18,6 +18,7 @@ _COMMANDS = {
     "resume": ("orchestrator.cli.commands.resume", "Go on with a run that was interrupted."),
     "runs": ("orchestrator.cli.commands.runs", "List runs, newest first."),
     "show": ("orchestrator.cli.commands.show", "Say how a run went."),
+    "schedule": ("orchestrator.cli.commands.schedule", "Say when playbooks are due."),
     "audit": ("orchestrator.cli.commands.audit", "Check audit logs."),
     "simulate": ("orchestrator.cli.commands.simulate", "Serve a simulated Phala Cloud on this machine."),
     "completion": ("orchestrator.cli.commands.completion", "Print the shell's completion script."),

@@ -7,6 +7,7 @@ import click
 
 from orchestrator.cli.fail import report
 from orchestrator.errors import OrchestratorError, PlaybookError
+from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.variables import parse_assignments
@@ -20,12 +21,15 @@ def validate(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json:
     for name in playbooks:
         try:
             loaded = load_playbook(find_playbook(name), values, allow_undefined=True)
+            due = None if loaded.playbook.schedule is None else _due(loaded)
         except PlaybookError as error:
             errors += (error, *error.more)
             continue
-        documents.append(_document(loaded))
+        documents.append({**_document(loaded), "schedule": due})
         if not as_json:
             click.echo(_line(loaded))
+            if due is not None:
+                click.echo(f"  {due['says']}")
     if errors:
         errors[0].more = tuple(errors[1:])
         report(errors[0], as_json=as_json, extra={"playbooks": documents})
@@ -43,6 +47,17 @@ def _document(loaded: LoadedPlaybook) -> dict[str, object]:
         "sha256": loaded.sha256,
         "variables_needed": list(loaded.undefined),
     }
+
+
+def _due(loaded: LoadedPlaybook) -> dict[str, object]:
+    # What only playbooks with a schedule need.
+    from orchestrator.playbook.firings import next_firing  # noqa: PLC0415
+    from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415
+    from orchestrator.report.schedule_text import due_document  # noqa: PLC0415
+
+    timetable = load_timetable(loaded)
+    assert timetable is not None  # noqa: S101 - it has a schedule
+    return due_document(timetable.schedule, next_firing(timetable, utc_now()))
 
 
 def _line(loaded: LoadedPlaybook) -> str:

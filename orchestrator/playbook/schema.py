@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.described import Described
 from orchestrator.duration import Duration
+from orchestrator.playbook.schedule import Schedule
 from orchestrator.playbook.terms import (
     AppIds,
     Count,
@@ -176,6 +177,8 @@ class Playbook(_Strict):
     """When to refuse the plan."""
     limits: Limits = Limits()
     """How fast and how wide."""
+    schedule: Schedule | None = None
+    """When to run."""
     steps: Annotated[list[Step], Field(min_length=1), AfterValidator(_steps_differ)]
     """What to do, in order."""
 

@@ -12,6 +12,8 @@ COMMANDS = (
     "resume",
     "runs",
     "show",
+    "schedule",
+    "schedule explain",
     "audit",
     "audit verify",
     "simulate",

@@ -25,6 +25,7 @@ HELP = {
     "resume": "resume --help",
     "runs": "runs --help",
     "show": "show --help",
+    "schedule explain": "schedule explain --help",
     "audit verify": "audit verify --help",
     "simulate": "simulate --help",
     "completion": "completion --help",

@@ -50,6 +50,8 @@ def test_three_playbooks_are_shipped() -> None:
         ("guards:\n  max_targets: 5", "limits: {max_failures: 0, requests_per_second: 0.5}"),
         ("guards:\n  max_targets: 5", 'limits: {max_failures: 0%, burst: "${teepod}"}'),
         ("guards:\n  max_targets: 5", "limits: {requests_per_second: auto, dispatch: batch}"),
+        ("guards:\n  max_targets: 5", 'schedule: {cron: "0 2 * * *", timezone: UTC, jitter: 5m, not_on: "2027-05-01"}'),
+        ("guards:\n  max_targets: 5", 'schedule: {cron: "${teepod}", timezone: UTC, from: "${teepod}", not_on: []}'),
     ],
 )
 def test_what_the_program_takes_an_editor_takes(tmp_path: Path, old: str, new: str) -> None:
@@ -67,6 +69,8 @@ def test_what_the_program_takes_an_editor_takes(tmp_path: Path, old: str, new: s
         ("action: stop", "action: halt"),
         ("name: example\n", ""),
         ("timeout: 10m", "timeout: soon"),
+        ("guards:\n  max_targets: 5", 'schedule: {cron: "0 2 * * *"}'),
+        ("guards:\n  max_targets: 5", 'schedule: {cron: "0 2 * * *", timezone: UTC, from: "tomorrow"}'),
         ('teepod: ["${teepod}"]', "teepod: []"),
     ],
 )

@@ -1,0 +1,234 @@
+"""What a schedule comes to: every firing, every one that is left out, and why. Plain functions; time is an argument.
+
+An expression that names hours goes by the clock: each time that it names fires once on each day, whatever the clocks
+do. One that fires in every hour goes by elapsed time, as a clock on the wall passes it.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from itertools import chain, pairwise
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from orchestrator.moment import timestamp
+from orchestrator.playbook.schedule import Days, Schedule, first_second, last_second, zone_of
+from orchestrator.playbook.walltime import Place, placed
+
+_SECOND = timedelta(seconds=1)
+_BEFORE = timedelta(days=1, minutes=1)
+"""No gap is longer than a day: what is moved into a stretch of time was meant for no earlier."""
+_HOURS_OF_A_DAY = 24
+
+
+class Calendar(Protocol):
+    """A calendar of days and hours at which nothing is to fire."""
+
+    def event_at(self, moment: datetime, day: date) -> str | None:
+        """What goes on then, in a word or two; None where nothing does."""
+        ...
+
+
+class Decision(StrEnum):
+    """How the moment of a firing was found."""
+
+    PLAIN = "plain"
+    """Clocks show the time once that day."""
+    GAP = "gap"
+    """Clocks skip the time that day: it fires at the first moment after the gap."""
+    FOLD = "fold"
+    """Clocks show the time twice that day: it fires at the first."""
+    AGAIN = "again"
+    """Clocks show the time for the second time; what fires in every hour does so again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """A schedule with all that it refers to.
+
+    Attributes:
+        name: the playbook's; a firing's jitter depends on it.
+        schedule: what the playbook says.
+        calendars: the calendars that `not_on` names, by their text there.
+    """
+
+    name: str
+    schedule: Schedule
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One time at which the playbook is to run.
+
+    Attributes:
+        planned: when it is due, in UTC; what `from`, `until` and `not_on` look at, and its identity.
+        local: the same, as clocks in the schedule's zone show it.
+        wanted: the wall time that the cron expression names.
+        moment: when it happens, in UTC: `planned` and its share of the jitter.
+        latest: the last moment at which it could have happened, in UTC.
+        decision: how `planned` was found.
+        note: the same in words; empty where there is nothing to say.
+    """
+
+    planned: datetime
+    local: datetime
+    wanted: datetime
+    moment: datetime
+    latest: datetime
+    decision: Decision
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One time that the cron expression names, and at which nothing fires.
+
+    Attributes:
+        planned: when it would have been due, in UTC.
+        local: the same, as clocks in the schedule's zone show it.
+        wanted: the wall time that the cron expression names.
+        reason: why not.
+    """
+
+    planned: datetime
+    local: datetime
+    wanted: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    wall: datetime
+    place: Place
+    decision: Decision = Decision.PLAIN
+    note: str = ""
+
+
+def firings(timetable: Timetable, start: datetime, end: datetime) -> Iterator[Firing | LeftOut]:
+    """Every firing that is planned from `start` on and before `end`, and every one that is left out, in order.
+
+    Args:
+        timetable: the schedule.
+        start: with a zone.
+        end: with a zone.
+    """
+    schedule = timetable.schedule
+    zone = zone_of(schedule.timezone)
+    dues = _by_the_clock(schedule.cron, zone, start) if _names_hours(schedule.cron) else _by_elapsed(schedule, start)
+    opens = first_second(schedule.from_, zone) if schedule.from_ is not None else None
+    closes = last_second(schedule.until, zone) if schedule.until is not None else None
+    fired: datetime | None = None
+    for due, following in pairwise(chain(dues, (None,))):
+        assert due is not None  # noqa: S101 - None is the last, and never the first of two
+        planned = due.place.moment
+        if planned >= end:
+            return
+        reason = _outside(schedule, planned, opens, closes) or _left_out(timetable, due, fired)
+        if reason is None:
+            fired = planned
+        if planned < start:
+            continue
+        local = planned.astimezone(zone)
+        if reason is not None:
+            yield LeftOut(planned, local, due.wall, reason)
+            continue
+        latest = planned + timedelta(seconds=int(schedule.jitter))
+        if following is not None:
+            latest = min(latest, max(following.place.moment - _SECOND, planned))
+        latest = min(latest, closes or latest)
+        moment = planned + _share(timetable.name, planned, latest)
+        yield Firing(planned, local, due.wall, moment, latest, due.decision, due.note)
+
+
+def next_firing(timetable: Timetable, now: datetime, within: timedelta = timedelta(days=366)) -> Firing | None:
+    """The first firing that is planned from `now` or `from` on; None where none is so soon."""
+    schedule = timetable.schedule
+    zone = zone_of(schedule.timezone)
+    start = now if schedule.from_ is None else max(now, first_second(schedule.from_, zone))
+    end = start + within
+    if schedule.until is not None:
+        end = min(end, last_second(schedule.until, zone) + _SECOND)
+    return next((each for each in firings(timetable, start, end) if isinstance(each, Firing)), None)
+
+
+def _names_hours(cron: str) -> bool:
+    return len(CronSim(cron, datetime(2000, 1, 1)).hours) < _HOURS_OF_A_DAY  # noqa: DTZ001 - only its fields matter
+
+
+def _by_the_clock(cron: str, zone: ZoneInfo, start: datetime) -> Iterator[_Due]:
+    """Each wall time that the expression names, once."""
+    for wall in CronSim(cron, start.astimezone(zone).replace(tzinfo=None) - _BEFORE):
+        place = placed(wall, zone)
+        if place.gap is not None:
+            gap = f"clocks went from {place.gap.begins:%H:%M} to {place.gap.ends:%H:%M}"
+            yield _Due(wall, place, Decision.GAP, f"moved from {wall:%H:%M}, which there is not: {gap}")
+        elif place.second is not None:
+            offset = place.second.astimezone(zone)
+            yield _Due(wall, place, Decision.FOLD, f"the first of two; not again at {wall:%H:%M} {offset_text(offset)}")
+        else:
+            yield _Due(wall, place)
+
+
+def _by_elapsed(schedule: Schedule, start: datetime) -> Iterator[_Due]:
+    """Each moment at which clocks show a time that the expression names."""
+    zone = zone_of(schedule.timezone)
+    fields = schedule.cron.split()
+    # With a star the library follows elapsed time, however the author spelt "every hour".
+    cron = " ".join((fields[0], "*", *fields[2:]))
+    for found in CronSim(cron, (start - timedelta(minutes=1)).astimezone(zone)):
+        moment = found.astimezone(UTC)
+        # At a gap at midnight the library gives a time that there is not; the moment is right.
+        local = moment.astimezone(zone)
+        note = "clocks show this time for the second time" if local.fold else ""
+        yield _Due(
+            local.replace(tzinfo=None, fold=0), Place(moment), Decision.AGAIN if local.fold else Decision.PLAIN, note
+        )
+
+
+def _outside(schedule: Schedule, planned: datetime, opens: datetime | None, closes: datetime | None) -> str | None:
+    if opens is not None and planned < opens:
+        return f"before `from`, {_edge(schedule.from_)}"
+    if closes is not None and planned > closes:
+        return f"after `until`, {_edge(schedule.until)}"
+    return None
+
+
+def _edge(edge: date | datetime | None) -> str:
+    return edge.isoformat(" ", "minutes") if isinstance(edge, datetime) else str(edge)
+
+
+def _left_out(timetable: Timetable, due: _Due, fired: datetime | None) -> str | None:
+    day = due.wall.date()
+    gap = due.place.gap
+    if gap is not None and gap.swallows(day):
+        return f"there is no {day} in {timetable.schedule.timezone}"
+    for number, entry in enumerate(timetable.schedule.not_on):
+        place = f"not_on[{number}]"
+        if isinstance(entry, Days):
+            if entry.first <= day <= entry.last:
+                return f"{place}: {entry.text}"
+            continue
+        event = timetable.calendars[entry.text].event_at(due.place.moment, day)
+        if event is not None:
+            return f"{place}: {event} ({entry.text})"
+    if due.place.moment == fired:
+        return f"{due.wall:%H:%M} and an earlier one fall on one moment, which fires once"
+    return None
+
+
+def _share(name: str, planned: datetime, latest: datetime) -> timedelta:
+    """How much later a firing happens, in whole seconds: always the same for the same playbook and moment."""
+    seed = hashlib.sha256(f"{name}\0{timestamp(planned)}".encode()).digest()
+    seconds = int((latest - planned).total_seconds())
+    return timedelta(seconds=int.from_bytes(seed[:8], "big") % (seconds + 1))
+
+
+def offset_text(local: datetime) -> str:
+    """How far clocks are from UTC: `+01:00`."""
+    text = local.strftime("%z")
+    return f"{text[:3]}:{text[3:5]}"

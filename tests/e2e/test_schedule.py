@@ -1,0 +1,178 @@
+"""`schedule explain`, and what `validate` says of a schedule, by the installed command."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.desk import COMMAND, Desk, Ended
+from tests.e2e.test_start import LISTED, loaded
+
+NIGHTLY = Path(__file__).parents[2] / "playbooks" / "nightly-cost-stop.yaml"
+SCHEDULE = '{cron: "30 2 * * *", timezone: Europe/Berlin, not_on: ["2027-03-30"], until: 2027-10-31}'
+MOVED = "moved from 02:30, which there is not: clocks went from 02:00 to 03:00"
+HOLIDAYS = """\
+BEGIN:VCALENDAR
+BEGIN:VEVENT
+DTSTART;VALUE=DATE:20200501
+RRULE:FREQ=YEARLY
+SUMMARY:Labour Day
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+def playbook(desk: Desk, schedule: str, more: str = "") -> str:
+    """A playbook with this schedule; returns its path."""
+    file = desk.folder / "scheduled.yaml"
+    steps = "steps:\n  - {action: stop, select: {all: true}}\n"
+    file.write_text(f"name: scheduled\n{more}schedule: {schedule}\n{steps}")
+    return str(file)
+
+
+def explain(desk: Desk, schedule: str, *args: str) -> Ended:
+    return desk.run("schedule", "explain", playbook(desk, schedule), *args)
+
+
+def test_a_table_says_when_it_fires_when_not_and_why(desk: Desk) -> None:
+    ended = explain(desk, SCHEDULE, "--from", "2027-03-27", "--to", "2027-03-31")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines() == [
+        "scheduled: at 02:30 every day, Europe/Berlin",
+        "until 2027-10-31",
+        "not on 2027-03-30",
+        "",
+        "local                        UTC                why",
+        "Sat 2027-03-27 02:30 +01:00  2027-03-27 01:30Z",
+        f"Sun 2027-03-28 03:00 +02:00  2027-03-28 01:00Z  {MOVED}",
+        "Mon 2027-03-29 02:30 +02:00  2027-03-29 00:30Z",
+        "Tue 2027-03-30 02:30 +02:00  2027-03-30 00:30Z  left out: not_on[0]: 2027-03-30",
+        "Wed 2027-03-31 02:30 +02:00  2027-03-31 00:30Z",
+        "",
+        "4 firings, 1 left out from Sat 2027-03-27 00:00 +01:00 to Thu 2027-04-01 00:00 +02:00",
+    ]
+
+
+def test_json_is_one_document_with_the_same(desk: Desk) -> None:
+    ended = explain(desk, SCHEDULE, "--from", "2027-10-30T12:00", "--to", "2027-11-01T01:30Z", "--json")
+    assert ended.code == 0
+    document = ended.document
+    assert (document["from"], document["to"]) == ("2027-10-30T10:00:00Z", "2027-11-01T01:30:01Z")
+    assert document["schedule"]["words"] == "at 02:30 every day, Europe/Berlin"
+    assert document["firings"] == [
+        {
+            "planned": "2027-10-31T00:30:00Z",
+            "local": "2027-10-31T02:30:00+02:00",
+            "wanted": "2027-10-31T02:30",
+            "starts": "2027-10-31T00:30:00Z",
+            "latest": "2027-10-31T00:30:00Z",
+            "decision": "fold",
+            "note": "the first of two; not again at 02:30 +01:00",
+        }
+    ]
+    assert [each["reason"] for each in document["left_out"]] == ["after `until`, 2027-10-31"]
+
+
+def test_without_dates_it_is_about_the_next_thirty_days(desk: Desk) -> None:
+    ended = explain(desk, '{cron: "0 * * * *", timezone: UTC}', "--json")
+    assert len(ended.document["firings"]) in (720, 721)
+
+
+def test_a_year_of_the_nightly_stop_holds_no_surprise(desk: Desk) -> None:
+    """Each weekday of 2027 but for the days that it names, at the same time on the clock, summer and winter."""
+    ended = desk.run("schedule", "explain", str(NIGHTLY), "--from", "2027-01-01", "--to", "2027-12-31", "--json")
+    document = ended.document
+    assert len(document["firings"]) + len(document["left_out"]) == 261
+    assert {each["local"][11:16] for each in document["firings"]} == {"19:30"}
+    assert {each["decision"] for each in document["firings"]} == {"plain"}
+    assert {each["wanted"][:10] for each in document["left_out"]} == {
+        *(f"2027-12-{day}" for day in (24, 27, 28, 29, 30, 31)),
+        "2027-01-01",
+    }
+
+
+@pytest.mark.parametrize("command", ["explain", "validate"])
+def test_a_playbook_with_a_broken_calendar_is_refused_by_line(desk: Desk, command: str) -> None:
+    path = playbook(desk, '{cron: "30 2 * * *", timezone: UTC, not_on: holidays.ics}')
+    words = ("schedule", "explain") if command == "explain" else ("validate",)
+    (desk.folder / "holidays.ics").write_text("<html>")
+    ended = desk.run(*words, path, "--json")
+    assert (ended.code, ended.fault["code"], ended.fault["line"]) == (2, "playbook", 2)
+    assert "schedule.not_on[0]: the calendar" in ended.fault["message"]
+
+
+def test_a_run_does_not_look_at_the_calendar(desk: Desk) -> None:
+    """A holiday that can't be read holds up no stop that somebody starts."""
+    path = playbook(desk, '{cron: "30 2 * * *", timezone: UTC, not_on: gone.ics}')
+    assert desk.run("plan", path).code == 0
+
+
+def test_holidays_of_a_calendar_beside_the_playbook_are_left_out(desk: Desk) -> None:
+    (desk.folder / "holidays.ics").write_text(HOLIDAYS)
+    schedule = '{cron: "30 2 * * *", timezone: UTC, not_on: holidays.ics}'
+    ended = explain(desk, schedule, "--from", "2031-05-01", "--to", "2031-05-01")
+    assert (ended.code, "left out: not_on[0]: Labour Day (holidays.ics)" in ended.out) == (0, True)
+    assert "Nothing fires; the next is at Fri 2031-05-02 02:30 +00:00." in ended.out
+
+
+def test_what_can_not_be_explained_is_told_with_a_hint(desk: Desk) -> None:
+    faults = {
+        ("schedule", "explain", desk.playbook()): ("the playbook has no schedule", "add `schedule: {cron:"),
+        ("schedule", "explain", str(NIGHTLY), "--from", "soon"): ("--from: must be a date or a time", "2027-12-24T"),
+        ("schedule", "explain", str(NIGHTLY), "--to", "2027-02-30"): ("--to: there is no such day", "YYYY-MM-DD"),
+        ("schedule", "explain", str(NIGHTLY), "--to", "2020-01-01"): ("--to is before --from", "--from as well"),
+        ("schedule", "explain", "nightly"): ("there is no playbook 'nightly'", "path"),
+        ("schedule", "show"): ("No such command 'show'", "orchestrator schedule --help"),
+    }
+    results = desk.run_each(*((*words, "--json") for words in faults))
+    for (message, hint), ended in zip(faults.values(), results, strict=True):
+        assert (ended.code, message in ended.fault["message"], hint in (ended.fault["hint"] or "")) == (2, True, True)
+
+
+def test_only_the_variables_that_the_schedule_needs_have_to_be_given(desk: Desk) -> None:
+    more = "vars:\n  zone: {required: true}\n  teepod: {required: true}\n"
+    path = playbook(desk, '{cron: "30 2 * * *", timezone: "${zone}"}', more)
+    refused = desk.run("schedule", "explain", path)
+    assert (refused.code, "the variable 'zone' has no value" in refused.err) == (2, True)
+    assert "Asia/Kolkata" in desk.run("schedule", "explain", path, "--var", "zone=Asia/Kolkata").out
+
+
+def test_validate_says_in_words_what_a_schedule_means(desk: Desk) -> None:
+    ended = desk.run("validate", playbook(desk, '{cron: "30 2 * * MON-FRI", timezone: UTC, from: 2151-01-01}'))
+    says = "  due at 02:30 on Monday through Friday, UTC; next: Fri 2151-01-01 02:30 +00:00\n"
+    assert (ended.code, says in ended.out) == (0, True)
+    over = desk.run("validate", playbook(desk, '{cron: "30 2 * * *", timezone: UTC, until: 2020-01-01}'))
+    assert over.out.endswith("  due at 02:30 every day, UTC; it does not fire within a year\n")
+    (document,) = desk.run("validate", str(NIGHTLY), "--json").document
+    assert document["schedule"]["words"] == "at 19:30 on Monday through Friday, Europe/Berlin"
+    (without,) = desk.run("validate", desk.playbook(), "--json").document
+    assert without["schedule"] is None
+
+
+def test_a_reader_that_leaves_early_is_no_error(desk: Desk) -> None:
+    path = playbook(desk, '{cron: "*/5 * * * *", timezone: UTC}')
+    shell = subprocess.run(
+        ["/bin/bash", "-c", f"set -o pipefail; {COMMAND} schedule explain {path} | head -1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=desk.environment,
+        cwd=desk.folder,
+    )
+    assert (shell.returncode, shell.stdout, shell.stderr) == (
+        0,
+        "scheduled: every fifth minute of every hour, UTC\n",
+        "",
+    )
+
+
+def test_calendars_and_cron_are_loaded_only_where_a_playbook_asks_for_them(desk: Desk) -> None:
+    without, cron = desk.run_each(
+        ("validate", desk.playbook()),
+        ("validate", playbook(desk, '{cron: "30 2 * * *", timezone: UTC}')),
+        envs=[LISTED] * 2,
+    )
+    assert (without.code, cron.code) == (0, 0)
+    libraries = {"cronsim", "icalendar", "recurring_ical_events", "dateutil"}
+    assert loaded(without) & libraries == set()
+    assert loaded(cron) & libraries == {"cronsim"}
