@@ -11,6 +11,8 @@ from dirty_equals import IsPartialDict, IsStr
 from orchestrator.simulator.machine import SimulatedCvm
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import NAMES, Desk, Ended, until
+from tests.e2e.test_actions import DOWN, operations, steps
+from tests.e2e.test_actions import QUICK as ACTIONS_QUICK
 
 
 def made(desk: Desk, select: str = "{all: true}", **more: object) -> Path:
@@ -229,6 +231,32 @@ def test_a_run_of_a_plan_file_is_resumed_without_the_file(open_desk: OpenDesk) -
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 7})
     assert left_alone(ended) == {"a": "drifted: name was web-1, is a"}
     assert stopped(desk) == [name for name in (cvm.name for cvm in desk.sim.world.cvms) if name != "a"]
+
+
+def test_every_action_and_what_follows_a_failure_is_kept_to(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=ACTIONS_QUICK, **DOWN)
+    world = desk.sim.world
+    world.set_status(world.named("web-4"), "running", desk.sim.now())
+    playbook = steps(
+        desk,
+        "name: up, action: start, select: {name: [web-1, web-2, web-3]}, on_failure: stop",
+        "name: again, action: restart, select: {name: web-4}",
+    )
+    assert desk.run("plan", playbook, "--out", "up.plan").code == 0
+    world.set_status(world.named("web-2"), "running", desk.sim.now())
+    world.set_status(world.named("web-3"), "error", desk.sim.now())
+
+    ended = desk.run("run", "--plan", "up.plan", "--expect", "2", "--json")
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 2})
+    assert left_alone(ended) == {"web-3": "drifted: status was stopped, is error"}
+    assert {name: kinds for name, kinds in operations(desk).items() if kinds} == {
+        "web-1": ["power_on"],
+        "web-4": ["restart"],
+    }
+    assert [step["on_failure"] for step in desk.records[1]["steps"]] == ["stop", "continue"]
+    assert {"already running"} == {
+        each["reason"] for each in desk.records[1]["skipped"] if each["cvm"]["name"] == "web-2"
+    }
 
 
 def test_another_workspace_is_asked_about(open_desk: OpenDesk) -> None:
