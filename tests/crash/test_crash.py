@@ -15,7 +15,7 @@ from tests.crash.victim import Moment, Where, run
 
 PLAYBOOK = """
 name: crash
-limits: {requests_per_second: 300, burst: 10, max_in_flight: 8, per_teepod: 8, dispatch: DISPATCH}
+limits: {requests_per_second: RATE, burst: 10, max_in_flight: 8, per_teepod: 8, dispatch: DISPATCH}
 steps:
   - action: ACTION
     select: {all: true}
@@ -41,7 +41,9 @@ def read(log: Path) -> tuple[Verdict, RunState]:
 def crash_and_resume(folder: Path, seed: int, action: str = "stop") -> None:
     playbook = folder / "crash.yaml"
     dispatch = "batch" if seed % 2 and action == "stop" else "single"
-    playbook.write_text(PLAYBOOK.replace("DISPATCH", dispatch).replace("ACTION", action))
+    rate = "auto" if seed % 4 == 3 else "300"
+    text = PLAYBOOK.replace("DISPATCH", dispatch).replace("ACTION", action).replace("RATE", rate)
+    playbook.write_text(text)
     output = folder / "output.txt"
     fleet = {"cvms": 24, "seed": seed, "stopped_share": 0, "gpu_share": 0}
     timing = {key: [0.05, 0.4] for key in ("stop_seconds", "shutdown_seconds", "start_seconds")}
@@ -82,7 +84,7 @@ def _hold_to_the_promises(simulator: BackgroundSimulator, log: Path, action: str
     assert state.counts == {"settled": len(cvms)}
     received = Counter(r.cvm_hashid for r in simulator.requests if r.operation == f"{action}_cvm")
     batches = [r for r in simulator.requests if r.operation == "batch_stop"]
-    assert bool(batches) is batched
+    assert batched or not batches  # whoever is in doubt after a crash is stopped singly, which may be all
     assert len(batches) + received.total() <= state.requests
     for target in state.targets.values():
         # A request that was announced but whose process died before sending it is all that may be missing.
