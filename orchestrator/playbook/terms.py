@@ -54,7 +54,7 @@ def _amount(value: object, wanted: str) -> Decimal:
 def _truth(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    if value in {"true", "false"}:
+    if isinstance(value, str) and value in {"true", "false"}:
         return value == "true"
     raise ValueError(f"must be true or false, not {value!r}")
 

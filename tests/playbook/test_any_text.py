@@ -103,7 +103,21 @@ TREES = st.recursive(
         st.lists(inner, max_size=3),
         st.dictionaries(
             st.sampled_from(
-                ["name", "steps", "action", "select", "any", "exclude", "all", "app_id", "vars", "x", "guards"]
+                [
+                    "name",
+                    "steps",
+                    "action",
+                    "select",
+                    "any",
+                    "exclude",
+                    "all",
+                    "app_id",
+                    "vars",
+                    "x",
+                    "guards",
+                    "cron",
+                    "not_on",
+                ]
             ),
             inner,
             max_size=4,
@@ -114,7 +128,7 @@ TREES = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(tree=TREES, key=st.sampled_from(["steps", "vars", "guards", "limits", "description"]))
+@given(tree=TREES, key=st.sampled_from(["steps", "vars", "guards", "limits", "schedule", "description"]))
 def test_any_tree_at_any_key_is_a_playbook_or_an_error_with_a_line(file: Path, tree: object, key: str) -> None:
     rows = {"name": "x", "vars": "{x: {required: true}}", "steps": "[{action: stop, select: {all: true}}]"}
     rows[key] = _flow(tree)

@@ -80,6 +80,7 @@ from tests.playbook.loading import VALID, refusal
         ('teepod: ["${teepod}"]', "app_id: ../x", 10, "steps[0].select.app_id[0]: must be an app's id", None),
         ('teepod: ["${teepod}"]', "all: true", 9, "`all: true` and `name` contradict", None),
         ('teepod: ["${teepod}"]', "all: yes", 10, "steps[0].select.all: must be true or false", None),
+        ('teepod: ["${teepod}"]', "all: []", 10, "steps[0].select.all: must be true or false", None),
         ('teepod: ["${teepod}"]', "any: []", 10, "steps[0].select.any is empty", "at least one"),
         ('teepod: ["${teepod}"]', "any: [{}]", 10, "steps[0].select.any[0]: the select is empty", None),
         ('teepod: ["${teepod}"]', "exclude: {}", 10, "steps[0].select.exclude: the select is empty", None),
