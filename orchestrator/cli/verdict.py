@@ -46,11 +46,16 @@ def confirm(plan: Plan, *, yes: bool, expect: int | None) -> None:
         )
     if yes or expect is not None:
         return
+    ask(question(plan), str(count))
+
+
+def question(plan: Plan) -> str:
+    """What a person is asked, whose answer is the number of targets."""
     verbs = Counter(target.action.verb for target in plan.targets)
-    what = "stop" if not verbs else next(iter(verbs))
+    what = next(iter(verbs), "stop")
     if len(verbs) > 1:
         what = f"act on, {', '.join(f'{number} to {verb}' for verb, number in verbs.items())}"
-    ask(f"Type the number of CVMs to {what} ({count}) to go on: ", str(count))
+    return f"Type the number of CVMs to {what} ({len(plan.targets)}) to go on: "
 
 
 def ask(question: str, answer: str) -> None:

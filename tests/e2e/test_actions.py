@@ -118,6 +118,8 @@ def test_a_killed_run_of_starts_is_resumed_with_its_action(open_desk: OpenDesk) 
     until(lambda: sum(len(done) for done in operations(desk).values()) >= 2)
     process.kill()
     process.communicate()
-    resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
+    old = {"ORCHESTRATOR_AUDIT__RESUME_WITHOUT_ASKING": "0.001"}
+    assert desk.run("resume", desk.log.stem, "--json", env=old).fault["code"] == "not_confirmed"
+    resumed = desk.run("resume", desk.log.stem, "--yes", "--json", env=old)
     assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
     assert operations(desk) == {key: ["power_on"] for key in NAMES}

@@ -19,7 +19,7 @@ WRONG_PLAYBOOKS = {
     "an empty select": (GOOD.replace("{all: true}", "{}"), 4, "the select is empty"),
     "an unknown variable": (GOOD.replace("{all: true}", '{name: ["${nope}"]}'), 4, "unknown variable"),
     "a missing variable": (GOOD + "vars:\n  pod: {required: true}\n", 6, "--var pod=VALUE"),
-    "another action": (GOOD.replace("stop", "restart"), 3, "must be 'stop'"),
+    "another action": (GOOD.replace("stop", "halt"), 3, "must be 'stop', 'shutdown'"),
     "no text": ("\xff", 1, "UTF-8"),
 }
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+from orchestrator.action import Action
 from orchestrator.audit.record import clean
 from orchestrator.audit.replay import RunState
-from orchestrator.action import Action
 from orchestrator.billing.note import billing_note
 from orchestrator.engine.work import Work
 from orchestrator.errors import PlaybookError

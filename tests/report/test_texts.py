@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.action import Action
+from orchestrator.cli.verdict import question
 from orchestrator.outcome import Exit
+from orchestrator.playbook.plan import PlannedStep, make_plan
+from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.plan_text import print_plan
 from orchestrator.report.run_text import print_run
-from tests.report.runs import EVIL, RUN_ID, about, console, cvm, plan, run
+from tests.report.runs import EVIL, LIMITS, RUN_ID, about, console, cvm, plan, run
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 LOG = Path(f"/state/{EVIL}/run.jsonl")
@@ -122,3 +126,52 @@ def test_a_run_id_of_a_log_from_elsewhere_is_shown_and_not_obeyed() -> None:
     target, file = console()
     print_run(target, state, 0, LOG)
     assert is_tame(file.getvalue())
+
+
+def test_a_plan_and_its_question_name_each_action_and_what_begins() -> None:
+    steps = [{"name": action, "action": action, "select": {"name": name}} for action, name in ACTIONS.items()]
+    fleet = [cvm(n, name, hourly_compute=Decimal("0.1"), status=STATUS.get(name, "running")) for n, name in NUMBERED]
+    made = make_plan(
+        Playbook.model_validate({"name": "x", "steps": steps}),
+        fleet,
+        guards=Guards(),
+        limits=LIMITS,
+        settle_timeout=600,
+        price_list={},
+        storage_usd_per_gb_hour=Decimal("0.000139"),
+        batch_size=100,
+    )
+    target, file = console()
+    print_plan(target, made, None)
+    text = STYLE.sub("", file.getvalue())
+    assert (
+        "4 CVMs of 4: 1 stopped (power pulled), 1 shut down (the guest is asked to), 1 started, "
+        "1 restarted (the guest is asked to shut down)"
+    ) in text
+    assert "each CVM then has 10m to settle" in text
+    assert "stops  $0.2000 an hour" in text
+    assert "begins  $0.1000 an hour" in text
+    assert question(made) == (
+        "Type the number of CVMs to act on, 1 to stop, 1 to shut down, 1 to start, 1 to restart (4) to go on: "
+    )
+
+
+ACTIONS = {"stop": "a", "shutdown": "b", "start": "c", "restart": "d"}
+NUMBERED = list(enumerate(ACTIONS.values()))
+STATUS = {"c": "stopped"}
+
+
+def test_a_plan_of_starts_alone_says_what_they_begin_to_cost_and_to_run() -> None:
+    book = Playbook.model_validate({"name": "x", "steps": [{"action": "start", "select": {"all": "true"}}]})
+    made = replace(
+        plan([cvm(1, "a", hourly_compute=Decimal("0.1"))]),
+        steps=tuple(PlannedStep(step.name, Action.START, 600) for step in book.steps),
+    )
+    made = replace(made, targets=tuple(replace(each, action=Action.START) for each in made.targets))
+    target, file = console()
+    print_plan(target, made, None)
+    text = STYLE.sub("", file.getvalue())
+    assert "1 CVM of 1 will be started" in text
+    assert "then has 10m to run" in text
+    assert "stops" not in text
+    assert question(made) == "Type the number of CVMs to start (1) to go on: "
