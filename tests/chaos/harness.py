@@ -19,6 +19,7 @@ from orchestrator.engine.gcra import Gcra
 from orchestrator.engine.inventory import InventoryReader
 from orchestrator.engine.run import Run, RunResult, SettleSettings
 from orchestrator.engine.work import Work
+from orchestrator.outcome import Outcome
 from orchestrator.playbook.plan import RunLimits, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.terms import Dispatch
@@ -45,6 +46,14 @@ class Told:
     verdict: Verdict
     simulator: BackgroundSimulator
     action: Action = Action.STOP
+
+    def hold_to_one_effect_at_most(self) -> None:
+        """No CVM is acted on twice, and each has an outcome that the server bears out, or owns that it can't tell."""
+        for target in self.state.targets.values():
+            done = len(self.simulator.world.find(target.ref.address, self.simulator.now()).operations)
+            assert done <= 1, target
+            assert target.outcome in ({Outcome.SETTLED, Outcome.FAILED} if done else {Outcome.FAILED}), target
+        assert self.verdict is Verdict.WHOLE
 
     def hold_to_the_promises(self) -> None:
         """Every CVM is acted on by exactly one effective request, and the log tells of each request one to one."""

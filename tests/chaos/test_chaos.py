@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.action import Action
+from orchestrator.outcome import Outcome
 from tests.chaos.harness import misbehave
 
 FAULTS = (
@@ -53,6 +54,12 @@ def test_batches_of_stops_whose_answers_are_lost_lose_no_stop_and_repeat_none(tm
 @pytest.mark.parametrize("action", [Action.SHUTDOWN, Action.START])
 def test_the_same_holds_of_shutdowns_and_starts(tmp_path: Path, action: Action) -> None:
     misbehave(tmp_path, {**TOGETHER, **HARD}, seed=6, cvms=150, action=action).hold_to_the_promises()
+
+
+def test_no_cvm_is_restarted_twice(tmp_path: Path) -> None:
+    told = misbehave(tmp_path, {**TOGETHER, **HARD}, seed=7, cvms=150, action=Action.RESTART)
+    told.hold_to_one_effect_at_most()
+    assert told.state.counts[Outcome.SETTLED] > 75
 
 
 @pytest.mark.soak

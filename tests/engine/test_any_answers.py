@@ -1,4 +1,4 @@
-"""Whatever the API answers, and whether or not it acted on the request: one effective stop, and a true report."""
+"""Whatever the API answers, and whether or not it acted on the request: one effective request, and a true report."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from orchestrator.action import Action
 from orchestrator.engine.run import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.reply import Reply, StatusRead
@@ -25,15 +26,18 @@ answers = st.tuples(statuses, st.booleans(), st.none() | st.floats(0, 50), st.sa
     scripts=st.lists(st.lists(answers, max_size=4), min_size=CVMS, max_size=CVMS),
     lag=st.floats(0, 1.9),
     faulty_reads=st.sets(st.integers(0, 20)),
+    action=st.sampled_from(Action),
 )
-@settings(max_examples=150, deadline=None)
-def test_no_answers_of_any_kind_lead_to_a_second_stop_or_to_a_wrong_report(
+@settings(max_examples=250, deadline=None)
+def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(
     scripts: list[list[tuple[int | None, bool, float | None, str | None]]],
     lag: float,
     faulty_reads: set[int],
+    action: Action,
 ) -> None:
     async def story() -> None:
         cloud = FakeCloud(CVMS, lag=lag)
+        cloud.was_down = action is Action.START
         reads = 0
 
         def stop(ref: Any, attempt: int) -> Reply[StatusRead] | None:  # noqa: ANN401 - a CVM
@@ -42,7 +46,7 @@ def test_no_answers_of_any_kind_lead_to_a_second_stop_or_to_a_wrong_report(
                 return None
             status, acted, retry_after, code = script[attempt - 1]
             if acted and status not in NO_EFFECT:
-                cloud.take_effect(ref)
+                cloud.take_effect(ref, action)
             return Reply(http_status=status, retry_after=retry_after, error_code=code, problem="as told")
 
         def batch(uuids: Any) -> Reply[Any] | None:  # noqa: ANN401 - the same
@@ -52,7 +56,7 @@ def test_no_answers_of_any_kind_lead_to_a_second_stop_or_to_a_wrong_report(
             return Reply(http_status=502, problem="bad gateway") if reads in faulty_reads else None
 
         cloud.stop_script, cloud.batch = stop, batch
-        fleet = Fleet(cloud, timeout=120, settle=SettleSettings(cloud_down=60, whole_run=5000))
+        fleet = Fleet(cloud, action=action, timeout=120, settle=SettleSettings(cloud_down=60, whole_run=5000))
         result = await fleet.go()
         for work in fleet.works:
             effects = cloud.effects[work.ref.name]
