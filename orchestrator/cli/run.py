@@ -45,7 +45,7 @@ def run(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Carry a playbook out: plan, confirm, stop, watch until settled."""
+    """Carry a playbook out: plan, confirm, act, watch until settled."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()

@@ -23,7 +23,7 @@ from orchestrator.cli.options import json_option, playbook_options, settings_opt
 @json_option
 @settings_options
 def command(**given: Any) -> int:
-    """Carry a playbook out: plan, confirm, stop, watch until settled.
+    """Carry a playbook out: plan, confirm, act, watch until settled.
 
     With --plan FILE it touches no CVM that is not a target in FILE, and none that has changed since: those are listed
     as drifted and left alone. A file that was edited is refused.
