@@ -297,8 +297,8 @@ _EXITS = {
     Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
     Exit.USAGE: "usage, playbook or settings are wrong",
     Exit.GUARD: "refused by a guard, or not confirmed, or another process carries the run out, or all that a plan file "
-    "was to do has drifted",
-    Exit.NO_MATCH: "the selectors matched no CVM at all",
+    "or `restore` was to do has drifted",
+    Exit.NO_MATCH: "the selectors matched no CVM at all, or the run to undo took none down",
     Exit.CLOUD: "the cloud can't be reached or refuses the key, before anything was sent",
     Exit.FAILED: "finished; some targets failed, were refused, or did not stay as they were to be",
     Exit.UNSETTLED: "finished; some targets did not settle in time",

@@ -7,7 +7,7 @@
     │   └── PlanFileError             a plan file that can't be used
     ├── NotConfirmedError     exit 3  nobody said yes
     ├── GuardError            exit 3  a guard refuses the plan
-    ├── DriftedError          exit 3  of a plan file's targets, none is as it was
+    ├── DriftedError          exit 3  of a plan file's targets, or of a run's to undo, none is as it was
     ├── RunHeldError          exit 3  another process is carrying the run out
     ├── NoMatchError          exit 4  the selectors matched no CVM at all
     ├── CloudError            exit 5  the cloud can't be reached, or refuses the key, or makes no sense
@@ -103,7 +103,7 @@ class GuardError(OrchestratorError):
 
 
 class DriftedError(OrchestratorError):
-    """Raised when no target of a plan file is left to act on, since what was not as wanted already has changed."""
+    """Raised when no target of a plan file, or of a run to undo, is left: all not as wanted already have changed."""
 
     exit_code = Exit.GUARD
     code = "drifted"
@@ -117,7 +117,7 @@ class RunHeldError(OrchestratorError):
 
 
 class NoMatchError(OrchestratorError):
-    """Raised when the selectors matched no CVM at all."""
+    """Raised when the selectors matched no CVM at all, or a run to undo took none down."""
 
     exit_code = Exit.NO_MATCH
     code = "no_match"

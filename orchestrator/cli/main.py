@@ -16,6 +16,7 @@ _COMMANDS = {
     "plan": ("orchestrator.cli.commands.plan", "Say what a playbook would do right now. Changes nothing."),
     "run": ("orchestrator.cli.commands.run", "Carry a playbook out."),
     "resume": ("orchestrator.cli.commands.resume", "Go on with a run that was interrupted."),
+    "restore": ("orchestrator.cli.commands.restore", "Undo a run: start what it took down."),
     "runs": ("orchestrator.cli.commands.runs", "List runs, newest first."),
     "show": ("orchestrator.cli.commands.show", "Say how a run went."),
     "schedule": ("orchestrator.cli.commands.schedule", "Say when playbooks are due."),

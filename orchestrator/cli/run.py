@@ -1,6 +1,7 @@
 """`orchestrator run`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,10 @@ from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
 from orchestrator.errors import NotConfirmedError, PlanFileError, UsageError
-from orchestrator.moment import timestamp
+from orchestrator.moment import timestamp, utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.lock import Lock
-from orchestrator.playbook.plan import PlannedStep, RunLimits
+from orchestrator.playbook.plan import Hold, PlannedStep, RunLimits
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
 from orchestrator.report.plan_file import read_plan
@@ -49,9 +50,9 @@ def run(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
-    order = _Order(loaded, limits_of(loaded.playbook.limits, settings))
+    order = Order(loaded, limits_of(loaded.playbook.limits, settings))
     with endpoint(settings, simulate=simulate) as where:
-        return anyio.run(partial(_open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+        return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
 
 def run_plan_file(
@@ -74,7 +75,20 @@ def run_plan_file(
     lock = read_plan(read_plan_file(plan_file), plan_file)
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
-    order = _Order(lock.loaded, lock.limits, lock, plan_file)
+    order = Order(
+        lock.loaded,
+        lock.limits,
+        lock,
+        _origin(lock, plan_file, utc_now()),
+        {
+            "plan_file": {
+                "path": str(plan_file),
+                "digest": lock.digest,
+                "made_at": timestamp(lock.made_at),
+                "actor": lock.actor,
+            }
+        },
+    )
     with endpoint(settings, simulate=False) as where:
         if where.base_url != lock.cloud_url:
             raise PlanFileError(
@@ -82,35 +96,38 @@ def run_plan_file(
                 file=plan_file,
                 hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the plan did",
             )
-        return anyio.run(partial(_open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+        return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class Order:
     """What is to be carried out.
 
     Attributes:
         loaded: the playbook.
         limits: how fast and how wide.
-        lock: the plan that it has to keep to; None where it is planned anew.
-        file: where that plan was read.
+        hold: what the plan has to keep to; None where it is planned anew.
+        origin: what a person is told about that.
+        origin_fields: what `run.started` says about it.
     """
 
     loaded: LoadedPlaybook
     limits: RunLimits
-    lock: Lock | None = None
-    file: Path | None = None
+    hold: Hold | None = None
+    origin: str | None = None
+    origin_fields: Mapping[str, object] = field(default_factory=dict)
 
 
-async def _open_and_run(
+async def open_and_run(
     settings: Settings,
     where: Endpoint,
-    order: _Order,
+    order: Order,
     *,
     yes: bool,
     expect: int | None,
     as_json: bool,
 ) -> int:
+    """Plan, confirm and carry out; returns the exit code."""
     async with open_session(settings, where, order.limits) as session:
         return await _run(session, order, yes=yes, expect=expect, as_json=as_json)
 
@@ -136,7 +153,7 @@ class _Confirmed:
     fresh: dict[str, Seen] | None
 
 
-async def _run(session: Session, order: _Order, *, yes: bool, expect: int | None, as_json: bool) -> int:
+async def _run(session: Session, order: Order, *, yes: bool, expect: int | None, as_json: bool) -> int:
     run = await _plan_and_confirm(session, order, yes=yes, expect=expect, as_json=as_json)
     if isinstance(run, int):
         return run
@@ -155,19 +172,19 @@ async def _run(session: Session, order: _Order, *, yes: bool, expect: int | None
 
 
 async def _plan_and_confirm(
-    session: Session, order: _Order, *, yes: bool, expect: int | None, as_json: bool
+    session: Session, order: Order, *, yes: bool, expect: int | None, as_json: bool
 ) -> _Confirmed | int:
     """Plan, ask, and begin the log; an exit code when the run may not go."""
-    prepared = await prepare(session, order.loaded, order.lock)
+    prepared = await prepare(session, order.loaded, order.hold)
     plan = prepared.plan
     if not as_json:
         from orchestrator.cli.consoles import stdout  # noqa: PLC0415 - the requests had to go out first
         from orchestrator.report.plan_text import print_plan  # noqa: PLC0415 - the same
 
-        if order.lock is not None:
-            click.echo(_origin(order.lock, order.file, session.clock.wall()))
+        if order.origin is not None:
+            click.echo(order.origin)
         print_plan(stdout(), plan, order.loaded.playbook.description)
-    error = verdict(plan)
+    error = verdict(plan, order.hold)
     if error is not None:
         report(error, as_json=as_json, extra=plan_document(plan))
         return int(error.exit_code)
@@ -189,12 +206,12 @@ async def _plan_and_confirm(
     return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh)
 
 
-def _origin(lock: Lock, file: Path | None, now: datetime) -> str:
+def _origin(lock: Lock, file: Path, now: datetime) -> str:
     age = format_duration(max(0.0, (now - lock.made_at).total_seconds()))
     return f"From {shown(file, 4096)}, made {age} ago by {shown(lock.actor)} (digest {lock.digest})\n"
 
 
-def _begin_log(session: Session, order: _Order, prepared: Prepared) -> tuple[AuditLog, RunState]:
+def _begin_log(session: Session, order: Order, prepared: Prepared) -> tuple[AuditLog, RunState]:
     """Write down who started what, and exactly what was planned."""
     from orchestrator.cli.logs import configure, log_record  # noqa: PLC0415 - takes long to import
 
@@ -208,13 +225,7 @@ def _begin_log(session: Session, order: _Order, prepared: Prepared) -> tuple[Aud
         limits=session.limits,
         simulated=session.endpoint.simulated,
     )
-    if order.lock is not None:
-        started["plan_file"] = {
-            "path": str(order.file),
-            "digest": order.lock.digest,
-            "made_at": timestamp(order.lock.made_at),
-            "actor": order.lock.actor,
-        }
+    started.update(order.origin_fields)
     state = RunState()
     log = AuditLog.create(
         RunStore(session.settings.audit.state_dir).path(run_id),

@@ -21,8 +21,7 @@ from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.lock import Lock
-from orchestrator.playbook.plan import Plan, RunLimits, make_plan
+from orchestrator.playbook.plan import Hold, Plan, RunLimits, make_plan
 from orchestrator.playbook.schema import Guards, Limits
 from orchestrator.playbook.select import apps_to_read
 from orchestrator.playbook.terms import AUTO
@@ -206,19 +205,19 @@ class Prepared:
     workspace_size: int
 
 
-async def prepare(session: Session, loaded: LoadedPlaybook, lock: Lock | None = None) -> Prepared:
+async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = None) -> Prepared:
     """Read the inventory and make the plan.
 
     Args:
         session: the line to the cloud.
         loaded: the playbook.
-        lock: the plan file that it has to keep to.
+        hold: what the plan has to keep to, such as a plan file.
 
     Raises:
         CloudError: when the inventory can't be had.
     """
     playbook, settings = loaded.playbook, session.settings
-    guards = stricter(playbook.guards if lock is None else lock.guards, settings.guards)
+    guards = stricter(playbook.guards if hold is None else hold.guards, settings.guards)
     selects = [step.select for step in playbook.steps]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
     apps = apps_to_read(selects, percent_guard=guards.max_percent is not None)
@@ -234,10 +233,10 @@ async def prepare(session: Session, loaded: LoadedPlaybook, lock: Lock | None = 
         storage_usd_per_gb_hour=settings.billing.storage_usd_per_gb_hour,
         batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
         more_warnings=() if inventory.stable else (_SHIFTING,),
-        last_word=None if lock is None else lock.last_word,
+        last_word=None if hold is None else hold.last_word,
     )
-    if lock is not None:
-        plan = lock.hold(plan, now=session.clock.wall(), version=__version__)
+    if hold is not None:
+        plan = hold.hold(plan, now=session.clock.wall(), version=__version__)
     return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0)
 
 

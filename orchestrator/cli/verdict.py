@@ -8,17 +8,22 @@ import click
 
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, NotConfirmedError, OrchestratorError
 from orchestrator.playbook.lock import drifted
-from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.plan import Hold, Plan
 from orchestrator.wording import counted
 
 
-def verdict(plan: Plan) -> OrchestratorError | None:
-    """Why a plan can't be carried out; None when it can."""
+def verdict(plan: Plan, hold: Hold | None = None) -> OrchestratorError | None:
+    """Why a plan can't be carried out; None when it can.
+
+    Args:
+        plan: the plan.
+        hold: what it had to keep to.
+    """
     left = drifted(plan)
-    if left and not plan.targets:
+    if hold is not None and left and not plan.targets:
         return DriftedError(
-            f"nothing is left to do: {counted(len(left), 'target')} of the plan file drifted since it was made",
-            hint="make the plan anew; if all of them are no longer in the list, is it the key of that workspace?",
+            f"nothing is left to do: {counted(len(left), 'target')} of {hold.source} drifted since",
+            hint="make a plan anew; if all of them are no longer in the list, is it the key of that workspace?",
         )
     if not plan.matched:
         return NoMatchError(

@@ -69,6 +69,11 @@ class Lock:
         by_key = {key: target for target in self.targets for key in _keys(target.cvm)}
         object.__setattr__(self, "_by_key", by_key)
 
+    @property
+    def source(self) -> str:
+        """What it was taken from, for people."""
+        return "the plan file"
+
     def last_word(self, cvm: Cvm, step: Step | None, reason: str | None) -> str | None:
         """Why a CVM of today's inventory is left alone; None for a target of the file that is what it was.
 

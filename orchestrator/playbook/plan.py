@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from math import ceil
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import Rates, Total, rates_of
@@ -150,6 +151,24 @@ class Plan:
 
 LastWord: TypeAlias = Callable[[Cvm, Step | None, str | None], str | None]
 """Given a CVM, the step that covers it (None: no step does) and why it is skipped so far: why it is skipped."""
+
+
+class Hold(Protocol):
+    """What a plan may not exceed, such as a plan file."""
+
+    @property
+    def source(self) -> str:
+        """What it was taken from, for people: `the plan file`."""
+
+    @property
+    def guards(self) -> Guards:
+        """The guards that hold beside those of the settings."""
+
+    def last_word(self, cvm: Cvm, step: Step | None, reason: str | None) -> str | None:
+        """As `LastWord`."""
+
+    def hold(self, plan: Plan, *, now: datetime, version: str) -> Plan:
+        """A plan that was made with this last word, with what else is to be said about it."""
 
 
 def make_plan(

@@ -9,12 +9,15 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import Phase, RunState
 from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
 from orchestrator.billing.rates import Rates, plain
+from orchestrator.cvm import UP
 from orchestrator.engine.adapt import START
 from orchestrator.engine.work import Work
 from orchestrator.moment import parse_timestamp
+from orchestrator.outcome import Outcome
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlannedStep, RunLimits
 from orchestrator.playbook.terms import AUTO, Share
+from orchestrator.playbook.undo import TakenDown
 
 
 def started_fields(
@@ -150,6 +153,15 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
         )
         works.append(work)
     return works
+
+
+def taken_down(state: RunState) -> tuple[TakenDown, ...]:
+    """The CVMs that a run took from running to down, and saw there at its end."""
+    return tuple(
+        TakenDown(target.ref, target.status)
+        for target in state.targets.values()
+        if target.before == UP and target.outcome is Outcome.SETTLED and not Action(target.action).ends_up
+    )
 
 
 def _money(text: str | None) -> Decimal | None:

@@ -47,7 +47,8 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     run_id = shown(state.run_id)
     meaning = "going on" if code is None else f"{_MEANING.get(code, 'ended')} (exit {code})"
     if state.drifted:
-        meaning += f"; {len(state.drifted)} of the plan file drifted, left alone"
+        source = "run to undo" if "restores" in state.started else "plan file"
+        meaning += f"; {len(state.drifted)} of the {source} drifted, left alone"
     head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {meaning}")
     console.print(head)
     tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())

@@ -10,6 +10,7 @@ COMMANDS = (
     "plan",
     "run",
     "resume",
+    "restore",
     "runs",
     "show",
     "schedule",
@@ -42,7 +43,7 @@ def test_a_completion_script_registers_the_command_with_its_shell(desk: Desk) ->
         assert f"_ORCHESTRATOR_COMPLETE={shell}_complete" in ended.out
 
 
-@pytest.mark.parametrize(("typed", "offered"), [("orchestrator re", "resume"), ("orchestrator plan ti", "tidy")])
+@pytest.mark.parametrize(("typed", "offered"), [("orchestrator resu", "resume"), ("orchestrator plan ti", "tidy")])
 def test_completion_offers_commands_and_the_playbooks_of_the_folder(desk: Desk, typed: str, offered: str) -> None:
     (desk.folder / "playbooks").mkdir()
     (desk.folder / "playbooks" / "tidy.yaml").touch()

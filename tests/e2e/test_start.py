@@ -23,6 +23,7 @@ HELP = {
     "plan": "plan --help",
     "run": "run --help",
     "resume": "resume --help",
+    "restore": "restore --help",
     "runs": "runs --help",
     "show": "show --help",
     "schedule explain": "schedule explain --help",

@@ -1,0 +1,80 @@
+"""`orchestrator restore`."""
+
+from functools import partial
+from hashlib import file_digest
+from pathlib import Path
+
+import anyio
+
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore, is_held
+from orchestrator.audit.verify import Reading, Verdict, read_log
+from orchestrator.cli.run import Order, open_and_run
+from orchestrator.cli.session import endpoint, limits_of
+from orchestrator.errors import NoMatchError, RunHeldError, SettingsError, UsageError
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.undo import Undo
+from orchestrator.report.records import taken_down
+from orchestrator.report.shown import shown
+from orchestrator.settings.load import load_settings
+from orchestrator.wording import counted
+
+
+def restore(
+    run_id: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    expect: int | None,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Start what a run took from running to down, as far as nothing about it has changed since."""
+    settings = load_settings(config, assignments)
+    store = RunStore(settings.audit.state_dir)
+    store.prepare()
+    path = store.find(run_id)
+    state = RunState()
+    _check(read_log(path, state.apply), state, path)
+    undo = Undo(state.run_id, taken_down(state))
+    if not undo.targets:
+        raise NoMatchError("that run took no CVM from running to down", file=path, hint="there is nothing to undo")
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    playbook = undo.playbook
+    order = Order(
+        LoadedPlaybook(playbook, path, digest, b"", {}),
+        limits_of(playbook.limits, settings),
+        undo,
+        f"Undoes {shown(state.run_id)}, started {shown(state.started['ts'])} by {shown(state.started['actor'])}, "
+        f"which took {counted(len(undo.targets), 'CVM')} from running to down\n",
+        {"restores": state.run_id},
+    )
+    with endpoint(settings, simulate=False) as where:
+        if where.base_url != state.started["cloud_url"]:
+            raise UsageError(
+                f"the run is of {state.started['cloud_url']}, the settings are for {where.base_url}",
+                hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the run did",
+            )
+        return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+def _check(reading: Reading, state: RunState, path: Path) -> None:
+    """Refuse a log by which nothing can be undone."""
+    if reading.verdict is Verdict.ALTERED:
+        raise SettingsError(
+            f"the audit log was altered: {reading.reason}",
+            file=path,
+            line=reading.line,
+            hint="a log that is not what was written does not tell what to start; start a playbook with `start` steps",
+        )
+    if state.simulated:
+        raise UsageError("the run was against a simulated cloud, which ended with it", file=path)
+    if state.finished is None:
+        if is_held(path):
+            raise RunHeldError("another process is carrying this run out", file=path, hint="wait for its end")
+        raise UsageError(
+            "the run is not finished, so what it took down is not known for sure",
+            file=path,
+            hint=f"first: orchestrator resume {shown(state.run_id)}",
+        )

@@ -1,0 +1,188 @@
+"""`restore RUN_ID`: what a run took from running to down is started again, and nothing else."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dirty_equals import IsPartialDict
+
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import NAMES, Desk, Ended, until
+from tests.e2e.test_actions import QUICK, operations, steps
+
+
+def stopped(desk: Desk, select: str = "{all: true}") -> str:
+    """Stop them; returns the run's id."""
+    ended = desk.run("run", desk.playbook(select), "--yes", "--json")
+    assert ended.code == 0, ended.err
+    run_id: str = ended.document["run_id"]
+    return run_id
+
+
+def started(desk: Desk) -> list[str]:
+    return sorted(name for name, kinds in operations(desk).items() if "power_on" in kinds)
+
+
+def first_record(ended: Ended) -> dict[str, object]:
+    first: dict[str, object] = json.loads(Path(ended.document["audit_log"]).read_text().splitlines()[0])
+    return first
+
+
+def logs(desk: Desk) -> int:
+    return len(list(desk.runs.glob("*.jsonl")))
+
+
+def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_since(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    world = desk.sim.world
+    cvms = {name: world.named(name) for name in NAMES}
+    world.set_status(cvms["web-7"], "stopped", desk.sim.now())
+    world.set_status(cvms["web-8"], "error", desk.sim.now())
+    run_id = stopped(desk)
+    digest = hashlib.sha256(desk.log.read_bytes()).hexdigest()
+    now = desk.sim.now()
+    cvms["web-1"].name = "prod-1"
+    world.set_status(cvms["web-2"], "running", now)
+    world.delete(cvms["web-3"], now)
+    world.set_status(cvms["web-4"], "stopped", now, in_progress=True)
+
+    shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
+    assert shown.code == 3
+    assert f"Undoes {run_id}, started " in shown.out
+    assert "which took 6 CVMs from running to down" in shown.out
+    assert "2 CVMs of 8 will be started" in shown.out
+    assert "begins" in shown.out
+    assert "prod-1  name was web-1, is prod-1" in shown.out
+    assert "3 CVMs of 6 that the run took down drifted since" in shown.out
+    assert "nobody confirmed" in shown.err
+    assert (started(desk), logs(desk)) == ([], 1)
+
+    ended = desk.run("restore", run_id, "--expect", "2", "--json")
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 2})
+    assert started(desk) == ["web-5", "web-6"]
+    assert ended.document["billing"]["starts"]["accepted"] == 2
+    assert {each["cvm"]["name"]: each["reason"] for each in ended.document["drifted"]} == {
+        "prod-1": "drifted: name was web-1, is prod-1",
+        "web-3": "drifted: no longer in the list",
+        "web-4": "drifted: an operation is in progress",
+    }
+    first = first_record(ended)
+    assert first == IsPartialDict(restores=run_id, vars={})
+    assert first["playbook"] == {"name": "restore", "path": str(desk.runs / f"{run_id}.jsonl"), "sha256": digest}
+    assert desk.run("audit", "verify", ended.document["run_id"]).code == 0
+    told = desk.run("show", ended.document["run_id"], env={"COLUMNS": "200"}).out
+    assert "3 of the run to undo drifted, left alone" in told
+
+
+def test_undone_twice_the_second_has_nothing_to_start_and_what_it_started_is_not_its_to_undo(
+    open_desk: OpenDesk,
+) -> None:
+    desk = open_desk(timing=QUICK)
+    run_id = stopped(desk, "{name: [web-1, web-2]}")
+    once = desk.run("restore", run_id, "--yes", "--json")
+    again = desk.run("restore", run_id, "--yes", "--json")
+    assert [(ended.code, ended.document["counts"]) for ended in (once, again)] == [(0, {"settled": 2}), (0, {})]
+    assert sum(len(kinds) for kinds in operations(desk).values()) == 4
+    before = logs(desk)
+    ended = desk.run("restore", once.document["run_id"], "--yes", "--json")
+    assert (ended.code, ended.fault["code"]) == (4, "no_match")
+    assert logs(desk) == before
+
+
+def test_shutdowns_are_undone_and_starts_and_restarts_are_not(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    desk.sim.world.set_status(desk.sim.world.named("web-3"), "stopped", desk.sim.now())
+    file = steps(
+        desk,
+        "name: a, action: shutdown, select: {name: web-1}",
+        "name: b, action: restart, select: {name: web-2}",
+        "name: c, action: start, select: {name: web-3}",
+    )
+    run_id = desk.run("run", file, "--yes", "--json").document["run_id"]
+    ended = desk.run("restore", run_id, "--yes", "--json")
+    assert (ended.code, [each["cvm"]["name"] for each in ended.document["targets"]]) == (0, ["web-1"])
+
+
+def test_a_run_that_read_one_app_alone_is_undone_by_the_list_of_all(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    app = desk.sim.world.named("web-1").app.app_id
+    run_id = stopped(desk, f"{{app_id: ['{app}']}}")
+    taken = [name for name, stops in desk.effective.items() if stops]
+    ended = desk.run("restore", run_id, "--yes", "--json")
+    assert (ended.code, ended.document["drifted"]) == (0, [])
+    assert started(desk) == sorted(taken)
+
+
+def test_when_all_were_touched_since_nothing_is_done_and_it_is_no_success(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    run_id = stopped(desk, "{name: web-1}")
+    desk.sim.world.named("web-1").name = "a"
+    ended = desk.run("restore", run_id, "--yes", "--json")
+    assert (ended.code, ended.fault["code"]) == (3, "drifted")
+    assert "1 target of the run to undo drifted" in ended.fault["message"]
+    assert (started(desk), logs(desk)) == ([], 1)
+
+
+def test_guards_of_the_settings_hold_and_a_wrong_number_changes_nothing(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    run_id = stopped(desk)
+    many = {"ORCHESTRATOR_GUARDS__MAX_TARGETS": "7"}
+    refused, wrong = desk.run_each(
+        ("restore", run_id, "--yes", "--json"), ("restore", run_id, "--expect", "7", "--json"), envs=[many, None]
+    )
+    assert (refused.code, refused.fault["code"]) == (3, "guard")
+    assert (wrong.code, wrong.fault["code"]) == (3, "not_confirmed")
+    ended = desk.run("restore", run_id, "--yes", "--json", env={"ORCHESTRATOR_GUARDS__PROTECT__NAME": '["web-7"]'})
+    assert (ended.code, started(desk)) == (0, [name for name in NAMES if name != "web-7"])
+
+
+def test_gpus_are_warned_of_before_the_question(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    cvm = desk.sim.world.named("web-1")
+    cvm.instance_type = replace(cvm.instance_type, gpus=1)
+    shown = desk.run("restore", stopped(desk, "{name: web-1}"), env={"COLUMNS": "200"})
+    assert shown.code == 3
+    assert "1 target with GPUs to start: each is charged a new 24-hour minimum up front" in shown.out
+
+
+def test_logs_by_which_nothing_can_be_undone_are_refused_before_anything_is_asked(desk: Desk) -> None:
+    run_id = stopped(desk, "{name: web-1}")
+    whole = desk.log.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    (desk.folder / "altered.jsonl").write_bytes(whole.replace(b"web-1", b"web-2", 1))
+    (desk.folder / "unfinished.jsonl").write_bytes(b"".join(lines[:-1]))
+    simulated = desk.run("run", desk.playbook(), "--simulate", "--yes", "--json").document["run_id"]
+    asked, before = len(desk.sim.requests), logs(desk)
+    cases = {
+        "altered.jsonl": "the audit log was altered",
+        "unfinished.jsonl": "the run is not finished",
+        simulated: "simulated cloud",
+        "20260101T000000Z-0000": "there is no run",
+    }
+    ends = desk.run_each(*(("restore", name, "--yes", "--json") for name in cases))
+    for words, ended in zip(cases.values(), ends, strict=True):
+        assert (ended.code, words in ended.fault["message"]) == (2, True), ended.out
+    assert "orchestrator resume" in ends[1].fault["hint"]
+    other = {"PHALA_CLOUD_API_PREFIX": "https://cloud.example/api/v1"}
+    ended = desk.run("restore", run_id, "--yes", "--json", env=other)
+    assert (ended.code, "the settings are for https://cloud.example" in ended.fault["message"]) == (2, True)
+    assert (len(desk.sim.requests), logs(desk)) == (asked, before)
+
+
+@pytest.mark.parametrize("signal", ["kill", "terminate"])
+def test_an_undoing_that_was_cut_short_is_resumed_like_any_run(open_desk: OpenDesk, signal: str) -> None:
+    desk = open_desk(timing=QUICK)
+    run_id = stopped(desk)
+    slow = {"ORCHESTRATOR_RATE__REQUESTS_PER_SECOND": "10", "ORCHESTRATOR_RATE__BURST": "1"}
+    process = desk.start("restore", run_id, "--yes", env=slow)
+    until(lambda: len(started(desk)) >= 2)
+    getattr(process, signal)()
+    process.communicate()
+    (log,) = (path for path in desk.runs.glob("*.jsonl") if path.stem != run_id)
+    held = desk.run("restore", log.stem, "--yes", "--json")
+    assert (held.code, "not finished" in held.fault["message"]) == (2, True)
+    resumed = desk.run("resume", log.stem, "--yes", "--json")
+    assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
+    assert {name: kinds.count("power_on") for name, kinds in operations(desk).items()} == dict.fromkeys(NAMES, 1)

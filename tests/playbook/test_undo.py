@@ -1,0 +1,116 @@
+"""What an earlier run took down: who of them may be started."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.action import Action
+from orchestrator.cvm import DOWN, Cvm
+from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.lock import drifted
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.schema import Guards
+from orchestrator.playbook.undo import ANOTHER, TakenDown, Undo
+from tests.playbook.fleet import INVENTORIES, cvm
+from tests.playbook.test_lock import moved
+from tests.playbook.test_plan import plan_of
+
+FLEET = [cvm(1, "dev-1", "stopped"), cvm(2, "dev-2", "stopped", pod=2), cvm(3, "dev-3", "stopped", app="b2")]
+ONE = FLEET[0]
+
+
+def undo_of(fleet: Iterable[Cvm]) -> Undo:
+    return Undo("a run", tuple(TakenDown(each.ref, each.status) for each in fleet))
+
+
+def held(undo: Undo, fleet: list[Cvm], **more: Any) -> Plan:  # noqa: ANN401 - any argument of make_plan
+    plan = plan_of(undo.playbook, fleet, last_word=undo.last_word, **more)
+    return undo.hold(plan, now=datetime(2026, 11, 23, tzinfo=UTC), version="1")
+
+
+def test_all_that_is_as_the_run_left_it_is_started_and_nothing_else() -> None:
+    others = [cvm(8, "dev-1", "stopped"), cvm(9, "other", "running")]
+    plan = held(undo_of(FLEET), [*FLEET, *others])
+    assert [(target.step, target.action, target.cvm) for target in plan.targets] == [
+        ("restore", Action.START, each) for each in FLEET
+    ]
+    assert [(each.cvm, each.reason, each.selected) for each in plan.skipped] == [
+        (each, ANOTHER, False) for each in others
+    ]
+    assert plan.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        (moved(ONE, name="prod-1"), "name was dev-1, is prod-1"),
+        (moved(ONE, app_id="c3"), "app was a1, is c3"),
+        (moved(ONE, teepod_id=2, teepod="prod-2"), "teepod was prod-1 (#1), is prod-2 (#2)"),
+        (moved(ONE, vm_uuid="f" * 32), f"its UUID was {1:032x}, is {'f' * 32}"),
+        (replace(ONE, status="exited"), "status was stopped, is exited"),
+        (replace(ONE, status="error"), "status was stopped, is error"),
+        (replace(ONE, status="hibernated"), "status was stopped, is hibernated"),
+        (replace(ONE, in_progress=True), "an operation is in progress"),
+        (
+            replace(ONE, status="starting", in_progress=True),
+            "status was stopped, is starting, an operation is in progress",
+        ),
+        (
+            replace(ONE, status="running", in_progress=True),
+            "status was stopped, is running, an operation is in progress",
+        ),
+        (None, "no longer in the list"),
+    ],
+)
+def test_whoever_was_touched_since_is_left_alone_with_what_changed_and_the_others_start(
+    now: Cvm | None, reason: str
+) -> None:
+    plan = held(undo_of(FLEET), [*([now] if now else []), *FLEET[1:]])
+    assert [target.cvm for target in plan.targets] == FLEET[1:]
+    assert [(each.reason, each.selected) for each in drifted(plan)] == [(f"drifted: {reason}", True)]
+    assert plan.warnings == ("1 CVM of 3 that the run took down drifted since: left alone",)
+
+
+def test_one_that_runs_again_is_as_wanted_whatever_it_is_called_now() -> None:
+    plan = held(undo_of([ONE]), [replace(moved(ONE, name="b"), status="running")])
+    assert (plan.targets, drifted(plan)) == ((), ())
+    assert ([each.reason for each in plan.skipped], plan.matched) == (["already running"], True)
+
+
+def test_one_that_the_settings_protect_is_left_alone() -> None:
+    guards = stricter(Guards(), Guards.model_validate({"protect": {"name": ["dev-1"]}}))
+    plan = held(undo_of(FLEET), FLEET, guards=guards)
+    assert [target.cvm for target in plan.targets] == FLEET[1:]
+    assert [each.reason for each in drifted(plan)] == ["drifted: now protected by name dev-1"]
+
+
+def test_one_without_a_hashid_then_or_now_is_found_by_its_uuid() -> None:
+    nameless = moved(ONE, id=None)
+    assert [target.cvm for target in held(undo_of([nameless]), [ONE]).targets] == [ONE]
+    assert [target.cvm for target in held(undo_of([ONE]), [nameless]).targets] == [nameless]
+
+
+def test_gpus_to_start_are_warned_of() -> None:
+    plan = held(undo_of([ONE]), [replace(ONE, gpus=8)])
+    assert any("new 24-hour minimum up front" in warning for warning in plan.warnings)
+
+
+@given(INVENTORIES, INVENTORIES, st.sets(st.integers(0, 11)))
+def test_whatever_has_happened_since_only_what_the_run_took_down_and_is_down_starts(
+    then: list[Cvm], now: list[Cvm], taken: set[int]
+) -> None:
+    undo = undo_of(each for number, each in enumerate(then) if number in taken)
+    plan = held(undo, now)
+    was = {target.ref.key: target for target in undo.targets}
+    for target in plan.targets:
+        assert target.action is Action.START
+        assert target.cvm.status in DOWN
+        assert not target.cvm.in_progress
+        assert was[target.cvm.ref.key] == TakenDown(target.cvm.ref, target.cvm.status)
+    told = {target.cvm.ref.key for target in plan.targets} | {each.cvm.ref.key for each in plan.skipped}
+    assert told == {each.ref.key for each in now} | set(was)

@@ -1,0 +1,31 @@
+"""Which CVMs a run took from running to down, by its log."""
+
+import pytest
+
+from orchestrator.audit.replay import RunState, TargetState
+from orchestrator.cvm import CvmRef
+from orchestrator.outcome import Outcome
+from orchestrator.playbook.undo import TakenDown
+from orchestrator.report.records import taken_down
+
+REF = CvmRef("cvm_1", None, "web-1")
+CASES = [
+    ("stop", "running", Outcome.SETTLED, True),
+    ("shutdown", "running", Outcome.SETTLED, True),
+    ("restart", "running", Outcome.SETTLED, False),
+    ("start", "stopped", Outcome.SETTLED, False),
+    ("stop", "error", Outcome.SETTLED, False),
+    ("stop", "starting", Outcome.SETTLED, False),
+    ("stop", None, Outcome.SETTLED, False),
+    ("stop", "running", None, False),
+    *(("stop", "running", outcome, False) for outcome in Outcome if outcome is not Outcome.SETTLED),
+]
+
+
+@pytest.mark.parametrize(("action", "before", "outcome", "taken"), CASES)
+def test_only_what_ran_was_to_be_down_and_settled_there_was_taken_down(
+    action: str, before: str | None, outcome: Outcome | None, taken: bool
+) -> None:
+    target = TargetState("it", action, REF, before=before, outcome=outcome, status="stopped")
+    state = RunState(targets={("it", "cvm_1"): target})
+    assert taken_down(state) == ((TakenDown(REF, "stopped"),) if taken else ())
