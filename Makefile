@@ -25,8 +25,11 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: $(STAMP)  ## stop a simulated teepod: plan, live progress, summary, audit log
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh playbooks/demo.sh
 
+# Much of a test's time is waiting for CVMs to settle, so there may be more of them than cores.
+WORKERS ?= 4
+
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 soak: $(STAMP)  ## run the long seeded suites as well (chaos, crashes)
 	$(BIN)/python -m pytest -m "soak or not soak" --timeout 1800
