@@ -5,10 +5,10 @@ still holds the CVM whatever its status says; UUIDs come with and without dashes
 `app_…`. Everything is compared in its normal form.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 DOWN = frozenset({"stopped", "exited"})
 """The statuses in which a CVM is down, once nothing is in progress any more."""
@@ -104,6 +104,27 @@ class CvmRef:
     def teepod_key(self) -> str:
         """What tells its teepod from every other; one shared key for CVMs whose teepod is unknown."""
         return str(self.teepod_id) if self.teepod_id is not None else (self.teepod or "")
+
+
+_T = TypeVar("_T")
+
+
+class ByCvm(Generic[_T]):
+    """Things that belong to CVMs each, found again by hashid, and by UUID where one of the two lists gave no hashid."""
+
+    def __init__(self, pairs: Iterable[tuple[CvmRef, _T]]) -> None:
+        pairs = tuple(pairs)
+        self._values = [value for _, value in pairs]
+        self._by_key = {key: value for ref, value in pairs for key in (ref.id, ref.uuid_key) if key}
+
+    def find(self, ref: CvmRef) -> _T | None:
+        """What belongs to this CVM; None for nothing."""
+        return next((self._by_key[key] for key in (ref.id, ref.uuid_key) if key and key in self._by_key), None)
+
+    def left_by(self, refs: Iterable[CvmRef]) -> list[_T]:
+        """What belongs to none of these CVMs, in order."""
+        found = {id(self.find(ref)) for ref in refs}
+        return [value for value in self._values if id(value) not in found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,11 +51,7 @@ def restore(
         {"restores": state.run_id},
     )
     with endpoint(settings, simulate=False) as where:
-        if where.base_url != state.started["cloud_url"]:
-            raise UsageError(
-                f"the run is of {state.started['cloud_url']}, the settings are for {where.base_url}",
-                hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the run did",
-            )
+        where.has_to_be(state.started["cloud_url"])
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
 

@@ -20,7 +20,7 @@ from orchestrator.cli.verdict import ask
 from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
-from orchestrator.errors import NotConfirmedError, SettingsError, UsageError
+from orchestrator.errors import NotConfirmedError, SettingsError
 from orchestrator.moment import parse_timestamp
 from orchestrator.report.documents import run_document, write_document
 from orchestrator.report.records import limits_from, steps_from, works_from
@@ -47,11 +47,7 @@ def resume(
         if state.finished is not None:
             return _finished(state, path, as_json=as_json)
         with endpoint(settings, simulate=False) as where:
-            if where.base_url != state.started["cloud_url"]:
-                raise UsageError(
-                    f"the run is of {state.started['cloud_url']}, the settings are for {where.base_url}",
-                    hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the run did",
-                )
+            where.has_to_be(state.started["cloud_url"])
             carry = partial(_open_and_resume, settings, where, log, reading, state, yes=yes, as_json=as_json)
             return anyio.run(carry)
     finally:

@@ -17,6 +17,7 @@ from orchestrator.engine.inventory import InventoryReader
 from orchestrator.engine.learning import LearningCloud
 from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.status import PAGE_SIZE
+from orchestrator.errors import UsageError
 from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
 from orchestrator.playbook.guards import stricter
@@ -51,6 +52,18 @@ class Endpoint:
     base_url: str
     api_key: str
     simulated: bool = False
+
+    def has_to_be(self, cloud_url: str) -> None:
+        """Refuse to go on with a run anywhere but where it was.
+
+        Raises:
+            UsageError: when this is another cloud.
+        """
+        if self.base_url != cloud_url:
+            raise UsageError(
+                f"the run is of {cloud_url}, the settings are for {self.base_url}",
+                hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the run did",
+            )
 
 
 _NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1", "batch-report-1", "batch-report-2")

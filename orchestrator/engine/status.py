@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 
 import anyio
 
-from orchestrator.cvm import CvmRef
+from orchestrator.cvm import ByCvm, CvmRef
 from orchestrator.engine.decide import pause_for
 from orchestrator.engine.gate import Gate, Lane
 from orchestrator.engine.protocols import Clock, Cloud
@@ -183,7 +183,7 @@ class StatusReader:
             self._heed(reply)
 
     async def _read_lists(self, refs: Sequence[CvmRef], seen: dict[str, Seen]) -> None:
-        wanted = {key: ref for ref in refs for key in (ref.id, ref.uuid_key) if key}
+        wanted = ByCvm((ref, ref) for ref in refs)
         page, pages = 1, 1
         while page <= pages:
             async with self._gate.turn(Lane.READ):
@@ -194,7 +194,7 @@ class StatusReader:
                 self._heed(reply)
                 return
             for cvm in reply.value.cvms:
-                ref = wanted.get(cvm.ref.id or "") or wanted.get(cvm.ref.uuid_key or "")
+                ref = wanted.find(cvm.ref)
                 if ref is not None:
                     seen[ref.key] = Seen(StatusRead(cvm.status, cvm.in_progress), begun)
             pages, page = reply.value.pages, page + 1

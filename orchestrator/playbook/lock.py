@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from orchestrator.cvm import Cvm, normal_uuid
+from orchestrator.cvm import ByCvm, Cvm, normal_uuid
 from orchestrator.duration import format_duration
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlannedStep, RunLimits, Skipped
@@ -22,7 +22,8 @@ MARK = f'{{\n  "format": "{FORMAT}",\n'.encode()
 UNLISTED = "not a target of the plan file"
 """Why a CVM is left alone that the playbook selects by now, and did not when the file was made."""
 
-_GONE = f"{DRIFTED}no longer in the list"
+GONE = f"{DRIFTED}no longer in the list"
+"""Why nothing is done with a CVM that was deleted meanwhile."""
 _OLD_S = 24 * 3600
 _CLOCKS_DIFFER_S = 300
 
@@ -63,11 +64,10 @@ class Lock:
     version: str
     cloud_url: str
     digest: str
-    _by_key: dict[str, LockedTarget] = field(init=False, repr=False, compare=False)
+    _by_cvm: ByCvm[LockedTarget] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        by_key = {key: target for target in self.targets for key in _keys(target.cvm)}
-        object.__setattr__(self, "_by_key", by_key)
+        object.__setattr__(self, "_by_cvm", ByCvm((target.cvm.ref, target) for target in self.targets))
 
     @property
     def source(self) -> str:
@@ -82,7 +82,7 @@ class Lock:
             step: the step that covers it now.
             reason: why a plan of today would skip it.
         """
-        target = self._target(cvm)
+        target = self._by_cvm.find(cvm.ref)
         if target is None:
             return reason or UNLISTED
         same = step is not None and step.action == target.action
@@ -107,14 +107,10 @@ class Lock:
             now: the time of day.
             version: of this orchestrator.
         """
-        cvms = [target.cvm for target in plan.targets] + [each.cvm for each in plan.skipped]
-        met = {id(self._target(cvm)) for cvm in cvms}
-        gone = tuple(Skipped(each.cvm, _GONE, selected=True) for each in self.targets if id(each) not in met)
+        left = self._by_cvm.left_by(cvm.ref for cvm in plan.cvms)
+        gone = (Skipped(each.cvm, GONE, selected=True) for each in left)
         plan = replace(plan, steps=self.steps, skipped=(*plan.skipped, *gone))
         return replace(plan, warnings=(*plan.warnings, *self._warnings(plan, now, version)))
-
-    def _target(self, cvm: Cvm) -> LockedTarget | None:
-        return next((self._by_key[key] for key in _keys(cvm) if key in self._by_key), None)
 
     def _warnings(self, plan: Plan, now: datetime, version: str) -> Iterable[str]:
         left = drifted(plan)
@@ -172,11 +168,3 @@ def _teepod(cvm: Cvm) -> str | None:
 def _written(text: str | None) -> str | None:
     """Text as a file can hold it: half a surrogate pair is written as its escape there."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _keys(cvm: Cvm) -> Iterable[str]:
-    """What it may be found again by: the hashid, and the UUID where a list gave no hashid."""
-    if cvm.ref.id:
-        yield cvm.ref.id
-    if cvm.ref.uuid_key:
-        yield cvm.ref.uuid_key

@@ -124,6 +124,11 @@ class Plan:
     warnings: tuple[str, ...]
 
     @property
+    def cvms(self) -> list[Cvm]:
+        """Every CVM of it, acted on or not."""
+        return [target.cvm for target in self.targets] + [each.cvm for each in self.skipped]
+
+    @property
     def allowed(self) -> bool:
         """Whether every guard lets the plan go on."""
         return all(check.ok for check in self.guards)

@@ -4,20 +4,17 @@ A CVM that has changed since, as far as one read of today can tell, is *drifted*
 alone.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from orchestrator.cvm import Cvm, CvmRef, is_up
-from orchestrator.playbook.lock import changed, drifted
+from orchestrator.cvm import ByCvm, Cvm, CvmRef, is_up
+from orchestrator.playbook.lock import GONE, changed, drifted
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.wording import DRIFTED, counted
 
 ANOTHER = "not taken down by that run"
 """Why a CVM is left alone that the run did not take from running to down."""
-
-_GONE = f"{DRIFTED}no longer in the list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +43,10 @@ class Undo:
     run_id: str
     targets: tuple[TakenDown, ...]
     guards: Guards = field(default_factory=Guards)
-    _by_key: dict[str, TakenDown] = field(init=False, repr=False, compare=False)
+    _by_cvm: ByCvm[TakenDown] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        by_key = {key: target for target in self.targets for key in _keys(target.ref)}
-        object.__setattr__(self, "_by_key", by_key)
+        object.__setattr__(self, "_by_cvm", ByCvm((target.ref, target) for target in self.targets))
 
     @property
     def source(self) -> str:
@@ -73,7 +69,7 @@ class Undo:
             reason: why it would be skipped whatever the run did.
         """
         del step
-        target = self._target(cvm)
+        target = self._by_cvm.find(cvm.ref)
         if target is None:
             return ANOTHER
         if is_up(cvm.status, in_progress=cvm.in_progress):
@@ -96,12 +92,10 @@ class Undo:
             version: of this orchestrator, which does not matter either.
         """
         del now, version
-        cvms = [target.cvm for target in plan.targets] + [each.cvm for each in plan.skipped]
-        met = {id(self._target(cvm)) for cvm in cvms}
-        gone = [each for each in self.targets if id(each) not in met]
+        gone = self._by_cvm.left_by(cvm.ref for cvm in plan.cvms)
         skipped = (
             *(replace(each, selected=each.reason != ANOTHER) for each in plan.skipped),
-            *(Skipped(Cvm(ref=each.ref, status=each.status or "unknown"), _GONE, selected=True) for each in gone),
+            *(Skipped(Cvm(ref=each.ref, status=each.status or "unknown"), GONE, selected=True) for each in gone),
         )
         plan = replace(plan, skipped=skipped)
         left = len(drifted(plan))
@@ -109,14 +103,3 @@ class Undo:
             return plan
         warning = f"{counted(left, 'CVM')} of {len(self.targets)} that the run took down drifted since: left alone"
         return replace(plan, warnings=(*plan.warnings, warning))
-
-    def _target(self, cvm: Cvm) -> TakenDown | None:
-        return next((self._by_key[key] for key in _keys(cvm.ref) if key in self._by_key), None)
-
-
-def _keys(ref: CvmRef) -> Iterable[str]:
-    """What it may be found again by: the hashid, and the UUID where a list gave no hashid."""
-    if ref.id:
-        yield ref.id
-    if ref.uuid_key:
-        yield ref.uuid_key
