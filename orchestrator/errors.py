@@ -11,6 +11,8 @@
     ├── RunHeldError          exit 3  another process is carrying the run out
     ├── NoMatchError          exit 4  the selectors matched no CVM at all
     ├── CloudError            exit 5  the cloud can't be reached, or refuses the key, or makes no sense
+    ├── AlteredError          exit 6  an audit log is not what was written
+    ├── UnfinishedError       exit 7  an audit log is whole so far, but unfinished or torn
     └── AuditError            exit 8  the audit log can't be written or continued
 
 Anything else that escapes is a bug, and exit 1.
@@ -128,6 +130,20 @@ class CloudError(OrchestratorError):
 
     exit_code = Exit.CLOUD
     code = "cloud"
+
+
+class AlteredError(OrchestratorError):
+    """Raised by the `audit` commands when a log is not what was written, or not what its seal says."""
+
+    exit_code = Exit.FAILED
+    code = "altered"
+
+
+class UnfinishedError(OrchestratorError):
+    """Raised by the `audit` commands when a log that has to be finished is whole so far, but is not."""
+
+    exit_code = Exit.UNSETTLED
+    code = "unfinished"
 
 
 class AuditError(OrchestratorError):

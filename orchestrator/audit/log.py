@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from orchestrator.audit.record import Chain, Record
-from orchestrator.audit.verify import Reading, Take, Torn, read_log
+from orchestrator.audit.verify import Reading, Take, Torn, Verdict, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError
 from orchestrator.moment import utc_now
 
@@ -58,6 +58,7 @@ class AuditLog:
         self._wall = wall
         self._sync = sync
         self._waiting: Batch = []
+        self._opened_at = chain.seq
         self._durable = chain.seq
         self._write_done: anyio.Event | None = None
         self._failure: AuditError | None = None
@@ -91,7 +92,7 @@ class AuditLog:
                 log.record(event, **fields)
             batch = log._take_waiting()
             log._write_out(b"".join(line for _, line in batch))
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             if fd is not None:
                 _take_back(path, fd)
@@ -112,7 +113,7 @@ class AuditLog:
         wall: Callable[[], datetime] = utc_now,
         sync: Sync = in_thread,
     ) -> tuple[Self, Reading]:
-        """Open an unfinished log to go on with it; locked before it is read, so that nobody else goes on meanwhile.
+        """Open a log to go on with it; locked before it is read, so that nobody else goes on meanwhile.
 
         Args:
             path: the file.
@@ -134,9 +135,32 @@ class AuditLog:
 
     def resumed(self, torn: Torn | None, *, unterminated: bool, **fields: object) -> None:
         """Record `run.resumed`, ending a last line that was cut off and naming it, in one write."""
+        self._record_after_tear("run.resumed", fields, torn, unterminated=unterminated)
+
+    def record_about(self, reading: Reading, event: str, **fields: object) -> None:
+        """Put a record about a finished run into its chain; the first one ends a last line that was cut off.
+
+        Args:
+            reading: what `reopen` gave.
+            event: one of those that may follow `run.finished`.
+            **fields: what it says.
+
+        Raises:
+            AuditError: when the run did not finish, or an earlier write failed.
+        """
+        if not reading.finished or reading.verdict is Verdict.ALTERED:
+            raise AuditError(f"the run did not finish, so {event} can't be recorded", file=self.path)
+        if self._chain.seq == self._opened_at:
+            self._record_after_tear(event, fields, reading.torn, unterminated=reading.unterminated)
+        else:
+            self.record(event, **fields)
+
+    def _record_after_tear(
+        self, event: str, fields: dict[str, object], torn: Torn | None, *, unterminated: bool
+    ) -> None:
         if torn is not None:
             fields["torn"] = torn.document()
-        self.record("run.resumed", **fields)
+        self.record(event, **fields)
         if unterminated:
             record, line = self._waiting[-1]
             self._waiting[-1] = (record, b"\n" + line)
@@ -248,10 +272,11 @@ def make_folder(folder: Path) -> None:
         folder = folder.parent
     for each in reversed(missing):
         each.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(each.parent)
+        sync_folder(each.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or removed in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

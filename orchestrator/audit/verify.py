@@ -1,7 +1,8 @@
 """Reading a log and saying whether it is what was written: whole, unfinished, torn, or altered.
 
-A write that was cut off leaves an unterminated last line: *torn*. It stays in the file; the `run.resumed` record that
-follows names its line, length and SHA-256. Everything else that can't be read, or does not follow on, is *altered*.
+A write that was cut off leaves an unterminated last line: *torn*. It stays in the file; the record that follows
+(`run.resumed`, or one about the finished run) names its line, length and SHA-256. Everything else that can't be read,
+or does not follow on, is *altered*.
 A log is read line by line, and its records are handed on one by one: it may be larger than memory.
 """
 
@@ -21,6 +22,8 @@ Take: TypeAlias = Callable[[Record], object]
 
 AFTER_FINISH = frozenset({"billing.reconciled", "run.sealed"})
 """The events that may follow `run.finished`."""
+
+_AFTER_TEAR = frozenset({"run.resumed"})
 
 
 class Verdict(StrEnum):
@@ -67,6 +70,7 @@ class Reading:
         reason: what is wrong with that line.
         torn: what was cut off at the very end, if anything was.
         unterminated: whether the file does not end with a newline.
+        finished: whether `run.finished` is there; what was torn after it takes nothing away from the run.
     """
 
     verdict: Verdict = Verdict.UNFINISHED
@@ -76,6 +80,7 @@ class Reading:
     reason: str | None = None
     torn: Torn | None = None
     unterminated: bool = False
+    finished: bool = False
 
 
 class _AlteredError(Exception):
@@ -98,15 +103,16 @@ def read_log(path: Path, take: Take = _drop) -> Reading:
         OSError: when the file can't be read.
     """
     with path.open("rb") as file:
-        return _check_lines(file, take)
+        return check_lines(file, take)
 
 
 def check_log(data: bytes, take: Take = _drop) -> Reading:
     """Check the bytes of a log."""
-    return _check_lines(BytesIO(data), take)
+    return check_lines(BytesIO(data), take)
 
 
-def _check_lines(lines: Iterable[bytes], take: Take) -> Reading:
+def check_lines(lines: Iterable[bytes], take: Take) -> Reading:
+    """Check the lines of a log, with their newlines; the next is asked for once the last was checked and taken."""
     reading, number = Reading(), 0
     pending: list[tuple[int, bytes]] = []  # lines that are torn if what follows says so; several where a resume was too
     for number, line in enumerate(lines, start=1):
@@ -115,7 +121,7 @@ def _check_lines(lines: Iterable[bytes], take: Take) -> Reading:
         try:
             record = _record(line)
             if pending:
-                _check_torn(record, pending)
+                _check_torn(record, pending, AFTER_FINISH if reading.finished else _AFTER_TEAR)
             _follow_on(reading, record)
         except _AlteredError as error:
             if not _may_be_torn(line):
@@ -165,17 +171,17 @@ def _follow_on(reading: Reading, record: Record) -> None:
         raise _AlteredError("it lacks a field that every record has")
     if reading.records and record["run_id"] != chain.run_id:
         raise _AlteredError("it belongs to another run")
-    if reading.verdict is Verdict.WHOLE and record["event"] not in AFTER_FINISH:
+    if reading.finished and record["event"] not in AFTER_FINISH:
         raise _AlteredError(f"{record['event']} can't follow run.finished")
     chain.run_id, chain.seq, chain.prev, chain.ts = record["run_id"], record["seq"], record["hash"], record["ts"]
     reading.records += 1
     if record["event"] == "run.finished":
-        reading.verdict = Verdict.WHOLE
+        reading.verdict, reading.finished = Verdict.WHOLE, True
 
 
-def _check_torn(record: Record, pending: list[tuple[int, bytes]]) -> None:
-    """A torn line is one only if the record right after it is the resume that found and named it."""
-    if record.get("event") != "run.resumed" or record.get("torn") != _torn(pending).document():
+def _check_torn(record: Record, pending: list[tuple[int, bytes]], by: frozenset[str]) -> None:
+    """A torn line is one only if the record right after it is by one who found and named it."""
+    if record.get("event") not in by or record.get("torn") != _torn(pending).document():
         raise _AlteredError("it can't be read, and the next record does not name it as torn")
 
 
