@@ -55,6 +55,7 @@ class TargetState:
         http_status: the status code of the last answer to its requests.
         seconds: from its first request to its outcome.
         billing: the billing note of its acceptance, without its moment; shared as `bill` is.
+        reconciled: its last `billing.reconciled` record.
     """
 
     step: str
@@ -74,6 +75,7 @@ class TargetState:
     http_status: int | None = None
     seconds: float | None = None
     billing: Mapping[str, Any] | None = None
+    reconciled: Mapping[str, Any] | None = None
 
     @property
     def outcome_so_far(self) -> Outcome:
@@ -168,6 +170,8 @@ class RunState:
             self.interrupted = None
         elif event == "run.finished":
             self.finished = record
+        elif event == "billing.reconciled":
+            self._target_of(record).reconciled = record
 
     def _plan(self, record: Record) -> None:
         """Take the targets in; of the record itself little is kept, for it may be most of the log."""
@@ -188,8 +192,7 @@ class RunState:
         if event == "action.intent":
             # A shared request bears the number that it has among all of the run.
             self.requests = max(self.requests, record.get("batch") or self.requests + 1)
-        cvm = record["cvm"]
-        target = self.targets[record["step"], cvm.get("id") or normal_uuid(cvm.get("vm_uuid") or "")]
+        target = self._target_of(record)
         before = target.outcome or target.phase
         _APPLY[event](target, record)
         after = target.outcome or target.phase
@@ -202,6 +205,10 @@ class RunState:
             self.durations.append(record["seconds"])
         if event == "target.failed":
             self.troubles.append(target)
+
+    def _target_of(self, record: Record) -> TargetState:
+        cvm = record["cvm"]
+        return self.targets[record["step"], cvm.get("id") or normal_uuid(cvm.get("vm_uuid") or "")]
 
     def _shared(self, billing: dict[str, Any]) -> dict[str, Any]:
         """A billing note without what differs from CVM to CVM; one for all that say the same."""

@@ -84,3 +84,12 @@ def test_only_the_last_durations_are_kept_for_telling_how_long_is_left() -> None
     assert state.durations[-1] == 4999
     state.apply({"event": "target.failed", "ts": "", **about(1, outcome="not_sent", seconds=None)})
     assert state.durations[-1] == 4999
+
+
+def test_of_what_reconciling_found_out_the_last_word_on_each_target_holds() -> None:
+    said = [("billing.reconciled", about(0, state=state)) for state in ("pending", "charged")]
+    state = replay(records([*STORY, *said]))
+    found = state.targets["stop", "cvm_0"].reconciled
+    assert found is not None
+    assert found["state"] == "charged"
+    assert state.targets["stop", "cvm_1"].reconciled is None
