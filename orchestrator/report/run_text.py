@@ -11,11 +11,10 @@ from rich.text import Text
 from orchestrator.audit.replay import RunState, TargetState
 from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
-from orchestrator.outcome import Exit, Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report.documents import counts_of
+from orchestrator.report.meaning import TROUBLE, meaning_of
 from orchestrator.report.shown import shown
-
-AS_WANTED = frozenset({Outcome.SETTLED, Outcome.GONE, Outcome.SKIPPED})
 
 STYLES = {
     "settled": "green",
@@ -28,24 +27,14 @@ STYLES = {
     "not_sent": "yellow",
 }
 
-_MEANING: dict[int, str] = {
-    Exit.OK: "all as wanted",
-    Exit.FAILED: "finished; some failed or were refused",
-    Exit.UNSETTLED: "finished; some did not settle in time",
-    Exit.ENDED_EARLY: "ended early",
-    Exit.CLOUD: "the cloud refused; nothing was changed",
-    Exit.SIGINT: "interrupted",
-    Exit.SIGTERM: "terminated",
-}
 _MOST_ROWS = 200
-_TROUBLE = frozenset(Outcome) - AS_WANTED - {Outcome.NOT_SENT}
 
 
 def print_run(console: Console, state: RunState, code: int | None, audit_log: Path) -> None:
     """Print how a run ended, or where it stands while it goes on (without a code)."""
     counts = counts_of(state) if code is not None else {stage: n for stage, n in state.stages.items() if n}
     run_id = shown(state.run_id)
-    meaning = "going on" if code is None else f"{_MEANING.get(code, 'ended')} (exit {code})"
+    meaning = "going on" if code is None else f"{meaning_of(code)} (exit {code})"
     if state.drifted:
         source = "run to undo" if "restores" in state.started else "plan file"
         meaning += f"; {len(state.drifted)} of the {source} drifted, left alone"
@@ -57,7 +46,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     troubled = [
         target
         for target in state.targets.values()
-        if (target.outcome if code is None else target.outcome_so_far) in _TROUBLE
+        if (target.outcome if code is None else target.outcome_so_far) in TROUBLE
     ]
     if troubled:
         console.print()
