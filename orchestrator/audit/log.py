@@ -110,6 +110,7 @@ class AuditLog:
         path: Path,
         take: Take,
         *,
+        read: Callable[[Path, Take], Reading] = read_log,
         wall: Callable[[], datetime] = utc_now,
         sync: Sync = in_thread,
     ) -> tuple[Self, Reading]:
@@ -118,6 +119,7 @@ class AuditLog:
         Args:
             path: the file.
             take: called with each record that it has, as `read_log` does.
+            read: how it is read and checked.
             wall: the time of day.
             sync: how it is written.
 
@@ -128,7 +130,7 @@ class AuditLog:
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             _lock(fd, path)
-            reading = read_log(path, take)
+            reading = read(path, take)
         except OSError as error:
             raise SettingsError(f"the audit log can't be continued: {error.strerror or error}", file=path) from error
         return cls(path, fd, reading.chain, wall=wall, sync=sync), reading
@@ -213,8 +215,8 @@ class AuditLog:
 
     def _write_out(self, data: bytes) -> None:
         """Write and sync, perhaps in another thread."""
-        _write(self._fd, data)
-        _sync_file(self._fd)
+        write_all(self._fd, data)
+        sync_file(self._fd)
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
 
@@ -232,7 +234,7 @@ class AuditLog:
             os.close(self._fd)
 
 
-def _sync_file(fd: int) -> None:
+def sync_file(fd: int) -> None:
     """Hand a file to the disk for good. On macOS fsync alone leaves it in the drive's cache."""
     full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
     if full is None:
@@ -241,7 +243,8 @@ def _sync_file(fd: int) -> None:
         fcntl.fcntl(fd, full)
 
 
-def _write(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, in as many goes as the system takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
