@@ -29,10 +29,12 @@ from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra, with_headroom
 from orchestrator.engine.inventory import InventoryReader
 from orchestrator.engine.protocols import Cloud
-from orchestrator.engine.run import Run, SettleSettings
+from orchestrator.engine.run import Run
+from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
-from orchestrator.playbook.plan import PlannedStep, RunLimits, make_plan
+from orchestrator.playbook.plan import make_plan
+from orchestrator.playbook.planned import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.records import planned_fields
 from orchestrator.simulator.app import create_app
@@ -79,7 +81,7 @@ class Begun:
     """A run whose plan is on record; as with the command, the plan itself is not kept while it goes on."""
 
     run: Run
-    steps: tuple[PlannedStep, ...]
+    steps: tuple[AnyPlanned, ...]
     log: AuditLog
     state: RunState
 

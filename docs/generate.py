@@ -29,9 +29,11 @@ from orchestrator.duration import format_duration
 from orchestrator.errors import GuardError, OrchestratorError
 from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, exit_code
 from orchestrator.playbook.firings import Timetable, firings
-from orchestrator.playbook.plan import Plan, RunLimits, make_plan
+from orchestrator.playbook.plan import Plan, make_plan
+from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.schedule import Schedule
-from orchestrator.playbook.schema import Guards, Playbook, Protect, Select, Step, json_schema
+from orchestrator.playbook.schema import Guards, Playbook, Protect, json_schema
+from orchestrator.playbook.steps import Select, Step
 from orchestrator.report.documents import error_document, plan_document, run_document
 from orchestrator.report.records import planned_fields
 from orchestrator.report.schedule_text import explain_document
@@ -114,7 +116,10 @@ def playbook_keys() -> str:
     """Every key of a playbook, by the mapping it stands in."""
     schema = json_schema()
     defs = schema["$defs"]
-    order = ["Variable", "Guards", "Protect", "Limits", "Schedule", "Step", "Select", "Settle"]
+    order = [
+        *("Variable", "Guards", "KeepRunning", "Protect", "Limits", "Schedule", "Notices"),
+        *("Step", "Select", "Result", "StepLimits", "Settle", "Escalation", "Pause", "Notify"),
+    ]
     missing = set(defs) - set(order)
     if missing:
         raise SystemExit(f"the schema has parts that docs/generate.py does not know: {missing}")
@@ -144,6 +149,7 @@ _EXAMPLES: dict[str, str] = {
     "cloud.api_key_file": '"/etc/orchestrator/key"',
     "guards.max_targets": "200",
     "guards.max_percent": "50",
+    "guards.keep_running": '{ per = "app_id", min = 1 }',
     "guards.protect.name": '["kms-*", "gateway-*"]',
     "guards.protect.app_id": '["0x0123456789abcdef0123456789abcdef01234567"]',
     "guards.protect.teepod": '["prod-1"]',
@@ -333,6 +339,7 @@ _ENDINGS = {
     Ending.COMPLETED: "every target has an outcome",
     Ending.MAX_FAILURES: "more targets failed than `max_failures` allows",
     Ending.STEP_FAILED: "a target of a step with `on_failure: stop` did not end as wanted",
+    Ending.NOT_APPROVED: "a question of a `pause` step was refused, or not answered in time",
     Ending.KEY_REFUSED: "the API answered 401",
     Ending.LOG_FAILED: "the audit log could not be written",
     Ending.CLOUD_DOWN: "the cloud was down for longer than `settle.cloud_down`",

@@ -47,6 +47,7 @@ class Ending(StrEnum):
     COMPLETED = "completed"
     MAX_FAILURES = "max_failures"
     STEP_FAILED = "step_failed"
+    NOT_APPROVED = "not_approved"
     KEY_REFUSED = "key_refused"
     LOG_FAILED = "log_failed"
     CLOUD_DOWN = "cloud_down"
@@ -57,12 +58,12 @@ class Ending(StrEnum):
     @property
     def resumable(self) -> bool:
         """Whether `resume` can take the run up again: it ended for a reason outside its own plan."""
-        return self not in {Ending.COMPLETED, Ending.MAX_FAILURES, Ending.STEP_FAILED}
+        return self not in {Ending.COMPLETED, Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.NOT_APPROVED}
 
 
 _EARLY = frozenset(
     {
-        *(Ending.MAX_FAILURES, Ending.STEP_FAILED),
+        *(Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.NOT_APPROVED),
         *(Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN, Ending.TIMED_OUT),
     }
 )
@@ -87,6 +88,8 @@ def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: b
         return Exit.SIGTERM
     if ending in {Ending.KEY_REFUSED, Ending.CLOUD_DOWN} and not anything_sent:
         return Exit.CLOUD
+    if ending is Ending.NOT_APPROVED and not anything_sent:
+        return Exit.GUARD
     if ending in _EARLY:
         return Exit.ENDED_EARLY
     if any(counts.get(outcome) for outcome in _FAILED):

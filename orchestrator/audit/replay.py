@@ -54,6 +54,9 @@ class TargetState:
         request_id: the API's id of the last request that was answered.
         http_status: the status code of the last answer to its requests.
         seconds: from its first request to its outcome.
+        wave: the step's wave that it belongs to, from 1.
+        escalated_at: the timestamp at which it was given up that the CVM would go down by itself.
+        taken_up_by: the later step that took up what became of it, so that this is not the last word on the CVM.
         billing: the billing note of its acceptance, without its moment; shared as `bill` is.
         reconciled: its last `billing.reconciled` record.
     """
@@ -74,6 +77,9 @@ class TargetState:
     request_id: str | None = None
     http_status: int | None = None
     seconds: float | None = None
+    wave: int = 1
+    escalated_at: str | None = None
+    taken_up_by: str | None = None
     billing: Mapping[str, Any] | None = None
     reconciled: Mapping[str, Any] | None = None
 
@@ -101,7 +107,10 @@ class RunState:
             sent.
         targets: every target, by step and CVM.
         drifted: the targets of a plan file that were left alone since they had changed, as `run.planned` has them.
-        stages: how many targets are at each stage.
+        passed: the steps that need not be gone through again: questions that were approved, messages that were
+            sent, and steps that have taken up an earlier one's targets.
+        question: the `approval.requested` record that waits for its answer.
+        stages: how many targets are at each stage, by the last word on each CVM.
         troubles: the last targets that ended otherwise than wanted, newest last.
         durations: how many seconds the last targets took from their first request to their outcome.
         events: how many records of each kind there were.
@@ -116,6 +125,8 @@ class RunState:
     planned: Record = field(default_factory=dict)
     targets: dict[tuple[str, str], TargetState] = field(default_factory=dict)
     drifted: list[Record] = field(default_factory=list)
+    passed: set[str] = field(default_factory=set)
+    question: Record | None = None
     stages: Counter[str] = field(default_factory=Counter)
     troubles: deque[TargetState] = field(default_factory=lambda: deque(maxlen=8))
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -147,9 +158,10 @@ class RunState:
 
         What ends with stops and shutdowns, and under `starts`, if there are any, what begins with those.
         """
-        notes = [(target.action, target.billing) for target in self.targets.values() if target.billing]
-        down = [note for action, note in notes if action in {Action.STOP, Action.SHUTDOWN}]
-        begun = [note for action, note in notes if action == Action.START]
+        notes = [(target.action, target.ref.key, target.billing) for target in self.targets.values() if target.billing]
+        # A CVM that was shut down and then, since that took too long, stopped, ends once.
+        down = [*{key: note for action, key, note in notes if action in {Action.STOP, Action.SHUTDOWN}}.values()]
+        begun = [*{key: note for action, key, note in notes if action == Action.START}.values()]
         money: dict[str, object] = {"triggered": len(down), **_hourly(down)}
         return money | {"starts": {"accepted": len(begun), **_hourly(begun)}} if begun else money
 
@@ -164,6 +176,8 @@ class RunState:
             self.run_id, self.started = record["run_id"], record
         elif event == "run.planned":
             self._plan(record)
+        elif event in {"step.planned", "notice", "approval.requested", "approval.answered"}:
+            self._apply_to_step(event, record)
         elif event == "run.interrupted":
             self.interrupted = record
         elif event == "run.resumed":
@@ -178,15 +192,37 @@ class RunState:
         self.planned = {key: value for key, value in record.items() if key not in {"targets", "skipped"}}
         self.drifted = [entry for entry in record.get("skipped", ()) if entry.get("reason", "").startswith(DRIFTED)]
         for entry in record["targets"]:
-            target = TargetState(
-                entry["step"],
-                entry["action"],
-                CvmRef.of(entry["cvm"]),
-                before=entry["status"],
-                bill=self._shared(entry.get("billing") or {}),
-            )
-            self.targets[target.step, target.ref.key] = target
-            self.stages[target.stage] += 1
+            self._add(entry)
+
+    def _add(self, entry: Record) -> TargetState:
+        target = TargetState(
+            entry["step"],
+            entry["action"],
+            CvmRef.of(entry["cvm"]),
+            before=entry["status"],
+            bill=self._shared(entry.get("billing") or {}),
+            wave=entry.get("wave", 1),
+        )
+        self.targets[target.step, target.ref.key] = target
+        self.stages[target.stage] += 1
+        return target
+
+    def _apply_to_step(self, event: str, record: Record) -> None:
+        step = record["step"]
+        if event == "approval.requested":
+            self.question = record
+            return
+        if event == "approval.answered":
+            self.question = None
+            if record["answer"] != "approved":
+                return
+        if event == "step.planned":
+            planned = next(each for each in self.planned["steps"] if each["name"] == step)
+            for entry in record["targets"]:
+                source = self.targets[planned["follows"]["step"], self._add(entry).ref.key]
+                self.stages[source.stage] -= 1
+                source.taken_up_by = step
+        self.passed.add(step)
 
     def _apply_to_target(self, event: str, record: Record) -> None:
         if event == "action.intent":
@@ -196,7 +232,7 @@ class RunState:
         before = target.outcome or target.phase
         _APPLY[event](target, record)
         after = target.outcome or target.phase
-        if after is not before:
+        if after is not before and target.taken_up_by is None:
             self.stages[before.value] -= 1
             self.stages[after.value] += 1
         if event == "action.accepted":
@@ -266,6 +302,12 @@ def _no_effect(target: TargetState, record: Record) -> None:
     target.phase = Phase.WAITING
 
 
+def _escalated(target: TargetState, record: Record) -> None:
+    target.phase, target.batch = Phase.WAITING, None
+    target.escalated_at, target.accepted_at = record["ts"], None
+    target.reason = record["reason"]
+
+
 def _status(target: TargetState, record: Record) -> None:
     target.status = record["status"]
 
@@ -285,6 +327,7 @@ _APPLY = {
     "action.deferred": _deferred,
     "action.unknown": _unknown,
     "action.failed": _no_effect,
+    "action.escalated": _escalated,
     "target.status": _status,
     "target.settled": _ended,
     "target.failed": _ended,

@@ -36,6 +36,13 @@ class BillingNote:
     codes: tuple[str, ...]
     triggered: bool | None = True
 
+    def for_action(self, action: Action) -> "BillingNote":
+        """The note of another action on the same CVM."""
+        every, with_gpus = _CODES[action]
+        gpus = any(code in self.codes for _, code in _CODES.values())
+        kept = [code for code in self.codes if code in _OF_THE_CVM]
+        return BillingNote(self.rates, (*every, *([with_gpus] if gpus else []), *kept), triggers_billing(action))
+
     def document(self, at: str) -> dict[str, object]:
         """The `billing` field of `action.accepted`.
 
@@ -63,6 +70,10 @@ _CODES = {
     Action.RESTART: (["restart_charge_unknown", "storage_continues"], "gpu_24h_minimum_possible"),
 }
 """The codes that every note of an action has, and the one for a CVM with GPUs."""
+
+
+_OF_THE_CVM = frozenset({"gpu_rental", "compute_rate_unknown", "not_billed_hourly"})
+"""The codes that are about the CVM, whatever is done to it."""
 
 
 def triggers_billing(action: Action) -> bool | None:

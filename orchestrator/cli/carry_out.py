@@ -15,12 +15,13 @@ from orchestrator.audit.replay import RunState
 from orchestrator.cli.consoles import stderr, stdout
 from orchestrator.cli.fail import report
 from orchestrator.cli.session import Session
-from orchestrator.engine.run import Run, RunResult, SettleSettings
+from orchestrator.engine.run import Run, RunResult
 from orchestrator.engine.status import Seen
+from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.outcome import Ending
-from orchestrator.playbook.plan import PlannedStep
+from orchestrator.playbook.planned import AnyPlanned
 from orchestrator.report.documents import run_document, write_document
 from orchestrator.report.live import Progress
 from orchestrator.report.run_text import print_run
@@ -33,7 +34,7 @@ async def carry_out(
     log: AuditLog,
     state: RunState,
     works: Sequence[Work],
-    steps: Sequence[PlannedStep],
+    steps: Sequence[AnyPlanned],
     *,
     workspace_size: int,
     as_json: bool,
@@ -51,7 +52,32 @@ async def carry_out(
         as_json: whether stdout is for one JSON document.
         fresh: statuses that were read just now.
     """
-    run = Run(
+    run = run_of(session, log, state, works, workspace_size)
+    progress = Progress(
+        state,
+        lambda: session.gate.gcra.rate,
+        lambda: session.gate.passed,
+        adaptive=session.limits.adaptive,
+    )
+    signals = _Signals(run, progress)
+    # Signals are taken until the last word is out, so that none of them can cut it off.
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+        beside = (partial(signals.listen, received), _show(progress, as_json=as_json))
+        result = await to_its_end(session, log, run, steps, beside=beside, fresh=fresh)
+        code = int(result.exit_code) if result is not None else signals.exit_code
+        if as_json:
+            write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
+        else:
+            print_run(stdout(), state, code, log.path)
+        error = why_early(result, log)
+        if error is not None:
+            report(error, as_json=False)
+    return code
+
+
+def run_of(session: Session, log: AuditLog, state: RunState, works: Sequence[Work], workspace_size: int) -> Run:
+    """A run that goes on from what its log says."""
+    return Run(
         works,
         cloud=session.cloud,
         sink=log,
@@ -62,36 +88,48 @@ async def carry_out(
         rng=session.rng,
         workspace_size=workspace_size,
         requests=state.requests,
+        passed=state.passed,
     )
-    progress = Progress(
-        state,
-        lambda: session.gate.gcra.rate,
-        lambda: session.gate.passed,
-        adaptive=session.limits.adaptive,
-    )
+
+
+Beside = Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]
+"""Something that goes on while a run does, and may leave the run at once by cancelling this scope."""
+
+
+async def to_its_end(
+    session: Session,
+    log: AuditLog,
+    run: Run,
+    steps: Sequence[AnyPlanned],
+    *,
+    beside: Sequence[Beside] = (),
+    fresh: Mapping[str, Seen] | None = None,
+) -> RunResult | None:
+    """Carry a run out, keep what was learnt of the API, and close the log.
+
+    Args:
+        session: the line to the cloud.
+        log: the open audit log.
+        run: the run.
+        steps: the steps in order.
+        beside: what goes on meanwhile.
+        fresh: statuses that were read just now.
+
+    Returns:
+        How it ended; None when it was left at once.
+    """
     result: RunResult | None = None
-    signals = _Signals(run, progress)
-    # Signals are taken until the last word is out, so that none of them can cut it off.
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(signals.listen, received, group.cancel_scope)
-                group.start_soon(_show(progress, as_json=as_json))
-                run.take_in(fresh or {})
-                result = await run(steps)
-                group.cancel_scope.cancel()
-        finally:
-            log.close()
-            session.remember(batch_size=run.reader.batch_size, batch_missing=run.reader.batch_missing)
-        code = int(result.exit_code) if result is not None else signals.exit_code
-        if as_json:
-            write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
-        else:
-            print_run(stdout(), state, code, log.path)
-        error = _why_early(result, log)
-        if error is not None:
-            report(error, as_json=False)
-    return code
+    try:
+        async with anyio.create_task_group() as group:
+            for each in beside:
+                group.start_soon(each, group.cancel_scope)
+            run.take_in(fresh or {})
+            result = await run(steps)
+            group.cancel_scope.cancel()
+    finally:
+        log.close()
+        session.remember(batch_size=run.reader.batch_size, batch_missing=run.reader.batch_missing)
+    return result
 
 
 def _settle_of(session: Session) -> SettleSettings:
@@ -105,10 +143,11 @@ def _settle_of(session: Session) -> SettleSettings:
         batch_missing=session.batch_missing,
         cloud_down=settle.cloud_down,
         whole_run=settle.whole_run,
+        look_again_after=session.settings.guards.recheck_after,
     )
 
 
-def _why_early(result: RunResult | None, log: AuditLog) -> OrchestratorError | None:
+def why_early(result: RunResult | None, log: AuditLog) -> OrchestratorError | None:
     """What a person has to put right before `resume` can go on."""
     if result is None:
         return None
@@ -152,16 +191,16 @@ class _Signals:
         structlog.get_logger().warning("interrupting", note=self._progress.note)
 
 
-def _show(progress: Progress, *, as_json: bool) -> Callable[[], Coroutine[Any, Any, None]]:
+def _show(progress: Progress, *, as_json: bool) -> Beside:
     """How to show a run: live on a terminal, in plain lines to a pipe, not at all beside a JSON document in a pipe."""
 
-    async def live() -> None:
+    async def live(_: anyio.CancelScope) -> None:
         await progress.live(stderr())
 
-    async def plain() -> None:
+    async def plain(_: anyio.CancelScope) -> None:
         await progress.plain(click.echo)
 
-    async def nothing() -> None:
+    async def nothing(_: anyio.CancelScope) -> None:
         return
 
     if sys.stderr.isatty():

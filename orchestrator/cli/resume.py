@@ -7,7 +7,7 @@ import anyio
 import click
 
 from orchestrator.action import Action, is_as_wanted
-from orchestrator.audit.log import AuditLog
+from orchestrator.audit.log import AuditLog, Observer
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
@@ -23,8 +23,9 @@ from orchestrator.engine.work import Work
 from orchestrator.errors import NotConfirmedError, SettingsError
 from orchestrator.moment import parse_timestamp
 from orchestrator.report.documents import run_document, write_document
-from orchestrator.report.records import limits_from, steps_from, works_from
+from orchestrator.report.records import limits_from, works_from
 from orchestrator.report.run_text import print_run
+from orchestrator.report.steps import steps_from
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -43,7 +44,7 @@ def resume(
     state = RunState()
     log, reading = AuditLog.reopen(path, state.apply)
     try:
-        _check(reading, state, path)
+        check(reading, state, path)
         if state.finished is not None:
             return _finished(state, path, as_json=as_json)
         with endpoint(settings, simulate=False) as where:
@@ -54,7 +55,13 @@ def resume(
         log.close()
 
 
-def _check(reading: Reading, state: RunState, path: Path) -> None:
+def check(reading: Reading, state: RunState, path: Path) -> None:
+    """Refuse to go on with a log with which nobody can.
+
+    Raises:
+        SettingsError: when it was altered.
+        NotConfirmedError: when it has no plan, so that nothing was sent.
+    """
     if reading.verdict is Verdict.ALTERED:
         raise SettingsError(
             f"the audit log was altered: {reading.reason}",
@@ -106,13 +113,7 @@ async def _resume(
     works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
     fresh = await read_fresh(session, works, state.planned["workspace_size"])
     _confirm(session.settings, session, state, works, fresh, yes=yes)
-    log.observers += [state.apply, log_record]
-    log.resumed(
-        reading.torn,
-        unterminated=reading.unterminated,
-        open=sum(work.outcome is None for work in works),
-    )
-    await log.flush()
+    await go_on_record(log, reading, state, works)
     return await carry_out(
         session,
         log,
@@ -123,6 +124,19 @@ async def _resume(
         as_json=as_json,
         fresh=fresh,
     )
+
+
+async def go_on_record(
+    log: AuditLog, reading: Reading, state: RunState, works: list[Work], heard: Observer = log_record
+) -> None:
+    """Write down that the run goes on; `state` follows the log from here on, and `heard` is told of every record."""
+    log.observers += [state.apply, heard]
+    log.resumed(
+        reading.torn,
+        unterminated=reading.unterminated,
+        open=sum(work.outcome is None for work in works),
+    )
+    await log.flush()
 
 
 def _confirm(

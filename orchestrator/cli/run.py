@@ -10,7 +10,7 @@ import anyio
 import click
 
 from orchestrator import __version__
-from orchestrator.audit.log import AuditLog
+from orchestrator.audit.log import AuditLog, Observer
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
 from orchestrator.cli.actor import actor
@@ -26,7 +26,8 @@ from orchestrator.errors import NotConfirmedError, PlanFileError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.lock import Lock
-from orchestrator.playbook.plan import Hold, PlannedStep, RunLimits
+from orchestrator.playbook.plan import Hold
+from orchestrator.playbook.planned import AnyPlanned, RunLimits
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
 from orchestrator.report.plan_file import read_plan
@@ -109,6 +110,7 @@ class Order:
         hold: what the plan has to keep to; None where it is planned anew.
         origin: what a person is told about that.
         origin_fields: what `run.started` says about it.
+        run_id: the run's name; None where it gets one when it begins.
     """
 
     loaded: LoadedPlaybook
@@ -116,6 +118,7 @@ class Order:
     hold: Hold | None = None
     origin: str | None = None
     origin_fields: Mapping[str, object] = field(default_factory=dict)
+    run_id: str | None = None
 
 
 async def open_and_run(
@@ -148,7 +151,7 @@ class _Confirmed:
     log: AuditLog
     state: RunState
     works: list[Work]
-    steps: tuple[PlannedStep, ...]
+    steps: tuple[AnyPlanned, ...]
     workspace_size: int
     fresh: dict[str, Seen] | None
 
@@ -202,7 +205,7 @@ async def _plan_and_confirm(
         fresh = await read_fresh(session, works, prepared.workspace_size)
     if not as_json:
         click.echo()
-    log, state = _begin_log(session, order, prepared)
+    log, state = begin_log(session, order, prepared)
     return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh)
 
 
@@ -211,12 +214,21 @@ def _origin(lock: Lock, file: Path, now: datetime) -> str:
     return f"From {shown(file, 4096)}, made {age} ago by {shown(lock.actor)} (digest {lock.digest})\n"
 
 
-def _begin_log(session: Session, order: Order, prepared: Prepared) -> tuple[AuditLog, RunState]:
-    """Write down who started what, and exactly what was planned."""
+def begin_log(
+    session: Session, order: Order, prepared: Prepared, heard: Observer | None = None
+) -> tuple[AuditLog, RunState]:
+    """Write down who started what, and exactly what was planned.
+
+    Args:
+        session: the line to the cloud.
+        order: what is to be carried out.
+        prepared: the plan.
+        heard: told of every record; without it what people want to hear of is logged.
+    """
     from orchestrator.cli.logs import configure, log_record  # noqa: PLC0415 - takes long to import
 
     configure(session.settings.log)
-    run_id = new_run_id(session.clock.wall())
+    run_id = order.run_id or new_run_id(session.clock.wall())
     started = started_fields(
         order.loaded,
         actor=actor(),
@@ -231,6 +243,6 @@ def _begin_log(session: Session, order: Order, prepared: Prepared) -> tuple[Audi
         RunStore(session.settings.audit.state_dir).path(run_id),
         run_id,
         [("run.started", started), ("run.planned", planned_fields(prepared.plan, prepared.workspace_size))],
-        observers=[state.apply, log_record],
+        observers=[state.apply, heard or log_record],
     )
     return log, state

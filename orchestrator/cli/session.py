@@ -22,7 +22,8 @@ from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.plan import Hold, Plan, RunLimits, make_plan
+from orchestrator.playbook.plan import Hold, Plan, make_plan
+from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.schema import Guards, Limits
 from orchestrator.playbook.select import apps_to_read
 from orchestrator.playbook.terms import AUTO
@@ -231,7 +232,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
     """
     playbook, settings = loaded.playbook, session.settings
     guards = stricter(playbook.guards if hold is None else hold.guards, settings.guards)
-    selects = [step.select for step in playbook.steps]
+    selects = [step.select for step in playbook.acting if step.select.result is None]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
     apps = apps_to_read(selects, percent_guard=guards.max_percent is not None)
     inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))

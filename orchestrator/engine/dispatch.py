@@ -82,6 +82,11 @@ class Dispatcher:
         self._lingering = False
         self._turn: anyio.CancelScope | None = None
 
+    @property
+    def halted(self) -> bool:
+        """Whether it was told to send nothing more."""
+        return self._halted
+
     def wake(self) -> None:
         """Look again whether something is to be sent."""
         self._bell.ring()
@@ -114,7 +119,7 @@ class Dispatcher:
             await self._ledger.flush()
 
     async def _announce(self) -> None:
-        while self._outbox.unsent and not self._halted:
+        while not self._outbox.done and not self._halted:
             ahead = self._ahead()
             if self._announced > ahead // 2:  # in lots: an fsync for each request would cost more than the request
                 await self._bell.wait()

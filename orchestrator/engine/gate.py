@@ -1,8 +1,8 @@
 """The gate that every request of a run goes through: rate limit, requests in flight, who goes first."""
 
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 
 from orchestrator.engine.bell import Bell
@@ -98,6 +98,28 @@ class Gate:
         """Let no request of the run go for so long: the API asked for it."""
         self.gcra.pause(self._clock.now() + seconds)
         self.wake()
+
+    @contextmanager
+    def held_to(self, max_in_flight: int, rate: float | None, adaptive: bool) -> Iterator[None]:  # noqa: FBT001
+        """Other limits for as long as the block lasts.
+
+        Args:
+            max_in_flight: how many requests may be under way.
+            rate: requests per second; None for the run's.
+            adaptive: whether the run finds out its rate, so that this one is only the most it may be.
+        """
+        was, was_rate = self.max_in_flight, self.gcra.rate
+        self.max_in_flight = max_in_flight
+        if rate is not None and adaptive:
+            self.gcra.cap = rate
+        elif rate is not None:
+            self.gcra.rate = rate
+        try:
+            yield
+        finally:
+            self.max_in_flight, self.gcra.cap = was, float("inf")
+            if rate is not None and not adaptive:
+                self.gcra.rate = was_rate
 
     def close(self) -> None:
         """Let nothing but probes go until `open`."""

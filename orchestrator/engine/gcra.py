@@ -19,18 +19,28 @@ class Gcra:
     """A rate limit that is exact over every window.
 
     Attributes:
-        rate: requests per second.
         burst: how many may go at once after a pause.
+        cap: requests per second that are not exceeded for now, whatever the rate is.
     """
 
     def __init__(self, rate: float, burst: int) -> None:
-        self.rate = rate
+        self._rate = rate
         self.burst = burst
+        self.cap = float("inf")
         self._arrival = float("-inf")
         self._paused_until = float("-inf")
 
     def __repr__(self) -> str:
         return f"<Gcra {self.rate}/s burst={self.burst} arrival={self._arrival:.3f} paused={self._paused_until:.3f}>"
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return min(self._rate, self.cap)
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self._rate = rate
 
     def wait(self, now: float) -> float:
         """Seconds until the next request may go; 0 or less when it may go now."""

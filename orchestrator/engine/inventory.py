@@ -9,23 +9,19 @@ from typing import TypeVar
 import anyio
 
 from orchestrator.cvm import Cvm
-from orchestrator.engine.decide import backoff, pause_for
-from orchestrator.engine.gate import Gate, Lane
+from orchestrator.engine.asking import ask, unreadable
+from orchestrator.engine.gate import Gate
 from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.status import PAGE_SIZE
-from orchestrator.errors import CloudError
 from orchestrator.reply import Page, Reply
 
 _T = TypeVar("_T")
 
 _PASSES = 5
 """How often a list that keeps shifting is read before what was gathered has to do."""
-_ATTEMPTS = 5
-_ATTEMPTS_TO_CONNECT = 2
-"""Where not even a connection comes about, the address is usually wrong, and a person waits."""
 
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
-_PASSING = frozenset({408, 409, 425, 429})
+_NOT_FOUND = 404
+_WHAT = "the list of CVMs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class InventoryReader:
         for app_id in sorted(app_ids):
             reply = await self._ask(self._app(app_id))
             if reply.value is None and reply.http_status != _NOT_FOUND:
-                raise _explain(reply)
+                raise unreadable(reply, _WHAT)
             cvms += reply.value or ()
         return Inventory(tuple(_by_key(cvms).values()), whole=False)
 
@@ -107,9 +103,12 @@ class InventoryReader:
         for number in sorted(replies):
             page = replies[number].value
             if page is None:
-                raise _explain(replies[number])
+                raise unreadable(replies[number], _WHAT)
             pages.append(page)
         return pages
+
+    async def _ask(self, request: Callable[[], Awaitable[Reply[_T]]]) -> Reply[_T]:
+        return await ask(request, self._gate, self._rng)
 
     def _page(self, number: int) -> Callable[[], Awaitable[Reply[Page]]]:
         return lambda: self._cloud.list_page(number, PAGE_SIZE)
@@ -117,40 +116,7 @@ class InventoryReader:
     def _app(self, app_id: str) -> Callable[[], Awaitable[Reply[tuple[Cvm, ...]]]]:
         return lambda: self._cloud.list_app(app_id)
 
-    async def _ask(self, request: Callable[[], Awaitable[Reply[_T]]]) -> Reply[_T]:
-        """Ask until there is an answer that stands, or asking again is of no use."""
-        attempt = 0
-        while True:
-            attempt += 1
-            async with self._gate.turn(Lane.READ):
-                reply = await request()
-            status = reply.http_status
-            final = status is not None and 300 <= status < 500 and status not in _PASSING  # noqa: PLR2004 - 3xx, 4xx
-            attempts = _ATTEMPTS if reply.sent else _ATTEMPTS_TO_CONNECT
-            if reply.value is not None or final or attempt >= attempts:
-                return reply
-            wait = pause_for(reply, attempt, self._rng.random())
-            if wait is not None:
-                self._gate.pause(wait)
-            else:
-                await anyio.sleep(backoff(attempt, self._rng.random()) / 2)
-
 
 def _by_key(cvms: Iterable[Cvm]) -> dict[str, Cvm]:
     """Each CVM once, the last reading of it winning; one without any identifier can't be told from another."""
     return {cvm.ref.key or f"?{number}": cvm for number, cvm in enumerate(cvms)}
-
-
-def _explain(reply: Reply[_T]) -> CloudError:
-    """The error for a person when the inventory can't be had."""
-    request = f" (request {reply.request_id})" if reply.request_id else ""
-    problem = f"{reply.problem or 'the answer can not be read'}{request}"
-    if reply.http_status == _UNAUTHORIZED:
-        hint = "check PHALA_CLOUD_API_KEY, or api_key in the settings; the key may be revoked or of another service"
-        return CloudError(f"the API refuses the key: {problem}", hint=hint)
-    if not reply.sent:
-        return CloudError(
-            f"the API can't be reached: {problem}",
-            hint="check the network, and cloud.base_url in the settings",
-        )
-    return CloudError(f"the list of CVMs can't be read: {problem}", hint="nothing was sent; try again later")

@@ -72,6 +72,7 @@ class Watched:
         shared: whether that request was for others too, so that it may have left this one alone.
         action: what was asked of it.
         status: the last status that was seen; None before the first.
+        overtaken: whether it is a stop that followed a shutdown, so that going down is no news.
         moved: whether an answer or a read showed it on its way.
         doubted_at: when the first of the reads was begun that show it where it was before; None while none does.
     """
@@ -82,6 +83,7 @@ class Watched:
     accepted: bool
     shared: bool = False
     action: Action = Action.STOP
+    overtaken: bool = False
     status: str | None = None
     moved: bool = False
     doubted_at: float | None = None
@@ -132,9 +134,11 @@ def _going_down(watched: Watched, read: StatusRead, begun: float, recheck_after:
 
 def _perhaps_going_down(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Of a CVM of which it is unknown whether its stop or shutdown had an effect."""
+    late_enough = begun >= watched.since + recheck_after
+    if watched.overtaken and read.status == watched.before and read.status in GOING_DOWN:
+        return Finding.NO_EFFECT if late_enough else Finding.OPEN
     if read.status in GOING_DOWN or read.status in DOWN:
         return Finding.EFFECT
-    late_enough = begun >= watched.since + recheck_after
     if watched.shared:
         # Whoever an operation holds is left out of a batch; a stop of its own cancels the operation.
         return Finding.NO_EFFECT if late_enough and read.status in _SHOWS_NO_EFFECT else Finding.OPEN

@@ -1,69 +1,23 @@
-"""A cloud that is listened to: every answer of a run, whoever asked, says something about the rate the API takes."""
+"""Learning from every answer of a run what rate the API takes."""
 
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from typing import TypeVar
-
-from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.engine.adapt import RateFinder
 from orchestrator.engine.gcra import Gcra
+from orchestrator.engine.heard import HeardCloud
 from orchestrator.engine.protocols import Clock, Cloud
-from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
-
-_T = TypeVar("_T")
+from orchestrator.reply import Reply
 
 
-class LearningCloud:
+class LearningCloud(HeardCloud):
     """Passes requests on, tells the finder of each answer, and sets the rate limit to what it found."""
 
     def __init__(self, cloud: Cloud, finder: RateFinder, limit: Gcra, clock: Clock) -> None:
-        self._cloud, self._finder, self._limit, self._clock = cloud, finder, limit, clock
+        super().__init__(cloud, self._learn)
+        self._finder, self._limit, self._clock = finder, limit, clock
 
     def __repr__(self) -> str:
         return f"<LearningCloud {self._finder!r} of {self._cloud!r}>"
 
-    async def list_page(self, page: int, page_size: int) -> Reply[Page]:
-        """One page of the CVMs of the workspace; pages count from 1."""
-        return self._heard(await self._cloud.list_page(page, page_size))
-
-    async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
-        """The CVMs of one app."""
-        return self._heard(await self._cloud.list_app(app_id))
-
-    async def price_list(self) -> Reply[Mapping[str, Decimal]]:
-        """USD per hour by instance type."""
-        return self._heard(await self._cloud.price_list())
-
-    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Pull the power on one CVM."""
-        return self._heard(await self._cloud.stop(ref))
-
-    async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Ask the guest of one CVM to shut down."""
-        return self._heard(await self._cloud.shutdown(ref))
-
-    async def start(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Power one CVM on."""
-        return self._heard(await self._cloud.start(ref))
-
-    async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Shut one CVM down and power it on again."""
-        return self._heard(await self._cloud.restart(ref))
-
-    async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
-        """Pull the power on up to 50 CVMs with one request."""
-        return self._heard(await self._cloud.stop_many(hashids))
-
-    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
-        """The statuses of many CVMs, by UUID in normal form; some may be missing from the answer."""
-        return self._heard(await self._cloud.statuses(uuids))
-
-    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
-        """The status of one CVM."""
-        return self._heard(await self._cloud.state(ref))
-
-    def _heard(self, reply: Reply[_T]) -> Reply[_T]:
+    def _learn(self, reply: Reply[object]) -> None:
         # Whoever asked leaves the gate next, which has the one who waits there look at the new rate.
         self._finder.heard(reply, self._clock.now())
         self._limit.rate, self._limit.burst = self._finder.pace, self._finder.burst
-        return reply

@@ -9,6 +9,7 @@ from orchestrator.engine.protocols import AuditSink, Clock
 from orchestrator.engine.work import Work
 from orchestrator.moment import timestamp
 from orchestrator.outcome import COUNTS_AS_FAILURE, Outcome
+from orchestrator.playbook.planned import PlannedStep
 from orchestrator.reply import Reply, StatusRead
 
 
@@ -17,14 +18,16 @@ class Ledger:
 
     Attributes:
         works: every target of the run.
-        counts: how many ended in each way.
+        counts: how many ended in each way, by the last word on each.
         sent: how many actions were announced.
         requests: how many requests they were sent in.
     """
 
     def __init__(self, works: Iterable[Work], sink: AuditSink, clock: Clock, requests: int = 0) -> None:
         self.works = list(works)
-        self.counts: Counter[Outcome] = Counter(work.outcome for work in self.works if work.outcome)
+        self.counts: Counter[Outcome] = Counter(
+            work.outcome for work in self.works if work.outcome and not work.taken_up
+        )
         self.sent = sum(work.attempts for work in self.works)
         self.requests = requests
         self._sink = sink
@@ -34,6 +37,10 @@ class Ledger:
     def failures(self) -> int:
         """How many targets ended in a way that `max_failures` counts."""
         return sum(self.counts[outcome] for outcome in COUNTS_AS_FAILURE)
+
+    def failures_of(self, step: str) -> int:
+        """The same among the targets of one step."""
+        return sum(work.step == step and work.outcome in COUNTS_AS_FAILURE for work in self.works)
 
     async def flush(self) -> None:
         """Return once everything written so far is durable."""
@@ -52,7 +59,7 @@ class Ledger:
 
     def accepted(self, work: Work, reply: Reply[object] | None, status: str | None = None) -> None:
         """An action took effect: by its answer, or (without one) as a status read showed."""
-        work.accepted_at = self._clock.now()
+        work.accepted_at, work.billed = self._clock.now(), True
         fields: dict[str, object] = {"attempt": work.attempts, "observed": reply is None}
         if reply is not None:
             fields |= _answer(reply)
@@ -93,6 +100,35 @@ class Ledger:
         seconds = None if work.first_sent is None else round(self._clock.now() - work.first_sent, 3)
         self._write(event, work, outcome=outcome.value, status=work.status, seconds=seconds, reason=reason, **fields)
 
+    def escalated(self, work: Work, reason: str) -> None:
+        """A CVM did not go down by itself: its power is to be pulled."""
+        self._write("action.escalated", work, to=Action.STOP.value, reason=reason)
+        work.escalate(self._clock.now())
+
+    def taken_up(self, step: PlannedStep, sources: Sequence[Work], works: Sequence[Work]) -> None:
+        """A step takes up what became of these targets of an earlier one, as targets of its own."""
+        targets = [
+            {
+                "step": work.step,
+                "action": work.action.value,
+                "cvm": work.document,
+                "status": work.before,
+                "billing": work.note.fields(),
+                "wave": work.wave,
+            }
+            for work in works
+        ]
+        self._sink.record("step.planned", step=step.name, action=step.action.value, targets=targets)
+        for work in sources:
+            work.taken_up = True
+            if work.outcome is not None:
+                self.counts[work.outcome] -= 1
+        self.works += works
+
+    def about_step(self, event: str, step: str, **fields: object) -> None:
+        """A record about a step as a whole."""
+        self._sink.record(event, step=step, **fields)
+
     def run_event(self, event: str, **fields: object) -> None:
         """A record about the run as a whole, with its counts and money."""
         counts = {outcome.value: number for outcome, number in self.counts.items() if number}
@@ -100,9 +136,10 @@ class Ledger:
 
     def _money(self) -> dict[str, object]:
         """What `RunState.money` reads out of the log: what ends with the stops, and what begins with the starts."""
-        accepted = [work for work in self.works if work.accepted]
-        down = [work.note.rates for work in accepted if not work.action.ends_up]
-        begun = [work.note.rates for work in accepted if work.action is Action.START]
+        accepted = [work for work in self.works if work.billed]
+        # A CVM that was shut down and then, since that took too long, stopped, ends once.
+        down = [*{work.ref.key: work.note.rates for work in accepted if not work.action.ends_up}.values()]
+        begun = [*{work.ref.key: work.note.rates for work in accepted if work.action is Action.START}.values()]
         money: dict[str, object] = {"triggered": len(down), **_hourly(down)}
         return money | {"starts": {"accepted": len(begun), **_hourly(begun)}} if begun else money
 

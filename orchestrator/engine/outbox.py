@@ -20,6 +20,7 @@ class Outbox:
 
     Attributes:
         unsent: how many they are; those under way and those of unknown outcome count.
+        may_return: accepted shutdowns of which it is open whether the CVM goes down by itself.
         at_once: stops in one request at the most.
     """
 
@@ -31,6 +32,7 @@ class Outbox:
         per_teepod: int,
         at_once: int,
         patience: float,
+        escalate_after: float | None,
         failed: Callable[[], None],
     ) -> None:
         """Set up.
@@ -41,13 +43,21 @@ class Outbox:
             per_teepod: stops under way on one teepod.
             at_once: stops in one request at the most.
             patience: seconds after which a target that is deferred again and again is given up.
+            escalate_after: seconds that a shutdown has before the power is pulled; None where it never is.
             failed: called after a target ended otherwise than wanted.
         """
         self.unsent = 0
+        self.may_return = 0
         self._ledger, self._clock = ledger, clock
         self._queue = StopQueue(per_teepod)
         self.at_once, self._patience, self._failed = at_once, patience, failed
+        self._escalate_after = escalate_after
         self._refusals = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to send, and nothing may come back."""
+        return not self.unsent and not self.may_return
 
     def add(self, work: Work) -> None:
         """Take on a target whose request is to be sent."""
@@ -67,6 +77,8 @@ class Outbox:
             if work is None or (works and work.singly):
                 break
             self._queue.pop(now)
+            if now >= self._last_moment(work):
+                self._ledger.escalated(work, f"its shutdown was not accepted within {self._escalate_after:.0f}s")
             works.append(work)
             if work.singly:
                 break
@@ -84,10 +96,18 @@ class Outbox:
         """Count a target as accepted, or as known to have felt an earlier request: it is off this desk."""
         self.unsent -= 1
 
+    def expect_back(self) -> None:
+        """Count an accepted shutdown that may have to be followed by a stop."""
+        self.may_return += 1
+
+    def not_back(self) -> None:
+        """Count one of those as settled in one way or another, or as back on this desk."""
+        self.may_return -= 1
+
     def defer(self, work: Work, wait: float, reason: str, reply: Reply[object]) -> None:
         """Put a target aside for so many seconds, or give it up."""
         if not self._given_up(work, reason, reply):
-            self._queue.defer(work, self._clock.now() + wait)
+            self._queue.defer(work, min(self._clock.now() + wait, self._last_moment(work)))
 
     def again(self, work: Work) -> None:
         """Send a target again of which a fresh status shows that its request had no effect, or give it up."""
@@ -99,7 +119,7 @@ class Outbox:
             self._queue.push(work)
         else:
             # A start without a free GPU is answered like this as well, and may be for long.
-            self._queue.defer(work, self._clock.now() + backoff(work.attempts, 0.5))
+            self._queue.defer(work, min(self._clock.now() + backoff(work.attempts, 0.5), self._last_moment(work)))
 
     def end(self, work: Work, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
         """Let a target have its outcome without being accepted."""
@@ -114,10 +134,19 @@ class Outbox:
         if self._refusals >= _REFUSALS_IN_A_ROW:
             self.at_once = 1
 
+    def _last_moment(self, work: Work) -> float:
+        """When a shutdown that is not accepted has been tried for long enough; infinity where the power stays on."""
+        if self._escalate_after is None or work.action is not Action.SHUTDOWN or work.first_sent is None:
+            return float("inf")
+        return work.first_sent + self._escalate_after
+
     def _given_up(self, work: Work, reason: str, reply: Reply[object] | None = None) -> bool:
         """End a target whose request would not go through for too long."""
         now = self._clock.now()
-        waited = now - (now if work.first_sent is None else work.first_sent)
+        since = work.first_sent if work.escalated_at is None else work.escalated_at
+        waited = now - (now if since is None else since)
+        if self._last_moment(work) < float("inf"):
+            return False  # the power is pulled then
         if waited <= self._patience or work.attempts < PATIENCE_ATTEMPTS:
             return False
         self.end(work, Outcome.FAILED, f"given up after {work.attempts} requests in {waited:.0f}s: {reason}", reply)

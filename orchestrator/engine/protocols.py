@@ -1,6 +1,7 @@
 """What the engine needs from outside, and nothing more: a cloud, a sink for the audit trail, a clock."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -74,4 +75,27 @@ class Clock(Protocol):
 
     def wall(self) -> datetime:
         """The time of day, in UTC."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person said to a question.
+
+    Attributes:
+        approved: whether the run may go on.
+        by: who said it, user@host.
+        via: how, such as `terminal` or `approve`.
+    """
+
+    approved: bool
+    by: str
+    via: str
+
+
+class Approver(Protocol):
+    """Where a run's questions are answered."""
+
+    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer:
+        """Wait for a person's answer, however long that takes; the run stops waiting by itself."""
         ...

@@ -1,27 +1,27 @@
 """A run: its steps one after the other, the sweep at the end, and the last word in the audit trail."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 
 import anyio
 
 from orchestrator.action import Action, is_as_wanted
 from orchestrator.engine.breaker import Breaker
-from orchestrator.engine.dispatch import Dispatcher
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.ledger import Ledger
-from orchestrator.engine.outbox import Outbox
-from orchestrator.engine.pace import Pace
-from orchestrator.engine.protocols import AuditSink, Clock, Cloud
+from orchestrator.engine.protocols import Answer, Approver, AuditSink, Clock, Cloud
 from orchestrator.engine.status import Seen, StatusReader
 from orchestrator.engine.sweep import sweep
-from orchestrator.engine.watch import Watcher
+from orchestrator.engine.wave import Line, SettleSettings, Wave
 from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
+from orchestrator.moment import timestamp
 from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, Outcome, exit_code
-from orchestrator.playbook.plan import MOST_AT_ONCE, PlannedStep, RunLimits
+from orchestrator.playbook.planned import AnyPlanned, Follows, Message, PlannedStep, Question, RunLimits
 
 _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 """A person's word goes before every other reason to end."""
@@ -29,33 +29,11 @@ _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 _WHY_NOT_SENT = {
     Ending.MAX_FAILURES: "the run ended early: more targets failed than max_failures allows",
     Ending.STEP_FAILED: "the run ended early: a step with `on_failure: stop` did not end as wanted",
+    Ending.NOT_APPROVED: "the run ended early: a question was not answered with yes",
 }
 """The endings of a run's own making, which leave the rest unsent for good."""
 
 _NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
-
-
-@dataclass(frozen=True, slots=True)
-class SettleSettings:
-    """How the watch goes about it, and when a run as a whole is given up; all in seconds but the batch size.
-
-    Attributes:
-        recheck_after: by how much reads may lag an operation.
-        poll_min: no two rounds are closer.
-        poll_max: no two rounds are further apart.
-        batch_size: how many statuses one request asks for at the most.
-        batch_missing: whether the server is known to have no such request.
-        cloud_down: how long the API may be down as a whole before the run is ended.
-        whole_run: how long a run may take at all.
-    """
-
-    recheck_after: float = 2.0
-    poll_min: float = 0.2
-    poll_max: float = 15.0
-    batch_size: int = 1000
-    batch_missing: bool = False
-    cloud_down: float = 600.0
-    whole_run: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +72,8 @@ class Run:
         rng: Random,
         workspace_size: int = 0,
         requests: int = 0,
+        approver: Approver | None = None,
+        passed: Collection[str] = (),
     ) -> None:
         """Set up.
 
@@ -108,9 +88,12 @@ class Run:
             rng: the jitter.
             workspace_size: how many CVMs the list has; 0 when it was not read.
             requests: how many requests that change something were announced in earlier parts of the run.
+            approver: where questions are answered; None where nobody can.
+            passed: the steps that need not be gone through again, since the trail says what they came to: questions
+                that were approved, messages that were sent, and steps that have taken up an earlier one's targets.
         """
         self.ledger = Ledger(works, sink, clock, requests)
-        self._breaker = Breaker(
+        breaker = Breaker(
             gate,
             clock,
             lambda: cloud.list_page(1, 1),
@@ -125,20 +108,23 @@ class Run:
             batch_size=settle.batch_size,
             batch_missing=settle.batch_missing,
             key_refused=lambda: self._halt(Ending.KEY_REFUSED),
-            heard=self._breaker.heard,
+            heard=breaker.heard,
         )
         self.reader.known_size(workspace_size)
-        self._cloud, self._clock, self._gate, self._rng = cloud, clock, gate, rng
-        self._limits, self._settle = limits, settle
+        self._line = Line(cloud, gate, self.reader, breaker, self.ledger, clock, rng, settle)
+        self._limits, self._approver = limits, approver
+        self._passed = set(passed)
+        self._undone: Sequence[AnyPlanned] = ()
         self._ending: Ending | None = None
-        self._dispatcher: Dispatcher | None = None
-        self._watching = anyio.CancelScope()
+        self._wave: Wave | None = None
+        self._waiting = anyio.CancelScope()
+        self._asking = False
 
     def interrupt(self, ending: Ending) -> None:
         """Send nothing more, watch what was sent to its end, and leave the rest to a later `resume`."""
         self._halt(ending)
 
-    async def __call__(self, steps: Sequence[PlannedStep]) -> RunResult:
+    async def __call__(self, steps: Sequence[AnyPlanned]) -> RunResult:
         """Carry the steps out, in order."""
         try:
             return await self._carry_out(steps)
@@ -146,17 +132,17 @@ class Run:
             await self._leave_at_once()
             raise
 
-    async def _carry_out(self, steps: Sequence[PlannedStep]) -> RunResult:
+    async def _carry_out(self, steps: Sequence[AnyPlanned]) -> RunResult:
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._breaker.run)
+                group.start_soon(self._line.breaker.run)
                 group.start_soon(self._time_out)
                 self._answer_for_the_dead()
+                self._undone = steps
                 self._count_failures()
-                for number, step in enumerate(steps, start=1):
-                    if self._ending is None:
-                        await self._step(step)
-                        await self._hold_to(step, {later.name for later in steps[number:]})
+                while self._undone and self._ending is None:
+                    step, *self._undone = self._undone
+                    await self._go_through(step)
                 result = await self._conclude()
                 group.cancel_scope.cancel()
         except* AuditError as errors:
@@ -170,103 +156,144 @@ class Run:
                 self.ledger.cut_off(work, "the process ended before the answer was on record")
 
     async def _time_out(self) -> None:
-        await anyio.sleep(self._settle.whole_run)
+        await anyio.sleep(self._line.settle.whole_run)
         self._halt(Ending.TIMED_OUT)
 
-    async def _step(self, step: PlannedStep) -> None:
-        works = [work for work in self.ledger.works if work.step == step.name and work.outcome is None]
-        outbox = Outbox(
-            ledger=self.ledger,
-            clock=self._clock,
-            per_teepod=self._limits.per_teepod,
-            at_once=MOST_AT_ONCE if self._limits.dispatch == "batch" and step.action is Action.STOP else 1,
-            patience=step.settle_timeout,
-            failed=self._count_failures,
+    async def _go_through(self, step: AnyPlanned) -> None:
+        if isinstance(step, PlannedStep):
+            await self._act(step)
+            await self._hold_to(step)
+        elif step.name not in self._passed:
+            await (self._ask(step) if isinstance(step, Question) else self._tell(step))
+
+    async def _tell(self, step: Message) -> None:
+        """Put a message on record; whoever reads the trail as it is written passes it on."""
+        self.ledger.about_step("notice", step.name, message=step.text)
+        await self.ledger.flush()
+
+    async def _ask(self, step: Question) -> None:
+        """Wait for a person's answer; none in time is a refusal, and an interruption leaves the question open."""
+        asked_at = self._line.clock.now()
+        expires_at = self._line.clock.wall() + timedelta(seconds=step.timeout)
+        self.ledger.about_step(
+            "approval.requested", step.name, question=step.question, expires_at=timestamp(expires_at)
         )
-        dispatcher = self._dispatcher = Dispatcher(
-            cloud=self._cloud,
-            gate=self._gate,
-            ledger=self.ledger,
-            clock=self._clock,
-            rng=self._rng,
-            outbox=outbox,
-            max_in_flight=self._limits.max_in_flight,
-            watch=lambda work, accepted: watcher.add(work, accepted=accepted),
-            key_refused=lambda: self._halt(Ending.KEY_REFUSED),
-            heard=self._breaker.heard,
-        )
+        await self.ledger.flush()
+        answer = await self._answer(step, expires_at)
+        if answer is None and self._ending is not None:
+            return
+        said = "timed_out" if answer is None else "approved" if answer.approved else "refused"
+        by, via = (None, None) if answer is None else (answer.by, answer.via)
+        self.ledger.about_step("approval.answered", step.name, answer=said, by=by, via=via)
+        await self.ledger.flush()
+        if said != "approved":
+            self._halt(Ending.NOT_APPROVED)
+        elif self._line.clock.now() - asked_at > self._line.settle.look_again_after:
+            await self._look_again(work for work in self.ledger.works if work.outcome is None)
 
-        def resolved(work: Work, again: bool) -> None:  # noqa: FBT001 - the callback's one flag
-            if again:
-                outbox.again(work)
-            else:
-                outbox.taken()
-            dispatcher.wake()
+    async def _answer(self, step: Question, expires_at: datetime) -> Answer | None:
+        if self._approver is None or self._ending is not None:
+            return None
+        self._asking = True
+        try:
+            with anyio.move_on_after(step.timeout) as self._waiting:
+                return await self._approver.answer(step.name, step.question, expires_at)
+        finally:
+            self._asking = False
+        return None
 
-        watcher = Watcher(
-            reader=self.reader,
-            ledger=self.ledger,
-            clock=self._clock,
-            pace=Pace(self._settle.poll_min, self._settle.poll_max, self._gate.gcra),
-            timeout=step.settle_timeout,
-            recheck_after=self._settle.recheck_after,
-            unsent=lambda: outbox.unsent,
-            resolved=resolved,
-            failed=self._count_failures,
-        )
-        for work in sorted(works, key=lambda work: work.singly):  # the batches first, and none cut short
-            if work.accepted:
-                watcher.add(work, accepted=True, since=work.accepted_at)
-            elif work.in_doubt:
-                outbox.expect()
-                watcher.add(work, accepted=False)
-            else:
-                outbox.add(work)
-        self._watching = anyio.CancelScope()
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._watch, watcher)
-            await dispatcher.run()
-            watcher.close()
+    async def _act(self, step: PlannedStep) -> None:
+        if step.follows is not None and step.name not in self._passed:
+            await self._take_up(step, step.follows)
+        works = [work for work in self.ledger.works if work.step == step.name]
+        limits = step.limits.within(self._limits)
+        with self._line.gate.held_to(limits.max_in_flight, step.limits.requests_per_second, limits.adaptive):
+            for number in sorted({work.wave for work in works if work.outcome is None}):
+                if self._ending is None:
+                    self._wave = Wave(
+                        self._line,
+                        step,
+                        limits,
+                        key_refused=lambda: self._halt(Ending.KEY_REFUSED),
+                        failed=partial(self._count_failures, step, len(works)),
+                        ending=lambda: self._ending,
+                    )
+                    await self._wave.run([work for work in works if work.wave == number and work.outcome is None])
+                    self._wave = None
 
-    async def _watch(self, watcher: Watcher) -> None:
-        with self._watching:
-            await watcher.run()
+    async def _take_up(self, step: PlannedStep, follows: Follows) -> None:
+        """Choose the CVMs of a step that takes up what an earlier one left, by what is true of them now."""
+        await self._sweep([work for work in self.ledger.works if work.step == follows.step])
+        if self._ending is not None:
+            return
+        sources = self._sources(follows)
+        works = [source.followed_by(step) for source in sources]
+        self.ledger.taken_up(step, sources, works)
+        self._passed.add(step.name)
+        await self.ledger.flush()
+        await self._look_again(works)
 
-    async def _hold_to(self, step: PlannedStep, later: Collection[str]) -> None:
+    def _sources(self, follows: Follows) -> list[Work]:
+        """The targets of an earlier step that a step takes up."""
+        return [
+            work
+            for work in self.ledger.works
+            if not work.taken_up and follows.takes_up(work.step, work.outcome, work.ref.key)
+        ]
+
+    async def _look_again(self, works: Iterable[Work]) -> None:
+        """Read the statuses of targets that wait for their step: what was known of them may be old."""
+        refs = [work.ref for work in works]
+        if refs:
+            self.take_in(await self.reader.read(refs))
+            await self.ledger.flush()
+
+    async def _hold_to(self, step: PlannedStep) -> None:
         """After a step with `on_failure: stop`: end the run where one of its targets did not end as wanted.
 
         A CVM that was settled is looked at once more first. Once a later step has begun, also in an earlier part of
         the run, this was decided.
         """
-        ahead = [work for work in self.ledger.works if work.step in later]
-        begun = any(work.attempts for work in ahead)
-        if (
-            step.on_failure != "stop"
-            or self._ending is not None
-            or begun
-            or all(work.outcome is not None for work in ahead)
-        ):
+        if step.on_failure != "stop" or self._ending is not None or self._later_begun() or not self._anything_ahead():
             return
         works = [work for work in self.ledger.works if work.step == step.name]
         await self._sweep(works)
-        if any(work.outcome in ENDS_THE_RUN for work in works):
+        if any(work.outcome in ENDS_THE_RUN and not work.taken_up for work in works):
             self._halt(Ending.STEP_FAILED)
 
+    def _later_begun(self) -> bool:
+        later = {step.name for step in self._undone}
+        return bool(later & self._passed) or any(work.attempts for work in self.ledger.works if work.step in later)
+
+    def _anything_ahead(self) -> bool:
+        """Whether the steps that are not done yet have anything to do."""
+        later = {step.name for step in self._undone}
+        return any(work.step in later and work.outcome is None for work in self.ledger.works) or any(
+            isinstance(step, Question)
+            or (isinstance(step, PlannedStep) and step.follows is not None and bool(self._sources(step.follows)))
+            for step in self._undone
+            if step.name not in self._passed
+        )
+
     async def _sweep(self, works: Sequence[Work]) -> None:
-        with anyio.CancelScope() as self._watching:
-            await sweep(self.reader, self.ledger, works, self._clock, self._settle.recheck_after)
+        with anyio.CancelScope() as self._waiting:
+            works = [work for work in works if not work.taken_up]
+            await sweep(self.reader, self.ledger, works, self._line.clock, self._line.settle.recheck_after)
 
     def _halt(self, ending: Ending) -> None:
         if self._ending is None or (ending in _INTERRUPTIONS and self._ending not in _INTERRUPTIONS):
             self._ending = ending
-        if self._dispatcher is not None:
-            self._dispatcher.halt(at_once=ending is Ending.KEY_REFUSED)
-        if ending in _NO_USE_IN_WATCHING:
-            self._watching.cancel()
+        if self._wave is not None:
+            self._wave.halt(at_once=ending is Ending.KEY_REFUSED, stop_watching=ending in _NO_USE_IN_WATCHING)
+        if self._asking or ending in _NO_USE_IN_WATCHING:
+            self._waiting.cancel()
 
-    def _count_failures(self) -> None:
+    def _count_failures(self, step: PlannedStep | None = None, targets: int = 0) -> None:
         limit = self._limits.max_failures
-        if limit is not None and self.ledger.failures > limit.of(len(self.ledger.works)):
+        if limit is not None and self.ledger.failures > limit.of(len({work.ref.key for work in self.ledger.works})):
+            self._halt(Ending.MAX_FAILURES)
+        own = step.limits.max_failures if step is not None else None
+        if step is not None and own is not None and self.ledger.failures_of(step.name) > own.of(targets):
             self._halt(Ending.MAX_FAILURES)
 
     async def _conclude(self) -> RunResult:
@@ -275,7 +302,7 @@ class Run:
             await self._sweep(self.ledger.works)
             ending = self._ending or Ending.COMPLETED
         not_sent = [work for work in self.ledger.works if work.outcome is None]
-        if ending in _WHY_NOT_SENT and not not_sent:
+        if ending in _WHY_NOT_SENT and not not_sent and not self._anything_ahead():
             ending = Ending.COMPLETED
         code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
         if ending.resumable:

@@ -52,8 +52,11 @@ class Watcher:
         pace: Pace,
         timeout: float,
         recheck_after: float,
+        escalate_after: float | None,
         unsent: Callable[[], int],
+        escalate: Callable[[Work, str], None],
         resolved: Callable[[Work, bool], None],
+        ended: Callable[[Work], None],
         failed: Callable[[], None],
     ) -> None:
         """Set up.
@@ -65,17 +68,23 @@ class Watcher:
             pace: how long to wait between rounds.
             timeout: seconds from a CVM's acceptance until the wait for it ends.
             recheck_after: seconds by which reads may lag.
+            escalate_after: seconds from the acceptance of a shutdown until its CVM is to be stopped; None for never.
             unsent: how many requests are still to be sent.
+            escalate: called with a target that did not go down by itself, which is not watched any more.
             resolved: called with a target of unknown outcome once it is known whether to send it again.
+            ended: called with a target that has its outcome.
             failed: called after a target ended otherwise than wanted.
         """
         self.timeout = timeout
         self._reader, self._ledger, self._clock, self._pace = reader, ledger, clock, pace
         self._recheck_after = recheck_after
-        self._unsent, self._resolved, self._failed = unsent, resolved, failed
+        self._escalate_after = escalate_after
+        self._unsent, self._escalate, self._resolved = unsent, escalate, resolved
+        self._ended, self._failed = ended, failed
         self._entries: dict[str, _Entry] = {}
         self._turn: deque[_Entry] = deque()
         self._in_doubt: dict[str, None] = {}  # in the order of their requests
+        self._may_escalate: dict[str, None] = {}  # the same; their patience is another than that of the rest
         self._last_round = clock.now()
         self._newest = clock.now()
         self._sample_was_down = False
@@ -96,7 +105,8 @@ class Watcher:
             self._last_round = now
         self._newest = max(self._newest, since)
         shared = work.batch is not None
-        watched = Watched(work.before, since, since + self.timeout, accepted, shared, work.action)
+        watched = Watched(work.before, since, since + self._patience(work), accepted, shared, work.action)
+        watched.overtaken = work.escalated_at is not None
         # The answer to a restart shows it on its way; the reads that follow may miss that.
         watched.moved = accepted and work.action is Action.RESTART and work.status not in {None, UP}
         entry = _Entry(work, watched)
@@ -104,8 +114,14 @@ class Watcher:
         self._turn.append(entry)
         if not accepted:
             self._in_doubt[work.ref.key] = None
+        if self._escalate_after is not None and work.may_escalate:
+            self._may_escalate[work.ref.key] = None
         if not accepted or len(self._entries) == 1:
             self._bell.ring()
+
+    def _patience(self, work: Work) -> float:
+        """Seconds that a CVM has to settle, before what follows then."""
+        return self.timeout if self._escalate_after is None or not work.may_escalate else self._escalate_after
 
     def close(self) -> None:
         """Say that nothing more will be added."""
@@ -143,6 +159,8 @@ class Watcher:
         if self._sample_was_down and not self._unsent():
             wait = self._pace.shortest
         due = min(self._last_round + wait, oldest.deadline)
+        if self._may_escalate:
+            due = min(due, self._entries[next(iter(self._may_escalate))].watched.deadline)
         if self._in_doubt:
             first = self._entries[next(iter(self._in_doubt))].watched
             due = min(due, first.since + self._recheck_after)
@@ -197,7 +215,7 @@ class Watcher:
                 self._ledger.accepted(work, None)
                 self._forget_doubt(work)
                 watched.accepted, watched.since = True, self._clock.now()
-                watched.deadline = watched.since + self.timeout
+                watched.deadline = watched.since + self._patience(work)
                 finding = judge(watched, seen.read, seen.begun, self._recheck_after)
             if finding is not Finding.SETTLED:
                 entry.still_up = seen.begun - watched.since
@@ -212,22 +230,33 @@ class Watcher:
             words = seen.read.error if seen and seen.read and seen.read.error else "no further words from the API"
             self._end(work, Outcome.FAILED, f"its status turned to error: {words}")
         elif finding in _FAILURES:
-            self._end(work, Outcome.FAILED, _FAILURES[finding].format(action=work.action, status=watched.status))
+            words = _FAILURES[finding].format(action=work.action, status=watched.status)
+            self._end_or_escalate(work, Outcome.FAILED, words)
         elif round_started >= watched.deadline:
-            self._end(work, Outcome.UNSETTLED, self._why_unsettled(work, watched))
+            self._end_or_escalate(work, Outcome.UNSETTLED, self._why_unsettled(work, watched))
         return False
 
     def _why_unsettled(self, work: Work, watched: Watched) -> str:
+        patience = self._patience(work)
         last = f"last seen {watched.status!r}" if watched.status else "its status could never be read"
         if not watched.accepted:
-            return f"whether the {work.action} had an effect could not be told within {self.timeout:.0f}s; {last}"
+            return f"whether the {work.action} had an effect could not be told within {patience:.0f}s; {last}"
         wanted = "running" if work.action.ends_up else "down"
-        return f"not {wanted} within {self.timeout:.0f}s of the {work.action}; {last}"
+        return f"not {wanted} within {patience:.0f}s of the {work.action}; {last}"
+
+    def _end_or_escalate(self, work: Work, outcome: Outcome, reason: str) -> None:
+        if self._escalate_after is None or not work.may_escalate:
+            self._end(work, outcome, reason)
+            return
+        self._forget_doubt(work)
+        self._drop(work)
+        self._escalate(work, reason)
 
     def _end(self, work: Work, outcome: Outcome, reason: str | None = None) -> None:
         self._forget_doubt(work)
         self._drop(work)
         self._ledger.ended(work, outcome, reason)
+        self._ended(work)
         if outcome not in {Outcome.SETTLED, Outcome.GONE}:
             self._failed()
 
@@ -239,4 +268,5 @@ class Watcher:
 
     def _drop(self, work: Work) -> None:
         self._in_doubt.pop(work.ref.key, None)
+        self._may_escalate.pop(work.ref.key, None)
         del self._entries[work.ref.key]

@@ -7,6 +7,7 @@ from orchestrator.billing.note import BillingNote, billing_note
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.plan import Target
+from orchestrator.playbook.planned import PlannedStep
 
 
 @dataclass(slots=True, eq=False)
@@ -15,7 +16,7 @@ class Work:
 
     Attributes:
         step: the step's name.
-        action: the step's action.
+        action: what is asked of the CVM now: the step's action, or what that was escalated to.
         ref: the CVM.
         before: its status when the plan was made.
         note: what the action does to the bill.
@@ -27,8 +28,12 @@ class Work:
         in_doubt: whether an earlier part of the run sent it a request whose effect is unknown.
         trouble: what the last answer that did not tell its effect said; None before one.
         accepted_at: since when the action is known to have taken effect; None before.
+        billed: whether an action of the step was ever accepted, so that its billing note counts.
+        escalated_at: when the step stopped waiting for the CVM to go down by itself; None before.
         outcome: how it ended; None while it has not.
+        taken_up: whether a later step took up what became of it, so that this is not the last word on the CVM.
         status: the last status that was seen.
+        wave: the step's wave that it belongs to, from 1.
         document: the CVM as every record has it, shared by all of them.
     """
 
@@ -45,8 +50,12 @@ class Work:
     in_doubt: bool = False
     trouble: str | None = None
     accepted_at: float | None = None
+    billed: bool = False
+    escalated_at: float | None = None
     outcome: Outcome | None = None
+    taken_up: bool = False
     status: str | None = None
+    wave: int = 1
     document: dict[str, object] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,9 +73,26 @@ class Work:
         """What it comes to when it was deleted meanwhile: down for good, but nothing that could run."""
         return Outcome.FAILED if self.action.ends_up else Outcome.GONE
 
+    @property
+    def may_escalate(self) -> bool:
+        """Whether there is anything above what is asked of it: of the shutdowns alone."""
+        return self.action is Action.SHUTDOWN
+
+    def escalate(self, now: float) -> None:
+        """From now on the power is to be pulled."""
+        self.action, self.escalated_at = Action.STOP, now
+        self.accepted_at, self.in_doubt, self.batch = None, False, None
+        self.before, self.singly = self.status or self.before, True
+
+    def followed_by(self, step: PlannedStep) -> "Work":
+        """The work of a later step that takes up what became of this one."""
+        note = self.note.for_action(step.action)
+        return Work(step.name, step.action, self.ref, self.status or self.before, note, singly=True)
+
     @classmethod
     def of(cls, target: Target) -> "Work":
         """The work that a planned target makes."""
         cvm = target.cvm
         note = billing_note(cvm, target.rates, target.action)
-        return cls(target.step, target.action, cvm.ref, cvm.status, note, singly=cvm.in_progress or cvm.gpu_rental)
+        singly = cvm.in_progress or cvm.gpu_rental
+        return cls(target.step, target.action, cvm.ref, cvm.status, note, singly=singly, wave=target.wave)

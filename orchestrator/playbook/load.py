@@ -11,9 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import PlaybookError, UsageError
-from orchestrator.faults import explain, nearest
-from orchestrator.playbook.schema import SAME_STEP, Playbook, Variable
+from orchestrator.faults import dotted, explain, nearest
+from orchestrator.playbook.schema import SAME_STEP, WRONG_RESULT, Playbook, Variable
 from orchestrator.playbook.source import Path_, Source, Tree, read_source
+from orchestrator.playbook.steps import KINDS
 from orchestrator.playbook.variables import substitute
 
 _T = TypeVar("_T")
@@ -137,17 +138,28 @@ def _validate(kind: type[_T], tree: Tree, source: Source, prefix: Path_, open_on
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
         faults = error.errors()
-    open_places = [fault["loc"] for fault in faults if _is_open(fault, open_ones)]
+    open_places = [_place(fault) for fault in faults if _is_open(fault, open_ones)]
     if len(open_places) == len(faults):
         # Nothing is wrong but what open variables would fill: check the rest as if those keys were left out.
         return _validate(kind, _without(tree, open_places), source, prefix)
     # A key that is missing is often one that stands there misspelt, and that one has the better hint.
-    faults = sorted((fault for fault in faults if fault["loc"] not in open_places), key=_is_missing)
+    faults = sorted((fault for fault in faults if _place(fault) not in open_places), key=_is_missing)
     errors = [_located(fault, kind, source, prefix) for fault in faults]
     found = sum(not _is_missing(fault) for fault in faults)
     first, *rest = sorted(errors[:found], key=_line) + sorted(errors[found:], key=_line)
     first.more = tuple(rest)
     raise first
+
+
+def _tag(fault: ErrorDetails) -> str | None:
+    """The kind of step that a finding is about, where pydantic says so in its place, after `steps` and a number."""
+    place = fault["loc"]
+    return str(place[2]) if len(place) > 2 and place[0] == "steps" and place[2] in KINDS else None  # noqa: PLR2004
+
+
+def _place(fault: ErrorDetails) -> Path_:
+    place = fault["loc"]
+    return (*place[:2], *place[3:]) if _tag(fault) else place
 
 
 def _is_missing(fault: ErrorDetails) -> bool:
@@ -164,11 +176,20 @@ def _is_open(fault: ErrorDetails, open_ones: tuple[str, ...]) -> bool:
 
 
 def _located(fault: ErrorDetails, kind: object, source: Source, prefix: Path_) -> PlaybookError:
+    tag = _tag(fault)
+    if tag is not None:
+        kind, prefix, fault["loc"] = KINDS[tag], fault["loc"][:2], fault["loc"][3:]
     place, message, hint = explain(fault, kind, prefix)
     if fault["type"] == SAME_STEP:
         place = (*place, fault["ctx"]["index"], "name")
+    if fault["type"] == WRONG_RESULT:
+        place = (*place, fault["ctx"]["index"], "select", "result")
+        message = f"{dotted(place)}: {fault['ctx']['reason']}"
     if place[-1:] == ("action",) and fault["type"] == "literal_error":
-        hint = "`stop` pulls the power, `shutdown` asks the guest to shut down; they are different actions"
+        hint = (
+            "`stop` pulls the power, `shutdown` asks the guest to shut down; they are different actions; "
+            "`pause` asks a person, `notify` sends a message"
+        )
     return PlaybookError(message, hint=hint or _SCHEMA_HINT, file=source.file, line=source.line_of(place))
 
 

@@ -11,8 +11,10 @@ from datetime import datetime
 from orchestrator.cvm import ByCvm, Cvm, normal_uuid
 from orchestrator.duration import format_duration
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.plan import Plan, PlannedStep, RunLimits, Skipped
-from orchestrator.playbook.schema import Guards, Step
+from orchestrator.playbook.plan import Plan, Skipped
+from orchestrator.playbook.planned import AnyPlanned, RunLimits
+from orchestrator.playbook.schema import Guards
+from orchestrator.playbook.steps import Step
 from orchestrator.wording import DRIFTED, counted
 
 FORMAT = "orchestrator plan"
@@ -57,7 +59,7 @@ class Lock:
     loaded: LoadedPlaybook
     guards: Guards
     limits: RunLimits
-    steps: tuple[PlannedStep, ...]
+    steps: tuple[AnyPlanned, ...]
     targets: tuple[LockedTarget, ...]
     made_at: datetime
     actor: str

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from math import ceil
@@ -12,46 +12,22 @@ from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import Rates, Total, rates_of
 from orchestrator.cvm import DOWN, Cvm
 from orchestrator.playbook.guards import GuardCheck, check_guards
-from orchestrator.playbook.schema import Guards, Playbook, Step
+from orchestrator.playbook.planned import MOST_AT_ONCE, AnyPlanned, PlannedStep, RunLimits, planned
+from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import matches, protection, unmatched
-from orchestrator.playbook.terms import Dispatch, OnFailure, Share
+from orchestrator.playbook.steps import Step
 from orchestrator.wording import counted
-
-MOST_AT_ONCE = 50
-"""How many CVMs one `POST /cvms/batch-stop` takes, by the vendor's OpenAPI document."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """The limits that hold for one run: the playbook's own over the settings'.
-
-    Attributes:
-        requests_per_second: all requests of the run; where `adaptive`, what it starts with.
-        burst: how many may go at once after a pause.
-        max_in_flight: requests sent and not yet answered.
-        per_teepod: the same for one teepod, status reads left out.
-        max_failures: more failed or refused targets than this end the run; None for no such limit.
-        adaptive: whether the rate is found out while the run goes on.
-        dispatch: whether each stop is a request of its own; every other action is.
-    """
-
-    requests_per_second: float
-    burst: int
-    max_in_flight: int
-    per_teepod: int
-    max_failures: Share | None = None
-    adaptive: bool = False
-    dispatch: Dispatch = "single"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One CVM that a step acts on."""
+    """One CVM that a step acts on, in one of the step's waves, which count from 1."""
 
     step: str
     action: Action
     cvm: Cvm
     rates: Rates
+    wave: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +59,6 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedStep:
-    """What a step does, but for its targets.
-
-    Attributes:
-        name: the step's name.
-        action: what is done to its targets.
-        settle_timeout: seconds within which each of them has to settle.
-        on_failure: whether the run goes on when one of them did not end as wanted.
-    """
-
-    name: str
-    action: Action
-    settle_timeout: float
-    on_failure: OnFailure = "continue"
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run will do. Every CVM of the inventory is in `targets` or in `skipped`.
 
@@ -112,16 +71,23 @@ class Plan:
         limits: how fast and how wide.
         estimate: requests and seconds.
         warnings: what a person should know before saying yes.
+        may_follow: by the name of a step that takes up a result, how many CVMs it can have at the most.
     """
 
     playbook: str
-    steps: tuple[PlannedStep, ...]
+    steps: tuple[AnyPlanned, ...]
     targets: tuple[Target, ...]
     skipped: tuple[Skipped, ...]
     guards: tuple[GuardCheck, ...]
     limits: RunLimits
     estimate: Estimate
     warnings: tuple[str, ...]
+    may_follow: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def acting(self) -> list[PlannedStep]:
+        """The steps that act on CVMs."""
+        return [step for step in self.steps if isinstance(step, PlannedStep)]
 
     @property
     def cvms(self) -> list[Cvm]:
@@ -204,28 +170,29 @@ def make_plan(
         last_word: may leave further CVMs out, or say better why one is left out.
     """
     cvms = tuple(inventory)
+    steps = [step for step in playbook.acting if step.select.result is None]
     targets: list[tuple[int, Target]] = []
     skipped: list[Skipped] = []
     spared = 0
     for cvm in cvms:
-        position, reason = _decide(playbook, guards, cvm)
+        position, reason = _decide(steps, guards, cvm)
         spared += reason is not None and reason.startswith("protected")
         if last_word is not None:
-            reason = last_word(cvm, playbook.steps[position] if position >= 0 else None, reason)
+            reason = last_word(cvm, steps[position] if position >= 0 else None, reason)
         if reason is None:
-            step = playbook.steps[position]
+            step = steps[position]
             rates = rates_of(cvm, price_list, storage_usd_per_gb_hour)
             targets.append((position, Target(step.name, Action(step.action), cvm, rates)))
         else:
             skipped.append(Skipped(cvm, reason, selected=position >= 0))
     targets.sort(key=lambda pair: pair[0])
     chosen = tuple(target for _, target in targets)
+    follow_ups = _follow_ups(playbook, chosen)
+    whole = {step.name: len(_universe(step, chosen, follow_ups)) for step in playbook.acting if step.select.result}
+    among = {name: None if len(keys) == whole[name] else frozenset(keys) for name, keys in follow_ups.items()}
     return Plan(
         playbook=playbook.name,
-        steps=tuple(
-            PlannedStep(s.name, Action(s.action), s.settle.timeout or settle_timeout, s.on_failure)
-            for s in playbook.steps
-        ),
+        steps=tuple(planned(step, settle_timeout, among) for step in playbook.steps),
         targets=chosen,
         skipped=tuple(skipped),
         guards=check_guards(
@@ -241,21 +208,40 @@ def make_plan(
             len(chosen), limits, batch_size, stops=sum(target.action is Action.STOP for target in chosen)
         ),
         warnings=(*_warnings(playbook, cvms, chosen), *more_warnings),
+        may_follow={name: len(keys) for name, keys in follow_ups.items()},
     )
 
 
-def _decide(playbook: Playbook, guards: Guards, cvm: Cvm) -> tuple[int, str | None]:
+def _follow_ups(playbook: Playbook, targets: tuple[Target, ...]) -> dict[str, dict[str, Cvm]]:
+    """By the name of each step that takes up a result: the CVMs it can have at the most, by their keys."""
+    found: dict[str, dict[str, Cvm]] = {}
+    for step in playbook.acting:
+        if step.select.result is not None:
+            universe = _universe(step, targets, found)
+            found[step.name] = {key: cvm for key, cvm in universe.items() if matches(step.select, cvm)}
+    return found
+
+
+def _universe(step: Step, targets: tuple[Target, ...], found: Mapping[str, Mapping[str, Cvm]]) -> Mapping[str, Cvm]:
+    """The CVMs of the step whose result this one takes up."""
+    source = step.select.result.step if step.select.result else ""
+    if source in found:
+        return found[source]
+    return {target.cvm.ref.key: target.cvm for target in targets if target.step == source}
+
+
+def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, str | None]:
     """The step that a CVM belongs to (-1 for none), and why the CVM is skipped (None: it is a target).
 
     That is the first one that selects it and has anything to do on it; else the first one that selects it.
     """
-    covering = [n for n, step in enumerate(playbook.steps) if matches(step.select, cvm)]
+    covering = [n for n, step in enumerate(steps) if matches(step.select, cvm)]
     if not covering:
         return -1, "not selected"
     protected = protection(guards.protect, cvm)
     if protected is not None:
         return covering[0], f"protected by {protected}"
-    reasons = [_nothing_to_do(playbook.steps[position], cvm) for position in covering]
+    reasons = [_nothing_to_do(steps[position], cvm) for position in covering]
     if None not in reasons:
         return covering[0], reasons[0]
     position = covering[reasons.index(None)]
@@ -269,7 +255,7 @@ def _nothing_to_do(step: Step, cvm: Cvm) -> str | None:
 
 
 def _warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, ...]) -> Iterable[str]:
-    yield from unmatched((step.select for step in playbook.steps), cvms)
+    yield from unmatched((step.select for step in playbook.acting), cvms)
     rented = sum(target.cvm.gpu_rental for target in targets)
     if rented:
         yield f"{counted(rented, 'target')} marked as managed by a GPU rental, whose CVMs usually refuse a stop"
@@ -284,10 +270,11 @@ def _warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, 
 
 
 def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterable[str]:
-    """A CVM has one action in a run; whoever wrote two steps for it may think otherwise."""
+    """A CVM belongs to one step; whoever wrote two for it may think otherwise."""
     left: Counter[tuple[str, str]] = Counter()
-    for number, step in enumerate(playbook.steps):
-        earlier = {each.name for each in playbook.steps[:number] if each.action != step.action}
+    steps = [step for step in playbook.acting if step.select.result is None]
+    for number, step in enumerate(steps):
+        earlier = {each.name for each in steps[:number] if each.action != step.action}
         left.update(
             (step.name, target.step)
             for target in (targets if earlier else ())
@@ -296,7 +283,7 @@ def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterabl
     for (step_name, first), count in left.items():
         yield (
             f"step {step_name!r} also selects what belongs to step {first!r} before it ({counted(count, 'CVM')}); "
-            f"a run acts on each CVM once"
+            f"to act on a CVM again, select its `result`"
         )
 
 

@@ -2,17 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.described import Described
-from orchestrator.duration import Duration
 from orchestrator.playbook.schedule import Schedule
+from orchestrator.playbook.steps import AnyStep, Select, Step, Strict
 from orchestrator.playbook.terms import (
     AppIds,
     Count,
     Dispatch,
-    OnFailure,
+    Lasting,
+    NoticeKind,
     Percent,
     RateOrAuto,
     Share,
@@ -22,19 +22,11 @@ from orchestrator.playbook.terms import (
 )
 
 
-class _Strict(Described):
-    """Unknown keys are errors, and a value never changes once it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def _one_or_none(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
-def _positive(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be above 0")
-    return value
-
-
-class Variable(_Strict):
+class Variable(Strict):
     """A value that the caller gives with `--var NAME=VALUE`."""
 
     description: Text | None = None
@@ -58,7 +50,7 @@ class Variable(_Strict):
         return self
 
 
-class Protect(_Strict):
+class Protect(Strict):
     """CVMs that are never touched, whatever any select says. One matching key is enough."""
 
     name: Texts | None = None
@@ -72,7 +64,16 @@ class Protect(_Strict):
         return bool(self.name or self.app_id or self.teepod)
 
 
-class Guards(_Strict):
+class KeepRunning(Strict):
+    """How many CVMs of each group have to stay up, whatever is selected."""
+
+    per: Literal["app_id", "teepod"]
+    """What makes a group."""
+    min: Count
+    """So many stay up in each group; where there are fewer, all of them do."""
+
+
+class Guards(Strict):
     """Conditions under which the plan is refused, and nothing is sent."""
 
     max_targets: Count | None = None
@@ -81,9 +82,11 @@ class Guards(_Strict):
     """Refuse a plan with more targets than this percentage of the CVMs that are up now (for starts: that are down)."""
     protect: Protect = Protect()
     """CVMs that are never touched."""
+    keep_running: KeepRunning | None = None
+    """How many CVMs of each group stay up; survivors are spared from the end of the order."""
 
 
-class Limits(_Strict):
+class Limits(Strict):
     """How fast and how wide a run may go. What stands here wins over the settings' `rate`."""
 
     requests_per_second: RateOrAuto | None = None
@@ -100,71 +103,58 @@ class Limits(_Strict):
     """`single`: one request a CVM. `batch`: up to 50 CVMs a request in `stop` steps, whose statuses tell the effect."""
 
 
-class Select(_Strict):
-    """Which CVMs. Keys AND together, the values inside one key OR together."""
-
-    teepod: Texts | None = None
-    """Teepods by number, or by name with * and ?."""
-    app_id: AppIds | None = None
-    """App ids, with or without `0x` or `app_`."""
-    name: Texts | None = None
-    """Names of CVMs, with * and ?."""
-    status: Texts | None = None
-    """Statuses; without it every CVM on which the action has anything to do."""
-    any: Annotated[list["Select"], Field(min_length=1)] | None = None
-    """Whole selects, of which one has to match."""
-    exclude: "Select | None" = None
-    """CVMs to leave out again."""
-    all: Truth = False
-    """Every CVM of the workspace."""
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        chosen = [key for key in ("teepod", "app_id", "name", "any") if getattr(self, key) is not None]
-        if self.all and chosen:
-            raise ValueError(f"`all: true` and `{chosen[0]}` contradict each other; keep one")
-        if not self.all and not chosen and self.status is None:
-            raise ValueError("the select is empty; name a teepod, app_id or name, or say `all: true` for every CVM")
-        return self
-
-
-class Settle(_Strict):
-    """How long to wait until a CVM is down, or running again."""
-
-    timeout: Annotated[Duration, AfterValidator(_positive)] | None = None
-    """From each CVM's own acceptance; without it the settings' `settle.timeout`."""
-
-
-class Step(_Strict):
-    """One action on one selection of CVMs."""
-
-    name: Text = ""
-    """What the step is called in the plan, the log and the report; `step N` when left out."""
-    action: Literal["stop", "shutdown", "start", "restart"]
-    """`stop` pulls the power, `shutdown` asks the guest to end, `start` powers on, `restart` is both of the latter."""
-    select: Select
-    """Which CVMs."""
-    settle: Settle = Settle()
-    """How long to wait."""
-    on_failure: OnFailure = "continue"
-    """Whether the next step begins (`continue`) or the run ends (`stop`) when a target did not end as wanted."""
-
-
-def _steps_differ(steps: list[Step]) -> list[Step]:
-    seen: set[str] = set()
+def _make_sense_together(steps: list[AnyStep]) -> list[AnyStep]:
+    earlier: dict[str, AnyStep] = {}
     for index, step in enumerate(steps):
-        if step.name in seen:
+        if step.name in earlier:
             message = "two steps are called {name}; the audit log tells steps apart by name"
             raise PydanticCustomError(SAME_STEP, message, {"name": repr(step.name), "index": index})
-        seen.add(step.name)
+        if isinstance(step, Step):
+            _results_are_there(index, step, earlier)
+        earlier[step.name] = step
+    if not any(isinstance(step, Step) for step in steps):
+        raise ValueError("no step acts on any CVM; add one that stops, shuts down, starts or restarts")
     return steps
 
+
+def _results_are_there(index: int, step: Step, earlier: dict[str, AnyStep]) -> None:
+    """A result is that of a step before this one which acts on CVMs, and is asked for by the step's own select."""
+
+    def wrong(reason: str) -> PydanticCustomError:
+        return PydanticCustomError(WRONG_RESULT, "{reason}", {"reason": reason, "index": index})
+
+    if _asks_within(step.select):
+        raise wrong("belongs to the step's own select, not into `any` or `exclude`")
+    result = step.select.result
+    if result is None:
+        return
+    if step.select.status is not None:
+        raise wrong("does not go with `status`; the outcome says how the CVM ended")
+    if not isinstance(earlier.get(result.step), Step):
+        known = ", ".join(repr(name) for name, each in earlier.items() if isinstance(each, Step))
+        raise wrong(f"no step {result.step!r} before this one acts on CVMs" + (f"; there is {known}" if known else ""))
+
+
+def _asks_within(select: Select) -> bool:
+    inner = [*(select.any or ()), *([select.exclude] if select.exclude else ())]
+    return any(each.result is not None or _asks_within(each) for each in inner)
+
+
+WRONG_RESULT = "wrong_result"
+"""The kind of fault when a step asks for a result that there is not; its context has the `index` of the step."""
 
 SAME_STEP = "same_step"
 """The kind of fault when two steps share a name; its context has the `index` of the second."""
 
 
-class Playbook(_Strict):
+class Notices(Strict):
+    """Of what notices are sent, to where the settings' `notify` says."""
+
+    on: Annotated[list[NoticeKind], BeforeValidator(_one_or_none)] | None = None
+    """What is told; without it what the settings' `notify.on` says. An empty list: nothing."""
+
+
+class Playbook(Strict):
     """Which CVMs, and what to do with them."""
 
     name: Text
@@ -179,8 +169,17 @@ class Playbook(_Strict):
     """How fast and how wide."""
     schedule: Schedule | None = None
     """When to run."""
-    steps: Annotated[list[Step], Field(min_length=1), AfterValidator(_steps_differ)]
+    notify: Notices = Notices()
+    """Of what notices are sent."""
+    deadline: Lasting | None = None
+    """Within what time from its start the run should be done; the plan says whether it can be."""
+    steps: Annotated[list[AnyStep], Field(min_length=1), AfterValidator(_make_sense_together)]
     """What to do, in order."""
+
+    @property
+    def acting(self) -> list[Step]:
+        """The steps that act on CVMs."""
+        return [step for step in self.steps if isinstance(step, Step)]
 
     @model_validator(mode="before")
     @classmethod

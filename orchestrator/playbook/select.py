@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 from orchestrator.cvm import Cvm, normal_app_id
-from orchestrator.playbook.schema import Protect, Select
+from orchestrator.playbook.schema import Protect
+from orchestrator.playbook.steps import Select
 
 
 @lru_cache(maxsize=4096)

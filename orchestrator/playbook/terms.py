@@ -21,6 +21,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from orchestrator.duration import Duration
+
 _AMOUNT = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _APP_ID = re.compile(r"\s*[A-Za-z0-9_-]{1,128}\s*|.*\$\{[^{}]+\}.*", re.ASCII)
 _MOST = 1_000_000_000
@@ -65,7 +67,8 @@ def _no_truth(value: object) -> object:
     return value
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
+    """One value as a list of one; an empty list is an error."""
     if isinstance(value, str):
         return [value]
     if value == []:
@@ -88,10 +91,10 @@ _ONE_OR_MORE = WithJsonSchema(
     },
 )
 
-Texts = Annotated[list[Text], BeforeValidator(_listed), _ONE_OR_MORE]
+Texts = Annotated[list[Text], BeforeValidator(listed), _ONE_OR_MORE]
 """One text or a list of them; an empty list is an error."""
 
-AppIds = Annotated[list[Annotated[Text, AfterValidator(_app_id)]], BeforeValidator(_listed), _ONE_OR_MORE]
+AppIds = Annotated[list[Annotated[Text, AfterValidator(_app_id)]], BeforeValidator(listed), _ONE_OR_MORE]
 """One app_id or a list of them: whole ids, no wildcards, and nothing that could not stand in a request."""
 
 Count = Annotated[
@@ -137,6 +140,22 @@ Dispatch = Literal["single", "batch"]
 
 OnFailure = Literal["continue", "stop"]
 """What follows a step of which a target did not end as wanted."""
+
+NoticeKind = Literal["start", "end", "failure", "approval", "message"]
+"""Of what notices are sent; `message` is what `notify` steps say."""
+
+Order = Literal["cost", "teepod", "name"]
+"""In which order a step goes through its CVMs."""
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be above 0")
+    return value
+
+
+Lasting = Annotated[Duration, AfterValidator(_positive)]
+"""A duration above 0, in seconds."""
 
 
 _PERCENTAGE = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%?$"}

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.audit.replay import RunState
 from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.plan import Plan
+from orchestrator.report.steps import step_fields
 
 _PIECES = 10_000
 """Of the pieces that the encoder makes (a key, a value, a comma), how many are written together."""
@@ -26,9 +27,11 @@ def plan_document(plan: Plan) -> dict[str, Any]:
                 "action": target.action.value,
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
+                "wave": target.wave,
             }
             for target in plan.targets
         ],
+        "steps": [step_fields(step) | _may_follow(plan, step.name) for step in plan.steps],
         "skipped": [
             {"cvm": each.cvm.ref.document(), "reason": each.reason, "status": each.cvm.status} for each in plan.skipped
         ],
@@ -63,6 +66,8 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
             {
                 "step": target.step,
                 "action": target.action,
+                "escalated": target.escalated_at is not None,
+                "taken_up_by": target.taken_up_by,
                 "cvm": target.ref.document(),
                 "outcome": target.outcome_so_far.value,
                 "seconds": target.seconds,
@@ -76,6 +81,11 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
     }
 
 
+def _may_follow(plan: Plan, step: str) -> dict[str, int]:
+    """Of a step that takes up a result: how many targets it can have at the most."""
+    return {"at_most": plan.may_follow[step]} if step in plan.may_follow else {}
+
+
 def write_document(document: dict[str, Any], write: Callable[[str], object]) -> None:
     """Write a document as JSON with a newline, bit by bit: in one piece a large run's would take hundreds of MB."""
     pieces = json.JSONEncoder(indent=2).iterencode(document)
@@ -86,7 +96,8 @@ def write_document(document: dict[str, Any], write: Callable[[str], object]) -> 
 
 def counts_of(state: RunState) -> dict[str, int]:
     """How many targets ended in each way, or would if nothing more were done."""
-    return dict(Counter(target.outcome_so_far.value for target in state.targets.values()))
+    last_words = (target for target in state.targets.values() if target.taken_up_by is None)
+    return dict(Counter(target.outcome_so_far.value for target in last_words))
 
 
 def error_document(error: OrchestratorError) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
 from orchestrator.report.documents import plan_document
-from orchestrator.report.records import limits_from, planned_fields, started_fields, steps_from
+from orchestrator.report.records import limits_from, planned_fields, started_fields
+from orchestrator.report.steps import steps_from
 
 VERSION = 1
 
@@ -173,7 +174,7 @@ class _Playbook(_Part):
 class _Step(_Part):
     name: str
     action: str
-    settle_timeout_s: Annotated[float, Field(gt=0)]
+    settle_timeout_s: Annotated[float, Field(gt=0)] | None = None
 
 
 class _Ref(_Part):

@@ -11,7 +11,8 @@ from orchestrator.action import Action
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.duration import format_duration
 from orchestrator.playbook.lock import drifted
-from orchestrator.playbook.plan import MOST_AT_ONCE, Plan
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.planned import MOST_AT_ONCE
 from orchestrator.report.shown import shown
 from orchestrator.wording import DRIFTED, counted
 
@@ -53,9 +54,9 @@ _WILL_BE = {
 
 def _what_happens(plan: Plan, total: int) -> str:
     """How many CVMs will be acted on, and how."""
-    actions = list(dict.fromkeys(step.action for step in plan.steps if plan.count(step.action)))
+    actions = list(dict.fromkeys(step.action for step in plan.acting if plan.count(step.action)))
     if len(actions) < 2:  # noqa: PLR2004 - several
-        action = actions[0] if actions else plan.steps[0].action
+        action = actions[0] if actions else plan.acting[0].action
         return f"{counted(len(plan.targets), 'CVM')} of {total} will be {_WILL_BE[action]}"
     parts = [f"{plan.count(action)} {_WILL_BE[action]}" for action in actions]
     return f"{counted(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
@@ -122,7 +123,7 @@ def _facts(plan: Plan) -> RenderableType:
     for number, check in enumerate(plan.guards):
         mark = Text("ok  ", "green") if check.ok else Text("REFUSED  ", "bold red")
         table.add_row("" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}"))
-    settle = format_duration(max(step.settle_timeout for step in plan.steps))
+    settle = format_duration(max(step.settle_timeout for step in plan.acting))
     table.add_row(
         "takes",
         f"about {plan.estimate.requests} requests{_batches(plan)}, {_sending(plan)}; "
@@ -146,7 +147,7 @@ def _batches(plan: Plan) -> str:
 
 
 def _get_there(plan: Plan) -> str:
-    up = {step.action.ends_up for step in plan.steps}
+    up = {step.action.ends_up for step in plan.acting}
     return "settle" if len(up) > 1 else "run" if True in up else "go down"
 
 

@@ -15,9 +15,11 @@ from orchestrator.engine.work import Work
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.plan import Plan, PlannedStep, RunLimits
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.terms import AUTO, Share
 from orchestrator.playbook.undo import TakenDown
+from orchestrator.report.steps import step_fields
 
 
 def started_fields(
@@ -51,15 +53,7 @@ def started_fields(
 def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
     """The fields of `run.planned`."""
     return {
-        "steps": [
-            {
-                "name": step.name,
-                "action": step.action.value,
-                "settle_timeout_s": step.settle_timeout,
-                "on_failure": step.on_failure,
-            }
-            for step in plan.steps
-        ],
+        "steps": [step_fields(step) for step in plan.steps],
         "targets": [
             {
                 "step": target.step,
@@ -67,6 +61,7 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
                 "billing": billing_note(target.cvm, target.rates, target.action).fields(),
+                "wave": target.wave,
             }
             for target in plan.targets
         ],
@@ -102,19 +97,6 @@ def limits_from(started: Record) -> RunLimits:
     )
 
 
-def steps_from(planned: Record) -> tuple[PlannedStep, ...]:
-    """The steps that a run was planned with."""
-    return tuple(
-        PlannedStep(
-            step["name"],
-            Action(step["action"]),
-            step["settle_timeout_s"],
-            step.get("on_failure", "continue"),  # logs of earlier versions lack it
-        )
-        for step in planned["steps"]
-    )
-
-
 def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
     """Every target of a run, as far as its log says that it has come.
 
@@ -137,7 +119,7 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
         )
         work = Work(
             step=target.step,
-            action=Action(target.action),
+            action=Action.STOP if target.escalated_at else Action(target.action),
             ref=target.ref,
             before=target.before or "",
             note=BillingNote(rates, tuple(billing["notes"]), triggers_billing(Action(target.action))),
@@ -148,8 +130,12 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
             singly=target.phase in {Phase.SENDING, Phase.UNKNOWN},  # a batch may have skipped it
             first_sent=engine_time(target.first_sent_at),
             accepted_at=engine_time(target.accepted_at),
+            escalated_at=engine_time(target.escalated_at),
+            billed=target.billing is not None,
             outcome=target.outcome,
+            taken_up=target.taken_up_by is not None,
             status=target.status,
+            wave=target.wave,
         )
         works.append(work)
     return works

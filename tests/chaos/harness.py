@@ -17,10 +17,12 @@ from orchestrator.cloud.client import connect
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra
 from orchestrator.engine.inventory import InventoryReader
-from orchestrator.engine.run import Run, RunResult, SettleSettings
+from orchestrator.engine.run import Run, RunResult
+from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
-from orchestrator.playbook.plan import RunLimits, make_plan
+from orchestrator.playbook.plan import make_plan
+from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.terms import Dispatch
 from orchestrator.report.records import planned_fields

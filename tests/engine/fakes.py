@@ -15,10 +15,11 @@ from orchestrator.billing.rates import Rates
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra
-from orchestrator.engine.run import Run, RunResult, SettleSettings
+from orchestrator.engine.run import Run, RunResult
+from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
-from orchestrator.playbook.plan import PlannedStep, RunLimits
+from orchestrator.playbook.planned import PlannedStep, RunLimits
 from orchestrator.playbook.terms import Dispatch, Share
 from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
 

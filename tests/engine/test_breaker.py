@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.run import SettleSettings
+from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit
 from orchestrator.reply import Page, Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed

@@ -6,7 +6,7 @@ from random import Random
 import anyio
 import pytest
 
-from orchestrator.engine.run import SettleSettings
+from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.terms import Dispatch
 from orchestrator.reply import Reply, StatusRead

@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator.errors import PlaybookError
 from orchestrator.playbook.load import LoadedPlaybook, load_playbook
-from orchestrator.playbook.schema import Playbook, Select
+from orchestrator.playbook.schema import Playbook
+from orchestrator.playbook.steps import Select
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "playbooks"
 SHIPPED = sorted(FOLDER.glob("*.yaml"))

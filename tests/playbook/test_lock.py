@@ -142,7 +142,7 @@ def test_a_cvm_that_belongs_to_another_step_or_to_none_by_now_has_drifted() -> N
 
 def test_what_is_as_another_action_would_have_it_is_not_as_wanted() -> None:
     """A CVM that was to be stopped, and that the playbook would start by now, is not told as running already."""
-    start = BOOK.steps[0].model_copy(update={"action": "start"})
+    start = BOOK.acting[0].model_copy(update={"action": "start"})
     reason = lock_of().last_word(ONE, start, "already running")
     assert reason == "drifted: it was for stop in 'step 1', is for start in 'step 1'"
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.playbook.guards import stricter
-from orchestrator.playbook.plan import Plan, RunLimits, estimate, make_plan
-from orchestrator.playbook.schema import Guards, Playbook, Step
+from orchestrator.playbook.plan import Plan, estimate, make_plan
+from orchestrator.playbook.planned import RunLimits
+from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.playbook.steps import Step
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook
 
@@ -128,7 +130,7 @@ def test_a_step_settles_by_its_own_timeout_else_by_the_settings() -> None:
             ],
         }
     )
-    assert [(step.name, step.settle_timeout) for step in plan_of(book, []).steps] == [("step 1", 300), ("step 2", 600)]
+    assert [(step.name, step.settle_timeout) for step in plan_of(book, []).acting] == [("step 1", 300), ("step 2", 600)]
 
 
 def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warned_of() -> None:
@@ -170,7 +172,7 @@ def test_each_action_covers_the_cvms_on_which_it_has_anything_to_do() -> None:
     for action, chosen in (("shutdown", [1, 3]), ("start", [2, 4]), ("restart", [1])):
         plan = plan_of(steps_of((action, {"all": "true"})), fleet)
         assert [target.cvm.ref.id for target in plan.targets] == [f"cvm_{n}" for n in chosen]
-        assert {(target.action, step.action) for target, step in zip(plan.targets, plan.steps, strict=False)} == {
+        assert {(target.action, step.action) for target, step in zip(plan.targets, plan.acting, strict=False)} == {
             (action, action)
         }
         assert plan.matched

@@ -127,7 +127,7 @@ def test_every_value_that_covers_nothing_is_told_once_with_the_nearest() -> None
     steps = playbook(
         {"teepod": ["prod-3", "1"], "any": [{"name": "dev-3"}, {"name": "dev-*"}]},
         {"teepod": "prod-3", "exclude": {"app_id": "0xc3"}, "status": ["runningg", "starting", "stopped"]},
-    ).steps
+    ).acting
     assert unmatched([step.select for step in steps], fleet) == [
         "no teepod 'prod-3'; known: prod-1, prod-2",
         "no CVM named 'dev-3'; known: dev-1, dev-2",

@@ -14,7 +14,8 @@ from orchestrator.errors import PlaybookError
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.playbook.load import load_playbook
 from orchestrator.report.documents import error_document, plan_document, run_document, write_document
-from orchestrator.report.records import limits_from, planned_fields, started_fields, steps_from, works_from
+from orchestrator.report.records import limits_from, planned_fields, started_fields, works_from
+from orchestrator.report.steps import steps_from
 from tests.playbook.loading import VALID
 from tests.report.runs import LIMITS, about, plan, records, run
 from tests.report.test_texts import BILLING, REFUSED, STOPPED
@@ -25,8 +26,8 @@ CVM = {"id", "vm_uuid", "name", "app_id", "teepod_id", "teepod"}
 
 def test_a_plan_has_the_fields_of_the_contract() -> None:
     document = json.loads(json.dumps(plan_document(plan()), allow_nan=False))
-    assert set(document) == {"playbook", "targets", "skipped", "guards", "estimate", "billing", "warnings"}
-    assert all(set(each) == {"step", "action", "cvm", "status"} for each in document["targets"])
+    assert set(document) == {"playbook", "targets", "skipped", "guards", "estimate", "billing", "warnings", "steps"}
+    assert all(set(each) == {"step", "action", "cvm", "status", "wave"} for each in document["targets"])
     assert all(set(each) == {"cvm", "reason", "status"} for each in document["skipped"])
     assert all(set(each["cvm"]) == CVM for each in document["targets"] + document["skipped"])
     assert [{**each, "message": ""} for each in document["guards"]] == [
@@ -45,7 +46,11 @@ def test_a_run_has_the_fields_of_the_contract() -> None:
     assert set(document) == {"run_id", "exit_code", "audit_log", "counts", "targets", "drifted", "billing"}
     assert document["counts"] == {"settled": 1, "refused": 1, "not_sent": 1}
     assert all(
-        set(each) == {"step", "action", "cvm", "outcome", "seconds", "reason", "request_id"}
+        set(each)
+        == {
+            *("step", "action", "cvm", "outcome", "seconds", "reason", "request_id"),
+            *("escalated", "taken_up_by"),
+        }
         for each in document["targets"]
     )
     assert all(set(each["cvm"]) == CVM for each in document["targets"])

@@ -16,7 +16,8 @@ from orchestrator.errors import PlanFileError
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.load import playbook_from
 from orchestrator.playbook.lock import MARK
-from orchestrator.playbook.plan import Plan, RunLimits
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
 from orchestrator.playbook.terms import Share

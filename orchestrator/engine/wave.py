@@ -1,0 +1,185 @@
+"""One wave of a step: its requests are sent, and its CVMs watched until each has an outcome."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import anyio
+
+from orchestrator.action import Action
+from orchestrator.engine.breaker import Breaker
+from orchestrator.engine.dispatch import Dispatcher
+from orchestrator.engine.gate import Gate
+from orchestrator.engine.ledger import Ledger
+from orchestrator.engine.outbox import Outbox
+from orchestrator.engine.pace import Pace
+from orchestrator.engine.protocols import Clock, Cloud
+from orchestrator.engine.status import StatusReader
+from orchestrator.engine.watch import Watcher
+from orchestrator.engine.work import Work
+from orchestrator.outcome import Ending, Outcome
+from orchestrator.playbook.planned import MOST_AT_ONCE, PlannedStep, RunLimits
+
+
+@dataclass(frozen=True, slots=True)
+class SettleSettings:
+    """How the watch goes about it, and when a run as a whole is given up; all in seconds but the batch size.
+
+    Attributes:
+        recheck_after: by how much reads may lag an operation.
+        poll_min: no two rounds are closer.
+        poll_max: no two rounds are further apart.
+        batch_size: how many statuses one request asks for at the most.
+        batch_missing: whether the server is known to have no such request.
+        cloud_down: how long the API may be down as a whole before the run is ended.
+        whole_run: how long a run may take at all.
+        look_again_after: how old what is known of a CVM may be when its step begins, after a person was waited for.
+    """
+
+    recheck_after: float = 2.0
+    poll_min: float = 0.2
+    poll_max: float = 15.0
+    batch_size: int = 1000
+    batch_missing: bool = False
+    cloud_down: float = 600.0
+    whole_run: float = 86_400.0
+    look_again_after: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What every part of a run works with: the line to the cloud, the account of what happened, the clock."""
+
+    cloud: Cloud
+    gate: Gate
+    reader: StatusReader
+    breaker: Breaker
+    ledger: Ledger
+    clock: Clock
+    rng: Random
+    settle: SettleSettings
+
+
+class Wave:
+    """Carries out one wave of a step."""
+
+    def __init__(
+        self,
+        line: Line,
+        step: PlannedStep,
+        limits: RunLimits,
+        *,
+        key_refused: Callable[[], None],
+        failed: Callable[[], None],
+        ending: Callable[[], Ending | None],
+    ) -> None:
+        """Set up.
+
+        Args:
+            line: what it works with.
+            step: the step.
+            limits: how fast and how wide.
+            key_refused: called when the API refuses the key.
+            failed: called after a target ended otherwise than wanted.
+            ending: why the run is to end; None while it goes on.
+        """
+        self._line, self._failed, self._ending = line, failed, ending
+        self._escalates = step.escalate_after is not None
+        self._outbox = Outbox(
+            ledger=line.ledger,
+            clock=line.clock,
+            per_teepod=limits.per_teepod,
+            at_once=MOST_AT_ONCE if limits.dispatch == "batch" and step.action is Action.STOP else 1,
+            patience=step.settle_timeout,
+            escalate_after=step.escalate_after,
+            failed=failed,
+        )
+        self._dispatcher = Dispatcher(
+            cloud=line.cloud,
+            gate=line.gate,
+            ledger=line.ledger,
+            clock=line.clock,
+            rng=line.rng,
+            outbox=self._outbox,
+            max_in_flight=limits.max_in_flight,
+            watch=lambda work, accepted: self._watch(work, accepted=accepted),
+            key_refused=key_refused,
+            heard=line.breaker.heard,
+        )
+        self._watcher = Watcher(
+            reader=line.reader,
+            ledger=line.ledger,
+            clock=line.clock,
+            pace=Pace(line.settle.poll_min, line.settle.poll_max, line.gate.gcra),
+            timeout=step.settle_timeout,
+            recheck_after=line.settle.recheck_after,
+            escalate_after=step.escalate_after,
+            unsent=lambda: self._outbox.unsent,
+            escalate=self._escalate,
+            resolved=self._resolved,
+            ended=self._ended,
+            failed=failed,
+        )
+        self._watching = anyio.CancelScope()
+
+    def halt(self, *, at_once: bool, stop_watching: bool) -> None:
+        """Send nothing more; what was sent is watched to its end unless there is no use in that."""
+        self._dispatcher.halt(at_once=at_once)
+        if stop_watching:
+            self._watching.cancel()
+
+    async def run(self, works: Sequence[Work]) -> None:
+        """Carry out what is open of these targets.
+
+        Raises:
+            AuditError: when the trail can't be written.
+        """
+        for work in sorted(works, key=lambda work: work.singly):  # the batches first, and none cut short
+            if work.accepted:
+                self._watch(work, accepted=True, since=work.accepted_at)
+            elif work.in_doubt:
+                self._outbox.expect()
+                self._watch(work, accepted=False)
+            else:
+                self._outbox.add(work)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._run_watcher)
+            await self._dispatcher.run()
+            self._watcher.close()
+
+    async def _run_watcher(self) -> None:
+        with self._watching:
+            await self._watcher.run()
+
+    def _watch(self, work: Work, *, accepted: bool, since: float | None = None) -> None:
+        if self._escalates and work.may_escalate:
+            self._outbox.expect_back()
+        self._watcher.add(work, accepted=accepted, since=since)
+
+    def _resolved(self, work: Work, again: bool) -> None:  # noqa: FBT001 - the callback's one flag
+        """A target of unknown outcome is to be sent again, or has left the outbox for good."""
+        if again:
+            self._ended(work)
+            self._outbox.again(work)
+        else:
+            self._outbox.taken()
+        self._dispatcher.wake()
+
+    def _ended(self, work: Work) -> None:
+        """A watched target is not watched any more."""
+        if self._escalates and work.may_escalate:
+            self._outbox.not_back()
+            self._dispatcher.wake()
+
+    def _escalate(self, work: Work, reason: str) -> None:
+        """Pull the power on a CVM that did not go down by itself, unless nothing more may be sent."""
+        self._ended(work)
+        ending = self._ending()
+        if not self._dispatcher.halted:
+            self._line.ledger.escalated(work, reason)
+            self._outbox.add(work)
+            self._dispatcher.wake()
+        elif ending is not None and not ending.resumable:
+            reason = f"{reason}; the run ended before its power was pulled"
+            self._line.ledger.ended(work, Outcome.UNSETTLED, reason)
+            self._failed()
