@@ -19,6 +19,16 @@ def new_run_id(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
+def is_run_id(name: str) -> bool:
+    """Whether a name is one that `new_run_id` gives."""
+    return _RUN_ID.fullmatch(name) is not None
+
+
+def seal_file(log: Path) -> Path:
+    """Where the last seal of a log is kept beside it."""
+    return log.with_suffix(".seal.json")
+
+
 class RunStore:
     """The runs below one state folder.
 
@@ -58,7 +68,7 @@ class RunStore:
         path = Path(name)
         if path.is_file():
             return path
-        if _RUN_ID.fullmatch(name) and self.path(name).is_file():
+        if is_run_id(name) and self.path(name).is_file():
             return self.path(name)
         newest = [path.stem for path in self][:3]
         hint = f"the newest are: {', '.join(newest)}" if newest else f"there are no runs in {self.folder}"

@@ -87,11 +87,11 @@ class _AlteredError(Exception):
     """Raised within this module at the first line that is not what was written."""
 
 
-def _drop(record: Record) -> None:
+def drop(record: Record) -> None:
     """What becomes of records that nobody asks for."""
 
 
-def read_log(path: Path, take: Take = _drop) -> Reading:
+def read_log(path: Path, take: Take = drop) -> Reading:
     """Read and check a log.
 
     Args:
@@ -106,7 +106,7 @@ def read_log(path: Path, take: Take = _drop) -> Reading:
         return check_lines(file, take)
 
 
-def check_log(data: bytes, take: Take = _drop) -> Reading:
+def check_log(data: bytes, take: Take = drop) -> Reading:
     """Check the bytes of a log."""
     return check_lines(BytesIO(data), take)
 

@@ -1,27 +1,15 @@
-"""`orchestrator audit verify`."""
-
-from typing import Any
+"""`orchestrator audit`: the group of what is done with audit logs."""
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.commands import audit_keygen, audit_seal, audit_verify
 
 
 @click.group("audit", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
 def command() -> None:
-    """Check audit logs."""
+    """Check, seal, read, export and prune audit logs."""
 
 
-@command.command("verify", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
-@click.argument("log", metavar="PATH|RUN_ID")
-@json_option
-@settings_options
-def verify(**given: Any) -> int:
-    """Say whether an audit log is what was written.
-
-    Exits with 0 when it is whole and finished, 6 when a line was altered (and names it), 7 when it is whole so far but
-    unfinished or torn.
-    """
-    from orchestrator.cli.audit import verify
-
-    return verify(**given)
+command.add_command(audit_verify.command)
+command.add_command(audit_seal.command)
+command.add_command(audit_keygen.command)

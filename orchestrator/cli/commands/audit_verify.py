@@ -1,0 +1,39 @@
+"""`orchestrator audit verify`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.options import json_option, settings_options
+
+
+@click.command("verify", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
+@click.argument("log", metavar="PATH|RUN_ID")
+@click.option(
+    "--public-key",
+    "public_keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Also demand a seal by this key (PEM), which finds a cut end and another log in its place.",
+)
+@click.option(
+    "--seal",
+    "seals",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Also demand what this seal, kept elsewhere, is about.",
+)
+@json_option
+@settings_options
+def command(**given: Any) -> int:
+    """Say whether an audit log is what was written.
+
+    Exits with 0 when it is whole and finished, 6 when a line was altered (and names it), 7 when it is whole so far but
+    unfinished or torn. With --public-key, 6 also when no seal by that key holds.
+    """
+    from orchestrator.cli.audit_verify import verify
+
+    return verify(**given)
