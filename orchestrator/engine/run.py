@@ -118,7 +118,7 @@ class Run:
         self._ending: Ending | None = None
         self._wave: Wave | None = None
         self._waiting = anyio.CancelScope()
-        self._asking = False
+        self._asking = self._cut_short = False
 
     def interrupt(self, ending: Ending) -> None:
         """Send nothing more, watch what was sent to its end, and leave the rest to a later `resume`."""
@@ -219,6 +219,7 @@ class Run:
                         ending=lambda: self._ending,
                     )
                     await self._wave.run([work for work in works if work.wave == number and work.outcome is None])
+                    self._cut_short = self._cut_short or self._wave.cut_short
                     self._wave = None
 
     async def _take_up(self, step: PlannedStep, follows: Follows) -> None:
@@ -302,7 +303,7 @@ class Run:
             await self._sweep(self.ledger.works)
             ending = self._ending or Ending.COMPLETED
         not_sent = [work for work in self.ledger.works if work.outcome is None]
-        if ending in _WHY_NOT_SENT and not not_sent and not self._anything_ahead():
+        if ending in _WHY_NOT_SENT and not not_sent and not self._cut_short and not self._anything_ahead():
             ending = Ending.COMPLETED
         code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
         if ending.resumable:

@@ -61,7 +61,11 @@ class Line:
 
 
 class Wave:
-    """Carries out one wave of a step."""
+    """Carries out one wave of a step.
+
+    Attributes:
+        cut_short: whether a CVM was left up whose power was to be pulled, since the run came to its end.
+    """
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class Wave:
             ending: why the run is to end; None while it goes on.
         """
         self._line, self._failed, self._ending = line, failed, ending
+        self.cut_short = False
         self._escalates = step.escalate_after is not None
         self._outbox = Outbox(
             ledger=line.ledger,
@@ -180,6 +185,7 @@ class Wave:
             self._outbox.add(work)
             self._dispatcher.wake()
         elif ending is not None and not ending.resumable:
+            self.cut_short = True
             reason = f"{reason}; the run ended before its power was pulled"
             self._line.ledger.ended(work, Outcome.UNSETTLED, reason)
             self._failed()
