@@ -74,12 +74,17 @@ def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> Mutable
     return event
 
 
-def log_record(record: Record) -> None:
-    """Log what a record of the audit trail says that a person wants to hear of: outcomes, and the run's own events."""
+def log_record(record: Record, **about: object) -> None:
+    """Log what a record of the audit trail says that a person wants to hear of: outcomes, and the run's own events.
+
+    Args:
+        record: the record.
+        **about: what else each line is to say, where several runs go on in one process.
+    """
     event: str = record["event"]
     if event not in _HEARD:
         return
-    log = structlog.get_logger()
+    log = structlog.get_logger(**about)
     if event in {"target.settled", "target.failed"}:
         ref = CvmRef.of(record["cvm"])
         facts = {"cvm": ref.name, "id": ref.address, "teepod": ref.teepod, "seconds": record.get("seconds")}
