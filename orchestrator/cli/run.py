@@ -238,11 +238,12 @@ def begin_log(
         simulated=session.endpoint.simulated,
     )
     started.update(order.origin_fields)
+    planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}
     state = RunState()
     log = AuditLog.create(
         RunStore(session.settings.audit.state_dir).path(run_id),
         run_id,
-        [("run.started", started), ("run.planned", planned_fields(prepared.plan, prepared.workspace_size))],
+        [("run.started", started), ("run.planned", planned)],
         observers=[state.apply, heard or log_record],
     )
     return log, state

@@ -20,6 +20,7 @@ from orchestrator.engine.status import PAGE_SIZE
 from orchestrator.errors import UsageError
 from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
+from orchestrator.notify.recipients import Recipient, recipients
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Hold, Plan, make_plan
@@ -115,6 +116,7 @@ class Session:
         batch_size: how many statuses one request asks for at the most.
         batch_missing: whether an earlier run found that there is no such request.
         finder: what finds the rate out; None where it is fixed.
+        recipients: whom to tell how the run goes.
     """
 
     settings: Settings
@@ -127,6 +129,7 @@ class Session:
     batch_size: int
     batch_missing: bool
     finder: RateFinder | None = None
+    recipients: tuple[Recipient, ...] = ()
 
     def remember(self, *, batch_size: int, batch_missing: bool) -> None:
         """Keep what this run learnt of the API for the next one.
@@ -172,8 +175,12 @@ async def open_session(
         settings: the settings.
         where: the cloud.
         limits: how fast and how wide.
-        few: whether it is for some reads alone, however fast they may go.
+        few: whether it is for some reads alone, however fast they may go; nobody is told of those.
+
+    Raises:
+        SettingsError: when whom to tell can't be read.
     """
+    told = () if few else recipients(settings.notify)
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
     learnt = Learnt()
     if not where.simulated:
@@ -202,6 +209,7 @@ async def open_session(
             batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
             batch_missing=learnt.batch_missing,
             finder=finder,
+            recipients=told,
         )
 
 
@@ -212,11 +220,12 @@ def _held(learnt: Learnt) -> Held | None:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, the guards that hold, and how large the workspace is (0 when only some apps were read)."""
+    """A plan, the guards that hold, how large the workspace is (0 when only some apps were read), and when it was."""
 
     plan: Plan
     guards: Guards
     workspace_size: int
+    read_at: datetime
 
 
 async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = None) -> Prepared:
@@ -235,6 +244,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
     selects = [step.select for step in playbook.acting if step.select.result is None]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
     apps = apps_to_read(selects, percent_guard=guards.max_percent is not None)
+    read_at = session.clock.wall()
     inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
     plan = make_plan(
@@ -251,7 +261,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
     )
     if hold is not None:
         plan = hold.hold(plan, now=session.clock.wall(), version=__version__)
-    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0)
+    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at)
 
 
 _SHIFTING = "the list of CVMs kept changing while it was read; the plan may lack one that was just created"
