@@ -2,10 +2,12 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import CvmRef
+from orchestrator.engine.in_order import OrderedQueue
 from orchestrator.engine.queue import StopQueue
 from orchestrator.engine.work import Work
 from tests.engine.fakes import work_of
@@ -24,8 +26,31 @@ def test_teepods_take_turns() -> None:
     assert order == [1, 2, 1, 1]
 
 
-def test_a_full_teepod_waits_while_others_go_on() -> None:
-    queue = StopQueue(1)
+def test_with_an_order_the_first_goes_first_whatever_its_teepod() -> None:
+    queue = OrderedQueue(10)
+    works = [on(1, 0), on(1, 1), on(2, 0), on(1, 2)]
+    for work in works:
+        queue.push(work)
+    assert list(iter(lambda: queue.pop(0), None)) == works
+
+
+def test_with_an_order_one_that_was_put_aside_comes_back_to_its_own_place() -> None:
+    queue = OrderedQueue(10)
+    first, second, third = on(1, 0), on(1, 1), on(2, 0)
+    for work in (first, second, third):
+        queue.push(work)
+    assert queue.pop(0) is first
+    queue.done(first)
+    queue.defer(first, 5)
+    assert [queue.pop(0), queue.pop(6), queue.pop(6)] == [second, first, third]
+
+
+BOTH = pytest.mark.parametrize("kind", [StopQueue, OrderedQueue])
+
+
+@BOTH
+def test_a_full_teepod_waits_while_others_go_on(kind: type[StopQueue | OrderedQueue]) -> None:
+    queue = kind(1)
     first, second, other = on(1, 0), on(1, 1), on(2, 0)
     for work in (first, second, other):
         queue.push(work)
@@ -34,8 +59,9 @@ def test_a_full_teepod_waits_while_others_go_on() -> None:
     assert queue.pop(0) is second
 
 
-def test_what_is_deferred_comes_back_when_it_is_due() -> None:
-    queue, work = StopQueue(5), on(1, 0)
+@BOTH
+def test_what_is_deferred_comes_back_when_it_is_due(kind: type[StopQueue | OrderedQueue]) -> None:
+    queue, work = kind(5), on(1, 0)
     queue.defer(work, 10)
     assert queue.next_due() == 10
     assert queue.pop(9.9) is None
@@ -43,11 +69,14 @@ def test_what_is_deferred_comes_back_when_it_is_due() -> None:
 
 
 @given(
+    st.sampled_from([StopQueue, OrderedQueue]),
     st.integers(1, 4),
     st.lists(st.tuples(st.sampled_from(["push", "pop", "done", "defer"]), st.integers(0, 3)), max_size=200),
 )
-def test_nothing_is_lost_or_doubled_and_no_teepod_exceeds_its_share(limit: int, steps: list[tuple[str, int]]) -> None:
-    queue, waiting, under_way, now = StopQueue(limit), list[Work](), list[Work](), 0.0
+def test_nothing_is_lost_or_doubled_and_no_teepod_exceeds_its_share(
+    kind: type[StopQueue | OrderedQueue], limit: int, steps: list[tuple[str, int]]
+) -> None:
+    queue, waiting, under_way, now = kind(limit), list[Work](), list[Work](), 0.0
     for number, (step, teepod) in enumerate(steps):
         now += 1
         if step in {"push", "defer"}:

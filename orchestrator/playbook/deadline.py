@@ -1,0 +1,130 @@
+"""A deadline: when each target will be asked, reckoned before anything is sent. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from orchestrator.action import Action
+
+ANSWER_S = 0.5
+"""Seconds; how long the API is taken to need for an answer, which counts where few requests may be under way."""
+
+SETTLE_S = {Action.STOP: 30.0, Action.SHUTDOWN: 60.0, Action.START: 60.0, Action.RESTART: 90.0}
+"""Seconds; how long CVMs are taken to need to settle, where the next wave or step waits for that."""
+
+_FOR_ACTIONS = 0.95
+"""While actions are sent, one request in twenty may be a status read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast one step goes.
+
+    Attributes:
+        requests_per_second: all requests together.
+        burst: how many of them go at once after a pause.
+        max_in_flight: how many may be under way.
+        per_teepod: how many of them on one teepod.
+        at_once: how many CVMs one request may act on.
+        in_order: whether they go in the order given; else the teepods take turns.
+        settle: seconds that a wave takes to settle once its last request is sent.
+    """
+
+    requests_per_second: float
+    burst: int
+    max_in_flight: int
+    per_teepod: int
+    at_once: int
+    in_order: bool
+    settle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When every target of a plan will be asked, beside the deadline.
+
+    Attributes:
+        seconds: the deadline, from the run's start.
+        asked: when each target is asked, in the plan's order.
+        settle: how many seconds it was reckoned with that a wave or step takes to settle; None where nothing waits.
+    """
+
+    seconds: float
+    asked: tuple[float, ...]
+    settle: float | None = None
+
+    @property
+    def estimate_seconds(self) -> float:
+        """When the last one is asked."""
+        return max(self.asked, default=0.0)
+
+    @property
+    def late(self) -> list[int]:
+        """The places in the plan of those that are asked after the deadline, the first of them first."""
+        late = [place for place, asked in enumerate(self.asked) if asked > self.seconds]
+        return sorted(late, key=lambda place: self.asked[place])
+
+    @property
+    def ok(self) -> bool:
+        """Whether nobody is asked after the deadline."""
+        return not self.late
+
+
+def forecast(deadline: float, steps: Sequence[tuple[Pace, Sequence[tuple[int, str]]]]) -> Forecast:
+    """When every target is asked, with the steps one after the other.
+
+    Args:
+        deadline: seconds from the run's start.
+        steps: how fast each step goes, and the wave and the teepod of each of its targets, as `moments` takes them.
+    """
+    begin, asked, settle = 0.0, list[float](), list[float]()
+    for pace, targets in steps:
+        if not targets:
+            continue
+        asked += [begin + seconds for seconds in moments(targets, pace)]
+        begin = max(asked) + pace.settle
+        settle.append(pace.settle)
+    waves = any(targets and targets[0][0] != targets[-1][0] for _, targets in steps)
+    return Forecast(deadline, tuple(asked), max(settle) if waves or len(settle) > 1 else None)
+
+
+def moments(targets: Sequence[tuple[int, str]], pace: Pace) -> list[float]:
+    """When each target of a step is asked, in seconds from the step's begin.
+
+    Args:
+        targets: the wave and the teepod of each, waves in order.
+        pace: how fast it goes.
+    """
+    begin, found = 0.0, list[float]()
+    for _, wave in groupby(targets, key=lambda target: target[0]):
+        asked = _moments([teepod for _, teepod in wave], pace)
+        found += [begin + seconds for seconds in asked]
+        begin = max(found) + pace.settle
+    return found
+
+
+def _moments(teepods: Sequence[str], pace: Pace) -> list[float]:
+    seen: Counter[str] = Counter()
+    before_on_teepod = []
+    for teepod in teepods:
+        before_on_teepod.append(seen[teepod])
+        seen[teepod] += 1
+    at_once = min(pace.at_once, pace.per_teepod * len(seen))
+    turns = range(len(teepods)) if pace.in_order else _taking_turns(teepods, before_on_teepod)
+    found = []
+    for turn, before in zip(turns, before_on_teepod, strict=True):
+        request = turn // at_once
+        by_rate = max(0, request + 1 - pace.burst) / (pace.requests_per_second * _FOR_ACTIONS)
+        by_answers = max(request // pace.max_in_flight, before // pace.per_teepod) * ANSWER_S
+        found.append(max(by_rate, by_answers))
+    return found
+
+
+def _taking_turns(teepods: Sequence[str], before_on_teepod: Sequence[int]) -> list[int]:
+    """Who is asked as how manieth when each teepod gives one in turn."""
+    order = sorted(range(len(teepods)), key=lambda n: before_on_teepod[n])
+    turns = [0] * len(teepods)
+    for turn, index in enumerate(order):
+        turns[index] = turn
+    return turns

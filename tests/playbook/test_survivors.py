@@ -1,0 +1,131 @@
+"""Survivors: whom a plan has to leave running."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.cvm import Cvm, is_up
+from orchestrator.playbook.survivors import spare
+from orchestrator.playbook.terms import Share
+from tests.playbook.fleet import INVENTORIES, cvm
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule by hand."""
+
+    per: Literal["app_id", "teepod"]
+    min: Share
+
+
+def rule(least: str, per: Literal["app_id", "teepod"] = "app_id") -> Rule:
+    return Rule(per, Share.parse(least))
+
+
+def fleet(*statuses: str, app: str | None = "a1", first: int = 1) -> list[Cvm]:
+    return [cvm(n, f"web-{n}", status, app=app) for n, status in enumerate(statuses, start=first)]
+
+
+def reasons(least: str, inventory: list[Cvm], going: list[Cvm] | None = None) -> dict[str, str]:
+    (found,) = spare([rule(least)], inventory, inventory if going is None else going)
+    names = {each.ref.key: each.ref.name for each in inventory}
+    return {names[key]: reason for key, reason in found.reasons.items()}
+
+
+def test_survivors_are_taken_from_the_end_of_the_order_and_told_why() -> None:
+    up = fleet("running", "running", "running")
+    assert reasons("1", up) == {"web-3": "kept running: 1 of 3 of app a1 stays up"}
+    assert reasons("1", up, up[::-1]) == {"web-1": "kept running: 1 of 3 of app a1 stays up"}
+    assert list(reasons("2", up)) == ["web-3", "web-2"]
+
+
+def test_whoever_is_not_acted_on_is_a_survivor_already() -> None:
+    up = fleet("running", "running", "running")
+    assert reasons("1", up, up[1:]) == {}
+    assert list(reasons("2", up, up[1:])) == ["web-3"]
+
+
+def test_a_percentage_is_of_those_that_are_up_now_and_is_rounded_up() -> None:
+    up = fleet("running", "running", "running", "stopped", "exited")
+    assert list(reasons("50%", up)) == ["web-3", "web-2"]
+
+
+def test_with_fewer_up_than_are_to_stay_all_are_left_alone() -> None:
+    up = fleet("running", "running", "stopped")
+    assert reasons("3", up) == dict.fromkeys(
+        ("web-1", "web-2"), "kept running: only 2 of app a1 up, and 3 are to stay up"
+    )
+    (found,) = spare([rule("3")], up, up)
+    assert (found.short, found.message) == (
+        1,
+        "2 spared so that at least 3 of each app stay up; 1 app with fewer left alone",
+    )
+
+
+def test_one_that_runs_is_kept_rather_than_one_in_another_state() -> None:
+    assert list(reasons("1", fleet("running", "error", "starting"))) == ["web-1"]
+    assert list(reasons("2", fleet("running", "error", "starting"))) == ["web-1", "web-3"]
+
+
+def test_one_in_error_that_is_not_acted_on_does_not_stand_in_for_the_last_that_runs() -> None:
+    up = fleet("running", "error")
+    assert list(reasons("1", up, up[:1])) == ["web-1"]
+
+
+def test_one_on_its_way_down_is_no_survivor() -> None:
+    up = fleet("running", "stopping", "shutting_down", "stopped")
+    assert list(reasons("1", up, up[:1])) == ["web-1"]
+
+
+def test_a_cvm_of_an_unknown_app_has_nobody_to_stand_in_for_it() -> None:
+    up = fleet("running", "running", app=None)
+    assert reasons("1", up) == dict.fromkeys(("web-1", "web-2"), "kept running: its app is not known")
+
+
+def test_several_rules_all_hold() -> None:
+    inventory = [cvm(n, f"web-{n}", app=f"a{n % 2}", pod=n // 2) for n in range(4)]
+    apps, teepods = spare([rule("1"), rule("50%", "teepod")], inventory, inventory)
+    assert len(apps.reasons) == 2
+    assert teepods.reasons == {inventory[1].ref.key: "kept running: 1 of 2 of teepod prod-0 stays up"}
+
+
+RULES = st.lists(
+    st.builds(rule, st.sampled_from(["1", "2", "3", "1%", "50%", "100%"]), st.sampled_from(["app_id", "teepod"])),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(RULES, INVENTORIES, st.randoms(use_true_random=False))
+def test_each_group_keeps_what_it_is_to_keep_whenever_it_had_it_and_no_more_is_spared_than_one_rule_needs(
+    rules: list[Rule],
+    inventory: list[Cvm],
+    random: Any,  # noqa: ANN401 - hypothesis' own
+) -> None:
+    going = [each for each in inventory if not each.down and random.random() < 0.7]
+    random.shuffle(going)
+    found = spare(rules, inventory, going)
+    spared = [key for each in found for key in each.reasons]
+    assert set(spared) <= {each.ref.key for each in going}
+    assert len(spared) == len(set(spared))
+    down = {each.ref.key for each in going} - set(spared)
+    for each in rules:
+        groups: dict[str, list[Cvm]] = {}
+        for member in inventory:
+            if member.status not in {"stopped", "exited", "stopping", "shutting_down"}:
+                group = member.ref.app_id if each.per == "app_id" else member.ref.teepod
+                groups.setdefault(group or member.ref.key, []).append(member)
+        for members in groups.values():
+            wanted = -(-len(members) * int(each.min.amount) // 100) if each.min.percent else int(each.min.amount)
+            staying = [member for member in members if member.ref.key not in down]
+            running, running_still = (
+                sum(is_up(member.status, in_progress=member.in_progress) for member in some)
+                for some in (members, staying)
+            )
+            assert len(staying) >= min(wanted, len(members))
+            assert running_still >= min(wanted, running)
+            if len(rules) == 1 and spared:
+                here = [member for member in members if member.ref.key in spared]
+                assert len(here) <= wanted

@@ -1,0 +1,81 @@
+"""Waves of a step's targets."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.playbook.terms import Share
+from orchestrator.playbook.waves import growing, wave_ends, wave_numbers
+
+SIZES = st.lists(
+    st.one_of(st.integers(1, 40).map(str), st.integers(1, 1000).map(lambda tenths: f"{tenths / 10:g}%")), max_size=6
+).map(lambda texts: [Share.parse(text) for text in texts])
+
+
+def ends(targets: int, *sizes: str) -> list[int]:
+    return wave_ends([Share.parse(size) for size in sizes], targets)
+
+
+def test_sizes_count_all_targets_up_to_then() -> None:
+    assert ends(200, "1", "10%", "100%") == [1, 20, 200]
+    assert ends(200, "5", "50", "50%") == [5, 50, 100, 200], "the last wave is completed to all of them"
+
+
+def test_percentages_are_rounded_up() -> None:
+    assert ends(101, "10%") == [11, 101]
+    assert ends(3, "0.1%") == [1, 3]
+
+
+def test_every_wave_has_a_target_at_least_and_those_without_vanish() -> None:
+    assert ends(5, "1", "10%", "100%") == [1, 2, 5]
+    assert ends(100, "50", "10%", "100%") == [50, 51, 100]
+    assert [ends(number, "1", "10%", "100%") for number in range(4)] == [[], [1], [1, 2], [1, 2, 3]]
+
+
+def test_without_sizes_there_is_one_wave() -> None:
+    assert ends(7) == [7]
+    assert ends(0) == []
+
+
+@given(SIZES, st.integers(0, 300))
+def test_each_target_is_in_one_wave_and_no_wave_is_empty(sizes: list[Share], targets: int) -> None:
+    found = wave_ends(sizes, targets)
+    assert found == sorted(set(found))
+    assert (found[-1:] or [0]) == [targets]
+    numbers = list(wave_numbers(sizes, targets))
+    assert len(numbers) == targets
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(1, len(found) + 1))
+
+
+@given(SIZES, st.integers(1, 300))
+def test_no_wave_reaches_further_than_its_size_but_for_the_one_target_that_each_has(
+    sizes: list[Share], targets: int
+) -> None:
+    found = wave_ends(sizes, targets)
+    before = 0
+    for size, end in zip(sizes, found, strict=False):
+        within = (end - 1) * 100 < targets * size.amount if size.percent else end <= size.amount
+        assert within or end == before + 1
+        before = end
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [
+        (["0"], "acts on nothing"),
+        (["0%", "10%"], "acts on nothing"),
+        (["5", "5"], "5 must be above 5"),
+        (["5", "10%", "3"], "3 must be above 5"),
+        (["20%", "10%"], "10% must be above 20%"),
+        (["100%", "500"], "nothing is left for 500"),
+    ],
+)
+def test_sizes_that_do_not_grow_are_refused(sizes: list[str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        growing([Share.parse(size) for size in sizes])
+
+
+def test_a_number_and_a_percentage_are_not_compared_before_the_targets_are_known() -> None:
+    sizes = [Share.parse(size) for size in ("50", "10%", "60", "100%")]
+    assert growing(sizes) is sizes
