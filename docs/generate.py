@@ -154,6 +154,12 @@ _EXAMPLES: dict[str, str] = {
     "guards.protect.app_id": '["0x0123456789abcdef0123456789abcdef01234567"]',
     "guards.protect.teepod": '["prod-1"]',
     "audit.state_dir": '"/var/lib/orchestrator"',
+    "notify.webhook_url": '"https://hooks.example.com/orchestrator"',
+    "notify.webhook_url_file": '"/etc/orchestrator/webhook-url"',
+    "notify.webhook_secret": '"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"',
+    "notify.webhook_secret_file": '"/etc/orchestrator/webhook-secret"',
+    "notify.slack_url": '"https://hooks.slack.com/services/T0/B0/x"',
+    "notify.slack_url_file": '"/etc/orchestrator/slack-url"',
 }
 """What stands, commented out, in the example where a setting has no default, or one that depends on the machine."""
 

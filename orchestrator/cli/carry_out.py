@@ -14,6 +14,7 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.consoles import stderr, stdout
 from orchestrator.cli.fail import report
+from orchestrator.cli.notices import last_words, notices
 from orchestrator.cli.session import Session
 from orchestrator.engine.run import Run, RunResult
 from orchestrator.engine.status import Seen
@@ -62,16 +63,18 @@ async def carry_out(
     signals = _Signals(run, progress)
     # Signals are taken until the last word is out, so that none of them can cut it off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-        beside = (partial(signals.listen, received), _show(progress, as_json=as_json))
-        result = await to_its_end(session, log, run, steps, beside=beside, fresh=fresh)
-        code = int(result.exit_code) if result is not None else signals.exit_code
-        if as_json:
-            write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
-        else:
-            print_run(stdout(), state, code, log.path)
-        error = why_early(result, log)
-        if error is not None:
-            report(error, as_json=False)
+        async with notices(session, log, state) as notifier:
+            beside = (partial(signals.listen, received), _show(progress, as_json=as_json))
+            result = await to_its_end(session, log, run, steps, beside=beside, fresh=fresh)
+            code = int(result.exit_code) if result is not None else signals.exit_code
+            if as_json:
+                write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
+            else:
+                print_run(stdout(), state, code, log.path)
+            error = why_early(result, log)
+            if error is not None:
+                report(error, as_json=False)
+            await last_words(notifier, session, state, result, received, interrupted=signals.interrupted)
     return code
 
 
@@ -172,6 +175,11 @@ class _Signals:
         self.exit_code = 128 + signal.SIGINT
         self._run, self._progress = run, progress
         self._seen = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether there was one."""
+        return self._seen > 0
 
     async def listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
         """Take signals until cancelled."""

@@ -32,6 +32,7 @@ def started_fields(
     simulated: bool = False,
 ) -> dict[str, object]:
     """The fields of `run.started`."""
+    told = loaded.playbook.notify.on
     return {
         "playbook": {"name": loaded.playbook.name, "path": str(loaded.file), "sha256": loaded.sha256},
         "vars": dict(loaded.variables),
@@ -47,6 +48,7 @@ def started_fields(
             "max_failures": None if limits.max_failures is None else str(limits.max_failures),
             "dispatch": limits.dispatch,
         },
+        **({} if told is None else {"notify": {"on": list(told)}}),
     }
 
 
@@ -142,11 +144,17 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
 
 
 def taken_down(state: RunState) -> tuple[TakenDown, ...]:
-    """The CVMs that a run took from running to down, and saw there at its end."""
+    """The CVMs that a run took from running to down, and saw there at its end, by whatever steps."""
+    before: dict[str, str | None] = {}
+    for target in state.targets.values():
+        before.setdefault(target.ref.key, target.before)
     return tuple(
         TakenDown(target.ref, target.status)
         for target in state.targets.values()
-        if target.before == UP and target.outcome is Outcome.SETTLED and not Action(target.action).ends_up
+        if target.taken_up_by is None
+        and before[target.ref.key] == UP
+        and target.outcome is Outcome.SETTLED
+        and not Action(target.action).ends_up
     )
 
 

@@ -21,6 +21,11 @@ SHORT_NAMES: dict[str, tuple[str, str]] = {
 }
 """The environment variables that have a name of their own, with the setting that each stands for."""
 
+SECRETS = frozenset(
+    {("cloud", "api_key"), ("notify", "webhook_url"), ("notify", "webhook_secret"), ("notify", "slack_url")}
+)
+"""The settings whose values are never shown, and not taken from the command line. Each may come from a `…_file`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -43,7 +48,7 @@ def located(fault: ErrorDetails, settings: type[BaseModel], given: Given) -> Set
     """A fault with where the value came from. A secret's value is never shown."""
     place, message, hint = explain(fault, settings)
     hint = hint or "config.example.toml lists every setting with its default"
-    if place[0] == "cloud" and (len(place) == 1 or place[1] == "api_key"):
+    if any(place[: len(secret)] == secret[: len(place)] for secret in SECRETS):
         message = f"{dotted(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
     if place[0] not in settings.model_fields:
         hint = nearest(str(place[0]), settings.model_fields)

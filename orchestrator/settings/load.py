@@ -18,11 +18,10 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.faults import nearest
-from orchestrator.settings.blame import PREFIX, SHORT_NAMES, Given, located
-from orchestrator.settings.model import Audit, Billing, Cloud, GuardSettings, Log, RateSection, Settle
+from orchestrator.settings.blame import PREFIX, SECRETS, SHORT_NAMES, Given, located
+from orchestrator.settings.model import Audit, Billing, Cloud, GuardSettings, Log, Notify, RateSection, Settle
 from orchestrator.settings.toml import read_toml
 
-_KEYS = frozenset({"api_key", "api_key_file"})
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -44,6 +43,7 @@ class Settings(BaseSettings):
     guards: GuardSettings = GuardSettings()
     audit: Audit = Field(default_factory=Audit)
     billing: Billing = Billing()
+    notify: Notify = Notify()
     log: Log = Log()
 
     def key(self) -> str:
@@ -55,25 +55,39 @@ class Settings(BaseSettings):
         if self.cloud.api_key is not None:
             return self.cloud.api_key.get_secret_value()
         if self.cloud.api_key_file is not None:
-            return _read_key(self.cloud.api_key_file)
+            return read_secret(self.cloud.api_key_file, "API key")
         raise SettingsError(
             "there is no API key",
             hint="set PHALA_CLOUD_API_KEY, or cloud.api_key_file in the settings; --simulate needs none",
         )
 
 
-def _read_key(file: Path) -> str:
+def read_secret(file: Path, what: str) -> str:
+    """The one word that a file holds which its owner alone may use.
+
+    Args:
+        file: the file.
+        what: what it is to hold, in words.
+
+    Raises:
+        SettingsError: when it can't be read, others may use it, or it holds anything else.
+    """
     try:
         mode = file.stat().st_mode
         text = file.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not plain text"
-        raise SettingsError(f"the API key can't be read: {reason}", file=file) from error
+        raise SettingsError(f"the {what} can't be read: {reason}", file=file) from error
     if mode & _OTHERS_MAY_READ:
-        raise SettingsError("others may read this API key", file=file, hint=f"chmod 600 {file}")
+        raise SettingsError(f"others may read this {what}", file=file, hint=f"chmod 600 {file}")
     if not text or not text.isprintable() or " " in text:
-        raise SettingsError("the file does not hold an API key", file=file, hint="the key alone, on one line")
+        hint = f"the {what.rsplit(maxsplit=1)[-1]} alone, on one line"
+        raise SettingsError(f"the file does not hold {_a(what)}", file=file, hint=hint)
     return text
+
+
+def _a(what: str) -> str:
+    return f"an {what}" if what[0] in "AEIOU" else f"a {what}"
 
 
 class _ShortNames(PydanticBaseSettingsSource):
@@ -133,7 +147,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             del env_settings, dotenv_settings, file_secret_settings
             sources = init_settings, _Environment(settings_cls), _ShortNames(settings_cls), _Tree(settings_cls, tree)
-            return tuple(_OneKey(settings_cls, sources[: rank + 1]) for rank in range(len(sources)))
+            return tuple(_OneSecret(settings_cls, sources[: rank + 1]) for rank in range(len(sources)))
 
     try:
         return _Loaded(**given)
@@ -178,8 +192,8 @@ class _Environment(EnvSettingsSource):
         return super().decode_complex_value(field_name, field, value)
 
 
-class _OneKey(PydanticBaseSettingsSource):
-    """The last of some sources, without the API key and its file where one that ranks higher gives either of them."""
+class _OneSecret(PydanticBaseSettingsSource):
+    """The last of some sources, without a secret and its file where one that ranks higher gives either of them."""
 
     def __init__(self, settings_cls: type[BaseSettings], sources: tuple[PydanticBaseSettingsSource, ...]) -> None:
         super().__init__(settings_cls)
@@ -193,15 +207,17 @@ class _OneKey(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """What the source says."""
         found = self._source()
-        cloud = found.get("cloud")
-        if isinstance(cloud, dict) and any(_KEYS & _cloud_of(source) for source in self._higher):
-            return {**found, "cloud": {name: value for name, value in cloud.items() if name not in _KEYS}}
+        for section, secret in SECRETS:
+            keys = {secret, f"{secret}_file"}
+            given = found.get(section)
+            if isinstance(given, dict) and any(keys & _keys_of(source, section) for source in self._higher):
+                found = {**found, section: {name: value for name, value in given.items() if name not in keys}}
         return found
 
 
-def _cloud_of(source: PydanticBaseSettingsSource) -> set[str]:
-    cloud = source().get("cloud")
-    return set(cloud) if isinstance(cloud, dict) else set()
+def _keys_of(source: PydanticBaseSettingsSource, section: str) -> set[str]:
+    given = source().get(section)
+    return set(given) if isinstance(given, dict) else set()
 
 
 def _refuse_unknown_variables() -> None:
@@ -243,10 +259,12 @@ def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
             raise UsageError(f"--set {name!r} can't be understood", hint="write --set SECTION.FIELD=VALUE")
         if section not in Settings.model_fields:
             raise UsageError(f"--set {name}: unknown section {section!r}", hint=nearest(section, Settings.model_fields))
-        if name == "cloud.api_key":
+        if tuple(name.split(".")) in SECRETS:
+            variable = "PHALA_CLOUD_API_KEY" if name == "cloud.api_key" else _variable(section, fields[0])
             raise UsageError(
-                "a key on the command line can be read by everybody on this machine",
-                hint="set PHALA_CLOUD_API_KEY, or cloud.api_key_file in the settings",
+                f"{'a key' if name == 'cloud.api_key' else 'a secret'} on the command line can be read by everybody "
+                "on this machine",
+                hint=f"set {variable}, or {name}_file in the settings",
             )
         holder = tree
         for part in (section, *fields[:-1]):

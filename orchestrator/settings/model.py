@@ -1,18 +1,19 @@
 """Every setting, with its default and its meaning. The docs and `config.example.toml` are made from here."""
 
+from base64 import b64decode
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_state_path
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from orchestrator.described import Described
 from orchestrator.duration import Duration
 from orchestrator.loopback import is_loopback
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.terms import Count, Dispatch, RateOrAuto
+from orchestrator.playbook.terms import Count, Dispatch, NoticeKind, RateOrAuto
 
 
 class _Section(Described):
@@ -38,6 +39,49 @@ def _base_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def check_webhook_url(secret: SecretStr) -> SecretStr:
+    """The URL, if notices may go there. Of what it says nothing is repeated: whoever knows it can post.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    url = secret.get_secret_value()
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("must be a URL without spaces or characters beyond ASCII")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a URL: its host or port can't be read") from None
+    del port
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError("must be a URL such as https://hooks.example.com/…")
+    if "#" in url or "@" in parts.netloc:
+        raise ValueError("must have no fragment, user or password")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("must be https, or notices would travel in the clear; it is not on this machine")
+    return secret
+
+
+_SECRET_BYTES = range(24, 65)
+
+
+def check_webhook_secret(secret: SecretStr) -> SecretStr:
+    """The shared secret, if it is one as Standard Webhooks has them.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    scheme, encoded = secret.get_secret_value()[:6], secret.get_secret_value()[6:]
+    try:
+        size = len(b64decode(encoded, validate=True))
+    except ValueError:
+        size = 0
+    if scheme != "whsec_" or size not in _SECRET_BYTES:
+        raise ValueError("must be `whsec_` and 24 to 64 bytes in base64, such as `openssl rand -base64 32` prints")
+    return secret
+
+
 def _key(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not text.isascii() or not text.isprintable() or " " in text or not text:
@@ -58,6 +102,16 @@ def _file_path(path: Path) -> Path:
 
 
 FilePath = Annotated[Path, AfterValidator(_file_path)]
+
+
+def _names_no_secret(path: Path) -> Path:
+    """A path is shown where it can't be read, so what was meant for the setting beside it must not be one."""
+    if str(path).startswith(("http:/", "https:/", "whsec_")):
+        raise ValueError("must be the path of a file; the setting of the same name without `_file` takes the value")
+    return path
+
+
+_SecretPath = Annotated[FilePath, AfterValidator(_names_no_secret)]
 
 
 def _above_zero(seconds: float) -> float:
@@ -141,10 +195,42 @@ class Audit(_Section):
 
 
 class Billing(_Section):
-    """What the billing notes reckon with."""
+    """What the billing notes reckon with, and how long `reconcile` waits for a charge."""
 
     storage_usd_per_gb_hour: Annotated[Decimal, Field(ge=0, le=1000)] = Decimal("0.000139")
     """The vendor's published storage price, charged for running and stopped CVMs alike."""
+    pending_for: Wait = 21_600.0
+    """From a stop on; a charge that is not among the usage by then counts as none, such as for less than a minute."""
+
+
+def _told(value: object) -> object:
+    """One word as a list of one; nothing at all is no word."""
+    return value.split() if isinstance(value, str) else value
+
+
+class Notify(_Section):
+    """Whom to tell of a run, and of what."""
+
+    webhook_url: Annotated[SecretStr, AfterValidator(check_webhook_url)] | None = None
+    """Where to POST notices as JSON; https unless it is on this machine. Whoever knows it can post: it is a secret."""
+    webhook_url_file: _SecretPath | None = None
+    """A file that holds that URL and nothing else, readable by its owner alone."""
+    webhook_secret: Annotated[SecretStr, AfterValidator(check_webhook_secret)] | None = None
+    """What notices to it are signed with (Standard Webhooks): `whsec_` and 24 to 64 bytes in base64."""
+    webhook_secret_file: _SecretPath | None = None
+    """A file that holds that secret and nothing else, readable by its owner alone."""
+    slack_url: Annotated[SecretStr, AfterValidator(check_webhook_url)] | None = None
+    """An incoming webhook of Slack, or of what understands its messages (Mattermost, Discord's URL with /slack)."""
+    slack_url_file: _SecretPath | None = None
+    """A file that holds that URL and nothing else, readable by its owner alone."""
+    on: Annotated[tuple[NoticeKind, ...], BeforeValidator(_told)] = ("start", "end", "failure", "approval", "message")
+    """Of what: any of these; "message" is what `notify` steps say. A playbook's own `notify.on` wins over it."""
+    timeout: Wait = 10.0
+    """For one attempt to deliver a notice."""
+    retry_for: Wait = 600.0
+    """How long one notice is tried again (429, 5xx, no answer) before it is given up with a warning."""
+    drain: Wait = 5.0
+    """How long a finished run waits at the most for its last notices; after Ctrl-C no more than a second."""
 
 
 class Log(_Section):

@@ -1,0 +1,81 @@
+"""Runs to tell of, as the records of their logs."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from orchestrator.audit.record import Chain, Record
+from orchestrator.audit.replay import RunState
+from orchestrator.notify.notice import Notice, notice_of, opening
+
+RUN_ID = "20261123T080000Z-4f2a"
+START = datetime(2026, 11, 23, 8, tzinfo=UTC)
+MONEY = {"triggered": 2, "compute_usd_per_hour": "0.25", "storage_usd_per_hour": "0.01"}
+Event = tuple[str, dict[str, Any]]
+
+
+def cvm(number: int, name: str | None = None) -> dict[str, Any]:
+    return {
+        "id": f"cvm_{number}",
+        "vm_uuid": None,
+        "name": name or f"web-{number}",
+        "app_id": None,
+        "teepod_id": 1,
+        "teepod": "prod-1",
+    }
+
+
+def begun(number: int = 3, *, name: str = "nightly", cvm_name: str | None = None, **started: object) -> list[Event]:
+    """The first records of a run with this many targets."""
+    targets = [
+        {"step": "stop", "action": "stop", "cvm": cvm(n, cvm_name), "status": "running"} for n in range(1, number + 1)
+    ]
+    return [
+        (
+            "run.started",
+            {
+                "playbook": {"name": name},
+                "actor": "ops@desk",
+                "cloud_url": "https://example.test/api/v1",
+                "simulated": False,
+                **started,
+            },
+        ),
+        ("run.planned", {"targets": targets, "skipped": []}),
+    ]
+
+
+def failed(number: int, outcome: str = "failed", reason: str = "no such disk", name: str | None = None) -> Event:
+    fields = {"step": "stop", "action": "stop", "cvm": cvm(number, name), "outcome": outcome, "reason": reason}
+    return "target.failed", fields
+
+
+def settled(number: int) -> Event:
+    return "target.settled", {"step": "stop", "action": "stop", "cvm": cvm(number), "outcome": "settled"}
+
+
+def finished(code: int = 0, ending: str = "completed", **counts: int) -> Event:
+    return "run.finished", {"exit_code": code, "ending": ending, "counts": counts, "money": MONEY}
+
+
+def records(*events: Event) -> Iterator[Record]:
+    chain, ticks = Chain(RUN_ID), count()
+    for event, fields in events:
+        yield chain.seal(event, fields, START + timedelta(seconds=next(ticks)))[0]
+
+
+def told(*events: Event, first: list[Event] | None = None) -> list[Notice]:
+    """Everything that is told of a run with these events after its first ones."""
+    state, notices = RunState(), []
+    beginning = begun() if first is None else first
+    for number, record in enumerate(records(*beginning, *events), start=1):
+        state.apply(record)
+        notice = opening(state) if number == len(beginning) else notice_of(record, state)
+        if notice is not None:
+            notices.append(notice)
+    return notices
+
+
+def text(notice: Notice) -> str:
+    return "\n".join([notice.headline, *notice.lines, *notice.commands])
