@@ -6,6 +6,8 @@ detail to decide what follows. Deciding is not done here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Generic, TypeVar
 
 from orchestrator.cvm import Cvm, is_down, is_up
@@ -66,6 +68,48 @@ class Page:
     cvms: tuple[Cvm, ...]
     total: int
     pages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRecord:
+    """One record of metered usage. What can't be read in it is None.
+
+    Attributes:
+        cvm: the UUID of the CVM, in normal form.
+        usage_type: `compute`, `storage` or another category, in lower case.
+        event_type: the API's word for why there is this record, an open set.
+        cost: US dollars, exactly as many digits as the answer has.
+        minutes: how long a usage it is for.
+        at: when the record was made.
+        begin: when the usage began; None also where the answer has a day without a time.
+        end: when it ended; the same.
+        key: what the API calls the record's unique key.
+    """
+
+    cvm: str
+    usage_type: str
+    event_type: str
+    cost: Decimal | None
+    minutes: Decimal | None
+    at: datetime | None
+    begin: datetime | None
+    end: datetime | None
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePage:
+    """One page of an app's metered usage.
+
+    Attributes:
+        records: those on it.
+        total: the server's count; of the page or of all pages, the vendor's document leaves that open.
+        ahead: by how many seconds the server's clock is ahead of this machine's, to a second; None where it is silent.
+    """
+
+    records: tuple[UsageRecord, ...]
+    total: int | None
+    ahead: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

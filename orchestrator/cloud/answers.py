@@ -54,6 +54,17 @@ def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> R
     )
 
 
+def seconds_ahead(exchange: Exchange, now: datetime) -> float | None:
+    """By how many seconds the server's clock is ahead, by the Date header, which has whole seconds.
+
+    Args:
+        exchange: what happened.
+        now: the time of day after it.
+    """
+    date = _date(exchange.headers.get("date", ""))
+    return None if date is None else (date - now).total_seconds() + 0.5 + exchange.latency / 2
+
+
 def _error(exchange: Exchange) -> str:
     """An error's status and the API's own words."""
     status = exchange.status or 0

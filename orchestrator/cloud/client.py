@@ -9,14 +9,14 @@ from typing import Any
 import httpx
 
 from orchestrator import __version__
-from orchestrator.cloud import wire
-from orchestrator.cloud.answers import reply_of
+from orchestrator.cloud import wire, wire_usage
+from orchestrator.cloud.answers import reply_of, seconds_ahead
 from orchestrator.cloud.http import MEBIBYTE, Http
 from orchestrator.cloud.transport import Target, ThroughHttpx, carrier_to
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import CloudError
 from orchestrator.moment import utc_now
-from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
+from orchestrator.reply import BatchStopped, Page, Reply, StatusRead, UsagePage
 
 BASE_URL = "https://cloud-api.phala.com/api/v1"
 API_VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
@@ -48,6 +48,23 @@ class PhalaCloud:
         """`GET /instance-types`, public."""
         exchange = await self._http.exchange("GET", "/instance-types")
         return reply_of(exchange, wire.price_list_of, self._wall())
+
+    async def usage_page(
+        self, app_id: str, *, since: datetime, until: datetime, limit: int, offset: int
+    ) -> Reply[UsagePage]:
+        """`GET /apps/{app_id}/usage`: metered usage from one moment to another; a page has at most 5000 records."""
+        if not wire.is_address(app_id):
+            return _unaddressed("app_id", app_id)
+        params: dict[str, int | str] = {
+            "start_date": wire_usage.moment(since),
+            "end_date": wire_usage.moment(until),
+            "limit": limit,
+            "offset": offset,
+        }
+        exchange = await self._http.exchange("GET", f"/apps/{app_id}/usage", params=params)
+        now = self._wall()
+        ahead = seconds_ahead(exchange, now)
+        return reply_of(exchange, lambda body: wire_usage.usage_page_of(body, ahead), now)
 
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
         """`POST /cvms/{cvm_id}/stop`: pulls the power, cancels any operation in progress, triggers billing."""

@@ -70,7 +70,7 @@ class Http:
         method: str,
         path: str,
         *,
-        params: Mapping[str, int] | None = None,
+        params: Mapping[str, int | str] | None = None,
         body: object = None,
         largest: int = LARGEST_ANSWER,
     ) -> Exchange:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -13,12 +14,14 @@ from orchestrator.reply import Reply
 KEY = "phak_5ecret"
 UUID = "0a1b2c3d-0000-4000-8000-00000000000f"
 REF = CvmRef("cvm_1", UUID, "dev-1", "a1", 1, "prod-1")
+SINCE, UNTIL = datetime(2026, 11, 22, 7, 30, tzinfo=UTC), datetime(2026, 11, 24, 9, 0, 0, 5, tzinfo=UTC)
 
 Call = Callable[[PhalaCloud], Any]
 OPERATIONS: dict[str, Call] = {
     "list_page": lambda cloud: cloud.list_page(1, 100),
     "list_app": lambda cloud: cloud.list_app("ab12"),
     "price_list": lambda cloud: cloud.price_list(),
+    "usage_page": lambda cloud: cloud.usage_page("ab12", since=SINCE, until=UNTIL, limit=5000, offset=10_000),
     "stop": lambda cloud: cloud.stop(REF),
     "shutdown": lambda cloud: cloud.shutdown(REF),
     "start": lambda cloud: cloud.start(REF),

@@ -16,6 +16,8 @@ from tests.openapi import SpecChecker, needs_spec
 
 pytestmark = pytest.mark.anyio
 
+USAGE = "start_date=2026-11-22T07%3A30%3A00Z&end_date=2026-11-24T09%3A00%3A00Z&limit=5000&offset=10000"
+
 
 def _empty(_: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json={})
@@ -38,6 +40,11 @@ async def test_every_request_is_one_of_the_vendor_s_document(operation: str) -> 
         ("list_page", "GET", "/api/v1/cvms/paginated?page=1&page_size=100"),
         ("list_app", "GET", "/api/v1/apps/ab12/cvms"),
         ("price_list", "GET", "/api/v1/instance-types"),
+        (
+            "usage_page",
+            "GET",
+            f"/api/v1/apps/ab12/usage?{USAGE}",
+        ),
         ("stop", "POST", "/api/v1/cvms/cvm_1/stop"),
         ("shutdown", "POST", "/api/v1/cvms/cvm_1/shutdown"),
         ("start", "POST", "/api/v1/cvms/cvm_1/start"),

@@ -1,0 +1,92 @@
+"""The shape of metered usage, read leniently: a field that can't be read must not hide the others.
+
+The vendor's document has costs and minutes as JSON numbers, times as ISO 8601, and says of the billing period that it
+is of dates. So a cost may have an exponent, a time may lack its zone (UTC then), and a period may lack its time of day.
+"""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from orchestrator.cloud.wire import ShapeError
+from orchestrator.cvm import normal_uuid
+from orchestrator.reply import UsagePage, UsageRecord
+
+_LARGEST, _LONGEST = 12, 60
+"""The largest power of ten, and the most digits and decimal places, of an amount."""
+
+_FRACTION = re.compile(r"[.,](\d+)", re.ASCII)
+_SHORTEST = len("2026-11-23T08")
+
+
+def moment(at: datetime) -> str:
+    """A moment as a request has it, to the second."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def usage_page_of(body: Any, ahead: float | None) -> UsagePage:  # noqa: ANN401 - parsed JSON
+    """One page of an app's metered usage.
+
+    Args:
+        body: of the answer.
+        ahead: by how many seconds the server's clock is ahead.
+    """
+    if not isinstance(body, dict) or not isinstance(body.get("usage"), list):
+        raise ShapeError("a page of usage has no list of usage")
+    total = body.get("total")
+    return UsagePage(
+        tuple(usage_of(each) for each in body["usage"]),
+        total if isinstance(total, int) and not isinstance(total, bool) else None,
+        ahead,
+    )
+
+
+def usage_of(item: Any) -> UsageRecord:  # noqa: ANN401 - parsed JSON
+    """One record of it."""
+    if not isinstance(item, dict):
+        raise ShapeError("a record of usage is no object")
+    return UsageRecord(
+        cvm=normal_uuid(_text(item.get("instance_id"))),
+        usage_type=_text(item.get("usage_type")).lower(),
+        event_type=_text(item.get("event_type")),
+        cost=_amount(item.get("cost")),
+        minutes=_amount(item.get("duration_minutes")),
+        at=_moment(item.get("timestamp")),
+        begin=_moment(item.get("billing_start")),
+        end=_moment(item.get("billing_end")),
+        key=_text(item.get("billing_key")) or None,
+    )
+
+
+def _text(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _amount(value: object) -> Decimal | None:
+    """A number; a cost may be negative, where something is given back."""
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    if not number.is_finite():
+        return None
+    digits = len(number.as_tuple().digits)
+    places = digits - 1 - number.adjusted()
+    # Beyond these bounds nothing is money any more, and writing it out could take gigabytes.
+    return number if number.adjusted() <= _LARGEST and max(digits, places) <= _LONGEST else None
+
+
+def _moment(value: object) -> datetime | None:
+    """A moment from ISO 8601 with or without zone and fraction; None for a day alone, and for anything else."""
+    text = _text(value).upper().removesuffix(" UTC")
+    if len(text) < _SHORTEST:
+        return None
+    try:
+        # Python takes six digits of a fraction at the most on some versions.
+        found = datetime.fromisoformat(_FRACTION.sub(lambda match: f".{match[1][:6]:0<6}", text, count=1))
+        return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
