@@ -14,6 +14,7 @@ from orchestrator.engine.adapt import START
 from orchestrator.engine.work import Work
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Outcome
+from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planned import RunLimits
@@ -79,8 +80,19 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
             }
             for check in plan.guards
         ],
+        "deadline": None if plan.deadline is None else _deadline(plan.deadline),
         "warnings": list(plan.warnings),
         "workspace_size": workspace_size,
+    }
+
+
+def _deadline(deadline: Forecast) -> dict[str, object]:
+    return {
+        "seconds": deadline.seconds,
+        "estimate_seconds": round(deadline.estimate_seconds, 1),
+        "settle_seconds": deadline.settle,
+        "ok": deadline.ok,
+        "late": len(deadline.late),
     }
 
 

@@ -34,9 +34,11 @@ LIMITS = RunLimits(requests_per_second=1500, burst=50, max_in_flight=40, per_tee
 SETTLE = SettleSettings(recheck_after=0.4, poll_min=0.05, poll_max=0.5, cloud_down=60)
 
 
-def everything(action: Action) -> Playbook:
+def everything(action: Action, escalate_after: float | None = None) -> Playbook:
     """A playbook that does this to every CVM."""
-    return Playbook.model_validate({"name": "all", "steps": [{"action": action.value, "select": {"all": True}}]})
+    escalate = {} if escalate_after is None else {"escalate": {"after": escalate_after}}
+    step = {"action": action.value, "select": {"all": True}, **escalate}
+    return Playbook.model_validate({"name": "all", "steps": [step]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,13 @@ class Told:
         assert not others, f"not as wanted: {others[:5]}"
         if not self.action.ends_up:
             assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
-        assert {len(cvm.operations) for cvm in cvms} == {1}
-        received = [r for r in self.simulator.requests if r.operation in {f"{self.action}_cvm", "batch_stop"}]
+        escalated = {target.ref.id for target in self.state.targets.values() if target.escalated_at}
+        for cvm in cvms:
+            done = Counter(operation.type for operation in cvm.operations)
+            assert max(done.values()) == 1, (cvm, done)
+            assert len(done) == 1 or cvm.hashid in escalated, (cvm, done)
+        acts = {f"{self.action}_cvm", "batch_stop", *(["stop_cvm"] if escalated else [])}
+        received = [r for r in self.simulator.requests if r.operation in acts]
         assert len(received) == self.state.requests
         if not any(r.operation == "batch_stop" for r in received):
             each = Counter(r.cvm_hashid for r in received)
@@ -88,13 +95,16 @@ def misbehave(
     lag: float = 0.2,
     dispatch: Dispatch = "single",
     action: Action = Action.STOP,
+    escalate_after: float | None = None,
 ) -> Told:
     """Do this to a whole fleet under these faults."""
+    shutdown = [0.1, 0.5] if escalate_after is None else [0.1, 3 * escalate_after]
     settings = parse_settings(
         {
             "fleet": {"cvms": cvms, "seed": seed, "stopped_share": 0, "gpu_share": 0},
             "timing": {
-                **{key: [0.1, 0.5] for key in ("stop_seconds", "shutdown_seconds", "start_seconds")},
+                **{key: [0.1, 0.5] for key in ("stop_seconds", "start_seconds")},
+                "shutdown_seconds": shutdown,
                 "read_lag": lag,
             },
             "faults": {"hang_seconds": 9, "huge_bytes": 100_000, "retry_after_seconds": 0, **faults},
@@ -104,10 +114,13 @@ def misbehave(
         if action is Action.START:
             for cvm in simulator.world.cvms:
                 simulator.world.set_status(cvm, "stopped", -10.0)
-        return anyio.run(_run, simulator, folder, seed, replace(LIMITS, dispatch=dispatch), action)
+        playbook = everything(action, escalate_after)
+        return anyio.run(_run, simulator, folder, seed, replace(LIMITS, dispatch=dispatch), playbook, action)
 
 
-async def _run(simulator: BackgroundSimulator, folder: Path, seed: int, limits: RunLimits, action: Action) -> Told:
+async def _run(
+    simulator: BackgroundSimulator, folder: Path, seed: int, limits: RunLimits, playbook: Playbook, action: Action
+) -> Told:
     clock, rng = SystemClock(), Random(seed)
     gate = Gate(Gcra(limits.requests_per_second, limits.burst), limits.max_in_flight, clock)
     async with connect(
@@ -120,7 +133,7 @@ async def _run(simulator: BackgroundSimulator, folder: Path, seed: int, limits: 
     ) as cloud:
         inventory = await InventoryReader(cloud, gate, rng).read_all()
         plan = make_plan(
-            everything(action),
+            playbook,
             inventory.cvms,
             guards=Guards(),
             limits=limits,

@@ -56,6 +56,12 @@ def test_the_same_holds_of_shutdowns_and_starts(tmp_path: Path, action: Action) 
     misbehave(tmp_path, {**TOGETHER, **HARD}, seed=6, cvms=150, action=action).hold_to_the_promises()
 
 
+def test_a_cvm_is_shut_down_once_and_stopped_once_at_the_most_if_that_takes_too_long(tmp_path: Path) -> None:
+    told = misbehave(tmp_path, {**TOGETHER, **HARD}, seed=8, cvms=150, action=Action.SHUTDOWN, escalate_after=1.5)
+    told.hold_to_the_promises()
+    assert 0 < sum(target.escalated_at is not None for target in told.state.targets.values()) < 150
+
+
 def test_no_cvm_is_restarted_twice(tmp_path: Path) -> None:
     told = misbehave(tmp_path, {**TOGETHER, **HARD}, seed=7, cvms=150, action=Action.RESTART)
     told.hold_to_one_effect_at_most()
@@ -67,6 +73,13 @@ def test_no_cvm_is_restarted_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("action", [Action.SHUTDOWN, Action.START])
 def test_shutdowns_and_starts_over_many_seeds(tmp_path: Path, action: Action, seed: int) -> None:
     misbehave(tmp_path, {**TOGETHER, **HARD}, seed=seed, action=action).hold_to_the_promises()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(40))
+def test_escalations_over_many_seeds(tmp_path: Path, seed: int) -> None:
+    faults = {**TOGETHER, **HARD}
+    misbehave(tmp_path, faults, seed=seed, action=Action.SHUTDOWN, escalate_after=1.5).hold_to_the_promises()
 
 
 @pytest.mark.soak

@@ -29,3 +29,14 @@ def test_only_what_ran_was_to_be_down_and_settled_there_was_taken_down(
     target = TargetState("it", action, REF, before=before, outcome=outcome, status="stopped")
     state = RunState(targets={("it", "cvm_1"): target})
     assert taken_down(state) == ((TakenDown(REF, "stopped"),) if taken else ())
+
+
+def test_of_a_cvm_that_several_steps_acted_on_its_first_status_and_its_last_word_count() -> None:
+    hung = TargetState("ask", "shutdown", REF, "running", outcome=Outcome.UNSETTLED, taken_up_by="pull")
+    pulled = TargetState("pull", "stop", REF, "shutting_down", outcome=Outcome.SETTLED, status="stopped")
+    assert taken_down(RunState(targets={("ask", "cvm_1"): hung, ("pull", "cvm_1"): pulled})) == (
+        TakenDown(REF, "stopped"),
+    )
+    stopped = TargetState("night", "stop", REF, "running", outcome=Outcome.SETTLED, taken_up_by="day")
+    started = TargetState("day", "start", REF, "stopped", outcome=Outcome.SETTLED, status="running")
+    assert taken_down(RunState(targets={("night", "cvm_1"): stopped, ("day", "cvm_1"): started})) == ()
