@@ -1,6 +1,7 @@
 """`orchestrator runs`."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
-from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.consoles import stdout
-from orchestrator.report.documents import counts_of
+from orchestrator.history.choice import Choice
+from orchestrator.history.index import Index
+from orchestrator.history.logs import named_within, rows
+from orchestrator.history.stretch import stretch
+from orchestrator.moment import utc_now
 from orchestrator.report.shown import shown
 from orchestrator.settings.load import load_settings
 
@@ -21,76 +24,93 @@ _STYLES = {
     "running": "cyan",
     "unfinished": "yellow",
     "altered": "red",
+    "unreadable": "red",
     "not_sent": "dim",
     "simulated": "dim",
 }
 
 
 def runs(
+    *,
+    since: str | None,
+    until: str | None,
+    playbooks: tuple[str, ...],
+    outcomes: tuple[str, ...],
+    exit_codes: tuple[int, ...],
     limit: int,
     config: Path | None,
     assignments: tuple[str, ...],
-    *,
     unfinished: bool,
     as_json: bool,
 ) -> None:
     """List runs, newest first, and what to type for those that are not finished."""
+    choice = Choice(stretch(since, until, utc_now()), playbooks, outcomes, exit_codes)
     settings = load_settings(config, assignments)
     store = RunStore(settings.audit.state_dir)
     store.prepare()
-    rows: list[dict[str, Any]] = []
-    for path in store:
-        row = _row(path)
-        if not unfinished or row["state"] == "unfinished":
-            rows.append(row)
-        if len(rows) == limit:
-            break
+    with Index(settings.audit.state_dir) as index:
+        found: list[dict[str, Any]] = []
+        for row in _chosen(store, index, choice, unfinished=unfinished):
+            found.append(row)
+            if len(found) == limit:
+                break
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    elif rows:
-        _print(rows)
+        click.echo(json.dumps(found, indent=2))
+    elif found:
+        _print(found)
     else:
-        click.echo(f"There are no{' unfinished' if unfinished else ''} runs in {store.folder}.")
+        such = " unfinished" if unfinished else ""
+        chosen = " of that choice" if choice != Choice() else ""
+        click.echo(f"There are no{such} runs{chosen} in {shown(store.folder, 4096)}.")
 
 
-def _row(path: Path) -> dict[str, Any]:
-    state = RunState()
-    altered = read_log(path, state.apply).verdict is Verdict.ALTERED
-    if altered:
-        state = RunState()
-    standing = "altered" if altered else _standing(state, path)
-    return {
-        "run_id": path.stem,
-        "playbook": (state.started.get("playbook") or {}).get("name"),
-        "actor": state.started.get("actor"),
-        "started_at": state.started.get("ts"),
-        "last_record_at": state.last_ts or None,
-        "state": standing,
-        "exit_code": state.finished["exit_code"] if state.finished else None,
-        "counts": counts_of(state),
-        "audit_log": str(path),
-        "next": f"orchestrator resume {path.stem}" if standing == "unfinished" else None,
-    }
+def _chosen(store: RunStore, index: Index, choice: Choice, *, unfinished: bool) -> Iterator[dict[str, Any]]:
+    for path, row in rows(named_within(store, choice.stretch), index):
+        if not choice.takes(row):
+            continue
+        standing = _standing(row, path)
+        if unfinished and standing != "unfinished":
+            continue
+        yield {
+            "run_id": path.stem,
+            "playbook": row.get("playbook"),
+            "actor": row.get("actor"),
+            "started_at": row.get("started_at"),
+            "last_record_at": row.get("last_record_at"),
+            "state": standing,
+            "exit_code": row.get("exit_code"),
+            "counts": row["counts"],
+            "audit_log": str(path),
+            "next": f"orchestrator resume {path.stem}" if standing == "unfinished" else None,
+            "simulated": bool(row.get("simulated")),
+            "trigger": row.get("trigger"),
+            "restores": row.get("restores"),
+        }
 
 
-def _standing(state: RunState, path: Path) -> str:
-    if state.finished is not None:
+def _standing(row: dict[str, Any], path: Path) -> str:
+    if row["verdict"] in {"altered", "unreadable"}:
+        return str(row["verdict"])
+    if row["exit_code"] is not None:
         return "finished"
-    if is_held(path):
-        return "running"
-    if not state.planned:
+    try:
+        if is_held(path):
+            return "running"
+    except OSError:
+        return "unreadable"
+    if not row["planned"]:
         return "not_sent"
-    return "simulated" if state.simulated else "unfinished"
+    return "simulated" if row["simulated"] else "unfinished"
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(found: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("run", "playbook", "state", "outcomes"):
         table.add_column(column, overflow="fold")
-    for row in rows:
+    for row in found:
         counts = ", ".join(f"{number} {outcome}" for outcome, number in row["counts"].items())
         standing = Text(row["state"], _STYLES.get(row["state"], ""))
         if row["exit_code"] is not None:
             standing.append(f" ({row['exit_code']})", "dim")
-        table.add_row(row["run_id"], Text(shown(row["playbook"])), standing, Text(row["next"] or counts))
+        table.add_row(shown(row["run_id"]), Text(shown(row["playbook"])), standing, Text(row["next"] or counts))
     stdout().print(table)

@@ -1,0 +1,193 @@
+"""What is kept of one log: a line for lists of runs, and what it tells of when CVMs ran. Made from the log alone."""
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from orchestrator.action import Action
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import Phase, RunState, TargetState
+from orchestrator.audit.verify import Verdict, read_log
+from orchestrator.billing.reconciled import Reconciled
+from orchestrator.cvm import COMING_UP, UP, CvmRef
+from orchestrator.moment import timestamp
+from orchestrator.outcome import Outcome
+
+Json: TypeAlias = dict[str, Any]
+
+_LATE = timedelta(minutes=5)
+"""How long after its list was read a plan may be confirmed; later, statuses are read anew by default."""
+_GONE = "no longer in the list"
+_WAS_UP = COMING_UP | {UP}
+_IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
+_STRANGE = (KeyError, ValueError, TypeError, AttributeError, RecursionError)
+"""What a log can bring about that is whole, and yet not of a kind that this version knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is kept of one log, as plain JSON.
+
+    Attributes:
+        row: the run in short: `verdict`, `playbook`, `actor`, `started_at`, `last_record_at`, `exit_code` (null while
+            it is not finished), `planned` (whether anything could have been sent), `simulated`, `trigger`, `restores`,
+            `counts`, `targets` and `cloud_url`.
+        power: what it tells of when CVMs ran, and of charges; empty where it tells nothing. `cvms` has what identifies
+            each, in the order of `CvmRef`, and the others say by a number which of them they are about: `down` has
+            `[cvm, ts, compute, storage, has_gpus]`, `started`, `up` and `gone` have `[cvm, ts]`, and `stops`, which are
+            all that took effect or may have, `[cvm, ts, the last billing.reconciled or null]`.
+        lists: which CVMs its lists showed running, compressed, for they may be long; see `lists_of`.
+    """
+
+    row: Json
+    power: Json = field(default_factory=dict)
+    lists: bytes = b""
+
+
+def read_entry(path: Path) -> Entry:
+    """What a log comes to.
+
+    An altered log comes to nothing but the word that it was altered; so does, as `unreadable`, one that is whole and
+    that this version can't make sense of.
+
+    Raises:
+        OSError: when it can't be read.
+    """
+    fold = _Fold()
+    try:
+        verdict = read_log(path, fold.take).verdict
+        if verdict is not Verdict.ALTERED:
+            return Entry(_row(fold.state, verdict.value), fold.power(), fold.lists())
+    except _STRANGE:
+        return Entry(_row(RunState(), "unreadable"))
+    return Entry(_row(RunState(), verdict.value))
+
+
+def _row(state: RunState, verdict: str) -> Json:
+    return {
+        "verdict": verdict,
+        "playbook": (state.started.get("playbook") or {}).get("name"),
+        "actor": state.started.get("actor"),
+        "started_at": state.started.get("ts"),
+        "last_record_at": state.last_ts or None,
+        "exit_code": None if state.finished is None else state.finished["exit_code"],
+        "planned": bool(state.planned),
+        "simulated": state.simulated,
+        "trigger": state.started.get("trigger"),
+        "restores": state.started.get("restores"),
+        "counts": dict(Counter(target.outcome_so_far.value for target in state.targets.values())),
+        "targets": len(state.targets),
+        "cloud_url": state.started.get("cloud_url"),
+    }
+
+
+class _Fold:
+    """A log's records, taken in one by one."""
+
+    def __init__(self) -> None:
+        self.state = RunState()
+        self._lists: list[list[Any]] = []
+        self._gone: list[list[Any]] = []
+        self._accepted: dict[tuple[str, str], str] = {}
+        self._ended: dict[tuple[str, str], str] = {}
+
+    def take(self, record: Record) -> None:
+        """Take one more record into account."""
+        self.state.apply(record)
+        event = record["event"]
+        if event == "run.planned":
+            self._take_list(record)
+        elif event == "action.accepted":
+            self._accepted.setdefault(_key(record), record["ts"])
+        elif event in {"target.settled", "target.failed"}:
+            self._ended[_key(record)] = record["ts"]
+
+    def _take_list(self, record: Record) -> None:
+        """Which CVMs a reading of the list showed running, and which were missing from it."""
+        at, skipped = record["ts"], record.get("skipped") or []
+        read_after = record.get("read_at") or timestamp(datetime.fromisoformat(at) - _LATE)
+        up = [_names(entry["cvm"]) for entry in (*record["targets"], *skipped) if entry.get("status") == UP]
+        if up:
+            self._lists.append([at, read_after, up])
+        self._gone += [[entry["cvm"], at] for entry in skipped if (entry.get("reason") or "").endswith(_GONE)]
+
+    def lists(self) -> bytes:
+        """`[ts, read_after, [[hashid, UUID], …]]` for each reading of the list, compressed."""
+        return zlib.compress(json.dumps(self._lists).encode("ascii")) if self._lists else b""
+
+    def power(self) -> Json:
+        """When the run's own targets ran, and what it stopped."""
+        told = _Told()
+        for cvm, ts in self._gone:
+            told.note("gone", CvmRef.of(cvm), ts)
+        first: dict[str, TargetState] = {}
+        for key, target in self.state.targets.items():
+            # What a later step takes up may be on its way down: the run found it up all the same.
+            was_up = {target.before, first.setdefault(target.ref.key, target).before} & _WAS_UP
+            accepted = self._accepted.get(key)
+            if Action(target.action).ends_up:
+                if accepted is not None:
+                    told.note("started", target.ref, accepted)
+            elif accepted is not None or target.phase in _IN_DOUBT:
+                told.note("stops", target.ref, accepted or target.first_sent_at, _charge(target))
+                if accepted is not None and was_up:
+                    self._note_end(told, target, accepted, self._ended.get(key))
+        return told.document()
+
+    @staticmethod
+    def _note_end(told: "_Told", target: TargetState, accepted: str, ended: str | None) -> None:
+        """What became of a stop that was accepted, of a CVM that was up."""
+        if target.outcome is Outcome.RESURRECTED:
+            told.note("up", target.ref, ended)
+        elif target.outcome in {Outcome.SETTLED, Outcome.GONE}:
+            bill = target.billing or {}
+            rates = bill.get("compute_usd_per_hour"), bill.get("storage_usd_per_hour")
+            has_gpus = "gpu_24h_minimum_on_restart" in (bill.get("notes") or ())
+            is_gone = target.outcome is Outcome.GONE
+            told.note("down", target.ref, accepted if is_gone else ended, *rates, has_gpus)
+            if is_gone:
+                told.note("gone", target.ref, ended)
+
+
+class _Told:
+    """What a log tells, each CVM written down once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[CvmRef, int] = {}
+        self._events: Json = {}
+
+    def note(self, kind: str, ref: CvmRef, *facts: object) -> None:
+        """Note one more event of a CVM."""
+        number = self._numbers.setdefault(ref, len(self._numbers))
+        self._events.setdefault(kind, []).append([number, *facts])
+
+    def document(self) -> Json:
+        """All of it; empty where there is nothing."""
+        return {"cvms": [list(astuple(ref)) for ref in self._numbers], **self._events} if self._events else {}
+
+
+def _key(record: Record) -> tuple[str, str]:
+    return record["step"], CvmRef.of(record["cvm"]).key
+
+
+def _names(cvm: Mapping[str, Any]) -> list[str | None]:
+    ref = CvmRef.of(cvm)
+    return [ref.id, ref.uuid_key]
+
+
+def _charge(target: TargetState) -> Json | None:
+    """The last that reconciling found out about a stop; None where nobody asked."""
+    if target.reconciled is None:
+        return None
+    return {**Reconciled.parse(target.reconciled).document(), "billing_keys": []}
+
+
+def lists_of(entry: Entry) -> list[Any]:
+    """`[ts, read_after, [[hashid, UUID], …]]` for each reading of the list."""
+    found: list[Any] = json.loads(zlib.decompress(entry.lists)) if entry.lists else []
+    return found

@@ -1,0 +1,200 @@
+"""The index over the logs: what each comes to, kept in one file so that years of them need not be read again.
+
+It is never the truth. An entry holds for one state of one file, down to the time at which its inode changed; anything
+else, and the log is read. A row that is not what was written, a file that is no index, is locked, is of another version
+or can't be written: the logs tell the same, only later.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from orchestrator import __version__
+from orchestrator.history.entry import Entry
+
+_T = TypeVar("_T")
+
+_FORMAT = 1
+"""Counts up when an entry comes to say something else of the same log."""
+_NEW_NS = 2_000_000_000
+"""A file that changed this lately may change again without its times telling."""
+_AT_ONCE = 250
+"""How many entries are written together."""
+_SCHEMA = "CREATE TABLE entry (name TEXT PRIMARY KEY, stamp TEXT, row TEXT, power TEXT, lists BLOB, digest BLOB)"
+_MADE_BY = f"{_FORMAT} {__version__}"
+_LEFT_ALONE = frozenset(
+    {
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL),
+        *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_AUTH),
+    }
+)
+"""Errors that are not the file's own fault: it may be of use to the next command."""
+
+
+def stamp_of(found: os.stat_result) -> str:
+    """What a file's state is told by: no write leaves all of it as it was."""
+    return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+class Index:
+    """The index below one state folder. It never raises for what becomes of its file; close it in the end.
+
+    Attributes:
+        path: where it is.
+    """
+
+    def __init__(self, state_dir: Path, *, patience: float = 0.5, now_ns: Callable[[], int] = time.time_ns) -> None:
+        """Open it, or make it anew where what is there is of no use.
+
+        Args:
+            state_dir: the folder that holds it.
+            patience: for how many seconds to wait where another command is writing.
+            now_ns: the wall clock.
+        """
+        self._now_ns = now_ns
+        self.path = state_dir.expanduser() / "history.sqlite3"
+        self._patience = patience
+        self._new: dict[str, tuple[str, Entry]] = {}
+        self._file: sqlite3.Connection | None = None
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def row(self, name: str, stamp: str) -> dict[str, Any] | None:
+        """The row of a log of this name in this state; None where it has to be read."""
+        found = self._find(name, stamp)
+        return None if found is None else json.loads(found[0])
+
+    def entry(self, name: str, stamp: str) -> Entry | None:
+        """All that is kept of a log of this name in this state; None where it has to be read."""
+        found = self._find(name, stamp)
+        return None if found is None else Entry(json.loads(found[0]), json.loads(found[1]), found[2])
+
+    def keep(self, name: str, found: os.stat_result, entry: Entry) -> None:
+        """Keep what a log of this name came to, unless it changed so lately that it may change unseen."""
+        if self._now_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < _NEW_NS or self._file is None:
+            return
+        self._new[name] = (stamp_of(found), entry)
+        if len(self._new) >= _AT_ONCE:
+            self._write()
+
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Forget logs that are no longer there."""
+        there = set(map(_plain, names))
+
+        def forget(file: sqlite3.Connection) -> None:
+            left = [(name,) for (name,) in file.execute("SELECT name FROM entry") if name not in there]
+            if left:
+                with file:
+                    file.executemany("DELETE FROM entry WHERE name = ?", left)
+
+        self._try(forget)
+
+    def close(self) -> None:
+        """Write what is new, and be done with it."""
+        self._write()
+        self._do_without()
+
+    def _find(self, name: str, stamp: str) -> tuple[str, str, bytes] | None:
+        wanted = "SELECT row, power, lists, digest FROM entry WHERE name = ? AND stamp = ?"
+        plain = _plain(name)
+        found = self._try(lambda file: file.execute(wanted, (plain, stamp)).fetchone())
+        if found is None or not all(map(isinstance, found, (str, str, bytes, bytes))):
+            return None
+        row, power, lists, digest = found
+        return (row, power, lists) if digest == _digest(plain, stamp, row, power, lists) else None
+
+    def _write(self) -> None:
+        if not self._new:
+            return
+        written = []
+        for name, (stamp, entry) in self._new.items():
+            parts = (_plain(name), stamp, json.dumps(entry.row), json.dumps(entry.power), entry.lists)
+            written.append((*parts, _digest(*parts)))
+        self._new.clear()
+
+        def write(file: sqlite3.Connection) -> None:
+            with file:
+                file.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?)", written)
+
+        self._try(write)
+
+    def _open(self) -> None:
+        """Open the file; one of another version, or that is no index, is made anew."""
+        try:
+            self._connect()
+        except sqlite3.Error as error:
+            self._after(error)
+            return
+        made_by = self._try(lambda file: file.execute("SELECT made_by FROM maker").fetchone())
+        if self._file is not None and made_by != (_MADE_BY,):
+            self._make_anew()
+
+    def _connect(self) -> None:
+        with suppress(OSError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._file = sqlite3.connect(self.path, timeout=self._patience)
+        # A crash may cost the index, which is made anew; nothing waits for a disk, and no second file lies about.
+        self._file.execute("PRAGMA journal_mode = MEMORY")
+        self._file.execute("PRAGMA synchronous = OFF")
+
+    def _try(self, ask: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """What the index says; None where there is none, or it turns out to be of no use."""
+        if self._file is None:
+            return None
+        try:
+            return ask(self._file)
+        except sqlite3.Error as error:
+            self._after(error)
+            return None
+
+    def _after(self, error: sqlite3.Error) -> None:
+        """Do without an index that is held or can't be written, and make one anew that is broken."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _LEFT_ALONE:
+            self._do_without()
+        else:
+            self._make_anew()
+
+    def _make_anew(self) -> None:
+        """Put a new index in the place of one that can't be used; do without where that can't be done either."""
+        self._do_without()
+        try:
+            self.path.unlink(missing_ok=True)
+            self._connect()
+            assert self._file is not None  # noqa: S101 - it was just opened
+            with self._file as file:
+                file.execute("BEGIN IMMEDIATE")
+                file.execute("CREATE TABLE maker (made_by TEXT)")
+                file.execute(_SCHEMA)
+                file.execute("INSERT INTO maker VALUES (?)", (_MADE_BY,))
+        except (sqlite3.Error, OSError):
+            self._do_without()
+
+    def _do_without(self) -> None:
+        if self._file is not None:
+            with suppress(sqlite3.Error), closing(self._file) as file:
+                file.rollback()
+        self._file = None
+
+
+def _plain(name: str) -> str:
+    """A file's name as text of which every database can keep all."""
+    return name.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _digest(name: str, stamp: str, row: str, power: str, lists: bytes) -> bytes:
+    """What tells a row that was written from one that became something else."""
+    return hashlib.blake2b(f"{name}\0{stamp}\0{row}\0{power}\0".encode() + lists, digest_size=16).digest()

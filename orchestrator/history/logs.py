@@ -1,0 +1,72 @@
+"""Every log of a state folder, as the index or, where that does not know it, the log itself tells of it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+from orchestrator.history.entry import Entry, Json, read_entry
+from orchestrator.history.index import Index, stamp_of
+from orchestrator.history.stretch import Stretch
+
+Read: TypeAlias = Callable[[Path], Entry]
+"""How a log is read that the index does not know."""
+
+_UNREADABLE = "unreadable"
+_SLACK = timedelta(days=1)
+"""By how much the time in a run's name may differ from the one in its log."""
+
+
+def rows(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Json]]:
+    """The row of each log, in order. A log that vanished meanwhile is left out."""
+    for path in paths:
+        try:
+            row = index.row(path.name, stamp_of(path.stat()))
+        except OSError:
+            row = None
+        if row is None:
+            entry = _read(path, index, read)
+            if entry is None:
+                continue
+            row = entry.row
+        yield path, row
+
+
+def entries(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Entry]]:
+    """All that is kept of each log, in order. A log that vanished meanwhile is left out."""
+    for path in paths:
+        try:
+            entry = index.entry(path.name, stamp_of(path.stat()))
+        except OSError:
+            entry = None
+        entry = entry or _read(path, index, read)
+        if entry is not None:
+            yield path, entry
+
+
+def named_within(paths: Iterable[Path], stretch: Stretch) -> Iterator[Path]:
+    """Those whose name, as far as it tells a time, does not rule out that they lie within this stretch."""
+    for path in paths:
+        try:
+            named = datetime.strptime(path.name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        except ValueError:
+            yield path
+            continue
+        early = stretch.until is not None and named >= stretch.until + _SLACK
+        late = stretch.since is not None and named < stretch.since - _SLACK
+        if not early and not late:
+            yield path
+
+
+def _read(path: Path, index: Index, read: Read) -> Entry | None:
+    """Read a log; None when it is gone."""
+    try:
+        before = path.stat()
+        entry = read(path)
+        if stamp_of(before) == stamp_of(path.stat()):
+            index.keep(path.name, before, entry)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return Entry({"verdict": _UNREADABLE, "counts": {}})
+    return entry

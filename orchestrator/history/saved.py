@@ -1,0 +1,138 @@
+"""What runs saved, from the entries of their logs."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from orchestrator.billing.reconciled import Reconciled, Standing
+from orchestrator.billing.savings import By, ChargedStop, Row, add_up, clipped, days, over_time
+from orchestrator.billing.standstill import Power, SeenGone, SeenUp, Started, WentDown, standstills
+from orchestrator.cvm import CvmRef
+from orchestrator.history.entry import Entry, lists_of
+
+_FINISHED = frozenset({"whole", "unfinished", "torn"})
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What runs saved in some time.
+
+    Attributes:
+        since: when that time begins.
+        until: when it ends.
+        by: what a row is of.
+        rows: the sums, the largest saving first.
+        together: all rows together.
+        edges: the days of that time, or the stretches of several days.
+        spared: what each of them spared of compute, in USD.
+        ask: the runs of which stops were charged what nobody asked for yet, or was not known when asked, oldest first.
+        runs: how many logs are taken into account.
+        left_out: how many are not, by why: `altered`, `unreadable`, `simulated`.
+    """
+
+    since: datetime
+    until: datetime
+    by: By
+    rows: list[Row]
+    together: Row
+    edges: list[datetime]
+    spared: list[Decimal]
+    ask: list[str] = field(default_factory=list)
+    runs: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def saved(
+    entries: Iterable[tuple[Path, Entry]], by: By, since: datetime, until: datetime, *, simulated: bool = False
+) -> Saved:
+    """Add up what runs saved.
+
+    Args:
+        entries: of all logs, whenever their runs were: a CVM that was stopped long ago may stand still until today.
+        by: what a row is of.
+        since: when the time begins that is asked for.
+        until: when it ends; not after now.
+        simulated: whether to count the runs against simulated clouds, and those alone.
+    """
+    tale, left_out = _Tale(since, until), Counter[str]()
+    for path, entry in entries:
+        row = entry.row
+        if row["verdict"] not in _FINISHED:
+            left_out[row["verdict"]] += 1
+        elif row["simulated"] != simulated:
+            left_out["simulated" if row["simulated"] else "real"] += 1
+        else:
+            tale.take(path.stem, entry)
+    found = list(clipped(standstills(tale.events(), until), since, until))
+    rows, together = add_up(found, tale.stops, by, since)
+    edges = days(since, until)
+    unknown = {stop.run_id for stop in tale.stops if stop.found is None or stop.found.standing is Standing.PENDING}
+    return Saved(since, until, by, rows, together, edges, over_time(found, edges), sorted(unknown), tale.runs, left_out)
+
+
+class _Tale:
+    """What many logs tell of when CVMs ran.
+
+    Attributes:
+        stops: every stop in the time that is asked for.
+        runs: how many logs were taken in.
+    """
+
+    def __init__(self, since: datetime, until: datetime) -> None:
+        self._since, self._until = since, until
+        self.stops: list[ChargedStop] = []
+        self.runs = 0
+        self._events: list[Power] = []
+        self._lists: list[tuple[str, Entry]] = []
+
+    def take(self, run_id: str, entry: Entry) -> None:
+        """Take one more log into account."""
+        cloud, playbook, power = entry.row["cloud_url"] or "", entry.row["playbook"] or "", entry.power
+        self.runs += 1
+        if entry.lists:
+            self._lists.append((cloud, entry))
+        refs = [CvmRef(*names) for names in power.get("cvms", ())]
+        for cvm, at, compute, storage, has_gpus in power.get("down", ()):
+            rates = _money(compute), _money(storage)
+            self._events.append(WentDown(cloud, refs[cvm], _moment(at), run_id, playbook, *rates, has_gpus))
+        self._events += [Started(cloud, refs[cvm], _moment(at)) for cvm, at in power.get("started", ())]
+        self._events += [SeenGone(cloud, refs[cvm], _moment(at)) for cvm, at in power.get("gone", ())]
+        self._events += [SeenUp(cloud, refs[cvm], _moment(at), _moment(at)) for cvm, at in power.get("up", ())]
+        self.stops += [
+            ChargedStop(refs[cvm], when, run_id, playbook, None if told is None else Reconciled.parse(told))
+            for cvm, at, told in power.get("stops", ())
+            if self._since <= (when := _moment(at)) < self._until
+        ]
+
+    def events(self) -> Iterable[Power]:
+        """All that the logs tell; of the CVMs in lists only those matter that some run took down."""
+        known = {
+            (event.cloud, name)
+            for event in self._events
+            if isinstance(event, WentDown)
+            for name in (event.ref.id, event.ref.uuid_key)
+            if name
+        }
+        return chain(self._events, *(_listed(cloud, lists_of(entry), known) for cloud, entry in self._lists))
+
+
+def _listed(cloud: str, lists: list[Any], known: set[tuple[str, str]]) -> Iterable[Power]:
+    for at, read_after, names in lists:
+        up = [(name, uuid) for name, uuid in names if (cloud, name) in known or (cloud, uuid) in known]
+        if up:
+            moments = _moment(at), _moment(read_after)
+            for name, uuid in up:
+                yield SeenUp(cloud, CvmRef(name, uuid, ""), *moments)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _money(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

@@ -1,0 +1,70 @@
+"""A stretch of time as people ask for it: `30d` back from now, a date, or a time. Pure.
+
+A date or a time without an offset is UTC, as in the logs and in the names of runs.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from pydantic_core import PydanticCustomError
+
+from orchestrator.duration import parse_duration
+from orchestrator.errors import UsageError
+from orchestrator.playbook.schedule import first_second, last_second, parse_edge
+
+_BACK = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
+_TAKES = "write how long ago, such as 30d or 12h, a date such as 2027-12-24, or a time such as 2027-12-24T18:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """From when, and before when.
+
+    Attributes:
+        since: its first moment, in UTC; None for the beginning of all records.
+        until: the first moment after it, in UTC; None for no end.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __contains__(self, moment: datetime) -> bool:
+        return (self.since is None or self.since <= moment) and (self.until is None or moment < self.until)
+
+
+def stretch(since: str | None, until: str | None, now: datetime) -> Stretch:
+    """What `--since` and `--until` mean.
+
+    Args:
+        since: the first moment; a date from its beginning.
+        until: until then; a date to its end.
+        now: the time of day, from which durations go back.
+
+    Raises:
+        UsageError: when one of them can't be read, or there is no time between them.
+    """
+    begin = None if since is None else _moment(since, "--since", now)
+    end = None if until is None else _moment(until, "--until", now, last=True)
+    if begin is not None and (begin >= end if end is not None else begin > now):
+        after = "now" if end is None else f"--until, which is {end:%Y-%m-%d %H:%M}Z"
+        raise UsageError(f"--since is {begin:%Y-%m-%d %H:%M}Z, not before {after}", hint=_TAKES)
+    return Stretch(begin, end)
+
+
+def _moment(text: str, option: str, now: datetime, *, last: bool = False) -> datetime:
+    text = text.strip()
+    if _BACK.fullmatch(text):
+        try:
+            return now - timedelta(seconds=parse_duration(text))
+        except ValueError as error:
+            raise UsageError(f"{option}: {text[:40]!r} is not a duration up to ten years", hint=_TAKES) from error
+    zone = ZoneInfo("UTC")
+    try:
+        edge = parse_edge(text)
+    except PydanticCustomError as error:
+        raise UsageError(f"{option}: {error.message()}", hint=_TAKES) from error
+    if not last or isinstance(edge, datetime):
+        return first_second(edge, zone).astimezone(UTC)
+    return last_second(edge, zone).astimezone(UTC) + timedelta(seconds=1)

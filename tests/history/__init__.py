@@ -1,0 +1,1 @@
+"""What many runs come to, and the index over their logs."""

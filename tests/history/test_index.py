@@ -1,0 +1,245 @@
+"""The index is a cache: whatever becomes of it, the logs tell the same."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.audit.store import RunStore
+from orchestrator.history.entry import Entry, Json, read_entry
+from orchestrator.history.index import Index, stamp_of
+from orchestrator.history.logs import entries, named_within, rows
+from orchestrator.history.stretch import Stretch
+from tests.history.made import Made, stop_of
+
+BEGUN = datetime(2026, 11, 1, 8, tzinfo=UTC)
+
+
+def much_later() -> int:
+    return time.time_ns() + 10**18
+
+
+class Desk:
+    """A state folder, looked at by one command after the other, each long after any log has changed.
+
+    Attributes:
+        state: the folder.
+        read: the names of the logs that were read.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.read: list[str] = []
+
+    @property
+    def path(self) -> Path:
+        """The index."""
+        return self.state / "history.sqlite3"
+
+    def _read(self, path: Path) -> Entry:
+        self.read.append(path.name)
+        return read_entry(path)
+
+    def open(self) -> Index:
+        return Index(self.state, patience=0.0, now_ns=much_later)
+
+    def listed(self) -> list[Json]:
+        with self.open() as index:
+            return [row for _, row in rows(RunStore(self.state), index, self._read)]
+
+    def kept(self) -> list[tuple[str, Entry]]:
+        with self.open() as index:
+            return [(path.name, entry) for path, entry in entries(RunStore(self.state), index, self._read)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_a_log_is_read_once_and_both_times_it_tells_the_same(desk: Desk) -> None:
+    path = stop_of(BEGUN, 1, 2).write(desk.state)
+    assert desk.kept() == desk.kept() == [(path.name, read_entry(path))]
+    assert desk.listed()[0]["counts"] == {"settled": 2}
+    assert desk.read == [path.name]
+
+
+def test_a_new_log_and_one_that_grew_are_seen_at_once(desk: Desk) -> None:
+    made = Made(BEGUN).planned((1, "stop", "running"))
+    made.write(desk.state)
+    assert [row["exit_code"] for row in desk.listed()] == [None]
+    made.done(1).finished().write(desk.state)
+    stop_of(BEGUN + timedelta(days=1), 2).write(desk.state)
+    assert [row["exit_code"] for row in desk.listed()] == [0, 0]
+    assert len(desk.read) == 3
+
+
+def test_a_log_altered_in_place_with_its_size_and_times_put_back_is_read_again(desk: Desk) -> None:
+    path = stop_of(BEGUN, 1).write(desk.state)
+    before = path.stat()
+    assert desk.listed()[0]["verdict"] == "whole"
+    path.write_bytes(path.read_bytes().replace(b'"web-1"', b'"web-2"', 1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert [row["verdict"] for row in desk.listed()] == ["altered"]
+    assert len(desk.read) == 2
+
+
+def test_a_log_that_has_just_changed_is_not_kept_since_it_may_change_again_unseen(tmp_path: Path) -> None:
+    path = stop_of(BEGUN, 1).write(tmp_path)
+    changed = path.stat().st_ctime_ns
+    for age_s, known in ((1, False), (3, True)):
+        with Index(tmp_path, now_ns=lambda age_s=age_s: changed + age_s * 10**9) as index:
+            list(rows([path], index))
+        with Index(tmp_path) as index:
+            assert (index.row(path.name, stamp_of(path.stat())) is not None) is known
+
+
+def test_logs_that_are_gone_are_forgotten(desk: Desk) -> None:
+    first, second = stop_of(BEGUN, 1).write(desk.state), stop_of(BEGUN + timedelta(days=1), 1).write(desk.state)
+    desk.listed()
+    stamp = stamp_of(first.stat())
+    with Index(desk.state) as index:
+        assert index.row(first.name, stamp) is not None
+        index.keep_only([second.name])
+        assert index.row(first.name, stamp) is None
+        assert index.row(second.name, stamp_of(second.stat())) is not None
+
+
+def overwritten(path: Path) -> None:
+    path.write_bytes(b"this is no index" * 1000)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def scribbled(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    for place in range(4096, len(data), 97):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+
+
+def of_another_version(path: Path) -> None:
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE maker SET made_by = '0 0.0.1'")
+        file.execute("UPDATE entry SET row = '{}'")
+    file.close()
+
+
+def of_another_shape(path: Path) -> None:
+    with sqlite3.connect(path) as file:
+        file.execute("DROP TABLE entry")
+    file.close()
+
+
+def told_otherwise(path: Path) -> None:
+    with sqlite3.connect(path) as file:
+        file.execute("""UPDATE entry SET row = replace(row, '"settled"', '"failed"')""")
+    file.close()
+
+
+def of_other_types(path: Path) -> None:
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE entry SET lists = 17, row = x'ff'")
+    file.close()
+
+
+DAMAGE = [overwritten, emptied, cut, scribbled, of_another_version, of_another_shape, told_otherwise, of_other_types]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, Path.unlink], ids=lambda damage: damage.__name__)
+def test_an_index_that_is_not_what_was_written_is_made_anew_and_changes_nothing(
+    desk: Desk, damage: Callable[[Path], None]
+) -> None:
+    for day in range(12):
+        stop_of(BEGUN + timedelta(days=day), 1, 2, 3).write(desk.state)
+    truth = desk.kept()
+    damage(desk.path)
+    assert desk.kept() == truth
+    assert len(desk.read) == 24 or damage is scribbled  # that one leaves some rows as they were
+    desk.read.clear()
+    assert desk.kept() == truth
+    assert desk.read == []
+
+
+def test_an_index_that_another_command_holds_is_done_without_and_left_as_it_is(desk: Desk) -> None:
+    stop_of(BEGUN, 1).write(desk.state)
+    truth = desk.kept()
+    holder = sqlite3.connect(desk.path)
+    holder.execute("BEGIN EXCLUSIVE")
+    assert desk.kept() == truth
+    assert len(desk.read) == 2
+    holder.rollback()
+    holder.close()
+    assert desk.kept() == truth
+    assert len(desk.read) == 2
+
+
+def test_an_index_that_can_only_be_read_is_read(desk: Desk) -> None:
+    first = stop_of(BEGUN, 1).write(desk.state)
+    desk.listed()
+    stop_of(BEGUN + timedelta(days=1), 1).write(desk.state)
+    with Index(desk.state, patience=0.0) as index:
+        assert index._file is not None
+        index._file.execute("PRAGMA query_only = ON")
+        assert len(list(rows(RunStore(desk.state), index))) == 2
+    assert desk.read.count(first.name) == 1
+    assert len(desk.listed()) == 2
+
+
+def test_a_folder_in_the_place_of_the_index_is_done_without(desk: Desk) -> None:
+    stop_of(BEGUN, 1).write(desk.state)
+    (desk.path).mkdir()
+    assert desk.kept() == desk.kept() != []
+    assert len(desk.read) == 2
+
+
+def test_the_index_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    Index(tmp_path).close()
+    assert (tmp_path / "history.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
+def test_commands_side_by_side_all_see_every_run(desk: Desk) -> None:
+    for day in range(40):
+        stop_of(BEGUN + timedelta(days=day), 1).write(desk.state)
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(len(desk.listed()))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [40] * 6
+    desk.read.clear()
+    assert len(desk.listed()) == 40
+
+
+def test_a_log_that_vanishes_while_it_is_listed_is_left_out(tmp_path: Path) -> None:
+    path = stop_of(BEGUN, 1).write(tmp_path)
+    with Index(tmp_path) as index:
+        assert list(rows([path.with_name("20261101T080000Z-ffff.jsonl"), path], index)) == [
+            (path, read_entry(path).row)
+        ]
+
+
+def test_a_strange_name_is_a_name(desk: Desk) -> None:
+    path = stop_of(BEGUN, 1).write(desk.state)
+    path.rename(os.fsdecode(os.fsencode(path.parent) + b"/copy-\xff.jsonl"))
+    assert len(desk.listed()) == len(desk.listed()) == 1
+    assert len(desk.read) == 1
+
+
+def test_only_logs_whose_names_rule_it_out_are_not_even_looked_at() -> None:
+    names = ["20261101T080000Z-0000.jsonl", "20261110T080000Z-0000.jsonl", "20261120T080000Z-0000.jsonl", "copy.jsonl"]
+    asked = Stretch(BEGUN + timedelta(days=8), BEGUN + timedelta(days=10))
+    assert [path.name for path in named_within(map(Path, names), asked)] == [names[1], names[3]]
