@@ -1,0 +1,249 @@
+"""Others are told how a run goes, and whatever they do with that, the run does not notice."""
+
+import json
+import signal
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dirty_equals import IsPartialDict
+
+from orchestrator.notify.signature import headers
+from tests.e2e.conftest import Finished, OpenDesk, RunAll
+from tests.e2e.desk import Desk, Ended, until
+
+SECRET = "s3cretw0rd"
+KEY = "whsec_" + b64encode(b"k" * 32).decode()
+SAYING = """\
+name: nightly
+{more}
+steps:
+  - {{action: notify, message: "Going down now."}}
+  - {{action: stop, select: {{all: true}}}}
+"""
+
+
+@dataclass
+class Mailbox:
+    """A web server that takes notices, answering as its script says, then 200 for good; 0 never answers."""
+
+    script: list[int] = field(default_factory=list)
+    got: list[dict[str, Any]] = field(default_factory=list)
+    heads: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+    @property
+    def events(self) -> list[str]:
+        return [document["event"] for document in self.got]
+
+    def take(self, path: str, head: dict[str, str], body: bytes) -> int:
+        self.paths.append(path)
+        self.heads.append(head)
+        self.got.append({"event": "?", **json.loads(body), "body": body})
+        return self.script.pop(0) if self.script else 200
+
+
+@contextmanager
+def mailbox(*script: int) -> Iterator[Mailbox]:
+    box = Mailbox(list(script))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status = box.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            if not status:
+                box.over.wait()
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    box.url = f"http://127.0.0.1:{server.server_address[1]}/hooks/{SECRET}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield box
+    finally:
+        box.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def told(desk: Desk, box: Mailbox, **settings: str) -> Desk:
+    """The desk, with settings that have this mailbox told."""
+    given = {"WEBHOOK_URL": box.url, **settings}
+    desk.environment |= {f"ORCHESTRATOR_NOTIFY__{name}": value for name, value in given.items()}
+    return desk
+
+
+def saying(desk: Desk, more: str = "") -> str:
+    file = desk.folder / "saying.yaml"
+    file.write_text(SAYING.format(more=more))
+    return str(file)
+
+
+Told = tuple[Desk, Ended, Mailbox]
+
+
+def keeps_the_secret(desk: Desk, ended: Ended) -> None:
+    for text in (ended.out, ended.err, *(log.read_text() for log in desk.runs.glob("*"))):
+        assert SECRET not in text
+        assert KEY not in text
+
+
+def test_a_webhook_and_slack_are_told_of_start_message_and_end(desk: Desk) -> None:
+    with mailbox() as box, mailbox() as slack:
+        told(desk, box, WEBHOOK_SECRET=KEY, SLACK_URL=slack.url)
+        ended = desk.run("run", saying(desk), "--yes", "--json", "--set", "log.level=debug")
+    assert ended.code == 0
+    assert box.events == ["run.started", "notice", "run.finished"]
+    run_id = ended.document["run_id"]
+    start, said, end = box.got
+    assert start == IsPartialDict(run_id=run_id, playbook="nightly", targets=8)
+    assert (said["step"], said["message"]) == ("step 1", "Going down now.")
+    assert end == IsPartialDict(exit_code=0, counts={"settled": 8}, commands=[f"orchestrator show {run_id}"])
+    for head, document in zip(box.heads, box.got, strict=True):
+        at = int(head["webhook-timestamp"])
+        assert head == IsPartialDict(headers(document["id"], document["body"], at=at, secret=KEY))
+        assert not {"x-api-key", "authorization"} & set(head)
+    assert [message["text"].split("\n")[0] for message in slack.got] == [
+        "nightly started: 8 to stop",
+        "nightly: Going down now.",
+        "nightly finished, all as wanted: 8 settled (exit 0)",
+    ]
+    assert not any("webhook-signature" in head for head in slack.heads)
+    assert set(box.paths) == {f"/hooks/{SECRET}"}
+    assert "undelivered" not in ended.err
+    keeps_the_secret(desk, ended)
+
+
+def test_a_message_that_is_in_the_log_is_not_sent_again_by_a_resume(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={"stop_seconds": [0.5, 0.5]})
+    with mailbox() as box:
+        told(desk, box)
+        playbook = saying(desk, "limits: {requests_per_second: 16, burst: 1}")
+        process = desk.start("run", playbook, "--yes", "--json")
+        until(lambda: len(desk.stops) >= 2 or process.poll() is not None)
+        process.send_signal(signal.SIGINT)
+        assert desk.end(process).code == 130
+        run_id = desk.log.stem
+        assert box.events == ["run.started", "notice", "run.interrupted"]
+        assert box.got[-1]["commands"] == [f"orchestrator resume {run_id}"]
+        assert desk.run("resume", run_id, "--yes").code == 0
+    assert box.events[3:] == ["run.resumed", "run.finished"]
+    numbers = {record["event"]: record["seq"] for record in desk.records}
+    assert [document["id"] for document in box.got] == [f"{run_id}-{numbers[event]}" for event in box.events]
+
+
+def test_a_notice_that_was_not_taken_is_sent_again_under_the_same_id(desk: Desk) -> None:
+    with mailbox(500, 429) as box:
+        ended = told(desk, box, DRAIN="20s").run("run", desk.playbook(), "--yes", "--json")
+    assert ended.code == 0
+    assert box.events == ["run.started"] * 3 + ["run.finished"]
+    assert len({head["webhook-id"] for head in box.heads[:3]}) == 1
+    assert "undelivered" not in ended.err
+
+
+def hung(**settings: str) -> Callable[[OpenDesk], tuple[Desk, Ended]]:
+    """A run that tells a server which never answers."""
+
+    def run(open_desk: OpenDesk) -> tuple[Desk, Ended]:
+        desk = open_desk()
+        with mailbox(0, 0, 0, 0) as box:
+            ended = told(desk, box, TIMEOUT="10m", **settings).run("run", desk.playbook(), "--yes", "--json")
+        assert box.events == ["run.started"]
+        return desk, ended
+
+    return run
+
+
+def silent(status: int) -> Callable[[OpenDesk], tuple[Desk, Ended]]:
+    """A run that tells a server which takes nothing, or is none any more."""
+
+    def run(open_desk: OpenDesk) -> tuple[Desk, Ended]:
+        desk = open_desk()
+        with mailbox(*[status] * 9) as box:
+            told(desk, box, DRAIN="0.3s")
+            if status:
+                return desk, desk.run("run", desk.playbook(), "--yes", "--json")
+        return desk, desk.run("run", desk.playbook(), "--yes", "--json")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(run_all: RunAll) -> Finished:
+    return run_all({"hangs": hung(DRAIN="0.3s"), "404": silent(404), "307": silent(307), "refuses": silent(0)})
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("hangs", "the run was over before"),
+        ("404", "HTTP 404 Not Found"),
+        ("307", "HTTP 307 Temporary Redirect"),
+        ("refuses", "no connection: All connection attempts failed"),
+    ],
+)
+def test_whatever_a_recipient_does_the_run_does_the_same_and_warns(runs: Finished, trouble: str, reason: str) -> None:
+    desk, ended = runs[trouble]
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
+    warnings = [line for line in ended.logged if line["event"] == "notice.undelivered"]
+    assert reason in {line["reason"] for line in warnings}
+    assert {line["to"] for line in warnings} == {"webhook"}
+    assert "run.finished" in " ".join(line["notices"] for line in warnings)
+    keeps_the_secret(desk, ended)
+
+
+def test_a_recipient_that_hangs_does_not_keep_who_pressed_ctrl_c(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={"stop_seconds": [0.2, 0.2]})
+    with mailbox(0, 0) as box:
+        told(desk, box, TIMEOUT="10m", DRAIN="10m")
+        process = desk.start("run", desk.playbook(rate=16, burst=1), "--yes", "--json")
+        until(lambda: len(desk.stops) >= 2 or process.poll() is not None)
+        process.send_signal(signal.SIGINT)
+        assert desk.end(process).code == 130
+
+
+def test_a_signal_ends_the_wait_for_the_last_notice_and_changes_no_exit_code(desk: Desk) -> None:
+    with mailbox(0) as box:
+        told(desk, box, TIMEOUT="10m", DRAIN="10m")
+        process = desk.start("run", desk.playbook(), "--yes", "--json")
+        said = process.stdout
+        assert said is not None
+        assert "}\n" in iter(said.readline, "")  # the document has ended: there is nothing left to do but to wait
+        process.send_signal(signal.SIGTERM)
+        assert desk.end(process).code == 0
+
+
+def test_a_playbook_chooses_what_is_told_and_a_resume_keeps_to_it(desk: Desk) -> None:
+    with mailbox() as box:
+        told(desk, box, ON='["start", "message"]')
+        ended = desk.run("run", saying(desk, "notify: {on: end}"), "--yes")
+    assert ended.code == 0
+    assert box.events == ["run.finished"]
+    assert desk.records[0]["notify"] == {"on": ["end"]}
+
+
+def test_whom_to_tell_is_read_before_anything_is_sent(desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text(f"https://hooks.example/{SECRET}\n")
+    file.chmod(0o644)
+    ended = desk.run("run", desk.playbook(), "--yes", "--json", "--set", f"notify.slack_url_file={file}")
+    assert (ended.code, ended.fault["file"]) == (2, str(file))
+    assert "chmod 600" in ended.fault["hint"]
+    assert SECRET not in ended.out + ended.err
+    desk.assert_nothing_happened()
