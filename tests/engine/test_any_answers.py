@@ -1,5 +1,6 @@
 """Whatever the API answers, and whether or not it acted on the request: one effective request, and a true report."""
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -27,6 +28,7 @@ answers = st.tuples(statuses, st.booleans(), st.none() | st.floats(0, 50), st.sa
     lag=st.floats(0, 1.9),
     faulty_reads=st.sets(st.integers(0, 20)),
     action=st.sampled_from(Action),
+    escalate_after=st.none() | st.floats(0.5, 20),
 )
 @settings(max_examples=250, deadline=None)
 def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(
@@ -34,11 +36,14 @@ def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(
     lag: float,
     faulty_reads: set[int],
     action: Action,
+    escalate_after: float | None,
 ) -> None:
     async def story() -> None:
         cloud = FakeCloud(CVMS, lag=lag)
         cloud.was_down = action is Action.START
         reads = 0
+        asked: dict[str, Action] = {}
+        cloud.on_stop = lambda ref: asked.update({ref.name: Action(cloud.requests[-1][1])})
 
         def stop(ref: Any, attempt: int) -> Reply[StatusRead] | None:  # noqa: ANN401 - a CVM
             script = scripts[int(ref.name[4:])]
@@ -46,7 +51,7 @@ def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(
                 return None
             status, acted, retry_after, code = script[attempt - 1]
             if acted and status not in NO_EFFECT:
-                cloud.take_effect(ref, action)
+                cloud.take_effect(ref, asked[ref.name])
             return Reply(http_status=status, retry_after=retry_after, error_code=code, problem="as told")
 
         def batch(uuids: Any) -> Reply[Any] | None:  # noqa: ANN401 - the same
@@ -57,19 +62,21 @@ def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(
 
         cloud.stop_script, cloud.batch = stop, batch
         fleet = Fleet(cloud, action=action, timeout=120, settle=SettleSettings(cloud_down=60, whole_run=5000))
+        if action is Action.SHUTDOWN:
+            fleet.steps = [replace(fleet.steps[0], escalate_after=escalate_after)]
         result = await fleet.go()
         for work in fleet.works:
-            effects = cloud.effects[work.ref.name]
-            assert len(effects) <= 1
+            effects = cloud.did[work.ref.name]
+            assert len(effects) == len(set(effects))
+            assert len(effects) <= 1 or work.escalated_at is not None
             if work.outcome is Outcome.SETTLED:
-                assert len(effects) == 1
+                assert effects
             if effects and not result.ending.resumable:
                 assert work.outcome is not Outcome.NOT_SENT
         if not result.ending.resumable:
             assert all(work.outcome is not None for work in fleet.works)
-        answered = [
-            r for r in fleet.trail.records if r["event"].startswith("action.") and r["event"] != "action.intent"
-        ]
+        others = {"action.intent", "action.escalated"}
+        answered = [r for r in fleet.trail.records if r["event"].startswith("action.") and r["event"] not in others]
         doubled = [r for r in answered if r.get("observed")]
         assert len(answered) - len(doubled) == len(fleet.trail.of("action.intent"))
 
