@@ -1,10 +1,8 @@
 """Plan files on the disk: written whole or not at all, readable by their owner alone."""
 
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.cli.whole_file import write_whole
 from orchestrator.errors import PlanFileError
 from orchestrator.playbook.lock import MARK
 
@@ -41,29 +39,9 @@ def write_plan_file(path: Path, data: bytes) -> None:
     """
     check_place(path)
     try:
-        fd, name = tempfile.mkstemp(prefix=".plan-", dir=path.parent)  # 0600
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-            _keep_name(path.parent)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
+        write_whole(path, data)
     except OSError as error:
         raise _unusable("written", error, path) from error
-
-
-def _keep_name(folder: Path) -> None:
-    """Have a folder's new entry outlive a power loss."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def read_plan_file(path: Path) -> bytes:

@@ -1,0 +1,28 @@
+"""Files that are written whole or not at all, readable by their owner alone."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.audit.log import sync_folder
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put a file there, in the place of an older one.
+
+    Raises:
+        OSError: when it can't be written; what stood there before still does.
+    """
+    fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise

@@ -1,0 +1,50 @@
+"""Money and moments of a report in words, the same in every format."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from orchestrator.billing.rates import HOURS_PER_MONTH
+from orchestrator.duration import format_duration
+
+
+def dollars(amount: str | Decimal | None) -> str:
+    """An amount to the cent, such as `$1,234.50`; rounded only here, after all adding up."""
+    if amount is None:
+        return "not known"
+    exact = Decimal(amount)
+    return f"{'-' if exact < 0 else ''}${abs(exact):,.2f}"
+
+
+def per_hour(sums: Mapping[str, Any] | None, kind: str) -> str:
+    """A rate of `compute` or `storage`, such as `$1.1600`, and of how many CVMs it is not known."""
+    if sums is None:
+        return "-"
+    unknown = sums[f"{kind}_unknown"]
+    amount = f"${Decimal(sums[f'known_{kind}_usd_per_hour']):,.4f}"
+    return f"{amount} and {unknown} not known" if unknown else amount
+
+
+def per_month(sums: Mapping[str, Any], kind: str) -> str:
+    """The same for a month of 730 hours, to the cent."""
+    return dollars(Decimal(sums[f"known_{kind}_usd_per_hour"]) * HOURS_PER_MONTH)
+
+
+def after(seconds: float | None) -> str:
+    """A stretch of time, or a dash."""
+    return "-" if seconds is None else format_duration(seconds)
+
+
+def between(start: float | None, end: float | None) -> str:
+    """The time from one moment to another, or a dash."""
+    return "-" if start is None or end is None else format_duration(max(0.0, round(end - start, 3)))
+
+
+def moment(ts: str | None) -> str:
+    """A timestamp of the log to the second, such as `2026-11-23 16:32:53 UTC`."""
+    return "-" if ts is None else f"{ts[:10]} {ts[11:19]} UTC"
+
+
+def size(count: int) -> str:
+    """Bytes, with separators."""
+    return f"{count:,} bytes"

@@ -1,0 +1,99 @@
+"""Elements of a page, and the few forms that its sections are made of. All text is made safe to show on its way in."""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+from xml.etree.ElementTree import Element
+
+from orchestrator.report.shown import shown
+
+Content: TypeAlias = Element | str | None
+"""What an element can hold; None holds nothing."""
+
+Cell: TypeAlias = Content | Sequence[Content]
+"""What a table's cell can hold."""
+
+_LONGEST = 2000
+"""Characters of one text; nobody reads more of an API's words on a page."""
+
+
+def e(tag: str, *contents: Content, cls: str | None = None, **attributes: str | None) -> Element:
+    """An element.
+
+    Args:
+        tag: its name.
+        contents: elements and text, in order; control and bidirectional characters of a text are shown as escapes.
+        cls: its classes.
+        attributes: with `_` for `-`, and a last `_` taken away; None is left out.
+    """
+    given = {
+        key.rstrip("_").replace("_", "-"): shown(value, _LONGEST)
+        for key, value in attributes.items()
+        if value is not None
+    }
+    element = Element(tag, given | ({"class": cls} if cls else {}))
+    for content in contents:
+        if content is None:
+            continue
+        if isinstance(content, Element):
+            element.append(content)
+        elif len(element):
+            element[-1].tail = (element[-1].tail or "") + shown(content, _LONGEST)
+        else:
+            element.text = (element.text or "") + shown(content, _LONGEST)
+    return element
+
+
+def section(name: str, title: str, *contents: Content) -> Element:
+    """A part of the page with a heading, which the contents at its top lead to."""
+    heading = e("h2", title, id=f"{name}-title")
+    return e("section", heading, *contents, id=name, aria_labelledby=f"{name}-title")
+
+
+def facts(pairs: Iterable[tuple[str, Cell]], cls: str = "facts") -> Element:
+    """Names with what they stand for."""
+    return e("dl", *(e("div", e("dt", name), _filled("dd", value)) for name, value in pairs), cls=cls)
+
+
+def table(
+    caption: str, head: Sequence[tuple[str, str]], rows: Iterable[Sequence[Cell]], foot: Sequence[Cell] | None = None
+) -> Element:
+    """A table that scrolls by itself where the screen is narrow.
+
+    Args:
+        caption: what it is of.
+        head: each column's title and class.
+        rows: of which the first cell is each row's heading.
+        foot: a last row of sums.
+    """
+    classes = [cls for _, cls in head]
+
+    def row(cells: Sequence[Cell]) -> Element:
+        first, *others = zip(cells, classes, strict=True)
+        named = _filled("th", first[0], cls=first[1] or None, scope="row")
+        return e("tr", named, *(_filled("td", cell, cls=cls or None) for cell, cls in others))
+
+    inner = e(
+        "table",
+        e("caption", caption),
+        e("thead", e("tr", *(e("th", title, cls=cls or None, scope="col") for title, cls in head))),
+        e("tbody", *map(row, rows)),
+        None if foot is None else e("tfoot", row(foot)),
+    )
+    return e("div", inner, cls="scroll", role="region", aria_label=caption, tabindex="0")
+
+
+def figure(caption: str, keys: Iterable[tuple[str, str]], charts: Iterable[Element]) -> Element:
+    """A chart with its title and the meaning of its colours.
+
+    Args:
+        caption: what it shows.
+        keys: a class and what is drawn in it, in the order of the picture.
+        charts: the picture, once for each width.
+    """
+    legend = e("ul", *(e("li", e("span", cls=f"key {kind}"), says) for kind, says in keys), cls="legend")
+    return e("figure", e("figcaption", caption), legend, *charts)
+
+
+def _filled(tag: str, cell: Cell, cls: str | None = None, scope: str | None = None) -> Element:
+    contents = (cell,) if cell is None or isinstance(cell, str | Element) else cell
+    return e(tag, *contents, cls=cls, scope=scope)

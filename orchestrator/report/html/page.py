@@ -1,0 +1,69 @@
+"""The page around the sections: its policy, its style, and the way to its bytes."""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from xml.etree.ElementTree import Element, tostring
+
+from orchestrator.report.html.elements import Content, e
+
+
+def page(title: str, head: Iterable[Content], sections: Iterable[Element], foot: str) -> bytes:
+    """A whole HTML file in UTF-8.
+
+    Args:
+        title: of the window, and of the page for who can't see it.
+        head: what stands above the sections, the heading of the page among it.
+        sections: as `section` makes them; the page begins with links to them.
+        foot: a line below all.
+    """
+    parts = list(sections)
+    links = [e("li", e("a", _title(part), href=f"#{part.get('id')}")) for part in parts]
+    tree = e(
+        "html",
+        e(
+            "head",
+            e("meta", charset="utf-8"),
+            e("meta", http_equiv="Content-Security-Policy", content=policy()),
+            e("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            e("meta", name="color-scheme", content="light dark"),
+            e("meta", name="referrer", content="no-referrer"),
+            e("meta", name="robots", content="noindex"),
+            e("title", title),
+            _style(),
+        ),
+        e(
+            "body",
+            e("a", "Skip to the report", href="#main", cls="skip"),
+            e("header", *head, e("nav", e("ul", *links), aria_label="Sections")),
+            e("main", *parts, id="main", tabindex="-1"),
+            e("footer", e("p", foot)),
+        ),
+        lang="en",
+    )
+    written: bytes = tostring(tree, encoding="utf-8", method="html")
+    return b"<!DOCTYPE html>\n" + written + b"\n"
+
+
+@cache
+def policy() -> str:
+    """The Content-Security-Policy: nothing but the page's own style sheet, known by its hash."""
+    digest = base64.b64encode(hashlib.sha256(_css().encode("utf-8")).digest()).decode("ascii")
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+@cache
+def _css() -> str:
+    return files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+
+
+def _style() -> Element:
+    style = Element("style")
+    style.text = _css()
+    return style
+
+
+def _title(part: Element) -> str:
+    return part[0].text or ""

@@ -1,0 +1,171 @@
+"""The sentences of a report, the same in every format."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.billing.reconciled import Standing
+from orchestrator.report.amounts import dollars, moment
+from orchestrator.report.meaning import AS_WANTED, TROUBLE
+
+_Document = Mapping[str, Any]
+
+OUTCOMES = {
+    "settled": "as wanted, and still so at the end",
+    "gone": "deleted meanwhile",
+    "skipped": "was as wanted already when its turn came",
+    "refused": "the API refuses the action",
+    "failed": "failed for good",
+    "unsettled": "did not settle in time",
+    "resurrected": "was down, and came up again",
+    "not_sent": "nothing was sent",
+}
+"""The outcomes for who has not read the reference."""
+
+READS_ARE_NOT_IN_THE_LOG = (
+    "Only requests that change something are in the log. Status reads share the same limit and are not written down, "
+    "so the run's real rate was higher than what is shown."
+)
+
+
+def headline(document: _Document) -> str:
+    """How the run ended, in one line."""
+    run = document["run"]
+    code = "" if run["exit_code"] is None else f" (exit {run['exit_code']})"
+    return f"{run['meaning'][:1].upper()}{run['meaning'][1:]}{code}"
+
+
+def limit_words(document: _Document) -> str:
+    """The limits that the run kept to."""
+    limits = document["run"]["limits"] or {}
+    rate = limits.get("requests_per_second")
+    speed = (
+        "a rate that it found out while it ran" if rate == "auto" else f"{rate:g} requests a second" if rate else None
+    )
+    parts = [
+        speed,
+        f"burst {limits['burst']}" if "burst" in limits else None,
+        f"{limits['max_in_flight']} in flight" if "max_in_flight" in limits else None,
+        f"{limits['per_teepod']} on one teepod" if "per_teepod" in limits else None,
+        f"at most {limits['max_failures']} failures" if limits.get("max_failures") else None,
+    ]
+    return ", ".join(part for part in parts if part) or "-"
+
+
+def trigger_words(document: _Document) -> str:
+    """What started the run."""
+    run = document["run"]
+    trigger, plan_file = run["trigger"], run["plan_file"]
+    if trigger:
+        return f"schedule {trigger.get('schedule')}, planned for {moment(trigger.get('planned'))}"
+    if run["restores"]:
+        return f"a person, to undo run {run['restores']}"
+    return f"a person, with the plan file {plan_file.get('path')}" if plan_file else "a person"
+
+
+def troubled(document: _Document) -> list[_Document]:
+    """The targets that something went wrong with."""
+    return [target for target in document["targets"] if ended_badly(target)]
+
+
+def ended_badly(target: _Document) -> bool:
+    """Whether something went wrong with a target, and no later step took up what became of it."""
+    return target["outcome"] in TROUBLE and target["taken_up_by"] is None
+
+
+def is_wanted(outcome: str) -> bool:
+    """Whether a target with this outcome is as its step wanted it."""
+    return outcome in AS_WANTED
+
+
+def why(document: _Document, target: _Document) -> str:
+    """Why a target did not end as wanted, in the API's words where it said some."""
+    ended = document["run"]["state"] == "finished"
+    return target["reason"] or ("the run ended before it was seen to settle" if ended else "not seen to settle so far")
+
+
+def done(target: _Document) -> str:
+    """The action of a target, with what took its place, and the step that took it up."""
+    to, step = target["escalated_to"], target["taken_up_by"]
+    words = f"{target['action']}, then {to}" if to else str(target["action"])
+    return f"{words}, then step {step}" if step else words
+
+
+def moment_words(happened: _Document) -> str:
+    """What happened, in one line."""
+    event, fields = happened["event"], happened["fields"]
+    cvm = (fields.get("cvm") or {}).get("name")
+    until = moment(fields.get("expires_at"))
+    told = {
+        "run.interrupted": f"the run ended before its time: {fields.get('reason')}; {fields.get('open')} targets open",
+        "run.resumed": f"the run went on, with {fields.get('open')} targets open",
+        "step.planned": f"step {fields.get('step')!r} chose {fields.get('targets')} CVMs",
+        "action.escalated": f"{cvm}: {fields.get('action')} gave way to {fields.get('to')}: {fields.get('reason')}",
+        "approval.requested": f"approval was asked for: {fields.get('question')} (until {until})",
+        "approval.answered": f"{fields.get('answer')} by {fields.get('by')} via {fields.get('via')}",
+        "notice": f"{fields.get('message')}",
+    }
+    if event in told:
+        return told[event]
+    return f"{event}: " + ", ".join(f"{key} {value}" for key, value in sorted(fields.items()))
+
+
+def amount_charged(charged: _Document) -> str:
+    """What was charged, to the cent; a dash where nobody asked."""
+    return dollars(charged["charged_usd"]) if _was_asked(charged) else "-"
+
+
+def amount_expected(charged: _Document) -> str:
+    """What was expected to be charged, to the cent; a dash where nobody asked."""
+    return dollars(charged["expected_usd"]) if _was_asked(charged) else "-"
+
+
+def _was_asked(charged: _Document) -> bool:
+    return any(charged[standing.value] for standing in Standing)
+
+
+def charged_words(charged: _Document) -> str:
+    """What is known of the charges that stops triggered."""
+    parts = [f"{amount_charged(charged)} for {charged['charged']} (observed)"] if _was_asked(charged) else []
+    names = {
+        "pending": "pending",
+        "none": "without a charge",
+        "unknown": "that can't be found out",
+        "not_asked": "not asked yet",
+    }
+    parts += [f"{charged[key]} {words}" for key, words in names.items() if charged.get(key)]
+    return ", ".join(parts)
+
+
+def guard_words(guard: _Document) -> str:
+    """One guard with its number."""
+    value, limit = guard.get("value"), guard.get("limit")
+    name = str(guard.get("name"))
+    unit = " %" if "percent" in name else ""
+    if limit is None:
+        return f"{value} CVMs spared" if name == "protect" else f"{value}{unit}"
+    return f"{value}{unit}, limit {limit}{unit}"
+
+
+ANSWERS = {
+    "accepted": "the action took effect",
+    "refused": "403: the API refuses the action",
+    "deferred": "had no effect, and was sent again later",
+    "unknown": "the answer does not tell whether it had an effect; the status was read",
+    "failed": "a final answer, other than that",
+    "unanswered": "no answer is in the log",
+}
+"""How requests can be answered."""
+
+CHARGES = (
+    "Rates are those of the plan, so figures an hour are estimated. What was charged is what the usage records say, as "
+    "far as orchestrator reconcile has asked for them, and is observed."
+)
+"""Where the figures of the bill come from."""
+
+VERDICTS = {
+    "whole": "✓ whole and finished when this report was made",
+    "unfinished": "whole so far; the run did not finish",
+    "torn": "whole so far; its last line was cut off",
+    "altered": "✗ ALTERED",
+}
+"""What `audit verify` says of a log."""
