@@ -132,8 +132,8 @@ class Reconciled:
         )
 
     def says_the_same_as(self, other: "Reconciled") -> bool:
-        """Whether both say the same, whenever each was asked for."""
-        return replace(self, asked_at="") == replace(other, asked_at="")
+        """Whether both say the same, whenever each was asked for and by whatever clock."""
+        return replace(self, asked_at="", since=other.since, until=other.until) == replace(other, asked_at="")
 
 
 @dataclass(frozen=True, slots=True)

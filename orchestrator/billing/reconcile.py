@@ -1,0 +1,164 @@
+"""What each stop was charged, by the usage records of its CVM, and what was to be expected of it. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
+
+from orchestrator.billing.charges import TOLERANCE, charges_of, compute_of, known_by, speaks_of_a_stop, when
+from orchestrator.billing.reconciled import Basis, Figure, Reconciled, Standing
+from orchestrator.billing.stop import Stop
+from orchestrator.cvm import CvmRef
+from orchestrator.duration import format_duration
+from orchestrator.moment import timestamp
+from orchestrator.reply import UsageRecord
+
+LOOK_BACK = timedelta(hours=25)
+"""So long before a stop usage is asked for: the record that tells up to when compute was charged already."""
+
+LOOK_AHEAD = timedelta(hours=25)
+"""So long after its window: a record may be dated by when it was made, or by its day."""
+
+_CENT_OF_MINUTE = Decimal("0.01")
+_MICRO_USD = Decimal("0.000001")
+_LEAST = Decimal(1)
+"""Minutes; less is not charged."""
+
+_NOT_KNOWN = Figure(None, None, Basis.ESTIMATED)
+_NOT_SEEN = Figure(None, None, Basis.OBSERVED)
+
+
+def reconcile(
+    stops: Sequence[Stop],
+    usage: Sequence[UsageRecord],
+    *,
+    gone: bool,
+    ahead: timedelta,
+    now: datetime,
+    pending_for: float,
+) -> list[Reconciled]:
+    """What each stop of one CVM was charged.
+
+    Args:
+        stops: of this CVM, in the order of their sending.
+        usage: its records, in any order.
+        gone: whether the API does not know its app (any more).
+        ahead: by how much the API's clock is ahead of the one that wrote the stops' times.
+        now: when the usage was asked for.
+        pending_for: seconds after a stop from which on no charge is to be expected any more.
+    """
+    compute = compute_of(usage)
+    found = []
+    for written in stops:
+        stop = written if abs(ahead) <= TOLERANCE else written.moved(ahead)
+        charges = charges_of(stop, compute)
+        left = [each for each in compute if each not in charges]
+        found.append(_reconciled(stop, charges, left, gone=gone, now=now, pending_for=pending_for))
+        compute = left  # a record is the charge of one stop alone
+    return found
+
+
+def untold(stop: Stop, reason: str, now: datetime, standing: Standing = Standing.UNKNOWN) -> Reconciled:
+    """What is said of a stop whose usage could not be looked at, for this reason."""
+    return _say(stop, now, standing, reason)
+
+
+def why_untold(ref: CvmRef) -> str | None:
+    """Why nothing can be found out about a CVM; None when it can."""
+    if ref.app_id is None:
+        return "the list gave no app_id for this CVM, and usage is told by app"
+    if ref.uuid_key is None:
+        return "the list gave no UUID for this CVM, and usage is told by UUID"
+    return None
+
+
+def _reconciled(
+    stop: Stop,
+    charges: Sequence[UsageRecord],
+    others: Sequence[UsageRecord],
+    *,
+    gone: bool,
+    now: datetime,
+    pending_for: float,
+) -> Reconciled:
+    say = partial(_say, stop, now, expected=_expected(stop, charges, others), charges=charges)
+    if any(each.cost is None for each in charges):
+        return say(Standing.UNKNOWN, "its usage record has no cost that can be read")
+    if charges:
+        minutes = [each.minutes for each in charges if each.minutes is not None]
+        charged = Figure(
+            sum((each.cost for each in charges if each.cost is not None), Decimal(0)),
+            sum(minutes, Decimal(0)) if len(minutes) == len(charges) else None,
+            Basis.OBSERVED,
+        )
+        return say(Standing.CHARGED, _peculiar(charges), charged=charged)
+    if (now - (stop.down or stop.ended)).total_seconds() < pending_for:
+        return say(Standing.PENDING, "the API does not know its app" if gone else "no usage record of it yet")
+    if gone:
+        return say(Standing.UNKNOWN, "the API does not know its app any more")
+    zero = Figure(Decimal(0), Decimal(0), Basis.OBSERVED)
+    return say(Standing.NONE, f"nothing was charged within {format_duration(pending_for)}", charged=zero)
+
+
+def _peculiar(charges: Sequence[UsageRecord]) -> str | None:
+    """What a reader of the figures should know."""
+    if not speaks_of_a_stop(charges[0]):
+        return f"told by its time alone: event type {charges[0].event_type!r}"
+    return None if len(charges) == 1 else f"charged in {len(charges)} records"
+
+
+def _expected(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRecord]) -> Figure:
+    """The open minutes times the compute rate, by what was charged before and when the CVM was stopped."""
+    opened = _opened(stop, charges, others)
+    if opened is None:
+        return Figure(None, None, Basis.ESTIMATED)
+    lasted = Decimal(max(timedelta(0), stop.stopped_at - opened) // timedelta(milliseconds=1))
+    minutes = (lasted / 60_000).quantize(_CENT_OF_MINUTE, ROUND_HALF_UP)
+    if stop.rate is None:
+        return Figure(None, minutes, Basis.ESTIMATED)
+    usd = (stop.rate * minutes / 60).quantize(_MICRO_USD, ROUND_HALF_UP) if minutes >= _LEAST else Decimal(0)
+    return Figure(usd, minutes, Basis.ESTIMATED)
+
+
+def _opened(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRecord]) -> datetime | None:
+    """Since when compute was not charged yet when the stop came; None where no record tells.
+
+    Up to the end of the last record before it, or from the beginning of the charge, whichever is later: between the two
+    the CVM may have been down.
+    """
+    # One that is paid up front is made before its period ends.
+    before = [each for each in others if known_by(each) <= stop.stopped_at]
+    last = max(before, key=when, default=None)
+    begins = [each.begin for each in charges if each.begin is not None]
+    if begins:
+        return max(min(begins), when(last)) if last is not None and when(last) <= stop.stopped_at else min(begins)
+    if last is None or speaks_of_a_stop(last):
+        return None  # it was started since, nobody knows when
+    return when(last)
+
+
+def _say(
+    stop: Stop,
+    now: datetime,
+    standing: Standing,
+    reason: str | None,
+    *,
+    expected: Figure = _NOT_KNOWN,
+    charged: Figure = _NOT_SEEN,
+    charges: Sequence[UsageRecord] = (),
+) -> Reconciled:
+    looked = why_untold(stop.ref) is None
+    since, until = stop.window
+    return Reconciled(
+        step=stop.step,
+        action=stop.action.value,
+        ref=stop.ref,
+        asked_at=timestamp(now),
+        since=timestamp(since) if looked else None,
+        until=timestamp(until) if looked else None,
+        standing=standing,
+        expected=expected,
+        charged=charged,
+        billing_keys=tuple(each.key for each in charges if each.key is not None),
+        reason=reason,
+    )

@@ -1,0 +1,108 @@
+"""The stops and shutdowns of a run that may have triggered a charge, from its log."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+from orchestrator.action import Action
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import Phase, RunState, TargetState
+from orchestrator.billing.reconciled import Reconciled
+from orchestrator.billing.stop import Stop
+from orchestrator.cvm import normal_uuid
+from orchestrator.moment import parse_timestamp
+
+_IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
+_Key = tuple[str, str]
+
+
+def triggering(state: RunState) -> list[TargetState]:
+    """The targets that `reconcile` is about: stops and shutdowns that took effect, or may have.
+
+    What was refused, not sent, or gone before its request came is left out, and so are starts and restarts.
+    """
+    return [
+        target
+        for target in state.targets.values()
+        if not Action(target.action).ends_up and (target.billing is not None or target.phase in _IN_DOUBT)
+    ]
+
+
+def reconciled_in(state: RunState) -> dict[_Key, Reconciled]:
+    """What the log has on each of them, by step and CVM; those that were not asked about yet are not in it."""
+    return {
+        (target.step, target.ref.key): Reconciled.parse(target.reconciled)
+        for target in triggering(state)
+        if target.reconciled is not None
+    }
+
+
+class StopsFold:
+    """Takes the records of a log, in order, and tells the stops in it with their moments.
+
+    Attributes:
+        state: what the same records add up to.
+    """
+
+    def __init__(self) -> None:
+        self.state = RunState()
+        self._sent: dict[_Key, str] = {}
+        self._accepted: dict[_Key, Record] = {}
+        self._down: dict[_Key, str] = {}
+        self._ended: dict[_Key, str] = {}
+
+    def take(self, record: Record) -> None:
+        """Take one more record into account."""
+        event = record["event"]
+        if event.startswith(("action.", "target.")):
+            self._take_moment(event, record)
+        self.state.apply(record)
+
+    def _take_moment(self, event: str, record: Record) -> None:
+        cvm = record["cvm"]
+        key = record["step"], cvm.get("id") or normal_uuid(cvm.get("vm_uuid") or "")
+        if event == "action.intent":
+            # A request that had no effect begins no window. One that took effect does, whatever was sent after it.
+            if key not in self._accepted and self.state.targets[key].phase is Phase.WAITING:
+                self._sent[key] = record["ts"]
+        elif event == "action.accepted":
+            self._accepted[key] = {"ts": record["ts"], "action": record["action"]}
+        elif event in {"target.settled", "target.failed"}:
+            self._ended[key] = record["ts"]
+            if event == "target.settled":
+                self._down.setdefault(key, record["ts"])
+
+    def stops(self) -> dict[str, list[Stop]]:
+        """The stops of each CVM in the order of their sending, by what tells it from others."""
+        last = (self.state.finished or {}).get("ts") or self.state.last_ts
+        sent: dict[str, list[datetime]] = {}
+        for (_, cvm), at in self._sent.items():
+            sent.setdefault(cvm, []).append(parse_timestamp(at))
+        found: dict[str, list[Stop]] = {}
+        for target in triggering(self.state):
+            stop = self._stop(target, last)
+            # Be the next action a stop or not: what is charged from then on is not this one's.
+            later = min((at for at in sent[target.ref.key] if at > stop.sent), default=None)
+            found.setdefault(target.ref.key, []).append(replace(stop, later=later))
+        return {cvm: sorted(stops, key=lambda stop: stop.sent) for cvm, stops in found.items()}
+
+    def _stop(self, target: TargetState, last: str) -> Stop:
+        key = target.step, target.ref.key
+        accepted, down = self._accepted.get(key), self._down.get(key)
+        ended = self._ended.get(key, last)
+        return Stop(
+            step=target.step,
+            action=Action(accepted["action"] if accepted else target.action),
+            ref=target.ref,
+            sent=parse_timestamp(self._sent[key]),
+            accepted=None if accepted is None else parse_timestamp(accepted["ts"]),
+            ended=parse_timestamp(ended),
+            down=None if down is None else parse_timestamp(down),
+            rate=_rate(target.billing or target.bill),
+        )
+
+
+def _rate(billing: Mapping[str, object]) -> Decimal | None:
+    rate = billing.get("compute_usd_per_hour")
+    return None if rate is None else Decimal(str(rate))
