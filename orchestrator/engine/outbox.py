@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from orchestrator.action import Action
+from orchestrator.duration import format_duration
 from orchestrator.engine.decide import PATIENCE_ATTEMPTS, backoff
+from orchestrator.engine.in_order import OrderedQueue
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.protocols import Clock
 from orchestrator.engine.queue import StopQueue
@@ -33,6 +35,7 @@ class Outbox:
         at_once: int,
         patience: float,
         escalate_after: float | None,
+        in_order: bool,
         failed: Callable[[], None],
     ) -> None:
         """Set up.
@@ -44,12 +47,13 @@ class Outbox:
             at_once: stops in one request at the most.
             patience: seconds after which a target that is deferred again and again is given up.
             escalate_after: seconds that a shutdown has before the power is pulled; None where it never is.
+            in_order: whether targets go in the order in which they are added; else the teepods take turns.
             failed: called after a target ended otherwise than wanted.
         """
         self.unsent = 0
         self.may_return = 0
         self._ledger, self._clock = ledger, clock
-        self._queue = StopQueue(per_teepod)
+        self._queue = OrderedQueue(per_teepod) if in_order else StopQueue(per_teepod)
         self.at_once, self._patience, self._failed = at_once, patience, failed
         self._escalate_after = escalate_after
         self._refusals = 0
@@ -78,7 +82,9 @@ class Outbox:
                 break
             self._queue.pop(now)
             if now >= self._last_moment(work):
-                self._ledger.escalated(work, f"its shutdown was not accepted within {self._escalate_after:.0f}s")
+                self._ledger.escalated(
+                    work, f"its shutdown was not accepted within {format_duration(self._escalate_after or 0)}"
+                )
             works.append(work)
             if work.singly:
                 break

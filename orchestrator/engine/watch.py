@@ -7,6 +7,7 @@ from itertools import islice
 
 from orchestrator.action import Action
 from orchestrator.cvm import UP
+from orchestrator.duration import format_duration
 from orchestrator.engine.bell import Bell
 from orchestrator.engine.judge import Finding, Watched, judge
 from orchestrator.engine.ledger import Ledger
@@ -240,9 +241,11 @@ class Watcher:
         patience = self._patience(work)
         last = f"last seen {watched.status!r}" if watched.status else "its status could never be read"
         if not watched.accepted:
-            return f"whether the {work.action} had an effect could not be told within {patience:.0f}s; {last}"
+            return (
+                f"whether the {work.action} had an effect could not be told within {format_duration(patience)}; {last}"
+            )
         wanted = "running" if work.action.ends_up else "down"
-        return f"not {wanted} within {patience:.0f}s of the {work.action}; {last}"
+        return f"not {wanted} within {format_duration(patience)} of the {work.action}; {last}"
 
     def _end_or_escalate(self, work: Work, outcome: Outcome, reason: str) -> None:
         if self._escalate_after is None or not work.may_escalate:

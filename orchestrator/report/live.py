@@ -2,7 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 from rich.console import Console, Group, RenderableType
@@ -13,11 +14,14 @@ from rich.text import Text
 
 from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
+from orchestrator.report.question_text import waits
 from orchestrator.report.run_text import STYLES
 from orchestrator.report.shown import shown
 
 _REFRESH = 0.25
 _PLAIN_EVERY = 5.0
+_PLAIN_WAITING = 60.0
+"""While a question is open nothing changes, and an hour is long."""
 _WINDOW = 5.0
 _ORDER = ("waiting", "sending", "unknown", "settling", *STYLES)
 _DONE = frozenset(STYLES)
@@ -60,24 +64,49 @@ class Progress:
         self._passed = passed
         self._samples: deque[tuple[float, int]] = deque()
         self._started = time.monotonic()
+        self._live: Live | None = None
+        self._is_aside = False
 
     async def live(self, console: Console) -> None:
         """Show a view that is drawn anew a few times a second, until cancelled."""
-        with Live(self._view(), console=console, auto_refresh=False, transient=True) as view:
-            while True:
-                view.update(self._view(), refresh=True)
+        while True:
+            if self._is_aside:
                 await anyio.sleep(_REFRESH)
+                continue
+            # A view that was stopped would go on by wiping out the lines above it, so each time it is a new one.
+            with Live(self._view(), console=console, auto_refresh=False, transient=True) as view:
+                self._live = view
+                while self._live is view:
+                    view.update(self._view(), refresh=True)
+                    await anyio.sleep(_REFRESH)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the terminal to somebody else for as long as the block lasts."""
+        view, self._live, self._is_aside = self._live, None, True
+        if view is not None:
+            view.stop()
+        try:
+            yield
+        finally:
+            self._is_aside = False
 
     async def plain(self, write: Callable[[str], None]) -> None:
-        """Write a line every few seconds, until cancelled."""
+        """Write a line every few seconds, until cancelled; fewer while nothing but a question is open."""
+        question, due = None, time.monotonic() + _PLAIN_EVERY
         while True:
-            await anyio.sleep(_PLAIN_EVERY)
-            write(self.line())
+            await anyio.sleep(min(_PLAIN_EVERY, 1.0))
+            asked, question = question, self.state.question
+            if time.monotonic() >= due or (question is not None and question is not asked):
+                write(self.line())
+                due = time.monotonic() + (_PLAIN_EVERY if question is None else _PLAIN_WAITING)
 
     def line(self) -> str:
         """The state in one line."""
         stages = ", ".join(f"{number} {stage}" for stage, number in self._stages())
-        return f"{format_duration(time.monotonic() - self._started)}: {stages}"
+        waiting = waits(self.state)
+        more = f"; {waiting}" if waiting else ""
+        return f"{format_duration(time.monotonic() - self._started)}: {stages}{more}"
 
     def _stages(self) -> list[tuple[str, int]]:
         return [(stage, self.state.stages[stage]) for stage in _ORDER if self.state.stages[stage]]
@@ -95,13 +124,14 @@ class Progress:
         return sorted(found)[len(found) // 2] if found else None
 
     def _view(self) -> RenderableType:
-        state, total = self.state, len(self.state.targets)
+        state, total = self.state, sum(self.state.stages.values())
         done = sum(state.stages[stage] for stage in _DONE)
         left = time_left(state, self._limit(), self._settle_seconds())
         head = Table.grid(padding=(0, 1), expand=True)
         head.add_column(ratio=1)
         head.add_column(justify="right", no_wrap=True)
-        about = "…" if left is None else f"about {format_duration(left)} left"
+        waiting = waits(state)
+        about = "…" if left is None or waiting else f"about {format_duration(left)} left"
         head.add_row(ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {about}"))
         tally = Text("  ").join(
             Text(f"{number} {stage}", STYLES.get(stage, "cyan")) for stage, number in self._stages()
@@ -109,8 +139,8 @@ class Progress:
         elapsed = format_duration(time.monotonic() - self._started)
         limit = f"{self._limit():.1f} (auto)" if self._adaptive else f"{self._limit():g}"
         speed = Text(f"{self._rate():.1f} of {limit} requests a second, {elapsed}", "dim")
-        note = [Text(self.note, "bold yellow")] if self.note else []
-        return Group(head, tally, speed, *self._troubles(), *note)
+        notes = [Text(note, "bold yellow") for note in (waiting, self.note) if note]
+        return Group(head, tally, speed, *self._troubles(), *notes)
 
     def _troubles(self) -> list[Text]:
         return [

@@ -1,5 +1,6 @@
 """The end of a run for people: what did not end as wanted, with the API's own words; the bill; what to type next."""
 
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,9 @@ from orchestrator.duration import format_duration
 from orchestrator.outcome import Outcome
 from orchestrator.report.documents import counts_of
 from orchestrator.report.meaning import TROUBLE, meaning_of
+from orchestrator.report.question_text import answer_lines, waits
 from orchestrator.report.shown import shown
+from orchestrator.wording import counted
 
 STYLES = {
     "settled": "green",
@@ -34,7 +37,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     """Print how a run ended, or where it stands while it goes on (without a code)."""
     counts = counts_of(state) if code is not None else {stage: n for stage, n in state.stages.items() if n}
     run_id = shown(state.run_id)
-    meaning = "going on" if code is None else f"{meaning_of(code)} (exit {code})"
+    meaning = (waits(state) or "going on") if code is None else f"{meaning_of(code)} (exit {code})"
     if state.drifted:
         source = "run to undo" if "restores" in state.started else "plan file"
         meaning += f"; {len(state.drifted)} of the {source} drifted, left alone"
@@ -46,7 +49,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     troubled = [
         target
         for target in state.targets.values()
-        if (target.outcome if code is None else target.outcome_so_far) in TROUBLE
+        if target.taken_up_by is None and (target.outcome if code is None else target.outcome_so_far) in TROUBLE
     ]
     if troubled:
         console.print()
@@ -65,9 +68,12 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:
         facts.add_row("slowest", f"{format_duration(slowest)} from its first request to its end")
+    _follow_ups(facts, state)
     money = state.money
     if money["triggered"] or "starts" in money:
         facts.add_row("billing", _bill(money))
+    for line in answer_lines(state):
+        facts.add_row("answer", Text(line))
     if state.drifted:
         names = ", ".join(shown(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
         more = f" and {len(state.drifted) - _MOST_ROWS} more" if len(state.drifted) > _MOST_ROWS else ""
@@ -77,6 +83,19 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     if state.finished is None and code is not None and not state.simulated:
         facts.add_row("go on", Text(f"orchestrator resume {run_id}", "bold"))
     console.print(facts)
+
+
+def _follow_ups(facts: Table, state: RunState) -> None:
+    """Who did not go down at the first asking, and what followed."""
+    escalated = sum(target.escalated_at is not None for target in state.targets.values())
+    if escalated:
+        facts.add_row(
+            "escalated", f"the power of {counted(escalated, 'CVM')} was pulled, which did not shut down in time"
+        )
+    for (step, by), count in Counter(
+        (target.step, target.taken_up_by) for target in state.targets.values() if target.taken_up_by
+    ).items():
+        facts.add_row("taken up", Text(f"{counted(count, 'CVM')} of {shown(step)!r} by {shown(by)!r}"))
 
 
 def _troubles(targets: list[TargetState]) -> Table:

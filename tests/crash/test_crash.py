@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict, read_log
+from orchestrator.outcome import Outcome
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 from tests.crash.victim import Moment, Where, run
@@ -19,6 +20,13 @@ limits: {requests_per_second: RATE, burst: 10, max_in_flight: 8, per_teepod: 8, 
 steps:
   - action: ACTION
     select: {all: true}
+"""
+PULLED = """
+name: crash
+limits: {requests_per_second: 300, burst: 10, max_in_flight: 8, per_teepod: 8}
+steps:
+  - {name: ask, action: shutdown, select: {all: true}, settle: {timeout: 0.8}, ESCALATE}
+  - {name: pull, action: stop, select: {result: {step: ask}}}
 """
 KILLED = -signal.SIGKILL
 WHERES: tuple[Where, ...] = ("before_write", "in_write", "before_sync", "after_sync", "after_seconds")
@@ -51,14 +59,7 @@ def crash_and_resume(folder: Path, seed: int, action: str = "stop") -> None:
     with BackgroundSimulator(parse_settings({"fleet": fleet, "timing": {**timing, "read_lag": 0.1}})) as simulator:
         for cvm in simulator.world.cvms if action == "start" else ():
             simulator.world.set_status(cvm, "stopped", -10.0)
-        environment = {
-            "PHALA_CLOUD_API_KEY": simulator.api_key,
-            "PHALA_CLOUD_API_PREFIX": simulator.url,
-            "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
-            "ORCHESTRATOR_SETTLE__RECHECK_AFTER": "0.3",
-            "ORCHESTRATOR_SETTLE__POLL_MIN": "0.05",
-            "ORCHESTRATOR_LOG__LEVEL": "error",
-        }
+        environment = environment_of(simulator, folder)
         deaths = moments(seed)
         code = run(["run", str(playbook), "--yes"], environment, deaths[0], output)
         logs = list((folder / "state" / "runs").glob("*.jsonl"))
@@ -72,6 +73,50 @@ def crash_and_resume(folder: Path, seed: int, action: str = "stop") -> None:
                 code = run(["resume", logs[0].stem, "--yes"], environment, death, output)
         assert code == 0, output.read_text()
         _hold_to_the_promises(simulator, logs[0], action, batched=dispatch == "batch")
+
+
+def crash_and_pull(folder: Path, seed: int) -> None:
+    """Shutdowns that take too long, followed by stops: by each CVM's own escalation, or by a step for all of them."""
+    playbook = folder / "crash.yaml"
+    playbook.write_text(PULLED.replace("ESCALATE", "escalate: {after: 0.6}" if seed % 2 else "on_failure: continue"))
+    output = folder / "output.txt"
+    settings = {
+        "fleet": {"cvms": 24, "seed": seed, "stopped_share": 0, "gpu_share": 0},
+        "timing": {"stop_seconds": [0.05, 0.4], "shutdown_seconds": [0.1, 2], "latency": [0, 0.02], "read_lag": 0.1},
+    }
+    with BackgroundSimulator(parse_settings(settings)) as simulator:
+        environment = environment_of(simulator, folder)
+        deaths = moments(seed)
+        code = run(["run", str(playbook), "--yes"], environment, deaths[0], output)
+        logs = list((folder / "state" / "runs").glob("*.jsonl"))
+        if code == KILLED and (not logs or not read(logs[0])[1].planned):
+            return
+        for death in [*deaths[1:], None]:
+            if code == KILLED:
+                assert read(logs[0])[0] is not Verdict.ALTERED
+                code = run(["resume", logs[0].stem, "--yes"], environment, death, output)
+        verdict, state = read(logs[0])
+        cvms = simulator.world.cvms
+        now = simulator.now()
+        assert {cvm.phase(now).status for cvm in cvms} == {"stopped"}
+        assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
+        for cvm in cvms:
+            assert max(Counter(operation.type for operation in cvm.operations).values()) == 1
+        # Who went down by itself while the run was dead is found so by the step that takes it up.
+        assert set(state.counts) <= {Outcome.SETTLED, Outcome.SKIPPED}, output.read_text()
+        assert (code, verdict, sum(state.counts.values())) == (0, Verdict.WHOLE, len(cvms))
+
+
+def environment_of(simulator: BackgroundSimulator, folder: Path) -> dict[str, str]:
+    """What the command is told of the simulator, and where to write."""
+    return {
+        "PHALA_CLOUD_API_KEY": simulator.api_key,
+        "PHALA_CLOUD_API_PREFIX": simulator.url,
+        "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
+        "ORCHESTRATOR_SETTLE__RECHECK_AFTER": "0.3",
+        "ORCHESTRATOR_SETTLE__POLL_MIN": "0.05",
+        "ORCHESTRATOR_LOG__LEVEL": "error",
+    }
 
 
 def _hold_to_the_promises(simulator: BackgroundSimulator, log: Path, action: str, *, batched: bool) -> None:
@@ -102,6 +147,17 @@ def test_a_killed_run_is_resumed_without_losing_or_repeating_a_stop(tmp_path: Pa
 @pytest.mark.parametrize("action", ["shutdown", "start"])
 def test_the_same_holds_of_shutdowns_and_starts(tmp_path: Path, action: str, seed: int) -> None:
     crash_and_resume(tmp_path, seed, action)
+
+
+@pytest.mark.parametrize("seed", range(30, 36))
+def test_what_did_not_go_down_by_itself_is_stopped_once_however_often_the_run_dies(tmp_path: Path, seed: int) -> None:
+    crash_and_pull(tmp_path, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(400, 500))
+def test_more_moments_of_shutdowns_that_take_too_long(tmp_path: Path, seed: int) -> None:
+    crash_and_pull(tmp_path, seed)
 
 
 @pytest.mark.soak

@@ -31,7 +31,7 @@ answers = st.tuples(statuses, st.booleans(), st.none() | st.floats(0, 50), st.sa
     escalate_after=st.none() | st.floats(0.5, 20),
 )
 @settings(max_examples=250, deadline=None)
-def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(
+def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(  # noqa: C901 - one long claim
     scripts: list[list[tuple[int | None, bool, float | None, str | None]]],
     lag: float,
     faulty_reads: set[int],

@@ -135,7 +135,7 @@ async def test_the_stop_has_the_whole_settle_timeout_and_is_unsettled_after_that
     fleet = shutting_down(cloud, after=30.0, timeout=100.0)
     result = await fleet.go()
     assert result.exit_code is Exit.UNSETTLED
-    assert "not down within 100s of the stop" in fleet.trail.of("target.failed")[0]["reason"]
+    assert "not down within 1m40s of the stop" in fleet.trail.of("target.failed")[0]["reason"]
     assert cloud.count("stop") == 1
 
 
