@@ -152,7 +152,7 @@ async def test_a_start_that_does_not_come_up_in_time_is_unsettled() -> None:
     fleet = fleet_of(Action.START, 1, seconds=1000)
     result = await fleet.go()
     assert result.exit_code is Exit.UNSETTLED
-    assert fleet.trail.of("target.failed")[0]["reason"] == "not running within 60s of the start; last seen 'starting'"
+    assert fleet.trail.of("target.failed")[0]["reason"] == "not running within 1m of the start; last seen 'starting'"
 
 
 async def test_what_is_as_wanted_by_a_fresh_read_is_skipped_and_a_stopped_cvm_is_never_restarted() -> None:
