@@ -14,7 +14,7 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.consoles import stderr, stdout
 from orchestrator.cli.fail import report
-from orchestrator.cli.notices import last_words, notices
+from orchestrator.cli.notices import finish, finish_unless, notices
 from orchestrator.cli.session import Session
 from orchestrator.engine.run import Run, RunResult
 from orchestrator.engine.status import Seen
@@ -74,7 +74,7 @@ async def carry_out(
             error = why_early(result, log)
             if error is not None:
                 report(error, as_json=False)
-            await last_words(notifier, session, state, result, received, interrupted=signals.interrupted)
+            await finish_unless(received, partial(finish, notifier, session.settings.notify, state, result))
     return code
 
 
@@ -175,11 +175,6 @@ class _Signals:
         self.exit_code = 128 + signal.SIGINT
         self._run, self._progress = run, progress
         self._seen = 0
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether there was one."""
-        return self._seen > 0
 
     async def listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
         """Take signals until cancelled."""

@@ -1,9 +1,11 @@
 """Telling others how a run goes: the notifier that the settings and the playbook ask for, hung into a run."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from random import Random
 from signal import Signals
 
 import anyio
@@ -11,16 +13,24 @@ import structlog
 
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import new_run_id
+from orchestrator.cli.actor import actor
 from orchestrator.cli.session import Session
 from orchestrator.engine.run import RunResult
+from orchestrator.errors import OrchestratorError
+from orchestrator.moment import timestamp, utc_now
 from orchestrator.notify.courier import Courier
 from orchestrator.notify.messages import slack_body, webhook_body
-from orchestrator.notify.notice import cut_off, opening
 from orchestrator.notify.notifier import Notifier, notifying
 from orchestrator.notify.post import WebhookPost
-from orchestrator.notify.recipients import Recipient
+from orchestrator.notify.recipients import Recipient, recipients
 from orchestrator.notify.signature import headers
+from orchestrator.notify.told import cut_off, opening, refused
 from orchestrator.outcome import Ending
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.terms import NoticeKind
+from orchestrator.settings.load import Settings
+from orchestrator.settings.model import Notify
 
 _AFTER_A_SIGNAL = 1.0
 """Seconds; whoever pressed Ctrl-C does not want to wait for much."""
@@ -37,55 +47,86 @@ async def notices(session: Session, log: AuditLog, state: RunState) -> AsyncIter
     """
     settings = session.settings.notify
     kinds = state.started.get("notify", {}).get("on", settings.on)
-    warn = structlog.get_logger().warning
-    async with AsyncExitStack() as stack:
-        couriers = []
-        for recipient in session.recipients:
-            post = _post(recipient, settings.timeout)
-            stack.push_async_callback(post.aclose)
-            couriers.append(
-                Courier(
-                    recipient.name,
-                    post,
-                    retry_for=settings.retry_for,
-                    now=session.clock.now,
-                    rng=session.rng,
-                    warn=warn,
-                )
-            )
-        notifier = await stack.enter_async_context(notifying(couriers, kinds, warn))
-        if couriers:
+    async with _telling(session.recipients, settings, kinds) as notifier:
+        if session.recipients:
             notifier.tell(opening(state))
             log.observers.append(notifier.observing(state))
         yield notifier
 
 
-async def last_words(
-    notifier: Notifier,
-    session: Session,
-    state: RunState,
-    result: RunResult | None,
-    received: AsyncIterator[Signals],
-    *,
-    interrupted: bool,
-) -> None:
-    """Wait a little for what is not yet delivered; a signal ends the wait.
+async def finish(notifier: Notifier, settings: Notify, state: RunState, result: RunResult | None) -> None:
+    """Wait a little for what is not yet delivered, once a run is over.
 
     Args:
         notifier: of the run.
-        session: with the settings.
+        settings: how long.
         state: what the log says.
         result: how the run ended; None when it was left at once.
-        received: the signals.
-        interrupted: whether a signal ended the run.
     """
     if result is not None and result.ending is Ending.LOG_FAILED:
         notifier.tell(cut_off(state, result.error.message if result.error else ""))
-    drain = session.settings.notify.drain
+    interrupted = result is None or result.ending in {Ending.SIGINT, Ending.SIGTERM}
+    await notifier.finish(min(settings.drain, _AFTER_A_SIGNAL) if interrupted else settings.drain)
+
+
+async def finish_unless(received: AsyncIterator[Signals], waiting: Callable[[], Awaitable[None]]) -> None:
+    """Wait for the end of something, or for a signal that says not to.
+
+    Args:
+        received: the signals.
+        waiting: what to wait for.
+    """
     async with anyio.create_task_group() as group:
         group.start_soon(_until_a_signal, received, group.cancel_scope)
-        await notifier.finish(min(drain, _AFTER_A_SIGNAL) if interrupted else drain)
+        await waiting()
         group.cancel_scope.cancel()
+
+
+async def tell_refused(
+    settings: Settings, loaded: LoadedPlaybook, error: OrchestratorError, cloud_url: str, *, simulated: bool = False
+) -> None:
+    """Tell that a run which nobody watches did not begin.
+
+    Args:
+        settings: with whom to tell.
+        loaded: the playbook.
+        error: why.
+        cloud_url: where the run was to be.
+        simulated: whether that was a simulation.
+    """
+    on = loaded.playbook.notify.on
+    now = utc_now()
+    notice = refused(
+        loaded.playbook.name,
+        error.message,
+        int(error.exit_code),
+        number=new_run_id(now),
+        at=timestamp(now),
+        actor=actor(),
+        cloud_url=cloud_url,
+        simulated=simulated,
+    )
+    told = recipients(settings.notify)
+    async with _telling(told, settings.notify, settings.notify.on if on is None else on) as notifier:
+        notifier.tell(notice)
+        await notifier.finish(settings.notify.drain)
+
+
+@asynccontextmanager
+async def _telling(
+    told: Sequence[Recipient], settings: Notify, kinds: Collection[NoticeKind]
+) -> AsyncIterator[Notifier]:
+    """A notifier with a courier for each recipient, for as long as the block lasts."""
+    warn = structlog.get_logger().warning
+    now = asyncio.get_running_loop().time
+    async with AsyncExitStack() as stack:
+        couriers = []
+        for recipient in told:
+            post = _post(recipient, settings.timeout)
+            stack.push_async_callback(post.aclose)
+            rng = Random()  # noqa: S311 - jitter, not secrets
+            couriers.append(Courier(recipient.name, post, retry_for=settings.retry_for, now=now, rng=rng, warn=warn))
+        yield await stack.enter_async_context(notifying(couriers, kinds, warn))
 
 
 async def _until_a_signal(received: AsyncIterator[Signals], waiting: anyio.CancelScope) -> None:

@@ -1,5 +1,6 @@
 """`orchestrator run`."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +23,7 @@ from orchestrator.cli.verdict import confirm, verdict
 from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
-from orchestrator.errors import NotConfirmedError, PlanFileError, UsageError
+from orchestrator.errors import NotConfirmedError, OrchestratorError, PlanFileError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.lock import Lock
@@ -178,7 +179,12 @@ async def _plan_and_confirm(
     session: Session, order: Order, *, yes: bool, expect: int | None, as_json: bool
 ) -> _Confirmed | int:
     """Plan, ask, and begin the log; an exit code when the run may not go."""
-    prepared = await prepare(session, order.loaded, order.hold)
+    meant = yes or expect is not None
+    try:
+        prepared = await prepare(session, order.loaded, order.hold)
+    except OrchestratorError as failure:
+        await _tell_refused(session, order, failure, meant=meant)
+        raise
     plan = prepared.plan
     if not as_json:
         from orchestrator.cli.consoles import stdout  # noqa: PLC0415 - the requests had to go out first
@@ -190,6 +196,7 @@ async def _plan_and_confirm(
     error = verdict(plan, order.hold)
     if error is not None:
         report(error, as_json=as_json, extra=plan_document(plan))
+        await _tell_refused(session, order, error, meant=meant)
         return int(error.exit_code)
     works = [Work.of(target) for target in plan.targets]
     asked_at, asked_on = session.clock.now(), session.clock.wall()
@@ -197,6 +204,7 @@ async def _plan_and_confirm(
         confirm(plan, yes=yes, expect=expect)
     except NotConfirmedError as unconfirmed:
         report(unconfirmed, as_json=as_json, extra=plan_document(plan))
+        await _tell_refused(session, order, unconfirmed, meant=meant)
         return int(unconfirmed.exit_code)
     # Both clocks: the one stands still while a machine sleeps, the other may be set back.
     waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
@@ -207,6 +215,17 @@ async def _plan_and_confirm(
         click.echo()
     log, state = begin_log(session, order, prepared)
     return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh)
+
+
+async def _tell_refused(session: Session, order: Order, error: OrchestratorError, *, meant: bool) -> None:
+    """Tell others of a run that did not begin, where it was meant to and nobody sits here to see it."""
+    if session.recipients and meant and not sys.stdin.isatty():
+        from orchestrator.cli.logs import configure  # noqa: PLC0415 - takes long to import
+        from orchestrator.cli.notices import tell_refused  # noqa: PLC0415 - the same
+
+        configure(session.settings.log)
+        where = session.endpoint
+        await tell_refused(session.settings, order.loaded, error, where.base_url, simulated=where.simulated)
 
 
 def _origin(lock: Lock, file: Path, now: datetime) -> str:

@@ -9,7 +9,8 @@ from orchestrator.audit.log import Observer
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.notify.courier import Courier, Warn
-from orchestrator.notify.notice import Notice, notice_of
+from orchestrator.notify.notice import Notice
+from orchestrator.notify.told import notice_of
 from orchestrator.playbook.terms import NoticeKind
 
 

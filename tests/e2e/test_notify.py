@@ -247,3 +247,20 @@ def test_whom_to_tell_is_read_before_anything_is_sent(desk: Desk, tmp_path: Path
     assert "chmod 600" in ended.fault["hint"]
     assert SECRET not in ended.out + ended.err
     desk.assert_nothing_happened()
+
+
+def test_a_run_that_was_meant_to_begin_and_did_not_is_told_of(desk: Desk) -> None:
+    with mailbox() as box:
+        told(desk, box)
+        guarded = desk.playbook(guards="{max_targets: 2}")
+        assert desk.run("run", guarded, "--json").code == 3  # not meant: nobody said yes
+        assert desk.run("run", guarded, "--yes", "--json").code == 3
+        assert desk.run("run", desk.playbook(), "--expect", "3").code == 3
+        assert desk.run("run", desk.playbook(), "--yes", env={"PHALA_CLOUD_API_KEY": "no"}).code == 5
+    assert [(document["event"], document["exit_code"]) for document in box.got] == [
+        ("run.refused", 3),
+        ("run.refused", 3),
+        ("run.refused", 5),
+    ]
+    assert "max_targets" in box.got[0]["text"]
+    desk.assert_nothing_happened()

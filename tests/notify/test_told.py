@@ -4,7 +4,8 @@ import pytest
 from dirty_equals import IsPartialDict
 
 from orchestrator.audit.replay import RunState
-from orchestrator.notify.notice import Notice, cut_off, opening
+from orchestrator.notify.notice import Notice
+from orchestrator.notify.told import cut_off, opening, refused
 from tests.notify.stories import RUN_ID, begun, cvm, failed, finished, records, settled, text, told
 
 
@@ -162,3 +163,11 @@ def test_each_notice_has_an_id_of_its_own_that_depends_on_nothing_but_the_log() 
     story = (failed(1), finished(6, failed=1))
     ids = [notice.id for notice in told(*story)]
     assert ids == [notice.id for notice in told(*story)] == [f"{RUN_ID}-1", f"{RUN_ID}-3", f"{RUN_ID}-4"]
+
+
+def test_a_run_that_did_not_begin_is_told_of_by_its_reason() -> None:
+    where = {"number": "7", "at": "2026-11-23T08:00:00.000000Z", "actor": "ops@desk", "cloud_url": "https://x.test"}
+    notice = refused("nightly", "refused by a guard:\nmax_targets", 3, **where, simulated=False)
+    assert notice.headline == "nightly did not start (exit 3); nothing was changed"
+    assert notice.lines == ("refused by a guard: max_targets", "by ops@desk, at https://x.test")
+    assert (notice.facts["run_id"], notice.facts["exit_code"], kinds(notice)) == (None, 3, [{"failure"}])
