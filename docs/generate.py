@@ -345,6 +345,7 @@ _ENDINGS = {
     Ending.COMPLETED: "every target has an outcome",
     Ending.MAX_FAILURES: "more targets failed than `max_failures` allows",
     Ending.STEP_FAILED: "a target of a step with `on_failure: stop` did not end as wanted",
+    Ending.CANARY_FAILED: "a CVM of a step's first wave did not end as wanted",
     Ending.NOT_APPROVED: "a question of a `pause` step was refused, or not answered in time",
     Ending.KEY_REFUSED: "the API answered 401",
     Ending.LOG_FAILED: "the audit log could not be written",

@@ -1,4 +1,4 @@
-"""What runs learnt of an API's limits, kept for the next one: a small file in the state folder.
+"""What runs learnt of an API: its limits, how long its CVMs take. Kept for the next run in a small file of its own.
 
 It is a cache. One that can't be read, says something absurd or is old is as good as none, and never a reason not to
 stop CVMs: it is left out of account with a line in the log.
@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -34,12 +34,14 @@ class Learnt:
         is_limit: whether it refused more than that; False where more was never tried.
         batch_size: how many statuses one request may ask for, where that was fewer than asked; None where it was not.
         batch_missing: whether it has no such request.
+        settle: by action, within how many seconds of their request nine in ten CVMs had settled.
     """
 
     requests_per_second: float | None = None
     is_limit: bool = False
     batch_size: int | None = None
     batch_missing: bool = False
+    settle: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Model(BaseModel):
@@ -57,9 +59,15 @@ class _Batch(_Model):
     size: int | None = Field(ge=1, le=1_000_000)
 
 
+class _Settled(_Model):
+    at: str
+    seconds: float = Field(ge=0, le=86_400)
+
+
 class _Api(_Model):
     rate: _Rate | None = None
     status_batch: _Batch | None = None
+    settle: dict[str, _Settled] = {}
 
 
 class LearntFile:
@@ -92,7 +100,7 @@ class LearntFile:
         if api.status_batch is not None:
             size = api.status_batch.size
             learnt = replace(learnt, batch_size=size, batch_missing=size is None)
-        return learnt
+        return replace(learnt, settle={action: each.seconds for action, each in api.settle.items()})
 
     def write(self, base_url: str, learnt: Learnt, now: datetime) -> None:
         """Put what was learnt beside what is known of other addresses; what it does not say stays as it was."""
@@ -117,6 +125,9 @@ class LearntFile:
         if learnt.batch_missing or learnt.batch_size is not None:
             batch = _Batch(at=at, size=None if learnt.batch_missing else learnt.batch_size)
             api = api.model_copy(update={"status_batch": batch})
+        if learnt.settle:
+            settled = {action: _Settled(at=at, seconds=seconds) for action, seconds in learnt.settle.items()}
+            api = api.model_copy(update={"settle": {**api.settle, **settled}})
         apis[base_url] = api.model_dump()
         apis = {url: entry for url, entry in apis.items() if entry}
         document = {"v": _VERSION, "apis": apis}
@@ -156,7 +167,8 @@ class LearntFile:
             kept_for = _KEPT_FOR if api.status_batch.size is not None else _MISSING_FOR
             if not _is_fresh(api.status_batch.at, now, kept_for):
                 api = api.model_copy(update={"status_batch": None})
-        return api
+        fresh = {action: each for action, each in api.settle.items() if _is_fresh(each.at, now, _KEPT_FOR)}
+        return api.model_copy(update={"settle": fresh})
 
     def _fresh(self, entry: object, now: datetime) -> dict[str, object]:
         """What is worth keeping of an entry; empty where nothing is."""

@@ -47,6 +47,7 @@ class Ending(StrEnum):
     COMPLETED = "completed"
     MAX_FAILURES = "max_failures"
     STEP_FAILED = "step_failed"
+    CANARY_FAILED = "canary_failed"
     NOT_APPROVED = "not_approved"
     KEY_REFUSED = "key_refused"
     LOG_FAILED = "log_failed"
@@ -58,12 +59,15 @@ class Ending(StrEnum):
     @property
     def resumable(self) -> bool:
         """Whether `resume` can take the run up again: it ended for a reason outside its own plan."""
-        return self not in {Ending.COMPLETED, Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.NOT_APPROVED}
+        return self is not Ending.COMPLETED and self not in OF_ITS_OWN_MAKING
 
+
+OF_ITS_OWN_MAKING = frozenset({Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.CANARY_FAILED, Ending.NOT_APPROVED})
+"""The early endings that the playbook asks for, which leave the rest unsent for good."""
 
 _EARLY = frozenset(
     {
-        *(Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.NOT_APPROVED),
+        *OF_ITS_OWN_MAKING,
         *(Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN, Ending.TIMED_OUT),
     }
 )
@@ -73,7 +77,7 @@ COUNTS_AS_FAILURE = _FAILED
 """The outcomes that `max_failures` counts."""
 
 ENDS_THE_RUN = _FAILED | {Outcome.UNSETTLED}
-"""The outcomes of a target that end the run after a step with `on_failure: stop`."""
+"""The outcomes of a target that end the run after a step with `on_failure: stop`, and after a canary."""
 
 
 def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: bool) -> Exit:

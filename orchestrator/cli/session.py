@@ -1,9 +1,9 @@
 """Everything a command needs to speak to a cloud, put together: settings, gate, client, clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 
@@ -21,7 +21,7 @@ from orchestrator.errors import UsageError
 from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
 from orchestrator.notify.recipients import Recipient, recipients
-from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.guards import needs_whole_workspace, stricter
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Hold, Plan, make_plan
 from orchestrator.playbook.planned import RunLimits
@@ -117,6 +117,7 @@ class Session:
         batch_missing: whether an earlier run found that there is no such request.
         finder: what finds the rate out; None where it is fixed.
         recipients: whom to tell how the run goes.
+        settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
     """
 
     settings: Settings
@@ -130,13 +131,15 @@ class Session:
     batch_missing: bool
     finder: RateFinder | None = None
     recipients: tuple[Recipient, ...] = ()
+    settle_seconds: Mapping[str, float] = field(default_factory=dict)
 
-    def remember(self, *, batch_size: int, batch_missing: bool) -> None:
+    def remember(self, *, batch_size: int, batch_missing: bool, settle: Mapping[str, float] | None = None) -> None:
         """Keep what this run learnt of the API for the next one.
 
         Args:
             batch_size: how many statuses one request may ask for.
             batch_missing: whether there is no such request.
+            settle: by action, within how many seconds nine in ten CVMs had settled.
         """
         if self.endpoint.simulated:
             return
@@ -147,6 +150,7 @@ class Session:
             is_limit=held is not None and held.is_limit,
             batch_size=batch_size if smaller else None,
             batch_missing=batch_missing,
+            settle=settle or {},
         )
         if learnt != Learnt():
             _learnt_file(self.settings).write(self.endpoint.base_url, learnt, self.clock.wall())
@@ -210,6 +214,7 @@ async def open_session(
             batch_missing=learnt.batch_missing,
             finder=finder,
             recipients=told,
+            settle_seconds=learnt.settle,
         )
 
 
@@ -243,7 +248,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
     guards = stricter(playbook.guards if hold is None else hold.guards, settings.guards)
     selects = [step.select for step in playbook.acting if step.select.result is None]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
-    apps = apps_to_read(selects, percent_guard=guards.max_percent is not None)
+    apps = apps_to_read(selects, whole_workspace=needs_whole_workspace(guards))
     read_at = session.clock.wall()
     inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
@@ -258,6 +263,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
         batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
         more_warnings=() if inventory.stable else (_SHIFTING,),
         last_word=None if hold is None else hold.last_word,
+        settle_seconds=session.settle_seconds,
     )
     if hold is not None:
         plan = hold.hold(plan, now=session.clock.wall(), version=__version__)

@@ -86,16 +86,23 @@ class Answer:
         approved: whether the run may go on.
         by: who said it, user@host.
         via: how, such as `terminal` or `approve`.
+        comment: what they have to say about it; None for nothing.
     """
 
     approved: bool
     by: str
     via: str
+    comment: str | None = None
 
 
 class Approver(Protocol):
     """Where a run's questions are answered."""
 
-    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer:
-        """Wait for a person's answer, however long that takes; the run stops waiting by itself."""
+    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
+        """Wait for a person's answer; the run stops waiting by itself.
+
+        Returns:
+            The answer; None when by the time of day it is too late for one. A machine that slept does not count that
+            time by the engine's clock.
+        """
         ...

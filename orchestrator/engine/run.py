@@ -21,7 +21,9 @@ from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
 from orchestrator.moment import timestamp
 from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, Outcome, exit_code
+from orchestrator.playbook.order import rank
 from orchestrator.playbook.planned import AnyPlanned, Follows, Message, PlannedStep, Question, RunLimits
+from orchestrator.playbook.waves import wave_numbers
 
 _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 """A person's word goes before every other reason to end."""
@@ -29,11 +31,35 @@ _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 _WHY_NOT_SENT = {
     Ending.MAX_FAILURES: "the run ended early: more targets failed than max_failures allows",
     Ending.STEP_FAILED: "the run ended early: a step with `on_failure: stop` did not end as wanted",
+    Ending.CANARY_FAILED: "the run ended early: a CVM of the first wave, the canary, did not end as wanted",
     Ending.NOT_APPROVED: "the run ended early: a question was not answered with yes",
 }
 """The endings of a run's own making, which leave the rest unsent for good."""
 
 _NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """By when every target is to be asked. Nothing is cut off by it.
+
+    Attributes:
+        seconds: from the run's start.
+        at: the moment, by the engine's clock.
+    """
+
+    seconds: float
+    at: float
+
+    def verdict(self, works: Iterable[Work]) -> dict[str, object]:
+        """Whether it was met: how many CVMs were first asked after it, or not at all although they were to be."""
+        asked: dict[str, float] = {}
+        for work in works:
+            if work.first_sent is not None or work.outcome is Outcome.NOT_SENT:
+                moment = float("inf") if work.first_sent is None else work.first_sent
+                asked[work.ref.key] = min(moment, asked.get(work.ref.key, float("inf")))
+        late = sum(moment > self.at for moment in asked.values())
+        return {"seconds": self.seconds, "met": not late, "late": late}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +100,7 @@ class Run:
         requests: int = 0,
         approver: Approver | None = None,
         passed: Collection[str] = (),
+        due: Due | None = None,
     ) -> None:
         """Set up.
 
@@ -91,6 +118,7 @@ class Run:
             approver: where questions are answered; None where nobody can.
             passed: the steps that need not be gone through again, since the trail says what they came to: questions
                 that were approved, messages that were sent, and steps that have taken up an earlier one's targets.
+            due: by when every target is to be asked; None for no such moment.
         """
         self.ledger = Ledger(works, sink, clock, requests)
         breaker = Breaker(
@@ -112,7 +140,7 @@ class Run:
         )
         self.reader.known_size(workspace_size)
         self._line = Line(cloud, gate, self.reader, breaker, self.ledger, clock, rng, settle)
-        self._limits, self._approver = limits, approver
+        self._limits, self._approver, self._due = limits, approver, due
         self._passed = set(passed)
         self._undone: Sequence[AnyPlanned] = ()
         self._ending: Ending | None = None
@@ -184,7 +212,8 @@ class Run:
             return
         said = "timed_out" if answer is None else "approved" if answer.approved else "refused"
         by, via = (None, None) if answer is None else (answer.by, answer.via)
-        self.ledger.about_step("approval.answered", step.name, answer=said, by=by, via=via)
+        more = {} if answer is None or answer.comment is None else {"comment": answer.comment}
+        self.ledger.about_step("approval.answered", step.name, answer=said, by=by, via=via, **more)
         await self.ledger.flush()
         if said != "approved":
             self._halt(Ending.NOT_APPROVED)
@@ -208,19 +237,49 @@ class Run:
         works = [work for work in self.ledger.works if work.step == step.name]
         limits = step.limits.within(self._limits)
         with self._line.gate.held_to(limits.max_in_flight, step.limits.requests_per_second, limits.adaptive):
-            for number in sorted({work.wave for work in works if work.outcome is None}):
+            begun = self._line.clock.now()
+            for number in sorted({work.wave for work in works}):
+                if self._ending is None and self._line.clock.now() - begun > self._line.settle.look_again_after:
+                    await self._look_again(work for work in works if work.wave == number and work.outcome is None)
                 if self._ending is None:
-                    self._wave = Wave(
-                        self._line,
-                        step,
-                        limits,
-                        key_refused=lambda: self._halt(Ending.KEY_REFUSED),
-                        failed=partial(self._count_failures, step, len(works)),
-                        ending=lambda: self._ending,
-                    )
-                    await self._wave.run([work for work in works if work.wave == number and work.outcome is None])
-                    self._cut_short = self._cut_short or self._wave.cut_short
-                    self._wave = None
+                    await self._carry_out_wave(step, limits, works, number)
+                if self._ending is None:
+                    await self._look_back(step, works, number)
+
+    async def _carry_out_wave(self, step: PlannedStep, limits: RunLimits, works: Sequence[Work], number: int) -> None:
+        open_works = [work for work in works if work.wave == number and work.outcome is None]
+        if not open_works:
+            return
+        self._wave = Wave(
+            self._line,
+            step,
+            limits,
+            key_refused=lambda: self._halt(Ending.KEY_REFUSED),
+            failed=partial(self._count_failures, step, len(works)),
+            ending=lambda: self._ending,
+        )
+        await self._wave.run(open_works)
+        self._cut_short = self._cut_short or self._wave.cut_short
+        self._wave = None
+
+    async def _look_back(self, step: PlannedStep, works: Sequence[Work], number: int) -> None:
+        """Between two waves: end the run where the first one, the canary, or with `on_failure: stop` any, went wrong.
+
+        What was settled is looked at once more first. Once a later wave has begun, also in an earlier part of the run,
+        this was decided.
+        """
+        ahead = [work for work in works if work.wave > number]
+        if any(work.attempts for work in ahead) or all(work.outcome is not None for work in ahead):
+            return
+        wave = [work for work in works if work.wave == number]
+        await self._sweep(wave)
+        if self._ending is not None:
+            return
+        self._count_failures(step, len(works))  # who came back counts as well
+        if any(work.outcome in ENDS_THE_RUN for work in wave):
+            canary = all(work.wave >= number for work in works)
+            if canary or step.on_failure == "stop":
+                self._halt(Ending.CANARY_FAILED if canary else Ending.STEP_FAILED)
 
     async def _take_up(self, step: PlannedStep, follows: Follows) -> None:
         """Choose the CVMs of a step that takes up what an earlier one left, by what is true of them now."""
@@ -228,7 +287,7 @@ class Run:
         if self._ending is not None:
             return
         sources = self._sources(follows)
-        works = [source.followed_by(step) for source in sources]
+        works = _arranged(step, [source.followed_by(step) for source in sources])
         self.ledger.taken_up(step, sources, works)
         self._passed.add(step.name)
         await self.ledger.flush()
@@ -311,7 +370,8 @@ class Run:
         else:
             for work in not_sent:
                 self.ledger.ended(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
-            self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code))
+            due = {} if self._due is None else {"deadline": self._due.verdict(self.ledger.works)}
+            self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), **due)
         await self.ledger.flush()
         return RunResult(ending, code)
 
@@ -338,6 +398,16 @@ class Run:
             elif work.action is Action.RESTART and seen.read.down:
                 self.ledger.status(work, seen.read)
                 self.ledger.ended(work, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")
+
+
+def _arranged(step: PlannedStep, works: list[Work]) -> list[Work]:
+    """The targets of a step that chose them just now, in its order and with their waves."""
+    by = step.order_by
+    if by is not None:
+        works.sort(key=lambda work: rank(by, work.ref, work.note.rates.compute))
+    for work, wave in zip(works, wave_numbers(step.waves or (), len(works)), strict=True):
+        work.wave = wave
+    return works
 
 
 def _first(group: BaseExceptionGroup[AuditError]) -> AuditError:

@@ -97,6 +97,7 @@ class Wave:
             at_once=MOST_AT_ONCE if limits.dispatch == "batch" and step.action is Action.STOP else 1,
             patience=step.settle_timeout,
             escalate_after=step.escalate_after,
+            in_order=step.order_by is not None,
             failed=failed,
         )
         self._dispatcher = Dispatcher(
@@ -139,7 +140,9 @@ class Wave:
         Raises:
             AuditError: when the trail can't be written.
         """
-        for work in sorted(works, key=lambda work: work.singly):  # the batches first, and none cut short
+        if self._outbox.at_once > 1:
+            works = sorted(works, key=lambda work: work.singly)  # the batches first, and none cut short
+        for work in works:
             if work.accepted:
                 self._watch(work, accepted=True, since=work.accepted_at)
             elif work.in_doubt:

@@ -1,17 +1,22 @@
 """A deadline: when each target will be asked, reckoned before anything is sent. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal
 
 from orchestrator.action import Action
+from orchestrator.playbook.planned import MOST_AT_ONCE, PlannedStep, RunLimits
 
 ANSWER_S = 0.5
 """Seconds; how long the API is taken to need for an answer, which counts where few requests may be under way."""
 
 SETTLE_S = {Action.STOP: 30.0, Action.SHUTDOWN: 60.0, Action.START: 60.0, Action.RESTART: 90.0}
 """Seconds; how long CVMs are taken to need to settle, where the next wave or step waits for that."""
+
+Basis = Literal["earlier runs", "assumed", "escalate.after", "settle.timeout"]
+"""What it is reckoned by how long CVMs need to settle."""
 
 _FOR_ACTIONS = 0.95
 """While actions are sent, one request in twenty may be a status read."""
@@ -29,6 +34,7 @@ class Pace:
         at_once: how many CVMs one request may act on.
         in_order: whether they go in the order given; else the teepods take turns.
         settle: seconds that a wave takes to settle once its last request is sent.
+        basis: where that figure comes from.
     """
 
     requests_per_second: float
@@ -38,6 +44,38 @@ class Pace:
     at_once: int
     in_order: bool
     settle: float
+    basis: Basis = "assumed"
+
+
+def pace_of(step: PlannedStep, limits: RunLimits, settle: Mapping[str, float]) -> Pace:
+    """How fast a step goes.
+
+    Args:
+        step: the step.
+        limits: those of the run.
+        settle: by action, how many seconds its CVMs needed to settle in earlier runs; empty where that is not known.
+    """
+    limits = step.limits.within(limits)
+    in_batches = limits.dispatch == "batch" and step.action is Action.STOP
+    known = settle.get(step.action)
+    found: list[tuple[float, Basis]] = [(step.settle_timeout, "settle.timeout")]
+    if step.escalate_after is not None:
+        found.append((step.escalate_after, "escalate.after"))
+    elif known is not None:
+        found.append((known, "earlier runs"))
+    else:
+        found.append((SETTLE_S[step.action], "assumed"))
+    seconds, basis = min(found)
+    return Pace(
+        limits.requests_per_second,
+        max(1, (limits.burst + 1) // 2),  # the other half is kept in reserve
+        limits.max_in_flight,
+        limits.per_teepod,
+        at_once=MOST_AT_ONCE if in_batches else 1,
+        in_order=step.order_by is not None,
+        settle=seconds,
+        basis=basis,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +86,13 @@ class Forecast:
         seconds: the deadline, from the run's start.
         asked: when each target is asked, in the plan's order.
         settle: how many seconds it was reckoned with that a wave or step takes to settle; None where nothing waits.
+        basis: where that figure comes from.
     """
 
     seconds: float
     asked: tuple[float, ...]
     settle: float | None = None
+    basis: Basis | None = None
 
     @property
     def estimate_seconds(self) -> float:
@@ -78,15 +118,16 @@ def forecast(deadline: float, steps: Sequence[tuple[Pace, Sequence[tuple[int, st
         deadline: seconds from the run's start.
         steps: how fast each step goes, and the wave and the teepod of each of its targets, as `moments` takes them.
     """
-    begin, asked, settle = 0.0, list[float](), list[float]()
+    begin, asked, settle = 0.0, list[float](), list[tuple[float, Basis]]()
     for pace, targets in steps:
         if not targets:
             continue
         asked += [begin + seconds for seconds in moments(targets, pace)]
         begin = max(asked) + pace.settle
-        settle.append(pace.settle)
+        settle.append((pace.settle, pace.basis))
     waves = any(targets and targets[0][0] != targets[-1][0] for _, targets in steps)
-    return Forecast(deadline, tuple(asked), max(settle) if waves or len(settle) > 1 else None)
+    longest, basis = max(settle) if waves or len(settle) > 1 else (None, None)
+    return Forecast(deadline, tuple(asked), longest, basis)
 
 
 def moments(targets: Sequence[tuple[int, str]], pace: Pace) -> list[float]:

@@ -1,10 +1,12 @@
 """Guards: conditions under which a plan is refused. Each states its numbers, and what its percentage is of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TypeVar
 
 from orchestrator.playbook.schema import Guards, Protect
+from orchestrator.playbook.survivors import Spared
 from orchestrator.wording import counted
 
 _N = TypeVar("_N", int, Decimal)
@@ -16,7 +18,7 @@ class GuardCheck:
 
     Attributes:
         name: the guard's key in the playbook.
-        limit: its limit; None for `protect`, which has none.
+        limit: its limit; None for `protect`, which has none; of `keep_running` its `min`, per cent or not.
         value: what was measured against it.
         ok: whether the plan may go on.
         message: both numbers in words.
@@ -30,7 +32,10 @@ class GuardCheck:
 
 
 def stricter(playbook: Guards, settings: Guards) -> Guards:
-    """The guards of a playbook within those of the settings: the smaller limit holds, and protection adds up."""
+    """The guards of a playbook within those of the settings: the smaller limit holds, and protection adds up.
+
+    So does `keep_running`: every rule holds.
+    """
 
     def smaller(left: _N | None, right: _N | None) -> _N | None:
         return min((each for each in (left, right) if each is not None), default=None)
@@ -43,11 +48,24 @@ def stricter(playbook: Guards, settings: Guards) -> Guards:
         max_targets=smaller(playbook.max_targets, settings.max_targets),
         max_percent=smaller(playbook.max_percent, settings.max_percent),
         protect=Protect.model_construct(name=both("name"), app_id=both("app_id"), teepod=both("teepod")),
+        keep_running=[*(settings.keep_running or ()), *(playbook.keep_running or ())] or None,
     )
 
 
+def needs_whole_workspace(guards: Guards) -> bool:
+    """Whether a guard can only be checked by whoever knows every CVM of the workspace."""
+    return guards.max_percent is not None or any(rule.per == "teepod" for rule in guards.keep_running or ())
+
+
 def check_guards(
-    guards: Guards, *, targets: int, up: int, spared: int, starts: int = 0, down: int = 0
+    guards: Guards,
+    *,
+    targets: int,
+    up: int,
+    spared: int,
+    starts: int = 0,
+    down: int = 0,
+    kept: Sequence[Spared] = (),
 ) -> tuple[GuardCheck, ...]:
     """Check the guards of a plan.
 
@@ -58,6 +76,7 @@ def check_guards(
         spared: how many selected CVMs `protect` took out.
         starts: how many of the targets are to be started.
         down: how many CVMs of the workspace are stopped or exited now: the whole of `max_percent` for those.
+        kept: what each rule of `keep_running` came to.
     """
     checks = []
     if guards.max_targets is not None:
@@ -72,6 +91,10 @@ def check_guards(
     if guards.protect:
         message = f"{counted(spared, 'selected CVM')} protected and left alone"
         checks.append(GuardCheck("protect", None, spared, ok=True, message=message))
+    checks += [
+        GuardCheck("keep_running", each.rule.min.amount, len(each.reasons), ok=True, message=each.message)
+        for each in kept
+    ]
     return tuple(checks)
 
 

@@ -2,20 +2,26 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
 from math import ceil
 from typing import Protocol, TypeAlias
 
 from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import Rates, Total, rates_of
 from orchestrator.cvm import DOWN, Cvm
+from orchestrator.duration import format_duration
+from orchestrator.playbook.deadline import Forecast, forecast, pace_of
 from orchestrator.playbook.guards import GuardCheck, check_guards
+from orchestrator.playbook.order import Rank, rank
 from orchestrator.playbook.planned import MOST_AT_ONCE, AnyPlanned, PlannedStep, RunLimits, planned
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import matches, protection, unmatched
 from orchestrator.playbook.steps import Step
+from orchestrator.playbook.survivors import spare
+from orchestrator.playbook.waves import wave_numbers
 from orchestrator.wording import counted
 
 
@@ -65,13 +71,14 @@ class Plan:
     Attributes:
         playbook: the playbook's name.
         steps: the steps in order.
-        targets: what will be acted on, in the order of the inventory within each step.
+        targets: what will be acted on, in each step's order, which is that of the inventory where it has none.
         skipped: what will not, each with its reason.
         guards: the guards that were checked, with their numbers.
         limits: how fast and how wide.
         estimate: requests and seconds.
         warnings: what a person should know before saying yes.
         may_follow: by the name of a step that takes up a result, how many CVMs it can have at the most.
+        deadline: when each target will be asked; None where the playbook has no deadline.
     """
 
     playbook: str
@@ -83,6 +90,7 @@ class Plan:
     estimate: Estimate
     warnings: tuple[str, ...]
     may_follow: Mapping[str, int] = field(default_factory=dict)
+    deadline: Forecast | None = None
 
     @property
     def acting(self) -> list[PlannedStep]:
@@ -154,6 +162,7 @@ def make_plan(
     batch_size: int,
     more_warnings: Iterable[str] = (),
     last_word: LastWord | None = None,
+    settle_seconds: Mapping[str, float] | None = None,
 ) -> Plan:
     """Work out what a playbook means for this inventory.
 
@@ -168,6 +177,7 @@ def make_plan(
         batch_size: how many statuses one request reads, for the estimate.
         more_warnings: what reading the inventory has to add.
         last_word: may leave further CVMs out, or say better why one is left out.
+        settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
     """
     cvms = tuple(inventory)
     steps = [step for step in playbook.acting if step.select.result is None]
@@ -185,14 +195,20 @@ def make_plan(
             targets.append((position, Target(step.name, Action(step.action), cvm, rates)))
         else:
             skipped.append(Skipped(cvm, reason, selected=position >= 0))
-    targets.sort(key=lambda pair: pair[0])
-    chosen = tuple(target for _, target in targets)
+    targets.sort(key=lambda pair: (pair[0], _rank(steps[pair[0]], pair[1])))
+    kept = spare(guards.keep_running or (), cvms, [each.cvm for _, each in targets if each.action is not Action.START])
+    survivors = {key: reason for each in kept for key, reason in each.reasons.items()}
+    by_key = {target.cvm.ref.key: target.cvm for _, target in targets}
+    skipped += [Skipped(by_key[key], reason, selected=True) for key, reason in survivors.items()]
+    chosen = tuple(_in_waves(steps, [target for _, target in targets if target.cvm.ref.key not in survivors]))
     follow_ups = _follow_ups(playbook, chosen)
     whole = {step.name: len(_universe(step, chosen, follow_ups)) for step in playbook.acting if step.select.result}
     among = {name: None if len(keys) == whole[name] else frozenset(keys) for name, keys in follow_ups.items()}
+    planned_steps = tuple(planned(step, settle_timeout, among) for step in playbook.steps)
+    deadline = _forecast(playbook, planned_steps, chosen, limits, settle_seconds or {})
     return Plan(
         playbook=playbook.name,
-        steps=tuple(planned(step, settle_timeout, among) for step in playbook.steps),
+        steps=planned_steps,
         targets=chosen,
         skipped=tuple(skipped),
         guards=check_guards(
@@ -202,14 +218,62 @@ def make_plan(
             spared=spared,
             starts=sum(target.action is Action.START for target in chosen),
             down=sum(cvm.status in DOWN for cvm in cvms),
+            kept=kept,
         ),
         limits=limits,
         estimate=estimate(
             len(chosen), limits, batch_size, stops=sum(target.action is Action.STOP for target in chosen)
         ),
-        warnings=(*_warnings(playbook, cvms, chosen), *more_warnings),
+        warnings=(*_warnings(playbook, cvms, chosen), *_too_late(deadline, chosen), *more_warnings),
         may_follow={name: len(keys) for name, keys in follow_ups.items()},
+        deadline=deadline,
     )
+
+
+def _rank(step: Step, target: Target) -> Rank:
+    """What a target is sorted by within its step; the same for all where the step has no order."""
+    return () if step.order_by is None else rank(step.order_by, target.cvm.ref, target.rates.compute)
+
+
+def _in_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Target]:
+    """The targets, sorted by step, each with its wave."""
+    sizes = {step.name: step.waves for step in steps}
+    for name, group in groupby(targets, key=lambda target: target.step):
+        of_step, waves = list(group), sizes[name]
+        if waves is None:
+            yield from of_step
+        else:
+            for target, wave in zip(of_step, wave_numbers(waves, len(of_step)), strict=True):
+                yield replace(target, wave=wave)
+
+
+def _forecast(
+    playbook: Playbook,
+    steps: Iterable[AnyPlanned],
+    targets: Iterable[Target],
+    limits: RunLimits,
+    settle_seconds: Mapping[str, float],
+) -> Forecast | None:
+    if playbook.deadline is None:
+        return None
+    by_step: dict[str, list[tuple[int, str]]] = {}
+    for target in targets:
+        by_step.setdefault(target.step, []).append((target.wave, target.cvm.ref.teepod_key))
+    acting = [step for step in steps if isinstance(step, PlannedStep)]
+    return forecast(
+        playbook.deadline,
+        [(pace_of(step, limits, settle_seconds), by_step.get(step.name, [])) for step in acting],
+    )
+
+
+def _too_late(deadline: Forecast | None, targets: tuple[Target, ...]) -> Iterable[str]:
+    if deadline is not None and not deadline.ok:
+        late = deadline.late
+        first = targets[late[0]].cvm.ref.name
+        yield (
+            f"the deadline of {format_duration(deadline.seconds)} can't be met: {counted(len(late), 'target')} will be "
+            f"asked after it, {first!r} first, about {format_duration(deadline.asked[late[0]])} after the start"
+        )
 
 
 def _follow_ups(playbook: Playbook, targets: tuple[Target, ...]) -> dict[str, dict[str, Cvm]]:

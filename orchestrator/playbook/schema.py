@@ -2,8 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.playbook.steps import AnyStep, Select, Step, Strict
@@ -19,11 +28,33 @@ from orchestrator.playbook.terms import (
     Text,
     Texts,
     Truth,
+    listed,
 )
 
 
 def _one_or_none(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def _some(share: Share) -> Share:
+    if not share.amount:
+        raise ValueError("must be above 0; leave `keep_running` out to keep none")
+    return share
+
+
+class _OneOrMore:
+    """A list of mappings, which may be written as one mapping."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        return core_schema.no_info_before_validator_function(_as_list, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        several = handler(schema)
+        return {"anyOf": [several["items"], {**several, "minItems": 1}]}
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, dict) else listed(value)
 
 
 class Variable(Strict):
@@ -65,12 +96,12 @@ class Protect(Strict):
 
 
 class KeepRunning(Strict):
-    """How many CVMs of each group have to stay up, whatever is selected."""
+    """How many CVMs of each group stay up, whatever is selected."""
 
     per: Literal["app_id", "teepod"]
     """What makes a group."""
-    min: Count
-    """So many stay up in each group; where there are fewer, all of them do."""
+    min: Annotated[Share, AfterValidator(_some)]
+    """So many stay up of each group, or this part of those that are up now; all of them where there are fewer."""
 
 
 class Guards(Strict):
@@ -82,8 +113,8 @@ class Guards(Strict):
     """Refuse a plan with more targets than this percentage of the CVMs that are up now (for starts: that are down)."""
     protect: Protect = Protect()
     """CVMs that are never touched."""
-    keep_running: KeepRunning | None = None
-    """How many CVMs of each group stay up; survivors are spared from the end of the order."""
+    keep_running: Annotated[list[KeepRunning], _OneOrMore()] | None = None
+    """How many CVMs of each app or teepod stay up: one rule, or a list of rules that all hold."""
 
 
 class Limits(Strict):

@@ -83,15 +83,15 @@ def apps_alone(select: Select) -> frozenset[str] | None:
     return min(bounds, key=len) if bounds else None
 
 
-def apps_to_read(selects: Iterable[Select], *, percent_guard: bool) -> frozenset[str] | None:
+def apps_to_read(selects: Iterable[Select], *, whole_workspace: bool) -> frozenset[str] | None:
     """The apps whose CVMs are all that a playbook can be about; None when the whole workspace has to be read.
 
     Args:
         selects: the selects of every step.
-        percent_guard: whether a `max_percent` guard holds, which needs to know every CVM that is up.
+        whole_workspace: whether a guard holds that needs to know every CVM, as `max_percent` does.
     """
     bounds = [apps_alone(select) for select in selects]
-    if percent_guard or any(bound is None for bound in bounds):
+    if whole_workspace or any(bound is None for bound in bounds):
         return None
     return frozenset().union(*(bound for bound in bounds if bound is not None))
 

@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from orchestrator.described import Described
 from orchestrator.playbook.terms import (
@@ -19,6 +28,7 @@ from orchestrator.playbook.terms import (
     Truth,
     listed,
 )
+from orchestrator.playbook.waves import growing
 
 
 class Strict(Described):
@@ -124,8 +134,8 @@ class Step(Strict):
     """Which CVMs."""
     order_by: Order | None = None
     """Who goes first: `cost` (the dearest), `teepod` (one after another) or `name`; as listed when left out."""
-    waves: Annotated[list[Share], Field(min_length=1)] | None = None
-    """How many CVMs to have acted on when the next wave begins, such as `[1, "10%", "100%"]`."""
+    waves: Annotated[list[Share], Field(min_length=1), AfterValidator(growing)] | None = None
+    """How many CVMs have had their turn when the next wave begins, such as `[1, "10%", "100%"]`."""
     limits: StepLimits = StepLimits()
     """How fast and how wide."""
     settle: Settle = Settle()
@@ -168,7 +178,7 @@ class Notify(Strict):
 
 def _kind(step: Any) -> str:  # noqa: ANN401 - whatever stands in the file
     action = step.get("action") if isinstance(step, dict) else getattr(step, "action", None)
-    return action if action in {"pause", "notify"} else "cvms"
+    return action if isinstance(action, str) and action in {"pause", "notify"} else "cvms"
 
 
 KINDS: dict[str, type[Strict]] = {"cvms": Step, "pause": Pause, "notify": Notify}

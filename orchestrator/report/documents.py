@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.audit.replay import RunState
 from orchestrator.errors import OrchestratorError
+from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan
 from orchestrator.report.steps import step_fields
 
@@ -47,7 +48,27 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         ],
         "estimate": {"requests": plan.estimate.requests, "seconds": round(plan.estimate.seconds, 1)},
         "billing": plan.total.document() | ({"starts": plan.begins.document()} if plan.begins else {}),
+        "deadline": None if plan.deadline is None else _deadline(plan, plan.deadline),
         "warnings": list(plan.warnings),
+    }
+
+
+def _deadline(plan: Plan, deadline: Forecast) -> dict[str, Any]:
+    """When the targets are asked beside the deadline, and who is asked after it, the first of them first."""
+    return {
+        "seconds": deadline.seconds,
+        "estimate_seconds": round(deadline.estimate_seconds, 1),
+        "settle_seconds": deadline.settle,
+        "settle_basis": deadline.basis,
+        "ok": deadline.ok,
+        "late": [
+            {
+                "step": plan.targets[place].step,
+                "cvm": plan.targets[place].cvm.ref.document(),
+                "seconds": round(deadline.asked[place], 1),
+            }
+            for place in deadline.late
+        ],
     }
 
 
@@ -77,8 +98,20 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
             for target in state.targets.values()
         ],
         "drifted": state.drifted,
+        "questions": _questions(state),
+        "deadline": None if state.finished is None else state.finished.get("deadline"),
         "billing": state.money,
     }
+
+
+def _questions(state: RunState) -> list[dict[str, Any]]:
+    """What people were asked, in order; the last one is without an answer where there was none."""
+    asked = [*state.answers, *([(state.question, {})] if state.question is not None else [])]
+    return [
+        {key: question.get(key) for key in ("step", "question", "expires_at")}
+        | {key: answer.get(key) for key in ("answer", "by", "via", "comment")}
+        for question, answer in asked
+    ]
 
 
 def _may_follow(plan: Plan, step: str) -> dict[str, int]:

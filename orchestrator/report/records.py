@@ -91,6 +91,7 @@ def _deadline(deadline: Forecast) -> dict[str, object]:
         "seconds": deadline.seconds,
         "estimate_seconds": round(deadline.estimate_seconds, 1),
         "settle_seconds": deadline.settle,
+        "settle_basis": deadline.basis,
         "ok": deadline.ok,
         "late": len(deadline.late),
     }

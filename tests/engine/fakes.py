@@ -1,7 +1,7 @@
 """Fakes of what the engine needs from outside: a cloud that obeys a script, a trail in memory, virtual clocks."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -15,7 +15,8 @@ from orchestrator.billing.rates import Rates
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra
-from orchestrator.engine.run import Run, RunResult
+from orchestrator.engine.protocols import Approver
+from orchestrator.engine.run import Due, Run, RunResult
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
@@ -200,6 +201,9 @@ class Fleet:
         works: Sequence[Work] | None = None,
         dispatch: Dispatch = "single",
         action: Action = Action.STOP,
+        due: Due | None = None,
+        approver: Approver | None = None,
+        passed: Collection[str] = (),
     ) -> None:
         self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
         self.gate = Gate(Gcra(rate, burst), max_in_flight, self.clock)
@@ -216,6 +220,9 @@ class Fleet:
             settle=settle or SettleSettings(),
             rng=Random(7),
             workspace_size=len(cloud.refs),
+            due=due,
+            approver=approver,
+            passed=passed,
         )
 
     async def go(self) -> RunResult:

@@ -97,7 +97,7 @@ def test_reading_only_the_named_apps_leaves_out_no_cvm_that_is_covered(
     keys: dict[str, object], inventory: list[Cvm]
 ) -> None:
     whole = select(**keys)
-    apps = apps_to_read([whole], percent_guard=False)
+    apps = apps_to_read([whole], whole_workspace=False)
     if apps is not None:
         assert all(each.ref.app_id in apps for each in inventory if matches(whole, each))
 
@@ -117,9 +117,9 @@ def test_reading_only_the_named_apps_leaves_out_no_cvm_that_is_covered(
 def test_only_the_named_apps_are_read_unless_a_percentage_needs_them_all(
     keys: dict[str, object], apps: set[str] | None
 ) -> None:
-    assert apps_to_read([select(**keys)], percent_guard=False) == apps
-    assert apps_to_read([select(**keys)], percent_guard=True) is None
-    assert apps_to_read([select(**keys), select(name="y")], percent_guard=False) is None
+    assert apps_to_read([select(**keys)], whole_workspace=False) == apps
+    assert apps_to_read([select(**keys)], whole_workspace=True) is None
+    assert apps_to_read([select(**keys), select(name="y")], whole_workspace=False) is None
 
 
 def test_every_value_that_covers_nothing_is_told_once_with_the_nearest() -> None:

@@ -26,7 +26,17 @@ CVM = {"id", "vm_uuid", "name", "app_id", "teepod_id", "teepod"}
 
 def test_a_plan_has_the_fields_of_the_contract() -> None:
     document = json.loads(json.dumps(plan_document(plan()), allow_nan=False))
-    assert set(document) == {"playbook", "targets", "skipped", "guards", "estimate", "billing", "warnings", "steps"}
+    assert set(document) == {
+        "playbook",
+        "targets",
+        "skipped",
+        "guards",
+        "estimate",
+        "billing",
+        "warnings",
+        "steps",
+        "deadline",
+    }
     assert all(set(each) == {"step", "action", "cvm", "status", "wave"} for each in document["targets"])
     assert all(set(each) == {"cvm", "reason", "status"} for each in document["skipped"])
     assert all(set(each["cvm"]) == CVM for each in document["targets"] + document["skipped"])
@@ -43,7 +53,7 @@ def test_a_plan_has_the_fields_of_the_contract() -> None:
 
 def test_a_run_has_the_fields_of_the_contract() -> None:
     document = json.loads(json.dumps(run_document(run(*STOPPED, *REFUSED), 6, Path("/x.jsonl")), allow_nan=False))
-    assert set(document) == {"run_id", "exit_code", "audit_log", "counts", "targets", "drifted", "billing"}
+    assert set(document) == {"run_id", "exit_code", "audit_log", "counts", "targets", "drifted", "billing", "deadline"}
     assert document["counts"] == {"settled": 1, "refused": 1, "not_sent": 1}
     assert all(
         set(each)

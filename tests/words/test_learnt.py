@@ -65,6 +65,20 @@ def test_it_is_forgotten_after_a_week_and_a_missing_operation_after_a_day(file: 
     assert file.read(URL, NOW - timedelta(days=1)) == Learnt(), "a clock that was set back makes it no younger"
 
 
+def test_how_long_settling_takes_is_kept_for_each_action_for_a_week(file: Warned) -> None:
+    file.write(URL, Learnt(settle={"stop": 7.5, "start": 40}), NOW)
+    file.write(URL, Learnt(settle={"start": 50}), NOW + timedelta(days=5))
+    assert file.read(URL, NOW + timedelta(days=5)).settle == {"stop": 7.5, "start": 50}
+    assert file.read(URL, NOW + timedelta(days=8)).settle == {"start": 50}
+
+
+@pytest.mark.parametrize("seconds", [-1, 1e9, float("nan"), "7", None])
+def test_an_absurd_time_is_left_out(file: Warned, seconds: object) -> None:
+    entry = {"settle": {"stop": {"at": "2026-11-23T08:00:00.000000Z", "seconds": seconds}}}
+    file.path.write_text(json.dumps({"v": 1, "apis": {URL: entry}}))
+    assert read(file) == (Learnt(), ["learnt.left_out"])
+
+
 @pytest.mark.parametrize(
     "rate", [0, -1, 1e99, float("nan"), float("inf"), "7", None, True, [], 10**400], ids=lambda rate: str(rate)[:9]
 )
