@@ -81,7 +81,7 @@ def refused(
         simulated: whether that was a simulation.
     """
     facts: dict[str, object] = {
-        "event": "run.refused",
+        "event": "refused",
         "ts": at,
         "run_id": None,
         "playbook": playbook,
@@ -96,7 +96,7 @@ def refused(
     headline = f"{words.one_line(playbook, 100)} did not start (exit {exit_code}); nothing was changed"
     return Notice(
         id=f"refused-{number}",
-        event="run.refused",
+        event="refused",
         kinds=frozenset({"failure"}),
         headline=f"[simulated] {headline}" if simulated else headline,
         lines=(words.one_line(reason, 1000), f"by {words.one_line(actor)}, at {words.one_line(cloud_url)}"),

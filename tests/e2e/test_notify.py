@@ -258,9 +258,9 @@ def test_a_run_that_was_meant_to_begin_and_did_not_is_told_of(desk: Desk) -> Non
         assert desk.run("run", desk.playbook(), "--expect", "3").code == 3
         assert desk.run("run", desk.playbook(), "--yes", env={"PHALA_CLOUD_API_KEY": "no"}).code == 5
     assert [(document["event"], document["exit_code"]) for document in box.got] == [
-        ("run.refused", 3),
-        ("run.refused", 3),
-        ("run.refused", 5),
+        ("refused", 3),
+        ("refused", 3),
+        ("refused", 5),
     ]
     assert "max_targets" in box.got[0]["text"]
     desk.assert_nothing_happened()
