@@ -1,10 +1,12 @@
 """The folder of runs: their names, where they are, and which of them some process is carrying out."""
 
 import fcntl
+import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,9 +72,27 @@ class RunStore:
             return path
         if is_run_id(name) and self.path(name).is_file():
             return self.path(name)
+        pruned_at = self._pruned_at(name)
+        if pruned_at is not None:
+            raise UsageError(f"run {name} was pruned at {pruned_at}", file=self.pruned, hint="that file has its digest")
         newest = [path.stem for path in self][:3]
         hint = f"the newest are: {', '.join(newest)}" if newest else f"there are no runs in {self.folder}"
         raise UsageError(f"there is no run {name!r}", hint=hint)
+
+    @property
+    def pruned(self) -> Path:
+        """The file that says which logs were removed by `audit prune`, a line each."""
+        return self.folder.with_name("pruned.jsonl")
+
+    def _pruned_at(self, run_id: str) -> str | None:
+        found = None
+        with suppress(OSError), self.pruned.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if f'"{run_id}"' in line:
+                    with suppress(ValueError, RecursionError):
+                        record = json.loads(line)
+                        found = record["ts"] if isinstance(record, dict) and record.get("run_id") == run_id else found
+        return found
 
     def __iter__(self) -> Iterator[Path]:
         """The logs, newest first."""

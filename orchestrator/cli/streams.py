@@ -18,9 +18,11 @@ class Lasting(io.FileIO):
 
     Attributes:
         lost: why something could not be written; None when all was, or when nobody was there to read it.
+        unread: whether nobody is there to read it any more.
     """
 
     lost: OSError | None = None
+    unread: bool = False
 
     def write(self, data: object, /) -> int:
         """Write, or drop what can't be written."""
@@ -30,7 +32,9 @@ class Lasting(io.FileIO):
             if written is None:
                 raise BlockingIOError(errno.EAGAIN, "the reader is too slow")
         except OSError as error:
-            if error.errno not in _NOBODY_READS:
+            if error.errno in _NOBODY_READS:
+                self.unread = True
+            else:
                 self.lost = self.lost or error
             return view.nbytes
         return written

@@ -1,0 +1,151 @@
+"""What `audit prune` may remove, and that what it removed stays on record."""
+
+import fcntl
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.audit.keys import key_id
+from orchestrator.audit.pruning import Found, Kept, Terms, look, prune
+from orchestrator.audit.record import Chain, digest
+from orchestrator.audit.sealing import seal_elsewhere
+from orchestrator.audit.store import RunStore, seal_file
+from orchestrator.audit.verify import check_log
+from orchestrator.errors import UsageError
+from tests.audit.logs import RUN_ID, START, STORY, log
+from tests.audit.test_seal import KEY, KEYS, LATER, OTHER, SEALED, reconciled, sealed
+
+LONG_AFTER = START + timedelta(days=100)
+OLD = Terms(before=START + timedelta(days=10))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    found = RunStore(tmp_path)
+    found.folder.mkdir()
+    return found
+
+
+def kept(store: RunStore, data: bytes, terms: Terms = OLD, run_id: str = RUN_ID) -> Kept | None:
+    path = store.path(run_id)
+    path.write_bytes(data)
+    return look(path, terms).kept
+
+
+def remove(store: RunStore, *found: Found, at: datetime = LONG_AFTER) -> list[Kept | None]:
+    return [why for _, why in prune(found, store.pruned, by="me@here", at=at)]
+
+
+def test_an_old_finished_log_that_is_sealed_to_its_end_may_go(store: RunStore) -> None:
+    assert kept(store, SEALED) is None
+    assert kept(store, LATER) is None
+
+
+@pytest.mark.parametrize("sealed_too", [True, False])
+def test_a_log_goes_by_the_time_of_its_last_record_and_not_by_that_of_its_file(
+    store: RunStore, *, sealed_too: bool
+) -> None:
+    data = SEALED if sealed_too else log()
+    assert kept(store, data, Terms(before=START, unsealed=True)) is Kept.YOUNG
+    assert kept(store, reconciled(data), Terms(before=START + timedelta(minutes=59), unsealed=True)) is Kept.YOUNG
+    assert kept(store, reconciled(data), Terms(before=START + timedelta(minutes=61), unsealed=True)) is None
+
+
+def test_what_is_not_sealed_to_its_end_goes_only_when_told(store: RunStore) -> None:
+    for data in (log(), reconciled(SEALED), SEALED[:-1], SEALED[:-30]):
+        assert kept(store, data) is Kept.UNSEALED
+        assert kept(store, data, Terms(OLD.before, unfinished=True)) is Kept.UNSEALED
+        assert kept(store, data, Terms(OLD.before, unsealed=True)) is None
+
+
+def test_what_did_not_finish_goes_only_when_told(store: RunStore) -> None:
+    for data in (log(STORY[:-1]), log(STORY[:1]), log()[:-20], b""):
+        assert kept(store, data) is Kept.UNFINISHED
+        assert kept(store, data, Terms(OLD.before, unsealed=True)) is Kept.UNFINISHED
+        assert kept(store, data, Terms(OLD.before, unfinished=True)) is None
+
+
+def test_what_was_altered_or_is_of_another_run_never_goes(store: RunStore) -> None:
+    anything = Terms(OLD.before, unsealed=True, unfinished=True)
+    assert kept(store, SEALED.replace(b'"exit_code":6', b'"exit_code":0'), anything) is Kept.ALTERED
+    assert kept(store, SEALED, anything, "20261123T080000Z-ffff") is Kept.FOREIGN
+    assert kept(store, SEALED, anything, "my-notes") is Kept.FOREIGN
+
+
+def test_with_a_public_key_only_good_seals_by_it_count(store: RunStore) -> None:
+    by_key = Terms(OLD.before, keys=KEYS)
+    assert kept(store, SEALED, by_key) is None
+    assert kept(store, sealed(log(), OTHER), by_key) is Kept.UNSEALED
+    assert kept(store, reconciled(SEALED), by_key) is Kept.UNSEALED
+    assert kept(store, forged()) is None
+    assert kept(store, forged(), by_key) is Kept.ALTERED
+
+
+def forged() -> bytes:
+    """A log with a seal that says to be by the key, and is not."""
+    chain: Chain = check_log(log()).chain
+    name = key_id(KEY.public_key())
+    return log() + chain.seal("run.sealed", {"algorithm": "ed25519", "key_id": name, "signature": ""}, START)[1]
+
+
+def test_a_seal_beside_the_log_counts_when_it_is_of_all_of_it(store: RunStore) -> None:
+    path = store.path(RUN_ID)
+    path.write_bytes(log())
+    seal_elsewhere(path, seal_file(path), KEY, by="me@here")
+    assert look(path, OLD).kept is None
+    assert look(path, Terms(OLD.before, keys=KEYS)).kept is None
+    path.write_bytes(reconciled(log()))
+    assert look(path, OLD).kept is Kept.UNSEALED
+
+
+@pytest.fixture
+def old(store: RunStore) -> Found:
+    path = store.path(RUN_ID)
+    path.write_bytes(SEALED)
+    return look(path, OLD)
+
+
+def test_what_is_removed_is_on_record_with_its_digest_and_its_seal(store: RunStore, old: Found) -> None:
+    seal_elsewhere(old.path, seal_file(old.path), KEY, by="me@here")
+    assert remove(store, old) == [None]
+    assert list(store.folder.iterdir()) == []
+    (line,) = store.pruned.read_text().splitlines()
+    record = json.loads(line)
+    last = json.loads(SEALED.splitlines()[-1])
+    assert (record["run_id"], record["digest"], record["bytes"]) == (RUN_ID, digest(last), len(SEALED))
+    assert record["seal"]["signature"] == last["signature"]
+    assert store.pruned.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(UsageError, match="was pruned at 2027-03-03"):
+        store.find(RUN_ID)
+    with pytest.raises(UsageError, match="there is no run"):
+        store.find("20261123T080000Z-0000")
+
+
+def test_what_somebody_holds_or_changed_meanwhile_is_kept(store: RunStore, old: Found) -> None:
+    with old.path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert look(old.path, OLD).kept is Kept.HELD
+        assert remove(store, old) == [Kept.HELD]
+    old.path.write_bytes(reconciled(SEALED))
+    assert remove(store, old) == [Kept.CHANGED]
+    assert old.path.exists()
+    old.path.unlink()
+    assert remove(store, old) == [Kept.CHANGED]
+    assert store.pruned.read_bytes() == b""
+
+
+def test_a_record_that_was_cut_off_is_ended_and_stays(store: RunStore, old: Found) -> None:
+    store.pruned.write_bytes(b'{"run_id":"2026')
+    assert remove(store, old) == [None]
+    torn, line = store.pruned.read_bytes().splitlines()
+    assert torn == b'{"run_id":"2026'
+    assert json.loads(line)["run_id"] == RUN_ID
+
+
+def test_without_a_record_nothing_is_removed(store: RunStore, old: Found) -> None:
+    store.pruned.mkdir()
+    with pytest.raises(IsADirectoryError):
+        remove(store, old)
+    assert old.path.exists()
