@@ -1,0 +1,138 @@
+"""`reconcile RUN_ID`: what the stops of a run were charged, by the usage records of a cloud."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.simulator.serve import BackgroundSimulator
+from orchestrator.simulator.usage import metered
+from tests.audit.logs import records_in
+from tests.billing.meter import Style
+from tests.e2e.desk import Desk
+from tests.e2e.other_cloud import OtherCloud, serving
+
+STYLES = {
+    "plain": Style(digits=6, counts_all=True),
+    "odd": Style(stop="state_change", zone="", between=" ", dashes=False, keyed=False, newest_first=True, most=5),
+}
+
+
+def desk_before(cloud: OtherCloud, folder: Path) -> Desk:
+    desk = Desk(folder, cast("BackgroundSimulator", cloud))
+    desk.environment["ORCHESTRATOR_RATE__REQUESTS_PER_SECOND"] = "100"
+    return desk
+
+
+def stopped(desk: Desk) -> str:
+    ended = desk.run("run", desk.playbook(), "--yes", "--json")
+    assert ended.code == 0, ended.err
+    run_id: str = ended.document["run_id"]
+    return run_id
+
+
+def reconciled(desk: Desk, run_id: str, code: int) -> Any:  # noqa: ANN401 - any JSON value
+    ended = desk.run("reconcile", run_id, "--json")
+    assert ended.code == code, ended.err
+    assert ended.document["exit_code"] == code
+    return ended.document
+
+
+def states(document: Any) -> list[str]:  # noqa: ANN401 - any JSON value
+    return [each["state"] for each in document["targets"]]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_charges_of_a_cloud_that_is_none_of_ours_are_found_once_they_arrive_and_add_up_to_its_own(
+    style: str, tmp_path: Path
+) -> None:
+    with serving(STYLES[style]) as cloud:
+        desk = desk_before(cloud, tmp_path)
+        run_id = stopped(desk)
+        assert cloud.due > 1
+
+        early = reconciled(desk, run_id, 7)
+        assert (states(early), early["total"]["charged_usd"]) == (["pending"] * 3, "0")
+        assert (early["asked"], early["recorded"], early["next"]) == (2, 3, f"orchestrator reconcile {run_id}")
+        assert reconciled(desk, run_id, 7)["recorded"] == 0
+
+        cloud.arrive()
+        late = reconciled(desk, run_id, 0)
+        assert states(late) == ["charged"] * 3
+        assert Decimal(late["total"]["charged_usd"]) == cloud.due
+        assert abs(Decimal(late["total"]["difference_usd"])) < Decimal("0.01")
+        assert late["next"] is None
+
+        questions = len(cloud.asked)
+        again = reconciled(desk, run_id, 0)
+        assert (again["asked"], again["recorded"], again["total"]) == (0, 0, late["total"])
+        assert len(cloud.asked) == questions
+        log = desk.runs / f"{run_id}.jsonl"
+        assert [each["event"] for each in records_in(log)][-6:] == ["billing.reconciled"] * 6
+        assert desk.run("audit", "verify", run_id).code == 0
+
+        # Stopped again at once: less than a minute is not charged, and the first charge is not the second's.
+        for number in range(3):
+            cloud.start(number, datetime.now(UTC))
+        second = reconciled(desk, stopped(desk), 7)
+        assert second["total"]["charged_usd"] == "0"
+
+
+def test_the_charges_in_the_simulator_are_found_and_shown_to_the_cent(desk: Desk) -> None:
+    run_id = stopped(desk)
+    ended = desk.run("reconcile", run_id, env={"COLUMNS": "60"})
+    world = desk.sim.world
+    stops = [
+        usage
+        for cvm in world.cvms
+        for usage in metered(world, cvm, until=desk.sim.now())
+        if (usage.event_type, usage.usage_type) == ("stop", "compute")
+    ]
+    assert ended.code == (0 if len(stops) == 8 else 7)
+    assert f"${sum(usage.cost for usage in stops):.2f} for {len(stops)} stops" in ended.out
+
+
+def test_a_line_that_was_cut_off_while_reconciling_is_named_and_gone_on_after(desk: Desk) -> None:
+    run_id = stopped(desk)
+    with desk.log.open("ab") as log:
+        log.write(b'{"event":"billing.reconc')
+    assert desk.run("audit", "verify", run_id).code == 7
+    assert desk.run("reconcile", run_id).code in {0, 7}
+    assert desk.run("audit", "verify", run_id).code == 0
+
+
+def unfinished(log: Path) -> None:
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def altered(log: Path) -> None:
+    log.write_bytes(log.read_bytes().replace(b"web-1", b"web-x", 1))
+
+
+def untouched(log: Path) -> None:
+    assert log.exists()
+
+
+REFUSED: list[tuple[Callable[[Path], None], dict[str, str], int, str]] = [
+    (unfinished, {}, 2, "orchestrator resume "),
+    (altered, {}, 2, "altered"),
+    (untouched, {"PHALA_CLOUD_API_PREFIX": "http://127.0.0.1:9/api/v1"}, 2, "the run is of"),
+    (untouched, {"PHALA_CLOUD_API_KEY": "phak_wrong"}, 5, "refuses the key"),
+]
+
+
+def test_what_cannot_be_asked_about_is_refused_with_what_to_do_and_nothing_is_added(desk: Desk) -> None:
+    run_id = stopped(desk)
+    whole = desk.log.read_bytes()
+    for change, environment, code, words in REFUSED:
+        desk.log.write_bytes(whole)
+        change(desk.log)
+        before = desk.log.read_bytes()
+        ended = desk.run("reconcile", run_id, "--json", env=environment)
+        assert ended.code == code
+        assert words in json.dumps(ended.fault)
+        assert desk.log.read_bytes() == before
