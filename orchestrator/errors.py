@@ -9,6 +9,7 @@
     ├── GuardError            exit 3  a guard refuses the plan
     ├── DriftedError          exit 3  of a plan file's targets, or of a run's to undo, none is as it was
     ├── RunHeldError          exit 3  another process is carrying the run out
+    ├── NotAskedError         exit 3  a run has no question that could be answered
     ├── NoMatchError          exit 4  the selectors matched no CVM at all
     ├── CloudError            exit 5  the cloud can't be reached, or refuses the key, or makes no sense
     ├── AlteredError          exit 6  an audit log is not what was written
@@ -116,6 +117,13 @@ class RunHeldError(OrchestratorError):
 
     exit_code = Exit.GUARD
     code = "run_held"
+
+
+class NotAskedError(OrchestratorError):
+    """Raised when an answer can't be given: the run asks nothing, or nobody takes it up, or it comes too late."""
+
+    exit_code = Exit.GUARD
+    code = "not_asked"
 
 
 class NoMatchError(OrchestratorError):

@@ -110,6 +110,7 @@ class RunState:
         passed: the steps that need not be gone through again: questions that were approved, messages that were
             sent, and steps that have taken up an earlier one's targets.
         question: the `approval.requested` record that waits for its answer.
+        answers: each question that was answered, and its `approval.answered`.
         stages: how many targets are at each stage, by the last word on each CVM.
         troubles: the last targets that ended otherwise than wanted, newest last.
         durations: how many seconds the last targets took from their first request to their outcome.
@@ -127,6 +128,7 @@ class RunState:
     drifted: list[Record] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
     question: Record | None = None
+    answers: list[tuple[Record, Record]] = field(default_factory=list)
     stages: Counter[str] = field(default_factory=Counter)
     troubles: deque[TargetState] = field(default_factory=lambda: deque(maxlen=8))
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -181,7 +183,7 @@ class RunState:
         elif event == "run.interrupted":
             self.interrupted = record
         elif event == "run.resumed":
-            self.interrupted = None
+            self.interrupted = self.question = None  # what was asked before is asked anew
         elif event == "run.finished":
             self.finished = record
         elif event == "billing.reconciled":
@@ -213,6 +215,8 @@ class RunState:
             self.question = record
             return
         if event == "approval.answered":
+            if self.question is not None:
+                self.answers.append((self.question, record))
             self.question = None
             if record["answer"] != "approved":
                 return

@@ -12,10 +12,13 @@ import structlog
 
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
+from orchestrator.cli.approver import approver_of
 from orchestrator.cli.consoles import stderr, stdout
 from orchestrator.cli.fail import report
+from orchestrator.cli.keys import terminal
 from orchestrator.cli.notices import finish, finish_unless, notices
 from orchestrator.cli.session import Session
+from orchestrator.engine.protocols import Approver
 from orchestrator.engine.run import Run, RunResult
 from orchestrator.engine.status import Seen
 from orchestrator.engine.wave import SettleSettings
@@ -53,13 +56,14 @@ async def carry_out(
         as_json: whether stdout is for one JSON document.
         fresh: statuses that were read just now.
     """
-    run = run_of(session, log, state, works, workspace_size)
     progress = Progress(
         state,
         lambda: session.gate.gcra.rate,
         lambda: session.gate.passed,
         adaptive=session.limits.adaptive,
     )
+    approver = approver_of(log, state, progress.aside, keys=None if as_json else terminal())
+    run = run_of(session, log, state, works, workspace_size, approver=approver)
     signals = _Signals(run, progress)
     # Signals are taken until the last word is out, so that none of them can cut it off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
@@ -78,8 +82,25 @@ async def carry_out(
     return code
 
 
-def run_of(session: Session, log: AuditLog, state: RunState, works: Sequence[Work], workspace_size: int) -> Run:
-    """A run that goes on from what its log says."""
+def run_of(
+    session: Session,
+    log: AuditLog,
+    state: RunState,
+    works: Sequence[Work],
+    workspace_size: int,
+    *,
+    approver: Approver | None = None,
+) -> Run:
+    """A run that goes on from what its log says.
+
+    Args:
+        session: the line to the cloud.
+        log: the open audit log.
+        state: what it says, kept up to date by it.
+        works: every target.
+        workspace_size: how many CVMs the list has.
+        approver: where questions are answered; by default nowhere but by `orchestrator approve`.
+    """
     return Run(
         works,
         cloud=session.cloud,
@@ -92,7 +113,18 @@ def run_of(session: Session, log: AuditLog, state: RunState, works: Sequence[Wor
         workspace_size=workspace_size,
         requests=state.requests,
         passed=state.passed,
+        approver=approver or approver_of(log, state),
+        due=_due(session, state),
     )
+
+
+def _due(session: Session, state: RunState) -> Due | None:
+    """By when every target is to be asked, measured from the run's own start, however often it was resumed."""
+    deadline = state.planned.get("deadline")
+    if deadline is None:
+        return None
+    since = (session.clock.wall() - parse_timestamp(state.started["ts"])).total_seconds()
+    return Due(deadline["seconds"], session.clock.now() - since + deadline["seconds"])
 
 
 Beside = Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]
@@ -131,7 +163,11 @@ async def to_its_end(
             group.cancel_scope.cancel()
     finally:
         log.close()
-        session.remember(batch_size=run.reader.batch_size, batch_missing=run.reader.batch_missing)
+        session.remember(
+            batch_size=run.reader.batch_size,
+            batch_missing=run.reader.batch_missing,
+            settle=run.ledger.settled_within,
+        )
     return result
 
 

@@ -22,6 +22,8 @@ _HEARD = frozenset(
         "target.failed",
         "action.deferred",
         "action.unknown",
+        "approval.answered",
+        "notice",
     }
 )
 
@@ -97,6 +99,9 @@ def log_record(record: Record, **about: object) -> None:
         log.info(event, run_id=record["run_id"])
     elif event in {"run.interrupted", "run.finished"}:
         log.info(event, run_id=record["run_id"], exit_code=record.get("exit_code"), **record["counts"])
+    elif event in {"approval.answered", "notice"}:
+        said = ("step", "answer", "by", "via", "comment", "message")
+        log.info(event, **{key: record[key] for key in said if record.get(key) is not None})
     elif event == "action.deferred":
         wait = record.get("retry_after_s")
         log.debug(f"{record['action']}.deferred", cvm=record["cvm"]["name"], wait=wait, reason=record["reason"])  # noqa: G004 - the action names the event

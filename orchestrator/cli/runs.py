@@ -15,7 +15,8 @@ from orchestrator.history.choice import Choice
 from orchestrator.history.index import Index
 from orchestrator.history.logs import named_within, rows
 from orchestrator.history.stretch import stretch
-from orchestrator.moment import utc_now
+from orchestrator.moment import parse_timestamp, utc_now
+from orchestrator.report.question_text import clock
 from orchestrator.report.shown import shown
 from orchestrator.settings.load import load_settings
 
@@ -81,7 +82,8 @@ def _chosen(store: RunStore, index: Index, choice: Choice, *, unfinished: bool) 
             "exit_code": row.get("exit_code"),
             "counts": row["counts"],
             "audit_log": str(path),
-            "next": f"orchestrator resume {path.stem}" if standing == "unfinished" else None,
+            "next": _next(row, standing, path.stem),
+            "question": row.get("question") if standing == "running" else None,
             "simulated": bool(row.get("simulated")),
             "trigger": row.get("trigger"),
             "restores": row.get("restores"),
@@ -103,6 +105,13 @@ def _standing(row: dict[str, Any], path: Path) -> str:
     return "simulated" if row["simulated"] else "unfinished"
 
 
+def _next(row: dict[str, Any], standing: str, run_id: str) -> str | None:
+    """What to type next."""
+    if standing == "unfinished":
+        return f"orchestrator resume {run_id}"
+    return f"orchestrator approve {run_id}" if standing == "running" and row.get("question") else None
+
+
 def _print(found: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("run", "playbook", "state", "outcomes"):
@@ -112,5 +121,9 @@ def _print(found: list[dict[str, Any]]) -> None:
         standing = Text(row["state"], _STYLES.get(row["state"], ""))
         if row["exit_code"] is not None:
             standing.append(f" ({row['exit_code']})", "dim")
+        if row["question"] is not None:
+            standing.append(
+                f", asks until {clock(parse_timestamp(row['question']['expires_at']), utc_now())}", "yellow"
+            )
         table.add_row(shown(row["run_id"]), Text(shown(row["playbook"])), standing, Text(row["next"] or counts))
     stdout().print(table)

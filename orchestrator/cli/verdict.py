@@ -63,14 +63,19 @@ def question(plan: Plan) -> str:
     return f"Type the number of CVMs to {what} ({len(plan.targets)}) to go on: "
 
 
-def ask(question: str, answer: str) -> None:
+def ask(question: str, answer: str, hint: str = "add --yes, or --expect N") -> None:
     """Ask a person on the terminal, and take nothing but this answer for a yes.
+
+    Args:
+        question: what is asked.
+        answer: what has to be typed.
+        hint: what to do where there is no terminal.
 
     Raises:
         NotConfirmedError: when there is no terminal, or something else was typed.
     """
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise NotConfirmedError("nobody confirmed: this is not a terminal", hint="add --yes, or --expect N")
+        raise NotConfirmedError("nobody confirmed: this is not a terminal", hint=hint)
     # Under asyncio a first Ctrl-C only marks the task; here it has to end the question.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -52,12 +52,12 @@ class Terminal:
 
 
 @contextmanager
-def terminal(desk: Desk, *args: str, rate: float = 200) -> Iterator[Terminal]:
+def terminal(desk: Desk, *args: str, rate: float = 200, playbook: str | None = None) -> Iterator[Terminal]:
     """`run` on a pseudo-terminal of its own, waiting for an answer to its question."""
     master, slave = os.openpty()
     env = {**desk.environment, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
     process = subprocess.Popen(
-        [COMMAND, "run", desk.playbook(rate=rate, burst=1), *args],
+        [COMMAND, "run", playbook or desk.playbook(rate=rate, burst=1), *args],
         cwd=desk.folder,
         env=env,
         stdin=slave,
