@@ -34,6 +34,8 @@ from orchestrator.settings.model import Notify
 
 _AFTER_A_SIGNAL = 1.0
 """Seconds; whoever pressed Ctrl-C does not want to wait for much."""
+_UNNOTICED = 1.5
+"""Seconds; who waits for longer is told what for."""
 
 
 @asynccontextmanager
@@ -66,7 +68,8 @@ async def finish(notifier: Notifier, settings: Notify, state: RunState, result: 
     if result is not None and result.ending is Ending.LOG_FAILED:
         notifier.tell(cut_off(state, result.error.message if result.error else ""))
     interrupted = result is None or result.ending in {Ending.SIGINT, Ending.SIGTERM}
-    await notifier.finish(min(settings.drain, _AFTER_A_SIGNAL) if interrupted else settings.drain)
+    within = min(settings.drain, _AFTER_A_SIGNAL) if interrupted else settings.drain
+    await notifier.finish(within)
 
 
 async def finish_unless(received: AsyncIterator[Signals], waiting: Callable[[], Awaitable[None]]) -> None:
@@ -78,6 +81,7 @@ async def finish_unless(received: AsyncIterator[Signals], waiting: Callable[[], 
     """
     async with anyio.create_task_group() as group:
         group.start_soon(_until_a_signal, received, group.cancel_scope)
+        group.start_soon(_say_what_it_waits_for)
         await waiting()
         group.cancel_scope.cancel()
 
@@ -127,6 +131,11 @@ async def _telling(
             rng = Random()  # noqa: S311 - jitter, not secrets
             couriers.append(Courier(recipient.name, post, retry_for=settings.retry_for, now=now, rng=rng, warn=warn))
         yield await stack.enter_async_context(notifying(couriers, kinds, warn))
+
+
+async def _say_what_it_waits_for() -> None:
+    await anyio.sleep(_UNNOTICED)
+    structlog.get_logger().info("notice.waiting", note="for those who are told of the run; Ctrl-C leaves at once")
 
 
 async def _until_a_signal(received: AsyncIterator[Signals], waiting: anyio.CancelScope) -> None:

@@ -129,6 +129,10 @@ def _finished(record: Record, state: RunState) -> Notice:
         *map(_in_words, _troubled(state)),
     ]
     failed = sum(counts.get(each, 0) for each in ENDS_THE_RUN)
+    deadline = record.get("deadline")
+    if deadline is not None:
+        facts["deadline"] = deadline
+        lines += [] if deadline["met"] else [f"missed its deadline: {words.cvms(deadline['late'])} too late"]
     if failed > len(_troubled(state)) > 0:
         lines.append(f"and {failed - len(_troubled(state))} more")
     kinds: set[NoticeKind] = {"end"} if code == Exit.OK else {"end", "failure"}

@@ -27,6 +27,7 @@ INTERRUPTED = {
 _EARLY = {
     Ending.MAX_FAILURES.value: "ended early, too many failures",
     Ending.STEP_FAILED.value: "ended early, a step failed",
+    Ending.CANARY_FAILED.value: "ended early, the first wave failed",
     Ending.NOT_APPROVED.value: "ended early, not approved",
 }
 

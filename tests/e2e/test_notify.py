@@ -249,6 +249,17 @@ def test_whom_to_tell_is_read_before_anything_is_sent(desk: Desk, tmp_path: Path
     desk.assert_nothing_happened()
 
 
+def test_a_run_whose_log_fails_is_told_of_though_no_record_says_so(desk: Desk) -> None:
+    with mailbox() as box:
+        process = told(desk, box).start("run", desk.playbook(rate=16, burst=1), "--yes", "--json")
+        until(lambda: len(desk.stops) >= 2 or process.poll() is not None)
+        desk.log.unlink()
+        assert desk.end(process).code == 8
+    assert box.events == ["run.started", "run.interrupted"]
+    assert (box.got[-1]["reason"], box.got[-1]["exit_code"]) == ("log_failed", 8)
+    assert "deleted" in box.got[-1]["text"]
+
+
 def test_a_run_that_was_meant_to_begin_and_did_not_is_told_of(desk: Desk) -> None:
     with mailbox() as box:
         told(desk, box)

@@ -50,11 +50,20 @@ def test_what_was_not_sent_or_left_alone_is_no_failure(outcome: str) -> None:
         (7, "completed", "finished, not all settled in time"),
         (8, "max_failures", "ended early, too many failures"),
         (8, "step_failed", "ended early, a step failed"),
+        (8, "canary_failed", "ended early, the first wave failed"),
+        (3, "not_approved", "ended early, not approved"),
         (8, "something_new", "ended early:"),
     ],
 )
 def test_the_end_says_why(code: int, ending: str, says: str) -> None:
     assert says in told(finished(code, ending, not_sent=3))[-1].headline
+
+
+def test_a_deadline_that_was_missed_is_told() -> None:
+    event, fields = finished(0, settled=3)
+    end = told((event, fields | {"deadline": {"seconds": 60, "met": False, "late": 1}}))[-1]
+    assert "missed its deadline: 1 CVM too late" in end.lines
+    assert end.facts["deadline"] == {"seconds": 60, "met": False, "late": 1}
 
 
 @pytest.mark.parametrize(
