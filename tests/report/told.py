@@ -1,0 +1,198 @@
+"""Runs to report on, written down record by record, with names that try everything."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from orchestrator.audit.record import Chain, Record
+from orchestrator.audit.verify import Reading, Verdict, check_log
+from orchestrator.report.report_document import LogFile, report_document
+from orchestrator.report.story import Story
+
+RUN_ID = "20261123T080000Z-4f2a"
+BEGAN = datetime(2026, 11, 23, 8, tzinfo=UTC)
+STEP = "pull the power"
+
+HOSTILE = (
+    "<script>document.title='pwned'</script>",
+    "\"><img src=x onerror=\"document.title='pwned'\">",
+    "'><svg onload=document.title='pwned'>",
+    "</style></title></textarea><script>document.title='pwned'</script>",
+    "<!--", "-->", "]]>", "&lt;script&gt;", "javascript:document.title='pwned'",
+    "{{7*7}}${7*7}", '=HYPERLINK("http://evil.example")', "@SUM(1)", "+1", "-1", "\t=1",
+    "[click](http://evil.example) ![x](http://evil.example/x.png) @everyone #1 | `x` | *b* <b>b</b>",
+    "\u202egnp.exe\u2066x\u200b", "a\0b\x1b[2J\x07\r\nnext", "\ud800", "x" * 5000, "\u0301" * 50, "مرحبا", "",
+)  # fmt: skip
+
+Event = tuple[float, str, Mapping[str, Any]]
+
+
+def cvm(number: int, name: str | None = None, teepod: int = 1, app: str = "a1") -> dict[str, Any]:
+    """A CVM, as records have it."""
+    return {
+        "id": f"cvm_{number}",
+        "vm_uuid": f"{number:032x}",
+        "name": f"web-{number}" if name is None else name,
+        "app_id": app,
+        "teepod_id": teepod,
+        "teepod": f"prod-{teepod}",
+    }
+
+
+def note(compute: str | None = "0.10", storage: str | None = "0.01") -> dict[str, Any]:
+    """A billing note, as `run.planned` has it."""
+    return {
+        "compute_usd_per_hour": compute,
+        "storage_usd_per_hour": storage,
+        "rate_source": "hourly_rate",
+        "notes": ["open_compute_charged", "compute_ends"],
+    }
+
+
+def target(of: Mapping[str, Any], step: str = STEP, action: str = "stop", **fields: object) -> dict[str, Any]:
+    """A target, as `run.planned` has it."""
+    return {"step": step, "action": action, "cvm": of, "status": "running", "billing": note(), "wave": 1, **fields}
+
+
+def about(of: Mapping[str, Any], step: str = STEP, action: str = "stop", **fields: object) -> dict[str, Any]:
+    """The fields of an event of a target."""
+    return {"step": step, "action": action, "cvm": of, **fields}
+
+
+def asked(of: Mapping[str, Any], at: float, **fields: object) -> Event:
+    """A request for it is announced."""
+    given: dict[str, Any] = {"attempt": 1, **fields}
+    return at, "action.intent", about(of, **given)
+
+
+def accepted(of: Mapping[str, Any], at: float, **fields: object) -> Event:
+    """It is accepted."""
+    billing = {"triggered": True, "at": "2026-11-23T08:00:01.000000Z", **note()}
+    given: dict[str, Any] = {
+        "attempt": 1,
+        "http_status": 200,
+        "request_id": "req_1",
+        "observed": False,
+        "billing": billing,
+        **fields,
+    }
+    return at, "action.accepted", about(of, **given)
+
+
+def ended(of: Mapping[str, Any], at: float, outcome: str = "settled", **fields: object) -> Event:
+    """It has its outcome."""
+    event = "target.settled" if outcome in {"settled", "gone"} else "target.failed"
+    given: dict[str, Any] = {"outcome": outcome, "status": "stopped", "seconds": at, "reason": None, **fields}
+    return at, event, about(of, **given)
+
+
+def reconciled(of: Mapping[str, Any], at: float, charged: str | None, state: str = "charged") -> Event:
+    """What it was charged is found out."""
+    fields: dict[str, Any] = {
+        "asked_at": "2026-11-23T09:00:00.000000Z",
+        "window": {"from": "2026-11-23T08:00:00.000000Z", "to": "2026-11-23T08:10:00.000000Z"},
+        "state": state,
+        "expected": {"usd": "0.0125", "minutes": "7.5", "basis": "estimated"},
+        "charged": {"usd": charged, "minutes": None, "basis": "observed"},
+        "difference_usd": None,
+        "billing_keys": [],
+        "reason": None,
+    }
+    return at, "billing.reconciled", about(of, **fields)
+
+
+def finished(at: float, code: int = 0) -> Event:
+    """The run is over."""
+    return at, "run.finished", {"ending": "completed", "exit_code": code, "counts": {}, "money": {}, "requests": 0}
+
+
+def stopped(of: Mapping[str, Any], at: float) -> list[Event]:
+    """All that a stop writes when all goes well: asked for, accepted after 0.5 seconds, settled 2 seconds later."""
+    return [asked(of, at), accepted(of, at + 0.5), ended(of, at + 2.5)]
+
+
+def lines(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> list[tuple[Record, bytes]]:
+    """The records of a run of these targets, with their lines in the log; events are put in the order of time."""
+    chain = Chain(RUN_ID)
+    started = {
+        "playbook": {"name": planned.pop("name", "everything"), "path": "p.yaml", "sha256": "0" * 64},
+        "vars": planned.pop("variables", {}),
+        "actor": planned.pop("actor", "ann@desk"),
+        "version": "0.1.0",
+        "cloud_url": "http://127.0.0.1:1/api/v1",
+        "simulated": False,
+        "limits": {
+            "requests_per_second": planned.pop("rate", 5.0),
+            "burst": 5,
+            "max_in_flight": 10,
+            "per_teepod": 10,
+            "max_failures": None,
+            "dispatch": "single",
+        },
+    }
+    plan: dict[str, object] = {
+        "steps": [{"name": STEP, "action": "stop", "settle_timeout_s": 600.0, "on_failure": "continue"}],
+        "targets": list(targets),
+        "skipped": [],
+        "guards": [],
+        "warnings": [],
+        "workspace_size": 9,
+        **planned,
+    }
+    ordered = sorted([(0.0, "run.started", started), (0.0, "run.planned", plan), *events], key=lambda event: event[0])
+    return [chain.seal(name, fields, BEGAN + timedelta(seconds=at)) for at, name, fields in ordered]
+
+
+def story(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> Story:
+    """What those records tell."""
+    return Story.of(record for record, _ in lines(targets, *events, **planned))
+
+
+def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> dict[str, Any]:
+    """The report's document of a run of these targets."""
+    written = lines(targets, *events, **planned)
+    data = b"".join(line for _, line in written)
+    reading = check_log(data)
+    assert reading.verdict is not Verdict.ALTERED, reading.reason
+    return of_story(Story.of(record for record, _ in written), reading, data)
+
+
+def of_story(told: Story, reading: Reading, data: bytes = b"") -> dict[str, Any]:
+    """The document of a story."""
+    log = LogFile(Path(f"/runs/{RUN_ID}.jsonl"), len(data), hashlib.sha256(data).hexdigest(), reading)
+    return report_document(told, log, made_at=BEGAN + timedelta(hours=1), version="0.1.0")
+
+
+def hostile(name: str = "".join(HOSTILE[:4])) -> dict[str, Any]:
+    """A report in which everything that others write is hostile: names, apps, teepods, the API's words, the actor."""
+    every = "".join(HOSTILE[:4])
+    cvms = [
+        {**cvm(number, name), "teepod": name, "app_id": name, "id": f"cvm_{number}"}
+        for number, name in enumerate(HOSTILE)
+    ]
+    events = [
+        event
+        for number, each in enumerate(cvms)
+        for event in (
+            asked(each, number),
+            accepted(each, number + 0.2, request_id=each["name"]),
+            ended(each, number + 0.4, "failed", reason=each["name"], status=each["name"]),
+        )
+    ]
+    events += [(5, "notice", {"step": every, "message": every}), (6, "some.thing", {"what": HOSTILE[0]})]
+    skipped = [{"cvm": cvm(900 + n, name), "reason": name, "status": name} for n, name in enumerate(HOSTILE)]
+    guards = [{"name": every, "limit": every, "value": every, "ok": False}]
+    return document(
+        [target(each) for each in cvms],
+        *events,
+        finished(99, 6),
+        reconciled(cvms[0], 100, "0.0125"),
+        name=name,
+        actor=every,
+        variables={every: every},
+        warnings=[every],
+        guards=guards,
+        skipped=skipped,
+    )
