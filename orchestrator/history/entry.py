@@ -36,7 +36,8 @@ class Entry:
     Attributes:
         row: the run in short: `verdict`, `playbook`, `actor`, `started_at`, `last_record_at`, `exit_code` (null while
             it is not finished), `planned` (whether anything could have been sent), `simulated`, `trigger`, `restores`,
-            `counts`, `targets` and `cloud_url`.
+            `counts`, `targets`, `cloud_url`, and `question` (`step`, `question` and `expires_at` of the last one
+            that has no answer, or null).
         power: what it tells of when CVMs ran, and of charges; empty where it tells nothing. `cvms` has what identifies
             each, in the order of `CvmRef`, and the others say by a number which of them they are about: `down` has
             `[cvm, ts, compute, storage, has_gpus]`, `started`, `up` and `gone` have `[cvm, ts]`, and `stops`, which are
@@ -69,6 +70,7 @@ def read_entry(path: Path) -> Entry:
 
 
 def _row(state: RunState, verdict: str) -> Json:
+    last_words = (target for target in state.targets.values() if target.taken_up_by is None)
     return {
         "verdict": verdict,
         "playbook": (state.started.get("playbook") or {}).get("name"),
@@ -80,9 +82,10 @@ def _row(state: RunState, verdict: str) -> Json:
         "simulated": state.simulated,
         "trigger": state.started.get("trigger"),
         "restores": state.started.get("restores"),
-        "counts": dict(Counter(target.outcome_so_far.value for target in state.targets.values())),
+        "counts": dict(Counter(target.outcome_so_far.value for target in last_words)),
         "targets": len(state.targets),
         "cloud_url": state.started.get("cloud_url"),
+        "question": state.question and {key: state.question[key] for key in ("step", "question", "expires_at")},
     }
 
 
@@ -135,16 +138,16 @@ class _Fold:
                     told.note("started", target.ref, accepted)
             elif accepted is not None or target.phase in _IN_DOUBT:
                 told.note("stops", target.ref, accepted or target.first_sent_at, _charge(target))
-                if accepted is not None and was_up:
+                if target.outcome is Outcome.RESURRECTED:
+                    told.note("up", target.ref, self._ended[key])
+                elif accepted is not None and was_up:
                     self._note_end(told, target, accepted, self._ended.get(key))
         return told.document()
 
     @staticmethod
     def _note_end(told: "_Told", target: TargetState, accepted: str, ended: str | None) -> None:
-        """What became of a stop that was accepted, of a CVM that was up."""
-        if target.outcome is Outcome.RESURRECTED:
-            told.note("up", target.ref, ended)
-        elif target.outcome in {Outcome.SETTLED, Outcome.GONE}:
+        """Whether a stop that was accepted, of a CVM that was up, took it down."""
+        if target.outcome in {Outcome.SETTLED, Outcome.GONE}:
             bill = target.billing or {}
             rates = bill.get("compute_usd_per_hour"), bill.get("storage_usd_per_hour")
             has_gpus = "gpu_24h_minimum_on_restart" in (bill.get("notes") or ())

@@ -65,9 +65,8 @@ class Made:
                 {"step": action, "action": action, "cvm": cvm(number), "status": status, "billing": BILL}
                 for number, action, status in targets
             ],
-            steps=[],
             skipped=skipped,
-            **{"read_at": timestamp(self._now - timedelta(seconds=1)), **fields},
+            **{"steps": [], "read_at": timestamp(self._now - timedelta(seconds=1)), **fields},
         )
 
     def about(self, event: str, number: int, action: str = "stop", **fields: object) -> "Made":

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_a_log_that_has_just_changed_is_not_kept_since_it_may_change_again_unsee
     path = stop_of(BEGUN, 1).write(tmp_path)
     changed = path.stat().st_ctime_ns
     for age_s, known in ((1, False), (3, True)):
-        with Index(tmp_path, now_ns=lambda age_s=age_s: changed + age_s * 10**9) as index:
+        with Index(tmp_path, now_ns=partial(int, changed + age_s * 10**9)) as index:
             list(rows([path], index))
         with Index(tmp_path) as index:
             assert (index.row(path.name, stamp_of(path.stat())) is not None) is known

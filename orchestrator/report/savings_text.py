@@ -1,0 +1,113 @@
+"""What was saved, for a terminal: a table, a chart of bars, and what the figures assume. Holds in 60 columns."""
+
+import textwrap
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import chain, dropwhile
+
+from orchestrator.billing.savings import Row, hours
+from orchestrator.history.saved import Saved
+from orchestrator.report.savings_document import assumptions, cents
+from orchestrator.report.shown import shown
+from orchestrator.wording import counted
+
+_NARROWEST = 60
+_WIDEST = 110
+_COLUMN = 10
+_MOST_BARS = 31
+_MOST_ASKED = 3
+
+
+def savings_lines(saved: Saved, width: int, *, blocks: bool = True) -> Iterator[str]:
+    """The text, line by line.
+
+    Args:
+        saved: what was saved.
+        width: of the terminal, in characters.
+        blocks: whether what reads it can show block characters.
+    """
+    width = min(max(width, _NARROWEST), _WIDEST)
+    row = saved.together
+    yield f"Savings from {clock(saved.since)} to {clock(saved.until)}"
+    stood = f"{counted(len(row.cvms), 'CVM')} stood still {counted(row.times, 'time')}"
+    yield f"{counted(saved.runs, 'run')} on record; {stood}"
+    yield ""
+    if not row.times and not row.stops:
+        yield "No run took a CVM down in this time, and none was down from before."
+        return
+    yield from _table(saved, width)
+    yield ""
+    if row.compute.usd:
+        yield from _bars(saved, width, "█" if blocks else "#")
+        yield ""
+    for sentence in chain(assumptions(saved), _rounding(saved)):
+        yield from textwrap.wrap(sentence, width, initial_indent="- ", subsequent_indent="  ")
+    for run_id in saved.ask[:_MOST_ASKED]:
+        yield f"    orchestrator reconcile {shown(run_id, 40)}"
+    if len(saved.ask) > _MOST_ASKED:
+        yield f"    and {len(saved.ask) - _MOST_ASKED} more, listed by --json as not_known_yet"
+
+
+def clock(moment: datetime) -> str:
+    """A moment in UTC, to the minute."""
+    return f"{moment:%Y-%m-%d %H:%M}Z"
+
+
+def _table(saved: Saved, width: int) -> Iterator[str]:
+    longest = max(len(shown(row.key)) for row in saved.rows)
+    room = max(min(width - 4 * (_COLUMN + 1), longest), len("together"))
+    heads = ("hours", "not spent", "storage", "charged")
+    yield f"{saved.by:{room}}" + "".join(f" {head:>{_COLUMN}}" for head in heads)
+    for row in saved.rows:
+        yield _line(shown(row.key, room), row, room)
+    if len(saved.rows) > 1:
+        yield _line("together", saved.together, room)
+
+
+def _line(name: str, row: Row, room: int) -> str:
+    charged = money(row.charges.charged_usd, row.not_asked + row.charges.pending, len(row.stops))
+    compute = money(row.compute.usd, row.compute.unknown, row.times)
+    cells = (f"{hours(row.stood):,.1f}", compute, money(row.storage.usd, row.storage.unknown, row.times), charged)
+    return f"{name:{room}}" + "".join(f" {each:>{_COLUMN}}" for each in cells)
+
+
+def money(usd: Decimal, unknown: int, of: int) -> str:
+    """A sum to the cent; with a plus where some of its parts are unknown, and a question mark where all of them are."""
+    if unknown and unknown >= of:
+        return "?"
+    return f"${cents(usd)}{'+' if unknown else ''}"
+
+
+def _bars(saved: Saved, width: int, block: str) -> Iterator[str]:
+    """What was not spent, over time; so many lines at the most that they fit on a screen."""
+    joined = -(-len(saved.spared) // _MOST_BARS)
+    pieces = [
+        (saved.edges[at], sum(saved.spared[at : at + joined], Decimal(0))) for at in range(0, len(saved.spared), joined)
+    ]
+    yield f"Not spent on compute, {each_column(saved, joined)} (UTC)"
+    most, room = max(usd for _, usd in pieces), width - 24
+    for begin, usd in dropwhile(lambda piece: not piece[1], pieces):
+        yield f"{begin:%Y-%m-%d} {'$' + cents(usd):>10}  {block * round(usd / most * room)}".rstrip()
+
+
+def each_column(saved: Saved, joined: int = 1) -> str:
+    """How much time each column of a chart is of, so many pieces of time joined."""
+    inner = saved.edges[1:-1]
+    length = (inner[1] - inner[0] if len(inner) > 1 else timedelta(days=1)) * joined
+    return "a day" if length == timedelta(days=1) else f"every {length.days} days"
+
+
+def _rounding(saved: Saved) -> Iterator[str]:
+    """A word on rounding, where the rows that are shown do not come to the total that is shown."""
+    together = saved.together
+
+    def differs(total: Decimal, parts: list[Decimal]) -> bool:
+        return round(total, 2) != sum((round(part, 2) for part in parts), Decimal(0))
+
+    if (
+        differs(together.compute.usd, [row.compute.usd for row in saved.rows])
+        or differs(together.storage.usd, [row.storage.usd for row in saved.rows])
+        or differs(together.charges.charged_usd, [row.charges.charged_usd for row in saved.rows])
+    ):
+        yield "Each amount is rounded to the cent by itself; the unrounded ones, as --json has them, add up exactly."

@@ -1,0 +1,133 @@
+"""`savings` and the choices of `runs`, with the installed command."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from orchestrator.simulator.usage import metered
+from tests.billing.meter import Style
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import Desk
+from tests.e2e.other_cloud import serving
+from tests.e2e.test_reconcile import desk_before, reconciled, stopped
+from tests.history.made import stop_of
+
+QUICK = {"stop_seconds": [0.05, 0.2], "start_seconds": [0.05, 0.2]}
+
+
+def savings(desk: Desk, *more: str) -> Any:  # noqa: ANN401 - any JSON value
+    ended = desk.run("savings", "--json", *more)
+    assert ended.code == 0, ended.err
+    return ended.document
+
+
+def test_what_was_stopped_and_started_again_is_told_by_every_form_and_agrees_with_the_usage(
+    open_desk: OpenDesk,
+) -> None:
+    desk = open_desk(timing=QUICK)
+    run_id = stopped(desk)
+    still = savings(desk)
+    assert (still["total"]["cvms"], still["total"]["open"], still["not_known_yet"]) == (8, 8, [run_id])
+    asked = desk.run("reconcile", run_id, "--json").document
+    restored = desk.run("restore", run_id, "--yes", "--json")
+    assert restored.code == 0, restored.err
+
+    document = savings(desk)
+    total = document["total"]
+    assert (total["times"], total["cvms"], total["open"], total["seen"]) == (8, 8, 0, 0)
+    assert (document["runs"], [row["key"] for row in document["rows"]]) == (2, ["everything"])
+    world = desk.sim.world
+    usage = [
+        each.cost
+        for cvm in world.cvms
+        for each in metered(world, cvm, until=desk.sim.now())
+        if (each.event_type, each.usage_type) == ("stop", "compute")
+    ]
+    assert total["charges"]["charged_usd"] == asked["total"]["charged_usd"]
+    assert Decimal(total["charges"]["charged_usd"]) == sum(usage, Decimal(0))
+    assert sum(total["charges"][each] for each in ("charged", "pending", "none", "unknown", "not_asked")) == 8
+
+    text, rows, page, chart, by_teepod = desk.run_each(
+        ("savings",),
+        ("savings", "--format", "csv", "--by", "app"),
+        ("savings", "--format", "html"),
+        ("savings", "--format", "svg"),
+        ("savings", "--by", "teepod", "--since", "1h"),
+    )
+    assert [each.code for each in (text, rows, page, chart, by_teepod)] == [0] * 5
+    assert "8 CVMs stood still 8 times" in text.out
+    assert "Not spent: an estimate" in text.out
+    hours = sum(Decimal(line["hours"]) for line in csv.DictReader(io.StringIO(rows.out)))
+    assert abs(hours - Decimal(total["hours"])) < Decimal("0.0001")
+    assert "alpha" in by_teepod.out
+    assert page.out.startswith("<!DOCTYPE html>")
+    assert "<svg" in chart.out
+
+    desk.state.joinpath("history.sqlite3").write_bytes(b"no index")
+    again = savings(desk)
+    assert {key: again["total"][key] for key in ("times", "hours", "charges")} == {
+        key: total[key] for key in ("times", "hours", "charges")
+    }
+
+
+def test_a_start_by_somebody_else_is_seen_by_the_next_run_and_said_to_be_an_upper_bound(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    stopped(desk)
+    world = desk.sim.world
+    world.set_status(world.named("web-1"), "running", desk.sim.now())
+    # Reads may lag by two seconds: what a list showed sooner proves nothing.
+    log = json.loads(desk.log.read_text().splitlines()[-1])
+    later = datetime.fromisoformat(log["ts"]) + timedelta(seconds=2.1)
+    while datetime.now(UTC) < later:
+        desk.run("runs")
+    desk.run("run", desk.playbook("{name: web-2}"), "--yes")
+    total = savings(desk)["total"]
+    assert (total["times"], total["open"], total["seen"]) == (8, 7, 1)
+    assert "upper bound" in " ".join(desk.run("savings").out.split())
+
+
+def test_charges_agree_to_the_cent_with_the_usage_of_a_cloud_that_is_none_of_ours(tmp_path: Path) -> None:
+    with serving(Style(digits=6)) as cloud:
+        desk = desk_before(cloud, tmp_path)
+        run_id = stopped(desk)
+        reconciled(desk, run_id, 7)
+        early = savings(desk)
+        assert (early["total"]["charges"]["pending"], early["not_known_yet"]) == (3, [run_id])
+        cloud.arrive()
+        asked = reconciled(desk, run_id, 0)["total"]
+        document = savings(desk)
+        assert document["not_known_yet"] == []
+        charged = Decimal(document["total"]["charges"]["charged_usd"])
+        assert charged == Decimal(asked["charged_usd"]) == cloud.due > 0
+        assert sum(Decimal(row["charges"]["charged_usd"]) for row in document["rows"]) == charged
+
+
+def test_runs_are_chosen_by_time_playbook_outcome_and_exit_code(desk: Desk) -> None:
+    now = datetime.now(UTC)
+    old = stop_of(now - timedelta(days=400), 1, playbook="nightly-stop")
+    mixed = stop_of(now - timedelta(days=2), 1, 2, playbook="nightly-check")
+    mixed.lines.pop()
+    for made in (old, stop_of(now - timedelta(days=3), 1, playbook="weekly"), mixed):
+        made.write(desk.state)
+    choices = {
+        (): 3,
+        ("--since", "30d"): 2,
+        ("--since", "30d", "--until", "60h"): 1,
+        ("--until", f"{now - timedelta(days=300):%Y-%m-%d}"): 1,
+        ("--playbook", "nightly-*"): 2,
+        ("--playbook", "nightly-*", "--playbook", "weekly"): 3,
+        ("--outcome", "settled"): 3,
+        ("--outcome", "failed", "--outcome", "refused"): 0,
+        ("--exit-code", "0"): 2,
+        ("--unfinished",): 1,
+        ("--limit", "1"): 1,
+    }
+    ends = desk.run_each(*(("runs", "--json", *choice) for choice in choices))
+    assert [len(ended.document) for ended in ends] == list(choices.values())
+    refused, none = desk.run_each(("runs", "--since", "30", "--json"), ("runs", "--playbook", "x"))
+    assert (refused.code, refused.fault["code"]) == (2, "usage")
+    assert "There are no runs of that choice" in none.out

@@ -1,0 +1,140 @@
+"""What was saved, as text, JSON, CSV, a page and a chart."""
+
+import csv
+import io
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from xml.etree.ElementTree import fromstring
+
+import pytest
+
+from orchestrator.billing.savings import By, ChargedStop, add_up, clipped, days, over_time
+from orchestrator.billing.standstill import Power, standstills
+from orchestrator.history.saved import Saved
+from orchestrator.report.savings_document import savings_csv, savings_document
+from orchestrator.report.savings_page import savings_page, savings_svg
+from orchestrator.report.savings_text import savings_lines
+from tests.billing.stops import at, down, ref, seen, started
+from tests.billing.test_savings import charged
+
+EVIL = '=cmd|"x"!A1\x1b[31m<script>alert(1)</script>\n\u202e' + "x" * 80
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def made(by: By = "playbook", until: float = 24 * 40) -> Saved:
+    """Some of everything: unknown rates, standstills that are open and others whose end was seen, charges."""
+    until_at = at(until)
+    story: list[Power] = [
+        *(down(0, 1, rate="0.1234567"), started(10, 1), down(20, 1, rate="0.1234567", playbook=EVIL), seen(31.5, 1)),
+        *(down(3, 2, rate=None, storage=None), started(0, 3), down(5, 3, rate="2.5", has_gpus=True)),
+        *(down(24 * day, 4, playbook="+weekend") for day in range(0, 40, 2)),
+        *(started(24 * day + 12, 4) for day in range(0, 40, 2)),
+    ]
+    found = list(clipped(standstills(story, until_at), at(0), until_at))
+    stops = [charged("0.0204"), charged("0.0013"), charged(None, 3, "pending"), ChargedStop(ref(4), at(1), "r", EVIL)]
+    rows, together = add_up(found, stops, by, at(0))
+    edges = days(at(0), until_at)
+    left_out = Counter({"altered": 2, "simulated": 1})
+    asked = [f"2026110{day}T080000Z-0000" for day in range(1, 6)]
+    return Saved(at(0), until_at, by, rows, together, edges, over_time(found, edges), asked, 7, left_out)
+
+
+@pytest.mark.parametrize("by", ["playbook", "app", "teepod"])
+def test_the_text_holds_in_sixty_columns_and_lets_no_control_character_through(by: By) -> None:
+    lines = list(savings_lines(made(by), 60))
+    assert max(map(len, lines)) <= 60
+    assert all(line.isprintable() for line in lines)
+    text = " ".join(" ".join(lines).split())
+    for said in (
+        "Savings from 2026-11-01 00:00Z to",
+        "Not spent: an estimate",
+        "upper bound",
+        "No rate is known for the compute of 1 and the storage of 1 of",
+        "of 24-hour minimums were paid for hours after these stops",
+        "The charges of 2 stops are not known yet",
+        "2 altered logs are left out",
+        "orchestrator reconcile 20261101T080000Z-0000",
+        "and 2 more",
+    ):
+        assert said in text
+
+
+def test_an_amount_of_which_a_part_is_unknown_is_marked_so() -> None:
+    nightly = next(line for line in savings_lines(made(), 100) if line.startswith("nightly"))
+    assert nightly.split()[2].endswith("+")
+    assert nightly.split()[4] == "$0.02+"
+    evil = next(line for line in savings_lines(made(), 100) if line.startswith("=cmd"))
+    assert evil.split()[-1] == "?"
+
+
+def test_that_rounded_rows_do_not_come_to_the_rounded_total_is_said_only_where_it_is_so() -> None:
+    thirds = [down(0, number, rate="0.004", storage="0", playbook=f"p{number}") for number in (1, 2, 3)]
+
+    def said(hours: float) -> bool:
+        found = list(clipped(standstills(thirds, at(hours)), at(0), at(hours)))
+        rows, together = add_up(found, [], "playbook", at(0))
+        saved = replace(made(), rows=rows, together=together, spared=[Decimal(0)], edges=[at(0), at(hours)])
+        return any("rounded to the cent by itself" in line for line in savings_lines(saved, 200))
+
+    assert (said(1), said(2.5)) == (True, False)
+
+
+def test_without_anything_to_tell_it_says_so() -> None:
+    rows, together = add_up([], [], "playbook", at(0))
+    empty = Saved(at(0), at(24), "playbook", rows, together, [at(0), at(24)], [Decimal(0)])
+    assert "No run took a CVM down in this time" in "\n".join(savings_lines(empty, 80))
+    assert b"<svg" in savings_page(empty)
+    assert savings_document(empty)["total"]["compute_usd"] == "0"
+
+
+def test_the_document_is_json_and_its_rows_add_up_to_its_total() -> None:
+    document = json.loads(json.dumps(savings_document(made())))
+    for key in ("known_compute_usd", "known_storage_usd", "known_gpu_minimums_usd"):
+        assert sum(Decimal(row[key]) for row in document["rows"]) == Decimal(document["total"][key])
+    assert sum(Decimal(row["charges"]["charged_usd"]) for row in document["rows"]) == Decimal("0.0217")
+    assert (document["total"]["compute_usd"], document["total"]["compute_unknown"]) == (None, 1)
+    assert document["total"]["charges"]["charged_usd"] == "0.0217"
+    assert sum(Decimal(piece["known_compute_usd"]) for piece in document["over_time"]) == pytest.approx(
+        Decimal(document["total"]["known_compute_usd"]), abs=Decimal("0.001")
+    )
+    assert len(document["assumptions"]) >= 8
+
+
+def test_csv_is_rows_that_add_up_and_none_of_its_cells_is_a_formula() -> None:
+    saved = made()
+    lines = list(csv.DictReader(io.StringIO(savings_csv(saved))))
+    assert {line["playbook"][:2] for line in lines} == {"ni", "'+", "'="}
+    assert all("\x1b" not in line["playbook"] and "\n" not in line["playbook"] for line in lines)
+    assert sum(Decimal(line["known_compute_usd"]) for line in lines) == saved.together.compute.usd
+    assert sum(int(line["stops"]) for line in lines) == 4
+
+
+def test_the_page_loads_nothing_and_no_name_becomes_markup() -> None:
+    page = savings_page(made()).decode()
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "\x1b" not in page
+    assert "src=" not in page
+    assert page.count("<svg") == 2
+
+
+@pytest.mark.parametrize("length", [0.001, 5, 24 * 30, 24 * 800])
+def test_the_chart_is_an_svg_of_its_own_with_a_column_for_each_day_that_spared_something(length: float) -> None:
+    saved = made(until=length)
+    svg = fromstring(savings_svg(saved))  # noqa: S314 - made here
+    bars = svg.findall(f".//{SVG}rect")
+    assert len(bars) == sum(usd > 0 for usd in saved.spared)
+    assert all(float(bar.get("y", "")) >= 0 and float(bar.get("x", "")) >= 0 for bar in bars)
+    assert all(float(bar.get("x", "")) + float(bar.get("width", "")) <= 1000 for bar in bars)
+    assert all(float(bar.get("y", "")) + float(bar.get("height", "")) <= 260 for bar in bars)
+    names = svg.findall(f".//{SVG}g[@class='axis x']/{SVG}text")
+    assert 1 <= len(names) <= 11
+
+
+def test_columns_are_days_or_as_many_days_as_fit() -> None:
+    assert len(days(at(3), at(3) + timedelta(days=30))) == 32
+    assert len(days(at(0), at(0) + timedelta(days=3650))) <= 62
