@@ -10,6 +10,7 @@ from random import Random
 from orchestrator import __version__
 from orchestrator.billing.rates import needs_price_list
 from orchestrator.cloud.client import connect
+from orchestrator.duration import format_duration
 from orchestrator.engine.adapt import START, Held, RateFinder
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra, with_headroom
@@ -25,8 +26,9 @@ from orchestrator.playbook.guards import needs_whole_workspace, stricter
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Hold, Plan, make_plan
 from orchestrator.playbook.planned import RunLimits
-from orchestrator.playbook.schema import Guards, Limits
+from orchestrator.playbook.schema import Guards, Limits, Playbook
 from orchestrator.playbook.select import apps_to_read
+from orchestrator.playbook.steps import Pause
 from orchestrator.playbook.terms import AUTO
 from orchestrator.settings.load import Settings
 
@@ -261,7 +263,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
         price_list=prices,
         storage_usd_per_gb_hour=settings.billing.storage_usd_per_gb_hour,
         batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
-        more_warnings=() if inventory.stable else (_SHIFTING,),
+        more_warnings=[*([] if inventory.stable else [_SHIFTING]), *_waits_too_long(playbook, settings)],
         last_word=None if hold is None else hold.last_word,
         settle_seconds=session.settle_seconds,
     )
@@ -271,3 +273,14 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
 
 
 _SHIFTING = "the list of CVMs kept changing while it was read; the plan may lack one that was just created"
+
+
+def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[str]:
+    """Questions count towards the time that a run may take at all."""
+    waits = sum(step.timeout for step in playbook.steps if isinstance(step, Pause))
+    most = settings.settle.whole_run
+    if waits >= most:
+        yield (
+            f"the questions may wait for {format_duration(waits)}, but a run ends after {format_duration(most)} "
+            f"(settle.whole_run); it can be resumed then, and asks anew"
+        )

@@ -209,6 +209,7 @@ def test_at_the_terminal_only_the_whole_word_counts(desk: Desk) -> None:
             user.type(slip)
         until(lambda: user.shown.count("approve or refuse: ") >= 4 or user.shows("$^"))
         assert desk.events()["approval.answered"] == 0
+        assert "requests a second" not in user.shown.partition("approve or refuse: ")[2], "the live view makes way"
         user.type("approve\n")
         assert user.ends_with(0)
         assert "3  rest: stop 6 CVMs" in user.shown

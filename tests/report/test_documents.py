@@ -53,7 +53,17 @@ def test_a_plan_has_the_fields_of_the_contract() -> None:
 
 def test_a_run_has_the_fields_of_the_contract() -> None:
     document = json.loads(json.dumps(run_document(run(*STOPPED, *REFUSED), 6, Path("/x.jsonl")), allow_nan=False))
-    assert set(document) == {"run_id", "exit_code", "audit_log", "counts", "targets", "drifted", "billing", "deadline"}
+    assert set(document) == {
+        "run_id",
+        "exit_code",
+        "audit_log",
+        "counts",
+        "targets",
+        "drifted",
+        "billing",
+        "deadline",
+        "questions",
+    }
     assert document["counts"] == {"settled": 1, "refused": 1, "not_sent": 1}
     assert all(
         set(each)
