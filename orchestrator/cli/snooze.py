@@ -1,0 +1,167 @@
+"""`orchestrator snooze`."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+import click
+from pydantic_core import PydanticCustomError
+
+from orchestrator.cli.actor import actor
+from orchestrator.duration import parse_duration
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.faults import nearest
+from orchestrator.moment import timestamp, utc_now
+from orchestrator.outcome import Exit
+from orchestrator.playbook.firings import Firing, Timetable, firings, next_firing
+from orchestrator.playbook.load import find_playbook, load_playbook
+from orchestrator.playbook.schedule import last_second, parse_edge, zone_of
+from orchestrator.playbook.timetable import load_timetable
+from orchestrator.report.schedule_text import clock
+from orchestrator.report.shown import shown
+from orchestrator.service.agenda import Snooze
+from orchestrator.service.journal import read_memory
+from orchestrator.service.snoozes import Snoozed, SnoozeFile
+from orchestrator.settings.load import load_settings
+from orchestrator.wording import counted
+
+_SECOND = timedelta(seconds=1)
+_MANY = 1000
+"""So many firings that are left out are counted one by one."""
+
+
+def snooze(
+    playbook: str | None,
+    until: str | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    clear: bool,
+    listed: bool,
+    as_json: bool,
+) -> int:
+    """Leave a playbook's firings out for a time, end that, or say what is snoozed."""
+    settings = load_settings(config, assignments)
+    file, now = SnoozeFile(settings.audit.state_dir), utc_now()
+    if listed + clear + (until is not None) != 1 or (playbook is None) != listed:
+        raise UsageError(
+            "say one thing: PLAYBOOK --until TIME, PLAYBOOK --clear, or --list",
+            hint="`orchestrator snooze --help` has an example",
+        )
+    if playbook is None:
+        _say(_documents(file, settings.audit.state_dir, now), "Nothing is snoozed.", as_json=as_json)
+        return int(Exit.OK)
+    zone, source = _find(playbook, settings.audit.state_dir)
+    if until is None:
+        lasted = file.clear(playbook, now)
+        if as_json:
+            click.echo(json.dumps({"playbook": playbook, "snoozed_until": None, "was_snoozed": lasted}, indent=2))
+        else:
+            click.echo(f"{shown(playbook)} is {'no longer' if lasted else 'not'} snoozed{_then(source, now)}.")
+        return int(Exit.OK)
+    ends = _end(until, zone, now)
+    file.put(playbook, Snoozed(Snooze(now, ends), actor()))
+    if as_json:
+        click.echo(json.dumps(_document(playbook, file.read()[playbook], zone), indent=2))
+        return int(Exit.OK)
+    local = ends.astimezone(zone_of(zone))
+    click.echo(f"{shown(playbook)} is snoozed until {clock(local)}{_left_out(source, now, ends)}{_then(source, ends)}.")
+    return int(Exit.OK)
+
+
+def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
+    """The zone and the file of a playbook that the service knows, or that lies in ./playbooks."""
+    known = dict(read_memory(state_dir).present())
+    if playbook in known:
+        return known[playbook].timezone, Path(known[playbook].file)
+    try:
+        loaded = load_playbook(find_playbook(playbook), {}, allow_undefined=True)
+    except OrchestratorError as error:
+        hint = (
+            nearest(playbook, list(known))
+            if known
+            else "start `orchestrator serve` first, or give its name in ./playbooks"
+        )
+        raise UsageError(f"there is no schedule of a playbook {playbook!r}", hint=hint) from error
+    if loaded.playbook.schedule is None or loaded.playbook.name != playbook:
+        hint = "PLAYBOOK is the name that stands in the file, and it needs a `schedule`"
+        raise UsageError(f"there is no schedule of a playbook {playbook!r}", file=loaded.file, hint=hint)
+    return loaded.playbook.schedule.timezone, loaded.file
+
+
+def _end(text: str, zone: str, now: datetime) -> datetime:
+    """The first moment at which it fires again."""
+    try:
+        ends = now + timedelta(seconds=parse_duration(text))
+    except ValueError:
+        try:
+            edge = parse_edge(text)
+        except PydanticCustomError as error:
+            hint = "write 2026-12-01T08:00, 2026-12-01 (to its end), or how long: 8h, 3d"
+            raise UsageError(f"--until: {error.message()}", hint=hint) from error
+        ends = last_second(edge, zone_of(zone)) + (timedelta() if isinstance(edge, datetime) else _SECOND)
+    if ends <= now:
+        raise UsageError(
+            f"--until: {clock(ends.astimezone(zone_of(zone)))} is over",
+            hint=f"times go by the clocks of {zone}; now it is {clock(now.astimezone(zone_of(zone)))} there",
+        )
+    return ends.astimezone(UTC)
+
+
+def _left_out(source: Path, begins: datetime, ends: datetime) -> str:
+    timetable = _timetable(source)
+    if timetable is None:
+        return ""
+    number = len(list(islice(_fires(timetable, begins, ends), _MANY + 1)))
+    return f"; {f'more than {_MANY:,} firings' if number > _MANY else counted(number, 'firing')} left out"
+
+
+def _then(source: Path, after: datetime) -> str:
+    timetable = _timetable(source)
+    coming = None if timetable is None else next_firing(timetable, after)
+    return "" if coming is None else f"; the next is at {clock(coming.local)}"
+
+
+def _fires(timetable: Timetable, begins: datetime, ends: datetime) -> Iterator[Firing]:
+    return (each for each in firings(timetable, begins, ends) if isinstance(each, Firing))
+
+
+def _timetable(source: Path) -> Timetable | None:
+    """When it fires, where that can be told."""
+    try:
+        return load_timetable(load_playbook(source, {}, allow_undefined=True))
+    except OrchestratorError:
+        return None
+
+
+def _documents(file: SnoozeFile, state_dir: Path, now: datetime) -> list[dict[str, object]]:
+    known = read_memory(state_dir).playbooks
+    return [
+        _document(name, each, known[name].timezone if name in known else "UTC")
+        for name, each in sorted(file.read().items())
+        if now < each.snooze.until
+    ]
+
+
+def _document(playbook: str, snoozed: Snoozed, zone: str) -> dict[str, object]:
+    until = snoozed.snooze.until
+    return {
+        "playbook": playbook,
+        "snoozed_until": timestamp(until),
+        "local": until.astimezone(zone_of(zone)).isoformat(timespec="seconds"),
+        "timezone": zone,
+        "since": timestamp(snoozed.snooze.begins),
+        "by": snoozed.by,
+    }
+
+
+def _say(documents: list[dict[str, object]], nothing: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(documents, indent=2))
+    elif not documents:
+        click.echo(nothing)
+    for each in () if as_json else documents:
+        until = clock(datetime.fromisoformat(str(each["local"])))
+        click.echo(f"{shown(each['playbook'])}: snoozed until {until} by {shown(each['by'])}")

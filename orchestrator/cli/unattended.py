@@ -1,0 +1,196 @@
+"""Runs in front of nobody: no terminal, no question, no signals of their own. The guards hold all the same."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+import structlog
+
+from orchestrator.audit.log import AuditLog
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore, is_held
+from orchestrator.audit.verify import Verdict, read_log
+from orchestrator.cli.carry_out import run_of, to_its_end, why_early
+from orchestrator.cli.fresh import read_fresh
+from orchestrator.cli.logs import log_record
+from orchestrator.cli.resume import check, go_on_record
+from orchestrator.cli.run import Order, begin_log
+from orchestrator.cli.session import Session, endpoint, limits_of, open_session, prepare
+from orchestrator.cli.verdict import verdict
+from orchestrator.engine.heard import HeardCloud
+from orchestrator.engine.status import Seen
+from orchestrator.engine.work import Work
+from orchestrator.errors import OrchestratorError
+from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.outcome import Ending, Exit
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.planned import AnyPlanned, RunLimits
+from orchestrator.reply import Reply
+from orchestrator.report.records import limits_from, works_from
+from orchestrator.report.steps import steps_from
+from orchestrator.service.memory import Claim
+from orchestrator.service.protocols import Ended, Standing, State, Stop
+from orchestrator.settings.load import Settings
+
+_T = TypeVar("_T")
+_INTERRUPTED = Ended(int(Exit.SIGTERM), interrupted=True)
+
+
+class Unattended:
+    """Carries the runs of firings out in this process, each with a line of its own to the cloud."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        recorded: Callable[[str, Record], None],
+        replied: Callable[[str, Reply[object]], None],
+    ) -> None:
+        """Set up.
+
+        Args:
+            settings: the settings.
+            recorded: told a playbook's name and each record of its runs, once it is durable.
+            replied: told a playbook's name and each answer of the API to its runs.
+        """
+        self._settings, self._recorded, self._replied = settings, recorded, replied
+        self._store = RunStore(settings.audit.state_dir)
+
+    def standing(self, run_id: str) -> Standing:
+        """Where a run stands, as its audit log says."""
+        path = self._store.path(run_id)
+        if not path.exists():
+            return Standing(State.NOTHING_SENT)
+        if is_held(path):
+            return Standing(State.HELD)
+        state = RunState()
+        if read_log(path, state.apply).verdict is Verdict.ALTERED:
+            return Standing(State.ALTERED)
+        if not state.planned:
+            return Standing(State.VOID)
+        if state.finished is not None:
+            return Standing(State.FINISHED, exit_code=int(state.finished["exit_code"]))
+        return Standing(State.UNFINISHED, parse_timestamp(state.last_ts))
+
+    async def start(self, claim: Claim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
+        """Plan, and carry out what the guards let pass."""
+        trigger = {
+            "schedule": claim.playbook,
+            "planned": timestamp(claim.planned),
+            "moment": timestamp(claim.moment),
+        }
+        limits = limits_of(loaded.playbook.limits, self._settings)
+        order = Order(loaded, limits, origin_fields={"trigger": trigger}, run_id=claim.run_id)
+        try:
+            async with self._session(claim, limits) as session:
+                prepared = await _unless(stop, partial(prepare, session, loaded))
+                if prepared is None:
+                    return _INTERRUPTED
+                error = verdict(prepared.plan)
+                if error is not None:
+                    return _refused(error)
+                log, state = begin_log(session, order, prepared, partial(self._heard, claim))
+                works = [Work.of(target) for target in prepared.plan.targets]
+                size = prepared.workspace_size
+                return await self._carry_out(
+                    session, log, state, works, prepared.plan.steps, workspace_size=size, stop=stop
+                )
+        except OrchestratorError as error:
+            return _refused(error)
+
+    async def resume(self, claim: Claim, stop: Stop) -> Ended:
+        """Go on with a run from what its audit log says."""
+        path, state = self._store.path(claim.run_id), RunState()
+        try:
+            log, reading = AuditLog.reopen(path, state.apply)
+            try:
+                check(reading, state, path)
+                async with self._session(claim, limits_from(state.started), state.started["cloud_url"]) as session:
+                    works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
+                    size = state.planned["workspace_size"]
+                    fresh = await _unless(stop, partial(read_fresh, session, works, size))
+                    if fresh is None:
+                        return _INTERRUPTED
+                    await go_on_record(log, reading, state, works, partial(self._heard, claim))
+                    steps = steps_from(state.planned)
+                    return await self._carry_out(
+                        session, log, state, works, steps, workspace_size=size, stop=stop, fresh=fresh
+                    )
+            finally:
+                log.close()
+        except OrchestratorError as error:
+            return _refused(error)
+
+    async def _carry_out(
+        self,
+        session: Session,
+        log: AuditLog,
+        state: RunState,
+        works: list[Work],
+        steps: Sequence[AnyPlanned],
+        *,
+        workspace_size: int,
+        stop: Stop,
+        fresh: dict[str, Seen] | None = None,
+    ) -> Ended:
+        run = run_of(session, log, state, works, workspace_size)
+
+        async def halt(_: anyio.CancelScope) -> None:
+            await stop.wanted.wait()
+            run.interrupt(stop.ending)
+            note = "sending nothing more; watching what was sent"
+            structlog.get_logger().warning("interrupting", run_id=log.run_id, note=note)
+
+        result = await to_its_end(session, log, run, steps, beside=[halt], fresh=fresh)
+        assert result is not None  # noqa: S101 - nothing beside the run leaves it at once
+        why = why_early(result, log)
+        return Ended(
+            int(result.exit_code),
+            interrupted=result.ending in {Ending.SIGINT, Ending.SIGTERM},
+            reason=None if why is None else _words(why),
+        )
+
+    @asynccontextmanager
+    async def _session(self, claim: Claim, limits: RunLimits, cloud_url: str | None = None) -> AsyncIterator[Session]:
+        """A line to the cloud; the key is read anew for each."""
+        with endpoint(self._settings, simulate=False) as where:
+            if cloud_url is not None:
+                where.has_to_be(cloud_url)
+            async with open_session(self._settings, where, limits) as session:
+                yield replace(session, cloud=HeardCloud(session.cloud, partial(self._replied, claim.playbook)))
+
+    def _heard(self, claim: Claim, record: Record) -> None:
+        log_record(record, playbook=claim.playbook, run_id=claim.run_id)
+        self._recorded(claim.playbook, record)
+
+
+async def _unless(stop: Stop, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T | None:
+    """What comes of it; None when runs were to stop before it was through."""
+    result: _T | None = None
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        await stop.wanted.wait()
+        scope.cancel()
+
+    error: OrchestratorError | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch, group.cancel_scope)
+        try:
+            result = await do()
+        except OrchestratorError as found:  # else it would come out of the group as one of several
+            error = found
+        group.cancel_scope.cancel()
+    if error is not None:
+        raise error
+    return result
+
+
+def _refused(error: OrchestratorError) -> Ended:
+    return Ended(int(error.exit_code), reason=_words(error))
+
+
+def _words(error: OrchestratorError) -> str:
+    return f"{error}; {error.hint}" if error.hint else str(error)

@@ -1,0 +1,272 @@
+"""What the service knows of schedules and firings: the fold of its journal. Pure.
+
+A firing is known by its playbook's name and the moment for which it was planned. Whatever was decided about it once is
+never decided again.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from orchestrator.moment import parse_timestamp, timestamp
+
+REMEMBERED = 1000
+"""How many decided firings of a playbook are known one by one; the rest is known to lie before them."""
+_FORGOTTEN_AFTER = timedelta(days=31)
+"""What was known of a schedule that ended goes after this."""
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far the firings of a playbook are decided.
+
+    Attributes:
+        planned_after: what is planned then or before is decided.
+        moment_after: what would have happened then or before does not count.
+    """
+
+    planned_after: datetime
+    moment_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A firing that is to be carried out, or is being carried out, by the run of this id and by no other.
+
+    Attributes:
+        playbook: its name.
+        planned: the moment for which it was planned.
+        moment: when it was to happen.
+        run_id: the run.
+        missed: how many missed firings this one stands for.
+        run_once: whether it is to be made up for when it is late.
+        queued: whether it had to wait for the run before it.
+    """
+
+    playbook: str
+    planned: datetime
+    moment: datetime
+    run_id: str
+    missed: int = 0
+    run_once: bool = False
+    queued: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the firing is known by."""
+        return self.playbook, timestamp(self.planned)
+
+    def fields(self) -> dict[str, object]:
+        """As the journal has it."""
+        return {
+            "playbook": self.playbook,
+            "planned": timestamp(self.planned),
+            "moment": timestamp(self.moment),
+            "run_id": self.run_id,
+            "missed": self.missed,
+            "run_once": self.run_once,
+            "queued": self.queued,
+        }
+
+    @classmethod
+    def of(cls, record: Record) -> "Claim":
+        """The claim that the journal has."""
+        return cls(
+            record["playbook"],
+            parse_timestamp(record["planned"]),
+            parse_timestamp(record["moment"]),
+            record["run_id"],
+            missed=record["missed"],
+            run_once=record["run_once"],
+            queued=record["queued"],
+        )
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of one playbook's schedule.
+
+    Attributes:
+        file: where the playbook was read.
+        timezone: of its schedule.
+        when: a digest of when it fires.
+        left_out: a digest of what it leaves out.
+        mark: how far its firings are decided.
+        decided: the last of those that were, oldest first.
+        forgotten: the latest of those that are not in `decided` any more.
+        ended_at: when its schedule was taken away; None while it is there.
+        last: the last run of a firing: planned, run_id, exit_code, result, at.
+        last_success: when a run last ended with exit code 0.
+    """
+
+    file: str
+    timezone: str
+    when: str
+    left_out: str
+    mark: Mark
+    decided: dict[str, None] = field(default_factory=dict)
+    forgotten: str | None = None
+    ended_at: datetime | None = None
+    last: dict[str, Any] | None = None
+    last_success: datetime | None = None
+
+    def decide(self, planned: str) -> None:
+        """Note that this one is decided."""
+        self.decided[planned] = None
+        while len(self.decided) > REMEMBERED:
+            oldest = next(iter(self.decided))
+            del self.decided[oldest]
+            self.forgotten = max(oldest, self.forgotten or oldest)
+
+    def advance(self, planned: datetime) -> None:
+        """Note that everything up to this one is decided."""
+        self.mark = Mark(max(planned, self.mark.planned_after), self.mark.moment_after)
+
+    def document(self) -> dict[str, Any]:
+        """As a snapshot has it."""
+        return {
+            "file": self.file,
+            "timezone": self.timezone,
+            "when": self.when,
+            "left_out": self.left_out,
+            "planned_after": timestamp(self.mark.planned_after),
+            "moment_after": timestamp(self.mark.moment_after),
+            "decided": list(self.decided),
+            "forgotten": self.forgotten,
+            "ended_at": None if self.ended_at is None else timestamp(self.ended_at),
+            "last": self.last,
+            "last_success": None if self.last_success is None else timestamp(self.last_success),
+        }
+
+    @classmethod
+    def of(cls, document: Record) -> "Known":
+        """What a snapshot says."""
+        ended_at, last_success = document["ended_at"], document["last_success"]
+        return cls(
+            document["file"],
+            document["timezone"],
+            document["when"],
+            document["left_out"],
+            Mark(parse_timestamp(document["planned_after"]), parse_timestamp(document["moment_after"])),
+            dict.fromkeys(document["decided"]),
+            document["forgotten"],
+            None if ended_at is None else parse_timestamp(ended_at),
+            document["last"],
+            None if last_success is None else parse_timestamp(last_success),
+        )
+
+
+class Memory:
+    """What a journal's records add up to.
+
+    Attributes:
+        playbooks: what is known of each schedule, by the playbook's name.
+        claims: the firings that are claimed and not ended, by what they are known by, oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.playbooks: dict[str, Known] = {}
+        self.claims: dict[tuple[str, str], Claim] = {}
+
+    def __repr__(self) -> str:
+        return f"<Memory of {len(self.playbooks)} schedules, {len(self.claims)} claims open>"
+
+    def present(self) -> Iterator[tuple[str, Known]]:
+        """The schedules that have not ended."""
+        return ((name, known) for name, known in self.playbooks.items() if known.ended_at is None)
+
+    def apply(self, record: Record) -> None:
+        """Take one more record into account.
+
+        Raises:
+            KeyError: when it is no record of a journal. So do ValueError and TypeError.
+        """
+        _APPLY[record["event"]](self, record)
+
+    def snapshot(self, now: datetime) -> dict[str, Any]:
+        """All of it as the fields of one record, but for what is long over."""
+        kept = {
+            name: known.document()
+            for name, known in self.playbooks.items()
+            if known.ended_at is None or now - known.ended_at < _FORGOTTEN_AFTER
+        }
+        return {"playbooks": kept, "claims": [claim.fields() for claim in self.claims.values()]}
+
+
+def _snapshot(memory: Memory, record: Record) -> None:
+    memory.playbooks = {name: Known.of(document) for name, document in record["playbooks"].items()}
+    claims = [Claim.of(each) for each in record["claims"]]
+    memory.claims = {claim.key: claim for claim in claims}
+
+
+def _enabled(memory: Memory, record: Record) -> None:
+    at = parse_timestamp(record["ts"])
+    before = memory.playbooks.get(record["playbook"])
+    known = Known(record["file"], record["timezone"], record["when"], record["left_out"], Mark(at, at))
+    if before is not None:
+        known.decided, known.forgotten = before.decided, before.forgotten
+        known.last, known.last_success = before.last, before.last_success
+    memory.playbooks[record["playbook"]] = known
+
+
+def _changed(memory: Memory, record: Record) -> None:
+    known, at = memory.playbooks[record["playbook"]], parse_timestamp(record["ts"])
+    if record["when"] != known.when:
+        known.mark = Mark(at, at)
+    elif record["left_out"] != known.left_out:
+        known.mark = Mark(known.mark.planned_after, at)
+    known.file, known.timezone = record["file"], record["timezone"]
+    known.when, known.left_out = record["when"], record["left_out"]
+
+
+def _ended(memory: Memory, record: Record) -> None:
+    memory.playbooks[record["playbook"]].ended_at = parse_timestamp(record["ts"])
+
+
+def _set_back(memory: Memory, record: Record) -> None:
+    known, to = memory.playbooks[record["playbook"]], parse_timestamp(record["to"])
+    known.mark = Mark(to, to)
+
+
+def _claimed(memory: Memory, record: Record) -> None:
+    claim = Claim.of(record)
+    memory.claims[claim.key] = claim
+    _decided(memory, record)
+
+
+def _decided(memory: Memory, record: Record) -> None:
+    known = memory.playbooks[record["playbook"]]
+    known.decide(record["planned"])
+    known.advance(parse_timestamp(record["planned"]))
+
+
+def _missed(memory: Memory, record: Record) -> None:
+    # Not one by one: with a clock that was wrong it may be missed now, and come in time later.
+    memory.playbooks[record["playbook"]].advance(parse_timestamp(record["planned"]))
+
+
+def _over(memory: Memory, record: Record) -> None:
+    memory.claims.pop((record["playbook"], record["planned"]), None)
+    known = memory.playbooks.get(record["playbook"])
+    if known is None:
+        return
+    keys = ("planned", "run_id", "exit_code", "result", "reason")
+    known.last = {**{key: record.get(key) for key in keys}, "at": record["ts"]}
+    if record.get("exit_code") == 0:
+        known.last_success = parse_timestamp(record["ts"])
+
+
+_APPLY = {
+    "snapshot": _snapshot,
+    "schedule.enabled": _enabled,
+    "schedule.changed": _changed,
+    "schedule.ended": _ended,
+    "clock.set_back": _set_back,
+    "firing.claimed": _claimed,
+    "firing.left_out": _decided,
+    "firing.missed": _missed,
+    "firing.ended": _over,
+}

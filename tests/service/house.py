@@ -1,0 +1,212 @@
+"""Where the service lives in these tests: a folder, a state folder, a clock that tests move, and no cloud.
+
+A process can be started in it, killed at any moment, and started anew; what the disk and the cloud have seen stays.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from orchestrator.audit.log import inline
+from orchestrator.moment import timestamp
+from orchestrator.outcome import Ending
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.service.agenda import Snooze
+from orchestrator.service.folder import Folder, Reading
+from orchestrator.service.journal import Journal
+from orchestrator.service.memory import Claim
+from orchestrator.service.protocols import Ended, Standing, State, Stop
+from orchestrator.service.service import Service
+from orchestrator.service.snoozes import Snoozed, SnoozeFile
+
+MONDAY = datetime(2027, 3, 1, tzinfo=UTC)
+
+
+class KilledError(BaseException):
+    """The process is dead; nothing of it goes on."""
+
+
+class Wall:
+    """A time of day that follows the event loop's virtual clock, and can be set."""
+
+    def __init__(self, epoch: datetime) -> None:
+        self.epoch = epoch
+        self.skew = timedelta()
+
+    def wall(self) -> datetime:
+        return self.epoch + self.skew + timedelta(seconds=anyio.current_time())
+
+
+@dataclass
+class RunOnDisk:
+    """What the audit log of a run would say."""
+
+    playbook: str
+    planned: str
+    begun_at: datetime
+    last_at: datetime
+    sent: int = 0
+    finished: bool = False
+    void: bool = False
+
+
+@dataclass
+class World:
+    """What is left when the process is dead: logs, and what the cloud was asked for."""
+
+    runs: dict[str, RunOnDisk] = field(default_factory=dict)
+    actions: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+
+    @property
+    def twice(self) -> list[tuple[str, str, int]]:
+        """What was sent for a firing more than once."""
+        return [each for each, number in self.actions.items() if number > 1]
+
+    def carried_out(self, playbook: str) -> list[str]:
+        """The planned moments of the firings of which a run began, in that order."""
+        return [run.planned for run in self.runs.values() if run.playbook == playbook and not run.void]
+
+
+class FakeRunner:
+    """Carries out a run of three actions, a third of `seconds` apart."""
+
+    actions = 3
+
+    def __init__(self, world: World, wall: Wall, *, seconds: float = 3.0) -> None:
+        self.world, self.wall, self.seconds = world, wall, seconds
+        self.codes: list[int] = []
+        self.dies: Callable[[str], None] = lambda _place: None
+        self.order: list[str] = []
+
+    def standing(self, run_id: str) -> Standing:
+        run = self.world.runs.get(run_id)
+        if run is None:
+            return Standing(State.NOTHING_SENT)
+        if run.void:
+            return Standing(State.VOID)
+        if run.finished:
+            return Standing(State.FINISHED, exit_code=0)
+        return Standing(State.UNFINISHED, run.last_at)
+
+    async def start(self, claim: Claim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
+        assert loaded.playbook.name == claim.playbook
+        assert claim.run_id not in self.world.runs
+        if self.codes:
+            return Ended(self.codes.pop(0), reason="as the test has it")
+        with anyio.move_on_after(self.seconds / 10):
+            await stop.wanted.wait()
+            return Ended(143, interrupted=True)
+        self.dies("before the log")
+        now = self.wall.wall()
+        run = RunOnDisk(claim.playbook, timestamp(claim.planned), now, now, void=True)
+        self.world.runs[claim.run_id] = run
+        self.dies("within the first write")
+        run.void = False
+        self.dies("after the log")
+        return await self._go_on(run, stop)
+
+    async def resume(self, claim: Claim, stop: Stop) -> Ended:
+        run = self.world.runs[claim.run_id]
+        assert not run.finished
+        assert not run.void
+        return await self._go_on(run, stop)
+
+    async def _go_on(self, run: RunOnDisk, stop: Stop) -> Ended:
+        self.order.append(run.playbook)
+        while run.sent < self.actions:
+            with anyio.move_on_after(self.seconds / self.actions):
+                await stop.wanted.wait()
+                return Ended(143, interrupted=True)
+            self.dies("before an action")
+            self.world.actions[run.playbook, run.planned, run.sent] += 1
+            run.sent += 1
+            run.last_at = self.wall.wall()
+            self.dies("after an action")
+        run.finished = True
+        self.dies("after the end")
+        return Ended(0)
+
+
+class House:
+    """One machine."""
+
+    def __init__(
+        self, folder: Path, *, epoch: datetime = MONDAY, seconds: float = 3.0, look_every: float = 20.0
+    ) -> None:
+        self.playbooks = folder / "playbooks"
+        self.playbooks.mkdir()
+        self.state = folder / "state"
+        self.wall = Wall(epoch)
+        self.world = World()
+        self.look_every = look_every
+        self.seconds = seconds
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.runner = FakeRunner(self.world, self.wall, seconds=seconds)
+        self.sync: Callable[[Callable[[], None]], Awaitable[None]] = inline
+        self.service: Service
+        self.left: int | None = None
+        self.ended: anyio.Event
+
+    def write(self, name: str, *, file: str | None = None, more: str = "", **schedule: object) -> Path:
+        """Write a playbook."""
+        keys = "".join(f'  {key}: "{value}"\n' for key, value in schedule.items())
+        path = self.playbooks / (file or f"{name}.yaml")
+        text = f"name: {name}\n" + (f"schedule:\n{keys}" if keys else "")
+        path.write_text(f"{text}{more}steps:\n  - {{action: stop, select: {{name: ['dev-*']}}}}\n")
+        return path
+
+    def snooze(self, name: str, begins: datetime, until: datetime) -> None:
+        SnoozeFile(self.state).put(name, Snoozed(Snooze(begins, until), "me@here"))
+
+    def tell(self, event: str, /, **facts: object) -> None:
+        self.told.append((event, facts))
+
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        """What was told of these events."""
+        return [facts for event, facts in self.told if event in names]
+
+    @asynccontextmanager
+    async def process(self) -> AsyncIterator[Service]:
+        """A process that is killed at the end of the block, however far it is."""
+        journal = Journal.open(self.state, wall=self.wall.wall, sync=self.sync)
+        folder = Folder(self.playbooks, self.state / "service" / "kept", wall=self.wall.wall)
+
+        async def look(owners: Mapping[str, str]) -> Reading:
+            return folder.look(owners)
+
+        self.service = Service(
+            look=look,
+            snoozes=SnoozeFile(self.state).read,
+            journal=journal,
+            runner=self.runner,
+            clock=self.wall,
+            tell=self.tell,
+            look_every=self.look_every,
+        )
+        self.left, self.ended = None, anyio.Event()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._live)
+                yield self.service
+                group.cancel_scope.cancel()
+        finally:
+            journal.close()
+
+    async def _live(self) -> None:
+        self.left = await self.service()
+        self.ended.set()
+
+    async def stop(self, ending: Ending = Ending.SIGTERM) -> None:
+        """Stop it as SIGTERM does, and wait for its end."""
+        self.service.stop(ending)
+        await self.ended.wait()
+
+    async def until(self, moment: datetime) -> None:
+        """Let time pass."""
+        await anyio.sleep((moment - self.wall.wall()).total_seconds())

@@ -1,0 +1,145 @@
+"""Killed at random, at any moment and in the middle of a write, and started anew: each firing happens once.
+
+A process lives for some minutes to hours, dies, and after a while, at times after hours, another one takes its place.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import pairwise
+from random import Random
+
+import anyio
+import pytest
+
+from orchestrator.moment import parse_timestamp, timestamp
+from tests.service.house import MONDAY, FakeRunner, House, KilledError
+
+pytestmark = pytest.mark.anyio
+OpenHouse = Callable[..., House]
+GRACE = timedelta(minutes=1)
+STEP = timedelta(minutes=20)
+SECOND = timedelta(seconds=1)
+WEEK = timedelta(days=7)
+
+
+class Reaper:
+    """Kills processes: at a moment, or at one of the places where it hurts most."""
+
+    def __init__(self, rng: Random, share: float) -> None:
+        self.rng, self.share = rng, share
+        self.dead = False
+
+    async def sync(self, write: Callable[[], None]) -> None:
+        """Write to the journal, or die before that, in the middle of it, or before anybody knows of it."""
+        if self.dead:
+            raise KilledError
+        draw = self.rng.random() / self.share
+        if draw < 1 / 3:
+            self.die()
+        if draw < 2 / 3:
+            line = write.args[0] if hasattr(write, "args") and write.args else None
+            if line is not None:
+                write.func.__self__._append(line[: self.rng.randrange(len(line))])  # type: ignore[attr-defined]
+                self.die()
+        write()
+        if draw < 1:
+            self.die()
+
+    def at(self, _place: str) -> None:
+        """Die while a run goes on, or do not."""
+        if self.dead or self.rng.random() < self.share:
+            self.die()
+
+    def die(self) -> None:
+        self.dead = True
+        raise KilledError
+
+
+async def live_a_week(home: House, rng: Random, share: float) -> list[tuple[datetime, datetime]]:
+    """Processes come and go for a week, then one stays; returns from when to when each of them lived."""
+    lives = []
+    while home.wall.wall() < MONDAY + WEEK:
+        reaper = Reaper(rng, share)
+        home.sync, home.runner.dies = reaper.sync, reaper.at
+        born = home.wall.wall()
+        most = rng.choice([timedelta(minutes=5), timedelta(hours=2), timedelta(hours=12)])
+        try:
+            async with home.process():
+                await home.until(min(born + rng.random() * most, MONDAY + WEEK))
+        except BaseExceptionGroup as group:
+            _, others = group.split(KilledError)
+            if others is not None:
+                raise
+        lives.append((born, home.wall.wall()))
+        await anyio.sleep(rng.choice([1, 20, 70, 600, 3 * 3600]) * rng.random())
+    home.sync, home.runner.dies = Reaper(rng, 1e-9).sync, lambda _place: None
+    born = home.wall.wall()
+    async with home.process():
+        await anyio.sleep(1800)
+    return [*lives, (born, home.wall.wall())]
+
+
+def firings(until: datetime) -> list[datetime]:
+    """Every planned moment: at 0, 20 and 40 minutes past each hour."""
+    return [MONDAY + STEP * number for number in range(1, (until - MONDAY) // STEP + 1)]
+
+
+async def hold_to_once(home: House, seed: int, share: float) -> None:
+    """A week of a playbook that makes up for what it missed, and of one that does not."""
+    rng = Random(seed)
+    home.write("makes-up", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue")
+    home.write("lets-go", cron="*/20 * * * *", timezone="UTC", on_missed="skip", on_overlap="queue")
+    home.look_every = 60
+    lives = await live_a_week(home, rng, share)
+    end = lives[-1][1] - timedelta(minutes=10)
+    for name in ("makes-up", "lets-go"):
+        assert home.world.carried_out(name)
+        fired = [parse_timestamp(each) for each in home.world.carried_out(name)]
+        assert len(fired) == len(set(fired)), "a firing was carried out twice"
+        assert set(fired) <= set(firings(lives[-1][1])), "what was carried out is no firing"
+        missing = [each for each in firings(end) if each not in fired and was_there(lives, each)]
+        assert not missing, f"{name}: nobody carried out {missing}, at which a process lived on"
+    runs = [run for run in home.world.runs.values() if not run.void]
+    unfinished = [run for run in runs if not run.finished and parse_timestamp(run.planned) < end]
+    left = {each["planned"] for each in home.events("firing.ended") if each["result"] == "left"}
+    assert all(run.playbook == "lets-go" for run in unfinished)
+    assert {run.planned for run in unfinished} <= left
+    assert all(
+        home.world.actions[run.playbook, run.planned, number] == 1
+        for run in runs
+        if run.finished
+        for number in range(FakeRunner.actions)
+    )
+    made_up_for(home, lives, end)
+
+
+def was_there(lives: list[tuple[datetime, datetime]], moment: datetime) -> bool:
+    """Whether a process saw this moment and lived on for long enough to get through with it."""
+    return any(born <= moment and moment + timedelta(minutes=3) < died for born, died in lives)
+
+
+def made_up_for(home: House, lives: list[tuple[datetime, datetime]], end: datetime) -> None:
+    """After each gap in which firings were missed, the last of them was made up for, or the next one came in time."""
+    fired = set(home.world.carried_out("makes-up"))
+    crowded = {each["planned"] for each in home.events("firing.left_out")}  # two others before it are not through yet
+    for (_, died), (born, dies) in pairwise(lives):
+        missed = [each for each in firings(end) if died < each <= born]
+        if not missed or dies - born < timedelta(minutes=3):
+            continue
+        if timestamp(missed[-1]) in crowded:
+            continue
+        assert timestamp(missed[-1]) in fired, f"{missed[-1]} was not made up for"
+        assert len({timestamp(each) for each in missed} & fired) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_each_firing_of_a_week_happens_once_however_often_the_process_is_killed(
+    house: OpenHouse, seed: int
+) -> None:
+    await hold_to_once(house(seconds=30), seed, share=0.02)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 160))
+async def test_each_firing_of_many_weeks_happens_once(house: OpenHouse, seed: int) -> None:
+    await hold_to_once(house(seconds=Random(seed).choice([3, 30, 120])), seed, share=0.005 + seed % 7 / 50)

@@ -1,0 +1,514 @@
+"""What the service does with schedules, edits, missed firings, overlaps, snoozes and signals, on virtual time."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import anyio
+import pytest
+
+from orchestrator.errors import RunHeldError
+from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.service.journal import Journal
+from tests.service.house import MONDAY, House
+
+pytestmark = pytest.mark.anyio
+OpenHouse = Callable[..., House]
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+def at(text: str) -> datetime:
+    """A moment of the first days: `1 02:30` is the 1st of March."""
+    day, time = text.split()
+    return datetime.fromisoformat(f"2027-03-{int(day):02}T{time}+00:00")
+
+
+def planned(*texts: str) -> list[str]:
+    return [timestamp(at(text)) for text in texts]
+
+
+async def test_a_firing_is_carried_out_at_its_moment(house: OpenHouse) -> None:
+    home = house()
+    home.write("nightly", cron="30 2 * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("3 00:00"))
+    runs = list(home.world.runs.values())
+    assert [run.planned for run in runs] == planned("1 02:30", "2 02:30")
+    assert all(run.begun_at - parse_timestamp(run.planned) < timedelta(seconds=1) for run in runs)
+    assert [each["result"] for each in home.events("firing.ended")] == ["ran", "ran"]
+
+
+async def test_jitter_moves_the_start_and_not_the_identity(house: OpenHouse) -> None:
+    home = house()
+    home.write("nightly", cron="30 2 * * *", timezone="UTC", jitter="30m")
+    async with home.process():
+        await home.until(at("2 00:00"))
+    (claim,), (run,) = home.events("firing.claimed"), home.world.runs.values()
+    assert claim["planned"] == planned("1 02:30")[0] < claim["moment"]
+    assert timedelta(0) <= run.begun_at - parse_timestamp(claim["moment"]) < timedelta(seconds=1)
+
+
+async def test_enabling_a_schedule_never_fires_it_at_once(house: OpenHouse) -> None:
+    home = house()
+    async with home.process():
+        await home.until(at("1 02:30") + timedelta(seconds=20))
+        home.write("late", cron="30 2 * * *", timezone="UTC", jitter="20m", on_missed="run_once")
+        await home.until(at("2 02:00"))
+        assert not home.world.runs
+        await home.until(at("2 03:00"))
+    assert home.world.carried_out("late") == planned("2 02:30")
+
+
+async def test_a_changed_schedule_never_fires_at_once(house: OpenHouse) -> None:
+    home = house()
+    home.write("moved", cron="0 12 * * *", timezone="UTC", on_missed="run_once")
+    async with home.process():
+        await home.until(at("1 03:00"))
+        home.write("moved", cron="30 2 * * *", timezone="UTC", on_missed="run_once")
+        await home.until(at("2 02:00"))
+        assert not home.world.runs
+    # Nor where it was changed while the process was down.
+    home.write("moved", cron="0 1 * * *", timezone="UTC", on_missed="run_once")
+    async with home.process():
+        await home.until(at("3 00:59"))
+        assert not home.world.runs
+        await home.until(at("3 01:01"))
+    assert home.world.carried_out("moved") == planned("3 01:00")
+
+
+async def test_a_day_off_that_is_taken_out_of_the_playbook_is_not_made_up_for(house: OpenHouse) -> None:
+    home = house()
+    home.write("off", cron="0 2 * * *", timezone="UTC", on_missed="run_once", not_on="2027-03-01..2027-03-03")
+    async with home.process():
+        await home.until(at("3 12:00"))
+        home.write("off", cron="0 2 * * *", timezone="UTC", on_missed="run_once")
+        await home.until(at("4 01:00"))
+        assert not home.world.runs
+        await home.until(at("4 03:00"))
+    assert home.world.carried_out("off") == planned("4 02:00")
+
+
+async def test_a_new_day_off_counts_up_to_the_moment_of_the_firing(house: OpenHouse) -> None:
+    home = house()
+    file = home.write("off", cron="0 2 * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 01:59"))
+        home.write("off", cron="0 2 * * *", timezone="UTC", not_on="2027-03-01")
+        await home.until(at("2 03:00"))
+    assert file.exists()
+    assert home.world.carried_out("off") == planned("2 02:00")
+
+
+@pytest.mark.parametrize("on_missed", ["run_once", "skip"])
+async def test_what_was_missed_while_the_process_was_down_is_handled_once(house: OpenHouse, on_missed: str) -> None:
+    home = house()
+    home.write("hourly", cron="0 * * * *", timezone="UTC", on_missed=on_missed)
+    async with home.process():
+        await home.until(at("1 02:30"))
+    await home.until(at("1 07:20"))
+    for end in ("1 07:30", "1 07:40", "1 08:30"):  # nor once more when it is started again
+        async with home.process():
+            await home.until(at(end))
+    made_up = planned("1 07:00") if on_missed == "run_once" else []
+    assert home.world.carried_out("hourly") == [*planned("1 01:00", "1 02:00"), *made_up, *planned("1 08:00")]
+    if made_up:
+        assert [each["missed"] for each in home.events("firing.claimed")] == [0, 0, 5, 0]
+    else:
+        (missed,) = home.events("firing.missed")
+        assert (missed["count"], [missed["first"], missed["planned"]]) == (5, planned("1 03:00", "1 07:00"))
+
+
+async def test_a_machine_that_slept_sees_what_it_missed_within_seconds(house: OpenHouse) -> None:
+    home = house(look_every=5)
+    home.write("hourly", cron="0 * * * *", timezone="UTC", on_missed="run_once")
+    async with home.process():
+        await home.until(at("1 00:30"))
+        home.wall.skew += 5 * HOUR  # its own clock stood still meanwhile
+        woke = home.wall.wall()
+        await home.until(at("1 05:59"))
+    (run,) = home.world.runs.values()
+    assert run.planned == planned("1 05:00")[0]
+    assert run.begun_at - woke < timedelta(seconds=6)
+
+
+async def test_a_firing_in_time_stands_for_those_that_were_missed_before_it(house: OpenHouse) -> None:
+    home = house()
+    home.write("hourly", cron="0 * * * *", timezone="UTC", on_missed="run_once")
+    async with home.process():
+        await home.until(at("1 00:30"))
+    await home.until(at("1 05:00") + timedelta(seconds=40))
+    async with home.process():
+        await home.until(at("1 05:30"))
+    assert home.world.carried_out("hourly") == planned("1 05:00")
+    assert [each["missed"] for each in home.events("firing.claimed")] == [4]
+
+
+async def test_a_firing_that_is_seen_within_the_grace_is_in_time(house: OpenHouse) -> None:
+    home = house()
+    home.write("hourly", cron="0 * * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 00:30"))
+    await home.until(at("1 01:00") + timedelta(seconds=59))
+    async with home.process():
+        await home.until(at("1 01:30"))
+    assert home.world.carried_out("hourly") == planned("1 01:00")
+    assert not home.events("firing.missed")
+
+
+async def test_a_clock_that_is_set_back_fires_nothing_twice(house: OpenHouse) -> None:
+    home = house()
+    home.write("hourly", cron="0 * * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 03:30"))
+        home.wall.skew -= 2 * HOUR  # 01:30 again
+        await home.until(at("1 04:30"))
+    assert home.world.carried_out("hourly") == planned("1 01:00", "1 02:00", "1 03:00", "1 04:00")
+    assert len(home.events("clock.set_back")) == 1
+
+
+async def test_a_clock_that_was_far_ahead_does_not_silence_a_schedule_once_it_is_right(house: OpenHouse) -> None:
+    home = house()
+    home.write("hourly", cron="0 * * * *", timezone="UTC", on_missed="run_once")
+    async with home.process():
+        await home.until(at("1 00:30"))
+        home.wall.skew += timedelta(days=200)
+        await anyio.sleep(60)
+        home.wall.skew -= timedelta(days=200)
+        await home.until(at("1 03:30"))
+    early, *rest = home.world.carried_out("hourly")
+    assert parse_timestamp(early).year == 2027
+    assert rest == planned("1 01:00", "1 02:00", "1 03:00")
+
+
+async def test_after_a_clock_was_set_back_beyond_what_is_remembered_nothing_fires_twice(
+    house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.service.memory.REMEMBERED", 30)
+    home = house(seconds=0.3)
+    home.write("often", cron="* * * * *", timezone="UTC")
+    async with home.process():
+        await anyio.sleep(150 * 60)
+        home.wall.skew -= 4 * HOUR
+        await anyio.sleep(7 * 3600)
+    fired = home.world.carried_out("often")
+    assert len(fired) == len(set(fired)) > 300
+
+
+async def test_a_firing_while_the_run_before_it_goes_on_is_left_out(house: OpenHouse) -> None:
+    home = house(seconds=90 * 60)
+    home.write("slow", cron="0 * * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 05:30"))
+    assert home.world.carried_out("slow") == planned("1 01:00", "1 03:00", "1 05:00")
+    left_out = home.events("firing.left_out")
+    assert [(each["planned"], each["reason"]) for each in left_out] == [
+        (each, "overlap") for each in planned("1 02:00", "1 04:00")
+    ]
+
+
+async def test_one_firing_and_no_more_waits_for_the_run_before_it(house: OpenHouse) -> None:
+    home = house(seconds=150 * 60)
+    home.write("slow", cron="0 * * * *", timezone="UTC", on_overlap="queue")
+    async with home.process():
+        await home.until(at("1 04:30"))
+        assert home.world.carried_out("slow") == planned("1 01:00", "1 02:00")
+        assert [each["planned"] for each in home.events("firing.left_out")] == planned("1 03:00")
+        (row,) = home.service.overview().rows
+        assert (row.running is not None, row.waiting) == (True, 1)  # the one of 04:00
+
+
+async def test_what_waits_begins_after_a_kill_as_well(house: OpenHouse) -> None:
+    home = house(seconds=90 * 60)
+    home.write("slow", cron="0 * * * *", timezone="UTC", on_overlap="queue")
+    async with home.process():
+        await home.until(at("1 02:10"))
+    await home.until(at("1 02:15"))
+    async with home.process():
+        await home.until(at("1 02:59"))
+    assert home.world.carried_out("slow") == planned("1 01:00", "1 02:00")
+    assert [run.finished for run in home.world.runs.values()] == [True, False]
+
+
+async def test_different_playbooks_run_side_by_side(house: OpenHouse) -> None:
+    home = house(seconds=1800)
+    for name in ("one", "two"):
+        home.write(name, cron="0 1 * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 01:10"))
+        assert [row.running is not None for row in home.service.overview().rows] == [True, True]
+
+
+async def test_an_edit_is_picked_up_and_a_run_under_way_goes_on(house: OpenHouse) -> None:
+    home = house(seconds=600)
+    home.write("edited", cron="0 1 * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 01:05"))
+        home.write("edited", cron="30 1 * * *", timezone="UTC")
+        await home.until(at("1 02:00"))
+    assert home.world.carried_out("edited") == planned("1 01:00", "1 01:30")
+    assert all(run.finished for run in home.world.runs.values())
+
+
+async def test_an_invalid_edit_keeps_the_last_valid_version_and_says_so(house: OpenHouse) -> None:
+    home = house()
+    file = home.write("edited", cron="0 * * * *", timezone="UTC")
+    valid = file.read_text()
+    async with home.process():
+        await home.until(at("1 01:30"))
+        file.write_text(valid.replace("stop", "stoop"))
+        await home.until(at("1 02:30"))
+        (said,) = home.events("playbook.invalid")
+        assert (said["keeps"], "stoop" in said["error"]) == ("edited", True)
+        assert [each.keeps for each in home.service.overview().faults] == ["edited"]
+    # Also when the process is started anew.
+    async with home.process():
+        await home.until(at("1 03:30"))
+        file.write_text(valid)
+        await home.until(at("1 04:30"))
+    assert home.world.carried_out("edited") == planned("1 01:00", "1 02:00", "1 03:00", "1 04:00")
+    assert len(home.events("playbook.mended")) == 1
+    assert len(home.events("schedule.enabled")) == 1
+
+
+async def test_a_file_that_is_removed_ends_its_schedule(house: OpenHouse) -> None:
+    home = house()
+    file = home.write("gone", cron="0 * * * *", timezone="UTC", on_missed="run_once")
+    text = file.read_text()
+    async with home.process():
+        await home.until(at("1 01:30"))
+        file.unlink()
+        await home.until(at("1 03:30"))
+        assert home.service.overview().rows == ()
+        file.write_text(text)
+        await home.until(at("1 04:30"))
+    assert home.world.carried_out("gone") == planned("1 01:00", "1 04:00")
+
+
+async def test_a_playbook_whose_file_is_renamed_goes_on(house: OpenHouse) -> None:
+    home = house()
+    file = home.write("same", cron="0 * * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 01:30"))
+        file.rename(file.with_name("other.yml"))
+        await home.until(at("1 02:30"))
+    assert home.world.carried_out("same") == planned("1 01:00", "1 02:00")
+    assert (len(home.events("schedule.enabled")), home.events("schedule.ended")) == (1, [])
+
+
+async def test_a_second_playbook_of_a_name_is_refused_and_the_first_goes_on(house: OpenHouse) -> None:
+    home = house()
+    home.write("same", cron="0 * * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 00:30"))
+        home.write("same", file="a-copy.yaml", cron="30 * * * *", timezone="UTC")
+        await home.until(at("1 02:45"))
+    async with home.process():
+        await home.until(at("1 03:45"))
+    assert home.world.carried_out("same") == planned("1 01:00", "1 02:00", "1 03:00")
+    assert {each["file"].rpartition("/")[2] for each in home.events("playbook.invalid")} == {"a-copy.yaml"}
+
+
+async def test_a_folder_that_is_gone_for_a_while_ends_no_schedule(house: OpenHouse) -> None:
+    home = house()
+    home.write("kept", cron="0 * * * *", timezone="UTC")
+    away = home.playbooks.with_name("away")
+    async with home.process():
+        await home.until(at("1 00:30"))
+        home.playbooks.rename(away)
+        await home.until(at("1 01:30"))
+        assert len(home.service.overview().troubles) == 1
+        away.rename(home.playbooks)
+        await home.until(at("1 02:30"))
+        assert home.service.overview().troubles == ()
+    assert home.world.carried_out("kept") == planned("1 01:00", "1 02:00")
+
+
+async def test_firings_within_a_snooze_are_left_out_also_over_a_restart(house: OpenHouse) -> None:
+    home = house()
+    home.write("asleep", cron="0 * * * *", timezone="UTC", on_missed="run_once")
+    async with home.process():
+        await home.until(at("1 01:30"))
+        home.snooze("asleep", home.wall.wall(), at("1 05:00"))
+        await home.until(at("1 02:30"))
+        (row,) = home.service.overview().rows
+        assert (row.snoozed_until, row.next and row.next.planned) == (at("1 05:00"), at("1 05:00"))
+    await home.until(at("1 04:30"))  # 03:00 and 04:00 come while nobody is there
+    async with home.process():
+        await home.until(at("1 05:30"))
+    assert home.world.carried_out("asleep") == planned("1 01:00", "1 05:00")
+    assert [(each["reason"], each["count"]) for each in home.events("firing.left_out")] == [
+        ("snoozed", 1),
+        ("snoozed", 2),
+    ]
+
+
+async def test_a_snooze_that_is_cleared_lets_the_next_firing_pass(house: OpenHouse) -> None:
+    home = house()
+    home.write("asleep", cron="0 * * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 00:30"))
+        home.snooze("asleep", home.wall.wall(), at("3 00:00"))
+        await home.until(at("1 01:30"))
+        from orchestrator.service.snoozes import SnoozeFile  # noqa: PLC0415
+
+        assert SnoozeFile(home.state).clear("asleep", home.wall.wall())
+        await home.until(at("1 02:30"))
+    assert home.world.carried_out("asleep") == planned("1 02:00")
+
+
+async def test_a_broken_file_of_snoozes_leaves_what_was_snoozed_and_says_so(house: OpenHouse) -> None:
+    home = house()
+    home.write("asleep", cron="0 * * * *", timezone="UTC")
+    async with home.process():
+        home.snooze("asleep", home.wall.wall(), at("1 01:30"))
+        await home.until(at("1 00:30"))
+        (home.state / "service" / "snoozes.json").write_text("{")
+        await home.until(at("1 01:10"))
+        assert "snoozes" in home.service.overview().troubles[0]
+        assert not home.world.runs
+
+
+async def test_a_run_that_was_killed_is_resumed_at_the_next_start(house: OpenHouse) -> None:
+    home = house(seconds=600)
+    home.write("cut", cron="0 1 * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 01:05"))
+    (run,) = home.world.runs.values()
+    assert (run.sent, run.finished) == (1, False)
+    await home.until(at("1 01:30"))
+    async with home.process():
+        await home.until(at("1 01:45"))
+    assert (run.sent, run.finished, len(home.world.runs)) == (3, True, 1)
+
+
+@pytest.mark.parametrize("on_missed", ["run_once", "skip"])
+async def test_an_old_run_is_resumed_only_where_late_is_better_than_never(house: OpenHouse, on_missed: str) -> None:
+    home = house(seconds=600)
+    home.write("cut", cron="0 1 * * *", timezone="UTC", on_missed=on_missed)
+    async with home.process():
+        await home.until(at("1 01:05"))
+    await home.until(at("1 02:30"))
+    async with home.process():
+        await home.until(at("1 03:00"))
+    (run,), (ended,) = home.world.runs.values(), home.events("firing.ended")
+    assert (run.finished, ended["result"]) == ((True, "ran") if on_missed == "run_once" else (False, "left"))
+
+
+async def test_a_graceful_stop_leaves_what_runs_to_the_next_start(house: OpenHouse) -> None:
+    home = house(seconds=600)
+    home.write("cut", cron="0 1 * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 01:05"))
+        await home.stop()
+        assert home.left == 1
+    async with home.process():
+        await home.until(at("1 01:30"))
+        await home.stop()
+        assert home.left == 0
+    assert [run.finished for run in home.world.runs.values()] == [True]
+
+
+async def test_a_run_that_could_not_reach_the_cloud_is_tried_again_for_some_minutes(house: OpenHouse) -> None:
+    home = house()
+    home.write("flaky", cron="0 1 * * *", timezone="UTC")
+    home.runner.codes = [5, 5]
+    async with home.process():
+        await home.until(at("1 02:00"))
+        assert home.world.carried_out("flaky") == planned("1 01:00")
+        home.runner.codes = [5] * 1000
+        await home.until(at("2 02:00"))
+    assert [each["exit_code"] for each in home.events("firing.ended")] == [0, 5]
+    assert len(home.events("run.tried_again")) == 2 + 20
+
+
+async def test_a_refused_plan_is_a_firing_that_failed_and_the_next_one_comes(house: OpenHouse) -> None:
+    home = house()
+    home.write("wide", cron="0 * * * *", timezone="UTC")
+    home.runner.codes = [3]
+    async with home.process():
+        await home.until(at("1 02:30"))
+    assert [each["exit_code"] for each in home.events("firing.ended")] == [3, 0]
+
+
+async def test_a_bug_in_one_run_ends_neither_the_service_nor_the_other_runs(
+    house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = house()
+    home.write("buggy", cron="0 * * * *", timezone="UTC")
+
+    def die(_place: str) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(home.runner, "dies", die)
+    async with home.process():
+        await home.until(at("1 02:30"))
+    assert [each["exit_code"] for each in home.events("firing.ended")] == [1, 0]
+
+
+async def test_while_the_journal_cannot_be_written_nothing_begins(house: OpenHouse) -> None:
+    home = house()
+    home.write("full", cron="0 * * * *", timezone="UTC", on_missed="run_once")
+    full = False
+
+    async def sync(write: Callable[[], None]) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        write()
+
+    home.sync = sync
+    async with home.process():
+        await home.until(at("1 00:30"))
+        full = True
+        await home.until(at("1 01:30"))
+        assert not home.world.runs
+        assert "No space left" in home.service.overview().troubles[0]
+        full = False
+        await home.until(at("1 01:40"))
+    assert home.world.carried_out("full") == planned("1 01:00")
+
+
+async def test_playbooks_without_a_schedule_are_left_alone_whatever_is_wrong_with_them(house: OpenHouse) -> None:
+    home = house()
+    home.write("plain")
+    (home.playbooks / "odd.yaml").write_text("name: odd\nsteps: nothing\n")
+    (home.playbooks / ".hidden.yaml").write_text("schedule: [")
+    async with home.process():
+        await home.until(at("1 01:00"))
+        overview = home.service.overview()
+    assert (overview.rows, overview.faults) == ((), ())
+
+
+async def test_a_schedule_that_needs_a_value_is_refused(house: OpenHouse) -> None:
+    home = house()
+    home.write("asks", cron="0 * * * *", timezone="UTC", more="vars: {teepod: {required: true}}\n")
+    async with home.process():
+        await home.until(at("1 01:30"))
+    (said,) = home.events("playbook.invalid")
+    assert "teepod" in said["error"]
+    assert "default" in said["hint"]
+    assert not home.world.runs
+
+
+async def test_a_state_folder_has_one_service(house: OpenHouse) -> None:
+    home = house()
+    async with home.process():
+        await home.until(at("1 00:10"))
+        with pytest.raises(RunHeldError, match="another `orchestrator serve`"):
+            Journal.open(home.state)
+
+
+async def test_the_overview_is_a_json_document(house: OpenHouse) -> None:
+    home = house()
+    home.write("nightly", cron="30 2 * * *", timezone="Europe/Berlin")
+    async with home.process():
+        await home.until(MONDAY + 30 * HOUR)
+        document = json.loads(json.dumps(home.service.overview().document()))
+    (row,) = document["playbooks"]
+    assert row["next"] == {
+        "planned": "2027-03-03T01:30:00.000000Z",
+        "starts": "2027-03-03T01:30:00.000000Z",
+        "local": "2027-03-03T02:30:00+01:00",
+    }
+    assert (row["last"]["exit_code"], row["running"]) == (0, None)
