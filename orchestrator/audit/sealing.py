@@ -67,6 +67,7 @@ async def seal_log(path: Path, key: Ed25519PrivateKey, *, by: str, wall: Callabl
     last: deque[Record] = deque(maxlen=1)
 
     def read(path: Path, take: Take) -> Reading:
+        """Read the log together with its seals."""
         reading, check = read_sealed(path, {key_id(key.public_key()): key.public_key()}, detached, take)
         checks.append(check)
         return reading
