@@ -109,7 +109,7 @@ def _first_trouble(record: Record, state: RunState) -> Notice | None:
     target = state.troubles[-1]
     if target.outcome not in ENDS_THE_RUN or any(each is not target for each in _in_trouble(state)):
         return None
-    lines = (f"in step {words.one_line(target.step)}; of further failures you hear when the run ends",)
+    lines = (f"{words.step(target.step)}; of further failures you hear when the run ends",)
     headline = f", a first failure among {words.cvms(len(state.targets))}: {_in_words(target)}"
     return notice_about(record, state, {"failure"}, headline, lines, facts={"failures": [_document(target)]})
 
@@ -152,10 +152,11 @@ def _interrupted(record: Record, state: RunState) -> Notice:
 
 def _requested(record: Record, state: RunState) -> Notice:
     facts = {key: record.get(key) for key in ("step", "question", "expires_at")}
-    lines = [words.one_line(record["question"])]
-    if record.get("expires_at"):
-        lines.append(f"the run ends without an answer by {words.one_line(record['expires_at'])}")
-    headline = f" waits for approval in step {words.one_line(record['step'])}"
+    question, *lines = words.paragraph(record["question"])
+    lines.append(
+        f"{words.step(record['step'])}, until {words.moment(record['expires_at'])}; then it ends as if refused"
+    )
+    headline = f" waits for approval: {question}"
     return notice_about(
         record,
         state,
@@ -168,12 +169,13 @@ def _requested(record: Record, state: RunState) -> Notice:
 
 
 def _answered(record: Record, state: RunState) -> Notice:
-    facts = {key: record.get(key) for key in ("step", "answer", "by", "via")}
+    facts = {key: record.get(key) for key in ("step", "answer", "by", "via", "comment")}
     by = f" by {words.one_line(record['by'])}" if record.get("by") else ""
     via = f" ({words.one_line(record['via'])})" if record.get("via") else ""
     answer = words.one_line(str(record["answer"]).replace("_", " "))
-    headline = f", step {words.one_line(record['step'])}: {answer}{by}{via}"
-    return notice_about(record, state, {"approval"}, headline, (), facts=facts)
+    comment = words.paragraph(record["comment"]) if record.get("comment") else []
+    headline = f", {words.step(record['step'])}: {answer}{by}{via}"
+    return notice_about(record, state, {"approval"}, headline, tuple(comment), facts=facts)
 
 
 def _said(record: Record, state: RunState) -> Notice:

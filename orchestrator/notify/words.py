@@ -50,6 +50,17 @@ def paragraph(text: str) -> list[str]:
     return lines or [""]
 
 
+def step(name: str) -> str:
+    """A step, by its name; one that has none of its own is called `step N` already."""
+    plain = one_line(name)
+    return plain if plain.startswith("step ") else f"step {plain}"
+
+
+def moment(text: str) -> str:
+    """A timestamp of the log, for people."""
+    return f"{parse_timestamp(text):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def cvms(number: int) -> str:
     """A number of CVMs."""
     return f"{number} CVM" if number == 1 else f"{number} CVMs"

@@ -249,6 +249,21 @@ def test_whom_to_tell_is_read_before_anything_is_sent(desk: Desk, tmp_path: Path
     desk.assert_nothing_happened()
 
 
+def test_who_is_asked_is_told_what_to_type_and_that_answers(desk: Desk) -> None:
+    file = desk.folder / "asking.yaml"
+    file.write_text(SAYING.format(more="").replace('notify, message: "Going', 'pause, question: "Going'))
+    with mailbox() as box:
+        process = told(desk, box).start("run", str(file), "--yes", "--json")
+        until(lambda: len(box.got) > 1 or process.poll() is not None)
+        asked = box.got[-1]
+        assert (asked["event"], asked["question"]) == ("approval.requested", "Going down now.")
+        (command,) = asked["commands"]
+        assert desk.run(*command.split()[1:], "--yes").code == 0
+        assert desk.end(process).code == 0
+    assert box.events == ["run.started", "approval.requested", "approval.answered", "run.finished"]
+    assert box.got[2]["answer"] == "approved"
+
+
 def test_a_run_whose_log_fails_is_told_of_though_no_record_says_so(desk: Desk) -> None:
     with mailbox() as box:
         process = told(desk, box).start("run", desk.playbook(rate=16, burst=1), "--yes", "--json")

@@ -103,16 +103,17 @@ def test_a_failure_before_a_resume_is_not_told_again_after_it() -> None:
 
 
 def test_waiting_for_approval_says_what_to_type_and_until_when() -> None:
-    request = {"step": "ask", "question": "Stop the rest?", "expires_at": "2026-11-23T09:00:00Z"}
-    _, asked, answered = told(
+    request = {"step": "ask", "question": "Stop the rest?", "expires_at": "2026-11-23T09:00:00.000000Z"}
+    _, asked, answered, commented = told(
         ("approval.requested", request),
         ("approval.answered", {"step": "ask", "answer": "timed_out", "by": "ann@desk", "via": "cli"}),
+        ("approval.answered", {"step": "step 2", "answer": "approved", "by": "a", "via": "cli", "comment": "copied"}),
     )
-    assert asked.headline == "nightly waits for approval in step ask"
-    assert asked.lines[0] == "Stop the rest?"
-    assert "2026-11-23T09:00:00Z" in asked.lines[1]
+    assert asked.headline == "nightly waits for approval: Stop the rest?"
+    assert asked.lines[0] == "step ask, until 2026-11-23 09:00:00 UTC; then it ends as if refused"
     assert asked.commands == (f"orchestrator approve {RUN_ID}",)
     assert answered.headline == "nightly, step ask: timed out by ann@desk (cli)"
+    assert (commented.headline, commented.lines[0]) == ("nightly, step 2: approved by a (cli)", "copied")
     assert asked.kinds == answered.kinds == {"approval"}
 
 
@@ -146,7 +147,7 @@ def test_names_can_neither_break_a_line_nor_hide_anything() -> None:
         failed(1, name=evil, reason=evil),
         finished(6, failed=1),
         ("notice", {"step": evil, "message": evil}),
-        ("approval.requested", {"step": evil, "question": evil, "expires_at": evil}),
+        ("approval.requested", {"step": evil, "question": evil, "expires_at": "2026-11-23T09:00:00.000000Z"}),
         ("approval.answered", {"step": evil, "answer": evil, "by": evil, "via": evil}),
         first=begun(name=evil, cvm_name=evil, actor=evil, cloud_url=evil),
     )
