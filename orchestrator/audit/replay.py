@@ -111,6 +111,8 @@ class RunState:
             sent, and steps that have taken up an earlier one's targets.
         question: the `approval.requested` record that waits for its answer.
         answers: each question that was answered, and its `approval.answered`.
+        waves: how many waves each step has, where it has more than one.
+        wave: the step and the wave of the last request that was announced.
         stages: how many targets are at each stage, by the last word on each CVM.
         troubles: the last targets that ended otherwise than wanted, newest last.
         durations: how many seconds the last targets took from their first request to their outcome.
@@ -129,6 +131,8 @@ class RunState:
     passed: set[str] = field(default_factory=set)
     question: Record | None = None
     answers: list[tuple[Record, Record]] = field(default_factory=list)
+    waves: dict[str, int] = field(default_factory=dict)
+    wave: tuple[str, int] | None = None
     stages: Counter[str] = field(default_factory=Counter)
     troubles: deque[TargetState] = field(default_factory=lambda: deque(maxlen=8))
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -143,6 +147,11 @@ class RunState:
     def counts(self) -> dict[Outcome, int]:
         """How many targets ended in each way, leaving out the ways in which none did."""
         return {outcome: self.stages[outcome] for outcome in Outcome if self.stages[outcome]}
+
+    @property
+    def refused(self) -> bool:
+        """Whether a question was answered with no, or not at all: the run goes no further, also when resumed."""
+        return any(answer["answer"] != "approved" for _, answer in self.answers)
 
     @property
     def simulated(self) -> bool:
@@ -207,6 +216,8 @@ class RunState:
         )
         self.targets[target.step, target.ref.key] = target
         self.stages[target.stage] += 1
+        if target.wave > 1:
+            self.waves[target.step] = max(target.wave, self.waves.get(target.step, 1))
         return target
 
     def _apply_to_step(self, event: str, record: Record) -> None:
@@ -233,6 +244,8 @@ class RunState:
             # A shared request bears the number that it has among all of the run.
             self.requests = max(self.requests, record.get("batch") or self.requests + 1)
         target = self._target_of(record)
+        if event == "action.intent":
+            self.wave = target.step, target.wave
         before = target.outcome or target.phase
         _APPLY[event](target, record)
         after = target.outcome or target.phase

@@ -19,11 +19,12 @@ from orchestrator.cli.keys import terminal
 from orchestrator.cli.notices import finish, finish_unless, notices
 from orchestrator.cli.session import Session
 from orchestrator.engine.protocols import Approver
-from orchestrator.engine.run import Run, RunResult
+from orchestrator.engine.run import Due, Run, RunResult
 from orchestrator.engine.status import Seen
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError, OrchestratorError
+from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.planned import AnyPlanned
 from orchestrator.report.documents import run_document, write_document
@@ -113,6 +114,7 @@ def run_of(
         workspace_size=workspace_size,
         requests=state.requests,
         passed=state.passed,
+        refused=state.refused,
         approver=approver or approver_of(log, state),
         due=_due(session, state),
     )

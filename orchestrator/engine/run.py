@@ -100,6 +100,7 @@ class Run:
         requests: int = 0,
         approver: Approver | None = None,
         passed: Collection[str] = (),
+        refused: bool = False,
         due: Due | None = None,
     ) -> None:
         """Set up.
@@ -118,6 +119,7 @@ class Run:
             approver: where questions are answered; None where nobody can.
             passed: the steps that need not be gone through again, since the trail says what they came to: questions
                 that were approved, messages that were sent, and steps that have taken up an earlier one's targets.
+            refused: whether a question was answered with no in an earlier part of the run.
             due: by when every target is to be asked; None for no such moment.
         """
         self.ledger = Ledger(works, sink, clock, requests)
@@ -143,7 +145,7 @@ class Run:
         self._limits, self._approver, self._due = limits, approver, due
         self._passed = set(passed)
         self._undone: Sequence[AnyPlanned] = ()
-        self._ending: Ending | None = None
+        self._ending: Ending | None = Ending.NOT_APPROVED if refused else None
         self._wave: Wave | None = None
         self._waiting = anyio.CancelScope()
         self._asking = self._cut_short = False

@@ -204,6 +204,7 @@ class Fleet:
         due: Due | None = None,
         approver: Approver | None = None,
         passed: Collection[str] = (),
+        refused: bool = False,
     ) -> None:
         self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
         self.gate = Gate(Gcra(rate, burst), max_in_flight, self.clock)
@@ -223,6 +224,7 @@ class Fleet:
             due=due,
             approver=approver,
             passed=passed,
+            refused=refused,
         )
 
     async def go(self) -> RunResult:

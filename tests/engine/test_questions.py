@@ -159,3 +159,12 @@ async def test_a_log_that_can_not_be_written_ends_the_run_before_anybody_is_aske
     result = await fleet.go()
     assert result.ending is Ending.LOG_FAILED
     assert person.asked == []
+
+
+async def test_a_no_holds_also_when_the_process_died_before_it_could_end_the_run() -> None:
+    cloud, person = FakeCloud(3), Person(YES)
+    works = [work_of(ref, step="rest") for ref in cloud.refs]
+    fleet = Fleet(cloud, works=works, approver=person, refused=True)
+    fleet.steps = [Question("look", "Go on?", HOUR), PlannedStep("rest", Action.STOP, 600)]  # type: ignore[list-item]
+    result = await fleet.go()
+    assert (result.ending, person.asked, cloud.count("stop")) == (Ending.NOT_APPROVED, [], 0)
