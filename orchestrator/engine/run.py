@@ -194,7 +194,20 @@ class Run:
             await self._act(step)
             await self._hold_to(step)
         elif step.name not in self._passed:
+            if isinstance(step, Question) and self._nothing_follows():
+                step = Message(step.name, f"not asked, since nothing is left to do after it: {step.question}")
             await (self._ask(step) if isinstance(step, Question) else self._tell(step))
+
+    def _nothing_follows(self) -> bool:
+        """Whether there are steps behind a question and none of them has a CVM, so that no answer changes anything."""
+        acting = [step for step in self._undone if isinstance(step, PlannedStep)]
+        if not acting or len(acting) < len(self._undone):
+            return False
+        sources = {step.follows.step for step in acting if step.follows is not None and step.name not in self._passed}
+        names = {step.name for step in acting}
+        return not any(
+            work.step in sources or (work.step in names and work.outcome is None) for work in self.ledger.works
+        )
 
     async def _tell(self, step: Message) -> None:
         """Put a message on record; whoever reads the trail as it is written passes it on."""

@@ -9,8 +9,8 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.engine.protocols import Answer
 from orchestrator.moment import timestamp
-from orchestrator.outcome import Ending, Exit
-from orchestrator.playbook.planned import PlannedStep, Question
+from orchestrator.outcome import Ending, Exit, Outcome
+from orchestrator.playbook.planned import AnyPlanned, Follows, Message, PlannedStep, Question
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet, work_of
 
@@ -150,6 +150,31 @@ async def test_after_a_long_wait_statuses_are_read_anew_and_who_is_down_by_then_
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 2, "skipped": 1})
     assert "web-2" not in cloud.posts
+
+
+async def test_a_question_behind_which_no_step_has_a_cvm_is_not_asked_and_that_is_on_record() -> None:
+    person = Person(NO, after=0)
+    fleet = fleet_of(FakeCloud(2), person, first=2)
+    assert (await fleet.go()).exit_code is Exit.OK
+    assert person.asked == []
+    (notice,) = fleet.trail.of("notice")
+    assert (notice["step"], notice["message"]) == ("look", "not asked, since nothing is left to do after it: Go on?")
+
+
+FOLLOWS = PlannedStep("rest", Action.STOP, 600, follows=Follows("first", frozenset({Outcome.FAILED})))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [[], [Message("tell", "on we go")], [FOLLOWS]],
+    ids=["the last word is a person's", "a message would be sent", "an earlier result may be taken up"],
+)
+async def test_a_question_with_anything_else_behind_it_is_asked(behind: list[AnyPlanned]) -> None:
+    person = Person(YES, after=0)
+    fleet = fleet_of(FakeCloud(2), person, first=2)
+    fleet.steps = [*fleet.steps[:2], *behind]  # type: ignore[list-item] # steps of any kind
+    assert (await fleet.go()).exit_code is Exit.OK
+    assert len(person.asked) == 1
 
 
 async def test_a_log_that_can_not_be_written_ends_the_run_before_anybody_is_asked() -> None:
