@@ -42,6 +42,15 @@ class Ledger:
         """The same among the targets of one step."""
         return sum(work.step == step and work.outcome in COUNTS_AS_FAILURE for work in self.works)
 
+    @property
+    def settled_within(self) -> dict[str, float]:
+        """By action: within how many seconds of their first request nine in ten of those that settled had done so."""
+        seconds: dict[str, list[float]] = {}
+        for work in self.works:
+            if work.outcome is Outcome.SETTLED and work.seconds is not None and work.escalated_at is None:
+                seconds.setdefault(work.action.value, []).append(work.seconds)
+        return {action: sorted(found)[(9 * len(found) - 1) // 10] for action, found in seconds.items()}
+
     async def flush(self) -> None:
         """Return once everything written so far is durable."""
         await self._sink.flush()
@@ -98,6 +107,7 @@ class Ledger:
         event = "target.settled" if outcome in {Outcome.SETTLED, Outcome.GONE} else "target.failed"
         fields = _answer(reply) if reply is not None else {}
         seconds = None if work.first_sent is None else round(self._clock.now() - work.first_sent, 3)
+        work.seconds = seconds
         self._write(event, work, outcome=outcome.value, status=work.status, seconds=seconds, reason=reason, **fields)
 
     def escalated(self, work: Work, reason: str) -> None:

@@ -31,6 +31,7 @@ class Work:
         billed: whether an action of the step was ever accepted, so that its billing note counts.
         escalated_at: when the step stopped waiting for the CVM to go down by itself; None before.
         outcome: how it ended; None while it has not.
+        seconds: from its first request to its outcome; None before, and where an earlier part of the run saw to it.
         taken_up: whether a later step took up what became of it, so that this is not the last word on the CVM.
         status: the last status that was seen.
         wave: the step's wave that it belongs to, from 1.
@@ -53,6 +54,7 @@ class Work:
     billed: bool = False
     escalated_at: float | None = None
     outcome: Outcome | None = None
+    seconds: float | None = None
     taken_up: bool = False
     status: str | None = None
     wave: int = 1

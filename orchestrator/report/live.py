@@ -38,6 +38,12 @@ def time_left(state: RunState, requests_per_second: float, settle_seconds: float
     return waiting / requests_per_second + settle_seconds
 
 
+def _wave(state: RunState) -> str | None:
+    """In which wave of its step a run is; None where the step has but one."""
+    step, number = state.wave or ("", 1)
+    return f"wave {number} of {state.waves[step]}" if step in state.waves else None
+
+
 class Progress:
     """What a run looks like right now.
 
@@ -104,8 +110,8 @@ class Progress:
     def line(self) -> str:
         """The state in one line."""
         stages = ", ".join(f"{number} {stage}" for stage, number in self._stages())
-        waiting = waits(self.state)
-        more = f"; {waiting}" if waiting else ""
+        notes = [note for note in (_wave(self.state), waits(self.state)) if note]
+        more = "".join(f"; {note}" for note in notes)
         return f"{format_duration(time.monotonic() - self._started)}: {stages}{more}"
 
     def _stages(self) -> list[tuple[str, int]]:
@@ -139,6 +145,9 @@ class Progress:
         elapsed = format_duration(time.monotonic() - self._started)
         limit = f"{self._limit():.1f} (auto)" if self._adaptive else f"{self._limit():g}"
         speed = Text(f"{self._rate():.1f} of {limit} requests a second, {elapsed}", "dim")
+        wave = _wave(state)
+        if wave:
+            speed.append(f", {wave}")
         notes = [Text(note, "bold yellow") for note in (waiting, self.note) if note]
         return Group(head, tally, speed, *self._troubles(), *notes)
 

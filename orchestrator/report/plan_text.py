@@ -13,7 +13,10 @@ from orchestrator.duration import format_duration
 from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planned import MOST_AT_ONCE
+from orchestrator.playbook.survivors import KEPT
+from orchestrator.report.rollout_text import rollout_rows
 from orchestrator.report.shown import shown
+from orchestrator.report.steps_text import is_worth_a_list, step_lines
 from orchestrator.wording import DRIFTED, counted
 
 _MOST_ROWS = 20
@@ -108,7 +111,15 @@ def _facts(plan: Plan) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    reasons = Counter(each.reason for each in plan.skipped if not each.reason.startswith(DRIFTED))
+    if is_worth_a_list(plan.steps):
+        targets = Counter(target.step for target in plan.targets)
+        for number, line in step_lines(plan.steps, targets, plan.may_follow):
+            table.add_row("steps" if number == 1 else "", Text(f"{number}  {line}"))
+    reasons = Counter(
+        "kept running" if each.reason.startswith(KEPT) else each.reason
+        for each in plan.skipped
+        if not each.reason.startswith(DRIFTED)
+    )
     if reasons:
         listed = [f"{count} {shown(reason)}" for reason, count in reasons.most_common(8)]
         listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
@@ -120,6 +131,8 @@ def _facts(plan: Plan) -> RenderableType:
         table.add_row("" if number else "drifted", Text.assemble(name, (f"  {change}", "yellow")))
     if len(left) > _MOST_ROWS:
         table.add_row("", f"and {len(left) - _MOST_ROWS} more")
+    for label, row in rollout_rows(plan):
+        table.add_row(label, row)
     for number, check in enumerate(plan.guards):
         mark = Text("ok  ", "green") if check.ok else Text("REFUSED  ", "bold red")
         table.add_row("" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}"))

@@ -45,7 +45,6 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     console.print(head)
     tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
     console.print(tally if counts else Text("nothing to do: no targets"))
-    not_sent = [target for target in state.targets.values() if target.outcome_so_far is Outcome.NOT_SENT]
     troubled = [
         target
         for target in state.targets.values()
@@ -57,10 +56,8 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
         if len(troubled) > _MOST_ROWS:
             rest = len(troubled) - _MOST_ROWS
             console.print(Text(f"and {rest} more: orchestrator show {run_id} --json"))
-    if not_sent and code is not None:
-        names = ", ".join(shown(target.ref.name, 64) for target in not_sent[:_MOST_ROWS])
-        more = f" and {len(not_sent) - _MOST_ROWS} more" if len(not_sent) > _MOST_ROWS else ""
-        console.print(Text.assemble(("\nnot sent: ", STYLES["not_sent"]), names, more))
+    if code is not None:
+        _not_sent(console, state)
     console.print()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
@@ -69,6 +66,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     if slowest is not None:
         facts.add_row("slowest", f"{format_duration(slowest)} from its first request to its end")
     _follow_ups(facts, state)
+    _deadline(facts, state)
     money = state.money
     if money["triggered"] or "starts" in money:
         facts.add_row("billing", _bill(money))
@@ -83,6 +81,31 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     if state.finished is None and code is not None and not state.simulated:
         facts.add_row("go on", Text(f"orchestrator resume {run_id}", "bold"))
     console.print(facts)
+
+
+def _not_sent(console: Console, state: RunState) -> None:
+    """Who was never asked, and why."""
+    not_sent = [target for target in state.targets.values() if target.outcome_so_far is Outcome.NOT_SENT]
+    if not not_sent:
+        return
+    names = ", ".join(shown(target.ref.name, 64) for target in not_sent[:_MOST_ROWS])
+    more = f" and {len(not_sent) - _MOST_ROWS} more" if len(not_sent) > _MOST_ROWS else ""
+    console.print(Text.assemble(("\nnot sent: ", STYLES["not_sent"]), names, more))
+    if not_sent[0].reason and state.finished is not None:
+        console.print(Text(shown(not_sent[0].reason, 300), "dim"))
+
+
+def _deadline(facts: Table, state: RunState) -> None:
+    """Whether everybody was asked in time."""
+    deadline = (state.finished or {}).get("deadline")
+    if deadline is None:
+        return
+    limit = format_duration(deadline["seconds"])
+    if deadline["met"]:
+        facts.add_row("deadline", Text.assemble(("met  ", "green"), f"everybody was asked within {limit}"))
+        return
+    late = f"{counted(deadline['late'], 'CVM')} asked after {limit}, or never"
+    facts.add_row("deadline", Text.assemble(("NOT MET  ", "bold yellow"), late))
 
 
 def _follow_ups(facts: Table, state: RunState) -> None:
