@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from random import Random
@@ -43,14 +43,14 @@ async def notices(session: Session, log: AuditLog, state: RunState) -> AsyncIter
     """A notifier that tells of this run for as long as the block lasts.
 
     Args:
-        session: with the settings, and whom they name.
+        session: with the settings.
         log: the open audit log.
         state: what it says, kept up to date by it.
     """
     settings = session.settings.notify
     kinds = state.started.get("notify", {}).get("on", settings.on)
-    async with _telling(session.recipients, settings, kinds) as notifier:
-        if session.recipients:
+    async with _telling(settings, kinds) as notifier:
+        if notifier.has_somebody_to_tell:
             notifier.tell(opening(state))
             log.observers.append(notifier.observing(state))
         yield notifier
@@ -87,7 +87,13 @@ async def finish_unless(received: AsyncIterator[Signals], waiting: Callable[[], 
 
 
 async def tell_refused(
-    settings: Settings, loaded: LoadedPlaybook, error: OrchestratorError, cloud_url: str, *, simulated: bool = False
+    settings: Settings,
+    loaded: LoadedPlaybook,
+    error: OrchestratorError,
+    cloud_url: str,
+    *,
+    number: str | None = None,
+    simulated: bool = False,
 ) -> None:
     """Tell that a run which nobody watches did not begin.
 
@@ -96,6 +102,7 @@ async def tell_refused(
         loaded: the playbook.
         error: why.
         cloud_url: where the run was to be.
+        number: what makes the notice's id one of its own; made up when None.
         simulated: whether that was a simulation.
     """
     on = loaded.playbook.notify.on
@@ -104,24 +111,24 @@ async def tell_refused(
         loaded.playbook.name,
         error.message,
         int(error.exit_code),
-        number=new_run_id(now),
+        number=number or new_run_id(now),
         at=timestamp(now),
         actor=actor(),
         cloud_url=cloud_url,
         simulated=simulated,
     )
-    told = recipients(settings.notify)
-    async with _telling(told, settings.notify, settings.notify.on if on is None else on) as notifier:
+    async with _telling(settings.notify, settings.notify.on if on is None else on) as notifier:
         notifier.tell(notice)
         await notifier.finish(settings.notify.drain)
 
 
 @asynccontextmanager
-async def _telling(
-    told: Sequence[Recipient], settings: Notify, kinds: Collection[NoticeKind]
-) -> AsyncIterator[Notifier]:
+async def _telling(settings: Notify, kinds: Collection[NoticeKind]) -> AsyncIterator[Notifier]:
     """A notifier with a courier for each recipient, for as long as the block lasts."""
     warn = structlog.get_logger().warning
+    told, faults = recipients(settings)
+    for fault in faults:
+        warn("notice.lost", reason=str(fault), hint=fault.hint)
     now = asyncio.get_running_loop().time
     async with AsyncExitStack() as stack:
         couriers = []

@@ -21,7 +21,6 @@ from orchestrator.engine.status import PAGE_SIZE
 from orchestrator.errors import UsageError
 from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
-from orchestrator.notify.recipients import Recipient, recipients
 from orchestrator.playbook.guards import needs_whole_workspace, stricter
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Hold, Plan, make_plan
@@ -118,7 +117,6 @@ class Session:
         batch_size: how many statuses one request asks for at the most.
         batch_missing: whether an earlier run found that there is no such request.
         finder: what finds the rate out; None where it is fixed.
-        recipients: whom to tell how the run goes.
         settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
     """
 
@@ -132,7 +130,6 @@ class Session:
     batch_size: int
     batch_missing: bool
     finder: RateFinder | None = None
-    recipients: tuple[Recipient, ...] = ()
     settle_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def remember(self, *, batch_size: int, batch_missing: bool, settle: Mapping[str, float] | None = None) -> None:
@@ -181,12 +178,8 @@ async def open_session(
         settings: the settings.
         where: the cloud.
         limits: how fast and how wide.
-        few: whether it is for some reads alone, however fast they may go; nobody is told of those.
-
-    Raises:
-        SettingsError: when whom to tell can't be read.
+        few: whether it is for some reads alone, however fast they may go.
     """
-    told = () if few else recipients(settings.notify)
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
     learnt = Learnt()
     if not where.simulated:
@@ -215,7 +208,6 @@ async def open_session(
             batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
             batch_missing=learnt.batch_missing,
             finder=finder,
-            recipients=told,
             settle_seconds=learnt.settle,
         )
 

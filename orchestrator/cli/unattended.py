@@ -17,6 +17,7 @@ from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.carry_out import run_of, to_its_end, why_early
 from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.logs import log_record
+from orchestrator.cli.notices import finish, notices, tell_refused
 from orchestrator.cli.resume import check, go_on_record
 from orchestrator.cli.run import Order, begin_log
 from orchestrator.cli.session import Session, endpoint, limits_of, open_session, prepare
@@ -58,6 +59,7 @@ class Unattended:
         """
         self._settings, self._recorded, self._replied = settings, recorded, replied
         self._store = RunStore(settings.audit.state_dir)
+        self._told: set[str] = set()
 
     def standing(self, run_id: str) -> Standing:
         """Where a run stands, as its audit log says."""
@@ -91,7 +93,7 @@ class Unattended:
                     return _INTERRUPTED
                 error = verdict(prepared.plan)
                 if error is not None:
-                    return _refused(error)
+                    return await self._tell_refused(claim, loaded, error)
                 log, state = begin_log(session, order, prepared, partial(self._heard, claim))
                 works = [Work.of(target) for target in prepared.plan.targets]
                 size = prepared.workspace_size
@@ -99,7 +101,14 @@ class Unattended:
                     session, log, state, works, prepared.plan.steps, workspace_size=size, stop=stop
                 )
         except OrchestratorError as error:
-            return _refused(error)
+            return await self._tell_refused(claim, loaded, error)
+
+    async def _tell_refused(self, claim: Claim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
+        """Tell others that a firing did not begin: once, however often it is tried again."""
+        if claim.run_id not in self._told:
+            self._told.add(claim.run_id)
+            await tell_refused(self._settings, loaded, error, self._settings.cloud.base_url, number=claim.run_id)
+        return _refused(error)
 
     async def resume(self, claim: Claim, stop: Stop) -> Ended:
         """Go on with a run from what its audit log says."""
@@ -144,7 +153,9 @@ class Unattended:
             note = "sending nothing more; watching what was sent"
             structlog.get_logger().warning("interrupting", run_id=log.run_id, note=note)
 
-        result = await to_its_end(session, log, run, steps, beside=[halt], fresh=fresh)
+        async with notices(session, log, state) as notifier:
+            result = await to_its_end(session, log, run, steps, beside=[halt], fresh=fresh)
+            await finish(notifier, session.settings.notify, state, result)
         assert result is not None  # noqa: S101 - nothing beside the run leaves it at once
         why = why_early(result, log)
         return Ended(

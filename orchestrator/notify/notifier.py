@@ -27,6 +27,11 @@ class Notifier:
         """
         self._couriers, self._kinds, self._warn = couriers, frozenset(kinds), warn
 
+    @property
+    def has_somebody_to_tell(self) -> bool:
+        """Whether there is any recipient."""
+        return bool(self._couriers)
+
     def tell(self, notice: Notice) -> None:
         """Have a notice delivered, if it is of a kind that is asked for."""
         if notice.kinds & self._kinds:

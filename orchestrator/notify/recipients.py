@@ -27,25 +27,34 @@ class Recipient:
     secret: str | None = field(default=None, repr=False)
 
 
-def recipients(settings: Notify) -> tuple[Recipient, ...]:
-    """Whom to tell.
+def recipients(settings: Notify) -> tuple[list[Recipient], list[SettingsError]]:
+    """Whom to tell, and why others can't be told: a file that can't be used, or a secret that has nothing to sign.
 
-    Raises:
-        SettingsError: when a file can't be used, or a secret has nothing to sign.
+    Such faults are handed back rather than raised: that somebody can't be told is no reason not to stop anything.
     """
-    webhook = _secret(settings.webhook_url, settings.webhook_url_file, "webhook URL", check_webhook_url)
-    key = _secret(settings.webhook_secret, settings.webhook_secret_file, "webhook secret", check_webhook_secret)
-    slack = _secret(settings.slack_url, settings.slack_url_file, "Slack URL", check_webhook_url)
-    if key is not None and webhook is None:
-        raise SettingsError(
-            "notify.webhook_secret has nothing to sign", hint="set notify.webhook_url; Slack's messages are not signed"
-        )
     found: list[Recipient] = []
-    if webhook is not None:
-        found.append(Recipient("webhook", webhook, key))
-    if slack is not None:
-        found.append(Recipient("slack", slack))
-    return tuple(found)
+    faults: list[SettingsError] = []
+    for read in (_webhook, _slack):
+        try:
+            recipient = read(settings)
+        except SettingsError as fault:
+            faults.append(fault)
+        else:
+            found += [] if recipient is None else [recipient]
+    return found, faults
+
+
+def _webhook(settings: Notify) -> Recipient | None:
+    url = _secret(settings.webhook_url, settings.webhook_url_file, "webhook URL", check_webhook_url)
+    key = _secret(settings.webhook_secret, settings.webhook_secret_file, "webhook secret", check_webhook_secret)
+    if url is None and key is not None:
+        raise SettingsError("notify.webhook_secret has nothing to sign", hint="Slack's messages are not signed")
+    return None if url is None else Recipient("webhook", url, key)
+
+
+def _slack(settings: Notify) -> Recipient | None:
+    url = _secret(settings.slack_url, settings.slack_url_file, "Slack URL", check_webhook_url)
+    return None if url is None else Recipient("slack", url)
 
 
 def _secret(

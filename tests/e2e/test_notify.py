@@ -238,15 +238,17 @@ def test_a_playbook_chooses_what_is_told_and_a_resume_keeps_to_it(desk: Desk) ->
     assert desk.records[0]["notify"] == {"on": ["end"]}
 
 
-def test_whom_to_tell_is_read_before_anything_is_sent(desk: Desk, tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_used_is_a_warning_and_stops_no_stop(desk: Desk, tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text(f"https://hooks.example/{SECRET}\n")
     file.chmod(0o644)
-    ended = desk.run("run", desk.playbook(), "--yes", "--json", "--set", f"notify.slack_url_file={file}")
-    assert (ended.code, ended.fault["file"]) == (2, str(file))
-    assert "chmod 600" in ended.fault["hint"]
+    with mailbox() as box:
+        told(desk, box, SLACK_URL_FILE=str(file))
+        ended = desk.run("run", desk.playbook(), "--yes", "--json")
+    assert (ended.code, box.events) == (0, ["run.started", "run.finished"])
+    (warning,) = (line for line in ended.logged if line["event"] == "notice.lost")
+    assert (str(file) in warning["reason"], warning["hint"]) == (True, f"chmod 600 {file}")
     assert SECRET not in ended.out + ended.err
-    desk.assert_nothing_happened()
 
 
 def test_who_is_asked_is_told_what_to_type_and_that_answers(desk: Desk) -> None:
