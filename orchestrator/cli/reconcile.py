@@ -1,5 +1,6 @@
 """`orchestrator reconcile`."""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from orchestrator.report.reconciling import Reconciliation, answered, open_stops
 from orchestrator.report.shown import shown
 from orchestrator.report.stops import StopsFold, reconciled_in
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.wording import counted
 
 
 def reconcile(run_id: str, config: Path | None, assignments: tuple[str, ...], *, details: bool, as_json: bool) -> int:
@@ -77,7 +79,7 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
 def _find_out(settings: Settings, log: AuditLog, reading: Reading, fold: StopsFold) -> Reconciliation:
     """Ask about the stops that are not known for good, and put what is new into the log."""
     known = reconciled_in(fold.state)
-    stops = open_stops(fold.stops(), known)
+    stops = open_stops(fold.stops(), known, settings.billing.pending_for)
     if not stops:
         return Reconciliation(known)
     asked = questions(stops)
@@ -102,4 +104,12 @@ async def _read(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion
         timeout=settings.cloud.timeout,
         max_in_flight=limits.max_in_flight,
     ) as cloud:
-        return await UsageReader(cloud, gate, Random()).read(asked)  # noqa: S311 - jitter, not secrets
+        reader = UsageReader(cloud, gate, Random())  # noqa: S311 - jitter, not secrets
+        return await reader.read(asked, partial(_tell, len(asked)))
+
+
+def _tell(all_of_them: int, read: int) -> None:
+    """Say on a terminal how far the reading has come, in one line that goes again."""
+    if sys.stderr.isatty():
+        line = f"reading usage: {read} of {counted(all_of_them, 'app')}"
+        click.echo(f"\r{line if read < all_of_them else ' ' * len(line)}\r", nl=False, err=True)

@@ -1,6 +1,6 @@
 """Reading metered usage: app by app, page by page, through the gate, with retries. Nothing it does changes anything."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -71,10 +71,16 @@ class UsageReader:
         self._cloud, self._gate, self._rng = cloud, gate, rng
         self._longest = 0  # the longest page so far: the server sends that many at least where there are so many
 
-    async def read(self, questions: Iterable[AppQuestion]) -> dict[str, AppUsage]:
+    async def read(
+        self, questions: Iterable[AppQuestion], tell: Callable[[int], None] = lambda _: None
+    ) -> dict[str, AppUsage]:
         """The usage of every app that is asked about, by its id.
 
         An app whose usage can't be read is in it with the problem, as long as some other app's can be.
+
+        Args:
+            questions: one an app.
+            tell: told after each app of how many there is an answer by now.
 
         Raises:
             CloudError: when the key is refused, no connection can be made, or no app's usage can be read.
@@ -89,6 +95,7 @@ class UsageReader:
                 if any(not reply.sent or reply.http_status == _UNAUTHORIZED for reply in failed):
                     return
                 found[question.app_id] = await self._read_app(question, failed)
+                tell(len(found))
 
         async with anyio.create_task_group() as group:
             for _ in range(min(self._gate.max_in_flight, len(asked))):

@@ -8,6 +8,7 @@ from orchestrator.billing.reconcile import LOOK_AHEAD, LOOK_BACK, reconcile, unt
 from orchestrator.billing.reconciled import Reconciled, Standing
 from orchestrator.billing.stop import Stop
 from orchestrator.engine.usage import AppQuestion, AppUsage
+from orchestrator.moment import parse_timestamp
 
 Key = tuple[str, str]
 """A step and what tells a CVM from others: a target of a run."""
@@ -38,17 +39,18 @@ class Reconciliation:
         return bool(self.problems) or not all(each.standing.final for each in self.found.values())
 
 
-def open_stops(stops: Stops, known: Mapping[Key, Reconciled]) -> dict[str, Sequence[Stop]]:
+def open_stops(stops: Stops, known: Mapping[Key, Reconciled], pending_for: float) -> dict[str, Sequence[Stop]]:
     """The stops of the CVMs about which there is something left to ask.
 
     Args:
         stops: of the run.
         known: what its log has on them.
+        pending_for: seconds after a stop from which on no charge is to be expected any more.
     """
     return {
         cvm: each
         for cvm, each in stops.items()
-        if not all((found := known.get((stop.step, cvm))) and found.standing.final for stop in each)
+        if not all(_is_closed(known.get((stop.step, cvm)), stop, pending_for) for stop in each)
     }
 
 
@@ -91,14 +93,14 @@ def answered(
         app = usage.get(each[0].ref.app_id or "")
         if app is not None and app.problem is not None:
             for stop in each:
-                if not _is_final(known.get((stop.step, cvm))):
+                if not _is_closed(known.get((stop.step, cvm)), stop, pending_for):
                     problems[stop.step, cvm] = app.problem
                     found.setdefault((stop.step, cvm), untold(stop, app.problem, now, Standing.PENDING))
             continue
-        for said in _say(each, app, now=now, pending_for=pending_for):
-            before = known.get((said.step, cvm))
-            if before is None or not (before.standing.final or said.says_the_same_as(before)):
-                found[said.step, cvm] = said
+        for stop, said in zip(each, _say(each, app, now=now, pending_for=pending_for), strict=True):
+            before = known.get((stop.step, cvm))
+            if before is None or not (_is_closed(before, stop, pending_for) or said.says_the_same_as(before)):
+                found[stop.step, cvm] = said
                 news.append(said)
     return Reconciliation(found, tuple(news), problems, len(usage))
 
@@ -114,5 +116,9 @@ def _say(stops: Sequence[Stop], app: AppUsage | None, *, now: datetime, pending_
     return reconcile(stops, records, gone=app.gone, ahead=ahead, now=now, pending_for=pending_for)
 
 
-def _is_final(found: Reconciled | None) -> bool:
-    return found is not None and found.standing.final
+def _is_closed(found: Reconciled | None, stop: Stop, pending_for: float) -> bool:
+    """Whether a stop need not be asked about; one that was not charged is asked about again if that came too soon."""
+    if found is None or found.standing is not Standing.NONE:
+        return found is not None and found.standing.final
+    waited = parse_timestamp(found.asked_at) - (stop.down or stop.ended)
+    return waited.total_seconds() >= pending_for

@@ -122,6 +122,13 @@ async def test_usage_of_cvms_that_nobody_asked_about_is_forgotten() -> None:
 
 
 @pytest.mark.anyio
+async def test_it_tells_how_far_it_has_come() -> None:
+    told: list[int] = []
+    await reader(Usage(apps={"one": 1, "two": 1})).read([question("one"), question("two")], told.append)
+    assert told == [1, 2]
+
+
+@pytest.mark.anyio
 async def test_requests_keep_to_the_rate() -> None:
     usage = Usage(apps={f"app{number}": 0 for number in range(40)})
     began = anyio.current_time()

@@ -23,6 +23,7 @@ from tests.report.runs import EVIL
 
 NOON = datetime(2026, 11, 23, 12, 20, tzinfo=UTC)
 NOW = NOON + timedelta(hours=1)
+HOURS_6 = 6 * 3600.0
 
 
 def stop(number: int, *, app: str | None = "a1", step: str = "pull", name: str | None = None) -> Stop:
@@ -52,7 +53,7 @@ def usage(*numbers: int) -> AppUsage:
 
 
 def asked(stops: list[Stop], usage: dict[str, AppUsage], known: dict[tuple[str, str], Reconciled]) -> Reconciliation:
-    return answered({each.ref.key: [each] for each in stops}, usage, known, now=NOW, pending_for=6 * 3600)
+    return answered({each.ref.key: [each] for each in stops}, usage, known, now=NOW, pending_for=HOURS_6)
 
 
 def state_of(stops: list[Stop]) -> RunState:
@@ -80,8 +81,19 @@ def test_what_is_known_for_good_is_not_asked_again() -> None:
     first, second = stop(1), stop(2)
     found = asked([first, second], {"a1": usage(1)}, {})
     assert [each.standing for each in found.news] == [Standing.CHARGED, Standing.PENDING]
-    left = open_stops({each.ref.key: [each] for each in (first, second)}, found.found)
+    left = open_stops({each.ref.key: [each] for each in (first, second)}, found.found, HOURS_6)
     assert list(left) == ["cvm_2"]
+
+
+def test_what_counts_as_not_charged_is_asked_about_again_where_one_waits_longer_by_now() -> None:
+    stops = [stop(1)]
+    by_cvm = {"cvm_1": stops}
+    none = answered(by_cvm, {"a1": usage()}, {}, now=NOW, pending_for=60)
+    assert [each.standing for each in none.news] == [Standing.NONE]
+    assert open_stops(by_cvm, none.found, 60) == {}
+    assert open_stops(by_cvm, none.found, HOURS_6) == by_cvm
+    later = asked(stops, {"a1": usage(1)}, dict(none.found))
+    assert [each.standing for each in later.news] == [Standing.CHARGED]
 
 
 def test_only_what_changed_is_news() -> None:
