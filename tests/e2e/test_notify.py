@@ -1,15 +1,9 @@
 """Others are told how a run goes, and whatever they do with that, the run does not notice."""
 
-import json
 import signal
-import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dirty_equals import IsPartialDict
@@ -17,8 +11,8 @@ from dirty_equals import IsPartialDict
 from orchestrator.notify.signature import headers
 from tests.e2e.conftest import Finished, OpenDesk, RunAll
 from tests.e2e.desk import Desk, Ended, until
+from tests.notify.mailbox import SECRET, Mailbox, mailbox
 
-SECRET = "s3cretw0rd"
 KEY = "whsec_" + b64encode(b"k" * 32).decode()
 SAYING = """\
 name: nightly
@@ -27,59 +21,6 @@ steps:
   - {{action: notify, message: "Going down now."}}
   - {{action: stop, select: {{all: true}}}}
 """
-
-
-@dataclass
-class Mailbox:
-    """A web server that takes notices, answering as its script says, then 200 for good; 0 never answers."""
-
-    script: list[int] = field(default_factory=list)
-    got: list[dict[str, Any]] = field(default_factory=list)
-    heads: list[dict[str, str]] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
-    url: str = ""
-
-    @property
-    def events(self) -> list[str]:
-        return [document["event"] for document in self.got]
-
-    def take(self, path: str, head: dict[str, str], body: bytes) -> int:
-        self.paths.append(path)
-        self.heads.append(head)
-        self.got.append({"event": "?", **json.loads(body), "body": body})
-        return self.script.pop(0) if self.script else 200
-
-
-@contextmanager
-def mailbox(*script: int) -> Iterator[Mailbox]:
-    box = Mailbox(list(script))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            status = box.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
-            if not status:
-                box.over.wait()
-                return
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    box.url = f"http://127.0.0.1:{server.server_address[1]}/hooks/{SECRET}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield box
-    finally:
-        box.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def told(desk: Desk, box: Mailbox, **settings: str) -> Desk:
@@ -93,9 +34,6 @@ def saying(desk: Desk, more: str = "") -> str:
     file = desk.folder / "saying.yaml"
     file.write_text(SAYING.format(more=more))
     return str(file)
-
-
-Told = tuple[Desk, Ended, Mailbox]
 
 
 def keeps_the_secret(desk: Desk, ended: Ended) -> None:
@@ -278,17 +216,17 @@ def test_a_run_whose_log_fails_is_told_of_though_no_record_says_so(desk: Desk) -
 
 
 def test_a_run_that_was_meant_to_begin_and_did_not_is_told_of(desk: Desk) -> None:
+    guarded = ("run", desk.playbook(), "--json", "--set", "guards.max_targets=2")
     with mailbox() as box:
-        told(desk, box)
-        guarded = desk.playbook(guards="{max_targets: 2}")
-        assert desk.run("run", guarded, "--json").code == 3  # not meant: nobody said yes
-        assert desk.run("run", guarded, "--yes", "--json").code == 3
-        assert desk.run("run", desk.playbook(), "--expect", "3").code == 3
-        assert desk.run("run", desk.playbook(), "--yes", env={"PHALA_CLOUD_API_KEY": "no"}).code == 5
-    assert [(document["event"], document["exit_code"]) for document in box.got] == [
-        ("refused", 3),
-        ("refused", 3),
-        ("refused", 5),
-    ]
-    assert "max_targets" in box.got[0]["text"]
+        ends = told(desk, box).run_each(
+            guarded,  # not meant: nobody said yes
+            (*guarded, "--yes"),
+            ("run", desk.playbook(), "--expect", "3"),
+            ("run", desk.playbook(), "--yes"),
+            envs=[None, None, None, {"PHALA_CLOUD_API_KEY": "no"}],
+        )
+    assert [each.code for each in ends] == [3, 3, 3, 5]
+    assert set(box.events) == {"refused"}
+    assert sorted(document["exit_code"] for document in box.got) == [3, 3, 5]
+    assert any("max_targets" in document["text"] for document in box.got)
     desk.assert_nothing_happened()

@@ -1,0 +1,57 @@
+"""Runs that a schedule starts are told of as others are, and firings that do not begin once each."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.unattended import Unattended
+from orchestrator.playbook.load import load_playbook
+from orchestrator.service.memory import Claim
+from orchestrator.service.protocols import Stop
+from orchestrator.settings.load import Settings, load_settings
+from orchestrator.simulator.serve import BackgroundSimulator
+from orchestrator.simulator.settings import parse_settings
+from tests.notify.mailbox import Mailbox, mailbox
+
+pytestmark = pytest.mark.anyio
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+PLAYBOOK = """\
+name: nightly
+guards: {{max_targets: {most}}}
+schedule: {{cron: "0 12 * * *", timezone: UTC}}
+steps: [{{action: stop, select: {{all: true}}}}]
+"""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def settings(folder: Path, sim: BackgroundSimulator, box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("PHALA_CLOUD_API_KEY", sim.api_key)
+    monkeypatch.setenv("PHALA_CLOUD_API_PREFIX", sim.url)
+    monkeypatch.setenv("ORCHESTRATOR_STATE_DIR", str(folder / "state"))
+    monkeypatch.setenv("ORCHESTRATOR_NOTIFY__WEBHOOK_URL", box.url)
+    config = folder / "none.toml"
+    config.write_text("[settle]\npoll_min = 0.05\npoll_max = 0.1\nrecheck_after = 0.1\n")
+    return load_settings(config)
+
+
+async def test_a_run_of_a_schedule_is_told_of_and_a_firing_that_did_not_begin_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = parse_settings({"fleet": {"cvms": 4, "stopped_share": 0}, "timing": {"stop_seconds": [0.05, 0.1]}})
+    claims = [Claim("nightly", NOON, NOON, f"20261123T12000{number}Z-4f2a") for number in range(2)]
+    with BackgroundSimulator(world) as sim, mailbox() as box:
+        runner = Unattended(settings(tmp_path, sim, box, monkeypatch), lambda *_: None, lambda *_: None)
+        file = tmp_path / "nightly.yaml"
+        file.write_text(PLAYBOOK.format(most=1))
+        refused = [await runner.start(claims[0], load_playbook(file, {}), Stop()) for _ in range(2)]
+        file.write_text(PLAYBOOK.format(most=9))
+        ended = await runner.start(claims[1], load_playbook(file, {}), Stop())
+    assert ([each.exit_code for each in refused], ended.exit_code) == ([3, 3], 0)
+    assert box.events == ["refused", "run.started", "run.finished"]
+    assert box.got[0]["id"] == f"refused-{claims[0].run_id}"
+    assert "by the schedule nightly" in box.got[1]["text"]
