@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.cli.consoles import stdout
+from orchestrator.cli.reading import told
 from orchestrator.history.choice import Choice
 from orchestrator.history.index import Index
 from orchestrator.history.logs import named_within, rows
@@ -66,7 +67,7 @@ def runs(
 
 
 def _chosen(store: RunStore, index: Index, choice: Choice, *, unfinished: bool) -> Iterator[dict[str, Any]]:
-    for path, row in rows(named_within(store, choice.stretch), index):
+    for path, row in rows(told(named_within(store, choice.stretch)), index):
         if not choice.takes(row):
             continue
         standing = _standing(row, path)

@@ -8,6 +8,7 @@ import click
 
 from orchestrator.audit.store import RunStore
 from orchestrator.billing.savings import By
+from orchestrator.cli.reading import told
 from orchestrator.errors import UsageError
 from orchestrator.history.index import Index
 from orchestrator.history.logs import entries
@@ -43,7 +44,7 @@ def savings(
         raise UsageError("there is no time between --since and --until", hint="--since 30d looks back 30 days from now")
     with Index(settings.audit.state_dir) as index:
         paths = list(store)
-        found = saved(entries(paths, index), by, begin, end, simulated=simulated)
+        found = saved(entries(told(paths), index), by, begin, end, simulated=simulated)
         index.keep_only(path.name for path in paths)
     if as_json:
         form = "json"

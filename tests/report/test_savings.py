@@ -19,6 +19,7 @@ from orchestrator.report.savings_page import savings_page, savings_svg
 from orchestrator.report.savings_text import savings_lines
 from tests.billing.stops import at, down, ref, seen, started
 from tests.billing.test_savings import charged
+from tests.docs.pages import ROOT
 
 EVIL = '=cmd|"x"!A1\x1b[31m<script>alert(1)</script>\n\u202e' + "x" * 80
 SVG = "{http://www.w3.org/2000/svg}"
@@ -101,6 +102,16 @@ def test_the_document_is_json_and_its_rows_add_up_to_its_total() -> None:
         Decimal(document["total"]["known_compute_usd"]), abs=Decimal("0.001")
     )
     assert len(document["assumptions"]) >= 8
+
+
+def test_the_example_in_the_docs_has_every_field_that_there_is() -> None:
+    page = (ROOT / "docs/reference/json.md").read_text(encoding="utf-8")
+    example = json.loads(page.split("## savings")[1].split("```json")[1].split("```")[0])
+    document = savings_document(made())
+    assert example.keys() == document.keys()
+    assert example["rows"][0].keys() == document["rows"][0].keys()
+    assert example["rows"][0]["charges"].keys() == document["rows"][0]["charges"].keys()
+    assert example["over_time"][0].keys() == document["over_time"][0].keys()
 
 
 def test_csv_is_rows_that_add_up_and_none_of_its_cells_is_a_formula() -> None:

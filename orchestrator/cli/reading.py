@@ -1,0 +1,26 @@
+"""Telling a person who waits how far the reading of many logs has come."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+_SOON_S = 1.0
+
+
+def told(paths: Iterable[Path]) -> Iterator[Path]:
+    """The same paths; on a terminal, with a line on how many there were for each second that it takes."""
+    if not sys.stderr.isatty():
+        yield from paths
+        return
+    last, said = time.monotonic(), False
+    for number, path in enumerate(paths):
+        now = time.monotonic()
+        if now - last >= _SOON_S:
+            click.echo(f"\r{number:,} logs read ", nl=False, err=True)
+            last, said = now, True
+        yield path
+    if said:
+        click.echo("\r\x1b[K", nl=False, err=True)
