@@ -5,6 +5,7 @@ A part between `<!-- generated: NAME -->` and `<!-- /generated -->` belongs to t
 """  # noqa: INP001 - a script, not a package
 
 import ast
+import hashlib
 import inspect
 import json
 import re
@@ -20,8 +21,10 @@ import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from orchestrator.audit.record import Chain, Record
+from orchestrator import __version__
+from orchestrator.audit.record import Chain, Record, canonical
 from orchestrator.audit.replay import replay
+from orchestrator.audit.verify import check_log
 from orchestrator.billing.note import NOTES, billing_note
 from orchestrator.cli.main import group
 from orchestrator.cvm import Cvm, CvmRef
@@ -36,7 +39,10 @@ from orchestrator.playbook.schema import Guards, Playbook, Protect, json_schema
 from orchestrator.playbook.steps import Select, Step
 from orchestrator.report.documents import error_document, plan_document, run_document
 from orchestrator.report.records import planned_fields
+from orchestrator.report.report_csv import COLUMNS
+from orchestrator.report.report_document import LogFile, report_document
 from orchestrator.report.schedule_text import explain_document
+from orchestrator.report.story import Story
 from orchestrator.settings.load import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +71,10 @@ def in_words(node: Mapping[str, Any]) -> str:
     kind = node.get("type")
     if kind == "array":
         inner = node["items"]
-        return f"a list, see [{_name(inner)}](#{_name(inner).lower()})" if "$ref" in inner else "a list of texts"
+        options = inner.get("oneOf", [inner])
+        if any("$ref" not in each for each in options):
+            return "a list of texts"
+        return f"a list, see {' or '.join(f'[{_name(each)}](#{_name(each).lower()})' for each in options)}"
     if kind == "object":
         return "a mapping of names to variables, see [Variable](#variable)"
     if kind in ("integer", "number"):
@@ -149,7 +158,7 @@ _EXAMPLES: dict[str, str] = {
     "cloud.api_key_file": '"/etc/orchestrator/key"',
     "guards.max_targets": "200",
     "guards.max_percent": "50",
-    "guards.keep_running": '{ per = "app_id", min = 1 }',
+    "guards.keep_running": '[{ per = "app_id", min = 1 }]',
     "guards.protect.name": '["kms-*", "gateway-*"]',
     "guards.protect.app_id": '["0x0123456789abcdef0123456789abcdef01234567"]',
     "guards.protect.teepod": '["prod-1"]',
@@ -309,13 +318,15 @@ _EXITS = {
     Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
     Exit.USAGE: "usage, playbook or settings are wrong",
     Exit.GUARD: "refused by a guard, or not confirmed, or another process carries the run out, or all that a plan file "
-    "or `restore` was to do has drifted",
+    "or `restore` was to do has drifted, or a question was answered with no before anything was sent, or there is no "
+    "question for `approve` to answer",
     Exit.NO_MATCH: "the selectors matched no CVM at all, or the run to undo took none down",
     Exit.CLOUD: "the cloud can't be reached or refuses the key, before anything was sent",
     Exit.FAILED: "finished; some targets failed, were refused, or did not stay as they were to be",
     Exit.UNSETTLED: "finished; some targets did not settle in time",
-    Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`; or, after the first request, the key was "
-    "refused, the log could not be written, the cloud was down or the run took too long",
+    Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question answered with no or not at "
+    "all; or, after the first request, the key was refused, the log could not be written, the cloud was down or the run "
+    "took too long",
     Exit.SIGINT: "interrupted by Ctrl-C; `resume` goes on",
     Exit.SIGTERM: "terminated; `resume` goes on",
 }
@@ -459,6 +470,24 @@ def run_json() -> str:
     return _json(run_document(replay(_records()), 0, path))
 
 
+def report_json() -> str:
+    """What `report --json` prints."""
+    written = [canonical(record) + b"\n" for record in _records()]
+    log = LogFile(
+        Path("/home/me/.local/state/orchestrator/runs/20261123T080000Z-4f2a.jsonl"),
+        sum(map(len, written)),
+        hashlib.sha256(b"".join(written)).hexdigest(),
+        check_log(b"".join(written)),
+    )
+    moment = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    return _json(report_document(Story.of(_records()), log, made_at=moment, version=__version__))
+
+
+def report_columns() -> str:
+    """The columns of `report --format csv`."""
+    return table(("column", "meaning"), [(f"`{column}`", meaning) for column, meaning in COLUMNS.items()])
+
+
 def error_json() -> str:
     """What a command with `--json` prints when it ends with 2 to 5."""
     return _json(
@@ -503,6 +532,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "plan-json": plan_json,
     "schedule-json": schedule_json,
     "run-json": run_json,
+    "report-json": report_json,
+    "report-columns": report_columns,
     "error-json": error_json,
     "error-codes": error_codes,
     "accepted-record": accepted_record,
