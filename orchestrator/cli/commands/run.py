@@ -18,7 +18,7 @@ from orchestrator.cli.options import json_option, playbook_options, settings_opt
     metavar="FILE",
     help="Keep to the plan that `plan --out FILE` wrote: its targets alone, as far as they have not changed.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask whether the plan may go. A pause step asks all the same.")
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Go on only if the plan has exactly N targets.")
 @json_option
 @settings_options
