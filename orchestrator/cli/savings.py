@@ -2,23 +2,31 @@
 
 import shutil
 import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from io import StringIO
 from pathlib import Path
 
 import click
 
 from orchestrator.audit.store import RunStore
 from orchestrator.billing.savings import By
+from orchestrator.cli import fail
 from orchestrator.cli.reading import told
-from orchestrator.errors import UsageError
+from orchestrator.cli.whole_file import write_whole
+from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.history.index import Index
 from orchestrator.history.logs import entries
 from orchestrator.history.saved import Saved, saved
 from orchestrator.history.stretch import stretch
 from orchestrator.moment import utc_now
+from orchestrator.outcome import Exit
 from orchestrator.report.savings_document import savings_csv, savings_document
 from orchestrator.report.savings_text import savings_lines
 from orchestrator.settings.load import load_settings
 
+_SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".svg": "svg"}
+_STDOUT = Path("-")
 _PIPE_WIDTH = 100
 
 
@@ -27,43 +35,119 @@ def savings(
     since: str,
     until: str | None,
     by: By,
-    form: str,
+    form: str | None,
+    out: Path | None,
     config: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
     simulated: bool,
-) -> None:
+) -> int:
     """Say how long CVMs stood still that runs stopped, what that spared, and what it did not."""
-    settings = load_settings(config, assignments)
-    store = RunStore(settings.audit.state_dir)
-    store.prepare()
+    form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
+    try:
+        if out is not None and out != _STDOUT:
+            _check_place(out)
+        found = _found(config, assignments, by, stretched(since, until), simulated=simulated)
+        if out is None or out == _STDOUT:
+            _print(found, form)
+        else:
+            _write(out, _FORMATS[form](found))
+    except OrchestratorError as error:
+        fail.report(error, as_json=form == "json")
+        return int(error.exit_code)
+    return int(Exit.OK)
+
+
+def stretched(since: str, until: str | None) -> tuple[datetime, datetime]:
+    """The time that is asked for; nothing of it lies after now.
+
+    Raises:
+        UsageError: when there is none.
+    """
     now = utc_now()
     asked = stretch(since, until, now)
     begin, end = asked.since, min(asked.until or now, now)
     if begin is None or begin >= end:
         raise UsageError("there is no time between --since and --until", hint="--since 30d looks back 30 days from now")
+    return begin, end
+
+
+def _found(
+    config: Path | None, assignments: tuple[str, ...], by: By, asked: tuple[datetime, datetime], *, simulated: bool
+) -> Saved:
+    settings = load_settings(config, assignments)
+    store = RunStore(settings.audit.state_dir)
+    store.prepare()
     with Index(settings.audit.state_dir) as index:
         paths = list(store)
-        found = saved(entries(told(paths), index), by, begin, end, simulated=simulated)
+        found = saved(entries(told(paths), index), by, *asked, simulated=simulated)
         index.keep_only(path.name for path in paths)
-    if as_json:
-        form = "json"
-    if form == "json":
-        from orchestrator.report.documents import write_document  # noqa: PLC0415 - the engine's rooms come with it
-
-        write_document(savings_document(found), sys.stdout.write)
-    elif form == "csv":
-        sys.stdout.write(savings_csv(found))
-    elif form == "text":
-        _print(found)
-    else:
-        from orchestrator.report.savings_page import savings_page, savings_svg  # noqa: PLC0415 - charts load long
-
-        sys.stdout.buffer.write(savings_page(found) if form == "html" else savings_svg(found))
+    return found
 
 
-def _print(found: Saved) -> None:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
-    blocks = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
-    first, *others = savings_lines(found, width, blocks=blocks)
-    click.echo("\n".join((click.style(first, bold=True), *others)))
+def _text(found: Saved) -> bytes:
+    return "".join(f"{line}\n" for line in savings_lines(found, _PIPE_WIDTH)).encode("utf-8")
+
+
+def _json(found: Saved) -> bytes:
+    from orchestrator.report.documents import write_document  # noqa: PLC0415 - the engine's rooms come with it
+
+    text = StringIO()
+    write_document(savings_document(found), text.write)
+    return text.getvalue().encode("utf-8")
+
+
+def _csv(found: Saved) -> bytes:
+    return savings_csv(found).encode("utf-8")
+
+
+def _html(found: Saved) -> bytes:
+    from orchestrator.report.savings_page import savings_page  # noqa: PLC0415 - only the format that was asked for
+
+    return savings_page(found)
+
+
+def _svg(found: Saved) -> bytes:
+    from orchestrator.report.savings_page import savings_svg  # noqa: PLC0415 - the same
+
+    return savings_svg(found)
+
+
+_FORMATS: Mapping[str, Callable[[Saved], bytes]] = {
+    "text": _text,
+    "json": _json,
+    "csv": _csv,
+    "html": _html,
+    "svg": _svg,
+}
+
+
+def _print(found: Saved, form: str) -> None:
+    """To stdout: text in its encoding, the rest in UTF-8 whatever the locale says."""
+    if form == "text":
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+        blocks = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+        first, *others = savings_lines(found, width, blocks=blocks)
+        click.echo("\n".join((click.style(first, bold=True), *others)))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(_FORMATS[form](found))
+    sys.stdout.buffer.flush()
+
+
+def _check_place(out: Path) -> None:
+    """See whether it could be written there, before any log is read."""
+    if out.suffix == ".jsonl":
+        raise UsageError("that is what audit logs are called", file=out, hint="name another file, such as savings.html")
+    if not out.parent.is_dir():
+        raise UsageError("the folder is not there", file=out, hint="make it first")
+    if out.exists() and not out.is_file():
+        raise UsageError("it can't be written there: it is no file", file=out, hint="- is stdout")
+
+
+def _write(out: Path, data: bytes) -> None:
+    try:
+        write_whole(out, data)
+    except OSError as error:
+        raise UsageError(f"it can't be written: {error.strerror or error}", file=out) from error
+    click.echo(f"Written to {click.format_filename(out)}.", err=True)

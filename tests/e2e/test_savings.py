@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.simulator.usage import metered
 from tests.billing.meter import Style
 from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import Desk
+from tests.e2e.desk import Desk, until
 from tests.e2e.other_cloud import serving
 from tests.e2e.test_reconcile import desk_before, reconciled, stopped
 from tests.history.made import stop_of
@@ -54,16 +54,17 @@ def test_what_was_stopped_and_started_again_is_told_by_every_form_and_agrees_wit
     text, rows, page, chart, by_teepod = desk.run_each(
         ("savings",),
         ("savings", "--format", "csv", "--by", "app"),
-        ("savings", "--format", "html"),
+        ("savings", "--format", "html", "--out", "-"),
         ("savings", "--format", "svg"),
-        ("savings", "--by", "teepod", "--since", "1h"),
+        ("savings", "--by", "teepod", "--since", "1h", "--out", "here.txt"),
     )
     assert [each.code for each in (text, rows, page, chart, by_teepod)] == [0] * 5
     assert "8 CVMs stood still 8 times" in text.out
     assert "Not spent: an estimate" in text.out
     hours = sum(Decimal(line["hours"]) for line in csv.DictReader(io.StringIO(rows.out)))
     assert abs(hours - Decimal(total["hours"])) < Decimal("0.0001")
-    assert "alpha" in by_teepod.out
+    assert (by_teepod.out, by_teepod.err) == ("", "Written to here.txt.\n")
+    assert "alpha" in (desk.folder / "here.txt").read_text()
     assert page.out.startswith("<!DOCTYPE html>")
     assert "<svg" in chart.out
 
@@ -82,12 +83,11 @@ def test_a_start_by_somebody_else_is_seen_by_the_next_run_and_said_to_be_an_uppe
     # Reads may lag by two seconds: what a list showed sooner proves nothing.
     log = json.loads(desk.log.read_text().splitlines()[-1])
     later = datetime.fromisoformat(log["ts"]) + timedelta(seconds=2.1)
-    while datetime.now(UTC) < later:
-        desk.run("runs")
+    until(lambda: datetime.now(UTC) > later)
     desk.run("run", desk.playbook("{name: web-2}"), "--yes")
-    total = savings(desk)["total"]
-    assert (total["times"], total["open"], total["seen"]) == (8, 7, 1)
-    assert "upper bound" in " ".join(desk.run("savings").out.split())
+    document = savings(desk)
+    assert [document["total"][key] for key in ("times", "open", "seen")] == [8, 7, 1]
+    assert any("upper bound" in sentence for sentence in document["assumptions"])
 
 
 def test_charges_agree_to_the_cent_with_the_usage_of_a_cloud_that_is_none_of_ours(tmp_path: Path) -> None:
@@ -128,6 +128,11 @@ def test_runs_are_chosen_by_time_playbook_outcome_and_exit_code(desk: Desk) -> N
     }
     ends = desk.run_each(*(("runs", "--json", *choice) for choice in choices))
     assert [len(ended.document) for ended in ends] == list(choices.values())
-    refused, none = desk.run_each(("runs", "--since", "30", "--json"), ("runs", "--playbook", "x"))
-    assert (refused.code, refused.fault["code"]) == (2, "usage")
+    none, *refused = desk.run_each(
+        ("runs", "--playbook", "x"),
+        ("runs", "--since", "30", "--json"),
+        ("savings", "--since", "1h", "--until", "2h", "--format", "json"),
+        ("savings", "--json", "--out", str(next(desk.runs.iterdir()))),
+    )
+    assert [(each.code, each.fault["code"]) for each in refused] == [(2, "usage")] * 3
     assert "There are no runs of that choice" in none.out
