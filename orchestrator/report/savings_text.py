@@ -43,6 +43,8 @@ def savings_lines(saved: Saved, width: int, *, blocks: bool = True) -> Iterator[
         yield ""
     for sentence in chain(assumptions(saved), _rounding(saved)):
         yield from textwrap.wrap(sentence, width, initial_indent="- ", subsequent_indent="  ")
+    if saved.ask:
+        yield "- To ask for the charges that are not known yet:"
     for run_id in saved.ask[:_MOST_ASKED]:
         yield f"    orchestrator reconcile {shown(run_id, 40)}"
     if len(saved.ask) > _MOST_ASKED:

@@ -189,7 +189,7 @@ class Audit(_Section):
     """Where runs are kept."""
 
     state_dir: FilePath = Field(default_factory=lambda: user_state_path("orchestrator"))
-    """The folder that holds `runs/` and `learnt.json`; ORCHESTRATOR_STATE_DIR is its short name."""
+    """The folder that holds `runs/` and what is kept beside it; ORCHESTRATOR_STATE_DIR is its short name."""
     resume_without_asking: Wait = 3600.0
     """`resume` asks again before it sends anything when the plan is older: a CVM may have been started on purpose."""
 

@@ -101,6 +101,8 @@ def test_charges_agree_to_the_cent_with_the_usage_of_a_cloud_that_is_none_of_our
         asked = reconciled(desk, run_id, 0)["total"]
         document = savings(desk)
         assert document["not_known_yet"] == []
+        told = desk.run("report", run_id, "--json").document["billing"]["total"]["charged"]["charged_usd"]
+        assert told == asked["charged_usd"]
         charged = Decimal(document["total"]["charges"]["charged_usd"])
         assert charged == Decimal(asked["charged_usd"]) == cloud.due > 0
         assert sum(Decimal(row["charges"]["charged_usd"]) for row in document["rows"]) == charged
