@@ -196,7 +196,7 @@ def _section(
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             later.append((f"{section}.{key}", inner))
             continue
-        words = in_words(node["properties"][key])
+        words = in_words(node["properties"][key]).replace("(#", "(playbook.md#")
         yield (
             section,
             key,
