@@ -6,6 +6,7 @@ a phone's; the page shows the one that fits. What a chart says stands in its pag
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,8 +50,8 @@ class Size:
     ticks: int
 
 
-WIDE = Size("wide", 1000, 300, 26, 10)
-NARROW = Size("narrow", 360, 240, 12, 4)
+WIDE = Size("wide", 1000, 300, 24, 10)
+NARROW = Size("narrow", 360, 240, 11, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +88,25 @@ class Spans:
     dots: bool = False
 
 
-def over_time(says: str, seconds_each: float, series: Sequence[Series], *, stacked: bool = False) -> list[Element]:
+def over_time(
+    says: str, seconds_each: float, series: Sequence[Series], *, length: float | None = None, stacked: bool = False
+) -> list[Element]:
     """Values that change with time.
 
     Args:
         says: the chart in one sentence, for those who can't see it.
         seconds_each: for how long each value holds.
         series: of the same length, all of them.
+        length: how many seconds the axis is long; None for as long as the values last.
         stacked: whether they stand upon each other, the first at the bottom.
     """
     drawn = _stacked(series) if stacked else list(series)
-    return [_over_time(size, says, seconds_each, drawn) for size in (WIDE, NARROW)]
+    lasts = max((len(each.values) for each in series), default=0) * seconds_each
+    return [_over_time(size, says, seconds_each, lasts if length is None else length, drawn) for size in (WIDE, NARROW)]
 
 
-def _over_time(size: Size, says: str, seconds_each: float, series: Sequence[Series]) -> Element:
-    import pygal  # noqa: PLC0415 - only where a chart is drawn
-
-    length = max((len(each.values) for each in series), default=0) * seconds_each
+def _over_time(size: Size, says: str, seconds_each: float, length: float, series: Sequence[Series]) -> Element:
+    pygal = _pygal()
     highest = max((value for each in series for value in each.values if value is not None), default=0.0)
     chart = pygal.XY(
         **_plain(size, length),
@@ -113,7 +116,7 @@ def _over_time(size: Size, says: str, seconds_each: float, series: Sequence[Seri
     )
     for each in series:
         points = [
-            (place * seconds_each, value)
+            (min(place * seconds_each, length), value)
             for number, value in enumerate(each.values)
             for place in (number, number + 1)  # a value holds until the next one: steps, not slopes
         ]
@@ -144,8 +147,7 @@ def rows(says: str, length: float, labels: Sequence[str | None], spans: Sequence
 
 
 def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], spans: Sequence[Spans]) -> Element:
-    import pygal  # noqa: PLC0415 - only where a chart is drawn
-
+    pygal = _pygal()
     count = max(1, len(labels))
     named = any(labels)
     height = 60 + round(count * 18) if named else size.height + 160
@@ -177,6 +179,15 @@ def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], sp
         if "series" in (group.get("class") or "").split():
             group.set("stroke-width", f"{min(_THICKEST_ROW, max(_THINNEST_ROW, thick)):.2f}")
     return svg
+
+
+def _pygal() -> Any:  # noqa: ANN401 - it has no types
+    """The library, loaded only where a chart is drawn."""
+    import pygal  # noqa: PLC0415 - see above
+
+    # What it finds its maps' plugins with is a finder of a kind that Python has done away with, and warns of.
+    sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, pygal.PluginImportFixer)]
+    return pygal
 
 
 def _plain(size: Size, length: float, height: int = 0) -> dict[str, Any]:

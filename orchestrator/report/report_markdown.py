@@ -17,6 +17,7 @@ from orchestrator.report.words import (
     headline,
     limit_words,
     moment_words,
+    named,
     trigger_words,
     troubled,
     why,
@@ -85,7 +86,7 @@ def _failures(document: _Document) -> Iterator[str]:
     yield ""
     rows = [
         (
-            escaped(target["cvm"]["name"], 120),
+            escaped(named(target), 120),
             escaped(target["cvm"]["teepod"], 64),
             target["outcome"],
             escaped(why(document, target)),
@@ -119,7 +120,7 @@ def _timeline(document: _Document) -> Iterator[str]:
     yield ""
     cells = (
         (
-            escaped(target["cvm"]["name"], 120),
+            escaped(named(target), 120),
             escaped(target["cvm"]["teepod"], 64),
             escaped(done(target)),
             target["outcome"],

@@ -16,6 +16,7 @@ from orchestrator.report.words import (
     headline,
     limit_words,
     moment_words,
+    named,
     trigger_words,
     troubled,
     why,
@@ -80,7 +81,7 @@ def _failures(document: _Document) -> Iterator[str]:
         yield "Failures"
     for target in found[:_MOST]:
         request = f" (request {target['request_id']})" if target["request_id"] else ""
-        yield _point(f"{shown(target['cvm']['name'], 64)} on {shown(target['cvm']['teepod'], 40)}: {target['outcome']}")
+        yield _point(f"{shown(named(target), 64)} on {shown(target['cvm']['teepod'], 40)}: {target['outcome']}")
         yield textwrap.indent(_point(f"{why(document, target)}{request}"), "  ")
     if len(found) > _MOST:
         yield _point(f"and {len(found) - _MOST:,} more: --format json")

@@ -77,10 +77,17 @@ def is_wanted(outcome: str) -> bool:
     return outcome in AS_WANTED
 
 
+def named(target: _Document) -> str:
+    """The name of a target's CVM, or that it has none."""
+    return str(target["cvm"]["name"]) or "(no name)"
+
+
 def why(document: _Document, target: _Document) -> str:
     """Why a target did not end as wanted, in the API's words where it said some."""
     ended = document["run"]["state"] == "finished"
-    return target["reason"] or ("the run ended before it was seen to settle" if ended else "not seen to settle so far")
+    return str(target["reason"] or "") or (
+        "the run ended before it was seen to settle" if ended else "not seen to settle so far"
+    )
 
 
 def done(target: _Document) -> str:

@@ -1,6 +1,7 @@
 """Charts: what of a picture is kept, and what it shows."""
 
 import re
+import sys
 from xml.etree.ElementTree import Element
 
 from orchestrator.report.charts import Series, Spans, over_time, rows
@@ -74,3 +75,11 @@ def test_the_first_row_is_on_top() -> None:
 def test_a_chart_without_values_is_drawn_all_the_same() -> None:
     assert len(over_time("none.", 1, [Series("a", "good", [])])) == 2
     assert len(rows("none.", 0, [], [Spans("s", "settling", [])])) == 2
+
+
+def test_drawing_a_chart_leaves_imports_as_they_were() -> None:
+    """The library adds a finder of its own, of which Python warns at every import that follows."""
+    before = list(sys.meta_path)
+    two_series()
+    assert [type(each).__name__ for each in sys.meta_path if type(each).__name__ == "PluginImportFixer"] == []
+    assert [each for each in before if each not in sys.meta_path] == []

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 from orchestrator.report.amounts import dollars, per_hour
 from orchestrator.report.html.elements import Cell, Content, e, section, table
 from orchestrator.report.shown import shown
-from orchestrator.report.words import CHARGES, amount_charged, amount_expected, charged_words
+from orchestrator.report.words import CHARGES, amount_charged, amount_expected, charged_words, named
 
 _OPEN_SHOWN = 50
 _GROUPS_SHOWN = 40
@@ -72,7 +72,7 @@ def _pending(waiting: Sequence[Mapping[str, Any]]) -> list[Content]:
         return []
     head = [("CVM", ""), ("expected (estimated)", "num"), ("why", "words")]
     rows: list[list[Cell]] = [
-        [shown(each["cvm"]["name"], 120), dollars(each["expected_usd"]), shown(each["reason"], 300)] for each in pending
+        [shown(named(each), 120), dollars(each["expected_usd"]), shown(each["reason"], 300)] for each in pending
     ]
     rest = len(rows) - _OPEN_SHOWN
     return [

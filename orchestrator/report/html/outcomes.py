@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from orchestrator.report.html.elements import Cell, Content, e, section, table
 from orchestrator.report.shown import shown
-from orchestrator.report.words import done, guard_words, troubled, why
+from orchestrator.report.words import done, guard_words, named, troubled, why
 
 _SHOWN = 100
 _NAMES = 20
@@ -26,9 +26,7 @@ def failures(document: Mapping[str, Any]) -> Element:
             e("details", e("summary", f"CVMs that did not end as wanted, {title}"), _failed(document, title, part))
         )
     if unsent:
-        contents.append(
-            e("p", f"{len(unsent):,} CVMs were not sent: {_names([each['cvm']['name'] for each in unsent])}.")
-        )
+        contents.append(e("p", f"{len(unsent):,} CVMs were not sent: {_names([named(each) for each in unsent])}."))
     if not contents:
         contents.append(e("p", "None."))
     return section("failures", "Failures", *contents)
@@ -42,7 +40,7 @@ def _failed(document: Mapping[str, Any], caption: str, targets: Sequence[Mapping
         ("why, in the API's words where it said some", "words"),
         ("last seen", ""),
         ("action", ""),
-        ("request", "mono"),
+        ("request", "id"),
     ]
     return table(caption, head, (_failure(document, target) for target in targets))
 
@@ -50,7 +48,7 @@ def _failed(document: Mapping[str, Any], caption: str, targets: Sequence[Mapping
 def _failure(document: Mapping[str, Any], target: Mapping[str, Any]) -> list[Cell]:
     cvm = target["cvm"]
     return [
-        [shown(cvm["name"], 120), e("span", shown(cvm["id"] or cvm["vm_uuid"], 40), cls="sub mono")],
+        [shown(named(target), 120), e("span", shown(cvm["id"] or cvm["vm_uuid"], 40), cls="sub mono")],
         shown(cvm["teepod"], 64),
         f"✗ {target['outcome']}",
         shown(why(document, target), 600),
@@ -81,7 +79,8 @@ def skipped(document: Mapping[str, Any]) -> Element:
     if not groups:
         return section("skipped", "Left alone", e("p", "No CVM that was read was left alone."))
     rows: list[list[Cell]] = [
-        [shown(each["reason"], 300), f"{each['count']:,}", _names(each["names"], each["count"])] for each in groups
+        [shown(each["reason"] or "no reason given", 300), f"{each['count']:,}", _names(each["names"], each["count"])]
+        for each in groups
     ]
     total = sum(each["count"] for each in groups)
     head = [("reason", "words"), ("CVMs", "num"), ("names", "words")]

@@ -22,13 +22,13 @@ def requests(document: Mapping[str, Any]) -> Element:
         "requests",
         "Requests",
         e("p", READS_ARE_NOT_IN_THE_LOG),
-        _rate(found, (document["run"]["limits"] or {}).get("burst")),
+        _rate(found, (document["run"]["limits"] or {}).get("burst"), document["times"]["length_s"]),
         table("How requests were answered", head, answers, ["all", "", f"{found['sent']:,}"]),
         e("p", f"{unsent:,} more were announced in the log and then not sent.") if unsent else None,
     )
 
 
-def _rate(found: Mapping[str, Any], burst: object) -> Element:
+def _rate(found: Mapping[str, Any], burst: object, length: float) -> Element:
     width, limit = found["seconds_a_bin"], found["limit_per_second"]
     every = [count / width for count in found["bins"]]
     vain = [count / width for count in found["bins_without_effect"]]
@@ -45,4 +45,4 @@ def _rate(found: Mapping[str, Any], burst: object) -> Element:
         beside = "under a limit that was found out while it ran"
     says = f"{found['sent']:,} requests, {found['busiest_second']:,} in the busiest second, {beside}."
     caption = f"Requests a second, each point the mean of {after(width)}"
-    return figure(caption, keys, over_time(says, width, series))
+    return figure(caption, keys, over_time(says, width, series, length=max(length, width)))

@@ -11,7 +11,7 @@ from orchestrator.report.charts import Series, Spans, over_time, rows
 from orchestrator.report.html.elements import Cell, Content, e, figure, section, table
 from orchestrator.report.progress import progress
 from orchestrator.report.shown import shown
-from orchestrator.report.words import done, ended_badly, is_wanted, moment_words
+from orchestrator.report.words import done, ended_badly, is_wanted, moment_words, named
 
 _NAMED_ROWS = 60
 """Up to so many CVMs have their names beside the chart's rows."""
@@ -64,7 +64,9 @@ def _progress(targets: list[Mapping[str, Any]], length: float) -> Element:
     says = f"How many of {len(targets):,} CVMs stood where at each moment. At the end: {ends}."
     keys = [(kind, _KEYS[kind]) for kind in reversed(kinds)]
     return figure(
-        "How far all CVMs were (from top to bottom)", keys, over_time(says, found.seconds_each, series, stacked=True)
+        "How far all CVMs were (from top to bottom)",
+        keys,
+        over_time(says, found.seconds_each, series, length=length, stacked=True),
     )
 
 
@@ -83,8 +85,8 @@ def _rows(targets: list[Mapping[str, Any]], length: float) -> Element:
         Spans(_KEYS["settling"], "settling", settling),
         Spans(_KEYS["otherwise"], "otherwise", bad, dots=True),
     ]
-    named = len(targets) <= _NAMED_ROWS
-    labels = [target["cvm"]["name"] if named else None for target in targets]
+    few = len(targets) <= _NAMED_ROWS
+    labels = [named(target) if few else None for target in targets]
     says = (
         f"Each of {len(targets):,} CVMs as a row from its first request to its end; the tables below have the figures."
     )
@@ -151,7 +153,7 @@ def _row(target: Mapping[str, Any], length: float) -> list[Cell]:
     address = shown(cvm["id"] or cvm["vm_uuid"] or "-", 40)
     wave = f", wave {target['wave']}" if target["wave"] > 1 else ""
     return [
-        [shown(cvm["name"], 120), e("span", address, cls="sub mono")],
+        [shown(named(target), 120), e("span", address, cls="sub mono")],
         _lane(target, length),
         sign + outcome,
         after(target["intent_s"]),
