@@ -219,7 +219,7 @@ async def _plan_and_confirm(
 
 async def _tell_refused(session: Session, order: Order, error: OrchestratorError, *, meant: bool) -> None:
     """Tell others of a run that did not begin, where it was meant to and nobody sits here to see it."""
-    if meant and not sys.stdin.isatty():
+    if meant and session.settings.notify.somebody and not sys.stdin.isatty():
         from orchestrator.cli.logs import configure  # noqa: PLC0415 - takes long to import
         from orchestrator.cli.notices import tell_refused  # noqa: PLC0415 - the same
 

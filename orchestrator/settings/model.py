@@ -232,6 +232,11 @@ class Notify(_Section):
     drain: Wait = 5.0
     """How long a finished run waits at the most for its last notices; after Ctrl-C no more than a second."""
 
+    @property
+    def somebody(self) -> bool:
+        """Whether there is anybody to tell."""
+        return bool(self.webhook_url or self.webhook_url_file or self.slack_url or self.slack_url_file)
+
 
 class Log(_Section):
     """What goes to stderr."""
