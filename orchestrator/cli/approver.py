@@ -70,6 +70,7 @@ class LeftAnswers:
         """Wait for one; None when by the time of day it is too late."""
         structlog.get_logger().warning(
             "waiting_for_approval",
+            run_id=self._state.run_id,
             step=step,
             question=question,
             expires_at=timestamp(expires_at),

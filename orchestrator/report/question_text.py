@@ -67,9 +67,17 @@ def print_question(console: Console, state: RunState, question: Record, now: dat
     console.print(facts)
 
 
-def answer_lines(state: RunState) -> list[str]:
-    """How each question of a run was answered, a line each."""
-    return [_answer(question, record) for question, record in state.answers]
+def answer_lines(state: RunState, *, going_on: bool = True) -> list[str]:
+    """How each question of a run was answered, a line each.
+
+    Args:
+        state: the run.
+        going_on: whether some process carries it out; else a question that is open has nobody to take its answer.
+    """
+    lines = [_answer(question, record) for question, record in state.answers]
+    if state.question is not None and not going_on and state.finished is None:
+        lines.append(f"{shown(state.question['step'], 60)}: not answered; resume asks it anew")
+    return lines
 
 
 def _answer(question: Record, record: Record) -> str:

@@ -70,7 +70,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     money = state.money
     if money["triggered"] or "starts" in money:
         facts.add_row("billing", _bill(money))
-    for line in answer_lines(state):
+    for line in answer_lines(state, going_on=code is None):
         facts.add_row("answer", Text(line))
     if state.drifted:
         names = ", ".join(shown(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])

@@ -151,3 +151,11 @@ def test_answers_are_told_with_who_gave_them_how_and_what_they_said() -> None:
     assert "(approve): [red]x[/]" in first
     assert second == "look: nobody answered in time"
     assert is_tame(first)
+
+
+def test_a_question_that_an_interrupted_run_left_open_is_told_as_one_that_resume_asks_anew() -> None:
+    state = run(ASKED, ("run.interrupted", {"reason": "sigint"}), made=PLAN)
+    target, file = console()
+    print_run(target, state, 130, LOG)
+    assert "look: not answered; resume asks it anew" in file.getvalue()
+    assert answer_lines(state) == []
