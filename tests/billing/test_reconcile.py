@@ -167,6 +167,43 @@ def test_an_hour_that_ends_while_the_stop_waits_to_be_taken_is_none_of_its_charg
         assert found.charged.minutes == Decimal("2.17")
 
 
+def test_of_records_that_only_their_time_tells_the_last_is_the_stop_s() -> None:
+    meter = Meter(Style())
+    for begin, end in (("07:17:00", "08:17:00"), ("08:17:00", "08:20:00")):
+        meter.record(UUID, "usage", "compute", RATE, (at(begin), at(end)))
+    stop = replace(stop_at(at("08:20:00")), sent=at("08:16:30"))
+    assert one(stop, meter).charged.minutes == 3
+
+
+def test_of_two_stops_whose_records_have_no_period_the_first_is_this_one_s() -> None:
+    meter = metered(Style(period="days"))
+    meter.up(UUID, RATE, at("08:21:00"), at("08:24:00"))
+    assert one(stop_at(at("08:20:00")), meter).charged.minutes == 20
+
+
+def test_a_calendar_s_hour_is_no_period_even_where_little_of_it_is_left() -> None:
+    found = one(stop_at(at("08:59:10")), metered(Style(stop="usage", period="hours"), stop="08:59:10"))
+    assert found.charged.minutes == Decimal("59.17")
+
+
+def test_a_period_that_was_rounded_up_beyond_the_window_is_dated_by_when_its_record_was_made() -> None:
+    meter = metered(stop="08:20:00")
+    meter.records[-1][1].update(billing_end="2026-11-23T08:30:00Z", duration_minutes=30)
+    assert one(stop_at(at("08:20:00")), meter).charged.minutes == 30
+
+
+def test_a_record_that_is_dated_by_its_beginning_is_a_stop_s_by_the_end_of_its_period() -> None:
+    meter = metered()
+    meter.records[-1][1]["timestamp"] = "2026-11-23T08:00:00Z"
+    assert one(stop_at(at("08:20:00")), meter).charged.minutes == 20
+
+
+def test_an_hour_that_is_said_to_end_a_second_early_is_none_of_a_stop_s_charges() -> None:
+    meter = Meter(Style())
+    meter.record(UUID, "usage", "compute", RATE, (at("07:00:00"), at("07:59:59")))
+    assert one(stop_at(at("08:00:00")), meter).standing is Standing.PENDING
+
+
 def test_a_charge_after_a_later_start_is_none_of_the_stop_s() -> None:
     meter = metered()
     meter.up(UUID, RATE, at("08:21:00"), at("08:24:00"))
