@@ -19,7 +19,8 @@ from orchestrator.cli.keys import terminal
 from orchestrator.cli.notices import finish, finish_unless, notices
 from orchestrator.cli.session import Session
 from orchestrator.engine.protocols import Approver
-from orchestrator.engine.run import Due, Run, RunResult
+from orchestrator.engine.result import Due, RunResult
+from orchestrator.engine.run import Run
 from orchestrator.engine.status import Seen
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work

@@ -16,7 +16,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import new_run_id
 from orchestrator.cli.actor import actor
 from orchestrator.cli.session import Session
-from orchestrator.engine.run import RunResult
+from orchestrator.engine.result import RunResult
 from orchestrator.errors import OrchestratorError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.notify.courier import Courier

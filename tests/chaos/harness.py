@@ -17,7 +17,8 @@ from orchestrator.cloud.client import connect
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra
 from orchestrator.engine.inventory import InventoryReader
-from orchestrator.engine.run import Run, RunResult
+from orchestrator.engine.result import RunResult
+from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome

@@ -16,7 +16,8 @@ from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra
 from orchestrator.engine.protocols import Approver
-from orchestrator.engine.run import Due, Run, RunResult
+from orchestrator.engine.result import Due, RunResult
+from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError

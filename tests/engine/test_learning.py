@@ -47,7 +47,7 @@ def adaptive(cloud: FakeCloud, *, known: Held | None = None) -> tuple[Fleet, Rat
     finder = RateFinder(3, now=fleet.clock.now(), known=known)
     fleet.gate.gcra.rate = finder.rate
     learning = LearningCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
-    fleet.run._line = replace(fleet.run._line, cloud=learning)
+    fleet.run._course.line = replace(fleet.run._course.line, cloud=learning)
     fleet.run.reader._cloud = learning
     return fleet, finder
 
@@ -75,7 +75,7 @@ async def test_the_pages_of_the_list_are_heard_too() -> None:
     cloud = LimitedCloud(500, limit=1000, burst=1)
     fleet, finder = adaptive(cloud)
     learning = LearningCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
-    inventory = await InventoryReader(learning, fleet.gate, fleet.run._line.rng).read_all()
+    inventory = await InventoryReader(learning, fleet.gate, fleet.run._course.line.rng).read_all()
     assert len(inventory.cvms) == 500
     assert fleet.gate.gcra.rate == finder.pace > START
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.run import Due
+from orchestrator.engine.result import Due
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.planned import PlannedStep

@@ -1,0 +1,104 @@
+"""The course of a run: whether it goes on, which steps are behind it, and what is looked at before the next one."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import anyio
+
+from orchestrator.action import Action, is_as_wanted
+from orchestrator.engine.status import Seen
+from orchestrator.engine.sweep import sweep
+from orchestrator.engine.wave import Line, Wave
+from orchestrator.engine.work import Work
+from orchestrator.outcome import Ending, Outcome
+from orchestrator.playbook.planned import PlannedStep, RunLimits
+
+_INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
+"""A person's word goes before every other reason to end."""
+
+_NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
+
+
+class Course:
+    """What the steps of a run share.
+
+    Attributes:
+        line: what they work with.
+        limits: how fast and how wide the run may go.
+        passed: the steps that need not be gone through again, since the trail says what they came to.
+        ending: why the run is to end; None while it goes on.
+        cut_short: whether a CVM was left up whose power was to be pulled, since the run came to its end.
+        wave: what is being sent and watched right now; None in between.
+    """
+
+    def __init__(self, line: Line, limits: RunLimits, passed: Collection[str]) -> None:
+        self.line, self.limits, self.passed = line, limits, set(passed)
+        self.ending: Ending | None = None
+        self.cut_short = False
+        self.wave: Wave | None = None
+        self._looking, self._asking = anyio.CancelScope(), anyio.CancelScope()
+
+    @property
+    def works(self) -> list[Work]:
+        """Every target of the run so far."""
+        return self.line.ledger.works
+
+    def of_step(self, name: str) -> list[Work]:
+        """The targets of one step."""
+        return [work for work in self.works if work.step == name]
+
+    def halt(self, ending: Ending) -> None:
+        """Send nothing more; what was sent is watched to its end, unless there is no use in that."""
+        if self.ending is None or (ending in _INTERRUPTIONS and self.ending not in _INTERRUPTIONS):
+            self.ending = ending
+        no_use = ending in _NO_USE_IN_WATCHING
+        if self.wave is not None:
+            self.wave.halt(at_once=ending is Ending.KEY_REFUSED, stop_watching=no_use)
+        self._asking.cancel()
+        if no_use:
+            self._looking.cancel()
+
+    @contextmanager
+    def waiting_for_a_person(self, seconds: float) -> Iterator[None]:
+        """Wait within the block until it ends, so many seconds have passed, or the run is to end."""
+        with anyio.move_on_after(seconds) as self._asking:
+            yield
+
+    def count_failures(self, step: PlannedStep | None = None, targets: int = 0) -> None:
+        """End the run where more targets failed than its limits allow, or those of a step with so many targets."""
+        ledger, limit = self.line.ledger, self.limits.max_failures
+        if limit is not None and ledger.failures > limit.of(len({work.ref.key for work in self.works})):
+            self.halt(Ending.MAX_FAILURES)
+        own = step.limits.max_failures if step is not None else None
+        if step is not None and own is not None and ledger.failures_of(step.name) > own.of(targets):
+            self.halt(Ending.MAX_FAILURES)
+
+    async def sweep(self, works: Sequence[Work]) -> None:
+        """Read every settled one of these targets once more, unless a later step has taken it up."""
+        line = self.line
+        with anyio.CancelScope() as self._looking:
+            last_words = [work for work in works if not work.taken_up]
+            await sweep(line.reader, line.ledger, last_words, line.clock, line.settle.recheck_after)
+
+    async def look_again(self, works: Iterable[Work]) -> None:
+        """Read the statuses of targets that wait for their turn: what was known of them may be old."""
+        refs = [work.ref for work in works if work.outcome is None]
+        if refs:
+            self.take_in(await self.line.reader.read(refs))
+            await self.line.ledger.flush()
+
+    def take_in(self, fresh: Mapping[str, Seen]) -> None:
+        """Take fresh readings into account before anything is sent: what is as wanted already is left alone."""
+        ledger = self.line.ledger
+        for work in self.works:
+            seen = fresh.get(work.ref.key)
+            if seen is None or work.outcome is not None or work.accepted or work.in_doubt:
+                continue
+            if seen.read is None:
+                ledger.ended(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
+            elif is_as_wanted(work.action, seen.read.status, in_progress=seen.read.in_progress):
+                ledger.status(work, seen.read)
+                ledger.ended(work, Outcome.SKIPPED, f"already {seen.read.status} when its turn came")
+            elif work.action is Action.RESTART and seen.read.down:
+                ledger.status(work, seen.read)
+                ledger.ended(work, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")

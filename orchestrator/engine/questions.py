@@ -1,0 +1,52 @@
+"""What a run says to people between its steps: questions that they answer, and messages."""
+
+from datetime import datetime, timedelta
+
+from orchestrator.engine.course import Course
+from orchestrator.engine.protocols import Answer, Approver
+from orchestrator.moment import timestamp
+from orchestrator.outcome import Ending
+from orchestrator.playbook.planned import Message, Question
+
+
+async def tell(course: Course, step: Message) -> None:
+    """Put a message on record; whoever reads the trail as it is written passes it on.
+
+    Raises:
+        AuditError: when the trail can't be written.
+    """
+    course.line.ledger.about_step("notice", step.name, message=step.text)
+    await course.line.ledger.flush()
+
+
+async def ask(course: Course, step: Question, approver: Approver | None) -> None:
+    """Wait for a person's answer; none in time is a refusal, and an interruption leaves the question open.
+
+    Raises:
+        AuditError: when the trail can't be written.
+    """
+    ledger, clock = course.line.ledger, course.line.clock
+    asked_at = clock.now()
+    expires_at = clock.wall() + timedelta(seconds=step.timeout)
+    ledger.about_step("approval.requested", step.name, question=step.question, expires_at=timestamp(expires_at))
+    await ledger.flush()
+    answer = await _answer(course, step, approver, expires_at)
+    if answer is None and course.ending is not None:
+        return
+    said = "timed_out" if answer is None else "approved" if answer.approved else "refused"
+    by, via = (None, None) if answer is None else (answer.by, answer.via)
+    more = {} if answer is None or answer.comment is None else {"comment": answer.comment}
+    ledger.about_step("approval.answered", step.name, answer=said, by=by, via=via, **more)
+    await ledger.flush()
+    if said != "approved":
+        course.halt(Ending.NOT_APPROVED)
+    elif clock.now() - asked_at > course.line.settle.look_again_after:
+        await course.look_again(course.works)
+
+
+async def _answer(course: Course, step: Question, approver: Approver | None, expires_at: datetime) -> Answer | None:
+    if approver is None or course.ending is not None:
+        return None
+    with course.waiting_for_a_person(step.timeout):
+        return await approver.answer(step.name, step.question, expires_at)
+    return None

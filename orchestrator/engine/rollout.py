@@ -1,0 +1,70 @@
+"""One step from wave to wave: a canary first, the next wave when the last has settled."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from orchestrator.engine.course import Course
+from orchestrator.engine.take_up import take_up
+from orchestrator.engine.wave import Wave
+from orchestrator.engine.work import Work
+from orchestrator.outcome import ENDS_THE_RUN, Ending
+from orchestrator.playbook.planned import PlannedStep, RunLimits
+
+
+async def roll_out(course: Course, step: PlannedStep) -> None:
+    """Carry out what is open of a step.
+
+    Raises:
+        AuditError: when the trail can't be written.
+    """
+    if step.follows is not None and step.name not in course.passed:
+        await take_up(course, step, step.follows)
+    works = course.of_step(step.name)
+    line, limits = course.line, step.limits.within(course.limits)
+    with line.gate.held_to(limits.max_in_flight, step.limits.requests_per_second, limits.adaptive):
+        begun = line.clock.now()
+        for number in sorted({work.wave for work in works}):
+            wave = [work for work in works if work.wave == number]
+            if course.ending is None and line.clock.now() - begun > line.settle.look_again_after:
+                await course.look_again(wave)
+            if course.ending is None:
+                await _carry_out(course, step, limits, wave, len(works))
+            if course.ending is None:
+                await _look_back(course, step, works, number)
+
+
+async def _carry_out(course: Course, step: PlannedStep, limits: RunLimits, works: Sequence[Work], whole: int) -> None:
+    open_works = [work for work in works if work.outcome is None]
+    if not open_works:
+        return
+    course.wave = wave = Wave(
+        course.line,
+        step,
+        limits,
+        key_refused=lambda: course.halt(Ending.KEY_REFUSED),
+        failed=partial(course.count_failures, step, whole),
+        ending=lambda: course.ending,
+    )
+    await wave.run(open_works)
+    course.cut_short = course.cut_short or wave.cut_short
+    course.wave = None
+
+
+async def _look_back(course: Course, step: PlannedStep, works: Sequence[Work], number: int) -> None:
+    """Between two waves: end the run where the first one, the canary, or with `on_failure: stop` any, went wrong.
+
+    What was settled is looked at once more first. Once a later wave has begun, also in an earlier part of the run,
+    this was decided.
+    """
+    ahead = [work for work in works if work.wave > number]
+    if any(work.attempts for work in ahead) or all(work.outcome is not None for work in ahead):
+        return
+    wave = [work for work in works if work.wave == number]
+    await course.sweep(wave)
+    if course.ending is not None:
+        return
+    course.count_failures(step, len(works))  # who came back counts as well
+    if any(work.outcome in ENDS_THE_RUN for work in wave):
+        canary = all(work.wave >= number for work in works)
+        if canary or step.on_failure == "stop":
+            course.halt(Ending.CANARY_FAILED if canary else Ending.STEP_FAILED)
