@@ -13,6 +13,7 @@ COMMANDS = (
     "restore",
     "runs",
     "show",
+    "savings",
     "schedule",
     "schedule explain",
     "audit",

@@ -26,6 +26,7 @@ HELP = {
     "restore": "restore --help",
     "runs": "runs --help",
     "show": "show --help",
+    "savings": "savings --help",
     "report": "report --help",
     "schedule explain": "schedule explain --help",
     "audit verify": "audit verify --help",
