@@ -27,7 +27,7 @@ from orchestrator.service.runs import Runs
 from orchestrator.service.scribe import Scribe
 from orchestrator.service.snoozes import Snoozed
 
-LOOK_EVERY = 5.0
+LOOK_EVERY = 2.0
 """Seconds; edits, snoozes and clocks that were set are seen after this at the latest."""
 _LOOK_AGAIN = timedelta(hours=1)
 """When a schedule that has no firing within a year is looked at again."""

@@ -3,15 +3,19 @@
 A process lives for some minutes to hours, dies, and after a while, at times after hours, another one takes its place.
 """
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
 
 from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.service.journal import read_memory
 from tests.service.house import MONDAY, FakeRunner, House, KilledError
 
 pytestmark = pytest.mark.anyio
@@ -23,25 +27,29 @@ WEEK = timedelta(days=7)
 
 
 class Reaper:
-    """Kills processes: at a moment, or at one of the places where it hurts most."""
+    """Kills processes: at a moment, or at one of the places where it hurts most.
 
-    def __init__(self, rng: Random, share: float) -> None:
-        self.rng, self.share = rng, share
+    Attributes:
+        written: the records that reached the disk, whoever heard of that.
+    """
+
+    def __init__(self, rng: Random, share: float, written: list[dict[str, Any]]) -> None:
+        self.rng, self.share, self.written = rng, share, written
         self.dead = False
 
     async def sync(self, write: Callable[[], None]) -> None:
         """Write to the journal, or die before that, in the middle of it, or before anybody knows of it."""
-        if self.dead:
-            raise KilledError
         draw = self.rng.random() / self.share
-        if draw < 1 / 3:
+        if self.dead or draw < 1 / 3:
             self.die()
-        if draw < 2 / 3:
-            line = write.args[0] if hasattr(write, "args") and write.args else None
-            if line is not None:
-                write.func.__self__._append(line[: self.rng.randrange(len(line))])  # type: ignore[attr-defined]
-                self.die()
+        appended = write if isinstance(write, partial) else None
+        if appended is not None and draw < 2 / 3:
+            (line,) = appended.args
+            appended.func(line[: self.rng.randrange(len(line))])
+            self.die()
         write()
+        if appended is not None:
+            self.written.append(json.loads(appended.args[0]))
         if draw < 1:
             self.die()
 
@@ -55,11 +63,13 @@ class Reaper:
         raise KilledError
 
 
-async def live_a_week(home: House, rng: Random, share: float) -> list[tuple[datetime, datetime]]:
+async def live_a_week(
+    home: House, rng: Random, share: float, written: list[dict[str, Any]]
+) -> list[tuple[datetime, datetime]]:
     """Processes come and go for a week, then one stays; returns from when to when each of them lived."""
     lives = []
     while home.wall.wall() < MONDAY + WEEK:
-        reaper = Reaper(rng, share)
+        reaper = Reaper(rng, share, written)
         home.sync, home.runner.dies = reaper.sync, reaper.at
         born = home.wall.wall()
         most = rng.choice([timedelta(minutes=5), timedelta(hours=2), timedelta(hours=12)])
@@ -72,7 +82,7 @@ async def live_a_week(home: House, rng: Random, share: float) -> list[tuple[date
                 raise
         lives.append((born, home.wall.wall()))
         await anyio.sleep(rng.choice([1, 20, 70, 600, 3 * 3600]) * rng.random())
-    home.sync, home.runner.dies = Reaper(rng, 1e-9).sync, lambda _place: None
+    home.sync, home.runner.dies = Reaper(rng, 1e-9, written).sync, lambda _place: None
     born = home.wall.wall()
     async with home.process():
         await anyio.sleep(1800)
@@ -90,18 +100,21 @@ async def hold_to_once(home: House, seed: int, share: float) -> None:
     home.write("makes-up", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue")
     home.write("lets-go", cron="*/20 * * * *", timezone="UTC", on_missed="skip", on_overlap="queue")
     home.look_every = 60
-    lives = await live_a_week(home, rng, share)
+    written: list[dict[str, Any]] = []
+    lives = await live_a_week(home, rng, share, written)
     end = lives[-1][1] - timedelta(minutes=10)
     for name in ("makes-up", "lets-go"):
         assert home.world.carried_out(name)
         fired = [parse_timestamp(each) for each in home.world.carried_out(name)]
         assert len(fired) == len(set(fired)), "a firing was carried out twice"
         assert set(fired) <= set(firings(lives[-1][1])), "what was carried out is no firing"
-        missing = [each for each in firings(end) if each not in fired and was_there(lives, each)]
+        crowded = {parse_timestamp(each["planned"]) for each in written if is_crowded(each, name)}
+        open_ones = set(firings(end)) - set(fired) - crowded
+        missing = [each for each in sorted(open_ones) if was_there(lives, each)]
         assert not missing, f"{name}: nobody carried out {missing}, at which a process lived on"
     runs = [run for run in home.world.runs.values() if not run.void]
     unfinished = [run for run in runs if not run.finished and parse_timestamp(run.planned) < end]
-    left = {each["planned"] for each in home.events("firing.ended") if each["result"] == "left"}
+    left = {each["planned"] for each in written if each.get("result") == "left"}
     assert all(run.playbook == "lets-go" for run in unfinished)
     assert {run.planned for run in unfinished} <= left
     assert all(
@@ -110,7 +123,13 @@ async def hold_to_once(home: House, seed: int, share: float) -> None:
         if run.finished
         for number in range(FakeRunner.actions)
     )
-    made_up_for(home, lives, end)
+    made_up_for(home, lives, end, written)
+    assert read_memory(home.state).claims == {}
+
+
+def is_crowded(record: dict[str, Any], name: str) -> bool:
+    """Whether it leaves a firing out since two others before it were not through yet."""
+    return (record["event"], record.get("playbook"), record.get("reason")) == ("firing.left_out", name, "overlap")
 
 
 def was_there(lives: list[tuple[datetime, datetime]], moment: datetime) -> bool:
@@ -118,10 +137,14 @@ def was_there(lives: list[tuple[datetime, datetime]], moment: datetime) -> bool:
     return any(born <= moment and moment + timedelta(minutes=3) < died for born, died in lives)
 
 
-def made_up_for(home: House, lives: list[tuple[datetime, datetime]], end: datetime) -> None:
+def made_up_for(
+    home: House, lives: list[tuple[datetime, datetime]], end: datetime, written: list[dict[str, Any]]
+) -> None:
     """After each gap in which firings were missed, the last of them was made up for, or the next one came in time."""
     fired = set(home.world.carried_out("makes-up"))
-    crowded = {each["planned"] for each in home.events("firing.left_out")}  # two others before it are not through yet
+    crowded = {
+        each["planned"] for each in written if each["event"] == "firing.left_out"
+    }  # two others before it are not through yet
     for (_, died), (born, dies) in pairwise(lives):
         missed = [each for each in firings(end) if died < each <= born]
         if not missed or dies - born < timedelta(minutes=3):
@@ -132,7 +155,7 @@ def made_up_for(home: House, lives: list[tuple[datetime, datetime]], end: dateti
         assert len({timestamp(each) for each in missed} & fired) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_each_firing_of_a_week_happens_once_however_often_the_process_is_killed(
     house: OpenHouse, seed: int
 ) -> None:
@@ -140,6 +163,6 @@ async def test_each_firing_of_a_week_happens_once_however_often_the_process_is_k
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(100, 160))
+@pytest.mark.parametrize("seed", range(100, 140))
 async def test_each_firing_of_many_weeks_happens_once(house: OpenHouse, seed: int) -> None:
     await hold_to_once(house(seconds=Random(seed).choice([3, 30, 120])), seed, share=0.005 + seed % 7 / 50)

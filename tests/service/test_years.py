@@ -11,7 +11,7 @@ from tests.service.house import House
 
 pytestmark = pytest.mark.anyio
 START, END = datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
-ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
+ZONES = ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
 
 
 def nightly(zone: ZoneInfo) -> list[datetime]:
@@ -54,8 +54,6 @@ async def test_a_year_of_every_other_hour_with_elapsed_time_where_clocks_change(
     home.write("often", cron="15 * * * *", timezone=name)
     async with home.process():
         await home.until(END)
-    offset = datetime(2027, 1, 1, tzinfo=ZoneInfo(name)).utcoffset()
-    assert offset is not None
     minutes = {
         datetime.fromisoformat(run.planned).astimezone(ZoneInfo(name)).minute for run in home.world.runs.values()
     }

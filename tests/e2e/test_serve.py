@@ -1,0 +1,271 @@
+"""The service as it is installed: what it missed, killed in the middle, told to stop, edited, snoozed, asked."""
+
+import json
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from orchestrator.moment import timestamp
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import NAMES, Desk, until
+
+DAILY = """\
+name: daily
+schedule: {{cron: "{cron}", timezone: UTC, on_missed: {on_missed}, on_overlap: queue}}
+limits: {{requests_per_second: {rate}, burst: {burst}, max_in_flight: 20, per_teepod: 20}}
+steps:
+  - name: pull the power
+    action: stop
+    select: {{all: true}}
+    settle: {{timeout: 10s}}
+"""
+
+
+def some_hours(hours: float) -> datetime:
+    """So many hours from now, to the minute."""
+    return (datetime.now(UTC) + timedelta(hours=hours)).replace(second=0, microsecond=0)
+
+
+def cron_of(moment: datetime) -> str:
+    return f"{moment.minute} {moment.hour} * * *"
+
+
+def write(desk: Desk, *, cron: str, on_missed: str = "run_once", rate: int = 200, burst: int = 50) -> Path:
+    """A playbook in the desk's folder."""
+    folder = desk.folder / "playbooks"
+    folder.mkdir(exist_ok=True)
+    file = folder / "daily.yaml"
+    file.write_text(DAILY.format(cron=cron, on_missed=on_missed, rate=rate, burst=burst))
+    return file
+
+
+class Served:
+    """A service that goes on, and what it says on stderr."""
+
+    def __init__(self, desk: Desk, *args: str, env: Mapping[str, str | None] | None = None) -> None:
+        self.desk = desk
+        self.process = desk.start("serve", "--listen", "127.0.0.1:0", *args, env=env)
+        self.said: list[dict[str, Any]] = []
+        self.err: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        until(lambda: self.events("service.started") or self.process.poll() is not None)
+        assert self.process.poll() is None, self.err
+        self.url = self.events("service.started")[0]["url"]
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.err.append(line)
+            if line.startswith("{"):
+                self.said.append(json.loads(line))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [each for each in self.said if each["event"] == name]
+
+    def close(self) -> None:
+        """Let go of its output."""
+        self._reader.join(5)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path)
+
+    def end(self, *numbers: signal.Signals) -> int:
+        """Send signals, and wait for the end; returns the exit code."""
+        for number in numbers:
+            self.process.send_signal(number)
+        try:
+            code = self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        self._reader.join(5)
+        text = "".join(self.err)
+        assert "Traceback" not in text, text
+        assert self.desk.sim.api_key not in text
+        return code
+
+
+@contextmanager
+def serving(desk: Desk, *args: str, env: Mapping[str, str | None] | None = None) -> Iterator[Served]:
+    served = Served(desk, *args, env=env)
+    try:
+        yield served
+    finally:
+        if served.process.poll() is None:
+            served.process.kill()
+            served.process.wait()
+        served.close()
+
+
+def was_watched_since(desk: Desk, moment: datetime) -> None:
+    """Have the service believe that it saw the schedule last at this moment."""
+    with serving(desk) as served:
+        until(lambda: served.events("schedule.watched"))
+        assert served.end(signal.SIGTERM) == 0
+    journal = desk.state / "service" / "journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        if line["event"] == "schedule.enabled":
+            line["ts"] = timestamp(moment)
+        for known in line.get("playbooks", {}).values():
+            known["planned_after"] = known["moment_after"] = timestamp(moment)
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_what_was_missed_is_made_up_for_once_and_everything_about_it_can_be_asked(desk: Desk) -> None:
+    due = some_hours(-2)
+    write(desk, cron=cron_of(due))
+    was_watched_since(desk, due - timedelta(days=3))
+    with serving(desk) as served:
+        until(lambda: served.events("firing.ended"))
+        assert [each["missed"] for each in served.events("firing.claimed")] == [3]
+        assert desk.effective == dict.fromkeys(NAMES, 1)
+        started = desk.records[0]
+        planned = timestamp(due)
+        assert started["trigger"] == {"schedule": "daily", "planned": planned, "moment": planned}
+        assert started["run_id"] == served.events("firing.claimed")[0]["run_id"]
+        assert (served.get("/healthz").status_code, served.get("/readyz").status_code) == (200, 200)
+        (row,) = served.get("/").json()["playbooks"]
+        assert row["last"] | {"at": None, "run_id": None} == {
+            "planned": planned,
+            "run_id": None,
+            "exit_code": 0,
+            "result": "ran",
+            "reason": None,
+            "at": None,
+        }
+        assert row["next"]["planned"] == timestamp(due + timedelta(days=1))
+        metrics = served.get("/metrics").text
+        for line in (
+            'orchestrator_firings_total{playbook="daily",result="ran"} 1.0',
+            'orchestrator_runs_total{exit_code="0",playbook="daily"} 1.0',
+            'orchestrator_targets_total{action="stop",outcome="settled",playbook="daily"} 8.0',
+            'orchestrator_settle_seconds_count{action="stop",playbook="daily"} 8.0',
+            'orchestrator_rate_limited_total{playbook="daily"} 0.0',
+            'orchestrator_last_success_timestamp_seconds{playbook="daily"}',
+        ):
+            assert line in metrics
+        named = 'orchestrator_next_firing_timestamp_seconds{playbook="daily"} '
+        (coming,) = [line.removeprefix(named) for line in metrics.splitlines() if line.startswith(named)]
+        assert float(coming) == (due + timedelta(days=1)).timestamp()
+        second = desk.run("serve", "--listen", "none")
+        assert (second.code, "another `orchestrator serve`" in second.err) == (3, True)
+        assert served.end(signal.SIGTERM) == 0
+    with serving(desk) as served:  # started anew it does nothing more
+        until(lambda: served.events("schedule.watched"))
+        assert 'last_success_timestamp_seconds{playbook="daily"}' in served.get("/metrics").text
+        assert served.end(signal.SIGINT) == 0
+        assert not served.events("firing.claimed")
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+def test_a_run_that_is_killed_is_resumed_at_the_next_start(desk: Desk) -> None:
+    due = some_hours(-1)
+    write(desk, cron=cron_of(due), rate=16, burst=1)
+    was_watched_since(desk, due - timedelta(hours=1))
+    with serving(desk) as served:
+        until(lambda: len(desk.stops) >= 3)
+        served.process.kill()
+        served.process.wait()
+    assert desk.run("runs", "--unfinished", "--json").document[0]["run_id"] == desk.log.stem
+    with serving(desk) as served:
+        until(lambda: served.events("firing.ended"))
+        assert served.events("firing.ended")[0]["exit_code"] == 0
+        assert served.events("run.resumed")
+        assert served.end(signal.SIGTERM) == 0
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert desk.events()["run.resumed"] == 1
+    assert desk.run("audit", "verify", desk.log.stem).code == 0
+
+
+def test_told_to_stop_it_sends_nothing_more_and_goes_on_at_the_next_start(desk: Desk) -> None:
+    due = some_hours(-1)
+    write(desk, cron=cron_of(due), rate=16, burst=1)
+    was_watched_since(desk, due - timedelta(hours=1))
+    with serving(desk) as served:
+        until(lambda: len(desk.stops) >= 3)
+        assert served.end(signal.SIGTERM) == 143
+        sent = len(desk.stops)
+        assert served.events("run.left_for_later")
+    assert sent < len(NAMES)
+    assert desk.events()["run.interrupted"] == 1
+    with serving(desk) as served:
+        until(lambda: served.events("firing.ended"))
+        assert served.end(signal.SIGTERM) == 0
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+def test_told_twice_it_leaves_at_once(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={"stop_seconds": [60, 60]})
+    due = some_hours(-1)
+    write(desk, cron=cron_of(due))
+    was_watched_since(desk, due - timedelta(hours=1))
+    with serving(desk) as served:
+        until(lambda: len(desk.stops) == len(NAMES))
+        served.process.send_signal(signal.SIGINT)
+        until(lambda: served.events("interrupting"))
+        assert served.get("/readyz").status_code == 503
+        assert served.end(signal.SIGINT) == 130
+    assert desk.records[-1]["event"] == "run.interrupted"
+
+
+def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(desk: Desk) -> None:
+    due = some_hours(3)
+    file = write(desk, cron=cron_of(due))
+    valid = file.read_text()
+    with serving(desk) as served:
+        until(lambda: served.events("schedule.watched"))
+        file.write_text(valid.replace("action: stop", "action: stoop"))
+        until(lambda: served.events("playbook.invalid"))
+        said = served.events("playbook.invalid")[0]
+        assert (said["keeps"], "playbooks/daily.yaml:" in said["error"]) == ("daily", True)
+        assert served.get("/readyz").json()["invalid"][0]["keeps"] == "daily"
+        assert served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due)
+        file.write_text(valid.replace(cron_of(due), cron_of(due + timedelta(hours=1))))
+        until(lambda: served.events("schedule.changed"))
+        until(lambda: served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due + timedelta(hours=1)))
+        asleep = desk.run("snooze", "daily", "--until", "36h")
+        assert (asleep.code, "2 firings left out" in asleep.out) == (0, True)
+        assert "daily: snoozed until" in desk.run("snooze", "--list").out
+        until(lambda: served.get("/").json()["playbooks"][0]["snoozed_until"])
+        assert served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due + timedelta(hours=49))
+        assert served.end(signal.SIGTERM) == 0
+    assert desk.run("snooze", "daily", "--clear").out.startswith("daily is no longer snoozed; the next is at")
+    assert desk.run("snooze", "--list", "--json").document == []
+    desk.assert_nothing_happened()
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("serve", "--playbooks", "nowhere"), "there is no folder of playbooks 'nowhere'"),
+        (("serve", "--playbooks", ".", "--listen", "8642"), "--listen takes an address and a port"),
+        (("snooze", "dayly", "--until", "3d"), "did you mean 'daily'?"),
+        (("snooze", "daily", "--until", "2020-01-01"), "is over"),
+        (("snooze", "daily", "--until", "soon"), "--until: must be a date or a time"),
+        (("snooze", "daily"), "say one thing"),
+    ],
+)
+def test_what_is_wrong_with_a_command_line_is_said(desk: Desk, args: tuple[str, ...], says: str) -> None:
+    write(desk, cron="0 2 * * *")
+    ended = desk.run(*args)
+    assert ended.code == 2
+    assert says in ended.err or "dayly" in args
+
+
+def test_without_a_key_it_does_not_start(desk: Desk) -> None:
+    write(desk, cron="0 2 * * *")
+    ended = desk.run("serve", env={"PHALA_CLOUD_API_KEY": None})
+    assert (ended.code, "there is no API key" in ended.err) == (2, True)

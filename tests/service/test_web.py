@@ -1,0 +1,126 @@
+"""What the service answers over HTTP, and what it counts."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from orchestrator.reply import Reply
+from orchestrator.service.folder import Fault
+from orchestrator.service.metrics import Metrics
+from orchestrator.service.overview import STUCK_AFTER, Overview, Row
+from orchestrator.service.web import create_app
+from tests.service.house import MONDAY
+
+pytestmark = pytest.mark.anyio
+ROW = Row("nightly", "/x/nightly.yaml", "UTC", None, MONDAY, "20270301T000000Z-0001", 1, None, MONDAY, None)
+CALM = Overview(MONDAY, MONDAY, (ROW,), (), (), stopping=False, round_at=0.0)
+
+
+class Service:
+    """A service of which everything can be said."""
+
+    def __init__(self) -> None:
+        self.now = CALM
+        self.troubles: list[str] = []
+        self.metrics = Metrics(lambda: self.now)
+        app = create_app(lambda: self.now, self.metrics, lambda: self.troubles)
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
+
+    async def get(self, path: str) -> httpx.Response:
+        return await self.client.get(path)
+
+    async def samples(self) -> dict[str, float]:
+        """Every sample, as it is written."""
+        families = text_string_to_metric_families((await self.get("/metrics")).text)
+        found = {}
+        for family in families:
+            for each in family.samples:
+                labels = ",".join(f"{key}={value}" for key, value in sorted(each.labels.items()))
+                found[f"{each.name}{{{labels}}}" if labels else each.name] = each.value
+        return found
+
+
+async def test_a_service_that_goes_round_is_healthy_and_one_that_is_stuck_is_not() -> None:
+    service = Service()
+    assert (await service.get("/healthz")).status_code == 200
+    service.now = replace(CALM, round_at=-STUCK_AFTER - 1)
+    assert (await service.get("/healthz")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("now", "ready"),
+    [
+        (CALM, True),
+        (replace(CALM, faults=(Fault("/x/y.yaml", "odd", None, "y"),)), True),
+        (replace(CALM, troubles=("no disk",)), False),
+        (replace(CALM, stopping=True), False),
+        (replace(CALM, round_at=None), False),
+    ],
+)
+async def test_a_service_is_ready_when_firings_would_be_carried_out(now: Overview, ready: bool) -> None:
+    service = Service()
+    service.now = now
+    answer = await service.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (200 if ready else 503, ready)
+    assert bool(answer.json()["troubles"]) is not ready
+
+
+async def test_without_a_key_it_is_not_ready() -> None:
+    service = Service()
+    service.troubles = ["there is no API key"]
+    answer = await service.get("/readyz")
+    assert (answer.status_code, answer.json()["troubles"]) == (503, ["there is no API key"])
+
+
+async def test_its_page_says_what_there_is() -> None:
+    document = (await Service().get("/")).json()
+    assert (document["playbooks"][0]["playbook"], document["playbooks"][0]["running"]) == ("nightly", ROW.running)
+    assert json.dumps(document)
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics"])
+async def test_nothing_can_be_changed_through_it(path: str) -> None:
+    assert (await Service().client.post(path)).status_code == 405
+
+
+async def test_what_happens_is_counted_by_playbook() -> None:
+    service = Service()
+    tell = service.metrics.tell
+    tell("schedule.enabled", playbook="nightly")
+    tell("firing.ended", playbook="nightly", result="ran", exit_code=6)
+    tell("firing.ended", playbook="nightly", result="snoozed", exit_code=None)
+    tell("firing.left_out", playbook="nightly", reason="overlap", count=1)
+    tell("firing.missed", playbook="nightly", count=7)
+    settled = {"event": "target.settled", "action": "stop", "outcome": "settled", "seconds": 12.5}
+    service.metrics.recorded("nightly", settled)
+    service.metrics.recorded("nightly", {**settled, "event": "target.failed", "outcome": "refused"})
+    service.metrics.recorded("nightly", {**settled, "event": "action.accepted"})
+    for status in (429, 429, 200):
+        service.metrics.replied("nightly", Reply(http_status=status))
+    found = await service.samples()
+    one = "playbook=nightly"
+    results = {result: found[f"orchestrator_firings_total{{{one},result={result}}}"] for result in ("ran", "missed")}
+    assert results == {"ran": 1, "missed": 7}
+    assert found[f"orchestrator_firings_total{{{one},result=left}}"] == 0
+    assert found[f"orchestrator_runs_total{{exit_code=6,{one}}}"] == 1
+    assert found[f"orchestrator_targets_total{{action=stop,outcome=settled,{one}}}"] == 1
+    assert found[f"orchestrator_targets_total{{action=stop,outcome=refused,{one}}}"] == 1
+    assert found[f"orchestrator_settle_seconds_sum{{action=stop,{one}}}"] == 12.5
+    assert found[f"orchestrator_rate_limited_total{{{one}}}"] == 2
+
+
+async def test_how_things_stand_is_told_when_somebody_asks() -> None:
+    service = Service()
+    found = await service.samples()
+    one = "{playbook=nightly}"
+    assert found[f"orchestrator_last_success_timestamp_seconds{one}"] == MONDAY.timestamp()
+    assert found[f"orchestrator_snoozed_until_timestamp_seconds{one}"] == MONDAY.timestamp()
+    assert (found[f"orchestrator_runs_under_way{one}"], found[f"orchestrator_firings_waiting{one}"]) == (1, 1)
+    assert f"orchestrator_next_firing_timestamp_seconds{one}" not in found
+    later = MONDAY + timedelta(days=1)
+    service.now = replace(CALM, rows=(replace(ROW, last_success=later),))
+    assert (await service.samples())[f"orchestrator_last_success_timestamp_seconds{one}"] == later.timestamp()
