@@ -35,7 +35,7 @@ _ROUNDED_TO_THE_HOUR = Decimal("0.02")
 
 _STOPS = re.compile(r"stop|shut.?down|power.?off|halt|terminat", re.IGNORECASE)
 _OTHERWISE = re.compile(
-    r"hour|dai|day|week|month|period|interval|cycle|schedul|start|boot|creat|resum|launch|minimum|upfront|renew",
+    r"hour|dai|day|week|month|period|interval|cycle|schedule|start|boot|creat|resum|launch|minimum|upfront|renew",
     re.IGNORECASE,
 )
 

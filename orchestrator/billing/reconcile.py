@@ -13,6 +13,9 @@ from orchestrator.duration import format_duration
 from orchestrator.moment import timestamp
 from orchestrator.reply import UsageRecord
 
+NOT_YET = "no usage record of it yet"
+"""The reason of a plain `pending`."""
+
 LOOK_BACK = timedelta(hours=25)
 """So long before a stop usage is asked for: the record that tells up to when compute was charged already."""
 
@@ -93,7 +96,7 @@ def _reconciled(
         )
         return say(Standing.CHARGED, _peculiar(charges), charged=charged)
     if (now - (stop.down or stop.ended)).total_seconds() < pending_for:
-        return say(Standing.PENDING, "the API does not know its app" if gone else "no usage record of it yet")
+        return say(Standing.PENDING, "the API does not know its app" if gone else NOT_YET)
     if gone:
         return say(Standing.UNKNOWN, "the API does not know its app any more")
     zero = Figure(Decimal(0), Decimal(0), Basis.OBSERVED)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.audit.replay import RunState
+from orchestrator.billing.reconcile import NOT_YET
 from orchestrator.billing.reconciled import Reconciled, ReconciledTotal, Standing, total
 from orchestrator.report.reconciling import Key, Reconciliation
 from orchestrator.report.shown import shown
@@ -70,7 +71,9 @@ def print_reconciliation(
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row("charged", Text(_charged(sums), "bold"))
+    facts.add_row("charged", Text(f"{_dollars(sums.charged_usd, 2)} for {counted(sums.charged, 'stop')}", "bold"))
+    if sums.pending:
+        facts.add_row("pending", _pending(found))
     if sums.compared:
         facts.add_row("difference", _difference(sums))
     facts.add_row("basis", Text(_BASIS))
@@ -102,9 +105,11 @@ def _tally(sums: ReconciledTotal) -> str:
     return ", ".join(counts) or "no stops"
 
 
-def _charged(sums: ReconciledTotal) -> str:
-    text = f"{_dollars(sums.charged_usd, 2)} for {counted(sums.charged, 'stop')}"
-    return f"{text}, {sums.pending} still pending" if sums.pending else text
+def _pending(found: Reconciliation) -> str:
+    waiting = [each for each in found.found.values() if each.standing is Standing.PENDING]
+    known = [each.expected.usd for each in waiting if each.expected.usd is not None]
+    about = f", about {_dollars(sum(known, Decimal(0)), 2)} by estimate" if len(known) == len(waiting) else ""
+    return f"{counted(len(waiting), 'stop')}{about}"
 
 
 def _difference(sums: ReconciledTotal) -> str:
@@ -128,7 +133,7 @@ def _table(rows: Sequence[tuple[Reconciled, str | None]]) -> Table:
     for each, problem in rows:
         name = Text(shown(each.ref.name, 64))
         why = problem or each.reason
-        if why is not None:
+        if why is not None and why != NOT_YET and each.standing is not Standing.NONE:
             name.append(f"\n{shown(why, 300)}", "dim")
         amounts = (_dollars(amount, 4) for amount in (each.charged.usd, each.expected.usd, each.difference))
         table.add_row(name, Text(each.standing.value, _STYLES[each.standing]), *amounts)

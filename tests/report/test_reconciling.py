@@ -1,5 +1,6 @@
 """What is asked about the stops of a run, what is made of the answers, and how that is told."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -139,7 +140,8 @@ def test_the_text_has_a_row_a_cvm_sums_to_the_cent_and_says_what_is_observed() -
     stops = [stop(1), stop(2)]
     text = told(asked(stops, {"a1": usage(1)}, {}), stops)
     assert "1 charged, 1 pending" in text
-    assert "$0.02 for 1 stop, 1 still pending" in text
+    assert "$0.02 for 1 stop\n" in re.sub(" +\n", "\n", text)
+    assert "pending     1 stop\n" in re.sub(" +\n", "\n", text)
     assert "$0.00 more than expected, over 1 stop" in text
     assert "observed" in text
     assert "estimated" in text
