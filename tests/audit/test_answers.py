@@ -1,6 +1,7 @@
 """Answers that are left for a question: the first one stays, and none is to any other question than its own."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,13 @@ def test_a_link_to_somewhere_else_is_not_followed(answers: Answers, tmp_path: Pa
     file = only_file(answers)
     file.rename(tmp_path / "elsewhere.json")
     file.symlink_to(tmp_path / "elsewhere.json")
+    assert answers.to(YES.seq, YES.hash) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_is_no_answer(answers: Answers) -> None:
+    assert answers.leave(YES)
+    os.chown(only_file(answers), 54321, -1)
     assert answers.to(YES.seq, YES.hash) is None
 
 
