@@ -83,6 +83,7 @@ class Row:
         minimums: what was left, at their beginnings, of the 24 hours that GPU CVMs are charged for up front.
         open: how many have not ended.
         seen: how many ended at a moment that is not known, and was taken for the first at which the CVM ran again.
+        at_most: what of `compute` is for these: it may be as little as nothing.
         cvms: the numbers of the CVMs.
         stops: those of this time, each charged what was open.
     """
@@ -95,6 +96,7 @@ class Row:
     minimums: Sum = field(default_factory=Sum)
     open: int = 0
     seen: int = 0
+    at_most: Sum = field(default_factory=Sum)
     cvms: set[int] = field(default_factory=set)
     stops: list[ChargedStop] = field(default_factory=list)
 
@@ -113,12 +115,15 @@ class Row:
         length = each.end - each.begin
         self.times += 1
         self.stood += length
-        self.compute.add(cost(each.stop.compute, length))
+        compute = cost(each.stop.compute, length)
+        self.compute.add(compute)
         self.storage.add(cost(each.stop.storage, length))
         if each.minimum_left and each.stop.at >= since:
             self.minimums.add(cost(each.stop.compute, each.minimum_left))
         self.open += each.how is End.OPEN
-        self.seen += each.how is End.SEEN
+        if each.how is End.SEEN:
+            self.seen += 1
+            self.at_most.add(compute)
         self.cvms.add(each.cvm)
 
 

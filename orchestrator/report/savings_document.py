@@ -18,7 +18,18 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _COLUMNS = (
     *("times", "cvms", "hours", "known_compute_usd", "compute_unknown", "known_storage_usd", "storage_unknown"),
-    *("known_gpu_minimums_usd", "open", "seen", "stops", "charged_usd", "pending", "none", "unknown", "not_asked"),
+    *(
+        "known_gpu_minimums_usd",
+        "open",
+        "seen",
+        "seen_known_compute_usd",
+        "stops",
+        "charged_usd",
+        "pending",
+        "none",
+        "unknown",
+        "not_asked",
+    ),
 )
 
 
@@ -69,6 +80,7 @@ def _row(row: Row) -> dict[str, Any]:
         **_sum("gpu_minimums", row.minimums),
         "open": row.open,
         "seen": row.seen,
+        "seen_known_compute_usd": plain(row.at_most.usd),
         "charges": {"stops": len(row.stops), **row.charges.document(), "not_asked": row.not_asked},
     }
 
@@ -94,7 +106,8 @@ def assumptions(saved: Saved) -> Iterator[str]:
     if row.seen:
         yield (
             f"{counted(row.seen, 'standstill')} ended by a start that no run made: counted until the first list "
-            "that showed the CVM running, so their hours are an upper bound."
+            f"that showed the CVM running, so their hours are an upper bound. Of what was not spent, "
+            f"${cents(row.at_most.usd)} is theirs, and may be less."
         )
     if row.open:
         yield f"{counted(row.open, 'standstill')} had not ended; a start or deletion that no run saw is not known here."

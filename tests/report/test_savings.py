@@ -52,7 +52,7 @@ def test_the_text_holds_in_sixty_columns_and_lets_no_control_character_through(b
     for said in (
         "Savings from 2026-11-01 00:00Z to",
         "Not spent: an estimate",
-        "upper bound",
+        "upper bound. Of what was not spent, $1.42 is theirs, and may be less.",
         "No rate is known for the compute of 1 and the storage of 1 of",
         "of 24-hour minimums were paid for hours after these stops",
         "The charges of 2 stops are not known yet",
