@@ -99,8 +99,9 @@ def read_private_key(path: Path, ask: Callable[[], str | None] = lambda: None) -
             key = load_pem_private_key(data, passphrase.encode())
     except (ValueError, UnsupportedAlgorithm):
         # Without its cause: nothing of the file is to be shown.
-        hint = f"perhaps the passphrase is wrong; {_HOW}" if b"ENCRYPTED" in data else _HOW
-        raise UsageError("there is no private key in PEM in this file", file=path, hint=hint) from None
+        if b"ENCRYPTED" in data:
+            raise UsageError("this private key can't be opened: the passphrase is wrong", file=path) from None
+        raise UsageError("there is no private key in PEM in this file", file=path, hint=_HOW) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError("this is not an Ed25519 key", file=path, hint=_HOW)
     return key

@@ -13,7 +13,7 @@ from orchestrator.audit.store import RunStore
 from orchestrator.cli.actor import actor
 from orchestrator.cli.verdict import ask
 from orchestrator.duration import format_duration, parse_duration
-from orchestrator.errors import UsageError
+from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.shown import shown
@@ -45,8 +45,7 @@ def prune_logs(
         raise UsageError(f"--older-than: {error}", hint="write a duration such as 90d") from error
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
     store = RunStore(load_settings(config, assignments).audit.state_dir)
-    now = utc_now()
-    terms = Terms(now - timedelta(seconds=age), unsealed, unfinished, keys)
+    terms = Terms(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)
     found = [_look(path, terms) for path in sorted(store)]
     going = [each for each in found if each.kept is None]
     kept = [(each, each.kept) for each in found if each.kept is not None]
@@ -56,27 +55,41 @@ def prune_logs(
     removed: list[Found] = []
     if going and not dry_run:
         if not yes:
-            question = f"Type their number ({len(going)}) to remove them for good: "
-            ask(question, str(len(going)), "add --yes, or --dry-run to only look; nothing was removed")
-        try:
-            for each, why in prune(going, store.pruned, by=actor(), at=now):
-                if why is None:
-                    removed.append(each)
-                else:
-                    kept.append((each, why))
-        except OSError as error:
-            raise UsageError(
-                f"stopped after {counted(len(removed), 'log')}: {error.strerror or error}",
-                file=error.filename or store.pruned,
-                hint="what is gone is on record there; the rest was left alone",
-            ) from error
+            _confirm(len(going))
+        late = _remove(going, store, removed)
+        kept += late
         if not as_json:
-            late = [(each, why) for each, why in kept if each in going]
             _say_what_stays(late)
             click.echo(f"Removed {counted(len(removed), 'log')}; on record in {shown(store.pruned, 4096)}.")
     if as_json:
         click.echo(json.dumps(_document(going, removed, kept, dry_run=dry_run), indent=2))
     return int(Exit.OK)
+
+
+def _confirm(number: int) -> None:
+    try:
+        ask(f"Type their number ({number}) to remove them for good: ", str(number))
+    except NotConfirmedError as error:
+        hint = "nothing was removed; add --yes, or --dry-run to only look"
+        raise NotConfirmedError(error.message, hint=hint) from None
+
+
+def _remove(going: list[Found], store: RunStore, removed: list[Found]) -> list[tuple[Found, Kept]]:
+    """Remove these, and tell which were kept after all."""
+    kept: list[tuple[Found, Kept]] = []
+    try:
+        for each, why in prune(going, store.pruned, by=actor(), at=utc_now()):
+            if why is None:
+                removed.append(each)
+            else:
+                kept.append((each, why))
+    except OSError as error:
+        raise UsageError(
+            f"stopped after {counted(len(removed), 'log')}: {error.strerror or error}",
+            file=error.filename or store.pruned,
+            hint="what is gone is on record there; the rest was left alone",
+        ) from error
+    return kept
 
 
 def _look(path: Path, terms: Terms) -> Found:

@@ -66,7 +66,7 @@ def _seal(path: Path, signer: Ed25519PrivateKey, out: Path | None) -> Sealed:
 
 
 def _passphrase() -> str | None:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         return None
     answer: str = click.prompt("Passphrase of the key", hide_input=True, err=True)
     return answer

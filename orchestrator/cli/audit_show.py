@@ -1,6 +1,7 @@
 """`orchestrator audit show`."""
 
 import difflib
+import os
 import shutil
 import sys
 from functools import partial
@@ -59,6 +60,11 @@ def _read(path: Path, take: Take) -> Reading:
     return reading
 
 
+def _echo(text: str) -> None:
+    """In colour on a terminal alone, and there unless `NO_COLOR` is set."""
+    click.echo(text, color=False if os.environ.get("NO_COLOR") else None)
+
+
 def _width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
@@ -70,13 +76,13 @@ def _show_run(path: Path, limit: int | None, *, as_json: bool) -> None:
     if as_json:
         _write(_document(reading, path) | {"left_out": story.left_out, "story": document(lines, start)})
         return
-    click.echo(_head(reading, start))
+    _echo(_head(reading, start))
     for text in story_lines(lines, start, _width()):
-        click.echo(text)
+        _echo(text)
     _end(reading)
     if story.left_out:
-        click.echo(left_out(story.left_out, "sentence"))
-    click.echo(f"\n  One CVM: orchestrator audit show {shown(path.stem, 64)} --cvm NAME")
+        _echo(left_out(story.left_out, "sentence"))
+    _echo(f"\n  One CVM: orchestrator audit show {shown(path.stem, 64)} --cvm NAME")
 
 
 def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> None:
@@ -96,20 +102,20 @@ def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> N
             chapters.append({**about, "left_out": more, "story": document(lines, story.start)})
         _write(_document(reading, path) | {"cvms": chapters})
         return
-    click.echo(_head(reading, story.start))
+    _echo(_head(reading, story.start))
     same = {str(chapter.cvm.get("id") or chapter.cvm.get("vm_uuid")) for chapter in story.chapters}
     if len(same) > 1:
-        click.echo(f"{counted(len(same), 'CVM')} of that name; give the id to see one alone")
+        _echo(f"{counted(len(same), 'CVM')} of that name; give the id to see one alone")
     width = _width()
     for chapter in story.chapters:
-        click.echo("")
+        _echo("")
         for text in chapter_head(chapter, width):
-            click.echo(text)
+            _echo(text)
         lines, more = cut(chapter.lines, limit)
         for text in story_lines(lines, story.start, width):
-            click.echo(text)
+            _echo(text)
         if more:
-            click.echo(left_out(more, "sentence"))
+            _echo(left_out(more, "sentence"))
     _end(reading)
 
 
@@ -119,7 +125,7 @@ def _head(reading: Reading, start: str) -> str:
 
 def _end(reading: Reading) -> None:
     if reading.verdict in _ENDS and not reading.finished:
-        click.echo(f"  … {_ENDS[reading.verdict]}")
+        _echo(f"  … {_ENDS[reading.verdict]}")
 
 
 def _document(reading: Reading, path: Path) -> dict[str, Any]:

@@ -110,6 +110,11 @@ class RunStory:
             most = "" if limit is None else f", at most {shown(limit, 40)}"
             held = "" if guard.get("ok") else ": REFUSED"
             self._tell(record, f"guard {shown(guard.get('name'), 80)}: {shown(guard.get('value'), 40)}{most}{held}")
+        deadline = record.get("deadline")
+        if isinstance(deadline, dict):
+            held = "" if deadline.get("ok") else f", too late for {shown(deadline.get('late'), 40)} CVMs: REFUSED"
+            limit, estimate = shown(deadline.get("seconds"), 40), shown(deadline.get("estimate_seconds"), 40)
+            self._tell(record, f"deadline: {limit} s, {estimate} s reckoned{held}")
         reasons = Counter(str(entry.get("reason")) for entry in record.get("skipped") or ())
         for reason, number in reasons.most_common(_MOST_REASONS):
             self._tell(record, f"left alone: {number}, {shown(reason, 200)}")

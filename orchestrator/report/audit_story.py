@@ -135,6 +135,7 @@ class CvmStory:
         self.names: set[str] = set()
         self._wanted = wanted
         self._uuid = normal_uuid(wanted)
+        self._in_waves: set[object] = set()
         self._by_key: dict[tuple[object, object], Chapter] = {}
 
     def hear(self, record: Record) -> None:
@@ -160,11 +161,13 @@ class CvmStory:
         )
 
     def _plan(self, record: Record) -> None:
+        self._in_waves |= {step.get("name") for step in record.get("steps", ()) if step.get("waves")}
         for target in record.get("targets", ()):
             cvm = of_cvm(target)
             self.names.add(str(cvm.get("name")))
             if self._is_meant(cvm):
-                wave = f", in wave {target['wave']}" if isinstance(target.get("wave"), int) else ""
+                waves = target.get("step") in self._in_waves and isinstance(target.get("wave"), int)
+                wave = f", in wave {target['wave']}" if waves else ""
                 money = bill(target.get("billing") or {})
                 text = f"planned to {verb(target.get('action'))} in step {shown(target.get('step'), 80)}{wave}"
                 text += f"; it was {shown(target.get('status'), 40)}{f'; {money}' if money else ''}"

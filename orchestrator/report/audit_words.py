@@ -30,6 +30,7 @@ _ENDINGS = {
     "max_failures": "more targets failed than max_failures allows",
     "step_failed": "a step with on_failure: stop did not end as wanted",
     "canary_failed": "the first wave of a step did not end as wanted",
+    "not_approved": "a question was not answered with yes",
     "key_refused": "the API refused the key",
     "log_failed": "the audit log could not be written",
     "cloud_down": "the cloud was down for too long",
@@ -101,7 +102,11 @@ def _answer(record: Record) -> str:
 
 
 def _reason(record: Record) -> str:
-    return f": {shown(record['reason'], _REASON)}" if record.get("reason") else ""
+    """`: rented`, without the status code that `_answer` tells already."""
+    if not record.get("reason"):
+        return ""
+    status = f"HTTP {record.get('http_status')}: "
+    return f": {shown(str(record['reason']).removeprefix(status), _REASON)}"
 
 
 def _seconds(value: object) -> str | None:
@@ -202,7 +207,15 @@ def _finished(record: Record) -> str:
     code = record.get("exit_code")
     meaning = f"{meaning_of(code)} (exit {code})" if isinstance(code, int) else "ended"
     why = "" if record.get("ending") in {None, "completed"} else f": {_ending(record['ending'])}"
-    return f"finished: {meaning}{why}{_tally(record)}"
+    return f"finished: {meaning}{why}{_tally(record)}{_deadline(_part(record, 'deadline'))}"
+
+
+def _deadline(deadline: Mapping[str, Any]) -> str:
+    limit = _seconds(deadline.get("seconds"))
+    if limit is None:
+        return ""
+    late = "" if deadline.get("met") else f": {shown(deadline.get('late'), _ID)} CVMs asked too late"
+    return f"; deadline of {limit} {'met' if deadline.get('met') else 'missed'}{late}"
 
 
 def _interrupted(record: Record) -> str:
@@ -229,7 +242,8 @@ def _answered(record: Record) -> str:
     words = {"timed_out": "nobody answered in time"}.get(answer, shown(answer, _ID))
     by = f" by {shown(record['by'], _ID)}" if record.get("by") else ""
     via = f", through {shown(record['via'], _ID)}" if record.get("via") else ""
-    return f"step {shown(record.get('step'), _ID)}: {words}{by}{via}"
+    comment = f": {shown(record['comment'], _REASON)}" if record.get("comment") else ""
+    return f"step {shown(record.get('step'), _ID)}: {words}{by}{via}{comment}"
 
 
 def _notice(record: Record) -> str:

@@ -63,6 +63,8 @@ def verdict_lines(reading: Reading, check: SealCheck, path: Path, *, asked: bool
     yield _chain(reading, shown(path, 4096))
     if reading.verdict is Verdict.ALTERED:
         return
+    if reading.records and reading.chain.run_id != path.stem:
+        yield f"  it is the log of run {shown(reading.chain.run_id, 64)}"
     if asked:
         yield from _seals(reading, check)
     elif check.found:

@@ -59,9 +59,8 @@ def test_an_encrypted_key_needs_its_passphrase(tmp_path: Path) -> None:
     assert key_id(read_private_key(path, lambda: "secret words").public_key()) == key_id(KEY.public_key())
     with pytest.raises(UsageError, match="has a passphrase"):
         read_private_key(path)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match="the passphrase is wrong"):
         read_private_key(path, lambda: "other words")
-    assert "perhaps the passphrase is wrong" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.audit.keys import key_id
@@ -87,11 +87,13 @@ def test_a_sealed_log_is_sound_and_says_up_to_where() -> None:
     assert reading.records == len(STORY) + 1
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(SEALED) - 1))
 def test_whatever_is_cut_off_a_sealed_log_is_found(size: int) -> None:
     assert not sound(SEALED[:size])
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(LATER) - 1), st.integers(1, 255))
 def test_every_byte_that_is_changed_in_a_sealed_log_is_found(place: int, flip: int) -> None:
     data = bytearray(LATER)
@@ -108,6 +110,7 @@ def chained(story: list[tuple[str, dict[str, Any]]]) -> bytes:
     return b"".join(chain.seal(event, fields, START)[1] for event, fields in story)
 
 
+@settings(max_examples=40, deadline=None)
 @given(_MIDDLE)
 def test_another_log_in_its_place_is_found_however_whole_its_chain_is(
     middle: list[tuple[str, dict[str, Any]]],

@@ -81,6 +81,17 @@ def test_several_cvms_of_one_name_are_all_told_apart() -> None:
     assert found.chapters[2].lines[0].text == "left alone: protected by name t*; it was running"
 
 
+def test_a_wave_is_told_of_where_a_step_has_several() -> None:
+    targets = [{"step": step, "action": "stop", "cvm": cvm(1), "status": "running", "wave": 2} for step in ("a", "b")]
+    planned = {"targets": targets, "skipped": [], "steps": [{"name": "a", "waves": ["1", "100%"]}, {"name": "b"}]}
+    found = cvm_story("cvm_1", [STORY[0], ("run.planned", planned)])
+    texts = [chapter.lines[0].text for chapter in found.chapters]
+    assert texts == [
+        "planned to stop in step a, in wave 2; it was running",
+        "planned to stop in step b; it was running",
+    ]
+
+
 def test_the_same_cvm_in_two_steps_has_a_chapter_for_each() -> None:
     late = {"step": "again", "action": "start", "cvm": cvm(0), "status": "stopped"}
     story: Story = [*STORY[:-1], ("step.planned", {"step": "again", "action": "start", "targets": [late]})]

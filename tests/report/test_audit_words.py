@@ -5,10 +5,11 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.audit.record import Record
+from orchestrator.outcome import Ending, Outcome
 from orchestrator.report.audit_csv import COLUMNS, cell, row
 from orchestrator.report.audit_words import _TELL, bill, sentence, usd
 from orchestrator.report.ecs import OWN, Ecs
@@ -44,6 +45,7 @@ def told(event: str, **fields: object) -> str:
         ),
         ("action.accepted", {"observed": True, "status": "stopping"}, "seen to have taken effect (stopping)"),
         ("action.refused", {"http_status": 403, "reason": "rented"}, "refused (HTTP 403): rented"),
+        ("action.unknown", {"http_status": 502, "reason": "HTTP 502: Bad Gateway"}, "answer (HTTP 502): Bad Gateway;"),
         ("action.deferred", {"http_status": 429, "retry_after_s": 3}, "put off (HTTP 429); the API asks to wait 3s"),
         (
             "action.deferred",
@@ -62,6 +64,9 @@ def told(event: str, **fields: object) -> str:
             {"step": "ask", "answer": "approved", "by": "ann", "via": "page"},
             "approved by ann, thr",
         ),
+        ("approval.answered", {"step": "ask", "answer": "refused", "by": "ann", "comment": "no"}, "refused by ann: no"),
+        ("run.finished", {"deadline": {"seconds": 600, "met": True, "late": 0}}, "; deadline of 10m met"),
+        ("run.finished", {"deadline": {"seconds": 600, "met": False, "late": 2}}, "missed: 2 CVMs asked too late"),
         ("approval.answered", {"step": "ask", "answer": "timed_out"}, "step ask: nobody answered in time"),
         (
             "billing.reconciled",
@@ -98,6 +103,13 @@ def test_amounts_have_as_many_decimals_as_they_need(amount: object, shown: str) 
     assert usd(amount) == shown
 
 
+def test_there_are_words_for_every_way_in_which_a_run_or_a_target_ends() -> None:
+    for ending in Ending:
+        assert f": {ending.value}" not in told("run.interrupted", reason=ending.value, open=0)
+    for outcome in set(Outcome) - {Outcome.SETTLED, Outcome.GONE, Outcome.FAILED}:
+        assert told("target.failed", outcome=outcome.value) != outcome.value
+
+
 def test_a_rate_that_is_not_known_is_left_out() -> None:
     note = {
         "compute_usd_per_hour": None,
@@ -117,10 +129,12 @@ _NAMES = (
     *("latency_ms", "retry_after_s", "observed", "in_progress", "to", "step", "question", "expires_at", "answer", "by"),
     *("via", "message", "state", "charged", "expected", "difference_usd", "covers", "key_id", "playbook", "actor"),
     *("vars", "trigger", "plan_file", "restores", "counts", "exit_code", "ending", "open", "torn", "limits", "steps"),
+    *("deadline", "comment"),
 )
 _ANY = st.dictionaries(st.sampled_from(_NAMES), _JSON, max_size=8)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([*_TELL, "of.another.version"]), _ANY)
 def test_whatever_stands_in_a_record_it_can_be_told_and_nothing_of_it_reaches_the_terminal(
     event: str, fields: dict[str, Any]
