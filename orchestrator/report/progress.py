@@ -44,7 +44,7 @@ def progress(targets: Iterable[Mapping[str, Any]], length: float) -> Progress:
     moments = ceil(length / each) + 1
     changes = {stage: [0] * (moments + 1) for stage in ("waiting", "asked", "settling", "as_wanted", "otherwise")}
     for target in targets:
-        began = 0
+        began = min(ceil(target["planned_s"] / each), moments - 1)
         for stage, at in _stages(target):
             number = moments if at is None else max(began, min(ceil(at / each), moments - 1))
             changes[stage][began] += 1

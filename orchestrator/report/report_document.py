@@ -95,8 +95,18 @@ def _run(story: Story, log: LogFile) -> dict[str, Any]:
         "started_at": started.get("ts"),
         "ended_at": last,
         "seconds": _between(started.get("ts"), last),
+        "deadline": _deadline(story),
         "paused_s": [round(each, 3) for each in story.pauses],
     }
+
+
+def _deadline(story: Story) -> dict[str, Any] | None:
+    """What the plan had promised of its deadline, and whether it was met; None without one."""
+    promised = story.state.planned.get("deadline")
+    if not promised:
+        return None
+    kept = (story.state.finished or {}).get("deadline") or {}
+    return {"seconds": promised["seconds"], "met": kept.get("met"), "late": kept.get("late")}
 
 
 def _standing(story: Story, log: LogFile) -> str:
@@ -130,6 +140,8 @@ def _target(target: TargetState, line: Line) -> dict[str, Any]:
         "step": target.step,
         "action": target.action,
         "escalated_to": line.escalated,
+        "escalated_s": line.escalated_at,
+        "planned_s": line.planned,
         "taken_up_by": target.taken_up_by,
         "wave": target.wave,
         "cvm": target.ref.document(),

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.report.amounts import after, between, moment, per_hour, per_month, size
+from orchestrator.report.happenings import happened
 from orchestrator.report.shown import shown
 from orchestrator.report.words import (
     OUTCOMES,
@@ -12,12 +13,14 @@ from orchestrator.report.words import (
     VERDICTS,
     amount_charged,
     charged_words,
+    deadline_words,
     done,
     guard_words,
     headline,
+    left_alone,
     limit_words,
-    moment_words,
     named,
+    next_words,
     trigger_words,
     troubled,
     why,
@@ -76,6 +79,8 @@ def _summary(document: _Document) -> Iterator[str]:
         ("Limits", escaped(limit_words(document))),
         ("Variables", escaped(", ".join(f"{key} = {value}" for key, value in (run["vars"] or {}).items()) or "none")),
     ]
+    facts += [("Deadline", escaped(words))] if (words := deadline_words(document)) else []
+    facts += [("To go on", f"`{words}`")] if (words := next_words(document)) else []
     yield from _table(("fact", ""), facts)
 
 
@@ -153,13 +158,11 @@ def _requests(document: _Document) -> Iterator[str]:
 
 
 def _moments(document: _Document) -> Iterator[str]:
-    happened = document["moments"]
-    if happened:
+    found = happened(document)[:_MOST]
+    if found:
         yield "## What else happened"
         yield ""
-        yield from _table(
-            ("at", "what"), [(moment(each["ts"]), escaped(moment_words(each))) for each in happened[:_MOST]]
-        )
+        yield from _table(("at", "what"), [(moment(ts), escaped(words)) for ts, _, words in found])
 
 
 def _guards(document: _Document) -> Iterator[str]:
@@ -181,7 +184,7 @@ def _skipped(document: _Document) -> Iterator[str]:
     if document["skipped"]:
         yield "## Left alone"
         yield ""
-        rows = [(escaped(each["reason"], 300), f"{each['count']:,}") for each in document["skipped"][:_MOST]]
+        rows = [(escaped(reason, 300), f"{count:,}") for reason, count, _ in left_alone(document)[:_MOST]]
         yield from _table(("reason", "CVMs"), rows, 1)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.report.amounts import after, moment, per_hour, per_month, size
+from orchestrator.report.happenings import happened
 from orchestrator.report.shown import shown
 from orchestrator.report.words import (
     OUTCOMES,
@@ -12,11 +13,13 @@ from orchestrator.report.words import (
     VERDICTS,
     amount_charged,
     charged_words,
+    deadline_words,
     guard_words,
     headline,
+    left_alone,
     limit_words,
-    moment_words,
     named,
+    next_words,
     trigger_words,
     troubled,
     why,
@@ -70,6 +73,9 @@ def _summary(document: _Document) -> Iterator[str]:
     yield _fact("took", after(run["seconds"]) + paused)
     yield _fact("cloud", f"{run['cloud_url']}{' (simulated)' if run['simulated'] else ''}")
     yield _fact("limits", limit_words(document))
+    for name, words in (("deadline", deadline_words(document)), ("go on", next_words(document))):
+        if words is not None:
+            yield _fact(name, words)
     if run["vars"]:
         yield _fact("variables", ", ".join(f"{key} = {value}" for key, value in run["vars"].items()))
 
@@ -113,13 +119,13 @@ def _requests(document: _Document) -> Iterator[str]:
 
 
 def _moments(document: _Document) -> Iterator[str]:
-    happened = document["moments"]
-    if happened:
+    found = happened(document)
+    if found:
         yield "What else happened"
-    for each in happened[:_MOST]:
-        yield _point(f"{each['ts'][11:19]} {moment_words(each)}")
-    if len(happened) > _MOST:
-        yield _point(f"and {len(happened) - _MOST:,} more: --format json")
+    for ts, _, words in found[:_MOST]:
+        yield _point(f"{ts[11:19]} {words}")
+    if len(found) > _MOST:
+        yield _point(f"and {len(found) - _MOST:,} more: --format json")
 
 
 def _guards(document: _Document) -> Iterator[str]:
@@ -134,8 +140,8 @@ def _guards(document: _Document) -> Iterator[str]:
 def _skipped(document: _Document) -> Iterator[str]:
     if document["skipped"]:
         yield "Left alone"
-    for group in document["skipped"]:
-        yield _point(f"{group['count']:,}  {group['reason']}")
+    for reason, count, _ in left_alone(document)[:_MOST]:
+        yield _point(f"{count:,}  {reason}")
 
 
 def _billing(document: _Document) -> Iterator[str]:

@@ -50,11 +50,13 @@ class Line:
     Attributes:
         intent_ts: when its first request was announced.
         intent: the same in seconds, as `Story.at` counts them; and so on for the others.
-        accepted_ts: when it was accepted; of several times the last.
+        accepted_ts: when it was first accepted.
         ended_ts: when it had its outcome; of several the last.
         observed: whether a status read, not a response, showed the acceptance.
-        triggered_at: when its billing was triggered, by the note.
+        triggered_at: when its billing was triggered, by the note; of several the last.
         escalated: the action that took the place of the planned one, if one did.
+        escalated_at: when, in seconds.
+        planned: when it was chosen, in seconds.
         last_request: its last request.
     """
 
@@ -67,6 +69,8 @@ class Line:
     observed: bool = False
     triggered_at: str | None = None
     escalated: str | None = None
+    escalated_at: float | None = None
+    planned: float = 0.0
     last_request: Request | None = None
 
 
@@ -178,13 +182,18 @@ class Story:
             request.answer = _SENT_AND[event]
             request.sent = request.sent and record.get("sent", True) is not False
         if event == "action.accepted":
-            line.accepted, line.accepted_ts = self.at(record["ts"]), record["ts"]
-            line.observed = bool(record.get("observed"))
+            if line.accepted is None:
+                line.accepted, line.accepted_ts = self.at(record["ts"]), record["ts"]
+                line.observed = bool(record.get("observed"))
             line.triggered_at = (record.get("billing") or {}).get("at")
 
     def _moment(self, event: str, record: Record) -> None:
         if event == "action.escalated":
-            self._line(record).escalated = record.get("to")
+            line = self._line(record)
+            line.escalated, line.escalated_at = record.get("to"), self.at(record["ts"])
+        elif event == "step.planned":
+            for entry in record.get("targets") or ():
+                self._line(entry).planned = self.at(record["ts"])
         known = {"v", "seq", "ts", "run_id", "event", "prev", "hash", "targets", "skipped", "counts", "money"}
         fields = {key: value for key, value in record.items() if key not in known}
         if event == "step.planned":

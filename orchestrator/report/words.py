@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.billing.reconciled import Standing
+from orchestrator.duration import format_duration
 from orchestrator.report.amounts import dollars, moment
 from orchestrator.report.meaning import AS_WANTED, TROUBLE
 
 _Document = Mapping[str, Any]
+
 
 OUTCOMES = {
     "settled": "as wanted, and still so at the end",
@@ -90,30 +92,43 @@ def why(document: _Document, target: _Document) -> str:
     )
 
 
+def deadline_words(document: _Document) -> str | None:
+    """The deadline and what came of it; None without one."""
+    deadline = document["run"]["deadline"]
+    if deadline is None:
+        return None
+    limit = format_duration(deadline["seconds"])
+    if deadline["met"] is None:
+        return limit
+    return f"{limit}, met" if deadline["met"] else f"{limit}, not met: {deadline['late']} were asked later or never"
+
+
+def next_words(document: _Document) -> str | None:
+    """What to type to go on with the run; None where there is nothing to go on with."""
+    run = document["run"]
+    if run["state"] != "unfinished" or run["simulated"]:
+        return None
+    return f"orchestrator resume {run['run_id']}"
+
+
+def left_alone(document: _Document) -> list[tuple[str, int, list[str]]]:
+    """The reasons for which CVMs were left alone, how many, and some of their names.
+
+    Reasons that begin the same and differ after a colon are one: with `kept running: 1 of 3 of app …` each has its own.
+    """
+    groups: dict[str, tuple[int, list[str]]] = {}
+    for each in document["skipped"]:
+        reason = str(each["reason"]).split(": ")[0] or "no reason given"
+        count, names = groups.get(reason, (0, []))
+        groups[reason] = (count + each["count"], names + each["names"])
+    return sorted(((reason, *found) for reason, found in groups.items()), key=lambda group: -group[1])
+
+
 def done(target: _Document) -> str:
     """The action of a target, with what took its place, and the step that took it up."""
     to, step = target["escalated_to"], target["taken_up_by"]
     words = f"{target['action']}, then {to}" if to else str(target["action"])
     return f"{words}, then step {step}" if step else words
-
-
-def moment_words(happened: _Document) -> str:
-    """What happened, in one line."""
-    event, fields = happened["event"], happened["fields"]
-    cvm = (fields.get("cvm") or {}).get("name")
-    until = moment(fields.get("expires_at"))
-    told = {
-        "run.interrupted": f"the run ended before its time: {fields.get('reason')}; {fields.get('open')} targets open",
-        "run.resumed": f"the run went on, with {fields.get('open')} targets open",
-        "step.planned": f"step {fields.get('step')!r} chose {fields.get('targets')} CVMs",
-        "action.escalated": f"{cvm}: {fields.get('action')} gave way to {fields.get('to')}: {fields.get('reason')}",
-        "approval.requested": f"approval was asked for: {fields.get('question')} (until {until})",
-        "approval.answered": f"{fields.get('answer')} by {fields.get('by')} via {fields.get('via')}",
-        "notice": f"{fields.get('message')}",
-    }
-    if event in told:
-        return told[event]
-    return f"{event}: " + ", ".join(f"{key} {value}" for key, value in sorted(fields.items()))
 
 
 def amount_charged(charged: _Document) -> str:
@@ -148,6 +163,8 @@ def guard_words(guard: _Document) -> str:
     value, limit = guard.get("value"), guard.get("limit")
     name = str(guard.get("name"))
     unit = " %" if "percent" in name else ""
+    if name == "keep_running":
+        return f"{value} CVMs spared, so that at least {limit} of each stays up"
     if limit is None:
         return f"{value} CVMs spared" if name == "protect" else f"{value}{unit}"
     return f"{value}{unit}, limit {limit}{unit}"
@@ -165,7 +182,8 @@ ANSWERS = {
 
 CHARGES = (
     "Rates are those of the plan, so figures an hour are estimated. What was charged is what the usage records say, as "
-    "far as orchestrator reconcile has asked for them, and is observed."
+    "far as orchestrator reconcile has asked for them, and is observed. Amounts are added up exactly and rounded where "
+    "they are shown."
 )
 """Where the figures of the bill come from."""
 

@@ -18,7 +18,7 @@ def targets(draw: st.DrawFn) -> list[dict[str, object]]:
         asked_at, accepted_at, ended_at = (at if number < known else None for number, at in enumerate(times))
         outcome = draw(st.sampled_from(["settled", "failed", "gone"]))
         fields = {"intent_s": asked_at, "accepted_s": accepted_at, "ended_s": ended_at}
-        made.append({**fields, "outcome": outcome, "taken_up_by": None})
+        made.append({**fields, "outcome": outcome, "taken_up_by": None, "planned_s": 0.0})
     return made
 
 
@@ -44,7 +44,17 @@ def test_at_the_end_the_counts_are_the_outcomes() -> None:
 
 
 def test_a_target_that_a_later_step_took_up_is_in_no_count_once_it_ended() -> None:
-    made = {"intent_s": 1.0, "accepted_s": 2.0, "ended_s": 5.0, "outcome": "unsettled", "taken_up_by": "pull"}
+    times = {"planned_s": 0.0, "intent_s": 1.0, "accepted_s": 2.0, "ended_s": 5.0}
+    made = {**times, "outcome": "unsettled", "taken_up_by": "pull"}
     found = progress([made], 10)
     assert found.otherwise[-1] == found.as_wanted[-1] == found.settling[-1] == 0
     assert max(found.settling) == 1
+
+
+def test_a_target_that_was_chosen_later_is_in_no_count_before() -> None:
+    times = {"planned_s": 5.0, "intent_s": 6.0, "accepted_s": 7.0, "ended_s": 8.0}
+    found = progress([{**times, "outcome": "settled", "taken_up_by": None}], 10)
+    stages = (found.waiting, found.asked, found.settling, found.as_wanted, found.otherwise)
+    begin = round(5 / found.seconds_each)
+    assert [sum(counts[:begin]) for counts in stages] == [0] * 5
+    assert sum(counts[begin] for counts in stages) == 1

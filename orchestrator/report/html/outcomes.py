@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from orchestrator.report.html.elements import Cell, Content, e, section, table
 from orchestrator.report.shown import shown
-from orchestrator.report.words import done, guard_words, named, troubled, why
+from orchestrator.report.words import done, guard_words, left_alone, named, troubled, why
 
 _SHOWN = 100
 _NAMES = 20
@@ -75,14 +75,13 @@ def guards(document: Mapping[str, Any]) -> Element:
 
 def skipped(document: Mapping[str, Any]) -> Element:
     """The CVMs that were read and left alone, by reason."""
-    groups = document["skipped"]
+    groups = left_alone(document)
     if not groups:
         return section("skipped", "Left alone", e("p", "No CVM that was read was left alone."))
     rows: list[list[Cell]] = [
-        [shown(each["reason"] or "no reason given", 300), f"{each['count']:,}", _names(each["names"], each["count"])]
-        for each in groups
+        [shown(reason, 300), f"{count:,}", _names(names, count)] for reason, count, names in groups
     ]
-    total = sum(each["count"] for each in groups)
+    total = sum(count for _, count, _ in groups)
     head = [("reason", "words"), ("CVMs", "num"), ("names", "words")]
     return section("skipped", "Left alone", table("CVMs that were left alone", head, rows, ["all", f"{total:,}", ""]))
 

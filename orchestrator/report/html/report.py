@@ -5,12 +5,13 @@ from typing import Any
 
 from orchestrator.report.amounts import moment
 from orchestrator.report.html.log import log
+from orchestrator.report.html.moments import moments
 from orchestrator.report.html.money import billing
 from orchestrator.report.html.outcomes import failures, guards, skipped
 from orchestrator.report.html.page import page
 from orchestrator.report.html.requests import requests
 from orchestrator.report.html.summary import head, summary
-from orchestrator.report.html.timeline import moments, timeline
+from orchestrator.report.html.timeline import timeline
 
 
 def report_html(document: Mapping[str, Any]) -> bytes:

@@ -6,7 +6,16 @@ from xml.etree.ElementTree import Element
 
 from orchestrator.report.amounts import after, moment, per_hour, per_month
 from orchestrator.report.html.elements import Cell, Content, e, facts, section
-from orchestrator.report.words import OUTCOMES, charged_words, headline, is_wanted, limit_words, trigger_words
+from orchestrator.report.words import (
+    OUTCOMES,
+    charged_words,
+    deadline_words,
+    headline,
+    is_wanted,
+    limit_words,
+    next_words,
+    trigger_words,
+)
 
 
 def head(document: Mapping[str, Any]) -> list[Content]:
@@ -39,8 +48,11 @@ def summary(document: Mapping[str, Any]) -> Element:
         ("Limits", limit_words(document)),
         ("Workspace", f"{run['workspace_size']:,} CVMs" if run["workspace_size"] else "only some apps were read"),
         ("Steps", ", ".join(f"{step['name']} ({step['action']})" for step in run["steps"] if "action" in step) or "-"),
+        ("Deadline", deadline_words(document) or "none"),
         ("Ending", f"{run['ending'] or 'none yet'}"),
     ]
+    if next_words(document):
+        pairs.append(("To go on", e("code", next_words(document))))
     if total["stops"]:
         pairs += [
             (

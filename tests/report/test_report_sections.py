@@ -1,0 +1,81 @@
+"""What the parts of a report say of runs that were not plain."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.report.happenings import happened
+from orchestrator.report.html.cvms import stretches
+from orchestrator.report.words import deadline_words, left_alone, next_words, trigger_words
+from tests.report.told import Event, about, accepted, asked, cvm, document, ended, finished, stopped, target
+
+ONE, TWO = cvm(1), cvm(2)
+
+
+def gave_way(of: dict[str, Any], at: float) -> Event:
+    return at, "action.escalated", about(of, action="shutdown", to="stop", reason="not down within 2s")
+
+
+def test_the_stretches_of_a_target_follow_one_another_without_a_gap() -> None:
+    down = {"action": "shutdown"}
+    events = [asked(ONE, 1, **down), accepted(ONE, 2, **down), gave_way(ONE, 5), asked(ONE, 5), accepted(ONE, 6)]
+    told = document([target(ONE, action="shutdown")], *events, ended(ONE, 8), finished(9))
+    (row,) = told["targets"]
+    assert stretches(row, 9) == [("asked", 1.0, 2.0), ("settling", 2.0, 5.0), ("escalated", 5.0, 8.0)]
+
+
+def test_what_has_no_end_lasts_until_the_last_record() -> None:
+    (row,) = document([target(ONE)], asked(ONE, 1), accepted(ONE, 2))["targets"]
+    assert stretches(row, 10) == [("asked", 1.0, 2.0), ("settling", 2.0, 10)]
+
+
+def test_a_target_that_was_not_asked_for_has_no_stretches() -> None:
+    assert stretches(document([target(ONE)])["targets"][0], 10) == []
+
+
+def test_escalations_in_a_row_are_one_line() -> None:
+    told = document([target(ONE), target(TWO)], asked(ONE, 1), asked(TWO, 1), gave_way(ONE, 3), gave_way(TWO, 4))
+    ((_, at, words),) = happened(told)
+    assert at == 3.0
+    assert words == "2 CVMs were not down in time, and their power was pulled: web-1, web-2"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"answer": "approved", "by": "ann@desk", "via": "approve"}, "approved by ann@desk via approve"),
+        ({"answer": "refused", "by": "a@b", "via": "terminal", "comment": "no"}, "refused by a@b via terminal: no"),
+        ({"answer": "timed_out", "by": None, "via": None}, "timed_out: nobody answered in time"),
+    ],
+)
+def test_an_answer_says_who_gave_it(fields: dict[str, object], words: str) -> None:
+    events = [(1, "approval.requested", {"step": "look", "question": "Go on?", "expires_at": None})]
+    told = document([target(ONE)], *events, (2, "approval.answered", {"step": "look", **fields}))
+    assert [line for _, _, line in happened(told)] == ["approval was asked for: Go on? (until -)", words]
+
+
+def test_reasons_that_differ_after_a_colon_are_one() -> None:
+    skipped = [{"cvm": cvm(n), "reason": f"kept running: 1 of app {n}", "status": "running"} for n in range(3)]
+    told = document([target(ONE)], skipped=[*skipped, {"cvm": TWO, "reason": "already stopped", "status": "stopped"}])
+    assert [(reason, count) for reason, count, _ in left_alone(told)] == [("kept running", 3), ("already stopped", 1)]
+
+
+def test_the_deadline_says_whether_it_was_met() -> None:
+    kept = {"ending": "completed", "exit_code": 0, "counts": {}, "deadline": {"seconds": 60, "met": False, "late": 2}}
+    promised = {"seconds": 60.0, "estimate_seconds": 5, "ok": True, "late": 0}
+    told = document([target(ONE)], *stopped(ONE, 1), (9, "run.finished", kept), deadline=promised)
+    assert deadline_words(told) == "1m, not met: 2 were asked later or never"
+    assert deadline_words(document([target(ONE)], deadline=promised)) == "1m"
+    assert deadline_words(document([target(ONE)])) is None
+
+
+def test_a_run_that_can_go_on_says_how() -> None:
+    assert next_words(document([target(ONE)])) == "orchestrator resume 20261123T080000Z-4f2a"
+    assert next_words(document([target(ONE)], finished(3))) is None
+
+
+def test_what_started_a_run_is_said() -> None:
+    told = document([target(ONE)])
+    assert trigger_words(told) == "a person"
+    told["run"]["trigger"] = {"schedule": "nightly", "planned": "2026-11-23T02:30:00.000000Z"}
+    assert trigger_words(told) == "schedule nightly, planned for 2026-11-23 02:30:00 UTC"
