@@ -16,11 +16,13 @@ def told(paths: Iterable[Path]) -> Iterator[Path]:
         yield from paths
         return
     last, said = time.monotonic(), False
-    for number, path in enumerate(paths):
-        now = time.monotonic()
-        if now - last >= _SOON_S:
-            click.echo(f"\r{number:,} logs read ", nl=False, err=True)
-            last, said = now, True
-        yield path
-    if said:
-        click.echo("\r\x1b[K", nl=False, err=True)
+    try:
+        for number, path in enumerate(paths):
+            now = time.monotonic()
+            if now - last >= _SOON_S:
+                click.echo(f"\r{number:,} logs read ", nl=False, err=True)
+                last, said = now, True
+            yield path
+    finally:
+        if said:
+            click.echo("\r\x1b[K", nl=False, err=True)

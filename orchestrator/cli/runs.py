@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,15 @@ def runs(
     store = RunStore(settings.audit.state_dir)
     store.prepare()
     with Index(settings.audit.state_dir) as index:
-        found: list[dict[str, Any]] = []
-        for row in _chosen(store, index, choice, unfinished=unfinished):
-            found.append(row)
-            if len(found) == limit:
-                break
+        found = list(islice(_chosen(store, index, choice, unfinished=unfinished), limit + 1))
+    is_cut = len(found) > limit
+    del found[limit:]
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif found:
         _print(found)
+        if is_cut:
+            click.echo(f"There are more; --limit {2 * limit} shows more of them.")
     else:
         such = " unfinished" if unfinished else ""
         chosen = " of that choice" if choice != Choice() else ""

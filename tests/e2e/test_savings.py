@@ -130,11 +130,13 @@ def test_runs_are_chosen_by_time_playbook_outcome_and_exit_code(desk: Desk) -> N
     }
     ends = desk.run_each(*(("runs", "--json", *choice) for choice in choices))
     assert [len(ended.document) for ended in ends] == list(choices.values())
-    none, *refused = desk.run_each(
+    none, cut, *refused = desk.run_each(
         ("runs", "--playbook", "x"),
+        ("runs", "--limit", "2"),
         ("runs", "--since", "30", "--json"),
         ("savings", "--since", "1h", "--until", "2h", "--format", "json"),
         ("savings", "--json", "--out", str(next(desk.runs.iterdir()))),
     )
     assert [(each.code, each.fault["code"]) for each in refused] == [(2, "usage")] * 3
     assert "There are no runs of that choice" in none.out
+    assert "There are more; --limit 4 shows more of them." in cut.out
