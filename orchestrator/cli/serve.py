@@ -34,8 +34,8 @@ from orchestrator.settings.load import Settings, load_settings
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})", re.ASCII)
 _LARGEST_PORT = 65535
-_ERRORS = frozenset({"service.trouble", "run.bug"})
-_WARNINGS = frozenset({"playbook.invalid", "firing.missed", "firing.left_out", "clock.set_back", "run.tried_again"})
+_ERRORS = frozenset({"service.trouble", "firing.bug"})
+_WARNINGS = frozenset({"playbook.invalid", "firing.missed", "firing.left_out", "clock.set_back", "firing.tried_again"})
 _DIGESTS = frozenset({"when", "left_out"})
 
 

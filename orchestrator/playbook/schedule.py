@@ -162,7 +162,7 @@ LeftOutOn = Annotated[list[Annotated[Days | CalendarFile, PlainValidator(_left_o
 
 
 class Schedule(Described):
-    """When the playbook is to run. Your scheduler starts the runs; `schedule explain` says when they are due."""
+    """When the playbook is to run. `serve` or your own scheduler starts the runs; `schedule explain` says when."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

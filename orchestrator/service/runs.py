@@ -138,11 +138,11 @@ class Runs:
 
     async def _carry_out(self, claim: Claim) -> None:
         try:
-            self._scribe.tell("run.began", run_id=claim.run_id, missed=claim.missed, **_named(claim))
+            self._scribe.tell("firing.began", run_id=claim.run_id, missed=claim.missed, **_named(claim))
             claim, ended = await self._to_its_end(claim)
             if ended.interrupted:
                 self.interrupted += 1
-                self._scribe.tell("run.left_for_later", run_id=claim.run_id, **_named(claim))
+                self._scribe.tell("firing.left_for_later", run_id=claim.run_id, **_named(claim))
             else:
                 with suppress(OSError):  # Its log says it, and the next start looks there.
                     await self._end(claim, "ran", ended.reason, ended.exit_code)
@@ -168,7 +168,7 @@ class Runs:
             if not timedelta(0) <= self._clock.wall() - began < PATIENCE:
                 return claim, ended
             facts = {"run_id": claim.run_id, "reason": ended.reason, "seconds": TRY_AGAIN, **_named(claim)}
-            self._scribe.tell("run.tried_again", **facts)
+            self._scribe.tell("firing.tried_again", **facts)
             with anyio.move_on_after(TRY_AGAIN):
                 await self._stop.wanted.wait()
                 return claim, replace(ended, interrupted=True)
@@ -190,7 +190,7 @@ class Runs:
                 return Ended(int(Exit.USAGE), reason="there is no valid playbook of that name with a schedule any more")
             return await self._runner.start(claim, watched.loaded, self._stop)
         except Exception as bug:  # noqa: BLE001 - a bug in one run must not end the others
-            self._scribe.tell("run.bug", run_id=claim.run_id, exc_info=bug, **_named(claim))
+            self._scribe.tell("firing.bug", run_id=claim.run_id, exc_info=bug, **_named(claim))
             return Ended(int(Exit.BUG), reason=f"a bug: {bug!r}; `orchestrator resume {claim.run_id}` goes on with it")
 
     async def _end(self, claim: Claim, result: str, reason: str | None = None, exit_code: int | None = None) -> None:

@@ -11,6 +11,7 @@ import yaml
 from orchestrator.playbook.firings import Firing, Timetable, firings
 from orchestrator.playbook.load import load_playbook
 from orchestrator.playbook.schedule import Schedule
+from orchestrator.settings.model import Settle
 from tests.docs.pages import ROOT
 from tests.docs.test_commands import parse
 
@@ -51,6 +52,19 @@ def test_the_unit_of_systemd_runs_one_playbook_at_a_time_and_keeps_its_log() -> 
     assert (words[0], "--yes" in words) == ("run", True)
     assert settings["Environment"] == f"ORCHESTRATOR_STATE_DIR=%S/{settings['StateDirectory']}"
     assert "Restart" not in settings
+
+
+def test_the_unit_of_the_service_keeps_its_state_and_goes_on_after_a_crash() -> None:
+    service = unit("orchestrator-serve.service")
+    assert set(service.sections()) == {"Unit", "Service", "Install"}
+    settings = service["Service"]
+    path, *words = shlex.split(settings["ExecStart"])
+    assert path == "/opt/orchestrator/bin/orchestrator"
+    parse(words)
+    assert words[0] == "serve"
+    assert settings["Environment"] == f"ORCHESTRATOR_STATE_DIR=%S/{settings['StateDirectory']}"
+    assert (settings["Restart"], settings["SuccessExitStatus"]) == ("on-failure", "143")
+    assert int(settings["TimeoutStopSec"]) > Settle().timeout
 
 
 def test_the_timer_of_systemd_is_due_when_the_playbook_is() -> None:

@@ -198,7 +198,7 @@ def test_told_to_stop_it_sends_nothing_more_and_goes_on_at_the_next_start(desk: 
         until(lambda: len(desk.stops) >= 3)
         assert served.end(signal.SIGTERM) == 143
         sent = len(desk.stops)
-        assert served.events("run.left_for_later")
+        assert served.events("firing.left_for_later")
     assert sent < len(NAMES)
     assert desk.events()["run.interrupted"] == 1
     with serving(desk) as served:

@@ -419,7 +419,7 @@ async def test_a_run_that_could_not_reach_the_cloud_is_tried_again_for_some_minu
         home.runner.codes = [5] * 1000
         await home.until(at("2 02:00"))
     assert [each["exit_code"] for each in home.events("firing.ended")] == [0, 5]
-    assert len(home.events("run.tried_again")) == 2 + 20
+    assert len(home.events("firing.tried_again")) == 2 + 20
 
 
 async def test_a_refused_plan_is_a_firing_that_failed_and_the_next_one_comes(house: OpenHouse) -> None:
