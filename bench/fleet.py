@@ -33,8 +33,8 @@ from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
-from orchestrator.playbook.plan import make_plan
 from orchestrator.playbook.planned import AnyPlanned, RunLimits
+from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.records import planned_fields
 from orchestrator.simulator.app import create_app

@@ -32,8 +32,9 @@ from orchestrator.duration import format_duration
 from orchestrator.errors import GuardError, OrchestratorError
 from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, exit_code
 from orchestrator.playbook.firings import Timetable, firings
-from orchestrator.playbook.plan import Plan, make_plan
+from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planned import RunLimits
+from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.playbook.schema import Guards, Playbook, Protect, json_schema
 from orchestrator.playbook.steps import Select, Step

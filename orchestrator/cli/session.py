@@ -23,8 +23,9 @@ from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
 from orchestrator.playbook.guards import needs_whole_workspace, stricter
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.plan import Hold, Plan, make_plan
+from orchestrator.playbook.plan import Hold, Plan
 from orchestrator.playbook.planned import RunLimits
+from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Limits, Playbook
 from orchestrator.playbook.select import apps_to_read
 from orchestrator.playbook.steps import Pause

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -22,8 +23,8 @@ from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
-from orchestrator.playbook.plan import make_plan
 from orchestrator.playbook.planned import RunLimits
+from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.terms import Dispatch
 from orchestrator.report.records import planned_fields
@@ -116,11 +117,13 @@ def misbehave(
             for cvm in simulator.world.cvms:
                 simulator.world.set_status(cvm, "stopped", -10.0)
         playbook = everything(action, escalate_after)
-        return anyio.run(_run, simulator, folder, seed, replace(LIMITS, dispatch=dispatch), playbook, action)
+        limits = replace(LIMITS, dispatch=dispatch)
+        run = partial(_run, simulator, folder, seed=seed, limits=limits, playbook=playbook, action=action)
+        return anyio.run(run)
 
 
 async def _run(
-    simulator: BackgroundSimulator, folder: Path, seed: int, limits: RunLimits, playbook: Playbook, action: Action
+    simulator: BackgroundSimulator, folder: Path, *, seed: int, limits: RunLimits, playbook: Playbook, action: Action
 ) -> Told:
     clock, rng = SystemClock(), Random(seed)
     gate = Gate(Gcra(limits.requests_per_second, limits.burst), limits.max_in_flight, clock)

@@ -78,7 +78,7 @@ def test_shutdowns_and_starts_over_many_seeds(tmp_path: Path, action: Action, se
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(40))
 def test_escalations_over_many_seeds(tmp_path: Path, seed: int) -> None:
-    faults = {**TOGETHER, **HARD}
+    faults: dict[str, object] = {**TOGETHER, **HARD}
     misbehave(tmp_path, faults, seed=seed, action=Action.SHUTDOWN, escalate_after=1.5).hold_to_the_promises()
 
 

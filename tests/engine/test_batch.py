@@ -15,7 +15,8 @@ from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.plan import Target, estimate
+from orchestrator.playbook.estimate import estimate
+from orchestrator.playbook.plan import Target
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.reply import BatchStopped, Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of

@@ -46,7 +46,7 @@ async def test_however_long_cvms_take_the_reads_stay_few_and_the_end_is_seen_at_
     fleet = Fleet(cloud, rate=50, burst=3)
     await fleet.go()
     requests = len(cloud.requests) + 10  # the pages of the list
-    assert requests <= 1045
+    assert requests <= 1054
     assert anyio.current_time() <= 1.02 * (requests / 50 + slowest + lag)
 
 

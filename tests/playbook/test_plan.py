@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.playbook.estimate import estimate
 from orchestrator.playbook.guards import stricter
-from orchestrator.playbook.plan import Plan, estimate, make_plan
+from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planned import RunLimits
+from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.steps import Step
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm

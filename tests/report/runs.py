@@ -12,8 +12,9 @@ from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.replay import RunState, replay
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.playbook.guards import stricter
-from orchestrator.playbook.plan import Plan, make_plan
+from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planned import RunLimits
+from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.terms import Share
 from orchestrator.report.records import planned_fields

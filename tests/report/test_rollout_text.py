@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.guards import stricter
-from orchestrator.playbook.plan import Plan, make_plan
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.documents import plan_document
 from orchestrator.report.live import Progress

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.playbook.guards import stricter
-from orchestrator.playbook.plan import Plan, make_plan
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.plan_text import print_plan
 from orchestrator.report.question_text import answer_lines, print_question, waits

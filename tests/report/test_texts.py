@@ -10,8 +10,8 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.cli.verdict import question
 from orchestrator.outcome import Exit
-from orchestrator.playbook.plan import make_plan
 from orchestrator.playbook.planned import PlannedStep
+from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.plan_text import print_plan
 from orchestrator.report.run_text import print_run

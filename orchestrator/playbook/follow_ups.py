@@ -1,0 +1,34 @@
+"""Steps that take up what an earlier one left: which CVMs that can be, as far as a plan can tell. Pure."""
+
+from collections.abc import Mapping
+
+from orchestrator.cvm import Cvm
+from orchestrator.playbook.plan import Target
+from orchestrator.playbook.schema import Playbook
+from orchestrator.playbook.select import matches
+
+
+def follow_ups(
+    playbook: Playbook, targets: tuple[Target, ...]
+) -> tuple[dict[str, int], dict[str, frozenset[str] | None]]:
+    """By the name of each step that takes up a result: how many CVMs it can have at the most, and which.
+
+    Returns:
+        The numbers; and the keys of the CVMs that the rest of the select covers, None where that is all of them.
+    """
+    found: dict[str, dict[str, Cvm]] = {}
+    among: dict[str, frozenset[str] | None] = {}
+    for step in playbook.acting:
+        if step.select.result is not None:
+            universe = _universe(step.select.result.step, targets, found)
+            covered = {key: cvm for key, cvm in universe.items() if matches(step.select, cvm)}
+            found[step.name] = covered
+            among[step.name] = None if len(covered) == len(universe) else frozenset(covered)
+    return {name: len(covered) for name, covered in found.items()}, among
+
+
+def _universe(source: str, targets: tuple[Target, ...], found: Mapping[str, Mapping[str, Cvm]]) -> Mapping[str, Cvm]:
+    """The CVMs of the step whose result is taken up."""
+    if source in found:
+        return found[source]
+    return {target.cvm.ref.key: target.cvm for target in targets if target.step == source}

@@ -1,0 +1,161 @@
+"""Making a plan: what a playbook means for the inventory as it is right now. Pure, and it explains itself."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from itertools import groupby
+
+from orchestrator.action import Action, nothing_to_do
+from orchestrator.billing.rates import rates_of
+from orchestrator.cvm import DOWN, Cvm
+from orchestrator.playbook.cautions import cautions, too_late
+from orchestrator.playbook.deadline import Forecast, forecast, pace_of
+from orchestrator.playbook.estimate import estimate
+from orchestrator.playbook.follow_ups import follow_ups
+from orchestrator.playbook.guards import check_guards
+from orchestrator.playbook.order import Rank, rank
+from orchestrator.playbook.plan import LastWord, Plan, Skipped, Target
+from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits, planned
+from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.playbook.select import matches, protection
+from orchestrator.playbook.steps import Step
+from orchestrator.playbook.survivors import spare
+from orchestrator.playbook.waves import wave_numbers
+
+
+def make_plan(
+    playbook: Playbook,
+    inventory: Iterable[Cvm],
+    *,
+    guards: Guards,
+    limits: RunLimits,
+    settle_timeout: float,
+    price_list: Mapping[str, Decimal],
+    storage_usd_per_gb_hour: Decimal,
+    batch_size: int,
+    more_warnings: Iterable[str] = (),
+    last_word: LastWord | None = None,
+    settle_seconds: Mapping[str, float] | None = None,
+) -> Plan:
+    """Work out what a playbook means for this inventory.
+
+    Args:
+        playbook: what to do.
+        inventory: every CVM that was read, each once.
+        guards: the playbook's guards within those of the settings.
+        limits: the limits that hold for the run.
+        settle_timeout: seconds, for the steps that name none.
+        price_list: USD per hour by instance type, for CVMs whose own entry has no price.
+        storage_usd_per_gb_hour: the setting of that name.
+        batch_size: how many statuses one request reads, for the estimate.
+        more_warnings: what reading the inventory has to add.
+        last_word: may leave further CVMs out, or say better why one is left out.
+        settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
+    """
+    cvms = tuple(inventory)
+    steps = [step for step in playbook.acting if step.select.result is None]
+    targets: list[tuple[int, Target]] = []
+    skipped: list[Skipped] = []
+    spared = 0
+    for cvm in cvms:
+        position, reason = _decide(steps, guards, cvm)
+        spared += reason is not None and reason.startswith("protected")
+        if last_word is not None:
+            reason = last_word(cvm, steps[position] if position >= 0 else None, reason)
+        if reason is None:
+            step = steps[position]
+            rates = rates_of(cvm, price_list, storage_usd_per_gb_hour)
+            targets.append((position, Target(step.name, Action(step.action), cvm, rates)))
+        else:
+            skipped.append(Skipped(cvm, reason, selected=position >= 0))
+    targets.sort(key=lambda pair: (pair[0], _rank(steps[pair[0]], pair[1])))
+    kept = spare(guards.keep_running or (), cvms, [each.cvm for _, each in targets if each.action is not Action.START])
+    survivors = {key: reason for each in kept for key, reason in each.reasons.items()}
+    by_key = {target.cvm.ref.key: target.cvm for _, target in targets}
+    skipped += [Skipped(by_key[key], reason, selected=True) for key, reason in survivors.items()]
+    chosen = tuple(_in_waves(steps, [target for _, target in targets if target.cvm.ref.key not in survivors]))
+    at_most, among = follow_ups(playbook, chosen)
+    planned_steps = tuple(planned(step, settle_timeout, among) for step in playbook.steps)
+    deadline = _forecast(playbook, planned_steps, chosen, limits, settle_seconds or {})
+    return Plan(
+        playbook=playbook.name,
+        steps=planned_steps,
+        targets=chosen,
+        skipped=tuple(skipped),
+        guards=check_guards(
+            guards,
+            targets=len(chosen),
+            up=sum(not cvm.down for cvm in cvms),
+            spared=spared,
+            starts=sum(target.action is Action.START for target in chosen),
+            down=sum(cvm.status in DOWN for cvm in cvms),
+            kept=kept,
+        ),
+        limits=limits,
+        estimate=estimate(
+            len(chosen), limits, batch_size, stops=sum(target.action is Action.STOP for target in chosen)
+        ),
+        warnings=(*cautions(playbook, cvms, chosen), *too_late(deadline, chosen), *more_warnings),
+        may_follow=at_most,
+        deadline=deadline,
+    )
+
+
+def _rank(step: Step, target: Target) -> Rank:
+    """What a target is sorted by within its step; the same for all where the step has no order."""
+    return () if step.order_by is None else rank(step.order_by, target.cvm.ref, target.rates.compute)
+
+
+def _in_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Target]:
+    """The targets, sorted by step, each with its wave."""
+    sizes = {step.name: step.waves for step in steps}
+    for name, group in groupby(targets, key=lambda target: target.step):
+        of_step, waves = list(group), sizes[name]
+        if waves is None:
+            yield from of_step
+        else:
+            for target, wave in zip(of_step, wave_numbers(waves, len(of_step)), strict=True):
+                yield replace(target, wave=wave)
+
+
+def _forecast(
+    playbook: Playbook,
+    steps: Iterable[AnyPlanned],
+    targets: Iterable[Target],
+    limits: RunLimits,
+    settle_seconds: Mapping[str, float],
+) -> Forecast | None:
+    if playbook.deadline is None:
+        return None
+    by_step: dict[str, list[tuple[int, str]]] = {}
+    for target in targets:
+        by_step.setdefault(target.step, []).append((target.wave, target.cvm.ref.teepod_key))
+    acting = [step for step in steps if isinstance(step, PlannedStep)]
+    return forecast(
+        playbook.deadline,
+        [(pace_of(step, limits, settle_seconds), by_step.get(step.name, [])) for step in acting],
+    )
+
+
+def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, str | None]:
+    """The step that a CVM belongs to (-1 for none), and why the CVM is skipped (None: it is a target).
+
+    That is the first one that selects it and has anything to do on it; else the first one that selects it.
+    """
+    covering = [n for n, step in enumerate(steps) if matches(step.select, cvm)]
+    if not covering:
+        return -1, "not selected"
+    protected = protection(guards.protect, cvm)
+    if protected is not None:
+        return covering[0], f"protected by {protected}"
+    reasons = [_nothing_to_do(steps[position], cvm) for position in covering]
+    if None not in reasons:
+        return covering[0], reasons[0]
+    position = covering[reasons.index(None)]
+    if not cvm.ref.address:
+        return position, "has neither hashid nor UUID yet, so it can't be addressed"
+    return position, None
+
+
+def _nothing_to_do(step: Step, cvm: Cvm) -> str | None:
+    return nothing_to_do(Action(step.action), cvm.status, in_progress=cvm.in_progress)
