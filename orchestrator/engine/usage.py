@@ -90,7 +90,8 @@ class UsageReader:
         found: dict[str, AppUsage] = {}
         failed: list[Reply[UsagePage]] = []
 
-        async def read() -> None:
+        async def take_turns() -> None:
+            """Read one app after the other until none is left."""
             for question in left:
                 if any(not reply.sent or reply.http_status == _UNAUTHORIZED for reply in failed):
                     return
@@ -99,7 +100,7 @@ class UsageReader:
 
         async with anyio.create_task_group() as group:
             for _ in range(min(self._gate.max_in_flight, len(asked))):
-                group.start_soon(read)
+                group.start_soon(take_turns)
         if len(found) < len(asked) or (asked and all(each.problem for each in found.values())):
             raise _error(failed)
         fatal = [reply for reply in failed if not reply.sent or reply.http_status == _UNAUTHORIZED]
