@@ -11,8 +11,8 @@ from orchestrator.cvm import CvmRef
 from orchestrator.engine.result import Due
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.planned import PlannedStep
-from orchestrator.playbook.terms import Dispatch, OnFailure
+from orchestrator.playbook.planned import Follows, PlannedStep
+from orchestrator.playbook.terms import Dispatch, OnFailure, Share
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 
@@ -259,6 +259,35 @@ async def test_whoever_was_never_asked_was_not_asked_in_time() -> None:
     fleet = rollout(cloud, due=Due(600, 600))
     await fleet.go()
     assert fleet.trail.records[-1]["deadline"] == {"seconds": 600, "met": False, "late": 9}
+
+
+async def test_a_step_that_takes_up_a_result_has_its_order_and_waves_once_its_targets_are_known() -> None:
+    cloud = FakeCloud(6, seconds=5)
+    cloud.refs = [replace(ref, name=f"web-{9 - n}") for n, ref in enumerate(cloud.refs)]
+    cloud.status_script = lambda ref, _since: (
+        StatusRead("shutting_down", True) if cloud.did[ref.name] == [Action.SHUTDOWN] and ref.name != "web-9" else None
+    )
+    works = [work_of(ref, Action.SHUTDOWN, step="ask") for ref in cloud.refs]
+    fleet = Fleet(cloud, works=works)
+    sizes = (Share.parse("1"), Share.parse("50%"))
+    takes_up = Follows("ask", frozenset({Outcome.UNSETTLED}))
+    fleet.steps = [
+        PlannedStep("ask", Action.SHUTDOWN, 20),
+        PlannedStep("pull", Action.STOP, 60, follows=takes_up, waves=sizes, order_by="name"),
+    ]
+    result = await fleet.go()
+    assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 6})
+    (planned,) = fleet.trail.of("step.planned")
+    assert [(target["cvm"]["name"], target["wave"]) for target in planned["targets"]] == [
+        ("web-4", 1),
+        ("web-5", 2),
+        ("web-6", 2),
+        ("web-7", 3),
+        ("web-8", 3),
+    ]
+    fleet.works = [work for work in fleet.run.ledger.works if work.step == "pull"]
+    fleet.trail.records = [record for record in fleet.trail.records if record.get("step") == "pull"]
+    assert_no_wave_overtook(fleet)
 
 
 async def test_a_key_that_is_refused_between_waves_ends_the_run_resumable() -> None:
