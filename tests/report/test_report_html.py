@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.report.html import timeline
 from orchestrator.report.html.report import report_html
 from tests.report.told import HOSTILE, asked, cvm, document, ended, finished, hostile, stopped, target
 
@@ -212,3 +213,13 @@ def test_a_cvm_takes_less_than_a_thousand_bytes() -> None:
 
 def test_a_run_that_did_not_finish_says_so() -> None:
     assert any("Not finished" in text for _, text in Page(report_html(document([target(cvm(1))]))).texts)
+
+
+def test_of_very_many_cvms_the_tables_have_those_that_did_not_end_as_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline, "_LISTED", 3)
+    ones = [cvm(number) for number in range(5)]
+    events = [event for each in ones[:4] for event in stopped(each, 1)]
+    told = document([target(each) for each in ones], *events, asked(ones[4], 1), ended(ones[4], 2, "failed"))
+    page = Page(report_html(told))
+    assert [text for tag, text in page.texts if tag == "th" and text.startswith("web-")] == ["web-4", "web-4"]
+    assert any("The 4 others are in the CSV and JSON formats" in text for _, text in page.texts)

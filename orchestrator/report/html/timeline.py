@@ -15,6 +15,11 @@ _NAMED_ROWS = 60
 """Up to so many CVMs have their names beside the chart's rows."""
 
 
+_LISTED = 10_000
+"""Up to so many CVMs have all of them a row in the tables; a page of more would open slowly."""
+
+_FROM_START = "Times count from the run's start."
+
 _KEYS = {
     "waiting": "not asked for yet",
     "asked": "asked for, not accepted yet",
@@ -35,6 +40,10 @@ def timeline(document: Mapping[str, Any]) -> Element:
     length = max(document["times"]["length_s"], 0.1)
     paused = document["run"]["paused_s"]
     note = f" The {after(sum(paused))} in which the run lay interrupted are left out." if paused else ""
+    listed = targets if len(targets) <= _LISTED else [each for each in targets if ended_badly(each)]
+    left_out = (
+        f" The {len(targets) - len(listed):,} others are in the CSV and JSON formats." if listed is not targets else ""
+    )
     return section(
         "timeline",
         "Timeline",
@@ -42,9 +51,9 @@ def timeline(document: Mapping[str, Any]) -> Element:
         _progress(targets, length),
         _rows(targets, length),
         _spread(document["times"]),
-        e("h3", "Every CVM"),
-        e("p", "By teepod, in the order in which they were asked for. Times count from the run's start.", cls="soft"),
-        e("div", *tables(targets, length), cls="groups"),
+        e("h3", "Every CVM" if listed is targets else "Every CVM that did not end as wanted"),
+        e("p", f"By teepod, in the order in which they were asked for. {_FROM_START}{left_out}", cls="soft"),
+        e("div", *tables(listed, length), cls="groups"),
     )
 
 
