@@ -1,4 +1,6 @@
-"""When which CVM stood still: from the moment at which a run saw it down to the next start that is on record. Pure.
+"""When which CVM stood still: from the moment at which its compute ended to the next start that is on record. Pure.
+
+A force stop ends it when it is accepted, a shutdown when the CVM is seen down; `reconcile` reckons with the same.
 
 What is known is what logs tell. Between two runs a CVM may be started by anybody: then it stands still until the first
 reading that shows it running, which is later than its start. Such an end is *seen*, not *started*.
@@ -28,7 +30,8 @@ class WentDown:
     Attributes:
         cloud: the URL of the API, without which a CVM's id says nothing.
         ref: the CVM.
-        at: when its status was first read as down.
+        at: when its compute ended.
+        seen: when its status was read as down.
         run_id: the run.
         playbook: the run's playbook.
         compute: what its compute costs, in USD per hour; None where unknown.
@@ -39,6 +42,7 @@ class WentDown:
     cloud: str
     ref: CvmRef
     at: datetime
+    seen: datetime
     run_id: str
     playbook: str
     compute: Decimal | None
@@ -155,7 +159,7 @@ def _of_one(number: int, events: Iterable[Power], now: datetime) -> Iterable[Sta
             continue
         if isinstance(event, Started):
             last_start = event.at
-        if stop is not None and not (isinstance(event, SeenUp) and event.read_after < stop.at + LAG):
+        if stop is not None and not (isinstance(event, SeenUp) and event.read_after < stop.seen + LAG):
             yield Standstill(number, stop, stop.at, event.at, _HOW[type(event)], left)
             stop = None
     if stop is not None:

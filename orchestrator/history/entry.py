@@ -40,8 +40,8 @@ class Entry:
             that has no answer, or null).
         power: what it tells of when CVMs ran, and of charges; empty where it tells nothing. `cvms` has what identifies
             each, in the order of `CvmRef`, and the others say by a number which of them they are about: `down` has
-            `[cvm, ts, compute, storage, has_gpus]`, `started`, `up` and `gone` have `[cvm, ts]`, and `stops`, which are
-            all that took effect or may have, `[cvm, ts, the last billing.reconciled or null]`.
+            `[cvm, ts, ts seen, compute, storage, has_gpus]`, `started`, `up` and `gone` have `[cvm, ts]`, and `stops`,
+            which are all that took effect or may have, `[cvm, ts, the last billing.reconciled or null]`.
         lists: which CVMs its lists showed running, compressed, for they may be long; see `lists_of`.
     """
 
@@ -96,7 +96,7 @@ class _Fold:
         self.state = RunState()
         self._lists: list[list[Any]] = []
         self._gone: list[list[Any]] = []
-        self._accepted: dict[tuple[str, str], str] = {}
+        self._accepted: dict[tuple[str, str], Record] = {}
         self._ended: dict[tuple[str, str], str] = {}
 
     def take(self, record: Record) -> None:
@@ -106,7 +106,7 @@ class _Fold:
         if event == "run.planned":
             self._take_list(record)
         elif event == "action.accepted":
-            self._accepted.setdefault(_key(record), record["ts"])
+            self._accepted[_key(record)] = {"ts": record["ts"], "action": record["action"]}
         elif event in {"target.settled", "target.failed"}:
             self._ended[_key(record)] = record["ts"]
 
@@ -135,9 +135,9 @@ class _Fold:
             accepted = self._accepted.get(key)
             if Action(target.action).ends_up:
                 if accepted is not None:
-                    told.note("started", target.ref, accepted)
+                    told.note("started", target.ref, accepted["ts"])
             elif accepted is not None or target.phase in _IN_DOUBT:
-                told.note("stops", target.ref, accepted or target.first_sent_at, _charge(target))
+                told.note("stops", target.ref, accepted["ts"] if accepted else target.first_sent_at, _charge(target))
                 if target.outcome is Outcome.RESURRECTED:
                     told.note("up", target.ref, self._ended[key])
                 elif accepted is not None and was_up:
@@ -145,16 +145,17 @@ class _Fold:
         return told.document()
 
     @staticmethod
-    def _note_end(told: "_Told", target: TargetState, accepted: str, ended: str | None) -> None:
-        """Whether a stop that was accepted, of a CVM that was up, took it down."""
-        if target.outcome in {Outcome.SETTLED, Outcome.GONE}:
+    def _note_end(told: "_Told", target: TargetState, accepted: Record, ended: str | None) -> None:
+        """Whether a stop that was accepted, of a CVM that was up, took it down, and when its compute ended."""
+        is_gone = target.outcome is Outcome.GONE
+        is_stop = accepted["action"] == Action.STOP
+        if target.outcome is Outcome.SETTLED or (is_gone and is_stop):
             bill = target.billing or {}
             rates = bill.get("compute_usd_per_hour"), bill.get("storage_usd_per_hour")
             has_gpus = "gpu_24h_minimum_on_restart" in (bill.get("notes") or ())
-            is_gone = target.outcome is Outcome.GONE
-            told.note("down", target.ref, accepted if is_gone else ended, *rates, has_gpus)
-            if is_gone:
-                told.note("gone", target.ref, ended)
+            told.note("down", target.ref, accepted["ts"] if is_stop else ended, ended, *rates, has_gpus)
+        if is_gone:
+            told.note("gone", target.ref, ended)
 
 
 class _Told:

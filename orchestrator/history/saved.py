@@ -97,9 +97,9 @@ class _Tale:
         if entry.lists:
             self._lists.append((cloud, entry))
         refs = [CvmRef(*names) for names in power.get("cvms", ())]
-        for cvm, at, compute, storage, has_gpus in power.get("down", ()):
-            rates = _money(compute), _money(storage)
-            self._events.append(WentDown(cloud, refs[cvm], _moment(at), run_id, playbook, *rates, has_gpus))
+        for cvm, at, seen, compute, storage, has_gpus in power.get("down", ()):
+            moments, rates = (_moment(at), _moment(seen)), (_money(compute), _money(storage))
+            self._events.append(WentDown(cloud, refs[cvm], *moments, run_id, playbook, *rates, has_gpus))
         self._events += [Started(cloud, refs[cvm], _moment(at)) for cvm, at in power.get("started", ())]
         self._events += [SeenGone(cloud, refs[cvm], _moment(at)) for cvm, at in power.get("gone", ())]
         self._events += [SeenUp(cloud, refs[cvm], _moment(at), _moment(at)) for cvm, at in power.get("up", ())]

@@ -96,7 +96,10 @@ def _sum(name: str, amounts: Sum) -> dict[str, str | int | None]:
 def assumptions(saved: Saved) -> Iterator[str]:
     """What the figures mean and what they leave out, in sentences."""
     row, charges = saved.together, saved.together.charges
-    yield "Hours: from the first reading that showed a CVM down to its next start on record, or to the end of the time."
+    yield (
+        "Hours: from when a stop was accepted, or a CVM was seen down after a shutdown, to its next start on record, "
+        "or to the end of the time."
+    )
     yield "Not spent: an estimate, these hours at the compute rate of the day of the stop."
     yield "Storage: an estimate as well; it went on being charged, and is no saving."
     yield (

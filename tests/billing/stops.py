@@ -28,9 +28,10 @@ def down(
     has_gpus: bool = False,
     cvm: CvmRef | None = None,
     cloud: str = CLOUD,
+    after: float = 0.0,
 ) -> WentDown:
     rates = None if rate is None else Decimal(rate), None if storage is None else Decimal(storage)
-    return WentDown(cloud, cvm or ref(number), at(hours), "run", playbook, *rates, has_gpus)
+    return WentDown(cloud, cvm or ref(number), at(hours), at(hours + after), "run", playbook, *rates, has_gpus)
 
 
 def started(hours: float, number: int = 1) -> Started:

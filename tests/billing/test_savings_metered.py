@@ -34,7 +34,7 @@ def saved(world: World, cvm: SimulatedCvm, story: list[tuple[str, float]]) -> Ro
 
     ref, rates = CvmRef(cvm.hashid, cvm.uuid, cvm.name), (cvm.compute_rate, cvm.disk_rate)
     events: list[Power] = [
-        WentDown("cloud", ref, at(moment), "run", "nightly", *rates, bool(cvm.instance_type.gpus))
+        WentDown("cloud", ref, at(moment), at(moment), "run", "nightly", *rates, bool(cvm.instance_type.gpus))
         if action == "stop"
         else Started("cloud", ref, at(moment))
         for action, moment in story

@@ -38,6 +38,8 @@ def test_a_start_that_nobody_recorded_ends_it_when_a_list_first_shows_the_cvm_ru
 
 def test_a_list_that_was_read_before_the_cvm_was_down_says_nothing_however_late_it_is_written_down() -> None:
     assert spans(down(1), seen(1.1, read=0.9)) == [(1, 100, End.OPEN)]
+    assert spans(down(1, after=0.5), seen(1.6, read=1.4)) == [(1, 100, End.OPEN)]
+    assert spans(down(1, after=0.5), seen(1.6, read=1.55)) == [(1, 1.6, End.SEEN)]
     lag = LAG / timedelta(hours=1)
     assert spans(down(1), seen(2, read=1 + lag / 2)) == [(1, 100, End.OPEN)]
     assert spans(down(1), seen(2, read=1 + 2 * lag)) == [(1, 2, End.SEEN)]

@@ -140,6 +140,24 @@ def test_what_a_later_step_took_up_on_its_way_down_was_up_when_the_run_found_it(
     assert (stood(found), found.together.times, len(found.together.stops)) == (24, 1, 2)
 
 
+@pytest.mark.parametrize(("action", "hours"), [("stop", 24.0), ("shutdown", 23.5)])
+def test_compute_ends_when_a_stop_is_accepted_and_when_a_shutdown_is_seen_to_have_worked(
+    tmp_path: Path, action: str, hours: float
+) -> None:
+    made = Made(BEGUN).planned((1, action, "running")).about("action.intent", 1, action, attempt=1)
+    made.about("action.accepted", 1, action, attempt=1, observed=False, billing={}).later(minutes=30)
+    made.about("target.settled", 1, action, outcome="settled", status="stopped", seconds=1800.0).finished().write(
+        tmp_path
+    )
+    assert stood(of(tmp_path)) == hours
+
+
+def test_a_shutdown_of_a_cvm_that_was_deleted_instead_spares_nothing(tmp_path: Path) -> None:
+    made = Made(BEGUN).planned((1, "shutdown", "running")).done(1, "shutdown", "gone").finished()
+    made.write(tmp_path)
+    assert of(tmp_path).together.times == 0
+
+
 def test_runs_that_overlap_count_a_cvm_once(tmp_path: Path) -> None:
     stop_of(BEGUN, 1).write(tmp_path)
     stop_of(BEGUN + timedelta(seconds=1), 1, suffix="0001").write(tmp_path)
