@@ -72,7 +72,7 @@ class RunStore:
             return path
         if is_run_id(name) and self.path(name).is_file():
             return self.path(name)
-        pruned_at = self._pruned_at(name)
+        pruned_at = self.pruned_at(name)
         if pruned_at is not None:
             raise UsageError(f"run {name} was pruned at {pruned_at}", file=self.pruned, hint="that file has its digest")
         newest = [path.stem for path in self][:3]
@@ -84,7 +84,8 @@ class RunStore:
         """The file that says which logs were removed by `audit prune`, a line each."""
         return self.folder.with_name("pruned.jsonl")
 
-    def _pruned_at(self, run_id: str) -> str | None:
+    def pruned_at(self, run_id: str) -> str | None:
+        """When the log of a run was removed by `audit prune`; None when that is not on record."""
         found = None
         with suppress(OSError), self.pruned.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:

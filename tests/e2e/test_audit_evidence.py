@@ -73,6 +73,23 @@ def test_a_sealed_log_holds_until_its_end_is_cut_off_or_another_takes_its_place(
     assert (refused.code, refused.fault["code"]) == (7, "unfinished")
 
 
+def test_of_all_logs_one_that_was_sealed_and_is_gone_is_missed_unless_it_was_pruned(desk: Desk, tmp_path: Path) -> None:
+    every = ("audit", "verify", "--all", "--public-key", "seal.pub.pem", "--seal", str(tmp_path / "kept"))
+    (tmp_path / "kept").mkdir()
+    assert desk.run("audit", "seal", "--all", "--key", "seal.pem", "--out", str(tmp_path / "kept")).code == 0
+    run_id, data = desk.log.stem, desk.log.read_bytes()
+    whole = desk.run(*every, "--json")
+    assert (whole.code, whole.document["missing"], len(whole.document["logs"])) == (0, [], 1)
+    desk.log.unlink()
+    gone = desk.run(*every)
+    assert (gone.code, f"{run_id}: MISSING" in gone.out) == (6, True)
+    (desk.runs / f"{run_id}.jsonl").write_bytes(data)
+    assert desk.run("audit", "prune", "--older-than", "0s", "--unsealed", "--yes").code == 0
+    pruned = desk.run(*every, "--json")
+    assert (pruned.code, [each["run_id"] for each in pruned.document["missing"]]) == (0, [run_id])
+    assert pruned.document["missing"][0]["pruned_at"] is not None
+
+
 def test_an_altered_log_is_neither_sealed_nor_exported_nor_told_nor_pruned(desk: Desk) -> None:
     run_id = desk.log.stem
     desk.log.write_bytes(desk.log.read_bytes().replace(b"web-1", b"web-9", 1))

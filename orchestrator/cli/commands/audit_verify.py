@@ -9,7 +9,10 @@ from orchestrator.cli.options import json_option, settings_options
 
 
 @click.command("verify", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
-@click.argument("log", metavar="PATH|RUN_ID")
+@click.argument("logs", metavar="[PATH|RUN_ID]...", nargs=-1)
+@click.option(
+    "--all", "every", is_flag=True, help="Every log in the state folder; with seals, also those that are gone."
+)
 @click.option(
     "--public-key",
     "public_keys",
@@ -22,17 +25,18 @@ from orchestrator.cli.options import json_option, settings_options
     "--seal",
     "seals",
     type=click.Path(path_type=Path),
-    metavar="FILE",
+    metavar="FILE|FOLDER",
     multiple=True,
-    help="Also demand what this seal, kept elsewhere, is about.",
+    help="Also demand what this seal, kept elsewhere, is about; of a folder, RUN_ID.seal.json.",
 )
 @json_option
 @settings_options
 def command(**given: Any) -> int:
-    """Say whether an audit log is what was written.
+    """Say whether audit logs are what was written.
 
-    Exits with 0 when it is whole and finished, 6 when a line was altered (and names it), 7 when it is whole so far but
-    unfinished or torn. With --public-key, 6 also when no seal by that key holds.
+    Exits with 0 when a log is whole and finished, 6 when a line was altered (and names it), 7 when it is whole so far
+    but unfinished or torn. With --public-key, 6 also when no seal by that key holds, and with --all when a log is gone
+    that was sealed and not pruned. Of several logs, 6 goes before 7.
     """
     from orchestrator.cli.audit_verify import verify
 
