@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.action import Action
@@ -98,6 +98,7 @@ class Spell:
 SPELLS = st.lists(st.builds(Spell, st.integers(600, 9_000), st.integers(1, 20_000), st.booleans()), min_size=1)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(styles(), SPELLS, st.integers(), st.decimals("0.001", 30, places=4))
 def test_the_charges_of_a_run_s_stops_add_up_to_what_the_meter_charged_for_them(
     style: Style, spells: list[Spell], seed: int, rate: Decimal
@@ -122,6 +123,7 @@ def test_the_charges_of_a_run_s_stops_add_up_to_what_the_meter_charged_for_them(
         assert total(apart).charged_usd == due
 
 
+@settings(deadline=None)
 @given(st.integers(3, 120), st.integers(1, 400), TOLD)
 def test_a_stop_soon_after_another_has_its_own_charge_and_not_the_other_s(down: int, up: int, word: str) -> None:
     meter = Meter(Style(stop=word, digits=3))

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.billing.reconciled import Basis, Figure, Reconciled, Standing, total
@@ -40,6 +40,7 @@ def test_a_record_says_what_was_found_out_with_money_as_text_and_what_is_unknown
     assert PENDING.document()["difference_usd"] is None
 
 
+@settings(deadline=None)
 @given(amounts, amounts, st.sampled_from(Standing), st.lists(st.text(min_size=1)))
 def test_a_record_can_be_read_back(
     usd: Decimal | None, minutes: Decimal | None, standing: Standing, keys: list[str]
@@ -60,6 +61,7 @@ def test_asking_again_and_hearing_the_same_is_nothing_new() -> None:
     assert not CHARGED.says_the_same_as(PENDING)
 
 
+@settings(deadline=None)
 @given(st.lists(st.decimals(0, 1000, places=12)))
 def test_the_sum_of_what_was_charged_is_exact(costs: list[Decimal]) -> None:
     found = total(replace(CHARGED, charged=Figure(cost, None, Basis.OBSERVED)) for cost in costs)

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cloud.wire import ShapeError
@@ -50,6 +50,7 @@ def test_a_day_alone_is_no_moment() -> None:
     assert (record.begin, record.end) == (None, None)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(list(RECORD)), st.none() | st.text() | st.integers() | st.booleans()))
 def test_a_field_that_cannot_be_read_is_unknown_and_hides_no_other(fields: dict[str, Any]) -> None:
     record = usage_of({**RECORD, **fields})

@@ -7,7 +7,7 @@ from random import Random
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.gate import Gate
@@ -70,6 +70,7 @@ def failed(status: int) -> Page:
     return Reply(http_status=status, problem=f"HTTP {status}")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(1, 12), st.booleans())
 def test_every_record_is_read_however_few_the_server_sends_at_a_time(count: int, most: int, counts_all: bool) -> None:
     usage = Usage(most, counts_all=counts_all, apps={"app": count})
