@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -10,15 +10,15 @@ import click
 _SOON_S = 1.0
 
 
-def told(paths: Iterable[Path]) -> Iterator[Path]:
+def told(paths: Iterable[Path], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
     """The same paths; on a terminal, with a line on how many there were for each second that it takes."""
     if not sys.stderr.isatty():
         yield from paths
         return
-    last, said = time.monotonic(), False
+    last, said = clock(), False
     try:
         for number, path in enumerate(paths):
-            now = time.monotonic()
+            now = clock()
             if now - last >= _SOON_S:
                 click.echo(f"\r{number:,} logs read ", nl=False, err=True)
                 last, said = now, True

@@ -1,0 +1,35 @@
+"""Who waits at a terminal is told how far it is; nobody else is."""
+
+import sys
+from io import StringIO
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.reading import told
+
+PATHS = [Path(str(number)) for number in range(5)]
+
+
+class Terminal(StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        """Always."""
+        return True
+
+
+@pytest.mark.parametrize(("stream", "taken", "said"), [(Terminal, 5, 2), (Terminal, 3, 1), (StringIO, 5, 0)])
+def test_a_line_a_second_is_shown_on_a_terminal_and_taken_away_at_the_end_however_it_ends(
+    monkeypatch: pytest.MonkeyPatch, stream: type[StringIO], taken: int, said: int
+) -> None:
+    screen = stream()
+    monkeypatch.setattr(sys, "stderr", screen)
+    ticks = count(0, 0.5)
+    going = told(PATHS, lambda: next(ticks))
+    assert [next(going) for _ in range(taken)] == PATHS[:taken]
+    going.close()  # type: ignore[attr-defined] # a generator
+    shown = screen.getvalue()
+    assert shown.count("logs read") == said
+    assert shown.endswith("\x1b[K") == bool(said)
