@@ -95,11 +95,11 @@ def _details(plan: Plan) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("CVM", "teepod", "status", "what happens"):
         table.add_column(column, overflow="fold")
+    in_waves = {target.step for target in plan.targets if target.wave > 1}
     for target in plan.targets:
         ref = target.cvm.ref
-        table.add_row(
-            Text(shown(ref.name)), Text(shown(ref.teepod)), Text(shown(target.cvm.status)), Text(target.action.verb)
-        )
+        what = Text(target.action.verb + (f", wave {target.wave}" if target.step in in_waves else ""))
+        table.add_row(Text(shown(ref.name)), Text(shown(ref.teepod)), Text(shown(target.cvm.status)), what)
     for each in plan.skipped:
         ref = each.cvm.ref
         what = Text(f"skipped: {shown(each.reason)}", "dim")

@@ -38,9 +38,9 @@ def plan_of(fleet: list[Cvm] | None = None, **keys: object) -> Plan:
     )
 
 
-def text_of(fleet: list[Cvm] | None = None, width: int = 200, **keys: object) -> str:
+def text_of(fleet: list[Cvm] | None = None, width: int = 200, *, details: bool = False, **keys: object) -> str:
     target, file = console(width)
-    print_plan(target, plan_of(fleet, **keys), None)
+    print_plan(target, plan_of(fleet, **keys), None, details=details)
     return STYLE.sub("", file.getvalue())
 
 
@@ -50,6 +50,14 @@ def test_a_plan_says_in_which_waves_and_order() -> None:
     assert re.search(r"order +by name", text)
     assert "one, with all of them" in text_of(waves=["100%"])
     assert "waves" not in text_of()
+
+
+def test_the_details_say_the_wave_of_each_cvm() -> None:
+    text = text_of(details=True, waves=["1", "30%"], order_by="name")
+    found = re.findall(r"^(web-\d+) .* stop, wave (\d)", text, re.MULTILINE)
+    assert [wave for _, wave in found] == list("1223333333")
+    assert found[0] == ("web-1", "1")
+    assert "wave" not in text_of(details=True)
 
 
 def test_a_plan_says_who_is_kept_running_and_why() -> None:
