@@ -9,7 +9,7 @@ from orchestrator.report.html.elements import Cell, e, figure, section, table
 from orchestrator.report.html.page import page
 from orchestrator.report.savings_chart import columns, wide_columns
 from orchestrator.report.savings_document import assumptions
-from orchestrator.report.savings_text import clock, each_column, money
+from orchestrator.report.savings_text import clock, each_column, marks, money
 from orchestrator.wording import counted
 
 _STYLE = """
@@ -73,7 +73,7 @@ def _table(saved: Saved) -> Element:
 
 
 def _meaning(saved: Saved) -> list[Element]:
-    parts = [e("ul", *(e("li", sentence) for sentence in assumptions(saved)))]
+    parts = [e("ul", *(e("li", sentence) for sentence in (*assumptions(saved), *marks(saved))))]
     if saved.ask:
         commands = "\n".join(f"orchestrator reconcile {run_id}" for run_id in saved.ask)
         parts += [e("p", "To ask for the charges that are not known yet:"), e("pre", *_lines(commands))]

@@ -41,7 +41,7 @@ def savings_lines(saved: Saved, width: int, *, blocks: bool = True) -> Iterator[
     if row.compute.usd:
         yield from _bars(saved, width, "█" if blocks else "#")
         yield ""
-    for sentence in chain(assumptions(saved), _rounding(saved)):
+    for sentence in chain(assumptions(saved), marks(saved)):
         yield from textwrap.wrap(sentence, width, initial_indent="- ", subsequent_indent="  ")
     if saved.ask:
         yield "- To ask for the charges that are not known yet:"
@@ -100,16 +100,19 @@ def each_column(saved: Saved, joined: int = 1) -> str:
     return "a day" if length == timedelta(days=1) else f"every {length.days} days"
 
 
-def _rounding(saved: Saved) -> Iterator[str]:
-    """A word on rounding, where the rows that are shown do not come to the total that is shown."""
-    together = saved.together
+def marks(saved: Saved) -> Iterator[str]:
+    """How the amounts that people are shown have to be read, where that is not plain."""
+    together, rows = saved.together, saved.rows
+    if together.compute.unknown or together.storage.unknown or together.not_asked or together.charges.pending:
+        yield "An amount with a + lacks parts that are not known; a ? stands where nothing is known."
 
-    def differs(total: Decimal, parts: list[Decimal]) -> bool:
-        return round(total, 2) != sum((round(part, 2) for part in parts), Decimal(0))
+    def differs(whole: Decimal, parts: list[Decimal]) -> bool:
+        return round(whole, 2) != sum((round(part, 2) for part in parts), Decimal(0))
 
     if (
-        differs(together.compute.usd, [row.compute.usd for row in saved.rows])
-        or differs(together.storage.usd, [row.storage.usd for row in saved.rows])
-        or differs(together.charges.charged_usd, [row.charges.charged_usd for row in saved.rows])
+        differs(together.compute.usd, [row.compute.usd for row in rows])
+        or differs(together.storage.usd, [row.storage.usd for row in rows])
+        or differs(together.minimums.usd, [row.minimums.usd for row in rows])
+        or differs(together.charges.charged_usd, [row.charges.charged_usd for row in rows])
     ):
         yield "Each amount is rounded to the cent by itself; the unrounded ones, as --json has them, add up exactly."
