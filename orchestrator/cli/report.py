@@ -7,14 +7,12 @@ from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
-import click
-
 from orchestrator import __version__
 from orchestrator.audit.store import is_held
 from orchestrator.audit.verify import Verdict, check_lines
 from orchestrator.cli import fail
 from orchestrator.cli.audit_logs import find_log
-from orchestrator.cli.whole_file import write_whole
+from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.errors import AlteredError, OrchestratorError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
@@ -22,9 +20,6 @@ from orchestrator.report.report_document import LogFile, report_document
 from orchestrator.report.story import Story
 
 _SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".md": "md", ".txt": "text"}
-_STDOUT = Path("-")
-_A_RECORD = b'{"'
-"""What every line of an audit log begins with. Reports that do are JSON, with a space or a newline after the brace."""
 
 
 def report(
@@ -56,8 +51,7 @@ def _report(
     even_if_altered: bool,
 ) -> int:
     path = find_log(run_id, config, assignments)
-    if out is not None and out != _STDOUT:
-        _check_place(out)
+    check_place(out)
     story = Story()
     log = _read(path, story)
     altered = log.reading.verdict is Verdict.ALTERED
@@ -70,11 +64,10 @@ def _report(
         )
     document = report_document(story, log, made_at=utc_now(), version=__version__)
     data = _FORMATS[form](document)
-    if out is None or out == _STDOUT:
+    if out is None or out == STDOUT:
         _print(data, form)
     else:
-        _write(out, data)
-        click.echo(f"Written to {click.format_filename(out)}.", err=True)
+        write_out(out, data)
     return int(Exit.FAILED if altered else Exit.OK)
 
 
@@ -150,31 +143,3 @@ def _print(data: bytes, form: str) -> None:
         return
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
-
-
-def _check_place(out: Path) -> None:
-    """See whether a report could be written there, before the log is read.
-
-    Raises:
-        UsageError: when there is something that a report must not take the place of, or no folder.
-    """
-    try:
-        if not out.parent.is_dir():
-            raise UsageError("the folder of the report is not there", file=out, hint="make it first")
-        if not out.exists():
-            return
-        if not out.is_file():
-            raise UsageError("the report can't be written there: it is no file", file=out, hint="- is stdout")
-        with out.open("rb") as file:
-            is_log = out.suffix == ".jsonl" or file.read(len(_A_RECORD)) == _A_RECORD
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the report can't be written: {error}", file=out) from error
-    if is_log:
-        raise UsageError("there is an audit log; a report never takes its place", file=out, hint="name another file")
-
-
-def _write(out: Path, data: bytes) -> None:
-    try:
-        write_whole(out, data)
-    except OSError as error:
-        raise UsageError(f"the report can't be written: {error.strerror or error}", file=out) from error

@@ -12,8 +12,8 @@ import click
 from orchestrator.audit.store import RunStore
 from orchestrator.billing.savings import By
 from orchestrator.cli import fail
+from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.cli.reading import told
-from orchestrator.cli.whole_file import write_whole
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.history.index import Index
 from orchestrator.history.logs import entries
@@ -26,7 +26,6 @@ from orchestrator.report.savings_text import savings_lines
 from orchestrator.settings.load import load_settings
 
 _SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".svg": "svg"}
-_STDOUT = Path("-")
 _PIPE_WIDTH = 100
 
 
@@ -45,13 +44,12 @@ def savings(
     """Say how long CVMs stood still that runs stopped, what that spared, and what it did not."""
     form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
     try:
-        if out is not None and out != _STDOUT:
-            _check_place(out)
+        check_place(out)
         found = _found(config, assignments, by, stretched(since, until), simulated=simulated)
-        if out is None or out == _STDOUT:
+        if out is None or out == STDOUT:
             _print(found, form)
         else:
-            _write(out, _FORMATS[form](found))
+            write_out(out, _FORMATS[form](found))
     except OrchestratorError as error:
         fail.report(error, as_json=form == "json")
         return int(error.exit_code)
@@ -133,21 +131,3 @@ def _print(found: Saved, form: str) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(_FORMATS[form](found))
     sys.stdout.buffer.flush()
-
-
-def _check_place(out: Path) -> None:
-    """See whether it could be written there, before any log is read."""
-    if out.suffix == ".jsonl":
-        raise UsageError("that is what audit logs are called", file=out, hint="name another file, such as savings.html")
-    if not out.parent.is_dir():
-        raise UsageError("the folder is not there", file=out, hint="make it first")
-    if out.exists() and not out.is_file():
-        raise UsageError("it can't be written there: it is no file", file=out, hint="- is stdout")
-
-
-def _write(out: Path, data: bytes) -> None:
-    try:
-        write_whole(out, data)
-    except OSError as error:
-        raise UsageError(f"it can't be written: {error.strerror or error}", file=out) from error
-    click.echo(f"Written to {click.format_filename(out)}.", err=True)

@@ -4,12 +4,11 @@ No cell can be taken for a formula, and none holds a character that is not shown
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
 
 from orchestrator.audit.record import Record
 from orchestrator.report.audit_story import of_cvm
 from orchestrator.report.audit_words import sentence
-from orchestrator.report.shown import shown
+from orchestrator.report.cells import cell
 
 COLUMNS = (
     *("run_id", "seq", "ts", "event", "what", "step", "action", "cvm", "cvm_id", "app_id", "teepod"),
@@ -17,12 +16,6 @@ COLUMNS = (
     *("retry_after_s", "observed", "compute_usd_per_hour", "storage_usd_per_hour", "notes", "charged_usd"),
     *("expected_usd", "state", "exit_code", "by", "hash"),
 )
-
-_LONGEST = 32_000
-"""Characters; a cell of the usual spreadsheets holds 32767."""
-
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""What a cell begins with that a spreadsheet may take for a formula; the last four are the wide forms of the first."""
 
 
 def row(record: Record) -> list[str]:
@@ -44,18 +37,6 @@ def row(record: Record) -> list[str]:
         "by": record.get("by") or record.get("actor"),
     }
     return [cell(found[name]) for name in COLUMNS]
-
-
-def cell(value: object) -> str:
-    """A value for a cell; text that a spreadsheet takes for a formula is led by an apostrophe."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float | Decimal):
-        return str(value)
-    text = shown(value, _LONGEST)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 def _part(record: Record, key: str) -> Mapping[str, object]:

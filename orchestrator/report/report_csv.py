@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
-from orchestrator.report.shown import shown
+from orchestrator.report.cells import cell
 
 COLUMNS = {
     "run_id": "the run",
@@ -39,8 +39,6 @@ COLUMNS = {
 }
 """The columns with their meaning, in order. More may be added at the end; none is changed or taken away."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001 - spreadsheets take the wide ones too
-
 
 def report_csv(document: Mapping[str, Any]) -> str:
     """The lines, the columns' names first."""
@@ -49,7 +47,7 @@ def report_csv(document: Mapping[str, Any]) -> str:
     writer.writerow(COLUMNS)
     for target in document["targets"]:
         row = {"run_id": document["run"]["run_id"], **_row(target)}
-        writer.writerow([_safe(row[column]) for column in COLUMNS])
+        writer.writerow([cell(row[column]) for column in COLUMNS])
     return out.getvalue()
 
 
@@ -67,11 +65,3 @@ def _row(target: Mapping[str, Any]) -> dict[str, object]:
         "charge_expected_usd": charge.get("expected_usd"),
         "charged_usd": charge.get("charged_usd"),
     }
-
-
-def _safe(value: object) -> object:
-    """A value that no spreadsheet takes for a formula: such a text gets an apostrophe before it."""
-    if not isinstance(value, str):
-        return value
-    text = shown(value, 2000)
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text

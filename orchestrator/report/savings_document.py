@@ -10,11 +10,8 @@ from orchestrator.billing.rates import plain
 from orchestrator.billing.savings import Row, Sum, hours
 from orchestrator.history.saved import Saved
 from orchestrator.moment import timestamp
-from orchestrator.report.shown import shown
+from orchestrator.report.cells import cell
 from orchestrator.wording import counted
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a cell begins with that a spreadsheet may take for a formula."""
 
 _COLUMNS = (
     *("times", "cvms", "hours", "known_compute_usd", "compute_unknown", "known_storage_usd", "storage_unknown"),
@@ -62,12 +59,6 @@ def savings_csv(saved: Saved) -> str:
         flat = {**document, **document["charges"]}
         writer.writerow((cell(row.key), *(flat[name] for name in _COLUMNS)))
     return file.getvalue()
-
-
-def cell(text: str | None) -> str:
-    """Text of others for a cell: no control characters, and nothing that a spreadsheet takes for a formula."""
-    safe = "" if text is None else shown(text, 1000)
-    return f"'{safe}" if safe.lstrip().startswith(_FORMULA) else safe
 
 
 def _row(row: Row) -> dict[str, Any]:

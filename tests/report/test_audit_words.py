@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from orchestrator.audit.record import Record
 from orchestrator.outcome import Ending, Outcome
-from orchestrator.report.audit_csv import COLUMNS, cell, row
-from orchestrator.report.audit_words import _TELL, bill, sentence, usd
+from orchestrator.report.audit_csv import COLUMNS, row
+from orchestrator.report.audit_terms import bill, usd
+from orchestrator.report.audit_words import _TELL, sentence
+from orchestrator.report.cells import cell
 from orchestrator.report.ecs import OWN, Ecs
 from tests.audit.logs import RUN_ID, STORY, about, lines
 from tests.report.runs import EVIL

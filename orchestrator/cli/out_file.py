@@ -1,0 +1,50 @@
+"""What `--out FILE` means: where a command may write what it was asked for, and how."""
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.whole_file import write_whole
+from orchestrator.errors import UsageError
+
+STDOUT = Path("-")
+
+_A_RECORD = b'{"'
+"""What every line of an audit log begins with. Documents that do are JSON with a newline after the brace."""
+
+
+def check_place(out: Path | None) -> None:
+    """See whether a file could be written there, before anything is read that takes long.
+
+    Raises:
+        UsageError: when there is no folder, something that is no file, or an audit log, whose place nothing takes.
+    """
+    if out is None or out == STDOUT:
+        return
+    try:
+        if not out.parent.is_dir():
+            raise UsageError("the folder is not there", file=out, hint="make it first")
+        if out.exists() and not out.is_file():
+            raise UsageError("it can't be written there: it is no file", file=out, hint="- is stdout")
+        if out.suffix == ".jsonl" or (out.exists() and _is_log(out)):
+            raise UsageError("an audit log is called so, or stands there", file=out, hint="name another file")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"it can't be written: {error}", file=out) from error
+
+
+def write_out(out: Path, data: bytes) -> None:
+    """Write a file whole, its owner's alone, in the place of an older one; and say so on stderr.
+
+    Raises:
+        UsageError: when it can't be written.
+    """
+    try:
+        write_whole(out, data)
+    except OSError as error:
+        raise UsageError(f"it can't be written: {error.strerror or error}", file=out) from error
+    click.echo(f"Written to {click.format_filename(out)}.", err=True)
+
+
+def _is_log(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(_A_RECORD)) == _A_RECORD
