@@ -106,13 +106,14 @@ def marks(saved: Saved) -> Iterator[str]:
     if together.compute.unknown or together.storage.unknown or together.not_asked or together.charges.pending:
         yield "An amount with a + lacks parts that are not known; a ? stands where nothing is known."
 
-    def differs(whole: Decimal, parts: list[Decimal]) -> bool:
-        return round(whole, 2) != sum((round(part, 2) for part in parts), Decimal(0))
+    def differs(whole: Decimal, parts: list[Decimal], digits: int = 2) -> bool:
+        return round(whole, digits) != sum((round(part, digits) for part in parts), Decimal(0))
 
     if (
-        differs(together.compute.usd, [row.compute.usd for row in rows])
+        differs(hours(together.stood), [hours(row.stood) for row in rows], 1)
+        or differs(together.compute.usd, [row.compute.usd for row in rows])
         or differs(together.storage.usd, [row.storage.usd for row in rows])
         or differs(together.minimums.usd, [row.minimums.usd for row in rows])
         or differs(together.charges.charged_usd, [row.charges.charged_usd for row in rows])
     ):
-        yield "Each amount is rounded to the cent by itself; the unrounded ones, as --json has them, add up exactly."
+        yield "Each figure is rounded by itself; the unrounded ones, as --json has them, add up exactly."

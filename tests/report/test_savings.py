@@ -79,7 +79,7 @@ def test_that_rounded_rows_do_not_come_to_the_rounded_total_is_said_only_where_i
         found = list(clipped(standstills(thirds, at(hours)), at(0), at(hours)))
         rows, together = add_up(found, [], "playbook", at(0))
         saved = replace(made(), rows=rows, together=together, spared=[Decimal(0)], edges=[at(0), at(hours)])
-        words = "rounded to the cent by itself"
+        words = "Each figure is rounded by itself"
         in_text = any(words in line for line in savings_lines(saved, 200))
         assert (words in savings_page(saved).decode()) is in_text
         return in_text
