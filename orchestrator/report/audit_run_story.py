@@ -10,7 +10,8 @@ from decimal import Decimal, InvalidOperation
 from orchestrator.audit.record import Record
 from orchestrator.duration import format_duration
 from orchestrator.report.audit_story import Line, of_cvm, seconds_between
-from orchestrator.report.audit_words import sentence, usd, verb
+from orchestrator.report.audit_terms import usd, verb
+from orchestrator.report.audit_words import sentence
 from orchestrator.report.shown import shown
 from orchestrator.wording import counted
 

@@ -9,7 +9,8 @@ from typing import Any
 from orchestrator.audit.record import Record
 from orchestrator.cvm import normal_uuid
 from orchestrator.moment import parse_timestamp
-from orchestrator.report.audit_words import asked, bill, sentence, verb
+from orchestrator.report.audit_terms import bill, verb
+from orchestrator.report.audit_words import asked, sentence
 from orchestrator.report.shown import shown
 
 _ANSWERS = frozenset({"action.accepted", "action.refused", "action.deferred", "action.unknown", "action.failed"})

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.duration import format_duration
 from orchestrator.report.audit_story import Chapter, Line, seconds_between
-from orchestrator.report.audit_words import verb
+from orchestrator.report.audit_terms import verb
 from orchestrator.report.shown import shown
 from orchestrator.wording import counted
 
