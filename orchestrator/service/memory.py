@@ -238,9 +238,10 @@ def _claimed(memory: Memory, record: Record) -> None:
 
 
 def _decided(memory: Memory, record: Record) -> None:
-    known = memory.playbooks[record["playbook"]]
-    known.decide(record["planned"])
-    known.advance(parse_timestamp(record["planned"]))
+    known = memory.playbooks.get(record["playbook"])
+    if known is not None:  # a claim may outlive what is known of a schedule that ended long ago
+        known.decide(record["planned"])
+        known.advance(parse_timestamp(record["planned"]))
 
 
 def _missed(memory: Memory, record: Record) -> None:

@@ -108,6 +108,7 @@ class Service:
                 ended=self._look_up,
             )
             await self._roster.look()
+            self._scribe.tell("service.watching", schedules=len(self._roster.watched))
             await runs.recover()
             while not self._stop.wanted.is_set():
                 await self._round(runs)

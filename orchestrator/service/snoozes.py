@@ -110,10 +110,17 @@ class SnoozeFile:
     def _alone(self) -> Iterator[None]:
         fd = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            self._hand_over(fd)
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
+
+    def _hand_over(self, fd: int) -> None:
+        """Let the service read what root wrote for it."""
+        if os.geteuid() == 0:
+            owner = self.path.parent.stat()
+            os.fchown(fd, owner.st_uid, owner.st_gid)
 
     def _write(self, snoozes: Mapping[str, Snoozed]) -> None:
         entries = {
@@ -127,6 +134,7 @@ class SnoozeFile:
         new = self.path.with_suffix(".new")
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            self._hand_over(fd)
             write_all(fd, json.dumps({"v": _VERSION, "snoozes": entries}, indent=2).encode() + b"\n")
             sync_file(fd)
         finally:

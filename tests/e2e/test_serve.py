@@ -5,15 +5,18 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
 from orchestrator.moment import timestamp
+from orchestrator.service.folder import Folder
+from orchestrator.service.journal import Journal
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import NAMES, Desk, until
 
@@ -110,18 +113,15 @@ def serving(desk: Desk, *args: str, env: Mapping[str, str | None] | None = None)
 
 
 def was_watched_since(desk: Desk, moment: datetime) -> None:
-    """Have the service believe that it saw the schedule last at this moment."""
-    with serving(desk) as served:
-        until(lambda: served.events("schedule.watched"))
-        assert served.end(signal.SIGTERM) == 0
-    journal = desk.state / "service" / "journal.jsonl"
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    for line in lines:
-        if line["event"] == "schedule.enabled":
-            line["ts"] = timestamp(moment)
-        for known in line.get("playbooks", {}).values():
-            known["planned_after"] = known["moment_after"] = timestamp(moment)
-    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    """Have the service believe that it saw the schedule first at this moment."""
+    (watched,) = Folder(desk.folder / "playbooks", desk.folder / "kept").look({}).watched.values()
+    about = {"playbook": watched.name, "file": watched.file, "timezone": "UTC"}
+
+    async def write() -> None:
+        with closing(Journal.open(desk.state, wall=lambda: moment)) as journal:
+            await journal.write("schedule.enabled", **about, when=watched.when, left_out=watched.left_out)
+
+    anyio.run(write)
 
 
 def test_what_was_missed_is_made_up_for_once_and_everything_about_it_can_be_asked(desk: Desk) -> None:
