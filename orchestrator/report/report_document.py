@@ -218,7 +218,9 @@ def _skipped(story: Story) -> list[dict[str, Any]]:
 
 
 def _log(story: Story, log: LogFile) -> dict[str, Any]:
-    reading, run_id = log.reading, story.state.run_id or log.path.stem
+    reading = log.reading
+    # A log that lies where runs are is known by its run's id; any other one by its path.
+    name = log.path.stem if log.path.parent.name == "runs" else quote(str(log.path))
     seal = story.seal
     key = "" if seal is None else " --public-key KEY.pem"
     return {
@@ -231,5 +233,5 @@ def _log(story: Story, log: LogFile) -> dict[str, Any]:
         "line": reading.line,
         "reason": reading.reason,
         "seal": None if seal is None else {key: seal[key] for key in sorted(seal.keys() - _OF_EVERY_RECORD)},
-        "verify": [f"orchestrator audit verify {run_id}{key}", f"sha256sum {quote(log.path.name)}"],
+        "verify": [f"orchestrator audit verify {name}{key}", f"sha256sum {quote(log.path.name)}"],
     }

@@ -1,13 +1,16 @@
 """The document of a report: what every format is made from."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.billing.reconciled import Reconciled, total
+from orchestrator.report.report_document import LogFile, report_document
 from orchestrator.report.story import Story
 from tests.report.told import (
+    BEGAN,
     about,
     accepted,
     asked,
@@ -147,3 +150,16 @@ def test_the_log_is_known_by_its_last_hash_and_by_the_digest_of_the_file() -> No
     assert log["digest"] == written[-1][0]["hash"]
     assert (log["records"], log["verdict"]) == (len(written), "whole")
     assert log["verify"][0] == "orchestrator audit verify 20261123T080000Z-4f2a"
+
+
+def test_a_log_that_was_moved_is_verified_by_its_path() -> None:
+    told, reading = story(ALL, *stopped(ONE, 1)), Reading(records=5)
+    log = report_document(told, LogFile(Path("/tmp/a b.jsonl"), 1, "0", reading), made_at=BEGAN, version="1")["log"]  # noqa: S108 - nothing is written
+    assert log["verify"] == ["orchestrator audit verify '/tmp/a b.jsonl'", "sha256sum 'a b.jsonl'"]
+
+
+def test_a_sealed_log_is_verified_with_the_key() -> None:
+    seal = {"by": "ann@desk", "key_id": "k", "sealed_at": "2026-11-23T09:00:00.000000Z", "signature": "x"}
+    log = document(ALL, *stopped(ONE, 1), finished(4), (5, "run.sealed", seal))["log"]
+    assert log["seal"]["by"] == "ann@desk"
+    assert log["verify"][0].endswith("--public-key KEY.pem")
