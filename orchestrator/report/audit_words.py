@@ -80,7 +80,7 @@ def _status(record: Record) -> str:
 
 
 def _escalated(record: Record) -> str:
-    return f"not down yet, so to {verb(record.get('to'))} it comes now{reason(record)}"
+    return f"escalated to {verb(record.get('to'))}{reason(record)}"
 
 
 _TELL: dict[str, Callable[[Record], str]] = {

@@ -55,7 +55,7 @@ def told(event: str, **fields: object) -> str:
             "not sent after all: the key was refused",
         ),
         ("action.unknown", {"reason": "the connection broke"}, "no clear answer: the connection broke; the status"),
-        ("action.escalated", {"to": "stop", "reason": "not down after 2m"}, "to stop it comes now: not down after 2m"),
+        ("action.escalated", {"to": "stop", "reason": "not down after 2m"}, "escalated to stop: not down after 2m"),
         ("target.settled", {"outcome": "settled", "seconds": 12.34, "status": "stopped"}, "settled after 12s, stopped"),
         ("target.settled", {"outcome": "gone", "seconds": 1}, "gone after 1s: deleted meanwhile"),
         ("target.failed", {"outcome": "resurrected", "status": "running"}, "came back: it was down, and is up again"),
