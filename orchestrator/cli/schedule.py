@@ -3,18 +3,23 @@
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 from pydantic_core import PydanticCustomError
 
-from orchestrator.errors import PlaybookError, UsageError
+from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.schedule import first_second, last_second, parse_edge, zone_of
 from orchestrator.playbook.source import read_source
 from orchestrator.playbook.variables import parse_assignments
+
+if TYPE_CHECKING:
+    from orchestrator.playbook.firings import Firing, LeftOut
 
 _DAYS = 30
 _PIPE_WIDTH = 160
@@ -43,7 +48,7 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
     assert timetable is not None  # noqa: S101 - it has a schedule
     zone = zone_of(schedule.timezone)
     opens, closes = _stretch(start, end, schedule.timezone, utc_now())
-    found = firings(timetable, opens, closes)
+    found = _with_snoozes(firings(timetable, opens, closes), timetable.name)
     if as_json:
         write_document(explain_document(timetable, str(loaded.file), found, opens, closes), sys.stdout.write)
         return
@@ -58,6 +63,29 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
         coming = next_firing(timetable, closes)
         told = f"the next is at {clock(coming.local)}" if coming else "nor does anything in the year after"
         click.echo(f"Nothing fires; {told}.")
+
+
+def _with_snoozes(found: "Iterator[Firing | LeftOut]", playbook: str) -> "Iterator[Firing | LeftOut]":
+    """The same, with what is snoozed left out, as far as the state folder that the settings name tells."""
+    from orchestrator.playbook.firings import Firing, LeftOut  # noqa: PLC0415 - loads cron
+    from orchestrator.service.snoozes import SnoozeFile  # noqa: PLC0415 - the same
+    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
+
+    snooze = None
+    with suppress(OrchestratorError):  # When a playbook is due can be told without settings.
+        snoozed = SnoozeFile(load_settings(None, ()).audit.state_dir).read().get(playbook)
+        snooze = None if snoozed is None else snoozed.snooze
+    for each in found:
+        if (
+            isinstance(each, Firing)
+            and snooze is not None
+            and snooze.begins <= each.moment
+            and each.planned < snooze.until
+        ):
+            until = snooze.until.astimezone(each.local.tzinfo)
+            yield LeftOut(each.planned, each.local, each.wanted, f"snoozed until {until:%Y-%m-%d %H:%M}")
+        else:
+            yield each
 
 
 def _load(playbook: str, values: Mapping[str, str]) -> LoadedPlaybook:
