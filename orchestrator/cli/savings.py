@@ -11,6 +11,7 @@ import click
 
 from orchestrator.audit.store import RunStore
 from orchestrator.billing.savings import By
+from orchestrator.billing.standstill import SeenUp
 from orchestrator.cli import fail
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.cli.reading import told
@@ -23,7 +24,7 @@ from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.savings_document import savings_csv, savings_document
 from orchestrator.report.savings_text import savings_lines
-from orchestrator.settings.load import load_settings
+from orchestrator.settings.load import Settings, load_settings
 
 _SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".svg": "svg"}
 _PIPE_WIDTH = 100
@@ -40,12 +41,19 @@ def savings(
     assignments: tuple[str, ...],
     as_json: bool,
     simulated: bool,
+    live: bool,
 ) -> int:
     """Say how long CVMs stood still that runs stopped, what that spared, and what it did not."""
     form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
     try:
         check_place(out)
-        found = _found(config, assignments, by, stretched(since, until), simulated=simulated)
+        if live and until is not None:
+            raise UsageError(
+                "--live does not go with --until", hint="what runs now says nothing of a time that is over"
+            )
+        settings = load_settings(config, assignments)
+        running = _running(settings) if live else None
+        found = _found(settings, by, stretched(since, until), running, simulated=simulated)
         if out is None or out == STDOUT:
             _print(found, form)
         else:
@@ -70,15 +78,20 @@ def stretched(since: str, until: str | None) -> tuple[datetime, datetime]:
     return begin, end
 
 
+def _running(settings: Settings) -> list[SeenUp]:
+    from orchestrator.cli.running_now import running_now  # noqa: PLC0415 - the network takes long to load
+
+    return running_now(settings)
+
+
 def _found(
-    config: Path | None, assignments: tuple[str, ...], by: By, asked: tuple[datetime, datetime], *, simulated: bool
+    settings: Settings, by: By, asked: tuple[datetime, datetime], running: list[SeenUp] | None, *, simulated: bool
 ) -> Saved:
-    settings = load_settings(config, assignments)
     store = RunStore(settings.audit.state_dir)
     store.prepare()
     with Index(settings.audit.state_dir) as index:
         paths = list(store)
-        found = saved(entries(told(paths), index), by, *asked, simulated=simulated)
+        found = saved(entries(told(paths), index), by, *asked, simulated=simulated, running=running)
         index.keep_only(path.name for path in paths)
     return found
 

@@ -32,7 +32,8 @@ class Saved:
         spared: what each of them spared of compute, in USD.
         ask: the runs of which stops were charged what nobody asked for yet, or was not known when asked, oldest first.
         runs: how many logs are taken into account.
-        left_out: how many are not, by why: `altered`, `unreadable`, `simulated`.
+        left_out: how many logs are not, by why: `altered`, `unreadable`, `simulated`.
+        live: whether it was looked up which CVMs run now.
     """
 
     since: datetime
@@ -45,10 +46,17 @@ class Saved:
     ask: list[str] = field(default_factory=list)
     runs: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    live: bool = False
 
 
 def saved(
-    entries: Iterable[tuple[Path, Entry]], by: By, since: datetime, until: datetime, *, simulated: bool = False
+    entries: Iterable[tuple[Path, Entry]],
+    by: By,
+    since: datetime,
+    until: datetime,
+    *,
+    simulated: bool = False,
+    running: Iterable[SeenUp] | None = None,
 ) -> Saved:
     """Add up what runs saved.
 
@@ -58,6 +66,7 @@ def saved(
         since: when the time begins that is asked for.
         until: when it ends; not after now.
         simulated: whether to count the runs against simulated clouds, and those alone.
+        running: what runs now by a list that was just read; None where none was.
     """
     tale, left_out = _Tale(since, until), Counter[str]()
     for path, entry in entries:
@@ -68,11 +77,23 @@ def saved(
             left_out["simulated" if row["simulated"] else "real"] += 1
         else:
             tale.take(path.stem, entry)
-    found = list(clipped(standstills(tale.events(), until), since, until))
+    found = list(clipped(standstills(chain(tale.events(), running or ()), until), since, until))
     rows, together = add_up(found, tale.stops, by, since)
     edges = days(since, until)
     unknown = {stop.run_id for stop in tale.stops if stop.found is None or stop.found.standing is Standing.PENDING}
-    return Saved(since, until, by, rows, together, edges, over_time(found, edges), sorted(unknown), tale.runs, left_out)
+    return Saved(
+        since,
+        until,
+        by,
+        rows,
+        together,
+        edges,
+        over_time(found, edges),
+        ask=sorted(unknown),
+        runs=tale.runs,
+        left_out=left_out,
+        live=running is not None,
+    )
 
 
 class _Tale:

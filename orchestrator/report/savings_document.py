@@ -43,6 +43,7 @@ def savings_document(saved: Saved) -> dict[str, Any]:
             for begin, end, usd in zip(saved.edges, saved.edges[1:], saved.spared, strict=False)
         ],
         "runs": saved.runs,
+        "live": saved.live,
         "left_out": dict(saved.left_out),
         "not_known_yet": saved.ask,
         "assumptions": list(assumptions(saved)),
@@ -104,7 +105,8 @@ def assumptions(saved: Saved) -> Iterator[str]:
             f"${cents(row.at_most.usd)} is theirs, and may be less."
         )
     if row.open:
-        yield f"{counted(row.open, 'standstill')} had not ended; a start or deletion that no run saw is not known here."
+        looked = "None of these CVMs runs by the list read now. A" if saved.live else "A start or"
+        yield f"{counted(row.open, 'standstill')} had not ended. {looked} deletion that no run saw is not known here."
     if row.compute.unknown or row.storage.unknown:
         yield (
             f"No rate is known for the compute of {row.compute.unknown} and the storage of {row.storage.unknown} of "

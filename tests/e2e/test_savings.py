@@ -75,7 +75,9 @@ def test_what_was_stopped_and_started_again_is_told_by_every_form_and_agrees_wit
     }
 
 
-def test_a_start_by_somebody_else_is_seen_by_the_next_run_and_said_to_be_an_upper_bound(open_desk: OpenDesk) -> None:
+def test_a_start_by_somebody_else_is_seen_live_or_by_the_next_run_and_said_to_be_an_upper_bound(
+    open_desk: OpenDesk,
+) -> None:
     desk = open_desk(timing=QUICK)
     stopped(desk)
     world = desk.sim.world
@@ -84,6 +86,18 @@ def test_a_start_by_somebody_else_is_seen_by_the_next_run_and_said_to_be_an_uppe
     log = json.loads(desk.log.read_text().splitlines()[-1])
     later = datetime.fromisoformat(log["ts"]) + timedelta(seconds=2.1)
     until(lambda: datetime.now(UTC) > later)
+    by_logs, live, unasked = desk.run_each(
+        ("savings", "--json"),
+        ("savings", "--json", "--live"),
+        ("savings", "--json", "--live"),
+        envs=[None, None, {"PHALA_CLOUD_API_KEY": "phak_wrong"}],
+    )
+    told = [
+        (each.document["live"], each.document["total"]["open"], each.document["total"]["seen"])
+        for each in (by_logs, live)
+    ]
+    assert told == [(False, 8, 0), (True, 7, 1)]
+    assert (unasked.code, unasked.fault["code"]) == (5, "cloud")
     desk.run("run", desk.playbook("{name: web-2}"), "--yes")
     document = savings(desk)
     assert [document["total"][key] for key in ("times", "open", "seen")] == [8, 7, 1]
@@ -136,7 +150,8 @@ def test_runs_are_chosen_by_time_playbook_outcome_and_exit_code(desk: Desk) -> N
         ("runs", "--since", "30", "--json"),
         ("savings", "--since", "1h", "--until", "2h", "--format", "json"),
         ("savings", "--json", "--out", str(next(desk.runs.iterdir()))),
+        ("savings", "--json", "--live", "--until", "2h"),
     )
-    assert [(each.code, each.fault["code"]) for each in refused] == [(2, "usage")] * 3
+    assert [(each.code, each.fault["code"]) for each in refused] == [(2, "usage")] * 4
     assert "There are no runs of that choice" in none.out
     assert "There are more; --limit 4 shows more of them." in cut.out

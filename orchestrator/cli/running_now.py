@@ -1,0 +1,28 @@
+"""Which CVMs run right now, for `savings --live`."""
+
+import anyio
+
+from orchestrator.billing.standstill import SeenUp
+from orchestrator.cli.session import Endpoint, endpoint, limits_of, open_session
+from orchestrator.cvm import UP
+from orchestrator.engine.inventory import InventoryReader
+from orchestrator.playbook.schema import Limits
+from orchestrator.settings.load import Settings
+
+
+def running_now(settings: Settings) -> list[SeenUp]:
+    """The CVMs that a list of today shows running.
+
+    Raises:
+        CloudError: when it can't be had.
+    """
+    with endpoint(settings, simulate=False) as where:
+        return anyio.run(_read, settings, where)
+
+
+async def _read(settings: Settings, where: Endpoint) -> list[SeenUp]:
+    async with open_session(settings, where, limits_of(Limits(), settings), few=True) as session:
+        begun = session.clock.wall()
+        inventory = await InventoryReader(session.cloud, session.gate, session.rng).read_all()
+        now = session.clock.wall()
+    return [SeenUp(where.base_url, cvm.ref, now, begun) for cvm in inventory.cvms if cvm.status == UP]
