@@ -40,7 +40,7 @@ _LEFT_ALONE = frozenset(
 
 def stamp_of(found: os.stat_result) -> str:
     """What a file's state is told by: no write leaves all of it as it was."""
-    return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 class Index:
