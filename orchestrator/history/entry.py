@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 from orchestrator.action import Action
 from orchestrator.audit.record import Record
-from orchestrator.audit.replay import Phase, RunState, TargetState
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import Phase, TargetState
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.reconciled import Reconciled
 from orchestrator.cvm import COMING_UP, UP, CvmRef

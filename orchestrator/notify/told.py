@@ -9,7 +9,8 @@ from itertools import chain
 from typing import Any
 
 from orchestrator.audit.record import Record
-from orchestrator.audit.replay import RunState, TargetState
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import TargetState
 from orchestrator.notify import words
 from orchestrator.notify.notice import Notice, notice_about
 from orchestrator.outcome import ENDS_THE_RUN, Exit

@@ -6,7 +6,8 @@ from typing import Any
 
 from orchestrator.action import Action
 from orchestrator.audit.record import Record
-from orchestrator.audit.replay import Phase, RunState
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import Phase
 from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
 from orchestrator.billing.rates import Rates, plain
 from orchestrator.cvm import UP

@@ -8,7 +8,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from orchestrator.audit.replay import TargetState
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import TargetState
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.report.documents import counts_of
@@ -53,15 +54,17 @@ def report_document(story: Story, log: LogFile, *, made_at: datetime, version: s
         made_at: the wall clock.
         version: of this program.
     """
-    state = story.state
+    state, standing = story.state, _standing(story, log)
     return {
         "report": FORMAT,
         "made_at": timestamp(made_at),
         "made_by": f"orchestrator {version}",
         "run": _run(story, log),
         "counts": counts_of(state),
+        "stages": _stages(state, standing),
         "targets": [
-            _target(target, story.lines.get((target.step, target.ref.key), Line())) for target in state.targets.values()
+            _target(target, story.lines.get((target.step, target.ref.key), Line()), standing)
+            for target in state.targets.values()
         ],
         "times": _times(story),
         "requests": _requests(story),
@@ -100,6 +103,17 @@ def _run(story: Story, log: LogFile) -> dict[str, Any]:
     }
 
 
+def _stages(state: RunState, standing: str) -> dict[str, int]:
+    """How many targets are at each stage, by the last word on each CVM."""
+    last_words = (target for target in state.targets.values() if target.taken_up_by is None)
+    return dict(Counter(_stage(target, standing) for target in last_words))
+
+
+def _stage(target: TargetState, standing: str) -> str:
+    """The outcome; while the run has not finished, where a target stands that has none."""
+    return target.outcome_so_far.value if standing == "finished" else target.stage
+
+
 def _deadline(story: Story) -> dict[str, Any] | None:
     """What the plan had promised of its deadline, and whether it was met; None without one."""
     promised = story.state.planned.get("deadline")
@@ -135,7 +149,7 @@ def _between(start: str | None, end: str | None) -> float | None:
     return round((parse_timestamp(end) - parse_timestamp(start)).total_seconds(), 3)
 
 
-def _target(target: TargetState, line: Line) -> dict[str, Any]:
+def _target(target: TargetState, line: Line, standing: str) -> dict[str, Any]:
     return {
         "step": target.step,
         "action": target.action,
@@ -147,6 +161,7 @@ def _target(target: TargetState, line: Line) -> dict[str, Any]:
         "cvm": target.ref.document(),
         "before": target.before,
         "outcome": target.outcome_so_far.value,
+        "stage": _stage(target, standing),
         "status": target.status,
         "reason": target.reason,
         "http_status": target.http_status,

@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from orchestrator.action import Action
-from orchestrator.audit.replay import RunState, TargetState
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import TargetState
 from orchestrator.billing.note import NOTES
 from orchestrator.billing.rates import Rates, Total
 from orchestrator.billing.reconciled import Basis, Reconciled, total

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.audit.replay import RunState, TargetState
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import TargetState
 from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
 from orchestrator.outcome import Outcome

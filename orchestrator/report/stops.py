@@ -7,7 +7,8 @@ from decimal import Decimal
 
 from orchestrator.action import Action
 from orchestrator.audit.record import Record
-from orchestrator.audit.replay import Phase, RunState, TargetState
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import Phase, TargetState
 from orchestrator.billing.reconciled import Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.cvm import normal_uuid

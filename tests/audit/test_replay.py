@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from orchestrator.audit.replay import Phase, replay
+from orchestrator.audit.replay import replay
+from orchestrator.audit.target import Phase
 from orchestrator.outcome import Outcome
 from tests.audit.logs import BILLING, STORY, about, lines
 

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.action import Action
-from orchestrator.audit.replay import RunState, TargetState
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import TargetState
 from orchestrator.billing.reconciled import Reconciled, Standing
 from orchestrator.billing.stop import Stop
 from orchestrator.cvm import CvmRef

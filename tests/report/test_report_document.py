@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.audit.target import Phase
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.billing.reconciled import Reconciled, total
+from orchestrator.outcome import Outcome
 from orchestrator.report.report_document import LogFile, report_document
 from orchestrator.report.story import Story
+from orchestrator.report.words import STAGES, sign, troubled
 from tests.report.told import (
     BEGAN,
     about,
@@ -163,3 +166,16 @@ def test_a_sealed_log_is_verified_with_the_key() -> None:
     log = document(ALL, *stopped(ONE, 1), finished(4), (5, "run.sealed", seal))["log"]
     assert log["seal"]["by"] == "ann@desk"
     assert log["verify"][0].endswith("--public-key KEY.pem")
+
+
+def test_until_a_run_has_finished_an_open_target_is_where_it_stands_and_no_failure() -> None:
+    events = [*stopped(ONE, 1), asked(TWO, 2), accepted(TWO, 3)]
+    open_run, over = document(ALL, *events), document(ALL, *events, finished(9, 7))
+    assert open_run["stages"] == {"settled": 1, "settling": 1, "waiting": 1}
+    assert over["stages"] == over["counts"] == {"settled": 1, "unsettled": 1, "not_sent": 1}
+    assert (troubled(open_run), len(troubled(over))) == ([], 1)
+
+
+def test_every_outcome_and_every_phase_has_words_and_a_sign() -> None:
+    assert set(STAGES) == {*Outcome, *Phase}
+    assert {sign(stage) for stage in STAGES} == {"✓", "✗", "…"}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from orchestrator.audit.replay import RunState, TargetState
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import TargetState
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.undo import TakenDown
