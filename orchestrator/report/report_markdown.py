@@ -8,8 +8,8 @@ from orchestrator.report.amounts import after, between, moment, per_hour, per_mo
 from orchestrator.report.happenings import happened
 from orchestrator.report.shown import shown
 from orchestrator.report.words import (
-    OUTCOMES,
     READS_ARE_NOT_IN_THE_LOG,
+    STAGES,
     VERDICTS,
     amount_charged,
     charged_words,
@@ -60,12 +60,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]], right: int = 0
 
 
 def _summary(document: _Document) -> Iterator[str]:
-    run, counts = document["run"], document["counts"]
+    run, counts = document["run"], document["stages"]
     yield f"# Run of {escaped(run['playbook'].get('name'), 120)}"
     yield ""
     yield f"**{escaped(headline(document))}**"
     yield ""
-    rows = [(outcome, OUTCOMES[outcome], f"{counts[outcome]:,}") for outcome in OUTCOMES if counts.get(outcome)]
+    rows = [(outcome, STAGES[outcome], f"{counts[outcome]:,}") for outcome in STAGES if counts.get(outcome)]
     yield from _table(("outcome", "meaning", "targets"), rows, 1)
     paused = f", {after(sum(run['paused_s']))} of it interrupted" if run["paused_s"] else ""
     facts = [
@@ -86,15 +86,15 @@ def _summary(document: _Document) -> Iterator[str]:
 
 def _failures(document: _Document) -> Iterator[str]:
     found = troubled(document)
-    unsent = sum(target["outcome"] == "not_sent" for target in document["targets"])
+    unsent = sum(target["stage"] == "not_sent" for target in document["targets"])
     yield "## Failures"
     yield ""
     rows = [
         (
             escaped(named(target), 120),
             escaped(target["cvm"]["teepod"], 64),
-            target["outcome"],
-            escaped(why(document, target)),
+            target["stage"],
+            escaped(why(target)),
             escaped(target["request_id"], 64),
         )
         for target in found[:_MOST]
@@ -128,7 +128,7 @@ def _timeline(document: _Document) -> Iterator[str]:
             escaped(named(target), 120),
             escaped(target["cvm"]["teepod"], 64),
             escaped(done(target)),
-            target["outcome"],
+            target["stage"],
             after(target["intent_s"]),
             between(target["intent_s"], target["accepted_s"]),
             between(target["accepted_s"], target["ended_s"]),

@@ -8,8 +8,8 @@ from orchestrator.report.amounts import after, moment, per_hour, per_month, size
 from orchestrator.report.happenings import happened
 from orchestrator.report.shown import shown
 from orchestrator.report.words import (
-    OUTCOMES,
     READS_ARE_NOT_IN_THE_LOG,
+    STAGES,
     VERDICTS,
     amount_charged,
     charged_words,
@@ -20,6 +20,7 @@ from orchestrator.report.words import (
     limit_words,
     named,
     next_words,
+    seal_words,
     trigger_words,
     troubled,
     why,
@@ -60,10 +61,10 @@ def _summary(document: _Document) -> Iterator[str]:
     yield _sentence(f"Run {run['run_id']} of {run['playbook'].get('name')}")
     yield _sentence(headline(document))
     yield ""
-    counts = document["counts"]
-    for outcome in OUTCOMES:
+    counts = document["stages"]
+    for outcome in STAGES:
         if counts.get(outcome):
-            yield f"  {counts[outcome]:>7,}  {outcome:<12} {OUTCOMES[outcome]}"
+            yield f"  {counts[outcome]:>7,}  {outcome:<12} {STAGES[outcome]}"
     yield ""
     yield _fact("started by", run["actor"])
     yield _fact("because of", trigger_words(document))
@@ -82,13 +83,13 @@ def _summary(document: _Document) -> Iterator[str]:
 
 def _failures(document: _Document) -> Iterator[str]:
     found = troubled(document)
-    unsent = sum(target["outcome"] == "not_sent" for target in document["targets"])
+    unsent = sum(target["stage"] == "not_sent" for target in document["targets"])
     if found or unsent:
         yield "Failures"
     for target in found[:_MOST]:
         request = f" (request {target['request_id']})" if target["request_id"] else ""
-        yield _point(f"{shown(named(target), 64)} on {shown(target['cvm']['teepod'], 40)}: {target['outcome']}")
-        yield textwrap.indent(_point(f"{why(document, target)}{request}"), "  ")
+        yield _point(f"{shown(named(target), 64)} on {shown(target['cvm']['teepod'], 40)}: {target['stage']}")
+        yield textwrap.indent(_point(f"{why(target)}{request}"), "  ")
     if len(found) > _MOST:
         yield _point(f"and {len(found) - _MOST:,} more: --format json")
     if unsent:
@@ -178,7 +179,7 @@ def _log(document: _Document) -> Iterator[str]:
     yield f"  digest   {found['digest']}"
     yield f"  sha256   {found['sha256']}"
     if found["seal"]:
-        yield _point("sealed " + str(found["seal"].get("ts")))
+        yield _point(f"sealed {seal_words(found['seal'])}")
     yield "To check it:"
     for line in found["verify"]:
         yield f"  {shown(line, 4096)}"

@@ -11,7 +11,7 @@ from orchestrator.report.meaning import AS_WANTED, TROUBLE
 _Document = Mapping[str, Any]
 
 
-OUTCOMES = {
+STAGES = {
     "settled": "as wanted, and still so at the end",
     "gone": "deleted meanwhile",
     "skipped": "was as wanted already when its turn came",
@@ -20,8 +20,12 @@ OUTCOMES = {
     "unsettled": "did not settle in time",
     "resurrected": "was down, and came up again",
     "not_sent": "nothing was sent",
+    "waiting": "not sent yet",
+    "sending": "sent, not answered yet",
+    "unknown": "not known yet whether it had an effect",
+    "settling": "accepted, on the way",
 }
-"""The outcomes for who has not read the reference."""
+"""The outcomes for who has not read the reference, and the stages of targets that have none yet."""
 
 READS_ARE_NOT_IN_THE_LOG = (
     "Only requests that change something are in the log. Status reads share the same limit and are not written down, "
@@ -71,7 +75,7 @@ def troubled(document: _Document) -> list[_Document]:
 
 def ended_badly(target: _Document) -> bool:
     """Whether something went wrong with a target, and no later step took up what became of it."""
-    return target["outcome"] in TROUBLE and target["taken_up_by"] is None
+    return target["stage"] in TROUBLE and target["taken_up_by"] is None
 
 
 def is_wanted(outcome: str) -> bool:
@@ -79,17 +83,22 @@ def is_wanted(outcome: str) -> bool:
     return outcome in AS_WANTED
 
 
+def seal_words(seal: _Document) -> str:
+    """Who sealed the log and when; a report does not check it."""
+    line = (seal.get("covers") or {}).get("lines")
+    until = f", up to line {line}" if line else ""
+    key = f"with the key {seal.get('key_id')} (not checked here)"
+    return f"by {seal.get('by')}, {moment(seal.get('sealed_at'))}{until}, {key}"
+
+
 def named(target: _Document) -> str:
     """The name of a target's CVM, or that it has none."""
     return str(target["cvm"]["name"]) or "(no name)"
 
 
-def why(document: _Document, target: _Document) -> str:
+def why(target: _Document) -> str:
     """Why a target did not end as wanted, in the API's words where it said some."""
-    ended = document["run"]["state"] == "finished"
-    return str(target["reason"] or "") or (
-        "the run ended before it was seen to settle" if ended else "not seen to settle so far"
-    )
+    return str(target["reason"] or "the run ended before it was seen to settle")
 
 
 def deadline_words(document: _Document) -> str | None:
@@ -122,6 +131,11 @@ def left_alone(document: _Document) -> list[tuple[str, int, list[str]]]:
         count, names = groups.get(reason, (0, []))
         groups[reason] = (count + each["count"], names + each["names"])
     return sorted(((reason, *found) for reason, found in groups.items()), key=lambda group: -group[1])
+
+
+def sign(stage: str) -> str:
+    """A mark for an outcome or a stage, so that it is not told by its colour alone."""
+    return "✓" if stage in AS_WANTED else "✗" if stage in TROUBLE or stage == "not_sent" else "…"
 
 
 def done(target: _Document) -> str:

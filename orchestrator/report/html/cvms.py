@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from orchestrator.report.amounts import after, between
 from orchestrator.report.html.elements import Cell, Content, e, table
 from orchestrator.report.shown import shown
-from orchestrator.report.words import done, ended_badly, is_wanted, named
+from orchestrator.report.words import done, ended_badly, named, sign
 
 _OPEN = 40
 """Up to so many CVMs the tables stand open."""
@@ -34,13 +34,15 @@ def tables(targets: list[Mapping[str, Any]], length: float) -> Iterator[Content]
             span = f", {first + 1:,} to {first + len(part):,}" if len(members) > _A_GROUP else ""
             tally = ", ".join(
                 f"{number:,} {name}"
-                for name, number in Counter(each["outcome"] for each in part if each["taken_up_by"] is None).items()
+                for name, number in Counter(each["stage"] for each in part if each["taken_up_by"] is None).items()
             )
             title = f"{shown(teepod, 64)}{span}"
-            sign = "✗" if any(map(ended_badly, part)) else "✓"
+            mark = max(
+                (sign(each["stage"]) for each in part if each["taken_up_by"] is None), key="✓…✗".find, default="→"
+            )
             yield e(
                 "details",
-                e("summary", f"{sign} {title}: {tally}"),
+                e("summary", f"{mark} {title}: {tally}"),
                 table(f"CVMs on {title}", _HEAD, (_row(target, length) for target in part)),
                 open="" if len(targets) <= _OPEN else None,
             )
@@ -65,14 +67,14 @@ _HEAD = [
 
 
 def _row(target: Mapping[str, Any], length: float) -> list[Cell]:
-    cvm, outcome = target["cvm"], target["outcome"]
-    sign = "✓ " if is_wanted(outcome) else "✗ " if target["taken_up_by"] is None else "→ "
+    cvm, stage = target["cvm"], target["stage"]
+    mark = sign(stage) if target["taken_up_by"] is None else "→"
     address = shown(cvm["id"] or cvm["vm_uuid"] or "-", 40)
     wave = f", wave {target['wave']}" if target["wave"] > 1 else ""
     return [
         [shown(named(target), 120), e("span", address, cls="sub mono")],
         _lane(target, length),
-        sign + outcome,
+        f"{mark} {stage}",
         after(target["intent_s"]),
         between(target["intent_s"], target["accepted_s"]) + (" (seen)" if target["observed"] else ""),
         between(target["accepted_s"], target["ended_s"]),

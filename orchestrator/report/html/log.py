@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from orchestrator.report.amounts import size
 from orchestrator.report.html.elements import Cell, e, facts, section
-from orchestrator.report.words import VERDICTS
+from orchestrator.report.words import VERDICTS, seal_words
 
 _HOW = (
     "Each line of the log carries the hash of the line before it, so none can be changed, moved or taken out "
@@ -28,10 +28,7 @@ def log(document: Mapping[str, Any]) -> Element:
         ("Playbook", e("code", document["run"]["playbook"].get("sha256") or "-")),
     ]
     if found["seal"]:
-        told = ", ".join(
-            f"{key} {value}" for key, value in sorted(found["seal"].items()) if not isinstance(value, dict)
-        )
-        pairs.append(("Seal", e("span", told, cls="mono")))
+        pairs.append(("Seal", seal_words(found["seal"])))
     return section(
         "log",
         "Audit log",

@@ -15,16 +15,14 @@ _NAMES = 20
 def failures(document: Mapping[str, Any]) -> Element:
     """The targets that something went wrong with, in the words of the API where it said some; and those not sent."""
     found = troubled(document)
-    unsent = [target for target in document["targets"] if target["outcome"] == "not_sent"]
+    unsent = [target for target in document["targets"] if target["stage"] == "not_sent"]
     contents: list[Content] = []
     if found:
-        contents.append(_failed(document, "CVMs that did not end as wanted", found[:_SHOWN]))
+        contents.append(_failed("CVMs that did not end as wanted", found[:_SHOWN]))
     for first in range(_SHOWN, len(found), _SHOWN):
         part = found[first : first + _SHOWN]
         title = f"{first + 1:,} to {first + len(part):,} of {len(found):,}"
-        contents.append(
-            e("details", e("summary", f"CVMs that did not end as wanted, {title}"), _failed(document, title, part))
-        )
+        contents.append(e("details", e("summary", f"CVMs that did not end as wanted, {title}"), _failed(title, part)))
     if unsent:
         contents.append(e("p", f"{len(unsent):,} CVMs were not sent: {_names([named(each) for each in unsent])}."))
     if not contents:
@@ -32,7 +30,7 @@ def failures(document: Mapping[str, Any]) -> Element:
     return section("failures", "Failures", *contents)
 
 
-def _failed(document: Mapping[str, Any], caption: str, targets: Sequence[Mapping[str, Any]]) -> Element:
+def _failed(caption: str, targets: Sequence[Mapping[str, Any]]) -> Element:
     head = [
         ("CVM", ""),
         ("teepod", ""),
@@ -42,16 +40,16 @@ def _failed(document: Mapping[str, Any], caption: str, targets: Sequence[Mapping
         ("action", ""),
         ("request", "id"),
     ]
-    return table(caption, head, (_failure(document, target) for target in targets))
+    return table(caption, head, map(_failure, targets))
 
 
-def _failure(document: Mapping[str, Any], target: Mapping[str, Any]) -> list[Cell]:
+def _failure(target: Mapping[str, Any]) -> list[Cell]:
     cvm = target["cvm"]
     return [
         [shown(named(target), 120), e("span", shown(cvm["id"] or cvm["vm_uuid"], 40), cls="sub mono")],
         shown(cvm["teepod"], 64),
-        f"✗ {target['outcome']}",
-        shown(why(document, target), 600),
+        f"✗ {target['stage']}",
+        shown(why(target), 600),
         shown(target["status"], 40),
         done(target),
         shown(target["request_id"], 64),

@@ -7,15 +7,17 @@ from xml.etree.ElementTree import Element
 from orchestrator.report.amounts import after, moment, per_hour, per_month
 from orchestrator.report.html.elements import Cell, Content, e, facts, section
 from orchestrator.report.words import (
-    OUTCOMES,
+    STAGES,
     charged_words,
     deadline_words,
     headline,
-    is_wanted,
     limit_words,
     next_words,
+    sign,
     trigger_words,
 )
+
+_CLASSES = {"✓": "good", "✗": "bad"}
 
 
 def head(document: Mapping[str, Any]) -> list[Content]:
@@ -65,23 +67,13 @@ def summary(document: Mapping[str, Any]) -> Element:
 
 
 def _tiles(document: Mapping[str, Any]) -> Element:
-    counts = document["counts"]
+    counts = document["stages"]
     tiles = [e("li", e("strong", f"{sum(counts.values()):,}"), "targets planned")]
-    for outcome in OUTCOMES:
-        if counts.get(outcome):
-            good = is_wanted(outcome)
-            sign = "✓ " if good else "✗ "
-            about = e("span", OUTCOMES[outcome], cls="soft")
-            tiles.append(
-                e(
-                    "li",
-                    e("strong", f"{counts[outcome]:,}"),
-                    f"{sign}{outcome}",
-                    e("br"),
-                    about,
-                    cls="good" if good else "bad",
-                )
-            )
+    for stage in STAGES:
+        if counts.get(stage):
+            mark, about = sign(stage), e("span", STAGES[stage], cls="soft")
+            number = e("strong", f"{counts[stage]:,}")
+            tiles.append(e("li", number, f"{mark} {stage}", e("br"), about, cls=_CLASSES.get(mark)))
     return e("ul", *tiles, cls="tiles")
 
 

@@ -39,6 +39,7 @@ def timeline(document: Mapping[str, Any]) -> Element:
         return section("timeline", "Timeline", e("p", "The run had no targets."))
     length = max(document["times"]["length_s"], 0.1)
     paused = document["run"]["paused_s"]
+    end = "end" if document["run"]["state"] == "finished" else "last record"
     note = f" The {after(sum(paused))} in which the run lay interrupted are left out." if paused else ""
     listed = targets if len(targets) <= _LISTED else [each for each in targets if ended_badly(each)]
     left_out = (
@@ -47,7 +48,7 @@ def timeline(document: Mapping[str, Any]) -> Element:
     return section(
         "timeline",
         "Timeline",
-        e("p", f"Time runs from the run's start to its end, {after(length)} later.{note}"),
+        e("p", f"Time runs from the run's start to its {end}, {after(length)} later.{note}"),
         _progress(targets, length),
         _rows(targets, length),
         _spread(document["times"]),
