@@ -65,10 +65,11 @@ def test_a_damaged_file_is_left_out_with_a_line_in_the_log(open_desk: OpenDesk) 
     assert file.read_text() == '{"v": 1, "apis": {', "a plan changes nothing"
 
 
-def test_a_fixed_rate_leaves_nothing_behind(desk: Desk) -> None:
+def test_a_fixed_rate_leaves_no_rate_behind(desk: Desk) -> None:
     ended = desk.run("run", desk.playbook(), "--yes", "--json")
     assert ended.code == 0
-    assert not (desk.state / "learnt.json").exists()
+    (api,) = json.loads((desk.state / "learnt.json").read_text())["apis"].values()
+    assert (api["rate"], api["status_batch"], list(api["settle"])) == (None, None, ["stop"])
 
 
 def test_how_many_statuses_one_request_may_ask_for_is_remembered_whatever_the_rate(open_desk: OpenDesk) -> None:
