@@ -78,11 +78,6 @@ def ended_badly(target: _Document) -> bool:
     return target["stage"] in TROUBLE and target["taken_up_by"] is None
 
 
-def is_wanted(outcome: str) -> bool:
-    """Whether a target with this outcome is as its step wanted it."""
-    return outcome in AS_WANTED
-
-
 def seal_words(seal: _Document) -> str:
     """Who sealed the log and when; a report does not check it."""
     line = (seal.get("covers") or {}).get("lines")
