@@ -7,9 +7,11 @@ import anyio
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.fail import report
 from orchestrator.cli.plan_file import check_place, write_plan_file
-from orchestrator.cli.session import Endpoint, Prepared, endpoint, limits_of, open_session, prepare
+from orchestrator.cli.prepare import Prepared, prepare
+from orchestrator.cli.session import limits_of, open_session
 from orchestrator.cli.verdict import verdict
 from orchestrator.errors import UsageError
 from orchestrator.moment import utc_now

@@ -14,7 +14,8 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.cli.consoles import stdout
-from orchestrator.cli.session import Endpoint, SystemClock, endpoint, limits_of
+from orchestrator.cli.endpoint import Endpoint, endpoint
+from orchestrator.cli.session import SystemClock, limits_of
 from orchestrator.cloud.client import connect
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra, with_headroom

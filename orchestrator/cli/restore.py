@@ -9,8 +9,9 @@ import anyio
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.audit.verify import Reading, Verdict, read_log
+from orchestrator.cli.endpoint import endpoint
 from orchestrator.cli.run import Order, open_and_run
-from orchestrator.cli.session import endpoint, limits_of
+from orchestrator.cli.session import limits_of
 from orchestrator.errors import NoMatchError, RunHeldError, SettingsError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo

@@ -13,9 +13,10 @@ from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.cli.carry_out import carry_out
 from orchestrator.cli.consoles import stdout
+from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.logs import configure, log_record
-from orchestrator.cli.session import Endpoint, Session, endpoint, open_session
+from orchestrator.cli.session import Session, open_session
 from orchestrator.cli.verdict import ask
 from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen

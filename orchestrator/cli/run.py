@@ -15,10 +15,12 @@ from orchestrator.audit.log import AuditLog, Observer
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
 from orchestrator.cli.actor import actor
+from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.fail import report
 from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.plan_file import read_plan_file
-from orchestrator.cli.session import Endpoint, Prepared, Session, endpoint, limits_of, open_session, prepare
+from orchestrator.cli.prepare import Prepared, prepare
+from orchestrator.cli.session import Session, limits_of, open_session
 from orchestrator.cli.verdict import confirm, verdict
 from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen

@@ -3,7 +3,8 @@
 import anyio
 
 from orchestrator.billing.standstill import SeenUp
-from orchestrator.cli.session import Endpoint, endpoint, limits_of, open_session
+from orchestrator.cli.endpoint import Endpoint, endpoint
+from orchestrator.cli.session import limits_of, open_session
 from orchestrator.cvm import UP
 from orchestrator.engine.inventory import InventoryReader
 from orchestrator.playbook.schema import Limits

@@ -1,34 +1,23 @@
 """Everything a command needs to speak to a cloud, put together: settings, gate, client, clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 
-from orchestrator import __version__
-from orchestrator.billing.rates import needs_price_list
+from orchestrator.cli.endpoint import Endpoint
 from orchestrator.cloud.client import connect
-from orchestrator.duration import format_duration
 from orchestrator.engine.adapt import START, Held, RateFinder
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra, with_headroom
-from orchestrator.engine.inventory import InventoryReader
 from orchestrator.engine.learning import LearningCloud
 from orchestrator.engine.protocols import Cloud
-from orchestrator.engine.status import PAGE_SIZE
-from orchestrator.errors import UsageError
 from orchestrator.learnt import Learnt, LearntFile
 from orchestrator.moment import utc_now
-from orchestrator.playbook.guards import needs_whole_workspace, stricter
-from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.plan import Hold, Plan
 from orchestrator.playbook.planned import RunLimits
-from orchestrator.playbook.planning import make_plan
-from orchestrator.playbook.schema import Guards, Limits, Playbook
-from orchestrator.playbook.select import apps_to_read
-from orchestrator.playbook.steps import Pause
+from orchestrator.playbook.schema import Limits
 from orchestrator.playbook.terms import AUTO
 from orchestrator.settings.load import Settings
 
@@ -47,45 +36,6 @@ class SystemClock:
     def wall(self) -> datetime:
         """The time of day."""
         return utc_now()
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where requests go, and with which key."""
-
-    base_url: str
-    api_key: str
-    simulated: bool = False
-
-    def has_to_be(self, cloud_url: str) -> None:
-        """Refuse to go on with a run anywhere but where it was.
-
-        Raises:
-            UsageError: when this is another cloud.
-        """
-        if self.base_url != cloud_url:
-            raise UsageError(
-                f"the run is of {cloud_url}, the settings are for {self.base_url}",
-                hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the run did",
-            )
-
-
-_NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1", "batch-report-1", "batch-report-2")
-"""Some names in a `--simulate` fleet, so that each of the playbooks that come with this finds its CVMs there."""
-
-
-@contextmanager
-def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
-    """The cloud of the settings, or a simulated one for as long as the block lasts."""
-    if not simulate:
-        yield Endpoint(settings.cloud.base_url, settings.key())
-        return
-    from orchestrator.simulator.serve import BackgroundSimulator  # noqa: PLC0415 - only when asked for
-    from orchestrator.simulator.settings import Settings as Simulated  # noqa: PLC0415 - the same
-
-    fleet = {"names": _NAMES}
-    with BackgroundSimulator(Simulated.model_validate({"fleet": fleet})) as simulator:
-        yield Endpoint(simulator.url, simulator.api_key, simulated=True)
 
 
 def limits_of(limits: Limits, settings: Settings) -> RunLimits:
@@ -216,64 +166,3 @@ async def open_session(
 def _held(learnt: Learnt) -> Held | None:
     rate = learnt.requests_per_second
     return None if rate is None else Held(rate, learnt.is_limit)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A plan, the guards that hold, how large the workspace is (0 when only some apps were read), and when it was."""
-
-    plan: Plan
-    guards: Guards
-    workspace_size: int
-    read_at: datetime
-
-
-async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = None) -> Prepared:
-    """Read the inventory and make the plan.
-
-    Args:
-        session: the line to the cloud.
-        loaded: the playbook.
-        hold: what the plan has to keep to, such as a plan file.
-
-    Raises:
-        CloudError: when the inventory can't be had.
-    """
-    playbook, settings = loaded.playbook, session.settings
-    guards = stricter(playbook.guards if hold is None else hold.guards, settings.guards)
-    selects = [step.select for step in playbook.acting if step.select.result is None]
-    reader = InventoryReader(session.cloud, session.gate, session.rng)
-    apps = apps_to_read(selects, whole_workspace=needs_whole_workspace(guards))
-    read_at = session.clock.wall()
-    inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
-    prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
-    plan = make_plan(
-        playbook,
-        inventory.cvms,
-        guards=guards,
-        limits=session.limits,
-        settle_timeout=settings.settle.timeout,
-        price_list=prices,
-        storage_usd_per_gb_hour=settings.billing.storage_usd_per_gb_hour,
-        batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
-        more_warnings=[*([] if inventory.stable else [_SHIFTING]), *_waits_too_long(playbook, settings)],
-        last_word=None if hold is None else hold.last_word,
-        settle_seconds=session.settle_seconds,
-    )
-    if hold is not None:
-        plan = hold.hold(plan, now=session.clock.wall(), version=__version__)
-    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at)
-
-
-_SHIFTING = "the list of CVMs kept changing while it was read; the plan may lack one that was just created"
-
-
-def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[str]:
-    """Questions count towards the time that a run may take at all."""
-    waits = sum(step.timeout for step in playbook.steps if isinstance(step, Pause))
-    most = settings.settle.whole_run
-    if waits >= most:
-        yield (
-            f"the questions may wait for {format_duration(waits)}, but a run ends after {format_duration(most)} "
-            f"(settle.whole_run); it can be resumed then, and asks anew"
-        )

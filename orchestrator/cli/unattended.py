@@ -15,12 +15,14 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.carry_out import run_of, to_its_end, why_early
+from orchestrator.cli.endpoint import endpoint
 from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.logs import log_record
 from orchestrator.cli.notices import finish, notices, tell_refused
+from orchestrator.cli.prepare import prepare
 from orchestrator.cli.resume import check, go_on_record
 from orchestrator.cli.run import Order, begin_log
-from orchestrator.cli.session import Session, endpoint, limits_of, open_session, prepare
+from orchestrator.cli.session import Session, limits_of, open_session
 from orchestrator.cli.verdict import verdict
 from orchestrator.engine.heard import HeardCloud
 from orchestrator.engine.status import Seen

@@ -1,6 +1,6 @@
 """What a plan is warned of that only the settings tell."""
 
-from orchestrator.cli.session import _waits_too_long
+from orchestrator.cli.prepare import _waits_too_long
 from orchestrator.playbook.schema import Playbook
 from orchestrator.settings.load import Settings
 

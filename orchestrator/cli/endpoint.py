@@ -1,0 +1,47 @@
+"""Where requests go: the cloud of the settings, or a simulated one for as long as a command lasts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from orchestrator.errors import UsageError
+from orchestrator.settings.load import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests go, and with which key."""
+
+    base_url: str
+    api_key: str
+    simulated: bool = False
+
+    def has_to_be(self, cloud_url: str) -> None:
+        """Refuse to go on with a run anywhere but where it was.
+
+        Raises:
+            UsageError: when this is another cloud.
+        """
+        if self.base_url != cloud_url:
+            raise UsageError(
+                f"the run is of {cloud_url}, the settings are for {self.base_url}",
+                hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the run did",
+            )
+
+
+_NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1", "batch-report-1", "batch-report-2")
+"""Some names in a `--simulate` fleet, so that each of the playbooks that come with this finds its CVMs there."""
+
+
+@contextmanager
+def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
+    """The cloud of the settings, or a simulated one for as long as the block lasts."""
+    if not simulate:
+        yield Endpoint(settings.cloud.base_url, settings.key())
+        return
+    from orchestrator.simulator.serve import BackgroundSimulator  # noqa: PLC0415 - only when asked for
+    from orchestrator.simulator.settings import Settings as Simulated  # noqa: PLC0415 - the same
+
+    fleet = {"names": _NAMES}
+    with BackgroundSimulator(Simulated.model_validate({"fleet": fleet})) as simulator:
+        yield Endpoint(simulator.url, simulator.api_key, simulated=True)
