@@ -7,6 +7,7 @@ from rich.text import Text
 from orchestrator.duration import format_duration
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.planned import Question
 from orchestrator.playbook.survivors import KEPT
 from orchestrator.report.shown import shown
 from orchestrator.wording import counted
@@ -67,6 +68,8 @@ def _deadline(plan: Plan, deadline: Forecast) -> Text:
     settling = ""
     if deadline.settle is not None:
         settling = f", with {format_duration(deadline.settle)} for CVMs to settle ({deadline.basis})"
+    if any(isinstance(step, Question) for step in plan.steps):
+        settling += ", if questions are answered at once"
     if deadline.ok:
         return Text.assemble(("met  ", "green"), f"{limit}: the last is asked after about {last}{settling}")
     late = deadline.late

@@ -79,6 +79,7 @@ def test_a_plan_says_whether_its_deadline_can_be_met_and_what_that_rests_on() ->
     assert "NOT MET  10s: 9 CVMs asked after it, web-2 first, after about 30s" in late
     assert "with 30s for CVMs to settle (assumed)" in late
     assert "! the deadline of 10s can't be met" in late
+    assert "answered" not in late
 
 
 @pytest.mark.parametrize("width", [60, 200])
@@ -86,6 +87,15 @@ def test_no_name_takes_over_the_terminal_there(width: int) -> None:
     fleet = [cvm(1, EVIL, app=EVIL), cvm(2, EVIL, app=EVIL)]
     keep = {"keep_running": {"per": "app_id", "min": "1"}}
     assert is_tame(text_of(fleet, width, guards=keep, deadline="1", waves=["1", "100%"], order_by="cost"))
+
+
+def test_a_plan_that_asks_says_that_its_deadline_counts_on_answers() -> None:
+    steps = [
+        {"action": "stop", "select": {"name": "web-1"}},
+        {"action": "pause", "question": "Well?"},
+        {"action": "stop", "select": {"all": "true"}},
+    ]
+    assert "if questions are answered at once" in text_of(deadline="5m", steps=steps)
 
 
 def test_the_document_of_a_plan_lists_who_is_late_and_the_log_counts_them() -> None:
