@@ -46,6 +46,7 @@ class TargetState:
         seconds: from its first request to its outcome.
         wave: the step's wave that it belongs to, from 1.
         escalated_at: the timestamp at which it was given up that the CVM would go down by itself.
+        escalated_from: the last status that was seen before that.
         taken_up_by: the later step that took up what became of it, so that this is not the last word on the CVM.
         billing: the billing note of its acceptance, without its moment; shared as `bill` is.
         reconciled: its last `billing.reconciled` record.
@@ -69,6 +70,7 @@ class TargetState:
     seconds: float | None = None
     wave: int = 1
     escalated_at: str | None = None
+    escalated_from: str | None = None
     taken_up_by: str | None = None
     billing: Mapping[str, Any] | None = None
     reconciled: Mapping[str, Any] | None = None
@@ -125,6 +127,7 @@ def _no_effect(target: TargetState, record: Record) -> None:
 def _escalated(target: TargetState, record: Record) -> None:
     target.phase, target.batch = Phase.WAITING, None
     target.escalated_at, target.accepted_at = record["ts"], None
+    target.escalated_from = target.status
     target.reason = record["reason"]
 
 

@@ -98,7 +98,10 @@ class Course:
                 ledger.ended(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
             elif is_as_wanted(work.action, seen.read.status, in_progress=seen.read.in_progress):
                 ledger.status(work, seen.read)
-                ledger.ended(work, Outcome.SKIPPED, f"already {seen.read.status} when its turn came")
+                if work.billed:  # its shutdown brought it down after all, before the stop that was to follow
+                    ledger.ended(work, Outcome.SETTLED)
+                else:
+                    ledger.ended(work, Outcome.SKIPPED, f"already {seen.read.status} when its turn came")
             elif work.action is Action.RESTART and seen.read.down:
                 ledger.status(work, seen.read)
                 ledger.ended(work, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")

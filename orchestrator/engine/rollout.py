@@ -17,7 +17,7 @@ async def roll_out(course: Course, step: PlannedStep) -> None:
     Raises:
         AuditError: when the trail can't be written.
     """
-    if step.follows is not None and step.name not in course.passed:
+    if step.follows is not None and step.name not in course.passed and course.ending is None:
         await take_up(course, step, step.follows)
     works = course.of_step(step.name)
     line, limits = course.line, step.limits.within(course.limits)
@@ -27,14 +27,15 @@ async def roll_out(course: Course, step: PlannedStep) -> None:
             wave = [work for work in works if work.wave == number]
             if course.ending is None and line.clock.now() - begun > line.settle.look_again_after:
                 await course.look_again(wave)
-            if course.ending is None:
+            if course.ending in {None, Ending.MAX_FAILURES}:
                 await _carry_out(course, step, limits, wave, len(works))
             if course.ending is None:
                 await _look_back(course, step, works, number)
 
 
 async def _carry_out(course: Course, step: PlannedStep, limits: RunLimits, works: Sequence[Work], whole: int) -> None:
-    open_works = [work for work in works if work.outcome is None]
+    ended = course.ending is not None  # by what an earlier part of the run came to: what that sent is watched
+    open_works = [work for work in works if work.outcome is None and (work.under_way or not ended)]
     if not open_works:
         return
     course.wave = wave = Wave(
@@ -45,6 +46,8 @@ async def _carry_out(course: Course, step: PlannedStep, limits: RunLimits, works
         failed=partial(course.count_failures, step, whole),
         ending=lambda: course.ending,
     )
+    if ended:
+        wave.halt(at_once=True, stop_watching=False)
     await wave.run(open_works)
     course.cut_short = course.cut_short or wave.cut_short
     course.wave = None

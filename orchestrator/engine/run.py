@@ -30,6 +30,9 @@ _WHY_NOT_SENT = {
 }
 """The endings of a run's own making, which leave the rest unsent for good."""
 
+_FOR_FAILURES = _WHY_NOT_SENT.keys() - {Ending.NOT_APPROVED}
+"""Those of them that are none where nothing was left to do; a person's no is one all the same."""
+
 
 class Run:
     """Carries out the steps of one plan.
@@ -122,6 +125,7 @@ class Run:
                 self._answer_for_the_dead()
                 self._undone = steps
                 self._course.count_failures()
+                await self._see_off(steps)
                 while self._undone and self._course.ending is None:
                     step, *self._undone = self._undone
                     await self._go_through(step)
@@ -137,12 +141,21 @@ class Run:
             if work.unanswered:
                 self.ledger.cut_off(work, "the process ended before the answer was on record")
 
+    async def _see_off(self, steps: Sequence[AnyPlanned]) -> None:
+        """Watch what an earlier part of the run sent before it had too many failures to go on."""
+        if self._course.ending is Ending.MAX_FAILURES:
+            for step in steps:
+                if isinstance(step, PlannedStep):
+                    await roll_out(self._course, step)
+
     async def _time_out(self) -> None:
         await anyio.sleep(self._course.line.settle.whole_run)
         self._course.halt(Ending.TIMED_OUT)
 
     async def _go_through(self, step: AnyPlanned) -> None:
         if isinstance(step, PlannedStep):
+            if not self._later_begun():  # once one has, this was decided in an earlier part of the run
+                self._course.count_failures(step, len(self._course.of_step(step.name)))
             await roll_out(self._course, step)
             await self._hold_to(step)
         elif step.name not in self._course.passed:
@@ -210,14 +223,17 @@ class Run:
             await self._course.sweep(self.ledger.works)
             ending = self._course.ending or Ending.COMPLETED
         not_sent = [work for work in self.ledger.works if work.outcome is None]
-        if ending in _WHY_NOT_SENT and not not_sent and not self._course.cut_short and not self._anything_ahead():
+        if ending in _FOR_FAILURES and not not_sent and not self._course.cut_short and not self._anything_ahead():
             ending = Ending.COMPLETED
         code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
         if ending.resumable:
             self.ledger.run_event("run.interrupted", reason=ending.value, open=len(not_sent), exit_code=int(code))
         else:
             for work in not_sent:
-                self.ledger.ended(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
+                if work.billed:  # its shutdown was accepted, and the stop that was to follow never went out
+                    self.ledger.ended(work, Outcome.UNSETTLED, "the run ended before its power was pulled")
+                else:
+                    self.ledger.ended(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
             due = {} if self._due is None else {"deadline": self._due.verdict(self.ledger.works)}
             self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), **due)
         await self.ledger.flush()

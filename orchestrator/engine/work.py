@@ -71,6 +71,11 @@ class Work:
         return self.accepted_at is not None
 
     @property
+    def under_way(self) -> bool:
+        """Whether a request was sent whose end is still to be seen."""
+        return self.outcome is None and (self.accepted or self.in_doubt)
+
+    @property
     def if_deleted(self) -> Outcome:
         """What it comes to when it was deleted meanwhile: down for good, but nothing that could run."""
         return Outcome.FAILED if self.action.ends_up else Outcome.GONE

@@ -137,7 +137,7 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
             step=target.step,
             action=Action.STOP if target.escalated_at else Action(target.action),
             ref=target.ref,
-            before=target.before or "",
+            before=target.escalated_from or target.before or "",
             note=BillingNote(rates, tuple(billing["notes"]), triggers_billing(Action(target.action))),
             attempts=target.attempts,
             batch=target.batch,
@@ -160,14 +160,17 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
 def taken_down(state: RunState) -> tuple[TakenDown, ...]:
     """The CVMs that a run took from running to down, and saw there at its end, by whatever steps."""
     before: dict[str, str | None] = {}
+    down: dict[str, bool] = {}  # whether the last that the run is known to have done to a CVM was to take it down
     for target in state.targets.values():
         before.setdefault(target.ref.key, target.before)
+        if target.billing is not None:
+            down[target.ref.key] = not Action(target.action).ends_up
     return tuple(
         TakenDown(target.ref, target.status)
         for target in state.targets.values()
         if target.taken_up_by is None
         and before[target.ref.key] == UP
-        and target.outcome is Outcome.SETTLED
+        and (target.outcome is Outcome.SETTLED or (target.outcome is Outcome.SKIPPED and down.get(target.ref.key)))
         and not Action(target.action).ends_up
     )
 

@@ -177,6 +177,15 @@ async def test_a_question_with_anything_else_behind_it_is_asked(behind: list[Any
     assert len(person.asked) == 1
 
 
+@pytest.mark.parametrize("behind", [[], [Message("tell", "on we go")]])
+async def test_a_no_to_the_last_question_is_one_too_and_no_message_follows_it(behind: list[AnyPlanned]) -> None:
+    fleet = fleet_of(FakeCloud(2), Person(NO, after=0), first=2)
+    fleet.steps = [*fleet.steps[:2], *behind]  # type: ignore[list-item] # steps of any kind
+    result = await fleet.go()
+    assert (result.ending, result.exit_code) == (Ending.NOT_APPROVED, Exit.ENDED_EARLY)
+    assert (fleet.outcomes(), fleet.trail.of("notice")) == ({"settled": 2}, [])
+
+
 async def test_a_log_that_can_not_be_written_ends_the_run_before_anybody_is_asked() -> None:
     person = Person(YES, after=0)
     fleet = fleet_of(FakeCloud(2), person, first=0)

@@ -125,6 +125,20 @@ def test_a_run_is_taken_up_where_its_log_stands() -> None:
     assert not taken_up_from(run(*doubt, accepted))[2].in_doubt
 
 
+def test_a_stop_that_follows_a_shutdown_is_judged_by_what_was_seen_last_before_it() -> None:
+    asked = [("action.intent", about(2, attempt=1)), ("action.accepted", about(2, attempt=1, billing=BILLING))]
+    stuck = ("target.status", about(2, status="shutting_down"))
+    escalated = ("action.escalated", about(2, to="stop", reason="not down within 2s"))
+    pulled = [("action.intent", about(2, attempt=2)), ("target.status", about(2, status="stopping"))]
+    work = taken_up_from(run(*asked, stuck, escalated, *pulled))[2]
+    assert (work.action, work.in_doubt, work.before, work.status) == (
+        Action.STOP,
+        True,
+        "shutting_down",
+        "stopping",
+    )
+
+
 def test_steps_and_limits_read_back_from_their_records(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(VALID)

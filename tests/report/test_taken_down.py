@@ -41,3 +41,26 @@ def test_of_a_cvm_that_several_steps_acted_on_its_first_status_and_its_last_word
     stopped = TargetState("night", "stop", REF, "running", outcome=Outcome.SETTLED, taken_up_by="day")
     started = TargetState("day", "start", REF, "stopped", outcome=Outcome.SETTLED, status="running")
     assert taken_down(RunState(targets={("night", "cvm_1"): stopped, ("day", "cvm_1"): started})) == ()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "last", "taken"),
+    [
+        (["shutdown"], "stop", True),
+        ([], "stop", False),
+        (["stop", "start"], "stop", False),
+        (["stop"], "start", False),
+    ],
+)
+def test_one_that_went_down_late_by_what_an_earlier_step_did_was_taken_down(
+    accepted: list[str], last: str, taken: bool
+) -> None:
+    state = RunState()
+    for number, action in enumerate(accepted or ["shutdown"]):
+        target = TargetState(f"step {number}", action, REF, "running", outcome=Outcome.UNSETTLED)
+        target.taken_up_by, target.billing = "next", {} if accepted else None
+        state.targets[target.step, "cvm_1"] = target
+    state.targets["last", "cvm_1"] = TargetState(
+        "last", last, REF, "running", outcome=Outcome.SKIPPED, status="stopped"
+    )
+    assert taken_down(state) == ((TakenDown(REF, "stopped"),) if taken else ())

@@ -1,0 +1,88 @@
+"""A run whose process died when more was decided than done: what follows is what would have followed."""
+
+import pytest
+
+from orchestrator.action import Action
+from orchestrator.engine.status import Seen
+from orchestrator.outcome import Ending, Exit, Outcome
+from orchestrator.playbook.planned import OwnLimits, PlannedStep
+from orchestrator.playbook.terms import Share
+from orchestrator.reply import StatusRead
+from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
+
+pytestmark = pytest.mark.anyio
+
+
+def left_with_failures(cloud: FakeCloud, *, run: str | None, step: str | None) -> Fleet:
+    """One failed, one accepted, one in doubt, the others not asked; and a second step that was not begun."""
+    works = [work_of(ref, step="first" if n < 4 else "second") for n, ref in enumerate(cloud.refs)]
+    works[0].attempts, works[0].first_sent, works[0].outcome = 1, -10.0, Outcome.FAILED
+    works[1].attempts, works[1].first_sent, works[1].accepted_at, works[1].billed = 1, -10.0, -10.0, True
+    works[2].attempts, works[2].first_sent, works[2].in_doubt = 1, -10.0, True
+    cloud.take_effect(cloud.refs[1])
+    cloud.take_effect(cloud.refs[2])
+    fleet = Fleet(cloud, works=works, max_failures=run)
+    own = OwnLimits(max_failures=None if step is None else Share.parse(step))
+    fleet.steps = [PlannedStep("first", Action.STOP, 600, limits=own), PlannedStep("second", Action.STOP, 600)]
+    return fleet
+
+
+@pytest.mark.parametrize(("run", "step"), [("0", None), (None, "0"), (None, "20%")])
+async def test_after_too_many_failures_nothing_more_is_sent_and_what_was_sent_is_watched_to_its_end(
+    run: str | None, step: str | None
+) -> None:
+    cloud = FakeCloud(6)
+    fleet = left_with_failures(cloud, run=run, step=step)
+    result = await fleet.go()
+    assert (result.ending, result.exit_code) == (Ending.MAX_FAILURES, Exit.ENDED_EARLY)
+    assert cloud.posts.total() == 0
+    assert fleet.outcomes() == {"failed": 1, "settled": 2, "not_sent": 3}
+
+
+async def test_a_steps_failures_count_also_when_the_process_died_after_its_last_target() -> None:
+    cloud = FakeCloud(6)
+    fleet = left_with_failures(cloud, run=None, step="0")
+    for work in fleet.works[1:4]:
+        work.outcome, work.in_doubt = Outcome.SETTLED, False
+        cloud.take_effect(work.ref)
+    result = await fleet.go()
+    assert (result.ending, cloud.posts.total()) == (Ending.MAX_FAILURES, 0)
+
+
+async def test_a_steps_failures_that_the_run_went_on_with_do_not_end_it_later() -> None:
+    cloud = FakeCloud(6)
+    fleet = left_with_failures(cloud, run=None, step="0")
+    for work in fleet.works[1:4]:
+        work.outcome, work.in_doubt = Outcome.SETTLED, False
+        cloud.take_effect(work.ref)
+    fleet.works[4].attempts = 1
+    result = await fleet.go()
+    assert (result.exit_code, cloud.posts.total()) == (Exit.FAILED, 2)
+
+
+@pytest.mark.parametrize(("billed", "outcome"), [(True, "settled"), (False, "skipped")])
+async def test_what_goes_down_by_its_own_shutdown_between_escalation_and_stop_is_settled(
+    billed: bool, outcome: str
+) -> None:
+    cloud = FakeCloud(1)
+    work = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-10.0, billed=billed)
+    work.escalate(-1.0)
+    cloud.take_effect(work.ref)
+    fleet = Fleet(cloud, works=[work])
+    fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5)]
+    fleet.run.take_in({work.ref.key: Seen(StatusRead("stopped"), 0.0)})
+    await fleet.go()
+    assert (fleet.outcomes(), cloud.posts.total()) == ({outcome: 1}, 0)
+
+
+async def test_an_accepted_shutdown_is_never_called_not_sent_when_the_run_ends_before_the_stop_that_follows() -> None:
+    cloud = FakeCloud(2)
+    cloud.stop_script = lambda _ref, _attempt: failed(400)
+    stubborn = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-10.0, billed=True)
+    stubborn.escalate(-1.0)
+    lost = work_of(cloud.refs[1], Action.SHUTDOWN, attempts=1, first_sent=-10.0, outcome=Outcome.FAILED)
+    fleet = Fleet(cloud, works=[stubborn, lost], max_failures="0")
+    fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5)]
+    result = await fleet.go()
+    assert (result.ending, fleet.outcomes()) == (Ending.MAX_FAILURES, {"failed": 1, "unsettled": 1})
+    assert fleet.trail.of("target.failed")[-1]["reason"] == "the run ended before its power was pulled"
