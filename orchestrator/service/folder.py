@@ -6,6 +6,7 @@ so that it also holds when the service is started anew.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -119,7 +120,8 @@ class Folder:
         Raises:
             OSError: when the folder can't be read.
         """
-        paths = sorted(path for path in self.path.iterdir() if _is_playbook(path))
+        with os.scandir(self.path) as entries:
+            paths = sorted(self.path / entry.name for entry in entries if _is_playbook(entry))
         for path in set(self._files) - set(paths):
             del self._files[path]
             self._kept_copy(path).unlink(missing_ok=True)
@@ -208,8 +210,8 @@ class Folder:
             return None
 
 
-def _is_playbook(path: Path) -> bool:
-    return path.suffix in {".yaml", ".yml"} and not path.name.startswith(".") and path.is_file()
+def _is_playbook(entry: "os.DirEntry[str]") -> bool:
+    return entry.name.endswith((".yaml", ".yml")) and not entry.name.startswith(".") and entry.is_file()
 
 
 def _calendars(loaded: LoadedPlaybook) -> tuple[Path, ...]:
