@@ -79,11 +79,7 @@ def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
     try:
         loaded = load_playbook(find_playbook(playbook), {}, allow_undefined=True)
     except OrchestratorError as error:
-        hint = (
-            nearest(playbook, list(known))
-            if known
-            else "start `orchestrator serve` first, or give its name in ./playbooks"
-        )
+        hint = nearest(playbook, list(known)) if known else error.hint
         raise UsageError(f"there is no schedule of a playbook {playbook!r}", hint=hint) from error
     if loaded.playbook.schedule is None or loaded.playbook.name != playbook:
         hint = "PLAYBOOK is the name that stands in the file, and it needs a `schedule`"

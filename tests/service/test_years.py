@@ -48,6 +48,7 @@ async def test_a_year_of_nights_each_fired_once_at_its_moment(house: Callable[..
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ZONES)
 async def test_each_hour_of_a_year_fires_once_whatever_clocks_do(house: Callable[..., House], name: str) -> None:
     home = house(epoch=START, look_every=3600)
