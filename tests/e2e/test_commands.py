@@ -74,6 +74,8 @@ def test_the_document_of_a_run_is_alone_on_stdout_and_each_outcome_is_one_line_o
         assert target == {
             "step": "pull the power",
             "action": "stop",
+            "escalated": False,
+            "taken_up_by": None,
             "cvm": CVM,
             "outcome": "settled",
             "seconds": IsFloat(gt=0),
