@@ -328,9 +328,9 @@ _EXITS = {
     Exit.CLOUD: "the cloud can't be reached or refuses the key, before anything was sent",
     Exit.FAILED: "finished; some targets failed, were refused, or did not stay as they were to be",
     Exit.UNSETTLED: "finished; some targets did not settle in time",
-    Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question answered with no or not at "
-    "all; or, after the first request, the key was refused, the log could not be written, the cloud was down or the run "
-    "took too long",
+    Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question answered with no or not "
+    "at all; or, after the first request, the key was refused, the log could not be written, the cloud was down or the "
+    "run took too long",
     Exit.SIGINT: "interrupted by Ctrl-C; `resume` goes on",
     Exit.SIGTERM: "terminated; `resume` goes on",
 }
