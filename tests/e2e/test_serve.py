@@ -124,7 +124,8 @@ def was_watched_since(desk: Desk, moment: datetime) -> None:
     anyio.run(write)
 
 
-def test_what_was_missed_is_made_up_for_once_and_everything_about_it_can_be_asked(desk: Desk) -> None:
+def test_what_was_missed_is_made_up_for_once_and_everything_about_it_can_be_asked(open_desk: OpenDesk) -> None:
+    desk = open_desk(faults={"throttle": {"probability": 1, "operations": ["stop_cvm"], "limit": 2}})
     due = some_hours(-2)
     write(desk, cron=cron_of(due))
     was_watched_since(desk, due - timedelta(days=3))
@@ -153,7 +154,7 @@ def test_what_was_missed_is_made_up_for_once_and_everything_about_it_can_be_aske
             'orchestrator_runs_total{exit_code="0",playbook="daily"} 1.0',
             'orchestrator_targets_total{action="stop",outcome="settled",playbook="daily"} 8.0',
             'orchestrator_settle_seconds_count{action="stop",playbook="daily"} 8.0',
-            'orchestrator_rate_limited_total{playbook="daily"} 0.0',
+            'orchestrator_rate_limited_total{playbook="daily"} 2.0',
             'orchestrator_last_success_timestamp_seconds{playbook="daily"}',
         ):
             assert line in metrics

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.errors import RunHeldError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.service.journal import Journal
+from orchestrator.service.protocols import Standing, State
 from tests.service.house import MONDAY, House
 
 pytestmark = pytest.mark.anyio
@@ -512,3 +513,40 @@ async def test_the_overview_is_a_json_document(house: OpenHouse) -> None:
         "local": "2027-03-03T02:30:00+01:00",
     }
     assert (row["last"]["exit_code"], row["running"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "says"),
+    [
+        (State.FINISHED, 6, None),
+        (State.HELD, 3, "another process"),
+        (State.ALTERED, 2, "audit verify"),
+    ],
+)
+async def test_a_claimed_run_that_needs_nothing_more_or_must_not_be_touched_is_left_alone(
+    house: OpenHouse, monkeypatch: pytest.MonkeyPatch, state: State, code: int, says: str | None
+) -> None:
+    home = house(seconds=600)
+    home.write("cut", cron="0 1 * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 01:05"))
+    sent = dict(home.world.actions)
+    monkeypatch.setattr(home.runner, "standing", lambda _run_id: Standing(state, None, 6))
+    async with home.process():
+        await home.until(at("1 01:45"))
+    (ended,) = home.events("firing.ended")
+    assert (ended["exit_code"], says is None or says in ended["reason"]) == (code, True)
+    assert home.world.actions == sent
+
+
+async def test_a_claim_whose_playbook_is_gone_is_over_and_says_so(house: OpenHouse) -> None:
+    home = house(seconds=600)
+    file = home.write("gone", cron="0 1 * * *", timezone="UTC", on_missed="run_once")
+    async with home.process():
+        await home.until(at("1 01:00") + timedelta(seconds=30))  # still planning
+    file.unlink()
+    async with home.process():
+        await home.until(at("1 01:45"))
+    (ended,) = home.events("firing.ended")
+    assert (ended["exit_code"], "no valid playbook" in ended["reason"]) == (2, True)
+    assert not home.world.runs
