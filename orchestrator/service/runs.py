@@ -26,6 +26,7 @@ TRY_AGAIN = 30.0
 """Seconds after which a run is tried again that could not begin since the cloud could not be reached."""
 PATIENCE = timedelta(minutes=10)
 """For so long."""
+_NOTHING_CHANGED = frozenset({Exit.USAGE, Exit.GUARD, Exit.NO_MATCH, Exit.CLOUD})
 
 
 class Runs:
@@ -145,7 +146,7 @@ class Runs:
                 self._scribe.tell("firing.left_for_later", run_id=claim.run_id, **_named(claim))
             else:
                 with suppress(OSError):  # Its log says it, and the next start looks there.
-                    await self._end(claim, "ran", ended.reason, ended.exit_code)
+                    await self._end(claim, _result(ended), ended.reason, ended.exit_code)
         finally:
             del self.running[claim.playbook]
             self._ended()
@@ -196,6 +197,10 @@ class Runs:
     async def _end(self, claim: Claim, result: str, reason: str | None = None, exit_code: int | None = None) -> None:
         about = {"run_id": claim.run_id, "result": result, "exit_code": exit_code, "reason": reason}
         await self._scribe.write("firing.ended", **_named(claim), **about)
+
+
+def _result(ended: Ended) -> str:
+    return "failed" if ended.exit_code in _NOTHING_CHANGED else "ran"
 
 
 def _named(claim: Claim) -> dict[str, object]:

@@ -429,7 +429,8 @@ async def test_a_refused_plan_is_a_firing_that_failed_and_the_next_one_comes(hou
     home.runner.codes = [3]
     async with home.process():
         await home.until(at("1 02:30"))
-    assert [each["exit_code"] for each in home.events("firing.ended")] == [3, 0]
+    ended = [(each["exit_code"], each["result"]) for each in home.events("firing.ended")]
+    assert ended == [(3, "failed"), (0, "ran")]
 
 
 async def test_a_bug_in_one_run_ends_neither_the_service_nor_the_other_runs(
