@@ -33,7 +33,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self.firings = Counter(
             "orchestrator_firings",
-            "Firings by what became of them: ran, failed (nothing changed), missed, snoozed, overlap, left to a person.",
+            "Firings by what became of them: ran, failed (changed nothing), missed, snoozed, overlap, left.",
             ["playbook", "result"],
             registry=registry,
         )
