@@ -58,14 +58,13 @@ def pace_of(step: PlannedStep, limits: RunLimits, settle: Mapping[str, float]) -
     limits = step.limits.within(limits)
     in_batches = limits.dispatch == "batch" and step.action is Action.STOP
     known = settle.get(step.action)
-    found: list[tuple[float, Basis]] = [(step.settle_timeout, "settle.timeout")]
+    seconds: float
+    basis: Basis
     if step.escalate_after is not None:
-        found.append((step.escalate_after, "escalate.after"))
-    elif known is not None:
-        found.append((known, "earlier runs"))
+        seconds, basis = step.escalate_after, "escalate.after"  # whatever settle.timeout: that begins anew then
     else:
-        found.append((SETTLE_S[step.action], "assumed"))
-    seconds, basis = min(found)
+        usual: tuple[float, Basis] = (SETTLE_S[step.action], "assumed") if known is None else (known, "earlier runs")
+        seconds, basis = min((step.settle_timeout, "settle.timeout"), usual)
     return Pace(
         limits.requests_per_second,
         max(1, (limits.burst + 1) // 2),  # the other half is kept in reserve

@@ -1,5 +1,6 @@
 """How many requests a plan takes, and how long sending them. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
 
@@ -19,16 +20,40 @@ class Estimate:
     seconds: float
 
 
-def estimate(targets: int, limits: RunLimits, batch_size: int, *, stops: int | None = None) -> Estimate:
-    """Requests and seconds for this many targets: each polled twice or so, and swept once at the end, by batch.
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """The targets of one step, as far as its requests go.
+
+    Attributes:
+        targets: how many there are.
+        limits: those of the step: how fast, and whether stops go in batches.
+        stops: whether they are to be stopped.
+    """
+
+    targets: int
+    limits: RunLimits
+    stops: bool = True
+
+    @property
+    def requests(self) -> int:
+        """How many requests act on them."""
+        in_batches = self.stops and self.limits.dispatch == "batch"
+        return ceil(self.targets / MOST_AT_ONCE) if in_batches else self.targets
+
+
+def estimate(lots: Iterable[Lot], burst: int, batch_size: int) -> Estimate:
+    """Requests and seconds for these targets: each polled twice or so, and swept once at the end, by batch.
 
     Args:
-        targets: how many there are.
-        limits: how fast, and whether stops go in batches.
+        lots: the targets, step by step.
+        burst: how many requests go at once after a pause.
         batch_size: how many statuses one request reads.
-        stops: how many of the targets are to be stopped; all by default.
     """
-    stops = targets if stops is None else stops
-    in_batches = stops if limits.dispatch == "batch" else 0
-    requests = targets - in_batches + ceil(in_batches / MOST_AT_ONCE) + 3 * ceil(targets / batch_size)
-    return Estimate(requests, max(0.0, requests - limits.burst) / limits.requests_per_second)
+    lots = list(lots)
+    reads = 3 * ceil(sum(lot.targets for lot in lots) / batch_size)
+    seconds, at_once = 0.0, burst
+    for number, lot in enumerate(lots, start=1):
+        requests = lot.requests + (reads if number == len(lots) else 0)
+        seconds += max(0, requests - at_once) / lot.limits.requests_per_second
+        at_once = max(0, at_once - requests)
+    return Estimate(sum(lot.requests for lot in lots) + reads, seconds)

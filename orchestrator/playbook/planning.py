@@ -1,5 +1,6 @@
 """Making a plan: what a playbook means for the inventory as it is right now. Pure, and it explains itself."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -10,7 +11,7 @@ from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import DOWN, Cvm
 from orchestrator.playbook.cautions import cautions, too_late
 from orchestrator.playbook.deadline import Forecast, forecast, pace_of
-from orchestrator.playbook.estimate import estimate
+from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.follow_ups import follow_ups
 from orchestrator.playbook.guards import check_guards
 from orchestrator.playbook.order import Rank, rank
@@ -92,9 +93,7 @@ def make_plan(
             kept=kept,
         ),
         limits=limits,
-        estimate=estimate(
-            len(chosen), limits, batch_size, stops=sum(target.action is Action.STOP for target in chosen)
-        ),
+        estimate=estimate(_lots(planned_steps, chosen, limits), limits.burst, batch_size),
         warnings=(*cautions(playbook, cvms, chosen), *too_late(deadline, chosen), *more_warnings),
         may_follow=at_most,
         deadline=deadline,
@@ -116,6 +115,17 @@ def _in_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Targ
         else:
             for target, wave in zip(of_step, wave_numbers(waves, len(of_step)), strict=True):
                 yield replace(target, wave=wave)
+
+
+def _lots(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: RunLimits) -> Iterable[Lot]:
+    """The targets of each step that has any, with the limits that hold for it."""
+    number = Counter(target.step for target in targets)
+    for step in steps:
+        if isinstance(step, PlannedStep) and number[step.name]:
+            own = step.limits.within(limits)
+            if limits.adaptive:  # where the rate is found out, the step's is the most that it may come to
+                own = replace(own, requests_per_second=min(own.requests_per_second, limits.requests_per_second))
+            yield Lot(number[step.name], own, step.action is Action.STOP)
 
 
 def _forecast(

@@ -136,7 +136,8 @@ def _facts(plan: Plan) -> RenderableType:
     for number, check in enumerate(plan.guards):
         mark = Text("ok  ", "green") if check.ok else Text("REFUSED  ", "bold red")
         table.add_row("" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}"))
-    settle = format_duration(max(step.settle_timeout for step in plan.acting))
+    # One whose power is pulled has the whole time again from then on.
+    settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting))
     table.add_row(
         "takes",
         f"about {plan.estimate.requests} requests{_batches(plan)}, {_sending(plan)}; "
@@ -148,11 +149,12 @@ def _facts(plan: Plan) -> RenderableType:
 
 
 def _sending(plan: Plan) -> str:
-    rate = plan.limits.requests_per_second
+    rates = {step.limits.within(plan.limits).requests_per_second for step in plan.acting}
+    rate = " to ".join(f"{rate:g}" for rate in sorted({min(rates), max(rates)}))
     seconds = "no time" if plan.estimate.seconds < 1 else format_duration(plan.estimate.seconds)
     if plan.limits.adaptive:
-        return f"{seconds} to send at {rate:.3g} a second, from where auto goes on"
-    return f"{seconds} to send at {rate:g} a second"
+        return f"{seconds} to send at {plan.limits.requests_per_second:.3g} a second, from where auto goes on"
+    return f"{seconds} to send at {rate} a second"
 
 
 def _batches(plan: Plan) -> str:

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.playbook.deadline import ANSWER_S, Pace, forecast, moments
+from orchestrator.action import Action
+from orchestrator.playbook.deadline import ANSWER_S, SETTLE_S, Pace, forecast, moments, pace_of
+from orchestrator.playbook.planned import PlannedStep, RunLimits
 
 FAST = Pace(1000, 1000, 1000, 1000, at_once=1, in_order=False, settle=30)
 SLOW = replace(FAST, requests_per_second=10 / 0.95, burst=1)
@@ -55,6 +57,24 @@ def test_without_waves_and_further_steps_nothing_hangs_on_how_long_settling_take
     assert forecast(1, [(SLOW, on("a", "b"))]).settle is None
     assert forecast(1, [(SLOW, on("a") + on("b", wave=2))]).settle == 30
     assert forecast(1, []).ok
+
+
+@pytest.mark.parametrize(
+    ("settle_timeout", "escalate_after", "known", "seconds", "basis"),
+    [
+        (600.0, None, {}, SETTLE_S[Action.SHUTDOWN], "assumed"),
+        (600.0, None, {"shutdown": 7.0}, 7.0, "earlier runs"),
+        (5.0, None, {"shutdown": 7.0}, 5.0, "settle.timeout"),
+        (600.0, 120.0, {"shutdown": 7.0}, 120.0, "escalate.after"),
+        (5.0, 120.0, {}, 120.0, "escalate.after"),
+    ],
+)
+def test_a_shutdown_that_is_escalated_may_take_until_then_however_short_the_settle_timeout_is(
+    settle_timeout: float, escalate_after: float | None, known: dict[str, float], seconds: float, basis: str
+) -> None:
+    step = PlannedStep("it", Action.SHUTDOWN, settle_timeout, escalate_after=escalate_after)
+    pace = pace_of(step, RunLimits(5, 5, 10, 10), known)
+    assert (pace.settle, pace.basis) == (seconds, basis)
 
 
 @given(

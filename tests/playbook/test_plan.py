@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.playbook.estimate import estimate
+from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.steps import Step
+from orchestrator.playbook.steps import Step, StepLimits
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook
 
@@ -151,7 +151,7 @@ def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warned_of() -> No
 def test_the_estimate_is_one_stop_a_target_and_a_few_batches(
     targets: int, rate: float, burst: int, requests: int, seconds: float
 ) -> None:
-    found = estimate(targets, RunLimits(rate, burst, 1, 1), batch_size=100)
+    found = estimate([Lot(targets, RunLimits(rate, burst, 1, 1))], burst, batch_size=100)
     assert (found.requests, round(found.seconds, 6)) == (requests, seconds)
 
 
@@ -207,6 +207,17 @@ def test_what_ends_and_what_begins_are_told_apart() -> None:
 
 def test_only_stops_are_reckoned_in_batches() -> None:
     limits = RunLimits(5, 5, 10, 10, dispatch="batch")
-    assert estimate(100, limits, 100).requests == 5
-    assert estimate(100, limits, 100, stops=0).requests == 103
-    assert estimate(100, limits, 100, stops=50).requests == 54
+    stops, starts = Lot(100, limits), Lot(100, limits, stops=False)
+    assert estimate([stops], 5, 100).requests == 5
+    assert estimate([starts], 5, 100).requests == 103
+    assert estimate([Lot(50, limits), Lot(50, limits, stops=False)], 5, 100).requests == 54
+
+
+def test_the_estimate_goes_by_the_limits_of_each_step() -> None:
+    written = steps_of(("stop", {"name": "slow-*"}), ("shutdown", {"all": "true"}))
+    limits = StepLimits.model_validate({"requests_per_second": "0.5"})
+    steps = [written.steps[0].model_copy(update={"limits": limits}), written.steps[1]]
+    fleet = [cvm(n, "slow-1" if n < 11 else "fast-1") for n in range(20)]
+    found = plan_of(written.model_copy(update={"steps": steps}), fleet).estimate
+    assert found.requests == 23
+    assert found.seconds == pytest.approx((11 - 5) / 0.5 + 12 / 5)

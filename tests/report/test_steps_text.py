@@ -70,6 +70,11 @@ def test_a_plan_lists_its_steps_in_order_with_all_that_each_of_them_says() -> No
     assert re.search(r"^steps +1  first: shut down 3 CVMs.*\n +2  stop what", printed(PLAN), re.MULTILINE)
 
 
+def test_how_long_it_takes_is_told_by_each_steps_own_rate_and_with_the_time_until_the_power_is_pulled() -> None:
+    slow = plan_of([{**STEPS[0], "limits": {"requests_per_second": "0.5"}}, STEPS[5]])
+    assert f"at 0.5 to {LIMITS.requests_per_second:g} a second; each CVM then has 12m to go down" in printed(slow)
+
+
 @pytest.mark.parametrize("width", [60, 200])
 def test_the_list_holds_in_a_narrow_terminal_and_lets_no_text_take_it_over(width: int) -> None:
     text = printed(PLAN, width)
