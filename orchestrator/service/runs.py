@@ -77,6 +77,13 @@ class Runs:
         """How many firings are left for the next start."""
         return self.interrupted + sum(map(len, self._waiting.values()))
 
+    def unused_id(self, now: datetime) -> str:
+        """An id for a run, of which no other claim is: of those that begin in one second two may be given the same."""
+        taken = {claim.run_id for claim in self._scribe.memory.claims.values()}
+        while (run_id := new_run_id(now)) in taken:
+            pass
+        return run_id
+
     async def add(self, claim: Claim) -> None:
         """Claim a firing, and carry it out: now, or after the run before it.
 
@@ -157,7 +164,7 @@ class Runs:
         while True:
             standing = self._runner.standing(claim.run_id)
             if standing.state is State.VOID:
-                claim = replace(claim, run_id=new_run_id(self._clock.wall()))
+                claim = replace(claim, run_id=self.unused_id(self._clock.wall()))
                 try:
                     await self._scribe.write("firing.claimed", **claim.fields())
                 except OSError:

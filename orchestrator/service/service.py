@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 import anyio
 
-from orchestrator.audit.store import new_run_id
 from orchestrator.errors import PlaybookError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending
@@ -192,7 +191,7 @@ class Service:
                 name,
                 step.firing.planned,
                 step.firing.moment,
-                new_run_id(now),
+                runs.unused_id(now),
                 missed=step.missed,
                 run_once=watched.timetable.schedule.on_missed == "run_once",
                 queued=step.waits,

@@ -40,6 +40,18 @@ async def test_a_firing_is_carried_out_at_its_moment(house: OpenHouse) -> None:
     assert [each["result"] for each in home.events("firing.ended")] == ["ran", "ran"]
 
 
+async def test_two_firings_of_one_second_never_share_an_id(house: OpenHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["2d20", "2d20", "2d20", "54f9", "54f9", "e79f"])
+    monkeypatch.setattr("secrets.token_hex", lambda _bytes: next(drawn))
+    home = house()
+    for name in ("one", "three", "two"):
+        home.write(name, cron="30 2 1 * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("2 00:00"))
+    assert [run_id[-4:] for run_id in home.world.runs] == ["2d20", "54f9", "e79f"]
+    assert sorted(run.playbook for run in home.world.runs.values()) == ["one", "three", "two"]
+
+
 async def test_jitter_moves_the_start_and_not_the_identity(house: OpenHouse) -> None:
     home = house()
     home.write("nightly", cron="30 2 * * *", timezone="UTC", jitter="30m")
