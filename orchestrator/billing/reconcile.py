@@ -1,5 +1,6 @@
 """What each stop was charged, by the usage records of its CVM, and what was to be expected of it. Pure."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -22,6 +23,7 @@ LOOK_BACK = timedelta(hours=25)
 LOOK_AHEAD = timedelta(hours=25)
 """So long after its window: a record may be dated by when it was made, or by its day."""
 
+_NAMES_AN_APP = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CENT_OF_MINUTE = Decimal("0.01")
 _MICRO_USD = Decimal("0.000001")
 _LEAST = Decimal(1)
@@ -70,6 +72,8 @@ def why_untold(ref: CvmRef) -> str | None:
     """Why nothing can be found out about a CVM; None when it can."""
     if ref.app_id is None:
         return "the list gave no app_id for this CVM, and usage is told by app"
+    if _NAMES_AN_APP.fullmatch(ref.app_id) is None:
+        return "the app_id that the list gave for this CVM is none, and usage is told by app"
     if ref.uuid_key is None:
         return "the list gave no UUID for this CVM, and usage is told by UUID"
     return None

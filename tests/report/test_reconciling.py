@@ -70,6 +70,14 @@ def told(found: Reconciliation, stops: list[Stop], *, width: int = 60, details: 
     return file.getvalue()
 
 
+def test_an_app_id_that_can_be_none_keeps_nothing_from_being_asked_about_the_others() -> None:
+    stops = [stop(1), stop(2, app="../../x?y#z"), stop(3, app=""), stop(4, app="é")]
+    assert [each.app_id for each in questions({each.ref.key: [each] for each in stops})] == ["a1"]
+    found = asked(stops, {"a1": usage(1)}, {}).found.values()
+    assert [each.standing for each in found] == [Standing.CHARGED, *[Standing.UNKNOWN] * 3]
+    assert all("app_id" in (each.reason or "") for each in list(found)[1:])
+
+
 def test_each_app_is_asked_about_once_from_a_day_before_its_stops_to_a_day_after() -> None:
     stops = {each.ref.key: [each] for each in (stop(1), stop(9), stop(2, app="b2"), stop(3, app=None))}
     first, second = questions(stops)
