@@ -96,8 +96,15 @@ class RunStore:
         return found
 
     def __iter__(self) -> Iterator[Path]:
-        """The logs, newest first."""
-        yield from sorted(self.folder.glob("*.jsonl"), reverse=True)
+        """The logs, newest first. What is no file is none: reading a pipe, say, would never end."""
+        yield from sorted((path for path in self.folder.glob("*.jsonl") if _is_file(path)), reverse=True)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as one that nobody may look at: whoever reads it says so
+        return True
 
 
 def is_held(path: Path) -> bool:

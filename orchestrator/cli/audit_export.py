@@ -18,6 +18,7 @@ from orchestrator.audit.log import sync_folder
 from orchestrator.audit.record import Record, canonical
 from orchestrator.audit.verify import Reading, Take, Verdict, drop, read_log
 from orchestrator.cli.audit_logs import find_logs
+from orchestrator.cli.out_file import is_evidence
 from orchestrator.cli.streams import Lasting
 from orchestrator.errors import AlteredError, UsageError
 from orchestrator.history.stretch import stretch
@@ -45,6 +46,7 @@ def export(
     """Write the records of audit logs for another system."""
     begin = stretch(since, None, utc_now()).since
     paths = find_logs(logs, config, assignments, every=every)
+    _check_place(out, paths)
     # Looked at before anything is written: what was altered is not to leave the machine as if it were sound.
     readings = [(path, _read(path, drop)) for path in paths]
     altered = [(path, reading) for path, reading in readings if reading.verdict is Verdict.ALTERED]
@@ -56,6 +58,16 @@ def export(
         told = f"{shown(path, 4096)}: ALTERED at line {reading.line}: {reading.reason}; exported up to there"
         click.echo(told, err=True)
     return int(Exit.FAILED if altered else Exit.OK)
+
+
+def _check_place(out: Path | None, paths: Iterable[Path]) -> None:
+    """See that an export takes the place of no audit log, and of no seal. That of an older export it takes."""
+    try:
+        taken = out is not None and out.exists() and (is_evidence(out) or any(map(out.samefile, paths)))
+    except OSError:  # whatever it is, the export tells when it gets there
+        return
+    if taken:
+        raise UsageError("an audit log or a seal stands there", file=out, hint="name another file")
 
 
 def _read(path: Path, take: Take) -> Reading:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.audit.store import is_run_id
 from orchestrator.cli.whole_file import write_whole
 from orchestrator.errors import UsageError
 
@@ -12,12 +13,21 @@ STDOUT = Path("-")
 _A_RECORD = b'{"'
 """What every line of an audit log begins with. Documents that do are JSON with a newline after the brace."""
 
+_ELSEWHERE = "name another file"
+
+
+def is_evidence(file: Path) -> bool:
+    """Whether a file is called as the log of a run is, or its seal, or the record of those that were pruned."""
+    run_id, _, rest = file.name.partition(".")
+    return (is_run_id(run_id) and rest in {"jsonl", "seal.json"}) or file.name == "pruned.jsonl"
+
 
 def check_place(out: Path | None) -> None:
     """See whether a file could be written there, before anything is read that takes long.
 
     Raises:
-        UsageError: when there is no folder, something that is no file, or an audit log, whose place nothing takes.
+        UsageError: when there is no folder, something that is no file, or an audit log or its seal, whose place
+            nothing takes.
     """
     if out is None or out == STDOUT:
         return
@@ -26,8 +36,8 @@ def check_place(out: Path | None) -> None:
             raise UsageError("the folder is not there", file=out, hint="make it first")
         if out.exists() and not out.is_file():
             raise UsageError("it can't be written there: it is no file", file=out, hint="- is stdout")
-        if out.suffix == ".jsonl" or (out.exists() and _is_log(out)):
-            raise UsageError("an audit log is called so, or stands there", file=out, hint="name another file")
+        if out.suffix == ".jsonl" or is_evidence(out) or (out.exists() and _is_log(out)):
+            raise UsageError("an audit log or a seal is called so, or stands there", file=out, hint=_ELSEWHERE)
     except (OSError, ValueError) as error:
         raise UsageError(f"it can't be written: {error}", file=out) from error
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 from io import StringIO
@@ -122,6 +123,32 @@ def test_an_export_has_each_record_once_in_every_format(desk: Desk) -> None:
     assert raw.out == desk.log.read_text()
     assert [row["hash"] for row in csv.DictReader(StringIO(table.out))] == [each["hash"] for each in desk.records]
     assert (since.code, "--since" in since.err) == (2, True)
+
+
+def test_no_export_or_report_takes_the_place_of_a_log_or_a_seal(desk: Desk, tmp_path: Path) -> None:
+    log, seal, link = desk.log, desk.runs / f"{desk.log.stem}.seal.json", tmp_path / "events.jsonl"
+    assert desk.run("audit", "seal", log.stem, "--key", "seal.pem").code == 0
+    link.symlink_to(log)
+    written = log.read_bytes(), seal.read_bytes()
+    ends = desk.run_each(
+        ("audit", "export", "--all", "--out", str(log)),
+        ("audit", "export", "--all", "--out", str(link)),
+        ("audit", "export", "--all", "--out", str(seal)),
+        ("report", log.stem, "--out", str(seal)),
+    )
+    assert [ended.code for ended in ends] == [2, 2, 2, 2]
+    assert all("name another file" in ended.err for ended in ends)
+    assert (log.read_bytes(), seal.read_bytes()) == written
+
+
+def test_what_is_called_like_a_log_and_is_no_file_holds_up_nothing(desk: Desk) -> None:
+    run_id = desk.log.stem
+    os.mkfifo(desk.runs / "20260101T000000Z-aaaa.jsonl")
+    (desk.runs / "20260102T000000Z-bbbb.jsonl").mkdir()
+    (desk.runs / "20260103T000000Z-cccc.jsonl").symlink_to("20260103T000000Z-cccc.jsonl")
+    ends = desk.run_each(("audit", "verify", "--all"), ("runs", "--json"), ("audit", "export", "--all"))
+    assert [ended.code for ended in ends] == [0, 0, 0]
+    assert [each["run_id"] for each in ends[1].document] == [run_id]
 
 
 def test_a_reader_that_goes_away_ends_an_export_without_a_word(desk: Desk) -> None:
