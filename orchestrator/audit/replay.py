@@ -73,6 +73,11 @@ class RunState:
         return {outcome: self.stages[outcome] for outcome in Outcome if self.stages[outcome]}
 
     @property
+    def cvms(self) -> int:
+        """How many CVMs the run is about; one that a later step takes up is one all the same."""
+        return self.stages.total()
+
+    @property
     def refused(self) -> bool:
         """Whether a question was answered with no, or not at all: the run goes no further, also when resumed."""
         return any(answer["answer"] != "approved" for _, answer in self.answers)

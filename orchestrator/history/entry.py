@@ -84,7 +84,7 @@ def _row(state: RunState, verdict: str) -> Json:
         "trigger": state.started.get("trigger"),
         "restores": state.started.get("restores"),
         "counts": dict(Counter(target.outcome_so_far.value for target in last_words)),
-        "targets": len(state.targets),
+        "targets": state.cvms,
         "cloud_url": state.started.get("cloud_url"),
         "question": state.question and {key: state.question[key] for key in ("step", "question", "expires_at")},
     }

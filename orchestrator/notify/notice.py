@@ -70,7 +70,7 @@ def notice_about(
             "actor": state.started["actor"],
             "cloud_url": state.started["cloud_url"],
             "simulated": state.simulated,
-            "targets": len(state.targets),
+            "targets": state.cvms,
             "commands": list(commands),
             **facts,
         },

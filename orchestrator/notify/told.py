@@ -31,7 +31,7 @@ def opening(state: RunState) -> Notice:
     record = {"seq": state.events.total(), "run_id": state.run_id, "ts": state.last_ts}  # a log's numbers have no gap
     if state.events["run.resumed"]:
         still_open = sum(target.outcome is None for target in state.targets.values())
-        headline = f" resumed: {still_open} of {words.cvms(len(state.targets))} are still open"
+        headline = f" resumed: {still_open} of {words.cvms(state.cvms)} are still open"
         return notice_about(
             record | {"event": "run.resumed"}, state, {"start"}, headline, _who(state), facts={"open": still_open}
         )
@@ -111,7 +111,7 @@ def _first_trouble(record: Record, state: RunState) -> Notice | None:
     if target.outcome not in ENDS_THE_RUN or any(each is not target for each in _in_trouble(state)):
         return None
     lines = (f"{words.step(target.step)}; of further failures you hear when the run ends",)
-    headline = f", a first failure among {words.cvms(len(state.targets))}: {_in_words(target)}"
+    headline = f", a first failure among {words.cvms(state.cvms)}: {_in_words(target)}"
     return notice_about(record, state, {"failure"}, headline, lines, facts={"failures": [_document(target)]})
 
 

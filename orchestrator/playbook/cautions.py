@@ -33,6 +33,7 @@ def cautions(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, .
     if minimum := gpus[Action.RESTART]:
         yield f"{counted(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum"
     yield from _left_to_earlier(playbook, targets)
+    yield from _never_reached(playbook)
 
 
 def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterable[str]:
@@ -51,6 +52,18 @@ def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterabl
             f"step {step_name!r} also selects what belongs to step {first!r} before it ({counted(count, 'CVM')}); "
             f"to act on a CVM again, select its `result`"
         )
+
+
+def _never_reached(playbook: Playbook) -> Iterable[str]:
+    """A step for what failed before it, where the run ends as soon as anything does."""
+    ending = {step.name for step in playbook.acting if step.on_failure == "stop"}
+    for step in playbook.acting:
+        result = step.select.result
+        if result is not None and result.step in ending and not {"settled", "skipped"} & set(result.outcome):
+            yield (
+                f"step {step.name!r} takes up what does not end as wanted in {result.step!r}, but the run ends then "
+                f"(`on_failure: stop`), so it will never have a CVM"
+            )
 
 
 def too_late(deadline: Forecast | None, targets: tuple[Target, ...]) -> Iterable[str]:

@@ -34,6 +34,15 @@ def test_the_first_failure_is_told_at_once_and_all_others_by_the_end() -> None:
     assert kinds(start, first, end) == [{"start"}, {"failure"}, {"end", "failure"}]
 
 
+def test_a_cvm_that_a_later_step_takes_up_is_one_all_the_same() -> None:
+    first = begun()
+    first[1][1]["steps"] = [{"name": "stop"}, {"name": "again", "follows": {"step": "stop"}}]
+    target = {"step": "again", "action": "stop", "cvm": cvm(1), "status": "running"}
+    again = ("step.planned", {"step": "again", "action": "stop", "targets": [target]})
+    *_, end = told(failed(1), settled(2), settled(3), again, finished(6, failed=1, settled=2), first=first)
+    assert end.facts["targets"] == 3
+
+
 @pytest.mark.parametrize("outcome", ["refused", "failed", "resurrected", "unsettled"])
 def test_every_outcome_but_the_wanted_ones_is_a_failure(outcome: str) -> None:
     assert [each.event for each in told(failed(1, outcome))] == ["run.started", "target.failed"]

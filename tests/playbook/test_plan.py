@@ -194,6 +194,28 @@ def test_a_cvm_belongs_to_the_first_step_that_has_anything_to_do_on_it_and_a_sec
     assert warning.startswith("step 'step 2' also selects what belongs to step 'step 1' before it (1 CVM)")
 
 
+@pytest.mark.parametrize(
+    ("on_failure", "outcome", "warned"),
+    [
+        ("stop", ["failed", "unsettled"], True),
+        ("stop", ["failed", "settled"], False),
+        ("stop", ["skipped"], False),
+        ("continue", ["failed", "unsettled"], False),
+    ],
+)
+def test_a_step_for_what_fails_where_the_run_ends_by_that_is_warned_of(
+    on_failure: str, outcome: list[str], warned: bool
+) -> None:
+    result = {"result": {"step": "first", "outcome": outcome}}
+    steps = [
+        {"name": "first", "action": "stop", "select": {"all": "true"}, "on_failure": on_failure},
+        {"name": "then", "action": "stop", "select": result},
+    ]
+    warnings = plan_of(Playbook.model_validate({"name": "example", "steps": steps}), [cvm()]).warnings
+    assert [each for each in warnings if "'then'" in each and "will never have a CVM" in each] == [*warnings]
+    assert bool(warnings) is warned
+
+
 def test_what_ends_and_what_begins_are_told_apart() -> None:
     price = Decimal("0.1")
     fleet = [cvm(1, hourly_compute=price), cvm(2, status="stopped", hourly_compute=price)]
