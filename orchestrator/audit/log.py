@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from functools import partial
@@ -24,6 +25,9 @@ from orchestrator.moment import utc_now
 
 _REPAIR = "nothing more was sent; make room or repair the disk, then `orchestrator resume`"
 _GONE = "nothing more was sent; without its log the run can't be resumed: see `orchestrator plan` for what is still up"
+
+_LOCK_ATTEMPTS, _LOCK_PAUSE = 6, 0.05
+"""How often a log that is held is asked for, and how many seconds apart."""
 
 Observer = Callable[[Record], None]
 Batch = list[tuple[Record, bytes]]
@@ -250,14 +254,20 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _lock(fd: int, path: Path) -> None:
-    """Lock the log against other processes; the system lets go of the lock when this process dies."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        hint = "wait for it to end, or stop it first"
-        raise RunHeldError("another process is carrying this run out", file=path, hint=hint) from None
+def _lock(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Lock the log against other processes; the system lets go of the lock when this process dies.
+
+    Whoever only asks whether a log is held, as `runs` does, holds it for that moment itself: so this asks a few times.
+    """
+    for attempt in range(_LOCK_ATTEMPTS):
+        if attempt:
+            sleep(_LOCK_PAUSE)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+    os.close(fd)
+    hint = "wait for it to end, or stop it first"
+    raise RunHeldError("another process is carrying this run out", file=path, hint=hint)
 
 
 def _take_back(path: Path, fd: int) -> None:

@@ -1,6 +1,7 @@
 """Writing a log: durable, locked, private, and whole whatever happens."""
 
 import errno
+import fcntl
 import os
 import stat
 import threading
@@ -13,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from orchestrator.audit import log as log_module
 from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.record import Record, clean
 from orchestrator.audit.store import RunStore, is_held, new_run_id
@@ -235,3 +237,13 @@ def test_run_ids_sort_by_time_and_differ() -> None:
     later = new_run_id(START.replace(hour=9))
     assert first != second
     assert max(first, second) < later
+
+
+def test_who_only_asks_whether_a_log_is_held_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.touch()
+    with path.open("rb") as asking, path.open("rb") as mine:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        log_module._lock(mine.fileno(), path, lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)
