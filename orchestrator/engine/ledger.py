@@ -62,6 +62,7 @@ class Ledger:
         for work in works:
             work.attempts += 1
             work.first_sent = now if work.first_sent is None else work.first_sent
+            work.asked_since = now if work.asked_since is None else work.asked_since
             work.batch = self.requests if len(works) > 1 else None
             self._write("action.intent", work, attempt=work.attempts)
         self.sent += len(works)

@@ -142,9 +142,10 @@ class Outbox:
 
     def _last_moment(self, work: Work) -> float:
         """When a shutdown that is not accepted has been tried for long enough; infinity where the power stays on."""
-        if self._escalate_after is None or work.action is not Action.SHUTDOWN or work.first_sent is None:
+        if self._escalate_after is None or work.action is not Action.SHUTDOWN or work.asked_since is None:
             return float("inf")
-        return work.first_sent + self._escalate_after
+        # Not by `first_sent`: a run may be resumed hours later, and nobody's power is pulled who was not asked.
+        return work.asked_since + self._escalate_after
 
     def _given_up(self, work: Work, reason: str, reply: Reply[object] | None = None) -> bool:
         """End a target whose request would not go through for too long."""

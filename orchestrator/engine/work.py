@@ -22,6 +22,7 @@ class Work:
         note: what the action does to the bill.
         attempts: how many requests were announced for it.
         first_sent: when the first of them was; None before.
+        asked_since: when this process first announced one; earlier parts of the run may never have sent theirs.
         batch: the number of the request that its last one shared with others; None where it had one of its own.
         singly: whether it has to be sent in a request of its own, since a batch would leave it alone.
         unanswered: whether the last of those requests has no answer on record: the process died before.
@@ -45,6 +46,7 @@ class Work:
     note: BillingNote
     attempts: int = 0
     first_sent: float | None = None
+    asked_since: float | None = None
     batch: int | None = None
     singly: bool = False
     unanswered: bool = False

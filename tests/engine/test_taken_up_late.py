@@ -86,3 +86,15 @@ async def test_an_accepted_shutdown_is_never_called_not_sent_when_the_run_ends_b
     result = await fleet.go()
     assert (result.ending, fleet.outcomes()) == (Ending.MAX_FAILURES, {"failed": 1, "unsettled": 1})
     assert fleet.trail.of("target.failed")[-1]["reason"] == "the run ended before its power was pulled"
+
+
+@pytest.mark.parametrize("in_doubt", [False, True], ids=["never sent", "had no effect"])
+async def test_whoever_was_not_asked_by_the_part_of_the_run_that_died_is_asked_before_the_power_is_pulled(
+    in_doubt: bool,
+) -> None:
+    cloud = FakeCloud(1)
+    work = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-3600.0, in_doubt=in_doubt)
+    fleet = Fleet(cloud, works=[work])
+    fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=30)]
+    assert (await fleet.go()).exit_code is Exit.OK
+    assert (cloud.count("shutdown"), cloud.count("stop"), fleet.trail.of("action.escalated")) == (1, 0, [])
