@@ -78,11 +78,12 @@ class Runs:
         return self.interrupted + sum(map(len, self._waiting.values()))
 
     def unused_id(self, now: datetime) -> str:
-        """An id for a run, of which no other claim is: of those that begin in one second two may be given the same."""
+        """An id that no other claim has and no run: of those that begin in one second two may be given the same."""
         taken = {claim.run_id for claim in self._scribe.memory.claims.values()}
-        while (run_id := new_run_id(now)) in taken:
-            pass
-        return run_id
+        while True:
+            run_id = new_run_id(now)
+            if run_id not in taken and self._runner.standing(run_id).state is State.NOTHING_SENT:
+                return run_id
 
     async def add(self, claim: Claim) -> None:
         """Claim a firing, and carry it out: now, or after the run before it.

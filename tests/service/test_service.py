@@ -11,7 +11,7 @@ from orchestrator.errors import RunHeldError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.service.journal import Journal
 from orchestrator.service.protocols import Standing, State
-from tests.service.house import MONDAY, House
+from tests.service.house import MONDAY, House, RunOnDisk
 
 pytestmark = pytest.mark.anyio
 OpenHouse = Callable[..., House]
@@ -48,8 +48,23 @@ async def test_two_firings_of_one_second_never_share_an_id(house: OpenHouse, mon
         home.write(name, cron="30 2 1 * *", timezone="UTC")
     async with home.process():
         await home.until(at("2 00:00"))
-    assert [run_id[-4:] for run_id in home.world.runs] == ["2d20", "54f9", "e79f"]
+    assert sorted(run_id[-4:] for run_id in home.world.runs) == ["2d20", "54f9", "e79f"]
     assert sorted(run.playbook for run in home.world.runs.values()) == ["one", "three", "two"]
+
+
+async def test_a_firing_never_takes_the_id_of_a_run_that_there_is(
+    house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = iter(["2d20", "54f9"])
+    monkeypatch.setattr("secrets.token_hex", lambda _bytes: next(drawn))
+    home = house()
+    theirs = RunOnDisk("by hand", "", MONDAY, MONDAY, finished=True)
+    home.world.runs["20270301T023000Z-2d20"] = theirs
+    home.write("one", cron="30 2 1 * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("2 00:00"))
+    assert [run_id[-4:] for run_id in home.world.runs] == ["2d20", "54f9"]
+    assert home.world.carried_out("one") == planned("1 02:30")
 
 
 async def test_jitter_moves_the_start_and_not_the_identity(house: OpenHouse) -> None:
