@@ -22,6 +22,8 @@ _HEARD = frozenset(
         "target.failed",
         "action.deferred",
         "action.unknown",
+        "action.escalated",
+        "step.planned",
         "approval.answered",
         "notice",
     }
@@ -102,8 +104,19 @@ def log_record(record: Record, **about: object) -> None:
     elif event in {"approval.answered", "notice"}:
         said = ("step", "answer", "by", "via", "comment", "message")
         log.info(event, **{key: record[key] for key in said if record.get(key) is not None})
-    elif event == "action.deferred":
+    elif event == "step.planned":
+        log.info(event, step=record["step"], action=record["action"], targets=len(record["targets"]))
+    else:
+        _log_request(log, record)
+
+
+def _log_request(log: Any, record: Record) -> None:  # noqa: ANN401 - whatever structlog gives
+    """Log what became of a request, where that is not the end of it."""
+    ref, reason = CvmRef.of(record["cvm"]), record["reason"]
+    if record["event"] == "action.escalated":
+        log.warning("cvm.escalated", cvm=ref.name, id=ref.address, teepod=ref.teepod, to=record["to"], reason=reason)
+    elif record["event"] == "action.deferred":
         wait = record.get("retry_after_s")
-        log.debug(f"{record['action']}.deferred", cvm=record["cvm"]["name"], wait=wait, reason=record["reason"])  # noqa: G004 - the action names the event
-    elif event == "action.unknown":
-        log.debug(f"{record['action']}.unknown", cvm=record["cvm"]["name"], reason=record["reason"])  # noqa: G004 - the same
+        log.debug(f"{record['action']}.deferred", cvm=ref.name, wait=wait, reason=reason)  # noqa: G004 - the event's name
+    else:
+        log.debug(f"{record['action']}.unknown", cvm=ref.name, reason=reason)  # noqa: G004 - the same
