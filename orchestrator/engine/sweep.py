@@ -47,7 +47,7 @@ async def sweep(
             if finding in {Finding.RISEN, Finding.FALLEN}:
                 _changed(ledger, work, each.read.status)
             elif finding is Finding.OPEN and number >= _ROUNDS:
-                reason = f"{_seen(work)}, but at the end of the run its status is {each.read.status!r}"
+                reason = f"{_seen(work)}, but read once more its status is {each.read.status!r}"
                 ledger.ended(work, Outcome.UNSETTLED, reason)
                 finding = Finding.SETTLED
             if finding is not Finding.OPEN:
@@ -56,16 +56,16 @@ async def sweep(
         if not open_works:
             return
     for work in open_works.values():
-        ledger.ended(work, Outcome.UNSETTLED, f"{_seen(work)}, but its status can't be read at the end of the run")
+        ledger.ended(work, Outcome.UNSETTLED, f"{_seen(work)}, but its status can't be read once more")
 
 
 def _deleted(ledger: Ledger, work: Work) -> None:
     if work.action.ends_up:
-        ledger.ended(work, work.if_deleted, "it was seen running, and was deleted before the end of the run")
+        ledger.ended(work, work.if_deleted, "it was seen running, and was deleted later")
 
 
 def _changed(ledger: Ledger, work: Work, status: str) -> None:
-    reason = f"{_seen(work)}, and at the end of the run its status is {status!r} again"
+    reason = f"{_seen(work)}, and read once more its status is {status!r} again"
     ledger.ended(work, Outcome.FAILED if work.action.ends_up else Outcome.RESURRECTED, reason)
 
 

@@ -145,7 +145,7 @@ async def test_a_cvm_that_ran_and_is_down_at_the_end_of_the_run_has_failed(actio
     result = await fleet.go()
     assert (result.exit_code, fleet.outcome("web-1")) == (Exit.FAILED, "failed")
     reason = fleet.trail.of("target.failed", "web-1")[0]["reason"]
-    assert reason == "it was seen running, and at the end of the run its status is 'stopped' again"
+    assert reason == "it was seen running, and read once more its status is 'stopped' again"
 
 
 async def test_a_start_that_does_not_come_up_in_time_is_unsettled() -> None:
