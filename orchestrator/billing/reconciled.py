@@ -166,6 +166,11 @@ class ReconciledTotal:
         """For how many stops it may still come."""
         return self.standings.get(Standing.PENDING, 0)
 
+    @property
+    def unknown(self) -> int:
+        """For how many stops it can't be found out."""
+        return self.standings.get(Standing.UNKNOWN, 0)
+
     def document(self) -> dict[str, object]:
         """As JSON documents have it."""
         return {

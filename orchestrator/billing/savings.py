@@ -106,6 +106,11 @@ class Row:
         return total(stop.found for stop in self.stops if stop.found is not None)
 
     @property
+    def uncharged(self) -> int:
+        """Of how many stops the charge is in no sum: nobody asked, it is pending, or it can't be found out."""
+        return self.not_asked + self.charges.pending + self.charges.unknown
+
+    @property
     def not_asked(self) -> int:
         """For how many stops nobody asked what they were charged."""
         return sum(stop.found is None for stop in self.stops)

@@ -120,6 +120,8 @@ def assumptions(saved: Saved) -> Iterator[str]:
     open_charges = row.not_asked + charges.pending
     if open_charges:
         yield f"The charges of {counted(open_charges, 'stop')} are not known yet, and in no sum."
+    if charges.unknown:
+        yield f"The charges of {counted(charges.unknown, 'stop')} can't be found out, and are in no sum."
     for why in ("altered", "unreadable"):
         if number := saved.left_out[why]:
             yield f"{counted(number, f'{why} log')} {'is' if number == 1 else 'are'} left out: see `orchestrator runs`."

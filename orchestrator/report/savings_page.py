@@ -51,7 +51,7 @@ def savings_svg(saved: Saved) -> bytes:
 
 
 def _figures(row: Row) -> tuple[str, str, str, str]:
-    charged = money(row.charges.charged_usd, row.not_asked + row.charges.pending, len(row.stops))
+    charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
     compute = money(row.compute.usd, row.compute.unknown, row.times)
     return f"{hours(row.stood):,.1f}", compute, money(row.storage.usd, row.storage.unknown, row.times), charged
 

@@ -68,7 +68,7 @@ def _table(saved: Saved, width: int) -> Iterator[str]:
 
 
 def _line(name: str, row: Row, room: int) -> str:
-    charged = money(row.charges.charged_usd, row.not_asked + row.charges.pending, len(row.stops))
+    charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
     compute = money(row.compute.usd, row.compute.unknown, row.times)
     cells = (f"{hours(row.stood):,.1f}", compute, money(row.storage.usd, row.storage.unknown, row.times), charged)
     return f"{name:{room}}" + "".join(f" {each:>{_COLUMN}}" for each in cells)
@@ -103,7 +103,7 @@ def each_column(saved: Saved, joined: int = 1) -> str:
 def marks(saved: Saved) -> Iterator[str]:
     """How the amounts that people are shown have to be read, where that is not plain."""
     together, rows = saved.together, saved.rows
-    if together.compute.unknown or together.storage.unknown or together.not_asked or together.charges.pending:
+    if together.compute.unknown or together.storage.unknown or together.uncharged:
         yield "An amount with a + lacks parts that are not known; a ? stands where nothing is known."
 
     def differs(whole: Decimal, parts: list[Decimal], digits: int = 2) -> bool:

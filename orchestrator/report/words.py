@@ -141,8 +141,8 @@ def done(target: _Document) -> str:
 
 
 def amount_charged(charged: _Document) -> str:
-    """What was charged, to the cent; a dash where nobody asked."""
-    return dollars(charged["charged_usd"]) if _was_asked(charged) else "-"
+    """What was charged, to the cent; a dash where that is known of no stop."""
+    return dollars(charged["charged_usd"]) if _is_known(charged) else "-"
 
 
 def amount_expected(charged: _Document) -> str:
@@ -154,9 +154,13 @@ def _was_asked(charged: _Document) -> bool:
     return any(charged[standing.value] for standing in Standing)
 
 
+def _is_known(charged: _Document) -> bool:
+    return bool(charged[Standing.CHARGED.value] or charged[Standing.NONE.value])
+
+
 def charged_words(charged: _Document) -> str:
     """What is known of the charges that stops triggered."""
-    parts = [f"{amount_charged(charged)} for {charged['charged']} (observed)"] if _was_asked(charged) else []
+    parts = [f"{amount_charged(charged)} for {charged['charged']} (observed)"] if _is_known(charged) else []
     names = {
         "pending": "pending",
         "none": "without a charge",

@@ -72,6 +72,19 @@ def test_an_amount_of_which_a_part_is_unknown_is_marked_so() -> None:
     assert evil.split()[-1] == "?"
 
 
+def test_a_charge_that_can_not_be_found_out_is_marked_and_said_too() -> None:
+    stops = [charged("0.0204"), charged(None, 2, "unknown")]
+    rows, together = add_up([], stops, "teepod", at(0))
+    edges = days(at(0), at(24))
+    text = " ".join(savings_lines(Saved(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100))
+    assert "$0.02+" in text
+    assert "The charges of 1 stop can't be found out, and are in no sum." in text
+    assert "An amount with a + lacks parts that are not known" in text
+    rows, together = add_up([], stops[1:], "teepod", at(0))
+    lines = savings_lines(Saved(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100)
+    assert any(line.endswith(" ?") for line in lines)
+
+
 def test_that_rounded_rows_do_not_come_to_the_rounded_total_is_said_only_where_it_is_so() -> None:
     thirds = [down(0, number, rate="0.004", storage="0", playbook=f"p{number}") for number in (1, 2, 3)]
 
