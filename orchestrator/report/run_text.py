@@ -13,6 +13,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
+from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Outcome
 from orchestrator.report.documents import counts_of
 from orchestrator.report.meaning import TROUBLE, meaning_of
@@ -66,6 +67,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:
         facts.add_row("slowest", f"{format_duration(slowest)} from its first request to its end")
+    _began(facts, state)
     _follow_ups(facts, state)
     _deadline(facts, state)
     money = state.money
@@ -107,6 +109,14 @@ def _deadline(facts: Table, state: RunState) -> None:
         return
     late = f"{counted(deadline['late'], 'CVM')} asked after {limit}, or never"
     facts.add_row("deadline", Text.assemble(("NOT MET  ", "bold yellow"), late))
+
+
+def _began(facts: Table, state: RunState) -> None:
+    """Which firing of a schedule began the run; nothing where a person did."""
+    trigger = state.started.get("trigger")
+    if trigger is not None:
+        planned = f"{parse_timestamp(trigger['planned']):%Y-%m-%d %H:%MZ}"
+        facts.add_row("began", Text(f"by the schedule of {shown(trigger['schedule'])}, for {planned}"))
 
 
 def _follow_ups(facts: Table, state: RunState) -> None:

@@ -176,3 +176,14 @@ def test_a_plan_of_starts_alone_says_what_they_begin_to_cost_and_to_run() -> Non
     assert "then has 10m to run" in text
     assert "stops" not in text
     assert question(made) == "Type the number of CVMs to start (1) to go on: "
+
+
+def test_a_run_that_a_schedule_began_says_which_and_for_when() -> None:
+    state = run(*STOPPED)
+    firing = {"schedule": EVIL, "planned": "2026-11-23T18:30:00.000000Z", "moment": "2026-11-23T18:31:07.000000Z"}
+    for trigger in (None, firing):
+        state.started = {**state.started, "trigger": trigger}
+        target, file = console()
+        print_run(target, state, 0, LOG)
+        assert ("for 2026-11-23 18:30Z" in STYLE.sub("", file.getvalue())) == (trigger is not None)
+        assert is_tame(file.getvalue())
