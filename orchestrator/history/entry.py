@@ -189,7 +189,7 @@ def _charge(target: TargetState) -> Json | None:
     """The last that reconciling found out about a stop; None where nobody asked."""
     if target.reconciled is None:
         return None
-    return {**Reconciled.parse(target.reconciled).document(), "billing_keys": []}
+    return Reconciled.parse(target.reconciled).document()
 
 
 def lists_of(entry: Entry) -> list[Any]:

@@ -21,7 +21,7 @@ from orchestrator.history.entry import Entry
 
 _T = TypeVar("_T")
 
-_FORMAT = 2
+_FORMAT = 3
 """Counts up when an entry comes to say something else of the same log."""
 _NEW_NS = 2_000_000_000
 """A file that changed this lately may change again without its times telling."""

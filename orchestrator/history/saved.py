@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from orchestrator.billing.reconciled import Reconciled, Standing
+from orchestrator.billing.reconciled import Basis, Figure, Reconciled, Standing
 from orchestrator.billing.savings import By, ChargedStop, Row, add_up, clipped, days, over_time
 from orchestrator.billing.standstill import Power, SeenGone, SeenUp, Started, WentDown, standstills
 from orchestrator.cvm import CvmRef
@@ -78,9 +78,10 @@ def saved(
         else:
             tale.take(path.stem, entry)
     found = list(clipped(standstills(chain(tale.events(), running or ()), until), since, until))
-    rows, together = add_up(found, tale.stops, by, since)
+    stops = tale.stops()
+    rows, together = add_up(found, stops, by, since)
     edges = days(since, until)
-    unknown = {stop.run_id for stop in tale.stops if stop.found is None or stop.found.standing is Standing.PENDING}
+    unknown = {stop.run_id for stop in stops if stop.found is None or stop.found.standing is Standing.PENDING}
     return Saved(
         since,
         until,
@@ -96,18 +97,22 @@ def saved(
     )
 
 
+_Charge: TypeAlias = tuple[str, str | None, str]
+"""A usage record: the cloud, the CVM, and the key that the API gave it."""
+
+
 class _Tale:
     """What many logs tell of when CVMs ran.
 
     Attributes:
-        stops: every stop in the time that is asked for.
         runs: how many logs were taken in.
     """
 
     def __init__(self, since: datetime, until: datetime) -> None:
         self._since, self._until = since, until
-        self.stops: list[ChargedStop] = []
         self.runs = 0
+        self._stops: list[tuple[ChargedStop, list[_Charge]]] = []
+        self._first: dict[_Charge, tuple[datetime, str]] = {}
         self._events: list[Power] = []
         self._lists: list[tuple[str, Entry]] = []
 
@@ -124,10 +129,22 @@ class _Tale:
         self._events += [Started(cloud, refs[cvm], _moment(at)) for cvm, at in power.get("started", ())]
         self._events += [SeenGone(cloud, refs[cvm], _moment(at)) for cvm, at in power.get("gone", ())]
         self._events += [SeenUp(cloud, refs[cvm], _moment(at), _moment(at)) for cvm, at in power.get("up", ())]
-        self.stops += [
-            ChargedStop(refs[cvm], when, run_id, playbook, None if told is None else Reconciled.parse(told))
-            for cvm, at, told in power.get("stops", ())
-            if self._since <= (when := _moment(at)) < self._until
+        for cvm, at, told in power.get("stops", ()):
+            when, ref = _moment(at), refs[cvm]
+            charges = [(cloud, ref.uuid_key, key) for key in (told or {}).get("billing_keys", ())]
+            for each in charges:
+                self._first[each] = min(self._first.get(each, (when, run_id)), (when, run_id))
+            if self._since <= when < self._until:
+                found = None if told is None else Reconciled.parse(told)
+                self._stops.append((ChargedStop(ref, when, run_id, playbook, found), charges))
+
+    def stops(self) -> list[ChargedStop]:
+        """Every stop in the time that is asked for. What two runs found to be charged is the charge of the first."""
+        return [
+            replace(stop, found=_without_a_charge(stop.found))
+            if stop.found and charges and all(self._first[each] != (stop.at, stop.run_id) for each in charges)
+            else stop
+            for stop, charges in self._stops
         ]
 
     def events(self) -> Iterable[Power]:
@@ -140,6 +157,11 @@ class _Tale:
             if name
         }
         return chain(self._events, *(_listed(cloud, lists_of(entry), known) for cloud, entry in self._lists))
+
+
+def _without_a_charge(found: Reconciled) -> Reconciled:
+    nothing, not_known = Figure(Decimal(0), Decimal(0), Basis.OBSERVED), Figure(None, None, Basis.ESTIMATED)
+    return replace(found, standing=Standing.NONE, expected=not_known, charged=nothing, billing_keys=())
 
 
 def _listed(cloud: str, lists: list[Any], known: set[tuple[str, str]]) -> Iterable[Power]:

@@ -196,6 +196,25 @@ def test_rows_are_of_playbooks_apps_or_teepods(tmp_path: Path) -> None:
     assert keys["app"] == {f"{number:040x}": 1 for number in (1, 2, 3, 4)}
 
 
+def test_a_charge_that_two_runs_found_counts_once_and_for_the_first(tmp_path: Path) -> None:
+    figure = {"usd": "0.5", "minutes": "7", "basis": "observed"}
+    about = {"asked_at": "", "window": {"from": None, "to": None}, "reason": None, "difference_usd": "0"}
+    for second, playbook, keys in ((1, "second", ["k-1"]), (0, "first", ["k-1", "k-2"]), (2, "third", ["k-3"])):
+        made = stop_of(BEGUN + timedelta(seconds=second), 1, playbook=playbook, suffix=f"000{second}")
+        found = {"step": "stop", "action": "stop", "cvm": cvm(1), "state": "charged", "billing_keys": keys}
+        made.record("billing.reconciled", **found, **about, expected=figure, charged=figure).write(tmp_path)
+    rows = {row.key: row.charges for row in of(tmp_path).rows}
+    assert {key: each.charged_usd for key, each in rows.items()} == {
+        "first": Decimal("0.5"),
+        "second": Decimal(0),
+        "third": Decimal("0.5"),
+    }
+    since = max(stop.at for row in of(tmp_path).rows if row.key == "first" for stop in row.stops)
+    later = of(tmp_path, since=since + timedelta(microseconds=1)).together
+    assert len(later.stops) == 2
+    assert (later.charges.charged_usd, later.charges.expected_usd) == (Decimal("0.5"), Decimal("0.5"))
+
+
 def test_charges_are_what_the_last_reconciling_found_and_the_run_to_ask_about_is_named(tmp_path: Path) -> None:
     def found_out(number: int, state: str, usd: str | None) -> dict[str, Any]:
         figure = {"usd": usd, "minutes": None, "basis": "observed"}
