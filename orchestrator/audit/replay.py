@@ -209,7 +209,7 @@ def _sum(amounts: Iterable[str | None]) -> str | None:
         if amount is None:
             return None
         total += Decimal(amount)
-    return f"{total:f}"
+    return f"{total.normalize():f}"  # as `run.finished` has it
 
 
 def replay(records: Iterable[Record]) -> RunState:

@@ -1,10 +1,14 @@
 """What a log adds up to."""
 
 import json
+from decimal import Decimal
 from typing import Any
+
+import pytest
 
 from orchestrator.audit.replay import replay
 from orchestrator.audit.target import Phase
+from orchestrator.billing.rates import Rates, Total
 from orchestrator.outcome import Outcome
 from tests.audit.logs import BILLING, STORY, about, lines
 
@@ -48,6 +52,20 @@ def test_a_stop_that_was_observed_after_an_unknown_answer_counts_with_its_bill()
     state = replay(records(story))
     assert list(state.targets.values())[2].phase is Phase.SETTLING
     assert state.money["compute_usd_per_hour"] is None
+
+
+@pytest.mark.parametrize(
+    ("each", "together"),
+    [(["1.23", "1.37", "1"], "3.6"), (["40", "60"], "100"), (["0.10"], "0.1"), (["0", "0.0"], "0")],
+)
+def test_money_is_written_as_the_end_of_a_run_has_it(each: list[str], together: str) -> None:
+    accepted = [
+        ("action.accepted", about(n, attempt=1, billing=BILLING | {"compute_usd_per_hour": amount}))
+        for n, amount in enumerate(each)
+    ]
+    rates = [Rates(Decimal(amount), Decimal(0), "hourly_rate") for amount in each]
+    money = replay(records([*STORY[:2], *accepted])).money
+    assert money["compute_usd_per_hour"] == Total.of(rates).document()["compute_usd_per_hour"] == together
 
 
 def test_an_interruption_is_over_once_the_run_is_resumed() -> None:
