@@ -1,6 +1,7 @@
 """One run over real sockets against a simulator that misbehaves, and the promises that it is held to."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,12 @@ from orchestrator.cli.session import SystemClock
 from orchestrator.cloud.client import connect
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra
-from orchestrator.engine.inventory import InventoryReader
+from orchestrator.engine.inventory import Inventory, InventoryReader
 from orchestrator.engine.result import RunResult
 from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.engine.work import Work
+from orchestrator.errors import CloudError
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
@@ -135,7 +137,7 @@ async def _run(
         max_in_flight=limits.max_in_flight,
         many=seed % 2 == 0,  # either way to the sockets has to stand it
     ) as cloud:
-        inventory = await InventoryReader(cloud, gate, rng).read_all()
+        inventory = await _inventory(InventoryReader(cloud, gate, rng))
         plan = make_plan(
             playbook,
             inventory.cvms,
@@ -172,3 +174,11 @@ async def _run(
     told = RunState()
     verdict = read_log(log.path, told.apply).verdict
     return Told(result, told, verdict, simulator, action)
+
+
+async def _inventory(reader: InventoryReader) -> Inventory:
+    """The whole list; where faults come in a row so that the command would give up, it is typed again."""
+    for _ in range(3):
+        with suppress(CloudError):
+            return await reader.read_all()
+    raise AssertionError("the list could never be read")
