@@ -25,8 +25,8 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: $(STAMP)  ## stop a simulated teepod: plan, live progress, summary, audit log
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh playbooks/demo.sh
 
-# More workers than cores would make answers late, and some tests are about answers that are late.
-WORKERS ?= 2
+# One more than cores, since much of the time is waiting; with many more, answers are late, and some tests are about that.
+WORKERS ?= 3
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile

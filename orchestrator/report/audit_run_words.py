@@ -82,7 +82,7 @@ def _ending(word: object) -> str:
 def _finished(record: Record) -> str:
     code = record.get("exit_code")
     meaning = f"{meaning_of(code)} (exit {code})" if isinstance(code, int) else "ended"
-    why = "" if record.get("ending") in {None, "completed"} else f": {_ending(record['ending'])}"
+    why = "" if str(record.get("ending") or "completed") == "completed" else f": {_ending(record['ending'])}"
     return f"finished: {meaning}{why}{_tally(record)}{_deadline(part(record, 'deadline'))}"
 
 

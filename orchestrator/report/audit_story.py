@@ -157,7 +157,7 @@ class CvmStory:
         if not cvm:
             return False
         uuid = cvm.get("vm_uuid")
-        return self._wanted in {cvm.get("name"), cvm.get("id")} or (
+        return self._wanted in (cvm.get("name"), cvm.get("id")) or (
             bool(self._uuid) and isinstance(uuid, str) and normal_uuid(uuid) == self._uuid
         )
 

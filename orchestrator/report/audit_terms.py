@@ -61,9 +61,13 @@ def reason(record: Record) -> str:
     return f": {shown(str(record['reason']).removeprefix(status), REASON)}"
 
 
+_FOREVER = 1e15
+"""Seconds; nothing that a log tells of lasts as long."""
+
+
 def lasting(value: object) -> str | None:
     """A number of seconds in words; None where it is none."""
-    return format_duration(value) if isinstance(value, int | float) and value >= 0 else None
+    return format_duration(value) if isinstance(value, int | float) and 0 <= value < _FOREVER else None
 
 
 def part(record: Record, key: str) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ event and text in another, or have names of somebody's choosing, are text, so th
 """
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from orchestrator.audit.record import Record
@@ -156,7 +157,7 @@ def _duration(record: Record) -> int | None:
     """In nanoseconds: of a request, or of a target from its first request to its outcome."""
     for key, unit in (("seconds", _SECOND), ("latency_ms", _MILLISECOND)):
         value = record.get(key)
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and isfinite(value * unit):
             return round(value * unit)
     return None
 
