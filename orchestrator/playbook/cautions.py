@@ -1,7 +1,7 @@
 """What a person should know of a plan before saying yes. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from orchestrator.action import Action
 from orchestrator.cvm import Cvm
@@ -34,6 +34,23 @@ def cautions(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, .
         yield f"{counted(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum"
     yield from _left_to_earlier(playbook, targets)
     yield from _never_reached(playbook)
+
+
+def paid_again(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cvm]]) -> Iterable[str]:
+    """A sentence for each step that may start CVMs with GPUs again.
+
+    Args:
+        playbook: what is to be done.
+        taken_up: by the name of each step that takes up a result, the CVMs that it can have at the most.
+    """
+    for step in playbook.acting:
+        gpus = sum(bool(cvm.gpus) for cvm in taken_up.get(step.name, {}).values())
+        if gpus and Action(step.action).ends_up:
+            charged = "is" if step.action == "start" else "may be"
+            yield (
+                f"step {step.name!r} may {step.action} up to {counted(gpus, 'CVM')} with GPUs: each {charged} charged "
+                f"a new 24-hour minimum"
+            )
 
 
 def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterable[str]:

@@ -10,11 +10,11 @@ from orchestrator.playbook.select import matches
 
 def follow_ups(
     playbook: Playbook, targets: tuple[Target, ...]
-) -> tuple[dict[str, int], dict[str, frozenset[str] | None]]:
-    """By the name of each step that takes up a result: how many CVMs it can have at the most, and which.
+) -> tuple[dict[str, dict[str, Cvm]], dict[str, frozenset[str] | None]]:
+    """By the name of each step that takes up a result: which CVMs it can have at the most.
 
     Returns:
-        The numbers; and the keys of the CVMs that the rest of the select covers, None where that is all of them.
+        Those CVMs by their keys; and the keys again, None where the rest of the select covers all that there can be.
     """
     found: dict[str, dict[str, Cvm]] = {}
     among: dict[str, frozenset[str] | None] = {}
@@ -24,7 +24,7 @@ def follow_ups(
             covered = {key: cvm for key, cvm in universe.items() if matches(step.select, cvm)}
             found[step.name] = covered
             among[step.name] = None if len(covered) == len(universe) else frozenset(covered)
-    return {name: len(covered) for name, covered in found.items()}, among
+    return found, among
 
 
 def _universe(source: str, targets: tuple[Target, ...], found: Mapping[str, Mapping[str, Cvm]]) -> Mapping[str, Cvm]:

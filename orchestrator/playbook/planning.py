@@ -9,7 +9,7 @@ from itertools import groupby
 from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import DOWN, Cvm
-from orchestrator.playbook.cautions import cautions, too_late
+from orchestrator.playbook.cautions import cautions, paid_again, too_late
 from orchestrator.playbook.deadline import Forecast, forecast, pace_of
 from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.follow_ups import follow_ups
@@ -75,7 +75,7 @@ def make_plan(
     by_key = {target.cvm.ref.key: target.cvm for _, target in targets}
     skipped += [Skipped(by_key[key], reason, selected=True) for key, reason in survivors.items()]
     chosen = tuple(_in_waves(steps, [target for _, target in targets if target.cvm.ref.key not in survivors]))
-    at_most, among = follow_ups(playbook, chosen)
+    taken_up, among = follow_ups(playbook, chosen)
     planned_steps = tuple(planned(step, settle_timeout, among) for step in playbook.steps)
     deadline = _forecast(playbook, planned_steps, chosen, limits, settle_seconds or {})
     return Plan(
@@ -94,8 +94,13 @@ def make_plan(
         ),
         limits=limits,
         estimate=estimate(_lots(planned_steps, chosen, limits), limits.burst, batch_size),
-        warnings=(*cautions(playbook, cvms, chosen), *too_late(deadline, chosen), *more_warnings),
-        may_follow=at_most,
+        warnings=(
+            *cautions(playbook, cvms, chosen),
+            *paid_again(playbook, taken_up),
+            *too_late(deadline, chosen),
+            *more_warnings,
+        ),
+        may_follow={name: len(covered) for name, covered in taken_up.items()},
         deadline=deadline,
     )
 

@@ -243,3 +243,12 @@ def test_the_estimate_goes_by_the_limits_of_each_step() -> None:
     found = plan_of(written.model_copy(update={"steps": steps}), fleet).estimate
     assert found.requests == 23
     assert found.seconds == pytest.approx((11 - 5) / 0.5 + 12 / 5)
+
+
+def test_a_step_that_may_start_gpus_again_is_warned_of_by_its_own_name() -> None:
+    stop = {"name": "night", "action": "stop", "select": {"all": "true"}}
+    start = {"name": "day", "action": "start", "select": {"result": {"step": "night", "outcome": "settled"}}}
+    book = Playbook.model_validate({"name": "x", "steps": [stop, start]})
+    said = plan_of(book, [cvm(1, gpus=1), cvm(2, gpus=0)]).warnings
+    assert "step 'day' may start up to 1 CVM with GPUs: each is charged a new 24-hour minimum" in said
+    assert not any("'day'" in each for each in plan_of(book, [cvm(2, gpus=0)]).warnings)
