@@ -98,7 +98,8 @@ def _of_several(options: Sequence[Mapping[str, Any]]) -> str:
         return "a percentage above 0 and up to 100, such as `50`"
     if "%" in patterns:
         return 'a whole number, or a percentage such as `"10%"`'
-    listed = next((option["items"] for option in given if option.get("type") == "array"), {})
+    items = (option["items"] for option in given if option.get("type") == "array")
+    listed: Mapping[str, Any] = next(items, {})
     if len(given) == 1 and "anyOf" in listed:
         return f"a list, each {in_words(listed)}"
     if any(option.get("type") == "array" and "$ref" not in option["items"] for option in given):
