@@ -48,6 +48,9 @@ class Obedient:
             value=StatusRead("stopping", in_progress=True), http_status=200, request_id="req_1", latency=LATENCY_SECONDS
         )
 
+    shutdown = start = restart = stop
+    """A run looks for these as well, and never sends them here."""
+
     async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
         """Tell all that was asked for."""
         await anyio.sleep(LATENCY_SECONDS)
