@@ -4,7 +4,7 @@ from base64 import b64decode
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from platformdirs import user_state_path
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -20,8 +20,8 @@ class _Section(Described):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _base_url(url: str) -> str:
-    """The URL, if the key may go there. What it says is not repeated: it may hold a password, or be the key itself."""
+def _read_url(url: str, *, such_as: str) -> tuple[SplitResult, str]:
+    """The parts of a web address and its host. Its text is not repeated in what is raised."""
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("must be a URL without spaces or characters beyond ASCII")
     try:
@@ -31,7 +31,13 @@ def _base_url(url: str) -> str:
         raise ValueError("is not a URL: its host or port can't be read") from None
     del port
     if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("must be a URL such as https://cloud-api.phala.com/api/v1")
+        raise ValueError(f"must be a URL such as {such_as}")
+    return parts, host
+
+
+def _base_url(url: str) -> str:
+    """The URL, if the key may go there. What it says is not repeated: it may hold a password, or be the key itself."""
+    parts, host = _read_url(url, such_as="https://cloud-api.phala.com/api/v1")
     if "?" in url or "#" in url or "@" in parts.netloc:
         raise ValueError("must have no query, fragment, user or password")
     if parts.scheme == "http" and not is_loopback(host):
@@ -46,16 +52,7 @@ def check_webhook_url(secret: SecretStr) -> SecretStr:
         ValueError: when it is none.
     """
     url = secret.get_secret_value()
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("must be a URL without spaces or characters beyond ASCII")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is not a URL: its host or port can't be read") from None
-    del port
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("must be a URL such as https://hooks.example.com/…")
+    parts, host = _read_url(url, such_as="https://hooks.example.com/…")
     if "#" in url or "@" in parts.netloc:
         raise ValueError("must have no fragment, user or password")
     if parts.scheme == "http" and not is_loopback(host):
