@@ -59,20 +59,15 @@ def crash_and_resume(folder: Path, seed: int, action: str = "stop") -> None:
     with BackgroundSimulator(parse_settings({"fleet": fleet, "timing": {**timing, "read_lag": 0.1}})) as simulator:
         for cvm in simulator.world.cvms if action == "start" else ():
             simulator.world.set_status(cvm, "stopped", -10.0)
-        environment = environment_of(simulator, folder)
-        deaths = moments(seed)
-        code = run(["run", str(playbook), "--yes"], environment, deaths[0], output)
-        logs = list((folder / "state" / "runs").glob("*.jsonl"))
-        if code == KILLED and (not logs or not read(logs[0])[1].planned):
+        code, log, planned = killed_and_resumed(simulator, playbook, seed, output)
+        if not planned:
             assert not [r for r in simulator.requests if r.method == "POST" and r.operation == f"{action}_cvm"]
-            assert not logs or run(["resume", logs[0].stem, "--yes"], environment, None, output) == 3
+            resume = ["resume", log.stem, "--yes"] if log else []
+            assert not resume or run(resume, environment_of(simulator, folder), None, output) == 3
             return
-        for death in [*deaths[1:], None]:
-            if code == KILLED:
-                assert read(logs[0])[0] is not Verdict.ALTERED
-                code = run(["resume", logs[0].stem, "--yes"], environment, death, output)
+        assert log is not None
         assert code == 0, output.read_text()
-        _hold_to_the_promises(simulator, logs[0], action, batched=dispatch == "batch")
+        _hold_to_the_promises(simulator, log, action, batched=dispatch == "batch")
 
 
 def crash_and_pull(folder: Path, seed: int) -> None:
@@ -85,17 +80,10 @@ def crash_and_pull(folder: Path, seed: int) -> None:
         "timing": {"stop_seconds": [0.05, 0.4], "shutdown_seconds": [0.1, 2], "latency": [0, 0.02], "read_lag": 0.1},
     }
     with BackgroundSimulator(parse_settings(settings)) as simulator:
-        environment = environment_of(simulator, folder)
-        deaths = moments(seed)
-        code = run(["run", str(playbook), "--yes"], environment, deaths[0], output)
-        logs = list((folder / "state" / "runs").glob("*.jsonl"))
-        if code == KILLED and (not logs or not read(logs[0])[1].planned):
+        code, log, planned = killed_and_resumed(simulator, playbook, seed, output)
+        if not planned or log is None:
             return
-        for death in [*deaths[1:], None]:
-            if code == KILLED:
-                assert read(logs[0])[0] is not Verdict.ALTERED
-                code = run(["resume", logs[0].stem, "--yes"], environment, death, output)
-        verdict, state = read(logs[0])
+        verdict, state = read(log)
         cvms = simulator.world.cvms
         now = simulator.now()
         assert {cvm.phase(now).status for cvm in cvms} == {"stopped"}
@@ -105,6 +93,30 @@ def crash_and_pull(folder: Path, seed: int) -> None:
         # Who went down by itself while the run was dead is found so by the step that takes it up.
         assert set(state.counts) <= {Outcome.SETTLED, Outcome.SKIPPED}, output.read_text()
         assert (code, verdict, sum(state.counts.values())) == (0, Verdict.WHOLE, len(cvms))
+
+
+def killed_and_resumed(
+    simulator: BackgroundSimulator, playbook: Path, seed: int, output: Path
+) -> tuple[int, Path | None, bool]:
+    """Run a playbook that dies at seeded moments, and resume it until it ends.
+
+    Returns:
+        The last exit code, the log if there is one, and whether the run came as far as its plan.
+    """
+    folder = playbook.parent
+    environment = environment_of(simulator, folder)
+    deaths = moments(seed)
+    code = run(["run", str(playbook), "--yes"], environment, deaths[0], output)
+    log = next((folder / "state" / "runs").glob("*.jsonl"), None)
+    if code == KILLED and (log is None or not read(log)[1].planned):
+        return code, log, False
+    for death in [*deaths[1:], None]:
+        if code == KILLED:
+            assert log is not None
+            assert read(log)[0] is not Verdict.ALTERED
+            code = run(["resume", log.stem, "--yes"], environment, death, output)
+    assert log is not None, output.read_text()
+    return code, log, True
 
 
 def environment_of(simulator: BackgroundSimulator, folder: Path) -> dict[str, str]:

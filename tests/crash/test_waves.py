@@ -9,8 +9,7 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
-from tests.crash.test_crash import KILLED, environment_of, moments, read
-from tests.crash.victim import run
+from tests.crash.test_crash import killed_and_resumed, read
 
 PLAYBOOK = """
 name: crash
@@ -31,17 +30,10 @@ def roll_out(folder: Path, seed: int) -> None:
         "timing": {"stop_seconds": [0.05, 0.2], "latency": [0.0, 0.02], "read_lag": 0.1},
     }
     with BackgroundSimulator(parse_settings(settings)) as simulator:
-        environment = environment_of(simulator, folder)
-        deaths = moments(seed)
-        code = run(["run", str(playbook), "--yes"], environment, deaths[0], output)
-        logs = list((folder / "state" / "runs").glob("*.jsonl"))
-        if code == KILLED and (not logs or not read(logs[0])[1].planned):
+        code, log, planned = killed_and_resumed(simulator, playbook, seed, output)
+        if not planned or log is None:
             return
-        for death in [*deaths[1:], None]:
-            if code == KILLED:
-                assert read(logs[0])[0] is not Verdict.ALTERED
-                code = run(["resume", logs[0].stem, "--yes"], environment, death, output)
-        verdict, state = read(logs[0])
+        verdict, state = read(log)
         assert (code, verdict) == (0, Verdict.WHOLE), output.read_text()
         assert state.counts == {"settled": len(state.targets)}
         assert state.finished is not None
@@ -50,7 +42,7 @@ def roll_out(folder: Path, seed: int) -> None:
         kept = [cvm for cvm in cvms if not cvm.effective_stops]
         assert Counter(cvm.teepod.name for cvm in kept) == Counter({cvm.teepod.name for cvm in cvms})
         assert {cvm.effective_stops for cvm in cvms} == {0, 1}
-        assert_no_wave_overtook(logs[0])
+        assert_no_wave_overtook(log)
 
 
 def assert_no_wave_overtook(log: Path) -> None:
