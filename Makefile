@@ -10,7 +10,7 @@ CASES ?=
 RUNS ?= 3
 QUICK ?=
 
-.PHONY: help demo test check format lock docs soak bench bench-docs clean
+.PHONY: help demo test check format lock docs prose soak bench bench-docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ check: $(STAMP)  ## formatter, linter, types, layers, docstrings, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy docs/generate.py docs/record.py
+	$(BIN)/mypy docs/generate.py docs/record.py docs/prose.py
 	$(BIN)/lint-imports
 	$(BIN)/interrogate --quiet orchestrator bench
 	$(BIN)/codespell
@@ -59,6 +59,9 @@ format: $(STAMP)  ## let the formatter and the linter's safe fixes have their wa
 
 docs: $(STAMP)  ## make the generated parts of the docs anew
 	$(BIN)/python docs/generate.py
+
+prose: $(STAMP)  ## measure how plainly docstrings and names read, by folder
+	$(BIN)/python docs/prose.py
 
 lock: $(STAMP)  ## resolve the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.lock
