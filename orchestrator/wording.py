@@ -1,5 +1,9 @@
 """Small words for people."""
 
+from collections.abc import Iterable
+
+_MOST_NAMES = 20
+
 DRIFTED = "drifted: "
 """How the reason begins why a target of a plan file is left alone that has changed since the file was made."""
 
@@ -7,3 +11,10 @@ DRIFTED = "drifted: "
 def counted(number: int, noun: str) -> str:
     """`1 target`, `2 targets`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def names(some: Iterable[str]) -> str:
+    """`web-1, web-2`; after the first 20, `and 5 more`."""
+    every = list(some)
+    more = [f"and {len(every) - _MOST_NAMES} more"] if len(every) > _MOST_NAMES else []
+    return ", ".join([*every[:_MOST_NAMES], *more])

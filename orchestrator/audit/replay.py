@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.audit.target import APPLY, TargetState
-from orchestrator.cvm import CvmRef, normal_uuid
+from orchestrator.cvm import DOWN, CvmRef, normal_uuid
 from orchestrator.outcome import Outcome
 from orchestrator.wording import DRIFTED
 
@@ -130,6 +130,11 @@ class RunState:
     def _plan(self, record: Record) -> None:
         """Take the targets in; of the record itself little is kept, for it may be most of the log."""
         self.planned = {key: value for key, value in record.items() if key not in {"targets", "skipped"}}
+        if record.get("workspace_size"):
+            # Logs of earlier versions have no number, but the status of every CVM.
+            every = [*record["targets"], *record.get("skipped", ())]
+            up = sum(entry.get("status") not in DOWN for entry in every)
+            self.planned.setdefault("cvms_up", up)
         self.drifted = [entry for entry in record.get("skipped", ()) if entry.get("reason", "").startswith(DRIFTED)]
         for entry in record["targets"]:
             self._add(entry)

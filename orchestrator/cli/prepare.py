@@ -61,6 +61,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
         more_warnings=[*([] if inventory.stable else [_SHIFTING]), *_waits_too_long(playbook, settings)],
         last_word=None if hold is None else hold.last_word,
         settle_seconds=session.settle_seconds,
+        whole_of_starts=None if hold is None else hold.whole_of_starts(inventory.cvms),
     )
     if hold is not None:
         plan = hold.hold(plan, now=session.clock.wall(), version=__version__)

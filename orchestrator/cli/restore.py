@@ -18,7 +18,7 @@ from orchestrator.playbook.undo import Undo
 from orchestrator.report.records import taken_down
 from orchestrator.report.shown import shown
 from orchestrator.settings.load import load_settings
-from orchestrator.wording import counted
+from orchestrator.wording import counted, names
 
 
 def restore(
@@ -37,7 +37,7 @@ def restore(
     path = store.find(run_id)
     state = RunState()
     _check(read_log(path, state.apply), state, path)
-    undo = Undo(state.run_id, taken_down(state))
+    undo = Undo(state.run_id, taken_down(state), state.planned.get("cvms_up"))
     if not undo.targets:
         raise NoMatchError("that run took no CVM from running to down", file=path, hint="there is nothing to undo")
     with path.open("rb") as file:
@@ -47,13 +47,27 @@ def restore(
         LoadedPlaybook(playbook, path, digest, b"", {}),
         limits_of(playbook.limits, settings),
         undo,
-        f"Undoes {shown(state.run_id)}, started {shown(state.started['ts'])} by {shown(state.started['actor'])}, "
-        f"which took {counted(len(undo.targets), 'CVM')} from running to down\n",
+        _origin(undo, state),
         {"restores": state.run_id},
     )
     with endpoint(settings, simulate=False) as where:
         where.has_to_be(state.started["cloud_url"])
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+def _origin(undo: Undo, state: RunState) -> str:
+    """What the undone run did, for people."""
+    late = undo.late
+    text = (
+        f"Undoes {shown(state.run_id)}, started {shown(state.started['ts'])} by {shown(state.started['actor'])}, "
+        f"which took {counted(len(undo.targets) - len(late), 'CVM')} from running to down\n"
+    )
+    if late:
+        text += (
+            f"{counted(len(late), 'CVM')} more asked to go down and not seen down in time: "
+            f"{shown(names(target.ref.name for target in late), 2000)}\n"
+        )
+    return text
 
 
 def _check(reading: Reading, state: RunState, path: Path) -> None:

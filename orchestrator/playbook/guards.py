@@ -31,6 +31,19 @@ class GuardCheck:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a percentage is of.
+
+    Attributes:
+        number: how many CVMs.
+        words: which CVMs of the workspace, such as `that are up now`; empty for all.
+    """
+
+    number: int
+    words: str = ""
+
+
 def stricter(playbook: Guards, settings: Guards) -> Guards:
     """The guards of a playbook within those of the settings: the smaller limit holds, and protection adds up.
 
@@ -64,7 +77,7 @@ def check_guards(
     up: int,
     spared: int,
     starts: int = 0,
-    down: int = 0,
+    whole_of_starts: Whole | None = None,
     kept: Sequence[Spared] = (),
 ) -> tuple[GuardCheck, ...]:
     """Check the guards of a plan.
@@ -72,10 +85,10 @@ def check_guards(
     Args:
         guards: the guards that hold.
         targets: how many targets the plan has.
-        up: how many CVMs of the workspace are up now (not stopped, not exited): the whole of `max_percent`.
+        up: how many CVMs of the workspace are up now (not stopped, not exited): the denominator of `max_percent`.
         spared: how many selected CVMs `protect` took out.
         starts: how many of the targets are to be started.
-        down: how many CVMs of the workspace are stopped or exited now: the whole of `max_percent` for those.
+        whole_of_starts: the denominator of `max_percent` for those; required where there are any.
         kept: what each rule of `keep_running` came to.
     """
     checks = []
@@ -85,9 +98,10 @@ def check_guards(
         checks.append(GuardCheck("max_targets", guards.max_targets, targets, ok, message))
     if guards.max_percent is not None:
         if targets > starts or not starts:
-            checks.append(_check_percent(guards.max_percent, targets - starts, up, "targets", "up"))
-        if starts:
-            checks.append(_check_percent(guards.max_percent, starts, down, "targets to start", "down"))
+            whole = Whole(up, "that are up now")
+            checks.append(_check_percent(guards.max_percent, targets - starts, whole, "targets"))
+        if starts and whole_of_starts is not None:
+            checks.append(_check_percent(guards.max_percent, starts, whole_of_starts, "targets to start"))
     if guards.protect:
         message = f"{counted(spared, 'selected CVM')} protected and left alone"
         checks.append(GuardCheck("protect", None, spared, ok=True, message=message))
@@ -98,13 +112,13 @@ def check_guards(
     return tuple(checks)
 
 
-def _check_percent(limit: Decimal, targets: int, whole: int, what: str, now: str) -> GuardCheck:
-    share = Decimal(targets) * 100 / whole if whole else Decimal(0)
-    ok = targets * 100 <= limit * whole
+def _check_percent(limit: Decimal, targets: int, whole: Whole, what: str) -> GuardCheck:
+    share = Decimal(targets) * 100 / whole.number if whole.number else Decimal(0)
+    ok = targets * 100 <= limit * whole.number
     # Rounded away from the limit, so that a share just above it never reads as if it were the limit itself.
     value = share.quantize(Decimal("0.1"), ROUND_FLOOR if ok else ROUND_CEILING)
+    which = f" {whole.words}" if whole.words else ""
     message = (
-        f"{targets} {what} are {value}% of the {whole} CVMs of the workspace that are {now} now, "
-        f"at most {limit:f}% allowed"
+        f"{targets} {what} are {value}% of the {whole.number} CVMs of the workspace{which}, at most {limit:f}% allowed"
     )
     return GuardCheck("max_percent", limit, value, ok, message)

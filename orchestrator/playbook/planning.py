@@ -8,12 +8,12 @@ from itertools import groupby
 
 from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import rates_of
-from orchestrator.cvm import DOWN, Cvm
+from orchestrator.cvm import Cvm
 from orchestrator.playbook.cautions import cautions, paid_again, too_late
 from orchestrator.playbook.deadline import Forecast, forecast, pace_of
 from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.follow_ups import follow_ups
-from orchestrator.playbook.guards import check_guards
+from orchestrator.playbook.guards import Whole, check_guards
 from orchestrator.playbook.order import Rank, rank
 from orchestrator.playbook.plan import LastWord, Plan, Skipped, Target
 from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits, planned
@@ -37,6 +37,7 @@ def make_plan(
     more_warnings: Iterable[str] = (),
     last_word: LastWord | None = None,
     settle_seconds: Mapping[str, float] | None = None,
+    whole_of_starts: Whole | None = None,
 ) -> Plan:
     """Work out what a playbook means for this inventory.
 
@@ -52,6 +53,7 @@ def make_plan(
         more_warnings: what reading the inventory has to add.
         last_word: may leave further CVMs out, or say better why one is left out.
         settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
+        whole_of_starts: what `max_percent` of CVMs to start is a share of; by default all CVMs of the inventory.
     """
     cvms = tuple(inventory)
     steps = [step for step in playbook.acting if step.select.result is None]
@@ -89,7 +91,7 @@ def make_plan(
             up=sum(not cvm.down for cvm in cvms),
             spared=spared,
             starts=sum(target.action is Action.START for target in chosen),
-            down=sum(cvm.status in DOWN for cvm in cvms),
+            whole_of_starts=whole_of_starts or Whole(len(cvms)),
             kept=kept,
         ),
         limits=limits,

@@ -110,7 +110,7 @@ class Guards(Strict):
     max_targets: Count | None = None
     """Refuse a plan with more targets than this."""
     max_percent: Percent | None = None
-    """Refuse a plan with more targets than this percentage of the CVMs that are up now (for starts: that are down)."""
+    """Refuse a plan with more targets than this percentage of the CVMs that are up now (for starts: of all CVMs)."""
     protect: Protect = Protect()
     """CVMs that are never touched."""
     keep_running: Annotated[list[KeepRunning], _OneOrMore()] | None = None

@@ -4,14 +4,16 @@ A CVM that has changed since, as far as one read of today can tell, is *drifted*
 alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from orchestrator.cvm import ByCvm, Cvm, CvmRef, is_up
+from orchestrator.cvm import DOWN, ByCvm, Cvm, CvmRef, is_up
+from orchestrator.playbook.guards import Whole
 from orchestrator.playbook.lock import GONE, changed, drifted
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.wording import DRIFTED, counted
+from orchestrator.wording import DRIFTED, counted, names
 
 ANOTHER = "not taken down by that run"
 """Why a CVM is left alone that the run did not take from running to down."""
@@ -23,11 +25,13 @@ class TakenDown:
 
     Attributes:
         ref: the CVM as it was then.
-        status: the status in which it settled; None where the log has none.
+        status: the last status that the run saw; None where the log has none.
+        late: whether the run did not see the CVM down, although its stop had, or may have had, an effect.
     """
 
     ref: CvmRef
     status: str | None
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,14 @@ class Undo:
 
     Attributes:
         run_id: the run.
-        targets: what it took from running to down.
+        targets: what it took from running to down, or asked to go down without seeing it there.
+        up_then: how many CVMs of the workspace were up when the run was planned; None where it read some apps only.
         guards: none of its own; those of the settings hold.
     """
 
     run_id: str
     targets: tuple[TakenDown, ...]
+    up_then: int | None = None
     guards: Guards = field(default_factory=Guards)
     _by_cvm: ByCvm[TakenDown] = field(init=False, repr=False, compare=False)
 
@@ -52,6 +58,22 @@ class Undo:
     def source(self) -> str:
         """What it was taken from, for people."""
         return "the run to undo"
+
+    @property
+    def late(self) -> tuple[TakenDown, ...]:
+        """The targets that the run did not see down."""
+        return tuple(target for target in self.targets if target.late)
+
+    def whole_of_starts(self, cvms: Iterable[Cvm]) -> Whole:
+        """What `max_percent` is a share of: the CVMs that were up when the run was planned.
+
+        Args:
+            cvms: the inventory of today, for a run that did not read the whole workspace.
+        """
+        if self.up_then is not None:
+            return Whole(self.up_then, "that were up when the run to undo was planned")
+        number = sum(not cvm.down or self._by_cvm.find(cvm.ref) is not None for cvm in cvms)
+        return Whole(number, "that are up now, or that the run to undo took down")
 
     @property
     def playbook(self) -> Playbook:
@@ -75,7 +97,10 @@ class Undo:
         if is_up(cvm.status, in_progress=cvm.in_progress):
             return f"already {cvm.status}"
         # The log does not have the instance type, so that one can't have changed.
-        left = replace(cvm, ref=target.ref, status=target.status or cvm.status, in_progress=False)
+        # A late one went down after the run, so its status has to differ.
+        status = cvm.status if target.late or target.status is None else target.status
+        goes_down = target.late and cvm.status not in DOWN and cvm.in_progress
+        left = replace(cvm, ref=target.ref, status=status, in_progress=goes_down)
         changes = list(changed(left, cvm))
         if reason is not None and reason.startswith("protected"):
             changes.append(f"now {reason}")
@@ -98,8 +123,18 @@ class Undo:
             *(Skipped(Cvm(ref=each.ref, status=each.status or "unknown"), GONE, selected=True) for each in gone),
         )
         plan = replace(plan, skipped=skipped)
-        left = len(drifted(plan))
-        if not left:
-            return plan
-        warning = f"{counted(left, 'CVM')} of {len(self.targets)} that the run took down drifted since: left alone"
-        return replace(plan, warnings=(*plan.warnings, warning))
+        return replace(plan, warnings=(*plan.warnings, *self._warnings(plan)))
+
+    def _warnings(self, plan: Plan) -> Iterable[str]:
+        late = {target.ref.key for target in self.late}
+        refs = (self._by_cvm.find(target.cvm.ref) for target in plan.targets)
+        started = [target.ref for target in refs if target is not None and target.late]
+        if started:
+            yield (
+                f"{counted(len(started), 'CVM')} not seen down by the run in time, down now, started too: "
+                f"{names(ref.name for ref in started)}"
+            )
+        left = drifted(plan)
+        if left:
+            what = "that the run took down" + (" or asked to go down" if late else "")
+            yield f"{counted(len(left), 'CVM')} of {len(self.targets)} {what} drifted since: left alone"

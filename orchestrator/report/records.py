@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.target import Phase
+from orchestrator.audit.target import Phase, TargetState
 from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
 from orchestrator.billing.rates import Rates, plain
 from orchestrator.cvm import UP
@@ -84,6 +84,7 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
         "deadline": None if plan.deadline is None else _deadline(plan.deadline),
         "warnings": list(plan.warnings),
         "workspace_size": workspace_size,
+        **({"cvms_up": plan.up} if workspace_size else {}),
     }
 
 
@@ -142,8 +143,8 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
             attempts=target.attempts,
             batch=target.batch,
             unanswered=target.outcome is None and target.phase is Phase.SENDING,
-            in_doubt=target.phase in {Phase.SENDING, Phase.UNKNOWN},
-            singly=target.phase in {Phase.SENDING, Phase.UNKNOWN},  # a batch may have skipped it
+            in_doubt=target.phase in _IN_DOUBT,
+            singly=target.phase in _IN_DOUBT,  # a batch may have skipped it
             first_sent=engine_time(target.first_sent_at),
             accepted_at=engine_time(target.accepted_at),
             escalated_at=engine_time(target.escalated_at),
@@ -158,21 +159,44 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
 
 
 def taken_down(state: RunState) -> tuple[TakenDown, ...]:
-    """The CVMs that a run took from running to down, and saw there at its end, by whatever steps."""
+    """List the CVMs that a run took from running to down, by whatever steps.
+
+    A CVM whose stop had, or may have had, an effect and that the run did not see down counts as `late`.
+    """
     before: dict[str, str | None] = {}
-    down: dict[str, bool] = {}  # whether the last that the run is known to have done to a CVM was to take it down
+    effective: dict[str, TargetState] = {}  # the last target of each CVM whose request had, or may have had, an effect
     for target in state.targets.values():
         before.setdefault(target.ref.key, target.before)
-        if target.billing is not None:
-            down[target.ref.key] = not Action(target.action).ends_up
+        if target.billing is not None or (target.phase in _IN_DOUBT and target.outcome is Outcome.UNSETTLED):
+            effective[target.ref.key] = target
     return tuple(
-        TakenDown(target.ref, target.status)
+        TakenDown(target.ref, target.status, late=late)
         for target in state.targets.values()
         if target.taken_up_by is None
         and before[target.ref.key] == UP
-        and (target.outcome is Outcome.SETTLED or (target.outcome is Outcome.SKIPPED and down.get(target.ref.key)))
-        and not Action(target.action).ends_up
+        and (late := _is_late(target, effective.get(target.ref.key))) is not None
     )
+
+
+_IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
+_NOT_SEEN_DOWN = frozenset({Outcome.UNSETTLED, Outcome.FAILED, Outcome.REFUSED, Outcome.NOT_SENT})
+"""Outcomes of a CVM's last target after which an earlier stop may still take effect."""
+
+
+def _is_late(last: TargetState, effective: TargetState | None) -> bool | None:
+    """Whether a CVM can only have gone down after the run; None where the run did not take the CVM down.
+
+    Args:
+        last: the last target of the CVM.
+        effective: the last target of the CVM whose request had, or may have had, an effect.
+    """
+    if last.outcome is Outcome.SETTLED:
+        return None if Action(last.action).ends_up else False
+    if effective is None or Action(effective.action).ends_up:
+        return None
+    if last.outcome is Outcome.SKIPPED:
+        return None if Action(last.action).ends_up else False
+    return effective.outcome is not Outcome.SETTLED if last.outcome in _NOT_SEEN_DOWN else None
 
 
 def _money(text: str | None) -> Decimal | None:

@@ -138,6 +138,47 @@ def test_guards_of_the_settings_hold_and_a_wrong_number_changes_nothing(open_des
     assert (ended.code, started(desk)) == (0, [name for name in NAMES if name != "web-7"])
 
 
+SLOW = {"stop_seconds": [60, 60]}
+
+
+def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=SLOW)
+    run = desk.run("run", desk.playbook("{name: ['web-*']}", timeout="0.5s"), "--yes", "--json")
+    assert (run.code, run.document["counts"]) == (7, {"unsettled": 8})
+    run_id, world = run.document["run_id"], desk.sim.world
+    for name in NAMES[2:]:
+        world.set_status(world.named(name), "stopped", desk.sim.now())
+    world.named("web-8").name = "prod-1"
+    world.set_status(world.named("web-7"), "running", desk.sim.now())
+
+    shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
+    assert "took 0 CVMs from running to down\n8 CVMs more asked to go down and not seen down in time: " in shown.out
+    assert all(name in shown.out for name in NAMES)
+    assert "4 CVMs not seen down by the run in time, down now, started too: " in shown.out
+    assert (started(desk), logs(desk)) == ([], 1)
+    ended = desk.run("restore", run_id, "--expect", "4", "--json")
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 4})
+    assert started(desk) == ["web-3", "web-4", "web-5", "web-6"]
+    assert {each["cvm"]["name"]: each["reason"] for each in ended.document["drifted"]} == {
+        "web-1": "drifted: not down, but stopping",
+        "web-2": "drifted: not down, but stopping",
+        "prod-1": "drifted: name was web-8, is prod-1",
+    }
+
+
+def test_max_percent_does_not_refuse_an_undo_of_what_the_same_percentage_let_pass(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    half = {"ORCHESTRATOR_GUARDS__MAX_PERCENT": "50"}
+    file = desk.playbook("{name: [web-1, web-2, web-3, web-4]}")
+    run_id = desk.run("run", file, "--yes", "--json", env=half).document["run_id"]
+    less = {"ORCHESTRATOR_GUARDS__MAX_PERCENT": "49"}
+    refused = desk.run("restore", run_id, "--yes", "--json", env=less)
+    assert (refused.code, refused.fault["code"]) == (3, "guard")
+    assert "of the 8 CVMs of the workspace that were up when the run to undo was planned" in refused.fault["message"]
+    ended = desk.run("restore", run_id, "--yes", "--json", env=half)
+    assert (ended.code, started(desk)) == (0, NAMES[:4])
+
+
 def test_gpus_are_warned_of_before_the_question(open_desk: OpenDesk) -> None:
     desk = open_desk(timing=QUICK)
     cvm = desk.sim.world.named("web-1")

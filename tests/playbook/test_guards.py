@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.playbook.guards import check_guards, stricter
+from orchestrator.playbook.guards import Whole, check_guards, stricter
 from orchestrator.playbook.schema import Guards, Playbook
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
@@ -110,7 +110,7 @@ def test_one_failed_guard_is_enough_to_refuse() -> None:
     assert plan_of(playbook({"all": "true"}, guards={"max_targets": 2, "max_percent": 100}), [cvm(1), cvm(2)]).allowed
 
 
-def test_starts_are_counted_by_number_as_all_are_and_by_percentage_of_what_is_down() -> None:
+def test_starts_are_counted_as_a_percentage_of_all_cvms_of_the_workspace() -> None:
     fleet = [cvm(n, status="stopped") for n in range(4)] + [cvm(9)]
     book = Playbook.model_validate(
         {
@@ -121,10 +121,10 @@ def test_starts_are_counted_by_number_as_all_are_and_by_percentage_of_what_is_do
     )
     number, percent = plan_of(book, fleet).guards
     assert (number.ok, number.value) == (False, 4)
-    assert (percent.ok, percent.value) == (False, 100)
-    assert "4 targets to start are 100.0% of the 4 CVMs of the workspace that are down now" in percent.message
+    assert (percent.ok, percent.value) == (False, 80)
+    assert "4 targets to start are 80.0% of the 5 CVMs of the workspace, at most" in percent.message
 
 
 def test_a_plan_that_stops_and_starts_is_held_to_both_percentages() -> None:
-    checks = check_guards(guards(max_percent="50"), targets=7, up=10, spared=0, starts=2, down=4)
-    assert [(check.value, check.ok) for check in checks] == [(50, True), (50, True)]
+    checks = check_guards(guards(max_percent="50"), targets=7, up=10, spared=0, starts=2, whole_of_starts=Whole(10))
+    assert [(check.value, check.ok) for check in checks] == [(50, True), (20, True)]

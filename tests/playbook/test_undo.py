@@ -100,6 +100,55 @@ def test_gpus_to_start_are_warned_of() -> None:
     assert any("new 24-hour minimum up front" in warning for warning in plan.warnings)
 
 
+def late_undo() -> Undo:
+    last_seen = ("stopping", "running", "error")
+    late = (TakenDown(each.ref, status, late=True) for each, status in zip(FLEET, last_seen, strict=True))
+    return Undo("a run", tuple(late))
+
+
+def test_one_that_went_down_after_the_run_is_started_and_named() -> None:
+    plan = held(late_undo(), FLEET)
+    assert [target.cvm for target in plan.targets] == FLEET
+    assert plan.warnings == ("3 CVMs not seen down by the run in time, down now, started too: dev-1, dev-2, dev-3",)
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        (replace(ONE, status="stopping"), "drifted: not down, but stopping"),
+        (replace(ONE, status="stopped", in_progress=True), "drifted: an operation is in progress"),
+        (moved(ONE, name="prod-1"), "drifted: name was dev-1, is prod-1"),
+        (moved(ONE, teepod_id=2, teepod="prod-2"), "drifted: teepod was prod-1 (#1), is prod-2 (#2)"),
+        (replace(ONE, status="running"), "already running"),
+        (None, "drifted: no longer in the list"),
+    ],
+)
+def test_one_that_is_not_down_yet_or_was_touched_since_is_not_started(now: Cvm | None, reason: str) -> None:
+    plan = held(late_undo(), [*([now] if now else []), *FLEET[1:]])
+    assert [target.cvm for target in plan.targets] == FLEET[1:]
+    assert [each.reason for each in plan.skipped] == [reason]
+
+
+def test_max_percent_of_an_undo_is_a_share_of_the_cvms_that_were_up_then() -> None:
+    fleet = [*FLEET, *(cvm(number, "other", "stopped") for number in range(4, 11))]
+
+    def percent(up_then: int | None) -> tuple[bool, str]:
+        undo = replace(undo_of(FLEET), up_then=up_then)
+        guards = Guards.model_validate({"max_percent": 50})
+        (check,) = held(undo, fleet, guards=guards, whole_of_starts=undo.whole_of_starts(fleet)).guards
+        return check.ok, check.message
+
+    assert percent(6) == (
+        True,
+        (
+            "3 targets to start are 50.0% of the 6 CVMs of the workspace that were up when the run to undo was "
+            "planned, at most 50% allowed"
+        ),
+    )
+    assert percent(5)[0] is False
+    assert "100.0% of the 3 CVMs of the workspace that are up now, or that the run to undo took" in percent(None)[1]
+
+
 @given(INVENTORIES, INVENTORIES, st.sets(st.integers(0, 11)))
 def test_whatever_has_happened_since_only_what_the_run_took_down_and_is_down_starts(
     then: list[Cvm], now: list[Cvm], taken: set[int]

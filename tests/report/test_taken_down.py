@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.target import TargetState
+from orchestrator.audit.target import Phase, TargetState
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.undo import TakenDown
@@ -64,3 +64,40 @@ def test_one_that_went_down_late_by_what_an_earlier_step_did_was_taken_down(
         "last", last, REF, "running", outcome=Outcome.SKIPPED, status="stopped"
     )
     assert taken_down(state) == ((TakenDown(REF, "stopped"),) if taken else ())
+
+
+@pytest.mark.parametrize(
+    ("accepted", "phase", "outcome", "late"),
+    [
+        (True, Phase.SETTLING, Outcome.UNSETTLED, True),
+        (True, Phase.SETTLING, Outcome.FAILED, True),
+        (True, Phase.WAITING, Outcome.REFUSED, True),
+        (True, Phase.WAITING, Outcome.NOT_SENT, True),
+        (False, Phase.UNKNOWN, Outcome.UNSETTLED, True),
+        (False, Phase.SENDING, Outcome.UNSETTLED, True),
+        (False, Phase.UNKNOWN, Outcome.FAILED, None),
+        (False, Phase.WAITING, Outcome.NOT_SENT, None),
+        (True, Phase.SETTLING, Outcome.SETTLED, False),
+        (True, Phase.SETTLING, Outcome.RESURRECTED, None),
+        (True, Phase.SETTLING, Outcome.GONE, None),
+    ],
+)
+@pytest.mark.parametrize("action", ["stop", "shutdown"])
+def test_a_stop_that_had_or_may_have_had_an_effect_without_being_seen_counts_as_late(
+    action: str, *, accepted: bool, phase: Phase, outcome: Outcome, late: bool | None
+) -> None:
+    target = TargetState("it", action, REF, "running", outcome=outcome, status="stopping", phase=phase)
+    target.billing = {} if accepted else None
+    found = taken_down(RunState(targets={("it", "cvm_1"): target}))
+    assert found == (() if late is None else (TakenDown(REF, "stopping", late=late),))
+
+
+@pytest.mark.parametrize(("ended", "late"), [(Outcome.UNSETTLED, True), (Outcome.SETTLED, False)])
+@pytest.mark.parametrize("last", ["stop", "start"])
+def test_an_effective_stop_counts_although_the_request_of_a_later_step_failed(
+    last: str, ended: Outcome, *, late: bool
+) -> None:
+    first = TargetState("ask", "shutdown", REF, "running", outcome=ended, taken_up_by="then", billing={})
+    then = TargetState("then", last, REF, "shutting_down", outcome=Outcome.REFUSED, status="shutting_down")
+    state = RunState(targets={("ask", "cvm_1"): first, ("then", "cvm_1"): then})
+    assert taken_down(state) == (TakenDown(REF, "shutting_down", late=late),)
