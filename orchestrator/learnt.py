@@ -5,10 +5,7 @@ stop CVMs: it is left out of account with a line in the log.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.state_files import replace_file
 
 _VERSION = 1
 _LARGEST_FILE = 1_000_000
@@ -131,7 +129,8 @@ class LearntFile:
         apis[base_url] = api.model_dump()
         apis = {url: entry for url, entry in apis.items() if entry}
         document = {"v": _VERSION, "apis": apis}
-        _replace(self.path, json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
+        replace_file(self.path, text.encode("utf-8"))
 
     def _apis(self) -> Mapping[str, object]:
         """The entries as they stand there, by address; none where there is no file.
@@ -197,16 +196,3 @@ def _reason(error: Exception) -> str:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"[:200]
     return str(error)[:200]
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put a whole new file in the place of the old one, readable by its owner alone."""
-    fd, name = tempfile.mkstemp(prefix=".learnt-", dir=path.parent)  # 0600
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise

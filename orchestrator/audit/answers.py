@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.audit.log import make_folder, sync_file, sync_folder, write_all
+from orchestrator.audit.log import sync_file
 from orchestrator.audit.record import Record
+from orchestrator.state_files import create_file, make_folder, sync_folder, write_all
 
 _VERSION = 1
 _LARGEST = 65_536
@@ -59,6 +60,7 @@ class Answers:
             log: the run's audit log, in the `runs` of a state folder.
         """
         self.folder = log.absolute().parent.parent / "answers"
+        self._log = log
         self._run = log.stem
 
     def leave(self, answer: Left) -> bool:
@@ -73,7 +75,7 @@ class Answers:
             file.unlink(missing_ok=True)  # no answer, whatever it is; it may not stand in the way of one
         text = json.dumps({"v": _VERSION, "run_id": self._run, **asdict(answer)}, indent=2) + "\n"
         draft = self.folder / f".{self._run}.{secrets.token_hex(8)}"
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = create_file(draft, os.O_WRONLY)
         try:
             try:
                 write_all(fd, text.encode("ascii"))
@@ -93,13 +95,27 @@ class Answers:
         try:
             fd = os.open(self._file(question_hash), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
-                if os.fstat(fd).st_uid not in {os.geteuid(), 0}:
+                if os.fstat(fd).st_uid not in self._readers_of_the_log():
                     return None  # by somebody who can't read the log, and so was never asked
                 content = file.read(_LARGEST + 1)
             answer = _parse(json.loads(content), self._run)
         except (OSError, ValueError, RecursionError):
             return None
         return answer if (answer.seq, answer.hash) == (seq, question_hash) else None
+
+    def can_be_read_by_the_run(self, answer: Left) -> bool:
+        """Whether the owner of the log, who carries the run out, can read this answer; true once it was taken up.
+
+        Raises:
+            OSError: when the log or the folder is gone.
+        """
+        owner = self._log.stat().st_uid
+        try:
+            found = self._file(answer.hash).stat()
+        except FileNotFoundError:
+            return True
+        is_reachable = _allows(self.folder.stat(), owner, os.X_OK) and _allows(found, owner, os.R_OK)
+        return owner == 0 or (is_reachable and found.st_uid in {owner, 0})
 
     def withdraw(self, answer: Left) -> None:
         """Take an answer back, as far as it can be; one that was taken up stays on record."""
@@ -119,8 +135,20 @@ class Answers:
         if record["event"] == "approval.answered":
             self.clear()
 
+    def _readers_of_the_log(self) -> set[int]:
+        """The users who can read the log: this one, root, and the owner of the log."""
+        users = {os.geteuid(), 0}
+        with suppress(OSError):
+            users.add(self._log.stat().st_uid)
+        return users
+
     def _file(self, question_hash: str) -> Path:
         return self.folder / f"{self._run}.{question_hash[:_NAMED_BY]}.json"
+
+
+def _allows(found: os.stat_result, user: int, right: int) -> bool:
+    """Whether a file's mode gives a user this right, as its owner or as anybody."""
+    return bool(found.st_mode & (right << 6 if found.st_uid == user else right))
 
 
 def _parse(document: Any, run: str) -> Left:  # noqa: ANN401 - whatever stands in the file

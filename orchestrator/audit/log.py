@@ -22,6 +22,7 @@ from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.verify import Reading, Take, Torn, Verdict, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError
 from orchestrator.moment import utc_now
+from orchestrator.state_files import create_file, make_folder, sync_folder, write_all
 
 _REPAIR = "nothing more was sent; make room or repair the disk, then `orchestrator resume`"
 _GONE = "nothing more was sent; without its log the run can't be resumed: see `orchestrator plan` for what is still up"
@@ -88,7 +89,7 @@ class AuditLog:
         fd = None
         try:
             make_folder(path.parent)
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fd = create_file(path, os.O_WRONLY | os.O_APPEND)
             _lock(fd, path)
             log = cls(path, fd, chain, wall=wall, sync=sync)
             log.observers += observers
@@ -247,13 +248,6 @@ def sync_file(fd: int) -> None:
         fcntl.fcntl(fd, full)
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of it, in as many goes as the system takes."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def _lock(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
     """Lock the log against other processes; the system lets go of the lock when this process dies.
 
@@ -275,23 +269,3 @@ def _take_back(path: Path, fd: int) -> None:
     with contextlib.suppress(OSError):
         path.unlink()
     os.close(fd)
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents, private, each durable in the one above it."""
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(each.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was created, renamed or removed in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

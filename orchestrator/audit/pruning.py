@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.audit.log import sync_file, sync_folder, write_all
+from orchestrator.audit.log import sync_file
 from orchestrator.audit.record import Record, canonical
 from orchestrator.audit.seal import Covers
 from orchestrator.audit.sealed_log import SealCheck, read_sealed
@@ -23,6 +23,7 @@ from orchestrator.audit.sealing import read_detached
 from orchestrator.audit.store import is_held, is_run_id, seal_file
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.state_files import open_or_create, sync_folder, write_all
 
 _ID_TIME = "%Y%m%dT%H%M%SZ"
 
@@ -179,7 +180,7 @@ def prune(found: Iterable[Found], record: Path, *, by: str, at: datetime) -> Ite
     Raises:
         OSError: when the record can't be written, or a log can't be removed; the others stay.
     """
-    fd = os.open(record, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_or_create(record, os.O_RDWR | os.O_APPEND)
     try:
         sync_folder(record.parent)
         for each in found:

@@ -5,8 +5,6 @@ not cover up that something was cut off.
 """
 
 import json
-import os
-import secrets
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
@@ -18,7 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator.audit.keys import key_id
-from orchestrator.audit.log import AuditLog, inline, sync_folder
+from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.record import Record
 from orchestrator.audit.seal import FORMAT, Seal, make_seal
 from orchestrator.audit.sealed_log import Detached, SealCheck, read_sealed
@@ -26,6 +24,7 @@ from orchestrator.audit.store import seal_file
 from orchestrator.audit.verify import Reading, Take, Verdict
 from orchestrator.errors import AlteredError, AuditError, UnfinishedError, UsageError
 from orchestrator.moment import utc_now
+from orchestrator.state_files import replace_file
 
 _LARGEST = 65_536
 
@@ -184,17 +183,7 @@ def write_seal(file: Path, seal: Seal) -> None:
     Raises:
         UsageError: when it can't be written.
     """
-    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        try:
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "w", encoding="ascii") as opened:
-                opened.write(json.dumps(seal.document(), indent=2) + "\n")
-                opened.flush()
-                os.fsync(fd)
-            fresh.replace(file)
-        finally:
-            fresh.unlink(missing_ok=True)
-        sync_folder(file.parent)
+        replace_file(file, json.dumps(seal.document(), indent=2).encode("ascii") + b"\n")
     except OSError as error:
         raise UsageError(f"the seal can't be written: {error.strerror or error}", file=file) from error

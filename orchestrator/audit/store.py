@@ -10,8 +10,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.audit.log import make_folder
 from orchestrator.errors import SettingsError, UsageError
+from orchestrator.state_files import make_folder
 
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
 

@@ -128,6 +128,10 @@ def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep)
             other = answers.to(answer.seq, answer.hash)
             said = "" if other is None else f": {_word(other.approved)} by {other.by}"
             raise NotAskedError(f"somebody else answered first{said}", hint="the first answer counts")
+        if not answers.can_be_read_by_the_run(answer):
+            answers.withdraw(answer)
+            hint = f"give the folder to the user of the run: chown -R --reference={path} {answers.folder}"
+            raise SettingsError("the run cannot read an answer in this folder", file=answers.folder, hint=hint)
     except OSError as error:
         message = f"the answer can't be written: {error.strerror or error}"
         raise SettingsError(message, file=answers.folder) from error

@@ -14,7 +14,6 @@ from typing import BinaryIO, TypeAlias
 
 import click
 
-from orchestrator.audit.log import sync_folder
 from orchestrator.audit.record import Record, canonical
 from orchestrator.audit.verify import Reading, Take, Verdict, drop, read_log
 from orchestrator.cli.audit_logs import find_logs
@@ -27,6 +26,7 @@ from orchestrator.outcome import Exit
 from orchestrator.report.audit_csv import COLUMNS, row
 from orchestrator.report.ecs import Ecs
 from orchestrator.report.shown import shown
+from orchestrator.state_files import sync_folder
 
 LineOf: TypeAlias = Callable[[Record], bytes]
 """What a record of one log is written as."""

@@ -5,7 +5,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.audit.log import sync_folder
+from orchestrator.state_files import sync_folder
 
 
 def write_whole(path: Path, data: bytes) -> None:

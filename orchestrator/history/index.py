@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from orchestrator import __version__
 from orchestrator.history.entry import Entry
+from orchestrator.state_files import open_or_create
 
 _T = TypeVar("_T")
 
@@ -145,8 +146,9 @@ class Index:
 
     def _connect(self) -> None:
         with suppress(OSError):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._file = sqlite3.connect(self.path, timeout=self._patience)
+            os.close(open_or_create(self.path, os.O_RDWR))
+        # `mode=rw`: the database never creates a file itself, such as the target of a link.
+        self._file = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", timeout=self._patience, uri=True)
         # A crash may cost the index, which is made anew; nothing waits for a disk, and no second file lies about.
         self._file.execute("PRAGMA journal_mode = MEMORY")
         self._file.execute("PRAGMA synchronous = OFF")

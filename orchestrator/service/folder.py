@@ -19,6 +19,7 @@ from orchestrator.playbook.load import LoadedPlaybook, playbook_from
 from orchestrator.playbook.schedule import CalendarFile
 from orchestrator.playbook.source import parse_source, read_source
 from orchestrator.playbook.timetable import load_timetable
+from orchestrator.state_files import make_folder, replace_file
 
 _Signature = tuple[tuple[str, int, int, int] | tuple[str], ...]
 
@@ -194,10 +195,8 @@ class Folder:
         try:
             if copy.exists() and copy.read_bytes() == data:
                 return
-            self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = copy.with_suffix(".new")
-            new.write_bytes(data)
-            new.replace(copy)
+            make_folder(self._kept)
+            replace_file(copy, data)
         except OSError:
             return
 

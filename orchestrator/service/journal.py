@@ -16,10 +16,11 @@ from typing import Any, Self
 
 import anyio
 
-from orchestrator.audit.log import Sync, in_thread, make_folder, sync_file, sync_folder, write_all
+from orchestrator.audit.log import Sync, in_thread, sync_file
 from orchestrator.errors import RunHeldError, SettingsError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.service.memory import Memory
+from orchestrator.state_files import create_file, make_folder, open_or_create, sync_folder, write_all
 
 FOLDER = "service"
 """Where the service keeps its state, below the state folder."""
@@ -124,7 +125,8 @@ class Journal:
         now = self._wall()
         line = _line({"v": _VERSION, "ts": timestamp(now), "event": "snapshot", **self.memory.snapshot(now)})
         new = self._path.with_suffix(".new")
-        fd = os.open(new, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        new.unlink(missing_ok=True)
+        fd = create_file(new, os.O_WRONLY | os.O_APPEND)
         try:
             write_all(fd, line)
             sync_file(fd)
@@ -174,7 +176,7 @@ def _line(record: dict[str, Any]) -> bytes:
 
 
 def _locked(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_or_create(path, os.O_RDWR)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestrator.audit.log import make_folder, sync_file, sync_folder, write_all
+from orchestrator.audit.log import sync_file
 from orchestrator.errors import SettingsError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.service.agenda import Snooze
 from orchestrator.service.journal import FOLDER
+from orchestrator.state_files import make_folder, open_or_create, replace_file
 
 _VERSION = 1
 _KEPT = timedelta(days=400)
@@ -108,19 +109,12 @@ class SnoozeFile:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        fd = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_or_create(self.path.with_suffix(".lock"), os.O_RDWR)
         try:
-            self._hand_over(fd)
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
-
-    def _hand_over(self, fd: int) -> None:
-        """Let the service read what root wrote for it."""
-        if os.geteuid() == 0:
-            owner = self.path.parent.stat()
-            os.fchown(fd, owner.st_uid, owner.st_gid)
 
     def _write(self, snoozes: Mapping[str, Snoozed]) -> None:
         entries = {
@@ -131,13 +125,5 @@ class SnoozeFile:
             }
             for name, each in snoozes.items()
         }
-        new = self.path.with_suffix(".new")
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            self._hand_over(fd)
-            write_all(fd, json.dumps({"v": _VERSION, "snoozes": entries}, indent=2).encode() + b"\n")
-            sync_file(fd)
-        finally:
-            os.close(fd)
-        new.replace(self.path)
-        sync_folder(self.path.parent)
+        data = json.dumps({"v": _VERSION, "snoozes": entries}, indent=2).encode() + b"\n"
+        replace_file(self.path, data, sync_file)

@@ -58,7 +58,7 @@ def _arm(moment: Moment) -> None:
         signal.signal(signal.SIGALRM, lambda *_: _die())
         signal.setitimer(signal.ITIMER_REAL, max(moment.share, 0.001))
         return
-    write, sync, count = log.write_all, os.fsync, 0
+    write, sync, count = vars(log)["write_all"], os.fsync, 0
 
     def counted(fd: int, data: bytes) -> None:
         nonlocal count
@@ -78,7 +78,7 @@ def _arm(moment: Moment) -> None:
         if count == moment.nth and moment.where == "after_sync":
             _die()
 
-    log.write_all = counted
+    vars(log)["write_all"] = counted
     os.fsync = synced
 
 

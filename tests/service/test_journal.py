@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.log import inline, write_all
+from orchestrator.audit.log import inline
 from orchestrator.errors import SettingsError
 from orchestrator.moment import timestamp
 from orchestrator.service import journal as the_journal
 from orchestrator.service import memory
 from orchestrator.service.journal import Journal, read_memory
+from orchestrator.state_files import write_all
 from tests.service.house import MONDAY
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,141 @@
+"""Creation of the files and folders below a state folder.
+
+All of them are private. What root creates in another user's folder belongs to that folder's owner, who could not read
+the file otherwise. Root changes the owner only through a descriptor of what this process has just created, and follows
+no symbolic link of another user.
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, each durable in the folder above.
+
+    Raises:
+        OSError: when a folder can't be created.
+    """
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        with _opened_folder(each.parent) as parent:
+            try:
+                os.mkdir(each.name, 0o700, dir_fd=parent)
+            except FileExistsError:
+                if not each.is_dir():
+                    raise
+            else:
+                _hand_over_folder(each.name, parent)
+            os.fsync(parent)
+
+
+def create_file(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Create a file that does not exist yet; return its descriptor.
+
+    Args:
+        path: the file.
+        flags: how to open the file, such as `os.O_WRONLY`.
+        mode: the permissions.
+
+    Raises:
+        FileExistsError: when something has that name already.
+        OSError: when the file can't be created.
+    """
+    with _opened_folder(path.parent) as folder:
+        fd = os.open(path.name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
+        _hand_over(fd, folder)
+    return fd
+
+
+def open_or_create(path: Path, flags: int) -> int:
+    """Open a file, or create the file where it is missing; return its descriptor.
+
+    Raises:
+        OSError: when neither is possible, or a symbolic link has that name.
+    """
+    while True:
+        try:
+            return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                return create_file(path, flags)
+
+
+def replace_file(path: Path, data: bytes, sync: Callable[[int], None] = os.fsync) -> None:
+    """Write a whole file and put the new file in the place of the old one, durably.
+
+    Raises:
+        OSError: when the file can't be written; the old file is still there.
+    """
+    draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    fd = create_file(draft, os.O_WRONLY)
+    try:
+        try:
+            write_all(fd, data)
+            sync(fd)
+        finally:
+            os.close(fd)
+        draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all bytes, in as many calls as the system needs."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or removed in a folder durable."""
+    fd = os.open(folder, _FOLDER)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _opened_folder(folder: Path) -> Iterator[int]:
+    """Open a folder; root refuses a symbolic link that another user made."""
+    try:
+        fd = os.open(folder, _FOLDER | (os.O_NOFOLLOW if os.geteuid() == 0 else 0))
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.ENOTDIR} or folder.lstat().st_uid != 0 or not folder.is_dir():
+            raise
+        fd = os.open(folder, _FOLDER)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _hand_over_folder(name: str, parent: int) -> None:
+    fd = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        with os.scandir(fd) as inside:
+            # The parent's owner may have put another folder there meanwhile: only an empty folder is given away.
+            if os.fstat(fd).st_uid == os.geteuid() and next(inside, None) is None:
+                _hand_over(fd, parent)
+    finally:
+        os.close(fd)
+
+
+def _hand_over(fd: int, folder: int) -> None:
+    """Give what root created to the folder's owner, where the file system allows that."""
+    owner = os.fstat(folder)
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        with suppress(OSError):
+            os.fchown(fd, owner.st_uid, owner.st_gid)
