@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from orchestrator.action import Action
-from orchestrator.duration import format_duration
 from orchestrator.engine.decide import PATIENCE_ATTEMPTS, backoff
 from orchestrator.engine.in_order import OrderedQueue
 from orchestrator.engine.ledger import Ledger
@@ -37,6 +36,7 @@ class Outbox:
         escalate_after: float | None,
         in_order: bool,
         failed: Callable[[], None],
+        overdue: Callable[[Work], None],
     ) -> None:
         """Set up.
 
@@ -49,12 +49,13 @@ class Outbox:
             escalate_after: seconds that a shutdown has before the power is pulled; None where it never is.
             in_order: whether targets go in the order in which they are added; else the teepods take turns.
             failed: called after a target ended otherwise than wanted.
+            overdue: called with a shutdown that was not accepted in its time; its CVM's status decides what follows.
         """
         self.unsent = 0
         self.may_return = 0
         self._ledger, self._clock = ledger, clock
         self._queue = OrderedQueue(per_teepod) if in_order else StopQueue(per_teepod)
-        self.at_once, self._patience, self._failed = at_once, patience, failed
+        self.at_once, self._patience, self._failed, self._overdue = at_once, patience, failed, overdue
         self._escalate_after = escalate_after
         self._refusals = 0
 
@@ -82,9 +83,9 @@ class Outbox:
                 break
             self._queue.pop(now)
             if now >= self._last_moment(work):
-                self._ledger.escalated(
-                    work, f"its shutdown was not accepted within {format_duration(self._escalate_after or 0)}"
-                )
+                self._queue.done(work)
+                self._overdue(work)
+                continue
             works.append(work)
             if work.singly:
                 break

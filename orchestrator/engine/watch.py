@@ -16,9 +16,13 @@ from orchestrator.engine.protocols import Clock
 from orchestrator.engine.status import Seen, StatusReader
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
+from orchestrator.reply import StatusRead
 
 _SECONDS_OF_READS = 0.5
 """A round has no more requests than go in this time."""
+
+_UNREAD_ROUNDS = 30
+"""So many reads in a row after its deadline that do not show a CVM, and its status counts as unreadable."""
 
 _FAILURES = {
     Finding.BACK_UP: "it went back to running after its {action} was accepted",
@@ -30,11 +34,21 @@ _FAILURES = {
 
 @dataclass(slots=True)
 class _Entry:
-    """One watched target, and how many seconds after its request it was last seen not settled."""
+    """One watched target.
+
+    Attributes:
+        work: the target.
+        watched: what is known of its CVM.
+        still_up: how many seconds after its request it was last seen not settled.
+        unread: how many reads in a row did not show its CVM since its deadline passed.
+        untaken: whether its request was never accepted in the time it had, so that one answer decides.
+    """
 
     work: Work
     watched: Watched
     still_up: float = 0.0
+    unread: int = 0
+    untaken: bool = False
 
 
 class Watcher:
@@ -92,13 +106,14 @@ class Watcher:
         self._bell = Bell()
         self._closed = False
 
-    def add(self, work: Work, *, accepted: bool, since: float | None = None) -> None:
+    def add(self, work: Work, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
         """Watch a target.
 
         Args:
             work: the target.
             accepted: False when it is unknown whether its request had an effect.
             since: when it was accepted, or its request ended; now by default.
+            untaken: whether its request was never accepted in the time it had: one answer decides what follows.
         """
         now = self._clock.now()
         since = now if since is None else since
@@ -107,10 +122,12 @@ class Watcher:
         self._newest = max(self._newest, since)
         shared = work.batch is not None
         watched = Watched(work.before, since, since + self._patience(work), accepted, shared, work.action)
+        if untaken:
+            watched.deadline = now
         watched.overtaken = work.escalated_at is not None
         # The answer to a restart shows it on its way; the reads that follow may miss that.
         watched.moved = accepted and work.action is Action.RESTART and work.status not in {None, UP}
-        entry = _Entry(work, watched)
+        entry = _Entry(work, watched, untaken=untaken)
         self._entries[work.ref.key] = entry
         self._turn.append(entry)
         if not accepted:
@@ -204,48 +221,70 @@ class Watcher:
     def _take_in(self, entry: _Entry, seen: Seen | None, round_started: float) -> bool:
         """Follow what a round says of one CVM; True when it is down or gone."""
         work, watched = entry.work, entry.watched
-        if seen is not None and seen.read is None:
+        if seen is None:
+            if round_started >= watched.deadline:
+                self._read_again(entry, round_started)
+            return False
+        if seen.read is None:
             self._end(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
             return True
-        finding = Finding.OPEN
-        if seen is not None and seen.read is not None:
-            self._ledger.status(work, seen.read)
-            watched.status = seen.read.status
-            finding = judge(watched, seen.read, seen.begun, self._recheck_after)
-            if finding is Finding.EFFECT:
-                self._ledger.accepted(work, None)
-                self._forget_doubt(work)
-                watched.accepted, watched.since = True, self._clock.now()
-                watched.deadline = watched.since + self._patience(work)
-                finding = judge(watched, seen.read, seen.begun, self._recheck_after)
-            if finding is not Finding.SETTLED:
-                entry.still_up = seen.begun - watched.since
+        finding = self._judge(entry, seen.read, seen.begun)
         if finding is Finding.SETTLED:
             self._pace.settled(entry.still_up)
             self._end(work, Outcome.SETTLED)
             return True
-        if finding is Finding.NO_EFFECT:
+        if finding is Finding.NO_EFFECT and not entry.untaken:
             self._drop(work)
             self._resolved(work, True)  # noqa: FBT003 - the callback's one flag
         elif finding is Finding.ERROR:
-            words = seen.read.error if seen and seen.read and seen.read.error else "no further words from the API"
+            words = seen.read.error or "no further words from the API"
             self._end(work, Outcome.FAILED, f"its status turned to error: {words}")
         elif finding in _FAILURES:
             words = _FAILURES[finding].format(action=work.action, status=watched.status)
             self._end_or_escalate(work, Outcome.FAILED, words)
         elif round_started >= watched.deadline:
-            self._end_or_escalate(work, Outcome.UNSETTLED, self._why_unsettled(work, watched))
+            self._end_or_escalate(work, Outcome.UNSETTLED, self._why_unsettled(entry))
         return False
 
-    def _why_unsettled(self, work: Work, watched: Watched) -> str:
-        patience = self._patience(work)
-        last = f"last seen {watched.status!r}" if watched.status else "its status could never be read"
+    def _judge(self, entry: _Entry, read: StatusRead, begun: float) -> Finding:
+        """Judge a status; one that shows the effect of a request in doubt counts as its acceptance first."""
+        work, watched = entry.work, entry.watched
+        self._ledger.status(work, read)
+        watched.status = read.status
+        finding = judge(watched, read, begun, self._recheck_after)
+        if finding is Finding.EFFECT:
+            self._ledger.accepted(work, None)
+            self._forget_doubt(work)
+            watched.accepted, watched.since, entry.untaken = True, self._clock.now(), False
+            watched.deadline = watched.since + self._patience(work)
+            finding = judge(watched, read, begun, self._recheck_after)
+        if finding is not Finding.SETTLED:
+            entry.still_up = begun - watched.since
+        return finding
+
+    def _read_again(self, entry: _Entry, now: float) -> None:
+        """Put off the deadline of a CVM whose status could not be read, or end its target after too many reads.
+
+        A deadline without an answer is no reason to stop a CVM: it may be down by now.
+        """
+        work, watched = entry.work, entry.watched
+        entry.unread += 1
+        if entry.unread < _UNREAD_ROUNDS:
+            watched.deadline = now + self._recheck_after
+            return
+        last = f"last seen {watched.status!r}" if watched.status else "never seen"
+        over = f"after the {format_duration(self._patience(work))} for the {work.action}"
+        self._end(work, Outcome.UNSETTLED, f"its status could not be read {over}, in {entry.unread} attempts; {last}")
+
+    def _why_unsettled(self, entry: _Entry) -> str:
+        work, watched = entry.work, entry.watched
+        patience, last = format_duration(self._patience(work)), f"last seen {watched.status!r}"
+        if entry.untaken:
+            return f"its {work.action} was not accepted within {patience}; {last}"
         if not watched.accepted:
-            return (
-                f"whether the {work.action} had an effect could not be told within {format_duration(patience)}; {last}"
-            )
+            return f"whether the {work.action} had an effect could not be told within {patience}; {last}"
         wanted = "running" if work.action.ends_up else "down"
-        return f"not {wanted} within {format_duration(patience)} of the {work.action}; {last}"
+        return f"not {wanted} within {patience} of the {work.action}; {last}"
 
     def _end_or_escalate(self, work: Work, outcome: Outcome, reason: str) -> None:
         if self._escalate_after is None or not work.may_escalate:

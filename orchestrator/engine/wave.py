@@ -99,6 +99,7 @@ class Wave:
             escalate_after=step.escalate_after,
             in_order=step.order_by is not None,
             failed=failed,
+            overdue=lambda work: self._watch(work, accepted=False, untaken=True),
         )
         self._dispatcher = Dispatcher(
             cloud=line.cloud,
@@ -159,10 +160,10 @@ class Wave:
         with self._watching:
             await self._watcher.run()
 
-    def _watch(self, work: Work, *, accepted: bool, since: float | None = None) -> None:
+    def _watch(self, work: Work, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
         if self._escalates and work.may_escalate:
             self._outbox.expect_back()
-        self._watcher.add(work, accepted=accepted, since=since)
+        self._watcher.add(work, accepted=accepted, since=since, untaken=untaken)
 
     def _resolved(self, work: Work, again: bool) -> None:  # noqa: FBT001 - the callback's one flag
         """A target of unknown outcome is to be sent again, or has left the outbox for good."""

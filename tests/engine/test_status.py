@@ -116,4 +116,4 @@ async def test_an_api_that_is_down_while_cvms_settle_leaves_them_unsettled_at_th
     fleet.run.reader.known_size(0)
     await fleet.go()
     assert fleet.outcomes() == {"unsettled": 2}
-    assert "could never be read" in fleet.trail.of("target.failed")[0]["reason"]
+    assert "could not be read after the 2m" in fleet.trail.of("target.failed")[0]["reason"]
