@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -55,13 +55,15 @@ class Exchange:
 class Http:
     """Sends requests to one base URL, and to no other place: redirects are not followed, cookies not kept."""
 
-    def __init__(self, carrier: Carrier, timeout: float) -> None:
+    def __init__(self, carrier: Carrier, timeout: float, *, now: Callable[[], float] = time.monotonic) -> None:
         """Set up.
 
         Args:
             carrier: carries the requests.
             timeout: seconds for one exchange from connecting to the last byte.
+            now: the clock that measures latencies, in seconds.
         """
+        self._now = now
         self._carrier = carrier
         self._timeout = timeout
 
@@ -75,7 +77,7 @@ class Http:
         largest: int = LARGEST_ANSWER,
     ) -> Exchange:
         """Send one request. Never raises for what the other side, or the network, did."""
-        started = time.monotonic()
+        started = self._now()
         status: int | None = None
         headers: dict[str, str] = {}
         data = bytearray()
@@ -106,7 +108,7 @@ class Http:
             text=text,
             problem=problem,
             sent=sent,
-            latency=time.monotonic() - started,
+            latency=self._now() - started,
         )
 
     def _too_late(self, status: int | None) -> str:
