@@ -16,7 +16,8 @@ from orchestrator.audit.store import RunStore, is_held
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.actor import actor
 from orchestrator.cli.approver import APPROVE, REFUSE
-from orchestrator.cli.consoles import stderr
+from orchestrator.cli.consoles import on, stderr
+from orchestrator.cli.keys import terminal
 from orchestrator.cli.verdict import ask
 from orchestrator.errors import NotAskedError, SettingsError, UsageError
 from orchestrator.moment import parse_timestamp, timestamp, utc_now
@@ -49,7 +50,8 @@ def approve(
     state = _read(path)
     question = open_question(state, held=is_held(path), step=step, now=utc_now())
     if not as_json or not yes:
-        print_question(stderr(), state, question, utc_now())
+        keys = None if yes else terminal()
+        print_question(stderr() if keys is None else on(keys.screen), state, question, utc_now())
     if not yes:
         word = REFUSE if refuse else APPROVE
         meaning = "end the run here" if refuse else "let it go on"

@@ -16,7 +16,7 @@ from orchestrator.audit.answers import Answers
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.actor import actor
-from orchestrator.cli.consoles import stderr
+from orchestrator.cli.consoles import on
 from orchestrator.cli.keys import Keys
 from orchestrator.engine.protocols import Answer, Approver
 from orchestrator.moment import timestamp, utc_now
@@ -50,7 +50,7 @@ def approver_of(
     left = LeftAnswers(answers, state)
     if keys is None:
         return left
-    return AtTerminal(left, state, keys, console=stderr(), aside=aside, by=actor())
+    return AtTerminal(left, state, keys, console=on(keys.screen), aside=aside, by=actor())
 
 
 class LeftAnswers:
@@ -126,7 +126,6 @@ class AtTerminal:
         """Ask, and wait for an answer; None when by the time of day it is too late."""
         del step, question  # the log's own record has them
         with self._aside():
-            self._keys.forget()
             self._ask()
             answered = False
             try:
@@ -161,12 +160,17 @@ class AtTerminal:
         return None
 
     def _ask(self) -> None:
-        self._say("")
-        asked = self._state.question
-        if asked is not None:
-            print_question(self._console, self._state, asked, self._wall())
-        self._say(f"\nType {APPROVE} to go on, or {REFUSE} to end the run here. From elsewhere:\n{self._elsewhere}")
-        self._prompt()
+        with self._console.capture() as question:
+            self._say("")
+            asked = self._state.question
+            if asked is not None:
+                print_question(self._console, self._state, asked, self._wall())
+            self._say(f"\nType {APPROVE} to go on, or {REFUSE} to end the run here. From elsewhere:\n{self._elsewhere}")
+            self._prompt()
+        # Right before the question is shown, in one piece: text typed until then is no answer, text typed after it is.
+        self._keys.forget()
+        self._console.file.write(question.get())
+        self._console.file.flush()
 
     @property
     def _elsewhere(self) -> str:

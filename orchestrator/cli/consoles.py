@@ -1,6 +1,7 @@
 """The terminal's two sides: stdout for what was asked for, stderr for everything said on the way."""
 
 import sys
+from typing import TextIO
 
 from rich.console import Console
 
@@ -9,14 +10,27 @@ _PIPE_WIDTH = 160
 
 def stdout() -> Console:
     """For plans and summaries; wide enough for no line to break where it is not a terminal."""
-    return _console(stderr=False)
+    return _console(sys.stdout)
 
 
 def stderr() -> Console:
     """For the live view."""
-    return _console(stderr=True)
+    return _console(sys.stderr)
 
 
-def _console(*, stderr: bool) -> Console:
-    terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=None if terminal else _PIPE_WIDTH)
+def on(stream: TextIO) -> Console:
+    """For questions on the terminal behind a stream."""
+    return _console(stream)
+
+
+def _console(stream: TextIO) -> Console:
+    # A console without a file follows stdout and stderr, whose places a live view takes for a while.
+    file = None if stream in (sys.stdout, sys.stderr) else stream
+    return Console(
+        file=file,
+        stderr=stream is sys.stderr,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        width=None if stream.isatty() else _PIPE_WIDTH,
+    )

@@ -17,7 +17,7 @@ from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.logs import configure, log_record
 from orchestrator.cli.session import Session, open_session
-from orchestrator.cli.verdict import ask
+from orchestrator.cli.verdict import ask, last_line
 from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
@@ -113,7 +113,8 @@ async def _resume(
 ) -> int:
     works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
     fresh = await read_fresh(session, works, state.planned["workspace_size"])
-    _confirm(session.settings, session, state, works, fresh, yes=yes)
+    with last_line(as_json=as_json, nothing="Nothing more"):
+        _confirm(session.settings, session, state, works, fresh, yes=yes)
     await go_on_record(log, reading, state, works)
     return await carry_out(
         session,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import anyio
 import click
@@ -21,15 +22,15 @@ from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.prepare import Prepared, prepare
 from orchestrator.cli.session import Session, limits_of, open_session
-from orchestrator.cli.verdict import confirm, verdict
+from orchestrator.cli.verdict import confirm, last_line, verdict
 from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
-from orchestrator.errors import NotConfirmedError, OrchestratorError, PlanFileError, UsageError
+from orchestrator.errors import OrchestratorError, PlanFileError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.lock import Lock
-from orchestrator.playbook.plan import Hold
+from orchestrator.playbook.plan import Hold, Plan
 from orchestrator.playbook.planned import AnyPlanned, RunLimits
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
@@ -187,36 +188,41 @@ async def _plan_and_confirm(
     except OrchestratorError as failure:
         await _tell_refused(session, order, failure, meant=meant)
         raise
-    plan = prepared.plan
+    plan, works = prepared.plan, [Work.of(target) for target in prepared.plan.targets]
+    show = partial(_show, order, plan)
     if not as_json:
-        from orchestrator.cli.consoles import stdout  # noqa: PLC0415 - the requests had to go out first
-        from orchestrator.report.plan_text import print_plan  # noqa: PLC0415 - the same
-
-        if order.origin is not None:
-            click.echo(order.origin)
-        print_plan(stdout(), plan, order.loaded.playbook.description)
-    error = verdict(plan, order.hold)
-    if error is not None:
-        report(error, as_json=as_json, extra=plan_document(plan))
-        await _tell_refused(session, order, error, meant=meant)
-        return int(error.exit_code)
-    works = [Work.of(target) for target in plan.targets]
-    asked_at, asked_on = session.clock.now(), session.clock.wall()
+        show(sys.stdout)
     try:
-        confirm(plan, yes=yes, expect=expect)
-    except NotConfirmedError as unconfirmed:
-        report(unconfirmed, as_json=as_json, extra=plan_document(plan))
-        await _tell_refused(session, order, unconfirmed, meant=meant)
-        return int(unconfirmed.exit_code)
-    # Both clocks: the one stands still while a machine sleeps, the other may be set back.
-    waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
-    fresh = None
-    if waited > session.settings.guards.recheck_after:
-        fresh = await read_fresh(session, works, prepared.workspace_size)
+        with last_line(as_json=as_json):
+            error = verdict(plan, order.hold)
+            if error is not None:
+                raise error
+            asked_at, asked_on = session.clock.now(), session.clock.wall()
+            seen = not as_json and sys.stdout.isatty()
+            confirm(plan, yes=yes, expect=expect, show=None if seen else show)
+            # Both clocks: the one stands still while a machine sleeps, the other may be set back.
+            waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
+            fresh = None
+            if waited > session.settings.guards.recheck_after:
+                fresh = await read_fresh(session, works, prepared.workspace_size)
+            log, state = begin_log(session, order, prepared)
+    except OrchestratorError as refused:
+        report(refused, as_json=as_json, extra=plan_document(plan))
+        await _tell_refused(session, order, refused, meant=meant)
+        return int(refused.exit_code)
     if not as_json:
         click.echo()
-    log, state = begin_log(session, order, prepared)
     return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh)
+
+
+def _show(order: Order, plan: Plan, stream: TextIO) -> None:
+    """Print what is to be carried out."""
+    from orchestrator.cli.consoles import on  # noqa: PLC0415 - the requests had to go out first
+    from orchestrator.report.plan_text import print_plan  # noqa: PLC0415 - the same
+
+    if order.origin is not None:
+        click.echo(order.origin, file=stream)
+    print_plan(on(stream), plan, order.loaded.playbook.description)
 
 
 async def _tell_refused(session: Session, order: Order, error: OrchestratorError, *, meant: bool) -> None:

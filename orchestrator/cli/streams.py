@@ -48,12 +48,22 @@ def open_streams() -> Lasting:
     os.close(spare)
     out = Lasting(1, "w", closefd=False)
     sys.stdout = _text(out, sys.stdout)
-    sys.stderr = _text(Lasting(2, "w", closefd=False), sys.stderr)
+    sys.stderr = text_on(2, sys.stderr)
     return out
 
 
+def text_on(fd: int, like: TextIO | None) -> TextIO:
+    """A stream that never fails.
+
+    Args:
+        fd: an open file, which stays open.
+        like: a stream whose encoding it has; None for UTF-8.
+    """
+    return _text(Lasting(fd, "w", closefd=False), like)
+
+
 def _text(raw: Lasting, stream: TextIO | None) -> TextIO:
-    """Text on top; what its encoding lacks is escaped."""
+    """Text on top; characters that the encoding lacks are escaped."""
     encoding = stream.encoding if stream is not None else "utf-8"
     return io.TextIOWrapper(
         io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty()

@@ -1,14 +1,18 @@
 """Whether a plan may be carried out, and the yes of a person."""
 
 import signal
-import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 import click
 
+from orchestrator.cli.keys import terminal
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, NotConfirmedError, OrchestratorError
 from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.report.shown import shown
 from orchestrator.wording import counted
 
 
@@ -37,8 +41,40 @@ def verdict(plan: Plan, hold: Hold | None = None) -> OrchestratorError | None:
     return None
 
 
-def confirm(plan: Plan, *, yes: bool, expect: int | None) -> None:
+_WHY: dict[type[BaseException], str] = {
+    NotConfirmedError: "not confirmed",
+    GuardError: "refused by a guard",
+    NoMatchError: "no CVM matched",
+    DriftedError: "all targets drifted",
+}
+"""Why nothing was sent, in a few words; for other errors the message says so."""
+
+
+@contextmanager
+def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
+    """Have stdout end with what happened, should the block fail: the reader of stdout alone sees a plan and no run.
+
+    Args:
+        as_json: whether stdout is for a JSON document.
+        nothing: what was sent: `Nothing`, or `Nothing more` after earlier requests.
+    """
+    try:
+        yield
+    except (OrchestratorError, KeyboardInterrupt) as error:
+        if not as_json:
+            why = shown(error.message, 400) if isinstance(error, OrchestratorError) else "interrupted"
+            click.echo(f"\n{nothing} was sent: {_WHY.get(type(error), why)}.")
+        raise
+
+
+def confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None = None) -> None:
     """Get a yes: by `--yes`, by `--expect` with the right number, or by a person who types that number.
+
+    Args:
+        plan: the plan.
+        yes: whether `--yes` is given.
+        expect: the number of `--expect`.
+        show: shows the plan on a terminal, where the person has not seen it yet.
 
     Raises:
         NotConfirmedError: when there is none.
@@ -51,7 +87,7 @@ def confirm(plan: Plan, *, yes: bool, expect: int | None) -> None:
         )
     if yes or expect is not None:
         return
-    ask(question(plan), str(count))
+    ask(question(plan), str(count), show=show)
 
 
 def question(plan: Plan) -> str:
@@ -63,24 +99,33 @@ def question(plan: Plan) -> str:
     return f"Type the number of CVMs to {what} ({len(plan.targets)}) to go on: "
 
 
-def ask(question: str, answer: str, hint: str = "add --yes, or --expect N") -> None:
+def ask(
+    question: str,
+    answer: str,
+    hint: str = "add --yes, or --expect N",
+    *,
+    show: Callable[[TextIO], None] | None = None,
+) -> None:
     """Ask a person on the terminal, and take nothing but this answer for a yes.
 
     Args:
-        question: what is asked.
-        answer: what has to be typed.
+        question: the question.
+        answer: the text that has to be typed.
         hint: what to do where there is no terminal.
+        show: shows on the terminal what the question is about.
 
     Raises:
         NotConfirmedError: when there is no terminal, or something else was typed.
     """
-    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    keys = terminal()
+    if keys is None:
         raise NotConfirmedError("nobody confirmed: this is not a terminal", hint=hint)
     # Under asyncio a first Ctrl-C only marks the task; here it has to end the question.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        click.echo(question, nl=False, err=True)
-        typed = sys.stdin.readline().strip()
+        if show is not None:
+            show(keys.screen)
+        typed = keys.ask(question)
     finally:
         signal.signal(signal.SIGINT, handler)
     if typed != answer:

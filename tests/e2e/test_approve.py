@@ -242,3 +242,16 @@ def test_a_terminal_that_is_closed_at_the_question_leaves_it_to_others(desk: Des
         assert approve(desk, "--yes").code == 0
         until(lambda: desk.events()["run.finished"])
     assert_each_stopped(desk, *ALL)
+
+
+def test_a_word_that_was_typed_before_the_question_answers_nothing(desk: Desk) -> None:
+    """Neither at the run's own terminal nor at that of `approve`."""
+    with terminal(desk, "--yes", playbook=playbook(desk), typed="approve\n") as run:
+        until(lambda: run.shows("approve or refuse: "))
+        with terminal(desk, command=("approve", desk.log.stem), typed="approve\n") as user:
+            until(lambda: user.shows("Type approve to let"))
+            user.type("no\n")
+            assert user.ends_with(3)
+        assert desk.events()["approval.answered"] == 0
+        run.type("refuse\n")
+        assert run.ends_with(8)

@@ -5,8 +5,9 @@ import os
 import re
 import subprocess
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import IO
 
 import pytest
 
@@ -45,27 +46,46 @@ class Terminal:
 
     def ends_with(self, code: int) -> bool:
         """Wait for the end, reading on; whether it is this one."""
-        until(lambda: self.shows("$^") or self.process.poll() is not None)
-        self.shows("$^")
+        until(lambda: self.shows("(?!)") or self.process.poll() is not None)
+        self.shows("(?!)")
         assert "Traceback" not in self.shown, self.shown
         return self.process.wait(5) == code
 
 
 @contextmanager
-def terminal(desk: Desk, *args: str, rate: float = 200, playbook: str | None = None) -> Iterator[Terminal]:
-    """`run` on a pseudo-terminal of its own, waiting for an answer to its question."""
+def terminal(
+    desk: Desk,
+    *args: str,
+    rate: float = 200,
+    playbook: str | None = None,
+    command: Sequence[str] | None = None,
+    typed: str = "",
+    columns: int = 100,
+    elsewhere: Mapping[str, int | IO[str]] | None = None,
+) -> Iterator[Terminal]:
+    """A command on a pseudo-terminal of its own: `run` where no other is given.
+
+    Args:
+        desk: where it is started.
+        *args: more of its arguments.
+        rate: the limit of the playbook.
+        playbook: a playbook of another file.
+        command: another command.
+        typed: keys that are pressed before it starts.
+        columns: how wide the terminal is.
+        elsewhere: those of stdin, stdout and stderr that do not lead to the terminal.
+    """
     master, slave = os.openpty()
-    env = {**desk.environment, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
+    termios.tcsetwinsize(slave, (40, columns))
+    os.write(master, typed.encode())
     process = subprocess.Popen(
-        [COMMAND, "run", playbook or desk.playbook(rate=rate, burst=1), *args],
+        [COMMAND, *(command or ("run", playbook or desk.playbook(rate=rate, burst=1))), *args],
         cwd=desk.folder,
-        env=env,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
+        env={**desk.environment, "TERM": "xterm-256color"},
+        **{"stdin": slave, "stdout": slave, "stderr": slave, **(elsewhere or {})},  # type: ignore[call-overload] # by name
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - makes it the controlling terminal
+        preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - makes it the controlling terminal
     )
     os.close(slave)
     user = Terminal(master, process)
@@ -98,6 +118,61 @@ def test_any_other_answer_is_no_yes(desk: Desk, typed: str) -> None:
         user.type(typed)
         assert user.ends_with(3)
     desk.assert_nothing_happened()
+
+
+def test_what_was_typed_before_the_question_is_no_answer(desk: Desk) -> None:
+    with terminal(desk, typed="8\n8\n8") as user:
+        until(lambda: user.shows(r"Type the number"))
+        user.type("\n")
+        assert user.ends_with(3)
+    desk.assert_nothing_happened()
+
+
+def test_keys_that_are_no_text_are_no_yes_and_no_crash(desk: Desk) -> None:
+    with terminal(desk) as user:
+        until(lambda: user.shows("Type the number"))
+        os.write(user._master, b"\xff8\n")
+        assert user.ends_with(3)
+    desk.assert_nothing_happened()
+
+
+REDIRECTED = [("stdout",), ("stderr",), ("stdout", "stderr")]
+
+
+@pytest.mark.parametrize("streams", REDIRECTED, ids="+".join)
+def test_output_that_leads_elsewhere_does_not_keep_a_person_at_the_terminal_from_being_asked(
+    desk: Desk, streams: tuple[str, ...]
+) -> None:
+    """The terminal shows the plan as well where stdout does not."""
+    with (desk.folder / "elsewhere").open("w") as file, terminal(desk, elsewhere=dict.fromkeys(streams, file)) as user:
+        until(lambda: user.shows(r"Type the number of CVMs to stop \(8\)"))
+        assert "8 CVMs of 8 will be stopped" in user.shown
+        user.type("8\n")
+        assert user.ends_with(0)
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+    if "stdout" in streams:
+        assert "all as wanted" in (desk.folder / "elsewhere").read_text()
+
+
+def test_where_stdin_leads_elsewhere_nobody_is_asked(desk: Desk) -> None:
+    with terminal(desk, elsewhere={"stdin": subprocess.DEVNULL}) as user:
+        assert user.ends_with(3)
+        assert "Type the number" not in user.shown
+        assert "Nothing was sent: not confirmed." in user.shown
+    desk.assert_nothing_happened()
+
+
+@pytest.mark.parametrize(
+    ("typed", "exit_code", "why"),
+    [("7\n", 3, "not confirmed"), ("\x04", 3, "not confirmed"), ("\x03", 130, "interrupted")],
+)
+def test_stdout_ends_with_what_happened(desk: Desk, typed: str, exit_code: int, why: str) -> None:
+    file = desk.folder / "out"
+    with file.open("w") as out, terminal(desk, elsewhere={"stdout": out}) as user:
+        until(lambda: user.shows("Type the number"))
+        user.type(typed)
+        assert user.ends_with(exit_code)
+    assert file.read_text().endswith(f"\nNothing was sent: {why}.\n")
 
 
 def test_ctrl_c_at_the_question_changes_nothing(desk: Desk) -> None:
