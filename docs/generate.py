@@ -45,6 +45,7 @@ from orchestrator.report.report_document import LogFile, report_document
 from orchestrator.report.schedule_text import explain_document
 from orchestrator.report.story import Story
 from orchestrator.settings.load import Settings
+from orchestrator.skip_reason import Reason, SkipReason
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "config.example.toml"
@@ -357,6 +358,13 @@ def outcomes() -> str:
     return table(("outcome", "meaning", "exit code it leads to", "counts towards `max_failures`"), rows)
 
 
+def skip_reasons() -> str:
+    """The codes of CVMs that are left alone."""
+    meanings = attribute_docstrings(SkipReason)
+    rows = [(f"`{code.value}`", meanings[code.name], f"`{Reason(code, '…').text}`") for code in SkipReason]
+    return table(("code", "meaning", "reason"), rows)
+
+
 _ENDINGS = {
     Ending.COMPLETED: "every target has an outcome",
     Ending.MAX_FAILURES: "more targets failed than `max_failures` allows",
@@ -532,6 +540,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "command-line": command_line,
     "exit-codes": exit_codes,
     "outcomes": outcomes,
+    "skip-reasons": skip_reasons,
     "endings": endings,
     "billing-notes": billing_notes,
     "plan-json": plan_json,

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from orchestrator.cvm import DOWN, UP, is_down, is_up
+from orchestrator.skip_reason import Reason, SkipReason
 
 
 class Action(StrEnum):
@@ -28,15 +29,15 @@ class Action(StrEnum):
         return "shut down" if self is Action.SHUTDOWN else self.value
 
 
-def nothing_to_do(action: Action, status: str, *, in_progress: bool) -> str | None:
+def nothing_to_do(action: Action, status: str, *, in_progress: bool) -> Reason | None:
     """Why an action has nothing to do on a CVM of this status, such as `already stopped`; None when it has."""
     if not action.ends_up:
-        return f"already {status}" if is_down(status, in_progress=in_progress) else None
+        return Reason(SkipReason.ALREADY_DOWN, status) if is_down(status, in_progress=in_progress) else None
     if action is Action.RESTART:
-        return None if status == UP else f"not {UP}, but {status}"
+        return None if status == UP else Reason(SkipReason.NOT_UP, status)
     if status in DOWN:
         return None
-    return f"already {status}" if status == UP else f"not down, but {status}"
+    return Reason(SkipReason.ALREADY_UP if status == UP else SkipReason.NOT_DOWN, status)
 
 
 def is_as_wanted(action: Action, status: str, *, in_progress: bool) -> bool:

@@ -3,6 +3,7 @@
     OrchestratorError                 what was wrong, where, and what to do
     ├── UsageError            exit 2  a command line that can't be carried out
     │   ├── PlaybookError             a playbook that can't be used
+    │   │   └── MissingVariableError  a variable has no value
     │   ├── SettingsError             settings that can't be used
     │   └── PlanFileError             a plan file that can't be used
     ├── NotConfirmedError     exit 3  nobody said yes
@@ -77,6 +78,10 @@ class PlaybookError(UsageError):
     """Raised when a playbook is missing, can't be read, or does not follow the schema."""
 
     code = "playbook"
+
+
+class MissingVariableError(PlaybookError):
+    """Raised when a required variable of a playbook has no value."""
 
 
 class SettingsError(UsageError):

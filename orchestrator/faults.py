@@ -35,12 +35,20 @@ def dotted(place: Place) -> str:
     return text
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest of the known words, or all of them where none is near."""
+def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """A hint that names the nearest of the known words.
+
+    Args:
+        name: the word that is not known.
+        known: the words that are.
+        otherwise: the hint where none is near; without it one that names them all.
+    """
     words = sorted(known)
     close = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
+    if otherwise is not None:
+        return otherwise
     return f"known here: {', '.join(words)}" if words else ""
 
 

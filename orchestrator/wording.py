@@ -4,9 +4,6 @@ from collections.abc import Iterable
 
 _MOST_NAMES = 20
 
-DRIFTED = "drifted: "
-"""How the reason begins why a target of a plan file is left alone that has changed since the file was made."""
-
 
 def counted(number: int, noun: str) -> str:
     """`1 target`, `2 targets`."""

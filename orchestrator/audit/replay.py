@@ -14,7 +14,7 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.target import APPLY, TargetState
 from orchestrator.cvm import DOWN, CvmRef, normal_uuid
 from orchestrator.outcome import Outcome
-from orchestrator.wording import DRIFTED
+from orchestrator.skip_reason import CHANGED, OUT_OF_SCOPE, with_code
 
 _RECENT = 999
 """How many of the last durations tell how long a CVM takes."""
@@ -30,7 +30,7 @@ class RunState:
         planned: the `run.planned` record without its CVMs; empty when the log has none, which means that nothing was
             sent.
         targets: every target, by step and CVM.
-        drifted: the targets of a plan file that were left alone since they had changed, as `run.planned` has them.
+        skipped: the CVMs that were to be acted on and were left alone, as `run.planned` has them, each with a code.
         passed: the steps that need not be gone through again: questions that were approved, messages that were
             sent, and steps that have taken up an earlier one's targets.
         question: the `approval.requested` record that waits for its answer.
@@ -51,7 +51,7 @@ class RunState:
     started: Record = field(default_factory=dict)
     planned: Record = field(default_factory=dict)
     targets: dict[tuple[str, str], TargetState] = field(default_factory=dict)
-    drifted: list[Record] = field(default_factory=list)
+    skipped: list[Record] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
     question: Record | None = None
     answers: list[tuple[Record, Record]] = field(default_factory=list)
@@ -71,6 +71,11 @@ class RunState:
     def counts(self) -> dict[Outcome, int]:
         """How many targets ended in each way, leaving out the ways in which none did."""
         return {outcome: self.stages[outcome] for outcome in Outcome if self.stages[outcome]}
+
+    @property
+    def drifted(self) -> list[Record]:
+        """The entries of `skipped` that changed since the plan file was made, or since the run to undo ended."""
+        return [entry for entry in self.skipped if entry["code"] in CHANGED]
 
     @property
     def cvms(self) -> int:
@@ -135,7 +140,8 @@ class RunState:
             every = [*record["targets"], *record.get("skipped", ())]
             up = sum(entry.get("status") not in DOWN for entry in every)
             self.planned.setdefault("cvms_up", up)
-        self.drifted = [entry for entry in record.get("skipped", ()) if entry.get("reason", "").startswith(DRIFTED)]
+        entries = (with_code(entry) for entry in record.get("skipped", ()))
+        self.skipped = [entry for entry in entries if entry["code"] not in OUT_OF_SCOPE]
         for entry in record["targets"]:
             self._add(entry)
 

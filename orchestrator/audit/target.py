@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.audit.record import Record
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
+from orchestrator.skip_reason import code_of
 
 
 class Phase(StrEnum):
@@ -41,6 +42,7 @@ class TargetState:
         accepted_at: the timestamp of its acceptance.
         status: the last status that was seen.
         reason: in words, what went wrong or why it is where it is.
+        code: why nothing was sent, as a `SkipReason`; None where something was, or where there is no code for it.
         request_id: the API's id of the last request that was answered.
         http_status: the status code of the last answer to its requests.
         seconds: from its first request to its outcome.
@@ -65,6 +67,7 @@ class TargetState:
     accepted_at: str | None = None
     status: str | None = None
     reason: str | None = None
+    code: str | None = None
     request_id: str | None = None
     http_status: int | None = None
     seconds: float | None = None
@@ -140,6 +143,8 @@ def _ended(target: TargetState, record: Record) -> None:
     target.outcome = Outcome(record["outcome"])
     target.status = record.get("status") or target.status
     target.reason = record.get("reason")
+    unsent = target.outcome in {Outcome.NOT_SENT, Outcome.SKIPPED}
+    target.code = (record.get("code") or code_of(record)) if unsent else None
     target.seconds = record.get("seconds")
 
 

@@ -12,6 +12,7 @@ from orchestrator.engine.wave import Line, Wave
 from orchestrator.engine.work import Work
 from orchestrator.outcome import Ending, Outcome
 from orchestrator.playbook.planned import PlannedStep, RunLimits
+from orchestrator.skip_reason import SkipReason
 
 _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 """A person's word goes before every other reason to end."""
@@ -101,7 +102,10 @@ class Course:
                 if work.billed:  # its shutdown brought it down after all, before the stop that was to follow
                     ledger.ended(work, Outcome.SETTLED)
                 else:
-                    ledger.ended(work, Outcome.SKIPPED, f"already {seen.read.status} when its turn came")
+                    up = work.action.ends_up
+                    code = SkipReason.ALREADY_UP if up else SkipReason.ALREADY_DOWN
+                    text = f"already {seen.read.status} when its turn came"
+                    ledger.ended(work, Outcome.SKIPPED, text, code=code)
             elif work.action is Action.RESTART and seen.read.down:
                 ledger.status(work, seen.read)
                 ledger.ended(work, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")

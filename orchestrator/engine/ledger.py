@@ -11,6 +11,7 @@ from orchestrator.moment import timestamp
 from orchestrator.outcome import COUNTS_AS_FAILURE, Outcome
 from orchestrator.playbook.planned import PlannedStep
 from orchestrator.reply import Reply, StatusRead
+from orchestrator.skip_reason import Reason, SkipReason
 
 
 class Ledger:
@@ -97,8 +98,17 @@ class Ledger:
             work.status = read.status
             self._write("target.status", work, status=read.status, in_progress=read.in_progress)
 
+    def left_alone(self, work: Work, outcome: Outcome, why: Reason) -> None:
+        """A target has its outcome without a request."""
+        self.ended(work, outcome, why.text, code=why.code)
+
     def ended(
-        self, work: Work, outcome: Outcome, reason: str | None = None, reply: Reply[object] | None = None
+        self,
+        work: Work,
+        outcome: Outcome,
+        reason: str | None = None,
+        reply: Reply[object] | None = None,
+        code: SkipReason | None = None,
     ) -> None:
         """A target has its outcome; a later one (`resurrected`) takes the place of an earlier one."""
         if work.outcome is not None:
@@ -107,6 +117,8 @@ class Ledger:
         self.counts[outcome] += 1
         event = "target.settled" if outcome in {Outcome.SETTLED, Outcome.GONE} else "target.failed"
         fields = _answer(reply) if reply is not None else {}
+        if code is not None:
+            fields["code"] = code.value
         seconds = None if work.first_sent is None else round(self._clock.now() - work.first_sent, 3)
         work.seconds = seconds
         self._write(event, work, outcome=outcome.value, status=work.status, seconds=seconds, reason=reason, **fields)

@@ -21,12 +21,13 @@ from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
 from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, Outcome, exit_code
 from orchestrator.playbook.planned import AnyPlanned, Message, PlannedStep, Question, RunLimits
+from orchestrator.skip_reason import Reason, SkipReason
 
 _WHY_NOT_SENT = {
-    Ending.MAX_FAILURES: "the run ended early: more targets failed than max_failures allows",
-    Ending.STEP_FAILED: "the run ended early: a step with `on_failure: stop` did not end as wanted",
-    Ending.CANARY_FAILED: "the run ended early: a CVM of the first wave, the canary, did not end as wanted",
-    Ending.NOT_APPROVED: "the run ended early: a question was not answered with yes",
+    Ending.MAX_FAILURES: Reason(SkipReason.MAX_FAILURES),
+    Ending.STEP_FAILED: Reason(SkipReason.STEP_FAILED),
+    Ending.CANARY_FAILED: Reason(SkipReason.CANARY_FAILED),
+    Ending.NOT_APPROVED: Reason(SkipReason.NOT_APPROVED),
 }
 """The endings of a run's own making, which leave the rest unsent for good."""
 
@@ -233,7 +234,7 @@ class Run:
                 if work.billed:  # its shutdown was accepted, and the stop that was to follow never went out
                     self.ledger.ended(work, Outcome.UNSETTLED, "the run ended before its power was pulled")
                 else:
-                    self.ledger.ended(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
+                    self.ledger.left_alone(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
             due = {} if self._due is None else {"deadline": self._due.verdict(self.ledger.works)}
             self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), **due)
         await self.ledger.flush()

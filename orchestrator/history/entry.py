@@ -18,12 +18,12 @@ from orchestrator.billing.reconciled import Reconciled
 from orchestrator.cvm import COMING_UP, UP, CvmRef
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Outcome
+from orchestrator.skip_reason import SkipReason, code_of
 
 Json: TypeAlias = dict[str, Any]
 
 _LATE = timedelta(minutes=5)
 """How long after its list was read a plan may be confirmed; later, statuses are read anew by default."""
-_GONE = "no longer in the list"
 _WAS_UP = COMING_UP | {UP}
 _IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
 _STRANGE = (KeyError, ValueError, TypeError, AttributeError, RecursionError)
@@ -118,7 +118,7 @@ class _Fold:
         up = [_names(entry["cvm"]) for entry in (*record["targets"], *skipped) if entry.get("status") == UP]
         if up:
             self._lists.append([at, read_after, up])
-        self._gone += [[entry["cvm"], at] for entry in skipped if (entry.get("reason") or "").endswith(_GONE)]
+        self._gone += [[entry["cvm"], at] for entry in skipped if code_of(entry) is SkipReason.GONE]
 
     def lists(self) -> bytes:
         """`[ts, read_after, [[hashid, UUID], …]]` for each reading of the list, compressed."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.errors import PlaybookError, UsageError
+from orchestrator.errors import MissingVariableError, PlaybookError, UsageError
 from orchestrator.faults import dotted, explain, nearest
 from orchestrator.playbook.schema import SAME_STEP, WRONG_RESULT, Playbook, Variable
 from orchestrator.playbook.source import Path_, Source, Tree, read_source
@@ -123,9 +123,9 @@ def _variables(source: Source) -> dict[str, Variable]:
     return declared
 
 
-def _no_value(name: str, variable: Variable, source: Source) -> PlaybookError:
+def _no_value(name: str, variable: Variable, source: Source) -> MissingVariableError:
     description = f" ({variable.description})" if variable.description else ""
-    return PlaybookError(
+    return MissingVariableError(
         f"the variable {name!r}{description} has no value",
         file=source.file,
         line=source.line_of(("vars", name)),

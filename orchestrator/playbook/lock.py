@@ -15,17 +15,12 @@ from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.planned import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
-from orchestrator.wording import DRIFTED, counted
+from orchestrator.skip_reason import ALREADY, CHANGED, Reason, SkipReason
+from orchestrator.wording import counted
 
 FORMAT = "orchestrator plan"
 MARK = f'{{\n  "format": "{FORMAT}",\n'.encode()
 """How every plan file begins."""
-
-UNLISTED = "not a target of the plan file"
-"""Why a CVM is left alone that the playbook selects by now, and did not when the file was made."""
-
-GONE = f"{DRIFTED}no longer in the list"
-"""Why nothing is done with a CVM that was deleted meanwhile."""
 _OLD_S = 24 * 3600
 _CLOCKS_DIFFER_S = 300
 
@@ -76,7 +71,7 @@ class Lock:
         """What it was taken from, for people."""
         return "the plan file"
 
-    def last_word(self, cvm: Cvm, step: Step | None, reason: str | None) -> str | None:
+    def last_word(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
         """Why a CVM of today's inventory is left alone; None for a target of the file that is what it was.
 
         Args:
@@ -86,20 +81,20 @@ class Lock:
         """
         target = self._by_cvm.find(cvm.ref)
         if target is None:
-            return reason or UNLISTED
+            return reason or Reason(SkipReason.NOT_IN_PLAN_FILE)
         same = step is not None and step.action == target.action
-        if same and reason is not None and reason.startswith("already "):
+        if same and reason is not None and reason.code in ALREADY:
             return reason
         changes = list(changed(target.cvm, cvm))
-        if reason is not None and reason.startswith("protected"):
-            changes.append(f"now {reason}")
+        if reason is not None and reason.code is SkipReason.PROTECTED:
+            changes.append(f"now {reason.text}")
         elif not changes and step is None:
             changes.append("the playbook no longer selects it")
         elif not changes and step is not None and (step.name, step.action) != (target.step, target.action):
             changes.append(f"it was for {target.action} in {target.step!r}, is for {step.action} in {step.name!r}")
         elif not changes and reason is not None:
-            changes.append(reason)
-        return f"{DRIFTED}{', '.join(changes)}" if changes else None
+            changes.append(reason.text)
+        return Reason(SkipReason.DRIFTED, ", ".join(changes)) if changes else None
 
     def whole_of_starts(self, cvms: Iterable[Cvm]) -> None:
         """A plan file is checked against all CVMs of the workspace, as a playbook is."""
@@ -114,7 +109,7 @@ class Lock:
             version: of this orchestrator.
         """
         left = self._by_cvm.left_by(cvm.ref for cvm in plan.cvms)
-        gone = (Skipped(each.cvm, GONE, selected=True) for each in left)
+        gone = (Skipped(each.cvm, Reason(SkipReason.GONE), selected=True) for each in left)
         plan = replace(plan, steps=self.steps, skipped=(*plan.skipped, *gone))
         return replace(plan, warnings=(*plan.warnings, *self._warnings(plan, now, version)))
 
@@ -125,7 +120,7 @@ class Lock:
                 f"{counted(len(left), 'target')} of {len(self.targets)} in the plan file drifted since it was made: "
                 "left alone"
             )
-        unlisted = sum(each.reason == UNLISTED for each in plan.skipped)
+        unlisted = sum(each.why.code is SkipReason.NOT_IN_PLAN_FILE for each in plan.skipped)
         if unlisted:
             yield f"{counted(unlisted, 'CVM')} selected by the playbook now, but no target of the plan file: left alone"
         age = (now - self.made_at).total_seconds()
@@ -139,7 +134,7 @@ class Lock:
 
 def drifted(plan: Plan) -> tuple[Skipped, ...]:
     """The CVMs of a plan file that are left alone because they have changed."""
-    return tuple(each for each in plan.skipped if each.reason.startswith(DRIFTED))
+    return tuple(each for each in plan.skipped if each.why.code in CHANGED)
 
 
 def changed(then: Cvm, now: Cvm) -> Iterable[str]:

@@ -14,6 +14,7 @@ from orchestrator.playbook.guards import GuardCheck, Whole
 from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
+from orchestrator.skip_reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,18 @@ class Skipped:
 
     Attributes:
         cvm: the CVM.
-        reason: why, in words a person understands.
+        why: why, as a code with a detail.
         selected: whether a select covered it all the same.
     """
 
     cvm: Cvm
-    reason: str
+    why: Reason
     selected: bool
+
+    @property
+    def reason(self) -> str:
+        """Why, in words a person understands."""
+        return self.why.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ class Plan:
         return sum(target.action is action for target in self.targets)
 
 
-LastWord: TypeAlias = Callable[[Cvm, Step | None, str | None], str | None]
+LastWord: TypeAlias = Callable[[Cvm, Step | None, Reason | None], Reason | None]
 """Given a CVM, the step that covers it (None: no step does) and why it is skipped so far: why it is skipped."""
 
 
@@ -126,7 +132,7 @@ class Hold(Protocol):
     def guards(self) -> Guards:
         """The guards that hold beside those of the settings."""
 
-    def last_word(self, cvm: Cvm, step: Step | None, reason: str | None) -> str | None:
+    def last_word(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
         """As `LastWord`."""
 
     def whole_of_starts(self, cvms: Iterable[Cvm]) -> Whole | None:

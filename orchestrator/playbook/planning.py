@@ -22,6 +22,7 @@ from orchestrator.playbook.select import matches, protection
 from orchestrator.playbook.steps import Step
 from orchestrator.playbook.survivors import spare
 from orchestrator.playbook.waves import wave_numbers
+from orchestrator.skip_reason import Reason, SkipReason
 
 
 def make_plan(
@@ -62,7 +63,7 @@ def make_plan(
     spared = 0
     for cvm in cvms:
         position, reason = _decide(steps, guards, cvm)
-        spared += reason is not None and reason.startswith("protected")
+        spared += reason is not None and reason.code is SkipReason.PROTECTED
         if last_word is not None:
             reason = last_word(cvm, steps[position] if position >= 0 else None, reason)
         if reason is None:
@@ -154,25 +155,25 @@ def _forecast(
     )
 
 
-def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, str | None]:
+def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | None]:
     """The step that a CVM belongs to (-1 for none), and why the CVM is skipped (None: it is a target).
 
     That is the first one that selects it and has anything to do on it; else the first one that selects it.
     """
     covering = [n for n, step in enumerate(steps) if matches(step.select, cvm)]
     if not covering:
-        return -1, "not selected"
+        return -1, Reason(SkipReason.NOT_SELECTED)
     protected = protection(guards.protect, cvm)
     if protected is not None:
-        return covering[0], f"protected by {protected}"
+        return covering[0], Reason(SkipReason.PROTECTED, protected)
     reasons = [_nothing_to_do(steps[position], cvm) for position in covering]
     if None not in reasons:
         return covering[0], reasons[0]
     position = covering[reasons.index(None)]
     if not cvm.ref.address:
-        return position, "has neither hashid nor UUID yet, so it can't be addressed"
+        return position, Reason(SkipReason.NO_ADDRESS)
     return position, None
 
 
-def _nothing_to_do(step: Step, cvm: Cvm) -> str | None:
+def _nothing_to_do(step: Step, cvm: Cvm) -> Reason | None:
     return nothing_to_do(Action(step.action), cvm.status, in_progress=cvm.in_progress)

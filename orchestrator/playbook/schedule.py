@@ -69,11 +69,8 @@ def _timezone(value: object) -> str:
     known = available_timezones()
     alike = [each for each in known if each.lower() == name.lower()]
     # All 600 names would be no help.
-    hint = nearest(name, alike or known)
-    _refuse(
-        f"there is no time zone {str(value)[:60]!r}",
-        hint if hint.startswith("did") else "take a name such as Europe/Berlin, America/New_York or UTC",
-    )
+    otherwise = "take a name such as Europe/Berlin, America/New_York or UTC"
+    _refuse(f"there is no time zone {str(value)[:60]!r}", nearest(name, alike or known, otherwise))
 
 
 def _day(text: str, given: str) -> date:

@@ -12,9 +12,7 @@ from typing import Literal, Protocol
 
 from orchestrator.cvm import DOWN, GOING_DOWN, Cvm, CvmRef, is_up
 from orchestrator.playbook.terms import Share
-
-KEPT = "kept running: "
-"""How the reason begins why a CVM is spared as a survivor."""
+from orchestrator.skip_reason import Reason, SkipReason
 
 
 class Rule(Protocol):
@@ -40,7 +38,7 @@ class Spared:
     """
 
     rule: Rule
-    reasons: Mapping[str, str]
+    reasons: Mapping[str, Reason]
     short: int
 
     @property
@@ -81,14 +79,14 @@ def _spare(rule: Rule, up: Iterable[Cvm], going: Sequence[Cvm]) -> Spared:
     last_first: dict[str, list[Cvm]] = {}
     for cvm in reversed(going):
         last_first.setdefault(_group(rule, cvm.ref), []).append(cvm)
-    reasons: dict[str, str] = {}
+    reasons: dict[str, Reason] = {}
     short = 0
     for group, members in groups.items():
         wanted = _wanted(rule.min, len(members))
         kept = _kept(members, last_first.get(group, []), wanted)
         if kept:
             short += wanted > len(members)
-            reason = f"{KEPT}{_why(rule, members, wanted)}"
+            reason = Reason(SkipReason.KEPT_RUNNING, _why(rule, members, wanted))
             reasons.update((cvm.ref.key, reason) for cvm in kept)
     return Spared(rule, reasons, short)
 

@@ -10,13 +10,11 @@ from datetime import datetime
 
 from orchestrator.cvm import DOWN, ByCvm, Cvm, CvmRef, is_up
 from orchestrator.playbook.guards import Whole
-from orchestrator.playbook.lock import GONE, changed, drifted
+from orchestrator.playbook.lock import changed, drifted
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.wording import DRIFTED, counted, names
-
-ANOTHER = "not taken down by that run"
-"""Why a CVM is left alone that the run did not take from running to down."""
+from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.wording import counted, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class Undo:
         description = f"Start what run {self.run_id} took from running to down."
         return Playbook.model_validate({"name": "restore", "description": description, "steps": [step]})
 
-    def last_word(self, cvm: Cvm, step: object, reason: str | None) -> str | None:
+    def last_word(self, cvm: Cvm, step: object, reason: Reason | None) -> Reason | None:
         """Why a CVM of today's inventory is not started; None for one that is as the run left it.
 
         Args:
@@ -93,20 +91,20 @@ class Undo:
         del step
         target = self._by_cvm.find(cvm.ref)
         if target is None:
-            return ANOTHER
+            return Reason(SkipReason.NOT_IN_RUN)
         if is_up(cvm.status, in_progress=cvm.in_progress):
-            return f"already {cvm.status}"
+            return Reason(SkipReason.ALREADY_UP, cvm.status)
         # The log does not have the instance type, so that one can't have changed.
         # A late one went down after the run, so its status has to differ.
         status = cvm.status if target.late or target.status is None else target.status
         goes_down = target.late and cvm.status not in DOWN and cvm.in_progress
         left = replace(cvm, ref=target.ref, status=status, in_progress=goes_down)
         changes = list(changed(left, cvm))
-        if reason is not None and reason.startswith("protected"):
-            changes.append(f"now {reason}")
+        if reason is not None and reason.code is SkipReason.PROTECTED:
+            changes.append(f"now {reason.text}")
         elif reason is not None and not changes:
-            changes.append(reason)
-        return f"{DRIFTED}{', '.join(changes)}" if changes else None
+            changes.append(reason.text)
+        return Reason(SkipReason.DRIFTED, ", ".join(changes)) if changes else None
 
     def hold(self, plan: Plan, *, now: datetime, version: str) -> Plan:
         """A plan that was made with this last word, with what else is to be said about it.
@@ -119,8 +117,11 @@ class Undo:
         del now, version
         gone = self._by_cvm.left_by(cvm.ref for cvm in plan.cvms)
         skipped = (
-            *(replace(each, selected=each.reason != ANOTHER) for each in plan.skipped),
-            *(Skipped(Cvm(ref=each.ref, status=each.status or "unknown"), GONE, selected=True) for each in gone),
+            *(replace(each, selected=each.why.code is not SkipReason.NOT_IN_RUN) for each in plan.skipped),
+            *(
+                Skipped(Cvm(ref=each.ref, status=each.status or "unknown"), Reason(SkipReason.GONE), selected=True)
+                for each in gone
+            ),
         )
         plan = replace(plan, skipped=skipped)
         return replace(plan, warnings=(*plan.warnings, *self._warnings(plan)))

@@ -13,6 +13,7 @@ from orchestrator.report.audit_story import Line, of_cvm, seconds_between
 from orchestrator.report.audit_terms import usd, verb
 from orchestrator.report.audit_words import sentence
 from orchestrator.report.shown import shown
+from orchestrator.skip_reason import summary_of
 from orchestrator.wording import counted
 
 _TELLS_STEPS = frozenset({"run.interrupted", "run.finished"})
@@ -116,7 +117,7 @@ class RunStory:
             held = "" if deadline.get("ok") else f", too late for {shown(deadline.get('late'), 40)} CVMs: REFUSED"
             limit, estimate = shown(deadline.get("seconds"), 40), shown(deadline.get("estimate_seconds"), 40)
             self._tell(record, f"deadline: {limit} s, {estimate} s reckoned{held}")
-        reasons = Counter(str(entry.get("reason")) for entry in record.get("skipped") or ())
+        reasons = Counter(summary_of(entry) for entry in record.get("skipped") or ())
         for reason, number in reasons.most_common(_MOST_REASONS):
             self._tell(record, f"left alone: {number}, {shown(reason, 200)}")
         if len(reasons) > _MOST_REASONS:

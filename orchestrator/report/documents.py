@@ -34,7 +34,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         ],
         "steps": [step_fields(step) | _may_follow(plan, step.name) for step in plan.steps],
         "skipped": [
-            {"cvm": each.cvm.ref.document(), "reason": each.reason, "status": each.cvm.status} for each in plan.skipped
+            {"cvm": each.cvm.ref.document(), **each.why.fields(), "status": each.cvm.status} for each in plan.skipped
         ],
         "guards": [
             {
@@ -93,10 +93,12 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
                 "outcome": target.outcome_so_far.value,
                 "seconds": target.seconds,
                 "reason": target.reason,
+                "code": target.code,
                 "request_id": target.request_id,
             }
             for target in state.targets.values()
         ],
+        "skipped": state.skipped,
         "drifted": state.drifted,
         "questions": _questions(state),
         "deadline": None if state.finished is None else state.finished.get("deadline"),

@@ -13,11 +13,11 @@ from orchestrator.duration import format_duration
 from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planned import MOST_AT_ONCE
-from orchestrator.playbook.survivors import KEPT
 from orchestrator.report.rollout_text import rollout_rows
 from orchestrator.report.shown import shown
 from orchestrator.report.steps_text import is_worth_a_list, step_lines
-from orchestrator.wording import DRIFTED, counted
+from orchestrator.skip_reason import CHANGED
+from orchestrator.wording import counted
 
 _MOST_ROWS = 20
 _MOST_NAMES = 20
@@ -115,18 +115,14 @@ def _facts(plan: Plan) -> RenderableType:
         targets = Counter(target.step for target in plan.targets)
         for number, line in step_lines(plan.steps, targets, plan.may_follow):
             table.add_row("steps" if number == 1 else "", Text(f"{number}  {line}"))
-    reasons = Counter(
-        "kept running" if each.reason.startswith(KEPT) else each.reason
-        for each in plan.skipped
-        if not each.reason.startswith(DRIFTED)
-    )
+    reasons = Counter(each.why.summary for each in plan.skipped if each.why.code not in CHANGED)
     if reasons:
         listed = [f"{count} {shown(reason)}" for reason, count in reasons.most_common(8)]
         listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
         table.add_row("skipped", Text(", ".join(listed)))
     left = drifted(plan)
     for number, each in enumerate(left[:_MOST_ROWS]):
-        change = shown(each.reason.removeprefix(DRIFTED), 400)
+        change = shown(each.why.detail or "no longer in the list", 400)
         name = shown(each.cvm.ref.name, 64)
         table.add_row("" if number else "drifted", Text.assemble(name, (f"  {change}", "yellow")))
     if len(left) > _MOST_ROWS:

@@ -70,7 +70,7 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
             for target in plan.targets
         ],
         "skipped": [
-            {"cvm": each.cvm.ref.document(), "reason": each.reason, "status": each.cvm.status} for each in plan.skipped
+            {"cvm": each.cvm.ref.document(), **each.why.fields(), "status": each.cvm.status} for each in plan.skipped
         ],
         "guards": [
             {

@@ -16,6 +16,7 @@ from orchestrator.report.documents import counts_of
 from orchestrator.report.meaning import meaning_of
 from orchestrator.report.report_money import charge_document, money_document
 from orchestrator.report.story import Line, Request, Story
+from orchestrator.skip_reason import with_code
 
 FORMAT = 1
 """The version of the document; it grows when a field changes its meaning."""
@@ -225,11 +226,15 @@ def _counted(requests: list[Request], width: int, bins: int) -> list[int]:
 
 def _skipped(story: Story) -> list[dict[str, Any]]:
     """The CVMs that were left alone, by reason, the most frequent first."""
-    groups: dict[str, list[str]] = {}
-    for entry in story.skipped:
-        groups.setdefault(str(entry.get("reason")), []).append(str((entry.get("cvm") or {}).get("name")))
+    groups: dict[tuple[str, str | None], list[str]] = {}
+    for entry in map(with_code, story.skipped):
+        key = str(entry.get("reason")), entry["code"]
+        groups.setdefault(key, []).append(str((entry.get("cvm") or {}).get("name")))
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-    return [{"reason": reason, "count": len(names), "names": names[:_SHOWN_OF_SKIPPED]} for reason, names in ordered]
+    return [
+        {"reason": reason, "code": code, "count": len(names), "names": names[:_SHOWN_OF_SKIPPED]}
+        for (reason, code), names in ordered
+    ]
 
 
 def _log(story: Story, log: LogFile) -> dict[str, Any]:

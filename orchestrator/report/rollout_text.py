@@ -8,8 +8,8 @@ from orchestrator.duration import format_duration
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planned import Question
-from orchestrator.playbook.survivors import KEPT
 from orchestrator.report.shown import shown
+from orchestrator.skip_reason import SkipReason
 from orchestrator.wording import counted
 
 _MOST_ROWS = 8
@@ -32,9 +32,9 @@ def rollout_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
 
 def _kept(plan: Plan) -> Iterator[tuple[str, Text]]:
     """Who is spared as a survivor, and why."""
-    kept = [each for each in plan.skipped if each.reason.startswith(KEPT)]
+    kept = [each for each in plan.skipped if each.why.code is SkipReason.KEPT_RUNNING]
     for number, each in enumerate(kept[:_MOST_ROWS]):
-        why = shown(each.reason.removeprefix(KEPT), 400)
+        why = shown(each.why.detail, 400)
         yield "" if number else "kept", Text.assemble(shown(each.cvm.ref.name, 64), (f"  {why}", "dim"))
     if len(kept) > _MOST_ROWS:
         yield "", Text(f"and {len(kept) - _MOST_ROWS} more, which `plan --details` names")

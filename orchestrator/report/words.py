@@ -7,6 +7,7 @@ from orchestrator.billing.reconciled import Standing
 from orchestrator.duration import format_duration
 from orchestrator.report.amounts import dollars, moment
 from orchestrator.report.meaning import AS_WANTED, TROUBLE
+from orchestrator.skip_reason import summary_of
 
 _Document = Mapping[str, Any]
 
@@ -118,11 +119,11 @@ def next_words(document: _Document) -> str | None:
 def left_alone(document: _Document) -> list[tuple[str, int, list[str]]]:
     """The reasons for which CVMs were left alone, how many, and some of their names.
 
-    Reasons that begin the same and differ after a colon are one: with `kept running: 1 of 3 of app …` each has its own.
+    Reasons that differ from CVM to CVM are one: with `kept running: 1 of 3 of app …` each would have its own.
     """
     groups: dict[str, tuple[int, list[str]]] = {}
     for each in document["skipped"]:
-        reason = str(each["reason"]).split(": ")[0] or "no reason given"
+        reason = summary_of(each)
         count, names = groups.get(reason, (0, []))
         groups[reason] = (count + each["count"], names + each["names"])
     return sorted(((reason, *found) for reason, found in groups.items()), key=lambda group: -group[1])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.errors import OrchestratorError, PlaybookError
+from orchestrator.errors import MissingVariableError, OrchestratorError
 from orchestrator.moment import utc_now
 from orchestrator.playbook.firings import Timetable, next_firing
 from orchestrator.playbook.load import LoadedPlaybook, playbook_from
@@ -153,7 +153,7 @@ class Folder:
                 file.watched = self._last_valid(path)
             keeps = file.watched.name if file.watched is not None else None
             hint = error.hint if isinstance(error, OrchestratorError) else None
-            if isinstance(error, PlaybookError) and (hint or "").startswith("add --var"):
+            if isinstance(error, MissingVariableError):
                 hint = "give it a default: nobody is there to give it a value when it fires"
             file.fault = Fault(str(path), str(error), hint, keeps)
 

@@ -248,6 +248,8 @@ async def test_more_failures_than_allowed_end_the_run_early(most: str, outcome: 
     assert result.exit_code == code
     assert (outcome in fleet.outcomes()) is (outcome is not None)
     assert sum(fleet.outcomes().values()) == 40
+    codes = [each.get("code") for each in fleet.trail.of("target.failed") if each["outcome"] == "not_sent"]
+    assert set(codes) == ({"max_failures"} if outcome else set())
     assert "settled" not in fleet.outcomes() or fleet.outcomes()["settled"] == sum(map(bool, cloud.effects.values()))
 
 

@@ -10,9 +10,10 @@ import pytest
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.lock import UNLISTED, Lock, LockedTarget, changed, drifted
+from orchestrator.playbook.lock import Lock, LockedTarget, changed, drifted
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
 from tests.playbook.test_plan import LIMITS, plan_of
@@ -117,7 +118,7 @@ def test_cvms_that_match_by_now_and_were_no_targets_are_left_alone_and_counted()
     was_down = replace(cvm(4, "dev-4"), status="stopped")
     plan = held(lock_of(fleet=[*FLEET, was_down]), [*FLEET, cvm(4, "dev-4"), cvm(5, "dev-5")])
     assert [target.cvm for target in plan.targets] == FLEET
-    assert [each.reason for each in plan.skipped] == [UNLISTED, UNLISTED]
+    assert [each.why.code for each in plan.skipped] == [SkipReason.NOT_IN_PLAN_FILE] * 2
     assert any(warning.startswith("2 CVMs selected by the playbook now") for warning in plan.warnings)
 
 
@@ -143,8 +144,9 @@ def test_a_cvm_that_belongs_to_another_step_or_to_none_by_now_has_drifted() -> N
 def test_what_is_as_another_action_would_have_it_is_not_as_wanted() -> None:
     """A CVM that was to be stopped, and that the playbook would start by now, is not told as running already."""
     start = BOOK.acting[0].model_copy(update={"action": "start"})
-    reason = lock_of().last_word(ONE, start, "already running")
-    assert reason == "drifted: it was for stop in 'step 1', is for start in 'step 1'"
+    reason = lock_of().last_word(ONE, start, Reason(SkipReason.ALREADY_UP, "running"))
+    assert reason is not None
+    assert reason.text == "drifted: it was for stop in 'step 1', is for start in 'step 1'"
 
 
 def test_the_steps_are_those_of_the_file() -> None:

@@ -15,6 +15,7 @@ from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.steps import Step, StepLimits
+from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook
 
@@ -100,9 +101,9 @@ def test_a_plan_in_which_everything_selected_is_down_or_protected_still_matched(
 def test_the_last_word_leaves_out_further_cvms_and_guards_and_warnings_are_about_the_rest() -> None:
     heard: list[tuple[str, str | None, str | None]] = []
 
-    def last_word(one: Cvm, step: Step | None, reason: str | None) -> str | None:
-        heard.append((one.ref.name, step.name if step else None, reason))
-        return reason or ("not this one" if one.gpus else None)
+    def last_word(one: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
+        heard.append((one.ref.name, step.name if step else None, reason.text if reason else None))
+        return reason or (Reason(SkipReason.DRIFTED, "it has a GPU now") if one.gpus else None)
 
     fleet = [cvm(1, "a", gpus=1), cvm(2, "b"), cvm(3, "kms-1"), cvm(4, "other")]
     book = playbook({"name": ["a", "b", "kms-1"]}, guards={"max_targets": 1, "protect": {"name": "kms-*"}})
@@ -114,7 +115,11 @@ def test_the_last_word_leaves_out_further_cvms_and_guards_and_warnings_are_about
         ("other", None, "not selected"),
     ]
     assert [target.cvm.ref.name for target in plan.targets] == ["b"]
-    assert [each.reason for each in plan.skipped] == ["not this one", "protected by name kms-*", "not selected"]
+    assert [each.reason for each in plan.skipped] == [
+        "drifted: it has a GPU now",
+        "protected by name kms-*",
+        "not selected",
+    ]
     assert [(check.name, check.value, check.ok) for check in plan.guards] == [
         ("max_targets", 1, True),
         ("protect", 1, True),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.cvm import Cvm, is_up
 from orchestrator.playbook.survivors import spare
 from orchestrator.playbook.terms import Share
+from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
 
 
@@ -31,7 +32,7 @@ def fleet(*statuses: str, app: str | None = "a1", first: int = 1) -> list[Cvm]:
 def reasons(least: str, inventory: list[Cvm], going: list[Cvm] | None = None) -> dict[str, str]:
     (found,) = spare([rule(least)], inventory, inventory if going is None else going)
     names = {each.ref.key: each.ref.name for each in inventory}
-    return {names[key]: reason for key, reason in found.reasons.items()}
+    return {names[key]: reason.text for key, reason in found.reasons.items()}
 
 
 def test_survivors_are_taken_from_the_end_of_the_order_and_told_why() -> None:
@@ -88,7 +89,9 @@ def test_several_rules_all_hold() -> None:
     inventory = [cvm(n, f"web-{n}", app=f"a{n % 2}", pod=n // 2) for n in range(4)]
     apps, teepods = spare([rule("1"), rule("50%", "teepod")], inventory, inventory)
     assert len(apps.reasons) == 2
-    assert teepods.reasons == {inventory[1].ref.key: "kept running: 1 of 2 of teepod prod-0 stays up"}
+    assert teepods.reasons == {
+        inventory[1].ref.key: Reason(SkipReason.KEPT_RUNNING, "1 of 2 of teepod prod-0 stays up")
+    }
 
 
 RULES = st.lists(

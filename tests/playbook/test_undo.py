@@ -15,7 +15,8 @@ from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.undo import ANOTHER, TakenDown, Undo
+from orchestrator.playbook.undo import TakenDown, Undo
+from orchestrator.skip_reason import SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
 from tests.playbook.test_lock import moved
 from tests.playbook.test_plan import plan_of
@@ -39,8 +40,8 @@ def test_all_that_is_as_the_run_left_it_is_started_and_nothing_else() -> None:
     assert [(target.step, target.action, target.cvm) for target in plan.targets] == [
         ("restore", Action.START, each) for each in FLEET
     ]
-    assert [(each.cvm, each.reason, each.selected) for each in plan.skipped] == [
-        (each, ANOTHER, False) for each in others
+    assert [(each.cvm, each.why.code, each.selected) for each in plan.skipped] == [
+        (each, SkipReason.NOT_IN_RUN, False) for each in others
     ]
     assert plan.warnings == ()
 

@@ -38,7 +38,7 @@ def test_a_plan_has_the_fields_of_the_contract() -> None:
         "deadline",
     }
     assert all(set(each) == {"step", "action", "cvm", "status", "wave"} for each in document["targets"])
-    assert all(set(each) == {"cvm", "reason", "status"} for each in document["skipped"])
+    assert all(set(each) == {"cvm", "reason", "code", "status"} for each in document["skipped"])
     assert all(set(each["cvm"]) == CVM for each in document["targets"] + document["skipped"])
     assert [{**each, "message": ""} for each in document["guards"]] == [
         {"name": "max_targets", "limit": 9, "value": 3, "ok": True, "message": ""},
@@ -59,6 +59,7 @@ def test_a_run_has_the_fields_of_the_contract() -> None:
         "audit_log",
         "counts",
         "targets",
+        "skipped",
         "drifted",
         "billing",
         "deadline",
@@ -69,7 +70,7 @@ def test_a_run_has_the_fields_of_the_contract() -> None:
         set(each)
         == {
             *("step", "action", "cvm", "outcome", "seconds", "reason", "request_id"),
-            *("escalated", "taken_up_by"),
+            *("escalated", "taken_up_by", "code"),
         }
         for each in document["targets"]
     )
@@ -78,6 +79,15 @@ def test_a_run_has_the_fields_of_the_contract() -> None:
     first = document["targets"][0]
     assert (first["outcome"], first["seconds"], first["reason"], first["request_id"]) == ("settled", 4.5, None, "r1")
     assert document["billing"] == {"triggered": 1, "compute_usd_per_hour": "0.1", "storage_usd_per_hour": "0.002"}
+    assert {each["code"] for each in document["skipped"]} == {"protected", "already_down"}
+
+
+def test_a_target_that_was_not_sent_has_a_code_also_in_logs_that_lack_it() -> None:
+    reason = "the run ended early: more targets failed than max_failures allows"
+    fields = about(2, outcome="not_sent", reason=reason)
+    for state in (run(("target.failed", fields)), run(("target.failed", {**fields, "code": "max_failures"}))):
+        (target,) = (each for each in run_document(state, 8, Path("/x.jsonl"))["targets"] if each["reason"])
+        assert (target["outcome"], target["code"]) == ("not_sent", "max_failures")
 
 
 def test_an_error_has_the_fields_of_the_contract_and_all_further_faults() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrator.action import Action, is_as_wanted, nothing_to_do
+from orchestrator.skip_reason import Reason, SkipReason
 
 STATUSES = [
     "running",
@@ -20,7 +21,7 @@ STATUSES = [
 @pytest.mark.parametrize("action", [Action.STOP, Action.SHUTDOWN])
 def test_to_be_down_every_cvm_has_something_done_to_it_that_is_not_down_whatever_its_status(action: Action) -> None:
     skipped = {status: nothing_to_do(action, status, in_progress=False) for status in STATUSES}
-    assert {status: reason for status, reason in skipped.items() if reason} == {
+    assert {status: reason.text for status, reason in skipped.items() if reason} == {
         "stopped": "already stopped",
         "exited": "already exited",
     }
@@ -30,14 +31,14 @@ def test_to_be_down_every_cvm_has_something_done_to_it_that_is_not_down_whatever
 def test_a_start_is_for_cvms_that_are_down_and_for_no_others() -> None:
     skipped = {status: nothing_to_do(Action.START, status, in_progress=False) for status in STATUSES}
     assert [status for status, reason in skipped.items() if reason is None] == ["stopped", "exited"]
-    assert skipped["running"] == "already running"
-    assert skipped["error"] == "not down, but error"
+    assert skipped["running"] == Reason(SkipReason.ALREADY_UP, "running")
+    assert skipped["error"] == Reason(SkipReason.NOT_DOWN, "error")
 
 
 def test_a_restart_is_for_cvms_that_run_and_for_no_others() -> None:
     skipped = {status: nothing_to_do(Action.RESTART, status, in_progress=False) for status in STATUSES}
     assert [status for status, reason in skipped.items() if reason is None] == ["running"]
-    assert skipped["stopped"] == "not running, but stopped"
+    assert skipped["stopped"] == Reason(SkipReason.NOT_UP, "stopped")
 
 
 @pytest.mark.parametrize(
