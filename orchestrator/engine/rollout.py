@@ -54,20 +54,21 @@ async def _carry_out(course: Course, step: PlannedStep, limits: RunLimits, works
 
 
 async def _look_back(course: Course, step: PlannedStep, works: Sequence[Work], number: int) -> None:
-    """Between two waves: end the run where the first one, the canary, or with `on_failure: stop` any, went wrong.
+    """Before the next wave: end the run where a CVM of the canary, or with `on_failure: stop` of any wave, went wrong.
 
-    What was settled is looked at once more first. Once a later wave has begun, also in an earlier part of the run,
-    this was decided.
+    Every settled CVM of the waves so far is read once more first. Once a later wave has begun, also in an earlier part
+    of the run, this was decided.
     """
     ahead = [work for work in works if work.wave > number]
     if any(work.attempts for work in ahead) or all(work.outcome is not None for work in ahead):
         return
-    wave = [work for work in works if work.wave == number]
-    await course.sweep(wave)
+    behind = [work for work in works if work.wave <= number]
+    await course.sweep(behind)
     if course.ending is not None:
         return
     course.count_failures(step, len(works))  # who came back counts as well
-    if any(work.outcome in ENDS_THE_RUN for work in wave):
-        canary = all(work.wave >= number for work in works)
-        if canary or step.on_failure == "stop":
-            course.halt(Ending.CANARY_FAILED if canary else Ending.STEP_FAILED)
+    wrong = {work.wave for work in behind if work.outcome in ENDS_THE_RUN and not work.taken_up}
+    if min(work.wave for work in works) in wrong:
+        course.halt(Ending.CANARY_FAILED)
+    elif wrong and step.on_failure == "stop":
+        course.halt(Ending.STEP_FAILED)

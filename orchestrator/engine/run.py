@@ -103,6 +103,7 @@ class Run:
         self._course = Course(line, limits, passed)
         self._approver, self._due = approver, due
         self._undone: Sequence[AnyPlanned] = ()
+        self._held_to: list[str] = []
         if refused:
             self._course.halt(Ending.NOT_APPROVED)
 
@@ -181,19 +182,16 @@ class Run:
         )
 
     async def _hold_to(self, step: PlannedStep) -> None:
-        """After a step with `on_failure: stop`: end the run where one of its targets did not end as wanted.
+        """Before the next step: end the run where a target of a step with `on_failure: stop` is not as wanted.
 
-        A CVM that was settled is looked at once more first. Once a later step has begun, also in an earlier part of
-        the run, this was decided.
+        Every settled CVM of such a step so far is read once more first. Once a later step has begun, also in an
+        earlier part of the run, this was decided.
         """
-        if (
-            step.on_failure != "stop"
-            or self._course.ending is not None
-            or self._later_begun()
-            or not self._anything_ahead()
-        ):
+        if step.on_failure == "stop":
+            self._held_to.append(step.name)
+        if not self._held_to or self._course.ending is not None or self._later_begun() or not self._anything_ahead():
             return
-        works = self._course.of_step(step.name)
+        works = [work for name in self._held_to for work in self._course.of_step(name)]
         await self._course.sweep(works)
         if any(work.outcome in ENDS_THE_RUN and not work.taken_up for work in works):
             self._course.halt(Ending.STEP_FAILED)

@@ -98,6 +98,55 @@ async def test_a_canary_that_came_back_is_seen_by_the_read_before_the_next_wave(
     assert fleet.outcomes() == {"resurrected": 1, "settled": 1, "not_sent": 8}
 
 
+@pytest.mark.parametrize("action", [Action.STOP, Action.RESTART, Action.START])
+async def test_a_canary_that_is_not_as_wanted_any_more_is_seen_before_every_later_wave(action: Action) -> None:
+    cloud = FakeCloud(4, seconds=3)
+    cloud.was_down = action is Action.START
+    left = "running" if action is Action.STOP else "stopped"
+
+    def script(ref: CvmRef, since: float | None) -> StatusRead | None:
+        if ref.name == "web-0" and since is not None and cloud.did["web-1"]:
+            return StatusRead(left)
+        return StatusRead("restarting", True) if action is Action.RESTART and since is not None and since < 3 else None
+
+    cloud.status_script = script
+    works = [work_of(ref, action, wave=n + 1) for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, works=works, action=action)
+    result = await fleet.go()
+    assert result.ending is Ending.CANARY_FAILED
+    assert set(cloud.posts) == {"web-0", "web-1"}
+    assert fleet.outcome("web-0") == ("resurrected" if action is Action.STOP else "failed")
+
+
+@pytest.mark.parametrize(("on_failure", "sent"), [("continue", 4), ("stop", 3)])
+async def test_a_middle_wave_is_read_again_before_the_next_one_too(on_failure: OnFailure, sent: int) -> None:
+    cloud = FakeCloud(4, seconds=3)
+    cloud.status_script = lambda ref, _since: (
+        StatusRead("running") if ref.name == "web-1" and cloud.did["web-2"] else None
+    )
+    fleet = rollout(cloud, waves=[1, 2, 3, 4], on_failure=on_failure)
+    result = await fleet.go()
+    assert len(cloud.posts) == sent
+    assert result.ending is (Ending.COMPLETED if on_failure == "continue" else Ending.STEP_FAILED)
+    assert fleet.outcome("web-1") == "resurrected"
+
+
+async def test_a_step_that_has_to_go_well_is_read_again_before_every_later_step() -> None:
+    cloud = FakeCloud(3, seconds=3)
+    cloud.status_script = lambda ref, _since: (
+        StatusRead("running") if ref.name == "web-0" and cloud.did["web-1"] else None
+    )
+    works = [work_of(ref, step=f"step-{n}") for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, works=works)
+    fleet.steps = [
+        PlannedStep("step-0", Action.STOP, 600, "stop"),
+        PlannedStep("step-1", Action.STOP, 600),
+        PlannedStep("step-2", Action.STOP, 600),
+    ]
+    result = await fleet.go()
+    assert (result.ending, set(cloud.posts)) == (Ending.STEP_FAILED, {"web-0", "web-1"})
+
+
 @pytest.mark.parametrize(("on_failure", "sent"), [("continue", 10), ("stop", 4)])
 async def test_a_later_wave_ends_the_run_only_where_the_step_says_so(on_failure: OnFailure, sent: int) -> None:
     cloud = FakeCloud(10)
@@ -188,7 +237,7 @@ async def test_a_canary_that_had_failed_before_the_crash_still_ends_the_run() ->
     assert (result.ending, cloud.posts) == (Ending.CANARY_FAILED, {})
 
 
-async def test_once_a_later_wave_had_begun_the_canary_is_not_judged_again() -> None:
+async def test_a_wave_that_had_begun_is_finished_and_the_canary_judged_again_before_the_next() -> None:
     cloud = FakeCloud(10)
     cloud.status_script = lambda ref, _since: StatusRead("running") if ref.name == "web-0" else None
     works = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, WAVES, strict=True)]
@@ -197,8 +246,8 @@ async def test_once_a_later_wave_had_begun_the_canary_is_not_judged_again() -> N
     cloud.take_effect(works[1].ref)
     fleet = rollout(cloud, works=works)
     result = await fleet.go()
-    assert (result.ending, fleet.outcome("web-0")) == (Ending.COMPLETED, "resurrected")
-    assert fleet.outcomes() == {"resurrected": 1, "settled": 9}
+    assert (result.ending, fleet.outcome("web-0")) == (Ending.CANARY_FAILED, "resurrected")
+    assert fleet.outcomes() == {"resurrected": 1, "settled": 3, "not_sent": 6}
 
 
 @pytest.mark.parametrize("step", [PlannedStep("stop", Action.STOP, 600, order_by="name")])
