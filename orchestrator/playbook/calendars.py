@@ -1,73 +1,88 @@
-"""Calendars in .ics files, whose events a schedule leaves out."""
+"""Calendars in .ics files, whose events a schedule leaves out.
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, time, timedelta
+A file is worked out in a process of its own, with limits on time and memory: whatever stands in it, the reader goes on.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from orchestrator.errors import PlaybookError
+from orchestrator.playbook.regular_file import read_regular
 
 MAX_BYTES = 5_000_000
-_OFTEN = frozenset({"SECONDLY", "MINUTELY", "HOURLY"})
+CPU_SECONDS = 20
+"""How much processor time one file may take."""
+_WALL_SECONDS = 120
+"""A busy machine gives the process less than one processor."""
+_SECRETS = ("ORCHESTRATOR_", "PHALA_")
 _DAY = timedelta(days=1)
-_BROKEN = (ValueError, TypeError, KeyError, AttributeError, LookupError, ArithmeticError, RecursionError)
-"""What the library raises on calendars that make no sense."""
+_REMEMBERED = 16
+
+Hours: TypeAlias = tuple[datetime, datetime, str]
+"""From when, until when, and what goes on then."""
 
 
-class IcsCalendar:
-    """The events of one file: all-day ones last whole days of the schedule's zone, the others from time to time.
+@dataclass(frozen=True, slots=True)
+class DaysOff:
+    """What the events of a calendar take: whole days of the schedule's zone, and stretches of time.
 
-    Recurring events are expanded year by year, as they are asked for.
+    Attributes:
+        days: the days, each with what goes on.
+        hours: the stretches of time in UTC, in order; none of them overlap.
     """
 
-    def __init__(self, query: Any, zone: ZoneInfo, file: Path) -> None:  # noqa: ANN401 - the library has no types
-        self._query, self._zone, self._file = query, zone, file
-        self._years: dict[int, tuple[dict[date, str], list[tuple[datetime, datetime, str]]]] = {}
+    days: Mapping[date, str] = field(default_factory=dict, repr=False)
+    hours: tuple[Hours, ...] = field(default=(), repr=False)
 
     def event_at(self, moment: datetime, day: date) -> str | None:
-        """What goes on at this moment, or all of this day; None where nothing does.
+        """What goes on at this moment, or all of this day; None where nothing does."""
+        if day in self.days:
+            return self.days[day]
+        position = bisect_right(self.hours, moment, key=lambda each: each[0]) - 1
+        if position >= 0 and moment < self.hours[position][1]:
+            return self.hours[position][2]
+        return None
 
-        Raises:
-            PlaybookError: when a recurring event makes no sense.
-        """
-        days, hours = self._year(day.year)
-        if day in days:
-            return days[day]
-        return next((what for begins, ends, what in hours if begins <= moment < ends), None)
+    def document(self) -> dict[str, Any]:
+        """As JSON has it: days in a row with one name are one entry."""
+        rows = sorted(self.days.items())
+        runs = groupby(enumerate(rows), key=lambda each: (each[1][0].toordinal() - each[0], each[1][1]))
+        days = []
+        for (_, what), run in runs:
+            found = [day for _, (day, _) in run]
+            days.append([found[0].isoformat(), found[-1].isoformat(), what])
+        return {"days": days, "hours": [[_text(begins), _text(ends), what] for begins, ends, what in self.hours]}
 
-    def _year(self, year: int) -> tuple[dict[date, str], list[tuple[datetime, datetime, str]]]:
-        if year not in self._years:
-            try:
-                # A day more on both sides: the library goes by the clocks of each event.
-                found = self._query.between(date(year, 1, 1) - _DAY, date(year + 1, 1, 1) + _DAY)
-                self._years[year] = self._sorted(found)
-            except _BROKEN as error:
-                raise _broken(self._file, error) from error
-        return self._years[year]
-
-    def _sorted(self, found: Iterable[Any]) -> tuple[dict[date, str], list[tuple[datetime, datetime, str]]]:
-        days: dict[date, str] = {}
-        hours = []
-        for event in found:
-            if str(event.get("STATUS", "")).upper() == "CANCELLED":
-                continue
-            begins, ends = event.start, event.end
-            what = str(event.get("SUMMARY", "")).strip() or "an event"
-            if isinstance(begins, datetime):
-                hours.append((self._utc(begins), self._utc(ends), what))
-                continue
-            while begins < ends:
-                days.setdefault(begins, what)
-                begins += _DAY
-        return days, hours
-
-    def _utc(self, when: date) -> datetime:
-        moment = when if isinstance(when, datetime) else datetime.combine(when, time())
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=self._zone)).astimezone(UTC)
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "DaysOff":
+        """What a document says; raises KeyError, TypeError or ValueError where it is none."""
+        days = {}
+        for first, last, what in document["days"]:
+            day, ends = date.fromisoformat(first), date.fromisoformat(last)
+            while day <= ends:
+                days[day] = str(what)
+                day += _DAY
+        hours = tuple((_moment(begins), _moment(ends), str(what)) for begins, ends, what in document["hours"])
+        return cls(days, hours)
 
 
-def read_calendar(file: Path, zone: ZoneInfo) -> IcsCalendar:
+_read: OrderedDict[tuple[str, str], DaysOff] = OrderedDict()
+"""The files read last, by their content and zone: several playbooks often name one file."""
+
+
+def read_calendar(file: Path, zone: ZoneInfo) -> DaysOff:
     """Read an .ics file.
 
     Args:
@@ -75,47 +90,48 @@ def read_calendar(file: Path, zone: ZoneInfo) -> IcsCalendar:
         zone: of events that name none.
 
     Raises:
-        PlaybookError: when it is missing, unreadable, too large, no calendar, or has events that repeat within a day.
+        PlaybookError: when it is missing, unreadable, too large, no calendar, takes too long, or has an event that
+            makes no sense.
     """
     try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_regular(file, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise PlaybookError(f"the calendar {file} can't be read: {reason}") from error
+    key = (hashlib.sha256(data).hexdigest(), zone.key)
+    if key not in _read:
+        document = _worked_out(data, zone, file)
+        if "error" in document:
+            raise PlaybookError(f"the calendar {file} can't be used: {document['error']}", hint=_HINT)
+        _read[key] = DaysOff.of(document)
+        while len(_read) > _REMEMBERED:
+            _read.popitem(last=False)
+    return _read[key]
+
+
+_HINT = "correct it in the calendar program and export it again, or write the days into `not_on`"
+
+
+def _worked_out(data: bytes, zone: ZoneInfo, file: Path) -> dict[str, Any]:
+    """Have another process work a calendar out, one that knows no secrets and can be killed."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(_SECRETS)}
+    command = [sys.executable, "-P", "-m", "orchestrator.playbook.ics_process", zone.key, str(CPU_SECONDS)]
+    try:
+        ended = subprocess.run(  # noqa: S603 - its own code
+            command, input=data, capture_output=True, timeout=_WALL_SECONDS, env=environment, check=False
+        )
+        document: dict[str, Any] = json.loads(ended.stdout)
+    except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
+        message = f"the calendar {file} can't be used: it takes more than {CPU_SECONDS} seconds, or too much memory"
+        raise PlaybookError(message, hint="take a calendar with fewer events") from error
     except OSError as error:
         raise PlaybookError(f"the calendar {file} can't be read: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise PlaybookError(f"the calendar {file} has more than {MAX_BYTES:,} bytes")
-    import icalendar  # noqa: PLC0415 - a quarter of a second, for the schedules that name a file
-    import recurring_ical_events  # noqa: PLC0415 - the same
-
-    try:
-        calendar: Any = icalendar.Calendar.from_ical(data)
-        for event in calendar.walk("VEVENT"):
-            _check(event, file)
-        query = recurring_ical_events.of(calendar)
-    except _BROKEN as error:
-        raise _broken(file, error) from error
-    return IcsCalendar(query, zone, file)
+    return document
 
 
-def _check(event: Any, file: Path) -> None:  # noqa: ANN401 - the library has no types
-    if event.errors:
-        raise ValueError("; ".join(reason for _, reason in event.errors))
-    begins = event.start
-    if isinstance(begins, datetime) and begins.tzinfo is None and "TZID" in event["DTSTART"].params:
-        raise ValueError(f"there is no time zone {event['DTSTART'].params['TZID']!r}")
-    rules = event.get("RRULE", [])
-    for rule in rules if isinstance(rules, list) else [rules]:
-        frequency = {str(each).upper() for each in rule.get("FREQ", [])}
-        if not frequency:
-            raise ValueError("an event has a rule without FREQ")
-        if _OFTEN & frequency:
-            name = str(event.get("SUMMARY", "")).strip() or "an event"
-            raise PlaybookError(
-                f"the calendar {file} has an event that repeats within a day: {name[:60]!r}",
-                hint="events may repeat daily, weekly, monthly or yearly",
-            )
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _broken(file: Path, error: Exception) -> PlaybookError:
-    reason = " ".join(str(error).split())[:200]
-    return PlaybookError(f"the calendar {file} can't be used: {reason or type(error).__name__}")
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

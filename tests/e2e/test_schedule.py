@@ -173,6 +173,6 @@ def test_calendars_and_cron_are_loaded_only_where_a_playbook_asks_for_them(desk:
         envs=[LISTED] * 2,
     )
     assert (without.code, cron.code) == (0, 0)
-    libraries = {"cronsim", "icalendar", "recurring_ical_events", "dateutil"}
+    libraries = {"cronsim", "icalendar", "dateutil"}
     assert loaded(without) & libraries == set()
     assert loaded(cron) & libraries == {"cronsim"}

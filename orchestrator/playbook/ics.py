@@ -1,0 +1,374 @@
+"""Work out which days and hours the events of an iCalendar file (RFC 5545) take. Pure functions.
+
+`calendars` runs this module as a process of its own, since a file of somebody else decides how much work there is.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import icalendar
+from dateutil.rrule import rrulestr
+
+from orchestrator.playbook.calendars import DaysOff, Hours
+from orchestrator.playbook.schedule import FIRST_YEAR, LAST_YEAR
+
+MAX_TIMES = 300_000
+"""How many days and stretches of hours the events of one file may take, before they are merged."""
+_LONGEST_NAME = 80
+_FIRST, _LAST = date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)
+_DAY = timedelta(days=1)
+_WHEN = ("DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID", "STATUS")
+"""The properties that decide when an event is. A fault in any other changes nothing here."""
+_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+_RANGES = {"BYMONTH": 12, "BYMONTHDAY": 31, "BYYEARDAY": 366, "BYWEEKNO": 53, "BYSETPOS": 366}
+_TIMES = {"BYHOUR": range(24), "BYMINUTE": range(60), "BYSECOND": range(61)}
+_KNOWN = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST", "BYDAY", *_RANGES, *_TIMES}
+_EVENT = re.compile(rb"^BEGIN:VEVENT[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_LIBRARY_FAULTS = (ValueError, TypeError, KeyError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What the libraries raise on calendars that make no sense."""
+
+
+class CalendarError(Exception):
+    """A calendar cannot be used. The message names the event."""
+
+
+class TooMuchWorkError(BaseException):
+    """The time for one file is used up. No handler for faults of a calendar catches this."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """One VEVENT.
+
+    Attributes:
+        raw: the event as the library parsed it.
+        zone: the zone of times that name none.
+        begins: its DTSTART; a `datetime` without a zone is in `clock`.
+        clock: the zone in which it repeats; None for events of whole days.
+        what: its summary.
+    """
+
+    raw: Any = field(repr=False)
+    zone: ZoneInfo
+    begins: date
+    clock: tzinfo | None
+    what: str
+
+    def wall(self, when: date) -> date:
+        """This day or time as the event's own clocks show it."""
+        if self.clock is None:
+            return when.date() if isinstance(when, datetime) else when
+        if not isinstance(when, datetime):
+            return datetime.combine(when, time())
+        return when.replace(tzinfo=None) if when.tzinfo is None else when.astimezone(self.clock).replace(tzinfo=None)
+
+
+def days_off(data: bytes, zone: ZoneInfo) -> DaysOff:
+    """Work out the days and hours that the events of a calendar take, from 2000 to 2199.
+
+    Args:
+        data: the .ics file.
+        zone: of times that name none.
+
+    Raises:
+        CalendarError: when an event makes no sense, or when there is none.
+    """
+    days: list[tuple[date, date, str]] = []
+    hours: list[Hours] = []
+    taken = 0
+    events = _events(data, zone)
+    moved = _moved(events)
+    for event in events:
+        try:
+            for begins, ends in _times(event, moved):
+                if isinstance(begins, datetime) and isinstance(ends, datetime):
+                    hours.append((begins, ends, event.what))
+                else:
+                    days.append((begins, ends, event.what))
+                taken += 1
+                if taken > MAX_TIMES:
+                    raise CalendarError(f"the events take more than {MAX_TIMES:,} days, at {_name(event.raw)}")
+        except TooMuchWorkError:
+            raise CalendarError(f"{_name(event.raw)} takes too long to work out") from None
+        except _LIBRARY_FAULTS as error:
+            raise CalendarError(f"{_name(event.raw)} cannot be worked out: {_words(error)}") from error
+    return DaysOff(_merged_days(days), _merged_hours(hours))
+
+
+def _events(data: bytes, zone: ZoneInfo) -> list[_Event]:
+    try:
+        calendars: list[Any] = icalendar.Calendar.from_ical(data, multiple=True)
+        found = [(each, calendar) for calendar in calendars for each in calendar.walk("VEVENT")]
+    except _LIBRARY_FAULTS as error:
+        raise CalendarError(f"the file is not an iCalendar file: {_words(error)}") from error
+    if len(found) != len(_EVENT.findall(data)):
+        raise CalendarError("the file is cut off, or its BEGIN and END lines do not match")
+    if not found:
+        raise CalendarError("the calendar has no events")
+    return [_event(raw, zone, calendar) for raw, calendar in found]
+
+
+def _event(raw: Any, zone: ZoneInfo, calendar: Any) -> _Event:  # noqa: ANN401 - the library has no types for it
+    for name, reason in raw.errors:
+        if name in _WHEN or (name is None and any(each in reason.upper() for each in _WHEN)):
+            given = f": {name}:{str(raw[name])[:60]}" if name is not None and name in raw else ""
+            raise CalendarError(f"{_name(raw)} has a property that cannot be read{given}")
+    if "EXRULE" in raw:
+        raise CalendarError(f"{_name(raw)} has an EXRULE, which calendar programs treat in different ways; use EXDATE")
+    begins = _single(raw, "DTSTART")
+    if begins is None:
+        raise CalendarError(f"{_name(raw)} has no DTSTART")
+    if not isinstance(begins, date):
+        raise CalendarError(f"{_name(raw)} has a DTSTART that is neither a day nor a time")
+    clock: tzinfo | None = None
+    if isinstance(begins, datetime):
+        clock = begins.tzinfo or zone
+        if begins.tzinfo is not None and not begins.utcoffset() and "TZID" not in raw["DTSTART"].params:
+            clock = _named_zone(calendar) or clock
+        begins = begins.replace(tzinfo=None) if begins.tzinfo is None else begins.astimezone(clock).replace(tzinfo=None)
+    return _Event(raw, zone, begins, clock, _summary(raw))
+
+
+def _named_zone(calendar: Any) -> tzinfo | None:  # noqa: ANN401 - the library has no types for it
+    """The zone in which a calendar of UTC times means its repetitions, if it says so."""
+    try:
+        return ZoneInfo(str(calendar["X-WR-TIMEZONE"]))
+    except (KeyError, ValueError, OSError):
+        return None
+
+
+def _single(raw: Any, name: str) -> Any:  # noqa: ANN401 - the library has no types for it
+    """The value of a property that may stand once."""
+    found = raw.get(name)
+    if isinstance(found, list):
+        raise CalendarError(f"{_name(raw)} has more than one {name}")
+    if found is None:
+        return None
+    _check_zone(raw, name, found.dt, found.params)
+    return found.dt
+
+
+def _check_zone(raw: Any, name: str, value: Any, params: Any) -> None:  # noqa: ANN401 - no types
+    if isinstance(value, datetime) and value.tzinfo is None and "TZID" in params:
+        raise CalendarError(f"{_name(raw)}: there is no time zone {params['TZID']!r} ({name})")
+
+
+def _listed(raw: Any, name: str) -> Iterator[Any]:  # noqa: ANN401 - the library has no types for it
+    """The values of a property that may stand several times, with several values each."""
+    found = raw.get(name, [])
+    for each in found if isinstance(found, list) else [found]:
+        for value in each.dts:
+            first = value.dt[0] if isinstance(value.dt, tuple) else value.dt
+            _check_zone(raw, name, first, each.params)
+            yield value.dt
+
+
+def _moved(events: Iterable[_Event]) -> dict[str, set[date]]:
+    """The occurrences that another entry of the same UID replaces: days, or times in UTC."""
+    found: dict[str, set[date]] = {}
+    for event in events:
+        replaced = _single(event.raw, "RECURRENCE-ID")
+        if replaced is None:
+            continue
+        if str(event.raw["RECURRENCE-ID"].params.get("RANGE", "")).upper() == "THISANDFUTURE":
+            raise CalendarError(f"{_name(event.raw)} changes all later occurrences (RANGE=THISANDFUTURE); split it")
+        key = replaced if not isinstance(replaced, datetime) else _utc(replaced, event.zone)
+        found.setdefault(_uid(event.raw), set()).add(key)
+    return found
+
+
+def _times(event: _Event, moved: Mapping[str, set[date]]) -> Iterator[tuple[date, date]]:
+    """The first and last day of each occurrence, or its begin and end in UTC."""
+    if str(event.raw.get("STATUS", "")).upper() == "CANCELLED":
+        return
+    left_out = _left_out(event)
+    if "RECURRENCE-ID" not in event.raw:
+        left_out |= moved.get(_uid(event.raw), set())
+    if event.clock is None:
+        left_out = {each.date() if isinstance(each, datetime) else each for each in left_out}
+    length, is_elapsed = _length(event)
+    seen: set[date] = set()
+    for begins, own_length in _occurrences(event):
+        first, last = _span(event, begins, own_length or length, is_elapsed=is_elapsed or own_length is not None)
+        # A day that is called off calls off what begins at any time of that day.
+        if begins in seen or first in left_out or (isinstance(begins, datetime) and begins.date() in left_out):
+            continue
+        seen.add(begins)
+        if isinstance(first, datetime) or (last >= _FIRST and first <= _LAST):
+            yield first, last
+
+
+def _span(event: _Event, begins: date, length: timedelta, *, is_elapsed: bool) -> tuple[date, date]:
+    if event.clock is None or not isinstance(begins, datetime):
+        return max(begins, _FIRST), min(begins + length - _DAY, _LAST)
+    first = _utc(begins, event.clock)
+    return first, first + length if is_elapsed else _utc(begins + length, event.clock)
+
+
+def _length(event: _Event) -> tuple[timedelta, bool]:
+    """How long an event lasts, and whether that is by elapsed time and not by the clock."""
+    ends, duration = _single(event.raw, "DTEND"), _single(event.raw, "DURATION")
+    name = _name(event.raw)
+    if ends is not None and duration is not None:
+        raise CalendarError(f"{name} has both DTEND and DURATION")
+    if duration is not None and not isinstance(duration, timedelta):
+        raise CalendarError(f"{name} has a DURATION that is none")
+    if ends is not None and isinstance(ends, datetime) != (event.clock is not None):
+        raise CalendarError(f"{name}: one of DTSTART and DTEND is a day, the other one a time")
+    exact = duration is not None and bool(duration % _DAY)
+    length = event.wall(ends) - event.begins if ends is not None else duration or timedelta()
+    if length < timedelta():
+        raise CalendarError(f"{name} ends before it begins")
+    if event.clock is None:
+        if length % _DAY:
+            raise CalendarError(f"{name} takes whole days, but its DURATION does not")
+        # Without an end, and with one that is its begin, it takes its day.
+        return max(length, _DAY), False
+    if not length:
+        raise CalendarError(f"{name} has a time but no end, so that it takes no time; give it an end")
+    return length, exact
+
+
+def _left_out(event: _Event) -> set[date]:
+    """The occurrences that are called off: days, or times in UTC."""
+    found: set[date] = set()
+    for each in _listed(event.raw, "EXDATE"):
+        found.add(_utc(each, event.clock) if isinstance(each, datetime) and event.clock is not None else each)
+    return found
+
+
+def _occurrences(event: _Event) -> Iterator[tuple[date, timedelta | None]]:
+    """Each begin as the event's own clocks show it, with its length where it has one of its own."""
+    yield event.begins, None
+    for value in _listed(event.raw, "RDATE"):
+        begins, ends = value if isinstance(value, tuple) else (value, None)
+        wall = event.wall(begins)
+        if ends is None:
+            yield wall, None
+            continue
+        length = ends if isinstance(ends, timedelta) else _utc(ends, event.zone) - _utc(begins, event.zone)
+        if event.clock is None or length <= timedelta():
+            raise CalendarError(f"{_name(event.raw)} has an RDATE with a period that makes no sense")
+        yield wall, length
+    rules = event.raw.get("RRULE", [])
+    for rule in rules if isinstance(rules, list) else [rules]:
+        for begins in _repeated(event, rule):
+            yield begins, None
+
+
+def _repeated(event: _Event, rule: Any) -> Iterator[date]:  # noqa: ANN401 - the library has no types for it
+    text = _checked(event, rule)
+    start = event.begins if isinstance(event.begins, datetime) else datetime.combine(event.begins, time())
+    matched = False
+    for begins in rrulestr(text, dtstart=start):
+        matched = True
+        if begins.date() > _LAST:
+            break
+        yield begins if event.clock is not None else begins.date()
+    if not matched:
+        raise CalendarError(f"{_name(event.raw)} repeats on days that there never are: {text}")
+
+
+def _checked(event: _Event, rule: Any) -> str:  # noqa: ANN401 - the library has no types for it
+    """A rule as text, its UNTIL by the event's own clocks."""
+    parts = {str(key).upper(): value if isinstance(value, list) else [value] for key, value in rule.items()}
+    text = rule.to_ical().decode()
+    fault = next(_rule_faults(parts), None)
+    if fault is not None:
+        raise CalendarError(f"{_name(event.raw)} has a rule {fault}: RRULE:{text[:120]}")
+    kept = [each for each in text.split(";") if not each.upper().startswith("UNTIL=")]
+    for until in parts.get("UNTIL", []):
+        last = event.wall(until) if event.clock is not None or not isinstance(until, datetime) else until
+        if not isinstance(last, datetime) or not isinstance(until, datetime):
+            last = datetime.combine(last, time(23, 59, 59))
+        kept.append(f"UNTIL={last.replace(tzinfo=None):%Y%m%dT%H%M%S}")
+    return ";".join(kept)
+
+
+def _rule_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
+    """What RFC 5545 forbids in a rule, or what makes it repeat within a day."""
+    frequency = "".join(str(each).upper() for each in parts.get("FREQ", []))
+    if not frequency:
+        yield "without FREQ"
+    if frequency not in _FREQUENCIES or any(len(parts.get(key, [])) > 1 for key in _TIMES):
+        yield "that repeats within a day; events may repeat daily or less often"
+    for key in sorted(set(parts) - _KNOWN):
+        yield f"with {key} that is not known"
+    if "COUNT" in parts and "UNTIL" in parts:
+        yield "with both COUNT and UNTIL"
+    if "BYWEEKNO" in parts and frequency != "YEARLY":
+        yield "with BYWEEKNO that does not repeat yearly"
+    if frequency in {"DAILY", "WEEKLY"} and any(str(each)[:-2] for each in parts.get("BYDAY", [])):
+        yield "with a numbered BYDAY that does not repeat monthly or yearly"
+    yield from _number_faults(parts)
+
+
+def _number_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
+    for key in ("INTERVAL", "COUNT"):
+        if any(int(each) < 1 for each in parts.get(key, [])):
+            yield f"with {key} below 1"
+    for key, highest in _RANGES.items():
+        if any(not 1 <= abs(int(each)) <= highest for each in parts.get(key, [])):
+            yield f"with a {key} that there is not"
+    for key, allowed in _TIMES.items():
+        if any(int(each) not in allowed for each in parts.get(key, [])):
+            yield f"with a {key} that there is not"
+
+
+def _utc(when: date, zone: tzinfo) -> datetime:
+    moment = when if isinstance(when, datetime) else datetime.combine(when, time())
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _text(raw: Any, name: str) -> str:  # noqa: ANN401 - the library has no types for it
+    found = raw.get(name, "")
+    return " ".join(str(found[0] if isinstance(found, list) and found else found).split())
+
+
+def _uid(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
+    return _text(raw, "UID")
+
+
+def _summary(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
+    return _text(raw, "SUMMARY")[:_LONGEST_NAME] or "an event"
+
+
+def _name(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
+    """How messages name an event: by its summary, its first day and its UID."""
+    facts = []
+    begins = raw.get("DTSTART")
+    if begins is not None and "DTSTART" not in {name for name, _ in raw.errors} and not isinstance(begins, list):
+        facts.append(begins.to_ical().decode())
+    facts += [f"UID {_uid(raw)[:60]}"] if _uid(raw) else []
+    summary = _summary(raw)
+    named = "an event" if summary == "an event" else f"the event {summary!r}"
+    return f"{named} ({', '.join(facts)})" if facts else named
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def _merged_days(days: list[tuple[date, date, str]]) -> dict[date, str]:
+    found: dict[date, str] = {}
+    free_from = _FIRST
+    for first, last, what in sorted(days, key=lambda each: each[0]):
+        day = max(first, free_from)
+        while day <= last:
+            found[day] = what
+            day += _DAY
+        free_from = max(free_from, day)
+    return found
+
+
+def _merged_hours(hours: list[Hours]) -> tuple[Hours, ...]:
+    found: list[Hours] = []
+    for begins, ends, what in sorted(hours, key=lambda each: each[0]):
+        free_from = found[-1][1] if found else begins
+        if ends > free_from:
+            found.append((max(begins, free_from), ends, what))
+    return tuple(found)
