@@ -57,12 +57,13 @@ class Breaker:
         self._gate, self._clock, self._probe = gate, clock, probe
         self._give_up_after, self._gave_up = give_up_after, gave_up
         self._row = 0
+        self._given_up = False
         self._bell = Bell()
 
     def heard(self, reply: Reply[object]) -> None:
         """Take the answer to any request of the run into account."""
         self._row = self._row + 1 if is_fault(reply) else 0
-        if self._row >= FAULTS_IN_A_ROW and self.opened_at is None:
+        if self._row >= FAULTS_IN_A_ROW and self.opened_at is None and not self._given_up:
             self.opened_at = self._clock.now()
             self._gate.close()
             self._bell.ring()
@@ -72,7 +73,9 @@ class Breaker:
         while True:
             await self._bell.wait()
             if self.opened_at is not None and not await self._recover(self.opened_at):
+                self._given_up = True
                 self._gave_up()
+                self._gate.open()  # so that a request which still waits gets its refusal, and nothing waits for ever
                 return
 
     async def _recover(self, opened_at: float) -> bool:

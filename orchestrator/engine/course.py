@@ -18,6 +18,7 @@ _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 """A person's word goes before every other reason to end."""
 
 _NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
+"""Endings after which a CVM that was sent its request is not watched any longer either."""
 
 
 class Course:
@@ -28,6 +29,8 @@ class Course:
         limits: how fast and how wide the run may go.
         passed: the steps that need not be gone through again, since the trail says what they came to.
         ending: why the run is to end; None while it goes on.
+        cut_by: the first ending that leaves everything else to a later `resume`, also where an earlier ending of the
+            run's own making stands; None before one. Nothing but a wave's watch is waited for from then on.
         cut_short: whether a CVM was left up whose power was to be pulled, since the run came to its end.
         wave: what is being sent and watched right now; None in between.
     """
@@ -35,9 +38,10 @@ class Course:
     def __init__(self, line: Line, limits: RunLimits, passed: Collection[str]) -> None:
         self.line, self.limits, self.passed = line, limits, set(passed)
         self.ending: Ending | None = None
+        self.cut_by: Ending | None = None
         self.cut_short = False
         self.wave: Wave | None = None
-        self._looking, self._asking = anyio.CancelScope(), anyio.CancelScope()
+        self._waits: set[anyio.CancelScope] = set()
 
     @property
     def works(self) -> list[Work]:
@@ -54,16 +58,29 @@ class Course:
             self.ending = ending
         no_use = ending in _NO_USE_IN_WATCHING
         if self.wave is not None:
-            self.wave.halt(at_once=ending is Ending.KEY_REFUSED, stop_watching=no_use)
-        self._asking.cancel()
-        if no_use:
-            self._looking.cancel()
+            self.wave.halt(at_once=no_use, stop_watching=no_use)
+        if ending.resumable:
+            self.cut_by = self.cut_by or ending
+            for scope in self._waits:
+                scope.cancel()
 
     @contextmanager
-    def waiting_for_a_person(self, seconds: float) -> Iterator[None]:
-        """Wait within the block until it ends, so many seconds have passed, or the run is to end."""
-        with anyio.move_on_after(seconds) as self._asking:
-            yield
+    def wait(self, seconds: float = float("inf")) -> Iterator[None]:
+        """Leave the block once `cut_by` is set, at its first await where that is so already.
+
+        Every wait of a run outside a wave stands in such a block.
+
+        Args:
+            seconds: the longest time to stay in the block.
+        """
+        with anyio.move_on_after(seconds) as scope:
+            self._waits.add(scope)
+            if self.cut_by is not None:
+                scope.cancel()
+            try:
+                yield
+            finally:
+                self._waits.discard(scope)
 
     def count_failures(self, step: PlannedStep | None = None, targets: int = 0) -> None:
         """End the run where more targets failed than its limits allow, or those of a step with so many targets."""
@@ -74,18 +91,25 @@ class Course:
         if step is not None and own is not None and ledger.failures_of(step.name) > own.of(targets):
             self.halt(Ending.MAX_FAILURES)
 
-    async def sweep(self, works: Sequence[Work]) -> None:
-        """Read every settled one of these targets once more, unless a later step has taken it up."""
+    async def sweep(self, works: Sequence[Work]) -> list[Work]:
+        """Read every settled one of these targets once more, unless a later step has taken it up.
+
+        Returns:
+            The targets that could not be confirmed, since the run was cut short.
+        """
         line = self.line
-        with anyio.CancelScope() as self._looking:
-            last_words = [work for work in works if not work.taken_up]
-            await sweep(line.reader, line.ledger, last_words, line.clock, line.settle.recheck_after)
+        last_words = [work for work in works if not work.taken_up]
+        unconfirmed = {work.ref.key: work for work in last_words if work.outcome is Outcome.SETTLED}
+        with self.wait():
+            await sweep(line.reader, line.ledger, unconfirmed, line.clock, line.settle.recheck_after)
+        return [*unconfirmed.values()]
 
     async def look_again(self, works: Iterable[Work]) -> None:
         """Read the statuses of targets that wait for their turn: what was known of them may be old."""
         refs = [work.ref for work in works if work.outcome is None]
         if refs:
-            self.take_in(await self.line.reader.read(refs))
+            with self.wait():
+                self.take_in(await self.line.reader.read(refs))
             await self.line.ledger.flush()
 
     def take_in(self, fresh: Mapping[str, Seen]) -> None:

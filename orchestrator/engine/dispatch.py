@@ -100,7 +100,9 @@ class Dispatcher:
         last_call = self._clock.now() + (0 if at_once else 2 * _AHEAD)
         self._halted, self._last_call = True, min(self._last_call, last_call)
         self._bell.ring()
-        if self._turn is not None:
+        if self._turn is not None and at_once:
+            self._turn.cancel()
+        elif self._turn is not None:
             self._turn.deadline = self._last_call
 
     async def run(self) -> None:

@@ -47,6 +47,6 @@ async def ask(course: Course, step: Question, approver: Approver | None) -> None
 async def _answer(course: Course, step: Question, approver: Approver | None, expires_at: datetime) -> Answer | None:
     if approver is None or course.ending is not None:
         return None
-    with course.waiting_for_a_person(step.timeout):
+    with course.wait(step.timeout):
         return await approver.answer(step.name, step.question, expires_at)
     return None

@@ -27,7 +27,7 @@ async def roll_out(course: Course, step: PlannedStep) -> None:
             wave = [work for work in works if work.wave == number]
             if course.ending is None and line.clock.now() - begun > line.settle.look_again_after:
                 await course.look_again(wave)
-            if course.ending in {None, Ending.MAX_FAILURES}:
+            if course.ending in {None, Ending.MAX_FAILURES} and course.cut_by is None:
                 await _carry_out(course, step, limits, wave, len(works))
             if course.ending is None:
                 await _look_back(course, step, works, number)

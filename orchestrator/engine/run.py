@@ -15,6 +15,7 @@ from orchestrator.engine.questions import ask, tell
 from orchestrator.engine.result import Due, RunResult
 from orchestrator.engine.rollout import roll_out
 from orchestrator.engine.status import Seen, StatusReader
+from orchestrator.engine.sweep import leave_unconfirmed
 from orchestrator.engine.take_up import left_by
 from orchestrator.engine.wave import Line, SettleSettings
 from orchestrator.engine.work import Work
@@ -30,6 +31,13 @@ _WHY_NOT_SENT = {
     Ending.NOT_APPROVED: Reason(SkipReason.NOT_APPROVED),
 }
 """The endings of a run's own making, which leave the rest unsent for good."""
+
+_WHY_CUT = {
+    Ending.KEY_REFUSED: "the API refused the key",
+    Ending.CLOUD_DOWN: "the API was down for too long",
+    Ending.TIMED_OUT: "the run took too long",
+}
+"""What can cut a run short that had come to an end of its own making before."""
 
 _FOR_FAILURES = _WHY_NOT_SENT.keys() - {Ending.NOT_APPROVED}
 """Those of them that are none where nothing was left to do; a person's no is one all the same."""
@@ -217,26 +225,44 @@ class Run:
         )
 
     async def _conclude(self) -> RunResult:
-        ending = self._course.ending or Ending.COMPLETED
-        if not ending.resumable:
-            await self._course.sweep(self.ledger.works)
-            ending = self._course.ending or Ending.COMPLETED
-        not_sent = [work for work in self.ledger.works if work.outcome is None]
-        if ending in _FOR_FAILURES and not not_sent and not self._course.cut_short and not self._anything_ahead():
-            ending = Ending.COMPLETED
-        code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
+        course = self._course
+        unconfirmed: list[Work] = []
+        if not (course.ending or Ending.COMPLETED).resumable:
+            unconfirmed = await course.sweep(self.ledger.works)
+        ending = course.ending or Ending.COMPLETED
+        left = [work for work in self.ledger.works if work.outcome is None]
+        nothing_unsent = all(work.under_way for work in left) and not course.cut_short and not self._anything_ahead()
+        if ending in _FOR_FAILURES and nothing_unsent:
+            ending = course.cut_by or Ending.COMPLETED
         if ending.resumable:
-            self.ledger.run_event("run.interrupted", reason=ending.value, open=len(not_sent), exit_code=int(code))
+            code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
+            self.ledger.run_event("run.interrupted", reason=ending.value, open=len(left), exit_code=int(code))
         else:
-            for work in not_sent:
-                if work.billed:  # its shutdown was accepted, and the stop that was to follow never went out
-                    self.ledger.ended(work, Outcome.UNSETTLED, "the run ended before its power was pulled")
-                else:
-                    self.ledger.left_alone(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
-            due = {} if self._due is None else {"deadline": self._due.verdict(self.ledger.works)}
-            self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), **due)
+            self._leave_open(ending, left, unconfirmed)
+            code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
+            more: dict[str, object] = {} if self._due is None else {"deadline": self._due.verdict(self.ledger.works)}
+            if course.cut_by is not None:
+                more["cut_short_by"] = course.cut_by.value
+            self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), **more)
         await self.ledger.flush()
         return RunResult(ending, code)
+
+    def _leave_open(self, ending: Ending, left: Sequence[Work], unconfirmed: Sequence[Work]) -> None:
+        """Give an outcome to targets that a run which nobody can resume has not seen to their end."""
+        why = "the run ended" if self._course.cut_by is None else _WHY_CUT[self._course.cut_by]
+        for work in unconfirmed:
+            leave_unconfirmed(self.ledger, work, f"{why} before its status was read once more")
+        for work in left:
+            goal = "running" if work.action.ends_up else "down"
+            if work.accepted:
+                self.ledger.ended(work, Outcome.UNSETTLED, f"{why} before it was seen {goal}")
+            elif work.in_doubt:
+                words = f"{why} before a status showed whether its {work.action} had an effect"
+                self.ledger.ended(work, Outcome.UNSETTLED, words)
+            elif work.billed:  # its shutdown was accepted, and the stop that was to follow never went out
+                self.ledger.ended(work, Outcome.UNSETTLED, "the run ended before its power was pulled")
+            else:
+                self.ledger.left_alone(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
 
     async def _leave_at_once(self) -> None:
         """The last word of a run that is not let finish: the log stays whole, and `resume` can take it up."""

@@ -1,7 +1,5 @@
 """The proof at the end: every settled CVM is read once more, and one that did not stay so is named."""
 
-from collections.abc import Sequence
-
 import anyio
 
 from orchestrator.engine.judge import Finding, Watched, judge_again
@@ -18,16 +16,17 @@ _ROUNDS_UNREAD = 60
 
 
 async def sweep(
-    reader: StatusReader, ledger: Ledger, works: Sequence[Work], clock: Clock, recheck_after: float
+    reader: StatusReader, ledger: Ledger, open_works: dict[str, Work], clock: Clock, recheck_after: float
 ) -> None:
-    """Read every settled one of these targets once more, until each is confirmed or has another outcome.
+    """Read these settled targets once more, until each is confirmed or has another outcome.
+
+    A target leaves `open_works` (by the key of its CVM) then, so whoever cuts this short knows what is unconfirmed.
 
     A CVM that was to be down and was deleted meanwhile stays settled: it is down for good.
 
     Raises:
         AuditError: when the trail can't be written.
     """
-    open_works = {work.ref.key: work for work in works if work.outcome is Outcome.SETTLED}
     watched: dict[str, Watched] = {}
     for number in range(_ROUNDS_UNREAD):
         if number:
@@ -56,7 +55,13 @@ async def sweep(
         if not open_works:
             return
     for work in open_works.values():
-        ledger.ended(work, Outcome.UNSETTLED, f"{_seen(work)}, but its status can't be read once more")
+        leave_unconfirmed(ledger, work, "its status can't be read once more")
+    open_works.clear()
+
+
+def leave_unconfirmed(ledger: Ledger, work: Work, reason: str) -> None:
+    """Record that a settled target could not be read once more."""
+    ledger.ended(work, Outcome.UNSETTLED, f"{_seen(work)}, but {reason}")
 
 
 def _deleted(ledger: Ledger, work: Work) -> None:

@@ -163,10 +163,12 @@ class Wave:
     def _watch(self, work: Work, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
         if self._escalates and work.may_escalate:
             self._outbox.expect_back()
+        work.in_doubt = not accepted
         self._watcher.add(work, accepted=accepted, since=since, untaken=untaken)
 
     def _resolved(self, work: Work, again: bool) -> None:  # noqa: FBT001 - the callback's one flag
         """A target of unknown outcome is to be sent again, or has left the outbox for good."""
+        work.in_doubt = False
         if again:
             self._ended(work)
             self._outbox.again(work)

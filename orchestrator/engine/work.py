@@ -26,7 +26,7 @@ class Work:
         batch: the number of the request that its last one shared with others; None where it had one of its own.
         singly: whether it has to be sent in a request of its own, since a batch would leave it alone.
         unanswered: whether the last of those requests has no answer on record: the process died before.
-        in_doubt: whether an earlier part of the run sent it a request whose effect is unknown.
+        in_doubt: whether the effect of its last request is unknown.
         trouble: what the last answer that did not tell its effect said; None before one.
         accepted_at: since when the action is known to have taken effect; None before.
         billed: whether an action of the step was ever accepted, so that its billing note counts.

@@ -10,7 +10,7 @@ from orchestrator.report.shown import shown
 from orchestrator.wording import counted
 
 _SHORT = 16
-_ENDINGS = {
+ENDINGS = {
     "completed": "every target has an outcome",
     "max_failures": "more targets failed than max_failures allows",
     "step_failed": "a step with on_failure: stop did not end as wanted",
@@ -76,14 +76,15 @@ def _tally(record: Record) -> str:
 
 
 def _ending(word: object) -> str:
-    return _ENDINGS.get(str(word), shown(word, ID))
+    return ENDINGS.get(str(word), shown(word, ID))
 
 
 def _finished(record: Record) -> str:
     code = record.get("exit_code")
     meaning = f"{meaning_of(code)} (exit {code})" if isinstance(code, int) else "ended"
     why = "" if str(record.get("ending") or "completed") == "completed" else f": {_ending(record['ending'])}"
-    return f"finished: {meaning}{why}{_tally(record)}{_deadline(part(record, 'deadline'))}"
+    cut = f"; cut short: {_ending(record['cut_short_by'])}" if record.get("cut_short_by") else ""
+    return f"finished: {meaning}{why}{cut}{_tally(record)}{_deadline(part(record, 'deadline'))}"
 
 
 def _deadline(deadline: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Outcome
+from orchestrator.report.audit_run_words import ENDINGS
 from orchestrator.report.documents import counts_of
 from orchestrator.report.meaning import TROUBLE, meaning_of
 from orchestrator.report.question_text import answer_lines, waits
@@ -67,6 +68,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:
         facts.add_row("slowest", f"{format_duration(slowest)} from its first request to its end")
+    _cut_short(facts, state)
     _began(facts, state)
     _follow_ups(facts, state)
     _deadline(facts, state)
@@ -96,6 +98,13 @@ def _not_sent(console: Console, state: RunState) -> None:
     console.print(Text.assemble(("\nnot sent: ", STYLES["not_sent"]), names, more))
     if not_sent[0].reason and state.finished is not None:
         console.print(Text(shown(not_sent[0].reason, 300), "dim"))
+
+
+def _cut_short(facts: Table, state: RunState) -> None:
+    """What kept a finished run from confirming what it did."""
+    by = (state.finished or {}).get("cut_short_by")
+    if by is not None:
+        facts.add_row("cut short", Text(ENDINGS.get(by, shown(by, 64)), "yellow"))
 
 
 def _deadline(facts: Table, state: RunState) -> None:

@@ -67,6 +67,7 @@ def told(event: str, **fields: object) -> str:
             "approved by ann, thr",
         ),
         ("approval.answered", {"step": "ask", "answer": "refused", "by": "ann", "comment": "no"}, "refused by ann: no"),
+        ("run.finished", {"ending": "canary_failed", "cut_short_by": "cloud_down"}, "; cut short: the cloud was down"),
         ("run.finished", {"deadline": {"seconds": 600, "met": True, "late": 0}}, "; deadline of 10m met"),
         ("run.finished", {"deadline": {"seconds": 600, "met": False, "late": 2}}, "missed: 2 CVMs asked too late"),
         ("approval.answered", {"step": "ask", "answer": "timed_out"}, "step ask: nobody answered in time"),

@@ -117,6 +117,12 @@ def test_the_end_of_a_run_tells_what_did_not_end_as_wanted_and_what_to_type_next
     assert "resume" not in ended(Exit.OK, *STOPPED, ("run.finished", {"exit_code": 0}))
 
 
+@pytest.mark.parametrize(("by", "words"), [("cloud_down", "the cloud was down for too long"), ("a\x1b", "a\\x1b")])
+def test_the_end_of_a_run_names_what_cut_it_short(by: str, words: str) -> None:
+    text = ended(8, *STOPPED, ("run.finished", {"exit_code": 8, "cut_short_by": by}))
+    assert re.search(rf"cut short +{re.escape(words)}", STYLE.sub("", text))
+
+
 def test_a_code_that_this_version_does_not_know_is_shown_all_the_same() -> None:
     assert "(exit 99)" in STYLE.sub("", ended(99, *STOPPED))
 

@@ -1,0 +1,140 @@
+"""A run that ends early for good, and is cut short before it could confirm what it did: nothing unread is settled."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import anyio
+import pytest
+
+from orchestrator.action import Action
+from orchestrator.engine.protocols import Answer
+from orchestrator.engine.wave import SettleSettings
+from orchestrator.outcome import Ending, Exit
+from orchestrator.playbook.planned import PlannedStep, Question
+from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
+from tests.engine.test_breaker import Outage
+
+pytestmark = pytest.mark.anyio
+
+SETTLE = SettleSettings(cloud_down=60)
+
+
+class Refuser:
+    """Answers no at once."""
+
+    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
+        del step, question, expires_at
+        return Answer(approved=False, by="ann@desk", via="terminal")
+
+
+def too_many_failures(cloud: FakeCloud) -> Fleet:
+    cloud.stop_script = lambda ref, _attempt: failed(403) if ref.name == "web-5" else None
+    return Fleet(cloud, rate=10, burst=1, max_failures="0", settle=SETTLE)
+
+
+def failed_canary(cloud: FakeCloud, settle: SettleSettings = SETTLE) -> Fleet:
+    cloud.stop_script = lambda ref, _attempt: failed(403) if ref.name == "web-5" else None
+    works = [work_of(ref, wave=1 if n < 6 else 2) for n, ref in enumerate(cloud.refs)]
+    return Fleet(cloud, works=works, settle=settle)
+
+
+def failed_step(cloud: FakeCloud) -> Fleet:
+    cloud.stop_script = lambda ref, _attempt: failed(403) if ref.name == "web-5" else None
+    works = [work_of(ref, step="first" if n < 6 else "rest") for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, works=works, settle=SETTLE)
+    fleet.steps = [PlannedStep("first", Action.STOP, 600, on_failure="stop"), PlannedStep("rest", Action.STOP, 600)]
+    return fleet
+
+
+def a_no(cloud: FakeCloud) -> Fleet:
+    works = [work_of(ref, step="first" if n < 5 else "rest") for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, works=works, approver=Refuser(), settle=SETTLE)
+    rest = [Question("look", "Go on?", 60.0), PlannedStep("rest", Action.STOP, 600)]
+    fleet.steps = [PlannedStep("first", Action.STOP, 600), *rest]  # type: ignore[list-item] # steps of any kind
+    return fleet
+
+
+def goes_down_when(cloud: FakeCloud, moment: Callable[[], bool]) -> None:
+    """From the first status read at this moment on, the API is down for good."""
+    stop = cloud.stop_script
+    outage = Outage(cloud, float("inf"), float("inf"))
+    cloud.stop_script = stop
+    read = cloud.batch
+
+    def batch(uuids: object) -> object:
+        if moment():
+            outage.start = min(outage.start, anyio.current_time())
+        return read(uuids)  # type: ignore[arg-type] # as they came
+
+    cloud.batch = batch  # type: ignore[assignment] # the same
+
+
+@pytest.mark.parametrize("story", [too_many_failures, failed_canary, failed_step, a_no])
+async def test_what_the_last_reads_could_not_confirm_is_unsettled_and_the_log_says_what_cut_them_short(
+    story: Callable[[FakeCloud], Fleet],
+) -> None:
+    cloud = FakeCloud(20)
+    fleet = story(cloud)
+    goes_down_when(cloud, lambda: fleet.run._course.ending is not None and not _open(fleet))
+    result = await fleet.go()
+    last = fleet.trail.records[-1]
+    assert (result.exit_code, last["event"], last["cut_short_by"]) == (Exit.ENDED_EARLY, "run.finished", "cloud_down")
+    assert fleet.outcomes()["unsettled"] == 5
+    assert "settled" not in fleet.outcomes()
+    assert anyio.current_time() < 300
+    reasons = {record["reason"] for record in fleet.trail.of("target.failed") if record["outcome"] == "unsettled"}
+    assert reasons == {"it was seen down, but the API was down for too long before its status was read once more"}
+
+
+async def test_a_stop_that_was_sent_is_never_called_not_sent_when_its_watch_is_cut_short() -> None:
+    cloud = FakeCloud(20)
+    replies = {"web-3": failed(500), "web-5": failed(403)}
+    cloud.stop_script = lambda ref, _attempt: replies.get(ref.name)
+    fleet = Fleet(cloud, rate=10, burst=1, max_failures="0", settle=SETTLE)
+    goes_down_when(cloud, lambda: fleet.run._course.ending is not None)
+    result = await fleet.go()
+    assert (result.ending, result.exit_code) == (Ending.MAX_FAILURES, Exit.ENDED_EARLY)
+    assert {fleet.outcome(f"web-{n}") for n in (0, 1, 2, 3, 4)} == {"unsettled"}
+    assert fleet.outcomes() == {"unsettled": 5, "refused": 1, "not_sent": 14}
+    reasons = {record["cvm"]["name"]: record["reason"] for record in fleet.trail.of("target.failed")}
+    assert reasons["web-0"] == "the API was down for too long before it was seen down"
+    assert reasons["web-3"] == ("the API was down for too long before a status showed whether its stop had an effect")
+
+
+@pytest.mark.parametrize("while_watching", [True, False])
+async def test_a_run_cut_short_with_nothing_left_to_send_can_be_resumed(while_watching: bool) -> None:
+    cloud = FakeCloud(6)
+    fleet = too_many_failures(cloud)
+    goes_down_when(cloud, lambda: fleet.run._course.ending is not None and (while_watching or not _open(fleet)))
+    result = await fleet.go()
+    assert (result.ending, result.exit_code) == (Ending.CLOUD_DOWN, Exit.ENDED_EARLY)
+    assert fleet.trail.records[-1]["event"] == "run.interrupted"
+
+
+async def test_an_interruption_of_the_last_reads_leaves_them_to_resume() -> None:
+    cloud = FakeCloud(20)
+    fleet = too_many_failures(cloud)
+
+    def batch(_uuids: object) -> Any:  # noqa: ANN401 - no reply of its own
+        if fleet.run._course.ending is not None and not _open(fleet):
+            fleet.run.interrupt(Ending.SIGTERM)
+
+    cloud.batch = batch
+    result = await fleet.go()
+    assert (result.ending, result.exit_code) == (Ending.SIGTERM, Exit.SIGTERM)
+    assert fleet.outcomes() == {"settled": 5, "refused": 1}
+
+
+async def test_the_time_for_the_whole_run_cuts_the_last_reads_short_as_well() -> None:
+    cloud = FakeCloud(20)
+    fleet = failed_canary(cloud, SettleSettings(cloud_down=1e9, whole_run=90))
+    goes_down_when(cloud, lambda: fleet.run._course.ending is not None)
+    result = await fleet.go()
+    assert (result.ending, fleet.trail.records[-1]["cut_short_by"]) == (Ending.CANARY_FAILED, "timed_out")
+    assert fleet.outcomes() == {"unsettled": 5, "refused": 1, "not_sent": 14}
+
+
+def _open(fleet: Fleet) -> bool:
+    """Whether a request that was sent has no outcome yet."""
+    return any(work.attempts and work.outcome is None for work in fleet.works)
