@@ -331,8 +331,8 @@ _EXITS = {
     Exit.FAILED: "finished; some targets failed, were refused, or did not stay as they were to be",
     Exit.UNSETTLED: "finished; some targets did not settle in time",
     Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question answered with no or not "
-    "at all; or, after the first request, the key was refused, the log could not be written, the cloud was down or the "
-    "run took too long",
+    "at all; `abandon`; or, after the first request, the key was refused, the log could not be written, the cloud was "
+    "down or the run took too long",
     Exit.SIGINT: "interrupted by Ctrl-C; `resume` goes on",
     Exit.SIGTERM: "terminated; `resume` goes on",
 }
@@ -377,6 +377,7 @@ _ENDINGS = {
     Ending.TIMED_OUT: "the run took longer than `settle.whole_run`",
     Ending.SIGINT: "Ctrl-C",
     Ending.SIGTERM: "SIGTERM",
+    Ending.ABANDONED: "a person ended the unfinished run with `abandon`",
 }
 
 

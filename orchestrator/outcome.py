@@ -55,11 +55,12 @@ class Ending(StrEnum):
     TIMED_OUT = "timed_out"
     SIGINT = "sigint"
     SIGTERM = "sigterm"
+    ABANDONED = "abandoned"
 
     @property
     def resumable(self) -> bool:
         """Whether `resume` can take the run up again: it ended for a reason outside its own plan."""
-        return self is not Ending.COMPLETED and self not in OF_ITS_OWN_MAKING
+        return self not in {Ending.COMPLETED, Ending.ABANDONED, *OF_ITS_OWN_MAKING}
 
 
 OF_ITS_OWN_MAKING = frozenset({Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.CANARY_FAILED, Ending.NOT_APPROVED})
@@ -68,7 +69,7 @@ OF_ITS_OWN_MAKING = frozenset({Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.C
 _EARLY = frozenset(
     {
         *OF_ITS_OWN_MAKING,
-        *(Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN, Ending.TIMED_OUT),
+        *(Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN, Ending.TIMED_OUT, Ending.ABANDONED),
     }
 )
 _FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.RESURRECTED})

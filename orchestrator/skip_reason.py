@@ -41,6 +41,8 @@ class SkipReason(StrEnum):
     """The run ended early: a CVM of a first wave did not end as wanted."""
     NOT_APPROVED = "not_approved"
     """The run ended early: a question was not answered with yes."""
+    ABANDONED = "abandoned"
+    """A person abandoned the run before its request was sent."""
 
 
 CHANGED = frozenset({SkipReason.DRIFTED, SkipReason.GONE})
@@ -69,6 +71,7 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.STEP_FAILED: "the run ended early: a step with `on_failure: stop` did not end as wanted",
     SkipReason.CANARY_FAILED: "the run ended early: a CVM of the first wave, the canary, did not end as wanted",
     SkipReason.NOT_APPROVED: "the run ended early: a question was not answered with yes",
+    SkipReason.ABANDONED: "the run was abandoned before its request was sent",
 }
 """The sentence of each code, with a place for the detail where there is one."""
 

@@ -17,6 +17,7 @@ _COMMANDS = {
     "run": ("orchestrator.cli.commands.run", "Carry a playbook out."),
     "resume": ("orchestrator.cli.commands.resume", "Go on with a run that was interrupted."),
     "approve": ("orchestrator.cli.commands.approve", "Answer the question that a run waits at."),
+    "abandon": ("orchestrator.cli.commands.abandon", "End an interrupted run without sending anything."),
     "restore": ("orchestrator.cli.commands.restore", "Undo a run: start what it took down."),
     "runs": ("orchestrator.cli.commands.runs", "List runs, newest first."),
     "show": ("orchestrator.cli.commands.show", "Say how a run went."),

@@ -87,5 +87,6 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
         raise UsageError(
             "the run is not finished, so what it took down is not known for sure",
             file=path,
-            hint=f"first: orchestrator resume {shown(state.run_id)}",
+            hint=f"first: orchestrator resume {shown(state.run_id)}, or, to send nothing more: "
+            f"orchestrator abandon {shown(state.run_id)} --reason TEXT",
         )

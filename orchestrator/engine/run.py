@@ -6,6 +6,7 @@ from random import Random
 
 import anyio
 
+from orchestrator.engine.abandon import close_open
 from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.course import Course
 from orchestrator.engine.gate import Gate
@@ -29,8 +30,9 @@ _WHY_NOT_SENT = {
     Ending.STEP_FAILED: Reason(SkipReason.STEP_FAILED),
     Ending.CANARY_FAILED: Reason(SkipReason.CANARY_FAILED),
     Ending.NOT_APPROVED: Reason(SkipReason.NOT_APPROVED),
+    Ending.ABANDONED: Reason(SkipReason.ABANDONED),
 }
-"""The endings of a run's own making, which leave the rest unsent for good."""
+"""The endings that leave the rest unsent for good."""
 
 _WHY_CUT = {
     Ending.KEY_REFUSED: "the API refused the key",
@@ -39,7 +41,7 @@ _WHY_CUT = {
 }
 """What can cut a run short that had come to an end of its own making before."""
 
-_FOR_FAILURES = _WHY_NOT_SENT.keys() - {Ending.NOT_APPROVED}
+_FOR_FAILURES = _WHY_NOT_SENT.keys() - {Ending.NOT_APPROVED, Ending.ABANDONED}
 """Those of them that are none where nothing was left to do; a person's no is one all the same."""
 
 
@@ -112,6 +114,7 @@ class Run:
         self._approver, self._due = approver, due
         self._undone: Sequence[AnyPlanned] = ()
         self._held_to: list[str] = []
+        self._about_the_end: Mapping[str, object] = {}
         if refused:
             self._course.halt(Ending.NOT_APPROVED)
 
@@ -126,6 +129,18 @@ class Run:
         except anyio.get_cancelled_exc_class():
             await self._leave_at_once()
             raise
+
+    async def abandon(self, seen: Mapping[str, Seen], **about: object) -> RunResult:
+        """End the run without sending anything that changes a CVM.
+
+        Args:
+            seen: a fresh status of every open target, read at least `recheck_after` after the run's last request.
+            **about: more fields of `run.finished`.
+        """
+        self._about_the_end = about
+        self._course.ending = Ending.ABANDONED
+        close_open(self.ledger, seen, self._course.line.settle.recheck_after)
+        return await self._carry_out(())
 
     async def _carry_out(self, steps: Sequence[AnyPlanned]) -> RunResult:
         try:
@@ -240,7 +255,9 @@ class Run:
         else:
             self._leave_open(ending, left, unconfirmed)
             code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
-            more: dict[str, object] = {} if self._due is None else {"deadline": self._due.verdict(self.ledger.works)}
+            more = dict(self._about_the_end)
+            if self._due is not None:
+                more["deadline"] = self._due.verdict(self.ledger.works)
             if course.cut_by is not None:
                 more["cut_short_by"] = course.cut_by.value
             self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), **more)

@@ -22,6 +22,7 @@ ENDINGS = {
     "timed_out": "the run took too long",
     "sigint": "interrupted by Ctrl-C",
     "sigterm": "terminated",
+    "abandoned": "a person abandoned the run",
 }
 
 
@@ -83,6 +84,8 @@ def _finished(record: Record) -> str:
     code = record.get("exit_code")
     meaning = f"{meaning_of(code)} (exit {code})" if isinstance(code, int) else "ended"
     why = "" if str(record.get("ending") or "completed") == "completed" else f": {_ending(record['ending'])}"
+    if record.get("abandoned_by"):
+        why = f": abandoned by {shown(record['abandoned_by'], ID)}: {shown(record.get('reason'), REASON)}"
     cut = f"; cut short: {_ending(record['cut_short_by'])}" if record.get("cut_short_by") else ""
     return f"finished: {meaning}{why}{cut}{_tally(record)}{_deadline(part(record, 'deadline'))}"
 
@@ -102,6 +105,8 @@ def _interrupted(record: Record) -> str:
 def _resumed(record: Record) -> str:
     torn = record.get("torn")
     after = f", after line {shown(torn.get('line'), ID)} that was cut off" if isinstance(torn, Mapping) else ""
+    if record.get("to_abandon"):
+        return f"taken up to be abandoned with {shown(record.get('open'), ID)} targets open{after}"
     return f"resumed with {shown(record.get('open'), ID)} targets open{after}"
 
 

@@ -26,13 +26,18 @@ def happened(document: _Document) -> list[tuple[str, float, str]]:
     return lines
 
 
+def _resumed(fields: _Document) -> str:
+    what = "the run was abandoned" if fields.get("to_abandon") else "the run went on"
+    return f"{what}, with {fields.get('open')} targets open"
+
+
 def _words(one: _Document) -> str:
     event, fields = one["event"], one["fields"]
     cvm = (fields.get("cvm") or {}).get("name")
     until = moment(fields.get("expires_at"))
     told = {
         "run.interrupted": f"the run ended before its time: {fields.get('reason')}; {fields.get('open')} targets open",
-        "run.resumed": f"the run went on, with {fields.get('open')} targets open",
+        "run.resumed": _resumed(fields),
         "step.planned": f"step {fields.get('step')!r} chose {fields.get('targets')} CVMs",
         "action.escalated": f"{cvm}: {fields.get('action')} gave way to {fields.get('to')}: {fields.get('reason')}",
         "approval.requested": f"approval was asked for: {fields.get('question')} (until {until})",

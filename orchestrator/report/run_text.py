@@ -75,6 +75,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     money = state.money
     if money["triggered"] or "starts" in money:
         facts.add_row("billing", _bill(money))
+    _abandoned(facts, state)
     for line in answer_lines(state, going_on=code is None):
         facts.add_row("answer", Text(line))
     if state.drifted:
@@ -105,6 +106,12 @@ def _cut_short(facts: Table, state: RunState) -> None:
     by = (state.finished or {}).get("cut_short_by")
     if by is not None:
         facts.add_row("cut short", Text(ENDINGS.get(by, shown(by, 64)), "yellow"))
+
+
+def _abandoned(facts: Table, state: RunState) -> None:
+    end = state.finished or {}
+    if "abandoned_by" in end:
+        facts.add_row("abandoned", Text(f"by {shown(end['abandoned_by'], 100)}: {shown(end['reason'], 1000)}"))
 
 
 def _deadline(facts: Table, state: RunState) -> None:
