@@ -1,0 +1,1 @@
+"""What released versions wrote: every later version reads it."""
