@@ -20,6 +20,7 @@ from orchestrator.cli.consoles import on
 from orchestrator.cli.keys import Keys
 from orchestrator.engine.protocols import Answer, Approver
 from orchestrator.moment import timestamp, utc_now
+from orchestrator.report.layout import print_lines, prose_lines
 from orchestrator.report.question_text import print_question
 from orchestrator.report.shown import shown
 
@@ -180,4 +181,4 @@ class AtTerminal:
         self._console.print(Text(f"{APPROVE} or {REFUSE}: ", "bold"), end="")
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(text))
+        print_lines(self._console, prose_lines(self._console, text))

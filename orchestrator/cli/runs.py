@@ -2,22 +2,24 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.reading import told
+from orchestrator.duration import format_duration
 from orchestrator.history.choice import Choice
 from orchestrator.history.index import Index
 from orchestrator.history.logs import named_within, rows
 from orchestrator.history.stretch import stretch
 from orchestrator.moment import parse_timestamp, utc_now
+from orchestrator.report.layout import Column, print_table
 from orchestrator.report.question_text import clock
 from orchestrator.report.shown import shown
 from orchestrator.settings.load import load_settings
@@ -58,7 +60,7 @@ def runs(
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif found:
-        _print(found)
+        _print(found, utc_now())
         if is_cut:
             click.echo(f"There are more; --limit {2 * limit} shows more of them.")
     else:
@@ -114,18 +116,46 @@ def _next(row: dict[str, Any], standing: str, run_id: str) -> str | None:
     return f"orchestrator approve {run_id}" if standing == "running" and row.get("question") else None
 
 
-def _print(found: list[dict[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("run", "playbook", "state", "outcomes"):
-        table.add_column(column, overflow="fold")
+_COLUMNS = (
+    Column("run"),
+    Column("started", rank=4),
+    Column("took", rank=2, right=True),
+    Column("by", rank=3),
+    Column("playbook", wraps=True),
+    Column("outcome", wraps=True),
+)
+
+
+def _print(found: list[dict[str, Any]], now: datetime) -> None:
+    rows: list[list[str | Text]] = [
+        [
+            Text(shown(row["run_id"])),
+            f"{row['started_at'][:16].replace('T', ' ')}Z" if row["started_at"] else "-",
+            _took(row, now),
+            f"schedule {shown(row['trigger'].get('schedule'), 40)}" if row["trigger"] else shown(row["actor"], 60),
+            shown(row["playbook"]),
+            _outcome(row, now),
+        ]
+        for row in found
+    ]
+    print_table(stdout(), _COLUMNS, rows)
     for row in found:
-        counts = ", ".join(f"{number} {outcome}" for outcome, number in row["counts"].items())
-        standing = Text(row["state"], _STYLES.get(row["state"], ""))
-        if row["exit_code"] is not None:
-            standing.append(f" ({row['exit_code']})", "dim")
-        if row["question"] is not None:
-            standing.append(
-                f", asks until {clock(parse_timestamp(row['question']['expires_at']), utc_now())}", "yellow"
-            )
-        table.add_row(shown(row["run_id"]), Text(shown(row["playbook"])), standing, Text(row["next"] or counts))
-    stdout().print(table)
+        if row["next"]:
+            click.echo(row["next"])
+
+
+def _took(row: dict[str, Any], now: datetime) -> str:
+    """How long a run took; for one that goes on, how long since it began."""
+    if not row["started_at"] or not row["last_record_at"]:
+        return "-"
+    end = now if row["state"] == "running" else parse_timestamp(row["last_record_at"])
+    return format_duration(max(0, round((end - parse_timestamp(row["started_at"])).total_seconds())))
+
+
+def _outcome(row: dict[str, Any], now: datetime) -> Text:
+    outcome = Text.assemble((row["state"], _STYLES.get(row["state"], "")))
+    if row["exit_code"] is not None:
+        outcome.append(f" ({row['exit_code']})", "dim")
+    if row["question"] is not None:
+        outcome.append(f", asks until {clock(parse_timestamp(row['question']['expires_at']), now)}", "yellow")
+    return outcome.append("".join(f", {number} {name}" for name, number in row["counts"].items()))

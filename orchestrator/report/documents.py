@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.audit.replay import RunState
+from orchestrator.billing.rates import plain
 from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan
@@ -29,6 +30,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
                 "wave": target.wave,
+                "usd_per_hour": _amount(target.rates.compute),
+                "storage_usd_per_hour": _amount(target.rates.storage),
             }
             for target in plan.targets
         ],
@@ -70,6 +73,10 @@ def _deadline(plan: Plan, deadline: Forecast) -> dict[str, Any]:
             for place in deadline.late
         ],
     }
+
+
+def _amount(usd: Decimal | None) -> str | None:
+    return None if usd is None else plain(usd)
 
 
 def _number(value: Decimal | int) -> float | int:

@@ -1,18 +1,22 @@
 """A plan for people: targets by teepod and app, what is skipped, guards, requests and time, and the bill."""
 
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.action import Action
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
+from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
 from orchestrator.playbook.lock import drifted
-from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.planned import MOST_AT_ONCE
+from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table
+from orchestrator.report.plan_totals import Group, app_of, groups, largest, prefix_of, teepod_of
 from orchestrator.report.rollout_text import rollout_rows
 from orchestrator.report.shown import shown
 from orchestrator.report.steps_text import is_worth_a_list, step_lines
@@ -20,7 +24,12 @@ from orchestrator.skip_reason import CHANGED
 from orchestrator.wording import counted
 
 _MOST_ROWS = 20
-_MOST_NAMES = 20
+_PIPE_HEIGHT = 50
+"""Lines, where it is no terminal."""
+_LEAST_ROWS = 8
+_LEAST_GROUPS = 3
+_ROWS_BETWEEN = 3
+"""Lines that are not the plan's: blank ones, and the question."""
 
 
 def print_plan(console: Console, plan: Plan, description: str | None, *, details: bool = False) -> None:
@@ -36,15 +45,20 @@ def print_plan(console: Console, plan: Plan, description: str | None, *, details
     if description:
         head.append(f"  {shown(description)}", "dim")
     total = len(plan.targets) + len(plan.skipped)
-    console.print(head)
-    console.print(Text(f"{_what_happens(plan, total)}\n"))
+    above = [*prose_lines(console, head), *prose_lines(console, _what_happens(plan, total))]
+    below = fact_lines(console, _facts(plan))
+    # Where nothing matched, the warnings are the hint of the error that follows.
+    for warning in plan.warnings if plan.matched else ():
+        below += prose_lines(console, Text.assemble(("! ", "bold yellow"), shown(warning, 400)))
+    print_lines(console, [*above, Text()])
+    screen = console.height if console.is_terminal else _PIPE_HEIGHT
     if plan.targets:
-        console.print(_targets(plan))
+        _print_targets(
+            console, plan, max(_LEAST_ROWS, screen - len(above) - len(below) - _ROWS_BETWEEN), details=details
+        )
     if details:
-        console.print(_details(plan))
-    console.print(_facts(plan))
-    for warning in plan.warnings:
-        console.print(Text.assemble(("! ", "bold yellow"), shown(warning, 400)))
+        _print_details(console, plan)
+    print_lines(console, below)
 
 
 _WILL_BE = {
@@ -65,83 +79,113 @@ def _what_happens(plan: Plan, total: int) -> str:
     return f"{counted(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
 
 
-def _targets(plan: Plan) -> RenderableType:
-    groups: dict[tuple[str, str, str | None], list[str]] = {}
-    for target in plan.targets:
-        ref = target.cvm.ref
-        place = shown(ref.teepod) if ref.teepod else f"#{ref.teepod_id}" if ref.teepod_id is not None else "unknown"
-        groups.setdefault((target.step, place, ref.app_id), []).append(ref.name)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("step", "teepod", "app"):
-        table.add_column(column, overflow="fold")
-    table.add_column("CVMs", justify="right")
-    table.add_column("names", overflow="ellipsis", no_wrap=True)
-    before: tuple[str, str] = ("", "")
+def _print_targets(console: Console, plan: Plan, most: int, *, details: bool) -> None:
+    """Name the targets where they fit into so many rows, else add them up; with details each is named further on."""
+    if len(plan.targets) < most:
+        if not details:
+            _print_each(console, plan)
+        return
+    teepods, prefixes, apps = (groups(plan.targets, by) for by in (teepod_of, prefix_of, app_of))
+    half = max(most - _LEAST_GROUPS - 2, _LEAST_GROUPS)
+    beside = [
+        table([Column(name), _COUNT, _PRICE], _rows(found, half), console.width)
+        for name, found in (("teepod", teepods), ("name", prefixes))
+    ]
+    widths = [console.measure(each).maximum for each in beside]
+    if sum(widths) <= console.width:
+        pair = Table.grid(padding=(0, 2, 0, 0))
+        pair.add_row(*beside)
+        console.print(pair)
+    else:
+        for each in beside:
+            console.print(each, crop=False)
+    rows = max(most - min(max(len(teepods), len(prefixes)), half) - 2, _LEAST_GROUPS)
+    print_table(console, [Column("app"), _COUNT, _PRICE], _rows(apps, rows))
+    console.print()
+
+
+_COUNT, _PRICE = Column("CVMs", right=True), Column("$/h", right=True)
+
+
+def _rows(found: list[Group], most: int) -> list[list[str]]:
+    return [[group.name, f"{group.cvms:,}", group.price] for group in largest(found, most)]
+
+
+def _print_each(console: Console, plan: Plan) -> None:
     order = [step.name for step in plan.steps]
-    rows = sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
-    for (step, place, app_id), names in rows[:_MOST_ROWS]:
-        # What stands in the row above already is not said again.
-        row = ("" if step == before[0] else shown(step), "" if (step, place) == before else place)
-        before = step, place
-        listed = Text(", ".join(shown(name, 40) for name in names[:_MOST_NAMES]), "dim")
-        table.add_row(Text(row[0]), Text(row[1]), Text(shown(app_id, 14)), str(len(names)), listed)
-    if len(groups) > _MOST_ROWS:
-        rest = sum(len(names) for _, names in rows[_MOST_ROWS:])
-        table.add_row("", "", f"and {len(groups) - _MOST_ROWS} more", str(rest), "")
-    return Group(table, Text())
+    columns = [Column("CVM", wraps=True), Column("step", rank=4, wraps=True), Column("teepod", rank=1)]
+    columns += [Column("app", rank=3), Column("$/h", rank=2, right=True)]
+    rows = [
+        [
+            shown(target.cvm.ref.name, 64),
+            shown(target.step, 60),
+            teepod_of(target.cvm.ref),
+            app_of(target.cvm.ref),
+            _price(target),
+        ]
+        for target in sorted(plan.targets, key=lambda each: (order.index(each.step), teepod_of(each.cvm.ref)))
+    ]
+    print_table(console, columns, rows)
+    console.print()
 
 
-def _details(plan: Plan) -> RenderableType:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("CVM", "teepod", "status", "what happens"):
-        table.add_column(column, overflow="fold")
+def _price(target: Target) -> str:
+    return "unknown" if target.rates.compute is None else f"{target.rates.compute:,.4f}"
+
+
+def _print_details(console: Console, plan: Plan) -> None:
+    columns = [Column("CVM", wraps=True), Column("id", rank=3), Column("teepod", rank=1), Column("app", rank=5)]
+    columns += [
+        Column("$/h", rank=4, right=True),
+        Column("status", rank=2, wraps=True),
+        Column("what happens", wraps=True),
+    ]
     in_waves = {target.step for target in plan.targets if target.wave > 1}
+    rows: list[list[str | Text]] = []
     for target in plan.targets:
-        ref = target.cvm.ref
-        what = Text(target.action.verb + (f", wave {target.wave}" if target.step in in_waves else ""))
-        table.add_row(Text(shown(ref.name)), Text(shown(ref.teepod)), Text(shown(target.cvm.status)), what)
+        what = target.action.verb + (f", wave {target.wave}" if target.step in in_waves else "")
+        rows.append([*_place(target.cvm), _price(target), shown(target.cvm.status), Text(what)])
     for each in plan.skipped:
-        ref = each.cvm.ref
-        what = Text(f"skipped: {shown(each.reason)}", "dim")
-        table.add_row(Text(shown(ref.name)), Text(shown(ref.teepod)), Text(shown(each.cvm.status)), what)
-    return Group(table, Text())
+        why = Text(f"skipped: {shown(each.reason)}", "dim")
+        rows.append([*_place(each.cvm), "", shown(each.cvm.status), why])
+    print_table(console, columns, rows)
+    console.print()
 
 
-def _facts(plan: Plan) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+def _place(cvm: Cvm) -> list[str]:
+    return [shown(cvm.ref.name, 64), shown(cvm.ref.address, 64), teepod_of(cvm.ref), app_of(cvm.ref)]
+
+
+def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     if is_worth_a_list(plan.steps):
         targets = Counter(target.step for target in plan.targets)
         for number, line in step_lines(plan.steps, targets, plan.may_follow):
-            table.add_row("steps" if number == 1 else "", Text(f"{number}  {line}"))
+            yield "steps" if number == 1 else "", Text(f"{number}  {line}")
     reasons = Counter(each.why.summary for each in plan.skipped if each.why.code not in CHANGED)
     if reasons:
         listed = [f"{count} {shown(reason)}" for reason, count in reasons.most_common(8)]
         listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
-        table.add_row("skipped", Text(", ".join(listed)))
+        yield "skipped", Text(", ".join(listed))
     left = drifted(plan)
     for number, each in enumerate(left[:_MOST_ROWS]):
         change = shown(each.why.detail or "no longer in the list", 400)
         name = shown(each.cvm.ref.name, 64)
-        table.add_row("" if number else "drifted", Text.assemble(name, (f"  {change}", "yellow")))
+        yield "" if number else "drifted", Text.assemble(name, (f"  {change}", "yellow"))
     if len(left) > _MOST_ROWS:
-        table.add_row("", f"and {len(left) - _MOST_ROWS} more")
-    for label, row in rollout_rows(plan):
-        table.add_row(label, row)
+        yield "", f"and {len(left) - _MOST_ROWS} more"
+    yield from rollout_rows(plan)
     for number, check in enumerate(plan.guards):
         mark = Text("ok  ", "green") if check.ok else Text("REFUSED  ", "bold red")
-        table.add_row("" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}"))
+        yield "" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}")
     # One whose power is pulled has the whole time again from then on.
     settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting))
-    table.add_row(
-        "takes",
+    sending = (
         f"about {plan.estimate.requests} requests{_batches(plan)}, {_sending(plan)}; "
-        f"each CVM then has {settle} to {_get_there(plan)}",
+        f"each CVM then has {settle} to {_get_there(plan)}"
     )
+    yield "takes", sending
     if plan.targets:
-        table.add_row("billing", _money(plan))
-    return table
+        yield "billing", _money(plan)
 
 
 def _sending(plan: Plan) -> str:

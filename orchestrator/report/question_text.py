@@ -3,13 +3,13 @@
 from datetime import datetime
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
+from orchestrator.report.layout import fact_lines, print_lines, prose_lines
 from orchestrator.report.shown import shown
 from orchestrator.report.steps import steps_from
 from orchestrator.report.steps_text import step_lines, targets_ahead
@@ -46,25 +46,24 @@ def print_question(console: Console, state: RunState, question: Record, now: dat
     number = next((n for n, step in enumerate(steps, start=1) if step.name == question["step"]), 0)
     name = "" if question["step"] == f"step {number}" else f", {shown(question['step'], 60)}"
     playbook = shown(state.started["playbook"]["name"])
-    console.print(Text.assemble((playbook, "bold"), (f"  step {number} of {len(steps)}{name}", "dim")))
+    head = Text.assemble((playbook, "bold"), (f"  step {number} of {len(steps)}{name}", "dim"))
+    print_lines(console, prose_lines(console, head))
     console.print()
     for line in question["question"].strip().splitlines()[:_MOST_LINES]:
         console.print(Text(f"  {shown(line, _WIDTH)}", "bold yellow"))
     console.print()
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
+    facts: list[tuple[str, str | Text]] = []
     so_far = ", ".join(f"{count} {stage}" for stage, count in state.stages.items() if count and stage != "waiting")
-    facts.add_row("so far", so_far or "nothing was sent")
+    facts.append(("so far", so_far or "nothing was sent"))
     ahead = [(n, line) for n, line in step_lines(steps, *targets_ahead(state)) if n > number]
     for each, line in ahead:
-        facts.add_row("then" if each == ahead[0][0] else "", Text(f"{each}  {line}"))
+        facts.append(("then" if each == ahead[0][0] else "", Text(f"{each}  {line}")))
     if not ahead:
-        facts.add_row("then", "the run ends")
+        facts.append(("then", "the run ends"))
     expires_at = parse_timestamp(question["expires_at"])
     left = format_duration(max(0, round((expires_at - now).total_seconds())))
-    facts.add_row("until", f"{clock(expires_at, now)}, {left} from now; without an answer the run ends as if refused")
-    console.print(facts)
+    facts.append(("until", f"{clock(expires_at, now)}, {left} from now; without an answer the run ends as if refused"))
+    print_lines(console, fact_lines(console, facts))
 
 
 def answer_lines(state: RunState, *, going_on: bool = True) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import jsonschema
@@ -80,6 +81,7 @@ def test_the_document_of_a_run_is_alone_on_stdout_and_each_outcome_is_one_line_o
             "outcome": "settled",
             "seconds": IsFloat(gt=0),
             "reason": None,
+            "code": None,
             "request_id": IsStr(),
         }
     assert len(ended.logged) == len(ended.err.splitlines())
@@ -112,7 +114,9 @@ def test_a_finished_run_is_listed_shown_verified_and_not_resumed_again(desk: Des
         ("resume", run_id, "--yes"),
     )
     resumed = desk.run("resume", run_id, "--json", "--yes")  # two at once would be in each other's way
-    assert f"{run_id}  everything  finished (0)  8 settled" in runs.out
+    (line,) = [line for line in runs.out.splitlines() if run_id in line]
+    began = f"{datetime.strptime(run_id[:15], '%Y%m%dT%H%M%S'):%Y-%m-%d %H:%MZ}"  # noqa: DTZ007 - UTC, as it is shown
+    assert re.search(rf"{began} +\d+s  \S+@\S+ +everything  finished \(0\), 8 settled$", line)
     entry = IsPartialDict(run_id=run_id, state="finished", exit_code=0, counts={"settled": 8}, next=None)
     assert listed.document == [entry]
     assert "no unfinished runs" in unfinished.out

@@ -191,6 +191,10 @@ def test_ctrl_c_during_the_run_sends_nothing_more_and_says_how_to_go_on(desk: De
         assert user.ends_with(130)
         assert f"orchestrator resume {desk.log.stem}" in user.shown
     assert 3 <= sum(desk.effective.values()) < 8
+    with terminal(desk, command=("runs",), columns=60) as user:
+        assert user.ends_with(0)
+        assert re.search(rf"^orchestrator resume {desk.log.stem}\s*$", user.shown, re.MULTILINE)
+        assert re.search(rf"{desk.log.stem}.*unfinished", user.shown)
 
 
 def test_a_terminal_that_is_closed_loses_nothing(desk: Desk) -> None:

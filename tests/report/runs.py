@@ -84,7 +84,10 @@ def about(number: int, made: Plan | None = None, **fields: object) -> dict[str, 
     return {"step": target.step, "action": target.action, "cvm": target.cvm.ref.document(), **fields}
 
 
-def console(width: int = 200) -> tuple[Console, StringIO]:
+def console(width: int = 200, height: int = 25) -> tuple[Console, StringIO]:
     """A console that writes text with styles, as on a terminal, into memory."""
     file = StringIO()
-    return Console(file=file, width=width, force_terminal=True, color_system="truecolor", legacy_windows=False), file
+    made = Console(
+        file=file, width=width, height=height, force_terminal=True, color_system="truecolor", legacy_windows=False
+    )
+    return made, file

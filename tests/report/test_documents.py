@@ -37,7 +37,10 @@ def test_a_plan_has_the_fields_of_the_contract() -> None:
         "steps",
         "deadline",
     }
-    assert all(set(each) == {"step", "action", "cvm", "status", "wave"} for each in document["targets"])
+    prices = {"usd_per_hour", "storage_usd_per_hour"}
+    assert all(set(each) == {"step", "action", "cvm", "status", "wave"} | prices for each in document["targets"])
+    assert [each["usd_per_hour"] for each in document["targets"]] == ["0.1", None, None]
+    assert [each["storage_usd_per_hour"] for each in document["targets"]] == ["0.00139", None, None]
     assert all(set(each) == {"cvm", "reason", "code", "status"} for each in document["skipped"])
     assert all(set(each["cvm"]) == CVM for each in document["targets"] + document["skipped"])
     assert [{**each, "message": ""} for each in document["guards"]] == [

@@ -9,11 +9,13 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cli.verdict import question
+from orchestrator.cvm import Cvm
 from orchestrator.outcome import Exit
 from orchestrator.playbook.planned import PlannedStep
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.plan_text import print_plan
+from orchestrator.report.plan_totals import app_of, groups, largest, prefix_of, teepod_of
 from orchestrator.report.run_text import print_run
 from tests.report.runs import EVIL, LIMITS, RUN_ID, about, console, cvm, plan, run
 
@@ -71,13 +73,77 @@ def test_a_plan_names_every_cvm_only_when_asked() -> None:
     assert "kms-1" not in printed(details=False)
 
 
-def test_a_large_plan_is_summed_up() -> None:
-    fleet = [cvm(n, f"n{n}", app=f"{n:040x}", pod=n, teepod=f"prod-{n}", disk_gb=Decimal(1)) for n in range(50)]
-    target, file = console()
-    print_plan(target, plan(fleet, max_targets=99, max_percent=100), None)
+PODS = {f"prod-{n}": n for n in range(1, 7)}
+
+
+def large_fleet(cvms: int = 930) -> list[Cvm]:
+    """CVMs of 310 apps on six teepods, at a tenth of a dollar each."""
+    pods = list(PODS.items())
+    return [
+        cvm(
+            n,
+            f"{('web', 'db', 'batch')[n % 3]}-{n}",
+            app=f"{n // 3:040x}",
+            teepod=pods[n % 6][0],
+            pod=pods[n % 6][1],
+            hourly_compute=Decimal("0.1"),
+            disk_gb=Decimal(20),
+        )
+        for n in range(cvms)
+    ]
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 28), (80, 24), (160, 24)])
+def test_a_large_plan_shows_totals_by_teepod_name_and_app_within_one_screen(width: int, height: int) -> None:
+    target, file = console(width, height=height)
+    print_plan(target, plan(large_fleet(), max_targets=999, max_percent=100), None)
     text = STYLE.sub("", file.getvalue())
-    assert "and 30 more" in text
-    assert text.count("\n") < 40
+    assert text.count("\n") < height
+    assert re.search(r"prod-\d +155 +15\.5000", text)
+    assert re.search(r"and \d+ more +\d+ +\d+\.\d{4}", text)
+    assert re.search(r"web-\* +310 +31\.0000", text)
+    assert re.search(r"[0-9a-f]{40} +3 +0\.3000", text)
+
+
+def test_a_large_plan_shows_every_teepod_where_there_is_room() -> None:
+    target, file = console(80, height=50)
+    print_plan(target, plan(large_fleet(), max_targets=999, max_percent=100), None)
+    text = STYLE.sub("", file.getvalue())
+    assert all(re.search(rf"{teepod} +155 +15\.5000", text) for teepod in PODS)
+
+
+def test_the_totals_of_a_large_plan_add_up_to_the_whole_plan() -> None:
+    made = plan(large_fleet(), max_targets=999, max_percent=100)
+    for name in (teepod_of, prefix_of, app_of):
+        for most in (2, 5, 1000):
+            found = largest(groups(made.targets, name), most)
+            assert len(found) <= max(most, 2)
+            assert sum(group.cvms for group in found) == len(made.targets)
+            assert sum((group.total.compute for group in found), Decimal(0)) == made.total.compute
+
+
+def test_details_name_every_cvm_of_a_large_plan() -> None:
+    target, file = console(160, height=24)
+    fleet = large_fleet()
+    print_plan(target, plan(fleet, max_targets=999, max_percent=100), None, details=True)
+    assert all(f" {each.ref.id} " in file.getvalue() for each in fleet)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_no_id_and_no_command_is_wrapped_or_cut_at_any_width(width: int) -> None:
+    """What has no room is left out whole."""
+    made = plan(large_fleet(5), max_targets=9, max_percent=100)
+    target, file = console(width)
+    print_plan(target, made, None)
+    print_plan(target, made, None, details=True)
+    print_run(target, run(*STOPPED, *REFUSED, ("run.interrupted", {})), Exit.FAILED, Path("/a" * 60) / "run.jsonl")
+    lines = STYLE.sub("", file.getvalue()).splitlines()
+    for command in ("audit verify", "resume"):
+        assert any(f"orchestrator {command} {RUN_ID}" in line for line in lines)
+    assert any(line.endswith("/run.jsonl") and "/a" * 60 in line for line in lines)
+    for app_id in re.findall(r"\b0{8,}[0-9a-f]*", "\n".join(lines)):
+        assert len(app_id) == 40
+    assert {found for line in lines for found in re.findall(r"cvm_\w*", line)} <= {f"cvm_{n}" for n in range(9)}
 
 
 def test_a_plan_without_targets_says_so_and_tells_no_bill() -> None:

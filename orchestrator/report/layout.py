@@ -1,0 +1,130 @@
+"""Tables and facts for terminals of any width. Ids and commands are neither wrapped nor cut."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_GAP = 2
+_LEAST = 12
+"""Characters that a column of prose keeps at least."""
+_WORD = re.compile(r"(?:`[^`]*`|\borchestrator (?:\w+ )+\d{8}T\d{6}Z-\w+|\S)+\s*")
+"""What is not broken: a word, a command in backquotes, a command with the id of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        header: its name.
+        rank: when the column is left out for lack of width: the highest rank first, 0 never.
+        wraps: whether its cells may go on in the next line, as names and sentences may.
+        right: whether its cells stand at the right.
+    """
+
+    header: str
+    rank: int = 0
+    wraps: bool = False
+    right: bool = False
+
+
+def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]]) -> None:
+    """Print a table, without the columns for which there is no room.
+
+    Args:
+        console: where to.
+        columns: its columns.
+        rows: a cell for each column.
+    """
+    console.print(table(columns, rows, console.width), crop=False)
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int) -> Table:
+    """A table of this width; wider where cells that must stay whole need more."""
+    texts = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    needed = [_needed(column, [row[n] for row in texts]) for n, column in enumerate(columns)]
+    shown = list(range(len(columns)))
+    while _total(needed[n] for n in shown) > width:
+        last = max(shown, key=lambda n: columns[n].rank)
+        if not columns[last].rank:
+            break
+        shown.remove(last)
+    found = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim", show_edge=False)
+    if (least := _total(needed[n] for n in shown)) > width:
+        found.width = least + _GAP
+    for n in shown:
+        column = columns[n]
+        found.add_column(
+            column.header,
+            justify="right" if column.right else "left",
+            no_wrap=not column.wraps,
+            overflow="fold",
+            min_width=needed[n],
+        )
+    for row in texts:
+        found.add_row(*(row[n] for n in shown))
+    return found
+
+
+def _needed(column: Column, cells: Sequence[Text]) -> int:
+    widest = max((line.cell_len for cell in cells for line in cell.split("\n")), default=0)
+    return max(min(widest, _LEAST) if column.wraps else widest, len(column.header))
+
+
+def _total(widths: Iterable[int]) -> int:
+    found = list(widths)
+    return sum(found) + _GAP * (len(found) - 1)
+
+
+def fact_lines(console: Console, facts: Iterable[tuple[str, str | Text]]) -> list[Text]:
+    """Lines of facts, each with its label before it; a fact without a label belongs to the one above.
+
+    Args:
+        console: where they will be printed.
+        facts: label and text; each line of a text whose `no_wrap` is set stays whole.
+    """
+    every = list(facts)
+    indent = max((len(label) for label, _ in every), default=0) + _GAP
+    lines = []
+    for label, fact in every:
+        text = fact if isinstance(fact, Text) else Text(fact)
+        for number, line in enumerate(wrapped(text, console.width - indent)):
+            head = Text((label if number == 0 else "").ljust(indent), "dim")
+            lines.append(Text.assemble(head, line))
+    return lines
+
+
+def prose_lines(console: Console, text: str | Text) -> list[Text]:
+    """Lines of text, broken between words, but within no command."""
+    return wrapped(text if isinstance(text, Text) else Text(text), console.width)
+
+
+def print_lines(console: Console, lines: Iterable[Text]) -> None:
+    """Print lines as they are."""
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def wrapped(text: Text, width: int) -> list[Text]:
+    """The lines of a text, at most this wide; a word or a command that is wider stays whole."""
+    lines = text.split("\n")
+    return list(lines) if text.no_wrap else [piece for line in lines for piece in _pieces(line, max(width, _LEAST))]
+
+
+def _pieces(line: Text, width: int) -> list[Text]:
+    breaks, used = [], 0
+    for found in _WORD.finditer(line.plain):
+        needed = cell_len(found[0].rstrip())
+        if used and used + needed > width:
+            breaks.append(found.start())
+            used = 0
+        used += cell_len(found[0])
+    pieces = list(line.divide(breaks))
+    for piece in pieces:
+        piece.rstrip()
+    return pieces
