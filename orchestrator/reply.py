@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Generic, TypeVar
 
 from orchestrator.cvm import Cvm, is_down, is_up
 
 T_co = TypeVar("T_co", covariant=True)
+
+NOT_FOUND_CODES = frozenset({"ERR-03-001", "ERR-03-004", "ERR-03-005"})
+"""The error codes with which the API says that it has no such CVM or app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ class Reply(Generic[T_co]):
         retry_after: seconds to wait, from the Retry-After header as a number or a date; None where there was none.
         request_id: the API's id of the request, for its support.
         latency: seconds from sending to the end of the answer.
+        is_json: False when the body is not JSON: the page of a gateway, and no answer of the API.
     """
 
     value: T_co | None = None
@@ -135,6 +140,12 @@ class Reply(Generic[T_co]):
     retry_after: float | None = None
     request_id: str | None = None
     latency: float = 0.0
+    is_json: bool = True
+
+    @property
+    def says_not_found(self) -> bool:
+        """Whether the API itself says that there is no such thing; a bare 404 may come from a gateway."""
+        return self.http_status == HTTPStatus.NOT_FOUND and self.error_code in NOT_FOUND_CODES
 
     @property
     def latency_ms(self) -> int:

@@ -51,6 +51,7 @@ def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> R
         retry_after=_retry_after(exchange, now),
         request_id=_request_id(exchange),
         latency=exchange.latency,
+        is_json=exchange.body is not None,
     )
 
 

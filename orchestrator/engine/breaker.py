@@ -1,7 +1,8 @@
 """A circuit breaker: when the API as a whole is down, stop asking, probe now and then, and go on once it answers.
 
 A single fault says something about one request; a row of them, whoever asked, says something about the API. Only a row
-without one answer in between counts: no answer at all, or a 5xx that names no time to come back.
+without one answer in between counts: no answer at all, a 5xx that names no time to come back, or a 404 that is a
+gateway's page.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,14 +19,15 @@ FAULTS_IN_A_ROW = 10
 FIRST_WAIT, LONGEST_WAIT = 2.0, 30.0
 """Seconds from one probe to the next: doubling from the first to the longest."""
 
-_SERVER_ERROR = 500
+_NOT_FOUND, _SERVER_ERROR = 404, 500
 
 
 def is_fault(reply: Reply[object]) -> bool:
     """Whether a reply speaks for the API being down."""
     if reply.value is not None or reply.retry_after is not None:
         return False
-    return reply.http_status is None or reply.http_status >= _SERVER_ERROR
+    status = reply.http_status
+    return status is None or status >= _SERVER_ERROR or (status == _NOT_FOUND and not reply.is_json)
 
 
 class Breaker:

@@ -5,13 +5,13 @@
 | 2xx that can be read | accepted |
 | 401 | the key is refused: ends the run |
 | 403 | refused: a GPU rental manages the CVM |
-| 404 | gone |
+| 404 with the API's own code | gone |
 | 409 with an error code | failed: final |
 | 409 without one; 429 | deferred: had no effect, sent again later |
 | 503 with Retry-After | deferred, and sent again only once the status shows that it had no effect |
 | no connection could be made | deferred: the request never left |
-| any other 5xx, a reset, a time-out, a success that can't be read, 408 | unknown: the status decides |
-| anything else | failed |
+| 400, 402, 405, 406, 410 to 417, 422, 428, 431, 451; any other 4xx with an error code | failed |
+| anything else: other 5xx, a bare 404, a reset, a time-out, an unreadable success | unknown: the status decides |
 
 A batch is answered for all its CVMs at once: the same where it was not carried out at all, but what would be final for
 one CVM only means that each is sent by itself. Where some were left out, the status tells which.
@@ -30,9 +30,13 @@ BACKOFF_CAP = 30.0
 PATIENCE_ATTEMPTS = 4
 """A target is not given up for being deferred before this many attempts."""
 
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _CONFLICT, _TOO_MANY = 401, 403, 404, 408, 409, 429
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY = 401, 403, 404, 409, 429
 _NOT_IMPLEMENTED, _UNAVAILABLE = 501, 503
-_SUCCESS, _SERVER_ERROR = range(200, 300), range(500, 600)
+_CLIENT_ERROR = range(400, 500)
+_NO_EFFECT = frozenset({400, 402, 405, 406, *range(410, 418), 422, 428, 431, 451})
+"""Statuses that say for certain that the request itself was refused; of all others the CVM's status decides."""
+_MAY_HAVE_ACTED = frozenset({408, 425})
+"""Statuses of 4xx that speak of a moment and not of the request."""
 
 
 class Kind(StrEnum):
@@ -83,11 +87,9 @@ def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
         if reply.sent:
             return Decision(Kind.UNKNOWN, reason)
         return Decision(Kind.DEFERRED, reason, backoff(attempt, jitter))
-    final = {
-        _UNAUTHORIZED: Kind.KEY_REFUSED,
-        _FORBIDDEN: Kind.REFUSED,
-        _NOT_FOUND: Kind.GONE,
-    }.get(status)
+    final = {_UNAUTHORIZED: Kind.KEY_REFUSED, _FORBIDDEN: Kind.REFUSED}.get(status)
+    if reply.says_not_found:
+        final = Kind.GONE
     if final is not None:
         return Decision(final, reason)
     throttled = _is_throttled(reply)
@@ -99,9 +101,10 @@ def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
             whole_run=throttled or reply.retry_after is not None,
             verify=status == _UNAVAILABLE,  # a proxy may say so of a request that did get through
         )
-    if status in _SERVER_ERROR or status in _SUCCESS or status == _TIMEOUT:
-        return Decision(Kind.UNKNOWN, reason)
-    return Decision(Kind.FAILED, reason)
+    own_refusal = status in _CLIENT_ERROR and reply.error_code is not None and status not in _MAY_HAVE_ACTED
+    if status in _NO_EFFECT or own_refusal:
+        return Decision(Kind.FAILED, reason)
+    return Decision(Kind.UNKNOWN, reason)
 
 
 def decide_batch(
@@ -119,7 +122,7 @@ def decide_batch(
     if said is None:
         decision = decide(reply, attempt, jitter)
         status = reply.http_status
-        if decision.kind not in _OF_THE_WHOLE or status == _NOT_IMPLEMENTED:
+        if decision.kind not in _OF_THE_WHOLE or status in {_NOT_FOUND, _NOT_IMPLEMENTED}:
             # It may be about one CVM in the middle, after others were stopped; unless it was not even begun.
             decision = Decision(Kind.DEFERRED, decision.reason, verify=status not in _NOT_BEGUN, singly=True)
         elif status == _CONFLICT:

@@ -1,7 +1,7 @@
 """Reading the inventory: every CVM once, although the list may shift while its pages are read."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from random import Random
 from typing import TypeVar
@@ -52,12 +52,19 @@ class InventoryReader:
             CloudError: when they can't be had.
         """
         cvms: list[Cvm] = []
-        for app_id in sorted(app_ids):
+        wanted = frozenset(app_ids)
+        for app_id in sorted(wanted):
             reply = await self._ask(self._app(app_id))
-            if reply.value is None and reply.http_status != _NOT_FOUND:
+            if reply.value is None and reply.http_status == _NOT_FOUND and not reply.says_not_found:
+                return await self._read_apps_from_list(wanted)  # a gateway may have said so
+            if reply.value is None and not reply.says_not_found:
                 raise unreadable(reply, _WHAT)
             cvms += reply.value or ()
         return Inventory(tuple(_by_key(cvms).values()), whole=False)
+
+    async def _read_apps_from_list(self, app_ids: frozenset[str]) -> Inventory:
+        everything = await self.read_all()
+        return replace(everything, cvms=tuple(cvm for cvm in everything.cvms if cvm.ref.app_id in app_ids), whole=False)
 
     async def read_all(self) -> Inventory:
         """Every CVM of the workspace.

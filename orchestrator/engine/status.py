@@ -57,6 +57,14 @@ class _Chunk(Enum):
 _Result: TypeAlias = tuple[Sequence[CvmRef], _Chunk]
 
 
+def _is_missing_from(listed: Sequence[CvmRef], ref: CvmRef) -> bool:
+    """Whether a CVM is not on a list that tells every CVM by an identifier which is known of this one as well."""
+    by_id = ref.id is not None and all(each.id for each in listed)
+    by_uuid = ref.uuid_key is not None and all(each.uuid_key for each in listed)
+    same = any((by_id and each.id == ref.id) or (by_uuid and each.uuid_key == ref.uuid_key) for each in listed)
+    return (by_id or by_uuid) and not same
+
+
 def _cut(refs: deque[CvmRef], size: int, most: int) -> list[list[CvmRef]]:
     """Take up to `most` of them away, in pieces of this size."""
     taken = [refs.popleft() for _ in range(min(most, len(refs)))]
@@ -90,6 +98,7 @@ class StatusReader:
         self._failures = 0
         self._left_out: Counter[str] = Counter()
         self._pages = 0
+        self._listed: tuple[frozenset[str], frozenset[int]] | None = None
 
     async def read(self, refs: Sequence[CvmRef]) -> dict[str, Seen]:
         """The statuses of these CVMs by their keys; those that could not be read are missing."""
@@ -137,7 +146,7 @@ class StatusReader:
 
     def _not_read(self, reply: Reply[_T], size: int) -> _Chunk:
         """Learn from a batch that was not answered."""
-        if reply.http_status in _MISSING:
+        if reply.http_status in _MISSING and reply.is_json:
             self.batch_missing = True
             return _Chunk.TOO_LARGE
         if reply.http_status in _TOO_LARGE and size > self.batch_size:
@@ -164,26 +173,39 @@ class StatusReader:
 
     async def _fall_back(self, refs: Sequence[CvmRef], seen: dict[str, Seen]) -> None:
         if self._pages and len(refs) > self._pages:
-            await self._read_lists(refs, seen)
+            await self._read_list(refs, seen)
             refs = [ref for ref in refs if ref.key not in seen][: max(self._pages, _MOST_SINGLY)]
+        not_found: list[CvmRef] = []
         async with anyio.create_task_group() as group:
             for ref in refs:
-                group.start_soon(self._read_one, ref, seen)
+                group.start_soon(self._read_one, ref, seen, not_found)
+        if not_found:
+            begun = self._clock.now()
+            listed = await self._read_list(not_found, seen)
+            for ref in not_found:
+                if listed is not None and ref.key not in seen and _is_missing_from(listed, ref):
+                    seen[ref.key] = Seen(None, begun)
 
-    async def _read_one(self, ref: CvmRef, seen: dict[str, Seen]) -> None:
+    async def _read_one(self, ref: CvmRef, seen: dict[str, Seen], not_found: list[CvmRef]) -> None:
+        """Read one CVM; of a 404 that may be a gateway's, only a complete list tells whether the CVM is gone."""
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
             reply = await self._cloud.state(ref)
         self._heard(reply)
         if reply.value is not None:
             seen[ref.key] = Seen(reply.value, begun)
-        elif reply.http_status == _NOT_FOUND:
+        elif reply.says_not_found:
             seen[ref.key] = Seen(None, begun)
+        elif reply.http_status == _NOT_FOUND:
+            not_found.append(ref)
         else:
             self._heed(reply)
 
-    async def _read_lists(self, refs: Sequence[CvmRef], seen: dict[str, Seen]) -> None:
+    async def _read_list(self, refs: Sequence[CvmRef], seen: dict[str, Seen]) -> list[CvmRef] | None:
+        """Read these CVMs from the list; give everything that is on it if that is certain to be every CVM."""
         wanted = ByCvm((ref, ref) for ref in refs)
+        listed: dict[str, CvmRef] = {}
+        totals: set[int] = set()
         page, pages = 1, 1
         while page <= pages:
             async with self._gate.turn(Lane.READ):
@@ -192,12 +214,17 @@ class StatusReader:
             self._heard(reply)
             if reply.value is None:
                 self._heed(reply)
-                return
+                return None
+            totals.add(reply.value.total)
             for cvm in reply.value.cvms:
+                listed[cvm.ref.key] = cvm.ref
                 ref = wanted.find(cvm.ref)
                 if ref is not None:
                     seen[ref.key] = Seen(StatusRead(cvm.status, cvm.in_progress), begun)
             pages, page = reply.value.pages, page + 1
+        # A list that shifts under the reading does not add up; one with doubles never does, but two readings agree.
+        before, self._listed = self._listed, (frozenset(listed), frozenset(totals))
+        return [*listed.values()] if totals == {len(listed)} or before == self._listed else None
 
     def known_size(self, cvms: int) -> None:
         """Hear how many CVMs the workspace has, so that reading the list can be weighed against single reads."""

@@ -128,7 +128,7 @@ class UsageReader:
             )
             reply = await ask(page, self._gate, self._rng)
             if reply.value is None:
-                if reply.http_status == _NOT_FOUND:
+                if reply.http_status == _NOT_FOUND and reply.is_json:
                     return AppUsage(gone=True)
                 failed.append(reply)
                 return AppUsage(problem=str(unreadable(reply, "its usage")))

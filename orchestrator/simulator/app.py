@@ -17,7 +17,16 @@ from orchestrator.simulator.operations.call import Call, Operation, Reply, Watch
 from orchestrator.simulator.operations.table import Routes
 from orchestrator.simulator.record import RequestRecord
 from orchestrator.simulator.refusals import Refusal
-from orchestrator.simulator.sabotage import encode, reset, respond, retry_after, server_error, truncate, turned_away
+from orchestrator.simulator.sabotage import (
+    encode,
+    odd_answer,
+    reset,
+    respond,
+    retry_after,
+    server_error,
+    truncate,
+    turned_away,
+)
 from orchestrator.simulator.settings import VERSIONS, Settings
 from orchestrator.simulator.stream import events
 from orchestrator.simulator.understanding import read_body, read_query
@@ -103,8 +112,8 @@ class Simulator:
             reply = self._perform(call, operation, request.scope["query_string"].decode("latin-1"), body, fault)
         except Refusal as refusal:
             reply = Reply(refusal.body, refusal.status, refusal.headers)
-        if fault == "error_after":
-            error = server_error(self.faults)
+        if fault in {"error_after", "odd_after"}:
+            error = server_error(self.faults) if fault == "error_after" else odd_answer(self.faults)
             reply = Reply(error.body, error.status, effect=reply.effect)
         status = (
             _NO_ANSWER if fault in {"reset_before", "reset_after"} else 200 if fault == "not_json" else reply.status

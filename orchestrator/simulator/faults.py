@@ -8,7 +8,10 @@ from orchestrator.simulator.operations.table import OPERATION_NAMES
 from orchestrator.simulator.settings import FaultRule, FaultSettings, SettingsError
 
 EFFECTLESS = frozenset(
-    {"error_before", "reset_before", "hang_before", "throttle", "unavailable", "redirect"},
+    {
+        *("error_before", "reset_before", "hang_before", "throttle", "unavailable", "redirect"),
+        *("gateway_404", "odd_before"),
+    }
 )
 """Faults that strike before the operation does anything."""
 

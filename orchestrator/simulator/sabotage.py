@@ -52,6 +52,10 @@ def turned_away(fault: str, faults: Faults, world: World, now: float, path: str)
         return plain(503, "Service temporarily unavailable", headers)
     if fault == "redirect":
         return Refusal(307, {"detail": "Temporary Redirect"}, {"Location": f"{_ELSEWHERE}{path}"})
+    if fault == "gateway_404":
+        return plain(404, "no route to the API")
+    if fault == "odd_before":
+        return odd_answer(faults)
     if fault == "hang_before":
         return plain(504, "Gateway timeout")
     return server_error(faults)
@@ -61,6 +65,11 @@ def server_error(faults: Faults) -> Refusal:
     """One of the errors that a server, or the gateway before it, answers with."""
     status, detail = faults.rng.choice(((500, "Internal Server Error"), (502, "Bad Gateway"), (504, "Gateway timeout")))
     return plain(status, detail)
+
+
+def odd_answer(faults: Faults) -> Refusal:
+    """An answer with a status that no document of the API names."""
+    return plain(faults.rng.choice(faults.settings.odd_statuses), "unexpected")
 
 
 def another_shape(body: object) -> object:
@@ -75,6 +84,8 @@ def encode(body: object) -> bytes:
 
 def respond(fault: str | None, status: int, body: Any, headers: Mapping[str, str], faults: Faults) -> Response:  # noqa: ANN401 - any JSON value
     """The response with this body, spoilt by the fault if it is one that spoils a body."""
+    if fault == "gateway_404":
+        return Response(_PAGE, 404, dict(headers), media_type="text/html")
     if fault == "not_json":
         return Response(_PAGE, 200, dict(headers), media_type="text/html")
     if fault == "wrong_shape":

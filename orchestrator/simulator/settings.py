@@ -138,6 +138,9 @@ class FaultSettings(_Section):
     wrong_shape: Fault = _NEVER
     huge: Fault = _NEVER
     redirect: Fault = _NEVER
+    gateway_404: Fault = _NEVER
+    odd_before: Fault = _NEVER
+    odd_after: Fault = _NEVER
     missing_uuids: Fault = _NEVER
     batch_missing: Fault = _NEVER
     shifting_list: Fault = _NEVER
@@ -146,6 +149,9 @@ class FaultSettings(_Section):
     hang_seconds: Seconds = 60.0
     huge_bytes: Annotated[int, Field(ge=1)] = 64_000_000
     retry_after_seconds: Annotated[int, Field(ge=0)] = 2
+    odd_statuses: Annotated[tuple[Annotated[int, Field(ge=200, le=999)], ...], Field(min_length=1)] = (
+        *(300, 399, 425, 499, 999),
+    )
 
 
 class Behaviour(_Section):

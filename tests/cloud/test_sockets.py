@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from orchestrator.cvm import CvmRef
+from orchestrator.engine.decide import Kind, decide
 from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import Peer, always, answer, every_name_is, reaching, serving
 
@@ -276,6 +277,20 @@ async def test_what_is_no_proper_answer_is_a_problem_in_words(raw: bytes, *, man
     assert (reply.value, reply.sent) == (None, True)
     assert reply.problem
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", ["101 Switching Protocols", "300 Multiple Choices", "425 Too Early", "999 Odd"])
+async def test_an_odd_status_is_no_answer_of_the_api_and_says_that_the_request_was_sent(
+    status: str, *, many: bool
+) -> None:
+    async def talk(peer: Peer) -> None:
+        await peer.request()
+        await peer.write(answer(b"<html>", status))
+
+    async with serving(talk) as server, reaching(server.port, many=many) as cloud:
+        reply = await cloud.stop(REF)
+    assert (reply.value, reply.sent, reply.is_json) == (None, True, False)
+    assert decide(reply, 1, 0.5).kind is Kind.UNKNOWN
 
 
 @pytest.mark.parametrize(

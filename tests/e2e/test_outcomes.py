@@ -59,6 +59,18 @@ def test_what_one_cvm_does_is_its_own_outcome_and_leaves_the_others_alone(runs: 
     assert desk.records[-1] == IsPartialDict(event="run.finished", exit_code=code)
 
 
+@pytest.mark.parametrize("rate", [50, 200], ids=["httpx", "aiohttp"])
+@pytest.mark.parametrize("fault", ["gateway_404", "odd_before", "odd_after"])
+def test_a_gateway_that_answers_stops_for_a_while_changes_no_outcome(
+    open_desk: OpenDesk, fault: str, rate: int
+) -> None:
+    desk = open_desk(faults={fault: {"probability": 1, "operations": ["stop_cvm"], "limit": 8}})
+    ended = desk.run("run", desk.playbook(rate=rate), "--yes", "--json")
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert desk.events()["action.unknown"] == 8
+
+
 def test_where_several_hold_failures_go_before_time_outs(open_desk: OpenDesk) -> None:
     desk = open_desk(behaviour=[{"kind": "stuck", "names": ["web-1"]}, {"kind": "refuses", "names": ["web-2"]}])
     ended = desk.run("run", desk.playbook(timeout="0.5s"), "--yes", "--json")

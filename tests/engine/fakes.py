@@ -163,7 +163,7 @@ class FakeCloud:
         self.requests.append((anyio.current_time(), "state", ref.name))
         await anyio.sleep(self.latency)
         if ref.name in self.gone:
-            return Reply(http_status=404, problem="no such CVM")
+            return Reply(http_status=404, problem="no such CVM", error_code="ERR-03-001")
         return Reply(value=self.status(ref), http_status=200)
 
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:

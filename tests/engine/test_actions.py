@@ -106,7 +106,8 @@ async def test_a_start_without_a_free_gpu_is_tried_again_at_growing_distance_and
 @pytest.mark.parametrize(("status", "outcome"), [(400, "failed"), (403, "refused"), (404, "failed")])
 async def test_a_start_that_can_not_be_paid_is_refused_or_meets_no_cvm_ends_at_once(status: int, outcome: str) -> None:
     fleet = fleet_of(Action.START, 2)
-    fleet.cloud.stop_script = lambda _ref, _attempt: failed(status, "Insufficient balance")
+    code = "ERR-03-001" if status == 404 else None
+    fleet.cloud.stop_script = lambda _ref, _attempt: failed(status, "Insufficient balance", error_code=code)
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.FAILED, {outcome: 2})
     assert set(fleet.cloud.posts.values()) == {1}

@@ -88,7 +88,7 @@ async def test_a_batch_that_took_nobody_leaves_nothing_to_find_out() -> None:
 async def test_whoever_a_batch_names_with_an_error_is_finished_by_itself_with_the_api_s_words_on_record() -> None:
     cloud = FakeCloud(20)
     cloud.gone = {"web-3"}
-    cloud.stop_script = lambda ref, _attempt: failed(404) if ref.name in cloud.gone else None
+    cloud.stop_script = lambda ref, _attempt: failed(404, error_code="ERR-03-001") if ref.name in cloud.gone else None
     fleet = batched(cloud)
     await fleet.go()
     assert fleet.outcomes() == {"settled": 19, "gone": 1}

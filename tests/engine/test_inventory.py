@@ -121,13 +121,25 @@ async def test_an_inventory_that_cannot_be_had_is_an_error_with_its_reason(
     assert asked == most
 
 
-async def test_an_app_that_is_not_there_has_no_cvms() -> None:
+@pytest.mark.parametrize("code", [None, "ERR-03-001"])
+async def test_an_app_that_is_not_there_has_no_cvms(code: str | None) -> None:
     cloud = FakeCloud(3)
 
     async def missing(app_id: str) -> Reply[tuple[Cvm, ...]]:
-        return Reply(http_status=404, problem=f"no app {app_id}")
+        return Reply(http_status=404, problem=f"no app {app_id}", error_code=code)
 
     cloud.list_app = missing  # type: ignore[method-assign]
     inventory = await reader(cloud).read_apps(["a", "b"])
     assert inventory.cvms == ()
     assert not inventory.whole
+    assert (cloud.count("list") > 0) is (code is None), "where the API itself does not say so, the list does"
+
+
+async def test_a_404_of_a_gateway_hides_no_cvm_of_an_app() -> None:
+    cloud = FakeCloud(3)
+
+    async def page(_app_id: str) -> Reply[tuple[Cvm, ...]]:
+        return Reply(http_status=404, problem="not here", is_json=False)
+
+    cloud.list_app = page  # type: ignore[assignment,method-assign]
+    assert len((await reader(cloud).read_apps(["a" * 40, "b" * 40])).cvms) == 3

@@ -168,7 +168,8 @@ async def test_a_stop_that_never_goes_through_is_given_up_in_the_end() -> None:
 
 async def test_refused_failed_and_gone_are_told_apart_and_none_stops_the_others() -> None:
     cloud = FakeCloud(6)
-    replies = {"web-0": failed(403), "web-1": failed(422), "web-2": failed(404), "web-3": failed(409, error_code="E")}
+    gone = failed(404, error_code="ERR-03-001")
+    replies = {"web-0": failed(403), "web-1": failed(422), "web-2": gone, "web-3": failed(409, error_code="E")}
     cloud.stop_script = lambda ref, _attempt: replies.get(ref.name)
     fleet = Fleet(cloud)
     result = await fleet.go()

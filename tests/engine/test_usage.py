@@ -148,9 +148,10 @@ async def test_a_passing_fault_is_asked_again(status: int) -> None:
 
 @pytest.mark.anyio
 async def test_an_app_that_cannot_be_read_is_told_beside_those_that_can() -> None:
-    usage = Usage(apps=dict.fromkeys(["good", "bad", "gone"], 1))
-    usage.instead = {"bad": failed(500), "gone": failed(404)}
-    found = await reader(usage).read([question(app) for app in ("good", "bad", "gone")])
+    usage = Usage(apps=dict.fromkeys(["good", "bad", "gone", "lost"], 1))
+    usage.instead = {"bad": failed(500), "gone": failed(404), "lost": Reply(http_status=404, is_json=False)}
+    found = await reader(usage).read([question(app) for app in ("good", "bad", "gone", "lost")])
+    assert found["lost"].problem, "a gateway's page says nothing of an app"
     assert (found["good"].problem, found["good"].gone) == (None, False)
     assert "HTTP 500" in (found["bad"].problem or "")
     assert (found["gone"].problem, found["gone"].gone) == (None, True)

@@ -177,7 +177,7 @@ async def test_a_step_of_one_wave_has_no_canary() -> None:
 
 async def test_a_canary_that_was_down_already_or_is_deleted_meanwhile_holds_nobody_up() -> None:
     cloud = FakeCloud(10)
-    cloud.stop_script = lambda ref, _attempt: failed(404) if ref.name == "web-0" else None
+    cloud.stop_script = lambda ref, _attempt: failed(404, error_code="ERR-03-001") if ref.name == "web-0" else None
     fleet = rollout(cloud)
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"gone": 1, "settled": 9})

@@ -25,6 +25,22 @@ async def test_a_server_error_may_come_before_or_after_the_effect(fault: str, st
 
 
 @asynchronous
+async def test_a_gateway_that_does_not_reach_the_api_answers_404_with_a_page() -> None:
+    async with cloud(faults={"gateway_404": 1}) as sky:
+        answer = await sky.post("/cvms/kms-1/stop")
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert sky.world.named("kms-1").effective_stops == 0
+
+
+@asynchronous
+@pytest.mark.parametrize(("fault", "stops"), [("odd_before", 0), ("odd_after", 1)])
+async def test_an_odd_status_may_come_before_or_after_the_effect(fault: str, stops: int) -> None:
+    async with cloud(faults={fault: 1, "odd_statuses": [425, 999]}) as sky:
+        assert (await sky.post("/cvms/kms-1/stop")).status_code in {425, 999}
+        assert sky.world.named("kms-1").effective_stops == stops
+
+
+@asynchronous
 @pytest.mark.parametrize(("fault", "stops"), [("reset_before", 0), ("reset_after", 1)])
 async def test_a_reset_in_memory_is_a_read_error(fault: str, stops: int) -> None:
     async with cloud(faults={fault: 1}) as sky:
