@@ -9,7 +9,7 @@ from orchestrator.engine.bell import Bell
 from orchestrator.engine.gcra import Gcra
 from orchestrator.engine.protocols import Clock
 
-_TURN = 20
+_TURN = 10
 """Of the requests that go while a read waits, at least one in this many is a read."""
 
 

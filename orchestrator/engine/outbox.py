@@ -37,6 +37,7 @@ class Outbox:
         in_order: bool,
         failed: Callable[[], None],
         overdue: Callable[[Work], None],
+        all_sent: Callable[[], None],
     ) -> None:
         """Set up.
 
@@ -50,12 +51,14 @@ class Outbox:
             in_order: whether targets go in the order in which they are added; else the teepods take turns.
             failed: called after a target ended otherwise than wanted.
             overdue: called with a shutdown that was not accepted in its time; its CVM's status decides what follows.
+            all_sent: called when no request is left to send.
         """
         self.unsent = 0
         self.may_return = 0
         self._ledger, self._clock = ledger, clock
         self._queue = OrderedQueue(per_teepod) if in_order else StopQueue(per_teepod)
-        self.at_once, self._patience, self._failed, self._overdue = at_once, patience, failed, overdue
+        self.at_once, self._patience = at_once, patience
+        self._failed, self._overdue, self._all_sent = failed, overdue, all_sent
         self._escalate_after = escalate_after
         self._refusals = 0
 
@@ -100,8 +103,10 @@ class Outbox:
         self._queue.done(work)
 
     def taken(self) -> None:
-        """Count a target as accepted, or as known to have felt an earlier request: it is off this desk."""
+        """Count a target as accepted, or as known to have felt an earlier request."""
         self.unsent -= 1
+        if not self.unsent:
+            self._all_sent()
 
     def expect_back(self) -> None:
         """Count an accepted shutdown that may have to be followed by a stop."""
@@ -131,7 +136,7 @@ class Outbox:
     def end(self, work: Work, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
         """Let a target have its outcome without being accepted."""
         self._ledger.ended(work, outcome, reason, reply)
-        self.unsent -= 1
+        self.taken()
         if outcome is not Outcome.GONE:
             self._failed()
 

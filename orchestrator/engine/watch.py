@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 
 from orchestrator.action import Action
 from orchestrator.cvm import UP
@@ -141,6 +142,10 @@ class Watcher:
         """Seconds that a CVM has to settle, before what follows then."""
         return self.timeout if self._escalate_after is None or not work.may_escalate else self._escalate_after
 
+    def wake(self) -> None:
+        """Reckon anew when the next round is due: nothing is left to send."""
+        self._bell.ring()
+
     def close(self) -> None:
         """Say that nothing more will be added."""
         self._closed = True
@@ -173,6 +178,7 @@ class Watcher:
             unsent=self._unsent(),
             oldest=now - oldest.since,
             youngest=self._last_round - self._newest,
+            reads=ceil(len(self._entries) / self._reader.batch_size),
         )
         if self._sample_was_down and not self._unsent():
             wait = self._pace.shortest

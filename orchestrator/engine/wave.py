@@ -100,6 +100,7 @@ class Wave:
             in_order=step.order_by is not None,
             failed=failed,
             overdue=lambda work: self._watch(work, accepted=False, untaken=True),
+            all_sent=self._all_sent,
         )
         self._dispatcher = Dispatcher(
             cloud=line.cloud,
@@ -181,6 +182,10 @@ class Wave:
         if self._escalates and work.may_escalate:
             self._outbox.not_back()
             self._dispatcher.wake()
+
+    def _all_sent(self) -> None:
+        """Nothing is left to send: reads may come sooner."""
+        self._watcher.wake()
 
     def _escalate(self, work: Work, reason: str) -> None:
         """Pull the power on a CVM that did not go down by itself, unless nothing more may be sent."""

@@ -18,8 +18,8 @@ SETTLE_S = {Action.STOP: 30.0, Action.SHUTDOWN: 60.0, Action.START: 60.0, Action
 Basis = Literal["earlier runs", "assumed", "escalate.after", "settle.timeout"]
 """What it is reckoned by how long CVMs need to settle."""
 
-_FOR_ACTIONS = 0.95
-"""While actions are sent, one request in twenty may be a status read."""
+_FOR_ACTIONS = 0.9
+"""While actions are sent, one request in ten may be a status read."""
 
 
 @dataclass(frozen=True, slots=True)

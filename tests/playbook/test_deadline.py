@@ -11,7 +11,7 @@ from orchestrator.playbook.deadline import ANSWER_S, SETTLE_S, Pace, forecast, m
 from orchestrator.playbook.planned import PlannedStep, RunLimits
 
 FAST = Pace(1000, 1000, 1000, 1000, at_once=1, in_order=False, settle=30)
-SLOW = replace(FAST, requests_per_second=10 / 0.95, burst=1)
+SLOW = replace(FAST, requests_per_second=10 / 0.9, burst=1)
 
 
 def on(*teepods: str, wave: int = 1) -> list[tuple[int, str]]:

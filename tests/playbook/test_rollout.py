@@ -137,7 +137,7 @@ def test_a_deadline_reckons_with_the_limits_and_the_patience_of_each_step() -> N
     assert (plan.deadline.settle, plan.deadline.basis) == (120, "escalate.after")
     first, last = plan.deadline.asked[5], plan.deadline.asked[9]
     assert first >= 120
-    assert last - first == pytest.approx(2 / 0.95), "three go at once, the others by one a second"
+    assert last - first == pytest.approx(2 / 0.9), "three go at once, the others by one a second"
 
 
 @pytest.mark.parametrize(
