@@ -15,7 +15,7 @@ from orchestrator.cli.carry_out import run_of
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.fresh import read_fresh
-from orchestrator.cli.logs import configure, log_record
+from orchestrator.cli.logs import configure, run_log
 from orchestrator.cli.notices import finish, notices
 from orchestrator.cli.resume import check
 from orchestrator.cli.session import Session, open_session
@@ -76,7 +76,7 @@ async def _abandon(session: Session, log: AuditLog, reading: Reading, state: Run
     works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
     size = state.planned["workspace_size"]
     seen = await read_fresh(session, works, size)
-    log.observers += [state.apply, log_record]
+    log.observers += [state.apply, run_log(settings.log, state)]
     log.resumed(
         reading.torn,
         unterminated=reading.unterminated,

@@ -1,14 +1,18 @@
-"""structlog: for people on a terminal, JSON lines otherwise; always on stderr; one line per CVM outcome."""
+"""structlog: for people on a terminal, JSON lines otherwise; always on stderr."""
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
+from orchestrator.audit.log import Observer
 from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
 from orchestrator.cvm import CvmRef
+from orchestrator.report.meaning import TROUBLE
 from orchestrator.report.shown import shown
 from orchestrator.settings.model import Log
 
@@ -76,6 +80,51 @@ def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> Mutable
     """JSON escapes what it has to by itself."""
     del logger, name
     return event
+
+
+def run_log(settings: Log, state: RunState) -> Observer:
+    """What logs the records of a run: on a terminal failures and a line for each teepod, elsewhere each CVM.
+
+    Args:
+        settings: the settings of the log.
+        state: what the run's log says; it takes each record before this observer does.
+    """
+    each = settings.cvms == "each" or (settings.cvms == "auto" and not sys.stderr.isatty())
+    return log_record if each else _ByTeepod(state)
+
+
+class _ByTeepod:
+    """An observer that logs failures, and of each teepod once that all of its targets have their outcome."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._open: Counter[str | None] | None = None
+        self._ended: dict[str | None, Counter[str]] = {}
+
+    def __call__(self, record: Record) -> None:
+        """Log a record, unless it is one of many that say the same."""
+        event = record["event"]
+        if event not in {"target.settled", "target.failed"}:
+            if event == "step.planned" and self._open is not None:
+                self._open.update(CvmRef.of(entry["cvm"]).teepod for entry in record["targets"])
+            if event != "action.escalated":
+                log_record(record)
+            return
+        if record["outcome"] in TROUBLE:
+            log_record(record)
+        self._count(CvmRef.of(record["cvm"]).teepod, record["outcome"])
+
+    def _count(self, teepod: str | None, outcome: str) -> None:
+        if self._open is None:
+            targets = self._state.targets.values()
+            self._open = Counter(target.ref.teepod for target in targets if target.outcome is None)
+            self._open[teepod] += 1  # the record that is counted now is in the state already
+        self._open[teepod] -= 1
+        ended = self._ended.setdefault(teepod, Counter())
+        ended[outcome] += 1
+        if self._open[teepod] <= 0:
+            structlog.get_logger().info("teepod.done", teepod=teepod, **ended)
+            ended.clear()
 
 
 def log_record(record: Record, **about: object) -> None:

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +59,21 @@ def json_option(command: _F) -> _F:
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")(
         command
     )
+
+
+def verbosity_options(command: _F) -> _F:
+    """`--verbose` and `--quiet`, which are short for settings of the log."""
+
+    @wraps(command)
+    def decorated(*, verbose: bool, quiet: bool, assignments: tuple[str, ...], **given: object) -> object:
+        if verbose and quiet:
+            raise click.UsageError("--verbose and --quiet do not go together.")
+        more = ["log.cvms=each"] if verbose else ["log.cvms=by_teepod", "log.level=warning"] if quiet else []
+        return command(assignments=(*assignments, *more), **given)
+
+    quieter = click.option("-q", "--quiet", is_flag=True, help="Log nothing but warnings and failures.")
+    louder = click.option("-v", "--verbose", is_flag=True, help="Log each CVM on a terminal too.")
+    return louder(quieter(decorated))  # type: ignore[return-value] # has options more, which click gives it
 
 
 def _complete_playbook(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:

@@ -15,7 +15,7 @@ from orchestrator.cli.carry_out import carry_out
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.fresh import read_fresh
-from orchestrator.cli.logs import configure, log_record
+from orchestrator.cli.logs import configure, run_log
 from orchestrator.cli.session import Session, open_session
 from orchestrator.cli.verdict import ask, last_line
 from orchestrator.duration import format_duration
@@ -115,7 +115,7 @@ async def _resume(
     fresh = await read_fresh(session, works, state.planned["workspace_size"])
     with last_line(as_json=as_json, nothing="Nothing more"):
         _confirm(session.settings, session, state, works, fresh, yes=yes)
-    await go_on_record(log, reading, state, works)
+    await go_on_record(log, reading, state, works, run_log(session.settings.log, state))
     return await carry_out(
         session,
         log,
@@ -128,9 +128,7 @@ async def _resume(
     )
 
 
-async def go_on_record(
-    log: AuditLog, reading: Reading, state: RunState, works: list[Work], heard: Observer = log_record
-) -> None:
+async def go_on_record(log: AuditLog, reading: Reading, state: RunState, works: list[Work], heard: Observer) -> None:
     """Write down that the run goes on; `state` follows the log from here on, and `heard` is told of every record."""
     log.observers += [state.apply, heard]
     log.resumed(

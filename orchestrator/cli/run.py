@@ -250,9 +250,9 @@ def begin_log(
         session: the line to the cloud.
         order: what is to be carried out.
         prepared: the plan.
-        heard: told of every record; without it what people want to hear of is logged.
+        heard: told of every record; by default `run_log`.
     """
-    from orchestrator.cli.logs import configure, log_record  # noqa: PLC0415 - takes long to import
+    from orchestrator.cli.logs import configure, run_log  # noqa: PLC0415 - takes long to import
 
     configure(session.settings.log)
     run_id = order.run_id or new_run_id(session.clock.wall())
@@ -271,6 +271,6 @@ def begin_log(
         RunStore(session.settings.audit.state_dir).path(run_id),
         run_id,
         [("run.started", started), ("run.planned", planned)],
-        observers=[state.apply, heard or log_record],
+        observers=[state.apply, heard or run_log(session.settings.log, state)],
     )
     return log, state

@@ -239,6 +239,8 @@ class Log(_Section):
     """What goes to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Below this nothing is written; one line per CVM outcome is `info`."""
+    """Below this nothing is written; lines of CVMs that ended as wanted are `info`."""
     format: Literal["auto", "console", "json"] = "auto"
     """`auto` is for people on a terminal, and JSON lines otherwise."""
+    cvms: Literal["auto", "each", "by_teepod"] = "auto"
+    """A line for each CVM, or for failures and each teepod: `auto` is by teepod on a terminal, and each otherwise."""

@@ -247,3 +247,13 @@ def test_a_yes_that_comes_late_is_carried_out_on_fresh_statuses(open_desk: OpenD
     skipped = [record["cvm"]["name"] for record in desk.records if record.get("outcome") == "skipped"]
     assert skipped == [name]
     assert len(desk.stops) == len(NAMES) - 1
+
+
+@pytest.mark.parametrize(("option", "cvms", "teepods"), [((), 0, 2), (("-v",), 8, 0), (("-q",), 0, 0)])
+def test_a_terminal_shows_a_line_for_each_teepod_and_with_verbose_for_each_cvm(
+    desk: Desk, option: tuple[str, ...], cvms: int, teepods: int
+) -> None:
+    with terminal(desk, "--yes", *option) as user:
+        assert user.ends_with(0)
+        assert (user.shown.count("cvm.settled"), user.shown.count("teepod.done")) == (cvms, teepods)
+        assert "all as wanted" in user.shown

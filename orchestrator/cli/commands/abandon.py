@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import json_option, settings_options, verbosity_options
 
 
 @click.command("abandon", epilog="\b\nExample: orchestrator abandon 20261123T080000Z-4f2a --reason 'wrong teepod'")
@@ -12,6 +12,7 @@ from orchestrator.cli.options import json_option, settings_options
 @click.option("--reason", required=True, metavar="TEXT", help="Why; goes to the audit log.")
 @json_option
 @settings_options
+@verbosity_options
 def command(**given: Any) -> int:
     """End a run that was interrupted, without sending anything to its CVMs.
 

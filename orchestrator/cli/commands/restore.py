@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import json_option, settings_options, verbosity_options
 
 
 @click.command("restore", epilog="\b\nExample: orchestrator restore 20261123T080000Z-4f2a --expect 12")
@@ -13,6 +13,7 @@ from orchestrator.cli.options import json_option, settings_options
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Go on only if the plan has exactly N targets.")
 @json_option
 @settings_options
+@verbosity_options
 def command(**given: Any) -> int:
     """Undo a finished run: start the CVMs that it took from running to down.
 

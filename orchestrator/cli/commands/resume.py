@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import json_option, settings_options, verbosity_options
 
 
 @click.command("resume", epilog="\b\nExample: orchestrator resume 20261123T080000Z-4f2a --yes")
@@ -12,6 +12,7 @@ from orchestrator.cli.options import json_option, settings_options
 @click.option("--yes", is_flag=True, help="Do not ask, however old the plan is.")
 @json_option
 @settings_options
+@verbosity_options
 def command(**given: Any) -> int:
     """Go on with a run that was interrupted, from what its audit log says.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, playbook_options, settings_options
+from orchestrator.cli.options import json_option, playbook_options, settings_options, verbosity_options
 
 
 @click.command("run", epilog="\b\nExample: orchestrator run emergency-stop-teepod --var teepod=prod-1 --expect 12")
@@ -22,6 +22,7 @@ from orchestrator.cli.options import json_option, playbook_options, settings_opt
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Go on only if the plan has exactly N targets.")
 @json_option
 @settings_options
+@verbosity_options
 def command(**given: Any) -> int:
     """Carry a playbook out: plan, confirm, act, watch until settled.
 
