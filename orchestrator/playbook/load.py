@@ -94,6 +94,13 @@ def playbook_from(source: Source, assignments: Mapping[str, str], *, allow_undef
     unknown = [name for name in assignments if name not in declared]
     if unknown:
         raise UsageError(f"the playbook has no variable {unknown[0]!r}", hint=_did_you_mean(unknown[0], list(declared)))
+    for name, value in assignments.items():
+        # Around an empty value the rest of a pattern would widen: `${prefix}*` to every name.
+        if not value.strip():
+            raise UsageError(
+                f"the variable {name!r} has an empty value",
+                hint=f"give it a value: --var {name}=VALUE; a variable of the shell that is not set is empty",
+            )
     values.update(assignments)
     undefined = tuple(name for name in declared if name not in values)
     if undefined and not allow_undefined:

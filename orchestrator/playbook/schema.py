@@ -64,8 +64,8 @@ class Variable(Strict):
     """What it stands for; shown when it is missing."""
     required: Truth = False
     """Whether the caller has to give it."""
-    default: Annotated[str | None, WithJsonSchema({"type": ["string", "number"]})] = None
-    """What it is when the caller does not give it."""
+    default: Text | None = None
+    """What it is when the caller does not give it; never empty."""
 
     @model_validator(mode="before")
     @classmethod

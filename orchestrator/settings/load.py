@@ -232,6 +232,11 @@ def _refuse_unknown_variables() -> None:
             continue
         rest = name.removeprefix(PREFIX).lower()
         section, delimiter, field = rest.partition("__")
+        if section == "guards" and not os.environ[variable].strip():
+            raise SettingsError(
+                f"environment variable {variable} is empty",
+                hint="unset it to have no such guard, or give it a value; an empty guard would protect nothing",
+            )
         if section in sections:
             continue
         known = [_variable(each, name) for each in sections for name in _fields(each)] + list(SHORT_NAMES)

@@ -19,6 +19,16 @@ def test_a_guard_refuses_a_plan_with_its_numbers(desk: Desk) -> None:
     desk.assert_nothing_happened()
 
 
+def test_an_empty_variable_does_not_widen_a_select_to_everything(desk: Desk) -> None:
+    file = desk.folder / "prefix.yaml"
+    steps = 'steps: [{action: stop, select: {name: ["${prefix}*"]}}]'
+    file.write_text(f"name: x\nvars: {{prefix: {{required: true}}}}\n{steps}\n")
+    ended = desk.run("run", str(file), "--var", "prefix=", "--yes", "--json")
+    assert (ended.code, ended.fault["code"]) == (2, "usage")
+    assert "the variable 'prefix' has an empty value" in ended.fault["message"]
+    desk.assert_nothing_happened()
+
+
 def test_without_a_yes_nothing_is_done(desk: Desk) -> None:
     answers = ((), ("--expect", "7"), ("--expect", "7", "--yes"))
     file = desk.playbook()

@@ -64,9 +64,19 @@ def test_every_variable_without_a_value_is_named_with_its_line(tmp_path: Path) -
     assert [(each.line, each.message) for each in error.more] == [(4, "the variable 'teepod' (where) has no value")]
 
 
-def test_an_empty_value_does_not_select_everything(tmp_path: Path) -> None:
-    error = refusal(tmp_path, VALID, teepod="")
-    assert (error.line, error.message) == (10, "steps[0].select.teepod[0]: must not be empty")
+@pytest.mark.parametrize("around", ["${teepod}", "${teepod}*", "a-${teepod}-b"])
+@pytest.mark.parametrize("value", ["", " ", "\t\n", "\u3000"])
+def test_an_empty_value_is_refused_whatever_text_stands_around_it(tmp_path: Path, around: str, value: str) -> None:
+    with pytest.raises(UsageError, match="the variable 'teepod' has an empty value"):
+        load(tmp_path, VALID.replace("${teepod}", around), teepod=value)
+
+
+@pytest.mark.parametrize("default", ['{default: ""}', '{default: " "}', '""'])
+def test_an_empty_default_is_refused_whether_or_not_a_value_is_given(tmp_path: Path, default: str) -> None:
+    text = VALID.replace("{required: true}", default).replace("${teepod}", "${teepod}*")
+    for given in ({}, {"teepod": "a"}):
+        error = refusal(tmp_path, text, **given)
+        assert (error.line, error.message) == (3, "vars.teepod.default: must not be empty")
 
 
 def test_a_value_for_a_variable_that_is_not_declared_is_a_usage_error_with_the_nearest(tmp_path: Path) -> None:

@@ -85,6 +85,13 @@ def test_empty_variables_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.rate.burst, settings.key()) == (7, "file")
 
 
+@pytest.mark.parametrize("name", ["ORCHESTRATOR_GUARDS__PROTECT__NAME", "ORCHESTRATOR_GUARDS__MAX_TARGETS"])
+def test_an_empty_guard_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, " ")
+    with pytest.raises(SettingsError, match=f"environment variable {name} is empty"):
+        load_settings()
+
+
 def test_an_empty_variable_is_not_blamed_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("config.toml").write_text("[rate]\nburst = 0\n")
     monkeypatch.setenv("ORCHESTRATOR_RATE__BURST", "")
