@@ -74,6 +74,10 @@ class Obedient:
         """Tell the CVMs of one app."""
         return Reply(value=tuple(Cvm(ref=ref, status="running") for ref in self.refs if ref.app_id == app_id))
 
+    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+        """Tell one CVM."""
+        return Reply(value=Cvm(ref=ref, status="running"), http_status=200)
+
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """Tell no prices."""
         return Reply(value={}, http_status=200)

@@ -6,7 +6,7 @@ still holds the CVM whatever its status says; UUIDs come with and without dashes
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Generic, Self, TypeVar
 
@@ -76,6 +76,17 @@ class CvmRef:
     def uuid_key(self) -> str | None:
         """The UUID in normal form, under which a batch of statuses answers; None while there is none."""
         return normal_uuid(self.vm_uuid) if self.vm_uuid else None
+
+    def completed_by(self, other: Self) -> Self:
+        """This CVM, with what it lacks taken from another reading of the same CVM."""
+        knows_teepod = self.teepod_id is not None or self.teepod is not None
+        return replace(
+            self,
+            name=self.name or other.name,
+            app_id=self.app_id or other.app_id,
+            teepod_id=self.teepod_id if knows_teepod else other.teepod_id,
+            teepod=self.teepod if knows_teepod else other.teepod,
+        )
 
     def document(self) -> dict[str, object]:
         """As every audit record and JSON document has it."""

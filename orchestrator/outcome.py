@@ -81,8 +81,14 @@ ENDS_THE_RUN = _FAILED | {Outcome.UNSETTLED}
 """The outcomes of a target that end the run after a step with `on_failure: stop`, and after a canary."""
 
 
-def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: bool) -> Exit:
+def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: bool, left_alone: bool = False) -> Exit:
     """The exit code of a run that ended this way with these outcomes.
+
+    Args:
+        ending: why the run ended.
+        counts: how many targets ended in each way.
+        anything_sent: whether a request that can change something was ever announced.
+        left_alone: whether a CVM that a step selects was left alone since a fact of it is not known.
 
     Where several hold, interruption goes first, then an early end, failures, and time-outs. A refused key before
     anything was sent changed nothing, which is what 5 says.
@@ -97,7 +103,7 @@ def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: b
         return Exit.GUARD
     if ending in _EARLY:
         return Exit.ENDED_EARLY
-    if any(counts.get(outcome) for outcome in _FAILED):
+    if left_alone or any(counts.get(outcome) for outcome in _FAILED):
         return Exit.FAILED
     if counts.get(Outcome.UNSETTLED):
         return Exit.UNSETTLED

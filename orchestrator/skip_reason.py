@@ -23,6 +23,8 @@ class SkipReason(StrEnum):
     """The CVM is not down, so that it can't be started."""
     NO_ADDRESS = "no_address"
     """The CVM has neither hashid nor UUID yet, so that no request can name it."""
+    FACT_UNKNOWN = "fact_unknown"
+    """The CVM's app, teepod or name is not known, and a `protect`, an `exclude` or a select needs that fact."""
     KEPT_RUNNING = "kept_running"
     """A rule of `keep_running` spares the CVM."""
     DRIFTED = "drifted"
@@ -48,6 +50,9 @@ class SkipReason(StrEnum):
 CHANGED = frozenset({SkipReason.DRIFTED, SkipReason.GONE})
 """The CVM is not any more what a plan file or a run's log says."""
 
+MAY_BE_PROTECTED = frozenset({"protect", "exclude"})
+"""What needs a fact so that a CVM of which the fact is not known is left alone, although a step selects it."""
+
 ALREADY = frozenset({SkipReason.ALREADY_DOWN, SkipReason.ALREADY_UP})
 """The CVM is as the action would leave it."""
 
@@ -62,6 +67,7 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.NOT_UP: "not running, but {}",
     SkipReason.NOT_DOWN: "not down, but {}",
     SkipReason.NO_ADDRESS: "has neither hashid nor UUID yet, so it can't be addressed",
+    SkipReason.FACT_UNKNOWN: "its {} is not known, and `{}` needs that fact",
     SkipReason.KEPT_RUNNING: "kept running: {}",
     SkipReason.DRIFTED: "drifted: {}",
     SkipReason.GONE: "drifted: no longer in the list",
@@ -73,7 +79,7 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.NOT_APPROVED: "the run ended early: a question was not answered with yes",
     SkipReason.ABANDONED: "the run was abandoned before its request was sent",
 }
-"""The sentence of each code, with a place for the detail where there is one."""
+"""The sentence of each code, with a place for the detail, and one for what needs an unknown fact."""
 
 _SUMMARIES: Mapping[SkipReason, str] = {
     SkipReason.KEPT_RUNNING: "kept running",
@@ -89,15 +95,17 @@ class Reason:
     Attributes:
         code: the code.
         detail: such as the pattern that protects the CVM; empty where the code says all.
+        needed_by: what needs a fact that is not known: `protect`, `exclude` or `select`.
     """
 
     code: SkipReason
     detail: str = ""
+    needed_by: str = ""
 
     @property
     def text(self) -> str:
         """The sentence for people."""
-        return _SENTENCES[self.code].format(self.detail)
+        return _SENTENCES[self.code].format(self.detail, self.needed_by)
 
     @property
     def summary(self) -> str:
@@ -106,7 +114,8 @@ class Reason:
 
     def fields(self) -> dict[str, str]:
         """As records and documents have it."""
-        return {"reason": self.text, "code": self.code.value}
+        needed_by = {"needed_by": self.needed_by} if self.needed_by else {}
+        return {"reason": self.text, "code": self.code.value, **needed_by}
 
 
 _RELEASED: tuple[tuple[str, SkipReason], ...] = (
@@ -144,6 +153,11 @@ def code_of(entry: Mapping[str, Any]) -> SkipReason | None:
 
 
 _CODES = frozenset(SkipReason)
+
+
+def may_be_protected(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of `skipped` is a CVM that a step selects, left alone since a fact is not known."""
+    return code_of(entry) is SkipReason.FACT_UNKNOWN and entry.get("needed_by") in MAY_BE_PROTECTED
 
 
 def summary_of(entry: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.target import APPLY, TargetState
 from orchestrator.cvm import DOWN, CvmRef, normal_uuid
 from orchestrator.outcome import Outcome
-from orchestrator.skip_reason import CHANGED, OUT_OF_SCOPE, with_code
+from orchestrator.skip_reason import CHANGED, OUT_OF_SCOPE, may_be_protected, with_code
 
 _RECENT = 999
 """How many of the last durations tell how long a CVM takes."""
@@ -76,6 +76,11 @@ class RunState:
     def drifted(self) -> list[Record]:
         """The entries of `skipped` that changed since the plan file was made, or since the run to undo ended."""
         return [entry for entry in self.skipped if entry["code"] in CHANGED]
+
+    @property
+    def left_alone(self) -> list[Record]:
+        """The entries of `skipped` that a step selects and that may be protected, since a fact is not known."""
+        return [entry for entry in self.skipped if may_be_protected(entry)]
 
     @property
     def cvms(self) -> int:

@@ -118,6 +118,7 @@ def run_of(
         refused=state.refused,
         approver=approver or approver_of(log, state),
         due=_due(session, state),
+        left_alone=bool(state.left_alone),
     )
 
 

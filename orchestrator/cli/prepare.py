@@ -13,7 +13,7 @@ from orchestrator.engine.status import PAGE_SIZE
 from orchestrator.playbook.guards import needs_whole_workspace, stricter
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Hold, Plan
-from orchestrator.playbook.planning import make_plan
+from orchestrator.playbook.planning import facts_needed, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import apps_to_read
 from orchestrator.playbook.steps import Pause
@@ -49,9 +49,10 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
     read_at = session.clock.wall()
     inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
+    cvms = await reader.complete(inventory.cvms, facts_needed(playbook, guards, inventory.cvms))
     plan = make_plan(
         playbook,
-        inventory.cvms,
+        cvms,
         guards=guards,
         limits=session.limits,
         settle_timeout=settings.settle.timeout,
@@ -61,7 +62,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
         more_warnings=[*([] if inventory.stable else [_SHIFTING]), *_waits_too_long(playbook, settings)],
         last_word=None if hold is None else hold.last_word,
         settle_seconds=session.settle_seconds,
-        whole_of_starts=None if hold is None else hold.whole_of_starts(inventory.cvms),
+        whole_of_starts=None if hold is None else hold.whole_of_starts(cvms),
     )
     if hold is not None:
         plan = hold.hold(plan, now=session.clock.wall(), version=__version__)

@@ -44,6 +44,13 @@ class PhalaCloud:
         exchange = await self._http.exchange("GET", f"/apps/{app_id}/cvms")
         return reply_of(exchange, wire.cvms_of, self._wall())
 
+    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+        """`GET /cvms/{cvm_id}`."""
+        if not wire.is_address(ref.address):
+            return _unaddressed("CVM", ref.address)
+        exchange = await self._http.exchange("GET", f"/cvms/{ref.address}", largest=_ACTION_ANSWER)
+        return reply_of(exchange, lambda body: wire.detail_of(body, ref), self._wall())
+
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """`GET /instance-types`, public."""
         exchange = await self._http.exchange("GET", "/instance-types")

@@ -61,6 +61,16 @@ def cvm_of(item: Any) -> Cvm:  # noqa: ANN401 - parsed JSON
     return _legacy(item, status) if isinstance(item.get("hosted"), dict) else _current(item, status)
 
 
+def detail_of(body: Any, ref: CvmRef) -> Cvm:  # noqa: ANN401 - parsed JSON
+    """The detail of one CVM, which has to be about `ref`."""
+    cvm = cvm_of(body)
+    pairs = ((cvm.ref.id, ref.id), (cvm.ref.uuid_key, ref.uuid_key))
+    same = [given == wanted for given, wanted in pairs if given and wanted]
+    if not same or not all(same):
+        raise ShapeError("the detail is about another CVM")
+    return cvm
+
+
 def _legacy(item: dict[str, Any], status: str) -> Cvm:
     hosted = item["hosted"]
     node = _part(item, "node") or _part(item, "teepod")
@@ -82,8 +92,9 @@ def _legacy_gpus(hosted: dict[str, Any]) -> int | None:
 
 def _current(item: dict[str, Any], status: str) -> Cvm:
     resource, rate = _part(item, "resource"), _part(item, "hourly_rate")
+    node = _part(item, "node_info") or _part(item, "teepod") or {"id": item.get("teepod_id")}
     return Cvm(
-        ref=_ref(item.get("id"), item.get("vm_uuid"), item.get("name"), item.get("app_id"), _part(item, "node_info")),
+        ref=_ref(item.get("id"), item.get("vm_uuid"), item.get("name"), item.get("app_id"), node),
         status=status,
         in_progress=bool(item.get("in_progress")),
         instance_id=_text(item.get("instance_id")),

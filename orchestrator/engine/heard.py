@@ -28,6 +28,10 @@ class HeardCloud:
         """The CVMs of one app."""
         return self._heard(await self._cloud.list_app(app_id))
 
+    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+        """One CVM in detail."""
+        return self._heard(await self._cloud.cvm(ref))
+
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """USD per hour by instance type."""
         return self._heard(await self._cloud.price_list())

@@ -1,14 +1,15 @@
 """Reading the inventory: every CVM once, although the list may shift while its pages are read."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import TypeVar
 
 import anyio
 
-from orchestrator.cvm import Cvm
+from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.engine.asking import ask, unreadable
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.protocols import Cloud
@@ -59,7 +60,9 @@ class InventoryReader:
                 return await self._read_apps_from_list(wanted)  # a gateway may have said so
             if reply.value is None and not reply.says_not_found:
                 raise unreadable(reply, _WHAT)
-            cvms += reply.value or ()
+            # Whose app an entry does not say, the request does.
+            of_app = CvmRef(None, None, "", app_id)
+            cvms += (replace(cvm, ref=cvm.ref.completed_by(of_app)) for cvm in reply.value or ())
         return Inventory(tuple(_by_key(cvms).values()), whole=False)
 
     async def _read_apps_from_list(self, app_ids: frozenset[str]) -> Inventory:
@@ -87,6 +90,27 @@ class InventoryReader:
             gathered |= reading
             before = set(reading), totals
         return Inventory(tuple(gathered.values()), whole=True, stable=False)
+
+    async def complete(self, cvms: Sequence[Cvm], lacking: Iterable[Cvm]) -> tuple[Cvm, ...]:
+        """These CVMs, with facts that the list does not give read one by one.
+
+        Args:
+            cvms: the CVMs as the list has them.
+            lacking: those of them to look up. One that can't be read stays as it is.
+        """
+        found: dict[CvmRef, CvmRef] = {}
+        left = iter([cvm.ref for cvm in lacking if cvm.ref.address])
+
+        async def read() -> None:
+            for ref in left:
+                reply = await self._ask(partial(self._cloud.cvm, ref))
+                if reply.value is not None:
+                    found[ref] = ref.completed_by(reply.value.ref)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(self._gate.max_in_flight):
+                group.start_soon(read)
+        return tuple(replace(cvm, ref=found.get(cvm.ref, cvm.ref)) for cvm in cvms)
 
     async def price_list(self) -> Mapping[str, Decimal]:
         """USD per hour by instance type; empty when it can't be had, which leaves rates unknown."""

@@ -21,6 +21,10 @@ class Cloud(Protocol):
         """The CVMs of one app."""
         ...
 
+    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+        """One CVM in detail."""
+        ...
+
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """USD per hour by instance type."""
         ...

@@ -70,6 +70,7 @@ class Run:
         passed: Collection[str] = (),
         refused: bool = False,
         due: Due | None = None,
+        left_alone: bool = False,
     ) -> None:
         """Set up.
 
@@ -89,6 +90,7 @@ class Run:
                 that were approved, messages that were sent, and steps that have taken up an earlier one's targets.
             refused: whether a question was answered with no in an earlier part of the run.
             due: by when every target is to be asked; None for no such moment.
+            left_alone: whether the plan left a selected CVM alone since a fact of it is not known.
         """
         self.ledger = Ledger(works, sink, clock, requests)
         breaker = Breaker(
@@ -111,7 +113,7 @@ class Run:
         self.reader.known_size(workspace_size)
         line = Line(cloud, gate, self.reader, breaker, self.ledger, clock, rng, settle)
         self._course = Course(line, limits, passed)
-        self._approver, self._due = approver, due
+        self._approver, self._due, self._left_alone = approver, due, left_alone
         self._undone: Sequence[AnyPlanned] = ()
         self._held_to: list[str] = []
         self._about_the_end: Mapping[str, object] = {}
@@ -239,6 +241,10 @@ class Run:
             if step.name not in self._course.passed
         )
 
+    def _exit_code(self, ending: Ending) -> Exit:
+        sent = bool(self.ledger.sent)
+        return exit_code(ending, self.ledger.counts, anything_sent=sent, left_alone=self._left_alone)
+
     async def _conclude(self) -> RunResult:
         course = self._course
         unconfirmed: list[Work] = []
@@ -250,11 +256,11 @@ class Run:
         if ending in _FOR_FAILURES and nothing_unsent:
             ending = course.cut_by or Ending.COMPLETED
         if ending.resumable:
-            code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
+            code = self._exit_code(ending)
             self.ledger.run_event("run.interrupted", reason=ending.value, open=len(left), exit_code=int(code))
         else:
             self._leave_open(ending, left, unconfirmed)
-            code = exit_code(ending, self.ledger.counts, anything_sent=bool(self.ledger.sent))
+            code = self._exit_code(ending)
             more = dict(self._about_the_end)
             if self._due is not None:
                 more["deadline"] = self._due.verdict(self.ledger.works)

@@ -79,6 +79,7 @@ def check_guards(
     starts: int = 0,
     whole_of_starts: Whole | None = None,
     kept: Sequence[Spared] = (),
+    unsure: int = 0,
 ) -> tuple[GuardCheck, ...]:
     """Check the guards of a plan.
 
@@ -90,6 +91,7 @@ def check_guards(
         starts: how many of the targets are to be started.
         whole_of_starts: the denominator of `max_percent` for those; required where there are any.
         kept: what each rule of `keep_running` came to.
+        unsure: how many selected CVMs are left alone since `protect` needs a fact that is not known.
     """
     checks = []
     if guards.max_targets is not None:
@@ -104,6 +106,8 @@ def check_guards(
             checks.append(_check_percent(guards.max_percent, starts, whole_of_starts, "targets to start"))
     if guards.protect:
         message = f"{counted(spared, 'selected CVM')} protected and left alone"
+        if unsure:
+            message += f"; {counted(unsure, 'other CVM')} left alone, whose name, app or teepod is not known"
         checks.append(GuardCheck("protect", None, spared, ok=True, message=message))
     checks += [
         GuardCheck("keep_running", each.rule.min.amount, len(each.reasons), ok=True, message=each.message)

@@ -85,6 +85,8 @@ class Lock:
         same = step is not None and step.action == target.action
         if same and reason is not None and reason.code in ALREADY:
             return reason
+        if reason is not None and reason.code is SkipReason.FACT_UNKNOWN:
+            return reason
         changes = list(changed(target.cvm, cvm))
         if reason is not None and reason.code is SkipReason.PROTECTED:
             changes.append(f"now {reason.text}")

@@ -18,11 +18,11 @@ from orchestrator.playbook.order import Rank, rank
 from orchestrator.playbook.plan import LastWord, Plan, Skipped, Target
 from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits, planned
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.select import matches, protection
+from orchestrator.playbook.select import Coverage, coverage, protection, unknown_fact, unknown_protection
 from orchestrator.playbook.steps import Step
 from orchestrator.playbook.survivors import spare
 from orchestrator.playbook.waves import wave_numbers
-from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.skip_reason import MAY_BE_PROTECTED, Reason, SkipReason
 
 
 def make_plan(
@@ -94,6 +94,7 @@ def make_plan(
             starts=sum(target.action is Action.START for target in chosen),
             whole_of_starts=whole_of_starts or Whole(len(cvms)),
             kept=kept,
+            unsure=sum(each.why.needed_by == "protect" for each in skipped),
         ),
         limits=limits,
         estimate=estimate(_lots(planned_steps, chosen, limits), limits.burst, batch_size),
@@ -106,6 +107,22 @@ def make_plan(
         may_follow={name: len(covered) for name, covered in taken_up.items()},
         deadline=deadline,
     )
+
+
+def facts_needed(playbook: Playbook, guards: Guards, inventory: Iterable[Cvm]) -> list[Cvm]:
+    """The CVMs that are left alone only because a fact is not known that a protection or an `exclude` needs."""
+    steps = [step for step in playbook.acting if step.select.result is None]
+    later = [step for step in playbook.acting if step.select.result is not None]
+    return [
+        cvm
+        for cvm in inventory
+        if _may_be_protected(_decide(steps, guards, cvm)[1])
+        or any(coverage(step.select, cvm) is Coverage.UNSURE for step in later)
+    ]
+
+
+def _may_be_protected(reason: Reason | None) -> bool:
+    return reason is not None and reason.needed_by in MAY_BE_PROTECTED
 
 
 def _rank(step: Step, target: Target) -> Rank:
@@ -160,9 +177,12 @@ def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | 
 
     That is the first one that selects it and has anything to do on it; else the first one that selects it.
     """
-    covering = [n for n, step in enumerate(steps) if matches(step.select, cvm)]
+    found = [coverage(step.select, cvm) for step in steps]
+    covering = [n for n, each in enumerate(found) if each is not Coverage.NO]
     if not covering:
-        return -1, Reason(SkipReason.NOT_SELECTED)
+        facts = (unknown_fact(step.select, cvm) for step in steps)
+        fact = next(filter(None, facts), None)
+        return -1, Reason(SkipReason.FACT_UNKNOWN, fact, "select") if fact else Reason(SkipReason.NOT_SELECTED)
     protected = protection(guards.protect, cvm)
     if protected is not None:
         return covering[0], Reason(SkipReason.PROTECTED, protected)
@@ -170,6 +190,12 @@ def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | 
     if None not in reasons:
         return covering[0], reasons[0]
     position = covering[reasons.index(None)]
+    # Whoever may be excluded from an earlier step is not left to a later one: that may do something else.
+    if found[position] is Coverage.UNSURE:
+        return position, Reason(SkipReason.FACT_UNKNOWN, unknown_fact(steps[position].select, cvm) or "", "exclude")
+    fact = unknown_protection(guards.protect, cvm)
+    if fact is not None:
+        return position, Reason(SkipReason.FACT_UNKNOWN, fact, "protect")
     if not cvm.ref.address:
         return position, Reason(SkipReason.NO_ADDRESS)
     return position, None

@@ -1,8 +1,13 @@
-"""Which CVMs a select covers, and which of its values cover none."""
+"""Which CVMs a select covers, which of its values cover none, and where a fact that is not known decides.
+
+A list entry may lack its app, its teepod or its name. A key that needs such a fact is neither met nor unmet: its
+result is None. What is not known never matches a select, and is never sure to escape a protection or an `exclude`.
+"""
 
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum, auto
 from functools import lru_cache
 
 from orchestrator.cvm import Cvm, normal_app_id
@@ -25,24 +30,26 @@ def _matches_text(pattern: str, text: str | None) -> bool:
     return text is not None and _pattern(pattern).fullmatch(text) is not None
 
 
-def _matches_teepod(pattern: str, cvm: Cvm) -> bool:
-    by_id = cvm.ref.teepod_id is not None and pattern == str(cvm.ref.teepod_id)
-    return by_id or _matches_text(pattern, cvm.ref.teepod)
+def _matches_teepod(pattern: str, cvm: Cvm) -> bool | None:
+    ref, is_number = cvm.ref, pattern.isascii() and pattern.isdigit()
+    if (ref.teepod_id is not None and pattern == str(ref.teepod_id)) or _matches_text(pattern, ref.teepod):
+        return True
+    return None if (ref.teepod_id if is_number else ref.teepod) is None else False
 
 
-def _matches_app(pattern: str, cvm: Cvm) -> bool:
-    return cvm.ref.app_id is not None and normal_app_id(pattern) == cvm.ref.app_id
+def _matches_app(pattern: str, cvm: Cvm) -> bool | None:
+    return None if cvm.ref.app_id is None else normal_app_id(pattern) == cvm.ref.app_id
 
 
-def _matches_name(pattern: str, cvm: Cvm) -> bool:
-    return _matches_text(pattern, cvm.ref.name)
+def _matches_name(pattern: str, cvm: Cvm) -> bool | None:
+    return _matches_text(pattern, cvm.ref.name) or (False if cvm.ref.name else None)
 
 
-def _matches_status(pattern: str, cvm: Cvm) -> bool:
+def _matches_status(pattern: str, cvm: Cvm) -> bool | None:
     return pattern == cvm.status
 
 
-_BY_KEY: dict[str, Callable[[str, Cvm], bool]] = {
+_BY_KEY: dict[str, Callable[[str, Cvm], bool | None]] = {
     "teepod": _matches_teepod,
     "app_id": _matches_app,
     "name": _matches_name,
@@ -50,24 +57,81 @@ _BY_KEY: dict[str, Callable[[str, Cvm], bool]] = {
 }
 
 
-def matches(select: Select, cvm: Cvm) -> bool:
+def _any_of(results: Iterable[bool | None]) -> bool | None:
+    """Whether one is true; None where that depends on what is not known."""
+    found = set(results)
+    return True if True in found else None if None in found else False
+
+
+def _of_key(select: Select | Protect, key: str, cvm: Cvm) -> bool | None:
+    """Whether one key of a select or of a protection is met."""
+    return _any_of(_BY_KEY[key](value, cvm) for value in getattr(select, key) or ())
+
+
+def _is_met(select: Select, cvm: Cvm) -> bool | None:
+    """Whether a select covers a CVM, whatever is not known of it; None where that decides."""
+    results = [_of_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None]
+    if select.any is not None:
+        results.append(_any_of(_is_met(each, cvm) for each in select.any))
+    if select.exclude is not None:
+        excluded = _is_met(select.exclude, cvm)
+        results.append(None if excluded is None else not excluded)
+    return False if False in results else None if None in results else True
+
+
+class Coverage(Enum):
     """Whether a select covers a CVM, leaving aside whether that CVM is down already."""
-    for key, match in _BY_KEY.items():
-        values: list[str] | None = getattr(select, key)
-        if values is not None and not any(match(value, cvm) for value in values):
-            return False
-    if select.any is not None and not any(matches(each, cvm) for each in select.any):
-        return False
-    return select.exclude is None or not matches(select.exclude, cvm)
+
+    YES = auto()
+    NO = auto()
+    UNSURE = auto()
+    """The CVM is covered but for an `exclude`, and whether that takes it away depends on what is not known."""
+
+
+def coverage(select: Select, cvm: Cvm) -> Coverage:
+    """Whether a select covers a CVM. What is not known is never a match, and may be an exclusion."""
+    if not all(_of_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None):
+        return Coverage.NO
+    found = Coverage.YES
+    if select.any is not None:
+        among = {coverage(each, cvm) for each in select.any}
+        found = next((each for each in (Coverage.YES, Coverage.UNSURE) if each in among), Coverage.NO)
+    if select.exclude is not None and found is not Coverage.NO:
+        excluded = _is_met(select.exclude, cvm)
+        found = Coverage.NO if excluded else Coverage.UNSURE if excluded is None else found
+    return found
+
+
+def matches(select: Select, cvm: Cvm) -> bool:
+    """Whether a select covers a CVM for sure, leaving aside whether that CVM is down already."""
+    return coverage(select, cvm) is Coverage.YES
+
+
+def unknown_fact(select: Select, cvm: Cvm) -> str | None:
+    """The fact of a CVM that is not known and decides whether a select covers it, such as `app_id`; None for none."""
+    if _is_met(select, cvm) is not None:
+        return None
+    inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
+    own = [key for key in _BY_KEY if getattr(select, key) is not None and _of_key(select, key, cvm) is None]
+    found = (unknown_fact(each, cvm) for each in inner)
+    return next(iter(own), None) or next(filter(None, found), None)
 
 
 def protection(protect: Protect, cvm: Cvm) -> str | None:
     """Why a CVM is protected, such as `name kms-*`; None when it is not."""
-    for key in ("name", "app_id", "teepod"):
+    for key in _PROTECTS:
         for value in getattr(protect, key) or ():
             if _BY_KEY[key](value, cvm):
                 return f"{key} {value}"
     return None
+
+
+_PROTECTS = ("name", "app_id", "teepod")
+
+
+def unknown_protection(protect: Protect, cvm: Cvm) -> str | None:
+    """The fact of a CVM that is not known and decides whether the CVM is protected; None for none."""
+    return next((key for key in _PROTECTS if _of_key(protect, key, cvm) is None), None)
 
 
 def apps_alone(select: Select) -> frozenset[str] | None:

@@ -94,6 +94,8 @@ class Undo:
             return Reason(SkipReason.NOT_IN_RUN)
         if is_up(cvm.status, in_progress=cvm.in_progress):
             return Reason(SkipReason.ALREADY_UP, cvm.status)
+        if reason is not None and reason.code is SkipReason.FACT_UNKNOWN:
+            return reason
         # The log does not have the instance type, so that one can't have changed.
         # A late one went down after the run, so its status has to differ.
         status = cvm.status if target.late or target.status is None else target.status

@@ -20,7 +20,8 @@ from orchestrator.report.layout import Column, fact_lines, print_lines, print_ta
 from orchestrator.report.meaning import TROUBLE, meaning_of
 from orchestrator.report.question_text import answer_lines, waits
 from orchestrator.report.shown import shown
-from orchestrator.wording import counted
+from orchestrator.skip_reason import summary_of
+from orchestrator.wording import counted, names
 
 STYLES = {
     "settled": "green",
@@ -84,13 +85,22 @@ def _facts(state: RunState, code: int | None, audit_log: Path) -> _Facts:
     for line in answer_lines(state, going_on=code is None):
         yield "answer", Text(line)
     if state.drifted:
-        names = ", ".join(shown(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
+        drifted = ", ".join(shown(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
         more = f" and {len(state.drifted) - _MOST_ROWS} more" if len(state.drifted) > _MOST_ROWS else ""
-        yield "drifted", Text(names + more)
+        yield "drifted", Text(drifted + more)
+    yield from _left_alone(state)
     yield "audit log", Text(shown(audit_log, 4096), no_wrap=True)
     yield "verify", Text(f"orchestrator audit verify {run_id}", no_wrap=True)
     if state.finished is None and code is not None and not state.simulated:
         yield "go on", Text(f"orchestrator resume {run_id}", "bold", no_wrap=True)
+
+
+def _left_alone(state: RunState) -> _Facts:
+    """Name the selected CVMs that were left alone since a fact of them is not known."""
+    left = state.left_alone
+    if left:
+        listed = names(shown(each["cvm"]["name"], 64) for each in left)
+        yield "left alone", Text.assemble(listed, (f"  {shown(summary_of(left[0]), 300)}", "yellow"))
 
 
 def _not_sent(console: Console, state: RunState) -> None:
@@ -98,11 +108,11 @@ def _not_sent(console: Console, state: RunState) -> None:
     not_sent = [target for target in state.targets.values() if target.outcome_so_far is Outcome.NOT_SENT]
     if not not_sent:
         return
-    names = ", ".join(shown(target.ref.name, 64) for target in not_sent[:_MOST_NAMES])
+    listed = ", ".join(shown(target.ref.name, 64) for target in not_sent[:_MOST_NAMES])
     rest = len(not_sent) - _MOST_NAMES
     more = f" and {rest} more, which `orchestrator show {shown(state.run_id)} --json` names" if rest > 0 else ""
     console.print()
-    print_lines(console, prose_lines(console, Text.assemble(("not sent: ", STYLES["not_sent"]), names, more)))
+    print_lines(console, prose_lines(console, Text.assemble(("not sent: ", STYLES["not_sent"]), listed, more)))
     if not_sent[0].reason and state.finished is not None:
         console.print(Text(shown(not_sent[0].reason, 300), "dim"))
 

@@ -24,6 +24,8 @@ BehaviourKind = Literal[
     "conflict",
     "weird_status",
     "null_uuid",
+    "unlisted_facts",
+    "unknown_facts",
 ]
 
 

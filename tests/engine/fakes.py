@@ -93,6 +93,7 @@ class FakeCloud:
         self.gone: set[str] = set()
         self.did: dict[str, list[Action]] = defaultdict(list)
         self.was_down = False
+        self.details: dict[str, Reply[Cvm]] = {}
 
     def take_effect(self, ref: CvmRef, action: Action = Action.STOP) -> None:
         self.effects[ref.name].append(anyio.current_time())
@@ -177,6 +178,11 @@ class FakeCloud:
     async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
         self.requests.append((anyio.current_time(), "app", app_id))
         return Reply(value=tuple(Cvm(ref=ref, status="running") for ref in self.refs), http_status=200)
+
+    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+        self.requests.append((anyio.current_time(), "detail", ref.name))
+        await anyio.sleep(self.latency)
+        return self.details.get(ref.name) or Reply(http_status=404)
 
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         return Reply(value={}, http_status=200)

@@ -1,5 +1,6 @@
 """Reading the inventory."""
 
+from dataclasses import replace
 from random import Random
 
 import anyio
@@ -143,3 +144,35 @@ async def test_a_404_of_a_gateway_hides_no_cvm_of_an_app() -> None:
 
     cloud.list_app = page  # type: ignore[assignment,method-assign]
     assert len((await reader(cloud).read_apps(["a" * 40, "b" * 40])).cvms) == 3
+
+
+async def test_facts_that_the_list_does_not_give_are_read_from_the_detail() -> None:
+    cloud = FakeCloud(3)
+    whole = [Cvm(ref=ref, status="running") for ref in cloud.refs]
+    bare = [replace(cvm, ref=replace(cvm.ref, app_id=None, teepod_id=None, teepod=None)) for cvm in whole]
+    cloud.details["web-0"] = Reply(value=replace(whole[0], status="stopped"), http_status=200)
+    cvms = await reader(cloud).complete(bare, bare[:2])
+    assert cvms == (whole[0], *bare[1:])
+    assert sorted(name for _, kind, name in cloud.requests if kind == "detail") == ["web-0", "web-1"]
+
+
+async def test_of_what_the_list_does_give_the_detail_changes_nothing() -> None:
+    cloud = FakeCloud(1)
+    (ref,) = cloud.refs
+    known = Cvm(ref=replace(ref, app_id=None), status="running")
+    other = replace(ref, name="other", app_id="b" * 40, teepod_id=9, teepod="other")
+    cloud.details[ref.name] = Reply(value=Cvm(ref=other, status="running"), http_status=200)
+    (found,) = await reader(cloud).complete([known], [known])
+    assert found.ref == replace(ref, app_id="b" * 40)
+
+
+async def test_a_cvm_of_an_app_s_list_belongs_to_that_app() -> None:
+    cloud = FakeCloud(1)
+
+    async def bare(app_id: str) -> Reply[tuple[Cvm, ...]]:
+        del app_id
+        return Reply(value=(Cvm(ref=replace(cloud.refs[0], app_id=None), status="running"),), http_status=200)
+
+    cloud.list_app = bare  # type: ignore[method-assign]
+    (found,) = (await reader(cloud).read_apps(["c" * 40])).cvms
+    assert found.ref.app_id == "c" * 40

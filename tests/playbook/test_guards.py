@@ -92,7 +92,8 @@ def test_what_either_protects_is_protected() -> None:
         cvm(1, "a", app=None, pod=2),
         cvm(2, "z", app="b2", pod=2),
         cvm(3, "z", app=None, pod=1),
-        cvm(4, "z", app=None, pod=2),
+        cvm(4, "z", app="c3", pod=2),
+        cvm(5, "z", app=None, pod=2),
     ]
     plan = plan_of(book, fleet, guards=both)
     assert [target.cvm.ref.id for target in plan.targets] == ["cvm_4"]
@@ -100,6 +101,7 @@ def test_what_either_protects_is_protected() -> None:
         "protected by name a",
         "protected by app_id b2",
         "protected by teepod 1",
+        "its app_id is not known, and `protect` needs that fact",
     ]
 
 

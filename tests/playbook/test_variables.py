@@ -74,8 +74,7 @@ def test_an_empty_value_is_refused_whatever_text_stands_around_it(tmp_path: Path
 @pytest.mark.parametrize("default", ['{default: ""}', '{default: " "}', '""'])
 def test_an_empty_default_is_refused_whether_or_not_a_value_is_given(tmp_path: Path, default: str) -> None:
     text = VALID.replace("{required: true}", default).replace("${teepod}", "${teepod}*")
-    for given in ({}, {"teepod": "a"}):
-        error = refusal(tmp_path, text, **given)
+    for error in (refusal(tmp_path, text), refusal(tmp_path, text, teepod="a")):
         assert (error.line, error.message) == (3, "vars.teepod.default: must not be empty")
 
 

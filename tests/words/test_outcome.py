@@ -23,6 +23,16 @@ def test_a_completed_run_ends_with_the_code_of_its_worst_outcome(counts: dict[Ou
     assert exit_code(Ending.COMPLETED, counts, anything_sent=True) is code
 
 
+def test_a_run_that_left_a_cvm_alone_of_which_too_little_is_known_ends_with_6_at_best() -> None:
+    def code(ending: Ending, counts: dict[Outcome, int]) -> Exit:
+        return exit_code(ending, counts, anything_sent=True, left_alone=True)
+
+    assert code(Ending.COMPLETED, {Outcome.SETTLED: 3}) is Exit.FAILED
+    assert code(Ending.COMPLETED, {Outcome.UNSETTLED: 3}) is Exit.FAILED
+    assert code(Ending.MAX_FAILURES, {}) is Exit.ENDED_EARLY
+    assert code(Ending.SIGINT, {}) is Exit.SIGINT
+
+
 @given(st.dictionaries(st.sampled_from(Outcome), st.integers(0, 5)), st.booleans())
 def test_an_interruption_goes_before_everything_else(counts: dict[Outcome, int], anything_sent: bool) -> None:
     assert exit_code(Ending.SIGINT, counts, anything_sent=anything_sent) is Exit.SIGINT

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.operations.call import Call, Reply
 from orchestrator.simulator.wire import current, legacy
-from orchestrator.simulator.wire.view import View
+from orchestrator.simulator.wire.view import Json, View
 
 _PASSER_BY = "passer-by"
 
@@ -31,7 +31,7 @@ class Page(Filter):
 def entries(view: View, cvms: Sequence[SimulatedCvm]) -> list[Any]:
     """These CVMs as a list in the version's shape."""
     shape = legacy.hosted_cvm if view.legacy else current.cvm_info
-    return [shape(view, cvm) for cvm in cvms]
+    return [_as_told(shape(view, cvm), cvm, "unlisted_facts", "unknown_facts") for cvm in cvms]
 
 
 def list_cvms(call: Call) -> Reply:
@@ -63,7 +63,17 @@ def get_cvm(call: Call) -> Reply:
     """One CVM in detail."""
     cvm = call.target(at=call.seen.at)
     shape = legacy.cvm_detail if call.seen.legacy else current.cvm_detail
-    return Reply(shape(call.seen, cvm))
+    return Reply(_as_told(shape(call.seen, cvm), cvm, "unknown_facts"))
+
+
+def _as_told(entry: Json, cvm: SimulatedCvm, *kinds: str) -> Json:
+    """An entry without its app and its teepod, for CVMs whose behaviour is one of these."""
+    if cvm.behaviour is None or cvm.behaviour.kind not in kinds:
+        return entry
+    if "hosted" in entry:
+        entry = {**entry, "hosted": {**entry["hosted"], "app_id": None}}
+    facts = {"app_id", "node_info", "node", "teepod", "teepod_id"}
+    return {key: value for key, value in entry.items() if key not in facts}
 
 
 def _shift(call: Call) -> None:

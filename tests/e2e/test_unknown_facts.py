@@ -1,0 +1,56 @@
+"""List entries without an app or a teepod, beside a protection that needs them."""
+
+import pytest
+
+from orchestrator.simulator.settings import VERSIONS
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import Desk
+
+BARE = {"web-1", "web-4"}
+EACH_SHAPE = pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
+
+
+def desk_with(open_desk: OpenDesk, kind: str, version: str) -> Desk:
+    """A desk before a fleet of which some CVMs lack facts in the lists."""
+    desk = open_desk(behaviour=[{"kind": kind, "names": sorted(BARE)}])
+    desk.environment["ORCHESTRATOR_CLOUD__API_VERSION"] = version
+    return desk
+
+
+@EACH_SHAPE
+def test_a_cvm_whose_detail_says_where_it_runs_is_protected_or_stopped_by_that(
+    open_desk: OpenDesk, version: str
+) -> None:
+    desk = desk_with(open_desk, "unlisted_facts", version)
+    on_alpha = {cvm.name for cvm in desk.sim.world.cvms if cvm.teepod.name == "alpha"}
+    assert on_alpha & BARE
+    assert BARE - on_alpha
+    file = desk.playbook(guards="{protect: {teepod: [alpha], app_id: [00ff]}}")
+    ended = desk.run("run", file, "--yes", "--json")
+    assert (ended.code, list(ended.document["counts"])) == (0, ["settled"])
+    assert {name for name, stops in desk.effective.items() if not stops} == on_alpha
+
+
+@EACH_SHAPE
+@pytest.mark.parametrize(
+    ("select", "guards", "needed_by"),
+    [
+        ("{all: true}", "{protect: {teepod: [nowhere]}}", "protect"),
+        ("{all: true, exclude: {app_id: [00ff]}}", "{}", "exclude"),
+    ],
+)
+def test_a_cvm_of_which_the_fact_stays_unknown_is_left_alone_and_the_run_ends_with_6(
+    open_desk: OpenDesk, version: str, select: str, guards: str, needed_by: str
+) -> None:
+    desk = desk_with(open_desk, "unknown_facts", version)
+    file = desk.playbook(select, guards=guards)
+    plan = desk.run("plan", file, "--json")
+    assert plan.code == 0
+    left = {each["cvm"]["name"]: (each["code"], each["needed_by"]) for each in plan.document["skipped"]}
+    assert left == dict.fromkeys(BARE, ("fact_unknown", needed_by))
+    ended = desk.run("run", file, "--yes", "--json")
+    assert (ended.code, ended.document["exit_code"], ended.document["counts"]) == (6, 6, {"settled": 6})
+    assert {each["cvm"]["name"] for each in ended.document["skipped"]} == BARE
+    assert {name for name, stops in desk.effective.items() if not stops} == BARE
+    shown = desk.run("show", ended.document["run_id"])
+    assert "left alone" in shown.out
