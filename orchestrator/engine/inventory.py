@@ -1,6 +1,6 @@
 """Reading the inventory: every CVM once, although the list may shift while its pages are read."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -100,17 +100,16 @@ class InventoryReader:
         """
         found: dict[CvmRef, CvmRef] = {}
         left = iter([cvm.ref for cvm in lacking if cvm.ref.address])
-
-        async def read() -> None:
-            for ref in left:
-                reply = await self._ask(partial(self._cloud.cvm, ref))
-                if reply.value is not None:
-                    found[ref] = ref.completed_by(reply.value.ref)
-
         async with anyio.create_task_group() as group:
             for _ in range(self._gate.max_in_flight):
-                group.start_soon(read)
+                group.start_soon(self._look_up, left, found)
         return tuple(replace(cvm, ref=found.get(cvm.ref, cvm.ref)) for cvm in cvms)
+
+    async def _look_up(self, left: Iterator[CvmRef], found: dict[CvmRef, CvmRef]) -> None:
+        for ref in left:
+            reply = await self._ask(partial(self._cloud.cvm, ref))
+            if reply.value is not None:
+                found[ref] = ref.completed_by(reply.value.ref)
 
     async def price_list(self) -> Mapping[str, Decimal]:
         """USD per hour by instance type; empty when it can't be had, which leaves rates unknown."""
