@@ -25,9 +25,10 @@ from orchestrator.report.question_text import answer_lines, clock, print_questio
 from orchestrator.report.shown import shown
 from orchestrator.settings.load import load_settings
 
-_WAIT = 3.0
-"""Seconds that a run is given to take an answer up; it looks for one every half second."""
+_WAIT = 10.0
+"""Seconds that a run on a busy machine has to take an answer up; it looks for one every half second."""
 _LOOK_EVERY = 0.1
+_LOOKS_A_SECOND = 10
 _LONGEST_COMMENT = 1000
 
 
@@ -139,31 +140,45 @@ def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep)
         raise SettingsError(message, file=answers.folder) from error
     taken_up = _taken_up(path, answer, wait)
     if taken_up is None and not is_held(path):
-        answers.withdraw(answer)
-        run = path.stem
-        hint = f"the question is asked anew once `orchestrator resume {run}` is running"
-        raise NotAskedError("the run ended before it took the answer up", hint=hint)
+        taken_up = _is_on_record(_read(path), answer)  # the run may have taken it up, and ended, since the last look
+        if taken_up is None:
+            raise _ended_before(path, answers, answer)
     if taken_up is False:
         answers.withdraw(answer)
-    if taken_up is False:
         hint = "; ".join([*answer_lines(_read(path))[-1:], f"see `orchestrator show {path.stem}`"])
         raise NotAskedError("your answer came too late", hint=hint)
     return taken_up is True
 
 
+def _ended_before(path: Path, answers: Answers, answer: Left) -> NotAskedError:
+    """Take an answer back that nobody is left to take up."""
+    answers.withdraw(answer)
+    hint = f"the question is asked anew once `orchestrator resume {path.stem}` is running"
+    return NotAskedError("the run ended before it took the answer up", hint=hint)
+
+
 def _taken_up(path: Path, answer: Left, wait: Callable[[float], None]) -> bool | None:
     """Whether the log says what was answered; false where it says something else, None where it says nothing yet."""
     size = -1
-    for _ in range(round(_WAIT / _LOOK_EVERY)):
+    for look in range(1, round(_WAIT / _LOOK_EVERY) + 1):
         if (now := path.stat().st_size) != size:
             size, state = now, _read(path)
-            for question, record in state.answers:
-                if question["hash"] == answer.hash:
-                    return _is_it(record, answer)
-            if state.question is None or state.question["hash"] != answer.hash:
-                return False
+            said = _is_on_record(state, answer)
+            if said is not None:
+                return said
+        if look % _LOOKS_A_SECOND == 0 and not is_held(path):
+            return None
         wait(_LOOK_EVERY)
     return None
+
+
+def _is_on_record(state: RunState, answer: Left) -> bool | None:
+    """Whether the log says what was answered; None where the question is still open."""
+    for question, record in state.answers:
+        if question["hash"] == answer.hash:
+            return _is_it(record, answer)
+    is_open = state.question is not None and state.question["hash"] == answer.hash
+    return None if is_open else False
 
 
 def _is_it(record: Record, answer: Left) -> bool:

@@ -28,6 +28,8 @@ APPROVE, REFUSE = "approve", "refuse"
 """What is typed: whole words, so that neither Enter nor a slip of one key is an answer."""
 
 _LOOK_EVERY = 0.5
+_GRACE = 5.0
+"""Seconds by which the last look may be late on a busy machine; later than that, this machine slept."""
 _LISTEN_EVERY = 0.1
 
 
@@ -77,18 +79,27 @@ class LeftAnswers:
             expires_at=timestamp(expires_at),
             answer_with=f"orchestrator approve {self._state.run_id}",
         )
-        while not self.is_late(expires_at):
-            found = self.found()
-            if found is not None:
+        return await self.wait(self.find_answer, expires_at, _LOOK_EVERY)
+
+    async def wait(self, find: Callable[[], Answer | None], expires_at: datetime, every: float) -> Answer | None:
+        """Look for an answer again and again, the last time when the question expires.
+
+        Args:
+            find: gives the answer that is there.
+            expires_at: when the question expires.
+            every: seconds from one look to the next.
+
+        Returns:
+            The answer; None where there is none, or where this machine slept through the end.
+        """
+        while (left := (expires_at - self._wall()).total_seconds()) > -_GRACE:
+            found = find()
+            if found is not None or left <= 0:
                 return found
-            await anyio.sleep(_LOOK_EVERY)
+            await anyio.sleep(min(every, left))
         return None
 
-    def is_late(self, expires_at: datetime) -> bool:
-        """Whether no answer counts any more."""
-        return self._wall() >= expires_at
-
-    def found(self) -> Answer | None:
+    def find_answer(self) -> Answer | None:
         """An answer to the open question that was left by now."""
         asked = self._state.question
         left = None if asked is None else self._answers.to(asked["seq"], asked["hash"])
@@ -130,7 +141,7 @@ class AtTerminal:
             self._ask()
             answered = False
             try:
-                answer = await self._wait(expires_at)
+                answer = await self._left.wait(self.find_answer, expires_at, _LISTEN_EVERY)
                 answered = True
             finally:
                 if not answered:
@@ -142,22 +153,20 @@ class AtTerminal:
                 self._say(f"\n{said} by {shown(answer.by, 100)}, by `orchestrator approve`")
             return answer
 
-    async def _wait(self, expires_at: datetime) -> Answer | None:
+    def find_answer(self) -> Answer | None:
+        """An answer that was left elsewhere, or typed, by now."""
+        found = self._left.find_answer()
+        if found is not None:
+            return found
         was_gone = self._keys.gone
-        while not self._left.is_late(expires_at):
-            found = self._left.found()
-            if found is not None:
-                return found
-            typed = self._keys.line()
-            if typed is not None:
-                word = typed.casefold()
-                if word in {APPROVE, REFUSE}:
-                    return Answer(word == APPROVE, self._by, "terminal")
-                self._prompt()
-            elif self._keys.gone and not was_gone:
-                was_gone = True
-                self._say(f"\nNo more is heard from this terminal; {self._elsewhere} still answers.")
-            await anyio.sleep(_LISTEN_EVERY)
+        typed = self._keys.line()
+        if typed is not None:
+            word = typed.casefold()
+            if word in {APPROVE, REFUSE}:
+                return Answer(word == APPROVE, self._by, "terminal")
+            self._prompt()
+        elif self._keys.gone and not was_gone:
+            self._say(f"\nNo more is heard from this terminal; {self._elsewhere} still answers.")
         return None
 
     def _ask(self) -> None:

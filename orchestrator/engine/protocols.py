@@ -110,3 +110,7 @@ class Approver(Protocol):
             time by the engine's clock.
         """
         ...
+
+    def find_answer(self) -> Answer | None:
+        """The answer that is there at this moment; asked once more when the run stops waiting."""
+        ...

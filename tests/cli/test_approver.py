@@ -191,8 +191,25 @@ async def test_an_answer_to_an_earlier_question_answers_nothing(
 async def test_an_answer_that_is_found_after_its_time_is_none(desk: Desk) -> None:
     """As on a machine that slept: the engine's clock stood still, the time of day did not."""
     assert desk.answers.leave(desk.yes)
-    late = LeftAnswers(desk.answers, desk.state, lambda: EXPIRES_AT)
+    late = LeftAnswers(desk.answers, desk.state, lambda: EXPIRES_AT + timedelta(seconds=10))
     assert await asked(late) is None
+
+
+@pytest.mark.parametrize("approver", [Desk.left, lambda desk: desk.terminal(TypedKeys({}))], ids=["left", "terminal"])
+@pytest.mark.parametrize("before", [0.6, 0.45, 0.05, 0.001])
+async def test_an_answer_of_the_last_half_second_counts(
+    desk: Desk, before: float, approver: Callable[[Desk], LeftAnswers | AtTerminal]
+) -> None:
+    async with anyio.create_task_group() as group:
+
+        async def elsewhere() -> None:
+            await anyio.sleep(300 - before)
+            assert desk.answers.leave(desk.yes)
+
+        group.start_soon(elsewhere)
+        answer = await asked(approver(desk))
+    assert answer is not None
+    assert answer.by == "ann@desk"
 
 
 def standing(*events: tuple[str, dict[str, Any]]) -> RunState:

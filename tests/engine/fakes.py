@@ -15,7 +15,7 @@ from orchestrator.billing.rates import Rates
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra
-from orchestrator.engine.protocols import Approver
+from orchestrator.engine.protocols import Approver, AuditSink
 from orchestrator.engine.result import Due, RunResult
 from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
@@ -212,6 +212,7 @@ class Fleet:
         approver: Approver | None = None,
         passed: Collection[str] = (),
         refused: bool = False,
+        sink: AuditSink | None = None,
     ) -> None:
         self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
         self.gate = Gate(Gcra(rate, burst), max_in_flight, self.clock)
@@ -221,7 +222,7 @@ class Fleet:
         self.run = Run(
             self.works,
             cloud=cloud,
-            sink=self.trail,
+            sink=self.trail if sink is None else sink,
             clock=self.clock,
             gate=self.gate,
             limits=RunLimits(rate, burst, max_in_flight, per_teepod, share, dispatch=dispatch),

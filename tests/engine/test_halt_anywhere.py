@@ -47,6 +47,9 @@ class SlowPerson:
         await anyio.sleep(100)
         return Answer(approved=True, by="ann@desk", via="terminal")
 
+    def find_answer(self) -> Answer | None:
+        return None
+
 
 class FragileCloud(FakeCloud):
     """A cloud that is down while `is_down`: no request gets an answer of its own."""

@@ -33,6 +33,9 @@ class Person:
         await anyio.sleep(self._after)
         return self._answer
 
+    def find_answer(self) -> Answer | None:
+        return None
+
 
 def fleet_of(cloud: FakeCloud, person: Person | None, *, first: int = 1, passed: Collection[str] = ()) -> Fleet:
     """`first` CVMs in the step before the question, the others in the one after it."""
@@ -80,6 +83,17 @@ async def test_a_no_ends_the_run_for_good_and_3_says_that_nothing_was_sent(first
     assert (last["event"], last["ending"]) == ("run.finished", "not_approved")
     answered = fleet.trail.of("approval.answered")[0]
     assert (answered["answer"], answered["by"], "comment" in answered) == ("refused", "bob@desk", False)
+
+
+async def test_an_answer_that_is_there_when_the_time_is_over_counts() -> None:
+    class Late(Person):
+        def find_answer(self) -> Answer | None:
+            return YES
+
+    fleet = fleet_of(FakeCloud(2), Late())
+    assert (await fleet.go()).exit_code is Exit.OK
+    (requested,), (answered,) = fleet.trail.of("approval.requested"), fleet.trail.of("approval.answered")
+    assert (answered["at"] - requested["at"], answered["answer"]) == (HOUR, "approved")
 
 
 async def test_nobody_is_waited_for_any_longer_than_the_playbook_says() -> None:

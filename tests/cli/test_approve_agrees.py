@@ -1,0 +1,155 @@
+"""`approve` and the run agree about what counted: whenever the answer comes, and whenever the run is killed."""
+
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from trio.testing import MockClock
+
+from orchestrator.audit.answers import Answers, Left
+from orchestrator.audit.log import AuditLog
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.verify import read_log
+from orchestrator.cli.approve import _leave
+from orchestrator.cli.approver import LeftAnswers
+from orchestrator.errors import NotAskedError
+from orchestrator.outcome import Ending
+from orchestrator.playbook.planned import Question
+from tests.engine.fakes import EPOCH, FakeCloud, Fleet
+
+RUN_ID = "20261123T080000Z-4f2a"
+TIMEOUT = 10.0
+FIRST: list[tuple[str, dict[str, object]]] = [
+    ("run.started", {"playbook": {"name": "ask"}}),
+    ("run.planned", {"steps": [], "targets": []}),
+]
+
+
+async def at_once(write: Callable[[], None]) -> None:
+    """Write in the loop's own thread, so that virtual time stands still meanwhile."""
+    write()
+
+
+def asked_run(
+    folder: Path, during: Callable[[Path, RunState, Fleet], Coroutine[Any, Any, None]]
+) -> tuple[Path, Ending]:
+    """A run that asks one question and has nothing else to do, with something beside it."""
+    path = folder / "runs" / f"{RUN_ID}.jsonl"
+
+    async def story() -> Ending:
+        def wall() -> Any:  # noqa: ANN401 - a moment
+            return EPOCH + timedelta(seconds=anyio.current_time())
+
+        state = RunState()
+        log = AuditLog.create(path, RUN_ID, FIRST, observers=[state.apply], wall=wall, sync=at_once)
+        answers = Answers(path)
+        log.observers.append(answers.heard)
+        fleet = Fleet(FakeCloud(0), approver=LeftAnswers(answers, state, wall), sink=log)
+        fleet.steps = [Question("look", "Go on?", TIMEOUT)]  # type: ignore[list-item] # steps of any kind
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(during, path, state, fleet)
+                result = await fleet.go()
+                group.cancel_scope.cancel()
+        finally:
+            log.close()
+        return result.ending
+
+    ending = anyio.run(story, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    return path, ending
+
+
+def yes_to(state: RunState) -> Left:
+    asked = state.question or {}
+    return Left(asked["seq"], asked["hash"], asked["step"], approved=True, by="ann@desk", at="")
+
+
+def state_of(path: Path) -> RunState:
+    state = RunState()
+    read_log(path, state.apply)
+    return state
+
+
+def counted(path: Path, answer: Left, wait: Callable[[float], None] = lambda _seconds: None) -> bool:
+    """Whether `approve` says that the answer counted."""
+    try:
+        return _leave(path, answer, wait)
+    except NotAskedError:
+        return False
+
+
+@pytest.mark.parametrize("offset", [-0.75, -0.5, -0.25, -0.001, 0.0, 0.001, 0.25])
+def test_an_answer_around_the_time_out_counts_for_both_or_for_neither(tmp_path: Path, offset: float) -> None:
+    given: list[Left] = []
+
+    async def answer(path: Path, state: RunState, fleet: Fleet) -> None:
+        del fleet
+        await anyio.sleep(TIMEOUT + offset)
+        if state.question is not None:
+            given.append(yes_to(state))
+            assert Answers(path).leave(given[0])
+
+    path, ending = asked_run(tmp_path, answer)
+    approved = "look" in state_of(path).passed
+    assert (ending is Ending.COMPLETED) is approved
+    assert approved or offset >= 0
+    for each in given:
+        Answers(path).withdraw(each)
+        assert counted(path, each) is approved
+
+
+def test_a_run_that_is_killed_in_the_middle_of_its_log_and_its_approver_agree(tmp_path: Path) -> None:
+    given: list[Left] = []
+
+    async def answer(path: Path, state: RunState, fleet: Fleet) -> None:
+        del fleet
+        await anyio.sleep(3)
+        given.append(yes_to(state))
+        assert Answers(path).leave(given[0])
+
+    path, ending = asked_run(tmp_path, answer)
+    assert ending is Ending.COMPLETED
+    whole = path.read_bytes()
+    said: set[bool] = set()
+    for length in range(whole.index(b"approval.requested"), len(whole) + 1):
+        if length % 11 and b"\n" not in whole[length - 2 : length + 2]:
+            continue  # every byte near the end of a record, and some within
+        path.write_bytes(whole[:length])
+        if state_of(path).question is None and not state_of(path).answers:
+            continue  # killed before the question was on record, so nobody was asked
+        approved = counted(path, given[0])
+        assert approved is ("look" in state_of(path).passed)
+        said.add(approved)
+        Answers(path).clear()
+    assert said == {True, False}
+
+
+@pytest.mark.parametrize("looks", [0, 1, 8, 9, 10, 11, 50, 98, 99])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_run_that_ends_between_two_looks_and_its_approver_agree(tmp_path: Path, looks: int, recorded: bool) -> None:
+    async def interrupt(_path: Path, _state: RunState, fleet: Fleet) -> None:
+        await anyio.sleep(3)
+        fleet.run.interrupt(Ending.SIGTERM)
+
+    path, _ = asked_run(tmp_path, interrupt)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]))
+    state = RunState()
+    log, _ = AuditLog.reopen(path, state.apply, sync=at_once)
+    waits = 0
+
+    def wait(_seconds: float) -> None:
+        nonlocal waits
+        if waits == looks:
+            if recorded:
+                said = {"answer": "approved", "by": "ann@desk", "via": "approve"}
+                log.record("approval.answered", step="look", **said)
+                anyio.run(log.flush)
+            log.close()
+        waits += 1
+
+    assert counted(path, yes_to(state), wait) is recorded is ("look" in state_of(path).passed)
+    assert waits > looks
