@@ -85,7 +85,7 @@ async def test_beyond_that_within_a_tenth_of_the_time_that_has_passed(count: int
 @pytest.mark.parametrize("count", [1, 5, 40])
 async def test_the_time_that_a_guest_has_to_shut_down_is_watched_too(count: int, rate: float) -> None:
     run = await watch(count, rate=rate, slowest=1, action=Action.SHUTDOWN, escalate_after=120)
-    assert max(run.lags) <= 1.5
+    assert max(run.lags) <= 1.5 + 1 / rate  # a read that is due just after the last request waits for its turn
     assert anyio.current_time() <= count / rate + 5
 
 
