@@ -125,7 +125,7 @@ class RateFinder:
         if reply.http_status == _TOO_MANY:
             # Those sent before the fall say nothing about what came after it.
             if now - reply.latency >= self._refused_at:
-                self._fall(now, 1.0 if reply.retry_after is None else reply.retry_after)
+                self._fall(now, reply.retry_after or 1.0)
         elif reply.http_status is not None:
             self._rise(now)
 

@@ -24,7 +24,7 @@ _NOT_FOUND, _SERVER_ERROR = 404, 500
 
 def is_fault(reply: Reply[object]) -> bool:
     """Whether a reply speaks for the API being down."""
-    if reply.value is not None or reply.retry_after is not None:
+    if reply.value is not None or reply.retry_after:  # a wait of 0 names no time
         return False
     status = reply.http_status
     return status is None or status >= _SERVER_ERROR or (status == _NOT_FOUND and not reply.is_json)

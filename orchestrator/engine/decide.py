@@ -173,7 +173,6 @@ def _is_throttled(reply: Reply[object]) -> bool:
 
 
 def _wait(reply: Reply[object], attempt: int, jitter: float) -> float:
-    """As long as the API asks for, capped and never shortened; without a word from it, the backoff."""
-    if reply.retry_after is None:
-        return backoff(attempt, jitter)
-    return min(reply.retry_after, RETRY_AFTER_CAP) * (1 + jitter / 10)
+    """As long as the API asks for, capped and never shortened, and never less than the backoff."""
+    asked_for = min(reply.retry_after or 0.0, RETRY_AFTER_CAP) * (1 + jitter / 10)
+    return max(asked_for, backoff(attempt, jitter))

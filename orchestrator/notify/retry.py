@@ -3,7 +3,7 @@
 | answer | what follows |
 |---|---|
 | 2xx | taken |
-| no connection, no answer in time, 408, 425, 429, 5xx | sent again, when `Retry-After` says, else in doubling steps |
+| no connection, no answer in time, 408, 425, 429, 5xx | sent again in doubling steps, not before `Retry-After` |
 | anything else, redirects included | given up: it would be the same again |
 """
 
@@ -52,6 +52,5 @@ def wait_after(answer: Answer, attempt: int, jitter: float) -> float | None:
     """
     if answer.taken or not answer.may_change:
         return None
-    if answer.retry_after is not None:
-        return answer.retry_after * (1 + jitter / 10)
-    return float(min(BACKOFF_CAP, 2 ** min(attempt - 1, 10)) * (0.75 + jitter / 2))
+    backoff = min(BACKOFF_CAP, 2.0 ** min(attempt - 1, 10)) * (0.75 + jitter / 2)
+    return max((answer.retry_after or 0.0) * (1 + jitter / 10), backoff)

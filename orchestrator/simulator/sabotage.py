@@ -32,10 +32,13 @@ class CutBodyError(ConnectionAbortedError):
 
 
 def retry_after(world: World, now: float, seconds: int, form: str) -> dict[str, str]:
-    """The `Retry-After` header in one of its forms: `seconds`, `date`, or `none` for no header."""
+    """The `Retry-After` header in one of its forms; `none` for no header, `zero` and `past` where none helps."""
     if form == "none":
         return {}
-    if form == "date":
+    if form == "zero":
+        return {"Retry-After": "0"}
+    if form in {"date", "past"}:
+        seconds = seconds if form == "date" else -60
         moment = world.calendar(now).replace(microsecond=0) + timedelta(seconds=seconds + 1)
         return {"Retry-After": format_datetime(moment, usegmt=True)}
     return {"Retry-After": str(seconds)}

@@ -77,7 +77,7 @@ class LimitSettings(_Section):
 
     requests_per_second: Annotated[float, Field(gt=0)] | None = None
     burst: Annotated[int, Field(ge=1)] = 10
-    retry_after: Literal["seconds", "date", "none"] = "seconds"
+    retry_after: Literal["seconds", "date", "none", "zero", "past"] = "seconds"
 
 
 class ApiSettings(_Section):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.decide import RETRY_AFTER_CAP, Kind, backoff, decide
+from orchestrator.engine.decide import RETRY_AFTER_CAP, Kind, backoff, decide, pause_for
 from orchestrator.reply import Reply, StatusRead
 
 ACCEPTED: Reply[StatusRead] = Reply(value=StatusRead("stopping"), http_status=200)
@@ -45,6 +45,14 @@ def test_each_answer_has_its_meaning(reply: Reply[StatusRead], kind: Kind) -> No
 def test_a_retry_after_holds_for_the_whole_run(status: int) -> None:
     decision = decide(Reply(http_status=status, retry_after=7), 1, 0.0)
     assert (decision.wait, decision.whole_run) == (7, True)
+
+
+@given(st.integers(1, 100), st.floats(0, 1), st.floats(0, 1000))
+def test_no_retry_after_shortens_the_backoff(attempt: int, jitter: float, retry_after: float) -> None:
+    for status in (409, 429, 503):
+        reply: Reply[StatusRead] = Reply(http_status=status, retry_after=retry_after)
+        assert decide(reply, attempt, jitter).wait >= backoff(attempt, jitter)
+        assert status == 409 or (pause_for(reply, attempt, jitter) or 0) >= backoff(attempt, jitter)
 
 
 def test_a_cvm_that_is_busy_holds_up_nobody_else() -> None:

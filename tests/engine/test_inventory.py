@@ -83,6 +83,19 @@ async def test_a_list_that_never_rests_gives_all_that_was_met_and_says_so() -> N
     assert not inventory.stable
 
 
+async def test_a_retry_after_of_nothing_does_not_use_the_attempts_up_at_once() -> None:
+    cloud = FakeCloud(3)
+    plain = cloud.list_page
+
+    async def list_page(page: int, page_size: int) -> Reply[Page]:
+        if anyio.current_time() < 10:
+            return Reply(http_status=429, retry_after=0)
+        return await plain(page, page_size)
+
+    cloud.list_page = list_page  # type: ignore[method-assign]
+    assert len((await reader(cloud).read_all()).cvms) == 3
+
+
 async def test_passing_faults_are_retried_and_a_retry_after_is_kept() -> None:
     cloud = FakeCloud(10)
     plain = cloud.list_page

@@ -344,6 +344,16 @@ async def test_a_retry_after_pauses_the_whole_run() -> None:
     assert fleet.outcomes() == {"settled": 60}
 
 
+@pytest.mark.parametrize("status", [409, 429, 503])
+async def test_a_retry_after_of_nothing_is_waited_out_with_the_backoff(status: int) -> None:
+    cloud = FakeCloud(12)
+    cloud.stop_script = lambda _ref, _attempt: failed(status, retry_after=0) if anyio.current_time() < 30 else None
+    fleet = Fleet(cloud, rate=10)
+    await fleet.go()
+    assert fleet.outcomes() == {"settled": 12}
+    assert sum(at < 30 for at, kind, _ in cloud.requests if kind == "stop") <= 12 * 6  # after 1, 2, 4, 8, 16 seconds
+
+
 async def test_no_teepod_ever_has_more_stops_under_way_than_its_share() -> None:
     cloud = FakeCloud(60, latency=1)
     fleet = Fleet(cloud, rate=1000, burst=100, max_in_flight=50, per_teepod=2)

@@ -123,6 +123,7 @@ def test_jitter_spreads_waits_and_never_shortens_what_was_asked_for() -> None:
     assert waits == [3, 5]
     asked = [wait_after(Answer(429, retry_after=7.0), 3, jitter) or 0 for jitter in (0.0, 1.0)]
     assert asked == pytest.approx([7, 7.7])
+    assert wait_after(Answer(429, retry_after=0.0), 3, 0.5) == 4, "nor does a wait of nothing"
 
 
 async def test_a_wait_that_was_asked_for_holds_for_the_next_notice_too() -> None:

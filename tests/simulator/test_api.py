@@ -184,6 +184,14 @@ async def test_the_wait_may_be_told_as_a_date() -> None:
         assert 10 <= (until - sky.world.epoch).total_seconds() <= 12
 
 
+@pytest.mark.parametrize("form", ["zero", "past"])
+async def test_the_wait_may_be_told_as_none(form: str) -> None:
+    async with cloud(limit={"requests_per_second": 0.1, "burst": 1, "retry_after": form}) as sky:
+        await sky.http.get("/auth/me")
+        told = (await sky.http.get("/auth/me")).headers["Retry-After"]
+        assert told == "0" if form == "zero" else parsedate_to_datetime(told) < sky.world.epoch
+
+
 async def test_latency_delays_every_request() -> None:
     async with cloud(timing={"latency": [0.25, 0.25]}) as sky:
         begun = anyio.current_time()
