@@ -1,7 +1,6 @@
 """`orchestrator audit show`."""
 
 import difflib
-import os
 import shutil
 import sys
 from functools import partial
@@ -62,7 +61,7 @@ def _read(path: Path, take: Take) -> Reading:
 
 def _echo(text: str) -> None:
     """In colour on a terminal alone, and there unless `NO_COLOR` is set."""
-    click.echo(text, color=False if os.environ.get("NO_COLOR") else None)
+    click.echo(text)
 
 
 def _width() -> int | None:

@@ -13,6 +13,7 @@ import structlog
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.approver import approver_of
+from orchestrator.cli.colour import redraws
 from orchestrator.cli.consoles import stderr, stdout
 from orchestrator.cli.fail import report
 from orchestrator.cli.keys import terminal
@@ -246,6 +247,6 @@ def _show(progress: Progress, *, as_json: bool) -> Beside:
     async def nothing(_: anyio.CancelScope) -> None:
         return
 
-    if sys.stderr.isatty():
+    if redraws(sys.stderr):
         return live
     return nothing if as_json else plain

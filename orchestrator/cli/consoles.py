@@ -5,6 +5,8 @@ from typing import TextIO
 
 from rich.console import Console
 
+from orchestrator.cli.colour import colour
+
 _PIPE_WIDTH = 160
 
 
@@ -26,8 +28,11 @@ def on(stream: TextIO) -> Console:
 def _console(stream: TextIO) -> Console:
     # A console without a file follows stdout and stderr, whose places a live view takes for a while.
     file = None if stream in (sys.stdout, sys.stderr) else stream
+    found = colour()
     return Console(
         file=file,
+        color_system="auto" if found is None else "standard" if found else None,
+        no_color=found is False,
         stderr=stream is sys.stderr,
         markup=False,
         highlight=False,

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.colour import choose, colour
 from orchestrator.cli.streams import open_streams
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
@@ -17,6 +18,7 @@ from orchestrator.report.shown import shown
 def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
     """Run a command and say what to exit with."""
     out = open_streams()
+    choose(args)
     terminated: list[int] = []
 
     def terminate(number: int, _frame: object) -> None:
@@ -62,14 +64,19 @@ def report(error: OrchestratorError, *, as_json: bool, extra: dict[str, Any] | N
 
         click.echo(json.dumps({**(extra or {}), **error_document(error)}, indent=2, ensure_ascii=True))
     for each in (error, *error.more):
-        click.echo(click.style("Error: ", fg="red", bold=True) + shown(each, 2000), err=True)
+        _echo(click.style("Error: ", fg="red", bold=True) + shown(each, 2000))
         if each.hint:
-            click.echo(click.style("  Hint: ", fg="yellow") + shown(each.hint, 2000), err=True)
+            _echo(click.style("  Hint: ", fg="yellow") + shown(each.hint, 2000))
+
+
+def _echo(text: str) -> None:
+    click.echo(text, err=True, color=colour())
 
 
 def _usage(error: click.ClickException, *, as_json: bool) -> int:
     hint = None
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"`{error.ctx.command_path} --help` says what it takes"
-    report(UsageError(error.format_message(), hint=hint), as_json=as_json)
+    # The choices of an argument stand one a line.
+    report(UsageError(" ".join(error.format_message().split()), hint=hint), as_json=as_json)
     return int(Exit.USAGE)

@@ -11,6 +11,7 @@ import structlog
 from orchestrator.audit.log import Observer
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
+from orchestrator.cli.colour import is_coloured
 from orchestrator.cvm import CvmRef
 from orchestrator.report.meaning import TROUBLE
 from orchestrator.report.shown import shown
@@ -49,7 +50,7 @@ def configure(settings: Log) -> None:
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: Any
     if console:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=14)
+        renderer = structlog.dev.ConsoleRenderer(colors=is_coloured(sys.stderr), pad_event_to=14)
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
     else:
         renderer = structlog.processors.JSONRenderer(sort_keys=True)

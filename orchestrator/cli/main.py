@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.colour import WHEN, colour
 
 _COMMANDS = {
     "validate": ("orchestrator.cli.commands.validate", "Check playbooks without a network."),
@@ -51,6 +52,7 @@ class _LazyGroup(click.Group):
             return None
         command = importlib.import_module(_COMMANDS[cmd_name][0]).command
         assert isinstance(command, click.Command)  # noqa: S101 - for the type checker; every module above has one
+        _add_colour(command)
         return command
 
     def resolve_command(
@@ -72,14 +74,32 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
 
 
+def _colour_option() -> click.Option:
+    # The value is read before the command line is (`colour.choose`); here it is checked, and told in the help.
+    return click.Option(
+        ["--color"], type=click.Choice(WHEN), expose_value=False, help="Colour the output; default auto."
+    )
+
+
+def _add_colour(command: click.Command) -> None:
+    """Have a command, and the commands in it, take `--color`."""
+    if not any(param.name == "color" for param in command.params):
+        command.params.append(_colour_option())
+    for each in command.commands.values() if isinstance(command, click.Group) else ():
+        _add_colour(each)
+
+
 @click.group(
     cls=_LazyGroup,
+    params=[_colour_option()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExample: orchestrator run emergency-stop-teepod --simulate --var teepod=prod-1",
 )
 @click.version_option(__version__, prog_name="orchestrator")
-def group() -> None:
+@click.pass_context
+def group(ctx: click.Context) -> None:
     """Stop fleets of Phala Cloud CVMs by playbook: planned, rate limited, watched until settled, audited."""
+    ctx.color = colour()
 
 
 def _leave_out() -> None:

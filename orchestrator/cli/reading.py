@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.colour import redraws
+
 _SOON_S = 1.0
 
 
 def told(paths: Iterable[Path], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
     """The same paths; on a terminal, with a line on how many there were for each second that it takes."""
-    if not sys.stderr.isatty():
+    if not redraws(sys.stderr):
         yield from paths
         return
     last, said = clock(), False

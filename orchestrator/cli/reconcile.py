@@ -13,6 +13,7 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.cli.colour import redraws
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.session import SystemClock, limits_of
@@ -111,6 +112,6 @@ async def _read(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion
 
 def _tell(all_of_them: int, read: int) -> None:
     """Say on a terminal how far the reading has come, in one line that goes again."""
-    if sys.stderr.isatty():
+    if redraws(sys.stderr):
         line = f"reading usage: {read} of {counted(all_of_them, 'app')}"
         click.echo(f"\r{line if read < all_of_them else ' ' * len(line)}\r", nl=False, err=True)

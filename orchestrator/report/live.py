@@ -4,11 +4,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import ceil
 
 import anyio
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleRenderable, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -42,6 +44,24 @@ def _wave(state: RunState) -> str | None:
     """In which wave of its step a run is; None where the step has but one."""
     step, number = state.wave or ("", 1)
     return f"wave {number} of {state.waves[step]}" if step in state.waves else None
+
+
+class _View(Live):
+    """A live view that wipes itself out whole, also after the terminal became narrower and broke its lines anew."""
+
+    _widths: tuple[int, ...] = ()
+    _drawn_at = 0
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Draw the view anew below these."""
+        width = max(self.console.width, 1)
+        if width < self._drawn_at:
+            rows = sum(max(1, ceil(drawn / width)) for drawn in self._widths)
+            self._live_render._shape = (width, rows)  # noqa: SLF001 - how many rows are wiped out
+        found = super().process_renderables(renderables)
+        lines = self.console.render_lines(self.get_renderable(), pad=False)
+        self._widths, self._drawn_at = tuple(map(Segment.get_line_length, lines)), width
+        return found
 
 
 class Progress:
@@ -80,7 +100,7 @@ class Progress:
                 await anyio.sleep(_REFRESH)
                 continue
             # A view that was stopped would go on by wiping out the lines above it, so each time it is a new one.
-            with Live(self._view(), console=console, auto_refresh=False, transient=True) as view:
+            with _View(self._view(), console=console, auto_refresh=False, transient=True) as view:
                 self._live = view
                 while self._live is view:
                     view.update(self._view(), refresh=True)
@@ -144,7 +164,9 @@ class Progress:
         )
         elapsed = format_duration(time.monotonic() - self._started)
         limit = f"{self._limit():.1f} (auto)" if self._adaptive else f"{self._limit():g}"
-        speed = Text(f"{self._rate():.1f} of {limit} requests a second, {elapsed}", "dim")
+        rate = self._rate()
+        burst = " (a burst)" if rate > self._limit() else ""
+        speed = Text(f"{rate:.1f} requests a second{burst}, limit {limit}, {elapsed}", "dim")
         wave = _wave(state)
         if wave:
             speed.append(f", {wave}")

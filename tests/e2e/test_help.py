@@ -1,5 +1,7 @@
 """Help and shell completion: what people see before they have read anything else."""
 
+import re
+
 import pytest
 
 from tests.e2e.desk import Desk
@@ -50,3 +52,8 @@ def test_completion_offers_commands_and_the_playbooks_of_the_folder(desk: Desk, 
     (desk.folder / "playbooks" / "tidy.yaml").touch()
     env = {"_ORCHESTRATOR_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
     assert desk.run(env=env).out == f"plain,{offered}\n"
+
+
+def test_help_and_errors_show_no_escape_of_their_own_source(desk: Desk) -> None:
+    for ended in desk.run_each(("completion", "--help"), ("completion",), ("audit", "export", "--format", "x", "y")):
+        assert not re.search(r"\\[bnt]", ended.out + ended.err)

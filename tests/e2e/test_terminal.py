@@ -81,7 +81,7 @@ def terminal(
     process = subprocess.Popen(
         [COMMAND, *(command or ("run", playbook or desk.playbook(rate=rate, burst=1))), *args],
         cwd=desk.folder,
-        env={**desk.environment, "TERM": "xterm-256color"},
+        env={"TERM": "xterm-256color", **desk.environment},
         **{"stdin": slave, "stdout": slave, "stderr": slave, **(elsewhere or {})},  # type: ignore[call-overload] # by name
         text=True,
         start_new_session=True,
@@ -239,9 +239,10 @@ def test_a_yes_that_comes_late_is_carried_out_on_fresh_statuses(open_desk: OpenD
     desk.environment["ORCHESTRATOR_GUARDS__RECHECK_AFTER"] = "0.1"
     with terminal(desk) as user:
         until(lambda: user.shows(r"Type the number"))
+        asked_at = desk.sim.now()
         name = next(cvm.name for cvm in desk.sim.world.cvms if cvm.phase(desk.sim.now()).status == "running")
         desk.sim.world.set_status(desk.sim.world.named(name), "stopped", desk.sim.now())
-        until(lambda: desk.sim.now() > desk.sim.requests[-1].at + 0.2)
+        until(lambda: desk.sim.now() > asked_at + 0.2)
         user.type(f"{len(NAMES)}\n")
         assert user.ends_with(0)
     skipped = [record["cvm"]["name"] for record in desk.records if record.get("outcome") == "skipped"]
@@ -257,3 +258,32 @@ def test_a_terminal_shows_a_line_for_each_teepod_and_with_verbose_for_each_cvm(
         assert user.ends_with(0)
         assert (user.shown.count("cvm.settled"), user.shown.count("teepod.done")) == (cvms, teepods)
         assert "all as wanted" in user.shown
+
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize(
+    ("args", "environment", "is_coloured"),
+    [
+        ((), {}, True),
+        ((), {"NO_COLOR": "1"}, False),
+        ((), {"TERM": "dumb"}, False),
+        (("--color", "never"), {}, False),
+        (("--color=always",), {"NO_COLOR": "1"}, True),
+    ],
+)
+def test_plans_errors_and_logs_are_coloured_as_the_environment_and_the_option_say(
+    desk: Desk, args: tuple[str, ...], environment: dict[str, str], is_coloured: bool
+) -> None:
+    desk.environment |= environment
+    with terminal(desk, *args) as user:
+        until(lambda: user.shows("Type the number"))
+        user.type("no\n")
+        assert user.ends_with(3)
+        assert bool(SGR.search(user.shown)) is is_coloured
+        assert bool(re.search(r"\x1b\[[0-9;]*mError", user.shown)) is is_coloured
+    with terminal(desk, "--yes", *args) as user:
+        assert user.ends_with(0)
+        assert bool(SGR.search(user.shown)) is is_coloured
+        assert ("\x1b" in user.shown) is (environment != {"TERM": "dumb"}), "nor are lines of a dumb one drawn anew"

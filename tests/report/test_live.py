@@ -1,9 +1,10 @@
 """A run while it goes on: what is left of it, told from few figures however many CVMs it has."""
 
 import pytest
+from rich.text import Text
 
 from orchestrator.audit.replay import RunState
-from orchestrator.report.live import Progress, time_left
+from orchestrator.report.live import Progress, _View, time_left
 from tests.report.runs import about, console, run
 
 BILLING = {"triggered": True, "compute_usd_per_hour": "0.1", "storage_usd_per_hour": "0.002", "notes": []}
@@ -43,3 +44,31 @@ def test_the_view_shows_stages_troubles_and_the_note(note: str | None) -> None:
     assert "failed: no way" in text
     assert ("stopping" in text) is (note is not None)
     assert progress.line().endswith("1 waiting, 1 settling, 1 failed")
+
+
+def test_a_view_on_a_terminal_that_became_narrower_wipes_out_every_row_that_it_has_now() -> None:
+    target, file = console(80)
+    with _View(Text("x" * 80 + "\nshort"), console=target, auto_refresh=False, transient=True) as view:
+        view.refresh()
+        file.truncate(0)
+        target.width = 30
+        view.refresh()
+        assert file.getvalue().count("\x1b[1A") == 3, "the first line has three rows now, the second one"
+        file.truncate(0)
+        view.refresh()
+        assert file.getvalue().count("\x1b[1A") == 3, "as many as were drawn"
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"), [(40, "8.0 requests a second (a burst), limit 5"), (20, "4.0 requests a second, limit 5")]
+)
+def test_more_than_the_limit_is_told_as_a_burst(passed: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("orchestrator.report.live.time.monotonic", lambda: now[0])
+    counts = iter([0, passed])
+    progress = Progress(run(*SENT), lambda: 5.0, lambda: next(counts))
+    progress._rate()
+    now[0] = 5.0
+    target, file = console()
+    target.print(progress._view())
+    assert said in file.getvalue()

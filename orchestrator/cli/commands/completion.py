@@ -9,13 +9,13 @@ from orchestrator.cli.main import group
 @click.command("completion", epilog="\b\nExample: echo 'eval \"$(orchestrator completion bash)\"' >> ~/.bashrc")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    r"""Print the completion script of a shell.
+    """Print the completion script of a shell.
 
     \b
     bash: echo 'eval "$(orchestrator completion bash)"' >> ~/.bashrc
     zsh:  echo 'eval "$(orchestrator completion zsh)"' >> ~/.zshrc
     fish: orchestrator completion fish > ~/.config/fish/completions/orchestrator.fish
-    """
+    """  # noqa: D301 - the escape is one: click keeps the lines that follow it
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click has a class for each of the choices
     click.echo(kind(group, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE").source())
