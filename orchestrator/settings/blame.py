@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.errors import SettingsError
 from orchestrator.faults import Place, dotted, explain, nearest
+from orchestrator.settings.lists import Origin
 
 PREFIX = "ORCHESTRATOR_"
 SHORT_NAMES: dict[str, tuple[str, str]] = {
@@ -27,7 +28,7 @@ SECRETS = frozenset(
 """The settings whose values are never shown, and not taken from the command line. Each may come from a `…_file`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Given:
     """What was given, by source.
 
@@ -36,25 +37,52 @@ class Given:
         tree: in the settings file.
         text: the settings file's own text.
         file: where that is; None when there is none.
+        origins: where each entry of a list that adds up over the sources comes from, by the list's place.
     """
 
     assigned: Mapping[str, Any]
     tree: Mapping[str, Any]
     text: str
     file: Path | None
+    origins: Mapping[tuple[str, ...], Sequence[Origin]] = field(default_factory=dict)
 
 
 def located(fault: ErrorDetails, settings: type[BaseModel], given: Given) -> SettingsError:
     """A fault with where the value came from. A secret's value is never shown."""
-    place, message, hint = explain(fault, settings)
+    place, source = _source(fault, given)
+    place, message, hint = explain({**fault, "loc": place}, settings)
     hint = hint or "config.example.toml lists every setting with its default"
     if any(place[: len(secret)] == secret[: len(place)] for secret in SECRETS):
         message = f"{dotted(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
     if place[0] not in settings.model_fields:
         hint = nearest(str(place[0]), settings.model_fields)
-    if _holds(given.assigned, place):
+    return at(place, message, hint, given, source)
+
+
+def _source(fault: ErrorDetails, given: Given) -> tuple[Place, int | None]:
+    """The place of a fault in its own source, and that source where the place alone does not tell."""
+    place = fault["loc"]
+    for path, origins in given.origins.items():
+        length = len(path)
+        if place[:length] == path and len(place) > length and isinstance(index := place[length], int):
+            origin = origins[index]
+            return (*path, origin.place, *place[length + 1 :]), origin.source
+    return place, None
+
+
+def at(place: Place, message: str, hint: str | None, given: Given, source: int | None = None) -> SettingsError:
+    """An error with where the value at a place came from.
+
+    Args:
+        place: the setting.
+        message: what is wrong.
+        hint: what to do about it.
+        given: what was given.
+        source: the number of the source, by rank (0: the command line, 3: the file); None for the first that has it.
+    """
+    if source in {None, 0} and _holds(given.assigned, place):
         return SettingsError(f"--set {dotted(place)}: {message}", hint=hint)
-    for variable in _variables(place):
+    for variable in _variables(place) if source in {None, 1, 2} else ():
         if variable.upper() in {name.upper() for name, value in os.environ.items() if value}:
             return SettingsError(f"environment variable {variable}: {message}", hint=hint)
     if _holds(given.tree, place):

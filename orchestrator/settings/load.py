@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from platformdirs import user_config_path
 from pydantic import BaseModel, Field, ValidationError
@@ -17,8 +17,9 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
-from orchestrator.faults import nearest
-from orchestrator.settings.blame import PREFIX, SECRETS, SHORT_NAMES, Given, located
+from orchestrator.faults import dotted, nearest
+from orchestrator.settings.blame import PREFIX, SECRETS, SHORT_NAMES, Given, at, located
+from orchestrator.settings.lists import NotAListError, added_up, as_list, get, list_settings, put
 from orchestrator.settings.model import Audit, Billing, Cloud, GuardSettings, Log, Notify, RateSection, Settle
 from orchestrator.settings.toml import read_toml
 
@@ -134,6 +135,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
     _refuse_unknown_variables()
     file = config or find_config()
     text, tree = read_toml(file) if file is not None else ("", {})
+    blame = Given(given, tree, text, file)
 
     class _Loaded(Settings):
         @classmethod
@@ -145,18 +147,22 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del env_settings, dotenv_settings, file_secret_settings
-            sources = init_settings, _Environment(settings_cls), _ShortNames(settings_cls), _Tree(settings_cls, tree)
-            return tuple(_OneSecret(settings_cls, sources[: rank + 1]) for rank in range(len(sources)))
+            del init_settings, env_settings, dotenv_settings, file_secret_settings
+            environment = _Environment(settings_cls), _ShortNames(settings_cls)
+            trees = [given, *(source() for source in environment), tree]
+            trees[1], trees[3] = _with_lists(trees[1], blame, 1), _with_lists(trees[3], blame, 3)
+            together, blame.origins = added_up(trees)
+            sources = [_Tree(settings_cls, each) for each in (together, *trees)]
+            return tuple(_OneSecret(settings_cls, tuple(sources[: rank + 1])) for rank in range(len(sources)))
 
     try:
-        return _Loaded(**given)
+        return _Loaded()
     except SourceError as error:
         # Without its cause, which repeats the value.
         message = f"the environment can't be read as settings: {error}"
         raise SettingsError(message, hint="sections and lists are JSON there") from None
     except ValidationError as error:
-        faults = [located(fault, Settings, Given(given, tree, text, file)) for fault in error.errors()]
+        faults = [located(fault, Settings, blame) for fault in error.errors()]
         first, *rest = faults
         first.more = tuple(rest)
         raise first from None
@@ -179,6 +185,24 @@ class _Tree(PydanticBaseSettingsSource):
         return dict(self._tree)
 
 
+def _with_lists(tree: Mapping[str, Any], blame: Given, source: int) -> dict[str, Any]:
+    """What one source says, each list as a list.
+
+    Raises:
+        SettingsError: when one of them is none.
+    """
+    found = dict(tree)
+    for path in list_settings(Settings):
+        value = get(found, path)
+        if value is not None:
+            try:
+                found = put(found, path, as_list(value))
+            except NotAListError as error:
+                why, hint = error.args
+                raise at(path, f"{dotted(path)} {why}", hint, blame, source) from None
+    return found
+
+
 class _Environment(EnvSettingsSource):
     """The environment, in which a value is JSON only where it looks like a list or a mapping.
 
@@ -186,7 +210,9 @@ class _Environment(EnvSettingsSource):
     """
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401 - any JSON
-        """The value of a section or of a list."""
+        """The value of a section; that of a list stays text, which `_with_lists` reads."""
+        if get_origin(field.annotation) in {list, tuple}:
+            return value
         if not str(value).lstrip().startswith(("[", "{")):
             raise ValueError("neither a list nor a mapping")
         return super().decode_complex_value(field_name, field, value)
@@ -276,5 +302,16 @@ def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
             if not isinstance(holder.get(part), dict):
                 holder[part] = {}
             holder = holder[part]
-        holder[fields[-1]] = value
+        holder[fields[-1]] = _assigned_value(tuple(name.split(".")), value, holder.get(fields[-1]))
     return tree
+
+
+def _assigned_value(path: tuple[str, ...], value: str, before: object) -> object:
+    """What an assignment comes to: entries of a list add up, any other value takes the place of the one before."""
+    if path not in set(list_settings(Settings)):
+        return value
+    try:
+        return [*(before if isinstance(before, list) else ()), *as_list(value)]
+    except NotAListError as error:
+        why, hint = error.args
+        raise UsageError(f"--set {dotted(path)}: {value[:60]!r} {why}", hint=hint) from None

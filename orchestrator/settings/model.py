@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 from platformdirs import user_state_path
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
 from orchestrator.described import Described
 from orchestrator.duration import Duration
@@ -200,11 +200,6 @@ class Billing(_Section):
     """From a stop on; a charge that is not among the usage by then counts as none, such as for less than a minute."""
 
 
-def _told(value: object) -> object:
-    """One word as a list of one; nothing at all is no word."""
-    return value.split() if isinstance(value, str) else value
-
-
 class Notify(_Section):
     """Whom to tell of a run, and of what."""
 
@@ -220,7 +215,7 @@ class Notify(_Section):
     """An incoming webhook of Slack, or of what understands its messages (Mattermost, Discord's URL with /slack)."""
     slack_url_file: _SecretPath | None = None
     """A file that holds that URL and nothing else, readable by its owner alone."""
-    on: Annotated[tuple[NoticeKind, ...], BeforeValidator(_told)] = ("start", "end", "failure", "approval", "message")
+    on: tuple[NoticeKind, ...] = ("start", "end", "failure", "approval", "message")
     """Of what: any of these; "message" is what `notify` steps say. A playbook's own `notify.on` wins over it."""
     timeout: Wait = 10.0
     """For one attempt to deliver a notice."""

@@ -137,12 +137,13 @@ def test_secrets_are_in_no_text_that_settings_have(monkeypatch: pytest.MonkeyPat
 
 
 def test_of_what_is_told_can_be_one_word_several_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    def on(value: str) -> tuple[str, ...]:
-        return load_settings(None, (f"notify.on={value}",)).notify.on
+    def on(*values: str) -> tuple[str, ...]:
+        return load_settings(None, tuple(f"notify.on={value}" for value in values)).notify.on
 
     assert on("end") == ("end",)
-    assert on("end failure") == ("end", "failure")
-    assert on("") == ()
+    assert on("end", "failure") == on('["end", "failure"]') == ("end", "failure")
+    assert on("[]") == ()
+    assert "'start', 'end'" in refusal("notify.on=end failure").message
     monkeypatch.setenv("ORCHESTRATOR_NOTIFY__ON", '["approval", "end"]')
     assert load_settings().notify.on == ("approval", "end")
     assert "'start', 'end'" in refusal("notify.on=ends").message

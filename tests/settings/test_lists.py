@@ -1,0 +1,105 @@
+"""Settings that are lists: JSON or repetition, and protection that adds up over all sources."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import SettingsError, UsageError
+from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.schema import Guards
+from orchestrator.settings.lists import ADDING_UP, list_settings
+from orchestrator.settings.load import Settings, load_settings
+from tests.playbook.fleet import cvm
+from tests.playbook.loading import playbook
+from tests.playbook.test_plan import plan_of
+
+NAME = "guards.protect.name"
+BROKEN = ["a-*,b-*", "a-*, b-*", '["a-*"', "[a-*]", "{a}", ""]
+
+
+def protected(*assignments: str) -> list[str] | None:
+    return load_settings(None, assignments).guards.protect.name
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        (f'{NAME}=["a-*","b-*"]',),
+        (f"{NAME}=a-*", f"{NAME}=b-*"),
+        (f'{NAME}=["a-*"]', f"{NAME}=b-*"),
+        (f'{NAME}=["a-*"]', f'{NAME}=["b-*"]'),
+    ],
+)
+def test_json_and_repetition_form_one_list_that_protects(assignments: tuple[str, ...]) -> None:
+    guards = stricter(Guards(), load_settings(None, assignments).guards)
+    assert guards.protect.name == ["a-*", "b-*"]
+    plan = plan_of(playbook({"all": "true"}), [cvm(1, "a-1"), cvm(2, "b-1"), cvm(3, "c-1")], guards=guards)
+    assert [target.cvm.ref.name for target in plan.targets] == ["c-1"]
+
+
+def test_of_a_setting_that_is_no_list_the_last_assignment_holds() -> None:
+    assert load_settings(None, ("rate.burst=1", "rate.burst=2")).rate.burst == 2
+
+
+@pytest.mark.parametrize("path", list(list_settings(Settings)), ids=".".join)
+@pytest.mark.parametrize("value", BROKEN)
+def test_text_that_is_no_list_is_refused_for_every_list_setting(
+    monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...], value: str
+) -> None:
+    dotted = ".".join(path)
+    with pytest.raises(UsageError, match=f"--set {dotted}") as caught:
+        load_settings(None, (f"{dotted}={value}",))
+    assert caught.value.hint
+    variable = "ORCHESTRATOR_" + "__".join(path).upper()
+    if value or path[0] == "guards":
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(SettingsError, match=f"environment variable {variable}"):
+            load_settings()
+        monkeypatch.delenv(variable)
+    *tables, key = path
+    Path("config.toml").write_text(f"[{'.'.join(tables)}]\n{key} = '{value}'\n")
+    with pytest.raises(SettingsError) as in_file:
+        load_settings()
+    assert (in_file.value.file, in_file.value.line) == ("config.toml", 2)
+
+
+def test_protection_adds_up_over_all_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("config.toml").write_text(
+        '[guards]\nkeep_running = {per = "app_id", min = 1}\n[guards.protect]\nname = "file-*"\n'
+    )
+    assert protected() == ["file-*"]
+    monkeypatch.setenv("ORCHESTRATOR_GUARDS__PROTECT__NAME", '["environment-*"]')
+    monkeypatch.setenv("ORCHESTRATOR_GUARDS__KEEP_RUNNING", '[{"per": "teepod", "min": "10%"}]')
+    assert protected() == ["environment-*", "file-*"]
+    assert protected(f"{NAME}=line-*") == ["line-*", "environment-*", "file-*"]
+    assert protected(f"{NAME}=[]") == ["environment-*", "file-*"]
+    guards = load_settings(None, ('guards.keep_running={"per": "app_id", "min": 2}',)).guards
+    assert [(rule.per, str(rule.min)) for rule in guards.keep_running or ()] == [
+        ("app_id", "2"),
+        ("teepod", "10%"),
+        ("app_id", "1"),
+    ]
+
+
+def test_every_list_of_the_guards_adds_up() -> None:
+    assert {path for path in list_settings(Settings) if path[0] == "guards"} == set(ADDING_UP)
+
+
+def test_any_other_list_of_a_higher_source_replaces_the_lower_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("config.toml").write_text('[notify]\non = ["start"]\n')
+    monkeypatch.setenv("ORCHESTRATOR_NOTIFY__ON", "end")
+    assert load_settings().notify.on == ("end",)
+    assert load_settings(None, ("notify.on=failure",)).notify.on == ("failure",)
+
+
+def test_an_entry_that_can_not_be_used_is_blamed_on_its_own_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("config.toml").write_text('[guards.protect]\nteepod = ["1", ""]\n')
+    monkeypatch.setenv("ORCHESTRATOR_GUARDS__PROTECT__TEEPOD", '["2"]')
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, ("guards.protect.teepod=3",))
+    assert (caught.value.file, caught.value.line) == ("config.toml", 2)
+    assert caught.value.message == "guards.protect.teepod[1]: must not be empty"
+    Path("config.toml").unlink()
+    monkeypatch.setenv("ORCHESTRATOR_GUARDS__PROTECT__TEEPOD", '["2", 5]')
+    with pytest.raises(SettingsError, match=r"ORCHESTRATOR_GUARDS__PROTECT__TEEPOD: .*teepod\[1\]"):
+        load_settings(None, ("guards.protect.teepod=3",))
