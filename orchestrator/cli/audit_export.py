@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from io import StringIO
@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeAlias
 
 import click
 
-from orchestrator.audit.record import Record, canonical
+from orchestrator.audit.record import Record
 from orchestrator.audit.verify import Reading, Take, Verdict, drop, read_log
 from orchestrator.cli.audit_logs import find_logs
 from orchestrator.cli.out_file import is_evidence
@@ -123,13 +123,18 @@ def _nobody_reads(file: BinaryIO) -> bool:
 def _ecs(file: BinaryIO) -> LineOf:
     del file
     event = Ecs().event
-    return lambda record: json.dumps(event(record), separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
+    return lambda record: _json_line(event(record))
 
 
 def _jsonl(file: BinaryIO) -> LineOf:
-    if file.isatty():
-        return lambda record: json.dumps(record, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n"
-    return lambda record: canonical(record) + b"\n"
+    del file
+    return lambda record: _json_line(record, sort_keys=True)
+
+
+def _json_line(document: Mapping[str, object], *, sort_keys: bool = False) -> bytes:
+    """One line of JSON without a character that a terminal obeys: all but visible ASCII is escaped."""
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=True, sort_keys=sort_keys)
+    return text.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
 
 
 def _csv(file: BinaryIO) -> LineOf:

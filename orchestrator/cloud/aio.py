@@ -26,9 +26,6 @@ from orchestrator.cloud.transport import IDLE, Target
 _LONGEST_LINE = 65_536
 """Bytes of one header at the most."""
 
-_PIECE = 16_384
-"""Bytes of a packed body that are unpacked at a time, so that a bomb is seen before it has gone off."""
-
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -94,14 +91,9 @@ class _Body(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content = self._response.content
-        packed = "Content-Encoding" in self._response.headers
         try:
             while chunk := await content.readany():
-                if packed:
-                    for start in range(0, len(chunk), _PIECE):
-                        yield chunk[start : start + _PIECE]
-                else:
-                    yield chunk
+                yield chunk
         except aiohttp.ClientPayloadError as error:
             raise httpx.RemoteProtocolError(_words(error)) from error
         except (aiohttp.ClientError, OSError) as error:

@@ -12,6 +12,7 @@ import anyio
 import httpx
 
 from orchestrator.cloud.transport import Carrier
+from orchestrator.cloud.unpack import Unpacker, UnpackError
 
 MEBIBYTE = 1 << 20
 LARGEST_ANSWER = 64 * MEBIBYTE
@@ -89,12 +90,14 @@ class Http:
             with anyio.move_on_after(self._timeout) as time_limit:
                 response = await self._carrier.send(method, path, content)
                 status, headers = response.status_code, _headers(response)
-                if not await _read(response, data, largest, packed="content-encoding" in headers):
+                if not await _read(response, data, largest, headers.get("content-encoding")):
                     problem = f"the answer is larger than {largest // MEBIBYTE} MiB and was cut off"
         except _NEVER_LEFT as error:
             problem, sent = f"no connection: {_words(error)}", False
         except (TimeoutError, httpx.TimeoutException):
             problem = self._too_late(status)
+        except UnpackError as error:
+            problem = str(error)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             problem = f"the connection broke: {_words(error)}"
         else:
@@ -124,17 +127,28 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return headers
 
 
-async def _read(response: httpx.Response, data: bytearray, largest: int, *, packed: bool) -> bool:
-    """Whether the whole body could be put into `data`; False when it is larger than it may be."""
-    # httpx's own iterator costs a good deal, and is needed only where something has to be unpacked.
+async def _read(response: httpx.Response, data: bytearray, largest: int, encoding: str | None) -> bool:
+    """Whether the whole body could be put into `data`; False when it is larger than it may be.
+
+    Raises:
+        UnpackError: when the body is packed, and damaged or not whole.
+    """
+
+    def take(piece: bytes) -> bool:
+        data.extend(piece)
+        return len(data) <= largest
+
+    # httpx's own iterator costs a good deal, and takes a packed body without its end for a whole one.
     stream = response.stream
-    chunks = response.aiter_bytes() if packed or not isinstance(stream, httpx.AsyncByteStream) else stream
+    chunks = stream if isinstance(stream, httpx.AsyncByteStream) else response.aiter_raw()
     whole = False
     try:
+        unpacker = None if encoding is None else Unpacker(encoding)
         async for chunk in chunks:
-            data += chunk
-            if len(data) > largest:
+            if not (take(chunk) if unpacker is None else unpacker.feed(chunk, take)):
                 return False
+        if unpacker is not None:
+            unpacker.finish()
         whole = True
     finally:
         if whole:

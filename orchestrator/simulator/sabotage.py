@@ -1,5 +1,6 @@
 """Make an answer go wrong on its way out: the faults that lie in HTTP or in the connection itself."""
 
+import gzip
 import json
 import socket
 import struct
@@ -21,6 +22,8 @@ TRANSPORT = "simulator.transport"
 _ELSEWHERE = "https://elsewhere.invalid"
 _PAGE = "<!DOCTYPE html>\n<html><head><title>Just a moment…</title></head><body><h1>Please wait</h1></body></html>\n"
 _CHUNK = 65_536
+_TRAILER = 8
+"""Bytes at the end of a gzip body that prove that it is whole."""
 
 
 class CutConnectionError(ConnectionResetError):
@@ -93,6 +96,9 @@ def respond(fault: str | None, status: int, body: Any, headers: Mapping[str, str
         return Response(_PAGE, 200, dict(headers), media_type="text/html")
     if fault == "wrong_shape":
         return Response(encode(another_shape(body)), status, dict(headers), media_type="application/json")
+    if fault == "gzip_cut":
+        packed = gzip.compress(encode(body))[:-_TRAILER]
+        return Response(packed, status, {**headers, "Content-Encoding": "gzip"}, media_type="application/json")
     if fault == "huge":
         bloated = _bloated(encode(body), faults.settings.huge_bytes)
         return StreamingResponse(bloated, status, dict(headers), media_type="application/json")

@@ -134,6 +134,7 @@ class FaultSettings(_Section):
     hang_before: Fault = _NEVER
     hang_after: Fault = _NEVER
     truncated: Fault = _NEVER
+    gzip_cut: Fault = _NEVER
     not_json: Fault = _NEVER
     throttle: Fault = _NEVER
     unavailable: Fault = _NEVER

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import socket
+import zlib
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -12,7 +13,7 @@ import pytest
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.decide import Kind, decide
 from tests.cloud.fakes import KEY, REF
-from tests.cloud.raw import Peer, always, answer, every_name_is, reaching, serving
+from tests.cloud.raw import STOPPING, Peer, always, answer, every_name_is, reaching, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("many", [False, True], ids=["few", "many"])]
 
@@ -265,6 +266,11 @@ async def test_an_answer_that_does_not_end_in_time_is_unknown_and_its_connection
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 204 No Content\r\n\r\n",
         answer(b"no gzip", "200 OK", "Content-Encoding: gzip"),
+        answer(gzip.compress(STOPPING)[:-8], "200 OK", "Content-Encoding: gzip"),
+        answer(gzip.compress(STOPPING)[:-1], "200 OK", "Content-Encoding: gzip"),
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(STOPPING)[:-4],
+        answer(zlib.compress(STOPPING)[:-4], "200 OK", "Content-Encoding: deflate"),
+        answer(STOPPING, "200 OK", "Content-Encoding: br"),
     ],
 )
 async def test_what_is_no_proper_answer_is_a_problem_in_words(raw: bytes, *, many: bool) -> None:
@@ -296,7 +302,9 @@ async def test_an_odd_status_is_no_answer_of_the_api_and_says_that_the_request_w
 @pytest.mark.parametrize(
     "raw",
     [
-        answer(gzip.compress(b'{"status": "stopping"}'), "200 OK", "Content-Encoding: gzip"),
+        answer(gzip.compress(STOPPING), "200 OK", "Content-Encoding: gzip"),
+        answer(zlib.compress(STOPPING), "200 OK", "Content-Encoding: deflate"),
+        answer(STOPPING, "200 OK", "Content-Encoding: identity"),
         b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"status"\r\nd\r\n: "stopping"}\r\n0\r\n\r\n',
         b'HTTP/1.1 200 OK\r\n\r\n{"status": "stopping"}',
         b'HTTP/1.0 200 OK\r\n\r\n{"status": "stopping"}',

@@ -60,7 +60,7 @@ def test_what_one_cvm_does_is_its_own_outcome_and_leaves_the_others_alone(runs: 
 
 
 @pytest.mark.parametrize("rate", [50, 200], ids=["httpx", "aiohttp"])
-@pytest.mark.parametrize("fault", ["gateway_404", "odd_before", "odd_after"])
+@pytest.mark.parametrize("fault", ["gateway_404", "odd_before", "odd_after", "gzip_cut"])
 def test_a_gateway_that_answers_stops_for_a_while_changes_no_outcome(
     open_desk: OpenDesk, fault: str, rate: int
 ) -> None:

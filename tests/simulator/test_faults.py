@@ -25,6 +25,15 @@ async def test_a_server_error_may_come_before_or_after_the_effect(fault: str, st
 
 
 @asynchronous
+async def test_a_packed_body_without_its_trailer_comes_after_the_effect() -> None:
+    async with cloud(faults={"gzip_cut": 1}) as sky:
+        answer = await sky.post("/cvms/kms-1/stop")
+        assert answer.headers["content-encoding"] == "gzip"
+        assert answer.json()["status"] == "stopping", "httpx does not notice; a careful client does"
+        assert sky.world.named("kms-1").effective_stops == 1
+
+
+@asynchronous
 async def test_a_gateway_that_does_not_reach_the_api_answers_404_with_a_page() -> None:
     async with cloud(faults={"gateway_404": 1}) as sky:
         answer = await sky.post("/cvms/kms-1/stop")

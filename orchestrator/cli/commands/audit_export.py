@@ -16,7 +16,7 @@ from orchestrator.cli.options import settings_options
     type=click.Choice(["ecs", "jsonl", "csv"]),
     default="ecs",
     show_default=True,
-    help="ecs: JSON Lines with the field names of ECS. jsonl: the records as they are. csv: a table.",
+    help="ecs: JSON Lines with the field names of ECS. jsonl: the records. csv: a table.",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write there, in one piece.")
 @click.option("--since", metavar="AGO|DATE|TIME", help="Only records of then or later.")
