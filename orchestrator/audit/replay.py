@@ -4,16 +4,15 @@ The same fold serves `resume`, `show`, `runs`, the live view and the summary, so
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
-from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.audit.target import APPLY, TargetState
 from orchestrator.cvm import DOWN, CvmRef, normal_uuid
 from orchestrator.outcome import Outcome
+from orchestrator.run_bill import run_bill
 from orchestrator.skip_reason import CHANGED, OUT_OF_SCOPE, may_be_protected, with_code
 
 _RECENT = 999
@@ -104,16 +103,8 @@ class RunState:
 
     @property
     def money(self) -> dict[str, object]:
-        """The billing notes of accepted actions together, in USD per hour; null where a part is unknown.
-
-        What ends with stops and shutdowns, and under `starts`, if there are any, what begins with those.
-        """
-        notes = [(target.action, target.ref.key, target.billing) for target in self.targets.values() if target.billing]
-        # A CVM that was shut down and then, since that took too long, stopped, ends once.
-        down = [*{key: note for action, key, note in notes if action in {Action.STOP, Action.SHUTDOWN}}.values()]
-        begun = [*{key: note for action, key, note in notes if action == Action.START}.values()]
-        money: dict[str, object] = {"triggered": len(down), **_hourly(down)}
-        return money | {"starts": {"accepted": len(begun), **_hourly(begun)}} if begun else money
+        """What the accepted actions did to the bill, as `run_bill` sums it up."""
+        return run_bill(target.billed for target in self.targets.values())
 
     def apply(self, record: Record) -> None:
         """Take one more record into account."""
@@ -213,19 +204,6 @@ class RunState:
         note = {key: value for key, value in billing.items() if key not in {"triggered", "at"}}
         same = (*note, *(tuple(value) if isinstance(value, list) else value for value in note.values()))
         return self._bills.setdefault(same, note)
-
-
-def _hourly(notes: list[Mapping[str, Any]]) -> dict[str, str | None]:
-    return {key: _sum(note[key] for note in notes) for key in ("compute_usd_per_hour", "storage_usd_per_hour")}
-
-
-def _sum(amounts: Iterable[str | None]) -> str | None:
-    total = Decimal(0)
-    for amount in amounts:
-        if amount is None:
-            return None
-        total += Decimal(amount)
-    return f"{total.normalize():f}"  # as `run.finished` has it
 
 
 def replay(records: Iterable[Record]) -> RunState:

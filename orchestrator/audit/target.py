@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
+from orchestrator.run_bill import BilledTarget, charges_nothing
 from orchestrator.skip_reason import code_of
 
 
@@ -86,9 +89,28 @@ class TargetState:
         return Outcome.NOT_SENT if self.phase is Phase.WAITING else Outcome.UNSETTLED
 
     @property
+    def billed(self) -> BilledTarget:
+        """The target as far as the bill is concerned."""
+        note = self.billing or {}
+        return BilledTarget(
+            self.ref.key,
+            Action(self.action),
+            self.outcome,
+            self.status,
+            billed=self.billing is not None,
+            charges=not charges_nothing(note),
+            compute=_amount(note.get("compute_usd_per_hour")),
+            storage=_amount(note.get("storage_usd_per_hour")),
+        )
+
+    @property
     def stage(self) -> str:
         """The outcome, or else the phase, as one word."""
         return str(self.outcome or self.phase)
+
+
+def _amount(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
 
 
 def _answered(target: TargetState, record: Record) -> None:

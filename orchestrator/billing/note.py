@@ -1,14 +1,17 @@
 """The billing note of an accepted action."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from orchestrator.action import Action
 from orchestrator.billing.rates import NOT_HOURLY, Rates, plain
-from orchestrator.cvm import Cvm
+from orchestrator.cvm import GOING_DOWN, Cvm
+from orchestrator.run_bill import ALREADY_GOING_DOWN
 
 NOTES = {
     "open_compute_charged": "compute used since the last charge is charged at once, to the minute",
     "compute_ends": "compute is not charged any more once the CVM is down",
+    ALREADY_GOING_DOWN: "the CVM was on its way down already, so this request charged nothing",
     "compute_begins": "compute is charged again from the start on, to the minute",
     "storage_continues": "the disk goes on being charged until the CVM is deleted",
     "gpu_24h_minimum_on_restart": "starting this GPU CVM again is charged a new 24-hour minimum up front",
@@ -41,7 +44,8 @@ class BillingNote:
         every, with_gpus = _CODES[action]
         gpus = any(code in self.codes for _, code in _CODES.values())
         kept = [code for code in self.codes if code in _OF_THE_CVM]
-        return BillingNote(self.rates, (*every, *([with_gpus] if gpus else []), *kept), triggers_billing(action))
+        codes = (*every, *([with_gpus] if gpus else []), *kept)
+        return BillingNote(self.rates, codes, triggers_billing(action, codes))
 
     def document(self, at: str) -> dict[str, object]:
         """The `billing` field of `action.accepted`.
@@ -76,14 +80,23 @@ _OF_THE_CVM = frozenset({"gpu_rental", "compute_rate_unknown", "not_billed_hourl
 """The codes that are about the CVM, whatever is done to it."""
 
 
-def triggers_billing(action: Action) -> bool | None:
-    """Whether an action has open usage charged at once, as far as the vendor's documents say."""
-    return None if action is Action.RESTART else not action.ends_up
+def triggers_billing(action: Action, codes: Collection[str] = ()) -> bool | None:
+    """Whether an action has open usage charged at once, as far as the vendor's documents say.
+
+    Args:
+        action: the action.
+        codes: the codes of its note.
+    """
+    if action is Action.RESTART:
+        return None
+    return not action.ends_up and ALREADY_GOING_DOWN not in codes
 
 
 def billing_note(cvm: Cvm, rates: Rates, action: Action) -> BillingNote:
     """What an action on this CVM does to the bill."""
     every, with_gpus = _CODES[action]
+    if cvm.status in GOING_DOWN and not action.ends_up:
+        every = [ALREADY_GOING_DOWN, "storage_continues"]
     codes = [*every, with_gpus] if cvm.gpus else [*every]
     if cvm.gpu_rental and not action.ends_up:
         codes.append("gpu_rental")
@@ -91,4 +104,4 @@ def billing_note(cvm: Cvm, rates: Rates, action: Action) -> BillingNote:
         codes.append("not_billed_hourly")
     elif rates.compute is None:
         codes.append("compute_rate_unknown")
-    return BillingNote(rates, tuple(codes), triggers_billing(action))
+    return BillingNote(rates, tuple(codes), triggers_billing(action, codes))

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from orchestrator.action import Action
-from orchestrator.billing.rates import Rates, Total
 from orchestrator.engine.protocols import AuditSink, Clock
 from orchestrator.engine.work import Work
 from orchestrator.moment import timestamp
 from orchestrator.outcome import COUNTS_AS_FAILURE, Outcome
 from orchestrator.playbook.planned import PlannedStep
 from orchestrator.reply import Reply, StatusRead
+from orchestrator.run_bill import BilledTarget, run_bill
 from orchestrator.skip_reason import Reason, SkipReason
 
 
@@ -158,24 +158,25 @@ class Ledger:
         self._sink.record(event, counts=counts, money=self._money(), requests=self.requests, **fields)
 
     def _money(self) -> dict[str, object]:
-        """What `RunState.money` reads out of the log: what ends with the stops, and what begins with the starts."""
-        accepted = [work for work in self.works if work.billed]
-        # A CVM that was shut down and then, since that took too long, stopped, ends once.
-        down = [*{work.ref.key: work.note.rates for work in accepted if not work.action.ends_up}.values()]
-        begun = [*{work.ref.key: work.note.rates for work in accepted if work.action is Action.START}.values()]
-        money: dict[str, object] = {"triggered": len(down), **_hourly(down)}
-        return money | {"starts": {"accepted": len(begun), **_hourly(begun)}} if begun else money
+        """What `RunState.money` reads out of the log."""
+        return run_bill(
+            BilledTarget(
+                work.ref.key,
+                work.action,
+                work.outcome,
+                work.status,
+                billed=work.billed,
+                charges=work.note.triggered is not False or work.action.ends_up,
+                compute=work.note.rates.compute,
+                storage=work.note.rates.storage,
+            )
+            for work in self.works
+        )
 
     def _write(self, event: str, work: Work, **fields: object) -> None:
         if work.batch is not None and event.startswith("action."):
             fields["batch"] = work.batch
         self._sink.record(event, step=work.step, action=work.action.value, cvm=work.document, **fields)
-
-
-def _hourly(rates: list[Rates]) -> dict[str, object]:
-    """USD per hour of all of them; null where a part is unknown."""
-    total = Total.of(rates).document()
-    return {key: total[key] for key in ("compute_usd_per_hour", "storage_usd_per_hour")}
 
 
 def _answer(reply: Reply[object]) -> dict[str, object]:

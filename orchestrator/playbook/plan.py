@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 from orchestrator.action import Action
 from orchestrator.billing.rates import Rates, Total
-from orchestrator.cvm import Cvm
+from orchestrator.cvm import GOING_DOWN, Cvm
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.estimate import Estimate
 from orchestrator.playbook.guards import GuardCheck, Whole
@@ -103,8 +103,10 @@ class Plan:
 
     @property
     def total(self) -> Total:
-        """What the targets that are to be down cost per hour together."""
-        return Total.of(target.rates for target in self.targets if not target.action.ends_up)
+        """What the targets that are to be down cost per hour together; CVMs on their way down already left out."""
+        return Total.of(
+            target.rates for target in self.targets if not target.action.ends_up and target.cvm.status not in GOING_DOWN
+        )
 
     @property
     def begins(self) -> Total | None:

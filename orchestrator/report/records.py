@@ -139,7 +139,7 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
             action=Action.STOP if target.escalated_at else Action(target.action),
             ref=target.ref,
             before=target.escalated_from or target.before or "",
-            note=BillingNote(rates, tuple(billing["notes"]), triggers_billing(Action(target.action))),
+            note=BillingNote(rates, tuple(billing["notes"]), triggers_billing(Action(target.action), billing["notes"])),
             attempts=target.attempts,
             batch=target.batch,
             unanswered=target.outcome is None and target.phase is Phase.SENDING,

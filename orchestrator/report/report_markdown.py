@@ -25,6 +25,7 @@ from orchestrator.report.words import (
     troubled,
     why,
 )
+from orchestrator.wording import counted
 
 _Document = Mapping[str, Any]
 
@@ -188,6 +189,12 @@ def _skipped(document: _Document) -> Iterator[str]:
         yield from _table(("reason", "CVMs"), rows, 1)
 
 
+def _pending_line(pending: _Document, seen: str) -> Iterator[str]:
+    if pending["cvms"]:
+        cvms = counted(pending["cvms"], "CVM")
+        yield f"- Pending (estimated): {per_hour(pending, 'compute')} an hour of compute, {cvms} not seen {seen}"
+
+
 def _billing(document: _Document) -> Iterator[str]:
     bill, total = document["billing"], document["billing"]["total"]
     if not total["stops"] and not total["starts"]:
@@ -198,9 +205,11 @@ def _billing(document: _Document) -> Iterator[str]:
         for words, kind in (("Compute that ended", "compute"), ("Storage that goes on", "storage")):
             hour, month = per_hour(total["ended"], kind), per_month(total["ended"], kind)
             yield f"- {words} (estimated): {hour} an hour, {month} a month"
+        yield from _pending_line(total["pending"], "down")
         yield f"- Charged: {charged_words(total['charged'])}"
     if total["starts"]:
         yield f"- Compute that began (estimated): {per_hour(total['begun'], 'compute')} an hour"
+        yield from _pending_line(total["begun_pending"], "running")
     yield ""
     head = ("stops", "compute ended an hour", "storage goes on an hour", "charged (observed)", "pending or not asked")
     for by in ("app", "teepod"):

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.billing.note import NOTES
 from orchestrator.billing.rates import Rates, Total
 from orchestrator.billing.reconciled import Basis, Reconciled, total
 from orchestrator.report.stops import triggering
+from orchestrator.run_bill import BRING_UP, TAKE_DOWN, BilledTarget, Effect, billed_cvms
 
 _Money: TypeAlias = dict[str, Any]
 _Group: TypeAlias = tuple[str | None, str | None]
@@ -27,9 +27,9 @@ def money_document(state: RunState) -> _Money:
     notes = Counter(code for target in accepted for code in (target.billing or {}).get("notes") or ())
     return {
         "currency": "USD",
-        "total": _sum(accepted, stops),
-        "by_app": _grouped(accepted, stops, lambda target: (target.ref.app_id, target.ref.app_id)),
-        "by_teepod": _grouped(accepted, stops, lambda target: (target.ref.teepod_key or None, target.ref.teepod)),
+        "total": _sum(state.targets.values(), stops),
+        "by_app": _grouped(state, stops, lambda target: (target.ref.app_id, target.ref.app_id)),
+        "by_teepod": _grouped(state, stops, lambda target: (target.ref.teepod_key or None, target.ref.teepod)),
         "not_charged_yet": [
             {"step": target.step, "cvm": target.ref.document(), **charge}
             for target in stops
@@ -55,43 +55,43 @@ def _charge(target: TargetState) -> _Money:
     }
 
 
-def _grouped(
-    accepted: list[TargetState], stops: list[TargetState], group: Callable[[TargetState], _Group]
-) -> list[_Money]:
-    """The sums by what targets have in common, the largest first."""
+def _grouped(state: RunState, stops: list[TargetState], group: Callable[[TargetState], _Group]) -> list[_Money]:
+    """The sums by what targets have in common, the largest first; groups in which nothing was accepted are left out."""
     members: dict[str | None, tuple[list[TargetState], list[TargetState]]] = {}
     names: dict[str | None, str | None] = {}
-    for number, targets in enumerate((accepted, stops)):
+    for number, targets in enumerate((state.targets.values(), stops)):
         for target in targets:
             key, name = group(target)
             members.setdefault(key, ([], []))[number].append(target)
             names[key] = names.get(key) or name
-    sums = [{"key": key, "name": names[key], **_sum(*each)} for key, each in members.items()]
+    sums = [
+        {"key": key, "name": names[key], **_sum(targets, of_them)}
+        for key, (targets, of_them) in members.items()
+        if of_them or any(target.billing is not None for target in targets)
+    ]
     return sorted(sums, key=lambda each: (-Decimal(each["ended"]["known_compute_usd_per_hour"]), str(each["name"])))
 
 
-def _sum(accepted: list[TargetState], stops: list[TargetState]) -> _Money:
-    down = [target for target in accepted if target.action in {Action.STOP, Action.SHUTDOWN}]
-    begun = [target for target in accepted if target.action == Action.START]
+def _sum(targets: Iterable[TargetState], stops: list[TargetState]) -> _Money:
+    billed = [target.billed for target in targets]
+    down, started = (list(billed_cvms(billed, actions).values()) for actions in (TAKE_DOWN, BRING_UP))
     found = [Reconciled.parse(target.reconciled) for target in stops if target.reconciled is not None]
     return {
         "stops": len(stops),
-        "starts": len(begun),
-        "ended": _rate(down),
-        "begun": _rate(begun) if begun else None,
+        "starts": len(started),
+        "ended": _rate(down, Effect.CONFIRMED, Effect.DELETED),
+        "pending": _rate(down, Effect.PENDING),
+        "begun": _rate(started, Effect.CONFIRMED) if started else None,
+        "begun_pending": _rate(started, Effect.PENDING) if started else None,
         "charged": {"basis": Basis.OBSERVED.value, **total(found).document(), _NOT_ASKED: len(stops) - len(found)},
     }
 
 
-def _rate(targets: Iterable[TargetState]) -> _Money:
-    """The rates together, those of each CVM once: one that was shut down and then stopped ends once."""
-    by_cvm = {target.ref.key: target.billing for target in targets if target.billing is not None}
-    rates = (
-        Rates(_money(note["compute_usd_per_hour"]), _money(note["storage_usd_per_hour"]), note["rate_source"])
-        for note in by_cvm.values()
-    )
-    return {"basis": Basis.ESTIMATED.value, "cvms": len(by_cvm), **Total.of(rates).document()}
-
-
-def _money(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
+def _rate(cvms: Iterable[tuple[BilledTarget, Effect]], *effects: Effect) -> _Money:
+    """The rates of the CVMs of which that became; no storage goes on for those that were deleted."""
+    rates = [
+        Rates(target.compute, Decimal(0) if effect is Effect.DELETED else target.storage, None)
+        for target, effect in cvms
+        if effect in effects
+    ]
+    return {"basis": Basis.ESTIMATED.value, "cvms": len(rates), **Total.of(rates).document()}

@@ -25,6 +25,7 @@ from orchestrator.report.words import (
     troubled,
     why,
 )
+from orchestrator.wording import counted
 
 _Document = Mapping[str, Any]
 
@@ -145,6 +146,12 @@ def _skipped(document: _Document) -> Iterator[str]:
         yield _point(f"{count:,}  {reason}")
 
 
+def _pending_line(pending: _Document, seen: str) -> Iterator[str]:
+    if pending["cvms"]:
+        cvms = counted(pending["cvms"], "CVM")
+        yield _point(f"pending  {per_hour(pending, 'compute')} an hour of compute: {cvms} not seen {seen}")
+
+
 def _billing(document: _Document) -> Iterator[str]:
     bill, total = document["billing"], document["billing"]["total"]
     if not total["stops"] and not total["starts"]:
@@ -154,9 +161,11 @@ def _billing(document: _Document) -> Iterator[str]:
         ended = total["ended"]
         yield _point(f"stops    {per_hour(ended, 'compute')} an hour, {per_month(ended, 'compute')} a month of compute")
         yield _point(f"goes on  {per_hour(ended, 'storage')} an hour, {per_month(ended, 'storage')} a month of storage")
+        yield from _pending_line(total["pending"], "down")
     if total["starts"]:
         begun = total["begun"]
         yield _point(f"begins   {per_hour(begun, 'compute')} an hour, {per_month(begun, 'compute')} a month of compute")
+        yield from _pending_line(total["begun_pending"], "running")
     if total["stops"]:
         yield _point(f"charged  {charged_words(total['charged'])}")
     for by in ("app", "teepod"):

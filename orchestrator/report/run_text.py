@@ -180,6 +180,14 @@ def _why(target: TargetState) -> str:
     return f"the run ended before it was seen to settle; last seen {shown(target.status)}"
 
 
+def _pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
+    """The compute of CVMs whose stop or start was accepted, and whose end nobody has seen."""
+    for part, seen in ((money, "down"), (money.get("starts"), "running")):
+        pending = part.get("pending") if isinstance(part, Mapping) else None
+        if isinstance(pending, Mapping):
+            yield pending, "compute_usd_per_hour", f"pending: {counted(pending['cvms'], 'CVM')} not seen {seen}"
+
+
 def _bill(money: Mapping[str, object]) -> Text:
     text = Text()
     lines: list[tuple[Mapping[str, object], str, str]] = []
@@ -189,7 +197,7 @@ def _bill(money: Mapping[str, object]) -> Text:
     starts = money.get("starts")
     if isinstance(starts, Mapping):
         lines.append((starts, "compute_usd_per_hour", "begins"))
-    for part, key, label in lines:
+    for part, key, label in [*lines, *_pending(money)]:
         amount = part[key]
         if amount is None:
             text.append(f"{label}: not known for every CVM; see the audit log\n")

@@ -13,6 +13,7 @@ from orchestrator.billing.reconciled import Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.cvm import normal_uuid
 from orchestrator.moment import parse_timestamp
+from orchestrator.run_bill import charges_nothing
 
 _IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
 _Key = tuple[str, str]
@@ -21,12 +22,15 @@ _Key = tuple[str, str]
 def triggering(state: RunState) -> list[TargetState]:
     """The targets that `reconcile` is about: stops and shutdowns that took effect, or may have.
 
-    What was refused, not sent, or gone before its request came is left out, and so are starts and restarts.
+    What was refused, not sent, or gone before its request came is left out, and so are starts, restarts, and stops of
+    CVMs that were on their way down already.
     """
     return [
         target
         for target in state.targets.values()
-        if not Action(target.action).ends_up and (target.billing is not None or target.phase in _IN_DOUBT)
+        if not Action(target.action).ends_up
+        and (target.billing is not None or target.phase in _IN_DOUBT)
+        and not charges_nothing(target.billing or target.bill)
     ]
 
 

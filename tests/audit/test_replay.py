@@ -40,6 +40,7 @@ def test_a_later_outcome_takes_the_place_of_an_earlier_one() -> None:
     state = replay(records(story))
     assert state.counts == {Outcome.RESURRECTED: 1, Outcome.REFUSED: 1}
     assert [target.reason for target in state.troubles] == ["rented", "up again"]
+    assert state.money == {"triggered": 1, "compute_usd_per_hour": "0", "storage_usd_per_hour": "0"}
 
 
 def test_a_stop_that_was_observed_after_an_unknown_answer_counts_with_its_bill() -> None:
@@ -51,7 +52,7 @@ def test_a_stop_that_was_observed_after_an_unknown_answer_counts_with_its_bill()
     ]
     state = replay(records(story))
     assert list(state.targets.values())[2].phase is Phase.SETTLING
-    assert state.money["compute_usd_per_hour"] is None
+    assert state.money["pending"] == {"cvms": 1, "compute_usd_per_hour": None, "storage_usd_per_hour": "0.002"}
 
 
 @pytest.mark.parametrize(
@@ -60,8 +61,12 @@ def test_a_stop_that_was_observed_after_an_unknown_answer_counts_with_its_bill()
 )
 def test_money_is_written_as_the_end_of_a_run_has_it(each: list[str], together: str) -> None:
     accepted = [
-        ("action.accepted", about(n, attempt=1, billing=BILLING | {"compute_usd_per_hour": amount}))
+        event
         for n, amount in enumerate(each)
+        for event in (
+            ("action.accepted", about(n, attempt=1, billing=BILLING | {"compute_usd_per_hour": amount})),
+            ("target.settled", about(n, outcome="settled", status="stopped")),
+        )
     ]
     rates = [Rates(Decimal(amount), Decimal(0), "hourly_rate") for amount in each]
     money = replay(records([*STORY[:2], *accepted])).money

@@ -1,6 +1,7 @@
 """What a CVM costs, from which source, and never by a guess."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ PRICES = {"tdx.small": Decimal("0.058")}
 
 
 def cvm(**fields: object) -> Cvm:
-    return Cvm(ref=CvmRef("cvm_1", None, "a"), status="running", **fields)  # type: ignore[arg-type] # any field of it
+    given: dict[str, Any] = {"status": "running", **fields}
+    return Cvm(ref=CvmRef("cvm_1", None, "a"), **given)
 
 
 @pytest.mark.parametrize(
@@ -187,3 +189,11 @@ def test_each_action_says_of_the_bill_what_the_vendor_says_and_no_more(
     assert {has, with_gpus, "storage_continues"} <= set(note.codes) <= set(NOTES)
     assert note.document("now")["triggered"] is triggered
     assert ("open_compute_charged" in note.codes) is (triggered is True)
+
+
+@pytest.mark.parametrize("status", ["stopping", "shutting_down"])
+def test_a_stop_of_a_cvm_on_its_way_down_charges_nothing_and_its_follow_up_start_does_not_say_so(status: str) -> None:
+    one = cvm(status=status)
+    note = billing_note(one, rates_of(one, {}, STORAGE_USD_PER_GB_HOUR), Action.STOP)
+    assert (note.triggered, note.codes[:2]) == (False, ("already_going_down", "storage_continues"))
+    assert "already_going_down" not in note.for_action(Action.START).codes

@@ -27,7 +27,7 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
     "export as jsonl": ("audit", "export", "{}", "--format", "jsonl"),
     "export as csv": ("audit", "export", "{}", "--format", "csv"),
 }
-_MONEY = ("triggered", "compute_usd_per_hour", "storage_usd_per_hour")
+_MONEY = ("triggered", "compute_usd_per_hour", "storage_usd_per_hour", "pending")
 
 
 def copy_of(version: Path, folder: Path) -> dict[str, str]:

@@ -111,13 +111,24 @@ def test_a_cvm_that_was_shut_down_and_then_stopped_by_a_later_step_ends_once() -
 
 
 def test_an_unknown_rate_is_in_no_sum_and_counted() -> None:
-    events = [asked(ONE, 1), accepted(ONE, 2, billing={"triggered": True, "at": "x", **note(None)}), *stopped(TWO, 1)]
+    billing = {"triggered": True, "at": "x", **note(None)}
+    events = [asked(ONE, 1), accepted(ONE, 2, billing=billing), ended(ONE, 3), *stopped(TWO, 1)]
     ends = document(ALL, *events)["billing"]["total"]["ended"]
     assert (ends["compute_usd_per_hour"], ends["known_compute_usd_per_hour"], ends["compute_unknown"]) == (
         None,
         "0.1",
         1,
     )
+
+
+def test_only_cvms_that_were_seen_down_count_as_ended_and_those_up_again_are_not_pending_either() -> None:
+    events = [
+        *stopped(ONE, 1),
+        *[asked(TWO, 1), accepted(TWO, 2)],
+        *[asked(THREE, 1), accepted(THREE, 2), ended(THREE, 3), ended(THREE, 9, "resurrected", status="running")],
+    ]
+    sums = document(ALL, *events)["billing"]["total"]
+    assert (sums["stops"], sums["ended"]["cvms"], sums["pending"]["cvms"]) == (3, 1, 1)
 
 
 def test_charges_add_up_as_reconciling_adds_them_up() -> None:

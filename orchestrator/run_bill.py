@@ -1,0 +1,139 @@
+"""What the accepted actions of a run did to the bill. Pure; the engine and the audit log count with the same functions.
+
+A request that was accepted is not yet a CVM that costs less: only a CVM that was seen down counts as stopped.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from orchestrator.action import Action
+from orchestrator.cvm import COMING_UP, DOWN, UP
+from orchestrator.outcome import Outcome
+
+ALREADY_GOING_DOWN = "already_going_down"
+"""The billing note of a stop that charges nothing: another one had begun before."""
+
+_AS_WANTED = frozenset({Outcome.SETTLED, Outcome.SKIPPED})
+_RUNS = COMING_UP | {UP}
+
+
+class Effect(StrEnum):
+    """What an accepted stop, shutdown or start came to."""
+
+    CONFIRMED = "confirmed"
+    """The CVM was seen as wanted."""
+    DELETED = "deleted"
+    """The CVM is gone, and its disk with it."""
+    PENDING = "pending"
+    """Nobody has seen the CVM as wanted."""
+    UNDONE = "undone"
+    """The CVM was seen as it was before."""
+
+
+@dataclass(frozen=True, slots=True)
+class BilledTarget:
+    """One target of a run, as far as the bill is concerned.
+
+    Attributes:
+        cvm: the key of its CVM.
+        action: its action.
+        outcome: how it ended; None while it has not.
+        status: the last status that was seen.
+        billed: whether its action was accepted.
+        charges: whether the action changes the bill: false for a stop of a CVM that was on its way down already.
+        compute: USD per hour; None where unknown.
+        storage: USD per hour; None where unknown.
+    """
+
+    cvm: str
+    action: Action
+    outcome: Outcome | None
+    status: str | None
+    billed: bool
+    charges: bool
+    compute: Decimal | None
+    storage: Decimal | None
+
+    @property
+    def effect(self) -> Effect:
+        """What its action came to."""
+        if self.outcome in _AS_WANTED:
+            return Effect.CONFIRMED
+        if self.action is Action.START:
+            back = self.outcome is Outcome.FAILED and self.status in DOWN
+            return Effect.UNDONE if back else Effect.PENDING
+        if self.outcome is Outcome.GONE:
+            return Effect.DELETED
+        back = self.outcome is Outcome.FAILED and self.status in _RUNS
+        return Effect.UNDONE if back or self.outcome is Outcome.RESURRECTED else Effect.PENDING
+
+
+def billed_cvms(targets: Iterable[BilledTarget], actions: frozenset[Action]) -> dict[str, tuple[BilledTarget, Effect]]:
+    """Find each CVM whose bill these actions changed, with what they came to.
+
+    A CVM that several steps acted on counts once. A later step that found the CVM as wanted confirms an earlier one.
+
+    Args:
+        targets: the targets of a run, in the order of its steps.
+        actions: stops and shutdowns, or starts.
+    """
+    found: dict[str, tuple[BilledTarget, Effect]] = {}
+    for target in targets:
+        if target.action not in actions:
+            continue
+        if target.billed and target.charges:
+            found[target.cvm] = target, target.effect
+        elif target.cvm in found and target.effect in {Effect.CONFIRMED, Effect.DELETED}:
+            found[target.cvm] = found[target.cvm][0], target.effect
+    return found
+
+
+TAKE_DOWN = frozenset({Action.STOP, Action.SHUTDOWN})
+BRING_UP = frozenset({Action.START})
+
+
+def run_bill(targets: Iterable[BilledTarget]) -> dict[str, object]:
+    """Sum up a run in USD per hour; null where a part is unknown.
+
+    `triggered` counts the CVMs whose stop was accepted. The rates are those of the CVMs that were seen down, `pending`
+    has those of the CVMs that nobody has seen down yet. `starts` has the same of starts, if there are any.
+    """
+    every = list(targets)
+    down, started = billed_cvms(every, TAKE_DOWN).values(), billed_cvms(every, BRING_UP).values()
+    bill: dict[str, object] = {"triggered": len(down), **_sums(down)}
+    return bill | {"starts": {"accepted": len(started), **_sums(started)}} if started else bill
+
+
+def _sums(cvms: Iterable[tuple[BilledTarget, Effect]]) -> dict[str, object]:
+    pending = [target for target, effect in cvms if effect is Effect.PENDING]
+    sums: dict[str, object] = {
+        "compute_usd_per_hour": _sum(
+            target.compute for target, effect in cvms if effect in {Effect.CONFIRMED, Effect.DELETED}
+        ),
+        "storage_usd_per_hour": _sum(target.storage for target, effect in cvms if effect is Effect.CONFIRMED),
+    }
+    if pending:
+        sums["pending"] = {
+            "cvms": len(pending),
+            "compute_usd_per_hour": _sum(target.compute for target in pending),
+            "storage_usd_per_hour": _sum(target.storage for target in pending),
+        }
+    return sums
+
+
+def _sum(amounts: Iterable[Decimal | None]) -> str | None:
+    total = Decimal(0)
+    for amount in amounts:
+        if amount is None:
+            return None
+        total += amount
+    text = f"{total:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def charges_nothing(note: Mapping[str, object]) -> bool:
+    """Whether a billing note says that its action charges nothing."""
+    codes = note.get("notes")
+    return isinstance(codes, list | tuple) and ALREADY_GOING_DOWN in codes
