@@ -80,6 +80,8 @@ def _complete_playbook(ctx: click.Context, param: click.Parameter, incomplete: s
     from click.shell_completion import CompletionItem  # noqa: PLC0415 - only while completing
 
     del ctx, param
-    names = sorted(path.stem for path in Path("playbooks").glob("*.y*ml"))
+    from orchestrator.playbook.shipped import SHIPPED, names_in  # noqa: PLC0415 - only while completing
+
+    names = dict.fromkeys([*names_in(Path("playbooks")), *names_in(SHIPPED)])
     found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]

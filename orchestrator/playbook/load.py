@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from orchestrator.errors import MissingVariableError, PlaybookError, UsageError
 from orchestrator.faults import dotted, explain, nearest
 from orchestrator.playbook.schema import SAME_STEP, WRONG_RESULT, Playbook, Variable
+from orchestrator.playbook.shipped import SHIPPED, names_in
 from orchestrator.playbook.source import Path_, Source, Tree, read_source
 from orchestrator.playbook.steps import KINDS
 from orchestrator.playbook.variables import substitute
@@ -44,23 +45,23 @@ class LoadedPlaybook:
     undefined: tuple[str, ...] = ()
 
 
-def find_playbook(name: str, folder: Path = Path("playbooks")) -> Path:
-    """The file that `name` means: a path, or the name of a playbook in `./playbooks`."""
+def find_playbook(name: str, folder: Path = Path("playbooks"), shipped: Path = SHIPPED) -> Path:
+    """The file that `name` means: a path, or the name of a playbook in `./playbooks` or of one that is shipped.
+
+    Raises:
+        PlaybookError: when there is none.
+    """
     path = Path(name)
     if _exists(path) or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         return path
-    for suffix in (".yaml", ".yml"):
-        candidate = folder / f"{name}{suffix}"
+    for candidate in (place / f"{name}{suffix}" for place in (folder, shipped) for suffix in (".yaml", ".yml")):
         if _exists(candidate):
             return candidate
-    known = sorted(p.stem for p in folder.glob("*.y*ml")) if folder.is_dir() else []
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        hint = f"did you mean {close[0]!r}?"
-    elif known:
-        hint = f"known in ./{folder}: {', '.join(known)}"
-    else:
-        hint = "give the path of a playbook; there is no folder ./playbooks with any here"
+    own, others = names_in(folder), names_in(shipped)
+    close = difflib.get_close_matches(name, [*own, *others], n=1)
+    known = [f"known in ./{folder}: {', '.join(own)}"] if own else []
+    known += [f"shipped: {', '.join(others)}"] if others else []
+    hint = f"did you mean {close[0]!r}?" if close else "; ".join(["give the path of a playbook", *known])
     raise PlaybookError(f"there is no playbook {name!r}", file=path, hint=hint)
 
 

@@ -84,7 +84,15 @@ def test_a_playbook_is_found_by_path_or_by_its_name_in_the_folder(tmp_path: Path
     with pytest.raises(PlaybookError) as caught:
         find_playbook("nightly-cost", FOLDER)
     assert caught.value.hint == "did you mean 'nightly-cost-stop'?"
-    with pytest.raises(PlaybookError, match="no playbook 'xyz'"):
+    with pytest.raises(PlaybookError, match="no playbook 'xyz'") as unknown:
         find_playbook("xyz", tmp_path)
+    assert "shipped: emergency-stop-teepod, incident-contain-app, nightly-cost-stop" in (unknown.value.hint or "")
     with pytest.raises(PlaybookError):
         find_playbook("x" * 5000, tmp_path)
+
+
+def test_a_shipped_playbook_is_found_by_its_name_after_one_of_the_folder(tmp_path: Path) -> None:
+    assert find_playbook("nightly-cost-stop", tmp_path) == FOLDER / "nightly-cost-stop.yaml"
+    own = tmp_path / "nightly-cost-stop.yml"
+    own.touch()
+    assert find_playbook("nightly-cost-stop", tmp_path) == own
