@@ -323,7 +323,8 @@ _EXITS = {
     Exit.OK: "every target settled as wanted; CVMs that were so already, or deleted instead of stopped, count as such",
     Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
     Exit.USAGE: "usage, playbook or settings are wrong",
-    Exit.GUARD: "refused by a guard, or not confirmed, or another process carries the run out, or all that a plan file "
+    Exit.GUARD: "refused by a guard, or not confirmed, or another process carries the run out or acts on the same "
+    "CVMs, or all that a plan file "
     "or `restore` was to do has drifted, or a question was answered with no before anything was sent, or there is no "
     "question for `approve` to answer",
     Exit.NO_MATCH: "the selectors matched no CVM at all, or the run to undo took none down",

@@ -10,6 +10,7 @@
     ├── GuardError            exit 3  a guard refuses the plan
     ├── DriftedError          exit 3  of a plan file's targets, or of a run's to undo, none is as it was
     ├── RunHeldError          exit 3  another process is carrying the run out
+    ├── ClaimedError          exit 3  another run is acting on the same CVMs
     ├── NotAskedError         exit 3  a run has no question that could be answered
     ├── NoMatchError          exit 4  the selectors matched no CVM at all
     ├── CloudError            exit 5  the cloud can't be reached, or refuses the key, or makes no sense
@@ -122,6 +123,18 @@ class RunHeldError(OrchestratorError):
 
     exit_code = Exit.GUARD
     code = "run_held"
+
+
+class ClaimedError(OrchestratorError):
+    """Raised when a live run claims CVMs that this run would touch.
+
+    Attributes:
+        run_ids: the live runs.
+    """
+
+    exit_code = Exit.GUARD
+    code = "claimed"
+    run_ids: tuple[str, ...] = ()
 
 
 class NotAskedError(OrchestratorError):

@@ -7,7 +7,6 @@ no symbolic link of another user.
 
 import errno
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,7 +74,7 @@ def replace_file(path: Path, data: bytes, sync: Callable[[int], None] = os.fsync
     Raises:
         OSError: when the file can't be written; the old file is still there.
     """
-    draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name[:100]}.{os.urandom(8).hex()}")
     fd = create_file(draft, os.O_WRONLY)
     try:
         try:

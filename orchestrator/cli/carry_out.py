@@ -10,9 +10,11 @@ import anyio
 import click
 import structlog
 
+from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.approver import approver_of
+from orchestrator.cli.claiming import RunClaim
 from orchestrator.cli.colour import redraws
 from orchestrator.cli.consoles import stderr, stdout
 from orchestrator.cli.fail import report
@@ -33,6 +35,9 @@ from orchestrator.report.documents import run_document, write_document
 from orchestrator.report.live import Progress
 from orchestrator.report.run_text import print_run
 
+_LEAVES_DOUBT = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT, Ending.LOG_FAILED})
+"""Endings after which a request may be without its answer."""
+
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 
 
@@ -45,6 +50,7 @@ async def carry_out(
     *,
     workspace_size: int,
     as_json: bool,
+    claim: Claim,
     fresh: Mapping[str, Seen] | None = None,
 ) -> int:
     """Run, show how it goes, and say how it went.
@@ -57,6 +63,7 @@ async def carry_out(
         steps: the steps in order.
         workspace_size: how many CVMs the list has.
         as_json: whether stdout is for one JSON document.
+        claim: the run's claim on its CVMs; released once nothing more is sent.
         fresh: statuses that were read just now.
     """
     progress = Progress(
@@ -66,13 +73,13 @@ async def carry_out(
         adaptive=session.limits.adaptive,
     )
     approver = approver_of(log, state, progress.aside, keys=None if as_json else terminal())
-    run = run_of(session, log, state, works, workspace_size, approver=approver)
+    run = run_of(session, log, state, works, workspace_size, approver=approver, claim=claim)
     signals = _Signals(run, progress)
     # Signals are taken until the last word is out, so that none of them can cut it off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         async with notices(session, log, state) as notifier:
             beside = (partial(signals.listen, received), _show(progress, as_json=as_json))
-            result = await to_its_end(session, log, run, steps, beside=beside, fresh=fresh)
+            result = await to_its_end(session, log, run, steps, beside=beside, fresh=fresh, claim=claim)
             code = int(result.exit_code) if result is not None else signals.exit_code
             if as_json:
                 write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
@@ -93,6 +100,7 @@ def run_of(
     workspace_size: int,
     *,
     approver: Approver | None = None,
+    claim: Claim | None = None,
 ) -> Run:
     """A run that goes on from what its log says.
 
@@ -103,6 +111,7 @@ def run_of(
         works: every target.
         workspace_size: how many CVMs the list has.
         approver: where questions are answered; by default nowhere but by `orchestrator approve`.
+        claim: the run's claim on its CVMs.
     """
     return Run(
         works,
@@ -120,6 +129,7 @@ def run_of(
         approver=approver or approver_of(log, state),
         due=_due(session, state),
         left_alone=bool(state.left_alone),
+        claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after),
     )
 
 
@@ -144,6 +154,7 @@ async def to_its_end(
     *,
     beside: Sequence[Beside] = (),
     fresh: Mapping[str, Seen] | None = None,
+    claim: Claim,
 ) -> RunResult | None:
     """Carry a run out, keep what was learnt of the API, and close the log.
 
@@ -154,6 +165,7 @@ async def to_its_end(
         steps: the steps in order.
         beside: what goes on meanwhile.
         fresh: statuses that were read just now.
+        claim: the run's claim on its CVMs, released at the end.
 
     Returns:
         How it ended; None when it was left at once.
@@ -168,6 +180,7 @@ async def to_its_end(
             group.cancel_scope.cancel()
     finally:
         log.close()
+        claim.release(has_ended=result is not None and result.ending not in _LEAVES_DOUBT)
         session.remember(
             batch_size=run.reader.batch_size,
             batch_missing=run.reader.batch_missing,

@@ -54,6 +54,15 @@ def variables_option(command: _F) -> _F:
     )(command)
 
 
+def ignore_running_option(command: _F) -> _F:
+    """`--ignore-running`."""
+    return click.option(
+        "--ignore-running",
+        is_flag=True,
+        help="Act on CVMs even where another run is acting on them. Two runs can act, and bill, twice.",
+    )(command)
+
+
 def json_option(command: _F) -> _F:
     """`--json`."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")(

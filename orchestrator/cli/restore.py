@@ -28,6 +28,7 @@ def restore(
     expect: int | None,
     *,
     yes: bool,
+    ignore_running: bool,
     as_json: bool,
 ) -> int:
     """Start what a run took from running to down, as far as nothing about it has changed since."""
@@ -49,6 +50,7 @@ def restore(
         undo,
         _origin(undo, state),
         {"restores": state.run_id},
+        ignore_running=ignore_running,
     )
     with endpoint(settings, simulate=False) as where:
         where.has_to_be(state.started["cloud_url"])

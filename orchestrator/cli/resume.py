@@ -7,11 +7,13 @@ import anyio
 import click
 
 from orchestrator.action import Action, is_as_wanted
+from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog, Observer
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.cli.carry_out import carry_out
+from orchestrator.cli.claiming import claim_again, wait_for_statuses
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.fresh import read_fresh
@@ -36,6 +38,7 @@ def resume(
     assignments: tuple[str, ...],
     *,
     yes: bool,
+    ignore_running: bool,
     as_json: bool,
 ) -> int:
     """Go on with a run that was interrupted, from what its audit log says."""
@@ -50,8 +53,9 @@ def resume(
             return _finished(state, path, as_json=as_json)
         with endpoint(settings, simulate=False) as where:
             where.has_to_be(state.started["cloud_url"])
-            carry = partial(_open_and_resume, settings, where, log, reading, state, yes=yes, as_json=as_json)
-            return anyio.run(carry)
+            with claim_again(settings, state, ignore_running=ignore_running) as claim:
+                carry = partial(_open_and_resume, settings, where, log, reading, state)
+                return anyio.run(partial(carry, claim=claim, yes=yes, as_json=as_json))
     finally:
         log.close()
 
@@ -95,11 +99,12 @@ async def _open_and_resume(
     reading: Reading,
     state: RunState,
     *,
+    claim: Claim,
     yes: bool,
     as_json: bool,
 ) -> int:
     async with open_session(settings, where, limits_from(state.started)) as session:
-        return await _resume(session, log, reading, state, yes=yes, as_json=as_json)
+        return await _resume(session, log, reading, state, claim=claim, yes=yes, as_json=as_json)
 
 
 async def _resume(
@@ -108,9 +113,11 @@ async def _resume(
     reading: Reading,
     state: RunState,
     *,
+    claim: Claim,
     yes: bool,
     as_json: bool,
 ) -> int:
+    await wait_for_statuses(session, claim)
     works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
     fresh = await read_fresh(session, works, state.planned["workspace_size"])
     with last_line(as_json=as_json, nothing="Nothing more"):
@@ -124,6 +131,7 @@ async def _resume(
         steps_from(state.planned),
         workspace_size=state.planned["workspace_size"],
         as_json=as_json,
+        claim=claim,
         fresh=fresh,
     )
 

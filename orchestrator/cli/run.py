@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,12 @@ import anyio
 import click
 
 from orchestrator import __version__
+from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog, Observer
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
 from orchestrator.cli.actor import actor
+from orchestrator.cli.claiming import claim_cvms, read_what_others_changed
 from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.fail import report
 from orchestrator.cli.fresh import read_fresh
@@ -49,13 +51,14 @@ def run(
     *,
     simulate: bool,
     yes: bool,
+    ignore_running: bool,
     as_json: bool,
 ) -> int:
     """Carry a playbook out: plan, confirm, act, watch until settled."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
-    order = Order(loaded, limits_of(loaded.playbook.limits, settings))
+    order = Order(loaded, limits_of(loaded.playbook.limits, settings), ignore_running=ignore_running)
     with endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
@@ -70,6 +73,7 @@ def run_plan_file(
     expect: int | None,
     simulate: bool,
     yes: bool,
+    ignore_running: bool,
     as_json: bool,
 ) -> int:
     """Carry out what a plan file says, as far as its targets have not changed since it was made."""
@@ -93,6 +97,7 @@ def run_plan_file(
                 "actor": lock.actor,
             }
         },
+        ignore_running=ignore_running,
     )
     with endpoint(settings, simulate=False) as where:
         if where.base_url != lock.cloud_url:
@@ -115,6 +120,7 @@ class Order:
         origin: what a person is told about that.
         origin_fields: what `run.started` says about it.
         run_id: the run's name; None where it gets one when it begins.
+        ignore_running: whether to act on CVMs on which another run is acting.
     """
 
     loaded: LoadedPlaybook
@@ -123,6 +129,7 @@ class Order:
     origin: str | None = None
     origin_fields: Mapping[str, object] = field(default_factory=dict)
     run_id: str | None = None
+    ignore_running: bool = False
 
 
 async def open_and_run(
@@ -149,7 +156,8 @@ class _Confirmed:
         works: every target.
         steps: the steps in order.
         workspace_size: how many CVMs the list has.
-        fresh: statuses that were read after a late yes.
+        fresh: statuses that were read after a late yes, or since another run acted on the targets.
+        claim: its claim on its CVMs.
     """
 
     log: AuditLog
@@ -158,6 +166,7 @@ class _Confirmed:
     steps: tuple[AnyPlanned, ...]
     workspace_size: int
     fresh: dict[str, Seen] | None
+    claim: Claim
 
 
 async def _run(session: Session, order: Order, *, yes: bool, expect: int | None, as_json: bool) -> int:
@@ -166,23 +175,26 @@ async def _run(session: Session, order: Order, *, yes: bool, expect: int | None,
         return run
     from orchestrator.cli.carry_out import carry_out  # noqa: PLC0415 - the live view and the log take long to import
 
-    return await carry_out(
-        session,
-        run.log,
-        run.state,
-        run.works,
-        run.steps,
-        workspace_size=run.workspace_size,
-        as_json=as_json,
-        fresh=run.fresh,
-    )
+    with run.claim:
+        return await carry_out(
+            session,
+            run.log,
+            run.state,
+            run.works,
+            run.steps,
+            workspace_size=run.workspace_size,
+            as_json=as_json,
+            claim=run.claim,
+            fresh=run.fresh,
+        )
 
 
 async def _plan_and_confirm(
     session: Session, order: Order, *, yes: bool, expect: int | None, as_json: bool
 ) -> _Confirmed | int:
     """Plan, ask, and begin the log; an exit code when the run may not go."""
-    meant = yes or expect is not None
+    meant, claim = yes or expect is not None, None
+    order = replace(order, run_id=order.run_id or new_run_id(session.clock.wall()))
     try:
         prepared = await prepare(session, order.loaded, order.hold)
     except OrchestratorError as failure:
@@ -202,17 +214,22 @@ async def _plan_and_confirm(
             confirm(plan, yes=yes, expect=expect, show=None if seen else show)
             # Both clocks: the one stands still while a machine sleeps, the other may be set back.
             waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
-            fresh = None
-            if waited > session.settings.guards.recheck_after:
-                fresh = await read_fresh(session, works, prepared.workspace_size)
+            refs = [work.ref for work in works]
+            claim = claim_cvms(session, order.run_id or "", refs, ignore_running=order.ignore_running)
+            size = prepared.workspace_size
+            fresh = await read_what_others_changed(session, claim, works, size, prepared.read_at)
+            if fresh is None and waited > session.settings.guards.recheck_after:
+                fresh = await read_fresh(session, works, size)
             log, state = begin_log(session, order, prepared)
     except OrchestratorError as refused:
+        if claim is not None:
+            claim.release(has_ended=True)
         report(refused, as_json=as_json, extra=plan_document(plan))
         await _tell_refused(session, order, refused, meant=meant)
         return int(refused.exit_code)
     if not as_json:
         click.echo()
-    return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh)
+    return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh, claim)
 
 
 def _show(order: Order, plan: Plan, stream: TextIO) -> None:
@@ -265,6 +282,8 @@ def begin_log(
         simulated=session.endpoint.simulated,
     )
     started.update(order.origin_fields)
+    if order.ignore_running:
+        started["ignore_running"] = True
     planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}
     state = RunState()
     log = AuditLog.create(

@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 import anyio
 import structlog
 
+from orchestrator.audit.claims import Claim as CvmsHeld
+from orchestrator.audit.claims import Claims
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.carry_out import run_of, to_its_end, why_early
+from orchestrator.cli.claiming import claim_again, claim_cvms, read_what_others_changed, wait_for_statuses
 from orchestrator.cli.endpoint import endpoint
 from orchestrator.cli.fresh import read_fresh
 from orchestrator.cli.logs import log_record
@@ -27,7 +30,7 @@ from orchestrator.cli.verdict import verdict
 from orchestrator.engine.heard import HeardCloud
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ClaimedError, OrchestratorError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.load import LoadedPlaybook
@@ -40,6 +43,7 @@ from orchestrator.service.protocols import Ended, Standing, State, Stop
 from orchestrator.settings.load import Settings
 
 _T = TypeVar("_T")
+_LOOK_EVERY_S = 1.0
 _INTERRUPTED = Ended(int(Exit.SIGTERM), interrupted=True)
 
 
@@ -96,14 +100,41 @@ class Unattended:
                 error = verdict(prepared.plan)
                 if error is not None:
                     return await self._tell_refused(claim, loaded, error)
-                log, state = begin_log(session, order, prepared, partial(self._heard, claim))
                 works = [Work.of(target) for target in prepared.plan.targets]
                 size = prepared.workspace_size
-                return await self._carry_out(
-                    session, log, state, works, prepared.plan.steps, workspace_size=size, stop=stop
-                )
+                with claim_cvms(session, claim.run_id, [work.ref for work in works], ignore_running=False) as held:
+                    others = partial(read_what_others_changed, session, held, works, size, prepared.read_at)
+                    fresh = await _unless(stop, others)
+                    if stop.wanted.is_set():
+                        return _INTERRUPTED
+                    log, state = begin_log(session, order, prepared, partial(self._heard, claim))
+                    return await self._carry_out(
+                        session,
+                        log,
+                        state,
+                        works,
+                        prepared.plan.steps,
+                        workspace_size=size,
+                        stop=stop,
+                        held=held,
+                        fresh=fresh,
+                    )
+        except ClaimedError as error:
+            return await self._wait_for_others(claim, error, stop)
         except OrchestratorError as error:
             return await self._tell_refused(claim, loaded, error)
+
+    async def _wait_for_others(self, claim: Claim, error: ClaimedError, stop: Stop) -> Ended:
+        """Wait until no live run acts on the same CVMs; then the run is planned anew."""
+        facts = {"run_id": claim.run_id, "playbook": claim.playbook, "reason": str(error)}
+        structlog.get_logger().warning("waiting_for_run", **facts)
+        claims = Claims(self._settings.audit.state_dir)
+        while True:
+            with anyio.move_on_after(_LOOK_EVERY_S):
+                await stop.wanted.wait()
+                return _INTERRUPTED
+            if not claims.any_live(error.run_ids):
+                return Ended(int(error.exit_code), reason=str(error), waits=True)
 
     async def _tell_refused(self, claim: Claim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
         """Tell others that a firing did not begin: once, however often it is tried again."""
@@ -119,19 +150,23 @@ class Unattended:
             log, reading = AuditLog.reopen(path, state.apply)
             try:
                 check(reading, state, path)
-                async with self._session(claim, limits_from(state.started), state.started["cloud_url"]) as session:
-                    works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
-                    size = state.planned["workspace_size"]
-                    fresh = await _unless(stop, partial(read_fresh, session, works, size))
-                    if fresh is None:
-                        return _INTERRUPTED
-                    await go_on_record(log, reading, state, works, partial(self._heard, claim))
-                    steps = steps_from(state.planned)
-                    return await self._carry_out(
-                        session, log, state, works, steps, workspace_size=size, stop=stop, fresh=fresh
-                    )
+                with claim_again(self._settings, state, ignore_running=False) as held:
+                    async with self._session(claim, limits_from(state.started), state.started["cloud_url"]) as session:
+                        await wait_for_statuses(session, held)
+                        works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
+                        size = state.planned["workspace_size"]
+                        fresh = await _unless(stop, partial(read_fresh, session, works, size))
+                        if fresh is None:
+                            return _INTERRUPTED
+                        await go_on_record(log, reading, state, works, partial(self._heard, claim))
+                        steps = steps_from(state.planned)
+                        return await self._carry_out(
+                            session, log, state, works, steps, workspace_size=size, stop=stop, held=held, fresh=fresh
+                        )
             finally:
                 log.close()
+        except ClaimedError as error:
+            return await self._wait_for_others(claim, error, stop)
         except OrchestratorError as error:
             return _refused(error)
 
@@ -145,9 +180,10 @@ class Unattended:
         *,
         workspace_size: int,
         stop: Stop,
+        held: CvmsHeld,
         fresh: dict[str, Seen] | None = None,
     ) -> Ended:
-        run = run_of(session, log, state, works, workspace_size)
+        run = run_of(session, log, state, works, workspace_size, claim=held)
 
         async def halt(_: anyio.CancelScope) -> None:
             await stop.wanted.wait()
@@ -156,7 +192,7 @@ class Unattended:
             structlog.get_logger().warning("interrupting", run_id=log.run_id, note=note)
 
         async with notices(session, log, state) as notifier:
-            result = await to_its_end(session, log, run, steps, beside=[halt], fresh=fresh)
+            result = await to_its_end(session, log, run, steps, beside=[halt], fresh=fresh, claim=held)
             await finish(notifier, session.settings.notify, state, result)
         assert result is not None  # noqa: S101 - nothing beside the run leaves it at once
         why = why_early(result, log)

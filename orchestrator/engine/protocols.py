@@ -1,6 +1,6 @@
 """What the engine needs from outside, and nothing more: a cloud, a sink for the audit trail, a clock."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -97,6 +97,18 @@ class Answer:
     by: str
     via: str
     comment: str | None = None
+
+
+class CvmClaim(Protocol):
+    """The claim of a run on its CVMs, which keeps other runs away from them."""
+
+    def narrow(self, refs: Iterable[CvmRef]) -> None:
+        """Claim only these CVMs while a person is waited for."""
+        ...
+
+    async def widen(self) -> bool:
+        """Claim all CVMs of the run again, once no other run claims them; True where others acted on them."""
+        ...
 
 
 class Approver(Protocol):

@@ -11,7 +11,7 @@ from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.course import Course
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.ledger import Ledger
-from orchestrator.engine.protocols import Approver, AuditSink, Clock, Cloud
+from orchestrator.engine.protocols import Approver, AuditSink, Clock, Cloud, CvmClaim
 from orchestrator.engine.questions import ask, tell
 from orchestrator.engine.result import Due, RunResult
 from orchestrator.engine.rollout import roll_out
@@ -71,6 +71,7 @@ class Run:
         refused: bool = False,
         due: Due | None = None,
         left_alone: bool = False,
+        claim: CvmClaim | None = None,
     ) -> None:
         """Set up.
 
@@ -91,6 +92,7 @@ class Run:
             refused: whether a question was answered with no in an earlier part of the run.
             due: by when every target is to be asked; None for no such moment.
             left_alone: whether the plan left a selected CVM alone since a fact of it is not known.
+            claim: what keeps other runs away from the CVMs; None for nothing.
         """
         self.ledger = Ledger(works, sink, clock, requests)
         breaker = Breaker(
@@ -113,7 +115,7 @@ class Run:
         self.reader.known_size(workspace_size)
         line = Line(cloud, gate, self.reader, breaker, self.ledger, clock, rng, settle)
         self._course = Course(line, limits, passed)
-        self._approver, self._due, self._left_alone = approver, due, left_alone
+        self._approver, self._due, self._claim, self._left_alone = approver, due, claim, left_alone
         self._undone: Sequence[AnyPlanned] = ()
         self._held_to: list[str] = []
         self._about_the_end: Mapping[str, object] = {}
@@ -189,9 +191,22 @@ class Run:
             if isinstance(step, Question) and self._nothing_follows():
                 step = Message(step.name, f"not asked, since nothing is left to do after it: {step.question}")
             if isinstance(step, Question):
-                await ask(self._course, step, self._approver)
+                await self._ask(step)
             else:
                 await tell(self._course, step)
+
+    async def _ask(self, step: Question) -> None:
+        """Ask a person. Meanwhile other runs may act on CVMs that only later steps touch."""
+        if self._claim is None:
+            await ask(self._course, step, self._approver)
+            return
+        later = {each.name for each in self._undone}
+        self._claim.narrow([work.ref for work in self.ledger.works if work.step not in later])
+        await ask(self._course, step, self._approver)
+        if self._course.ending is None:
+            with self._course.wait():
+                if await self._claim.widen():
+                    await self._course.look_again(self._course.works)
 
     def _nothing_follows(self) -> bool:
         """Whether there are steps behind a question and none of them has a CVM, so that no answer changes anything."""

@@ -58,11 +58,13 @@ class Ended:
         exit_code: as the command's.
         interrupted: whether it is to go on when the service is started anew.
         reason: in words why it did not end well, where that is not in its log alone.
+        waits: whether it waited for another run that acted on the same CVMs, and can begin now.
     """
 
     exit_code: int
     interrupted: bool = False
     reason: str | None = None
+    waits: bool = False
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ TRY_AGAIN = 30.0
 """Seconds after which a run is tried again that could not begin since the cloud could not be reached."""
 PATIENCE = timedelta(minutes=10)
 """For so long."""
+_SNOOZED = "it is snoozed"
 _NOTHING_CHANGED = frozenset({Exit.USAGE, Exit.GUARD, Exit.NO_MATCH, Exit.CLOUD})
 
 
@@ -118,7 +119,7 @@ class Runs:
         now = self._clock.wall()
         if standing.state in {State.NOTHING_SENT, State.VOID}:
             if self._roster.is_snoozed(claim.playbook, claim.planned, now):
-                return "snoozed", "it is snoozed"
+                return "snoozed", _SNOOZED
             waits = claim.queued and claim.playbook in self.running
             if now - claim.moment > GRACE and not claim.run_once and not waits:
                 return "missed", "the process ended before its run began"
@@ -138,7 +139,7 @@ class Runs:
                 continue
             with suppress(OSError):
                 while line and self._roster.is_snoozed(name, line[0].planned, now):
-                    await self._end(line[0], "snoozed", "it is snoozed")
+                    await self._end(line[0], "snoozed", _SNOOZED)
                     line.popleft()
                 if line:
                     self._line_up(line.popleft())
@@ -172,6 +173,11 @@ class Runs:
                     return claim, Ended(int(Exit.USAGE), interrupted=True)
                 continue
             ended = await self._once(claim, standing)
+            if ended.waits:
+                if standing.state is not State.UNFINISHED and self._is_snoozed(claim):
+                    return claim, replace(ended, reason=_SNOOZED)
+                began = self._clock.wall()
+                continue
             if ended.interrupted or ended.exit_code != Exit.CLOUD:
                 return claim, ended
             if not timedelta(0) <= self._clock.wall() - began < PATIENCE:
@@ -181,6 +187,9 @@ class Runs:
             with anyio.move_on_after(TRY_AGAIN):
                 await self._stop.wanted.wait()
                 return claim, replace(ended, interrupted=True)
+
+    def _is_snoozed(self, claim: Claim) -> bool:
+        return self._roster.is_snoozed(claim.playbook, claim.planned, self._clock.wall())
 
     async def _once(self, claim: Claim, standing: Standing) -> Ended:
         match standing.state:
@@ -208,6 +217,8 @@ class Runs:
 
 
 def _result(ended: Ended) -> str:
+    if ended.waits:
+        return "snoozed"  # while it waited
     return "failed" if ended.exit_code in _NOTHING_CHANGED else "ran"
 
 

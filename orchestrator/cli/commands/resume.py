@@ -4,12 +4,13 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options, verbosity_options
+from orchestrator.cli.options import ignore_running_option, json_option, settings_options, verbosity_options
 
 
 @click.command("resume", epilog="\b\nExample: orchestrator resume 20261123T080000Z-4f2a --yes")
 @click.argument("run_id", metavar="RUN_ID")
 @click.option("--yes", is_flag=True, help="Do not ask, however old the plan is.")
+@ignore_running_option
 @json_option
 @settings_options
 @verbosity_options

@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, playbook_options, settings_options, verbosity_options
+from orchestrator.cli.options import (
+    ignore_running_option,
+    json_option,
+    playbook_options,
+    settings_options,
+    verbosity_options,
+)
 
 
 @click.command("run", epilog="\b\nExample: orchestrator run emergency-stop-teepod --var teepod=prod-1 --expect 12")
@@ -20,6 +26,7 @@ from orchestrator.cli.options import json_option, playbook_options, settings_opt
 )
 @click.option("--yes", is_flag=True, help="Do not ask whether the plan may go. A pause step asks all the same.")
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Go on only if the plan has exactly N targets.")
+@ignore_running_option
 @json_option
 @settings_options
 @verbosity_options

@@ -1,0 +1,288 @@
+"""Claims: which CVMs the live runs of a state folder may touch, so that no two runs act on one CVM at a time.
+
+Each run has a file in `claims/` with its CVMs, and holds a lock on that file; the lock, and with it the claim, ends
+with the process. Every check and every change happens under the one lock of the folder, so that a check and the claim
+that follows are atomic. Claims of ended runs stay for a day: they tell later runs which statuses may be outdated.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from orchestrator.audit.store import RunStore, is_run_id
+from orchestrator.cvm import CvmRef
+from orchestrator.errors import ClaimedError, SettingsError
+from orchestrator.state_files import make_folder, open_or_create
+from orchestrator.wording import counted, names
+
+_KEEP_S = 86_400
+"""How long the claim of an ended run is kept."""
+_LOOK_EVERY_S = 1.0
+_LOCK_ATTEMPTS, _LOCK_PAUSE_S = 250, 0.02
+_CLOCK_STEP_S = 0.05
+"""By how much the clock of the file system may lag the system's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Another run that claims, or claimed, CVMs of this one.
+
+    Attributes:
+        run_id: the other run.
+        cvms: the names of the CVMs.
+        is_live: whether a process carries the other run out.
+        has_ended: whether the other run ended with all its requests answered.
+        last_at: when the other run was last heard of, in seconds since the epoch.
+    """
+
+    run_id: str
+    cvms: tuple[str, ...]
+    is_live: bool
+    has_ended: bool
+    last_at: float
+
+
+class Claims:
+    """The claims of one state folder."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir.expanduser() / "claims"
+        self._store = RunStore(state_dir)
+
+    def take(self, run_id: str, cloud_url: str, refs: Iterable[CvmRef], *, ignore_running: bool = False) -> "Claim":
+        """Claim CVMs for a run, unless a live run claims one of them.
+
+        Args:
+            run_id: the run.
+            cloud_url: the cloud of the CVMs; claims of other clouds do not count.
+            refs: every CVM that the run may touch.
+            ignore_running: whether to claim them all the same.
+
+        Raises:
+            ClaimedError: when a live run claims one of them.
+            SettingsError: when the claim cannot be written.
+        """
+        path, fd = self._file(run_id), None
+        try:
+            make_folder(self._folder)
+            with self.locked():
+                cvms = tuple(refs)
+                overlaps = self.overlaps(cloud_url, cvms, without=path)
+                if not ignore_running:
+                    refuse_live(overlaps)
+                fd = open_or_create(path, os.O_RDWR)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return Claim(self, path, fd, (run_id, cloud_url, cvms), overlaps, ignore_running=ignore_running)
+        except BlockingIOError as error:
+            raise ClaimedError("another process is carrying this run out", hint="wait for its end") from error
+        except OSError as error:
+            if fd is not None:
+                os.close(fd)
+            hint = "nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written"
+            raise SettingsError(f"cannot claim CVMs: {error.strerror}", file=path, hint=hint) from error
+
+    def any_live(self, run_ids: Iterable[str]) -> bool:
+        """Whether one of these runs is live. What cannot be read counts as ended."""
+        with suppress(OSError, ClaimedError), self.locked():
+            for run_id in run_ids:
+                with suppress(OSError):
+                    fd = os.open(self._file(run_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    try:
+                        if _is_locked(fd):
+                            return True
+                    finally:
+                        os.close(fd)
+        return False
+
+    def _file(self, run_id: str) -> Path:
+        return self._folder / f"{run_id if is_run_id(run_id) else sha256(run_id.encode()).hexdigest()}.json"
+
+    def overlaps(self, cloud_url: str, refs: Iterable[CvmRef], *, without: Path) -> list[Overlap]:
+        """List the other claims of these CVMs; within `locked`."""
+        wanted = {key for ref in refs for key in (ref.id, ref.uuid_key) if key}
+        found = []
+        for path in sorted(self._folder.glob("*.json")):
+            if path == without:
+                continue
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                overlap = self._overlap(path, cloud_url, wanted)
+                if overlap is not None:
+                    found.append(overlap)
+        return found
+
+    def _overlap(self, path: Path, cloud_url: str, wanted: set[str]) -> Overlap | None:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            is_live, last_at = _is_locked(fd), os.fstat(fd).st_mtime
+            if not is_live and time.time() - last_at > _KEEP_S:
+                path.unlink()
+                return None
+            document = json.loads(file.read())
+        if document["cloud_url"] != cloud_url:
+            return None
+        cvms = tuple(str(name) for key, uuid, name in document["cvms"] if key in wanted or uuid in wanted)
+        if not cvms:
+            return None
+        run_id = str(document["run_id"])
+        with suppress(OSError):
+            last_at = max(last_at, self._store.path(run_id).stat().st_mtime)
+        return Overlap(run_id, cvms, is_live, bool(document["ended"]), last_at)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder for as long as the block lasts.
+
+        Raises:
+            ClaimedError: when another command holds the lock for too long.
+            OSError: when the lock cannot be opened.
+        """
+        fd = open_or_create(self._folder / "lock", os.O_RDWR)
+        try:
+            for _ in range(_LOCK_ATTEMPTS):
+                with suppress(BlockingIOError):
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(_LOCK_PAUSE_S)
+            else:
+                raise ClaimedError("another command holds the lock of the claims", file=self._folder / "lock")
+            yield
+        finally:
+            os.close(fd)
+
+
+class Claim:
+    """The claim of one run. Ends with `release`, with its block, or with the process.
+
+    Attributes:
+        run_id: the run.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        path: Path,
+        fd: int,
+        about: tuple[str, str, tuple[CvmRef, ...]],
+        overlaps: list[Overlap],
+        *,
+        ignore_running: bool,
+    ) -> None:
+        """Set up; `Claims.take` makes one."""
+        self.run_id, self._cloud_url, self._all = about
+        self._claims, self._path, self._fd = claims, path, fd
+        self._overlaps, self._ignore_running = overlaps, ignore_running
+        self._size, self._is_released, self._narrowed_at = 0, False, time.time()
+        self._cvms: tuple[CvmRef, ...] = ()
+        os.ftruncate(fd, 0)
+        self._write(self._all)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release(has_ended=False)
+
+    def wait_before_reading(self, since: float, recheck_after: float) -> float | None:
+        """How long to wait before the statuses are read again; None where they need not be read again.
+
+        Args:
+            since: when the statuses were read, in seconds since the epoch.
+            recheck_after: by how many seconds a status may lag.
+        """
+        waits = []
+        for other in self._overlaps:
+            # A run that ended in good order has seen what its requests did.
+            lag = 0.0 if other.has_ended else recheck_after
+            if other.is_live:
+                waits.append(0.0)
+            elif other.last_at + lag >= since - _CLOCK_STEP_S:
+                waits.append(min(recheck_after, max(0.0, other.last_at + lag - time.time())))
+        return max(waits, default=None)
+
+    def narrow(self, refs: Iterable[CvmRef]) -> None:
+        """Claim only these CVMs for now. Where that cannot be written, the wider claim stays."""
+        with suppress(OSError, ClaimedError), self._claims.locked():
+            self._write(tuple(refs))
+            self._narrowed_at = time.time()
+
+    async def widen(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
+        """Claim all CVMs of the run again, once no live run claims them.
+
+        Args:
+            recheck_after: by how many seconds a status may lag.
+            waiting: told why, once, where this has to wait.
+
+        Returns:
+            As `wait_before_reading` since the claim was narrowed.
+        """
+        told = False
+        while True:
+            try:
+                with self._claims.locked():
+                    self._overlaps = self._claims.overlaps(self._cloud_url, self._all, without=self._path)
+                    if not self._ignore_running:
+                        refuse_live(self._overlaps)
+                    self._write(self._all)
+                    return self.wait_before_reading(self._narrowed_at, recheck_after)
+            except (ClaimedError, OSError) as error:
+                if not told:
+                    waiting(str(error))
+                told = True
+            await anyio.sleep(_LOOK_EVERY_S)
+
+    def release(self, *, has_ended: bool) -> None:
+        """End the claim. A second call does nothing.
+
+        Args:
+            has_ended: whether the run ended with all its requests answered.
+        """
+        if not self._is_released:
+            self._is_released = True
+            with suppress(OSError):
+                self._write(self._cvms, has_ended=has_ended)
+            os.close(self._fd)
+
+    def _write(self, refs: tuple[CvmRef, ...], *, has_ended: bool = False) -> None:
+        """Write the claim in place. The file keeps its size, so that a full disk cannot cut a claim short."""
+        cvms = [(ref.id, ref.uuid_key, ref.name) for ref in refs]
+        document = {"v": 1, "run_id": self.run_id, "cloud_url": self._cloud_url, "ended": has_ended, "cvms": cvms}
+        data = json.dumps(document).encode("ascii").ljust(self._size)
+        self._size = max(self._size, os.pwrite(self._fd, data, 0))
+        if self._size < len(data):
+            raise OSError(28, os.strerror(28))
+        self._cvms = refs
+
+
+def refuse_live(overlaps: list[Overlap]) -> None:
+    """Refuse to claim what a live run claims.
+
+    Raises:
+        ClaimedError: when one of them is live.
+    """
+    live = [each for each in overlaps if each.is_live]
+    if live:
+        runs = [f"run {each.run_id} ({counted(len(each.cvms), 'CVM')}: {names(each.cvms)})" for each in live]
+        hint = "wait for the end of that run, or add --ignore-running to act on these CVMs all the same"
+        error = ClaimedError(f"another run is acting on the same CVMs: {'; '.join(runs)}", hint=hint)
+        error.run_ids = tuple(each.run_id for each in live)
+        raise error
+
+
+def _is_locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
