@@ -45,6 +45,7 @@ class Breaker:
         *,
         give_up_after: float,
         gave_up: Callable[[], None],
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up.
 
@@ -54,10 +55,11 @@ class Breaker:
             probe: a cheap request that changes nothing.
             give_up_after: seconds of being open after which the run is ended.
             gave_up: called then.
+            opened: called when it opens.
         """
         self.opened_at: float | None = None
         self._gate, self._clock, self._probe = gate, clock, probe
-        self._give_up_after, self._gave_up = give_up_after, gave_up
+        self._give_up_after, self._gave_up, self._opened = give_up_after, gave_up, opened
         self._row = 0
         self._given_up = False
         self._bell = Bell()
@@ -69,6 +71,7 @@ class Breaker:
             self.opened_at = self._clock.now()
             self._gate.close()
             self._bell.ring()
+            self._opened()
 
     async def run(self) -> None:
         """Probe while open; until cancelled."""

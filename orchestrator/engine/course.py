@@ -56,13 +56,19 @@ class Course:
         """Send nothing more; what was sent is watched to its end, unless there is no use in that."""
         if self.ending is None or (ending in _INTERRUPTIONS and self.ending not in _INTERRUPTIONS):
             self.ending = ending
-        no_use = ending in _NO_USE_IN_WATCHING
+        is_down = self.line.breaker.opened_at is not None
+        no_use = ending in _NO_USE_IN_WATCHING or (ending in _INTERRUPTIONS and is_down)
         if self.wave is not None:
             self.wave.halt(at_once=no_use, stop_watching=no_use)
         if ending.resumable:
             self.cut_by = self.cut_by or ending
             for scope in self._waits:
                 scope.cancel()
+
+    def stop_watching_if_interrupted(self) -> None:
+        """Leave an interrupted run's CVMs to `resume` when the API goes down: no status can be read."""
+        if self.ending in _INTERRUPTIONS and self.wave is not None:
+            self.wave.halt(at_once=True, stop_watching=True)
 
     @contextmanager
     def wait(self, seconds: float = float("inf")) -> Iterator[None]:

@@ -101,6 +101,7 @@ class Run:
             lambda: cloud.list_page(1, 1),
             give_up_after=settle.cloud_down,
             gave_up=lambda: self._course.halt(Ending.CLOUD_DOWN),
+            opened=lambda: self._course.stop_watching_if_interrupted(),  # noqa: PLW0108 - the course is made later
         )
         self.reader = StatusReader(
             cloud=cloud,

@@ -92,6 +92,24 @@ async def test_a_run_that_takes_too_long_is_ended_and_can_be_resumed() -> None:
     assert 500 <= anyio.current_time() < 520
 
 
+@pytest.mark.parametrize(("at", "ended"), [(100, 101), (3, 40)], ids=["while it is down", "before it is known"])
+async def test_an_interrupted_run_does_not_watch_an_api_that_is_down(at: float, ended: float) -> None:
+    cloud = FakeCloud(200, seconds=30)
+    Outage(cloud, 2, float("inf"))
+    fleet = Fleet(cloud, rate=20)
+
+    async def interrupt() -> None:
+        await anyio.sleep(at)
+        fleet.run.interrupt(Ending.SIGTERM)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(interrupt)
+        result = await fleet.go()
+    assert (result.ending, result.exit_code) == (Ending.SIGTERM, Exit.SIGTERM)
+    assert fleet.trail.records[-1]["event"] == "run.interrupted"
+    assert anyio.current_time() < ended
+
+
 async def test_an_outage_during_the_last_sweep_ends_the_run_which_can_be_resumed() -> None:
     cloud = FakeCloud(40)
     fleet = Fleet(cloud, rate=20, settle=SettleSettings(cloud_down=300))
