@@ -4,6 +4,7 @@ It is a cache. One that can't be read, says something absurd or is old is as goo
 stop CVMs: it is left out of account with a line in the log.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -85,10 +86,10 @@ class LearntFile:
         self._warn = warn
         self.path = state_dir.expanduser() / "learnt.json"
 
-    def read(self, base_url: str, now: datetime) -> Learnt:
-        """What is known of the API at this address, as far as it is not too old."""
+    def read(self, base_url: str, workspace: str, now: datetime) -> Learnt:
+        """What is known of the API at this address for this workspace, as far as it is not too old."""
         try:
-            api = self._entry(self._apis().get(base_url), now)
+            api = self._entry(_known(self._apis(), base_url, workspace), now)
         except (OSError, ValueError) as error:
             self._left_out(error)
             return Learnt()
@@ -100,14 +101,14 @@ class LearntFile:
             learnt = replace(learnt, batch_size=size, batch_missing=size is None)
         return replace(learnt, settle={action: each.seconds for action, each in api.settle.items()})
 
-    def write(self, base_url: str, learnt: Learnt, now: datetime) -> None:
-        """Put what was learnt beside what is known of other addresses; what it does not say stays as it was."""
+    def write(self, base_url: str, workspace: str, learnt: Learnt, now: datetime) -> None:
+        """Put what was learnt beside what is known of others; what it does not say stays as it was."""
         try:
-            self._write(base_url, learnt, now)
+            self._write(base_url, workspace, learnt, now)
         except (OSError, ValueError) as error:
             self._warn("learnt.not_kept", file=str(self.path), reason=_reason(error))
 
-    def _write(self, base_url: str, learnt: Learnt, now: datetime) -> None:
+    def _write(self, base_url: str, workspace: str, learnt: Learnt, now: datetime) -> None:
         apis: dict[str, object] = {}
         try:
             apis = {url: self._fresh(entry, now) for url, entry in self._apis().items()}
@@ -115,7 +116,7 @@ class LearntFile:
             raise
         except (OSError, ValueError) as error:
             self._left_out(error)
-        api = _Api.model_validate(apis.get(base_url) or {})
+        api = _Api.model_validate(_known(apis, base_url, workspace) or {})
         at = timestamp(now)
         if learnt.requests_per_second is not None:
             rate = _Rate(at=at, requests_per_second=learnt.requests_per_second, is_limit=learnt.is_limit)
@@ -126,7 +127,7 @@ class LearntFile:
         if learnt.settle:
             settled = {action: _Settled(at=at, seconds=seconds) for action, seconds in learnt.settle.items()}
             api = api.model_copy(update={"settle": {**api.settle, **settled}})
-        apis[base_url] = api.model_dump()
+        apis[_key(base_url, workspace)] = api.model_dump()
         apis = {url: entry for url, entry in apis.items() if entry}
         document = {"v": _VERSION, "apis": apis}
         text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
@@ -180,6 +181,20 @@ class LearntFile:
 
     def _left_out(self, error: Exception) -> None:
         self._warn("learnt.left_out", file=str(self.path), reason=_reason(error))
+
+
+def fingerprint(api_key: str) -> str:
+    """Tell the workspace of a key from others without giving the key away."""
+    return hashlib.sha256(f"orchestrator workspace\n{api_key}".encode()).hexdigest()[:16]
+
+
+def _key(base_url: str, workspace: str) -> str:
+    return f"{base_url} {workspace}"
+
+
+def _known(apis: Mapping[str, object], base_url: str, workspace: str) -> object:
+    """The entry of a workspace, or else the one for all workspaces that earlier versions kept by address alone."""
+    return apis.get(_key(base_url, workspace)) or apis.get(base_url)
 
 
 class _LaterVersionError(ValueError):

@@ -15,6 +15,9 @@ from orchestrator.outcome import Outcome
 from orchestrator.run_bill import run_bill
 from orchestrator.skip_reason import CHANGED, OUT_OF_SCOPE, may_be_protected, with_code
 
+SERVED = "served"
+"""The `simulator` of a run against a simulated cloud that goes on after the run."""
+
 _RECENT = 999
 """How many of the last durations tell how long a CVM takes."""
 
@@ -93,8 +96,13 @@ class RunState:
 
     @property
     def simulated(self) -> bool:
-        """Whether the run was against a simulated cloud that ended with it, so that nothing can go on with it."""
+        """Whether the run was against a simulated cloud."""
         return bool(self.started.get("simulated"))
+
+    @property
+    def cloud_ended(self) -> bool:
+        """Whether the run was against a simulated cloud that ended with it, so that nothing can go on with it."""
+        return self.simulated and self.started.get("simulator") != SERVED
 
     @property
     def anything_sent(self) -> bool:

@@ -44,7 +44,7 @@ def abandon(run_id: str, config: Path | None, assignments: tuple[str, ...], *, r
         check(reading, state, path)
         if state.finished is not None:
             raise UsageError("the run is finished", file=path, hint=f"see `orchestrator show {state.run_id}`")
-        if state.simulated:
+        if state.cloud_ended:
             raise UsageError("the run was against a simulated cloud, which ended with it", file=path)
         with endpoint(settings, simulate=False) as where:
             where.has_to_be(state.started["cloud_url"])

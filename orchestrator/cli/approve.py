@@ -91,7 +91,7 @@ def open_question(
         raise NotAskedError("the run is finished", hint="; ".join([*answer_lines(state)[-1:], show]))
     if not held:
         again = f"the question is asked anew once `orchestrator resume {state.run_id}` is running"
-        hint = "it was against a simulated cloud that ended with it" if state.simulated else again
+        hint = "it was against a simulated cloud that ended with it" if state.cloud_ended else again
         raise NotAskedError("no process carries the run out, so nobody takes an answer up", hint=hint)
     question = state.question
     if question is None:

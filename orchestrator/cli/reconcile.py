@@ -63,7 +63,7 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
             line=reading.line,
             hint="a log that is not what was written does not tell what was stopped, and nothing is added to it",
         )
-    if state.simulated:
+    if state.cloud_ended:
         raise UsageError(
             "the run was against a simulated cloud, which ended with it",
             file=path,

@@ -81,7 +81,7 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
             line=reading.line,
             hint="a log that is not what was written does not tell what to start; start a playbook with `start` steps",
         )
-    if state.simulated:
+    if state.cloud_ended:
         raise UsageError("the run was against a simulated cloud, which ended with it", file=path)
     if state.finished is None:
         if is_held(path):

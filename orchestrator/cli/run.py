@@ -250,7 +250,7 @@ async def _tell_refused(session: Session, order: Order, error: OrchestratorError
 
         configure(session.settings.log)
         where = session.endpoint
-        await tell_refused(session.settings, order.loaded, error, where.base_url, simulated=where.simulated)
+        await tell_refused(session.settings, order.loaded, error, where.base_url, simulated=session.simulated)
 
 
 def _origin(lock: Lock, file: Path, now: datetime) -> str:
@@ -279,7 +279,8 @@ def begin_log(
         version=__version__,
         cloud_url=session.endpoint.base_url,
         limits=session.limits,
-        simulated=session.endpoint.simulated,
+        simulated=session.simulated,
+        served=not session.endpoint.simulated and session.simulated,
     )
     started.update(order.origin_fields)
     if order.ignore_running:

@@ -106,7 +106,7 @@ def _standing(row: dict[str, Any], path: Path) -> str:
         return "unreadable"
     if not row["planned"]:
         return "not_sent"
-    return "simulated" if row["simulated"] else "unfinished"
+    return "simulated" if row["cloud_ended"] else "unfinished"
 
 
 def _next(row: dict[str, Any], standing: str, run_id: str) -> str | None:

@@ -1,7 +1,7 @@
 """Everything a command needs to speak to a cloud, put together: settings, gate, client, clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,7 +14,7 @@ from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra, with_headroom
 from orchestrator.engine.learning import LearningCloud
 from orchestrator.engine.protocols import Cloud
-from orchestrator.learnt import Learnt, LearntFile
+from orchestrator.learnt import Learnt, LearntFile, fingerprint
 from orchestrator.moment import utc_now
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.schema import Limits
@@ -69,6 +69,7 @@ class Session:
         batch_missing: whether an earlier run found that there is no such request.
         finder: what finds the rate out; None where it is fixed.
         settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
+        says_simulated: whether an answer of the cloud said that it is a simulated one.
     """
 
     settings: Settings
@@ -82,6 +83,12 @@ class Session:
     batch_missing: bool
     finder: RateFinder | None = None
     settle_seconds: Mapping[str, float] = field(default_factory=dict)
+    says_simulated: Callable[[], bool] = lambda: False
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the cloud is a simulated one: this command's own, or one that says so in its answers."""
+        return self.endpoint.simulated or self.says_simulated()
 
     def remember(self, *, batch_size: int, batch_missing: bool, settle: Mapping[str, float] | None = None) -> None:
         """Keep what this run learnt of the API for the next one.
@@ -103,7 +110,9 @@ class Session:
             settle=settle or {},
         )
         if learnt != Learnt():
-            _learnt_file(self.settings).write(self.endpoint.base_url, learnt, self.clock.wall())
+            _learnt_file(self.settings).write(
+                self.endpoint.base_url, fingerprint(self.endpoint.api_key), learnt, self.clock.wall()
+            )
 
 
 _MANY = 100
@@ -134,7 +143,7 @@ async def open_session(
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
     learnt = Learnt()
     if not where.simulated:
-        learnt = _learnt_file(settings).read(where.base_url, clock.wall())
+        learnt = _learnt_file(settings).read(where.base_url, fingerprint(where.api_key), clock.wall())
     finder = None
     if limits.adaptive:
         finder = RateFinder(with_headroom(limits.burst), now=clock.now(), known=_held(learnt))
@@ -160,6 +169,7 @@ async def open_session(
             batch_missing=learnt.batch_missing,
             finder=finder,
             settle_seconds=learnt.settle,
+            says_simulated=lambda: cloud.simulated,
         )
 
 

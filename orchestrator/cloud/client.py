@@ -32,6 +32,11 @@ class PhalaCloud:
         self._http = http
         self._wall = wall
 
+    @property
+    def simulated(self) -> bool:
+        """Whether an answer said that it is of a simulated cloud."""
+        return self._http.simulated
+
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
         """`GET /cvms/paginated`: pages count from 1, a page has at most 100."""
         exchange = await self._http.exchange("GET", "/cvms/paginated", params={"page": page, "page_size": page_size})

@@ -53,8 +53,16 @@ class Exchange:
     latency: float = 0.0
 
 
+SIMULATED = "x-simulated"
+"""The header by which a simulated cloud says what it is."""
+
+
 class Http:
-    """Sends requests to one base URL, and to no other place: redirects are not followed, cookies not kept."""
+    """Sends requests to one base URL, and to no other place: redirects are not followed, cookies not kept.
+
+    Attributes:
+        simulated: whether an answer said that it is of a simulated cloud.
+    """
 
     def __init__(self, carrier: Carrier, timeout: float, *, now: Callable[[], float] = time.monotonic) -> None:
         """Set up.
@@ -67,6 +75,7 @@ class Http:
         self._now = now
         self._carrier = carrier
         self._timeout = timeout
+        self.simulated = False
 
     async def exchange(
         self,
@@ -90,6 +99,7 @@ class Http:
             with anyio.move_on_after(self._timeout) as time_limit:
                 response = await self._carrier.send(method, path, content)
                 status, headers = response.status_code, _headers(response)
+                self.simulated = self.simulated or SIMULATED in headers
                 if not await _read(response, data, largest, headers.get("content-encoding")):
                     problem = f"the answer is larger than {largest // MEBIBYTE} MiB and was cut off"
         except _NEVER_LEFT as error:

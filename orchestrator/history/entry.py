@@ -36,9 +36,9 @@ class Entry:
 
     Attributes:
         row: the run in short: `verdict`, `playbook`, `actor`, `started_at`, `last_record_at`, `exit_code` (null while
-            it is not finished), `planned` (whether anything could have been sent), `simulated`, `trigger`, `restores`,
-            `counts`, `targets`, `cloud_url`, and `question` (`step`, `question` and `expires_at` of the last one
-            that has no answer, or null).
+            it is not finished), `planned` (whether anything could have been sent), `simulated`, `cloud_ended`,
+            `trigger`, `restores`, `counts`, `targets`, `cloud_url`, and `question` (`step`, `question` and
+            `expires_at` of the last one that has no answer, or null).
         power: what it tells of when CVMs ran, and of charges; empty where it tells nothing. `cvms` has what identifies
             each, in the order of `CvmRef`, and the others say by a number which of them they are about: `down` has
             `[cvm, ts, ts seen, compute, storage, has_gpus]`, `started`, `up` and `gone` have `[cvm, ts]`, and `stops`,
@@ -81,6 +81,7 @@ def _row(state: RunState, verdict: str) -> Json:
         "exit_code": None if state.finished is None else state.finished["exit_code"],
         "planned": bool(state.planned),
         "simulated": state.simulated,
+        "cloud_ended": state.cloud_ended,
         "trigger": state.started.get("trigger"),
         "restores": state.started.get("restores"),
         "counts": dict(Counter(target.outcome_so_far.value for target in last_words)),

@@ -147,7 +147,7 @@ def _interrupted(record: Record, state: RunState) -> Notice:
     code = record.get("exit_code")
     headline = f" {words.INTERRUPTED.get(record['reason'], 'interrupted')}: {words.tally(words.counts(state))}"
     facts = {"reason": record["reason"], "exit_code": code, "counts": words.counts(state), "open": record["open"]}
-    commands = () if state.simulated else (f"orchestrator resume {state.run_id}",)
+    commands = () if state.cloud_ended else (f"orchestrator resume {state.run_id}",)
     return notice_about(record, state, {"end", "failure"}, headline, (), facts=facts, commands=commands)
 
 

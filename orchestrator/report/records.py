@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.action import Action
 from orchestrator.audit.record import Record
-from orchestrator.audit.replay import RunState
+from orchestrator.audit.replay import SERVED, RunState
 from orchestrator.audit.target import Phase, TargetState
 from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
 from orchestrator.billing.rates import Rates, plain
@@ -32,8 +32,19 @@ def started_fields(
     cloud_url: str,
     limits: RunLimits,
     simulated: bool = False,
+    served: bool = False,
 ) -> dict[str, object]:
-    """The fields of `run.started`."""
+    """Make the fields of `run.started`.
+
+    Args:
+        loaded: the playbook.
+        actor: who started the run.
+        version: of this program.
+        cloud_url: where its requests go.
+        limits: of the run.
+        simulated: whether the cloud is a simulated one.
+        served: whether that one goes on after the run.
+    """
     told = loaded.playbook.notify.on
     return {
         "playbook": {"name": loaded.playbook.name, "path": str(loaded.file), "sha256": loaded.sha256},
@@ -42,6 +53,7 @@ def started_fields(
         "version": version,
         "cloud_url": cloud_url,
         "simulated": simulated,
+        **({"simulator": SERVED} if served else {}),
         "limits": {
             "requests_per_second": AUTO if limits.adaptive else limits.requests_per_second,
             "burst": limits.burst,

@@ -90,6 +90,7 @@ def _run(story: Story, log: LogFile) -> dict[str, Any]:
         "playbook": started.get("playbook") or {},
         **{key: started.get(key) for key in kept},
         "simulated": state.simulated,
+        "cloud_ended": state.cloud_ended,
         "steps": state.planned.get("steps") or [],
         "workspace_size": state.planned.get("workspace_size"),
         "state": _standing(story, log),

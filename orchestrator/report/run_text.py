@@ -91,7 +91,7 @@ def _facts(state: RunState, code: int | None, audit_log: Path) -> _Facts:
     yield from _left_alone(state)
     yield "audit log", Text(shown(audit_log, 4096), no_wrap=True)
     yield "verify", Text(f"orchestrator audit verify {run_id}", no_wrap=True)
-    if state.finished is None and code is not None and not state.simulated:
+    if state.finished is None and code is not None and not state.cloud_ended:
         yield "go on", Text(f"orchestrator resume {run_id}", "bold", no_wrap=True)
 
 

@@ -111,7 +111,7 @@ def deadline_words(document: _Document) -> str | None:
 def next_words(document: _Document) -> str | None:
     """What to type to go on with the run; None where there is nothing to go on with."""
     run = document["run"]
-    if run["state"] != "unfinished" or run["simulated"]:
+    if run["state"] != "unfinished" or run["cloud_ended"]:
         return None
     return f"orchestrator resume {run['run_id']}"
 

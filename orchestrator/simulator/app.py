@@ -64,6 +64,7 @@ class Simulator:
         self._clock = clock
         self._began: float | None = None
         self._limit = Limit(settings.limit)
+        self._own = {"X-Simulated": "true"} if settings.api.simulated_header else {}
         self._routes = Routes()
         self._ids = seeded(seed, "request ids")
         self._latency = seeded(seed, "latency")
@@ -132,7 +133,7 @@ class Simulator:
                 request_id=request_id,
             )
         )
-        return _Answer(reply, {**reply.headers, "X-Request-ID": request_id}, call.version, fault)
+        return _Answer(reply, {**reply.headers, "X-Request-ID": request_id, **self._own}, call.version, fault)
 
     def _admit(self, request: Request, operation: Operation, now: float) -> None:
         """Refuse whoever has no key, or asks too often."""

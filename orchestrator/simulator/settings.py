@@ -87,6 +87,7 @@ class ApiSettings(_Section):
     action_id: Literal["by_version", "integer", "string"] = "by_version"
     uuid_dashes: bool = True
     state_streams: Annotated[int, Field(ge=0)] = 5
+    simulated_header: bool = True
 
 
 class WorkspaceSettings(_Section):

@@ -1,0 +1,53 @@
+"""Runs against a simulated cloud that says what it is are told apart from real ones, and can go on."""
+
+import signal
+
+from dirty_equals import IsPartialDict
+
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import Desk, until
+
+SAYS_SO = {"simulated_header": True}
+
+
+def stopped(desk: Desk) -> str:
+    ended = desk.run("run", desk.playbook(), "--yes", "--json")
+    assert ended.code == 0, ended.err
+    run_id: str = ended.document["run_id"]
+    return run_id
+
+
+def test_a_run_against_simulate_is_marked_and_its_savings_are_no_real_ones(open_desk: OpenDesk) -> None:
+    desk = open_desk(api=SAYS_SO)
+    run_id = stopped(desk)
+    assert desk.records[0] == IsPartialDict(simulated=True, simulator="served")
+    real, simulated, rows, report = desk.run_each(
+        ("savings", "--json"), ("savings", "--simulated", "--json"), ("runs", "--json"), ("report", run_id, "--json")
+    )
+    assert real.document["total"]["times"] == 0
+    assert real.document["left_out"]["simulated"] == 1
+    assert simulated.document["total"]["times"] == 8
+    assert rows.document[0] == IsPartialDict(simulated=True, state="finished")
+    assert report.document["run"]["simulated"] is True
+    assert "(simulated)" in desk.run("report", run_id).out
+
+
+def test_a_run_against_simulate_is_resumed_undone_and_reconciled_as_any_other(open_desk: OpenDesk) -> None:
+    desk = open_desk(api=SAYS_SO)
+    process = desk.start("run", desk.playbook(rate=10, burst=1), "--yes")
+    until(lambda: len(desk.stops) >= 3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run_id = desk.log.stem
+    assert desk.run("runs", "--unfinished", "--json").document[0] == IsPartialDict(
+        next=f"orchestrator resume {run_id}", state="unfinished"
+    )
+    assert desk.run("resume", run_id, "--yes").code == 0
+    assert desk.run("reconcile", run_id).code in {0, 7}
+    assert desk.run("restore", run_id, "--expect", "8", "--json").document["counts"] == {"settled": 8}
+
+
+def test_a_cloud_that_does_not_say_so_is_taken_for_a_real_one(desk: Desk) -> None:
+    stopped(desk)
+    assert desk.records[0]["simulated"] is False
+    assert desk.run("savings", "--json").document["total"]["times"] == 8
