@@ -21,6 +21,8 @@ from orchestrator.cli.fail import report
 from orchestrator.cli.keys import terminal
 from orchestrator.cli.notices import finish, finish_unless, notices
 from orchestrator.cli.session import Session
+from orchestrator.engine.breaker import Outage
+from orchestrator.engine.gate import LONG_PAUSE
 from orchestrator.engine.protocols import Approver
 from orchestrator.engine.result import Due, RunResult
 from orchestrator.engine.run import Run
@@ -33,6 +35,7 @@ from orchestrator.outcome import Ending
 from orchestrator.playbook.planned import AnyPlanned
 from orchestrator.report.documents import run_document, write_document
 from orchestrator.report.live import Progress
+from orchestrator.report.outage_text import outage_text, wait_text
 from orchestrator.report.run_text import print_run
 
 _LEAVES_DOUBT = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT, Ending.LOG_FAILED})
@@ -74,6 +77,8 @@ async def carry_out(
     )
     approver = approver_of(log, state, progress.aside, keys=None if as_json else terminal())
     run = run_of(session, log, state, works, workspace_size, approver=approver, claim=claim)
+    progress.is_ending = lambda: run.is_ending
+    progress.trouble = partial(_trouble, run, session)
     signals = _Signals(run, progress)
     # Signals are taken until the last word is out, so that none of them can cut it off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
@@ -130,7 +135,30 @@ def run_of(
         due=_due(session, state),
         left_alone=bool(state.left_alone),
         claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after),
+        on_outage=partial(_warn_of_outage, session),
     )
+
+
+def _warn_of_outage(session: Session, outage: Outage | None) -> None:
+    """Log that the API is down, or that it answers again."""
+    log = structlog.get_logger()
+    if outage is None:
+        log.warning("api.up", note="The API answers again: the run goes on.")
+    else:
+        log.warning("api.down", note=_outage_text(session, outage))
+
+
+def _outage_text(session: Session, outage: Outage) -> str:
+    now = session.clock.now()
+    return outage_text(outage.reason, outage.next_probe - now, outage.gives_up_at - now)
+
+
+def _trouble(run: Run, session: Session) -> str | None:
+    """What keeps the run from asking the API right now."""
+    if run.outage is not None:
+        return _outage_text(session, run.outage)
+    seconds = session.gate.paused_for
+    return wait_text(seconds) if seconds >= LONG_PAUSE else None
 
 
 def _due(session: Session, state: RunState) -> Due | None:

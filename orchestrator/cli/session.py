@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from random import Random
 
 from orchestrator.cli.endpoint import Endpoint
@@ -19,6 +20,7 @@ from orchestrator.moment import utc_now
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.schema import Limits
 from orchestrator.playbook.terms import AUTO
+from orchestrator.report.outage_text import wait_text
 from orchestrator.settings.load import Settings
 
 
@@ -120,12 +122,13 @@ _MANY = 100
 
 
 def _learnt_file(settings: Settings) -> LearntFile:
-    def warn(event: str, **facts: object) -> None:
-        from orchestrator.cli.logs import warn  # noqa: PLC0415 - slow to load, and there is rarely something to say
+    return LearntFile(settings.audit.state_dir, partial(_warn, settings))
 
-        warn(settings.log, event, **facts)
 
-    return LearntFile(settings.audit.state_dir, warn)
+def _warn(settings: Settings, event: str, **facts: object) -> None:
+    from orchestrator.cli.logs import warn  # noqa: PLC0415 - slow to load, and there is rarely something to say
+
+    warn(settings.log, event, **facts)
 
 
 @asynccontextmanager
@@ -149,6 +152,7 @@ async def open_session(
         finder = RateFinder(with_headroom(limits.burst), now=clock.now(), known=_held(learnt))
         limits = replace(limits, requests_per_second=finder.rate)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, clock)
+    gate.on_long_pause.append(lambda seconds: _warn(settings, "api.wait", note=wait_text(seconds)))
     async with connect(
         where.base_url,
         where.api_key,

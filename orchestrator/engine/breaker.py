@@ -6,6 +6,7 @@ gateway's page.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import anyio
 
@@ -30,6 +31,21 @@ def is_fault(reply: Reply[object]) -> bool:
     return status is None or status >= _SERVER_ERROR or (status == _NOT_FOUND and not reply.is_json)
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The API as a whole is down. Moments are seconds of the engine's clock.
+
+    Attributes:
+        reason: what the last request came to.
+        next_probe: when the API is asked again.
+        gives_up_at: when the run ends if the API does not answer by then.
+    """
+
+    reason: str
+    next_probe: float
+    gives_up_at: float
+
+
 class Breaker:
     """Closes the gate while the API is down.
 
@@ -45,7 +61,7 @@ class Breaker:
         *,
         give_up_after: float,
         gave_up: Callable[[], None],
-        opened: Callable[[], None] = lambda: None,
+        changed: Callable[[Outage | None], None] = lambda _outage: None,
     ) -> None:
         """Set up.
 
@@ -55,23 +71,34 @@ class Breaker:
             probe: a cheap request that changes nothing.
             give_up_after: seconds of being open after which the run is ended.
             gave_up: called then.
-            opened: called when it opens.
+            changed: called with the outage when one begins, and with None when the API answers again.
         """
         self.opened_at: float | None = None
         self._gate, self._clock, self._probe = gate, clock, probe
-        self._give_up_after, self._gave_up, self._opened = give_up_after, gave_up, opened
+        self._give_up_after, self._gave_up, self._changed = give_up_after, gave_up, changed
+        self._reason, self._next_probe = "", 0.0
         self._row = 0
         self._given_up = False
         self._bell = Bell()
 
+    @property
+    def outage(self) -> Outage | None:
+        """What is known of the outage while the breaker is open."""
+        if self.opened_at is None:
+            return None
+        return Outage(self._reason, self._next_probe, self.opened_at + self._give_up_after)
+
     def heard(self, reply: Reply[object]) -> None:
         """Take the answer to any request of the run into account."""
         self._row = self._row + 1 if is_fault(reply) else 0
+        if self._row:
+            self._reason = reply.problem or "no answer"
         if self._row >= FAULTS_IN_A_ROW and self.opened_at is None and not self._given_up:
             self.opened_at = self._clock.now()
+            self._next_probe = self.opened_at + FIRST_WAIT
             self._gate.close()
             self._bell.ring()
-            self._opened()
+            self._changed(self.outage)
 
     async def run(self) -> None:
         """Probe while open; until cancelled."""
@@ -87,6 +114,7 @@ class Breaker:
         """Probe until the API answers; False when it did not for too long."""
         wait = FIRST_WAIT
         while self._clock.now() - opened_at < self._give_up_after:
+            self._next_probe = self._clock.now() + wait
             await anyio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
             async with self._gate.turn(Lane.PROBE):
@@ -94,5 +122,7 @@ class Breaker:
             if not is_fault(reply):
                 self._row, self.opened_at = 0, None
                 self._gate.open()
+                self._changed(None)
                 return True
+            self._reason = reply.problem or "no answer"
         return False

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import anyio
 
 from orchestrator.action import Action, is_as_wanted
+from orchestrator.engine.gate import LONG_PAUSE
 from orchestrator.engine.status import Seen
 from orchestrator.engine.sweep import sweep
 from orchestrator.engine.wave import Line, Wave
@@ -56,19 +57,23 @@ class Course:
         """Send nothing more; what was sent is watched to its end, unless there is no use in that."""
         if self.ending is None or (ending in _INTERRUPTIONS and self.ending not in _INTERRUPTIONS):
             self.ending = ending
-        is_down = self.line.breaker.opened_at is not None
-        no_use = ending in _NO_USE_IN_WATCHING or (ending in _INTERRUPTIONS and is_down)
+        no_use = ending in _NO_USE_IN_WATCHING or (ending in _INTERRUPTIONS and self._is_cut_off)
         if self.wave is not None:
-            self.wave.halt(at_once=no_use, stop_watching=no_use)
+            self.wave.halt(at_once=no_use, stop_watching=no_use, hurry=no_use and ending in _INTERRUPTIONS)
         if ending.resumable:
             self.cut_by = self.cut_by or ending
             for scope in self._waits:
                 scope.cancel()
 
-    def stop_watching_if_interrupted(self) -> None:
-        """Leave an interrupted run's CVMs to `resume` when the API goes down: no status can be read."""
-        if self.ending in _INTERRUPTIONS and self.wave is not None:
-            self.wave.halt(at_once=True, stop_watching=True)
+    @property
+    def _is_cut_off(self) -> bool:
+        """Whether no status can be read for a while: the API is down, or asked to wait for long."""
+        return self.line.breaker.opened_at is not None or self.line.gate.paused_for >= LONG_PAUSE
+
+    def check_interruption(self) -> None:
+        """Stop watching after an interruption where no status can be read for a while."""
+        if self.ending in _INTERRUPTIONS:
+            self.halt(self.ending)
 
     @contextmanager
     def wait(self, seconds: float = float("inf")) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The gate that every request of a run goes through: rate limit, requests in flight, who goes first."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 
@@ -9,6 +9,8 @@ from orchestrator.engine.bell import Bell
 from orchestrator.engine.gcra import Gcra
 from orchestrator.engine.protocols import Clock
 
+LONG_PAUSE = 5.0
+"""Seconds; a person hears of longer pauses, and is not kept waiting for their end after Ctrl-C."""
 _TURN = 10
 """Of the requests that go while a read waits, at least one in this many is a read."""
 
@@ -31,6 +33,7 @@ class Gate:
         max_in_flight: how many requests may be under way.
         in_flight: requests that went through and were not answered yet.
         passed: how many requests went through.
+        on_long_pause: called with the seconds of each pause that the API asked for and that is long.
     """
 
     def __init__(self, gcra: Gcra, max_in_flight: int, clock: Clock) -> None:
@@ -38,6 +41,7 @@ class Gate:
         self.in_flight = 0
         self.passed = 0
         self.max_in_flight = max_in_flight
+        self.on_long_pause: list[Callable[[float], None]] = []
         self._clock = clock
         self._lanes: dict[Lane, deque[Bell]] = {lane: deque() for lane in Lane}
         self._since_read = 0
@@ -96,8 +100,17 @@ class Gate:
 
     def pause(self, seconds: float) -> None:
         """Let no request of the run go for so long: the API asked for it."""
+        is_new = seconds - self.paused_for >= LONG_PAUSE
         self.gcra.pause(self._clock.now() + seconds)
         self.wake()
+        if is_new:
+            for called in self.on_long_pause:
+                called(seconds)
+
+    @property
+    def paused_for(self) -> float:
+        """Seconds for which nothing goes yet, since the API asked for it."""
+        return max(0.0, self.gcra.paused_until - self._clock.now())
 
     @contextmanager
     def held_to(self, max_in_flight: int, rate: float | None, adaptive: bool) -> Iterator[None]:  # noqa: FBT001

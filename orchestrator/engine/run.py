@@ -1,13 +1,13 @@
 """A run: its steps one after the other, the sweep at the end, and the last word in the audit trail."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 
 import anyio
 
 from orchestrator.engine.abandon import close_open
-from orchestrator.engine.breaker import Breaker
+from orchestrator.engine.breaker import Breaker, Outage
 from orchestrator.engine.course import Course
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.ledger import Ledger
@@ -72,6 +72,7 @@ class Run:
         due: Due | None = None,
         left_alone: bool = False,
         claim: CvmClaim | None = None,
+        on_outage: Callable[[Outage | None], None] = lambda _outage: None,
     ) -> None:
         """Set up.
 
@@ -93,6 +94,7 @@ class Run:
             due: by when every target is to be asked; None for no such moment.
             left_alone: whether the plan left a selected CVM alone since a fact of it is not known.
             claim: what keeps other runs away from the CVMs; None for nothing.
+            on_outage: called when the API is down as a whole, and with None when it answers again.
         """
         self.ledger = Ledger(works, sink, clock, requests)
         breaker = Breaker(
@@ -101,7 +103,7 @@ class Run:
             lambda: cloud.list_page(1, 1),
             give_up_after=settle.cloud_down,
             gave_up=lambda: self._course.halt(Ending.CLOUD_DOWN),
-            opened=lambda: self._course.stop_watching_if_interrupted(),  # noqa: PLW0108 - the course is made later
+            changed=self._outage_changed,
         )
         self.reader = StatusReader(
             cloud=cloud,
@@ -116,12 +118,29 @@ class Run:
         self.reader.known_size(workspace_size)
         line = Line(cloud, gate, self.reader, breaker, self.ledger, clock, rng, settle)
         self._course = Course(line, limits, passed)
+        gate.on_long_pause.append(lambda _seconds: self._course.check_interruption())
+        self._on_outage = on_outage
         self._approver, self._due, self._claim, self._left_alone = approver, due, claim, left_alone
         self._undone: Sequence[AnyPlanned] = ()
         self._held_to: list[str] = []
         self._about_the_end: Mapping[str, object] = {}
         if refused:
             self._course.halt(Ending.NOT_APPROVED)
+
+    @property
+    def outage(self) -> Outage | None:
+        """The outage of the API as a whole; None while it answers."""
+        return self._course.line.breaker.outage
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing more will be sent."""
+        return self._course.ending is not None
+
+    def _outage_changed(self, outage: Outage | None) -> None:
+        self._on_outage(outage)
+        if outage is not None:
+            self._course.check_interruption()
 
     def interrupt(self, ending: Ending) -> None:
         """Send nothing more, watch what was sent to its end, and leave the rest to a later `resume`."""

@@ -20,6 +20,9 @@ from orchestrator.engine.work import Work
 from orchestrator.outcome import Ending, Outcome
 from orchestrator.playbook.planned import MOST_AT_ONCE, PlannedStep, RunLimits
 
+_LAST_ANSWERS = 2.0
+"""Seconds for which a run in a hurry waits for answers; `resume` decides the rest by status."""
+
 
 @dataclass(frozen=True, slots=True)
 class SettleSettings:
@@ -128,13 +131,21 @@ class Wave:
             ended=self._ended,
             failed=failed,
         )
-        self._watching = anyio.CancelScope()
+        self._watching, self._sending = anyio.CancelScope(), anyio.CancelScope()
 
-    def halt(self, *, at_once: bool, stop_watching: bool) -> None:
-        """Send nothing more; what was sent is watched to its end unless there is no use in that."""
+    def halt(self, *, at_once: bool, stop_watching: bool, hurry: bool = False) -> None:
+        """Send nothing more; what was sent is watched to its end unless there is no use in that.
+
+        Args:
+            at_once: send not even what is on record already.
+            stop_watching: read no more statuses.
+            hurry: do not wait long for the answers that are open either.
+        """
         self._dispatcher.halt(at_once=at_once)
         if stop_watching:
             self._watching.cancel()
+        if hurry:
+            self._sending.deadline = min(self._sending.deadline, self._line.clock.now() + _LAST_ANSWERS)
 
     async def run(self, works: Sequence[Work]) -> None:
         """Carry out what is open of these targets.
@@ -154,7 +165,8 @@ class Wave:
                 self._outbox.add(work)
         async with anyio.create_task_group() as group:
             group.start_soon(self._run_watcher)
-            await self._dispatcher.run()
+            with self._sending:
+                await self._dispatcher.run()
             self._watcher.close()
 
     async def _run_watcher(self) -> None:

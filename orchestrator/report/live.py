@@ -27,6 +27,7 @@ _PLAIN_WAITING = 60.0
 _WINDOW = 5.0
 _ORDER = ("waiting", "sending", "unknown", "settling", *STYLES)
 _DONE = frozenset(STYLES)
+_WAITING, _UNDER_WAY = "waiting", ("sending", "unknown", "settling")
 
 
 def time_left(state: RunState, requests_per_second: float, settle_seconds: float | None) -> float | None:
@@ -70,6 +71,8 @@ class Progress:
     Attributes:
         state: what the audit log says, kept up to date by the log itself.
         note: what a person should know right now; None for nothing.
+        trouble: gives what keeps the run from asking the API right now; None for nothing.
+        is_ending: gives whether nothing more will be sent.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class Progress:
         """
         self.state = state
         self.note: str | None = None
+        self.trouble: Callable[[], str | None] = lambda: None
+        self.is_ending: Callable[[], bool] = lambda: False
         self._limit = rate
         self._adaptive = adaptive
         self._passed = passed
@@ -130,12 +135,21 @@ class Progress:
     def line(self) -> str:
         """The state in one line."""
         stages = ", ".join(f"{number} {stage}" for stage, number in self._stages())
-        notes = [note for note in (_wave(self.state), waits(self.state)) if note]
+        notes = [note for note in (_wave(self.state), waits(self.state), self.trouble()) if note]
         more = "".join(f"; {note}" for note in notes)
         return f"{format_duration(time.monotonic() - self._started)}: {stages}{more}"
 
     def _stages(self) -> list[tuple[str, int]]:
-        return [(stage, self.state.stages[stage]) for stage in _ORDER if self.state.stages[stage]]
+        stages = [(stage, self.state.stages[stage]) for stage in _ORDER if self.state.stages[stage]]
+        if not self.is_ending():
+            return stages
+        unsent = self.state.stages[_WAITING]
+        rest = [("will not be sent", unsent)] if unsent else []
+        return [("to finish", self._to_finish()), *(each for each in stages if each[0] in _DONE), *rest]
+
+    def _to_finish(self) -> int:
+        """How many targets were sent a request and have no outcome yet."""
+        return sum(self.state.stages[stage] for stage in _UNDER_WAY)
 
     def _rate(self) -> float:
         now, passed = time.monotonic(), self._passed()
@@ -158,6 +172,11 @@ class Progress:
         head.add_column(justify="right", no_wrap=True)
         waiting = waits(state)
         about = "…" if left is None or waiting else f"about {format_duration(left)} left"
+        trouble = self.trouble()
+        if trouble:
+            about = "…"
+        if self.is_ending():
+            total, about = done + self._to_finish(), f"{self._to_finish()} to finish"
         head.add_row(ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {about}"))
         tally = Text("  ").join(
             Text(f"{number} {stage}", STYLES.get(stage, "cyan")) for stage, number in self._stages()
@@ -171,6 +190,8 @@ class Progress:
         if wave:
             speed.append(f", {wave}")
         notes = [Text(note, "bold yellow") for note in (waiting, self.note) if note]
+        if trouble:
+            notes.append(Text(trouble, "bold red"))
         return Group(head, tally, speed, *self._troubles(), *notes)
 
     def _troubles(self) -> list[Text]:

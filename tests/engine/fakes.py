@@ -212,6 +212,7 @@ class Fleet:
         approver: Approver | None = None,
         passed: Collection[str] = (),
         refused: bool = False,
+        on_outage: Callable[[object], None] = lambda _outage: None,
         sink: AuditSink | None = None,
     ) -> None:
         self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
@@ -233,6 +234,7 @@ class Fleet:
             approver=approver,
             passed=passed,
             refused=refused,
+            on_outage=on_outage,
         )
 
     async def go(self) -> RunResult:

@@ -124,3 +124,69 @@ async def test_an_outage_during_the_last_sweep_ends_the_run_which_can_be_resumed
     result = await fleet.go()
     assert (result.ending, result.exit_code) == (Ending.CLOUD_DOWN, Exit.ENDED_EARLY)
     assert anyio.current_time() < 400
+
+
+async def test_an_outage_is_told_when_it_begins_and_when_it_ends() -> None:
+    cloud, told = FakeCloud(200), list[object]()
+    Outage(cloud, 2, 100)
+    fleet = Fleet(cloud, rate=20, settle=SettleSettings(cloud_down=600), on_outage=told.append)
+    async with anyio.create_task_group() as group:
+        group.start_soon(fleet.go)
+        await anyio.sleep(50)
+        outage = fleet.run.outage
+        assert outage is not None
+        assert (outage.reason, outage.next_probe > 50) == ("bad gateway", True)
+        assert 600 < outage.gives_up_at < 610
+    begun, over = told
+    assert (getattr(begun, "reason", None), over) == ("no", None)
+    assert fleet.run.outage is None
+
+
+@pytest.mark.parametrize("first", ["outage", "interruption"])
+async def test_an_interruption_of_a_run_that_cannot_read_statuses_ends_within_seconds(first: str) -> None:
+    cloud = FakeCloud(200, seconds=100)
+    outage = Outage(cloud, 2, float("inf"))
+    if first == "interruption":
+        outage.start = 5
+    fleet = Fleet(cloud, rate=20)
+    async with anyio.create_task_group() as group:
+        group.start_soon(fleet.go)
+        await anyio.sleep(20 if first == "outage" else 4)
+        fleet.run.interrupt(Ending.SIGINT)
+    # Ten faults in a row make an outage; with nothing left to send they are reads, a second or so apart.
+    assert anyio.current_time() <= (23 if first == "outage" else 30)
+    assert (fleet.trail.records[-1]["event"], fleet.trail.records[-1]["reason"]) == ("run.interrupted", "sigint")
+
+
+async def test_an_interruption_does_not_wait_for_answers_that_do_not_come_during_an_outage() -> None:
+    cloud = FakeCloud(60, seconds=100)
+    outage = Outage(cloud, 2, float("inf"))
+
+    async def stop(ref: CvmRef) -> Reply[StatusRead]:
+        if outage.down() and int(ref.name[4:]) % 2:
+            await anyio.sleep(1000)
+        return await FakeCloud.stop(cloud, ref)
+
+    cloud.stop = stop  # type: ignore[method-assign]
+    fleet = Fleet(cloud, rate=20)
+    async with anyio.create_task_group() as group:
+        group.start_soon(fleet.go)
+        await anyio.sleep(30)
+        assert fleet.run.outage is not None
+        fleet.run.interrupt(Ending.SIGTERM)
+    assert anyio.current_time() <= 33
+    unanswered = [record for record in fleet.trail.of("action.unknown") if "before the answer" in record["reason"]]
+    assert unanswered, "resume decides those by their status"
+
+
+async def test_an_interruption_during_a_long_wait_does_not_wait_for_what_was_sent() -> None:
+    cloud = FakeCloud(30, seconds=60)
+    cloud.stop_script = lambda ref, _attempt: failed(429, retry_after=250) if ref.name == "web-9" else None
+    fleet = Fleet(cloud, rate=10, burst=1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(fleet.go)
+        await anyio.sleep(10)
+        assert sum(cloud.posts.values()) > 5
+        fleet.run.interrupt(Ending.SIGINT)
+    assert anyio.current_time() <= 13
+    assert fleet.trail.records[-1]["event"] == "run.interrupted"

@@ -5,6 +5,7 @@ from rich.text import Text
 
 from orchestrator.audit.replay import RunState
 from orchestrator.report.live import Progress, _View, time_left
+from orchestrator.report.outage_text import outage_text
 from tests.report.runs import about, console, run
 
 BILLING = {"triggered": True, "compute_usd_per_hour": "0.1", "storage_usd_per_hour": "0.002", "notes": []}
@@ -72,3 +73,27 @@ def test_more_than_the_limit_is_told_as_a_burst(passed: int, said: str, monkeypa
     target, file = console()
     target.print(progress._view())
     assert said in file.getvalue()
+
+
+def test_a_run_that_ends_says_what_is_to_finish_and_what_will_not_be_sent() -> None:
+    state = run(*SENT, ("target.settled", about(1, outcome="settled", status="stopped", seconds=3.0)))
+    progress = Progress(state, lambda: 5.0, lambda: 3)
+    progress.is_ending = lambda: True
+    target, file = console()
+    target.print(progress._view())
+    text = file.getvalue()
+    assert "1/2  1 to finish" in text
+    assert "1 will not be sent" in text
+    assert not any(word in text for word in ("waiting", "left"))
+    assert progress.line().endswith("1 to finish, 1 settled, 1 will not be sent")
+
+
+def test_the_view_shows_in_red_why_nothing_is_sent() -> None:
+    progress = Progress(run(*SENT), lambda: 5.0, lambda: 1)
+    progress.trouble = lambda: outage_text("HTTP 502: bad \x1b[1mgateway", 7.6, 300.0)
+    target, file = console()
+    target.print(progress._view())
+    said = "The API is down (HTTP 502: bad"
+    (line,) = (line for line in file.getvalue().splitlines() if said in line)
+    assert "\x1b[1;31m" in line
+    assert "next probe in 8s, the run gives up in 5m." in progress.line()

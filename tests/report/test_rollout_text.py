@@ -74,7 +74,7 @@ def test_many_survivors_are_not_all_listed() -> None:
 
 
 def test_a_plan_says_whether_its_deadline_can_be_met_and_what_that_rests_on() -> None:
-    assert re.search(r"deadline +met  5m: the last is asked after about 1\.5s *\n", text_of(deadline="5m"))
+    assert re.search(r"deadline +met  5m: the last is asked after about 1\.6s *\n", text_of(deadline="5m"))
     late = text_of(deadline="10s", waves=["1", "100%"])
     assert "NOT MET  10s: 9 CVMs asked after it, web-2 first, after about 30s" in late
     assert "with 30s for CVMs to settle (assumed)" in late

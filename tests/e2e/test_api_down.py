@@ -1,0 +1,83 @@
+"""An API that is down, or asks to wait: the command says so on stderr, and Ctrl-C ends it within seconds."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import NAMES, Desk, until
+
+SECONDS = 8
+"""What *within seconds* means on a busy machine; the API would be down, or ask to wait, for minutes."""
+
+
+def start(desk: Desk) -> subprocess.Popen[str]:
+    """A run that has sent some of its stops, and has more to send."""
+    process = desk.start("run", desk.playbook(rate=16, burst=1), "--yes", "--json")
+    until(lambda: len(desk.stops) >= 3 or process.poll() is not None)
+    return process
+
+
+def said(process: subprocess.Popen[str], event: str) -> str:
+    """Wait for this event on stderr; returns its note."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("{") and json.loads(line)["event"] == event:
+            return str(json.loads(line)["note"])
+    raise AssertionError(f"{event} was never logged")
+
+
+def test_an_outage_is_logged_when_it_begins_and_when_it_ends(open_desk: OpenDesk) -> None:
+    desk = open_desk()
+    process = start(desk)
+    desk.sim.app.faults.force("error_before", times=10)
+    ended = desk.end(process)
+    assert ended.code == 0
+    logged = {line["event"]: line for line in ended.logged if line["event"].startswith("api.")}
+    assert [*logged] == ["api.down", "api.up"]
+    assert {line["level"] for line in logged.values()} == {"warning"}
+    note = logged["api.down"]["note"]
+    assert note.startswith("The API is down (HTTP 5")
+    assert note.endswith("next probe in 2s, the run gives up in 10m.")
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+def test_ctrl_c_during_an_outage_ends_within_seconds_and_resume_finishes(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={"stop_seconds": [1, 1]})
+    process = start(desk)
+    desk.sim.app.faults.force("error_before", times=10_000)
+    said(process, "api.down")
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    ended = desk.end(process, seconds=30)
+    assert time.monotonic() - begun < SECONDS
+    assert ended.code == 130
+    desk.sim.app.faults._forced.clear()
+    resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
+    assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
+    assert desk.effective == dict.fromkeys(NAMES, 1)
+
+
+@pytest.mark.parametrize("seconds", [120, 36_000])
+def test_a_long_wait_that_the_api_asks_for_is_logged_and_ctrl_c_ends_it(open_desk: OpenDesk, seconds: int) -> None:
+    desk = open_desk(timing={"stop_seconds": [60, 60]}, faults={"retry_after_seconds": seconds})
+    process = start(desk)
+    desk.sim.app.faults.force("throttle", operation="stop_cvm", times=1)
+    note = said(process, "api.wait")
+    assert note.startswith("The API asked to wait (Retry-After): no request goes for ")
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert desk.end(process, seconds=30).code == 130
+    assert time.monotonic() - begun < SECONDS
+
+
+def test_plan_says_that_the_api_asked_it_to_wait(open_desk: OpenDesk) -> None:
+    desk = open_desk(faults={"retry_after_seconds": 120})
+    desk.sim.app.faults.force("throttle", operation="list_cvms_paginated", times=1)
+    process = desk.start("plan", desk.playbook())
+    assert "asked to wait" in said(process, "api.wait")
+    process.send_signal(signal.SIGINT)
+    assert desk.end(process, seconds=30).code == 130
