@@ -31,7 +31,7 @@ def show(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_j
         document["log"] = {"verdict": reading.verdict.value, "running": going_on}
         write_document(document, partial(click.echo, nl=False))
     else:
-        print_run(stdout(), state, code, path)
+        print_run(stdout(), state, code, path, unfinished=state.finished is None)
 
 
 def _code(state: RunState) -> int:

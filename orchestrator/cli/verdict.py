@@ -44,7 +44,7 @@ def verdict(plan: Plan, hold: Hold | None = None) -> OrchestratorError | None:
 _WHY: dict[type[BaseException], str] = {
     NotConfirmedError: "not confirmed",
     GuardError: "refused by a guard",
-    NoMatchError: "no CVM matched",
+    NoMatchError: "",  # the plan has no target, and the error says the rest
     DriftedError: "all targets drifted",
 }
 """Why nothing was sent, in a few words; for other errors the message says so."""
@@ -62,8 +62,9 @@ def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
         yield
     except (OrchestratorError, KeyboardInterrupt) as error:
         if not as_json:
-            why = shown(error.message, 400) if isinstance(error, OrchestratorError) else "interrupted"
-            click.echo(f"\n{nothing} was sent: {_WHY.get(type(error), why)}.")
+            message = shown(error.message, 400) if isinstance(error, OrchestratorError) else "interrupted"
+            why = _WHY.get(type(error), message)
+            click.echo(f"\n{nothing} was sent{why and ': '}{why}.")
         raise
 
 

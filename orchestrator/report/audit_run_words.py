@@ -5,25 +5,11 @@ from typing import Any
 
 from orchestrator.audit.record import Record
 from orchestrator.report.audit_terms import ID, REASON, lasting, part, reason, usd, verb
-from orchestrator.report.meaning import meaning_of
+from orchestrator.report.meaning import ENDINGS, meaning_of
 from orchestrator.report.shown import shown
 from orchestrator.wording import counted
 
 _SHORT = 16
-ENDINGS = {
-    "completed": "every target has an outcome",
-    "max_failures": "more targets failed than max_failures allows",
-    "step_failed": "a step with on_failure: stop did not end as wanted",
-    "canary_failed": "the first wave of a step did not end as wanted",
-    "not_approved": "a question was not answered with yes",
-    "key_refused": "the API refused the key",
-    "log_failed": "the audit log could not be written",
-    "cloud_down": "the cloud was down for too long",
-    "timed_out": "the run took too long",
-    "sigint": "interrupted by Ctrl-C",
-    "sigterm": "terminated",
-    "abandoned": "a person abandoned the run",
-}
 
 
 def _started(record: Record) -> str:

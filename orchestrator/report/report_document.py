@@ -13,7 +13,7 @@ from orchestrator.audit.target import TargetState
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.report.documents import counts_of
-from orchestrator.report.meaning import meaning_of
+from orchestrator.report.meaning import meaning_of_run
 from orchestrator.report.report_money import charge_document, money_document
 from orchestrator.report.story import Line, Request, Story
 from orchestrator.skip_reason import with_code
@@ -96,7 +96,7 @@ def _run(story: Story, log: LogFile) -> dict[str, Any]:
         "state": _standing(story, log),
         "exit_code": code,
         "ending": (state.finished or state.interrupted or {}).get("ending" if state.finished else "reason"),
-        "meaning": _meaning(story, log, code),
+        "meaning": _meaning(story, log),
         "started_at": started.get("ts"),
         "ended_at": last,
         "seconds": _between(started.get("ts"), last),
@@ -135,14 +135,10 @@ def _standing(story: Story, log: LogFile) -> str:
     return "unfinished" if story.state.planned else "not_sent"
 
 
-def _meaning(story: Story, log: LogFile, code: int | None) -> str:
+def _meaning(story: Story, log: LogFile) -> str:
     if log.reading.verdict is Verdict.ALTERED:
         return f"the log was altered at line {log.reading.line}: only what stands before it is told"
-    if code is not None:
-        return meaning_of(code)
-    if log.running:
-        return "going on"
-    return "not finished" if story.state.planned else "nothing was sent"
+    return meaning_of_run(story.state, running=log.running)
 
 
 def _between(start: str | None, end: str | None) -> float | None:

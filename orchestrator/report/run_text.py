@@ -14,10 +14,10 @@ from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Outcome
-from orchestrator.report.audit_run_words import ENDINGS
+from orchestrator.report.amounts import moment
 from orchestrator.report.documents import counts_of
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines
-from orchestrator.report.meaning import TROUBLE, meaning_of
+from orchestrator.report.meaning import ENDINGS, TROUBLE, meaning_of, meaning_of_run
 from orchestrator.report.question_text import answer_lines, waits
 from orchestrator.report.shown import shown
 from orchestrator.skip_reason import summary_of
@@ -40,11 +40,25 @@ _MOST_NAMES = 8
 _Facts = Iterator[tuple[str, str | Text]]
 
 
-def print_run(console: Console, state: RunState, code: int | None, audit_log: Path) -> None:
-    """Print how a run ended, or where it stands while it goes on (without a code)."""
-    counts = counts_of(state) if code is not None else {stage: n for stage, n in state.stages.items() if n}
+def print_run(
+    console: Console, state: RunState, code: int | None, audit_log: Path, *, unfinished: bool = False
+) -> None:
+    """Print how a run ended, or where its targets stand.
+
+    Args:
+        console: where to.
+        state: what the run's log says.
+        code: the exit code; None while a process carries the run out.
+        audit_log: the log.
+        unfinished: whether the run is to be told as one that has not finished and can be resumed.
+    """
+    is_open = code is None or unfinished
+    counts = {stage: n for stage, n in state.stages.items() if n} if is_open else counts_of(state)
     run_id = shown(state.run_id)
-    meaning = (waits(state) or "going on") if code is None else f"{meaning_of(code)} (exit {code})"
+    if is_open:
+        meaning = (code is None and waits(state)) or meaning_of_run(state, running=code is None)
+    else:
+        meaning = f"{meaning_of(code or 0)} (exit {code})"
     if state.drifted:
         source = "run to undo" if "restores" in state.started else "plan file"
         meaning += f"; {len(state.drifted)} of the {source} drifted, left alone"
@@ -55,7 +69,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
     troubled = [
         target
         for target in state.targets.values()
-        if target.taken_up_by is None and (target.outcome if code is None else target.outcome_so_far) in TROUBLE
+        if target.taken_up_by is None and (target.outcome if is_open else target.outcome_so_far) in TROUBLE
     ]
     if troubled:
         console.print()
@@ -63,7 +77,7 @@ def print_run(console: Console, state: RunState, code: int | None, audit_log: Pa
         if len(troubled) > _MOST_ROWS:
             rest = len(troubled) - _MOST_ROWS
             print_lines(console, [Text(f"and {rest} more: orchestrator show {run_id} --json")])
-    if code is not None:
+    if not is_open:
         _not_sent(console, state)
     console.print()
     print_lines(console, fact_lines(console, _facts(state, code, audit_log)))
@@ -75,6 +89,7 @@ def _facts(state: RunState, code: int | None, audit_log: Path) -> _Facts:
     if slowest is not None:
         yield "slowest", f"{format_duration(slowest)} from its first request to its end"
     yield from _cut_short(state)
+    yield from _started(state)
     yield from _began(state)
     yield from _follow_ups(state)
     yield from _deadline(state)
@@ -141,6 +156,15 @@ def _deadline(state: RunState) -> _Facts:
         return
     late = f"{counted(deadline['late'], 'CVM')} asked after {limit}, or never"
     yield "deadline", Text.assemble(("NOT MET  ", "bold yellow"), late)
+
+
+def _started(state: RunState) -> _Facts:
+    """When and by whom the run was started, and how long it took up to the last record."""
+    if "actor" in state.started:
+        yield "started", Text(f"{moment(state.started['ts'])} by {shown(state.started['actor'], 100)}")
+    if state.finished is not None or state.interrupted is not None:
+        took = parse_timestamp(state.last_ts) - parse_timestamp(state.started["ts"])
+        yield "took", format_duration(max(0.0, round(took.total_seconds(), 1)))
 
 
 def _began(state: RunState) -> _Facts:

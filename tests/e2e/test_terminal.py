@@ -191,6 +191,12 @@ def test_ctrl_c_during_the_run_sends_nothing_more_and_says_how_to_go_on(desk: De
         assert user.ends_with(130)
         assert f"orchestrator resume {desk.log.stem}" in user.shown
     assert 3 <= sum(desk.effective.values()) < 8
+    show, report = desk.run_each(("show", desk.log.stem), ("report", desk.log.stem, "--format", "text"))
+    for told in (show.out, report.out):
+        assert "not finished: interrupted by ctrl-c" in told.lower()
+        assert re.search(r"\d\s+settled", told)
+        assert re.search(r"\d\s+waiting", told)
+        assert f"orchestrator resume {desk.log.stem}" in told
     with terminal(desk, command=("runs",), columns=60) as user:
         assert user.ends_with(0)
         assert re.search(rf"^orchestrator resume {desk.log.stem}\s*$", user.shown, re.MULTILINE)

@@ -1,6 +1,6 @@
 """Tables and text at any width: ids and commands stay whole."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
@@ -18,6 +18,7 @@ def printed(width: int, rows: list[list[str | Text]]) -> str:
     return file.getvalue()
 
 
+@settings(deadline=None)
 @given(WIDTHS, st.integers(1, 60), st.integers(1, 60), st.text("ab ", max_size=90))
 def test_an_id_stands_whole_in_its_line_or_its_column_is_left_out(width: int, app: int, id_: int, prose: str) -> None:
     text = printed(width, [[prose, "a" * app, "i" * id_, Text(f"why {prose}")]])
@@ -32,6 +33,7 @@ def test_the_column_of_the_highest_rank_goes_first() -> None:
     assert headers == [["name", "app", "id", "why"], ["name", "id", "why"], ["name", "id"], ["name", "id"]]
 
 
+@settings(deadline=None)
 @given(WIDTHS, st.text("word ", max_size=200))
 def test_prose_is_broken_between_words_and_never_within_a_command(width: int, prose: str) -> None:
     commands = [f"orchestrator audit verify {RUN_ID}", "`plan --details`"]

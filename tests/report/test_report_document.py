@@ -1,5 +1,6 @@
 """The document of a report: what every format is made from."""
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.billing.reconciled import Reconciled, total
 from orchestrator.outcome import Outcome
 from orchestrator.report.report_document import LogFile, report_document
+from orchestrator.report.run_text import print_run
 from orchestrator.report.story import Story
 from orchestrator.report.words import STAGES, sign, troubled
+from tests.report.runs import console
 from tests.report.told import (
     BEGAN,
     about,
@@ -190,3 +193,16 @@ def test_until_a_run_has_finished_an_open_target_is_where_it_stands_and_no_failu
 def test_every_outcome_and_every_phase_has_words_and_a_sign() -> None:
     assert set(STAGES) == {*Outcome, *Phase}
     assert {sign(stage) for stage in STAGES} == {"✓", "✗", "…"}
+
+
+def test_an_unfinished_run_stands_for_show_as_it_does_for_a_report() -> None:
+    """The same words and the same counts, whether a signal or a kill ended it, and no open target as a failure."""
+    events = [*stopped(ONE, 1), asked(TWO, 2), accepted(TWO, 3)]
+    for end in ([], [(4.0, "run.interrupted", {"reason": "sigint", "counts": {}})]):
+        told = document(ALL, *events, *end)
+        screen, file = console()
+        print_run(screen, story(ALL, *events, *end).state, 130, Path("run.jsonl"), unfinished=True)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+        assert told["run"]["meaning"] in text.splitlines()[0]
+        assert all(f"{count} {stage}" in text.splitlines()[1] for stage, count in told["stages"].items())
+        assert "unsettled" not in text
