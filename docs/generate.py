@@ -33,6 +33,7 @@ from orchestrator.errors import GuardError, OrchestratorError
 from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, exit_code
 from orchestrator.playbook.firings import Timetable, firings
 from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schedule import Schedule
@@ -369,6 +370,12 @@ def skip_reasons() -> str:
     return table(("code", "meaning", "reason"), rows)
 
 
+def warning_codes() -> str:
+    """The codes of a plan's warnings."""
+    meanings = attribute_docstrings(WarningCode)
+    return table(("code", "meaning"), [(f"`{code.value}`", meanings[code.name]) for code in WarningCode])
+
+
 _ENDINGS = {
     Ending.COMPLETED: "every target has an outcome",
     Ending.MAX_FAILURES: "more targets failed than `max_failures` allows",
@@ -546,6 +553,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "outcomes": outcomes,
     "skip-reasons": skip_reasons,
+    "warning-codes": warning_codes,
     "endings": endings,
     "billing-notes": billing_notes,
     "plan-json": plan_json,

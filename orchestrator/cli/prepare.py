@@ -13,6 +13,7 @@ from orchestrator.engine.status import PAGE_SIZE
 from orchestrator.playbook.guards import needs_whole_workspace, stricter
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import facts_needed, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import apps_to_read
@@ -60,6 +61,7 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
         storage_usd_per_gb_hour=settings.billing.storage_usd_per_gb_hour,
         batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
         more_warnings=[*([] if inventory.stable else [_SHIFTING]), *_waits_too_long(playbook, settings)],
+        whole=inventory.whole,
         last_word=None if hold is None else hold.last_word,
         settle_seconds=session.settle_seconds,
         whole_of_starts=None if hold is None else hold.whole_of_starts(cvms),
@@ -69,15 +71,19 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
     return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at)
 
 
-_SHIFTING = "the list of CVMs kept changing while it was read; the plan may lack one that was just created"
+_SHIFTING = PlanWarning(
+    WarningCode.LIST_SHIFTING,
+    "the list of CVMs kept changing while it was read; the plan may lack one that was just created",
+)
 
 
-def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[str]:
+def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[PlanWarning]:
     """Questions count towards the time that a run may take at all."""
     waits = sum(step.timeout for step in playbook.steps if isinstance(step, Pause))
     most = settings.settle.whole_run
     if waits >= most:
-        yield (
+        yield PlanWarning(
+            WarningCode.QUESTIONS_TOO_LONG,
             f"the questions may wait for {format_duration(waits)}, but a run ends after {format_duration(most)} "
-            f"(settle.whole_run); it can be resumed then, and asks anew"
+            f"(settle.whole_run); it can be resumed then, and asks anew",
         )

@@ -12,6 +12,7 @@ from orchestrator.cli.keys import terminal
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, NotConfirmedError, OrchestratorError
 from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.report.shown import shown
 from orchestrator.wording import counted
 
@@ -32,7 +33,8 @@ def verdict(plan: Plan, hold: Hold | None = None) -> OrchestratorError | None:
     if not plan.matched:
         return NoMatchError(
             "the selectors matched no CVM at all",
-            hint="; ".join(plan.warnings) or "`orchestrator plan PLAYBOOK --details` lists the inventory",
+            hint="; ".join(each.message for each in plan.warnings if each.code is WarningCode.SELECTOR_UNMATCHED)
+            or "`orchestrator plan PLAYBOOK --details` lists the inventory",
         )
     refused = [check for check in plan.guards if not check.ok]
     if refused:

@@ -70,6 +70,11 @@ def needs_whole_workspace(guards: Guards) -> bool:
     return guards.max_percent is not None or any(rule.per == "teepod" for rule in guards.keep_running or ())
 
 
+def has_guards(guards: Guards) -> bool:
+    """Whether any guard is set."""
+    return bool(guards.max_targets or guards.max_percent or guards.protect or guards.keep_running)
+
+
 def check_guards(
     guards: Guards,
     *,

@@ -12,6 +12,7 @@ from orchestrator.cvm import ByCvm, Cvm, normal_uuid
 from orchestrator.duration import format_duration
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, Skipped
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planned import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
@@ -115,23 +116,27 @@ class Lock:
         plan = replace(plan, steps=self.steps, skipped=(*plan.skipped, *gone))
         return replace(plan, warnings=(*plan.warnings, *self._warnings(plan, now, version)))
 
-    def _warnings(self, plan: Plan, now: datetime, version: str) -> Iterable[str]:
+    def _warnings(self, plan: Plan, now: datetime, version: str) -> Iterable[PlanWarning]:
         left = drifted(plan)
         if left:
-            yield (
+            yield PlanWarning(
+                WarningCode.DRIFTED,
                 f"{counted(len(left), 'target')} of {len(self.targets)} in the plan file drifted since it was made: "
-                "left alone"
+                "left alone",
             )
         unlisted = sum(each.why.code is SkipReason.NOT_IN_PLAN_FILE for each in plan.skipped)
         if unlisted:
-            yield f"{counted(unlisted, 'CVM')} selected by the playbook now, but no target of the plan file: left alone"
+            sentence = f"{counted(unlisted, 'CVM')} selected by the playbook now, but no target of the plan file"
+            yield PlanWarning(WarningCode.NOT_IN_PLAN_FILE, f"{sentence}: left alone")
         age = (now - self.made_at).total_seconds()
         if age > _OLD_S:
-            yield f"the plan file is {format_duration(age // 60 * 60)} old"
+            yield PlanWarning(WarningCode.PLAN_FILE_AGE, f"the plan file is {format_duration(age // 60 * 60)} old")
         elif age < -_CLOCKS_DIFFER_S:
-            yield "the plan file was made in the future, by this machine's clock"
+            sentence = "the plan file was made in the future, by this machine's clock"
+            yield PlanWarning(WarningCode.PLAN_FILE_AGE, sentence)
         if version != self.version:
-            yield f"the plan file was made by version {self.version}, this is {version}"
+            sentence = f"the plan file was made by version {self.version}, this is {version}"
+            yield PlanWarning(WarningCode.PLAN_FILE_VERSION, sentence)
 
 
 def drifted(plan: Plan) -> tuple[Skipped, ...]:

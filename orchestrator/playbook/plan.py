@@ -11,6 +11,7 @@ from orchestrator.cvm import GOING_DOWN, Cvm
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.estimate import Estimate
 from orchestrator.playbook.guards import GuardCheck, Whole
+from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
@@ -72,7 +73,7 @@ class Plan:
     guards: tuple[GuardCheck, ...]
     limits: RunLimits
     estimate: Estimate
-    warnings: tuple[str, ...]
+    warnings: tuple[PlanWarning, ...]
     may_follow: Mapping[str, int] = field(default_factory=dict)
     deadline: Forecast | None = None
 

@@ -9,13 +9,14 @@ from itertools import groupby
 from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.cautions import cautions, paid_again, too_late
+from orchestrator.playbook.cautions import cautions, left_out, paid_again, too_late, unguarded
 from orchestrator.playbook.deadline import Forecast, forecast, pace_of
 from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.follow_ups import follow_ups
 from orchestrator.playbook.guards import Whole, check_guards
 from orchestrator.playbook.order import Rank, rank
 from orchestrator.playbook.plan import LastWord, Plan, Skipped, Target
+from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits, planned
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import Coverage, coverage, protection, unknown_fact, unknown_protection
@@ -35,7 +36,8 @@ def make_plan(
     price_list: Mapping[str, Decimal],
     storage_usd_per_gb_hour: Decimal,
     batch_size: int,
-    more_warnings: Iterable[str] = (),
+    more_warnings: Iterable[PlanWarning] = (),
+    whole: bool = True,
     last_word: LastWord | None = None,
     settle_seconds: Mapping[str, float] | None = None,
     whole_of_starts: Whole | None = None,
@@ -52,6 +54,7 @@ def make_plan(
         storage_usd_per_gb_hour: the setting of that name.
         batch_size: how many statuses one request reads, for the estimate.
         more_warnings: what reading the inventory has to add.
+        whole: whether the inventory is the whole workspace.
         last_word: may leave further CVMs out, or say better why one is left out.
         settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
         whole_of_starts: what `max_percent` of CVMs to start is a share of; by default all CVMs of the inventory.
@@ -100,6 +103,8 @@ def make_plan(
         estimate=estimate(_lots(planned_steps, chosen, limits), limits.burst, batch_size),
         warnings=(
             *cautions(playbook, cvms, chosen),
+            *unguarded(playbook, guards, cvms, whole=whole, bounded=last_word is not None),
+            *(left_out(playbook, chosen, skipped) if chosen or any(each.selected for each in skipped) else ()),
             *paid_again(playbook, taken_up),
             *too_late(deadline, chosen),
             *more_warnings,

@@ -162,9 +162,18 @@ def apps_to_read(selects: Iterable[Select], *, whole_workspace: bool) -> frozens
 
 def unmatched(selects: Iterable[Select], inventory: Iterable[Cvm]) -> list[str]:
     """One sentence for every selector value that covers no CVM of the inventory, with the nearest known ones."""
-    cvms = list(inventory)
+    return _unmatched((pair for select in selects for pair in _values(select)), list(inventory))
+
+
+def unmatched_protection(protect: Protect, inventory: Iterable[Cvm]) -> list[str]:
+    """One sentence for every value of `protect` that fits no CVM of the inventory, with the nearest known ones."""
+    pairs = ((key, value) for key in _PROTECTS for value in getattr(protect, key) or ())
+    return [f"protect: {sentence}" for sentence in _unmatched(pairs, list(inventory))]
+
+
+def _unmatched(pairs: Iterable[tuple[str, str]], cvms: list[Cvm]) -> list[str]:
     sentences = []
-    for key, value in dict.fromkeys(pair for select in selects for pair in _values(select)):
+    for key, value in dict.fromkeys(pairs):
         match = _BY_KEY[key]
         if key == "status" and value in _USUAL:
             continue
@@ -213,9 +222,20 @@ def _known(key: str, value: str, cvms: list[Cvm]) -> str:
     known = sorted(text for text in found if text and len(text) <= _LONGEST)
     few = 6
     if len(known) > few:
-        near = difflib.get_close_matches(value[:_LONGEST], known, n=few, cutoff=0.5)
-        if not near:
-            return f"; {len(known)} are known, none like it"
-        known = near
-        return f"; nearest known: {', '.join(known)}"
+        near = _nearest(value[:_LONGEST], known, few)
+        return f"; nearest known: {', '.join(near)}" if near else f"; {len(known)} are known, none like it"
     return f"; known: {', '.join(known)}" if known else "; there are none at all"
+
+
+_WILD = re.compile(r"[*?]+|\d+")
+
+
+def _nearest(value: str, known: list[str], most: int) -> list[str]:
+    """The known values most alike: whole ones for a whole value, and patterns of known ones for a pattern.
+
+    A pattern beside whole values would be like whatever is as short: `staging-*` like `agent-9`.
+    """
+    if {"*", "?"} & set(value):
+        value, known = _WILD.sub("*", value), sorted({_WILD.sub("*", each) for each in known})
+    alike = {each.lower(): each for each in known}
+    return [alike[each] for each in difflib.get_close_matches(value.lower(), alike, n=most, cutoff=0.7)]

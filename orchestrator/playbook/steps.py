@@ -87,6 +87,8 @@ class Select(Strict):
         chosen = [key for key in ("teepod", "app_id", "name", "any") if getattr(self, key) is not None]
         if self.all and chosen:
             raise ValueError(f"`all: true` and `{chosen[0]}` contradict each other; keep one")
+        if not self.all and not chosen and self.status is None and self.result is None and self.exclude is not None:
+            raise ValueError("`exclude` alone selects nothing; add `all: true` to take every other CVM")
         if not self.all and not chosen and self.status is None and self.result is None:
             raise ValueError("the select is empty; name a teepod, app_id or name, or say `all: true` for every CVM")
         return self

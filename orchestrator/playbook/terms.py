@@ -21,10 +21,15 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from orchestrator.cvm import normal_app_id
 from orchestrator.duration import Duration
 
 _AMOUNT = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _APP_ID = re.compile(r"\s*[A-Za-z0-9_-]{1,128}\s*|.*\$\{[^{}]+\}.*", re.ASCII)
+_APP_ID_DIGITS = 40
+_A_SLIP = 20
+"""So many hex digits are an app's id with some missing or too many, and no other kind of id."""
+_HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 _MOST = 1_000_000_000
 _REFERENCE = {"type": "string", "pattern": r"\$\{[^{}]+\}"}
 """What an editor sees where a variable will stand."""
@@ -42,6 +47,9 @@ def _text(value: object) -> str:
 def _app_id(text: str) -> str:
     if not _APP_ID.fullmatch(text):
         raise ValueError(f"must be an app's id, such as 40 hex digits, without wildcards, not {text[:60]!r}")
+    bare = normal_app_id(text)
+    if len(bare) != _APP_ID_DIGITS and len(bare) >= _A_SLIP and _HEX.fullmatch(bare):
+        raise ValueError(f"must be an app's id of 40 hex digits, but {text[:60]!r} has {len(bare)}")
     return text
 
 

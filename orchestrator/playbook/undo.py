@@ -12,6 +12,7 @@ from orchestrator.cvm import DOWN, ByCvm, Cvm, CvmRef, is_up
 from orchestrator.playbook.guards import Whole
 from orchestrator.playbook.lock import changed, drifted
 from orchestrator.playbook.plan import Plan, Skipped
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.skip_reason import Reason, SkipReason
 from orchestrator.wording import counted, names
@@ -128,16 +129,18 @@ class Undo:
         plan = replace(plan, skipped=skipped)
         return replace(plan, warnings=(*plan.warnings, *self._warnings(plan)))
 
-    def _warnings(self, plan: Plan) -> Iterable[str]:
+    def _warnings(self, plan: Plan) -> Iterable[PlanWarning]:
         late = {target.ref.key for target in self.late}
         refs = (self._by_cvm.find(target.cvm.ref) for target in plan.targets)
         started = [target.ref for target in refs if target is not None and target.late]
         if started:
-            yield (
+            yield PlanWarning(
+                WarningCode.LATE_STOPS,
                 f"{counted(len(started), 'CVM')} not seen down by the run in time, down now, started too: "
-                f"{names(ref.name for ref in started)}"
+                f"{names(ref.name for ref in started)}",
             )
         left = drifted(plan)
         if left:
             what = "that the run took down" + (" or asked to go down" if late else "")
-            yield f"{counted(len(left), 'CVM')} of {len(self.targets)} {what} drifted since: left alone"
+            sentence = f"{counted(len(left), 'CVM')} of {len(self.targets)} {what} drifted since: left alone"
+            yield PlanWarning(WarningCode.DRIFTED, sentence)

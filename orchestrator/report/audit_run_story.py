@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 
 from orchestrator.audit.record import Record
 from orchestrator.duration import format_duration
+from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.report.audit_story import Line, of_cvm, seconds_between
 from orchestrator.report.audit_terms import usd, verb
 from orchestrator.report.audit_words import sentence
@@ -124,7 +125,7 @@ class RunStory:
             rest = reasons.total() - sum(number for _, number in reasons.most_common(_MOST_REASONS))
             self._tell(record, f"left alone: {rest} for other reasons")
         for warning in record.get("warnings") or ():
-            self._tell(record, f"warning: {shown(warning, 400)}")
+            self._tell(record, f"warning: {shown(warning_document(warning)['message'], 400)}")
 
     def _charge(self, record: Record) -> None:
         charged = record.get("charged")

@@ -13,6 +13,7 @@ from orchestrator.billing.rates import plain
 from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.report.steps import step_fields
 
 _PIECES = 10_000
@@ -52,7 +53,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "estimate": {"requests": plan.estimate.requests, "seconds": round(plan.estimate.seconds, 1)},
         "billing": plan.total.document() | ({"starts": plan.begins.document()} if plan.begins else {}),
         "deadline": None if plan.deadline is None else _deadline(plan, plan.deadline),
-        "warnings": list(plan.warnings),
+        "warnings": [each.document() for each in plan.warnings],
     }
 
 
@@ -109,6 +110,7 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
         "drifted": state.drifted,
         "questions": _questions(state),
         "deadline": None if state.finished is None else state.finished.get("deadline"),
+        "warnings": [warning_document(each) for each in state.planned.get("warnings") or ()],
         "billing": state.money,
     }
 

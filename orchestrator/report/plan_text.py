@@ -49,7 +49,7 @@ def print_plan(console: Console, plan: Plan, description: str | None, *, details
     below = fact_lines(console, _facts(plan))
     # Where nothing matched, the warnings are the hint of the error that follows.
     for warning in plan.warnings if plan.matched else ():
-        below += prose_lines(console, Text.assemble(("! ", "bold yellow"), shown(warning, 400)))
+        below += prose_lines(console, Text.assemble(("! ", "bold yellow"), shown(warning.message, 400)))
     print_lines(console, [*above, Text()])
     screen = console.height if console.is_terminal else _PIPE_HEIGHT
     if plan.targets:
@@ -177,6 +177,8 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     for number, check in enumerate(plan.guards):
         mark = Text("ok  ", "green") if check.ok else Text("REFUSED  ", "bold red")
         yield "" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}")
+    if not plan.guards:
+        yield "guards", Text("none", "yellow")
     # One whose power is pulled has the whole time again from then on.
     settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting))
     sending = (

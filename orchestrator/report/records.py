@@ -94,7 +94,7 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
             for check in plan.guards
         ],
         "deadline": None if plan.deadline is None else _deadline(plan.deadline),
-        "warnings": list(plan.warnings),
+        "warnings": [each.document() for each in plan.warnings],
         "workspace_size": workspace_size,
         **({"cvms_up": plan.up} if workspace_size else {}),
     }

@@ -12,6 +12,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.report.documents import counts_of
 from orchestrator.report.meaning import meaning_of_run
 from orchestrator.report.report_money import charge_document, money_document
@@ -73,7 +74,7 @@ def report_document(story: Story, log: LogFile, *, made_at: datetime, version: s
             {"ts": each.ts, "at_s": each.at, "event": each.event, "fields": each.fields} for each in story.moments
         ],
         "guards": state.planned.get("guards") or [],
-        "warnings": state.planned.get("warnings") or [],
+        "warnings": [warning_document(each)["message"] for each in state.planned.get("warnings") or ()],
         "skipped": _skipped(story),
         "billing": money_document(state),
         "log": _log(story, log),

@@ -11,4 +11,4 @@ def test_a_plan_is_warned_of_questions_that_may_wait_for_longer_than_a_run_may_t
     once, twice = (Playbook.model_validate({"name": "p", "steps": [stop, *[ask] * number]}) for number in (1, 2))
     assert list(_waits_too_long(once, Settings())) == []
     (warning,) = _waits_too_long(twice, Settings())
-    assert "may wait for 1d2h, but a run ends after 1d (settle.whole_run)" in warning
+    assert "may wait for 1d2h, but a run ends after 1d (settle.whole_run)" in warning.message

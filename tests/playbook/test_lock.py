@@ -16,7 +16,7 @@ from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
-from tests.playbook.test_plan import LIMITS, plan_of
+from tests.playbook.test_plan import LIMITS, plan_of, said_of
 
 THEN = datetime(2026, 11, 23, 8, tzinfo=UTC)
 FLEET = [cvm(1, "dev-1"), cvm(2, "dev-2", pod=2), cvm(3, "kms-1", app="b2")]
@@ -80,7 +80,7 @@ def test_a_target_that_changed_is_left_alone_with_what_changed_and_the_others_go
     plan = held(lock_of(), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [each.reason for each in drifted(plan)] == [f"drifted: {reason}"]
-    assert any("1 target of 3 in the plan file drifted" in warning for warning in plan.warnings)
+    assert any("1 target of 3 in the plan file drifted" in warning for warning in said_of(plan))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_cvms_that_match_by_now_and_were_no_targets_are_left_alone_and_counted()
     plan = held(lock_of(fleet=[*FLEET, was_down]), [*FLEET, cvm(4, "dev-4"), cvm(5, "dev-5")])
     assert [target.cvm for target in plan.targets] == FLEET
     assert [each.why.code for each in plan.skipped] == [SkipReason.NOT_IN_PLAN_FILE] * 2
-    assert any(warning.startswith("2 CVMs selected by the playbook now") for warning in plan.warnings)
+    assert any(warning.startswith("2 CVMs selected by the playbook now") for warning in said_of(plan))
 
 
 def test_guards_are_checked_for_what_is_left_against_the_fleet_of_today() -> None:
@@ -156,10 +156,10 @@ def test_the_steps_are_those_of_the_file() -> None:
 
 @pytest.mark.parametrize(("hours", "said"), [(23, None), (25, "the plan file is 1d1h old"), (-1, "made in the future")])
 def test_an_old_plan_is_said_to_be_old(hours: float, said: str | None) -> None:
-    warnings = held(lock_of(), FLEET, hours=hours).warnings
+    warnings = said_of(held(lock_of(), FLEET, hours=hours))
     assert (said in warnings[0]) if said else not warnings
 
 
 def test_a_plan_of_another_version_is_said_to_be_one() -> None:
     plan = lock_of().hold(plan_of(BOOK, FLEET), now=THEN, version="2")
-    assert plan.warnings == ("the plan file was made by version 1, this is 2",)
+    assert said_of(plan) == ["the plan file was made by version 1, this is 2"]

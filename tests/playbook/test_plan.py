@@ -11,6 +11,7 @@ from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
@@ -36,6 +37,11 @@ def plan_of(book: Playbook, inventory: list[Cvm], **more: Any) -> Plan:  # noqa:
             **more,
         },
     )
+
+
+def said_of(plan: Plan) -> list[str]:
+    """The warnings of a plan, without the one for plans without guards."""
+    return [each.message for each in plan.warnings if each.code is not WarningCode.NO_GUARDS]
 
 
 @given(st.lists(SELECTS, min_size=1, max_size=3), INVENTORIES, st.randoms(use_true_random=False))
@@ -124,7 +130,7 @@ def test_the_last_word_leaves_out_further_cvms_and_guards_and_warnings_are_about
         ("max_targets", 1, True),
         ("protect", 1, True),
     ]
-    assert plan.warnings == ()
+    assert said_of(plan) == []
 
 
 def test_a_step_settles_by_its_own_timeout_else_by_the_settings() -> None:
@@ -142,11 +148,13 @@ def test_a_step_settles_by_its_own_timeout_else_by_the_settings() -> None:
 
 def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warned_of() -> None:
     fleet = [cvm(1, gpus=1, gpu_rental=True), cvm(2, gpus=0)]
-    plan = plan_of(playbook({"name": ["dev-*", "x"]}), fleet, more_warnings=["it shifted"])
+    plan = plan_of(
+        playbook({"name": ["dev-*", "x"]}), fleet, more_warnings=[PlanWarning(WarningCode.LIST_SHIFTING, "it shifted")]
+    )
     assert len(plan.targets) == 2
-    said = "\n".join(plan.warnings)
+    said = "\n".join(said_of(plan))
     assert all(each in said for each in ("no CVM named 'x'", "GPU rental", "24-hour minimum", "it shifted"))
-    assert len(plan.warnings) == 4
+    assert len(said_of(plan)) == 4
 
 
 @pytest.mark.parametrize(
@@ -195,7 +203,7 @@ def test_a_cvm_belongs_to_the_first_step_that_has_anything_to_do_on_it_and_a_sec
         ("step 1", "b"),
         ("step 2", "c"),
     ]
-    (warning,) = plan.warnings
+    (warning,) = said_of(plan)
     assert warning.startswith("step 'step 2' also selects what belongs to step 'step 1' before it (1 CVM)")
 
 
@@ -216,7 +224,7 @@ def test_a_step_for_what_fails_where_the_run_ends_by_that_is_warned_of(
         {"name": "first", "action": "stop", "select": {"all": "true"}, "on_failure": on_failure},
         {"name": "then", "action": "stop", "select": result},
     ]
-    warnings = plan_of(Playbook.model_validate({"name": "example", "steps": steps}), [cvm()]).warnings
+    warnings = said_of(plan_of(Playbook.model_validate({"name": "example", "steps": steps}), [cvm()]))
     assert [each for each in warnings if "'then'" in each and "will never have a CVM" in each] == [*warnings]
     assert bool(warnings) is warned
 
@@ -228,7 +236,7 @@ def test_what_ends_and_what_begins_are_told_apart() -> None:
     plan = plan_of(steps_of(("shutdown", {"all": "true"}), ("start", {"all": "true"})), fleet)
     assert plan.begins is not None
     assert (plan.total.compute, plan.begins.compute, plan.begins.compute_unknown) == (price, price, 1)
-    assert "to start: each is charged a new 24-hour minimum up front" in plan.warnings[0]
+    assert "to start: each is charged a new 24-hour minimum up front" in said_of(plan)[0]
     assert plan_of(playbook({"all": "true"}), fleet).begins is None
 
 
@@ -254,6 +262,6 @@ def test_a_step_that_may_start_gpus_again_is_warned_of_by_its_own_name() -> None
     stop = {"name": "night", "action": "stop", "select": {"all": "true"}}
     start = {"name": "day", "action": "start", "select": {"result": {"step": "night", "outcome": "settled"}}}
     book = Playbook.model_validate({"name": "x", "steps": [stop, start]})
-    said = plan_of(book, [cvm(1, gpus=1), cvm(2, gpus=0)]).warnings
+    said = said_of(plan_of(book, [cvm(1, gpus=1), cvm(2, gpus=0)]))
     assert "step 'day' may start up to 1 CVM with GPUs: each is charged a new 24-hour minimum" in said
-    assert not any("'day'" in each for each in plan_of(book, [cvm(2, gpus=0)]).warnings)
+    assert not any("'day'" in each for each in said_of(plan_of(book, [cvm(2, gpus=0)])))

@@ -13,7 +13,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards, Playbook
 from tests.playbook.fleet import INVENTORIES, cvm
 from tests.playbook.loading import VALID, load, refusal
-from tests.playbook.test_plan import plan_of
+from tests.playbook.test_plan import plan_of, said_of
 
 
 def book(*steps: dict[str, object], **keys: object) -> Playbook:
@@ -118,14 +118,14 @@ def test_a_deadline_that_can_not_be_met_is_a_warning_that_names_the_first_and_re
     late = plan_of(book({"waves": ["1", "100%"]}, deadline="10s"), FLEET)
     assert late.deadline is not None
     assert (late.deadline.late, late.deadline.settle, late.deadline.basis) == (list(range(1, 10)), 30, "assumed")
-    (warning,) = late.warnings
+    (warning,) = said_of(late)
     assert warning == (
         "the deadline of 10s can't be met: 9 targets will be asked after it, 'web-2' first, about 30s after the start"
     )
     assert late.allowed
     met = plan_of(book({"waves": ["1", "100%"]}, deadline="10s"), FLEET, settle_seconds={"stop": 5.0})
     assert met.deadline is not None
-    assert (met.deadline.ok, met.deadline.basis, met.warnings) == (True, "earlier runs", ())
+    assert (met.deadline.ok, met.deadline.basis, said_of(met)) == (True, "earlier runs", [])
     assert plan_of(book({}), FLEET).deadline is None
 
 

@@ -135,3 +135,14 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_lines(tmp_path:
 def test_a_long_wrong_value_is_cut(tmp_path: Path) -> None:
     error = refusal(tmp_path, VALID.replace("action: stop", f"action: {'x' * 100_000}"), teepod="a")
     assert len(error.message) < 200
+
+
+def test_an_exclude_alone_asks_for_all_true(tmp_path: Path) -> None:
+    text = VALID.replace('      teepod: ["${teepod}"]\n      name: "dev-*"\n', "      exclude: {name: x}\n")
+    assert "add `all: true`" in refusal(tmp_path, text, teepod="a").message
+
+
+@pytest.mark.parametrize("app_id", ["a" * 39, "0x" + "a" * 41, "app_" + "B1" * 16])
+def test_an_app_id_with_digits_missing_or_too_many_is_an_error(tmp_path: Path, app_id: str) -> None:
+    message = refusal(tmp_path, VALID.replace('name: "dev-*"', f"app_id: {app_id}"), teepod="a").message
+    assert "must be an app's id of 40 hex digits" in message

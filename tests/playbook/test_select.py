@@ -71,7 +71,7 @@ def test_keys_and_together_and_values_or_together(keys: dict[str, object], inven
     whole = select(**keys)
     for each in inventory:
         parts = [matches(select(**{key: value}), each) for key, value in keys.items() if key != "exclude"]
-        kept = "exclude" not in keys or not matches(select(**keys["exclude"]), each)  # type: ignore[arg-type] # a mapping
+        kept = "exclude" not in keys or matches(select(all="true", exclude=keys["exclude"]), each)
         assert matches(whole, each) is (all(parts) and kept)
         for key, values in keys.items():
             if key in {"teepod", "app_id", "name", "status"} and isinstance(values, list):
@@ -142,3 +142,21 @@ def test_of_many_known_values_the_nearest_are_told() -> None:
     (near,) = unmatched([select(name="web-3x")], fleet)
     assert near.startswith("no CVM named 'web-3x'; nearest known: web-3")
     assert unmatched([select(name="qqq")], fleet) == ["no CVM named 'qqq'; 20 are known, none like it"]
+
+
+FLEET = [
+    cvm(n, f"{kind}-{n}") for n, kind in enumerate(["agent", "stage", "stage", "web", "worker", "db", "proxy", "job"])
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("staging-*", "nearest known: stage-*"),
+        ("zebra-*", "8 are known, none like it"),
+        ("wrker-4", "nearest known: worker-4"),
+        ("qqqqqqq", "8 are known, none like it"),
+    ],
+)
+def test_a_pattern_is_compared_with_the_patterns_of_known_names(value: str, hint: str) -> None:
+    assert unmatched([select(name=value)], FLEET) == [f"no CVM named {value!r}; {hint}"]

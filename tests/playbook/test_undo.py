@@ -19,7 +19,7 @@ from orchestrator.playbook.undo import TakenDown, Undo
 from orchestrator.skip_reason import SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
 from tests.playbook.test_lock import moved
-from tests.playbook.test_plan import plan_of
+from tests.playbook.test_plan import plan_of, said_of
 
 FLEET = [cvm(1, "dev-1", "stopped"), cvm(2, "dev-2", "stopped", pod=2), cvm(3, "dev-3", "stopped", app="b2")]
 ONE = FLEET[0]
@@ -43,7 +43,7 @@ def test_all_that_is_as_the_run_left_it_is_started_and_nothing_else() -> None:
     assert [(each.cvm, each.why.code, each.selected) for each in plan.skipped] == [
         (each, SkipReason.NOT_IN_RUN, False) for each in others
     ]
-    assert plan.warnings == ()
+    assert said_of(plan) == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_whoever_was_touched_since_is_left_alone_with_what_changed_and_the_other
     plan = held(undo_of(FLEET), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [(each.reason, each.selected) for each in drifted(plan)] == [(f"drifted: {reason}", True)]
-    assert plan.warnings == ("1 CVM of 3 that the run took down drifted since: left alone",)
+    assert said_of(plan) == ["1 CVM of 3 that the run took down drifted since: left alone"]
 
 
 def test_one_that_runs_again_is_as_wanted_whatever_it_is_called_now() -> None:
@@ -98,7 +98,7 @@ def test_one_without_a_hashid_then_or_now_is_found_by_its_uuid() -> None:
 
 def test_gpus_to_start_are_warned_of() -> None:
     plan = held(undo_of([ONE]), [replace(ONE, gpus=8)])
-    assert any("new 24-hour minimum up front" in warning for warning in plan.warnings)
+    assert any("new 24-hour minimum up front" in warning for warning in said_of(plan))
 
 
 def late_undo() -> Undo:
@@ -110,7 +110,7 @@ def late_undo() -> Undo:
 def test_one_that_went_down_after_the_run_is_started_and_named() -> None:
     plan = held(late_undo(), FLEET)
     assert [target.cvm for target in plan.targets] == FLEET
-    assert plan.warnings == ("3 CVMs not seen down by the run in time, down now, started too: dev-1, dev-2, dev-3",)
+    assert said_of(plan) == ["3 CVMs not seen down by the run in time, down now, started too: dev-1, dev-2, dev-3"]
 
 
 @pytest.mark.parametrize(

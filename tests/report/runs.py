@@ -13,6 +13,7 @@ from orchestrator.audit.replay import RunState, replay
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards
@@ -59,7 +60,7 @@ def plan(fleet: list[Cvm] | None = None, **guards: object) -> Plan:
         price_list={},
         storage_usd_per_gb_hour=Decimal("0.000139"),
         batch_size=100,
-        more_warnings=[f"careful {EVIL}"],
+        more_warnings=[PlanWarning(WarningCode.LIST_SHIFTING, f"careful {EVIL}")],
     )
 
 

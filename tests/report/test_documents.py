@@ -63,6 +63,7 @@ def test_a_run_has_the_fields_of_the_contract() -> None:
         "counts",
         "targets",
         "skipped",
+        "warnings",
         "drifted",
         "billing",
         "deadline",

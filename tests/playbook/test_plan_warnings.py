@@ -1,0 +1,73 @@
+"""What a plan warns of, by code."""
+
+import pytest
+
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode, warning_document
+from orchestrator.playbook.schema import Guards
+from orchestrator.playbook.undo import Undo
+from tests.playbook.fleet import cvm
+from tests.playbook.loading import playbook
+from tests.playbook.test_plan import plan_of
+
+FLEET = [cvm(n, f"web-{n}", app="a1", pod=1) for n in range(1, 9)]
+
+
+def of(code: WarningCode, *selects: dict[str, object], guards: dict[str, object] | None = None) -> list[str]:
+    warnings = plan_of(playbook(*selects, guards=guards or {}), FLEET).warnings
+    return [each.message for each in warnings if each.code is code]
+
+
+@pytest.mark.parametrize(
+    ("protect", "named"),
+    [({"name": ["web-*", "wbe-1"]}, "'wbe-1'"), ({"app_id": "b2"}, "'b2'"), ({"teepod": ["1", "prod-2"]}, "'prod-2'")],
+)
+def test_a_protect_value_that_fits_no_cvm_is_warned_of(protect: dict[str, object], named: str) -> None:
+    (warning,) = of(WarningCode.PROTECT_UNMATCHED, {"name": "web-1"}, guards={"protect": protect})
+    assert warning.startswith("protect: no ")
+    assert f"{named}; " in warning
+    assert "known" in warning
+
+
+def test_where_the_rest_of_the_workspace_is_not_read_no_protection_is_doubted() -> None:
+    book = playbook({"app_id": "a1"}, guards={"protect": {"name": "kms-*"}})
+    assert plan_of(book, FLEET, whole=False).warnings == ()
+
+
+def test_a_step_without_targets_is_warned_of() -> None:
+    selects: list[dict[str, object]] = [{"name": "web-1"}, {"name": "web-*", "teepod": "prod-9"}, {"name": "web-1"}]
+    assert of(WarningCode.STEP_EMPTY, *selects) == [
+        "step 'step 2' has no target: it selects no CVM",
+        "step 'step 3' has no target: it selects no CVM that no step before it has",
+    ]
+    guards: dict[str, object] = {"protect": {"name": "web-2"}}
+    (warning,) = of(WarningCode.STEP_EMPTY, {"name": "web-1"}, {"name": "web-2"}, guards=guards)
+    assert warning == "step 'step 2' has no target: 1 CVM selected, all left alone"
+
+
+def test_every_cvm_without_any_guard_is_warned_of() -> None:
+    assert of(WarningCode.NO_GUARDS, {"all": "true"})
+    assert not of(WarningCode.NO_GUARDS, {"name": "*"})
+    some: list[dict[str, object]] = [{"max_targets": 9}, {"max_percent": 100}, {"protect": {"name": "x"}}]
+    for guard in some:
+        assert not of(WarningCode.NO_GUARDS, {"all": "true"}, guards=guard)
+
+
+def test_an_undo_is_bounded_by_what_its_run_took_down() -> None:
+    undo = Undo("a run", ())
+    plan = plan_of(undo.playbook, FLEET, guards=Guards(), last_word=undo.last_word)
+    assert WarningCode.NO_GUARDS not in {each.code for each in plan.warnings}
+
+
+def test_cvms_of_which_a_fact_is_not_known_are_warned_of() -> None:
+    book = playbook({"all": "true"}, guards={"protect": {"app_id": "a1"}})
+    (warning,) = (
+        each.message for each in plan_of(book, [cvm(1, app=None), cvm(2)]).warnings if each.code == "fact_unknown"
+    )
+    assert "1 selected CVM left alone (dev-1)" in warning
+    assert "exit code 6" in warning
+
+
+def test_the_warnings_of_old_logs_are_sentences_without_codes() -> None:
+    assert warning_document("it shifted") == {"code": None, "message": "it shifted"}
+    written = PlanWarning(WarningCode.DEADLINE, "too late").document()
+    assert warning_document(written) == written == {"code": "deadline", "message": "too late"}
