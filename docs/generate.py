@@ -486,7 +486,7 @@ def schedule_json() -> str:
     timetable = Timetable("nightly-cost-stop", Schedule.model_validate(keys))
     start, end = datetime(2027, 3, 27, 23, tzinfo=UTC), datetime(2027, 3, 29, 22, tzinfo=UTC)
     file = "playbooks/nightly-cost-stop.yaml"
-    return _json(explain_document(timetable, file, firings(timetable, start, end), start, end))
+    return _json(explain_document(timetable, file, firings(timetable, start, end), (start, end)))
 
 
 def run_json() -> str:

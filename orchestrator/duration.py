@@ -11,6 +11,7 @@ LONGEST = 10 * 365 * 86400.0
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _TEXT = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_BARE_NUMBER = re.compile(r"[+-]?[\d.,_]+")
 
 
 _PATTERN = r"^\d+(\.\d+)?$|^(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?$|\$\{[^{}]+\}"
@@ -43,6 +44,17 @@ def parse_duration(value: object) -> float:
     if not seconds >= 0:
         raise ValueError(f"{value!r} is not a duration of zero or more seconds")
     return seconds
+
+
+def parse_time_span(text: str) -> float:
+    """The number of seconds that a duration on the command line stands for, where days and times are taken too.
+
+    Raises:
+        ValueError: when it is none, or a number without a unit: `20261201` is meant as a day.
+    """
+    if _BARE_NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{text.strip()[:40]!r} is a number without a unit")
+    return parse_duration(text)
 
 
 def format_duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from orchestrator.audit.pruning import Found, Kept, Terms, look, prune
 from orchestrator.audit.store import RunStore
 from orchestrator.cli.actor import actor
 from orchestrator.cli.verdict import ask
-from orchestrator.duration import format_duration, parse_duration
+from orchestrator.duration import format_duration, parse_time_span
 from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
@@ -40,7 +40,7 @@ def prune_logs(
 ) -> int:
     """Remove old logs."""
     try:
-        age = parse_duration(older_than)
+        age = parse_time_span(older_than)
     except ValueError as error:
         raise UsageError(f"--older-than: {error}", hint="write a duration such as 90d") from error
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}

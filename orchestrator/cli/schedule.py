@@ -3,9 +3,10 @@
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,9 +18,11 @@ from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playb
 from orchestrator.playbook.schedule import first_second, last_second, parse_edge, zone_of
 from orchestrator.playbook.source import read_source
 from orchestrator.playbook.variables import parse_assignments
+from orchestrator.report.shown import shown
 
 if TYPE_CHECKING:
-    from orchestrator.playbook.firings import Firing, LeftOut
+    from orchestrator.playbook.firings import Timetable
+    from orchestrator.service.state import ScheduleState
 
 _DAYS = 30
 _PIPE_WIDTH = 160
@@ -27,13 +30,7 @@ _PIPE_WIDTH = 160
 
 def explain(playbook: str, start: str | None, end: str | None, variables: tuple[str, ...], *, as_json: bool) -> None:
     """List every firing of a playbook's schedule, and every one that is left out, with the reason."""
-    loaded = _load(playbook, parse_assignments(variables))
-    schedule = loaded.playbook.schedule
-    if schedule is None:
-        hint = 'add `schedule: {cron: "30 2 * * *", timezone: Europe/Berlin}`, with your cron expression and zone'
-        raise PlaybookError("the playbook has no schedule", file=loaded.file, hint=hint)
-    from orchestrator.playbook.firings import Firing, firings, next_firing  # noqa: PLC0415 - loads cron
-    from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415 - the same
+    from orchestrator.playbook.firings import Firing, next_firing  # noqa: PLC0415 - loads cron
     from orchestrator.report.documents import write_document  # noqa: PLC0415 - the same
     from orchestrator.report.schedule_text import (  # noqa: PLC0415 - the same
         clock,
@@ -43,15 +40,22 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
         summary,
         tallied,
     )
+    from orchestrator.service.agenda import foresee  # noqa: PLC0415 - the same
 
-    timetable = load_timetable(loaded)
-    assert timetable is not None  # noqa: S101 - it has a schedule
-    zone = zone_of(schedule.timezone)
-    opens, closes = _stretch(start, end, schedule.timezone, utc_now())
-    found = _with_snoozes(firings(timetable, opens, closes), timetable.name)
+    file = find_playbook(playbook)
+    timetable, fault = _in_force(file, parse_assignments(variables))
+    state = _state(timetable.name)
+    zone, now = zone_of(timetable.schedule.timezone), utc_now()
+    opens, closes = _stretch(start, end, timetable.schedule.timezone, now)
+    begins = None if start is None else opens
+    found = foresee(timetable, state.decided, state.snooze, now, start=begins, end=closes)
     if as_json:
-        write_document(explain_document(timetable, str(loaded.file), found, opens, closes), sys.stdout.write)
+        document = explain_document(timetable, str(file), found, (opens, closes), fault)
+        write_document(document, sys.stdout.write)
         return
+    if fault is not None:
+        click.echo(f"warning: {shown(str(fault), 400)}", err=True)
+        click.echo("`serve` goes on with the last valid version, which is shown here.", err=True)
     counts: Counter[type] = Counter()
     first, *facts = head(timetable)
     click.echo("\n".join((click.style(first, bold=True), *facts, "")))
@@ -65,31 +69,45 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
         click.echo(f"Nothing fires; {told}.")
 
 
-def _with_snoozes(found: "Iterator[Firing | LeftOut]", playbook: str) -> "Iterator[Firing | LeftOut]":
-    """The same, with what is snoozed left out, as far as the state folder that the settings name tells."""
-    from orchestrator.playbook.firings import Firing, LeftOut  # noqa: PLC0415 - loads cron
-    from orchestrator.service.snoozes import SnoozeFile  # noqa: PLC0415 - the same
+def _in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, PlaybookError | None]":
+    """The timetable of a playbook; where its file can't be used, the one with which `serve` goes on, and why."""
+    from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415 - loads cron
+
+    try:
+        loaded = _load(file, values)
+        timetable = load_timetable(loaded)
+    except PlaybookError as error:
+        kept = _kept(file)
+        if kept is None:
+            raise
+        return kept, error
+    if timetable is None:
+        hint = 'add `schedule: {cron: "30 2 * * *", timezone: Europe/Berlin}`, with your cron expression and zone'
+        raise PlaybookError("the playbook has no schedule", file=loaded.file, hint=hint)
+    return timetable, None
+
+
+def _kept(file: Path) -> "Timetable | None":
+    from orchestrator.service.state import read_kept_version  # noqa: PLC0415 - loads cron
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
-    snooze = None
-    with suppress(OrchestratorError):  # When a playbook is due can be told without settings.
-        snoozed = SnoozeFile(load_settings(None, ()).audit.state_dir).read().get(playbook)
-        snooze = None if snoozed is None else snoozed.snooze
-    for each in found:
-        if (
-            isinstance(each, Firing)
-            and snooze is not None
-            and snooze.begins <= each.moment
-            and each.planned < snooze.until
-        ):
-            until = snooze.until.astimezone(each.local.tzinfo)
-            yield LeftOut(each.planned, each.local, each.wanted, f"snoozed until {until:%Y-%m-%d %H:%M}")
-        else:
-            yield each
+    with suppress(OrchestratorError, OSError):  # When a playbook is due can be told without settings.
+        kept = read_kept_version(load_settings(None, ()).audit.state_dir, file)
+        return None if kept is None else kept.timetable
+    return None
 
 
-def _load(playbook: str, values: Mapping[str, str]) -> LoadedPlaybook:
-    file = find_playbook(playbook)
+def _state(playbook: str) -> "ScheduleState":
+    """What `serve` knows of a schedule, as far as the state folder that the settings name tells."""
+    from orchestrator.service.state import ScheduleState, read_schedule_state  # noqa: PLC0415 - loads cron
+    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
+
+    with suppress(OrchestratorError, OSError):
+        return read_schedule_state(load_settings(None, ()).audit.state_dir, playbook)
+    return ScheduleState()
+
+
+def _load(file: Path, values: Mapping[str, str]) -> LoadedPlaybook:
     # What the steps need is not needed here.
     loaded = load_playbook(file, values, allow_undefined=True)
     if loaded.playbook.schedule is None and loaded.undefined and "schedule" in read_source(file).tree:

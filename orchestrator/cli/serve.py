@@ -28,6 +28,7 @@ from orchestrator.service.metrics import Metrics
 from orchestrator.service.overview import Overview
 from orchestrator.service.service import Service
 from orchestrator.service.snoozes import SnoozeFile
+from orchestrator.service.state import KEPT
 from orchestrator.service.web import Server, create_app, listen, url_of
 from orchestrator.settings.load import Settings, load_settings
 
@@ -57,7 +58,7 @@ class _Serving:
 
     def __init__(self, settings: Settings, playbooks: Path, journal: Journal, listener: socket.socket | None) -> None:
         self._settings, self._journal, self._listener = settings, journal, listener
-        self._folder = Folder(playbooks, settings.audit.state_dir.expanduser() / FOLDER / "kept")
+        self._folder = Folder(playbooks, settings.audit.state_dir.expanduser() / FOLDER / KEPT)
         self._metrics = Metrics(self._overview)
         self._service: Service
         self._exit_code = 0
@@ -100,7 +101,11 @@ class _Serving:
         return self._service.overview()
 
     async def _look(self, owners: Mapping[str, str]) -> Reading:
-        return await anyio.to_thread.run_sync(self._folder.look, owners)
+        try:
+            return await anyio.to_thread.run_sync(self._folder.look, owners, abandon_on_cancel=True)
+        except anyio.get_cancelled_exc_class():
+            self._folder.stop()
+            raise
 
     async def _listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
         """The first Ctrl-C or SIGTERM stops the service gracefully, a second one at once."""

@@ -1,7 +1,8 @@
 """`orchestrator snooze`."""
 
 import json
-from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -10,20 +11,21 @@ import click
 from pydantic_core import PydanticCustomError
 
 from orchestrator.cli.actor import actor
-from orchestrator.duration import parse_duration
+from orchestrator.duration import parse_time_span
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.faults import nearest
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
-from orchestrator.playbook.firings import Firing, Timetable, firings, next_firing
+from orchestrator.playbook.firings import LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.schedule import last_second, parse_edge, zone_of
 from orchestrator.playbook.timetable import load_timetable
-from orchestrator.report.schedule_text import clock
+from orchestrator.report.schedule_text import clock, when
 from orchestrator.report.shown import shown
-from orchestrator.service.agenda import Snooze
+from orchestrator.service.agenda import Snooze, foresee, foresee_next
 from orchestrator.service.journal import read_memory
 from orchestrator.service.snoozes import Snoozed, SnoozeFile
+from orchestrator.service.state import ScheduleState, read_kept_version, read_schedule_state
 from orchestrator.settings.load import load_settings
 from orchestrator.wording import counted
 
@@ -59,15 +61,17 @@ def snooze(
         if as_json:
             click.echo(json.dumps({"playbook": playbook, "snoozed_until": None, "was_snoozed": lasted}, indent=2))
         else:
-            click.echo(f"{shown(playbook)} is {'no longer' if lasted else 'not'} snoozed{_then(source, now)}.")
+            then = _then(_outlook(source, playbook, settings.audit.state_dir), now)
+            click.echo(f"{shown(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
         return int(Exit.OK)
     ends = _end(until, zone, now)
     file.put(playbook, Snoozed(Snooze(now, ends), actor()))
     if as_json:
         click.echo(json.dumps(_document(playbook, file.read()[playbook], zone), indent=2))
         return int(Exit.OK)
-    local = ends.astimezone(zone_of(zone))
-    click.echo(f"{shown(playbook)} is snoozed until {clock(local)}{_left_out(source, now, ends)}{_then(source, ends)}.")
+    local, outlook = ends.astimezone(zone_of(zone)), _outlook(source, playbook, settings.audit.state_dir)
+    told = f"{_left_out(outlook, now, ends)}{_then(outlook, now)}"
+    click.echo(f"{shown(playbook)} is snoozed until {clock(local)}{told}.")
     return int(Exit.OK)
 
 
@@ -90,7 +94,7 @@ def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
 def _end(text: str, zone: str, now: datetime) -> datetime:
     """The first moment at which it fires again."""
     try:
-        ends = now + timedelta(seconds=parse_duration(text))
+        ends = now + timedelta(seconds=parse_time_span(text))
     except ValueError:
         try:
             edge = parse_edge(text)
@@ -106,30 +110,39 @@ def _end(text: str, zone: str, now: datetime) -> datetime:
     return ends.astimezone(UTC)
 
 
-def _left_out(source: Path, begins: datetime, ends: datetime) -> str:
-    timetable = _timetable(source)
-    if timetable is None:
+def _left_out(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
+    if outlook is None:
         return ""
-    number = len(list(islice(_fires(timetable, begins, ends), _MANY + 1)))
+    coming = foresee(outlook.timetable, outlook.state.decided, outlook.state.snooze, now, end=ends)
+    snoozed = (each for each in coming if isinstance(each, LeftOut) and each.code is LeftOutCode.SNOOZED)
+    number = len(list(islice(snoozed, _MANY + 1)))
     return f"; {f'more than {_MANY:,} firings' if number > _MANY else counted(number, 'firing')} left out"
 
 
-def _then(source: Path, after: datetime) -> str:
-    timetable = _timetable(source)
-    coming = None if timetable is None else next_firing(timetable, after)
-    return "" if coming is None else f"; the next is at {clock(coming.local)}"
+def _then(outlook: "_Outlook | None", now: datetime) -> str:
+    if outlook is None:
+        return ""
+    coming = foresee_next(outlook.timetable, outlook.state.decided, outlook.state.snooze, now)
+    return "" if coming is None else f"; the next is at {when(coming)}"
 
 
-def _fires(timetable: Timetable, begins: datetime, ends: datetime) -> Iterator[Firing]:
-    return (each for each in firings(timetable, begins, ends) if isinstance(each, Firing))
+@dataclass(frozen=True, slots=True)
+class _Outlook:
+    """When a playbook fires, and what is known of that."""
+
+    timetable: Timetable
+    state: ScheduleState
 
 
-def _timetable(source: Path) -> Timetable | None:
-    """When it fires, where that can be told."""
-    try:
-        return load_timetable(load_playbook(source, {}, allow_undefined=True))
-    except OrchestratorError:
-        return None
+def _outlook(source: Path, playbook: str, state_dir: Path) -> _Outlook | None:
+    """When it fires, where that can be told: by the version with which the service goes on."""
+    timetable = None
+    with suppress(OrchestratorError):
+        timetable = load_timetable(load_playbook(source, {}, allow_undefined=True))
+    if timetable is None:
+        kept = read_kept_version(state_dir, source)
+        timetable = None if kept is None else kept.timetable
+    return None if timetable is None else _Outlook(timetable, read_schedule_state(state_dir, playbook))
 
 
 def _documents(file: SnoozeFile, state_dir: Path, now: datetime) -> list[dict[str, object]]:

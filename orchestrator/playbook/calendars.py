@@ -78,55 +78,89 @@ class DaysOff:
         return cls(days, hours)
 
 
-_read: OrderedDict[tuple[str, str], DaysOff] = OrderedDict()
-"""The files read last, by their content and zone: several playbooks often name one file."""
+class CalendarReader:
+    """Reads .ics files, each in a process of its own.
 
-
-def read_calendar(file: Path, zone: ZoneInfo) -> DaysOff:
-    """Read an .ics file.
-
-    Args:
-        file: where it is.
-        zone: of events that name none.
-
-    Raises:
-        PlaybookError: when it is missing, unreadable, too large, no calendar, takes too long, or has an event that
-            makes no sense.
+    Several playbooks often name one file: the files read last are remembered by their content and zone.
     """
-    try:
-        data = read_regular(file, MAX_BYTES)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PlaybookError(f"the calendar {file} can't be read: {reason}") from error
-    key = (hashlib.sha256(data).hexdigest(), zone.key)
-    if key not in _read:
-        document = _worked_out(data, zone, file)
-        if "error" in document:
-            raise PlaybookError(f"the calendar {file} can't be used: {document['error']}", hint=_HINT)
-        _read[key] = DaysOff.of(document)
-        while len(_read) > _REMEMBERED:
-            _read.popitem(last=False)
-    return _read[key]
+
+    def __init__(self) -> None:
+        self._remembered: OrderedDict[tuple[str, str], DaysOff] = OrderedDict()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def __call__(self, file: Path, zone: ZoneInfo) -> DaysOff:
+        """Read an .ics file.
+
+        Args:
+            file: where it is.
+            zone: of events that name none.
+
+        Raises:
+            PlaybookError: when it is missing, unreadable, too large, no calendar, takes too long, or has an event
+                that makes no sense.
+        """
+        try:
+            data = read_regular(file, MAX_BYTES)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise PlaybookError(f"the calendar {file} can't be read: {reason}") from error
+        key = (digest_of(data), zone.key)
+        if key not in self._remembered:
+            document = self._worked_out(data, zone, file)
+            if "error" in document:
+                raise PlaybookError(f"the calendar {file} can't be used: {document['error']}", hint=_HINT)
+            self.remember(*key, DaysOff.of(document))
+        return self._remembered[key]
+
+    def remember(self, digest: str, zone: str, found: DaysOff) -> None:
+        """Take what was worked out before of a file with this digest."""
+        self._remembered[digest, zone] = found
+        while len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def stop(self) -> None:
+        """End what is being read, in whatever thread, and read nothing more."""
+        self._stopped = True
+        for process in list(self._processes):
+            process.kill()
+
+    def _worked_out(self, data: bytes, zone: ZoneInfo, file: Path) -> dict[str, Any]:
+        """Have another process work a calendar out, one that knows no secrets and can be killed."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(_SECRETS)}
+        command = [sys.executable, "-P", "-m", "orchestrator.playbook.ics_process", zone.key, str(CPU_SECONDS)]
+        pipe = subprocess.PIPE
+        try:
+            process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)  # noqa: S603
+        except OSError as error:
+            raise PlaybookError(f"the calendar {file} can't be read: {error.strerror or error}") from error
+        self._processes.add(process)
+        try:
+            if self._stopped:
+                process.kill()
+            out, _ = process.communicate(data, timeout=_WALL_SECONDS)
+            document: dict[str, Any] = json.loads(out)
+        except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
+            message = f"the calendar {file} can't be used: it takes more than {CPU_SECONDS} seconds, or too much memory"
+            raise PlaybookError(message, hint="take a calendar with fewer events") from error
+        finally:
+            process.kill()
+            process.wait()
+            self._processes.discard(process)
+        return document
 
 
 _HINT = "correct it in the calendar program and export it again, or write the days into `not_on`"
 
 
-def _worked_out(data: bytes, zone: ZoneInfo, file: Path) -> dict[str, Any]:
-    """Have another process work a calendar out, one that knows no secrets and can be killed."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(_SECRETS)}
-    command = [sys.executable, "-P", "-m", "orchestrator.playbook.ics_process", zone.key, str(CPU_SECONDS)]
-    try:
-        ended = subprocess.run(  # noqa: S603 - its own code
-            command, input=data, capture_output=True, timeout=_WALL_SECONDS, env=environment, check=False
-        )
-        document: dict[str, Any] = json.loads(ended.stdout)
-    except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
-        message = f"the calendar {file} can't be used: it takes more than {CPU_SECONDS} seconds, or too much memory"
-        raise PlaybookError(message, hint="take a calendar with fewer events") from error
-    except OSError as error:
-        raise PlaybookError(f"the calendar {file} can't be read: {error.strerror or error}") from error
-    return document
+def digest_of(data: bytes) -> str:
+    """The SHA-256 of a file, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_calendar(file: Path, zone: ZoneInfo) -> DaysOff:
+    """Read one .ics file, as `CalendarReader` does."""
+    return CalendarReader()(file, zone)
 
 
 def _text(moment: datetime) -> str:

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from orchestrator.moment import timestamp
-from orchestrator.playbook.schedule import Days, Schedule, first_second, last_second, zone_of
-from orchestrator.playbook.walltime import Place, placed
+from orchestrator.playbook.schedule import LAST_YEAR, Days, Schedule, first_second, last_second, zone_of
+from orchestrator.playbook.walltime import Place, next_change, placed
 
 _SECOND = timedelta(seconds=1)
 _BEFORE = timedelta(days=1, minutes=1)
@@ -44,6 +44,21 @@ class Decision(StrEnum):
     """Clocks show the time twice that day: it fires at the first."""
     AGAIN = "again"
     """Clocks show the time for the second time; what fires in every hour does so again."""
+
+
+class LeftOutCode(StrEnum):
+    """Why nothing fires at a time that the cron expression names."""
+
+    BEFORE_FROM = "before_from"
+    AFTER_UNTIL = "after_until"
+    NO_SUCH_DAY = "no_such_day"
+    DAY_OFF = "day_off"
+    """`not_on` names the day or the time."""
+    SAME_MOMENT = "same_moment"
+    """An earlier time falls on the same moment, since clocks were put forward."""
+    SNOOZED = "snoozed"
+    NOT_YET_ENABLED = "not_yet_enabled"
+    """The schedule was not there yet, or was another one, when this was planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +107,17 @@ class LeftOut:
         planned: when it would have been due, in UTC.
         local: the same, as clocks in the schedule's zone show it.
         wanted: the wall time that the cron expression names.
-        reason: why not.
+        code: why not.
+        reason: the same in words.
+        moment: when it would have happened, in UTC; None where that was not worked out.
     """
 
     planned: datetime
     local: datetime
     wanted: datetime
+    code: LeftOutCode
     reason: str
+    moment: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +147,14 @@ def firings(timetable: Timetable, start: datetime, end: datetime) -> Iterator[Fi
         planned = due.place.moment
         if planned >= end:
             return
-        reason = _outside(schedule, planned, opens, closes) or _left_out(timetable, due, fired)
-        if reason is None:
+        why_not = _outside(schedule, planned, opens, closes) or _left_out(timetable, due, fired)
+        if why_not is None:
             fired = planned
         if planned < start:
             continue
         local = planned.astimezone(zone)
-        if reason is not None:
-            yield LeftOut(planned, local, due.wall, reason)
+        if why_not is not None:
+            yield LeftOut(planned, local, due.wall, *why_not)
             continue
         latest = planned + timedelta(seconds=int(schedule.jitter))
         if following is not None:
@@ -175,26 +194,33 @@ def _by_the_clock(cron: str, zone: ZoneInfo, start: datetime) -> Iterator[_Due]:
 
 
 def _by_elapsed(schedule: Schedule, start: datetime) -> Iterator[_Due]:
-    """Each moment at which clocks show a time that the expression names."""
+    """Each moment at which clocks show a time that the expression names.
+
+    Between two changes of the clocks the wall time goes on evenly, so that the library needs to know no zone.
+    """
     zone = zone_of(schedule.timezone)
-    fields = schedule.cron.split()
-    # With a star the library follows elapsed time, however the author spelt "every hour".
-    cron = " ".join((fields[0], "*", *fields[2:]))
-    for found in CronSim(cron, (start - timedelta(minutes=1)).astimezone(zone)):
-        moment = found.astimezone(UTC)
-        # At a gap at midnight the library gives a time that there is not; the moment is right.
-        local = moment.astimezone(zone)
-        note = "clocks show this time for the second time" if local.fold else ""
-        yield _Due(
-            local.replace(tzinfo=None, fold=0), Place(moment), Decision.AGAIN if local.fold else Decision.PLAIN, note
-        )
+    opens = start - timedelta(minutes=1)
+    while opens.year <= LAST_YEAR:
+        closes = next_change(zone, opens)
+        offset = opens.astimezone(zone).utcoffset() or timedelta()
+        ends = (closes + offset).replace(tzinfo=None)
+        for wall in CronSim(schedule.cron, (opens + offset).replace(tzinfo=None) - _SECOND):
+            if wall >= ends:
+                break
+            moment = (wall - offset).replace(tzinfo=UTC)
+            again = bool(moment.astimezone(zone).fold)
+            note = "clocks show this time for the second time" if again else ""
+            yield _Due(wall, Place(moment), Decision.AGAIN if again else Decision.PLAIN, note)
+        opens = closes
 
 
-def _outside(schedule: Schedule, planned: datetime, opens: datetime | None, closes: datetime | None) -> str | None:
+def _outside(
+    schedule: Schedule, planned: datetime, opens: datetime | None, closes: datetime | None
+) -> tuple[LeftOutCode, str] | None:
     if opens is not None and planned < opens:
-        return f"before `from`, {_edge(schedule.from_)}"
+        return LeftOutCode.BEFORE_FROM, f"before `from`, {_edge(schedule.from_)}"
     if closes is not None and planned > closes:
-        return f"after `until`, {_edge(schedule.until)}"
+        return LeftOutCode.AFTER_UNTIL, f"after `until`, {_edge(schedule.until)}"
     return None
 
 
@@ -202,22 +228,31 @@ def _edge(edge: date | datetime | None) -> str:
     return edge.isoformat(" ", "minutes") if isinstance(edge, datetime) else str(edge)
 
 
-def _left_out(timetable: Timetable, due: _Due, fired: datetime | None) -> str | None:
+def _left_out(timetable: Timetable, due: _Due, fired: datetime | None) -> tuple[LeftOutCode, str] | None:
     day = due.wall.date()
     gap = due.place.gap
     if gap is not None and gap.swallows(day):
-        return f"there is no {day} in {timetable.schedule.timezone}"
+        return LeftOutCode.NO_SUCH_DAY, f"there is no {day} in {timetable.schedule.timezone}"
+    off = day_off(timetable, due.place.moment, day)
+    if off is not None:
+        return LeftOutCode.DAY_OFF, off
+    if due.place.moment == fired:
+        reason = f"{due.wall:%H:%M} and an earlier one fall on one moment, which fires once"
+        return LeftOutCode.SAME_MOMENT, reason
+    return None
+
+
+def day_off(timetable: Timetable, planned: datetime, day: date) -> str | None:
+    """The entry of `not_on` that leaves this moment of this local day out; None where no entry does."""
     for number, entry in enumerate(timetable.schedule.not_on):
         place = f"not_on[{number}]"
         if isinstance(entry, Days):
             if entry.first <= day <= entry.last:
                 return f"{place}: {entry.text}"
             continue
-        event = timetable.calendars[entry.text].event_at(due.place.moment, day)
+        event = timetable.calendars[entry.text].event_at(planned, day)
         if event is not None:
             return f"{place}: {event} ({entry.text})"
-    if due.place.moment == fired:
-        return f"{due.wall:%H:%M} and an earlier one fall on one moment, which fires once"
     return None
 
 

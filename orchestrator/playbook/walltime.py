@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+_DAYS_AHEAD = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,28 @@ def placed(wall: datetime, zone: ZoneInfo) -> Place:
         return Place(before)
     if before < after:
         return Place(before, second=after)
-    # In a gap the two offsets lead to either side of the change: look for it between them.
-    early, late = after, before
+    # In a gap the two offsets lead to either side of the change.
+    change = _change_between(zone, after, before)
+    begins = change.replace(tzinfo=None) + (after.astimezone(zone).utcoffset() or timedelta())
+    return Place(change, gap=Gap(begins, change.astimezone(zone).replace(tzinfo=None)))
+
+
+def next_change(zone: ZoneInfo, moment: datetime) -> datetime:
+    """The first moment after this one from which on clocks there are set otherwise; at the most a year later.
+
+    No zone has put its clocks back and forth within one day.
+    """
+    offset = moment.astimezone(zone).utcoffset()
+    for _ in range(_DAYS_AHEAD):
+        later = moment + _DAY
+        if later.astimezone(zone).utcoffset() != offset:
+            return _change_between(zone, moment, later)
+        moment = later
+    return moment
+
+
+def _change_between(zone: ZoneInfo, early: datetime, late: datetime) -> datetime:
+    """The moment of a change of the clocks, in UTC."""
     offset = early.astimezone(zone).utcoffset()
     while late - early > _SECOND:
         middle = early + (late - early) // 2
@@ -57,6 +78,4 @@ def placed(wall: datetime, zone: ZoneInfo) -> Place:
             early = middle
         else:
             late = middle
-    change = late.replace(microsecond=0)
-    begins = change.replace(tzinfo=None) + (offset or timedelta())
-    return Place(change, gap=Gap(begins, change.astimezone(zone).replace(tzinfo=None)))
+    return late.replace(microsecond=0)

@@ -9,6 +9,7 @@ from typing import Any
 from cronsim import CronSim
 
 from orchestrator.duration import format_duration
+from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.firings import Firing, LeftOut, Timetable, offset_text
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.report.shown import shown
@@ -30,6 +31,13 @@ def sentence(schedule: Schedule, coming: Firing | None) -> str:
     """What it means, and when that is next."""
     after = f"next: {clock(coming.local)}" if coming else "it does not fire within a year"
     return f"due {in_words(schedule)}; {after}"
+
+
+def when(firing: Firing) -> str:
+    """When a firing is planned, and when it starts if that is later."""
+    starts = firing.moment.astimezone(firing.local.tzinfo)
+    later = f" (it starts at {starts:%H:%M:%S})" if firing.moment != firing.planned else ""
+    return f"{clock(firing.local)}{later}"
 
 
 def clock(local: datetime) -> str:
@@ -111,9 +119,21 @@ def due_document(schedule: Schedule, coming: Firing | None) -> dict[str, Any]:
 
 
 def explain_document(
-    timetable: Timetable, file: str, found: Iterable[Firing | LeftOut], start: datetime, end: datetime
+    timetable: Timetable,
+    file: str,
+    found: Iterable[Firing | LeftOut],
+    stretch: tuple[datetime, datetime],
+    fault: OrchestratorError | None = None,
 ) -> dict[str, Any]:
-    """What `schedule explain --json` prints."""
+    """Make what `schedule explain --json` prints.
+
+    Args:
+        timetable: the schedule.
+        file: the playbook's file.
+        found: what happens, and what is left out.
+        stretch: from when, and until when.
+        fault: why the file can't be used, where the timetable is that of its last valid version.
+    """
     fires: list[dict[str, Any]] = []
     left: list[dict[str, Any]] = []
     for each in found:
@@ -123,16 +143,17 @@ def explain_document(
             "wanted": each.wanted.isoformat(timespec="minutes"),
         }
         if isinstance(each, LeftOut):
-            left.append({**times, "reason": each.reason})
+            left.append({**times, "code": each.code.value, "reason": each.reason})
         else:
             moments = {"starts": _utc(each.moment), "latest": _utc(each.latest)}
             fires.append({**times, **moments, "decision": each.decision.value, "note": each.note or None})
     return {
         "playbook": timetable.name,
         "file": file,
+        "invalid": None if fault is None else {"error": str(fault), "hint": fault.hint},
         "schedule": schedule_document(timetable.schedule),
-        "from": _utc(start),
-        "to": _utc(end),
+        "from": _utc(stretch[0]),
+        "to": _utc(stretch[1]),
         "firings": fires,
         "left_out": left,
     }

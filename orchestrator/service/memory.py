@@ -96,6 +96,7 @@ class Known:
         left_out: a digest of what it leaves out.
         mark: how far its firings are decided.
         decided: the last of those that were, oldest first.
+        kept: the firings whose planned time has come and that wait for their moment, by the planned time.
         forgotten: the latest of those that are not in `decided` any more.
         ended_at: when its schedule was taken away; None while it is there.
         last: the last run of a firing: planned, run_id, exit_code, result, at.
@@ -108,6 +109,7 @@ class Known:
     left_out: str
     mark: Mark
     decided: dict[str, None] = field(default_factory=dict)
+    kept: dict[datetime, datetime] = field(default_factory=dict)
     forgotten: str | None = None
     ended_at: datetime | None = None
     last: dict[str, Any] | None = None
@@ -115,6 +117,7 @@ class Known:
 
     def decide(self, planned: str) -> None:
         """Note that this one is decided."""
+        self.kept.pop(parse_timestamp(planned), None)
         self.decided[planned] = None
         while len(self.decided) > REMEMBERED:
             oldest = next(iter(self.decided))
@@ -135,6 +138,7 @@ class Known:
             "planned_after": timestamp(self.mark.planned_after),
             "moment_after": timestamp(self.mark.moment_after),
             "decided": list(self.decided),
+            "kept": {timestamp(planned): timestamp(moment) for planned, moment in self.kept.items()},
             "forgotten": self.forgotten,
             "ended_at": None if self.ended_at is None else timestamp(self.ended_at),
             "last": self.last,
@@ -152,6 +156,7 @@ class Known:
             document["left_out"],
             Mark(parse_timestamp(document["planned_after"]), parse_timestamp(document["moment_after"])),
             dict.fromkeys(document["decided"]),
+            {parse_timestamp(planned): parse_timestamp(at) for planned, at in document.get("kept", {}).items()},
             document["forgotten"],
             None if ended_at is None else parse_timestamp(ended_at),
             document["last"],
@@ -244,9 +249,16 @@ def _decided(memory: Memory, record: Record) -> None:
         known.advance(parse_timestamp(record["planned"]))
 
 
+def _planned(memory: Memory, record: Record) -> None:
+    known = memory.playbooks[record["playbook"]]
+    known.kept[parse_timestamp(record["planned"])] = parse_timestamp(record["moment"])
+
+
 def _missed(memory: Memory, record: Record) -> None:
     # Not one by one: with a clock that was wrong it may be missed now, and come in time later.
-    memory.playbooks[record["playbook"]].advance(parse_timestamp(record["planned"]))
+    known, planned = memory.playbooks[record["playbook"]], parse_timestamp(record["planned"])
+    known.kept = {each: moment for each, moment in known.kept.items() if each > planned}
+    known.advance(planned)
 
 
 def _over(memory: Memory, record: Record) -> None:
@@ -266,6 +278,7 @@ _APPLY = {
     "schedule.changed": _changed,
     "schedule.ended": _ended,
     "clock.set_back": _set_back,
+    "firing.planned": _planned,
     "firing.claimed": _claimed,
     "firing.left_out": _decided,
     "firing.missed": _missed,

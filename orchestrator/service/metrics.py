@@ -13,7 +13,7 @@ from orchestrator.reply import Reply
 from orchestrator.service.overview import Overview
 
 _TOO_MANY = 429
-_RESULTS = ("ran", "failed", "missed", "snoozed", "overlap", "left")
+_RESULTS = ("ran", "failed", "missed", "snoozed", "overlap", "day_off", "left")
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 1200, 3600)
 
 
@@ -33,7 +33,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self.firings = Counter(
             "orchestrator_firings",
-            "Firings by what became of them: ran, failed (changed nothing), missed, snoozed, overlap, left.",
+            "Firings by what became of them: ran, failed (changed nothing), missed, snoozed, overlap, day_off, left.",
             ["playbook", "result"],
             registry=registry,
         )

@@ -28,7 +28,6 @@ class Row:
         waiting: how many firings wait for it.
         last: how the last firing ended.
         last_success: when a run last ended with exit code 0.
-        error: why its firings can't be told.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Row:
     waiting: int
     last: Mapping[str, Any] | None
     last_success: datetime | None
-    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ def _row(row: Row) -> dict[str, Any]:
         "waiting": row.waiting,
         "last": row.last,
         "last_success": _utc(row.last_success),
-        "error": row.error,
+        "error": None,
     }
 
 

@@ -4,18 +4,19 @@ A firing is claimed in the journal before its run begins, under the id that the 
 dies, the claim and the run's own audit log tell what is left to do, and no firing is carried out twice.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import anyio
+from anyio.abc import TaskGroup
 
-from orchestrator.errors import PlaybookError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.firings import Firing
-from orchestrator.service.agenda import GRACE, LeaveOut, Miss, Step, coming, decide, due
+from orchestrator.service.agenda import GRACE, Decided, LeaveOut, Miss, Step, decide, due, foresee_next
 from orchestrator.service.folder import Watched
 from orchestrator.service.journal import Journal
 from orchestrator.service.memory import Claim, Known, Mark
@@ -30,7 +31,6 @@ LOOK_EVERY = 2.0
 """Seconds; edits, snoozes and clocks that were set are seen after this at the latest."""
 _LOOK_AGAIN = timedelta(hours=1)
 """When a schedule that has no firing within a year is looked at again."""
-_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,24 @@ class _Coming:
 
     def holds(self, watched: Watched, mark: Mark, now: datetime) -> bool:
         """Whether nothing is due for that reason."""
-        if self.watched is not watched or self.mark != mark or now < self.at:
-            return False
-        return now < (self.at + _LOOK_AGAIN if self.firing is None else self.firing.moment)
+        return self.watched is watched and self.mark == mark and self.at <= now < self.wakes
+
+    @property
+    def wakes(self) -> datetime:
+        """When something is to be decided: at a firing's planned time, and at its moment."""
+        if self.firing is None:
+            return self.at + _LOOK_AGAIN
+        return self.firing.planned if self.firing.planned > self.at else self.firing.moment
+
+
+@dataclass(frozen=True, slots=True)
+class _Foreseen:
+    """What was said to happen next, and for what that holds."""
+
+    reasons: tuple[object, ...]
+    firing: Firing | None
+    at: datetime
+    until: datetime
 
 
 class Service:
@@ -78,13 +93,13 @@ class Service:
             look_every: seconds between two looks at the folder, at the most.
         """
         self._scribe = Scribe(journal, tell)
-        self._roster = Roster(look, snoozes, self._scribe)
+        self._roster = Roster(look, snoozes, self._scribe, self._keep_planned)
         self._runner, self._clock = runner, clock
         self._resume_within, self._look_every = resume_within, look_every
         self._stop, self._wake = Stop(), anyio.Event()
         self._runs: Runs | None = None
         self._coming: dict[str, _Coming] = {}
-        self._broken: dict[str, str] = {}
+        self._foreseen: dict[str, _Foreseen] = {}
         self._began: datetime | None = None
         self._round_at: float | None = None
 
@@ -106,14 +121,28 @@ class Service:
                 resume_within=self._resume_within,
                 ended=self._look_up,
             )
-            await self._roster.look()
-            self._scribe.tell("service.watching", schedules=len(self._roster.watched))
-            await runs.recover()
+            await self._begin(runs, group)
             while not self._stop.wanted.is_set():
-                await self._round(runs)
+                await self._round(runs, group)
                 await self._sleep()
+            self._roster.stop()
             self._scribe.tell("service.stopping", running=len(runs.running))
         return runs.left
+
+    async def _begin(self, runs: Runs, group: TaskGroup) -> None:
+        """Look at the folder for the first time, however long that takes, and take up what an earlier process left."""
+
+        async def leave_when_stopped() -> None:
+            await self._stop.wanted.wait()
+            self._roster.stop()
+
+        async with anyio.create_task_group() as first:
+            first.start_soon(leave_when_stopped)
+            await self._roster.look(group, math.inf)
+            first.cancel_scope.cancel()
+        if not self._stop.wanted.is_set():
+            self._scribe.tell("service.watching", schedules=len(self._roster.watched))
+            await runs.recover()
 
     def stop(self, ending: Ending) -> None:
         """Begin no more firings; what runs sends nothing more, and watches what was sent."""
@@ -125,15 +154,15 @@ class Service:
 
     async def _sleep(self) -> None:
         seconds = self._look_every
-        soonest = min((each.firing.moment for each in self._coming.values() if each.firing), default=None)
+        soonest = min((each.wakes for each in self._coming.values() if each.firing), default=None)
         if soonest is not None and self._scribe.failure is None:
             seconds = min(seconds, max((soonest - self._clock.wall()).total_seconds(), 0.01))
         with anyio.move_on_after(seconds):
             await self._wake.wait()
         self._wake = anyio.Event()
 
-    async def _round(self, runs: Runs) -> None:
-        await self._roster.look()
+    async def _round(self, runs: Runs, group: TaskGroup) -> None:
+        await self._roster.look(group)
         watched = self._roster.watched
         for name in {*self._coming} - {*watched}:
             del self._coming[name]
@@ -151,23 +180,27 @@ class Service:
         await self._hold_to_the_clock(name, known, now)
         if seen is not None and seen.holds(watched, known.mark, now):
             return
-        try:
-            found = due(watched.timetable, known.mark, known.decided, now)
-        except PlaybookError as error:
-            self._coming[name] = _Coming(watched, known.mark, None, now)
-            if self._broken.get(name) != str(error):
-                self._broken[name] = str(error)
-                self._scribe.tell("playbook.invalid", file=watched.file, error=str(error), hint=error.hint, keeps=None)
-            return
-        self._broken.pop(name, None)
+        found = due(watched.timetable, Decided.of(known), now)
         snooze, waits = self._roster.snooze_of(name), bool(runs.waiting(name))
         for step in decide(watched.timetable, found, now, snooze, runs=name in runs.running, waits=waits):
             await self._take(watched, step, now, runs)
+        await self._keep(name, found.waiting)
         # Only now: what could not be written down is still due.
         self._coming[name] = _Coming(watched, known.mark, found.coming, now)
         if seen is None or seen.watched is not watched:
             starts = None if found.coming is None else timestamp(found.coming.moment)
             self._scribe.tell("schedule.watched", playbook=name, next=starts)
+
+    async def _keep_planned(self, watched: Watched) -> None:
+        """Write down what is planned by a version that is to be replaced, so that the new one moves none of it."""
+        found = due(watched.timetable, Decided.of(self._scribe.memory.playbooks[watched.name]), self._clock.wall())
+        await self._keep(watched.name, (*found.in_time, *found.waiting))
+
+    async def _keep(self, name: str, planned: Iterable[Firing]) -> None:
+        for firing in planned:
+            if firing.planned not in self._scribe.memory.playbooks[name].kept:
+                moments = {"planned": timestamp(firing.planned), "moment": timestamp(firing.moment)}
+                await self._scribe.write("firing.planned", playbook=name, **moments)
 
     async def _hold_to_the_clock(self, name: str, known: Known, now: datetime) -> None:
         """When the clock was set back, go on from there; what was decided beyond that stays decided."""
@@ -213,22 +246,28 @@ class Service:
 
     def _row(self, watched: Watched, now: datetime) -> Row:
         name = watched.name
-        known, seen = self._scribe.memory.playbooks[name], self._coming.get(name)
-        snooze = self._roster.snooze_of(name)
+        known, snooze = self._scribe.memory.playbooks[name], self._roster.snooze_of(name)
         running = None if self._runs is None else self._runs.running.get(name)
-        until = snooze.until if snooze is not None and now < snooze.until else None
-        firing = seen.firing if seen is not None else None
-        if firing is not None and until is not None and firing.planned < until:
-            firing = coming(watched.timetable, known.mark, known.decided, until - _TICK)
         return Row(
             name=name,
             file=watched.file,
             timezone=watched.timetable.schedule.timezone,
-            next=firing,
-            snoozed_until=until,
+            next=self._next(watched, known, now),
+            snoozed_until=snooze.until if snooze is not None and now < snooze.until else None,
             running=None if running is None else running.run_id,
             waiting=0 if self._runs is None else self._runs.waiting(name),
             last=known.last,
             last_success=known.last_success,
-            error=self._broken.get(name),
         )
+
+    def _next(self, watched: Watched, known: Known, now: datetime) -> Firing | None:
+        """What happens next, looked for again only when something changed or its moment has come."""
+        snooze = self._roster.snooze_of(watched.name)
+        reasons = (watched, known.mark, len(known.kept), next(reversed(known.decided), None), snooze)
+        before = self._foreseen.get(watched.name)
+        if before is not None and before.reasons == reasons and before.at <= now < before.until:
+            return before.firing
+        firing = foresee_next(watched.timetable, Decided.of(known), snooze, now)
+        until = now + _LOOK_AGAIN if firing is None else firing.moment
+        self._foreseen[watched.name] = _Foreseen(reasons, firing, now, until)
+        return firing

@@ -176,3 +176,11 @@ def test_calendars_and_cron_are_loaded_only_where_a_playbook_asks_for_them(desk:
     libraries = {"cronsim", "icalendar", "dateutil"}
     assert loaded(without) & libraries == set()
     assert loaded(cron) & libraries == {"cronsim"}
+
+
+@pytest.mark.parametrize("bare", ["20261201", "2027", "8", "1.5"])
+def test_a_number_without_a_unit_is_no_time_to_snooze_until(desk: Desk, bare: str) -> None:
+    (desk.folder / "playbooks").mkdir()
+    Path(playbook(desk, '{cron: "30 2 * * *", timezone: UTC}')).rename(desk.folder / "playbooks" / "scheduled.yaml")
+    ended = desk.run("snooze", "scheduled", "--until", bare, "--json")
+    assert (ended.code, "must be a date or a time" in ended.fault["message"]) == (2, True)

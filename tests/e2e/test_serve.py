@@ -234,6 +234,8 @@ def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(desk:
         assert (said["keeps"], "playbooks/daily.yaml:" in said["error"]) == ("daily", True)
         assert served.get("/readyz").json()["invalid"][0]["keeps"] == "daily"
         assert served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due)
+        kept = desk.run("schedule", "explain", "daily", "--json")
+        assert (kept.code, len(kept.document["firings"]), "stoop" in kept.document["invalid"]["error"]) == (0, 30, True)
         file.write_text(valid.replace(cron_of(due), cron_of(due + timedelta(hours=1))))
         until(lambda: served.events("schedule.changed"))
         until(lambda: served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due + timedelta(hours=1)))

@@ -145,6 +145,7 @@ class House:
         self.wall = Wall(epoch)
         self.world = World()
         self.look_every = look_every
+        self.look_takes = 0.0
         self.seconds = seconds
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.runner = FakeRunner(self.world, self.wall, seconds=seconds)
@@ -178,6 +179,7 @@ class House:
         folder = Folder(self.playbooks, self.state / "service" / "kept", wall=self.wall.wall)
 
         async def look(owners: Mapping[str, str]) -> Reading:
+            await anyio.sleep(self.look_takes)
             return folder.look(owners)
 
         self.service = Service(

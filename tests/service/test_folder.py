@@ -1,10 +1,12 @@
 """The folder of playbooks: what is read, when it is read again, and what is kept."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.service.folder import Folder
+from tests.service.house import MONDAY
 
 ONE = """\
 name: one
@@ -78,6 +80,8 @@ def test_what_is_kept_of_a_file_goes_with_it(playbooks: Path) -> None:
     folder = folder_of(playbooks)
     folder.look({})
     (playbooks / "one.yaml").unlink()
+    reading = folder.look({})
+    assert (list(reading.watched), reading.unsettled) == (["one"], frozenset({str(playbooks / "one.yaml")}))
     assert folder.look({}).watched == {}
     (playbooks / "one.yaml").write_text("nonsense: [")
     assert folder_of(playbooks).look({}).watched == {}
@@ -96,3 +100,114 @@ def test_two_playbooks_of_one_name_are_both_refused_where_neither_was_there_befo
 def test_a_folder_that_is_not_there_is_an_error_and_no_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         folder_of(tmp_path / "nowhere").look({})
+
+
+def test_a_misspelt_key_leaves_the_last_valid_version(playbooks: Path) -> None:
+    folder = folder_of(playbooks)
+    folder.look({})
+    (playbooks / "one.yaml").write_text(ONE.replace("schedule:", "sschedule:"))
+    for reading in (folder.look({}), folder.look({}), folder_of(playbooks).look({})):
+        assert (list(reading.watched), [fault.keeps for fault in reading.faults]) == (["one"], ["one"])
+        assert "sschedule" in reading.faults[0].message
+
+
+@pytest.mark.parametrize("length", range(0, len(ONE), 7))
+def test_a_half_written_file_leaves_the_last_valid_version(playbooks: Path, length: int) -> None:
+    folder = folder_of(playbooks)
+    folder.look({})
+    (playbooks / "one.yaml").write_text(ONE[:length])
+    assert list(folder.look({}).watched) == ["one"]
+    (playbooks / "one.yaml").write_text(ONE)
+    reading = folder.look({})
+    assert (list(reading.watched), reading.faults, reading.unsettled) == (["one"], (), frozenset())
+
+
+def test_a_link_whose_target_is_away_leaves_the_last_valid_version(playbooks: Path) -> None:
+    file, target = playbooks / "one.yaml", playbooks.parent / "target.yaml"
+    file.rename(target)
+    file.symlink_to(target)
+    folder = folder_of(playbooks)
+    folder.look({})
+    target.rename(away := target.with_name("away"))
+    for _ in range(3):
+        reading = folder.look({})
+        assert (list(reading.watched), [fault.keeps for fault in reading.faults]) == (["one"], ["one"])
+    away.rename(target)
+    assert folder.look({}).faults == ()
+
+
+def test_only_a_valid_playbook_without_a_schedule_that_is_seen_twice_ends_one(playbooks: Path) -> None:
+    folder = folder_of(playbooks)
+    folder.look({})
+    (playbooks / "one.yaml").write_text(
+        "name: one\nvars: {a: {required: true}}\nsteps: [{action: stop, select: {all: true}}]\n"
+    )
+    reading = folder.look({})
+    assert (list(reading.watched), reading.unsettled) == (["one"], frozenset({str(playbooks / "one.yaml")}))
+    reading = folder.look({})
+    assert (reading.watched, reading.faults, reading.unsettled) == ({}, (), frozenset())
+
+
+def test_a_file_that_an_earlier_service_had_is_gone_when_two_looks_say_so(playbooks: Path) -> None:
+    folder_of(playbooks).look({})
+    owners = {"one": str(playbooks / "one.yaml")}
+    (playbooks / "one.yaml").unlink()
+    folder = folder_of(playbooks)
+    assert list(folder.look(owners).watched) == ["one"]
+    reading = folder.look(owners)
+    assert (reading.watched, reading.unsettled) == ({}, frozenset())
+
+
+def test_the_last_valid_version_has_its_days_off_also_after_a_restart(playbooks: Path) -> None:
+    first = folder_of(playbooks).look({}).watched["one"]
+    (playbooks / "days.ics").write_text(DAYS.replace("DTSTART", "RRULE:FREQ=DAILY;INTERVAL=0\r\nDTSTART"))
+    kept = folder_of(playbooks).look({})
+    (fault,) = kept.faults
+    assert ("INTERVAL" in fault.message, "Day off" in fault.message, fault.keeps) == (True, True, "one")
+    assert kept.watched["one"].timetable.calendars == first.timetable.calendars
+    assert kept.watched["one"].left_out == first.left_out
+
+
+def test_a_calendar_that_did_not_change_is_not_worked_out_again_at_the_next_start(
+    playbooks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_of(playbooks).look({})
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert folder_of(playbooks).look({}).faults == ()
+
+
+def test_a_file_that_can_not_be_used_is_read_again_after_a_while(
+    playbooks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = MONDAY
+    folder = Folder(playbooks, playbooks.parent / "kept", wall=lambda: now)
+    with monkeypatch.context() as without_processes:
+        without_processes.setattr("sys.executable", "/bin/false")
+        assert len(folder.look({}).faults) == 1
+    now += timedelta(minutes=4)
+    assert len(folder.look({}).faults) == 1
+    now += timedelta(minutes=2)
+    assert folder.look({}).faults == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: {web: {image: x}}\n",
+        "site_name: docs\nnav: !!python/name:x\n",
+        "kind: A\n---\nkind: B\n",
+        "- hosts: all\n",
+        "",
+        "schedule: [weekly]\nupdates: []\n",
+        "stages: [a]\nbase: &base {a: b}\nother: *base\n",
+    ],
+)
+def test_files_of_other_tools_are_left_alone(playbooks: Path, text: str) -> None:
+    (playbooks / "other.yaml").write_text(text)
+    assert folder_of(playbooks).look({}).faults == ()
+
+
+@pytest.mark.parametrize("text", [ONE.replace("schedule:", "sschedule:"), ONE + "x: [", ONE + "a: !tag b\n"])
+def test_a_new_file_that_was_to_be_a_scheduled_playbook_is_told(playbooks: Path, text: str) -> None:
+    (playbooks / "two.yaml").write_text(text)
+    assert [Path(fault.file).name for fault in folder_of(playbooks).look({}).faults] == ["two.yaml"]

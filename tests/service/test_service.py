@@ -17,6 +17,7 @@ pytestmark = pytest.mark.anyio
 OpenHouse = Callable[..., House]
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
+RUN_ID_BYTES = 2
 
 
 def at(text: str) -> datetime:
@@ -42,7 +43,7 @@ async def test_a_firing_is_carried_out_at_its_moment(house: OpenHouse) -> None:
 
 async def test_two_firings_of_one_second_never_share_an_id(house: OpenHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter(["2d20", "2d20", "2d20", "54f9", "54f9", "e79f"])
-    monkeypatch.setattr("secrets.token_hex", lambda _bytes: next(drawn))
+    monkeypatch.setattr("secrets.token_hex", lambda size: next(drawn) if size == RUN_ID_BYTES else "draft")
     home = house()
     for name in ("one", "three", "two"):
         home.write(name, cron="30 2 1 * *", timezone="UTC")
@@ -56,7 +57,7 @@ async def test_a_firing_never_takes_the_id_of_a_run_that_there_is(
     house: OpenHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = iter(["2d20", "54f9"])
-    monkeypatch.setattr("secrets.token_hex", lambda _bytes: next(drawn))
+    monkeypatch.setattr("secrets.token_hex", lambda size: next(drawn) if size == RUN_ID_BYTES else "draft")
     home = house()
     theirs = RunOnDisk("by hand", "", MONDAY, MONDAY, finished=True)
     home.world.runs["20270301T023000Z-2d20"] = theirs
@@ -572,9 +573,139 @@ async def test_a_claim_whose_playbook_is_gone_is_over_and_says_so(house: OpenHou
     file = home.write("gone", cron="0 1 * * *", timezone="UTC", on_missed="run_once")
     async with home.process():
         await home.until(at("1 01:00") + timedelta(seconds=30))  # still planning
-    file.unlink()
+    file.write_text("name: gone\nsteps: [{action: stop, select: {all: true}}]\n")
+    for copy in (home.state / "service" / "kept").rglob("*.kept"):
+        copy.unlink()
     async with home.process():
         await home.until(at("1 01:45"))
     (ended,) = home.events("firing.ended")
     assert (ended["exit_code"], "no valid playbook" in ended["reason"]) == (2, True)
     assert not home.world.runs
+
+
+@pytest.mark.parametrize("broken", ["sschedule", "half", "gone", "link"])
+async def test_an_edit_that_makes_no_playbook_loses_no_firing(house: OpenHouse, broken: str) -> None:
+    home = house()
+    file = home.write("edited", cron="0 * * * *", timezone="UTC", on_missed="run_once")
+    valid = file.read_text()
+    async with home.process():
+        await home.until(at("1 00:59:59"))
+        if broken == "link":
+            file.unlink()
+            file.symlink_to(home.playbooks / "nowhere")
+        elif broken == "gone":
+            file.unlink()
+        else:
+            file.write_text(valid.replace("schedule", "sschedule") if broken == "sschedule" else valid[:20])
+        await home.until(at("1 01:00:03"))
+        file.unlink(missing_ok=True)
+        file.write_text(valid)
+        await home.until(at("1 02:30"))
+    assert home.world.carried_out("edited") == planned("1 01:00", "1 02:00")
+    assert home.events("schedule.ended") == []
+
+
+EVENING = at("1 18:50")
+JITTERED = {"cron": "54 18 * * *", "timezone": "UTC", "jitter": "10m"}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"until": "2027-03-01T18:54"},
+        {"until": "2027-03-01T18:00"},
+        {"cron": "0 3 * * *"},
+        {"from": "2027-03-02"},
+        {"jitter": "1s"},
+        {"jitter": "3h"},
+        {"timezone": "Asia/Kolkata"},
+        {"on_missed": "run_once"},
+    ],
+)
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_edit_between_the_planned_time_and_the_start_moves_nothing(
+    house: OpenHouse, edit: dict[str, str], *, restarted: bool
+) -> None:
+    """The jitter of this firing is some minutes; whatever is edited meanwhile, it happens at its moment, once."""
+    home = house(epoch=EVENING, look_every=2)
+    home.write("nightly", **JITTERED)
+    async with home.process():
+        await home.until(at("1 18:54:15"))
+        (row,) = home.service.overview().rows
+        assert row.next is not None
+        moment = row.next.moment
+        assert at("1 18:54:30") < moment < at("1 19:04")
+        if not restarted:
+            home.write("nightly", **{**JITTERED, **edit})
+        await home.until(at("1 18:54:20"))
+        assert restarted or (home.service.overview().rows[0].next or row.next).moment == moment
+    if restarted:
+        home.write("nightly", **{**JITTERED, **edit})
+    async with home.process():
+        await home.until(at("1 19:30"))
+    (run,) = home.world.runs.values()
+    assert run.planned == planned("1 18:54")[0]
+    assert timedelta(0) <= run.begun_at - moment < timedelta(seconds=3)
+
+
+async def test_a_day_that_is_off_since_the_planned_time_is_left_out_and_on_record(house: OpenHouse) -> None:
+    home = house(epoch=EVENING, look_every=2)
+    home.write("nightly", **JITTERED)
+    async with home.process():
+        await home.until(at("1 18:54:15"))
+        home.write("nightly", **JITTERED, not_on="2027-03-01")
+        await home.until(at("1 19:30"))
+    assert home.world.runs == {}
+    assert [(each["planned"], each["reason"]) for each in home.events("firing.left_out")] == [
+        (planned("1 18:54")[0], "day_off")
+    ]
+
+
+async def test_an_edit_at_the_very_moment_of_a_firing_loses_it_not(house: OpenHouse) -> None:
+    home = house(look_every=2)
+    home.write("hourly", cron="0 * * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 00:59:59"))
+        home.write("hourly", cron="30 * * * *", timezone="UTC")
+        home.wall.skew += timedelta(seconds=1)
+        await home.until(at("1 01:20"))
+    assert home.world.carried_out("hourly") == planned("1 01:00")
+
+
+@pytest.mark.parametrize(("until", "ran"), [("1 18:54:40", True), ("1 19:30", False)])
+async def test_what_the_page_says_of_a_snooze_within_the_jitter_is_what_happens(
+    house: OpenHouse, until: str, *, ran: bool
+) -> None:
+    home = house(epoch=EVENING, look_every=2)
+    home.write("nightly", **JITTERED)
+    async with home.process():
+        await home.until(at("1 18:54:15"))
+        home.snooze("nightly", home.wall.wall(), at(until))
+        await home.until(at("1 18:54:20"))
+        (row,) = home.service.overview().rows
+        assert row.next is not None
+        assert row.next.planned == at("1 18:54" if ran else "2 18:54")
+        await home.until(at("1 20:00"))
+    assert home.world.carried_out("nightly") == (planned("1 18:54") if ran else [])
+
+
+async def test_a_slow_look_at_the_folder_holds_up_no_firing(house: OpenHouse) -> None:
+    """A calendar that takes minutes to read is about its own playbook alone."""
+    home = house(look_every=2)
+    home.write("hourly", cron="0 * * * *", timezone="UTC")
+    async with home.process():
+        await home.until(at("1 00:59:30"))
+        home.look_takes = 900.0
+        await home.until(at("1 02:30"))
+    assert home.world.carried_out("hourly") == planned("1 01:00", "1 02:00")
+    assert all(run.begun_at - parse_timestamp(run.planned) < timedelta(seconds=3) for run in home.world.runs.values())
+
+
+async def test_a_service_is_stopped_also_while_it_looks_at_the_folder(house: OpenHouse) -> None:
+    home = house()
+    home.look_takes = 1e6
+    async with home.process():
+        await anyio.sleep(10)
+        with anyio.fail_after(5):
+            await home.stop()
+        assert home.left == 0

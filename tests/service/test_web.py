@@ -16,7 +16,7 @@ from orchestrator.service.web import create_app
 from tests.service.house import MONDAY
 
 pytestmark = pytest.mark.anyio
-ROW = Row("nightly", "/x/nightly.yaml", "UTC", None, MONDAY, "20270301T000000Z-0001", 1, None, MONDAY, None)
+ROW = Row("nightly", "/x/nightly.yaml", "UTC", None, MONDAY, "20270301T000000Z-0001", 1, None, MONDAY)
 CALM = Overview(MONDAY, MONDAY, (ROW,), (), (), stopping=False, round_at=0.0)
 
 
