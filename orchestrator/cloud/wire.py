@@ -15,6 +15,8 @@ from orchestrator.reply import BatchStopped, Page, StatusRead
 
 _ADDRESS = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MOST_CVMS = 10_000_000
+_MOST_OF_A_PAGE = 10
+"""How many times its size a page may hold, for servers that go by a size of their own."""
 _UNKNOWN = "unknown"
 
 
@@ -37,6 +39,8 @@ def page_of(body: Any, page_size: int) -> Page:  # noqa: ANN401 - parsed JSON
     items, total = body.get("items"), _whole(body.get("total"))
     if not isinstance(items, list) or total is None:
         raise ShapeError("a page of CVMs lacks items or total")
+    if len(items) > page_size * _MOST_OF_A_PAGE:
+        raise ShapeError(f"a page of CVMs has {len(items)} entries, and {page_size} were asked for")
     pages = _whole(body.get("pages"))
     if pages is None:
         given = _whole(body.get("page_size"))

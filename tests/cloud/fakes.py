@@ -20,6 +20,7 @@ Call = Callable[[PhalaCloud], Any]
 OPERATIONS: dict[str, Call] = {
     "list_page": lambda cloud: cloud.list_page(1, 100),
     "list_app": lambda cloud: cloud.list_app("ab12"),
+    "cvm": lambda cloud: cloud.cvm(REF),
     "price_list": lambda cloud: cloud.price_list(),
     "usage_page": lambda cloud: cloud.usage_page("ab12", since=SINCE, until=UNTIL, limit=5000, offset=10_000),
     "stop": lambda cloud: cloud.stop(REF),
