@@ -1,5 +1,6 @@
 """`orchestrator serve`."""
 
+import asyncio
 import re
 import signal
 import socket
@@ -29,13 +30,13 @@ from orchestrator.service.overview import Overview
 from orchestrator.service.service import Service
 from orchestrator.service.snoozes import SnoozeFile
 from orchestrator.service.state import KEPT
-from orchestrator.service.web import Server, create_app, listen, url_of
+from orchestrator.service.web import RepeatedErrors, Server, create_app, listen, url_of
 from orchestrator.settings.load import Settings, load_settings
 
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})", re.ASCII)
 _LARGEST_PORT = 65535
-_ERRORS = frozenset({"service.trouble", "firing.bug"})
+_ERRORS = frozenset({"service.trouble", "service.error", "firing.bug"})
 _WARNINGS = frozenset({"playbook.invalid", "firing.missed", "firing.left_out", "clock.set_back", "firing.tried_again"})
 _DIGESTS = frozenset({"when", "left_out"})
 
@@ -90,12 +91,16 @@ class _Serving:
         self._announce()
         if self._listener is None:
             return await self._service()
+        asyncio.get_running_loop().set_exception_handler(RepeatedErrors(self._tell_error))
         server = Server(create_app(self._service.overview, self._metrics, self._key_trouble))
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [self._listener])
             left = await self._service()
             server.should_exit = True
         return left
+
+    def _tell_error(self, error: str) -> None:
+        self._tell("service.error", error=error)
 
     def _overview(self) -> Overview:
         return self._service.overview()

@@ -1,11 +1,13 @@
 """The service as it is installed: what it missed, killed in the middle, told to stop, edited, snoozed, asked."""
 
 import json
+import resource
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -274,3 +276,23 @@ def test_without_a_key_it_does_not_start(desk: Desk) -> None:
     write(desk, cron="0 2 * * *")
     ended = desk.run("serve", env={"PHALA_CLOUD_API_KEY": None})
     assert (ended.code, "there is no API key" in ended.err) == (2, True)
+
+
+def test_idle_connections_leave_answers_and_descriptors_to_others(desk: Desk) -> None:
+    """More connections than there are descriptors, half of them with a request that never ends."""
+    write(desk, cron="0 0 1 1 *")
+    with serving(desk) as served, ExitStack() as idle:
+        until(lambda: served.events("schedule.watched"))
+        resource.prlimit(served.process.pid, resource.RLIMIT_NOFILE, (160, 160))
+        descriptors = Path(f"/proc/{served.process.pid}/fd")
+        before = len(list(descriptors.iterdir()))
+        host, port = served.url.removeprefix("http://").split(":")
+        for number in range(400):
+            connection = idle.enter_context(socket.create_connection((host, int(port)), timeout=20))
+            if number % 2:
+                with suppress(OSError):  # the oldest are closed again
+                    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        assert served.get("/healthz").status_code == 200
+        assert len(list(descriptors.iterdir())) <= before + 160 // 8 + 1
+        assert served.events("service.error") == []
+        assert served.end(signal.SIGTERM) == 0
