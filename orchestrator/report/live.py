@@ -189,7 +189,11 @@ class Progress:
         wave = _wave(state)
         if wave:
             speed.append(f", {wave}")
-        notes = [Text(note, "bold yellow") for note in (waiting, self.note) if note]
+        notes = [
+            Text(note.replace(": orchestrator", ":\norchestrator"), "bold yellow")
+            for note in (waiting, self.note)
+            if note
+        ]
         if trouble:
             notes.append(Text(trouble, "bold red"))
         return Group(head, tally, speed, *self._troubles(), *notes)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.reconcile import NOT_YET
 from orchestrator.billing.reconciled import Reconciled, ReconciledTotal, Standing, total
+from orchestrator.report.layout import Column, fact_lines, print_lines, print_table
 from orchestrator.report.reconciling import Key, Reconciliation
 from orchestrator.report.shown import shown
 from orchestrator.wording import counted
@@ -63,25 +63,23 @@ def print_reconciliation(
     rows = _in_order(found, state)
     listed = rows if details else _telling(rows)[:_MOST_ROWS]
     console.print()
-    console.print(_table([(each, found.problems.get(key)) for key, each in listed]))
+    _print_rows(console, [(each, found.problems.get(key)) for key, each in listed])
     if len(listed) < len(rows):
         rest = f"and {counted(len(rows) - len(listed), 'CVM')} more: orchestrator reconcile {run_id} --details"
-        console.print(Text(rest))
+        print_lines(console, [Text(rest)])
     console.print()
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    facts.add_row("charged", Text(f"{_dollars(sums.charged_usd, 2)} for {counted(sums.charged, 'stop')}", "bold"))
+    charged = Text(f"{_dollars(sums.charged_usd, 2)} for {counted(sums.charged, 'stop')}", "bold")
+    facts: list[tuple[str, str | Text]] = [("charged", charged)]
     if sums.pending:
-        facts.add_row("pending", _pending(found))
+        facts.append(("pending", _pending(found)))
     if sums.compared:
-        facts.add_row("difference", _difference(sums))
-    facts.add_row("basis", Text(_BASIS))
-    facts.add_row("audit log", Text(shown(audit_log, 4096)))
-    facts.add_row("asked", _asked(found))
+        facts.append(("difference", _difference(sums)))
+    facts.append(("basis", Text(_BASIS)))
+    facts.append(("audit log", Text(shown(audit_log, 4096), no_wrap=True)))
+    facts.append(("asked", _asked(found)))
     if found.open:
-        facts.add_row("later", Text(f"orchestrator reconcile {run_id}", "bold"))
-    console.print(facts)
+        facts.append(("later", Text(f"orchestrator reconcile {run_id}", "bold", no_wrap=True)))
+    print_lines(console, fact_lines(console, facts))
 
 
 def _in_order(found: Reconciliation, state: RunState) -> list[tuple[Key, Reconciled]]:
@@ -124,20 +122,18 @@ def _asked(found: Reconciliation) -> str:
     return f"{counted(found.asked, 'app')}; {counted(len(found.news), 'record')} added to the audit log"
 
 
-def _table(rows: Sequence[tuple[Reconciled, str | None]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("CVM", overflow="fold", min_width=12)
-    table.add_column("state", no_wrap=True)
-    for column in ("charged", "expected", "diff"):
-        table.add_column(column, justify="right", no_wrap=True)
+def _print_rows(console: Console, rows: Sequence[tuple[Reconciled, str | None]]) -> None:
+    columns = [Column("CVM", wraps=True), Column("state"), Column("charged", right=True)]
+    columns += [Column("expected", rank=2, right=True), Column("diff", rank=1, right=True)]
+    cells: list[list[str | Text]] = []
     for each, problem in rows:
         name = Text(shown(each.ref.name, 64))
         why = problem or each.reason
         if why is not None and why != NOT_YET and each.standing is not Standing.NONE:
             name.append(f"\n{shown(why, 300)}", "dim")
-        amounts = (_dollars(amount, 4) for amount in (each.charged.usd, each.expected.usd, each.difference))
-        table.add_row(name, Text(each.standing.value, _STYLES[each.standing]), *amounts)
-    return table
+        amounts = [_dollars(amount, 4) for amount in (each.charged.usd, each.expected.usd, each.difference)]
+        cells.append([name, Text(each.standing.value, _STYLES[each.standing]), *amounts])
+    print_table(console, columns, cells)
 
 
 def _dollars(amount: Decimal | None, places: int) -> str:

@@ -1,7 +1,7 @@
 """What was saved, for a terminal: a table, a chart of bars, and what the figures assume. Holds in 60 columns."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import chain, dropwhile
@@ -56,22 +56,33 @@ def clock(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}Z"
 
 
+_ID = 40
+_HEADS = ("hours", "not spent", "storage", "charged")
+_FIRST_TO_GO = ("hours", "storage", "charged")
+"""Columns in the order in which they are left out, where the names need the room."""
+
+
 def _table(saved: Saved, width: int) -> Iterator[str]:
     longest = max(len(shown(row.key)) for row in saved.rows)
-    room = max(min(width - 4 * (_COLUMN + 1), longest), len("together"))
-    heads = ("hours", "not spent", "storage", "charged")
+    # The id of an app is never cut, a longer name is.
+    room = max(min(longest, max(_ID, width - len(_HEADS) * (_COLUMN + 1))), len("together"))
+    heads = list(_HEADS)
+    for head in _FIRST_TO_GO:
+        if room + len(heads) * (_COLUMN + 1) > width:
+            heads.remove(head)
     yield f"{saved.by:{room}}" + "".join(f" {head:>{_COLUMN}}" for head in heads)
     for row in saved.rows:
-        yield _line(shown(row.key, room), row, room)
+        yield _line(shown(row.key, room), row, room, heads)
     if len(saved.rows) > 1:
-        yield _line("together", saved.together, room)
+        yield _line("together", saved.together, room, heads)
 
 
-def _line(name: str, row: Row, room: int) -> str:
+def _line(name: str, row: Row, room: int, heads: Sequence[str]) -> str:
     charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
     compute = money(row.compute.usd, row.compute.unknown, row.times)
-    cells = (f"{hours(row.stood):,.1f}", compute, money(row.storage.usd, row.storage.unknown, row.times), charged)
-    return f"{name:{room}}" + "".join(f" {each:>{_COLUMN}}" for each in cells)
+    storage = money(row.storage.usd, row.storage.unknown, row.times)
+    cells = dict(zip(_HEADS, (f"{hours(row.stood):,.1f}", compute, storage, charged), strict=True))
+    return f"{name:{room}}" + "".join(f" {cells[head]:>{_COLUMN}}" for head in heads)
 
 
 def money(usd: Decimal, unknown: int, of: int) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -166,3 +167,13 @@ def test_the_chart_is_an_svg_of_its_own_with_a_column_for_each_day_that_spared_s
 def test_columns_are_days_or_as_many_days_as_fit() -> None:
     assert len(days(at(3), at(3) + timedelta(days=30))) == 32
     assert len(days(at(0), at(0) + timedelta(days=3650))) <= 62
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_id_of_an_app_is_never_cut_and_other_columns_go(width: int) -> None:
+    saved = made("app")
+    saved = replace(saved, rows=[replace(row, key=f"{n:040x}") for n, row in enumerate(saved.rows)])
+    lines = list(savings_lines(saved, width))
+    rows = [line for line in lines if line.startswith("0" * 30)]
+    assert [line.split()[0] for line in rows] == [f"{n:040x}" for n in range(len(saved.rows))]
+    assert all(re.search(r" +(\$[\d.,]+\+?|\?)( |$)", line) for line in rows)
