@@ -39,6 +39,7 @@ class RunState:
         answers: each question that was answered, and its `approval.answered`.
         waves: how many waves each step has, where it has more than one.
         wave: the step and the wave of the last request that was announced.
+        soaks: until when the run waits after a wave, by step and number, in the order of the log.
         stages: how many targets are at each stage, by the last word on each CVM.
         troubles: the last targets that ended otherwise than wanted, newest last.
         durations: how many seconds the last targets took from their first request to their outcome.
@@ -59,6 +60,7 @@ class RunState:
     answers: list[tuple[Record, Record]] = field(default_factory=list)
     waves: dict[str, int] = field(default_factory=dict)
     wave: tuple[str, int] | None = None
+    soaks: dict[tuple[str, int], str] = field(default_factory=dict)
     stages: Counter[str] = field(default_factory=Counter)
     troubles: deque[TargetState] = field(default_factory=lambda: deque(maxlen=8))
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -127,6 +129,8 @@ class RunState:
             self._plan(record)
         elif event in {"step.planned", "notice", "approval.requested", "approval.answered"}:
             self._apply_to_step(event, record)
+        elif event == "wave.soaking":
+            self.soaks[record["step"], record["wave"]] = record["until"]
         elif event == "run.interrupted":
             self.interrupted = record
         elif event == "run.resumed":

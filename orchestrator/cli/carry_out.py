@@ -136,6 +136,7 @@ def run_of(
         left_alone=bool(state.left_alone),
         claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after),
         on_outage=partial(_warn_of_outage, session),
+        soaks={wave: parse_timestamp(until) for wave, until in state.soaks.items()},
     )
 
 

@@ -29,6 +29,7 @@ _HEARD = frozenset(
         "action.unknown",
         "action.escalated",
         "step.planned",
+        "wave.soaking",
         "approval.answered",
         "notice",
     }
@@ -156,6 +157,8 @@ def log_record(record: Record, **about: object) -> None:
         log.info(event, **{key: record[key] for key in said if record.get(key) is not None})
     elif event == "step.planned":
         log.info(event, step=record["step"], action=record["action"], targets=len(record["targets"]))
+    elif event == "wave.soaking":
+        log.info(event, step=record["step"], wave=record["wave"], until=record["until"])
     else:
         _log_request(log, record)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 import anyio
 
@@ -34,10 +35,18 @@ class Course:
             run's own making stands; None before one. Nothing but a wave's watch is waited for from then on.
         cut_short: whether a CVM was left up whose power was to be pulled, since the run came to its end.
         wave: what is being sent and watched right now; None in between.
+        soaks: until when the run waits after a wave, by step and number, as far as that was put on record.
     """
 
-    def __init__(self, line: Line, limits: RunLimits, passed: Collection[str]) -> None:
+    def __init__(
+        self,
+        line: Line,
+        limits: RunLimits,
+        passed: Collection[str],
+        soaks: Mapping[tuple[str, int], datetime] | None = None,
+    ) -> None:
         self.line, self.limits, self.passed = line, limits, set(passed)
+        self.soaks = dict(soaks or {})
         self.ending: Ending | None = None
         self.cut_by: Ending | None = None
         self.cut_short = False

@@ -1,12 +1,16 @@
 """One step from wave to wave: a canary first, the next wave when the last has settled."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
+
+import anyio
 
 from orchestrator.engine.course import Course
 from orchestrator.engine.take_up import take_up
 from orchestrator.engine.wave import Wave
 from orchestrator.engine.work import Work
+from orchestrator.moment import timestamp
 from orchestrator.outcome import ENDS_THE_RUN, Ending
 from orchestrator.playbook.planned import PlannedStep, RunLimits
 
@@ -63,6 +67,7 @@ async def _look_back(course: Course, step: PlannedStep, works: Sequence[Work], n
     if any(work.attempts for work in ahead) or all(work.outcome is not None for work in ahead):
         return
     behind = [work for work in works if work.wave <= number]
+    await _soak(course, step, number, begun=any(work.attempts for work in behind))
     await course.sweep(behind)
     if course.ending is not None:
         return
@@ -72,3 +77,17 @@ async def _look_back(course: Course, step: PlannedStep, works: Sequence[Work], n
         course.halt(Ending.CANARY_FAILED)
     elif wrong and step.on_failure == "stop":
         course.halt(Ending.STEP_FAILED)
+
+
+async def _soak(course: Course, step: PlannedStep, number: int, *, begun: bool) -> None:
+    """Wait for a while after a wave; a resumed run waits for what is left of it."""
+    if step.soak is None or not begun or course.ending is not None:
+        return
+    clock, ledger, wave = course.line.clock, course.line.ledger, (step.name, number)
+    if wave not in course.soaks:
+        course.soaks[wave] = clock.wall() + timedelta(seconds=step.soak)
+        ledger.about_step("wave.soaking", step.name, wave=number, until=timestamp(course.soaks[wave]))
+        await ledger.flush()
+    left = (course.soaks[wave] - clock.wall()).total_seconds()
+    with course.wait(min(step.soak, left)):
+        await anyio.sleep_forever()

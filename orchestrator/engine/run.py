@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from random import Random
 
 import anyio
@@ -73,6 +74,7 @@ class Run:
         left_alone: bool = False,
         claim: CvmClaim | None = None,
         on_outage: Callable[[Outage | None], None] = lambda _outage: None,
+        soaks: Mapping[tuple[str, int], datetime] | None = None,
     ) -> None:
         """Set up.
 
@@ -95,6 +97,7 @@ class Run:
             left_alone: whether the plan left a selected CVM alone since a fact of it is not known.
             claim: what keeps other runs away from the CVMs; None for nothing.
             on_outage: called when the API is down as a whole, and with None when it answers again.
+            soaks: until when an earlier part of the run waited after a wave, by step and number.
         """
         self.ledger = Ledger(works, sink, clock, requests)
         breaker = Breaker(
@@ -117,7 +120,7 @@ class Run:
         )
         self.reader.known_size(workspace_size)
         line = Line(cloud, gate, self.reader, breaker, self.ledger, clock, rng, settle)
-        self._course = Course(line, limits, passed)
+        self._course = Course(line, limits, passed, soaks)
         gate.on_long_pause.append(lambda _seconds: self._course.check_interruption())
         self._on_outage = on_outage
         self._approver, self._due, self._claim, self._left_alone = approver, due, claim, left_alone

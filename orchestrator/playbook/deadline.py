@@ -35,6 +35,7 @@ class Pace:
         in_order: whether they go in the order given; else the teepods take turns.
         settle: seconds that a wave takes to settle once its last request is sent.
         basis: where that figure comes from.
+        soak: seconds that a wave waits once the one before has settled.
     """
 
     requests_per_second: float
@@ -45,6 +46,7 @@ class Pace:
     in_order: bool
     settle: float
     basis: Basis = "assumed"
+    soak: float = 0.0
 
 
 def pace_of(step: PlannedStep, limits: RunLimits, settle: Mapping[str, float]) -> Pace:
@@ -74,6 +76,7 @@ def pace_of(step: PlannedStep, limits: RunLimits, settle: Mapping[str, float]) -
         in_order=step.order_by is not None,
         settle=seconds,
         basis=basis,
+        soak=step.soak or 0.0,
     )
 
 
@@ -140,7 +143,7 @@ def moments(targets: Sequence[tuple[int, str]], pace: Pace) -> list[float]:
     for _, wave in groupby(targets, key=lambda target: target[0]):
         asked = _moments([teepod for _, teepod in wave], pace)
         found += [begin + seconds for seconds in asked]
-        begin = max(found) + pace.settle
+        begin = max(found) + pace.settle + pace.soak
     return found
 
 

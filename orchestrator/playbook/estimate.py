@@ -13,7 +13,7 @@ class Estimate:
 
     Attributes:
         requests: one a target (fewer where stops go in batches), and about how many status batches.
-        seconds: how long sending them takes at the run's rate; settling comes on top.
+        seconds: how long sending them takes at the run's rate, with the soak of waves; settling comes on top.
     """
 
     requests: int
@@ -28,11 +28,13 @@ class Lot:
         targets: how many there are.
         limits: those of the step: how fast, and whether stops go in batches.
         stops: whether they are to be stopped.
+        soak: seconds of soak between its waves, all together.
     """
 
     targets: int
     limits: RunLimits
     stops: bool = True
+    soak: float = 0.0
 
     @property
     def requests(self) -> int:
@@ -54,6 +56,6 @@ def estimate(lots: Iterable[Lot], burst: int, batch_size: int) -> Estimate:
     seconds, at_once = 0.0, burst
     for number, lot in enumerate(lots, start=1):
         requests = lot.requests + (reads if number == len(lots) else 0)
-        seconds += max(0, requests - at_once) / lot.limits.requests_per_second
+        seconds += lot.soak + max(0, requests - at_once) / lot.limits.requests_per_second
         at_once = max(0, at_once - requests)
     return Estimate(sum(lot.requests for lot in lots) + reads, seconds)

@@ -98,6 +98,7 @@ class PlannedStep:
         follows: which CVMs it takes up from an earlier step; None where the plan has its targets.
         waves: how many of its targets are to have been acted on when the next wave begins; None for one wave.
         order_by: in which order it goes through them; None for that of the inventory.
+        soak: seconds from one wave's end until the next one may begin.
     """
 
     name: str
@@ -109,6 +110,7 @@ class PlannedStep:
     follows: Follows | None = None
     waves: tuple[Share, ...] | None = None
     order_by: Order | None = None
+    soak: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,7 @@ def planned(step: AnyStep, settle_timeout: float, among: Mapping[str, frozenset[
         _follows(step, among.get(step.name)),
         tuple(step.waves) if step.waves else None,
         step.order_by,
+        step.soak,
     )
 
 

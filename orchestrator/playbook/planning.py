@@ -149,13 +149,15 @@ def _in_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Targ
 
 def _lots(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: RunLimits) -> Iterable[Lot]:
     """The targets of each step that has any, with the limits that hold for it."""
+    targets = list(targets)
     number = Counter(target.step for target in targets)
+    waves = Counter(step for step, _ in {(target.step, target.wave) for target in targets})
     for step in steps:
         if isinstance(step, PlannedStep) and number[step.name]:
             own = step.limits.within(limits)
             if limits.adaptive:  # where the rate is found out, the step's is the most that it may come to
                 own = replace(own, requests_per_second=min(own.requests_per_second, limits.requests_per_second))
-            yield Lot(number[step.name], own, step.action is Action.STOP)
+            yield Lot(number[step.name], own, step.action is Action.STOP, (step.soak or 0.0) * (waves[step.name] - 1))
 
 
 def _forecast(

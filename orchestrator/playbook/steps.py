@@ -138,6 +138,8 @@ class Step(Strict):
     """Who goes first: `cost` (the dearest), `teepod` (one after another) or `name`; as listed when left out."""
     waves: Annotated[list[Share], Field(min_length=1), AfterValidator(growing)] | None = None
     """How many CVMs have had their turn when the next wave begins, such as `[1, "10%", "100%"]`."""
+    soak: Lasting | None = None
+    """With `waves`: how long to wait after each wave, before its CVMs are read again and the next one begins."""
     limits: StepLimits = StepLimits()
     """How fast and how wide."""
     settle: Settle = Settle()
@@ -148,9 +150,11 @@ class Step(Strict):
     """Whether the next step begins (`continue`) or the run ends (`stop`) when a target did not end as wanted."""
 
     @model_validator(mode="after")
-    def _escalates_a_shutdown(self) -> Self:
+    def _keys_go_together(self) -> Self:
         if self.escalate is not None and self.action != "shutdown":
             raise ValueError(f"`escalate` goes with `action: shutdown`; there is nothing above a {self.action}")
+        if self.soak is not None and self.waves is None:
+            raise ValueError("`soak` is the time between two waves, and the step has no `waves`")
         return self
 
 

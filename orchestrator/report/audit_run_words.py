@@ -42,6 +42,11 @@ def _step_planned(record: Record) -> str:
     return f"step {shown(record.get('step'), ID)} chose {_among(record.get('targets'))}"
 
 
+def _soaking(record: Record) -> str:
+    step, until = shown(record.get("step"), ID), shown(record.get("until"), ID)
+    return f"wave {shown(record.get('wave'), ID)} of step {step} is through, the next waits until {until}"
+
+
 def _among(targets: object) -> str:
     """`3 targets`, or `3 targets (2 to stop, 1 to start)`."""
     tally: dict[str, int] = {}
@@ -144,6 +149,7 @@ RUN_WORDS: dict[str, Callable[[Record], str]] = {
     "run.finished": _finished,
     "run.sealed": _sealed,
     "step.planned": _step_planned,
+    "wave.soaking": _soaking,
     "approval.requested": _requested,
     "approval.answered": _answered,
     "notice": _notice,

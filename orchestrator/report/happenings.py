@@ -39,6 +39,8 @@ def _words(one: _Document) -> str:
         "run.interrupted": f"the run ended before its time: {fields.get('reason')}; {fields.get('open')} targets open",
         "run.resumed": _resumed(fields),
         "step.planned": f"step {fields.get('step')!r} chose {fields.get('targets')} CVMs",
+        "wave.soaking": f"wave {fields.get('wave')} of step {fields.get('step')!r} is through, the next waits until "
+        f"{moment(fields.get('until'))}",
         "action.escalated": f"{cvm}: {fields.get('action')} gave way to {fields.get('to')}: {fields.get('reason')}",
         "approval.requested": f"approval was asked for: {fields.get('question')} (until {until})",
         "approval.answered": _answer(fields),

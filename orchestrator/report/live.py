@@ -16,6 +16,7 @@ from rich.text import Text
 
 from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
+from orchestrator.moment import parse_timestamp
 from orchestrator.report.question_text import waits
 from orchestrator.report.run_text import STYLES
 from orchestrator.report.shown import shown
@@ -44,7 +45,11 @@ def time_left(state: RunState, requests_per_second: float, settle_seconds: float
 def _wave(state: RunState) -> str | None:
     """In which wave of its step a run is; None where the step has but one."""
     step, number = state.wave or ("", 1)
-    return f"wave {number} of {state.waves[step]}" if step in state.waves else None
+    if step not in state.waves:
+        return None
+    until = state.soaks.get((step, number))
+    soaking = "" if until is None else f", the next one not before {parse_timestamp(until):%H:%M:%SZ}"
+    return f"wave {number} of {state.waves[step]}{soaking}"
 
 
 class _View(Live):

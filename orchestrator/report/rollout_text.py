@@ -58,8 +58,9 @@ def _waves(plan: Plan, name: str) -> str:
     first = next(target.cvm.ref.name for target in plan.targets if target.step == name)
     canary = shown(first, 40) if sizes[0] == 1 else f"{sizes[0]} CVMs"
     rest = ", then ".join(map(str, sizes[1:_MOST_WAVES]))
+    soaked = "" if step.soak is None else f" and {format_duration(step.soak)} have passed"
     more = f" and {len(sizes) - _MOST_WAVES} more waves" if len(sizes) > _MOST_WAVES else ""
-    return f"{canary} as the canary, then {rest}{more}, each once the last has settled"
+    return f"{canary} as the canary, then {rest}{more}, each once the last has settled{soaked}"
 
 
 def _deadline(plan: Plan, deadline: Forecast) -> Text:

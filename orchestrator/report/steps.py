@@ -25,6 +25,7 @@ def step_fields(step: AnyPlanned) -> dict[str, object]:
         "follows": _follows(step.follows),
         "waves": None if step.waves is None else [str(size) for size in step.waves],
         "order_by": step.order_by,
+        "soak_s": step.soak,
     }
     return {key: value for key, value in fields.items() if value is not None}
 
@@ -50,6 +51,7 @@ def _step(fields: Record) -> AnyPlanned:
         _follows_from(fields.get("follows")),
         None if waves is None else tuple(Share.parse(size) for size in waves),
         fields.get("order_by"),
+        fields.get("soak_s"),
     )
 
 

@@ -1,11 +1,14 @@
 """Waves, order, survivors and a deadline with the installed command."""
 
 import re
+import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.moment import parse_timestamp
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import NAMES, QUICK, Desk, until
 
@@ -122,3 +125,26 @@ def test_what_was_agreed_on_in_a_plan_file_keeps_its_survivors_and_waves(open_de
     }
     assert [(g["name"], g["ok"]) for g in written["guards"]] == [("keep_running", True)]
     assert_no_wave_overtook(desk.records)
+
+
+def test_a_wave_soaks_and_a_resume_waits_for_what_is_left_of_it(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing=QUICK)
+    file = rollout(desk, 'order_by: name, waves: [1, "100%"], soak: 6s')
+    process = desk.start("run", file, "--yes")
+    until(lambda: any(record["event"] == "wave.soaking" for record in (desk.records if desk.stops else ())))
+    process.send_signal(signal.SIGINT)
+    ended = desk.end(process)
+    assert (ended.code, len(desk.stops)) == (130, 1)
+    assert [line["wave"] for line in ended.logged if line["event"] == "wave.soaking"] == [1]
+    assert desk.run("resume", desk.log.stem, "--yes", "--json").document["counts"] == {"settled": 8}
+    (soaking,) = (record for record in desk.records if record["event"] == "wave.soaking")
+    first, second = [record["ts"] for record in desk.records if record["event"] == "action.intent"][:2]
+    assert second >= soaking["until"]
+    assert parse_timestamp(second) - parse_timestamp(first) >= timedelta(seconds=6)
+    assert "wave 1 of step pull is through" in desk.run("audit", "show", desk.log.stem).out
+
+
+def test_soak_without_waves_is_an_error(open_desk: OpenDesk) -> None:
+    desk = open_desk()
+    ended = desk.run("validate", rollout(desk, "soak: 6s"))
+    assert (ended.code, "the step has no `waves`" in ended.err + ended.out) == (2, True)

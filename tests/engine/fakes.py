@@ -213,6 +213,7 @@ class Fleet:
         passed: Collection[str] = (),
         refused: bool = False,
         on_outage: Callable[[object], None] = lambda _outage: None,
+        soaks: Mapping[tuple[str, int], datetime] | None = None,
         sink: AuditSink | None = None,
     ) -> None:
         self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
@@ -235,6 +236,7 @@ class Fleet:
             passed=passed,
             refused=refused,
             on_outage=on_outage,
+            soaks=soaks,
         )
 
     async def go(self) -> RunResult:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio
+import dirty_equals
 import pytest
 
 from orchestrator.action import Action
@@ -347,3 +348,46 @@ async def test_a_key_that_is_refused_between_waves_ends_the_run_resumable() -> N
     assert (result.ending, result.exit_code) == (Ending.KEY_REFUSED, Exit.ENDED_EARLY)
     assert "not_sent" not in fleet.outcomes()
     assert not {f"web-{n}" for n in range(4, 10)} & set(cloud.posts)
+
+
+def soaking(cloud: FakeCloud, soak: float, **more: object) -> Fleet:
+    fleet = rollout(cloud, waves=[1, 2, 2, 3], **more)  # type: ignore[arg-type] # whatever it takes
+    fleet.steps = [replace(step, soak=soak) for step in fleet.steps]
+    return fleet
+
+
+async def test_the_next_wave_waits_for_the_soak_and_the_last_one_has_none() -> None:
+    cloud = FakeCloud(4, seconds=3)
+    fleet = soaking(cloud, 600)
+    result = await fleet.go()
+    assert result.exit_code is Exit.OK
+    begun = sorted({round(record["at"], -2) for record in fleet.trail.of("action.intent")})
+    assert begun == [0, 600, 1200]
+    assert [(r["step"], r["wave"], r["until"]) for r in fleet.trail.of("wave.soaking")] == [
+        ("stop", 1, dirty_equals.IsStr(regex=r"2026-11-23T08:10:0\d.*")),
+        ("stop", 2, dirty_equals.IsStr(regex=r"2026-11-23T08:20:0\d.*")),
+    ]
+    assert anyio.current_time() < 1300
+
+
+async def test_a_canary_that_comes_back_while_the_wave_soaks_ends_the_run() -> None:
+    cloud = FakeCloud(4, seconds=3)
+    cloud.status_script = lambda _ref, since: StatusRead("running") if since is not None and since > 300 else None
+    fleet = soaking(cloud, 600)
+    result = await fleet.go()
+    assert (result.ending, cloud.posts) == (Ending.CANARY_FAILED, {"web-0": 1})
+
+
+async def test_an_interruption_ends_the_soak_and_a_resume_waits_for_what_is_left_of_it() -> None:
+    cloud = FakeCloud(4, seconds=3)
+    first = soaking(cloud, 600)
+    async with anyio.create_task_group() as group:
+        group.start_soon(first.go)
+        await anyio.sleep(200)
+        first.run.interrupt(Ending.SIGINT)
+    assert anyio.current_time() < 201
+    await anyio.sleep(100)
+    second = soaking(cloud, 600, works=first.works, soaks=first.run._course.soaks)
+    assert (await second.go()).exit_code is Exit.OK
+    assert 600 < second.trail.of("action.intent")[0]["at"] < 610
+    assert [record["wave"] for record in second.trail.of("wave.soaking")] == [2]

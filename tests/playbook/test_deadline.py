@@ -44,6 +44,11 @@ def test_a_wave_begins_when_the_one_before_has_settled() -> None:
     assert moments(targets, SLOW) == pytest.approx([0, 30, 30.1, 60.1])
 
 
+def test_a_wave_waits_for_the_soak_of_the_one_before() -> None:
+    targets = on("a") + on("a", "a", wave=2) + on("a", wave=3)
+    assert moments(targets, replace(SLOW, soak=100)) == pytest.approx([0, 130, 130.1, 260.1])
+
+
 def test_steps_go_one_after_the_other_and_who_is_late_is_named_the_first_first() -> None:
     both = [(SLOW, on("a", "b", "a")), (SLOW, []), (SLOW, on("a", "b"))]
     found = forecast(20, both)

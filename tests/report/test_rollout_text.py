@@ -23,7 +23,7 @@ FLEET = [cvm(number, f"web-{number}", app=f"a{number % 2}") for number in range(
 
 
 def plan_of(fleet: list[Cvm] | None = None, **keys: object) -> Plan:
-    of_the_step: dict[str, object] = {key: keys.pop(key) for key in ("waves", "order_by") if key in keys}
+    of_the_step: dict[str, object] = {key: keys.pop(key) for key in ("waves", "order_by", "soak") if key in keys}
     step: dict[str, object] = {"action": "stop", "select": {"all": "true"}, **of_the_step}
     book = Playbook.model_validate({"name": "example", "steps": [step], **keys})
     return make_plan(
@@ -47,6 +47,8 @@ def text_of(fleet: list[Cvm] | None = None, width: int = 200, *, details: bool =
 def test_a_plan_says_in_which_waves_and_order() -> None:
     text = text_of(waves=["1", "30%"], order_by="name")
     assert "web-1 as the canary, then 2, then 7, each once the last has settled" in text
+    soaked = text_of(waves=["1", "30%"], soak="10m")
+    assert "then 2, then 7, each once the last has settled and 10m have passed" in soaked
     assert re.search(r"order +by name", text)
     assert "one, with all of them" in text_of(waves=["100%"])
     assert "waves" not in text_of()
