@@ -28,8 +28,7 @@ _PIPE_HEIGHT = 50
 """Lines, where it is no terminal."""
 _LEAST_ROWS = 8
 _LEAST_GROUPS = 3
-_ROWS_BETWEEN = 3
-"""Lines that are not the plan's: blank ones, and the question."""
+_LEAST_APPS = 2
 
 
 def print_plan(console: Console, plan: Plan, description: str | None, *, details: bool = False) -> None:
@@ -50,12 +49,15 @@ def print_plan(console: Console, plan: Plan, description: str | None, *, details
     # Where nothing matched, the warnings are the hint of the error that follows.
     for warning in plan.warnings if plan.matched else ():
         below += prose_lines(console, Text.assemble(("! ", "bold yellow"), shown(warning.message, 400)))
-    print_lines(console, [*above, Text()])
+    print_lines(console, above)
     screen = console.height if console.is_terminal else _PIPE_HEIGHT
-    if plan.targets:
-        _print_targets(
-            console, plan, max(_LEAST_ROWS, screen - len(above) - len(below) - _ROWS_BETWEEN), details=details
-        )
+    room = max(_LEAST_ROWS, screen - len(above) - len(below) - 1)  # a line for the question
+    if len(plan.targets) >= room:
+        _print_totals(console, plan, room)
+    else:
+        console.print()
+        if plan.targets and not details:
+            _print_each(console, plan)
     if details:
         _print_details(console, plan)
     print_lines(console, below)
@@ -79,14 +81,14 @@ def _what_happens(plan: Plan, total: int) -> str:
     return f"{counted(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
 
 
-def _print_targets(console: Console, plan: Plan, most: int, *, details: bool) -> None:
-    """Name the targets where they fit into so many rows, else add them up; with details each is named further on."""
-    if len(plan.targets) < most:
-        if not details:
-            _print_each(console, plan)
-        return
+def _print_totals(console: Console, plan: Plan, most: int) -> None:
+    """Add the targets up in so many rows at the most: all teepods first, as far as there is room."""
     teepods, prefixes, apps = (groups(plan.targets, by) for by in (teepod_of, prefix_of, app_of))
-    half = max(most - _LEAST_GROUPS - 2, _LEAST_GROUPS)
+    has_blanks = most >= len(teepods) + _LEAST_APPS + 4  # two rows of headers, two blank ones
+    if has_blanks:
+        most -= 2
+        console.print()
+    half = max(most - _LEAST_APPS - 2, _LEAST_GROUPS)
     beside = [
         table([Column(name), _COUNT, _PRICE], _rows(found, half), console.width)
         for name, found in (("teepod", teepods), ("name", prefixes))
@@ -99,9 +101,10 @@ def _print_targets(console: Console, plan: Plan, most: int, *, details: bool) ->
     else:
         for each in beside:
             console.print(each, crop=False)
-    rows = max(most - min(max(len(teepods), len(prefixes)), half) - 2, _LEAST_GROUPS)
+    rows = max(most - min(max(len(teepods), len(prefixes)), half) - 2, _LEAST_APPS)
     print_table(console, [Column("app"), _COUNT, _PRICE], _rows(apps, rows))
-    console.print()
+    if has_blanks:
+        console.print()
 
 
 _COUNT, _PRICE = Column("CVMs", right=True), Column("$/h", right=True)
