@@ -68,9 +68,9 @@ class RunStore:
             UsageError: when there is none.
         """
         path = Path(name)
-        if path.is_file():
+        if is_file(path):
             return path
-        if is_run_id(name) and self.path(name).is_file():
+        if is_run_id(name) and is_file(self.path(name)):
             return self.path(name)
         pruned_at = self.pruned_at(name)
         if pruned_at is not None:
@@ -96,11 +96,24 @@ class RunStore:
         return found
 
     def __iter__(self) -> Iterator[Path]:
-        """The logs, newest first. What is no file is none: reading a pipe, say, would never end."""
-        yield from sorted((path for path in self.folder.glob("*.jsonl") if _is_file(path)), reverse=True)
+        """The logs, newest first. What is no file is none: reading a pipe, say, would never end.
+
+        Raises:
+            SettingsError: when the folder cannot be read.
+        """
+        try:
+            every = [
+                path for path in self.folder.iterdir() if path.suffix == ".jsonl" and not path.name.startswith(".")
+            ]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise SettingsError(f"the folder of runs can't be read: {error.strerror}", file=self.folder) from error
+        yield from sorted(filter(is_file, every), reverse=True)
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether a path is a file, as far as this user may tell."""
     try:
         return path.is_file()
     except OSError:  # such as one that nobody may look at: whoever reads it says so

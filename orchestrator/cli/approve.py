@@ -13,11 +13,11 @@ from orchestrator.audit.answers import Answers, Left
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
-from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.actor import actor
 from orchestrator.cli.approver import APPROVE, REFUSE
 from orchestrator.cli.consoles import on, stderr
 from orchestrator.cli.keys import terminal
+from orchestrator.cli.reading import read_run_log
 from orchestrator.cli.verdict import ask
 from orchestrator.errors import NotAskedError, SettingsError, UsageError
 from orchestrator.moment import parse_timestamp, timestamp, utc_now
@@ -109,12 +109,7 @@ def open_question(
 
 def _read(path: Path) -> RunState:
     state = RunState()
-    try:
-        reading = read_log(path, state.apply)
-    except OSError as error:
-        raise SettingsError(f"the audit log can't be read: {error.strerror or error}", file=path) from error
-    if reading.verdict is Verdict.ALTERED:
-        raise SettingsError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line)
+    read_run_log(path, state.apply)
     return state
 
 

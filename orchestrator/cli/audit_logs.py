@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.audit.store import RunStore
+from orchestrator.audit.store import RunStore, is_file
 from orchestrator.errors import UsageError
 from orchestrator.settings.load import Settings, load_settings
 
@@ -15,7 +15,7 @@ def find_log(name: str, config: Path | None, assignments: tuple[str, ...]) -> Pa
         UsageError: when there is none.
     """
     path = Path(name)
-    return path if path.is_file() else store_of(load_settings(config, assignments)).find(name)
+    return path if is_file(path) else store_of(load_settings(config, assignments)).find(name)
 
 
 def find_logs(

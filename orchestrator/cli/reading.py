@@ -2,14 +2,52 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
+from orchestrator.audit.verify import Reading, Take, Verdict, read_log
 from orchestrator.cli.colour import redraws
+from orchestrator.errors import SettingsError
+from orchestrator.report.shown import shown
+from orchestrator.wording import counted
 
 _SOON_S = 1.0
+
+
+def read_run_log(path: Path, take: Take) -> Reading:
+    """Read and check the log of a run.
+
+    Raises:
+        SettingsError: when the log cannot be read, or was altered.
+    """
+    try:
+        reading = read_log(path, take)
+    except OSError as error:
+        raise SettingsError(f"the audit log can't be read: {error.strerror or error}", file=path) from error
+    if reading.verdict is Verdict.ALTERED:
+        raise SettingsError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line)
+    return reading
+
+
+class UnreadableLogs:
+    """The logs among many that cannot be read."""
+
+    def __init__(self) -> None:
+        self._reasons: Counter[str] = Counter()
+
+    def count(self, row: Mapping[str, Any]) -> None:
+        """Count a log by its row in the history."""
+        if row["verdict"] == "unreadable":
+            self._reasons[row.get("reason") or "not a log that this version knows"] += 1
+
+    def warn(self) -> None:
+        """Say on stderr how many there are."""
+        for reason, number in self._reasons.items():
+            click.echo(f"Warning: {counted(number, 'log')} cannot be read ({shown(reason, 200)})", err=True)
 
 
 def told(paths: Iterable[Path], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:

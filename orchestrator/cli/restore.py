@@ -37,7 +37,11 @@ def restore(
     store.prepare()
     path = store.find(run_id)
     state = RunState()
-    _check(read_log(path, state.apply), state, path)
+    try:
+        reading = read_log(path, state.apply)
+    except OSError as error:
+        raise SettingsError(f"the audit log can't be read: {error.strerror or error}", file=path) from error
+    _check(reading, state, path)
     undo = Undo(state.run_id, taken_down(state), state.planned.get("cvms_up"))
     if not undo.targets:
         raise NoMatchError("that run took no CVM from running to down", file=path, hint="there is nothing to undo")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.cli.consoles import stdout
-from orchestrator.cli.reading import told
+from orchestrator.cli.reading import UnreadableLogs, told
 from orchestrator.duration import format_duration
 from orchestrator.history.choice import Choice
 from orchestrator.history.index import Index
@@ -53,8 +53,10 @@ def runs(
     settings = load_settings(config, assignments)
     store = RunStore(settings.audit.state_dir)
     store.prepare()
+    unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
-        found = list(islice(_chosen(store, index, choice, unfinished=unfinished), limit + 1))
+        found = list(islice(_chosen(store, index, choice, unreadable, unfinished=unfinished), limit + 1))
+    unreadable.warn()
     is_cut = len(found) > limit
     del found[limit:]
     if as_json:
@@ -69,8 +71,11 @@ def runs(
         click.echo(f"There are no{such} runs{chosen} in {shown(store.folder, 4096)}.")
 
 
-def _chosen(store: RunStore, index: Index, choice: Choice, *, unfinished: bool) -> Iterator[dict[str, Any]]:
+def _chosen(
+    store: RunStore, index: Index, choice: Choice, unreadable: UnreadableLogs, *, unfinished: bool
+) -> Iterator[dict[str, Any]]:
     for path, row in rows(told(named_within(store, choice.stretch)), index):
+        unreadable.count(row)
         if not choice.takes(row):
             continue
         standing = _standing(row, path)

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
@@ -14,8 +14,9 @@ from orchestrator.billing.savings import By
 from orchestrator.billing.standstill import SeenUp
 from orchestrator.cli import fail
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
-from orchestrator.cli.reading import told
+from orchestrator.cli.reading import UnreadableLogs, told
 from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.history.entry import Entry
 from orchestrator.history.index import Index
 from orchestrator.history.logs import entries
 from orchestrator.history.saved import Saved, saved
@@ -89,11 +90,20 @@ def _found(
 ) -> Saved:
     store = RunStore(settings.audit.state_dir)
     store.prepare()
+    unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
         paths = list(store)
-        found = saved(entries(told(paths), index), by, *asked, simulated=simulated, running=running)
+        every = _counted(entries(told(paths), index), unreadable)
+        found = saved(every, by, *asked, simulated=simulated, running=running)
         index.keep_only(path.name for path in paths)
+    unreadable.warn()
     return found
+
+
+def _counted(found: Iterable[tuple[Path, Entry]], unreadable: UnreadableLogs) -> Iterator[tuple[Path, Entry]]:
+    for path, entry in found:
+        unreadable.count(entry.row)
+        yield path, entry
 
 
 def _text(found: Saved) -> bytes:

@@ -1,7 +1,7 @@
 """Everything a command needs to speak to a cloud, put together: settings, gate, client, clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -10,11 +10,13 @@ from random import Random
 
 from orchestrator.cli.endpoint import Endpoint
 from orchestrator.cloud.client import connect
+from orchestrator.cloud.transport import proxy_for
 from orchestrator.engine.adapt import START, Held, RateFinder
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.gcra import Gcra, with_headroom
 from orchestrator.engine.learning import LearningCloud
 from orchestrator.engine.protocols import Cloud
+from orchestrator.errors import CloudError
 from orchestrator.learnt import Learnt, LearntFile, fingerprint
 from orchestrator.moment import utc_now
 from orchestrator.playbook.planned import RunLimits
@@ -153,28 +155,42 @@ async def open_session(
         limits = replace(limits, requests_per_second=finder.rate)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, clock)
     gate.on_long_pause.append(lambda seconds: _warn(settings, "api.wait", note=wait_text(seconds)))
-    async with connect(
-        where.base_url,
-        where.api_key,
-        api_version=settings.cloud.api_version,
-        timeout=settings.cloud.timeout,
-        max_in_flight=limits.max_in_flight,
-        many=not few and (limits.adaptive or limits.requests_per_second >= _MANY),
-    ) as cloud:
-        yield Session(
-            settings,
-            where,
-            limits,
-            cloud if finder is None else LearningCloud(cloud, finder, gate.gcra, clock),
-            gate,
-            clock,
-            rng,
-            batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
-            batch_missing=learnt.batch_missing,
-            finder=finder,
-            settle_seconds=learnt.settle,
-            says_simulated=lambda: cloud.simulated,
-        )
+    try:
+        async with connect(
+            where.base_url,
+            where.api_key,
+            api_version=settings.cloud.api_version,
+            timeout=settings.cloud.timeout,
+            max_in_flight=limits.max_in_flight,
+            many=not few and (limits.adaptive or limits.requests_per_second >= _MANY),
+        ) as cloud:
+            yield Session(
+                settings,
+                where,
+                limits,
+                cloud if finder is None else LearningCloud(cloud, finder, gate.gcra, clock),
+                gate,
+                clock,
+                rng,
+                batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
+                batch_missing=learnt.batch_missing,
+                finder=finder,
+                settle_seconds=learnt.settle,
+                says_simulated=lambda: cloud.simulated,
+            )
+    except CloudError as error:
+        error.hint = "; ".join([*([error.hint] if error.hint else []), *_address(where)])
+        raise
+
+
+def _address(where: Endpoint) -> Iterator[str]:
+    """Where requests went, for a person who has to find out why that failed."""
+    yield f"cloud.base_url is {where.base_url}"
+    if not where.base_url.endswith("/api/v1"):
+        yield "that of Phala Cloud ends with /api/v1"
+    proxy = proxy_for(where.base_url)
+    if proxy is not None:
+        yield f"requests go through the proxy {proxy.host} of {proxy.variable} (NO_PROXY exempts hosts)"
 
 
 def _held(learnt: Learnt) -> Held | None:

@@ -7,9 +7,8 @@ import click
 
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
-from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.consoles import stdout
-from orchestrator.errors import SettingsError
+from orchestrator.cli.reading import read_run_log
 from orchestrator.outcome import Ending, Exit, exit_code
 from orchestrator.report.documents import run_document, write_document
 from orchestrator.report.run_text import print_run
@@ -21,9 +20,7 @@ def show(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_j
     settings = load_settings(config, assignments)
     path = RunStore(settings.audit.state_dir).find(run_id)
     state = RunState()
-    reading = read_log(path, state.apply)
-    if reading.verdict is Verdict.ALTERED:
-        raise SettingsError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line)
+    reading = read_run_log(path, state.apply)
     going_on = state.finished is None and is_held(path)
     code = None if going_on else _code(state)
     if as_json:

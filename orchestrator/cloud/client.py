@@ -164,7 +164,7 @@ async def connect(
     except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
         raise CloudError(
             f"no connection can be set up: {error}",
-            hint="check the environment's HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR",
+            hint="check the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR",
         ) from error
     async with carrier:
         yield PhalaCloud(Http(carrier, timeout))

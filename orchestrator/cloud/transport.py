@@ -2,15 +2,16 @@
 
 httpx's own pool is quick to load, and dear to use: its cost for each request grows with its width. aiohttp is the other
 way round: it takes a quarter of a second to load, then a fraction of the CPU whatever the width. So few requests go
-through the one, and many through the other. Where the environment names a proxy, httpx's own client is asked, since it
-knows what the names there mean. Whatever carries them, answers and errors are httpx's.
+through the one, and many through the other. Where the environment names a proxy, all go through httpx. Whatever carries
+them, answers and errors are httpx's.
 """
 
 import ssl
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
-from urllib.request import getproxies
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -101,10 +102,11 @@ def carrier_to(target: Target, *, many: bool) -> Carrier:
     limits = httpx.Limits(
         max_connections=target.connections, max_keepalive_connections=target.connections, keepalive_expiry=IDLE
     )
-    if target.outside and _names_a_proxy(scheme):
-        return ThroughHttpx(target, _AsTheEnvironmentSays(context, limits))
-    if not many:
-        return ThroughHttpx(target, httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False))
+    proxy = proxy_for(target.base_url)
+    if proxy is not None or not many:
+        address = None if proxy is None else proxy.url
+        transport = httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False, proxy=address)
+        return ThroughHttpx(target, transport)
     from orchestrator.cloud.aio import ThroughAiohttp  # noqa: PLC0415 - loading it takes longer than a few requests
 
     return ThroughAiohttp(target, context)
@@ -138,17 +140,36 @@ class ThroughHttpx:
         return await self.transport.handle_async_request(request)
 
 
-class _AsTheEnvironmentSays(httpx.AsyncBaseTransport):
-    """Through the proxies of HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or directly where NO_PROXY says so."""
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """The proxy of the environment for an address.
 
-    def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
-        self._client = httpx.AsyncClient(verify=context, limits=limits, trust_env=True, follow_redirects=False)
+    Attributes:
+        variable: the environment variable that names the proxy.
+        url: the proxy; may hold a password.
+    """
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._client.send(request, stream=True)
+    variable: str
+    url: str
 
-    async def aclose(self) -> None:
-        await self._client.aclose()
+    def __repr__(self) -> str:
+        return f"<Proxy of {self.variable}>"
+
+    @property
+    def host(self) -> str:
+        """The host and port of the proxy."""
+        return self.url.rpartition("@")[2].partition("://")[2] or self.url.rpartition("@")[2]
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names for an address; None for this machine and NO_PROXY."""
+    parts = urlsplit(url)
+    host, named = parts.hostname or "", getproxies()
+    scheme = parts.scheme if named.get(parts.scheme) else "all"
+    proxy = named.get(scheme)
+    if not proxy or is_loopback(host) or proxy_bypass(host):
+        return None
+    return Proxy(f"{scheme.upper()}_PROXY", proxy if "://" in proxy else f"http://{proxy}")
 
 
 def _context(scheme: str, *, trust_env: bool) -> ssl.SSLContext:
@@ -157,8 +178,3 @@ def _context(scheme: str, *, trust_env: bool) -> ssl.SSLContext:
         return httpx.create_ssl_context(trust_env=trust_env)
     # Reading the authorities takes time. Nothing is encrypted here, so this one trusts nobody.
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _names_a_proxy(scheme: str) -> bool:
-    named = getproxies()
-    return bool(named.get(scheme) or named.get("all"))

@@ -18,6 +18,7 @@ _ATTEMPTS_TO_CONNECT = 2
 """Where not even a connection comes about, the address is usually wrong, and a person waits."""
 
 _UNAUTHORIZED = 401
+_NOT_THE_API = frozenset({301, 302, 303, 307, 308, 404, 405})
 _PASSING = frozenset({408, 409, 425, 429})
 
 
@@ -63,4 +64,6 @@ def unreadable(reply: Reply[_T], what: str) -> CloudError:
             f"the API can't be reached: {problem}",
             hint="check the network, and cloud.base_url in the settings",
         )
+    if reply.http_status in _NOT_THE_API:
+        return CloudError(f"{what} can't be read: {problem}", hint="nothing was sent; is this the address of the API?")
     return CloudError(f"{what} can't be read: {problem}", hint="nothing was sent; try again later")

@@ -67,6 +67,6 @@ def _read(path: Path, index: Index, read: Read) -> Entry | None:
             index.keep(path.name, before, entry)
     except FileNotFoundError:
         return None
-    except OSError:
-        return Entry({"verdict": _UNREADABLE, "counts": {}})
+    except OSError as error:
+        return Entry({"verdict": _UNREADABLE, "counts": {}, "reason": (error.strerror or str(error)).lower()})
     return entry

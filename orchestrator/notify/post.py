@@ -13,6 +13,7 @@ import anyio.to_thread
 import httpx
 
 from orchestrator import __version__
+from orchestrator.cloud.transport import proxy_for
 from orchestrator.loopback import is_loopback
 from orchestrator.notify.notice import Notice
 from orchestrator.notify.retry import Answer
@@ -86,9 +87,11 @@ class WebhookPost:
         if self._url.startswith("https:"):
             # In a thread: reading the authorities takes time that the run's own requests need.
             context = await anyio.to_thread.run_sync(lambda: httpx.create_ssl_context(trust_env=outside))
+        proxy = proxy_for(self._url) if self._transport is None else None
         return httpx.AsyncClient(
             verify=context,
-            trust_env=outside,
+            trust_env=False,
+            proxy=None if proxy is None else proxy.url,
             transport=self._transport,
             timeout=httpx.Timeout(self._timeout),
             limits=httpx.Limits(max_connections=1),

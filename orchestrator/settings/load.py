@@ -7,6 +7,7 @@ import difflib
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -20,7 +21,17 @@ from orchestrator.errors import SettingsError, UsageError
 from orchestrator.faults import dotted, nearest
 from orchestrator.settings.blame import PREFIX, SECRETS, SHORT_NAMES, Given, at, located
 from orchestrator.settings.lists import NotAListError, added_up, as_list, get, list_settings, put
-from orchestrator.settings.model import Audit, Billing, Cloud, GuardSettings, Log, Notify, RateSection, Settle
+from orchestrator.settings.model import (
+    Audit,
+    Billing,
+    Cloud,
+    GuardSettings,
+    HomeUnknownError,
+    Log,
+    Notify,
+    RateSection,
+    Settle,
+)
 from orchestrator.settings.toml import read_toml
 
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
@@ -81,6 +92,8 @@ def read_secret(file: Path, what: str) -> str:
         raise SettingsError(f"the {what} can't be read: {reason}", file=file) from error
     if mode & _OTHERS_MAY_READ:
         raise SettingsError(f"others may read this {what}", file=file, hint=f"chmod 600 {file}")
+    if text[:1] in {'"', "'"} or text[-1:] in {'"', "'"}:
+        raise SettingsError(f"the file has quotes around the {what}", file=file, hint="remove the quotes")
     if not text or not text.isprintable() or " " in text:
         hint = f"the {what.rsplit(maxsplit=1)[-1]} alone, on one line"
         raise SettingsError(f"the file does not hold {_a(what)}", file=file, hint=hint)
@@ -110,7 +123,10 @@ class _ShortNames(PydanticBaseSettingsSource):
 
 def find_config() -> Path | None:
     """The TOML file that holds when none is named: `./config.toml`, else the one in the user's config folder."""
-    for candidate in (Path("config.toml"), user_config_path("orchestrator") / "config.toml"):
+    candidates = [Path("config.toml")]
+    with suppress(RuntimeError):  # where the home folder is not known, there is no config folder
+        candidates.append(user_config_path("orchestrator") / "config.toml")
+    for candidate in candidates:
         try:
             if candidate.exists():
                 return candidate
@@ -161,6 +177,9 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         # Without its cause, which repeats the value.
         message = f"the environment can't be read as settings: {error}"
         raise SettingsError(message, hint="sections and lists are JSON there") from None
+    except HomeUnknownError as error:
+        hint = "set ORCHESTRATOR_STATE_DIR, or HOME"
+        raise SettingsError("the home folder is not known, and with it the state folder", hint=hint) from error
     except ValidationError as error:
         faults = [located(fault, Settings, blame) for fault in error.errors()]
         first, *rest = faults

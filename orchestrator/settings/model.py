@@ -80,10 +80,24 @@ def check_webhook_secret(secret: SecretStr) -> SecretStr:
 
 
 def _key(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
+    # A key from a file, such as a mounted Kubernetes secret, often ends with a newline.
+    text = secret.get_secret_value().strip()
+    if text[:1] in {'"', "'"} or text[-1:] in {'"', "'"}:
+        raise ValueError("has quotes around it: give the key without quotes")
     if not text.isascii() or not text.isprintable() or " " in text or not text:
         raise ValueError("must be printable ASCII without spaces; it may have been pasted with something around it")
-    return secret
+    return SecretStr(text)
+
+
+class HomeUnknownError(Exception):
+    """Raised when the state folder would be below a home folder that is not known."""
+
+
+def _state_folder() -> Path:
+    try:
+        return user_state_path("orchestrator")
+    except RuntimeError as error:
+        raise HomeUnknownError from error
 
 
 def _file_path(path: Path) -> Path:
@@ -185,7 +199,7 @@ class GuardSettings(Guards):
 class Audit(_Section):
     """Where runs are kept."""
 
-    state_dir: FilePath = Field(default_factory=lambda: user_state_path("orchestrator"))
+    state_dir: FilePath = Field(default_factory=_state_folder)
     """The folder that holds `runs/` and what is kept beside it; ORCHESTRATOR_STATE_DIR is its short name."""
     resume_without_asking: Wait = 3600.0
     """`resume` asks again before it sends anything when the plan is older: a CVM may have been started on purpose."""

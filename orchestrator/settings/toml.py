@@ -28,7 +28,26 @@ def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
         found = re.search(r"\(at line (\d+)", str(error))
         message = re.sub(r" \(at [^)]*\)$", "", str(error))
         line = int(found.group(1)) if found else None
-        raise SettingsError(f"not valid TOML: {message}", file=file, line=line, hint="text needs quotes") from error
+        raise SettingsError(f"not valid TOML: {message}", file=file, line=line, hint=_hint(message)) from error
     except (ValueError, RecursionError) as error:
         # A path with a NUL, a number of thousands of digits, or lists within lists within lists.
         raise SettingsError("the settings can't be read: no settings look like this", file=file) from error
+
+
+_HINTS = {
+    "Invalid value": "text needs quotes, and a list brackets",
+    "Expected '=' after a key": "write each setting as KEY = VALUE",
+    "Expected ']' at the end of a table declaration": "write a section as [NAME]",
+    "Expected newline or end of document": "write one setting a line; text needs quotes",
+    "Unterminated string": "a quote is missing at the end of the text",
+    "Unclosed array": "a ] is missing at the end of the list",
+    "Cannot overwrite a value": "the setting stands there twice: remove one of them",
+    "Cannot declare": "the section stands there twice: put its settings together",
+    "Illegal character": "a quote is missing at the end of the text, or a control character is in the file",
+    "Unescaped '\\'": "write \\\\ for a backslash, or put the text in single quotes",
+}
+"""What helps against an error of the TOML parser, by the beginning of its message."""
+
+
+def _hint(message: str) -> str | None:
+    return next((hint for beginning, hint in _HINTS.items() if message.startswith(beginning)), None)

@@ -49,7 +49,9 @@ async def test_what_goes_out_goes_through_the_proxy_that_is_named(
     assert proxy.requests[0].startswith(b"POST http://cloud.example")
 
 
-@pytest.mark.parametrize("excepted", ["cloud.example", "*", ".example", "other.example, cloud.example"])
+@pytest.mark.parametrize(
+    "excepted", ["cloud.example", "*", ".example", "other.example, cloud.example", "[::1],cloud.example"]
+)
 async def test_no_proxy_names_what_is_reached_directly(
     monkeypatch: pytest.MonkeyPatch, excepted: str, *, many: bool
 ) -> None:
@@ -97,3 +99,15 @@ async def test_a_netrc_file_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_pat
     async with serving(always) as server, reaching(server.port, many=many, host="cloud.example") as cloud:
         assert (await cloud.stop(REF)).value is not None
     assert b"authorization" not in server.requests[0].lower()
+
+
+@pytest.mark.parametrize("excepted", ["localhost,[::1]", "[::1]", "10.0.0.0/8,localhost"])
+async def test_a_bracketed_address_in_no_proxy_does_not_break_the_client(
+    monkeypatch: pytest.MonkeyPatch, excepted: str, *, many: bool
+) -> None:
+    async with serving(always) as proxy, serving(always) as server:
+        monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", excepted)
+        async with reaching(server.port, many=many, host="cloud.example") as cloud:
+            assert (await cloud.stop(REF)).value is not None
+    assert (len(server.requests), len(proxy.requests)) == (0, 1)

@@ -5,7 +5,7 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -53,8 +53,10 @@ class UserDesk(Desk):
         self.user_command, self._user_env = user_command()
         os.chown(folder, USER.pw_uid, USER.pw_gid)
 
-    def start_as_user(self, *args: str) -> subprocess.Popen[str]:
-        return self.start(*args, command=self.user_command, env=self._user_env, prepare=become_user)
+    def start_as_user(
+        self, *args: str, env: Mapping[str, str | None] | None = None, become: Callable[[], None] = become_user
+    ) -> subprocess.Popen[str]:
+        return self.start(*args, command=self.user_command, env={**self._user_env, **(env or {})}, prepare=become)
 
     def assert_all_is_the_users(self) -> None:
         found = [self.state, *self.state.rglob("*")]
@@ -169,3 +171,55 @@ def test_root_gives_away_no_file_behind_a_link(desk: UserDesk) -> None:
     desk.run("snooze", "nightly", "--until", "1h")
     assert desk.run("serve", "--listen", "127.0.0.1:0").code == 2
     assert (precious.read_text(), precious.stat().st_uid) == ("root's", 0)
+
+
+READING = [
+    ("show",),
+    ("restore", "--yes"),
+    ("resume", "--yes"),
+    ("approve", "--yes"),
+    ("abandon", "--reason", "why"),
+    ("report", "--format", "text"),
+    ("reconcile",),
+    ("audit", "show"),
+    ("audit", "verify"),
+    ("audit", "export", "--format", "jsonl"),
+]
+
+
+def test_a_log_that_its_user_cannot_read_is_named_by_every_command(desk: UserDesk) -> None:
+    process = desk.start_as_user("run", desk.playbook(), "--yes")
+    assert desk.end(process).code == 0
+    run_id = desk.log.stem
+    desk.log.chmod(0)
+    for first, *more in READING:
+        command = [first, *more[:1], run_id, *more[1:]] if first == "audit" else [first, run_id, *more]
+        ended = desk.end(desk.start_as_user(*command))
+        assert (ended.code, "ermission denied" in ended.err) == (2, True), (command, ended)
+        assert str(desk.log) in ended.err, command
+    for command in (["savings"], ["runs"], ["runs", "--unfinished"], ["runs", "--unfinished", "--json"]):
+        ended = desk.end(desk.start_as_user(*command))
+        assert (ended.code, "1 log cannot be read (permission denied)" in ended.err) == (0, True), (command, ended)
+    desk.runs.chmod(0)
+    for command in (["show", run_id], ["audit", "verify", "--all"], ["runs"], ["savings"]):
+        ended = desk.end(desk.start_as_user(*command))
+        assert (ended.code, "ermission denied" in ended.err) == (2, True), (command, ended)
+
+
+def become_unknown() -> None:
+    """Become a user that has no entry in the list of users."""
+    os.setgroups([])
+    os.setgid(54321)
+    os.setuid(54321)
+
+
+def test_a_user_without_a_home_folder_can_work_where_the_state_folder_is_named(desk: UserDesk) -> None:
+    desk.state.mkdir()
+    os.chown(desk.state, 54321, 54321)
+    nowhere: dict[str, str | None] = {"HOME": None}
+    process = desk.start_as_user("run", desk.playbook(), "--yes", env=nowhere, become=become_unknown)
+    assert desk.end(process).code == 0
+    assert desk.records[0]["actor"].startswith("54321@")
+    process = desk.start_as_user("runs", env=nowhere | {"ORCHESTRATOR_STATE_DIR": None}, become=become_unknown)
+    ended = desk.end(process)
+    assert (ended.code, "ORCHESTRATOR_STATE_DIR" in ended.err) == (2, True)

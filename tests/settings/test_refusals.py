@@ -164,7 +164,15 @@ def test_other_urls_are_refused_without_repeating_them(url: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [f"{SECRET} ", f'"{SECRET}"\n', f"{SECRET}\n", f"{SECRET}é", f"{SECRET}\x00", f"a {SECRET}", f"\x1b{SECRET}"],
+    [
+        f"{SECRET} x",
+        f'"{SECRET}"\n',
+        f"{SECRET}\n{SECRET}",
+        f"{SECRET}é",
+        f"{SECRET}\x00",
+        f"a {SECRET}",
+        f"\x1b{SECRET}",
+    ],
 )
 def test_a_key_that_can_not_be_sent_is_refused_without_repeating_it(value: str) -> None:
     escaped = "".join(f"\\u{ord(char):04x}" if not char.isalnum() else char for char in value)
