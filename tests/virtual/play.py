@@ -31,7 +31,7 @@ from orchestrator.engine.inventory import InventoryReader
 from orchestrator.engine.result import RunResult
 from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError
-from orchestrator.outcome import Exit
+from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
@@ -271,6 +271,8 @@ class _Process:
     async def _resume(self, session: Session) -> RunResult:
         state = RunState()
         self._log, reading = AuditLog.reopen(self._played.log, state.apply, wall=self._clock.wall, sync=self.disk.write)
+        if state.finished is not None:
+            return RunResult(Ending(state.finished["ending"]), Exit(state.finished["exit_code"]))
         works = works_from(state, now=self._clock.now(), wall=self._clock.wall())
         size = state.planned["workspace_size"]
         fresh = await read_fresh(session, works, size)
