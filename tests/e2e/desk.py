@@ -35,8 +35,8 @@ steps:
 """
 
 
-def until(condition: Callable[[], object], *, seconds: float = 15) -> None:
-    """Wait until a condition holds."""
+def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
+    """Wait until a condition holds; a busy machine gets a minute."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -131,8 +131,8 @@ class Desk:
             preexec_fn=prepare,  # noqa: PLW1509 - only limits of the child are set there
         )
 
-    def end(self, process: subprocess.Popen[str], *, seconds: float = 30) -> Ended:
-        """Wait for the end of a process, and hold it to what holds for all of them."""
+    def end(self, process: subprocess.Popen[str], *, seconds: float = 90) -> Ended:
+        """Wait for the end of a process, and check what holds for every process; a busy machine gets time."""
         try:
             out, err = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:

@@ -92,11 +92,11 @@ def test_told_twice_it_leaves_at_once_and_the_first_signal_is_the_reason(runs: F
 def test_told_before_anything_was_sent_it_changes_nothing(
     open_desk: OpenDesk, number: signal.Signals, code: int
 ) -> None:
-    desk = open_desk(timing={"latency": [5, 5]})
-    process = desk.start("run", desk.playbook(), "--yes", "--json")
+    desk = open_desk(timing={"latency": [600, 600]})
+    process = desk.start("run", desk.playbook(), "--yes", "--json", env={"ORCHESTRATOR_CLOUD__TIMEOUT": "600"})
     until(lambda: desk.sim._server.server_state.connections)
     process.send_signal(number)
-    assert desk.end(process, seconds=4) == Ended(code, "", "\nInterrupted; nothing was changed.\n")
+    assert desk.end(process) == Ended(code, "", "\nInterrupted; nothing was changed.\n")
     desk.assert_nothing_happened()
 
 
@@ -121,14 +121,16 @@ def test_killed_in_the_middle_it_is_resumed_with_one_stop_a_cvm(runs: Finished, 
 
 
 def test_a_run_that_is_going_on_cannot_be_resumed_by_another_process(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing={"stop_seconds": [3, 3]})
-    process = under_way(desk)
+    desk = open_desk(timing={"stop_seconds": [600, 600]})
+    process = under_way(desk, stops=8)
     second, runs, show = desk.run_each(
         ("resume", desk.log.stem, "--yes", "--json"), ("runs", "--json"), ("show", desk.log.stem)
     )
     assert "going on" in show.out
     assert (second.code, second.fault["code"]) == (3, "run_held")
     assert runs.document[0]["state"] == "running"
+    for cvm in desk.sim.world.cvms:
+        desk.sim.world.set_status(cvm, "stopped", desk.sim.now())
     assert desk.end(process).code == 0
     assert desk.effective == dict.fromkeys(NAMES, 1)
 

@@ -36,7 +36,7 @@ def carry_out(commands: Sequence[Sequence[str]], environment: Mapping[str, str],
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr
