@@ -5,6 +5,7 @@ from pathlib import Path
 from orchestrator.cli.whole_file import write_whole
 from orchestrator.errors import PlanFileError
 from orchestrator.playbook.lock import MARK
+from orchestrator.playbook.regular_file import read_regular
 
 _LARGEST_FILE = 256_000_000
 """Bytes; the plan of 100,000 CVMs has about 60 million."""
@@ -51,13 +52,9 @@ def read_plan_file(path: Path) -> bytes:
         PlanFileError: when it can't be read.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
+        return read_regular(path, _LARGEST_FILE)
     except (OSError, ValueError) as error:
         raise _unusable("read", error, path) from error
-    if len(data) > _LARGEST_FILE:
-        raise PlanFileError("this is no plan file: it is too large", file=path)
-    return data
 
 
 def _unusable(what: str, error: OSError | ValueError, path: Path) -> PlanFileError:

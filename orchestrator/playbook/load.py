@@ -20,6 +20,8 @@ from orchestrator.playbook.variables import substitute
 
 _T = TypeVar("_T")
 _SCHEMA_HINT = "`orchestrator schema` prints what each key takes"
+_MOST_FINDINGS = 50
+"""Findings of one file that are told; a hint for each takes time."""
 _STRUCTURE = frozenset({"model_type", "model_attributes_type", "dict_type", "list_type"})
 """What is wrong whatever a variable stands for, since a value never becomes more than text."""
 
@@ -151,10 +153,12 @@ def _validate(kind: type[_T], tree: Tree, source: Source, prefix: Path_, open_on
         # Nothing is wrong but what open variables would fill: check the rest as if those keys were left out.
         return _validate(kind, _without(tree, open_places), source, prefix)
     # A key that is missing is often one that stands there misspelt, and that one has the better hint.
-    faults = sorted((fault for fault in faults if _place(fault) not in open_places), key=_is_missing)
-    errors = [_located(fault, kind, source, prefix) for fault in faults]
-    found = sum(not _is_missing(fault) for fault in faults)
-    first, *rest = sorted(errors[:found], key=_line) + sorted(errors[found:], key=_line)
+    is_open = frozenset(open_places)
+    faults = [fault for fault in faults if _place(fault) not in is_open]
+    faults.sort(key=lambda fault: (_is_missing(fault), source.line_of((*prefix, *_place(fault)))))
+    first, *rest = (_located(fault, kind, source, prefix) for fault in faults[:_MOST_FINDINGS])
+    if len(faults) > _MOST_FINDINGS:
+        rest.append(PlaybookError(f"{len(faults) - _MOST_FINDINGS:,} more findings are not listed", file=source.file))
     first.more = tuple(rest)
     raise first
 
@@ -172,10 +176,6 @@ def _place(fault: ErrorDetails) -> Path_:
 
 def _is_missing(fault: ErrorDetails) -> bool:
     return fault["type"] == "missing"
-
-
-def _line(error: PlaybookError) -> int:
-    return error.line or 0
 
 
 def _is_open(fault: ErrorDetails, open_ones: tuple[str, ...]) -> bool:

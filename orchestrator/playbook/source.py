@@ -13,12 +13,15 @@ from typing import Any, TypeAlias
 import yaml
 
 from orchestrator.errors import PlaybookError
+from orchestrator.playbook.regular_file import read_regular
 
 Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
 Path_: TypeAlias = tuple[str | int, ...]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
+MAX_VALUES = 20_000
+"""Keys, texts, lists and mappings; reading each of them takes time."""
 _ALIAS = "anchors and aliases (& and *) are not allowed"
 _TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 
@@ -55,15 +58,16 @@ def read_source(file: Path) -> Source:
         PlaybookError: with the line, when it is missing, unreadable, too large, not YAML, uses aliases, has a duplicate
             key, or is not a mapping.
     """
+    if "\0" in str(file):
+        raise PlaybookError("there is no such playbook: its path has a NUL", file=file)
     try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_regular(file, MAX_BYTES)
     except FileNotFoundError:
         raise PlaybookError("there is no such playbook", file=file, hint=_nearby(file)) from None
     except OSError as error:
         raise PlaybookError(f"the playbook can't be read: {error.strerror or error}", file=file) from error
     except ValueError as error:
-        raise PlaybookError("there is no such playbook: its path has a NUL", file=file) from error
+        raise PlaybookError(f"the playbook can't be read: {error}", file=file) from error
     return parse_source(data, file)
 
 
@@ -147,8 +151,14 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> Playboo
 class _Loader(yaml.BaseLoader):
     """Composes nodes, and stops at the first alias: allowing them would allow documents that expand to gigabytes."""
 
+    values = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - PyYAML's own
         """Compose one node."""
+        self.values += 1
+        if self.values > MAX_VALUES:
+            mark = _mark(self.peek_event())  # type: ignore[no-untyped-call] # PyYAML's stubs leave it out
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES:,} values", problem_mark=mark)
         if self.check_event(yaml.AliasEvent):
             alias: yaml.AliasEvent = self.get_event()  # type: ignore[no-untyped-call] # PyYAML's stubs leave it out
             raise yaml.MarkedYAMLError(problem=_ALIAS, problem_mark=_mark(alias))

@@ -9,6 +9,8 @@ from orchestrator.faults import dotted
 from orchestrator.playbook.source import Path_, Source, Tree
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+MAX_PUT_IN = 1_000_000
+"""Characters: as many as a playbook may have without variables."""
 
 
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -54,8 +56,19 @@ def substitute(source: Source, values: Mapping[str, str], declared: Mapping[str,
             )
         return _REFERENCE.sub(lambda match: lookup(match.group(1), path), tree)
 
+    put_in = 0
+
     def lookup(name: str, path: Path_) -> str:
+        nonlocal put_in
         if name in values:
+            put_in += len(values[name])
+            if put_in > MAX_PUT_IN:
+                raise PlaybookError(
+                    f"the values of variables add more than {MAX_PUT_IN:,} characters to the playbook",
+                    file=source.file,
+                    line=source.line_of(path),
+                    hint=f"use shorter values, or ${{{name}}} in fewer places",
+                )
             return values[name]
         raise PlaybookError(
             f"unknown variable ${{{name}}}",

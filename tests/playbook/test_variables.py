@@ -140,3 +140,12 @@ def test_assignments_split_at_the_first_equals_sign_and_the_last_wins() -> None:
 def test_an_assignment_without_name_value_or_encoding_is_refused(pair: str) -> None:
     with pytest.raises(UsageError):
         parse_assignments((pair,))
+
+
+def test_what_variables_come_to_is_bounded(tmp_path: Path) -> None:
+    """Every reference counts, whichever text it stands in."""
+    text = VALID.replace('["${teepod}"]', '["' + "${teepod}" * 1000 + '", "x-${teepod}"]')
+    assert load(tmp_path, text, teepod="a" * 900).playbook.acting[0].select.teepod
+    error = refusal(tmp_path, text, teepod="a" * 1000)
+    assert "more than 1,000,000 characters" in error.message
+    assert error.line == 10

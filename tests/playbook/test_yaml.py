@@ -1,12 +1,13 @@
 """What a playbook's YAML may be, and where the refusal of everything else points."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import PlaybookError
 from orchestrator.playbook.load import load_playbook
-from orchestrator.playbook.source import MAX_BYTES
+from orchestrator.playbook.source import MAX_BYTES, read_source
 from tests.playbook.loading import VALID, load, refusal
 
 ONE = "name: x\nsteps:\n  - action: stop\n    select: {%s}\n"
@@ -109,7 +110,7 @@ def test_the_line_of_bytes_that_are_not_utf_8_is_named(tmp_path: Path) -> None:
 
 def test_a_file_beyond_the_limit_is_refused_without_being_read_whole(tmp_path: Path) -> None:
     assert f"{MAX_BYTES:,}" in refusal(tmp_path, b"#" * (MAX_BYTES + 1)).message
-    with pytest.raises(PlaybookError, match="more than"):
+    with pytest.raises(PlaybookError, match="not a regular file"):
         load_playbook(Path("/dev/zero"), {})
 
 
@@ -124,3 +125,27 @@ def test_a_missing_file_names_those_that_are_there(tmp_path: Path) -> None:
 def test_a_path_that_no_file_can_have_is_a_playbook_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(PlaybookError):
         load_playbook(tmp_path / name, {})
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_playbook_and_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "p.yaml"
+    os.mkfifo(pipe)
+    with pytest.raises(PlaybookError, match="it is not a regular file"):
+        read_source(pipe)
+
+
+def test_a_playbook_of_too_many_values_is_refused_where_they_become_too_many(tmp_path: Path) -> None:
+    text = VALID + "".join(f"key{number}: 1\n" for number in range(60_000))
+    error = refusal(tmp_path, text, teepod="a")
+    assert "more than 20,000 values" in error.message
+    assert error.line is not None
+    assert error.line < 11_000
+
+
+def test_of_many_findings_the_first_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    text = VALID + "".join(f"key{number}: 1\n" for number in range(500))
+    error = refusal(tmp_path, text, teepod="a")
+    assert (error.message, error.line) == ("unknown key 'key0'", 13)
+    assert [each.message for each in error.more[-2:]] == ["unknown key 'key49'", "450 more findings are not listed"]
+    assert len(error.more) == 50
