@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,6 +31,8 @@ def validate(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json:
             click.echo(_line(loaded))
             if due is not None:
                 click.echo(f"  {due['says']}")
+                for warning in due["warnings"]:
+                    click.echo(f"  warning: {warning['message']}")
     if errors:
         errors[0].more = tuple(errors[1:])
         report(errors[0], as_json=as_json, extra={"playbooks": documents})
@@ -49,7 +52,7 @@ def _document(loaded: LoadedPlaybook) -> dict[str, object]:
     }
 
 
-def _due(loaded: LoadedPlaybook) -> dict[str, object]:
+def _due(loaded: LoadedPlaybook) -> dict[str, Any]:
     # What only playbooks with a schedule need.
     from orchestrator.playbook.firings import next_firing  # noqa: PLC0415
     from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415

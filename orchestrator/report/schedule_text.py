@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
-from cronsim import CronSim
-
 from orchestrator.duration import format_duration
 from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.firings import Firing, LeftOut, Timetable, offset_text
 from orchestrator.playbook.schedule import Schedule
+from orchestrator.report.cron_words import cron_in_words, step_warnings
 from orchestrator.report.shown import shown
 from orchestrator.wording import counted
 
@@ -23,7 +22,7 @@ _INDENT = "    "
 
 def in_words(schedule: Schedule) -> str:
     """What the cron expression means, and where: `at 02:30 on Monday through Friday, Europe/Berlin`."""
-    text = CronSim(schedule.cron, datetime(2000, 1, 1)).explain()  # noqa: DTZ001 - only its fields matter
+    text = cron_in_words(schedule.cron)
     return f"{text[:1].lower()}{text[1:]}, {schedule.timezone}"
 
 
@@ -52,6 +51,7 @@ def head(timetable: Timetable) -> list[str]:
     facts += [f"from {schedule.from_}"] if schedule.from_ is not None else []
     facts += [f"until {schedule.until}"] if schedule.until is not None else []
     facts += [f"not on {', '.join(shown(each.text, 80) for each in schedule.not_on)}"] if schedule.not_on else []
+    facts += [f"warning: {each}" for each in step_warnings(schedule.cron)]
     return [f"{shown(timetable.name)}: {in_words(schedule)}", *facts]
 
 
@@ -103,6 +103,7 @@ def schedule_document(schedule: Schedule) -> dict[str, Any]:
         "cron": schedule.cron,
         "timezone": schedule.timezone,
         "words": in_words(schedule),
+        "warnings": [{"code": "step_beyond_range", "message": each} for each in step_warnings(schedule.cron)],
         "jitter_s": schedule.jitter,
         "not_on": [each.text for each in schedule.not_on],
         "from": _edge(schedule.from_),
