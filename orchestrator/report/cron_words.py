@@ -12,7 +12,7 @@ _EVEN = {Field.MINUTE: 60, Field.HOUR: 24, Field.MONTH: 12}
 """Fields in which a step that divides this number goes on evenly from one round to the next."""
 _FEW = 8
 _WEEK = 7
-_SUFFIX = {"1": "st", "2": "nd", "3": "rd"}
+_SUFFIX = {"1": "first"[-2:], "2": "second"[-2:], "3": "third"[-2:]}
 
 
 def cron_in_words(cron: str) -> str:

@@ -222,6 +222,17 @@ def foresee_next(timetable: Timetable, decided: Decided, snooze: Snooze | None, 
     return min([*found, *_next_planned(timetable, decided, after)], key=lambda each: each.moment, default=None)
 
 
+def success_due(timetable: Timetable, since: datetime, snooze: Snooze | None) -> datetime | None:
+    """By when a run should have begun that then succeeds: the moment of the first firing after `since`.
+
+    Days off and snoozed firings do not count; None where nothing fires within a year.
+    """
+    found = _next_planned(timetable, NOTHING_DECIDED, since)
+    if found and snooze is not None and snooze.covers(found[0].planned, found[0].moment):
+        found = _next_planned(timetable, NOTHING_DECIDED, max(since, snooze.until - _TICK))
+    return found[0].moment if found else None
+
+
 def _foreseen(
     timetable: Timetable, decided: Decided, snooze: Snooze | None, now: datetime, firing: Firing
 ) -> Firing | LeftOut | None:

@@ -101,6 +101,7 @@ class Known:
         ended_at: when its schedule was taken away; None while it is there.
         last: the last run of a firing: planned, run_id, exit_code, result, at.
         last_success: when a run last ended with exit code 0.
+        awaited_since: the first firing after this is to succeed: when the schedule was enabled, or last succeeded.
     """
 
     file: str
@@ -114,6 +115,7 @@ class Known:
     ended_at: datetime | None = None
     last: dict[str, Any] | None = None
     last_success: datetime | None = None
+    awaited_since: datetime | None = None
 
     def decide(self, planned: str) -> None:
         """Note that this one is decided."""
@@ -143,12 +145,14 @@ class Known:
             "ended_at": None if self.ended_at is None else timestamp(self.ended_at),
             "last": self.last,
             "last_success": None if self.last_success is None else timestamp(self.last_success),
+            "awaited_since": None if self.awaited_since is None else timestamp(self.awaited_since),
         }
 
     @classmethod
     def of(cls, document: Record) -> "Known":
         """What a snapshot says."""
         ended_at, last_success = document["ended_at"], document["last_success"]
+        awaited_since = document.get("awaited_since", last_success)
         return cls(
             document["file"],
             document["timezone"],
@@ -161,6 +165,7 @@ class Known:
             None if ended_at is None else parse_timestamp(ended_at),
             document["last"],
             None if last_success is None else parse_timestamp(last_success),
+            None if awaited_since is None else parse_timestamp(awaited_since),
         )
 
 
@@ -211,6 +216,7 @@ def _enabled(memory: Memory, record: Record) -> None:
     at = parse_timestamp(record["ts"])
     before = memory.playbooks.get(record["playbook"])
     known = Known(record["file"], record["timezone"], record["when"], record["left_out"], Mark(at, at))
+    known.awaited_since = at
     if before is not None:
         known.decided, known.forgotten = before.decided, before.forgotten
         known.last, known.last_success = before.last, before.last_success
@@ -221,6 +227,7 @@ def _changed(memory: Memory, record: Record) -> None:
     known, at = memory.playbooks[record["playbook"]], parse_timestamp(record["ts"])
     if record["when"] != known.when:
         known.mark = Mark(at, at)
+        known.awaited_since = at
     elif record["left_out"] != known.left_out:
         known.mark = Mark(known.mark.planned_after, at)
     known.file, known.timezone = record["file"], record["timezone"]
@@ -269,7 +276,7 @@ def _over(memory: Memory, record: Record) -> None:
     keys = ("planned", "run_id", "exit_code", "result", "reason")
     known.last = {**{key: record.get(key) for key in keys}, "at": record["ts"]}
     if record.get("exit_code") == 0:
-        known.last_success = parse_timestamp(record["ts"])
+        known.last_success = known.awaited_since = parse_timestamp(record["ts"])
 
 
 _APPLY = {

@@ -9,6 +9,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from orchestrator import __version__
+from orchestrator.action import Action
+from orchestrator.outcome import Exit, Outcome
 from orchestrator.reply import Reply
 from orchestrator.service.overview import Overview
 
@@ -69,9 +71,15 @@ class Metrics:
             self.firings.labels(name, "missed").inc(facts["count"])
 
     def known(self, playbook: str) -> None:
-        """Show a playbook's counters from the start, at 0: a rate can be told only of what was there before."""
+        """Show every series of a playbook from the start, at 0: an increase is seen only of what was there before."""
         for result in _RESULTS:
             self.firings.labels(playbook, result)
+        for code in Exit:
+            self.runs.labels(playbook, int(code))
+        for action in Action:
+            self.settle.labels(playbook, action.value)
+            for outcome in Outcome:
+                self.targets.labels(playbook, action.value, outcome.value)
         self.rate_limited.labels(playbook)
 
     def recorded(self, playbook: str, record: Mapping[str, Any]) -> None:
@@ -107,6 +115,11 @@ class _Gauges(Collector):
             "last_success_timestamp_seconds",
             "When a run of the playbook's schedule last ended with exit code 0.",
             {row.name: _seconds(row.last_success) for row in now.rows},
+        )
+        yield _by_playbook(
+            "success_due_timestamp_seconds",
+            "By when a run should have succeeded: later than this without one, something is wrong.",
+            {row.name: _seconds(row.success_due) for row in now.rows},
         )
         yield _by_playbook(
             "snoozed_until_timestamp_seconds",

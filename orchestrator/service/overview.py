@@ -28,6 +28,7 @@ class Row:
         waiting: how many firings wait for it.
         last: how the last firing ended.
         last_success: when a run last ended with exit code 0.
+        success_due: the moment of the first firing after that, or after the schedule was enabled.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Row:
     waiting: int
     last: Mapping[str, Any] | None
     last_success: datetime | None
+    success_due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def _row(row: Row) -> dict[str, Any]:
         "waiting": row.waiting,
         "last": row.last,
         "last_success": _utc(row.last_success),
+        "success_due": _utc(row.success_due),
         "error": None,
     }
 

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.firings import Firing
-from orchestrator.service.agenda import GRACE, Decided, LeaveOut, Miss, Step, decide, due, foresee_next
+from orchestrator.service.agenda import GRACE, Decided, LeaveOut, Miss, Step, decide, due, foresee_next, success_due
 from orchestrator.service.folder import Watched
 from orchestrator.service.journal import Journal
 from orchestrator.service.memory import Claim, Known, Mark
@@ -258,6 +258,7 @@ class Service:
             waiting=0 if self._runs is None else self._runs.waiting(name),
             last=known.last,
             last_success=known.last_success,
+            success_due=success_due(watched.timetable, known.awaited_since or known.mark.planned_after, snooze),
         )
 
     def _next(self, watched: Watched, known: Known, now: datetime) -> Firing | None:
