@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -69,9 +70,15 @@ class Unattended:
 
     def standing(self, run_id: str) -> Standing:
         """Where a run stands, as its audit log says."""
-        path = self._store.path(run_id)
-        if not path.exists():
+        try:
+            return self._standing(self._store.path(run_id))
+        except FileNotFoundError:
             return Standing(State.NOTHING_SENT)
+        except OSError:
+            return Standing(State.UNREADABLE)
+
+    @staticmethod
+    def _standing(path: Path) -> Standing:
         if is_held(path):
             return Standing(State.HELD)
         state = RunState()

@@ -33,6 +33,8 @@ class State(StrEnum):
     """Another process is carrying it out."""
     ALTERED = "altered"
     """The log is not what was written."""
+    UNREADABLE = "unreadable"
+    """The log cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,8 @@ class Runs:
                 return Ended(standing.exit_code if standing.exit_code is not None else int(Exit.OK))
             case State.HELD:
                 return Ended(int(Exit.GUARD), reason="another process is carrying the run out")
+            case State.UNREADABLE:
+                return Ended(int(Exit.USAGE), reason="its audit log can't be read, so it can't be gone on with")
             case State.ALTERED:
                 hint = f"see `orchestrator audit verify {claim.run_id}`"
                 return Ended(int(Exit.USAGE), reason=f"its audit log was altered, so it can't be gone on with; {hint}")

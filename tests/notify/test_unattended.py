@@ -8,7 +8,7 @@ import pytest
 from orchestrator.cli.unattended import Unattended
 from orchestrator.playbook.load import load_playbook
 from orchestrator.service.memory import Claim
-from orchestrator.service.protocols import Stop
+from orchestrator.service.protocols import State, Stop
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
@@ -55,3 +55,11 @@ async def test_a_run_of_a_schedule_is_told_of_and_a_firing_that_did_not_begin_on
     assert box.events == ["refused", "run.started", "run.finished"]
     assert box.got[0]["id"] == f"refused-{claims[0].run_id}"
     assert "by the schedule nightly" in box.got[1]["text"]
+
+
+def test_a_log_that_cannot_be_read_is_a_state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with BackgroundSimulator(parse_settings({"fleet": {"cvms": 1}})) as sim, mailbox() as box:
+        runner = Unattended(settings(tmp_path, sim, box, monkeypatch), lambda *_: None, lambda *_: None)
+        assert runner.standing("20261123T120000Z-4f2a").state is State.NOTHING_SENT
+        (tmp_path / "state" / "runs" / "20261123T120000Z-4f2a.jsonl").mkdir(parents=True)  # opens, and cannot be read
+        assert runner.standing("20261123T120000Z-4f2a").state is State.UNREADABLE

@@ -550,6 +550,7 @@ async def test_the_overview_is_a_json_document(house: OpenHouse) -> None:
         (State.FINISHED, 6, None),
         (State.HELD, 3, "another process"),
         (State.ALTERED, 2, "audit verify"),
+        (State.UNREADABLE, 2, "can't be read"),
     ],
 )
 async def test_a_claimed_run_that_needs_nothing_more_or_must_not_be_touched_is_left_alone(
