@@ -81,3 +81,20 @@ def test_plan_says_that_the_api_asked_it_to_wait(open_desk: OpenDesk) -> None:
     assert "asked to wait" in said(process, "api.wait")
     process.send_signal(signal.SIGINT)
     assert desk.end(process, seconds=30).code == 130
+
+
+def test_a_guest_that_shut_down_while_no_status_could_be_read_is_not_force_stopped(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={"shutdown_seconds": [1.5, 1.5]})
+    file = desk.folder / "shutdown.yaml"
+    step = "{action: shutdown, select: {all: true}, escalate: {after: 3s}, settle: {timeout: 60s}}"
+    file.write_text(f"name: down\nlimits: {{requests_per_second: 100, burst: 20}}\nsteps: [{step}]\n")
+    process = desk.start("run", str(file), "--yes", "--json")
+    until(lambda: sum(request.operation == "shutdown_cvm" for request in desk.sim.requests) == len(NAMES))
+    desk.sim.app.faults.force("error_before", times=10_000)
+    begun = desk.sim.now()
+    until(lambda: desk.sim.now() > begun + 4)
+    desk.sim.app.faults._forced.clear()
+    ended = desk.end(process, seconds=60)
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
+    assert not desk.stops
+    assert not desk.events()["action.escalated"]
