@@ -108,6 +108,12 @@ class Reason:
         return _SENTENCES[self.code].format(self.detail, self.needed_by)
 
     @property
+    def in_full(self) -> str:
+        """The sentence, with the first key of each select that a CVM does not meet."""
+        is_about_a_key = self.code is SkipReason.NOT_SELECTED and bool(self.detail)
+        return f"{self.text}: {self.detail}" if is_about_a_key else self.text
+
+    @property
     def summary(self) -> str:
         """The sentence, without what differs from CVM to CVM."""
         return _SUMMARIES.get(self.code, self.text)

@@ -19,7 +19,7 @@ from orchestrator.playbook.plan import LastWord, Plan, Skipped, Target
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits, planned
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.select import Coverage, coverage, protection, unknown_fact, unknown_protection
+from orchestrator.playbook.select import Coverage, coverage, protection, unknown_fact, unknown_protection, unmet_key
 from orchestrator.playbook.steps import Step
 from orchestrator.playbook.survivors import spare
 from orchestrator.playbook.waves import wave_numbers
@@ -189,7 +189,9 @@ def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | 
     if not covering:
         facts = (unknown_fact(step.select, cvm) for step in steps)
         fact = next(filter(None, facts), None)
-        return -1, Reason(SkipReason.FACT_UNKNOWN, fact, "select") if fact else Reason(SkipReason.NOT_SELECTED)
+        if fact:
+            return -1, Reason(SkipReason.FACT_UNKNOWN, fact, "select")
+        return -1, Reason(SkipReason.NOT_SELECTED, ", ".join(dict.fromkeys(unmet_key(s.select, cvm) for s in steps)))
     protected = protection(guards.protect, cvm)
     if protected is not None:
         return covering[0], Reason(SkipReason.PROTECTED, protected)

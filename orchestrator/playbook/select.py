@@ -107,6 +107,16 @@ def matches(select: Select, cvm: Cvm) -> bool:
     return coverage(select, cvm) is Coverage.YES
 
 
+def unmet_key(select: Select, cvm: Cvm) -> str:
+    """The first key of a select that a CVM does not meet, such as `teepod`; empty where the select covers the CVM."""
+    for key in _BY_KEY:
+        if getattr(select, key) is not None and not _of_key(select, key, cvm):
+            return key
+    if select.any is not None and not any(matches(each, cvm) for each in select.any):
+        return "any"
+    return "" if matches(select, cvm) else "exclude"
+
+
 def unknown_fact(select: Select, cvm: Cvm) -> str | None:
     """The fact of a CVM that is not known and decides whether a select covers it, such as `app_id`; None for none."""
     if _is_met(select, cvm) is not None:

@@ -149,7 +149,7 @@ def _print_details(console: Console, plan: Plan) -> None:
         what = target.action.verb + (f", wave {target.wave}" if target.step in in_waves else "")
         rows.append([*_place(target.cvm), _price(target), shown(target.cvm.status), Text(what)])
     for each in plan.skipped:
-        why = Text(f"skipped: {shown(each.reason)}", "dim")
+        why = Text(f"skipped: {shown(each.why.in_full)}", "dim")
         rows.append([*_place(each.cvm), "", shown(each.cvm.status), why])
     print_table(console, columns, rows)
     console.print()

@@ -229,6 +229,20 @@ def test_a_step_for_what_fails_where_the_run_ends_by_that_is_warned_of(
     assert bool(warnings) is warned
 
 
+@pytest.mark.parametrize(
+    ("keys", "unmet"),
+    [
+        ({"name": "x", "teepod": "1"}, "name"),
+        ({"name": "dev-*", "teepod": "9"}, "teepod"),
+        ({"any": [{"name": "x"}]}, "any"),
+        ({"all": "true", "exclude": {"name": "dev-1"}}, "exclude"),
+    ],
+)
+def test_what_is_not_selected_names_the_first_key_that_is_not_met(keys: dict[str, object], unmet: str) -> None:
+    (skipped,) = plan_of(playbook(keys), [cvm()]).skipped
+    assert (skipped.reason, skipped.why.in_full) == ("not selected", f"not selected: {unmet}")
+
+
 def test_what_ends_and_what_begins_are_told_apart() -> None:
     price = Decimal("0.1")
     fleet = [cvm(1, hourly_compute=price), cvm(2, status="stopped", hourly_compute=price)]

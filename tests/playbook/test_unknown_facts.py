@@ -89,7 +89,7 @@ def test_what_is_not_known_is_not_selected_and_says_so() -> None:
     plan = plan_of(playbook({"teepod": "1"}), [cvm(1, pod=None), cvm(2, pod=2), cvm(3, pod=1)])
     assert [each.why for each in plan.skipped] == [
         Reason(SkipReason.FACT_UNKNOWN, "teepod", "select"),
-        Reason(SkipReason.NOT_SELECTED),
+        Reason(SkipReason.NOT_SELECTED, "teepod"),
     ]
     assert not any(each.selected for each in plan.skipped)
 
