@@ -81,3 +81,11 @@ def test_an_inventory_that_cannot_be_read_ends_before_anything_is_sent(desk: Des
     ended = desk.run("run", desk.playbook(), "--yes", "--json")
     assert (ended.code, "a redirect to" in ended.fault["message"]) == (5, True)
     desk.assert_nothing_happened()
+
+
+def test_a_run_says_in_its_document_what_its_plan_warned_of(desk: Desk) -> None:
+    file = desk.playbook("{name: [web-1, wbe-2]}", guards="{protect: {name: [kmz-*]}}")
+    plan, ended = desk.run("plan", file, "--json"), desk.run("run", file, "--yes", "--json")
+    assert [each["code"] for each in plan.document["warnings"]] == ["selector_unmatched", "protect_unmatched"]
+    assert ended.document["warnings"] == plan.document["warnings"]
+    assert desk.run("show", ended.document["run_id"], "--json").document["warnings"] == plan.document["warnings"]
