@@ -8,11 +8,11 @@ from orchestrator.cli.options import json_option, variables_option
 
 
 @click.command("validate", epilog="\b\nExample: orchestrator validate playbooks/*.yaml")
-@click.argument("playbooks", metavar="PLAYBOOK...", nargs=-1, required=True)
+@click.argument("playbooks", metavar="[PLAYBOOK...]", nargs=-1)
 @variables_option
 @json_option
 def command(**given: Any) -> int:
-    """Check playbooks without a network.
+    """Check playbooks without a network. Without PLAYBOOK: those in ./playbooks.
 
     Required variables may be left open; what they would fill is then not checked.
     """
