@@ -104,7 +104,7 @@ def terminated(open_desk: OpenDesk) -> tuple[Desk, Ended]:
     desk = open_desk()
     process = asking(desk)
     process.send_signal(signal.SIGTERM)
-    return desk, desk.end(process, seconds=5)
+    return desk, desk.end(process, seconds=40)  # the question is open for a minute
 
 
 def killed(open_desk: OpenDesk) -> tuple[Desk, Ended]:
