@@ -7,6 +7,7 @@ still holds the CVM whatever its status says; UUIDs come with and without dashes
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Generic, Self, TypeVar
 
@@ -155,6 +156,7 @@ class Cvm:
         billing_price: `compute_billing_price` in USD per billing period.
         hourly_compute: `hourly_rate.compute` in USD per hour (newest list shape).
         hourly_disk: `hourly_rate.disk` in USD per hour (newest list shape).
+        created_at: the moment of its creation, in UTC; None where the list does not say.
     """
 
     ref: CvmRef
@@ -169,6 +171,7 @@ class Cvm:
     billing_price: Decimal | None = None
     hourly_compute: Decimal | None = None
     hourly_disk: Decimal | None = None
+    created_at: datetime | None = None
 
     @property
     def down(self) -> bool:

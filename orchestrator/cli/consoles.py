@@ -7,7 +7,7 @@ from rich.console import Console
 
 from orchestrator.cli.colour import colour
 
-_PIPE_WIDTH = 160
+_PIPE_WIDTH = 200
 
 
 def stdout() -> Console:

@@ -7,6 +7,7 @@ vendor's OpenAPI document and SDKs. A shape that lacks what is needed raises `Sh
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -86,6 +87,7 @@ def _legacy(item: dict[str, Any], status: str) -> Cvm:
         disk_gb=_decimal(item.get("disk_size")),
         gpus=_legacy_gpus(hosted),
         billing_period=_text(item.get("billing_period")),
+        created_at=_moment(item.get("created_at")),
     )
 
 
@@ -110,7 +112,17 @@ def _current(item: dict[str, Any], status: str) -> Cvm:
         billing_price=_decimal(resource.get("compute_billing_price")),
         hourly_compute=_decimal(rate.get("compute")),
         hourly_disk=_decimal(rate.get("disk")),
+        created_at=_moment(item.get("created_at")),
     )
+
+
+def _moment(value: Any) -> datetime | None:  # noqa: ANN401 - parsed JSON
+    """A moment in UTC; None for anything else. A time without an offset is in UTC."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return None if found is None else (found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _ref(hashid: Any, uuid: Any, name: Any, app_id: Any, node: dict[str, Any]) -> CvmRef:  # noqa: ANN401 - parsed JSON

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from decimal import Decimal
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from orchestrator.action import Action
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
+from orchestrator.moment import utc_now
 from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.planned import MOST_AT_ONCE
@@ -31,7 +33,9 @@ _LEAST_GROUPS = 3
 _LEAST_APPS = 2
 
 
-def print_plan(console: Console, plan: Plan, description: str | None, *, details: bool = False) -> None:
+def print_plan(
+    console: Console, plan: Plan, description: str | None, *, details: bool = False, now: datetime | None = None
+) -> None:
     """Print a plan.
 
     Args:
@@ -39,6 +43,7 @@ def print_plan(console: Console, plan: Plan, description: str | None, *, details
         plan: the plan.
         description: the playbook's own sentence about itself.
         details: whether to name every CVM.
+        now: the moment at which ages are told; the present by default.
     """
     head = Text.assemble(("Plan ", "dim"), (shown(plan.playbook), "bold"))
     if description:
@@ -59,7 +64,7 @@ def print_plan(console: Console, plan: Plan, description: str | None, *, details
         if plan.targets and not details:
             _print_each(console, plan)
     if details:
-        _print_details(console, plan)
+        _print_details(console, plan, now or utc_now())
     print_lines(console, below)
 
 
@@ -136,9 +141,11 @@ def _price(target: Target) -> str:
     return "unknown" if target.rates.compute is None else f"{target.rates.compute:,.4f}"
 
 
-def _print_details(console: Console, plan: Plan) -> None:
+def _print_details(console: Console, plan: Plan, now: datetime) -> None:
     columns = [Column("CVM", wraps=True), Column("id", rank=3), Column("teepod", rank=1), Column("app", rank=5)]
     columns += [
+        Column("type", rank=6),
+        Column("age", rank=7, right=True),
         Column("$/h", rank=4, right=True),
         Column("status", rank=2, wraps=True),
         Column("what happens", wraps=True),
@@ -147,16 +154,26 @@ def _print_details(console: Console, plan: Plan) -> None:
     rows: list[list[str | Text]] = []
     for target in plan.targets:
         what = target.action.verb + (f", wave {target.wave}" if target.step in in_waves else "")
-        rows.append([*_place(target.cvm), _price(target), shown(target.cvm.status), Text(what)])
+        rows.append([*_place(target.cvm, now), _price(target), shown(target.cvm.status), Text(what)])
     for each in plan.skipped:
         why = Text(f"skipped: {shown(each.why.in_full)}", "dim")
-        rows.append([*_place(each.cvm), "", shown(each.cvm.status), why])
+        rows.append([*_place(each.cvm, now), "", shown(each.cvm.status), why])
     print_table(console, columns, rows)
     console.print()
 
 
-def _place(cvm: Cvm) -> list[str]:
-    return [shown(cvm.ref.name, 64), shown(cvm.ref.address, 64), teepod_of(cvm.ref), app_of(cvm.ref)]
+def _place(cvm: Cvm, now: datetime) -> list[str]:
+    ref = cvm.ref
+    names = [shown(ref.name, 64), shown(ref.address, 64), teepod_of(ref), app_of(ref)]
+    return [*names, shown(cvm.instance_type or "", 64), _age(cvm, now)]
+
+
+def _age(cvm: Cvm, now: datetime) -> str:
+    """The time since a CVM was created, in days, or in hours on its first day; empty where unknown."""
+    if cvm.created_at is None:
+        return ""
+    hours = max(0, int((now - cvm.created_at).total_seconds() // 3600))
+    return f"{hours}h" if hours < 24 else f"{hours // 24}d"  # noqa: PLR2004 - hours of a day
 
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:

@@ -1,6 +1,7 @@
 """The shapes of answers: both lists, what may be missing, and what must never break the reading."""
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -187,3 +188,18 @@ def test_prices_are_read_leniently() -> None:
     items = [{"id": "a", "hourly_rate": "0.1"}, {"id": 5, "hourly_rate": "1"}, {"id": "b", "hourly_rate": "x"}, None]
     assert price_list_of({"result": [{"items": items}, {"items": None}, None]}) == {"a": Decimal("0.1")}
     assert price_list_of({"result": None}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.25+02:00", datetime(2026, 1, 2, 1, 4, 5, 250_000, tzinfo=UTC)),
+        ("2026-01-02T03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("soon", None),
+        (17, None),
+        ("0001-01-01T00:00:00+14:00", None),
+    ],
+)
+def test_the_moment_of_creation_is_read_in_utc_or_is_unknown(text: object, moment: datetime | None) -> None:
+    assert cvm_of({**CURRENT, "created_at": text}).created_at == moment

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -41,11 +42,11 @@ def is_tame(text: str) -> bool:
     return all(char == "\n" or char.isprintable() for char in plain) and "\u202e" not in plain
 
 
-@pytest.mark.parametrize("width", [20, 80, 200])
+@pytest.mark.parametrize("width", [20, 80, 260])
 def test_no_name_description_status_or_warning_takes_over_the_terminal(width: int) -> None:
     text = printed(width)
     assert is_tame(text)
-    assert width < 200 or text.count("[red]x[/]\\x1b[2J\\u202egnp\\u200b\\n\\x00:smile:") >= 5
+    assert width < 260 or text.count("[red]x[/]\\x1b[2J\\u202egnp\\u200b\\n\\x00:smile:") >= 5
 
 
 def test_a_plan_says_how_many_why_not_and_under_which_guards() -> None:
@@ -129,6 +130,20 @@ def test_details_name_every_cvm_of_a_large_plan() -> None:
     fleet = large_fleet()
     print_plan(target, plan(fleet, max_targets=999, max_percent=100), None, details=True)
     assert all(f" {each.ref.id} " in file.getvalue() for each in fleet)
+
+
+def test_details_show_the_type_and_the_age_of_a_cvm() -> None:
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    ages = (timedelta(hours=5), timedelta(days=3, hours=1), None)
+    fleet = [
+        replace(cvm, instance_type="tdx.large", created_at=None if age is None else now - age)
+        for cvm, age in zip(large_fleet(3), ages, strict=True)
+    ]
+    target, file = console(220)
+    print_plan(target, plan(fleet, max_targets=9, max_percent=100), None, details=True, now=now)
+    rows = [line.split() for line in STYLE.sub("", file.getvalue()).splitlines() if "tdx.large" in line]
+    assert [row[row.index("tdx.large") + 1] for row in rows][:2] == ["5h", "3d"]
+    assert not rows[2][rows[2].index("tdx.large") + 1].endswith(("h", "d"))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 160])
