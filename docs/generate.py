@@ -331,8 +331,8 @@ _EXITS = {
     Exit.NO_MATCH: "the selectors matched no CVM at all, or the run to undo took none down",
     Exit.CLOUD: "the cloud can't be reached or refuses the key, before anything was sent",
     Exit.FAILED: (
-        "finished; some targets failed, were refused, or did not stay as they were to be; or a selected CVM was left "
-        "alone since its app, teepod or name is not known (`fact_unknown`)"
+        "finished; some targets failed, were refused, did not stay so, or were left alone by `resume`; or a selected "
+        "CVM was left alone since its app, teepod or name is not known (`fact_unknown`)"
     ),
     Exit.UNSETTLED: "finished; some targets did not settle in time",
     Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question answered with no or not "

@@ -157,6 +157,7 @@ class Cvm:
         hourly_compute: `hourly_rate.compute` in USD per hour (newest list shape).
         hourly_disk: `hourly_rate.disk` in USD per hour (newest list shape).
         created_at: the moment of its creation, in UTC; None where the list does not say.
+        workspace: the id of the workspace that owns it; None where the list does not say.
     """
 
     ref: CvmRef
@@ -172,6 +173,7 @@ class Cvm:
     hourly_compute: Decimal | None = None
     hourly_disk: Decimal | None = None
     created_at: datetime | None = None
+    workspace: str | None = None
 
     @property
     def down(self) -> bool:

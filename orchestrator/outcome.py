@@ -20,7 +20,7 @@ class Outcome(StrEnum):
     RESURRECTED = "resurrected"
     """Was seen down, and later up again."""
     NOT_SENT = "not_sent"
-    """The run ended before its request was sent."""
+    """The run ended before its request was sent, or the CVM changed or became protected before `resume`."""
     SKIPPED = "skipped"
     """Turned out to be as wanted already when its turn came; nothing was sent, nothing is billed."""
 
@@ -103,7 +103,7 @@ def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: b
         return Exit.GUARD
     if ending in _EARLY:
         return Exit.ENDED_EARLY
-    if left_alone or any(counts.get(outcome) for outcome in _FAILED):
+    if left_alone or any(counts.get(outcome) for outcome in (*_FAILED, Outcome.NOT_SENT)):
         return Exit.FAILED
     if counts.get(Outcome.UNSETTLED):
         return Exit.UNSETTLED

@@ -159,6 +159,7 @@ class RunState:
             entry["action"],
             CvmRef.of(entry["cvm"]),
             before=entry["status"],
+            in_progress=entry.get("in_progress"),
             bill=self._shared(entry.get("billing") or {}),
             wave=entry.get("wave", 1),
         )

@@ -36,6 +36,7 @@ class TargetState:
         action: the step's action.
         ref: the CVM.
         before: its status when the plan was made.
+        in_progress: whether an operation held it then; None in logs of earlier versions.
         bill: what its action does to the bill, by the plan; targets with the same share one mapping.
         phase: where it stands while it has no outcome.
         outcome: how it ended; None while it has not.
@@ -61,6 +62,7 @@ class TargetState:
     action: str
     ref: CvmRef
     before: str | None = None
+    in_progress: bool | None = None
     bill: Mapping[str, Any] = field(default_factory=dict)
     phase: Phase = Phase.WAITING
     outcome: Outcome | None = None

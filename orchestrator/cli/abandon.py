@@ -19,6 +19,7 @@ from orchestrator.cli.logs import configure, run_log
 from orchestrator.cli.notices import finish, notices
 from orchestrator.cli.resume import check
 from orchestrator.cli.session import Session, open_session
+from orchestrator.cli.workspace import Workspace, read_workspace
 from orchestrator.engine.result import RunResult
 from orchestrator.errors import UsageError
 from orchestrator.moment import parse_timestamp
@@ -75,6 +76,7 @@ async def _abandon(session: Session, log: AuditLog, reading: Reading, state: Run
     await anyio.sleep(min(settings.settle.recheck_after, max(0.0, settings.settle.recheck_after - age)))
     works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
     size = state.planned["workspace_size"]
+    (await read_workspace(session)).compare(Workspace.recorded(state.started), "the run")
     seen = await read_fresh(session, works, size)
     log.observers += [state.apply, run_log(settings.log, state)]
     log.resumed(

@@ -62,6 +62,7 @@ def _write_down(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: s
         actor=actor(),
         version=__version__,
         cloud_url=cloud_url,
+        workspace=found.workspace.fields(),
     )
     write_plan_file(out, written(document))
     return str(document["digest"])

@@ -7,6 +7,7 @@ from datetime import datetime
 from orchestrator import __version__
 from orchestrator.billing.rates import needs_price_list
 from orchestrator.cli.session import Session
+from orchestrator.cli.workspace import Workspace, read_workspace
 from orchestrator.duration import format_duration
 from orchestrator.engine.inventory import InventoryReader
 from orchestrator.engine.status import PAGE_SIZE
@@ -23,12 +24,21 @@ from orchestrator.settings.load import Settings
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, the guards that hold, how large the workspace is (0 when only some apps were read), and when it was."""
+    """A plan, and what it was made from.
+
+    Attributes:
+        plan: the plan.
+        guards: the guards that hold.
+        workspace_size: how many CVMs the workspace has; 0 when only some apps were read.
+        read_at: when reading the inventory began.
+        workspace: whose CVMs they are.
+    """
 
     plan: Plan
     guards: Guards
     workspace_size: int
     read_at: datetime
+    workspace: Workspace
 
 
 async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = None) -> Prepared:
@@ -50,7 +60,10 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
     read_at = session.clock.wall()
     inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
-    cvms = await reader.complete(inventory.cvms, facts_needed(playbook, guards, inventory.cvms))
+    lacking = facts_needed(playbook, guards, inventory.cvms)
+    if hold is not None:
+        lacking += [cvm for cvm in inventory.cvms if hold.lacks_facts(cvm) and cvm not in lacking]
+    cvms = await reader.complete(inventory.cvms, lacking)
     plan = make_plan(
         playbook,
         cvms,
@@ -68,7 +81,8 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = 
     )
     if hold is not None:
         plan = hold.hold(plan, now=session.clock.wall(), version=__version__)
-    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at)
+    workspace = await read_workspace(session, inventory.cvms)
+    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace)
 
 
 _SHIFTING = PlanWarning(

@@ -12,6 +12,7 @@ from orchestrator.audit.verify import Reading, Verdict, read_log
 from orchestrator.cli.endpoint import endpoint
 from orchestrator.cli.run import Order, open_and_run
 from orchestrator.cli.session import limits_of
+from orchestrator.cli.workspace import Workspace
 from orchestrator.errors import NoMatchError, RunHeldError, SettingsError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo
@@ -55,6 +56,7 @@ def restore(
         _origin(undo, state),
         {"restores": state.run_id},
         ignore_running=ignore_running,
+        workspace=Workspace.recorded(state.started),
     )
     with endpoint(settings, simulate=False) as where:
         where.has_to_be(state.started["cloud_url"])

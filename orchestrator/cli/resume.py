@@ -1,12 +1,15 @@
 """`orchestrator resume`."""
 
+from contextlib import nullcontext
+from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
 import anyio
 import click
+import structlog
 
-from orchestrator.action import Action, is_as_wanted
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog, Observer
 from orchestrator.audit.replay import RunState
@@ -16,17 +19,19 @@ from orchestrator.cli.carry_out import carry_out
 from orchestrator.cli.claiming import claim_again, wait_for_statuses
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.endpoint import Endpoint, endpoint
-from orchestrator.cli.fresh import read_fresh
+from orchestrator.cli.frozen import Applied, Frozen, apply_settings
 from orchestrator.cli.logs import configure, run_log
+from orchestrator.cli.recheck import Rechecked, is_settled_by, recheck_run, to_send, to_skip
 from orchestrator.cli.session import Session, open_session
-from orchestrator.cli.verdict import ask, last_line
+from orchestrator.cli.verdict import ask, ask_about_key, last_line
 from orchestrator.duration import format_duration
-from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
 from orchestrator.errors import NotConfirmedError, SettingsError
 from orchestrator.moment import parse_timestamp
+from orchestrator.outcome import Exit
 from orchestrator.report.documents import run_document, write_document
 from orchestrator.report.records import limits_from, works_from
+from orchestrator.report.resume_plan import ResumePlan
 from orchestrator.report.run_text import print_run
 from orchestrator.report.steps import steps_from
 from orchestrator.settings.load import Settings, load_settings
@@ -37,6 +42,7 @@ def resume(
     config: Path | None,
     assignments: tuple[str, ...],
     *,
+    dry_run: bool,
     yes: bool,
     ignore_running: bool,
     as_json: bool,
@@ -51,13 +57,53 @@ def resume(
         check(reading, state, path)
         if state.finished is not None:
             return _finished(state, path, as_json=as_json)
+        applied = apply_settings(frozen_in(state, path), settings, assignments)
         with endpoint(settings, simulate=False) as where:
             where.has_to_be(state.started["cloud_url"])
-            with claim_again(settings, state, ignore_running=ignore_running) as claim:
-                carry = partial(_open_and_resume, settings, where, log, reading, state)
-                return anyio.run(partial(carry, claim=claim, yes=yes, as_json=as_json))
+            with nullcontext() if dry_run else claim_again(settings, state, ignore_running=ignore_running) as claim:
+                order = _Order(
+                    log=log,
+                    reading=reading,
+                    state=state,
+                    applied=applied,
+                    claim=claim,
+                    yes=yes,
+                    as_json=as_json,
+                )
+                return anyio.run(partial(_open_and_resume, settings, where, order))
     finally:
         log.close()
+
+
+def frozen_in(state: RunState, path: Path) -> Frozen:
+    """What the log of a run has frozen."""
+    guards = {check["name"]: Decimal(check["limit"]) for check in state.planned.get("guards", ()) if check["limit"]}
+    told = state.started.get("notify", {}).get("on")
+    steps = steps_from(state.planned)
+    return Frozen("the run's log", limits_from(state.started), steps, guards, told, has_prices=True, file=path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What to go on with, and how.
+
+    Attributes:
+        log: the audit log, held by this process.
+        reading: what reading it came to.
+        state: what it says.
+        applied: the limits that hold.
+        claim: the claim on the run's CVMs; None to stop after the plan was shown.
+        yes: whether nothing is asked.
+        as_json: whether stdout is for one JSON document.
+    """
+
+    log: AuditLog
+    reading: Reading
+    state: RunState
+    applied: Applied
+    claim: Claim | None
+    yes: bool
+    as_json: bool
 
 
 def check(reading: Reading, state: RunState, path: Path) -> None:
@@ -92,47 +138,57 @@ def _finished(state: RunState, path: Path, *, as_json: bool) -> int:
     return code
 
 
-async def _open_and_resume(
-    settings: Settings,
-    where: Endpoint,
-    log: AuditLog,
-    reading: Reading,
-    state: RunState,
-    *,
-    claim: Claim,
-    yes: bool,
-    as_json: bool,
-) -> int:
-    async with open_session(settings, where, limits_from(state.started)) as session:
-        return await _resume(session, log, reading, state, claim=claim, yes=yes, as_json=as_json)
+async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -> int:
+    state, applied = order.state, order.applied
+    async with open_session(settings, where, applied.limits) as session:
+        if order.claim is not None:
+            await wait_for_statuses(session, order.claim)
+        works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
+        with last_line(as_json=order.as_json, nothing="Nothing more"):
+            checked = await recheck_run(session, state, works)
+            plan = resume_plan(works, checked, applied)
+            if order.claim is None and order.as_json:
+                write_document(plan.document(state), partial(click.echo, nl=False))
+            elif not order.as_json:
+                plan.print(stdout(), state)
+            if order.claim is None:
+                if not order.as_json:
+                    click.echo("Nothing was sent: --dry-run.")
+                return int(Exit.OK)
+            if order.as_json:
+                log_warnings(plan, state.run_id)
+            _confirm(session, state, plan, checked, yes=order.yes)
+        await go_on_record(order.log, order.reading, state, works, run_log(settings.log, state))
+        return await carry_out(
+            session,
+            order.log,
+            state,
+            works,
+            plan.steps,
+            workspace_size=state.planned["workspace_size"],
+            as_json=order.as_json,
+            claim=order.claim,
+            fresh=checked.fresh,
+        )
 
 
-async def _resume(
-    session: Session,
-    log: AuditLog,
-    reading: Reading,
-    state: RunState,
-    *,
-    claim: Claim,
-    yes: bool,
-    as_json: bool,
-) -> int:
-    await wait_for_statuses(session, claim)
-    works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
-    fresh = await read_fresh(session, works, state.planned["workspace_size"])
-    with last_line(as_json=as_json, nothing="Nothing more"):
-        _confirm(session.settings, session, state, works, fresh, yes=yes)
-    await go_on_record(log, reading, state, works, run_log(session.settings.log, state))
-    return await carry_out(
-        session,
-        log,
-        state,
-        works,
-        steps_from(state.planned),
-        workspace_size=state.planned["workspace_size"],
-        as_json=as_json,
-        claim=claim,
-        fresh=fresh,
+def log_warnings(plan: ResumePlan, run_id: str) -> None:
+    """Log what a person should know, where no plan is printed."""
+    for warning in plan.warnings:
+        structlog.get_logger().warning("resume.warning", run_id=run_id, message=warning.message)
+
+
+def resume_plan(works: list[Work], checked: Rechecked, applied: Applied) -> ResumePlan:
+    """What resuming a run will do."""
+    return ResumePlan(
+        send=tuple(to_send(works, checked.fresh)),
+        watch=tuple(work for work in works if work.under_way),
+        skip=tuple(to_skip(works, checked.fresh)),
+        ended=sum(work.outcome is not None and not work.taken_up for work in works),
+        steps=applied.steps,
+        limits=applied.limits,
+        stricter=applied.stricter,
+        warnings=(*applied.warnings, *(() if checked.other_key is None else (checked.other_key,))),
     )
 
 
@@ -147,36 +203,28 @@ async def go_on_record(log: AuditLog, reading: Reading, state: RunState, works: 
     await log.flush()
 
 
-def _confirm(
-    settings: Settings,
-    session: Session,
-    state: RunState,
-    works: list[Work],
-    fresh: dict[str, Seen],
-    *,
-    yes: bool,
-) -> None:
-    """Ask again when the plan is old: someone may have started a CVM on purpose since."""
-    age = (session.clock.wall() - parse_timestamp(state.planned["ts"])).total_seconds()
-    if yes or age <= settings.audit.resume_without_asking:
+def _confirm(session: Session, state: RunState, plan: ResumePlan, checked: Rechecked, *, yes: bool) -> None:
+    """Ask where the key is another one, and where the plan is old: someone may have started a CVM on purpose since."""
+    if yes:
         return
-    unsent = [work for work in works if work.outcome is None and not work.accepted]
-    still_up = sum(not _is_as_wanted(work.action, fresh[work.ref.key]) for work in unsent)
-    if still_up and any(work.action.ends_up for work in unsent):
+    if checked.other_key is not None:
+        ask_about_key(checked.other_key.message)
+    age = (session.clock.wall() - parse_timestamp(state.planned["ts"])).total_seconds()
+    unsent = [*plan.send, *(work for work in plan.watch if not work.accepted)]
+    number = sum(not is_settled_by(work, checked.fresh.get(work.ref.key)) for work in unsent)
+    if age <= session.settings.audit.resume_without_asking or not number:
+        return
+    if any(work.action.ends_up for work in unsent):
         ask(
-            f"The plan is {format_duration(age)} old, and {still_up} of its CVMs are not as it wants them, and nothing "
+            f"The plan is {format_duration(age)} old, and {number} of its CVMs are not as it wants them, and nothing "
             f"sent to them is known to have had an effect; someone may have meant that.\n"
-            f"Type their number ({still_up}) to go on with them: ",
-            str(still_up),
+            f"Type their number ({number}) to go on with them: ",
+            str(number),
         )
-    elif still_up:
+    else:
         ask(
-            f"The plan is {format_duration(age)} old, and {still_up} of its CVMs are up of which no stop is known to "
+            f"The plan is {format_duration(age)} old, and {number} of its CVMs are up of which no stop is known to "
             f"have had an effect; someone may have started them on purpose.\n"
-            f"Type their number ({still_up}) to stop them: ",
-            str(still_up),
+            f"Type their number ({number}) to stop them: ",
+            str(number),
         )
-
-
-def _is_as_wanted(action: Action, seen: Seen) -> bool:
-    return seen.read is None or is_as_wanted(action, seen.read.status, in_progress=seen.read.in_progress)

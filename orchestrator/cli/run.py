@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -21,10 +22,12 @@ from orchestrator.cli.claiming import claim_cvms, read_what_others_changed
 from orchestrator.cli.endpoint import Endpoint, endpoint
 from orchestrator.cli.fail import report
 from orchestrator.cli.fresh import read_fresh
+from orchestrator.cli.frozen import Frozen, apply_settings
 from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.prepare import Prepared, prepare
 from orchestrator.cli.session import Session, limits_of, open_session
-from orchestrator.cli.verdict import confirm, last_line, verdict
+from orchestrator.cli.verdict import ask_about_key, confirm, last_line, verdict
+from orchestrator.cli.workspace import Workspace
 from orchestrator.duration import format_duration
 from orchestrator.engine.status import Seen
 from orchestrator.engine.work import Work
@@ -33,6 +36,7 @@ from orchestrator.moment import timestamp, utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.lock import Lock
 from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.planned import AnyPlanned, RunLimits
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.report.documents import plan_document
@@ -84,6 +88,8 @@ def run_plan_file(
     lock = read_plan(read_plan_file(plan_file), plan_file)
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
+    applied = apply_settings(_frozen(lock, plan_file), settings, assignments)
+    lock = replace(lock, limits=applied.limits, steps=applied.steps)
     order = Order(
         lock.loaded,
         lock.limits,
@@ -98,6 +104,8 @@ def run_plan_file(
             }
         },
         ignore_running=ignore_running,
+        workspace=Workspace(lock.workspace, lock.key_fingerprint),
+        warnings=applied.warnings,
     )
     with endpoint(settings, simulate=False) as where:
         if where.base_url != lock.cloud_url:
@@ -107,6 +115,12 @@ def run_plan_file(
                 hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the plan did",
             )
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+def _frozen(lock: Lock, file: Path) -> Frozen:
+    limits = {"max_targets": lock.guards.max_targets, "max_percent": lock.guards.max_percent}
+    guards = {name: Decimal(limit) for name, limit in limits.items() if limit is not None}
+    return Frozen("the plan file", lock.limits, lock.steps, guards, lock.loaded.playbook.notify.on, file=file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,8 @@ class Order:
         origin_fields: what `run.started` says about it.
         run_id: the run's name; None where it gets one when it begins.
         ignore_running: whether to act on CVMs on which another run is acting.
+        workspace: the workspace of what the plan has to keep to; None where it is planned anew.
+        warnings: what a person should know beside the plan's own warnings.
     """
 
     loaded: LoadedPlaybook
@@ -130,6 +146,8 @@ class Order:
     origin_fields: Mapping[str, object] = field(default_factory=dict)
     run_id: str | None = None
     ignore_running: bool = False
+    workspace: Workspace | None = None
+    warnings: tuple[PlanWarning, ...] = ()
 
 
 async def open_and_run(
@@ -197,9 +215,12 @@ async def _plan_and_confirm(
     order = replace(order, run_id=order.run_id or new_run_id(session.clock.wall()))
     try:
         prepared = await prepare(session, order.loaded, order.hold)
+        other_key = _check_workspace(order, prepared)
     except OrchestratorError as failure:
         await _tell_refused(session, order, failure, meant=meant)
         raise
+    warnings = (*prepared.plan.warnings, *order.warnings, *(() if other_key is None else (other_key,)))
+    prepared = replace(prepared, plan=replace(prepared.plan, warnings=warnings))
     plan, works = prepared.plan, [Work.of(target) for target in prepared.plan.targets]
     show = partial(_show, order, plan)
     if not as_json:
@@ -212,6 +233,8 @@ async def _plan_and_confirm(
             asked_at, asked_on = session.clock.now(), session.clock.wall()
             seen = not as_json and sys.stdout.isatty()
             confirm(plan, yes=yes, expect=expect, show=None if seen else show)
+            if other_key is not None and expect is not None and not yes:
+                ask_about_key(other_key.message)
             # Both clocks: the one stands still while a machine sleeps, the other may be set back.
             waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
             refs = [work.ref for work in works]
@@ -240,6 +263,13 @@ def _show(order: Order, plan: Plan, stream: TextIO) -> None:
     if order.origin is not None:
         click.echo(order.origin, file=stream)
     print_plan(on(stream), plan, order.loaded.playbook.description)
+
+
+def _check_workspace(order: Order, prepared: Prepared) -> PlanWarning | None:
+    """Refuse a plan file or a run to undo of another workspace; a warning where only the keys can be compared."""
+    if order.hold is None or order.workspace is None:
+        return None
+    return prepared.workspace.compare(order.workspace, order.hold.source)
 
 
 async def _tell_refused(session: Session, order: Order, error: OrchestratorError, *, meant: bool) -> None:
@@ -282,6 +312,7 @@ def begin_log(
         simulated=session.simulated,
         served=not session.endpoint.simulated and session.simulated,
     )
+    started.update(prepared.workspace.fields())
     started.update(order.origin_fields)
     if order.ignore_running:
         started["ignore_running"] = True

@@ -1,7 +1,7 @@
 """Everything a command needs to speak to a cloud, put together: settings, gate, client, clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,6 +22,7 @@ from orchestrator.moment import utc_now
 from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.schema import Limits
 from orchestrator.playbook.terms import AUTO
+from orchestrator.reply import Reply
 from orchestrator.report.outage_text import wait_text
 from orchestrator.settings.load import Settings
 
@@ -73,6 +74,7 @@ class Session:
         batch_missing: whether an earlier run found that there is no such request.
         finder: what finds the rate out; None where it is fixed.
         settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
+        identify: reads the id of the key's workspace.
         says_simulated: whether an answer of the cloud said that it is a simulated one.
     """
 
@@ -85,6 +87,7 @@ class Session:
     rng: Random
     batch_size: int
     batch_missing: bool
+    identify: Callable[[], Awaitable[Reply[str]]]
     finder: RateFinder | None = None
     settle_seconds: Mapping[str, float] = field(default_factory=dict)
     says_simulated: Callable[[], bool] = lambda: False
@@ -174,6 +177,7 @@ async def open_session(
                 rng,
                 batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
                 batch_missing=learnt.batch_missing,
+                identify=cloud.workspace,
                 finder=finder,
                 settle_seconds=learnt.settle,
                 says_simulated=lambda: cloud.simulated,

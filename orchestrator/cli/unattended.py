@@ -20,11 +20,12 @@ from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.cli.carry_out import run_of, to_its_end, why_early
 from orchestrator.cli.claiming import claim_again, claim_cvms, read_what_others_changed, wait_for_statuses
 from orchestrator.cli.endpoint import endpoint
-from orchestrator.cli.fresh import read_fresh
+from orchestrator.cli.frozen import apply_settings
 from orchestrator.cli.logs import log_record
 from orchestrator.cli.notices import finish, notices, tell_refused
 from orchestrator.cli.prepare import prepare
-from orchestrator.cli.resume import check, go_on_record
+from orchestrator.cli.recheck import recheck_run
+from orchestrator.cli.resume import check, frozen_in, go_on_record, log_warnings, resume_plan
 from orchestrator.cli.run import Order, begin_log
 from orchestrator.cli.session import Session, limits_of, open_session
 from orchestrator.cli.verdict import verdict
@@ -37,8 +38,7 @@ from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.planned import AnyPlanned, RunLimits
 from orchestrator.reply import Reply
-from orchestrator.report.records import limits_from, works_from
-from orchestrator.report.steps import steps_from
+from orchestrator.report.records import works_from
 from orchestrator.service.memory import Claim
 from orchestrator.service.protocols import Ended, Standing, State, Stop
 from orchestrator.settings.load import Settings
@@ -157,19 +157,20 @@ class Unattended:
             log, reading = AuditLog.reopen(path, state.apply)
             try:
                 check(reading, state, path)
+                applied = apply_settings(frozen_in(state, path), self._settings, ())
                 with claim_again(self._settings, state, ignore_running=False) as held:
-                    async with self._session(claim, limits_from(state.started), state.started["cloud_url"]) as session:
+                    async with self._session(claim, applied.limits, state.started["cloud_url"]) as session:
                         await wait_for_statuses(session, held)
                         works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
                         size = state.planned["workspace_size"]
-                        fresh = await _unless(stop, partial(read_fresh, session, works, size))
-                        if fresh is None:
+                        checked = await _unless(stop, partial(recheck_run, session, state, works))
+                        if checked is None:
                             return _INTERRUPTED
+                        plan = resume_plan(works, checked, applied)
+                        log_warnings(plan, claim.run_id)
                         await go_on_record(log, reading, state, works, partial(self._heard, claim))
-                        steps = steps_from(state.planned)
-                        return await self._carry_out(
-                            session, log, state, works, steps, workspace_size=size, stop=stop, held=held, fresh=fresh
-                        )
+                        go_on = partial(self._carry_out, session, log, state, works, plan.steps, workspace_size=size)
+                        return await go_on(stop=stop, held=held, fresh=checked.fresh)
             finally:
                 log.close()
         except ClaimedError as error:

@@ -102,6 +102,15 @@ def question(plan: Plan) -> str:
     return f"Type the number of CVMs to {what} ({len(plan.targets)}) to go on: "
 
 
+def ask_about_key(warning: str) -> None:
+    """Ask whether a run may go on with another key, where the API does not tell whose key it is.
+
+    Raises:
+        NotConfirmedError: when nobody says so.
+    """
+    ask(f"{warning}.\nType yes to go on: ", "yes", hint="add --yes, if both keys belong to one workspace")
+
+
 def ask(
     question: str,
     answer: str,

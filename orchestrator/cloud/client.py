@@ -78,6 +78,11 @@ class PhalaCloud:
         ahead = seconds_ahead(exchange, now)
         return reply_of(exchange, lambda body: wire_usage.usage_page_of(body, ahead), now)
 
+    async def workspace(self) -> Reply[str]:
+        """`GET /auth/me`: the id of the key's workspace."""
+        exchange = await self._http.exchange("GET", "/auth/me")
+        return reply_of(exchange, wire.workspace_of, self._wall())
+
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
         """`POST /cvms/{cvm_id}/stop`: pulls the power, cancels any operation in progress, triggers billing."""
         return await self._act("stop", ref)

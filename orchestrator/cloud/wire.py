@@ -58,6 +58,14 @@ def cvms_of(body: Any) -> tuple[Cvm, ...]:  # noqa: ANN401 - parsed JSON
     return tuple(cvm_of(item) for item in body)
 
 
+def workspace_of(body: Any) -> str:  # noqa: ANN401 - parsed JSON
+    """The id of the workspace that a key belongs to; the legacy shape does not have it."""
+    found = _text(_part(_mapping(body, "who is asking"), "workspace").get("id"))
+    if found is None:
+        raise ShapeError("the answer has no workspace id")
+    return found
+
+
 def cvm_of(item: Any) -> Cvm:  # noqa: ANN401 - parsed JSON
     """One CVM of a list, either shape."""
     item = _mapping(item, "a CVM in the list")
@@ -113,6 +121,7 @@ def _current(item: dict[str, Any], status: str) -> Cvm:
         hourly_compute=_decimal(rate.get("compute")),
         hourly_disk=_decimal(rate.get("disk")),
         created_at=_moment(item.get("created_at")),
+        workspace=_text(_part(item, "workspace").get("id")),
     )
 
 

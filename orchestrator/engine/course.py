@@ -137,9 +137,12 @@ class Course:
         ledger = self.line.ledger
         for work in self.works:
             seen = fresh.get(work.ref.key)
-            if seen is None or work.outcome is not None or work.accepted or work.in_doubt:
+            if work.outcome is not None or work.accepted or work.in_doubt:
                 continue
-            if seen.read is None:
+            if seen is None:
+                if work.withheld is not None:
+                    ledger.withheld(work, work.withheld)
+            elif seen.read is None:
                 ledger.ended(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
             elif is_as_wanted(work.action, seen.read.status, in_progress=seen.read.in_progress):
                 ledger.status(work, seen.read)
@@ -150,6 +153,9 @@ class Course:
                     code = SkipReason.ALREADY_UP if up else SkipReason.ALREADY_DOWN
                     text = f"already {seen.read.status} when its turn came"
                     ledger.ended(work, Outcome.SKIPPED, text, code=code)
+            elif work.withheld is not None:
+                ledger.status(work, seen.read)
+                ledger.withheld(work, work.withheld)
             elif work.action is Action.RESTART and seen.read.down:
                 ledger.status(work, seen.read)
                 ledger.ended(work, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")

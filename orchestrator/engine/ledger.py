@@ -102,6 +102,13 @@ class Ledger:
         """A target has its outcome without a request."""
         self.ended(work, outcome, why.text, code=why.code)
 
+    def withheld(self, work: Work, why: Reason) -> None:
+        """A target ends because nothing more may be sent for it."""
+        if work.billed:  # its shutdown was accepted, and the stop that was to follow may not go out
+            self.ended(work, Outcome.UNSETTLED, why.text, code=why.code)
+        else:
+            self.left_alone(work, Outcome.NOT_SENT, why)
+
     def ended(
         self,
         work: Work,

@@ -122,7 +122,11 @@ class Outbox:
             self._queue.defer(work, min(self._clock.now() + wait, self._last_moment(work)))
 
     def again(self, work: Work) -> None:
-        """Send a target again of which a fresh status shows that its request had no effect, or give it up."""
+        """Send a target again whose request had no effect by a fresh status, or end it."""
+        if work.withheld is not None:
+            self._ledger.withheld(work, work.withheld)
+            self.unsent -= 1
+            return
         last = f"; the last of them: {work.trouble}" if work.trouble else ""
         reason = f"the API's answers never told whether the {work.action} had an effect, and it had none{last}"
         if self._given_up(work, reason):

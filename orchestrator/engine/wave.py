@@ -203,7 +203,10 @@ class Wave:
         """Pull the power on a CVM that did not go down by itself, unless nothing more may be sent."""
         self._ended(work)
         ending = self._ending()
-        if not self._dispatcher.halted:
+        if work.withheld is not None:
+            self._line.ledger.ended(work, Outcome.UNSETTLED, f"{reason}; not stopped: {work.withheld.text}")
+            self._failed()
+        elif not self._dispatcher.halted:
             self._line.ledger.escalated(work, reason)
             self._outbox.add(work)
             self._dispatcher.wake()

@@ -8,6 +8,7 @@ from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.plan import Target
 from orchestrator.playbook.planned import PlannedStep
+from orchestrator.skip_reason import Reason
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +37,7 @@ class Work:
         taken_up: whether a later step took up what became of it, so that this is not the last word on the CVM.
         status: the last status that was seen.
         wave: the step's wave that it belongs to, from 1.
+        withheld: why no further request may be sent for it; None where requests may go.
         document: the CVM as every record has it, shared by all of them.
     """
 
@@ -60,6 +62,7 @@ class Work:
     taken_up: bool = False
     status: str | None = None
     wave: int = 1
+    withheld: Reason | None = None
     document: dict[str, object] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +99,8 @@ class Work:
     def followed_by(self, step: PlannedStep) -> "Work":
         """The work of a later step that takes up what became of this one."""
         note = self.note.for_action(step.action)
-        return Work(step.name, step.action, self.ref, self.status or self.before, note, singly=True)
+        before = self.status or self.before
+        return Work(step.name, step.action, self.ref, before, note, singly=True, withheld=self.withheld)
 
     @classmethod
     def of(cls, target: Target) -> "Work":

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from orchestrator.cvm import ByCvm, Cvm, normal_uuid
+from orchestrator.cvm import ByCvm, Cvm
 from orchestrator.duration import format_duration
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planned import AnyPlanned, RunLimits
+from orchestrator.playbook.recheck import lacks_facts, recheck
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
 from orchestrator.skip_reason import ALREADY, CHANGED, Reason, SkipReason
@@ -49,6 +50,8 @@ class Lock:
         actor: by whom, user@host.
         version: of the orchestrator that made it.
         cloud_url: what it is for.
+        workspace: the id of the workspace that it is for; None where that is not known.
+        key_fingerprint: of the key that read the inventory; None in files of earlier versions.
         digest: of the file, in hex.
     """
 
@@ -62,6 +65,8 @@ class Lock:
     version: str
     cloud_url: str
     digest: str
+    workspace: str | None = None
+    key_fingerprint: str | None = None
     _by_cvm: ByCvm[LockedTarget] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -86,18 +91,17 @@ class Lock:
         same = step is not None and step.action == target.action
         if same and reason is not None and reason.code in ALREADY:
             return reason
-        if reason is not None and reason.code is SkipReason.FACT_UNKNOWN:
-            return reason
-        changes = list(changed(target.cvm, cvm))
-        if reason is not None and reason.code is SkipReason.PROTECTED:
-            changes.append(f"now {reason.text}")
-        elif not changes and step is None:
-            changes.append("the playbook no longer selects it")
-        elif not changes and step is not None and (step.name, step.action) != (target.step, target.action):
-            changes.append(f"it was for {target.action} in {target.step!r}, is for {step.action} in {step.name!r}")
-        elif not changes and reason is not None:
-            changes.append(reason.text)
-        return Reason(SkipReason.DRIFTED, ", ".join(changes)) if changes else None
+        otherwise = None
+        if step is None:
+            otherwise = "the playbook no longer selects it"
+        elif (step.name, step.action) != (target.step, target.action):
+            otherwise = f"it was for {target.action} in {target.step!r}, is for {step.action} in {step.name!r}"
+        return recheck(target.cvm, cvm, reason, otherwise)
+
+    def lacks_facts(self, cvm: Cvm) -> bool:
+        """Whether the list does not give a fact of a target that the file has."""
+        target = self._by_cvm.find(cvm.ref)
+        return target is not None and lacks_facts(target.cvm.ref, cvm.ref)
 
     def whole_of_starts(self, cvms: Iterable[Cvm]) -> None:
         """A plan file is checked against all CVMs of the workspace, as a playbook is."""
@@ -142,37 +146,3 @@ class Lock:
 def drifted(plan: Plan) -> tuple[Skipped, ...]:
     """The CVMs of a plan file that are left alone because they have changed."""
     return tuple(each for each in plan.skipped if each.why.code in CHANGED)
-
-
-def changed(then: Cvm, now: Cvm) -> Iterable[str]:
-    """What about a CVM is no longer as it was, in words; nothing when it is unchanged."""
-    if then.ref.id and now.ref.id and then.ref.id != now.ref.id:
-        yield f"its id was {then.ref.id}, is {now.ref.id}"
-    if then.ref.vm_uuid and now.ref.vm_uuid and normal_uuid(then.ref.vm_uuid) != normal_uuid(now.ref.vm_uuid):
-        yield f"its UUID was {then.ref.vm_uuid}, is {now.ref.vm_uuid}"
-    facts = (
-        ("name", then.ref.name, now.ref.name),
-        ("app", then.ref.app_id, now.ref.app_id),
-        ("teepod", _teepod(then), _teepod(now)),
-        ("status", then.status, now.status),
-        ("instance type", then.instance_type, now.instance_type),
-    )
-    for what, before, after in facts:
-        if _written(before) != _written(after):
-            yield f"{what} was {before}, is {after}"
-    if now.in_progress and not then.in_progress:
-        yield "an operation is in progress"
-    elif then.in_progress and not now.in_progress:
-        yield "the operation in progress has ended"
-
-
-def _teepod(cvm: Cvm) -> str | None:
-    ref = cvm.ref
-    if ref.teepod_id is None:
-        return ref.teepod
-    return f"{ref.teepod} (#{ref.teepod_id})" if ref.teepod else f"#{ref.teepod_id}"
-
-
-def _written(text: str | None) -> str | None:
-    """Text as a file can hold it: half a surrogate pair is written as its escape there."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")

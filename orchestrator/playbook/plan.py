@@ -15,7 +15,7 @@ from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
-from orchestrator.skip_reason import Reason
+from orchestrator.skip_reason import Reason, SkipReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,8 @@ class Plan:
     @property
     def up(self) -> int:
         """How many CVMs of the inventory are neither stopped nor exited."""
-        return sum(not cvm.down for cvm in self.cvms)
+        gone = sum(each.why.code is SkipReason.GONE and not each.cvm.down for each in self.skipped)
+        return sum(not cvm.down for cvm in self.cvms) - gone
 
     @property
     def allowed(self) -> bool:
@@ -137,6 +138,9 @@ class Hold(Protocol):
 
     def last_word(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
         """As `LastWord`."""
+
+    def lacks_facts(self, cvm: Cvm) -> bool:
+        """Whether the list does not give a fact of a CVM that is to be compared."""
 
     def whole_of_starts(self, cvms: Iterable[Cvm]) -> Whole | None:
         """What `max_percent` of CVMs to start is a share of; None for all CVMs of the workspace."""

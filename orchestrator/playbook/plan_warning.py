@@ -42,6 +42,10 @@ class WarningCode(StrEnum):
     """Another version made the plan file."""
     LATE_STOPS = "late_stops"
     """CVMs went down only after the run to undo had given up on them, and are started too."""
+    SETTINGS_FROZEN = "settings_frozen"
+    """Settings of the file or the environment have no effect: the plan file or the run has decided."""
+    OTHER_KEY = "other_key"
+    """Another API key is used, and the API does not tell whether both belong to one workspace."""
 
 
 @dataclass(frozen=True, slots=True)

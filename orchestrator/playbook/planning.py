@@ -210,5 +210,14 @@ def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | 
     return position, None
 
 
+def binding_reason(guards: Guards, cvm: Cvm) -> Reason | None:
+    """Why a CVM that was chosen earlier may not be touched any more by the guards of today; None where it may."""
+    protected = protection(guards.protect, cvm)
+    if protected is not None:
+        return Reason(SkipReason.PROTECTED, protected)
+    fact = unknown_protection(guards.protect, cvm)
+    return None if fact is None else Reason(SkipReason.FACT_UNKNOWN, fact, "protect")
+
+
 def _nothing_to_do(step: Step, cvm: Cvm) -> Reason | None:
     return nothing_to_do(Action(step.action), cvm.status, in_progress=cvm.in_progress)

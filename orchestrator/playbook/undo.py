@@ -10,9 +10,10 @@ from datetime import datetime
 
 from orchestrator.cvm import DOWN, ByCvm, Cvm, CvmRef, is_up
 from orchestrator.playbook.guards import Whole
-from orchestrator.playbook.lock import changed, drifted
+from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
+from orchestrator.playbook.recheck import lacks_facts, recheck
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.skip_reason import Reason, SkipReason
 from orchestrator.wording import counted, names
@@ -63,6 +64,11 @@ class Undo:
         """The targets that the run did not see down."""
         return tuple(target for target in self.targets if target.late)
 
+    def lacks_facts(self, cvm: Cvm) -> bool:
+        """Whether the list does not give a fact of a CVM that the run's log has."""
+        target = self._by_cvm.find(cvm.ref)
+        return target is not None and lacks_facts(target.ref, cvm.ref)
+
     def whole_of_starts(self, cvms: Iterable[Cvm]) -> Whole:
         """What `max_percent` is a share of: the CVMs that were up when the run was planned.
 
@@ -95,19 +101,12 @@ class Undo:
             return Reason(SkipReason.NOT_IN_RUN)
         if is_up(cvm.status, in_progress=cvm.in_progress):
             return Reason(SkipReason.ALREADY_UP, cvm.status)
-        if reason is not None and reason.code is SkipReason.FACT_UNKNOWN:
-            return reason
         # The log does not have the instance type, so that one can't have changed.
         # A late one went down after the run, so its status has to differ.
         status = cvm.status if target.late or target.status is None else target.status
         goes_down = target.late and cvm.status not in DOWN and cvm.in_progress
         left = replace(cvm, ref=target.ref, status=status, in_progress=goes_down)
-        changes = list(changed(left, cvm))
-        if reason is not None and reason.code is SkipReason.PROTECTED:
-            changes.append(f"now {reason.text}")
-        elif reason is not None and not changes:
-            changes.append(reason.text)
-        return Reason(SkipReason.DRIFTED, ", ".join(changes)) if changes else None
+        return recheck(left, cvm, reason)
 
     def hold(self, plan: Plan, *, now: datetime, version: str) -> Plan:
         """A plan that was made with this last word, with what else is to be said about it.

@@ -7,6 +7,7 @@ against somebody who reckons the digest anew.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -43,6 +44,7 @@ def plan_file(
     actor: str,
     version: str,
     cloud_url: str,
+    workspace: Mapping[str, object],
 ) -> dict[str, Any]:
     """The document of a plan file, digest included.
 
@@ -55,6 +57,7 @@ def plan_file(
         actor: who makes it, user@host.
         version: of this orchestrator.
         cloud_url: where the inventory was read.
+        workspace: the fields that say whose CVMs they are.
     """
     started = started_fields(loaded, actor=actor, version=version, cloud_url=cloud_url, limits=plan.limits)
     planned, shown = planned_fields(plan, workspace_size), plan_document(plan)
@@ -65,6 +68,7 @@ def plan_file(
         "actor": actor,
         "version": version,
         "cloud_url": cloud_url,
+        **workspace,
         "playbook": {**_mapping(started["playbook"]), "description": loaded.playbook.description},
         "vars": started["vars"],
         "limits": started["limits"],
@@ -215,6 +219,8 @@ class _Saved(_Part):
     actor: str
     version: str
     cloud_url: str
+    workspace: str | None = None
+    key_fingerprint: str | None = None
     playbook: _Playbook
     vars: dict[str, str]
     limits: _Limits
@@ -234,5 +240,7 @@ class _Saved(_Part):
             actor=self.actor,
             version=self.version,
             cloud_url=self.cloud_url,
+            workspace=self.workspace,
+            key_fingerprint=self.key_fingerprint,
             digest=document[_DIGEST],
         )

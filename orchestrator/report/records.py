@@ -76,6 +76,7 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
                 "action": target.action.value,
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
+                "in_progress": target.cvm.in_progress,
                 "billing": billing_note(target.cvm, target.rates, target.action).fields(),
                 "wave": target.wave,
             }

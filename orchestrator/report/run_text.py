@@ -119,17 +119,20 @@ def _left_alone(state: RunState) -> _Facts:
 
 
 def _not_sent(console: Console, state: RunState) -> None:
-    """Who was never asked, and why."""
-    not_sent = [target for target in state.targets.values() if target.outcome_so_far is Outcome.NOT_SENT]
-    if not not_sent:
-        return
-    listed = ", ".join(shown(target.ref.name, 64) for target in not_sent[:_MOST_NAMES])
-    rest = len(not_sent) - _MOST_NAMES
-    more = f" and {rest} more, which `orchestrator show {shown(state.run_id)} --json` names" if rest > 0 else ""
-    console.print()
-    print_lines(console, prose_lines(console, Text.assemble(("not sent: ", STYLES["not_sent"]), listed, more)))
-    if not_sent[0].reason and state.finished is not None:
-        console.print(Text(shown(not_sent[0].reason, 300), "dim"))
+    """Print the CVMs that no request was sent for, by reason."""
+    groups: dict[str, list[str]] = {}
+    for target in state.targets.values():
+        if target.outcome_so_far is Outcome.NOT_SENT:
+            reason = (target.reason or "") if state.finished is not None else ""
+            groups.setdefault(reason, []).append(target.ref.name)
+    for reason, found in groups.items():
+        listed = ", ".join(shown(name, 64) for name in found[:_MOST_NAMES])
+        rest = len(found) - _MOST_NAMES
+        more = f" and {rest} more, which `orchestrator show {shown(state.run_id)} --json` names" if rest > 0 else ""
+        console.print()
+        print_lines(console, prose_lines(console, Text.assemble(("not sent: ", STYLES["not_sent"]), listed, more)))
+        if reason:
+            console.print(Text(shown(reason, 300), "dim"))
 
 
 def _cut_short(state: RunState) -> _Facts:

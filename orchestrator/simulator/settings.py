@@ -93,6 +93,7 @@ class ApiSettings(_Section):
 class WorkspaceSettings(_Section):
     """`[workspace]`: whose CVMs these are, and whether they can pay."""
 
+    id: str = "wks_simulated"
     name: str = "simulated"
     username: str = "operator"
     balance: Decimal = Decimal("1000.00")

@@ -10,8 +10,9 @@ import pytest
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.lock import Lock, LockedTarget, changed, drifted
+from orchestrator.playbook.lock import Lock, LockedTarget, drifted
 from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.recheck import changed
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import cvm

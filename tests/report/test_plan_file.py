@@ -62,6 +62,7 @@ def document(plan: Plan) -> dict[str, Any]:
         actor="me@here",
         version="1",
         cloud_url="https://cloud/api/v1",
+        workspace={"workspace": "wks_1", "key_fingerprint": "0123456789abcdef"},
     )
 
 

@@ -229,6 +229,7 @@ class _Process:
             self._rng,
             batch_size=1000,
             batch_missing=False,
+            identify=cloud.workspace,
         )
         try:
             return await (self._resume(session) if self._played.log.exists() else self._run(session))

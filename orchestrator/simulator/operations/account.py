@@ -52,7 +52,7 @@ def current_user(call: Call) -> Reply:
             "flag_has_password": True,
         },
         "workspace": {
-            "id": "wks_simulated",
+            **({"id": workspace.id} if workspace.id else {}),
             "name": workspace.name,
             "slug": workspace.name,
             "tier": "pro",

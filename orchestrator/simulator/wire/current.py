@@ -104,7 +104,10 @@ def node_ref(teepod: Teepod) -> Json:
     }
 
 
-def workspace_ref(view: View) -> Json:
-    """The workspace, as it is embedded in a CVM."""
-    name = view.world.settings.workspace.name
-    return {"object_type": "workspace", "id": "wks_simulated", "name": name, "slug": name, "avatar_url": None}
+def workspace_ref(view: View) -> Json | None:
+    """The workspace, as it is embedded in a CVM; None where the settings give it no id."""
+    workspace = view.world.settings.workspace
+    if not workspace.id:
+        return None
+    name = workspace.name
+    return {"object_type": "workspace", "id": workspace.id, "name": name, "slug": name, "avatar_url": None}

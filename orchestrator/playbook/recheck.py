@@ -1,0 +1,71 @@
+"""Whether a CVM that was chosen earlier may still be acted on: one rule for plan files, undos, resumed runs. Pure."""
+
+from collections.abc import Iterable
+
+from orchestrator.cvm import Cvm, CvmRef, normal_uuid
+from orchestrator.skip_reason import Reason, SkipReason
+
+BINDING = frozenset({SkipReason.PROTECTED})
+"""Reasons of today's settings that hold for CVMs that were chosen earlier."""
+
+
+def recheck(then: Cvm, now: Cvm, reason: Reason | None, otherwise: str | None = None) -> Reason | None:
+    """Why a CVM is to be left alone now; None for one that is as it was when it was chosen.
+
+    Args:
+        then: the CVM as it was.
+        now: the CVM as it is.
+        reason: why a plan of today would skip it.
+        otherwise: what else has changed about what is to be done with it; counts where nothing about the CVM has.
+    """
+    if reason is not None and reason.code is SkipReason.FACT_UNKNOWN:
+        return reason
+    changes = list(changed(then, now))
+    if reason is not None and reason.code in BINDING:
+        changes.append(f"now {reason.text}")
+    elif not changes and otherwise is not None:
+        changes.append(otherwise)
+    elif not changes and reason is not None:
+        changes.append(reason.text)
+    return Reason(SkipReason.DRIFTED, ", ".join(changes)) if changes else None
+
+
+def lacks_facts(then: CvmRef, now: CvmRef) -> bool:
+    """Whether a list does not give a fact of a CVM that was known when the CVM was chosen."""
+    return bool(
+        (then.name and not now.name) or (then.app_id and not now.app_id) or (then.teepod_key and not now.teepod_key)
+    )
+
+
+def changed(then: Cvm, now: Cvm) -> Iterable[str]:
+    """What about a CVM is no longer as it was, in words; nothing when it is unchanged."""
+    if then.ref.id and now.ref.id and then.ref.id != now.ref.id:
+        yield f"its id was {then.ref.id}, is {now.ref.id}"
+    if then.ref.vm_uuid and now.ref.vm_uuid and normal_uuid(then.ref.vm_uuid) != normal_uuid(now.ref.vm_uuid):
+        yield f"its UUID was {then.ref.vm_uuid}, is {now.ref.vm_uuid}"
+    facts = (
+        ("name", then.ref.name, now.ref.name),
+        ("app", then.ref.app_id, now.ref.app_id),
+        ("teepod", _teepod(then), _teepod(now)),
+        ("status", then.status, now.status),
+        ("instance type", then.instance_type, now.instance_type),
+    )
+    for what, before, after in facts:
+        if _written(before) != _written(after):
+            yield f"{what} was {before}, is {after}"
+    if now.in_progress and not then.in_progress:
+        yield "an operation is in progress"
+    elif then.in_progress and not now.in_progress:
+        yield "the operation in progress has ended"
+
+
+def _teepod(cvm: Cvm) -> str | None:
+    ref = cvm.ref
+    if ref.teepod_id is None:
+        return ref.teepod
+    return f"{ref.teepod} (#{ref.teepod_id})" if ref.teepod else f"#{ref.teepod_id}"
+
+
+def _written(text: str | None) -> str | None:
+    """Text as a file can hold it: half a surrogate pair is written as its escape there."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
