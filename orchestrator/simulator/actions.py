@@ -1,66 +1,68 @@
 """What a stop, shutdown, start or restart does to a CVM. Each returns whether it changed anything."""
 
 from orchestrator.simulator import refusals
-from orchestrator.simulator.behaviours import descent, is_busy
+from orchestrator.simulator.behaviours import is_busy, phases_after_stop
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.timeline import Phase
 from orchestrator.simulator.world import World
 
 
-def stop(world: World, cvm: SimulatedCvm, now: float) -> bool:
+def begin_stop(world: World, cvm: SimulatedCvm, now: float) -> bool:
     """Pull the power: cancels whatever is in progress. A CVM that is down or being stopped already stays as it is."""
     _count_attempt(cvm, now)
     _refuse_stop(cvm, now)
-    if cvm.phase(now).status in {"stopped", "exited", "stopping"}:
+    if cvm.phase_at(now).status in {"stopped", "exited", "stopping"}:
         return False
     cvm.effective_stops += cvm.is_up(now)
     operation = world.new_operation("power_off", "stopped", now)
     cvm.operations.append(operation)
-    cvm.timeline.rewrite(now, descent(cvm, operation, going="stopping", seconds=cvm.delays.stop))
+    cvm.timeline.replace_after(now, phases_after_stop(cvm, operation, going="stopping", seconds=cvm.delays.stop))
     return True
 
 
-def shutdown(world: World, cvm: SimulatedCvm, now: float) -> bool:
+def begin_shutdown(world: World, cvm: SimulatedCvm, now: float) -> bool:
     """Ask the guest to shut down; refused while another operation is in progress."""
     _count_attempt(cvm, now)
     _refuse_stop(cvm, now)
-    phase = cvm.phase(now)
+    phase = cvm.phase_at(now)
     if phase.in_progress:
-        raise refusals.busy()
+        raise refusals.operation_in_progress()
     if phase.status in {"stopped", "exited"}:
         return False
     cvm.effective_stops += 1
     operation = world.new_operation("shutdown", "stopped", now)
     cvm.operations.append(operation)
-    cvm.timeline.rewrite(now, descent(cvm, operation, going="shutting_down", seconds=cvm.delays.shutdown))
+    cvm.timeline.replace_after(
+        now, phases_after_stop(cvm, operation, going="shutting_down", seconds=cvm.delays.shutdown)
+    )
     return True
 
 
-def start(world: World, cvm: SimulatedCvm, now: float) -> bool:
+def begin_start(world: World, cvm: SimulatedCvm, now: float) -> bool:
     """Power on; refused while an operation is in progress, or if the workspace can't pay or no GPU is free."""
-    phase = cvm.phase(now)
+    phase = cvm.phase_at(now)
     if phase.in_progress:
-        raise refusals.busy()
+        raise refusals.operation_in_progress()
     _refuse_start(world, cvm)
     if phase.status == "running":
         return False
     operation = world.new_operation("power_on", "running", now)
     cvm.operations.append(operation)
     up = Phase(now + cvm.delays.start, "running", metered=True)
-    cvm.timeline.rewrite(now, [Phase(now, "starting", operation, metered=True), up])
+    cvm.timeline.replace_after(now, [Phase(now, "starting", operation, metered=True), up])
     return True
 
 
-def restart(world: World, cvm: SimulatedCvm, now: float, *, force: bool) -> bool:
+def begin_restart(world: World, cvm: SimulatedCvm, now: float, *, force: bool) -> bool:
     """Stop and start again; `force` skips the graceful shutdown."""
-    if cvm.phase(now).in_progress:
-        raise refusals.busy()
+    if cvm.phase_at(now).in_progress:
+        raise refusals.operation_in_progress()
     _refuse_start(world, cvm)
     operation = world.new_operation("restart", "running", now)
     cvm.operations.append(operation)
     down = cvm.delays.stop if force else cvm.delays.shutdown
     up = Phase(now + down + cvm.delays.start, "running", metered=True)
-    cvm.timeline.rewrite(now, [Phase(now, "restarting", operation, metered=True), up])
+    cvm.timeline.replace_after(now, [Phase(now, "restarting", operation, metered=True), up])
     return True
 
 
@@ -74,15 +76,15 @@ def _refuse_stop(cvm: SimulatedCvm, now: float) -> None:
     if cvm.gpu_rental:
         raise refusals.gpu_rental()
     if is_busy(cvm, now):
-        raise refusals.busy()
+        raise refusals.operation_in_progress()
     if cvm.behaviour is not None and cvm.behaviour.kind == "conflict":
-        raise refusals.conflict(cvm.hashid)
+        raise refusals.final_conflict(cvm.hashid)
 
 
 def _refuse_start(world: World, cvm: SimulatedCvm) -> None:
     workspace = world.settings.workspace
     if workspace.suspended:
-        raise refusals.suspended()
+        raise refusals.workspace_suspended()
     if workspace.balance < workspace.minimum_balance:
         raise refusals.balance_too_low(str(workspace.balance))
     if cvm.instance_type.gpus and not workspace.gpus_available:

@@ -10,26 +10,26 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.simulator import control, refusals
-from orchestrator.simulator.chance import hexadecimal, seeded, within
-from orchestrator.simulator.faults import EFFECTLESS, PLAYED, Faults
-from orchestrator.simulator.limit import Limit, whole_seconds
-from orchestrator.simulator.operations.call import Call, Operation, Reply, Watch
-from orchestrator.simulator.operations.table import Routes
-from orchestrator.simulator.record import RequestRecord
-from orchestrator.simulator.refusals import Refusal
-from orchestrator.simulator.sabotage import (
-    encode,
+from orchestrator.simulator.fault_injection import (
+    cut_body,
+    encode_json,
+    make_response,
     odd_answer,
-    reset,
-    respond,
+    refuse_early,
+    reset_connection,
     retry_after,
     server_error,
-    truncate,
-    turned_away,
 )
+from orchestrator.simulator.faults import PLAYED_BY_OPERATION, WITHOUT_EFFECT, Faults
+from orchestrator.simulator.operations.call import Call, Operation, Reply, Watch
+from orchestrator.simulator.operations.table import Routes
+from orchestrator.simulator.randomness import draw_between, random_hex, seeded_random
+from orchestrator.simulator.rate_limit import TokenBucket, whole_seconds
+from orchestrator.simulator.record import RequestRecord
+from orchestrator.simulator.refusals import Refusal
+from orchestrator.simulator.request_parsing import read_body, read_query
 from orchestrator.simulator.settings import VERSIONS, Settings
-from orchestrator.simulator.stream import events
-from orchestrator.simulator.understanding import read_body, read_query
+from orchestrator.simulator.stream import stream_states
 from orchestrator.simulator.wire.view import View
 from orchestrator.simulator.world import World
 
@@ -62,12 +62,12 @@ class Simulator:
         self.faults = Faults(settings.faults, seed)
         self.open_streams = 0
         self._clock = clock
-        self._began: float | None = None
-        self._limit = Limit(settings.limit)
-        self._own = {"X-Simulated": "true"} if settings.api.simulated_header else {}
+        self._began_at: float | None = None
+        self._limit = TokenBucket(settings.limit)
+        self._marker_headers = {"X-Simulated": "true"} if settings.api.simulated_header else {}
         self._routes = Routes()
-        self._ids = seeded(seed, "request ids")
-        self._latency = seeded(seed, "latency")
+        self._ids = seeded_random(seed, "request ids")
+        self._latency = seeded_random(seed, "latency")
 
     def __repr__(self) -> str:
         return f"<Simulator of {self.world!r}, {len(self.requests)} requests so far>"
@@ -75,9 +75,9 @@ class Simulator:
     def now(self) -> float:
         """Seconds since the world began, which is when this was asked for the first time."""
         reading = self._clock()
-        if self._began is None:
-            self._began = reading
-        return reading - self._began
+        if self._began_at is None:
+            self._began_at = reading
+        return reading - self._began_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -90,27 +90,29 @@ class Simulator:
         except ClientDisconnect:
             return
         if scope["path"].startswith(control.PREFIX):
-            await self._control(scope, body)(scope, receive, send)
+            await self._respond_to_control(scope, body)(scope, receive, send)
             return
-        await anyio.sleep(within(self._latency, self.world.settings.timing.latency))
-        await self._deliver(self._decide(request, body), scope, receive, send)
+        await anyio.sleep(draw_between(self._latency, self.world.settings.timing.latency))
+        await self._send_answer(self._answer_request(request, body), scope, receive, send)
 
-    def _decide(self, request: Request, body: bytes) -> _Answer:
+    def _answer_request(self, request: Request, body: bytes) -> _Answer:
         """Everything but the input and output: what the answer is, and what it does to the world."""
         now = self.now()
         seq = len(self.requests) + 1
-        request_id = f"req_{hexadecimal(self._ids, 24)}"
+        request_id = f"req_{random_hex(self._ids, 24)}"
         path, method = request.scope["path"], request.method
-        operation, values, known = self._routes.find(method, path)
+        operation, values, known = self._routes.find_operation(method, path)
         default = self.world.settings.api.default_version
         call = Call(self.world, now, request.headers.get("x-phala-version", default), values, seq=seq)
         fault = None
         try:
             if operation is None:
-                raise refusals.plain(405 if known else 404, "Method Not Allowed" if known else "Not Found")
-            self._admit(request, operation, now)
-            fault = self.faults.strike(operation.name)
-            reply = self._perform(call, operation, request.scope["query_string"].decode("latin-1"), body, fault)
+                raise refusals.without_code(405 if known else 404, "Method Not Allowed" if known else "Not Found")
+            self._check_access(request, operation, now)
+            fault = self.faults.draw_fault(operation.name)
+            reply = self._perform_operation(
+                call, operation, request.scope["query_string"].decode("latin-1"), body, fault
+            )
         except Refusal as refusal:
             reply = Reply(refusal.body, refusal.status, refusal.headers)
         if fault in {"error_after", "odd_after"}:
@@ -133,76 +135,78 @@ class Simulator:
                 request_id=request_id,
             )
         )
-        return _Answer(reply, {**reply.headers, "X-Request-ID": request_id, **self._own}, call.version, fault)
+        return _Answer(
+            reply, {**reply.headers, "X-Request-ID": request_id, **self._marker_headers}, call.version, fault
+        )
 
-    def _admit(self, request: Request, operation: Operation, now: float) -> None:
+    def _check_access(self, request: Request, operation: Operation, now: float) -> None:
         """Refuse whoever has no key, or asks too often."""
         if not operation.public and request.headers.get("x-api-key") != self.world.api_key:
-            raise refusals.unauthorized()
-        wait = self._limit.wait(now)
+            raise refusals.not_authenticated()
+        wait = self._limit.take_token(now)
         if wait > 0:
             form = self.world.settings.limit.retry_after
             headers = retry_after(self.world, now, whole_seconds(wait), form)
-            raise refusals.plain(429, "Rate limit exceeded", headers)
+            raise refusals.without_code(429, "Rate limit exceeded", headers)
 
-    def _perform(self, call: Call, operation: Operation, query: str, body: bytes, fault: str | None) -> Reply:
+    def _perform_operation(self, call: Call, operation: Operation, query: str, body: bytes, fault: str | None) -> Reply:
         """Carry the operation out, unless a fault comes before."""
-        if fault in EFFECTLESS:
-            self._note_subject(call)
-            raise turned_away(fault, self.faults, self.world, call.now, operation.path)
+        if fault in WITHOUT_EFFECT:
+            self._note_cvm(call)
+            raise refuse_early(fault, self.faults, self.world, call.now, operation.path)
         if call.version not in VERSIONS:
-            raise refusals.plain(400, f"Unsupported API version: {call.version}")
-        call.fault = fault if fault in PLAYED else None
+            raise refusals.without_code(400, f"Unsupported API version: {call.version}")
+        call.fault = fault if fault in PLAYED_BY_OPERATION else None
         call.query = read_query(operation, query)
         call.body = read_body(operation, body)
         reply = operation.answer(call)
         if reply.watch is not None:
             if self.open_streams >= self.world.settings.api.state_streams:
-                raise refusals.plain(429, "Too many concurrent state streams")
+                raise refusals.without_code(429, "Too many concurrent state streams")
             self.open_streams += 1
         return reply
 
-    def _note_subject(self, call: Call) -> None:
+    def _note_cvm(self, call: Call) -> None:
         if "cvm_id" in call.path:
             try:
-                call.target()
+                call.find_cvm()
             except Refusal:
                 call.subject = None
 
-    async def _deliver(self, answer: _Answer, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_answer(self, answer: _Answer, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, or what the fault has made of it."""
         reply, fault = answer.reply, answer.fault
         try:
             if fault in {"reset_before", "reset_after"}:
-                await reset(scope, receive)
+                await reset_connection(scope, receive)
                 return
             if fault in {"hang_before", "hang_after"}:
                 await anyio.sleep(self.faults.settings.hang_seconds)
             if reply.watch is not None:
-                stream = self._watch(reply.watch, answer.version)
+                stream = self._stream_states(reply.watch, answer.version)
                 response: Response = StreamingResponse(stream, 200, answer.headers, media_type="text/event-stream")
             else:
-                response = respond(fault, reply.status, reply.body, answer.headers, self.faults)
+                response = make_response(fault, reply.status, reply.body, answer.headers, self.faults)
             if fault == "truncated" and reply.watch is None:
-                await truncate(scope, receive, send, response)
+                await cut_body(scope, receive, send, response)
             else:
                 await response(scope, receive, send)
         finally:
             if reply.watch is not None:
                 self.open_streams -= 1
 
-    def _watch(self, watch: Watch, version: str) -> AsyncIterator[bytes]:
+    def _stream_states(self, watch: Watch, version: str) -> AsyncIterator[bytes]:
         view = View(self.world, self.now(), version)
-        return events(watch, view, self.now, self.world.settings.timing.read_lag)
+        return stream_states(watch, view, self.now, self.world.settings.timing.read_lag)
 
-    def _control(self, scope: Scope, body: bytes) -> Response:
+    def _respond_to_control(self, scope: Scope, body: bytes) -> Response:
         try:
-            reply = control.control(
+            reply = control.answer_control(
                 self.world, self.requests, self.now(), method=scope["method"], path=scope["path"], body=body
             )
         except Refusal as refusal:
             reply = Reply(refusal.body, refusal.status)
-        return Response(encode(reply.body), reply.status, media_type="application/json")
+        return Response(encode_json(reply.body), reply.status, media_type="application/json")
 
 
 def create_app(world: World, *, settings: Settings | None = None, clock: Callable[[], float] = monotonic) -> Simulator:

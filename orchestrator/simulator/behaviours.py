@@ -9,10 +9,10 @@ from orchestrator.simulator.timeline import GONE, Operation, Phase
 DEFAULT_RESURRECTION_SECONDS = 30.0
 DEFAULT_BUSY_ATTEMPTS = 2
 
-_Descent = Callable[[SimulatedCvm, Behaviour, Operation, float], list[Phase]]
+_StopRule = Callable[[SimulatedCvm, Behaviour, Operation, float], list[Phase]]
 
 
-def descent(cvm: SimulatedCvm, operation: Operation, *, going: str, seconds: float) -> list[Phase]:
+def phases_after_stop(cvm: SimulatedCvm, operation: Operation, *, going: str, seconds: float) -> list[Phase]:
     """The phases that follow a stop begun by `operation`: `going` at once, then whatever this CVM does.
 
     Args:
@@ -25,7 +25,7 @@ def descent(cvm: SimulatedCvm, operation: Operation, *, going: str, seconds: flo
     first = Phase(begun, going, operation)
     landing = begun + seconds
     behaviour = cvm.behaviour
-    rule = _DESCENTS.get(behaviour.kind) if behaviour else None
+    rule = _STOP_RULES.get(behaviour.kind) if behaviour else None
     if behaviour is None or rule is None:
         return [first, Phase(landing, "stopped")]
     return [first, *rule(cvm, behaviour, operation, landing)]
@@ -44,16 +44,16 @@ def is_busy(cvm: SimulatedCvm, now: float) -> bool:
     return cvm.stop_attempts <= attempts
 
 
-def _stuck(_cvm: SimulatedCvm, _behaviour: Behaviour, _operation: Operation, _landing: float) -> list[Phase]:
+def _stay_stopping(_cvm: SimulatedCvm, _behaviour: Behaviour, _operation: Operation, _landing: float) -> list[Phase]:
     return []
 
 
-def _returns(_cvm: SimulatedCvm, behaviour: Behaviour, operation: Operation, landing: float) -> list[Phase]:
+def _return_to_running(_cvm: SimulatedCvm, behaviour: Behaviour, operation: Operation, landing: float) -> list[Phase]:
     at = landing if behaviour.seconds is None else operation.started + behaviour.seconds
     return [Phase(at, "running", metered=True)]
 
 
-def _resurrects(cvm: SimulatedCvm, behaviour: Behaviour, operation: Operation, landing: float) -> list[Phase]:
+def _start_again(cvm: SimulatedCvm, behaviour: Behaviour, operation: Operation, landing: float) -> list[Phase]:
     pause = DEFAULT_RESURRECTION_SECONDS if behaviour.seconds is None else behaviour.seconds
     revival = landing + pause
     starting = Operation(f"{operation.correlation_id}-revival", "power_on", "running", revival)
@@ -64,24 +64,24 @@ def _resurrects(cvm: SimulatedCvm, behaviour: Behaviour, operation: Operation, l
     ]
 
 
-def _errors(_cvm: SimulatedCvm, _behaviour: Behaviour, _operation: Operation, landing: float) -> list[Phase]:
+def _end_in_error(_cvm: SimulatedCvm, _behaviour: Behaviour, _operation: Operation, landing: float) -> list[Phase]:
     return [Phase(landing, "error")]
 
 
-def _vanishes(_cvm: SimulatedCvm, _behaviour: Behaviour, _operation: Operation, landing: float) -> list[Phase]:
+def _vanish_after_stop(_cvm: SimulatedCvm, _behaviour: Behaviour, _operation: Operation, landing: float) -> list[Phase]:
     return [Phase(landing, GONE)]
 
 
-def _weird_status(_cvm: SimulatedCvm, behaviour: Behaviour, _operation: Operation, landing: float) -> list[Phase]:
+def _show_odd_status(_cvm: SimulatedCvm, behaviour: Behaviour, _operation: Operation, landing: float) -> list[Phase]:
     weird = Phase(landing, behaviour.status)
     return [weird] if behaviour.seconds is None else [weird, Phase(landing + behaviour.seconds, "stopped")]
 
 
-_DESCENTS: dict[str, _Descent] = {
-    "stuck": _stuck,
-    "returns": _returns,
-    "resurrects": _resurrects,
-    "errors": _errors,
-    "vanishes": _vanishes,
-    "weird_status": _weird_status,
+_STOP_RULES: dict[str, _StopRule] = {
+    "stuck": _stay_stopping,
+    "returns": _return_to_running,
+    "resurrects": _start_again,
+    "errors": _end_in_error,
+    "vanishes": _vanish_after_stop,
+    "weird_status": _show_odd_status,
 }

@@ -11,29 +11,29 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.operations.call import Reply
 from orchestrator.simulator.record import RequestRecord
-from orchestrator.simulator.refusals import invalid, plain
+from orchestrator.simulator.refusals import invalid_request, without_code
+from orchestrator.simulator.request_parsing import list_problems
 from orchestrator.simulator.settings import Behaviour
-from orchestrator.simulator.understanding import problems_in
 from orchestrator.simulator.world import World
 
 PREFIX = "/__simulator__"
 
 
-def _kind_alone(value: object) -> object:
+def _expand_kind(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
-class Change(BaseModel):
+class CvmChange(BaseModel):
     """What to do to a CVM: a status to have from now on, a behaviour to adopt; null takes the behaviour away."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: str | None = None
     in_progress: bool = False
-    behaviour: Annotated[Behaviour, BeforeValidator(_kind_alone)] | None = None
+    behaviour: Annotated[Behaviour, BeforeValidator(_expand_kind)] | None = None
 
 
-def control(
+def answer_control(
     world: World, requests: Sequence[RequestRecord], now: float, *, method: str, path: str, body: bytes
 ) -> Reply:
     """Answer a request to the control paths; raises a refusal for what it does not know."""
@@ -42,28 +42,28 @@ def control(
         case "GET", ["requests"]:
             return Reply([record.as_dict() for record in requests])
         case "GET", ["cvms"]:
-            return Reply([_tell(cvm, now) for cvm in world.visible(now)])
+            return Reply([_describe_cvm(cvm, now) for cvm in world.visible_cvms(now)])
         case "GET", ["cvms", identifier]:
-            return Reply(_tell(world.find(identifier, now), now))
+            return Reply(_describe_cvm(world.find_cvm(identifier, now), now))
         case "POST", ["cvms", identifier]:
-            return Reply(_change(world, world.find(identifier, now), now, body))
-    raise plain(404, "Not Found")
+            return Reply(_change_cvm(world, world.find_cvm(identifier, now), now, body))
+    raise without_code(404, "Not Found")
 
 
-def _change(world: World, cvm: SimulatedCvm, now: float, body: bytes) -> dict[str, Any]:
+def _change_cvm(world: World, cvm: SimulatedCvm, now: float, body: bytes) -> dict[str, Any]:
     try:
-        change = Change.model_validate_json(body)
+        change = CvmChange.model_validate_json(body)
     except ValidationError as error:
-        raise invalid(problems_in("body", error)) from error
+        raise invalid_request(list_problems("body", error)) from error
     if "behaviour" in change.model_fields_set:
-        world.behave(cvm, change.behaviour, now)
+        world.set_behaviour(cvm, change.behaviour, now)
     if change.status is not None:
         world.set_status(cvm, change.status, now, in_progress=change.in_progress)
-    return _tell(cvm, now)
+    return _describe_cvm(cvm, now)
 
 
-def _tell(cvm: SimulatedCvm, now: float) -> dict[str, Any]:
-    phase = cvm.phase(now)
+def _describe_cvm(cvm: SimulatedCvm, now: float) -> dict[str, Any]:
+    phase = cvm.phase_at(now)
     return {
         "hashid": cvm.hashid,
         "vm_uuid": cvm.vm_uuid(now),

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from random import Random
 
-from orchestrator.simulator.chance import seeded
 from orchestrator.simulator.operations.table import OPERATION_NAMES
+from orchestrator.simulator.randomness import seeded_random
 from orchestrator.simulator.settings import FaultRule, FaultSettings, SettingsError
 
-EFFECTLESS = frozenset(
+WITHOUT_EFFECT = frozenset(
     {
         *("error_before", "reset_before", "hang_before", "throttle", "unavailable", "redirect"),
         *("gateway_404", "odd_before"),
@@ -15,7 +15,7 @@ EFFECTLESS = frozenset(
 )
 """Faults that strike before the operation does anything."""
 
-PLAYED = frozenset({"missing_uuids", "batch_missing", "shifting_list", "duplicates"})
+PLAYED_BY_OPERATION = frozenset({"missing_uuids", "batch_missing", "shifting_list", "duplicates"})
 """Faults that the operation itself has to play."""
 
 _ONLY = {
@@ -40,8 +40,8 @@ class Faults:
 
     def __init__(self, settings: FaultSettings, seed: int) -> None:
         self.settings = settings
-        self._rng = seeded(seed, "faults")
-        self._rules = _active(settings)
+        self._rng = seeded_random(seed, "faults")
+        self._rules = _active_rules(settings)
         self._left = {name: rule.limit for name, rule in self._rules.items()}
         self._forced: list[_Forced] = []
 
@@ -61,7 +61,7 @@ class Faults:
             raise ValueError(f"no operation {operation!r}; known: {', '.join(sorted(OPERATION_NAMES))}")
         self._forced.append(_Forced(fault, operation, times))
 
-    def strike(self, operation: str) -> str | None:
+    def draw_fault(self, operation: str) -> str | None:
         """The fault that strikes this request, or None."""
         for forced in self._forced:
             if forced.operation in {None, operation}:
@@ -79,7 +79,7 @@ class Faults:
         return None
 
 
-def _active(settings: FaultSettings) -> dict[str, FaultRule]:
+def _active_rules(settings: FaultSettings) -> dict[str, FaultRule]:
     rules: dict[str, FaultRule] = {}
     for name in FAULTS:
         rule: FaultRule = getattr(settings, name)

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 from itertools import count
 from random import Random
 
-from orchestrator.simulator.chance import hexadecimal, seeded, within
 from orchestrator.simulator.instance_types import CPU_TYPES, GPU_TYPES, InstanceType
 from orchestrator.simulator.machine import App, Delays, SimulatedCvm, Teepod
+from orchestrator.simulator.randomness import draw_between, random_hex, seeded_random
 from orchestrator.simulator.settings import Behaviour, FleetSettings, Settings, TimingSettings
 from orchestrator.simulator.timeline import BEFORE_ALL, Operation, Phase, Timeline
 
@@ -35,21 +35,21 @@ def make_teepods(fleet: FleetSettings) -> list[Teepod]:
     return [Teepod(101 + index, name, _REGIONS[index % len(_REGIONS)]) for index, name in enumerate(names)]
 
 
-class Foundry:
+class CvmFactory:
     """Makes apps and CVMs with identifiers that are unique within one world."""
 
     def __init__(self, seed: int, timing: TimingSettings) -> None:
-        self._rng = seeded(seed, "identifiers")
+        self._rng = seeded_random(seed, "identifiers")
         self._timing = timing
         self._numbers = count(1001)
         self._projects = count(501)
 
-    def app(self, name: str, *, created: float, app_id: str | None = None) -> App:
+    def make_app(self, name: str, *, created: float, app_id: str | None = None) -> App:
         """A new app without CVMs."""
-        project_id = f"prj_{self._short()}"
-        return App(app_id or hexadecimal(self._rng, 40), project_id, next(self._projects), name, created)
+        project_id = f"prj_{self._short_id()}"
+        return App(app_id or random_hex(self._rng, 40), project_id, next(self._projects), name, created)
 
-    def cvm(
+    def make_cvm(
         self,
         app: App,
         name: str,
@@ -64,18 +64,18 @@ class Foundry:
         timing = self._timing
         cvm = SimulatedCvm(
             number=next(self._numbers),
-            hashid=f"cvm_{self._short()}",
+            hashid=f"cvm_{self._short_id()}",
             uuid=str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
-            instance_id=hexadecimal(self._rng, 40),
+            instance_id=random_hex(self._rng, 40),
             app=app,
             name=name,
             teepod=teepod,
             instance_type=instance_type,
             disk_gb=instance_type.default_disk_gb,
             delays=Delays(
-                within(self._rng, timing.stop_seconds),
-                within(self._rng, timing.shutdown_seconds),
-                within(self._rng, timing.start_seconds),
+                draw_between(self._rng, timing.stop_seconds),
+                draw_between(self._rng, timing.shutdown_seconds),
+                draw_between(self._rng, timing.start_seconds),
             ),
             created=created,
             timeline=Timeline(Phase(created, status, metered=status == "running")),
@@ -84,30 +84,30 @@ class Foundry:
         app.members.append(cvm)
         return cvm
 
-    def _short(self) -> str:
+    def _short_id(self) -> str:
         return "".join(self._rng.choices(_ALPHABET, k=12))
 
 
-def populate(settings: Settings, foundry: Foundry, teepods: list[Teepod]) -> list[App]:
+def make_fleet(settings: Settings, factory: CvmFactory, teepods: list[Teepod]) -> list[App]:
     """The apps of a fleet as large as the settings ask for, with their CVMs."""
     fleet = settings.fleet
-    rng = seeded(fleet.seed, "fleet")
+    rng = seeded_random(fleet.seed, "fleet")
     places = [teepods[index % len(teepods)] for index in range(fleet.cvms)]
     rng.shuffle(places)
     apps: list[App] = []
-    names = _names(fleet, rng)
+    names = _generate_names(fleet, rng)
     for index, teepod in enumerate(places):
         service, name, first_of_app = next(names)
         created = -DAY * (1 + _OLDEST_DAYS * (1 - index / fleet.cvms))
         if first_of_app:
-            apps.append(foundry.app(service, created=created))
+            apps.append(factory.make_app(service, created=created))
         essential = service.startswith(_ESSENTIAL)
         draw, kind = rng.random(), rng.choice(CPU_TYPES)
         rental = not essential and draw < fleet.rental_share
         if not essential and draw < fleet.rental_share + fleet.gpu_share:
             kind = rng.choice(GPU_TYPES)
         stopped = rng.random() < fleet.stopped_share and not essential and not rental
-        foundry.cvm(
+        factory.make_cvm(
             apps[-1],
             name,
             teepod=teepod,
@@ -119,7 +119,7 @@ def populate(settings: Settings, foundry: Foundry, teepods: list[Teepod]) -> lis
     return apps
 
 
-def _names(fleet: FleetSettings, rng: Random) -> Iterator[tuple[str, str, bool]]:
+def _generate_names(fleet: FleetSettings, rng: Random) -> Iterator[tuple[str, str, bool]]:
     """Endless (app name, CVM name, begins an app), the settings' own names first."""
     for name in fleet.names:
         yield name.rstrip("0123456789").rstrip("-") or name, name, True
@@ -137,7 +137,7 @@ def _names(fleet: FleetSettings, rng: Random) -> Iterator[tuple[str, str, bool]]
             yield app_name, f"{service}-{next(numbers[service])}", index == 0
 
 
-def choose(behaviour: Behaviour, cvms: list[SimulatedCvm], rng: Random) -> list[SimulatedCvm]:
+def choose_cvms(behaviour: Behaviour, cvms: list[SimulatedCvm], rng: Random) -> list[SimulatedCvm]:
     """The CVMs that get this behaviour: of those up and without one, matching its names, as many as it counts."""
     fitting = [cvm for cvm in cvms if cvm.behaviour is None and cvm.is_up(0.0)]
     if behaviour.names:
@@ -147,7 +147,7 @@ def choose(behaviour: Behaviour, cvms: list[SimulatedCvm], rng: Random) -> list[
     return rng.sample(fitting, min(behaviour.count, len(fitting)))
 
 
-def adopt(cvm: SimulatedCvm, behaviour: Behaviour | None, now: float) -> None:
+def assign_behaviour(cvm: SimulatedCvm, behaviour: Behaviour | None, now: float) -> None:
     """Give a CVM this behaviour, or none, from `now` on."""
     cvm.behaviour = behaviour
     cvm.gpu_rental = cvm.gpu_rental or (behaviour is not None and behaviour.kind == "refuses")
@@ -158,10 +158,10 @@ def adopt(cvm: SimulatedCvm, behaviour: Behaviour | None, now: float) -> None:
     since = BEFORE_ALL if now <= 0 else now
     if behaviour.seconds is None:
         cvm.uuid_hidden_until = float("inf")
-        cvm.timeline.rewrite(since, [Phase(max(since, cvm.created), "creating", creating)])
+        cvm.timeline.replace_after(since, [Phase(max(since, cvm.created), "creating", creating)])
         return
     ready = now + behaviour.seconds
     cvm.uuid_hidden_until = ready
-    cvm.timeline.rewrite(
+    cvm.timeline.replace_after(
         since, [Phase(max(since, cvm.created), "creating", creating), Phase(ready, "running", metered=True)]
     )

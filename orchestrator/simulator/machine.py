@@ -69,17 +69,17 @@ class SimulatedCvm:
     def __repr__(self) -> str:
         return f"<SimulatedCvm {self.name} {self.hashid} on {self.teepod.name}: {self.timeline!r}>"
 
-    def phase(self, now: float) -> Phase:
+    def phase_at(self, now: float) -> Phase:
         """What it is at that moment."""
-        return self.timeline.at(now)
+        return self.timeline.phase_at(now)
 
     def exists(self, now: float) -> bool:
         """Whether it has not been deleted by then."""
-        return self.timeline.at(now).status != GONE
+        return self.timeline.phase_at(now).status != GONE
 
     def is_up(self, now: float) -> bool:
         """Whether it is neither down nor on its way down."""
-        return self.timeline.at(now).status not in _DOWN
+        return self.timeline.phase_at(now).status not in _DOWN
 
     def vm_uuid(self, now: float) -> str | None:
         """The UUID as it is known at that moment: None while the CVM is being created."""

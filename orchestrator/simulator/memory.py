@@ -9,7 +9,7 @@ import anyio
 import httpx
 
 from orchestrator.simulator.app import Simulator
-from orchestrator.simulator.sabotage import CutBodyError, CutConnectionError
+from orchestrator.simulator.fault_injection import CutBodyError, CutConnectionError
 
 
 class MemoryTransport(httpx.ASGITransport):

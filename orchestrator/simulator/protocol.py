@@ -5,7 +5,7 @@ import socket
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from orchestrator.simulator.sabotage import TRANSPORT
+from orchestrator.simulator.fault_injection import TRANSPORT
 
 
 class ReachableProtocol(H11Protocol):

@@ -15,12 +15,12 @@ class Refusal(Exception):  # noqa: N818 - an answer of the API, not a failure of
         self.headers = headers or {}
 
 
-def plain(status: int, detail: str, headers: dict[str, str] | None = None) -> Refusal:
+def without_code(status: int, detail: str, headers: dict[str, str] | None = None) -> Refusal:
     """A refusal in the web framework's form, with no error code."""
     return Refusal(status, {"detail": detail}, headers)
 
 
-def structured(status: int, code: str, message: str, *, field: str, value: str, suggestion: str) -> Refusal:
+def with_code(status: int, code: str, message: str, *, field: str, value: str, suggestion: str) -> Refusal:
     """A refusal with an error code `ERR-MM-NNN`, details, suggestions and links."""
     body = {
         "error_code": code,
@@ -32,19 +32,19 @@ def structured(status: int, code: str, message: str, *, field: str, value: str, 
     return Refusal(status, body)
 
 
-def invalid(problems: list[dict[str, Any]]) -> Refusal:
+def invalid_request(problems: list[dict[str, Any]]) -> Refusal:
     """A 422 that lists what is wrong with the request: `loc`, `msg` and `type` of each problem."""
     return Refusal(422, {"detail": problems})
 
 
-def unauthorized() -> Refusal:
+def not_authenticated() -> Refusal:
     """No API key, or one that is not known."""
-    return plain(401, "Not authenticated")
+    return without_code(401, "Not authenticated")
 
 
 def cvm_not_found(identifier: str) -> Refusal:
     """No CVM answers to this identifier."""
-    return structured(
+    return with_code(
         404,
         "ERR-03-001",
         f"CVM not found: {identifier}",
@@ -56,12 +56,12 @@ def cvm_not_found(identifier: str) -> Refusal:
 
 def app_not_found(identifier: str) -> Refusal:
     """No app has this id."""
-    return plain(404, f"App {identifier} not found")
+    return without_code(404, f"App {identifier} not found")
 
 
 def shared_name(name: str, count: int) -> Refusal:
     """Several CVMs share the name."""
-    return structured(
+    return with_code(
         409,
         "ERR-03-002",
         f"{count} CVMs share the name {name}",
@@ -73,7 +73,7 @@ def shared_name(name: str, count: int) -> Refusal:
 
 def ambiguous_identifier(identifier: str, count: int) -> Refusal:
     """Several CVMs match the identifier."""
-    return structured(
+    return with_code(
         400,
         "ERR-03-010",
         f"{count} CVMs match the identifier {identifier}",
@@ -85,17 +85,17 @@ def ambiguous_identifier(identifier: str, count: int) -> Refusal:
 
 def gpu_rental() -> Refusal:
     """The CVM belongs to an on-demand GPU rental."""
-    return plain(403, "This CVM is managed by an on-demand GPU rental")
+    return without_code(403, "This CVM is managed by an on-demand GPU rental")
 
 
-def busy() -> Refusal:
+def operation_in_progress() -> Refusal:
     """Another operation holds the CVM; transient, and thus without an error code."""
-    return plain(409, "Another operation is in progress")
+    return without_code(409, "Another operation is in progress")
 
 
-def conflict(identifier: str) -> Refusal:
+def final_conflict(identifier: str) -> Refusal:
     """A conflict that waiting does not resolve; final, and thus with an error code."""
-    return structured(
+    return with_code(
         409,
         "ERR-03-007",
         "The CVM conflicts with another one of the same app",
@@ -107,7 +107,7 @@ def conflict(identifier: str) -> Refusal:
 
 def balance_too_low(balance: str) -> Refusal:
     """The workspace can't pay for a start."""
-    return structured(
+    return with_code(
         400,
         "ERR-04-001",
         "Insufficient balance",
@@ -117,14 +117,14 @@ def balance_too_low(balance: str) -> Refusal:
     )
 
 
-def suspended() -> Refusal:
+def workspace_suspended() -> Refusal:
     """The workspace is suspended."""
-    return plain(403, "Workspace is suspended")
+    return without_code(403, "Workspace is suspended")
 
 
 def no_gpu(instance_type: str) -> Refusal:
     """No GPU is free for a start."""
-    return structured(
+    return with_code(
         500,
         "ERR-02-006",
         "GPU allocation failed",

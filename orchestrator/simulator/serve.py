@@ -90,12 +90,12 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _open_listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-def _url(listener: socket.socket) -> str:
+def _base_url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}{PREFIX}" if ":" in host else f"http://{host}:{port}{PREFIX}"
 
@@ -104,7 +104,7 @@ def serve(
     settings: Settings,
     host: str = LOOPBACK,
     port: int = 0,
-    on_ready: Callable[[str, str], None] = lambda _url, _api_key: None,
+    on_ready: Callable[[str, str], None] = lambda _base_url, _api_key: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -117,10 +117,10 @@ def serve(
     Raises:
         OSError: the address can't be listened on.
     """
-    with _listen(host, port) as listener:
+    with _open_listener(host, port) as listener:
         world = World.generate(settings=settings, epoch=datetime.now(UTC))
         app = create_app(world)
-        server = _Server(app, lambda: on_ready(_url(listener), world.api_key))
+        server = _Server(app, lambda: on_ready(_base_url(listener), world.api_key))
         app.now()
         asyncio.run(server.serve(sockets=[listener]))
 
@@ -159,8 +159,8 @@ class BackgroundSimulator:
         return self.app.now()
 
     def __enter__(self) -> Self:
-        self._listener = _listen(*self._address)
-        self.url = _url(self._listener)
+        self._listener = _open_listener(*self._address)
+        self.url = _base_url(self._listener)
         self.app.now()
         self._thread.start()
         self._ready.wait()

@@ -33,7 +33,7 @@ class SettingsError(Exception):
     """Raised when a configuration file can't be read or says something that is not understood."""
 
 
-def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+def _check_range(bounds: tuple[float, float]) -> tuple[float, float]:
     low, high = bounds
     if not 0 <= low <= high:
         raise ValueError("a range is [least, most] in seconds, neither negative")
@@ -42,7 +42,7 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
-SecondsRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
+SecondsRange = Annotated[tuple[float, float], AfterValidator(_check_range)]
 
 
 class _Section(BaseModel):
@@ -118,11 +118,11 @@ class FaultRule(_Section):
     limit: Annotated[int, Field(ge=0)] | None = None
 
 
-def _rule(value: object) -> object:
+def _expand_probability(value: object) -> object:
     return {"probability": value} if isinstance(value, int | float) else value
 
 
-Fault = Annotated[FaultRule, BeforeValidator(_rule)]
+Fault = Annotated[FaultRule, BeforeValidator(_expand_probability)]
 _NEVER = FaultRule()
 
 
@@ -192,7 +192,7 @@ class Settings(_Section):
     behaviour: tuple[Behaviour, ...] = ()
 
     @model_validator(mode="after")
-    def _behaviours_say_whom(self) -> Self:
+    def _check_behaviours(self) -> Self:
         for behaviour in self.behaviour:
             if behaviour.count is None and not behaviour.names:
                 raise ValueError(f"behaviour {behaviour.kind!r} needs `count`, `names` or both")

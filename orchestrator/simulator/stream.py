@@ -11,7 +11,7 @@ from orchestrator.simulator.wire import shared
 from orchestrator.simulator.wire.view import View
 
 
-async def events(watch: Watch, view: View, now: Callable[[], float], lag: float) -> AsyncIterator[bytes]:
+async def stream_states(watch: Watch, view: View, now: Callable[[], float], lag: float) -> AsyncIterator[bytes]:
     """`state` events until the CVM has the target status (`complete`), time is up (`timeout`) or it is gone (`error`).
 
     Args:
@@ -24,18 +24,18 @@ async def events(watch: Watch, view: View, now: Callable[[], float], lag: float)
     while True:
         seen = replace(view, at=now() - lag)
         if not watch.cvm.exists(seen.at):
-            yield _event("error", {"error": "CVM not found"})
+            yield _encode_event("error", {"error": "CVM not found"})
             return
-        yield _event("state", shared.state(seen, watch.cvm))
-        if seen.phase(watch.cvm).status == watch.target:
-            yield _event("complete", {"status": watch.target, "elapsed": round(now() - begun, 3)})
+        yield _encode_event("state", shared.cvm_state(seen, watch.cvm))
+        if seen.phase_of(watch.cvm).status == watch.target:
+            yield _encode_event("complete", {"status": watch.target, "elapsed": round(now() - begun, 3)})
             return
         left = begun + watch.timeout - now()
         if left <= 0:
-            yield _event("timeout", {"status": seen.phase(watch.cvm).status, "elapsed": watch.timeout})
+            yield _encode_event("timeout", {"status": seen.phase_of(watch.cvm).status, "elapsed": watch.timeout})
             return
         await anyio.sleep(min(watch.interval, left))
 
 
-def _event(kind: str, data: dict[str, object]) -> bytes:
+def _encode_event(kind: str, data: dict[str, object]) -> bytes:
     return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()

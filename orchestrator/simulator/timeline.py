@@ -61,18 +61,18 @@ class Timeline:
     def __iter__(self) -> Iterator[Phase]:
         return iter(self._phases)
 
-    def at(self, now: float) -> Phase:
+    def phase_at(self, now: float) -> Phase:
         """The phase at that moment; the first one for any moment before it."""
         return self._phases[max(0, bisect_right(self._phases, now, key=_when) - 1)]
 
-    def rewrite(self, now: float, phases: Iterable[Phase]) -> None:
+    def replace_after(self, now: float, phases: Iterable[Phase]) -> None:
         """Strike out what was foreseen after `now`, and foresee these phases instead."""
         del self._phases[bisect_right(self._phases, now, key=_when) :]
         self._phases.extend(phases)
 
-    def since(self, now: float) -> float:
+    def status_since(self, now: float) -> float:
         """When the status shown at that moment began."""
-        current = self.at(now)
+        current = self.phase_at(now)
         begun = current.at
         for phase in reversed(self._phases):
             if phase.at > begun:

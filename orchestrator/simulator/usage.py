@@ -36,30 +36,30 @@ class Usage:
     cost: Decimal
 
 
-def metered(world: World, cvm: SimulatedCvm, *, until: float) -> Iterator[Usage]:
+def meter_usage(world: World, cvm: SimulatedCvm, *, until: float) -> Iterator[Usage]:
     """The records that exist at `until`, compute first."""
     oldest = -world.settings.usage.history_hours * HOUR
     epoch = world.epoch
     offset = epoch.minute * 60 + epoch.second + epoch.microsecond / 1_000_000
-    for begin, end, stopped in _up(cvm, until):
+    for begin, end, stopped in _metered_periods(cvm, until):
         start = max(begin, oldest)
         if cvm.instance_type.gpus:
             if begin >= oldest:
-                yield _usage(cvm, begin, "gpu_minimum", "compute", (begin, begin + GPU_MINIMUM))
+                yield _make_record(cvm, begin, "gpu_minimum", "compute", (begin, begin + GPU_MINIMUM))
             start = max(start, begin + GPU_MINIMUM)
-        for piece, full in _hours(start, end, offset):
+        for piece, full in _split_at_hours(start, end, offset):
             if full:
-                yield from _charged(_usage(cvm, piece[1], "hourly", "compute", piece))
+                yield from _if_charged(_make_record(cvm, piece[1], "hourly", "compute", piece))
             elif stopped and not world.settings.workspace.suspended:
-                yield from _charged(_usage(cvm, end, "stop", "compute", piece))
+                yield from _if_charged(_make_record(cvm, end, "stop", "compute", piece))
     deleted = next((phase.at for phase in cvm.timeline if phase.status == GONE), until)
     end = min(until, deleted)
-    for piece, full in _hours(max(cvm.created, oldest), end, offset):
+    for piece, full in _split_at_hours(max(cvm.created, oldest), end, offset):
         if full or deleted < until:
-            yield from _charged(_usage(cvm, piece[1], "hourly", "storage", piece))
+            yield from _if_charged(_make_record(cvm, piece[1], "hourly", "storage", piece))
 
 
-def _up(cvm: SimulatedCvm, until: float) -> Iterator[tuple[float, float, bool]]:
+def _metered_periods(cvm: SimulatedCvm, until: float) -> Iterator[tuple[float, float, bool]]:
     """From when to when its compute is metered, and whether a stop ended that."""
     begin: float | None = None
     for phase in cvm.timeline:
@@ -74,7 +74,7 @@ def _up(cvm: SimulatedCvm, until: float) -> Iterator[tuple[float, float, bool]]:
         yield begin, until, False
 
 
-def _hours(begin: float, end: float, offset: float) -> Iterator[tuple[tuple[float, float], bool]]:
+def _split_at_hours(begin: float, end: float, offset: float) -> Iterator[tuple[tuple[float, float], bool]]:
     """Cut a time at the full hours of the calendar: each piece, and whether it lasts until the full hour."""
     index = floor((begin + offset) / HOUR)
     while begin < end:
@@ -85,7 +85,7 @@ def _hours(begin: float, end: float, offset: float) -> Iterator[tuple[tuple[floa
             begin = hour
 
 
-def _usage(cvm: SimulatedCvm, at: float, event_type: str, usage_type: str, span: tuple[float, float]) -> Usage:
+def _make_record(cvm: SimulatedCvm, at: float, event_type: str, usage_type: str, span: tuple[float, float]) -> Usage:
     begin, end = span
     minutes = (Decimal(str(end - begin)) / _MINUTE).quantize(_CENT_OF_MINUTE, ROUND_HALF_UP)
     rate = cvm.compute_rate if usage_type == "compute" else cvm.disk_rate
@@ -93,6 +93,6 @@ def _usage(cvm: SimulatedCvm, at: float, event_type: str, usage_type: str, span:
     return Usage(cvm, at, event_type, usage_type, begin, end, minutes, cost)
 
 
-def _charged(usage: Usage) -> Iterator[Usage]:
+def _if_charged(usage: Usage) -> Iterator[Usage]:
     if usage.minutes >= 1:
         yield usage

@@ -6,10 +6,10 @@ Time is an argument everywhere: `now` is in seconds since the world began, which
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from orchestrator.simulator.chance import hexadecimal, seeded
-from orchestrator.simulator.fleet import Foundry, adopt, choose, make_teepods, populate
+from orchestrator.simulator.fleet import CvmFactory, assign_behaviour, choose_cvms, make_fleet, make_teepods
 from orchestrator.simulator.instance_types import BY_ID
 from orchestrator.simulator.machine import App, SimulatedCvm, Teepod
+from orchestrator.simulator.randomness import random_hex, seeded_random
 from orchestrator.simulator.refusals import ambiguous_identifier, app_not_found, cvm_not_found, shared_name
 from orchestrator.simulator.settings import Behaviour, BehaviourKind, Settings
 from orchestrator.simulator.timeline import GONE, Operation, Phase
@@ -35,15 +35,15 @@ class World:
         self.teepods = make_teepods(settings.fleet)
         self.apps: dict[str, App] = {}
         seed = settings.fleet.seed
-        self.api_key = f"phak_{hexadecimal(seeded(seed, 'api key'), 40)}"
-        self._foundry = Foundry(seed, settings.timing)
-        self._operation_ids = seeded(seed, "operations")
+        self.api_key = f"phak_{random_hex(seeded_random(seed, 'api key'), 40)}"
+        self._factory = CvmFactory(seed, settings.timing)
+        self._operation_ids = seeded_random(seed, "operations")
         self._newest_first: list[SimulatedCvm] = []
         self._by_hashid: dict[str, SimulatedCvm] = {}
         self._by_uuid: dict[str, SimulatedCvm] = {}
         self._by_instance: dict[str, SimulatedCvm] = {}
         self._by_name: dict[str, list[SimulatedCvm]] = {}
-        self._some_may_be_gone = False
+        self._may_have_deleted = False
 
     def __repr__(self) -> str:
         return f"<World of {len(self._newest_first)} CVMs on {len(self.teepods)} teepods>"
@@ -59,14 +59,14 @@ class World:
     ) -> "World":
         """A world with a fleet in it; `cvms` and `seed` win over the settings."""
         world = cls((settings or Settings()).with_fleet(cvms=cvms, seed=seed), epoch=epoch)
-        for app in populate(world.settings, world._foundry, world.teepods):
+        for app in make_fleet(world.settings, world._factory, world.teepods):
             world.apps[app.app_id] = app
             for cvm in app.members:
-                world._index(cvm)
-        rng = seeded(world.settings.fleet.seed, "behaviours")
+                world._index_cvm(cvm)
+        rng = seeded_random(world.settings.fleet.seed, "behaviours")
         for behaviour in world.settings.behaviour:
-            for cvm in choose(behaviour, world.cvms, rng):
-                world.behave(cvm, behaviour)
+            for cvm in choose_cvms(behaviour, world.cvms, rng):
+                world.set_behaviour(cvm, behaviour)
         return world
 
     @property
@@ -74,23 +74,23 @@ class World:
         """Every CVM that ever was, oldest first."""
         return self._newest_first[::-1]
 
-    def calendar(self, now: float) -> datetime:
+    def calendar_time(self, now: float) -> datetime:
         """That moment as a UTC date and time."""
         return self.epoch + timedelta(seconds=now)
 
-    def visible(self, now: float) -> Sequence[SimulatedCvm]:
+    def visible_cvms(self, now: float) -> Sequence[SimulatedCvm]:
         """The CVMs that exist at that moment, newest first: the order of every list."""
-        if not self._some_may_be_gone:
+        if not self._may_have_deleted:
             return self._newest_first
         return [cvm for cvm in self._newest_first if cvm.exists(now)]
 
     def new_operation(self, kind: str, target: str, now: float) -> Operation:
         """An operation that begins now, with a correlation id of its own."""
-        return Operation(hexadecimal(self._operation_ids, 32), kind, target, now)
+        return Operation(random_hex(self._operation_ids, 32), kind, target, now)
 
     # Finding ------------------------------------------------------------------------------------------------------
 
-    def find(self, identifier: str, now: float) -> SimulatedCvm:
+    def find_cvm(self, identifier: str, now: float) -> SimulatedCvm:
         """The one CVM that a path's `{cvm_id}` means; a refusal if there is none or more than one."""
         text = identifier.strip()
         lower = text.lower()
@@ -102,35 +102,37 @@ class World:
         bare = lower.removeprefix("app_").removeprefix("0x")
         if cvm is None and bare in self.apps:
             members = [member for member in self.apps[bare].members if member.exists(now)]
-            return self._only(members, cvm_not_found(identifier), ambiguous_identifier(identifier, len(members)))
+            return self._require_one(members, cvm_not_found(identifier), ambiguous_identifier(identifier, len(members)))
         cvm = cvm or self._by_instance.get(bare.removeprefix("instance_"))
         if cvm is not None:
-            return self._only([cvm] if cvm.exists(now) else [], cvm_not_found(identifier), cvm_not_found(identifier))
+            return self._require_one(
+                [cvm] if cvm.exists(now) else [], cvm_not_found(identifier), cvm_not_found(identifier)
+            )
         namesakes = [namesake for namesake in self._by_name.get(text, ()) if namesake.exists(now)]
-        return self._only(namesakes, cvm_not_found(identifier), shared_name(text, len(namesakes)))
+        return self._require_one(namesakes, cvm_not_found(identifier), shared_name(text, len(namesakes)))
 
     @staticmethod
-    def _only(found: list[SimulatedCvm], none: Exception, several: Exception) -> SimulatedCvm:
+    def _require_one(found: list[SimulatedCvm], none: Exception, several: Exception) -> SimulatedCvm:
         if not found:
             raise none
         if len(found) > 1:
             raise several
         return found[0]
 
-    def by_hashid(self, hashid: str) -> SimulatedCvm | None:
+    def find_by_hashid(self, hashid: str) -> SimulatedCvm | None:
         """The CVM with exactly this id, deleted or not."""
         return self._by_hashid.get(hashid)
 
-    def by_uuid(self, uuid: str, now: float) -> SimulatedCvm | None:
+    def find_by_uuid(self, uuid: str, now: float) -> SimulatedCvm | None:
         """The existing CVM with this UUID, written with or without dashes."""
         cvm = self._by_uuid.get(uuid.replace("-", "").lower())
         return cvm if cvm is not None and cvm.exists(now) and cvm.vm_uuid(now) else None
 
-    def named(self, name: str) -> SimulatedCvm:
+    def find_by_name(self, name: str) -> SimulatedCvm:
         """The oldest CVM of that name; a `KeyError` if there is none. For tests and demonstrations."""
         return self._by_name[name][0]
 
-    def app(self, identifier: str) -> App:
+    def find_app(self, identifier: str) -> App:
         """The app with this id, bare or with `0x` or `app_`; a refusal if there is none."""
         app = self.apps.get(identifier.strip().lower().removeprefix("app_").removeprefix("0x"))
         if app is None:
@@ -139,7 +141,7 @@ class World:
 
     # Changing from outside ----------------------------------------------------------------------------------------
 
-    def add(
+    def add_cvm(
         self,
         name: str,
         *,
@@ -154,36 +156,36 @@ class World:
         place: Teepod = next((pod for pod in self.teepods if pod.name == teepod), self.teepods[0])
         app = self.apps.get(app_id or "")
         if app is None:
-            app = self._foundry.app(name, created=now, app_id=app_id)
+            app = self._factory.make_app(name, created=now, app_id=app_id)
             self.apps[app.app_id] = app
         kind = BY_ID[instance_type]
-        cvm = self._foundry.cvm(
+        cvm = self._factory.make_cvm(
             app, name, teepod=place, instance_type=kind, created=now, status=status, gpu_rental=gpu_rental
         )
-        self._index(cvm)
+        self._index_cvm(cvm)
         return cvm
 
-    def delete(self, cvm: SimulatedCvm, now: float) -> None:
+    def delete_cvm(self, cvm: SimulatedCvm, now: float) -> None:
         """Delete a CVM: from now on it answers 404 and is in no list."""
         self.set_status(cvm, GONE, now)
 
     def set_status(self, cvm: SimulatedCvm, status: str, now: float, *, in_progress: bool = False) -> None:
         """Make it so, as if somebody else had done it; what was foreseen for the CVM no longer happens."""
         operation = self.new_operation("unknown", status, now) if in_progress else None
-        cvm.timeline.rewrite(now, [Phase(now, status, operation, metered=status == "running")])
-        self._some_may_be_gone = self._some_may_be_gone or status == GONE
+        cvm.timeline.replace_after(now, [Phase(now, status, operation, metered=status == "running")])
+        self._may_have_deleted = self._may_have_deleted or status == GONE
 
-    def behave(
+    def set_behaviour(
         self, cvm: SimulatedCvm | str, behaviour: Behaviour | BehaviourKind | None, now: float = 0.0
     ) -> SimulatedCvm:
         """Give a CVM (or the one of that name) a behaviour from now on, or take it away with None."""
-        machine = self.named(cvm) if isinstance(cvm, str) else cvm
+        machine = self.find_by_name(cvm) if isinstance(cvm, str) else cvm
         rule = Behaviour(kind=behaviour, names=(machine.name,)) if isinstance(behaviour, str) else behaviour
-        adopt(machine, rule, now)
-        self._some_may_be_gone = self._some_may_be_gone or (rule is not None and rule.kind == "vanishes")
+        assign_behaviour(machine, rule, now)
+        self._may_have_deleted = self._may_have_deleted or (rule is not None and rule.kind == "vanishes")
         return machine
 
-    def _index(self, cvm: SimulatedCvm) -> None:
+    def _index_cvm(self, cvm: SimulatedCvm) -> None:
         self._newest_first.insert(0, cvm)
         self._by_hashid[cvm.hashid] = cvm
         self._by_uuid[cvm.uuid.replace("-", "")] = cvm

@@ -11,7 +11,7 @@ from orchestrator.cvm import CvmRef
 from orchestrator.simulator import actions
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.settings import parse_settings
-from orchestrator.simulator.usage import metered
+from orchestrator.simulator.usage import meter_usage
 from orchestrator.simulator.world import World
 
 HOUR = 3600.0
@@ -21,7 +21,7 @@ END = 48 * HOUR
 
 def sums(world: World, cvm: SimulatedCvm, kind: str, since: float = 0.0) -> Decimal:
     return sum(
-        (each.cost for each in metered(world, cvm, until=END) if each.usage_type == kind and each.begin >= since),
+        (each.cost for each in meter_usage(world, cvm, until=END) if each.usage_type == kind and each.begin >= since),
         Decimal(0),
     )
 
@@ -30,7 +30,7 @@ def saved(world: World, cvm: SimulatedCvm, story: list[tuple[str, float]]) -> Ro
     """What the logs of runs that did this would say."""
 
     def at(seconds: float) -> datetime:
-        return world.calendar(seconds)
+        return world.calendar_time(seconds)
 
     ref, rates = CvmRef(cvm.hashid, cvm.uuid, cvm.name), (cvm.compute_rate, cvm.disk_rate)
     events: list[Power] = [
@@ -57,7 +57,7 @@ def test_compute_not_spent_less_gpu_minimums_is_the_difference_to_a_twin_to_the_
     kind: str, story: list[tuple[str, float]]
 ) -> None:
     world = World.generate(settings=parse_settings({"fleet": {"cvms": 0}}))
-    cvm, twin = world.add("api-1", instance_type=kind), world.add("api-2", instance_type=kind)
+    cvm, twin = world.add_cvm("api-1", instance_type=kind), world.add_cvm("api-2", instance_type=kind)
     for action, moment in story:
         getattr(actions, action)(world, cvm, moment)
     row = saved(world, cvm, [("start", 0.0), *story])
@@ -73,8 +73,8 @@ def test_compute_not_spent_less_gpu_minimums_is_the_difference_to_a_twin_to_the_
 
 def test_storage_that_went_on_is_what_was_metered_in_that_time_to_the_cent() -> None:
     world = World.generate(settings=parse_settings({"fleet": {"cvms": 0}}))
-    cvm = world.add("api-1", instance_type="h200.16xlarge")
-    actions.stop(world, cvm, 8 * HOUR)
+    cvm = world.add_cvm("api-1", instance_type="h200.16xlarge")
+    actions.begin_stop(world, cvm, 8 * HOUR)
     row = saved(world, cvm, [("stop", 8 * HOUR)])
     assert row.storage.whole is not None
     assert abs(row.storage.whole - sums(world, cvm, "storage", 8 * HOUR)) <= CENT

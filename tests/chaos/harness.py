@@ -87,7 +87,7 @@ class Told:
     def hold_to_one_effect_at_most(self) -> None:
         """No CVM is acted on twice, and each has an outcome that the server bears out, or owns that it can't tell."""
         for target in self.state.targets.values():
-            done = len(self.simulator.world.find(target.ref.address, self.simulator.now()).operations)
+            done = len(self.simulator.world.find_cvm(target.ref.address, self.simulator.now()).operations)
             assert done <= 1, target
             assert target.outcome in ({Outcome.SETTLED, Outcome.FAILED} if done else {Outcome.FAILED}), target
         assert self.verdict is Verdict.WHOLE
@@ -98,7 +98,7 @@ class Told:
         cvms = self.simulator.world.cvms
         now = self.simulator.now()
         wanted = {"running"} if self.action.ends_up else {"stopped", "exited"}
-        others = [cvm.name for cvm in cvms if cvm.phase(now).status not in wanted]
+        others = [cvm.name for cvm in cvms if cvm.phase_at(now).status not in wanted]
         assert not others, f"not as wanted: {others[:5]}"
         if not self.action.ends_up:
             assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}

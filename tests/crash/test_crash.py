@@ -86,7 +86,7 @@ def crash_and_pull(folder: Path, seed: int) -> None:
         verdict, state = read(log)
         cvms = simulator.world.cvms
         now = simulator.now()
-        assert {cvm.phase(now).status for cvm in cvms} == {"stopped"}
+        assert {cvm.phase_at(now).status for cvm in cvms} == {"stopped"}
         assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
         for cvm in cvms:
             assert max(Counter(operation.type for operation in cvm.operations).values()) == 1

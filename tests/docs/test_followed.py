@@ -87,7 +87,7 @@ def test_the_tutorial_is_followed_to_its_end(tmp_path: Path) -> None:
             if "mkdir" in block.text:
                 file = reader.folder / "playbooks" / "empty-teepod.yaml"
                 file.write_text(file_named(page, "name: empty-teepod"))
-        assert {cvm.phase(sim.now()).status for cvm in sim.world.cvms} == {"stopped"}
+        assert {cvm.phase_at(sim.now()).status for cvm in sim.world.cvms} == {"stopped"}
 
 
 HOW_TO = sorted(
@@ -184,7 +184,7 @@ def prepare(page: str, reader: Reader, sim: BackgroundSimulator) -> None:
         cvm for cvm in sim.world.cvms if cvm.teepod.name == "prod-1" and not cvm.name.startswith(("kms-", "gateway-"))
     ]
     reader.replace |= {
-        APP: sim.world.named("api-1").app.app_id if page != WITH_FAULTS else APP,
+        APP: sim.world.find_by_name("api-1").app.app_id if page != WITH_FAULTS else APP,
         "--expect 6": "--expect 1",
         "--expect 29": f"--expect {len(of_prod_1)}",
         "/opt/orchestrator/bin": str(reader.folder.parent / "bin"),

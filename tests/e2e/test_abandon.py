@@ -71,8 +71,8 @@ def test_an_undo_covers_cvms_that_go_down_only_after_the_run_was_abandoned(open_
     }
     assert (ended.code, stopped <= unsettled.keys()) == (8, True)
     assert all("abandoned while the outcome of its stop was open" in reason for reason in unsettled.values())
-    cvms = {name: desk.sim.world.named(name) for name in stopped}
-    until(lambda: all(cvm.phase(desk.sim.now()).status == "stopped" for cvm in cvms.values()))
+    cvms = {name: desk.sim.world.find_by_name(name) for name in stopped}
+    until(lambda: all(cvm.phase_at(desk.sim.now()).status == "stopped" for cvm in cvms.values()))
     assert desk.run("restore", log.stem, "--yes").code == 0
     assert set(started(desk)) == stopped
 

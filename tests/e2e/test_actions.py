@@ -45,7 +45,7 @@ def test_an_action_is_planned_carried_out_watched_and_on_record(
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
     assert {target["action"] for target in ended.document["targets"]} == {action}
     assert operations(desk) == {key: [done] for key in NAMES}
-    assert {cvm.phase(desk.sim.now()).status for cvm in desk.sim.world.cvms} == {status}
+    assert {cvm.phase_at(desk.sim.now()).status for cvm in desk.sim.world.cvms} == {status}
     assert {record["action"] for record in desk.records if "action" in record} == {action}
     assert desk.run("audit", "verify", desk.log.stem).code == 0
     again = desk.run("plan", file, "--json")
@@ -74,7 +74,7 @@ def test_a_start_that_can_not_be_paid_has_failed_with_the_api_s_words(open_desk:
 def test_steps_of_several_actions_run_in_order_each_on_its_own_cvms(open_desk: OpenDesk) -> None:
     desk = open_desk(timing=QUICK)
     for name in ("web-7", "web-8"):
-        desk.sim.world.set_status(desk.sim.world.named(name), "stopped", desk.sim.now())
+        desk.sim.world.set_status(desk.sim.world.find_by_name(name), "stopped", desk.sim.now())
     file = steps(
         desk,
         "name: down, action: shutdown, select: {name: [web-1, web-2]}",

@@ -62,7 +62,7 @@ def test_whatever_the_cloud_is_like_each_cvm_is_stopped_once_and_settles(runs: F
 
 def test_with_only_apps_selected_just_those_apps_are_read(open_desk: OpenDesk) -> None:
     desk = open_desk()
-    app_id = desk.sim.world.named("web-4").app.app_id
+    app_id = desk.sim.world.find_by_name("web-4").app.app_id
     ended = desk.run("run", desk.playbook(f"{{app_id: [0x{app_id.upper()}]}}"), "--expect", "1", "--json")
     assert (ended.code, desk.effective["web-4"], sum(desk.effective.values())) == (0, 1, 1)
     assert "list_cvms_paginated" not in {request.operation for request in desk.sim.requests}

@@ -68,15 +68,15 @@ def test_the_document_of_a_plan_names_the_file(desk: Desk) -> None:
 def test_whoever_changed_is_left_alone_new_ones_are_not_touched_and_the_others_go_on(desk: Desk) -> None:
     file = made(desk)
     world, now = desk.sim.world, desk.sim.now()
-    cvms = {name: world.named(name) for name in NAMES}
+    cvms = {name: world.find_by_name(name) for name in NAMES}
     cvms["web-1"].name = "prod-1"
     pod = cvms["web-2"].teepod
     cvms["web-2"].teepod = next(each for each in world.teepods if each != pod)
-    world.delete(cvms["web-3"], now)
+    world.delete_cvm(cvms["web-3"], now)
     world.set_status(cvms["web-4"], "stopped", now)
     world.set_status(cvms["web-5"], "running", now, in_progress=True)
     cvms["web-6"].instance_type = replace(cvms["web-6"].instance_type, id="tdx.other")
-    world.add("web-9", now=now)
+    world.add_cvm("web-9", now=now)
 
     shown = desk.run("run", "--plan", str(file), env={"COLUMNS": "200"})
     assert shown.code == 3
@@ -138,8 +138,8 @@ def test_a_file_that_was_edited_or_cut_off_changes_nothing(desk: Desk) -> None:
 def test_when_every_target_drifted_nothing_is_done_and_it_is_no_success(desk: Desk) -> None:
     file = made(desk, "{name: [web-1, web-2]}")
     world, now = desk.sim.world, desk.sim.now()
-    world.named("web-1").name = "a"
-    world.set_status(world.named("web-2"), "stopped", now)
+    world.find_by_name("web-1").name = "a"
+    world.set_status(world.find_by_name("web-2"), "stopped", now)
     for ended in desk.run_each(("run", "--plan", str(file), "--yes", "--json"), ("run", "--plan", str(file), "--yes")):
         assert ended.code == 3
         assert "1 target of the plan file drifted" in ended.err
@@ -150,14 +150,14 @@ def test_when_every_target_drifted_nothing_is_done_and_it_is_no_success(desk: De
     assert {each["cvm"]["name"]: each["reason"] for each in ended.document["skipped"]} == IsPartialDict(
         {"a": "drifted: name was web-1, is a", "web-2": "already stopped", "web-3": "not selected"}
     )
-    world.named("web-1").name = "web-1"
-    world.set_status(world.named("web-1"), "stopped", desk.sim.now())
+    world.find_by_name("web-1").name = "web-1"
+    world.set_status(world.find_by_name("web-1"), "stopped", desk.sim.now())
     assert desk.run("run", "--plan", str(file), "--yes", "--json").code == 0
 
 
 def test_the_number_that_was_read_stops_a_run_from_which_something_drifted(desk: Desk) -> None:
     file = made(desk)
-    desk.sim.world.named("web-1").name = "a"
+    desk.sim.world.find_by_name("web-1").name = "a"
     ended = desk.run("run", "--plan", str(file), "--expect", "8", "--json")
     assert (ended.code, ended.fault["code"]) == (3, "not_confirmed")
     desk.assert_nothing_happened()
@@ -170,7 +170,7 @@ def test_guards_of_the_plan_and_of_the_settings_hold_for_the_fleet_of_today(desk
     assert (ended.code, "4 targets, at most 3 allowed" in ended.fault["message"]) == (3, True)
     looser = {"ORCHESTRATOR_GUARDS__MAX_PERCENT": "90"}
     world = desk.sim.world
-    world.set_status(world.named("web-8"), "stopped", desk.sim.now())
+    world.set_status(world.find_by_name("web-8"), "stopped", desk.sim.now())
     ended = desk.run("run", "--plan", str(file), "--yes", "--json", env=looser)
     assert (ended.code, "57.2% of the 7 CVMs" in ended.fault["message"]) == (3, True)
     desk.assert_nothing_happened()
@@ -220,7 +220,7 @@ def test_an_older_plan_is_replaced_and_a_refused_one_leaves_it_as_it_was(desk: D
 def test_a_run_of_a_plan_file_is_resumed_without_the_file(open_desk: OpenDesk) -> None:
     desk = open_desk(timing={"stop_seconds": [0.2, 0.4]})
     file = made(desk, rate=5, burst=1)
-    desk.sim.world.named("web-1").name = "a"
+    desk.sim.world.find_by_name("web-1").name = "a"
     process = desk.start("run", "--plan", str(file), "--yes")
     until(lambda: len(desk.stops) >= 3)
     process.send_signal(signal.SIGKILL)
@@ -236,15 +236,15 @@ def test_a_run_of_a_plan_file_is_resumed_without_the_file(open_desk: OpenDesk) -
 def test_every_action_and_what_follows_a_failure_is_kept_to(open_desk: OpenDesk) -> None:
     desk = open_desk(timing=ACTIONS_QUICK, **DOWN)
     world = desk.sim.world
-    world.set_status(world.named("web-4"), "running", desk.sim.now())
+    world.set_status(world.find_by_name("web-4"), "running", desk.sim.now())
     playbook = steps(
         desk,
         "name: up, action: start, select: {name: [web-1, web-2, web-3]}, on_failure: stop",
         "name: again, action: restart, select: {name: web-4}",
     )
     assert desk.run("plan", playbook, "--out", "up.plan").code == 0
-    world.set_status(world.named("web-2"), "running", desk.sim.now())
-    world.set_status(world.named("web-3"), "error", desk.sim.now())
+    world.set_status(world.find_by_name("web-2"), "running", desk.sim.now())
+    world.set_status(world.find_by_name("web-3"), "error", desk.sim.now())
 
     ended = desk.run("run", "--plan", "up.plan", "--expect", "2", "--json")
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 2})
@@ -265,7 +265,7 @@ def test_another_workspace_is_asked_about(open_desk: OpenDesk) -> None:
     file = made(desk)
     world: list[SimulatedCvm] = desk.sim.world.cvms
     for cvm in world:
-        desk.sim.world.delete(cvm, desk.sim.now())
+        desk.sim.world.delete_cvm(cvm, desk.sim.now())
     ended = desk.run("run", "--plan", str(file), "--yes", "--json")
     assert (ended.code, ended.fault["code"]) == (3, "drifted")
     assert "key" in ended.fault["hint"]

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from orchestrator.simulator.serve import BackgroundSimulator
-from orchestrator.simulator.usage import metered
+from orchestrator.simulator.usage import meter_usage
 from tests.audit.logs import records_in
 from tests.billing.meter import Style
 from tests.e2e.desk import Desk
@@ -106,7 +106,7 @@ def test_the_charges_in_the_simulator_are_found_even_after_a_line_that_was_cut_o
     stops = [
         usage
         for cvm in world.cvms
-        for usage in metered(world, cvm, until=desk.sim.now())
+        for usage in meter_usage(world, cvm, until=desk.sim.now())
         if (usage.event_type, usage.usage_type) == ("stop", "compute")
     ]
     assert ended.code == (0 if len(stops) == 8 else 7)

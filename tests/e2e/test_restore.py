@@ -37,7 +37,7 @@ def logs(desk: Desk) -> int:
 def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_since(open_desk: OpenDesk) -> None:
     desk = open_desk(timing=QUICK)
     world = desk.sim.world
-    cvms = {name: world.named(name) for name in NAMES}
+    cvms = {name: world.find_by_name(name) for name in NAMES}
     world.set_status(cvms["web-7"], "stopped", desk.sim.now())
     world.set_status(cvms["web-8"], "error", desk.sim.now())
     run_id = stopped(desk)
@@ -45,7 +45,7 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
     now = desk.sim.now()
     cvms["web-1"].name = "prod-1"
     world.set_status(cvms["web-2"], "running", now)
-    world.delete(cvms["web-3"], now)
+    world.delete_cvm(cvms["web-3"], now)
     world.set_status(cvms["web-4"], "stopped", now, in_progress=True)
 
     shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
@@ -93,7 +93,7 @@ def test_undone_twice_the_second_has_nothing_to_start_and_what_it_started_is_not
 
 def test_shutdowns_are_undone_and_starts_and_restarts_are_not(open_desk: OpenDesk) -> None:
     desk = open_desk(timing=QUICK)
-    desk.sim.world.set_status(desk.sim.world.named("web-3"), "stopped", desk.sim.now())
+    desk.sim.world.set_status(desk.sim.world.find_by_name("web-3"), "stopped", desk.sim.now())
     file = steps(
         desk,
         "name: a, action: shutdown, select: {name: web-1}",
@@ -107,7 +107,7 @@ def test_shutdowns_are_undone_and_starts_and_restarts_are_not(open_desk: OpenDes
 
 def test_a_run_that_read_one_app_alone_is_undone_by_the_list_of_all(open_desk: OpenDesk) -> None:
     desk = open_desk(timing=QUICK)
-    app = desk.sim.world.named("web-1").app.app_id
+    app = desk.sim.world.find_by_name("web-1").app.app_id
     run_id = stopped(desk, f"{{app_id: ['{app}']}}")
     taken = [name for name, stops in desk.effective.items() if stops]
     ended = desk.run("restore", run_id, "--yes", "--json")
@@ -118,7 +118,7 @@ def test_a_run_that_read_one_app_alone_is_undone_by_the_list_of_all(open_desk: O
 def test_when_all_were_touched_since_nothing_is_done_and_it_is_no_success(open_desk: OpenDesk) -> None:
     desk = open_desk(timing=QUICK)
     run_id = stopped(desk, "{name: web-1}")
-    desk.sim.world.named("web-1").name = "a"
+    desk.sim.world.find_by_name("web-1").name = "a"
     ended = desk.run("restore", run_id, "--yes", "--json")
     assert (ended.code, ended.fault["code"]) == (3, "drifted")
     assert "1 target of the run to undo drifted" in ended.fault["message"]
@@ -147,9 +147,9 @@ def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_des
     assert (run.code, run.document["counts"]) == (7, {"unsettled": 8})
     run_id, world = run.document["run_id"], desk.sim.world
     for name in NAMES[2:]:
-        world.set_status(world.named(name), "stopped", desk.sim.now())
-    world.named("web-8").name = "prod-1"
-    world.set_status(world.named("web-7"), "running", desk.sim.now())
+        world.set_status(world.find_by_name(name), "stopped", desk.sim.now())
+    world.find_by_name("web-8").name = "prod-1"
+    world.set_status(world.find_by_name("web-7"), "running", desk.sim.now())
 
     shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
     assert "took 0 CVMs from running to down\n8 CVMs more asked to go down and not seen down in time: " in shown.out
@@ -181,7 +181,7 @@ def test_max_percent_does_not_refuse_an_undo_of_what_the_same_percentage_let_pas
 
 def test_gpus_are_warned_of_before_the_question(open_desk: OpenDesk) -> None:
     desk = open_desk(timing=QUICK)
-    cvm = desk.sim.world.named("web-1")
+    cvm = desk.sim.world.find_by_name("web-1")
     cvm.instance_type = replace(cvm.instance_type, gpus=1)
     shown = desk.run("restore", stopped(desk, "{name: web-1}"), env={"COLUMNS": "200"})
     assert shown.code == 3

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from orchestrator.simulator.usage import metered
+from orchestrator.simulator.usage import meter_usage
 from tests.billing.meter import Style
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import Desk, until
@@ -44,7 +44,7 @@ def test_what_was_stopped_and_started_again_is_told_by_every_form_and_agrees_wit
     usage = [
         each.cost
         for cvm in world.cvms
-        for each in metered(world, cvm, until=desk.sim.now())
+        for each in meter_usage(world, cvm, until=desk.sim.now())
         if (each.event_type, each.usage_type) == ("stop", "compute")
     ]
     assert total["charges"]["charged_usd"] == asked["total"]["charged_usd"]
@@ -81,7 +81,7 @@ def test_a_start_by_somebody_else_is_seen_live_or_by_the_next_run_and_said_to_be
     desk = open_desk(timing=QUICK)
     stopped(desk)
     world = desk.sim.world
-    world.set_status(world.named("web-1"), "running", desk.sim.now())
+    world.set_status(world.find_by_name("web-1"), "running", desk.sim.now())
     # Reads may lag by two seconds: what a list showed sooner proves nothing.
     log = json.loads(desk.log.read_text().splitlines()[-1])
     later = datetime.fromisoformat(log["ts"]) + timedelta(seconds=2.1)

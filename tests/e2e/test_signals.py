@@ -177,7 +177,7 @@ def test_a_run_of_which_many_cvms_were_deleted_is_resumed_all_the_same(desk: Des
     desk.end(process)
     unsent = [cvm for cvm in desk.sim.world.cvms if not cvm.effective_stops]
     for cvm in unsent[:-1]:
-        desk.sim.world.delete(cvm, desk.sim.now())
+        desk.sim.world.delete_cvm(cvm, desk.sim.now())
     resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
     gone = len(unsent) - 1
     assert gone >= 4
@@ -189,7 +189,7 @@ def test_a_key_that_knows_not_one_of_the_open_cvms_ends_nothing(desk: Desk) -> N
     process.send_signal(signal.SIGINT)
     desk.end(process)
     for cvm in list(desk.sim.world.cvms):
-        desk.sim.world.delete(cvm, desk.sim.now())
+        desk.sim.world.delete_cvm(cvm, desk.sim.now())
     resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
     assert (resumed.code, resumed.fault["code"]) == (5, "cloud")
     assert desk.events()["run.resumed"] == 0

@@ -246,8 +246,8 @@ def test_a_yes_that_comes_late_is_carried_out_on_fresh_statuses(open_desk: OpenD
     with terminal(desk) as user:
         until(lambda: user.shows(r"Type the number"))
         asked_at = desk.sim.now()
-        name = next(cvm.name for cvm in desk.sim.world.cvms if cvm.phase(desk.sim.now()).status == "running")
-        desk.sim.world.set_status(desk.sim.world.named(name), "stopped", desk.sim.now())
+        name = next(cvm.name for cvm in desk.sim.world.cvms if cvm.phase_at(desk.sim.now()).status == "running")
+        desk.sim.world.set_status(desk.sim.world.find_by_name(name), "stopped", desk.sim.now())
         until(lambda: desk.sim.now() > asked_at + 0.2)
         user.type(f"{len(NAMES)}\n")
         assert user.ends_with(0)

@@ -120,7 +120,7 @@ def test_resume_and_restore_are_refused_while_another_run_acts_on_their_cvms(ope
     until(lambda: len(desk.stops) > 2)
     killed.send_signal(signal.SIGTERM)
     interrupted = desk.end(killed).document["run_id"]
-    desk.sim.world.set_status(desk.sim.world.named("web-1"), "stopped", desk.sim.now())
+    desk.sim.world.set_status(desk.sim.world.find_by_name("web-1"), "stopped", desk.sim.now())
     file = desk.folder / "live.yaml"
     file.write_text(LIVE)
     live = desk.start("run", str(file), "--yes")

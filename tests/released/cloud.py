@@ -31,7 +31,7 @@ def cloud_of(fleet: Sequence[Mapping[str, str]], *, down: Sequence[str] = ()) ->
     )
     world = simulator.world
     for each in fleet:
-        cvm = world.add(
+        cvm = world.add_cvm(
             each["name"],
             teepod=each["teepod"],
             app_id=each["app_id"],

@@ -68,7 +68,7 @@ class Desk:
     def statuses(self) -> dict[str, str]:
         """How the CVMs are, by name."""
         now = self.cloud.now()
-        return {cvm.name: cvm.phase(now).status for cvm in self.cloud.world.cvms}
+        return {cvm.name: cvm.phase_at(now).status for cvm in self.cloud.world.cvms}
 
 
 def asked(version: Path, case: str) -> set[str]:

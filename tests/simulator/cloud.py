@@ -32,7 +32,7 @@ class Cloud:
         return await self.http.post(path) if body is None else await self.http.post(path, json=body)
 
     async def status(self, name: str) -> str:
-        return str((await self.get(f"/cvms/{self.world.named(name).hashid}"))["status"])
+        return str((await self.get(f"/cvms/{self.world.find_by_name(name).hashid}"))["status"])
 
 
 @asynccontextmanager

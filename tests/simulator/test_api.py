@@ -128,8 +128,8 @@ async def test_a_batch_stop_counts_what_it_skips_and_names_only_what_fails() -> 
     async with cloud() as sky:
         up, stopping, rental, stuck = sky.world.cvms[-4:]
         await sky.post(f"/cvms/{stopping.hashid}/stop")
-        sky.world.behave(rental, "refuses")
-        sky.world.behave(stuck, "conflict")
+        sky.world.set_behaviour(rental, "refuses")
+        sky.world.set_behaviour(stuck, "conflict")
         asked = [up.hashid, stopping.hashid, rental.hashid, stuck.hashid, "cvm_unknown"]
         answer = (await sky.post("/cvms/batch-stop", {"cvm_ids": asked})).json()
         assert (answer["total"], answer["stopped"], answer["skipped"]) == (5, 1, 2)
@@ -138,7 +138,7 @@ async def test_a_batch_stop_counts_what_it_skips_and_names_only_what_fails() -> 
 
 async def test_reads_lag_behind_by_as_many_seconds_as_the_settings_say() -> None:
     async with cloud(timing={**STOP_4, "read_lag": 3}) as sky:
-        cvm = sky.world.named("kms-1")
+        cvm = sky.world.find_by_name("kms-1")
         await anyio.sleep(10)
         assert (await sky.post(f"/cvms/{cvm.hashid}/stop")).json()["status"] == "stopping"
 
@@ -160,7 +160,7 @@ async def test_reads_lag_behind_by_as_many_seconds_as_the_settings_say() -> None
 
 async def test_a_vanished_cvm_answers_404_and_is_in_no_list_and_no_batch() -> None:
     async with cloud(timing=STOP_4) as sky:
-        cvm = sky.world.behave("kms-1", "vanishes")
+        cvm = sky.world.set_behaviour("kms-1", "vanishes")
         await sky.post(f"/cvms/{cvm.hashid}/stop")
         await anyio.sleep(5)
         assert (await sky.http.get(f"/cvms/{cvm.hashid}")).status_code == 404
@@ -201,10 +201,10 @@ async def test_latency_delays_every_request() -> None:
 
 async def test_apps_are_filtered_by_what_their_cvms_are() -> None:
     async with cloud() as sky:
-        sky.world.set_status(sky.world.named("kms-1"), "stopped", 0)
+        sky.world.set_status(sky.world.find_by_name("kms-1"), "stopped", 0)
         assert [app["name"] for app in (await sky.get("/apps", search="kms"))["dstack_apps"]] == ["kms"]
         assert [app["name"] for app in (await sky.get("/apps", status="stopped"))["dstack_apps"]] == ["kms"]
-        app_id = sky.world.named("kms-1").app.app_id
+        app_id = sky.world.find_by_name("kms-1").app.app_id
         assert (await sky.get(f"/apps/0x{app_id}"))["cvm_count"] == 1
         assert len(await sky.get(f"/apps/app_{app_id}/cvms")) == 1
         assert (await sky.http.get("/apps/unknown/cvms")).status_code == 404

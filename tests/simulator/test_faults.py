@@ -19,9 +19,13 @@ asynchronous = pytest.mark.anyio
 async def test_a_server_error_may_come_before_or_after_the_effect(fault: str, stops: int) -> None:
     async with cloud(faults={fault: 1}) as sky:
         assert (await sky.post("/cvms/kms-1/stop")).status_code in {500, 502, 504}
-        assert sky.world.named("kms-1").effective_stops == stops
+        assert sky.world.find_by_name("kms-1").effective_stops == stops
         record = sky.app.requests[0]
-        assert (record.fault, record.effect, record.cvm_hashid) == (fault, bool(stops), sky.world.named("kms-1").hashid)
+        assert (record.fault, record.effect, record.cvm_hashid) == (
+            fault,
+            bool(stops),
+            sky.world.find_by_name("kms-1").hashid,
+        )
 
 
 @asynchronous
@@ -30,7 +34,7 @@ async def test_a_packed_body_without_its_trailer_comes_after_the_effect() -> Non
         answer = await sky.post("/cvms/kms-1/stop")
         assert answer.headers["content-encoding"] == "gzip"
         assert answer.json()["status"] == "stopping", "httpx does not notice; a careful client does"
-        assert sky.world.named("kms-1").effective_stops == 1
+        assert sky.world.find_by_name("kms-1").effective_stops == 1
 
 
 @asynchronous
@@ -38,7 +42,7 @@ async def test_a_gateway_that_does_not_reach_the_api_answers_404_with_a_page() -
     async with cloud(faults={"gateway_404": 1}) as sky:
         answer = await sky.post("/cvms/kms-1/stop")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
-        assert sky.world.named("kms-1").effective_stops == 0
+        assert sky.world.find_by_name("kms-1").effective_stops == 0
 
 
 @asynchronous
@@ -46,7 +50,7 @@ async def test_a_gateway_that_does_not_reach_the_api_answers_404_with_a_page() -
 async def test_an_odd_status_may_come_before_or_after_the_effect(fault: str, stops: int) -> None:
     async with cloud(faults={fault: 1, "odd_statuses": [425, 999]}) as sky:
         assert (await sky.post("/cvms/kms-1/stop")).status_code in {425, 999}
-        assert sky.world.named("kms-1").effective_stops == stops
+        assert sky.world.find_by_name("kms-1").effective_stops == stops
 
 
 @asynchronous
@@ -55,7 +59,7 @@ async def test_a_reset_in_memory_is_a_read_error(fault: str, stops: int) -> None
     async with cloud(faults={fault: 1}) as sky:
         with pytest.raises(httpx.ReadError):
             await sky.post("/cvms/kms-1/stop")
-        assert sky.world.named("kms-1").effective_stops == stops
+        assert sky.world.find_by_name("kms-1").effective_stops == stops
         assert sky.app.requests[0].status == 0
 
 
@@ -66,7 +70,7 @@ async def test_a_hang_outlasts_the_clients_time_out(fault: str, stops: int) -> N
         with pytest.raises(httpx.ReadTimeout):
             await sky.http.post("/cvms/kms-1/stop", timeout=10)
         assert anyio.current_time() == pytest.approx(10)
-        assert sky.world.named("kms-1").effective_stops == stops
+        assert sky.world.find_by_name("kms-1").effective_stops == stops
 
 
 @asynchronous
@@ -81,7 +85,7 @@ async def test_a_truncated_body_in_memory_is_a_protocol_error_after_the_effect()
     async with cloud(faults={"truncated": 1}) as sky:
         with pytest.raises(httpx.RemoteProtocolError):
             await sky.post("/cvms/kms-1/stop")
-        assert sky.world.named("kms-1").effective_stops == 1
+        assert sky.world.find_by_name("kms-1").effective_stops == 1
 
 
 @asynchronous
@@ -93,7 +97,7 @@ async def test_a_page_of_html_and_json_of_another_shape_come_after_the_effect() 
         sky.app.faults.force("wrong_shape", times=2)
         assert isinstance((await sky.post("/cvms/gateway-1/stop")).json(), list)
         assert isinstance((await sky.http.get("/cvms")).json(), dict)
-        assert [sky.world.named(name).effective_stops for name in ("kms-1", "gateway-1")] == [1, 1]
+        assert [sky.world.find_by_name(name).effective_stops for name in ("kms-1", "gateway-1")] == [1, 1]
 
 
 @asynchronous
@@ -107,7 +111,7 @@ async def test_a_redirect_points_to_another_host_and_has_no_effect() -> None:
     async with cloud(faults={"redirect": 1}) as sky:
         answer = await sky.post("/cvms/kms-1/stop")
         assert (answer.status_code, answer.headers["Location"].split("/")[2]) == (307, "elsewhere.invalid")
-        assert sky.world.named("kms-1").effective_stops == 0
+        assert sky.world.find_by_name("kms-1").effective_stops == 0
 
 
 @asynchronous

@@ -39,9 +39,9 @@ def _check(spec: SpecChecker, answer: httpx.Response) -> None:
 
 async def _everything(sky: Cloud) -> list[httpx.Response]:
     """One good answer of every operation, in several states of the CVMs."""
-    first, creating, rental = sky.world.named("kms-1"), sky.world.cvms[-1], sky.world.cvms[-2]
-    sky.world.behave(creating, "null_uuid")
-    sky.world.behave(rental, "refuses")
+    first, creating, rental = sky.world.find_by_name("kms-1"), sky.world.cvms[-1], sky.world.cvms[-2]
+    sky.world.set_behaviour(creating, "null_uuid")
+    sky.world.set_behaviour(rental, "refuses")
     app_id = first.app.app_id
     answers = [await sky.post(f"/cvms/kms-1/{action}") for action in ("stop", "stop")]
     sky.world.set_status(first, "running", sky.app.now())
@@ -84,15 +84,15 @@ async def test_every_shape_is_that_of_its_version(spec: SpecChecker, version: st
     async with cloud(version) as sky:
         await sky.post("/cvms/kms-1/stop")
         for path, (legacy, current) in NAMED.items():
-            answer = await sky.get(path.replace("APP", sky.world.named("kms-1").app.app_id))
+            answer = await sky.get(path.replace("APP", sky.world.find_by_name("kms-1").app.app_id))
             spec.check_schema(legacy if version == LEGACY else current, answer)
 
 
 @pytest.mark.anyio
 async def test_every_refusal_is_a_documented_one(spec: SpecChecker) -> None:
     async with cloud(workspace={"balance": "0"}) as sky:
-        sky.world.behave("kms-1", "refuses")
-        sky.world.set_status(sky.world.named("gateway-1"), "restarting", 0, in_progress=True)
+        sky.world.set_behaviour("kms-1", "refuses")
+        sky.world.set_status(sky.world.find_by_name("gateway-1"), "restarting", 0, in_progress=True)
         answers = [await sky.post(f"/cvms/kms-1/{action}") for action in ("stop", "shutdown", "start", "restart")]
         answers += [await sky.post(f"/cvms/gateway-1/{action}") for action in ("shutdown", "start", "restart")]
         answers += [await sky.post(f"/cvms/unknown/{action}") for action in ("stop", "shutdown", "start", "restart")]

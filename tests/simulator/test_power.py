@@ -15,56 +15,56 @@ TIMING = {"stop_seconds": [4, 4], "shutdown_seconds": [10, 10], "start_seconds":
 
 def _world(**sections: object) -> tuple[World, SimulatedCvm]:
     world = World.generate(settings=parse_settings({"fleet": {"cvms": 0}, "timing": TIMING, **sections}))
-    return world, world.add("api-1")
+    return world, world.add_cvm("api-1")
 
 
 def _story(cvm: SimulatedCvm, *moments: float) -> list[str]:
-    return [cvm.phase(moment).status + ("…" if cvm.phase(moment).in_progress else "") for moment in moments]
+    return [cvm.phase_at(moment).status + ("…" if cvm.phase_at(moment).in_progress else "") for moment in moments]
 
 
 def test_a_stop_takes_the_cvm_down_after_its_own_delay() -> None:
     world, cvm = _world()
-    assert actions.stop(world, cvm, 1)
+    assert actions.begin_stop(world, cvm, 1)
     assert _story(cvm, 0, 1, 4.9, 5) == ["running", "stopping…", "stopping…", "stopped"]
 
 
 def test_a_shutdown_is_slower_and_waits_for_no_other_operation() -> None:
     world, cvm = _world()
-    actions.shutdown(world, cvm, 0)
+    actions.begin_shutdown(world, cvm, 0)
     assert _story(cvm, 0, 9.9, 10) == ["shutting_down…", "shutting_down…", "stopped"]
     with pytest.raises(Refusal, match="409"):
-        actions.shutdown(world, cvm, 5)
+        actions.begin_shutdown(world, cvm, 5)
 
 
 def test_a_force_stop_cancels_whatever_is_in_progress() -> None:
     world, cvm = _world()
-    actions.restart(world, cvm, 0, force=False)
-    actions.stop(world, cvm, 2)
+    actions.begin_restart(world, cvm, 0, force=False)
+    actions.begin_stop(world, cvm, 2)
     assert _story(cvm, 1, 2, 6, 100) == ["restarting…", "stopping…", "stopped", "stopped"]
 
 
 def test_only_a_stop_that_takes_a_cvm_from_up_to_down_counts() -> None:
     world, cvm = _world()
-    assert [actions.stop(world, cvm, moment) for moment in (0, 1, 50)] == [True, False, False]
+    assert [actions.begin_stop(world, cvm, moment) for moment in (0, 1, 50)] == [True, False, False]
     assert cvm.effective_stops == 1
-    actions.start(world, cvm, 60)
-    assert actions.stop(world, cvm, 61)
+    actions.begin_start(world, cvm, 60)
+    assert actions.begin_stop(world, cvm, 61)
     assert cvm.effective_stops == 2
 
 
 def test_a_start_brings_a_stopped_cvm_up_and_is_refused_while_busy() -> None:
     world, cvm = _world()
-    actions.stop(world, cvm, 0)
+    actions.begin_stop(world, cvm, 0)
     with pytest.raises(Refusal, match="409"):
-        actions.start(world, cvm, 1)
-    actions.start(world, cvm, 10)
+        actions.begin_start(world, cvm, 1)
+    actions.begin_start(world, cvm, 10)
     assert _story(cvm, 10, 15.9, 16) == ["starting…", "starting…", "running"]
 
 
 def test_a_forced_restart_is_shorter_than_a_graceful_one() -> None:
     world, cvm = _world()
-    actions.restart(world, cvm, 0, force=True)
-    actions.restart(world, cvm, 20, force=False)
+    actions.begin_restart(world, cvm, 0, force=True)
+    actions.begin_restart(world, cvm, 20, force=False)
     assert _story(cvm, 9.9, 10, 35.9, 36) == ["restarting…", "running", "restarting…", "running"]
 
 
@@ -74,9 +74,9 @@ def test_a_forced_restart_is_shorter_than_a_graceful_one() -> None:
 )
 def test_a_start_is_refused_to_whoever_can_not_pay_or_gets_no_gpu(workspace: dict[str, Any], status: int) -> None:
     world, _ = _world(workspace=workspace)
-    cvm = world.add("train-1", instance_type="h200.small", status="stopped")
+    cvm = world.add_cvm("train-1", instance_type="h200.small", status="stopped")
     with pytest.raises(Refusal, match=str(status)):
-        actions.start(world, cvm, 0)
+        actions.begin_start(world, cvm, 0)
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_a_start_is_refused_to_whoever_can_not_pay_or_gets_no_gpu(workspace: dic
 )
 def test_a_cvm_that_misbehaves_does_so_after_its_stop(behaviour: dict[str, Any], story: list[str]) -> None:
     world, cvm = _world()
-    world.behave(cvm, Behaviour(**behaviour, names=("api-1",)))
-    actions.stop(world, cvm, 0)
+    world.set_behaviour(cvm, Behaviour(**behaviour, names=("api-1",)))
+    actions.begin_stop(world, cvm, 0)
     assert _story(cvm, 0, 4, 14, 20) == story
 
 
 def _refusal(world: World, cvm: SimulatedCvm, now: float) -> tuple[int, str | None] | None:
     try:
-        actions.stop(world, cvm, now)
+        actions.begin_stop(world, cvm, now)
     except Refusal as refusal:
         return refusal.status, refusal.body.get("error_code")
     return None
@@ -108,31 +108,31 @@ def _refusal(world: World, cvm: SimulatedCvm, now: float) -> tuple[int, str | No
 
 def test_a_busy_cvm_turns_the_first_attempts_away_without_a_code() -> None:
     world, cvm = _world()
-    world.behave(cvm, Behaviour(kind="busy", attempts=2))
+    world.set_behaviour(cvm, Behaviour(kind="busy", attempts=2))
     assert [_refusal(world, cvm, 0) for _ in range(3)] == [(409, None), (409, None), None]
 
 
 def test_a_cvm_may_be_busy_for_a_time_instead() -> None:
     world, cvm = _world()
-    world.behave(cvm, Behaviour(kind="busy", seconds=5))
+    world.set_behaviour(cvm, Behaviour(kind="busy", seconds=5))
     assert [_refusal(world, cvm, moment) for moment in (0, 4.9, 5)] == [(409, None), (409, None), None]
 
 
 def test_conflicts_and_gpu_rentals_refuse_for_good() -> None:
     world, cvm = _world()
-    world.behave(cvm, "conflict")
+    world.set_behaviour(cvm, "conflict")
     assert _refusal(world, cvm, 0) == (409, "ERR-03-007")
-    world.behave(cvm, "refuses")
+    world.set_behaviour(cvm, "refuses")
     assert _refusal(world, cvm, 0) == (403, None)
     assert cvm.effective_stops == 0
 
 
 def test_a_cvm_that_is_being_created_shows_no_uuid_until_it_runs() -> None:
     world, cvm = _world()
-    world.behave(cvm, Behaviour(kind="null_uuid", seconds=30))
+    world.set_behaviour(cvm, Behaviour(kind="null_uuid", seconds=30))
     assert (cvm.vm_uuid(0), cvm.vm_uuid(30)) == (None, cvm.uuid)
     assert _story(cvm, 0, 30) == ["creating…", "running"]
-    assert world.by_uuid(cvm.uuid, 0) is None
+    assert world.find_by_uuid(cvm.uuid, 0) is None
 
 
 def test_behaviours_are_dealt_out_by_count_and_by_name() -> None:

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.simulator import actions
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.settings import parse_settings
-from orchestrator.simulator.usage import Usage, metered
+from orchestrator.simulator.usage import Usage, meter_usage
 from orchestrator.simulator.world import World
 from tests.simulator.cloud import cloud
 
@@ -21,13 +21,13 @@ def _world(**sections: object) -> World:
 
 
 def _compute(world: World, cvm: SimulatedCvm, until: float) -> list[Usage]:
-    return [usage for usage in metered(world, cvm, until=until) if usage.usage_type == "compute"]
+    return [usage for usage in meter_usage(world, cvm, until=until) if usage.usage_type == "compute"]
 
 
 def test_a_stop_closes_the_open_compute_usage_at_once_to_the_hundredth_of_a_minute() -> None:
     world = _world()
-    cvm = world.add("api-1")
-    actions.stop(world, cvm, HOUR + 100)
+    cvm = world.add_cvm("api-1")
+    actions.begin_stop(world, cvm, HOUR + 100)
     told = [(usage.event_type, usage.minutes, usage.at) for usage in _compute(world, cvm, HOUR + 100)]
     assert told == [("hourly", Decimal("60.00"), HOUR), ("stop", Decimal("1.67"), HOUR + 100)]
     assert _compute(world, cvm, HOUR + 100)[1].cost == Decimal("0.058") * Decimal("1.67") / 60 // Decimal(
@@ -37,16 +37,16 @@ def test_a_stop_closes_the_open_compute_usage_at_once_to_the_hundredth_of_a_minu
 
 def test_less_than_a_minute_is_not_charged() -> None:
     world = _world()
-    cvm = world.add("api-1")
-    actions.stop(world, cvm, 59)
+    cvm = world.add_cvm("api-1")
+    actions.begin_stop(world, cvm, 59)
     assert _compute(world, cvm, 100) == []
 
 
 def test_compute_ends_with_the_stop_and_storage_goes_on() -> None:
     world = _world()
-    cvm = world.add("api-1")
-    actions.stop(world, cvm, HOUR / 2)
-    usage = list(metered(world, cvm, until=5 * HOUR))
+    cvm = world.add_cvm("api-1")
+    actions.begin_stop(world, cvm, HOUR / 2)
+    usage = list(meter_usage(world, cvm, until=5 * HOUR))
     assert sum(each.minutes for each in usage if each.usage_type == "compute") == 30
     storage = [each for each in usage if each.usage_type == "storage"]
     assert sum(each.minutes for each in storage) == 300
@@ -55,16 +55,16 @@ def test_compute_ends_with_the_stop_and_storage_goes_on() -> None:
 
 def test_storage_ends_with_the_deletion() -> None:
     world = _world()
-    cvm = world.add("api-1")
-    world.delete(cvm, 90 * 60)
-    assert sum(each.minutes for each in metered(world, cvm, until=5 * HOUR) if each.usage_type == "storage") == 90
+    cvm = world.add_cvm("api-1")
+    world.delete_cvm(cvm, 90 * 60)
+    assert sum(each.minutes for each in meter_usage(world, cvm, until=5 * HOUR) if each.usage_type == "storage") == 90
 
 
 def test_a_gpu_is_charged_a_day_up_front_and_again_when_started_anew() -> None:
     world = _world(timing={"stop_seconds": [4, 4], "start_seconds": [6, 6]})
-    cvm = world.add("train-1", instance_type="h200.small")
-    actions.stop(world, cvm, HOUR)
-    actions.start(world, cvm, 2 * HOUR)
+    cvm = world.add_cvm("train-1", instance_type="h200.small")
+    actions.begin_stop(world, cvm, HOUR)
+    actions.begin_start(world, cvm, 2 * HOUR)
     told = [(usage.event_type, usage.cost) for usage in _compute(world, cvm, 26 * HOUR)]
     assert told == [("gpu_minimum", Decimal(84)), ("gpu_minimum", Decimal(84))]
     assert [usage.event_type for usage in _compute(world, cvm, 27 * HOUR)][2:] == ["hourly"]
@@ -72,8 +72,8 @@ def test_a_gpu_is_charged_a_day_up_front_and_again_when_started_anew() -> None:
 
 def test_in_a_suspended_workspace_a_stop_charges_nothing() -> None:
     world = _world(workspace={"suspended": True})
-    cvm = world.add("api-1")
-    actions.stop(world, cvm, HOUR / 2)
+    cvm = world.add_cvm("api-1")
+    actions.begin_stop(world, cvm, HOUR / 2)
     assert _compute(world, cvm, HOUR) == []
 
 
@@ -81,8 +81,8 @@ def test_in_a_suspended_workspace_a_stop_charges_nothing() -> None:
 def test_hours_are_those_of_the_calendar_whenever_the_world_began(microsecond: int) -> None:
     world = _world()
     world.epoch = world.epoch.replace(minute=7, second=37, microsecond=microsecond)
-    cvm = world.add("api-1")
-    ends = [world.calendar(usage.at) for usage in _compute(world, cvm, 10 * HOUR)]
+    cvm = world.add_cvm("api-1")
+    ends = [world.calendar_time(usage.at) for usage in _compute(world, cvm, 10 * HOUR)]
     assert len(ends) == 10
     assert all(
         abs(end - end.replace(minute=0, second=0, microsecond=0)) < timedelta(milliseconds=1) for end in ends[1:]
@@ -92,11 +92,11 @@ def test_hours_are_those_of_the_calendar_whenever_the_world_began(microsecond: i
 @pytest.mark.anyio
 async def test_usage_is_told_by_pages_and_by_dates() -> None:
     async with cloud(timing={"stop_seconds": [4, 4]}) as sky:
-        cvm = sky.world.named("kms-1")
+        cvm = sky.world.find_by_name("kms-1")
         path = f"/apps/{cvm.app.app_id}/usage"
         await anyio.sleep(30 * 60)
         await sky.post(f"/cvms/{cvm.hashid}/stop")
-        recent = await sky.get(path, start_date=sky.world.calendar(60).isoformat())
+        recent = await sky.get(path, start_date=sky.world.calendar_time(60).isoformat())
         assert [(each["event_type"], each["usage_type"], each["duration_minutes"]) for each in recent["usage"]] == [
             ("stop", "compute", 30.0)
         ]
@@ -113,7 +113,7 @@ async def test_usage_is_told_by_pages_and_by_dates() -> None:
 @pytest.mark.anyio
 async def test_the_total_may_count_the_whole_window_and_records_may_come_late() -> None:
     async with cloud(usage={"total": "window", "usage_delay": 600}) as sky:
-        cvm = sky.world.named("kms-1")
+        cvm = sky.world.find_by_name("kms-1")
         path = f"/apps/{cvm.app.app_id}/usage"
         await anyio.sleep(30 * 60)
         await sky.post(f"/cvms/{cvm.hashid}/stop")

@@ -60,7 +60,7 @@ def test_list_and_get_understand_both_shapes(sim: BackgroundSimulator, phala: Ph
 
 @pytest.mark.parametrize("version", ["2025-10-28", "2026-01-21"])
 def test_stop_start_and_restart_have_their_effect(sim: BackgroundSimulator, phala: Phala, version: str) -> None:
-    cvm = sim.world.named("kms-1")
+    cvm = sim.world.find_by_name("kms-1")
     before = cvm.effective_stops
     assert phala("cvms", "stop", cvm.uuid, "--api-version", version)["cvm"]["status"] == "stopping"
     assert cvm.effective_stops == before + 1

@@ -23,7 +23,7 @@ async def test_a_state_stream_ends_when_the_target_is_reached_time_is_up_or_the_
 
             async def deleted_meanwhile() -> None:
                 await anyio.sleep(1)
-                sky.world.delete(sky.world.named("kms-1"), sky.app.now())
+                sky.world.delete_cvm(sky.world.find_by_name("kms-1"), sky.app.now())
 
             tasks.start_soon(deleted_meanwhile)
             assert await _events(sky, "target=running") == ["state", "error"]

@@ -10,7 +10,7 @@ from orchestrator.simulator.world import World
 
 
 def _picture(world: World) -> list[tuple[str, str, str, str, str]]:
-    return [(cvm.hashid, cvm.uuid, cvm.name, cvm.teepod.name, cvm.phase(0).status) for cvm in world.cvms]
+    return [(cvm.hashid, cvm.uuid, cvm.name, cvm.teepod.name, cvm.phase_at(0).status) for cvm in world.cvms]
 
 
 def test_the_same_seed_makes_the_same_fleet_and_another_seed_another() -> None:
@@ -35,12 +35,12 @@ def test_every_fleet_has_a_few_kms_and_gateways_that_run() -> None:
         world = World.generate(cvms=30, seed=seed)
         essential = [cvm for cvm in world.cvms if cvm.name.startswith(("kms-", "gateway-"))]
         assert 2 <= len(essential) <= 6
-        assert all(cvm.phase(0).status == "running" for cvm in essential)
+        assert all(cvm.phase_at(0).status == "running" for cvm in essential)
 
 
 def test_about_eight_percent_are_stopped_and_one_percent_have_gpus() -> None:
     cvms = World.generate(cvms=5000, seed=2).cvms
-    assert 0.06 < sum(cvm.phase(0).status == "stopped" for cvm in cvms) / 5000 < 0.10
+    assert 0.06 < sum(cvm.phase_at(0).status == "stopped" for cvm in cvms) / 5000 < 0.10
     assert 0.005 < sum(cvm.instance_type.gpus > 0 for cvm in cvms) / 5000 < 0.015
     assert not any(cvm.gpu_rental for cvm in cvms)
 
@@ -55,32 +55,32 @@ def test_names_and_identifiers_are_unique_unless_the_settings_repeat_a_name() ->
 
 def test_every_form_of_an_identifier_finds_the_same_cvm() -> None:
     world = World.generate(cvms=30, seed=1)
-    cvm = world.add("lonely-1")
+    cvm = world.add_cvm("lonely-1")
     app_id = cvm.app.app_id
     forms = [cvm.hashid, cvm.uuid, cvm.uuid.replace("-", ""), cvm.uuid.upper(), cvm.instance_id]
     forms += [app_id, f"app_{app_id}", f"0x{app_id}", f"0x{app_id.upper()}", f"app_{cvm.instance_id}", "lonely-1"]
-    assert [world.find(form, 0) for form in forms] == [cvm] * len(forms)
+    assert [world.find_cvm(form, 0) for form in forms] == [cvm] * len(forms)
 
 
 def test_a_shared_name_and_an_app_with_replicas_are_refused_with_their_codes() -> None:
     world = World.generate(cvms=0)
-    first = world.add("twin-1")
-    world.add("twin-1", app_id=first.app.app_id)
+    first = world.add_cvm("twin-1")
+    world.add_cvm("twin-1", app_id=first.app.app_id)
     with pytest.raises(Refusal) as shared:
-        world.find("twin-1", 0)
+        world.find_cvm("twin-1", 0)
     assert (shared.value.status, shared.value.body["error_code"]) == (409, "ERR-03-002")
     with pytest.raises(Refusal) as ambiguous:
-        world.find(f"app_{first.app.app_id}", 0)
+        world.find_cvm(f"app_{first.app.app_id}", 0)
     assert (ambiguous.value.status, ambiguous.value.body["error_code"]) == (400, "ERR-03-010")
 
 
 def test_what_is_deleted_is_found_no_more() -> None:
     world = World.generate(cvms=5, seed=1)
     cvm = world.cvms[0]
-    world.delete(cvm, 10)
-    assert world.find(cvm.hashid, 9) is cvm
+    world.delete_cvm(cvm, 10)
+    assert world.find_cvm(cvm.hashid, 9) is cvm
     for identifier in (cvm.hashid, cvm.uuid, cvm.instance_id, cvm.name):
         with pytest.raises(Refusal, match="404"):
-            world.find(identifier, 10)
-    assert len(world.visible(9)) == 5
-    assert len(world.visible(10)) == 4
+            world.find_cvm(identifier, 10)
+    assert len(world.visible_cvms(9)) == 5
+    assert len(world.visible_cvms(10)) == 4

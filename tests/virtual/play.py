@@ -156,7 +156,7 @@ class Played:
         wanted = {"running"} if self.script.action.ends_up else {"stopped", "exited"}
         escalated = {target.ref.id for target in state.targets.values() if target.escalated_at}
         for cvm in self.app.world.cvms:
-            assert cvm.phase(self.ended_at).status in wanted, cvm
+            assert cvm.phase_at(self.ended_at).status in wanted, cvm
             done = Counter(operation.type for operation in cvm.operations)
             assert max(done.values()) == 1, (cvm, done)
             assert len(done) == 1 or cvm.hashid in escalated, (cvm, done)

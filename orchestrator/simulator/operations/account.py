@@ -1,23 +1,23 @@
 """What does not concern single CVMs: instance types, nodes, and who is asking."""
 
 from orchestrator.simulator.operations.call import Call, Reply
-from orchestrator.simulator.refusals import plain
+from orchestrator.simulator.refusals import without_code
 from orchestrator.simulator.wire import current, shared
-from orchestrator.simulator.wire.view import money
+from orchestrator.simulator.wire.view import format_dollars
 
 
 def instance_types(_call: Call) -> Reply:
     """The instance types by family; public."""
-    return Reply(shared.families())
+    return Reply(shared.list_families())
 
 
 def family_instance_types(call: Call) -> Reply:
     """The instance types of one family; public."""
     wanted = call.path["family"]
-    for family in shared.families()["result"]:
+    for family in shared.list_families()["result"]:
         if family["name"] == wanted:
             return Reply({"items": family["items"], "total": family["total"], "family": wanted})
-    raise plain(404, f"Family {wanted} not found")
+    raise without_code(404, f"Family {wanted} not found")
 
 
 def list_nodes(call: Call) -> Reply:
@@ -29,7 +29,7 @@ def current_user(call: Call) -> Reply:
     """The user, the workspace and its balance."""
     workspace = call.settings.workspace
     email = f"{workspace.username}@example.com"
-    if call.seen.legacy:
+    if call.lagged_view.is_legacy:
         flat = {
             "username": workspace.username,
             "email": email,
@@ -60,7 +60,7 @@ def current_user(call: Call) -> Reply:
             "avatar": None,
         },
         "credits": {
-            "balance": money(workspace.balance),
+            "balance": format_dollars(workspace.balance),
             "granted_balance": "0.00",
             "is_post_paid": False,
             "outstanding_amount": None,

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from orchestrator.simulator import refusals
 from orchestrator.simulator.machine import App, SimulatedCvm
 from orchestrator.simulator.operations.call import Call, Reply
-from orchestrator.simulator.operations.listing import entries
-from orchestrator.simulator.usage import metered
+from orchestrator.simulator.operations.listing import list_entries
+from orchestrator.simulator.usage import meter_usage
 from orchestrator.simulator.wire import current, legacy
 from orchestrator.simulator.wire.legacy import IMAGE
 from orchestrator.simulator.wire.usage import usage_record
@@ -48,15 +48,15 @@ class UsageQuery(BaseModel):
 def list_apps(call: Call) -> Reply:
     """One page of the apps, newest first, with their CVMs."""
     query: AppPage = call.query
-    view = call.seen
+    view = call.lagged_view
     found = [
         (app, members)
         for app in reversed(call.world.apps.values())
-        if (members := _members(app, view)) and any(_fits(query, cvm, view) for cvm in members)
+        if (members := _visible_members(app, view)) and any(_matches_query(query, cvm, view) for cvm in members)
     ]
     first = (query.page - 1) * query.page_size
     body = {
-        "dstack_apps": [_app(view, app, members) for app, members in found[first : first + query.page_size]],
+        "dstack_apps": [_app_entry(view, app, members) for app, members in found[first : first + query.page_size]],
         "page": query.page,
         "page_size": query.page_size,
         "total": len(found),
@@ -67,57 +67,59 @@ def list_apps(call: Call) -> Reply:
 
 def get_app(call: Call) -> Reply:
     """One app with its CVMs."""
-    app = call.world.app(call.path["app_id"])
-    return Reply(_app(call.seen, app, _members(app, call.seen)))
+    app = call.world.find_app(call.path["app_id"])
+    return Reply(_app_entry(call.lagged_view, app, _visible_members(app, call.lagged_view)))
 
 
 def app_cvms(call: Call) -> Reply:
     """The CVMs of one app, all at once."""
-    return Reply(entries(call.seen, _members(call.world.app(call.path["app_id"]), call.seen)))
+    return Reply(
+        list_entries(call.lagged_view, _visible_members(call.world.find_app(call.path["app_id"]), call.lagged_view))
+    )
 
 
 def app_usage(call: Call) -> Reply:
     """The metered usage of one app's CVMs, oldest first."""
     world, query = call.world, call.query
-    app = world.app(call.path["app_id"])
-    end = _utc(query.end_date) if query.end_date else world.calendar(call.now)
-    start = _utc(query.start_date) if query.start_date else end - _DEFAULT_WINDOW
+    app = world.find_app(call.path["app_id"])
+    end = _as_utc(query.end_date) if query.end_date else world.calendar_time(call.now)
+    start = _as_utc(query.start_date) if query.start_date else end - _DEFAULT_WINDOW
     if end < start:
-        raise refusals.plain(400, "end_date must not be before start_date")
+        raise refusals.without_code(400, "end_date must not be before start_date")
     delay = call.settings.usage.usage_delay
     records = [
         record
         for cvm in app.members
-        for record in metered(world, cvm, until=call.now)
-        if record.at + delay <= call.now and start <= world.calendar(record.at) <= end
+        for record in meter_usage(world, cvm, until=call.now)
+        if record.at + delay <= call.now and start <= world.calendar_time(record.at) <= end
     ]
     records.sort(key=lambda record: record.at)
     page = records[query.offset : query.offset + query.limit]
     counted = page if call.settings.usage.total == "returned" else records
     body = {
-        "usage": [usage_record(call.true, record) for record in page],
+        "usage": [usage_record(call.current_view, record) for record in page],
         "total": len(counted),
         "total_cost": float(sum((record.cost for record in counted), Decimal(0))),
     }
     return Reply(body)
 
 
-def _members(app: App, view: View) -> list[SimulatedCvm]:
+def _visible_members(app: App, view: View) -> list[SimulatedCvm]:
     return [cvm for cvm in app.members if cvm.exists(view.at)]
 
 
-def _app(view: View, app: App, members: list[SimulatedCvm]) -> Json:
-    shape = legacy.app if view.legacy else current.app
+def _app_entry(view: View, app: App, members: list[SimulatedCvm]) -> Json:
+    shape = legacy.app_entry if view.is_legacy else current.app_entry
     return shape(view, app, members)
 
 
-def _fits(query: AppPage, cvm: SimulatedCvm, view: View) -> bool:
+def _matches_query(query: AppPage, cvm: SimulatedCvm, view: View) -> bool:
     teepod, kind = cvm.teepod, cvm.instance_type
     text = (query.search or "").lower()
     searched = (cvm.app.name, cvm.name, cvm.app.app_id, cvm.uuid, cvm.instance_id)
     return (
         (not text or any(text in value for value in searched))
-        and (not query.status or view.phase(cvm).status in query.status)
+        and (not query.status or view.phase_of(cvm).status in query.status)
         and query.listed is not True
         and query.base_image in {None, IMAGE}
         and query.instance_type in {None, kind.id}
@@ -128,5 +130,5 @@ def _fits(query: AppPage, cvm: SimulatedCvm, view: View) -> bool:
     )
 
 
-def _utc(moment: datetime) -> datetime:
+def _as_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator.simulator.chance import seeded
 from orchestrator.simulator.machine import SimulatedCvm
+from orchestrator.simulator.randomness import seeded_random
 from orchestrator.simulator.settings import Settings
 from orchestrator.simulator.wire.view import View
 from orchestrator.simulator.world import World
@@ -47,23 +47,23 @@ class Call:
         return self.world.settings
 
     @cached_property
-    def seen(self) -> View:
+    def lagged_view(self) -> View:
         """The world as reads show it, which may lag."""
         return View(self.world, self.now - self.settings.timing.read_lag, self.version)
 
     @cached_property
-    def true(self) -> View:
+    def current_view(self) -> View:
         """The world as it is."""
         return View(self.world, self.now, self.version)
 
-    def target(self, *, at: float | None = None) -> SimulatedCvm:
+    def find_cvm(self, *, at: float | None = None) -> SimulatedCvm:
         """The CVM in the path, and note it for the record."""
-        self.subject = self.world.find(self.path["cvm_id"], self.now if at is None else at)
+        self.subject = self.world.find_cvm(self.path["cvm_id"], self.now if at is None else at)
         return self.subject
 
-    def chance(self) -> Random:
+    def make_random(self) -> Random:
         """A generator for what this request alone draws."""
-        return seeded(self.settings.fleet.seed, f"request {self.seq}")
+        return seeded_random(self.settings.fleet.seed, f"request {self.seq}")
 
 
 @dataclass

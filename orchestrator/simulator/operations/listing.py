@@ -28,45 +28,45 @@ class Page(Filter):
     page_size: Annotated[int, Field(ge=1, le=100)] = 30
 
 
-def entries(view: View, cvms: Sequence[SimulatedCvm]) -> list[Any]:
+def list_entries(view: View, cvms: Sequence[SimulatedCvm]) -> list[Any]:
     """These CVMs as a list in the version's shape."""
-    shape = legacy.hosted_cvm if view.legacy else current.cvm_info
-    return [_as_told(shape(view, cvm), cvm, "unlisted_facts", "unknown_facts") for cvm in cvms]
+    shape = legacy.hosted_cvm if view.is_legacy else current.cvm_info
+    return [_hide_facts(shape(view, cvm), cvm, "unlisted_facts", "unknown_facts") for cvm in cvms]
 
 
 def list_cvms(call: Call) -> Reply:
     """Every CVM of the workspace."""
-    return Reply(entries(call.seen, call.world.visible(call.seen.at)))
+    return Reply(list_entries(call.lagged_view, call.world.visible_cvms(call.lagged_view.at)))
 
 
 def list_cvms_paginated(call: Call) -> Reply:
     """One page of the CVMs, newest first."""
-    cvms = call.world.visible(call.seen.at)
+    cvms = call.world.visible_cvms(call.lagged_view.at)
     page, size = call.query.page, call.query.page_size
     first = (page - 1) * size
     chosen = list(cvms[first : first + size])
     if call.fault == "duplicates" and 0 < first <= len(cvms):
         chosen.insert(0, cvms[first - 1])
     body = {
-        "items": entries(call.seen, chosen),
+        "items": list_entries(call.lagged_view, chosen),
         "total": len(cvms),
         "page": page,
         "page_size": size,
         "pages": ceil(len(cvms) / size),
     }
     if call.fault == "shifting_list":
-        _shift(call)
+        _shift_list(call)
     return Reply(body)
 
 
 def get_cvm(call: Call) -> Reply:
     """One CVM in detail."""
-    cvm = call.target(at=call.seen.at)
-    shape = legacy.cvm_detail if call.seen.legacy else current.cvm_detail
-    return Reply(_as_told(shape(call.seen, cvm), cvm, "unknown_facts"))
+    cvm = call.find_cvm(at=call.lagged_view.at)
+    shape = legacy.cvm_detail if call.lagged_view.is_legacy else current.cvm_detail
+    return Reply(_hide_facts(shape(call.lagged_view, cvm), cvm, "unknown_facts"))
 
 
-def _as_told(entry: Json, cvm: SimulatedCvm, *kinds: str) -> Json:
+def _hide_facts(entry: Json, cvm: SimulatedCvm, *kinds: str) -> Json:
     """An entry without its app and its teepod, for CVMs whose behaviour is one of these."""
     if cvm.behaviour is None or cvm.behaviour.kind not in kinds:
         return entry
@@ -76,11 +76,11 @@ def _as_told(entry: Json, cvm: SimulatedCvm, *kinds: str) -> Json:
     return {key: value for key, value in entry.items() if key not in facts}
 
 
-def _shift(call: Call) -> None:
+def _shift_list(call: Call) -> None:
     """Create a stopped CVM at the head of the list, or delete the one that was created so before."""
     world = call.world
-    head = next(iter(world.visible(call.now)), None)
+    head = next(iter(world.visible_cvms(call.now)), None)
     if head is not None and head.name.startswith(_PASSER_BY):
-        world.delete(head, call.now)
+        world.delete_cvm(head, call.now)
     else:
-        world.add(f"{_PASSER_BY}-{call.seq}", status="stopped", now=call.now)
+        world.add_cvm(f"{_PASSER_BY}-{call.seq}", status="stopped", now=call.now)

@@ -26,31 +26,31 @@ class BatchStop(BaseModel):
 
 def stop_cvm(call: Call) -> Reply:
     """Force stop."""
-    cvm = call.target()
-    effect = actions.stop(call.world, cvm, call.now)
-    return Reply(shared.vm(call.true, cvm), effect=effect)
+    cvm = call.find_cvm()
+    effect = actions.begin_stop(call.world, cvm, call.now)
+    return Reply(shared.action_reply(call.current_view, cvm), effect=effect)
 
 
 def shutdown_cvm(call: Call) -> Reply:
     """Graceful shutdown."""
-    cvm = call.target()
-    effect = actions.shutdown(call.world, cvm, call.now)
-    return Reply(shared.vm(call.true, cvm), effect=effect)
+    cvm = call.find_cvm()
+    effect = actions.begin_shutdown(call.world, cvm, call.now)
+    return Reply(shared.action_reply(call.current_view, cvm), effect=effect)
 
 
 def start_cvm(call: Call) -> Reply:
     """Power on."""
-    cvm = call.target()
-    effect = actions.start(call.world, cvm, call.now)
-    return Reply(shared.vm(call.true, cvm), effect=effect)
+    cvm = call.find_cvm()
+    effect = actions.begin_start(call.world, cvm, call.now)
+    return Reply(shared.action_reply(call.current_view, cvm), effect=effect)
 
 
 def restart_cvm(call: Call) -> Reply:
     """Stop and start again."""
-    cvm = call.target()
+    cvm = call.find_cvm()
     force = call.body is not None and call.body.force
-    effect = actions.restart(call.world, cvm, call.now, force=force)
-    return Reply(shared.vm(call.true, cvm), effect=effect)
+    effect = actions.begin_restart(call.world, cvm, call.now, force=force)
+    return Reply(shared.action_reply(call.current_view, cvm), effect=effect)
 
 
 def batch_stop(call: Call) -> Reply:
@@ -58,14 +58,14 @@ def batch_stop(call: Call) -> Reply:
     stopped = skipped = 0
     errors = []
     for hashid in call.body.cvm_ids:
-        cvm = call.world.by_hashid(hashid)
+        cvm = call.world.find_by_hashid(hashid)
         if cvm is None or not cvm.exists(call.now):
             errors.append({"cvm_id": hashid, "error": "CVM not found"})
-        elif cvm.phase(call.now).in_progress or cvm.vm_uuid(call.now) is None or cvm.gpu_rental:
+        elif cvm.phase_at(call.now).in_progress or cvm.vm_uuid(call.now) is None or cvm.gpu_rental:
             skipped += 1
         else:
             try:
-                actions.stop(call.world, cvm, call.now)
+                actions.begin_stop(call.world, cvm, call.now)
             except Refusal as refusal:
                 reason = refusal.body.get("message") or refusal.body.get("detail")
                 errors.append({"cvm_id": hashid, "error": str(reason)})

@@ -44,44 +44,44 @@ def status_batch(call: Call) -> Reply:
     cap = call.settings.faults.batch_cap
     if cap is not None and len(asked) > cap:
         message = f"List should have at most {cap} items after validation, not {len(asked)}"
-        raise refusals.invalid([{"loc": ["body", "vm_uuids"], "msg": message, "type": "too_long"}])
+        raise refusals.invalid_request([{"loc": ["body", "vm_uuids"], "msg": message, "type": "too_long"}])
     if call.fault == "batch_missing":
-        raise refusals.plain(404, "Not Found")
-    view = call.seen
-    found = [cvm for uuid in asked if (cvm := call.world.by_uuid(uuid, view.at)) is not None]
+        raise refusals.without_code(404, "Not Found")
+    view = call.lagged_view
+    found = [cvm for uuid in asked if (cvm := call.world.find_by_uuid(uuid, view.at)) is not None]
     if call.fault == "missing_uuids" and found:
         left_out = max(1, round(len(found) * _SHARE_LEFT_OUT))
-        lost = set(call.chance().sample(range(len(found)), left_out))
+        lost = set(call.make_random().sample(range(len(found)), left_out))
         found = [cvm for index, cvm in enumerate(found) if index not in lost]
-    return Reply({str(view.uuid(cvm)): shared.cvm_status(view, cvm) for cvm in found})
+    return Reply({str(view.uuid_of(cvm)): shared.cvm_status(view, cvm) for cvm in found})
 
 
 def cvm_state(call: Call) -> Reply:
     """One CVM now, or a stream of its states until it has the target status."""
-    cvm = call.target(at=call.seen.at)
+    cvm = call.find_cvm(at=call.lagged_view.at)
     query: StateQuery = call.query
     if query.target is None:
-        return Reply(shared.state(call.seen, cvm))
+        return Reply(shared.cvm_state(call.lagged_view, cvm))
     return Reply(None, watch=Watch(cvm, query.target, query.interval, query.timeout))
 
 
 def cvm_operations(call: Call) -> Reply:
     """What was done to one CVM, the latest first."""
-    cvm = call.target()
+    cvm = call.find_cvm()
     query: OperationsQuery = call.query
-    calendar = call.world.calendar
+    calendar = call.world.calendar_time
     chosen = [
         operation
         for operation in reversed(cvm.operations)
-        if (query.start_time is None or calendar(operation.started) >= _utc(query.start_time))
-        and (query.end_time is None or calendar(operation.started) <= _utc(query.end_time))
+        if (query.start_time is None or calendar(operation.started) >= _as_utc(query.start_time))
+        and (query.end_time is None or calendar(operation.started) <= _as_utc(query.end_time))
         and (not query.operation_types or operation.type in query.operation_types)
     ]
-    first = _position(query.cursor)
+    first = _decode_cursor(query.cursor)
     last = first + query.limit
     body: dict[str, Any] = {
-        "items": [shared.operation(call.true, cvm, operation) for operation in chosen[first:last]],
-        "next_cursor": _cursor(last) if last < len(chosen) else None,
+        "items": [shared.operation_entry(call.current_view, cvm, operation) for operation in chosen[first:last]],
+        "next_cursor": _encode_cursor(last) if last < len(chosen) else None,
         "total": len(chosen),
     }
     return Reply(body)
@@ -89,22 +89,22 @@ def cvm_operations(call: Call) -> Reply:
 
 def operation_status(call: Call) -> Reply:
     """The operation in progress on one CVM."""
-    return Reply(shared.operation_status(call.true, call.target()))
+    return Reply(shared.operation_status(call.current_view, call.find_cvm()))
 
 
-def _utc(moment: datetime) -> datetime:
+def _as_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def _cursor(position: int) -> str:
+def _encode_cursor(position: int) -> str:
     return urlsafe_b64encode(f"o:{position}".encode()).decode()
 
 
-def _position(cursor: str | None) -> int:
+def _decode_cursor(cursor: str | None) -> int:
     if cursor is None:
         return 0
     try:
         return int(urlsafe_b64decode(cursor.encode()).decode().removeprefix("o:"))
     except (Base64Error, ValueError) as error:
         problem = {"loc": ["query", "cursor"], "msg": "Invalid cursor", "type": "value_error"}
-        raise refusals.invalid([problem]) from error
+        raise refusals.invalid_request([problem]) from error

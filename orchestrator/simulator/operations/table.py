@@ -49,25 +49,25 @@ class Routes:
             shape = tuple("*" if part.startswith("{") else part for part in operation.path.split("/")[1:])
             self._by_shape.setdefault(shape, {})[operation.method] = operation
 
-    def find(self, method: str, path: str) -> tuple[Operation | None, dict[str, str], bool]:
+    def find_operation(self, method: str, path: str) -> tuple[Operation | None, dict[str, str], bool]:
         """The operation, the values in its path, and whether the path exists at all, with whatever method."""
         parts = tuple(path.removeprefix(PREFIX).split("/")[1:]) if path.startswith(f"{PREFIX}/") else ()
         known = False
-        for shape in (parts, _with_value(parts)):
+        for shape in (parts, _replace_value(parts)):
             methods = self._by_shape.get(shape)
             if methods is None:
                 continue
             known = True
             operation = methods.get(method)
             if operation is not None:
-                return operation, _values(operation, parts), True
+                return operation, _path_values(operation, parts), True
         return None, {}, known
 
 
-def _with_value(parts: tuple[str, ...]) -> tuple[str, ...]:
+def _replace_value(parts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple("*" if index == 1 else part for index, part in enumerate(parts))
 
 
-def _values(operation: Operation, parts: tuple[str, ...]) -> dict[str, str]:
+def _path_values(operation: Operation, parts: tuple[str, ...]) -> dict[str, str]:
     names = operation.path.split("/")[1:]
     return {name[1:-1]: part for name, part in zip(names, parts, strict=True) if name.startswith("{")}

@@ -2,33 +2,33 @@
 
 from orchestrator.simulator.machine import App, SimulatedCvm, Teepod
 from orchestrator.simulator.wire.legacy import GATEWAY_DOMAIN, IMAGE
-from orchestrator.simulator.wire.view import Json, View, money, urls
+from orchestrator.simulator.wire.view import Json, View, format_dollars, make_urls
 
 
 def cvm_info(view: View, cvm: SimulatedCvm) -> Json:
     """One entry of a list of CVMs."""
-    phase = view.phase(cvm)
+    phase = view.phase_of(cvm)
     kind = cvm.instance_type
     progress = None
     if phase.operation is not None:
         progress = {
             "target": phase.operation.target,
-            "started_at": view.time(phase.operation.started),
+            "started_at": view.format_time(phase.operation.started),
             "correlation_id": phase.operation.correlation_id,
         }
     info: Json = {
         "id": cvm.hashid,
         "name": cvm.name,
         "app_id": cvm.app.app_id,
-        "vm_uuid": view.uuid(cvm),
-        "instance_id": view.instance_id(cvm),
+        "vm_uuid": view.uuid_of(cvm),
+        "instance_id": view.instance_id_of(cvm),
         "resource": {
             "instance_type": kind.id,
             "vcpu": kind.vcpu,
             "memory_in_gb": kind.memory_mb / 1024,
             "disk_in_gb": cvm.disk_gb,
             "gpus": kind.gpus,
-            "compute_billing_price": money(cvm.compute_rate),
+            "compute_billing_price": format_dollars(cvm.compute_rate),
             "billing_period": cvm.billing_period,
         },
         "node_info": node_ref(cvm.teepod),
@@ -44,7 +44,7 @@ def cvm_info(view: View, cvm: SimulatedCvm) -> Json:
         "gateway": {"base_domain": GATEWAY_DOMAIN, "cname": None},
         "logs": {"serial": None, "stdout": None, "stderr": None, "container_log_base": None},
         "services": [],
-        "endpoints": urls(cvm),
+        "endpoints": make_urls(cvm),
         "public_logs": True,
         "public_sysinfo": True,
         "public_tcbinfo": True,
@@ -53,14 +53,18 @@ def cvm_info(view: View, cvm: SimulatedCvm) -> Json:
         "storage_fs": "zfs",
         "workspace": workspace_ref(view),
         "creator": {"object_type": "user", "id": "usr_operator", "username": view.world.settings.workspace.username},
-        "created_at": view.time(cvm.created),
+        "created_at": view.format_time(cvm.created),
         "deleted_at": None,
         "listed": False,
         "project_type": "user",
     }
-    if view.newest:
+    if view.is_newest:
         compute, disk = cvm.compute_rate, cvm.disk_rate
-        info["hourly_rate"] = {"total": money(compute + disk), "compute": money(compute), "disk": money(disk)}
+        info["hourly_rate"] = {
+            "total": format_dollars(compute + disk),
+            "compute": format_dollars(compute),
+            "disk": format_dollars(disk),
+        }
         info["billing_interval"] = "hour"
         info["gpu_rental_order"] = {"id": f"gro_{cvm.number}", "status": "active"} if cvm.gpu_rental else None
     return info
@@ -71,7 +75,7 @@ def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
     return cvm_info(view, cvm) | {"compose_file": None}
 
 
-def app(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
+def app_entry(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
     """One app with its CVMs."""
     cvms = [cvm_info(view, cvm) for cvm in members]
     return {
@@ -80,7 +84,7 @@ def app(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
         "app_id": deployment.app_id,
         "app_provision_type": "user",
         "app_icon_url": None,
-        "created_at": view.time(deployment.created),
+        "created_at": view.format_time(deployment.created),
         "kms_type": "phala",
         "profile": None,
         "current_cvm": cvms[0] if cvms else None,

@@ -1,7 +1,7 @@
 """The shapes of version 2025-10-28: the UUID only, no hashid; memory in megabytes."""
 
 from orchestrator.simulator.machine import App, SimulatedCvm
-from orchestrator.simulator.wire.view import Json, View, urls
+from orchestrator.simulator.wire.view import Json, View, make_urls
 
 IMAGE = "dstack-0.5.4"
 GATEWAY_DOMAIN = "dstack-pha-prod.phala.network"
@@ -9,17 +9,17 @@ GATEWAY_DOMAIN = "dstack-pha-prod.phala.network"
 
 def hosted_cvm(view: View, cvm: SimulatedCvm) -> Json:
     """One entry of a list of CVMs."""
-    phase = view.phase(cvm)
+    phase = view.phase_of(cvm)
     kind = cvm.instance_type
     return {
         "hosted": {
-            "id": view.uuid(cvm) or "",
+            "id": view.uuid_of(cvm) or "",
             "name": cvm.name,
             "status": phase.status,
-            "uptime": view.uptime(cvm) or "",
+            "uptime": view.uptime_of(cvm) or "",
             "app_url": None,
             "app_id": cvm.app.app_id,
-            "instance_id": view.instance_id(cvm),
+            "instance_id": view.instance_id_of(cvm),
             "configuration": None,
             "exited_at": None,
             "boot_progress": "done" if phase.status == "running" else None,
@@ -30,7 +30,7 @@ def hosted_cvm(view: View, cvm: SimulatedCvm) -> Json:
         },
         "name": cvm.name,
         "managed_user": {"id": 1, "username": view.world.settings.workspace.username},
-        "node": node(cvm),
+        "node": node_ref(cvm),
         "listed": False,
         "status": phase.status,
         "in_progress": phase.in_progress,
@@ -47,24 +47,24 @@ def hosted_cvm(view: View, cvm: SimulatedCvm) -> Json:
         "memory": kind.memory_mb,
         "disk_size": cvm.disk_gb,
         "gateway_domain": GATEWAY_DOMAIN,
-        "public_urls": urls(cvm),
+        "public_urls": make_urls(cvm),
     }
 
 
 def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
     """One CVM in detail."""
-    phase = view.phase(cvm)
+    phase = view.phase_of(cvm)
     kind = cvm.instance_type
     return {
         "id": cvm.number,
         "teepod_id": cvm.teepod.id,
-        "teepod": node(cvm),
+        "teepod": node_ref(cvm),
         "name": cvm.name,
         "status": phase.status,
         "in_progress": phase.in_progress,
         "app_id": cvm.app.app_id,
-        "vm_uuid": view.uuid(cvm),
-        "instance_id": view.instance_id(cvm),
+        "vm_uuid": view.uuid_of(cvm),
+        "instance_id": view.instance_id_of(cvm),
         "vcpu": kind.vcpu,
         "memory": kind.memory_mb,
         "disk_size": cvm.disk_gb,
@@ -82,12 +82,12 @@ def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
         "contract_address": None,
         "deployer_address": None,
         "scheduled_delete_at": None,
-        "public_urls": urls(cvm),
+        "public_urls": make_urls(cvm),
         "gateway_domain": GATEWAY_DOMAIN,
     }
 
 
-def app(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
+def app_entry(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
     """One app with its CVMs."""
     cvms = [_app_cvm(view, cvm) for cvm in members]
     return {
@@ -96,7 +96,7 @@ def app(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
         "app_id": deployment.app_id,
         "app_provision_type": "user",
         "app_icon_url": None,
-        "created_at": view.time(deployment.created),
+        "created_at": view.format_time(deployment.created),
         "kms_type": "phala",
         "profile": None,
         "current_cvm": cvms[0] if cvms else None,
@@ -107,7 +107,7 @@ def app(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
     }
 
 
-def node(cvm: SimulatedCvm) -> Json:
+def node_ref(cvm: SimulatedCvm) -> Json:
     """The teepod of a CVM."""
     return {"id": cvm.teepod.id, "name": cvm.teepod.name, "region_identifier": cvm.teepod.region}
 
@@ -115,10 +115,10 @@ def node(cvm: SimulatedCvm) -> Json:
 def _app_cvm(view: View, cvm: SimulatedCvm) -> Json:
     kind = cvm.instance_type
     return {
-        "vm_uuid": view.uuid(cvm),
+        "vm_uuid": view.uuid_of(cvm),
         "app_id": cvm.app.app_id,
         "name": cvm.name,
-        "status": view.phase(cvm).status,
+        "status": view.phase_of(cvm).status,
         "vcpu": kind.vcpu,
         "memory": kind.memory_mb,
         "disk_size": cvm.disk_gb,
@@ -131,12 +131,12 @@ def _app_cvm(view: View, cvm: SimulatedCvm) -> Json:
         "base_image": IMAGE,
         "kms_slug": None,
         "kms_id": None,
-        "instance_id": view.instance_id(cvm),
+        "instance_id": view.instance_id_of(cvm),
         "machine_info": {
             "vcpu": kind.vcpu,
             "memory": kind.memory_mb,
             "disk_size": cvm.disk_gb,
             "gpu_count": kind.gpus,
         },
-        "updated_at": view.time(cvm.created),
+        "updated_at": view.format_time(cvm.created),
     }

@@ -4,26 +4,26 @@ from orchestrator.simulator.instance_types import INSTANCE_TYPES
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.timeline import BEFORE_ALL, Operation
 from orchestrator.simulator.wire.legacy import IMAGE
-from orchestrator.simulator.wire.view import Json, View, money
+from orchestrator.simulator.wire.view import Json, View, format_dollars
 
 _STAGES = {"power_off": "instance.power_off", "shutdown": "instance.shutdown", "power_on": "instance.power_on"}
 
 
-def vm(view: View, cvm: SimulatedCvm) -> Json:
+def action_reply(view: View, cvm: SimulatedCvm) -> Json:
     """The answer to an action: its `id` is an integer in some versions and the hashid in others."""
     kind = cvm.instance_type
     rule = view.world.settings.api.action_id
-    as_text = view.newest if rule == "by_version" else rule == "string"
+    as_text = view.is_newest if rule == "by_version" else rule == "string"
     return {
         "id": cvm.hashid if as_text else cvm.number,
         "name": cvm.name,
-        "status": view.phase(cvm).status,
+        "status": view.phase_of(cvm).status,
         "teepod_id": cvm.teepod.id,
         "teepod": {"id": cvm.teepod.id, "name": cvm.teepod.name},
         "user_id": 1,
         "app_id": cvm.app.app_id,
-        "vm_uuid": view.uuid(cvm),
-        "instance_id": view.instance_id(cvm),
+        "vm_uuid": view.uuid_of(cvm),
+        "instance_id": view.instance_id_of(cvm),
         "app_url": None,
         "base_image": IMAGE,
         "vcpu": kind.vcpu,
@@ -34,39 +34,39 @@ def vm(view: View, cvm: SimulatedCvm) -> Json:
         "runner": "docker-compose",
         "docker_compose_file": None,
         "features": ["kms", "tproxy-net"],
-        "created_at": view.time(cvm.created),
+        "created_at": view.format_time(cvm.created),
         "encrypted_env_pubkey": None,
     }
 
 
 def cvm_status(view: View, cvm: SimulatedCvm) -> Json:
     """One value of the status batch."""
-    phase = view.phase(cvm)
+    phase = view.phase_of(cvm)
     operation = phase.operation
     return {
-        "vm_uuid": view.uuid(cvm),
+        "vm_uuid": view.uuid_of(cvm),
         "status": phase.status,
-        "uptime": view.uptime(cvm),
+        "uptime": view.uptime_of(cvm),
         "in_progress": operation is not None,
         "boot_progress": "done" if phase.status == "running" else None,
         "boot_error": "guest failed to come down" if phase.status == "error" else None,
         "shutdown_progress": "shutting down" if phase.status == "shutting_down" else None,
         "events": [],
         "operation_type": operation.type if operation else None,
-        "operation_started_at": view.time(operation.started) if operation else None,
+        "operation_started_at": view.format_time(operation.started) if operation else None,
         "correlation_id": operation.correlation_id if operation else None,
     }
 
 
-def state(view: View, cvm: SimulatedCvm) -> Json:
+def cvm_state(view: View, cvm: SimulatedCvm) -> Json:
     """One CVM now. Fields without a value are left out, not null; `in_progress` is not among them."""
-    phase = view.phase(cvm)
+    phase = view.phase_of(cvm)
     found = {
-        "id": view.uuid(cvm),
-        "instance_id": view.instance_id(cvm),
+        "id": view.uuid_of(cvm),
+        "instance_id": view.instance_id_of(cvm),
         "name": cvm.name,
         "status": phase.status,
-        "uptime": view.uptime(cvm),
+        "uptime": view.uptime_of(cvm),
         "boot_progress": "done" if phase.status == "running" else None,
         "boot_error": "guest failed to come down" if phase.status == "error" else None,
         "shutdown_progress": "shutting down" if phase.status == "shutting_down" else None,
@@ -74,7 +74,7 @@ def state(view: View, cvm: SimulatedCvm) -> Json:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def operation(view: View, cvm: SimulatedCvm, done: Operation) -> Json:
+def operation_entry(view: View, cvm: SimulatedCvm, done: Operation) -> Json:
     """One entry of a CVM's operation history."""
     held = False
     ended, outcome = None, None
@@ -88,9 +88,9 @@ def operation(view: View, cvm: SimulatedCvm, done: Operation) -> Json:
             break
     verdict = "in_progress" if ended is None else "completed" if outcome == done.target else "failed"
     stage = _STAGES.get(done.type, f"instance.{done.type}")
-    events = [{"event_type": f"{stage}.start", "timestamp": view.time(done.started), "state": done.type}]
+    events = [{"event_type": f"{stage}.start", "timestamp": view.format_time(done.started), "state": done.type}]
     if ended is not None:
-        events.append({"event_type": f"{stage}.end", "timestamp": view.time(ended), "state": str(outcome)})
+        events.append({"event_type": f"{stage}.end", "timestamp": view.format_time(ended), "state": str(outcome)})
     return {
         "correlation_id": done.correlation_id,
         "operation_type": done.type,
@@ -98,8 +98,8 @@ def operation(view: View, cvm: SimulatedCvm, done: Operation) -> Json:
         "triggered_by": 1,
         "triggered_by_username": view.world.settings.workspace.username,
         "triggered_by_email": None,
-        "started_at": view.time(done.started),
-        "completed_at": None if ended is None else view.time(ended),
+        "started_at": view.format_time(done.started),
+        "completed_at": None if ended is None else view.format_time(ended),
         "duration_ms": None if ended is None else round((ended - done.started) * 1000),
         "status": verdict,
         "error_message": "The operation did not reach its target" if verdict == "failed" else None,
@@ -112,10 +112,10 @@ def operation(view: View, cvm: SimulatedCvm, done: Operation) -> Json:
 
 def operation_status(view: View, cvm: SimulatedCvm) -> Json:
     """The operation in progress, or `idle`."""
-    held = view.phase(cvm).operation
+    held = view.phase_of(cvm).operation
     if held is None:
         return {"status": "idle", "correlation_id": None}
-    started = None if held.started == BEFORE_ALL else view.time(held.started)
+    started = None if held.started == BEFORE_ALL else view.format_time(held.started)
     return {
         "status": "in_progress",
         "operation_type": held.type,
@@ -126,7 +126,7 @@ def operation_status(view: View, cvm: SimulatedCvm) -> Json:
     }
 
 
-def families() -> Json:
+def list_families() -> Json:
     """The instance types by family."""
     groups: dict[str, list[Json]] = {}
     for kind in INSTANCE_TYPES:
@@ -136,7 +136,7 @@ def families() -> Json:
             "description": f"{kind.vcpu} vCPU, {kind.memory_mb // 1024} GB, {kind.gpus} GPU",
             "vcpu": kind.vcpu,
             "memory_mb": kind.memory_mb,
-            "hourly_rate": money(kind.hourly_rate),
+            "hourly_rate": format_dollars(kind.hourly_rate),
             "requires_gpu": kind.gpus > 0,
             "default_disk_size_gb": kind.default_disk_gb,
             "family": kind.family,

@@ -6,18 +6,18 @@ from orchestrator.simulator.wire.view import Json, View
 
 def usage_record(view: View, usage: Usage) -> Json:
     """One record: costs and minutes are numbers here, not decimal strings."""
-    begin, end = view.world.calendar(usage.begin), view.world.calendar(usage.end)
+    begin, end = view.world.calendar_time(usage.begin), view.world.calendar_time(usage.end)
     return {
         "instance_id": usage.cvm.uuid,
         "project_id": usage.cvm.app.number,
         "team_id": 1,
-        "timestamp": view.time(usage.at),
+        "timestamp": view.format_time(usage.at),
         "event_type": usage.event_type,
         "cost": float(usage.cost),
         "details": None,
         "usage_type": usage.usage_type,
-        "billing_start": view.time(usage.begin),
-        "billing_end": view.time(usage.end),
+        "billing_start": view.format_time(usage.begin),
+        "billing_end": view.format_time(usage.end),
         "duration_minutes": float(usage.minutes),
         "billing_key": f"{usage.cvm.uuid}:{usage.usage_type}:{begin:%Y%m%d%H%M%S}-{end:%Y%m%d%H%M%S}",
         "billing_hour": f"{begin:%Y-%m-%dT%H:00:00Z}",

@@ -24,56 +24,56 @@ class View:
     version: str
 
     @property
-    def legacy(self) -> bool:
+    def is_legacy(self) -> bool:
         """Whether the shapes are those of the first version."""
         return self.version == LEGACY
 
     @property
-    def newest(self) -> bool:
+    def is_newest(self) -> bool:
         """Whether the shapes have what came after 2026-01-21."""
         return self.version in _NEWEST
 
-    def phase(self, cvm: SimulatedCvm) -> Phase:
+    def phase_of(self, cvm: SimulatedCvm) -> Phase:
         """What that CVM is, as seen."""
-        return cvm.phase(self.at)
+        return cvm.phase_at(self.at)
 
-    def uuid(self, cvm: SimulatedCvm) -> str | None:
+    def uuid_of(self, cvm: SimulatedCvm) -> str | None:
         """Its UUID as seen, with or without dashes as the settings say."""
         uuid = cvm.vm_uuid(self.at)
         if uuid is None or self.world.settings.api.uuid_dashes:
             return uuid
         return uuid.replace("-", "")
 
-    def instance_id(self, cvm: SimulatedCvm) -> str | None:
+    def instance_id_of(self, cvm: SimulatedCvm) -> str | None:
         """Its instance id as seen: null as long as the UUID is."""
         return None if cvm.vm_uuid(self.at) is None else cvm.instance_id
 
-    def uptime(self, cvm: SimulatedCvm) -> str | None:
+    def uptime_of(self, cvm: SimulatedCvm) -> str | None:
         """For how long it has been running, such as `2d 3h 4m 5s`; None if it is not."""
-        if self.phase(cvm).status != "running":
+        if self.phase_of(cvm).status != "running":
             return None
-        minutes, seconds = divmod(int(self.at - cvm.timeline.since(self.at)), 60)
+        minutes, seconds = divmod(int(self.at - cvm.timeline.status_since(self.at)), 60)
         hours, minutes = divmod(minutes, 60)
         days, hours = divmod(hours, 24)
         parts = ((days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s"))
         return " ".join(f"{number}{unit}" for number, unit in parts if number or unit == "s")
 
-    def time(self, at: float) -> str:
+    def format_time(self, at: float) -> str:
         """That moment as the API writes it."""
-        return iso(self.world.calendar(at))
+        return format_iso(self.world.calendar_time(at))
 
 
-def iso(moment: datetime) -> str:
+def format_iso(moment: datetime) -> str:
     """A UTC date and time with microseconds and `Z`."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def money(amount: Decimal) -> str:
+def format_dollars(amount: Decimal) -> str:
     """US dollars as a plain decimal string."""
     return format(amount, "f")
 
 
-def urls(cvm: SimulatedCvm) -> list[Json]:
+def make_urls(cvm: SimulatedCvm) -> list[Json]:
     """The public URLs of a CVM's one port."""
     domain = "dstack-pha-prod.phala.network"
     return [

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.simulator.operations.call import Operation
-from orchestrator.simulator.refusals import Refusal, invalid
+from orchestrator.simulator.refusals import Refusal, invalid_request
 
 
 def read_query(operation: Operation, query: str) -> BaseModel | None:
@@ -26,7 +26,7 @@ def read_query(operation: Operation, query: str) -> BaseModel | None:
     try:
         return operation.query.model_validate(values)
     except ValidationError as error:
-        raise _refusal("query", error) from error
+        raise _refuse_request("query", error) from error
 
 
 def read_body(operation: Operation, body: bytes) -> BaseModel | None:
@@ -35,21 +35,21 @@ def read_body(operation: Operation, body: bytes) -> BaseModel | None:
         return None
     if not body:
         if operation.body_required:
-            raise invalid([{"loc": ["body"], "msg": "Field required", "type": "missing"}])
+            raise invalid_request([{"loc": ["body"], "msg": "Field required", "type": "missing"}])
         return None
     try:
         value = json.loads(body)
     except ValueError as error:
         position = getattr(error, "pos", 0)
         problem = {"loc": ["body", position], "msg": "JSON decode error", "type": "json_invalid"}
-        raise invalid([problem]) from error
+        raise invalid_request([problem]) from error
     try:
         return operation.body.model_validate(value)
     except ValidationError as error:
-        raise _refusal("body", error) from error
+        raise _refuse_request("body", error) from error
 
 
-def problems_in(where: str, error: ValidationError) -> list[dict[str, Any]]:
+def list_problems(where: str, error: ValidationError) -> list[dict[str, Any]]:
     """What is wrong, as `loc`, `msg` and `type`."""
     return [
         {"loc": [where, *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
@@ -57,8 +57,8 @@ def problems_in(where: str, error: ValidationError) -> list[dict[str, Any]]:
     ]
 
 
-def _refusal(where: str, error: ValidationError) -> Refusal:
-    return invalid(problems_in(where, error))
+def _refuse_request(where: str, error: ValidationError) -> Refusal:
+    return invalid_request(list_problems(where, error))
 
 
 def _is_list(annotation: object) -> bool:

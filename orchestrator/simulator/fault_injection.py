@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.simulator.faults import Faults
-from orchestrator.simulator.refusals import Refusal, plain
+from orchestrator.simulator.refusals import Refusal, without_code
 from orchestrator.simulator.world import World
 
 TRANSPORT = "simulator.transport"
@@ -42,76 +42,76 @@ def retry_after(world: World, now: float, seconds: int, form: str) -> dict[str, 
         return {"Retry-After": "0"}
     if form in {"date", "past"}:
         seconds = seconds if form == "date" else -60
-        moment = world.calendar(now).replace(microsecond=0) + timedelta(seconds=seconds + 1)
+        moment = world.calendar_time(now).replace(microsecond=0) + timedelta(seconds=seconds + 1)
         return {"Retry-After": format_datetime(moment, usegmt=True)}
     return {"Retry-After": str(seconds)}
 
 
-def turned_away(fault: str, faults: Faults, world: World, now: float, path: str) -> Refusal:
+def refuse_early(fault: str, faults: Faults, world: World, now: float, path: str) -> Refusal:
     """The answer of a fault that strikes before the operation does anything."""
     rng, seconds = faults.rng, faults.settings.retry_after_seconds
     if fault == "throttle":
         headers = retry_after(world, now, seconds, rng.choice(("seconds", "date")))
-        return plain(429, "Too many requests", headers)
+        return without_code(429, "Too many requests", headers)
     if fault == "unavailable":
         headers = retry_after(world, now, seconds, rng.choice(("seconds", "date", "none", "none")))
-        return plain(503, "Service temporarily unavailable", headers)
+        return without_code(503, "Service temporarily unavailable", headers)
     if fault == "redirect":
         return Refusal(307, {"detail": "Temporary Redirect"}, {"Location": f"{_ELSEWHERE}{path}"})
     if fault == "gateway_404":
-        return plain(404, "no route to the API")
+        return without_code(404, "no route to the API")
     if fault == "odd_before":
         return odd_answer(faults)
     if fault == "hang_before":
-        return plain(504, "Gateway timeout")
+        return without_code(504, "Gateway timeout")
     return server_error(faults)
 
 
 def server_error(faults: Faults) -> Refusal:
     """One of the errors that a server, or the gateway before it, answers with."""
     status, detail = faults.rng.choice(((500, "Internal Server Error"), (502, "Bad Gateway"), (504, "Gateway timeout")))
-    return plain(status, detail)
+    return without_code(status, detail)
 
 
 def odd_answer(faults: Faults) -> Refusal:
     """An answer with a status that no document of the API names."""
-    return plain(faults.rng.choice(faults.settings.odd_statuses), "unexpected")
+    return without_code(faults.rng.choice(faults.settings.odd_statuses), "unexpected")
 
 
-def another_shape(body: object) -> object:
+def change_shape(body: object) -> object:
     """Valid JSON that is not what was asked for."""
     return {"data": body, "success": True} if isinstance(body, list) else [body]
 
 
-def encode(body: object) -> bytes:
+def encode_json(body: object) -> bytes:
     """JSON as the server writes it."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def respond(fault: str | None, status: int, body: Any, headers: Mapping[str, str], faults: Faults) -> Response:  # noqa: ANN401 - any JSON value
+def make_response(fault: str | None, status: int, body: Any, headers: Mapping[str, str], faults: Faults) -> Response:  # noqa: ANN401 - any JSON value
     """The response with this body, spoilt by the fault if it is one that spoils a body."""
     if fault == "gateway_404":
         return Response(_PAGE, 404, dict(headers), media_type="text/html")
     if fault == "not_json":
         return Response(_PAGE, 200, dict(headers), media_type="text/html")
     if fault == "wrong_shape":
-        return Response(encode(another_shape(body)), status, dict(headers), media_type="application/json")
+        return Response(encode_json(change_shape(body)), status, dict(headers), media_type="application/json")
     if fault == "gzip_cut":
-        packed = gzip.compress(encode(body))[:-_TRAILER]
+        packed = gzip.compress(encode_json(body))[:-_TRAILER]
         return Response(packed, status, {**headers, "Content-Encoding": "gzip"}, media_type="application/json")
     if fault == "huge":
-        bloated = _bloated(encode(body), faults.settings.huge_bytes)
+        bloated = _pad_body(encode_json(body), faults.settings.huge_bytes)
         return StreamingResponse(bloated, status, dict(headers), media_type="application/json")
-    return Response(encode(body), status, dict(headers), media_type="application/json")
+    return Response(encode_json(body), status, dict(headers), media_type="application/json")
 
 
-async def _bloated(body: bytes, size: int) -> AsyncIterator[bytes]:
+async def _pad_body(body: bytes, size: int) -> AsyncIterator[bytes]:
     yield body
     for _ in range(0, size, _CHUNK):
         yield b" " * _CHUNK
 
 
-async def reset(scope: Scope, receive: Receive) -> None:
+async def reset_connection(scope: Scope, receive: Receive) -> None:
     """Reset the connection, so that the client reads an error and no answer."""
     transport = scope.get("state", {}).get(TRANSPORT)
     if transport is None:
@@ -121,10 +121,10 @@ async def reset(scope: Scope, receive: Receive) -> None:
         # To linger for no time makes closing send a reset instead of an orderly end.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
-    await _gone(receive)
+    await _wait_for_disconnect(receive)
 
 
-async def truncate(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
+async def cut_body(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
     """Announce the whole body, send half of it and close the connection."""
     transport = scope.get("state", {}).get(TRANSPORT)
     if transport is None:
@@ -133,10 +133,10 @@ async def truncate(scope: Scope, receive: Receive, send: Send, response: Respons
     half = bytes(response.body)[: len(response.body) // 2]
     await send({"type": "http.response.body", "body": half, "more_body": True})
     transport.close()
-    await _gone(receive)
+    await _wait_for_disconnect(receive)
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     """Wait until the server has noticed that the connection is gone, or it would try to answer."""
     while (await receive())["type"] != "http.disconnect":
         pass

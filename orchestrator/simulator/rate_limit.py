@@ -5,7 +5,7 @@ from math import ceil
 from orchestrator.simulator.settings import LimitSettings
 
 
-class Limit:
+class TokenBucket:
     """Lets `requests_per_second` through in the long run, and `burst` at once. Without a rate, everything."""
 
     def __init__(self, settings: LimitSettings) -> None:
@@ -17,7 +17,7 @@ class Limit:
     def __repr__(self) -> str:
         return f"<Limit {self._rate}/s, {self._tokens:.2f} of {self._burst:g} left at {self._at:g}>"
 
-    def wait(self, now: float) -> float:
+    def take_token(self, now: float) -> float:
         """Take a token and return 0; or, where none is left, the seconds until there is one."""
         if self._rate is None:
             return 0.0

@@ -4,17 +4,17 @@ import random
 from collections.abc import Sequence
 
 
-def seeded(seed: int, purpose: str) -> random.Random:
+def seeded_random(seed: int, purpose: str) -> random.Random:
     """A generator of its own for each purpose, so that more draws for one never shift another."""
     return random.Random(f"{seed}/{purpose}")  # noqa: S311 - reproducible on purpose, nothing secret
 
 
-def hexadecimal(rng: random.Random, digits: int) -> str:
+def random_hex(rng: random.Random, digits: int) -> str:
     """A random lower-case hexadecimal text of that many digits."""
     return f"{rng.getrandbits(4 * digits):0{digits}x}"
 
 
-def within(rng: random.Random, bounds: Sequence[float]) -> float:
+def draw_between(rng: random.Random, bounds: Sequence[float]) -> float:
     """A number drawn evenly between the two bounds."""
     low, high = bounds
     return low if low == high else rng.uniform(low, high)
