@@ -41,10 +41,10 @@ def test_what_changed_or_became_protected_is_left_alone_by_name_and_with_a_code(
     desk = open_desk(timing=QUICK)
     renamed, protected, failed, moved, *others = interrupted(desk)
     world, before = desk.sim.world, len(desk.stops)
-    world.set_status(world.named(failed), "error", desk.sim.now())
-    cvm = world.named(moved)
+    world.set_status(world.find_by_name(failed), "error", desk.sim.now())
+    cvm = world.find_by_name(moved)
     cvm.teepod = next(pod for pod in world.teepods if pod is not cvm.teepod)
-    world.named(renamed).name = "prod-1"
+    world.find_by_name(renamed).name = "prod-1"
     protect = {"ORCHESTRATOR_GUARDS__PROTECT__NAME": json.dumps([protected])}
 
     shown = desk.run("resume", desk.log.stem, "--dry-run", env=protect)
