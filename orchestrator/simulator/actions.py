@@ -1,14 +1,14 @@
-"""What a stop, shutdown, start or restart does to a CVM. Each returns whether it changed anything."""
+"""Apply a stop, shutdown, start or restart to a CVM; each function returns True if the CVM changed."""
 
 from orchestrator.simulator import refusals
 from orchestrator.simulator.behaviours import is_busy, phases_after_stop
 from orchestrator.simulator.machine import SimulatedCvm
-from orchestrator.simulator.timeline import Phase
+from orchestrator.simulator.timeline import CvmPhase
 from orchestrator.simulator.world import World
 
 
 def begin_stop(world: World, cvm: SimulatedCvm, now: float) -> bool:
-    """Pull the power: cancels whatever is in progress. A CVM that is down or being stopped already stays as it is."""
+    """Force-stop a CVM and cancel any operation in progress; a stopped or stopping CVM stays unchanged."""
     _count_attempt(cvm, now)
     _refuse_stop(cvm, now)
     if cvm.phase_at(now).status in {"stopped", "exited", "stopping"}:
@@ -39,7 +39,7 @@ def begin_shutdown(world: World, cvm: SimulatedCvm, now: float) -> bool:
 
 
 def begin_start(world: World, cvm: SimulatedCvm, now: float) -> bool:
-    """Power on; refused while an operation is in progress, or if the workspace can't pay or no GPU is free."""
+    """Power on; refused during an operation, without balance, or without a free GPU."""
     phase = cvm.phase_at(now)
     if phase.in_progress:
         raise refusals.operation_in_progress()
@@ -48,8 +48,8 @@ def begin_start(world: World, cvm: SimulatedCvm, now: float) -> bool:
         return False
     operation = world.new_operation("power_on", "running", now)
     cvm.operations.append(operation)
-    up = Phase(now + cvm.delays.start, "running", metered=True)
-    cvm.timeline.replace_after(now, [Phase(now, "starting", operation, metered=True), up])
+    up = CvmPhase(now + cvm.delays.start, "running", metered=True)
+    cvm.timeline.replace_after(now, [CvmPhase(now, "starting", operation, metered=True), up])
     return True
 
 
@@ -61,8 +61,8 @@ def begin_restart(world: World, cvm: SimulatedCvm, now: float, *, force: bool) -
     operation = world.new_operation("restart", "running", now)
     cvm.operations.append(operation)
     down = cvm.delays.stop if force else cvm.delays.shutdown
-    up = Phase(now + down + cvm.delays.start, "running", metered=True)
-    cvm.timeline.replace_after(now, [Phase(now, "restarting", operation, metered=True), up])
+    up = CvmPhase(now + down + cvm.delays.start, "running", metered=True)
+    cvm.timeline.replace_after(now, [CvmPhase(now, "restarting", operation, metered=True), up])
     return True
 
 

@@ -21,7 +21,7 @@ from orchestrator.simulator.fault_injection import (
     server_error,
 )
 from orchestrator.simulator.faults import PLAYED_BY_OPERATION, WITHOUT_EFFECT, Faults
-from orchestrator.simulator.operations.call import Call, Operation, Reply, Watch
+from orchestrator.simulator.operations.call import ApiOperation, ApiReply, Call, StateWatch
 from orchestrator.simulator.operations.table import Routes
 from orchestrator.simulator.randomness import draw_between, random_hex, seeded_random
 from orchestrator.simulator.rate_limit import TokenBucket, whole_seconds
@@ -38,7 +38,7 @@ _NO_ANSWER = 0
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    reply: Reply
+    reply: ApiReply
     headers: dict[str, str]
     version: str
     fault: str | None
@@ -50,8 +50,8 @@ class Simulator:
     Attributes:
         world: the state.
         requests: the record of every request to the API, oldest first.
-        faults: the dice, which tests may force.
-        open_streams: how many state streams are open.
+        faults: the fault of each request; tests can force one.
+        open_streams: number of open state streams.
     """
 
     def __init__(self, world: World, clock: Callable[[], float]) -> None:
@@ -73,14 +73,14 @@ class Simulator:
         return f"<Simulator of {self.world!r}, {len(self.requests)} requests so far>"
 
     def now(self) -> float:
-        """Seconds since the world began, which is when this was asked for the first time."""
+        """Seconds since the world began; the first call begins the world."""
         reading = self._clock()
         if self._began_at is None:
             self._began_at = reading
         return reading - self._began_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer a request."""
         if scope["type"] != "http":
             return
         self.now()
@@ -96,7 +96,7 @@ class Simulator:
         await self._send_answer(self._answer_request(request, body), scope, receive, send)
 
     def _answer_request(self, request: Request, body: bytes) -> _Answer:
-        """Everything but the input and output: what the answer is, and what it does to the world."""
+        """Decide the answer to a request, change the world and record the request; no input or output."""
         now = self.now()
         seq = len(self.requests) + 1
         request_id = f"req_{random_hex(self._ids, 24)}"
@@ -114,10 +114,10 @@ class Simulator:
                 call, operation, request.scope["query_string"].decode("latin-1"), body, fault
             )
         except Refusal as refusal:
-            reply = Reply(refusal.body, refusal.status, refusal.headers)
+            reply = ApiReply(refusal.body, refusal.status, refusal.headers)
         if fault in {"error_after", "odd_after"}:
             error = server_error(self.faults) if fault == "error_after" else odd_answer(self.faults)
-            reply = Reply(error.body, error.status, effect=reply.effect)
+            reply = ApiReply(error.body, error.status, effect=reply.effect)
         status = (
             _NO_ANSWER if fault in {"reset_before", "reset_after"} else 200 if fault == "not_json" else reply.status
         )
@@ -139,8 +139,8 @@ class Simulator:
             reply, {**reply.headers, "X-Request-ID": request_id, **self._marker_headers}, call.version, fault
         )
 
-    def _check_access(self, request: Request, operation: Operation, now: float) -> None:
-        """Refuse whoever has no key, or asks too often."""
+    def _check_access(self, request: Request, operation: ApiOperation, now: float) -> None:
+        """Refuse a request without a valid key or above the rate limit."""
         if not operation.public and request.headers.get("x-api-key") != self.world.api_key:
             raise refusals.not_authenticated()
         wait = self._limit.take_token(now)
@@ -149,8 +149,10 @@ class Simulator:
             headers = retry_after(self.world, now, whole_seconds(wait), form)
             raise refusals.without_code(429, "Rate limit exceeded", headers)
 
-    def _perform_operation(self, call: Call, operation: Operation, query: str, body: bytes, fault: str | None) -> Reply:
-        """Carry the operation out, unless a fault comes before."""
+    def _perform_operation(
+        self, call: Call, operation: ApiOperation, query: str, body: bytes, fault: str | None
+    ) -> ApiReply:
+        """Perform the operation, unless a fault strikes first."""
         if fault in WITHOUT_EFFECT:
             self._note_cvm(call)
             raise refuse_early(fault, self.faults, self.world, call.now, operation.path)
@@ -174,7 +176,7 @@ class Simulator:
                 call.subject = None
 
     async def _send_answer(self, answer: _Answer, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer, or what the fault has made of it."""
+        """Send the answer, spoilt by its fault if a fault struck."""
         reply, fault = answer.reply, answer.fault
         try:
             if fault in {"reset_before", "reset_after"}:
@@ -195,7 +197,7 @@ class Simulator:
             if reply.watch is not None:
                 self.open_streams -= 1
 
-    def _stream_states(self, watch: Watch, version: str) -> AsyncIterator[bytes]:
+    def _stream_states(self, watch: StateWatch, version: str) -> AsyncIterator[bytes]:
         view = View(self.world, self.now(), version)
         return stream_states(watch, view, self.now, self.world.settings.timing.read_lag)
 
@@ -205,17 +207,17 @@ class Simulator:
                 self.world, self.requests, self.now(), method=scope["method"], path=scope["path"], body=body
             )
         except Refusal as refusal:
-            reply = Reply(refusal.body, refusal.status)
+            reply = ApiReply(refusal.body, refusal.status)
         return Response(encode_json(reply.body), reply.status, media_type="application/json")
 
 
 def create_app(world: World, *, settings: Settings | None = None, clock: Callable[[], float] = monotonic) -> Simulator:
-    """The ASGI application over that world.
+    """Make the ASGI application of a world.
 
     Args:
-        world: the state; it begins at the first request, or when `Simulator.now` is first asked.
-        settings: replace the world's own; the fleet stays as it is.
-        clock: gives seconds that only ever grow, such as `time.monotonic` or `anyio.current_time`.
+        world: the state; time begins at the first request or at the first `Simulator.now`.
+        settings: replace the world's own settings; the fleet stays unchanged.
+        clock: a clock in seconds that never goes back, such as `time.monotonic` or `anyio.current_time`.
     """
     if settings is not None:
         world.settings = settings

@@ -1,6 +1,6 @@
-"""What lies outside the API, under `/__simulator__`: the record of requests, the true state, and a hand to change it.
+"""Paths outside the API, under `/__simulator__`: read the request records and the true state, and change CVMs.
 
-It needs no key and is not counted. Synchronous; `app.py` puts it on HTTP.
+These paths need no key, and their requests are not recorded. Synchronous; `app.py` serves them over HTTP.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from orchestrator.simulator.machine import SimulatedCvm
-from orchestrator.simulator.operations.call import Reply
+from orchestrator.simulator.operations.call import ApiReply
 from orchestrator.simulator.record import RequestRecord
 from orchestrator.simulator.refusals import invalid_request, without_code
 from orchestrator.simulator.request_parsing import list_problems
@@ -24,7 +24,7 @@ def _expand_kind(value: object) -> object:
 
 
 class CvmChange(BaseModel):
-    """What to do to a CVM: a status to have from now on, a behaviour to adopt; null takes the behaviour away."""
+    """A change to a CVM from outside: a status from now on, or a behaviour (null removes the behaviour)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,18 +35,18 @@ class CvmChange(BaseModel):
 
 def answer_control(
     world: World, requests: Sequence[RequestRecord], now: float, *, method: str, path: str, body: bytes
-) -> Reply:
-    """Answer a request to the control paths; raises a refusal for what it does not know."""
+) -> ApiReply:
+    """Answer a request to the control paths; an unknown path or body is refused."""
     parts = path.removeprefix(PREFIX).strip("/").split("/")
     match method, parts:
         case "GET", ["requests"]:
-            return Reply([record.as_dict() for record in requests])
+            return ApiReply([record.as_dict() for record in requests])
         case "GET", ["cvms"]:
-            return Reply([_describe_cvm(cvm, now) for cvm in world.visible_cvms(now)])
+            return ApiReply([_describe_cvm(cvm, now) for cvm in world.visible_cvms(now)])
         case "GET", ["cvms", identifier]:
-            return Reply(_describe_cvm(world.find_cvm(identifier, now), now))
+            return ApiReply(_describe_cvm(world.find_cvm(identifier, now), now))
         case "POST", ["cvms", identifier]:
-            return Reply(_change_cvm(world, world.find_cvm(identifier, now), now, body))
+            return ApiReply(_change_cvm(world, world.find_cvm(identifier, now), now, body))
     raise without_code(404, "Not Found")
 
 

@@ -1,4 +1,4 @@
-"""Make an answer go wrong on its way out: the faults that lie in HTTP or in the connection itself."""
+"""Spoil an answer on its way out: the faults in HTTP or in the connection itself."""
 
 import gzip
 import json
@@ -17,25 +17,25 @@ from orchestrator.simulator.refusals import Refusal, without_code
 from orchestrator.simulator.world import World
 
 TRANSPORT = "simulator.transport"
-"""Under this key of the scope's state the server leaves the connection's transport, so that it can be cut."""
+"""Key of the scope's state under which the server leaves the connection's transport, so that faults can cut it."""
 
 _ELSEWHERE = "https://elsewhere.invalid"
 _PAGE = "<!DOCTYPE html>\n<html><head><title>Just a moment…</title></head><body><h1>Please wait</h1></body></html>\n"
 _CHUNK = 65_536
 _TRAILER = 8
-"""Bytes at the end of a gzip body that prove that it is whole."""
+"""Bytes at the end of a gzip body: its checksum and size."""
 
 
 class CutConnectionError(ConnectionResetError):
-    """Raised in place of a reset where there is no connection to reset: the application runs inside the process."""
+    """Raised instead of a connection reset inside the process, without a connection."""
 
 
 class CutBodyError(ConnectionAbortedError):
-    """Raised in place of a cut body where there is no connection to cut."""
+    """Raised instead of a cut body inside the process, without a connection."""
 
 
 def retry_after(world: World, now: float, seconds: int, form: str) -> dict[str, str]:
-    """The `Retry-After` header in one of its forms; `none` for no header, `zero` and `past` where none helps."""
+    """Write the `Retry-After` header in a form; `none` gives no header, `zero` and `past` give a useless value."""
     if form == "none":
         return {}
     if form == "zero":
@@ -48,7 +48,7 @@ def retry_after(world: World, now: float, seconds: int, form: str) -> dict[str, 
 
 
 def refuse_early(fault: str, faults: Faults, world: World, now: float, path: str) -> Refusal:
-    """The answer of a fault that strikes before the operation does anything."""
+    """Make the refusal of a fault that strikes before the operation has an effect."""
     rng, seconds = faults.rng, faults.settings.retry_after_seconds
     if fault == "throttle":
         headers = retry_after(world, now, seconds, rng.choice(("seconds", "date")))
@@ -68,28 +68,28 @@ def refuse_early(fault: str, faults: Faults, world: World, now: float, path: str
 
 
 def server_error(faults: Faults) -> Refusal:
-    """One of the errors that a server, or the gateway before it, answers with."""
+    """A 500, 502 or 504, as a server or its gateway sends."""
     status, detail = faults.rng.choice(((500, "Internal Server Error"), (502, "Bad Gateway"), (504, "Gateway timeout")))
     return without_code(status, detail)
 
 
 def odd_answer(faults: Faults) -> Refusal:
-    """An answer with a status that no document of the API names."""
+    """An answer with an undocumented status."""
     return without_code(faults.rng.choice(faults.settings.odd_statuses), "unexpected")
 
 
 def change_shape(body: object) -> object:
-    """Valid JSON that is not what was asked for."""
+    """Valid JSON of another shape than the documented answer."""
     return {"data": body, "success": True} if isinstance(body, list) else [body]
 
 
 def encode_json(body: object) -> bytes:
-    """JSON as the server writes it."""
+    """Encode JSON as the server does."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def make_response(fault: str | None, status: int, body: Any, headers: Mapping[str, str], faults: Faults) -> Response:  # noqa: ANN401 - any JSON value
-    """The response with this body, spoilt by the fault if it is one that spoils a body."""
+    """Make the response with this body, spoilt if the fault spoils bodies."""
     if fault == "gateway_404":
         return Response(_PAGE, 404, dict(headers), media_type="text/html")
     if fault == "not_json":
@@ -112,20 +112,20 @@ async def _pad_body(body: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 async def reset_connection(scope: Scope, receive: Receive) -> None:
-    """Reset the connection, so that the client reads an error and no answer."""
+    """Reset the connection, so the client reads an error instead of an answer."""
     transport = scope.get("state", {}).get(TRANSPORT)
     if transport is None:
         raise CutConnectionError("the connection was reset")
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        # To linger for no time makes closing send a reset instead of an orderly end.
+        # With a linger time of zero, closing sends a reset instead of an orderly end.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     await _wait_for_disconnect(receive)
 
 
 async def cut_body(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
-    """Announce the whole body, send half of it and close the connection."""
+    """Announce the whole body, send half of the body and close the connection."""
     transport = scope.get("state", {}).get(TRANSPORT)
     if transport is None:
         raise CutBodyError("the connection was closed in the middle of the body")
@@ -137,6 +137,6 @@ async def cut_body(scope: Scope, receive: Receive, send: Send, response: Respons
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    """Wait until the server has noticed that the connection is gone, or it would try to answer."""
+    """Wait until the server notices the closed connection; otherwise the server would try to answer."""
     while (await receive())["type"] != "http.disconnect":
         pass

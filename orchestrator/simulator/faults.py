@@ -1,4 +1,4 @@
-"""Which answers go wrong, and how: drawn from the seed, one fault a request at most."""
+"""Pick the requests that fail, and the fault: drawn from the seed, at most one fault per request."""
 
 from dataclasses import dataclass
 from random import Random
@@ -13,10 +13,10 @@ WITHOUT_EFFECT = frozenset(
         *("gateway_404", "odd_before"),
     }
 )
-"""Faults that strike before the operation does anything."""
+"""Faults that strike before the operation has an effect."""
 
 PLAYED_BY_OPERATION = frozenset({"missing_uuids", "batch_missing", "shifting_list", "duplicates"})
-"""Faults that the operation itself has to play."""
+"""Faults that the operation itself puts into its answer."""
 
 _ONLY = {
     "missing_uuids": ("status_batch",),
@@ -36,7 +36,7 @@ class _Forced:
 
 
 class Faults:
-    """The dice: ask once for each request."""
+    """Draws a fault, or no fault, for each request."""
 
     def __init__(self, settings: FaultSettings, seed: int) -> None:
         self.settings = settings
@@ -50,11 +50,11 @@ class Faults:
 
     @property
     def rng(self) -> Random:
-        """For the details of a fault, such as which 5xx it is."""
+        """Random generator for the details of a fault, such as the choice of a 5xx status."""
         return self._rng
 
     def force(self, fault: str, *, operation: str | None = None, times: int = 1) -> None:
-        """Let a fault strike the next requests of that operation (None: of any), before any dice are thrown."""
+        """Force a fault on the next requests of an operation (None: any operation), before random faults."""
         if fault not in FAULTS:
             raise ValueError(f"no fault {fault!r}; known: {', '.join(FAULTS)}")
         if operation is not None and operation not in OPERATION_NAMES:
@@ -62,7 +62,7 @@ class Faults:
         self._forced.append(_Forced(fault, operation, times))
 
     def draw_fault(self, operation: str) -> str | None:
-        """The fault that strikes this request, or None."""
+        """Draw the fault of this request; None for no fault."""
         for forced in self._forced:
             if forced.operation in {None, operation}:
                 forced.times -= 1

@@ -1,4 +1,4 @@
-"""Make up a fleet: teepods, apps with their replicas, and CVMs with readable names; the same for the same seed."""
+"""Make up a fleet: teepods, apps with their replicas, and CVMs with readable names; same seed, same fleet."""
 
 import uuid
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from orchestrator.simulator.instance_types import CPU_TYPES, GPU_TYPES, Instance
 from orchestrator.simulator.machine import App, Delays, SimulatedCvm, Teepod
 from orchestrator.simulator.randomness import draw_between, random_hex, seeded_random
 from orchestrator.simulator.settings import Behaviour, FleetSettings, Settings, TimingSettings
-from orchestrator.simulator.timeline import BEFORE_ALL, Operation, Phase, Timeline
+from orchestrator.simulator.timeline import BEFORE_ALL, CvmPhase, Operation, Timeline
 
 DAY = 86_400.0
 _ESSENTIAL = ("kms", "gateway")
@@ -25,7 +25,7 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def make_teepods(fleet: FleetSettings) -> list[Teepod]:
-    """The host nodes: those named in the settings, else `prod-1`, `prod-2`, … one for about 40 CVMs."""
+    """Make the host nodes: the names in the settings, else `prod-1`, `prod-2`, …, a teepod for about 40 CVMs."""
     if fleet.teepod_names:
         names = list(fleet.teepod_names)
     else:
@@ -36,7 +36,7 @@ def make_teepods(fleet: FleetSettings) -> list[Teepod]:
 
 
 class CvmFactory:
-    """Makes apps and CVMs with identifiers that are unique within one world."""
+    """Makes apps and CVMs with identifiers unique within a world."""
 
     def __init__(self, seed: int, timing: TimingSettings) -> None:
         self._rng = seeded_random(seed, "identifiers")
@@ -45,7 +45,7 @@ class CvmFactory:
         self._projects = count(501)
 
     def make_app(self, name: str, *, created: float, app_id: str | None = None) -> App:
-        """A new app without CVMs."""
+        """Make a new app without CVMs."""
         project_id = f"prj_{self._short_id()}"
         return App(app_id or random_hex(self._rng, 40), project_id, next(self._projects), name, created)
 
@@ -60,7 +60,7 @@ class CvmFactory:
         status: str,
         gpu_rental: bool = False,
     ) -> SimulatedCvm:
-        """A new CVM of that app, which has had its status since it was created."""
+        """Make a new CVM of an app, with the same status since its creation."""
         timing = self._timing
         cvm = SimulatedCvm(
             number=next(self._numbers),
@@ -78,7 +78,7 @@ class CvmFactory:
                 draw_between(self._rng, timing.start_seconds),
             ),
             created=created,
-            timeline=Timeline(Phase(created, status, metered=status == "running")),
+            timeline=Timeline(CvmPhase(created, status, metered=status == "running")),
             gpu_rental=gpu_rental,
         )
         app.members.append(cvm)
@@ -89,7 +89,7 @@ class CvmFactory:
 
 
 def make_fleet(settings: Settings, factory: CvmFactory, teepods: list[Teepod]) -> list[App]:
-    """The apps of a fleet as large as the settings ask for, with their CVMs."""
+    """Make the apps and CVMs of a fleet of the size in the settings."""
     fleet = settings.fleet
     rng = seeded_random(fleet.seed, "fleet")
     places = [teepods[index % len(teepods)] for index in range(fleet.cvms)]
@@ -120,7 +120,7 @@ def make_fleet(settings: Settings, factory: CvmFactory, teepods: list[Teepod]) -
 
 
 def _generate_names(fleet: FleetSettings, rng: Random) -> Iterator[tuple[str, str, bool]]:
-    """Endless (app name, CVM name, begins an app), the settings' own names first."""
+    """Endless (app name, CVM name, begins an app); the names in the settings come first."""
     for name in fleet.names:
         yield name.rstrip("0123456789").rstrip("-") or name, name, True
     numbers = {service: count(1) for service in (*_ESSENTIAL, *_SERVICES)}
@@ -138,7 +138,7 @@ def _generate_names(fleet: FleetSettings, rng: Random) -> Iterator[tuple[str, st
 
 
 def choose_cvms(behaviour: Behaviour, cvms: list[SimulatedCvm], rng: Random) -> list[SimulatedCvm]:
-    """The CVMs that get this behaviour: of those up and without one, matching its names, as many as it counts."""
+    """Choose CVMs for a behaviour: running CVMs without a behaviour and with matching names, up to its count."""
     fitting = [cvm for cvm in cvms if cvm.behaviour is None and cvm.is_up(0.0)]
     if behaviour.names:
         fitting = [cvm for cvm in fitting if any(fnmatchcase(cvm.name, name) for name in behaviour.names)]
@@ -148,7 +148,7 @@ def choose_cvms(behaviour: Behaviour, cvms: list[SimulatedCvm], rng: Random) -> 
 
 
 def assign_behaviour(cvm: SimulatedCvm, behaviour: Behaviour | None, now: float) -> None:
-    """Give a CVM this behaviour, or none, from `now` on."""
+    """Give a CVM this behaviour from `now` on; None removes its behaviour."""
     cvm.behaviour = behaviour
     cvm.gpu_rental = cvm.gpu_rental or (behaviour is not None and behaviour.kind == "refuses")
     cvm.stop_attempts, cvm.first_attempt = 0, None
@@ -158,10 +158,10 @@ def assign_behaviour(cvm: SimulatedCvm, behaviour: Behaviour | None, now: float)
     since = BEFORE_ALL if now <= 0 else now
     if behaviour.seconds is None:
         cvm.uuid_hidden_until = float("inf")
-        cvm.timeline.replace_after(since, [Phase(max(since, cvm.created), "creating", creating)])
+        cvm.timeline.replace_after(since, [CvmPhase(max(since, cvm.created), "creating", creating)])
         return
     ready = now + behaviour.seconds
     cvm.uuid_hidden_until = ready
     cvm.timeline.replace_after(
-        since, [Phase(max(since, cvm.created), "creating", creating), Phase(ready, "running", metered=True)]
+        since, [CvmPhase(max(since, cvm.created), "creating", creating), CvmPhase(ready, "running", metered=True)]
     )

@@ -1,4 +1,4 @@
-"""The instance types on offer, and what they cost."""
+"""The instance types on offer, and their prices."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,7 +9,7 @@ STORAGE_USD_PER_GB_HOUR = Decimal("0.000139")
 
 @dataclass(frozen=True, slots=True)
 class InstanceType:
-    """One size of CVM: virtual CPUs, megabytes of memory, GPUs, and US dollars per hour."""
+    """A size of CVM: virtual CPUs, megabytes of memory, GPUs, and US dollars per hour."""
 
     id: str
     name: str

@@ -1,11 +1,11 @@
-"""The things in the simulated cloud: teepods, apps and the CVMs themselves."""
+"""The entities of the simulated cloud: teepods, apps and CVMs."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from orchestrator.simulator.instance_types import STORAGE_USD_PER_GB_HOUR, InstanceType
 from orchestrator.simulator.settings import Behaviour
-from orchestrator.simulator.timeline import GONE, Operation, Phase, Timeline
+from orchestrator.simulator.timeline import GONE, CvmPhase, Operation, Timeline
 
 _DOWN = frozenset({"stopped", "exited", "stopping", "shutting_down", GONE})
 
@@ -22,7 +22,7 @@ class Teepod:
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """Seconds that this CVM takes to stop, to shut down and to start."""
+    """Seconds for a stop, a shutdown and a start of a CVM."""
 
     stop: float
     shutdown: float
@@ -31,17 +31,17 @@ class Delays:
 
 @dataclass(slots=True, eq=False)
 class SimulatedCvm:
-    """One CVM.
+    """A CVM with its identifiers, its statuses over time and its operations.
 
     Attributes:
         number: the integer id.
         hashid: the id `cvm_…`.
-        uuid: the UUID with dashes; shown as null while `uuid_hidden_until` (seconds) lies ahead.
-        created: when it was created, in seconds since the world began (usually negative).
-        gpu_rental: managed by an on-demand GPU rental, which refuses to stop it.
-        effective_stops: stops and shutdowns that took it from up to going down.
-        stop_attempts: stops and shutdowns asked for, whatever came of them.
-        first_attempt: when the first of them was asked for; None before.
+        uuid: the UUID with dashes; shown as null until `uuid_hidden_until` (seconds).
+        created: time of creation, in seconds since the world began (usually negative).
+        gpu_rental: True if an on-demand GPU rental manages the CVM; its stops are refused.
+        effective_stops: number of stops and shutdowns that took the CVM from up to going down.
+        stop_attempts: number of requested stops and shutdowns, with or without effect.
+        first_attempt: time of the first such request; None before.
         operations: every operation begun, oldest first.
     """
 
@@ -69,25 +69,25 @@ class SimulatedCvm:
     def __repr__(self) -> str:
         return f"<SimulatedCvm {self.name} {self.hashid} on {self.teepod.name}: {self.timeline!r}>"
 
-    def phase_at(self, now: float) -> Phase:
-        """What it is at that moment."""
+    def phase_at(self, now: float) -> CvmPhase:
+        """The phase of the CVM at that moment."""
         return self.timeline.phase_at(now)
 
     def exists(self, now: float) -> bool:
-        """Whether it has not been deleted by then."""
+        """Tell if the CVM is not deleted at that moment."""
         return self.timeline.phase_at(now).status != GONE
 
     def is_up(self, now: float) -> bool:
-        """Whether it is neither down nor on its way down."""
+        """Tell if the CVM is neither down nor on its way down."""
         return self.timeline.phase_at(now).status not in _DOWN
 
     def vm_uuid(self, now: float) -> str | None:
-        """The UUID as it is known at that moment: None while the CVM is being created."""
+        """The UUID known at that moment: None while the CVM is being created."""
         return None if now < self.uuid_hidden_until else self.uuid
 
     @property
     def compute_rate(self) -> Decimal:
-        """US dollars per hour for compute while it is up."""
+        """US dollars per hour for compute while the CVM is up."""
         return self.instance_type.hourly_rate
 
     @property

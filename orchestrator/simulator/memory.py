@@ -1,8 +1,8 @@
-"""The simulator inside the process: an httpx transport that fails the way a network does.
+"""The simulator inside the process: an httpx transport with the failures of a network.
 
-httpx's own in-memory transport knows no time-outs and lets the application's exceptions through; here a read time-out
-runs on the caller's clock (a virtual one in tests), and a cut connection is the error that a socket would give.
-A response is handed over whole, so the read time-out covers all of it, state streams included.
+httpx's own in-memory transport has no timeouts and lets the application's exceptions through. Here a read timeout runs
+on the caller's clock (a virtual clock in tests), and a cut connection raises the same error as on a socket. A response
+arrives whole, so the read timeout covers the whole response, state streams included.
 """
 
 import anyio
@@ -19,7 +19,7 @@ class MemoryTransport(httpx.ASGITransport):
         super().__init__(app=app)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer, or raise the httpx error for a time-out, a reset or a body that was cut."""
+        """Answer, or raise the httpx error for a timeout, a reset or a cut body."""
         timeout = request.extensions.get("timeout", {}).get("read")
         try:
             with anyio.fail_after(timeout):

@@ -6,7 +6,7 @@ from orchestrator.simulator.settings import LimitSettings
 
 
 class TokenBucket:
-    """Lets `requests_per_second` through in the long run, and `burst` at once. Without a rate, everything."""
+    """Allows `requests_per_second` on average and `burst` at once; without a rate, every request."""
 
     def __init__(self, settings: LimitSettings) -> None:
         self._rate = settings.requests_per_second
@@ -18,7 +18,7 @@ class TokenBucket:
         return f"<Limit {self._rate}/s, {self._tokens:.2f} of {self._burst:g} left at {self._at:g}>"
 
     def take_token(self, now: float) -> float:
-        """Take a token and return 0; or, where none is left, the seconds until there is one."""
+        """Take a token and return 0; without a token, return the seconds until the next token."""
         if self._rate is None:
             return 0.0
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
@@ -30,5 +30,5 @@ class TokenBucket:
 
 
 def whole_seconds(wait: float) -> int:
-    """The wait in the whole seconds that `Retry-After` can say: rounded up, one at least."""
+    """Round a wait up to the whole seconds of `Retry-After`, at least 1."""
     return max(1, ceil(wait))

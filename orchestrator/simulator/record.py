@@ -1,4 +1,4 @@
-"""The record of every request that the simulator received."""
+"""The record of every request to the simulator."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request as the server saw it.
+    """A request as seen by the server.
 
     Attributes:
-        seq: counts from 1, in the order of the decisions.
-        at: when it was decided, in seconds since the world began.
+        seq: number of the request, from 1, in the order of the decisions.
+        at: time of the decision, in seconds since the world began.
         method: the HTTP method.
         path: the path, with the prefix and without the query.
-        operation: the API operation, such as `stop_cvm`; None if the path is none.
-        cvm_hashid: the CVM it was about, where it was about one that exists.
-        status: the HTTP status sent; 0 where the connection is cut before any.
-        effect: whether it changed a CVM.
+        operation: the API operation, such as `stop_cvm`; None for an unknown path.
+        cvm_hashid: the CVM in the path, if it exists.
+        status: the HTTP status sent; 0 if the connection is cut before a status.
+        effect: True if the request changed a CVM.
         fault: the fault injected, or None.
         request_id: the `X-Request-ID` sent.
     """
@@ -33,5 +33,5 @@ class RequestRecord:
     request_id: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
+        """The record as a dictionary for JSON."""
         return asdict(self)

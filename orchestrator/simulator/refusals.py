@@ -1,4 +1,4 @@
-"""The answers that say no, in both forms of the API: `{"detail": …}` and the structured one with an error code."""
+"""The error answers, in both forms of the API: `{"detail": …}` and the structured one with an error code."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ _DOCS = "https://docs.phala.com/phala-cloud/references/error-codes"
 
 
 class Refusal(Exception):  # noqa: N818 - an answer of the API, not a failure of the simulator
-    """Raised by an operation that answers with an error: HTTP status, JSON body and extra headers."""
+    """Raised by an operation for an error answer: HTTP status, JSON body and extra headers."""
 
     def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         super().__init__(f"{status}: {body}")
@@ -16,12 +16,12 @@ class Refusal(Exception):  # noqa: N818 - an answer of the API, not a failure of
 
 
 def without_code(status: int, detail: str, headers: dict[str, str] | None = None) -> Refusal:
-    """A refusal in the web framework's form, with no error code."""
+    """Make a refusal in the web framework's form, without an error code."""
     return Refusal(status, {"detail": detail}, headers)
 
 
 def with_code(status: int, code: str, message: str, *, field: str, value: str, suggestion: str) -> Refusal:
-    """A refusal with an error code `ERR-MM-NNN`, details, suggestions and links."""
+    """Make a refusal with an error code `ERR-MM-NNN`, details, suggestions and links."""
     body = {
         "error_code": code,
         "message": message,
@@ -33,17 +33,17 @@ def with_code(status: int, code: str, message: str, *, field: str, value: str, s
 
 
 def invalid_request(problems: list[dict[str, Any]]) -> Refusal:
-    """A 422 that lists what is wrong with the request: `loc`, `msg` and `type` of each problem."""
+    """A 422 with the problems of the request: `loc`, `msg` and `type` of every problem."""
     return Refusal(422, {"detail": problems})
 
 
 def not_authenticated() -> Refusal:
-    """No API key, or one that is not known."""
+    """The API key is missing or unknown."""
     return without_code(401, "Not authenticated")
 
 
 def cvm_not_found(identifier: str) -> Refusal:
-    """No CVM answers to this identifier."""
+    """The identifier matches no CVM."""
     return with_code(
         404,
         "ERR-03-001",
@@ -89,12 +89,12 @@ def gpu_rental() -> Refusal:
 
 
 def operation_in_progress() -> Refusal:
-    """Another operation holds the CVM; transient, and thus without an error code."""
+    """Another operation holds the CVM; transient, so without an error code."""
     return without_code(409, "Another operation is in progress")
 
 
 def final_conflict(identifier: str) -> Refusal:
-    """A conflict that waiting does not resolve; final, and thus with an error code."""
+    """A conflict not resolved by waiting; final, so with an error code."""
     return with_code(
         409,
         "ERR-03-007",

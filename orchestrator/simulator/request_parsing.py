@@ -1,4 +1,4 @@
-"""From the text of a request to values: query and body, validated by an operation's own models."""
+"""Parse the query and the body of a request with the models of an operation."""
 
 import json
 from typing import Any, get_args, get_origin
@@ -6,12 +6,12 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.simulator.operations.call import Operation
+from orchestrator.simulator.operations.call import ApiOperation
 from orchestrator.simulator.refusals import Refusal, invalid_request
 
 
-def read_query(operation: Operation, query: str) -> BaseModel | None:
-    """The query as the operation's model; a 422 lists what is wrong with it. Unknown parameters are ignored."""
+def read_query(operation: ApiOperation, query: str) -> BaseModel | None:
+    """Parse the query with the operation's model; raises a 422 with every problem, ignores unknown parameters."""
     if operation.query is None:
         return None
     given: dict[str, list[str]] = {}
@@ -29,8 +29,8 @@ def read_query(operation: Operation, query: str) -> BaseModel | None:
         raise _refuse_request("query", error) from error
 
 
-def read_body(operation: Operation, body: bytes) -> BaseModel | None:
-    """The body as the operation's model; a 422 lists what is wrong with it."""
+def read_body(operation: ApiOperation, body: bytes) -> BaseModel | None:
+    """Parse the body with the operation's model; raises a 422 with every problem."""
     if operation.body is None:
         return None
     if not body:
@@ -50,7 +50,7 @@ def read_body(operation: Operation, body: bytes) -> BaseModel | None:
 
 
 def list_problems(where: str, error: ValidationError) -> list[dict[str, Any]]:
-    """What is wrong, as `loc`, `msg` and `type`."""
+    """List the problems of a validation error as `loc`, `msg` and `type`."""
     return [
         {"loc": [where, *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
         for problem in error.errors(include_url=False, include_context=False, include_input=False)

@@ -25,7 +25,7 @@ _GRACE_SECONDS = 0.2
 
 
 class _Server(uvicorn.Server):
-    """Starts and stops faster than its parent, takes signals as a wish to end, and ends requests that hang."""
+    """A uvicorn server with fast start and stop: a signal ends the serving, and hanging requests are cancelled."""
 
     def __init__(self, app: Simulator, ready: Callable[[], None]) -> None:
         super().__init__(
@@ -45,7 +45,7 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def main_loop(self) -> None:
-        """Serve until told to exit."""
+        """Serve until `should_exit` is set."""
         counter = 0
         await self.on_tick(counter)
         self._ready()
@@ -57,7 +57,7 @@ class _Server(uvicorn.Server):
                 await self.on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Give what is being answered a moment to finish, then cut every connection."""
+        """Give requests a moment to finish, then cut every connection."""
         for server in self.servers:
             server.close()
         for listener in sockets or []:
@@ -78,7 +78,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM end the serving; unlike the parent, do not raise them again afterwards."""
+        """Let SIGINT and SIGTERM end the serving; unlike the parent, do not raise the signals again."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -109,10 +109,10 @@ def serve(
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        settings: what to simulate.
+        settings: the cloud to simulate.
         host: the address to listen on.
-        port: the port; 0 takes one that is free.
-        on_ready: called once, with the base URL (ending in `/api/v1`) and the API key, when requests are answered.
+        port: the port; 0 takes a free port.
+        on_ready: called once the server is ready, with the base URL (ending in `/api/v1`) and the API key.
 
     Raises:
         OSError: the address can't be listened on.
@@ -126,13 +126,13 @@ def serve(
 
 
 class BackgroundSimulator:
-    """The simulator in a thread of its own, on a real socket: `with BackgroundSimulator(settings) as sim: …`.
+    """The simulator on a socket in its own thread: `with BackgroundSimulator(settings) as sim: …`.
 
     Attributes:
         url: the base URL, ending in `/api/v1`.
         api_key: the workspace's key.
-        world: the state. Change it from other threads only while no request is under way.
-        app: the ASGI application, with the record of requests and the faults.
+        world: the state. Change the world from other threads only while no request is under way.
+        app: the ASGI application, with the request records and the faults.
     """
 
     def __init__(self, settings: Settings | None = None, *, host: str = LOOPBACK, port: int = 0) -> None:

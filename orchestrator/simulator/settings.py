@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
-"""Every value of `X-Phala-Version` that is answered."""
+"""Accepted values of `X-Phala-Version`."""
 
 Version = Literal["2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23"]
 
@@ -30,7 +30,7 @@ BehaviourKind = Literal[
 
 
 class SettingsError(Exception):
-    """Raised when a configuration file can't be read or says something that is not understood."""
+    """Raised for a configuration file with a problem: unreadable, not TOML, or a wrong key or value."""
 
 
 def _check_range(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -50,7 +50,7 @@ class _Section(BaseModel):
 
 
 class FleetSettings(_Section):
-    """`[fleet]`: how many CVMs there are, and what they are like."""
+    """`[fleet]`: the number and kinds of CVMs."""
 
     cvms: Annotated[int, Field(ge=0)] = 100
     seed: int = 0
@@ -63,7 +63,7 @@ class FleetSettings(_Section):
 
 
 class TimingSettings(_Section):
-    """`[timing]`: seconds that things take; a range is drawn from once per CVM."""
+    """`[timing]`: durations in seconds; a value is drawn from its range once per CVM."""
 
     stop_seconds: SecondsRange = (2.0, 6.0)
     shutdown_seconds: SecondsRange = (8.0, 20.0)
@@ -73,7 +73,7 @@ class TimingSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """`[limit]`: the server's own rate limit; none unless `requests_per_second` is given."""
+    """`[limit]`: the server's rate limit; no limit without `requests_per_second`."""
 
     requests_per_second: Annotated[float, Field(gt=0)] | None = None
     burst: Annotated[int, Field(ge=1)] = 10
@@ -81,7 +81,7 @@ class LimitSettings(_Section):
 
 
 class ApiSettings(_Section):
-    """`[api]`: readings of the API where its sources disagree."""
+    """`[api]`: the reading of the API on points of disagreement between its sources."""
 
     default_version: Version = "2025-10-28"
     action_id: Literal["by_version", "integer", "string"] = "by_version"
@@ -91,7 +91,7 @@ class ApiSettings(_Section):
 
 
 class WorkspaceSettings(_Section):
-    """`[workspace]`: whose CVMs these are, and whether they can pay."""
+    """`[workspace]`: the workspace, its user and its balance."""
 
     id: str = "wks_simulated"
     name: str = "simulated"
@@ -103,7 +103,7 @@ class WorkspaceSettings(_Section):
 
 
 class UsageSettings(_Section):
-    """`[usage]`: how metered usage is reported."""
+    """`[usage]`: the reporting of metered usage."""
 
     usage_delay: Seconds = 0.0
     history_hours: Annotated[float, Field(ge=0)] = 24.0
@@ -111,7 +111,7 @@ class UsageSettings(_Section):
 
 
 class FaultRule(_Section):
-    """How often one fault strikes, on which operations, and how many times at most."""
+    """How often a fault strikes, on these operations, and how many times at most."""
 
     probability: Share = 0.0
     operations: tuple[str, ...] = ()
@@ -127,7 +127,7 @@ _NEVER = FaultRule()
 
 
 class FaultSettings(_Section):
-    """`[faults]`: a probability, or a table of `probability`, `operations` and `limit`, for each fault."""
+    """`[faults]`: for every fault a probability, or a table of `probability`, `operations` and `limit`."""
 
     error_before: Fault = _NEVER
     error_after: Fault = _NEVER
@@ -160,14 +160,14 @@ class FaultSettings(_Section):
 
 
 class Behaviour(_Section):
-    """`[[behaviour]]`: CVMs that do not simply stop when told to.
+    """`[[behaviour]]`: CVMs that misbehave after a stop.
 
     Attributes:
-        kind: what they do instead.
-        count: how many CVMs, chosen by the seed; all that `names` matches where only `names` is given.
+        kind: the misbehaviour.
+        count: number of CVMs, chosen by the seed; without it, every CVM that matches `names`.
         names: patterns with `*` and `?` that limit the choice.
-        seconds: how long it lasts or when it sets in, by kind; the kind's own default if left out.
-        attempts: `busy` only: how many stop attempts are turned away.
+        seconds: duration or delay, depending on the kind; the kind has a default.
+        attempts: `busy` only: number of refused stop attempts.
         status: `weird_status` only: the status shown.
     """
 
@@ -199,7 +199,7 @@ class Settings(_Section):
         return self
 
     def with_fleet(self, *, cvms: int | None = None, seed: int | None = None) -> "Settings":
-        """These settings with another fleet size or seed; None keeps what is there."""
+        """Copy these settings with another fleet size or seed; None keeps the present value."""
         changed: dict[str, int] = {}
         if cvms is not None:
             changed["cvms"] = cvms
@@ -209,7 +209,7 @@ class Settings(_Section):
 
 
 def parse_settings(document: Mapping[str, object], *, source: str = "settings") -> Settings:
-    """Settings from a parsed document; a `SettingsError` names every key that is wrong."""
+    """Validate a parsed document; a `SettingsError` names every wrong key."""
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
@@ -222,7 +222,7 @@ def parse_settings(document: Mapping[str, object], *, source: str = "settings") 
 
 
 def load_settings(path: Path | str) -> Settings:
-    """Read a TOML configuration file; raises `SettingsError` with the file's name if it is not understood."""
+    """Read a TOML configuration file; a `SettingsError` names the file and every wrong key."""
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

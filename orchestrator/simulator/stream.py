@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import anyio
 
-from orchestrator.simulator.operations.call import Watch
+from orchestrator.simulator.operations.call import StateWatch
 from orchestrator.simulator.wire import shared
 from orchestrator.simulator.wire.view import View
 
 
-async def stream_states(watch: Watch, view: View, now: Callable[[], float], lag: float) -> AsyncIterator[bytes]:
-    """`state` events until the CVM has the target status (`complete`), time is up (`timeout`) or it is gone (`error`).
+async def stream_states(watch: StateWatch, view: View, now: Callable[[], float], lag: float) -> AsyncIterator[bytes]:
+    """Send `state` events and a last event: `complete`, `timeout`, or `error` for a deleted CVM.
 
     Args:
-        watch: what to watch for.
-        view: the world when the stream began; only its world and version matter.
+        watch: the CVM and its target status.
+        view: the world at the start of the stream; only its world and version matter.
         now: the clock, in seconds since the world began.
-        lag: by how many seconds reads lag.
+        lag: seconds by which reads lag.
     """
     begun = now()
     while True:

@@ -1,7 +1,7 @@
 """One CVM's statuses over time, past and foreseen.
 
-An action writes down all that will follow from it, so nothing has to tick: the status at any moment is looked up, a
-read that lags looks a little further back, and a later action strikes out what was still to come.
+An action writes all its later phases at once, so no timer runs: a read looks up the phase at a moment, a lagging read
+looks further back, and a later action replaces the phases still ahead.
 """
 
 from bisect import bisect_right
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 GONE = "(gone)"
-"""The status of a CVM that was deleted; never sent, such a CVM answers 404."""
+"""Status of a deleted CVM; never sent, because requests for a deleted CVM answer 404."""
 
 BEFORE_ALL = float("-inf")
 
@@ -19,7 +19,7 @@ _when = attrgetter("at")
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Something asked of a CVM: `type` in the API's words, `target` the status it aims at, `started` in seconds."""
+    """An operation on a CVM: `type` in the API's words, `target` status, `started` in seconds."""
 
     correlation_id: str
     type: str
@@ -28,14 +28,14 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
-    """What a CVM is from `at` (seconds) on, until its next phase.
+class CvmPhase:
+    """The state of a CVM from `at` (seconds) until its next phase.
 
     Attributes:
-        at: when it begins.
+        at: start of the phase, in seconds.
         status: the status shown.
-        operation: the operation that holds the CVM; None if none is in progress.
-        metered: whether its compute is being billed.
+        operation: the operation in progress, or None.
+        metered: True if compute is billed during the phase.
     """
 
     at: float
@@ -45,33 +45,33 @@ class Phase:
 
     @property
     def in_progress(self) -> bool:
-        """Whether an operation holds the CVM."""
+        """Tell if an operation holds the CVM."""
         return self.operation is not None
 
 
 class Timeline:
-    """The phases of one CVM in order."""
+    """The phases of a CVM in order."""
 
-    def __init__(self, first: Phase) -> None:
+    def __init__(self, first: CvmPhase) -> None:
         self._phases = [first]
 
     def __repr__(self) -> str:
         return f"Timeline({' → '.join(f'{phase.status}@{phase.at:g}' for phase in self._phases)})"
 
-    def __iter__(self) -> Iterator[Phase]:
+    def __iter__(self) -> Iterator[CvmPhase]:
         return iter(self._phases)
 
-    def phase_at(self, now: float) -> Phase:
-        """The phase at that moment; the first one for any moment before it."""
+    def phase_at(self, now: float) -> CvmPhase:
+        """Find the phase at that moment; the first phase for any earlier moment."""
         return self._phases[max(0, bisect_right(self._phases, now, key=_when) - 1)]
 
-    def replace_after(self, now: float, phases: Iterable[Phase]) -> None:
-        """Strike out what was foreseen after `now`, and foresee these phases instead."""
+    def replace_after(self, now: float, phases: Iterable[CvmPhase]) -> None:
+        """Replace the phases foreseen after `now`."""
         del self._phases[bisect_right(self._phases, now, key=_when) :]
         self._phases.extend(phases)
 
     def status_since(self, now: float) -> float:
-        """When the status shown at that moment began."""
+        """Find the moment at which the status at `now` began."""
         current = self.phase_at(now)
         begun = current.at
         for phase in reversed(self._phases):

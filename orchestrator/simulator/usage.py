@@ -1,8 +1,8 @@
-"""Metered usage: what one CVM cost, computed from its timeline.
+"""Metered usage: the cost of one CVM, computed from its timeline.
 
-Compute is metered while the CVM is up, in records that end on the full hour or when the CVM is stopped, whichever
-comes first; minutes are rounded to two decimals and less than one minute is not charged. Storage is metered up or
-down. An on-demand GPU CVM is charged 24 hours up front at each start, and by the hour once those have passed.
+Compute is metered while the CVM is up. A record ends on the full hour or at the stop, whichever comes first. Minutes
+are rounded to two decimals; less than one minute is not charged. Storage is metered up or down. An on-demand GPU CVM
+is charged 24 hours up front at each start, and by the hour after these 24 hours.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ _MICRO_USD = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """One usage record: when it was made, what kind, from when to when (seconds), minutes and US dollars."""
+class UsageRecord:
+    """A usage record: time of the record, kinds, begin and end in seconds, minutes and US dollars."""
 
     cvm: SimulatedCvm
     at: float
@@ -36,8 +36,8 @@ class Usage:
     cost: Decimal
 
 
-def meter_usage(world: World, cvm: SimulatedCvm, *, until: float) -> Iterator[Usage]:
-    """The records that exist at `until`, compute first."""
+def meter_usage(world: World, cvm: SimulatedCvm, *, until: float) -> Iterator[UsageRecord]:
+    """Compute the usage records of a CVM up to `until`, compute first."""
     oldest = -world.settings.usage.history_hours * HOUR
     epoch = world.epoch
     offset = epoch.minute * 60 + epoch.second + epoch.microsecond / 1_000_000
@@ -60,7 +60,7 @@ def meter_usage(world: World, cvm: SimulatedCvm, *, until: float) -> Iterator[Us
 
 
 def _metered_periods(cvm: SimulatedCvm, until: float) -> Iterator[tuple[float, float, bool]]:
-    """From when to when its compute is metered, and whether a stop ended that."""
+    """Periods of metered compute: begin, end, and True if a stop ended the period."""
     begin: float | None = None
     for phase in cvm.timeline:
         if phase.at > until:
@@ -75,7 +75,7 @@ def _metered_periods(cvm: SimulatedCvm, until: float) -> Iterator[tuple[float, f
 
 
 def _split_at_hours(begin: float, end: float, offset: float) -> Iterator[tuple[tuple[float, float], bool]]:
-    """Cut a time at the full hours of the calendar: each piece, and whether it lasts until the full hour."""
+    """Cut a period at the full hours of the calendar: the pieces, with True for a piece up to a full hour."""
     index = floor((begin + offset) / HOUR)
     while begin < end:
         index += 1
@@ -85,14 +85,16 @@ def _split_at_hours(begin: float, end: float, offset: float) -> Iterator[tuple[t
             begin = hour
 
 
-def _make_record(cvm: SimulatedCvm, at: float, event_type: str, usage_type: str, span: tuple[float, float]) -> Usage:
+def _make_record(
+    cvm: SimulatedCvm, at: float, event_type: str, usage_type: str, span: tuple[float, float]
+) -> UsageRecord:
     begin, end = span
     minutes = (Decimal(str(end - begin)) / _MINUTE).quantize(_CENT_OF_MINUTE, ROUND_HALF_UP)
     rate = cvm.compute_rate if usage_type == "compute" else cvm.disk_rate
     cost = (rate * minutes / _MINUTE).quantize(_MICRO_USD, ROUND_HALF_UP)
-    return Usage(cvm, at, event_type, usage_type, begin, end, minutes, cost)
+    return UsageRecord(cvm, at, event_type, usage_type, begin, end, minutes, cost)
 
 
-def _if_charged(usage: Usage) -> Iterator[Usage]:
+def _if_charged(usage: UsageRecord) -> Iterator[UsageRecord]:
     if usage.minutes >= 1:
         yield usage

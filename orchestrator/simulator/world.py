@@ -1,6 +1,6 @@
-"""The state of the simulated cloud: which CVMs there are, how they are found, and what is known of the workspace.
+"""The state of the simulated cloud: its CVMs, the search for a CVM, and the workspace.
 
-Time is an argument everywhere: `now` is in seconds since the world began, which was at `epoch` on the calendar.
+Time is an argument everywhere: `now` is in seconds since the world began, at the calendar time `epoch`.
 """
 
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from orchestrator.simulator.machine import App, SimulatedCvm, Teepod
 from orchestrator.simulator.randomness import random_hex, seeded_random
 from orchestrator.simulator.refusals import ambiguous_identifier, app_not_found, cvm_not_found, shared_name
 from orchestrator.simulator.settings import Behaviour, BehaviourKind, Settings
-from orchestrator.simulator.timeline import GONE, Operation, Phase
+from orchestrator.simulator.timeline import GONE, CvmPhase, Operation
 
 DEFAULT_EPOCH = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 
 
 class World:
-    """A simulated cloud and its one workspace.
+    """A simulated cloud with a single workspace.
 
     Attributes:
-        settings: what it was generated from.
-        epoch: the calendar time at which `now` is 0.
+        settings: the settings of the simulator.
+        epoch: the calendar time at `now` = 0.
         teepods: the host nodes.
         apps: the apps by app_id, oldest first.
         api_key: the workspace's only API key.
     """
 
     def __init__(self, settings: Settings, *, epoch: datetime = DEFAULT_EPOCH) -> None:
-        """An empty world with its teepods and without CVMs."""
+        """Make an empty world with teepods and without CVMs."""
         self.settings = settings
         self.epoch = epoch
         self.teepods = make_teepods(settings.fleet)
@@ -57,7 +57,7 @@ class World:
         settings: Settings | None = None,
         epoch: datetime = DEFAULT_EPOCH,
     ) -> "World":
-        """A world with a fleet in it; `cvms` and `seed` win over the settings."""
+        """Make a world with a fleet; `cvms` and `seed` override the settings."""
         world = cls((settings or Settings()).with_fleet(cvms=cvms, seed=seed), epoch=epoch)
         for app in make_fleet(world.settings, world._factory, world.teepods):
             world.apps[app.app_id] = app
@@ -71,27 +71,27 @@ class World:
 
     @property
     def cvms(self) -> list[SimulatedCvm]:
-        """Every CVM that ever was, oldest first."""
+        """Every CVM ever created, oldest first."""
         return self._newest_first[::-1]
 
     def calendar_time(self, now: float) -> datetime:
-        """That moment as a UTC date and time."""
+        """The UTC date and time of a moment."""
         return self.epoch + timedelta(seconds=now)
 
     def visible_cvms(self, now: float) -> Sequence[SimulatedCvm]:
-        """The CVMs that exist at that moment, newest first: the order of every list."""
+        """The existing CVMs at a moment, newest first: the order of every list."""
         if not self._may_have_deleted:
             return self._newest_first
         return [cvm for cvm in self._newest_first if cvm.exists(now)]
 
     def new_operation(self, kind: str, target: str, now: float) -> Operation:
-        """An operation that begins now, with a correlation id of its own."""
+        """Make an operation with a new correlation id, begun now."""
         return Operation(random_hex(self._operation_ids, 32), kind, target, now)
 
     # Finding ------------------------------------------------------------------------------------------------------
 
     def find_cvm(self, identifier: str, now: float) -> SimulatedCvm:
-        """The one CVM that a path's `{cvm_id}` means; a refusal if there is none or more than one."""
+        """Find the only CVM for the `{cvm_id}` of a path; raises a refusal for no match or several."""
         text = identifier.strip()
         lower = text.lower()
         cvm = self._by_hashid.get(text)
@@ -120,20 +120,20 @@ class World:
         return found[0]
 
     def find_by_hashid(self, hashid: str) -> SimulatedCvm | None:
-        """The CVM with exactly this id, deleted or not."""
+        """Find the CVM with exactly this id, deleted or not."""
         return self._by_hashid.get(hashid)
 
     def find_by_uuid(self, uuid: str, now: float) -> SimulatedCvm | None:
-        """The existing CVM with this UUID, written with or without dashes."""
+        """Find the existing CVM with this UUID, written with or without dashes."""
         cvm = self._by_uuid.get(uuid.replace("-", "").lower())
         return cvm if cvm is not None and cvm.exists(now) and cvm.vm_uuid(now) else None
 
     def find_by_name(self, name: str) -> SimulatedCvm:
-        """The oldest CVM of that name; a `KeyError` if there is none. For tests and demonstrations."""
+        """Find the oldest CVM of a name, for tests and demonstrations; raises `KeyError` for an unknown name."""
         return self._by_name[name][0]
 
     def find_app(self, identifier: str) -> App:
-        """The app with this id, bare or with `0x` or `app_`; a refusal if there is none."""
+        """Find the app with this id, bare or with `0x` or `app_`; raises a refusal for an unknown id."""
         app = self.apps.get(identifier.strip().lower().removeprefix("app_").removeprefix("0x"))
         if app is None:
             raise app_not_found(identifier)
@@ -152,7 +152,7 @@ class World:
         gpu_rental: bool = False,
         now: float = 0.0,
     ) -> SimulatedCvm:
-        """Create a CVM, in a new app unless `app_id` is one that exists; on the first teepod unless one is named."""
+        """Create a CVM: in a new app unless `app_id` exists, on the named teepod or else the first teepod."""
         place: Teepod = next((pod for pod in self.teepods if pod.name == teepod), self.teepods[0])
         app = self.apps.get(app_id or "")
         if app is None:
@@ -166,19 +166,19 @@ class World:
         return cvm
 
     def delete_cvm(self, cvm: SimulatedCvm, now: float) -> None:
-        """Delete a CVM: from now on it answers 404 and is in no list."""
+        """Delete a CVM: from now on requests for the CVM answer 404 and no list shows the CVM."""
         self.set_status(cvm, GONE, now)
 
     def set_status(self, cvm: SimulatedCvm, status: str, now: float, *, in_progress: bool = False) -> None:
-        """Make it so, as if somebody else had done it; what was foreseen for the CVM no longer happens."""
+        """Set a status as another user would; the phases foreseen for the CVM no longer happen."""
         operation = self.new_operation("unknown", status, now) if in_progress else None
-        cvm.timeline.replace_after(now, [Phase(now, status, operation, metered=status == "running")])
+        cvm.timeline.replace_after(now, [CvmPhase(now, status, operation, metered=status == "running")])
         self._may_have_deleted = self._may_have_deleted or status == GONE
 
     def set_behaviour(
         self, cvm: SimulatedCvm | str, behaviour: Behaviour | BehaviourKind | None, now: float = 0.0
     ) -> SimulatedCvm:
-        """Give a CVM (or the one of that name) a behaviour from now on, or take it away with None."""
+        """Give a CVM (or the CVM of that name) a behaviour from now on; None removes the behaviour."""
         machine = self.find_by_name(cvm) if isinstance(cvm, str) else cvm
         rule = Behaviour(kind=behaviour, names=(machine.name,)) if isinstance(behaviour, str) else behaviour
         assign_behaviour(machine, rule, now)

@@ -59,7 +59,7 @@ def test_compute_not_spent_less_gpu_minimums_is_the_difference_to_a_twin_to_the_
     world = World.generate(settings=parse_settings({"fleet": {"cvms": 0}}))
     cvm, twin = world.add_cvm("api-1", instance_type=kind), world.add_cvm("api-2", instance_type=kind)
     for action, moment in story:
-        getattr(actions, action)(world, cvm, moment)
+        getattr(actions, f"begin_{action}")(world, cvm, moment)
     row = saved(world, cvm, [("start", 0.0), *story])
     metered_less = sums(world, twin, "compute") - sums(world, cvm, "compute")
     assert row.compute.whole is not None

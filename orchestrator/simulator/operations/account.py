@@ -1,31 +1,31 @@
-"""What does not concern single CVMs: instance types, nodes, and who is asking."""
+"""Operations beside CVMs: instance types, nodes, and the current user."""
 
-from orchestrator.simulator.operations.call import Call, Reply
+from orchestrator.simulator.operations.call import ApiReply, Call
 from orchestrator.simulator.refusals import without_code
 from orchestrator.simulator.wire import current, shared
 from orchestrator.simulator.wire.view import format_dollars
 
 
-def instance_types(_call: Call) -> Reply:
+def instance_types(_call: Call) -> ApiReply:
     """The instance types by family; public."""
-    return Reply(shared.list_families())
+    return ApiReply(shared.list_families())
 
 
-def family_instance_types(call: Call) -> Reply:
-    """The instance types of one family; public."""
+def family_instance_types(call: Call) -> ApiReply:
+    """The instance types of a family; public."""
     wanted = call.path["family"]
     for family in shared.list_families()["result"]:
         if family["name"] == wanted:
-            return Reply({"items": family["items"], "total": family["total"], "family": wanted})
+            return ApiReply({"items": family["items"], "total": family["total"], "family": wanted})
     raise without_code(404, f"Family {wanted} not found")
 
 
-def list_nodes(call: Call) -> Reply:
+def list_nodes(call: Call) -> ApiReply:
     """The teepods; public."""
-    return Reply([current.node_ref(teepod) for teepod in call.world.teepods])
+    return ApiReply([current.node_ref(teepod) for teepod in call.world.teepods])
 
 
-def current_user(call: Call) -> Reply:
+def current_user(call: Call) -> ApiReply:
     """The user, the workspace and its balance."""
     workspace = call.settings.workspace
     email = f"{workspace.username}@example.com"
@@ -39,7 +39,7 @@ def current_user(call: Call) -> Reply:
             "team_name": workspace.name,
             "team_tier": "pro",
         }
-        return Reply(flat)
+        return ApiReply(flat)
     body = {
         "user": {
             "username": workspace.username,
@@ -66,4 +66,4 @@ def current_user(call: Call) -> Reply:
             "outstanding_amount": None,
         },
     }
-    return Reply(body)
+    return ApiReply(body)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from orchestrator.simulator import refusals
 from orchestrator.simulator.machine import App, SimulatedCvm
-from orchestrator.simulator.operations.call import Call, Reply
+from orchestrator.simulator.operations.call import ApiReply, Call
 from orchestrator.simulator.operations.listing import list_entries
 from orchestrator.simulator.usage import meter_usage
 from orchestrator.simulator.wire import current, legacy
@@ -21,7 +21,7 @@ _DEFAULT_WINDOW = timedelta(days=7)
 
 
 class AppPage(BaseModel):
-    """Which page of the apps, and which apps: those with a CVM that fits every filter."""
+    """A page of the apps with a CVM that meets every filter."""
 
     page: Annotated[int, Field(ge=1)] = 1
     page_size: Annotated[int, Field(ge=1, le=100)] = 20
@@ -37,7 +37,7 @@ class AppPage(BaseModel):
 
 
 class UsageQuery(BaseModel):
-    """Which usage of an app: the last seven days unless dates are given."""
+    """The period and page of an app's usage; the last seven days by default."""
 
     start_date: datetime | None = None
     end_date: datetime | None = None
@@ -45,8 +45,8 @@ class UsageQuery(BaseModel):
     offset: Annotated[int, Field(ge=0)] = 0
 
 
-def list_apps(call: Call) -> Reply:
-    """One page of the apps, newest first, with their CVMs."""
+def list_apps(call: Call) -> ApiReply:
+    """A page of the apps, newest first, with their CVMs."""
     query: AppPage = call.query
     view = call.lagged_view
     found = [
@@ -62,24 +62,24 @@ def list_apps(call: Call) -> Reply:
         "total": len(found),
         "total_pages": ceil(len(found) / query.page_size),
     }
-    return Reply(body)
+    return ApiReply(body)
 
 
-def get_app(call: Call) -> Reply:
-    """One app with its CVMs."""
+def get_app(call: Call) -> ApiReply:
+    """An app with its CVMs."""
     app = call.world.find_app(call.path["app_id"])
-    return Reply(_app_entry(call.lagged_view, app, _visible_members(app, call.lagged_view)))
+    return ApiReply(_app_entry(call.lagged_view, app, _visible_members(app, call.lagged_view)))
 
 
-def app_cvms(call: Call) -> Reply:
-    """The CVMs of one app, all at once."""
-    return Reply(
+def app_cvms(call: Call) -> ApiReply:
+    """The CVMs of an app, all at once."""
+    return ApiReply(
         list_entries(call.lagged_view, _visible_members(call.world.find_app(call.path["app_id"]), call.lagged_view))
     )
 
 
-def app_usage(call: Call) -> Reply:
-    """The metered usage of one app's CVMs, oldest first."""
+def app_usage(call: Call) -> ApiReply:
+    """The metered usage of an app's CVMs, oldest first."""
     world, query = call.world, call.query
     app = world.find_app(call.path["app_id"])
     end = _as_utc(query.end_date) if query.end_date else world.calendar_time(call.now)
@@ -101,7 +101,7 @@ def app_usage(call: Call) -> Reply:
         "total": len(counted),
         "total_cost": float(sum((record.cost for record in counted), Decimal(0))),
     }
-    return Reply(body)
+    return ApiReply(body)
 
 
 def _visible_members(app: App, view: View) -> list[SimulatedCvm]:

@@ -1,4 +1,4 @@
-"""What an operation is given, and what it gives back."""
+"""The input and output of an operation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ from orchestrator.simulator.world import World
 
 @dataclass
 class Call:
-    """One request, understood.
+    """A parsed request.
 
     Attributes:
-        world: the world it acts on.
-        now: the moment at which it takes effect, in seconds.
-        version: the API version asked for.
+        world: the world to read or change.
+        now: the time of the request, in seconds.
+        version: the requested API version.
         path: the values in the path.
-        query: the query, validated by the operation's own model.
-        body: the body, likewise; None where the operation has none.
-        fault: the fault that strikes, if it is one that the operation itself has to play.
+        query: the query, validated by the operation's model.
+        body: the body, validated the same way; None if the operation has no body.
+        fault: a fault for the operation to put into its answer (`faults.PLAYED_BY_OPERATION`), or None.
         seq: the number of the request.
-        subject: the CVM it turned out to be about, for the record.
+        subject: the CVM found in the path, for the request record.
     """
 
     world: World
@@ -48,27 +48,27 @@ class Call:
 
     @cached_property
     def lagged_view(self) -> View:
-        """The world as reads show it, which may lag."""
+        """The world as reads show it: late by `read_lag` seconds."""
         return View(self.world, self.now - self.settings.timing.read_lag, self.version)
 
     @cached_property
     def current_view(self) -> View:
-        """The world as it is."""
+        """The world at this moment."""
         return View(self.world, self.now, self.version)
 
     def find_cvm(self, *, at: float | None = None) -> SimulatedCvm:
-        """The CVM in the path, and note it for the record."""
+        """Find the CVM in the path, and note the CVM for the request record."""
         self.subject = self.world.find_cvm(self.path["cvm_id"], self.now if at is None else at)
         return self.subject
 
     def make_random(self) -> Random:
-        """A generator for what this request alone draws."""
+        """Make a random generator for this request alone."""
         return seeded_random(self.settings.fleet.seed, f"request {self.seq}")
 
 
 @dataclass
-class Watch:
-    """A stream of states asked for: until `target`, looking every `interval` seconds, for `timeout` at most."""
+class StateWatch:
+    """A requested stream of states: until `target`, every `interval` seconds, for `timeout` seconds at most."""
 
     cvm: SimulatedCvm
     target: str
@@ -77,24 +77,24 @@ class Watch:
 
 
 @dataclass
-class Reply:
-    """An answer: status, JSON value, extra headers; whether a CVM changed; a stream in place of the body."""
+class ApiReply:
+    """An answer: status, JSON value, extra headers, effect on a CVM; or a stream instead of the body."""
 
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     effect: bool = False
-    watch: Watch | None = None
+    watch: StateWatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation: its name in records and settings, how it is reached, what it takes."""
+class ApiOperation:
+    """An API operation: its name in records and settings, its method and path, its query and body."""
 
     name: str
     method: str
     path: str
-    answer: Callable[[Call], Reply]
+    answer: Callable[[Call], ApiReply]
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     body_required: bool = True

@@ -7,40 +7,40 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from orchestrator.simulator.machine import SimulatedCvm
-from orchestrator.simulator.operations.call import Call, Reply
+from orchestrator.simulator.operations.call import ApiReply, Call
 from orchestrator.simulator.wire import current, legacy
 from orchestrator.simulator.wire.view import Json, View
 
 _PASSER_BY = "passer-by"
 
 
-class Filter(BaseModel):
-    """What only the vendor's admins may filter by: accepted, and without effect for everybody else."""
+class AdminFilter(BaseModel):
+    """Filters for the vendor's admins: accepted, and without effect for other users."""
 
     user_id: Annotated[str, Field(pattern=r"^(0|usr_.+)$")] | None = None
     teepod_id: int | None = None
 
 
-class Page(Filter):
-    """Which page of a list."""
+class PageQuery(AdminFilter):
+    """The page of a list, with the admins' filters."""
 
     page: Annotated[int, Field(ge=1)] = 1
     page_size: Annotated[int, Field(ge=1, le=100)] = 30
 
 
 def list_entries(view: View, cvms: Sequence[SimulatedCvm]) -> list[Any]:
-    """These CVMs as a list in the version's shape."""
+    """List CVMs in the shape of the version."""
     shape = legacy.hosted_cvm if view.is_legacy else current.cvm_info
     return [_hide_facts(shape(view, cvm), cvm, "unlisted_facts", "unknown_facts") for cvm in cvms]
 
 
-def list_cvms(call: Call) -> Reply:
+def list_cvms(call: Call) -> ApiReply:
     """Every CVM of the workspace."""
-    return Reply(list_entries(call.lagged_view, call.world.visible_cvms(call.lagged_view.at)))
+    return ApiReply(list_entries(call.lagged_view, call.world.visible_cvms(call.lagged_view.at)))
 
 
-def list_cvms_paginated(call: Call) -> Reply:
-    """One page of the CVMs, newest first."""
+def list_cvms_paginated(call: Call) -> ApiReply:
+    """A page of the CVMs, newest first."""
     cvms = call.world.visible_cvms(call.lagged_view.at)
     page, size = call.query.page, call.query.page_size
     first = (page - 1) * size
@@ -56,18 +56,18 @@ def list_cvms_paginated(call: Call) -> Reply:
     }
     if call.fault == "shifting_list":
         _shift_list(call)
-    return Reply(body)
+    return ApiReply(body)
 
 
-def get_cvm(call: Call) -> Reply:
-    """One CVM in detail."""
+def get_cvm(call: Call) -> ApiReply:
+    """A CVM in detail."""
     cvm = call.find_cvm(at=call.lagged_view.at)
     shape = legacy.cvm_detail if call.lagged_view.is_legacy else current.cvm_detail
-    return Reply(_hide_facts(shape(call.lagged_view, cvm), cvm, "unknown_facts"))
+    return ApiReply(_hide_facts(shape(call.lagged_view, cvm), cvm, "unknown_facts"))
 
 
 def _hide_facts(entry: Json, cvm: SimulatedCvm, *kinds: str) -> Json:
-    """An entry without its app and its teepod, for CVMs whose behaviour is one of these."""
+    """Remove the app and the teepod from an entry, if the CVM has a behaviour of these kinds."""
     if cvm.behaviour is None or cvm.behaviour.kind not in kinds:
         return entry
     if "hosted" in entry:
@@ -77,7 +77,7 @@ def _hide_facts(entry: Json, cvm: SimulatedCvm, *kinds: str) -> Json:
 
 
 def _shift_list(call: Call) -> None:
-    """Create a stopped CVM at the head of the list, or delete the one that was created so before."""
+    """Create a stopped CVM at the head of the list, or delete the CVM created so before."""
     world = call.world
     head = next(iter(world.visible_cvms(call.now)), None)
     if head is not None and head.name.startswith(_PASSER_BY):

@@ -1,11 +1,11 @@
-"""Changing CVMs: stop, shutdown, start, restart, and the stop of many."""
+"""Change CVMs: stop, shutdown, start, restart, and batch stop."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from orchestrator.simulator import actions
-from orchestrator.simulator.operations.call import Call, Reply
+from orchestrator.simulator.operations.call import ApiReply, Call
 from orchestrator.simulator.refusals import Refusal
 from orchestrator.simulator.wire import shared
 
@@ -24,37 +24,37 @@ class BatchStop(BaseModel):
     cvm_ids: Annotated[list[str], Field(max_length=_MOST_STOPPED_AT_ONCE)]
 
 
-def stop_cvm(call: Call) -> Reply:
-    """Force stop."""
+def stop_cvm(call: Call) -> ApiReply:
+    """Force-stop a CVM."""
     cvm = call.find_cvm()
     effect = actions.begin_stop(call.world, cvm, call.now)
-    return Reply(shared.action_reply(call.current_view, cvm), effect=effect)
+    return ApiReply(shared.action_reply(call.current_view, cvm), effect=effect)
 
 
-def shutdown_cvm(call: Call) -> Reply:
-    """Graceful shutdown."""
+def shutdown_cvm(call: Call) -> ApiReply:
+    """Shut down a CVM gracefully."""
     cvm = call.find_cvm()
     effect = actions.begin_shutdown(call.world, cvm, call.now)
-    return Reply(shared.action_reply(call.current_view, cvm), effect=effect)
+    return ApiReply(shared.action_reply(call.current_view, cvm), effect=effect)
 
 
-def start_cvm(call: Call) -> Reply:
-    """Power on."""
+def start_cvm(call: Call) -> ApiReply:
+    """Power on a CVM."""
     cvm = call.find_cvm()
     effect = actions.begin_start(call.world, cvm, call.now)
-    return Reply(shared.action_reply(call.current_view, cvm), effect=effect)
+    return ApiReply(shared.action_reply(call.current_view, cvm), effect=effect)
 
 
-def restart_cvm(call: Call) -> Reply:
-    """Stop and start again."""
+def restart_cvm(call: Call) -> ApiReply:
+    """Stop a CVM and start the CVM again."""
     cvm = call.find_cvm()
     force = call.body is not None and call.body.force
     effect = actions.begin_restart(call.world, cvm, call.now, force=force)
-    return Reply(shared.action_reply(call.current_view, cvm), effect=effect)
+    return ApiReply(shared.action_reply(call.current_view, cvm), effect=effect)
 
 
-def batch_stop(call: Call) -> Reply:
-    """Force stop several; what is skipped is only counted, what fails is named."""
+def batch_stop(call: Call) -> ApiReply:
+    """Force-stop several CVMs; skipped CVMs are counted, failed CVMs are named."""
     stopped = skipped = 0
     errors = []
     for hashid in call.body.cvm_ids:
@@ -72,4 +72,4 @@ def batch_stop(call: Call) -> Reply:
             else:
                 stopped += 1
     body = {"total": len(call.body.cvm_ids), "stopped": stopped, "skipped": skipped, "errors": errors}
-    return Reply(body, effect=stopped > 0)
+    return ApiReply(body, effect=stopped > 0)

@@ -1,4 +1,4 @@
-"""Reading statuses: many at once, one now, one as a stream, and the operations of one."""
+"""Read statuses: many CVMs at once, one CVM now, one CVM as a stream, and the operations of one CVM."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from orchestrator.simulator import refusals
-from orchestrator.simulator.operations.call import Call, Reply, Watch
+from orchestrator.simulator.operations.call import ApiReply, Call, StateWatch
 from orchestrator.simulator.wire import shared
 
 _SHARE_LEFT_OUT = 0.2
@@ -21,7 +21,7 @@ class BatchStatus(BaseModel):
 
 
 class StateQuery(BaseModel):
-    """A target turns the state into a stream; the interval and the timeout are in seconds."""
+    """The query of a state; a target makes the state a stream, with interval and timeout in seconds."""
 
     target: str | None = None
     interval: Annotated[int, Field(ge=5, le=30)] = 5
@@ -29,7 +29,7 @@ class StateQuery(BaseModel):
 
 
 class OperationsQuery(BaseModel):
-    """Which operations of a CVM, by cursor, time of start and type."""
+    """The operations of a CVM to list, by cursor, time of start and type."""
 
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50
@@ -38,8 +38,8 @@ class OperationsQuery(BaseModel):
     operation_types: list[str] | None = None
 
 
-def status_batch(call: Call) -> Reply:
-    """The statuses of many CVMs by UUID; a UUID that is not known is left out."""
+def status_batch(call: Call) -> ApiReply:
+    """The statuses of many CVMs by UUID; unknown UUIDs are left out."""
     asked = call.body.vm_uuids
     cap = call.settings.faults.batch_cap
     if cap is not None and len(asked) > cap:
@@ -53,20 +53,20 @@ def status_batch(call: Call) -> Reply:
         left_out = max(1, round(len(found) * _SHARE_LEFT_OUT))
         lost = set(call.make_random().sample(range(len(found)), left_out))
         found = [cvm for index, cvm in enumerate(found) if index not in lost]
-    return Reply({str(view.uuid_of(cvm)): shared.cvm_status(view, cvm) for cvm in found})
+    return ApiReply({str(view.uuid_of(cvm)): shared.cvm_status(view, cvm) for cvm in found})
 
 
-def cvm_state(call: Call) -> Reply:
-    """One CVM now, or a stream of its states until it has the target status."""
+def cvm_state(call: Call) -> ApiReply:
+    """The state of a CVM now, or a stream of states until the CVM has the target status."""
     cvm = call.find_cvm(at=call.lagged_view.at)
     query: StateQuery = call.query
     if query.target is None:
-        return Reply(shared.cvm_state(call.lagged_view, cvm))
-    return Reply(None, watch=Watch(cvm, query.target, query.interval, query.timeout))
+        return ApiReply(shared.cvm_state(call.lagged_view, cvm))
+    return ApiReply(None, watch=StateWatch(cvm, query.target, query.interval, query.timeout))
 
 
-def cvm_operations(call: Call) -> Reply:
-    """What was done to one CVM, the latest first."""
+def cvm_operations(call: Call) -> ApiReply:
+    """The operations of a CVM, latest first."""
     cvm = call.find_cvm()
     query: OperationsQuery = call.query
     calendar = call.world.calendar_time
@@ -84,12 +84,12 @@ def cvm_operations(call: Call) -> Reply:
         "next_cursor": _encode_cursor(last) if last < len(chosen) else None,
         "total": len(chosen),
     }
-    return Reply(body)
+    return ApiReply(body)
 
 
-def operation_status(call: Call) -> Reply:
-    """The operation in progress on one CVM."""
-    return Reply(shared.operation_status(call.current_view, call.find_cvm()))
+def operation_status(call: Call) -> ApiReply:
+    """The operation in progress on a CVM."""
+    return ApiReply(shared.operation_status(call.current_view, call.find_cvm()))
 
 
 def _as_utc(moment: datetime) -> datetime:

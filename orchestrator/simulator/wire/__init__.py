@@ -1,4 +1,4 @@
-"""The JSON shapes of the API: one module for the legacy version, one for the current ones, one for what they share.
+"""The JSON shapes of the API: modules for the legacy version, the current versions, and the shapes common to both.
 
-May import the world and its machines; knows nothing of HTTP.
+This package imports the world and its CVMs, and nothing of HTTP.
 """

@@ -1,4 +1,4 @@
-"""The shapes of version 2026-01-21 and of the newer ones, which add the hourly rate and the GPU rental."""
+"""The shapes of version 2026-01-21 and of newer versions, which add the hourly rate and the GPU rental."""
 
 from orchestrator.simulator.machine import App, SimulatedCvm, Teepod
 from orchestrator.simulator.wire.legacy import GATEWAY_DOMAIN, IMAGE
@@ -6,7 +6,7 @@ from orchestrator.simulator.wire.view import Json, View, format_dollars, make_ur
 
 
 def cvm_info(view: View, cvm: SimulatedCvm) -> Json:
-    """One entry of a list of CVMs."""
+    """An entry of a list of CVMs."""
     phase = view.phase_of(cvm)
     kind = cvm.instance_type
     progress = None
@@ -71,12 +71,12 @@ def cvm_info(view: View, cvm: SimulatedCvm) -> Json:
 
 
 def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
-    """One CVM in detail."""
+    """A CVM in detail."""
     return cvm_info(view, cvm) | {"compose_file": None}
 
 
 def app_entry(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
-    """One app with its CVMs."""
+    """An app with its CVMs."""
     cvms = [cvm_info(view, cvm) for cvm in members]
     return {
         "id": deployment.project_id,
@@ -94,7 +94,7 @@ def app_entry(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
 
 
 def node_ref(teepod: Teepod) -> Json:
-    """A teepod, which the newer shapes call a node."""
+    """A teepod, called a node in the newer shapes."""
     return {
         "object_type": "node",
         "id": teepod.id,
@@ -109,7 +109,7 @@ def node_ref(teepod: Teepod) -> Json:
 
 
 def workspace_ref(view: View) -> Json | None:
-    """The workspace, as it is embedded in a CVM; None where the settings give it no id."""
+    """The workspace embedded in a CVM; None if the settings give no workspace id."""
     workspace = view.world.settings.workspace
     if not workspace.id:
         return None

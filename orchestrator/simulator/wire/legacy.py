@@ -8,7 +8,7 @@ GATEWAY_DOMAIN = "dstack-pha-prod.phala.network"
 
 
 def hosted_cvm(view: View, cvm: SimulatedCvm) -> Json:
-    """One entry of a list of CVMs."""
+    """An entry of a list of CVMs."""
     phase = view.phase_of(cvm)
     kind = cvm.instance_type
     return {
@@ -52,7 +52,7 @@ def hosted_cvm(view: View, cvm: SimulatedCvm) -> Json:
 
 
 def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
-    """One CVM in detail."""
+    """A CVM in detail."""
     phase = view.phase_of(cvm)
     kind = cvm.instance_type
     return {
@@ -88,7 +88,7 @@ def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
 
 
 def app_entry(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
-    """One app with its CVMs."""
+    """An app with its CVMs."""
     cvms = [_app_cvm(view, cvm) for cvm in members]
     return {
         "id": deployment.project_id,

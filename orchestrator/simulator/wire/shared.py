@@ -1,4 +1,4 @@
-"""The shapes that do not depend on the list version: actions, statuses, operations, rates."""
+"""The shapes independent of the list version: actions, statuses, operations, rates."""
 
 from orchestrator.simulator.instance_types import INSTANCE_TYPES
 from orchestrator.simulator.machine import SimulatedCvm
@@ -40,7 +40,7 @@ def action_reply(view: View, cvm: SimulatedCvm) -> Json:
 
 
 def cvm_status(view: View, cvm: SimulatedCvm) -> Json:
-    """One value of the status batch."""
+    """A value of the status batch."""
     phase = view.phase_of(cvm)
     operation = phase.operation
     return {
@@ -59,7 +59,7 @@ def cvm_status(view: View, cvm: SimulatedCvm) -> Json:
 
 
 def cvm_state(view: View, cvm: SimulatedCvm) -> Json:
-    """One CVM now. Fields without a value are left out, not null; `in_progress` is not among them."""
+    """A CVM now; fields without a value are left out, and `in_progress` is never present."""
     phase = view.phase_of(cvm)
     found = {
         "id": view.uuid_of(cvm),
@@ -75,7 +75,7 @@ def cvm_state(view: View, cvm: SimulatedCvm) -> Json:
 
 
 def operation_entry(view: View, cvm: SimulatedCvm, done: Operation) -> Json:
-    """One entry of a CVM's operation history."""
+    """An entry of a CVM's operation history."""
     held = False
     ended, outcome = None, None
     for phase in cvm.timeline:

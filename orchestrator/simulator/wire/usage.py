@@ -1,11 +1,11 @@
 """The shape of one metered usage record."""
 
-from orchestrator.simulator.usage import Usage
+from orchestrator.simulator.usage import UsageRecord
 from orchestrator.simulator.wire.view import Json, View
 
 
-def usage_record(view: View, usage: Usage) -> Json:
-    """One record: costs and minutes are numbers here, not decimal strings."""
+def usage_record(view: View, usage: UsageRecord) -> Json:
+    """A metered usage record: costs and minutes are numbers, not decimal strings."""
     begin, end = view.world.calendar_time(usage.begin), view.world.calendar_time(usage.end)
     return {
         "instance_id": usage.cvm.uuid,

@@ -1,4 +1,4 @@
-"""What the API lets one see: the world at one moment, in one API version."""
+"""The world as the API shows it: at one moment, in one API version."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.simulator.machine import SimulatedCvm
-from orchestrator.simulator.timeline import Phase
+from orchestrator.simulator.timeline import CvmPhase
 from orchestrator.simulator.world import World
 
 Json = dict[str, Any]
@@ -17,7 +17,7 @@ _NEWEST = frozenset({"2026-05-22", "2026-06-23"})
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The world as it was at `at` (seconds; the past, if reads lag), told in the shapes of `version`."""
+    """The world at `at` (seconds; in the past if reads lag), in the shapes of `version`."""
 
     world: World
     at: float
@@ -25,31 +25,31 @@ class View:
 
     @property
     def is_legacy(self) -> bool:
-        """Whether the shapes are those of the first version."""
+        """Tell if the version has the shapes of 2025-10-28."""
         return self.version == LEGACY
 
     @property
     def is_newest(self) -> bool:
-        """Whether the shapes have what came after 2026-01-21."""
+        """Tell if the version has the additions after 2026-01-21."""
         return self.version in _NEWEST
 
-    def phase_of(self, cvm: SimulatedCvm) -> Phase:
-        """What that CVM is, as seen."""
+    def phase_of(self, cvm: SimulatedCvm) -> CvmPhase:
+        """The phase of a CVM in this view."""
         return cvm.phase_at(self.at)
 
     def uuid_of(self, cvm: SimulatedCvm) -> str | None:
-        """Its UUID as seen, with or without dashes as the settings say."""
+        """The UUID of a CVM in this view, with or without dashes by the settings."""
         uuid = cvm.vm_uuid(self.at)
         if uuid is None or self.world.settings.api.uuid_dashes:
             return uuid
         return uuid.replace("-", "")
 
     def instance_id_of(self, cvm: SimulatedCvm) -> str | None:
-        """Its instance id as seen: null as long as the UUID is."""
+        """The instance id of a CVM in this view; null as long as the UUID is null."""
         return None if cvm.vm_uuid(self.at) is None else cvm.instance_id
 
     def uptime_of(self, cvm: SimulatedCvm) -> str | None:
-        """For how long it has been running, such as `2d 3h 4m 5s`; None if it is not."""
+        """The time since a CVM began to run, such as `2d 3h 4m 5s`; None unless running."""
         if self.phase_of(cvm).status != "running":
             return None
         minutes, seconds = divmod(int(self.at - cvm.timeline.status_since(self.at)), 60)
@@ -59,22 +59,22 @@ class View:
         return " ".join(f"{number}{unit}" for number, unit in parts if number or unit == "s")
 
     def format_time(self, at: float) -> str:
-        """That moment as the API writes it."""
+        """Format a moment as the API does."""
         return format_iso(self.world.calendar_time(at))
 
 
 def format_iso(moment: datetime) -> str:
-    """A UTC date and time with microseconds and `Z`."""
+    """Format a UTC time with microseconds and `Z`."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def format_dollars(amount: Decimal) -> str:
-    """US dollars as a plain decimal string."""
+    """Format US dollars as a plain decimal string."""
     return format(amount, "f")
 
 
 def make_urls(cvm: SimulatedCvm) -> list[Json]:
-    """The public URLs of a CVM's one port."""
+    """The public URLs of a CVM's only port."""
     domain = "dstack-pha-prod.phala.network"
     return [
         {
