@@ -40,8 +40,8 @@ def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
         yield Endpoint(settings.cloud.base_url, settings.key())
         return
     from orchestrator.simulator.serve import BackgroundSimulator  # noqa: PLC0415 - only when asked for
-    from orchestrator.simulator.settings import Settings as Simulated  # noqa: PLC0415 - the same
+    from orchestrator.simulator.settings import SimulatorSettings  # noqa: PLC0415 - the same
 
     fleet = {"names": _NAMES}
-    with BackgroundSimulator(Simulated.model_validate({"fleet": fleet})) as simulator:
+    with BackgroundSimulator(SimulatorSettings.model_validate({"fleet": fleet})) as simulator:
         yield Endpoint(simulator.url, simulator.api_key, simulated=True)

@@ -28,7 +28,7 @@ from orchestrator.simulator.rate_limit import TokenBucket, whole_seconds
 from orchestrator.simulator.record import RequestRecord
 from orchestrator.simulator.refusals import Refusal
 from orchestrator.simulator.request_parsing import read_body, read_query
-from orchestrator.simulator.settings import VERSIONS, Settings
+from orchestrator.simulator.settings import VERSIONS, SimulatorSettings
 from orchestrator.simulator.stream import stream_states
 from orchestrator.simulator.wire.view import View
 from orchestrator.simulator.world import World
@@ -211,7 +211,9 @@ class Simulator:
         return Response(encode_json(reply.body), reply.status, media_type="application/json")
 
 
-def create_app(world: World, *, settings: Settings | None = None, clock: Callable[[], float] = monotonic) -> Simulator:
+def create_app(
+    world: World, *, settings: SimulatorSettings | None = None, clock: Callable[[], float] = monotonic
+) -> Simulator:
     """Make the ASGI application of a world.
 
     Args:

@@ -5,7 +5,7 @@ from random import Random
 
 from orchestrator.simulator.operations.table import OPERATION_NAMES
 from orchestrator.simulator.randomness import seeded_random
-from orchestrator.simulator.settings import FaultRule, FaultSettings, SettingsError
+from orchestrator.simulator.settings import FaultRule, FaultSettings, SimulatorSettingsError
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -86,7 +86,7 @@ def _active_rules(settings: FaultSettings) -> dict[str, FaultRule]:
         unknown = [operation for operation in rule.operations if operation not in OPERATION_NAMES]
         if unknown:
             known = ", ".join(sorted(OPERATION_NAMES))
-            raise SettingsError(f"faults.{name}.operations: no operation {unknown[0]!r}; known: {known}")
+            raise SimulatorSettingsError(f"faults.{name}.operations: no operation {unknown[0]!r}; known: {known}")
         if rule.probability > 0:
             rules[name] = rule
     return rules

@@ -9,7 +9,7 @@ from random import Random
 from orchestrator.simulator.instance_types import CPU_TYPES, GPU_TYPES, InstanceType
 from orchestrator.simulator.machine import App, Delays, SimulatedCvm, Teepod
 from orchestrator.simulator.randomness import draw_between, random_hex, seeded_random
-from orchestrator.simulator.settings import Behaviour, FleetSettings, Settings, TimingSettings
+from orchestrator.simulator.settings import Behaviour, FleetSettings, SimulatorSettings, TimingSettings
 from orchestrator.simulator.timeline import BEFORE_ALL, CvmPhase, Operation, Timeline
 
 DAY = 86_400.0
@@ -88,7 +88,7 @@ class CvmFactory:
         return "".join(self._rng.choices(_ALPHABET, k=12))
 
 
-def make_fleet(settings: Settings, factory: CvmFactory, teepods: list[Teepod]) -> list[App]:
+def make_fleet(settings: SimulatorSettings, factory: CvmFactory, teepods: list[Teepod]) -> list[App]:
     """Make the apps and CVMs of a fleet of the size in the settings."""
     fleet = settings.fleet
     rng = seeded_random(fleet.seed, "fleet")

@@ -16,7 +16,7 @@ from orchestrator.simulator.app import Simulator, create_app
 from orchestrator.simulator.operations.table import PREFIX
 from orchestrator.simulator.protocol import ReachableProtocol
 from orchestrator.simulator.record import RequestRecord
-from orchestrator.simulator.settings import Settings
+from orchestrator.simulator.settings import SimulatorSettings
 from orchestrator.simulator.world import World
 
 LOOPBACK = "127.0.0.1"
@@ -101,7 +101,7 @@ def _base_url(listener: socket.socket) -> str:
 
 
 def serve(
-    settings: Settings,
+    settings: SimulatorSettings,
     host: str = LOOPBACK,
     port: int = 0,
     on_ready: Callable[[str, str], None] = lambda _base_url, _api_key: None,
@@ -135,7 +135,7 @@ class BackgroundSimulator:
         app: the ASGI application, with the request records and the faults.
     """
 
-    def __init__(self, settings: Settings | None = None, *, host: str = LOOPBACK, port: int = 0) -> None:
+    def __init__(self, settings: SimulatorSettings | None = None, *, host: str = LOOPBACK, port: int = 0) -> None:
         self.world = World.generate(settings=settings, epoch=datetime.now(UTC))
         self.app = create_app(self.world)
         self.api_key = self.world.api_key

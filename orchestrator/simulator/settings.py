@@ -29,7 +29,7 @@ BehaviourKind = Literal[
 ]
 
 
-class SettingsError(Exception):
+class SimulatorSettingsError(Exception):
     """Raised for a configuration file with a problem: unreadable, not TOML, or a wrong key or value."""
 
 
@@ -179,7 +179,7 @@ class Behaviour(_Section):
     status: str = "hibernating"
 
 
-class Settings(_Section):
+class SimulatorSettings(_Section):
     """The whole configuration file."""
 
     fleet: FleetSettings = FleetSettings()
@@ -198,7 +198,7 @@ class Settings(_Section):
                 raise ValueError(f"behaviour {behaviour.kind!r} needs `count`, `names` or both")
         return self
 
-    def with_fleet(self, *, cvms: int | None = None, seed: int | None = None) -> "Settings":
+    def with_fleet(self, *, cvms: int | None = None, seed: int | None = None) -> "SimulatorSettings":
         """Copy these settings with another fleet size or seed; None keeps the present value."""
         changed: dict[str, int] = {}
         if cvms is not None:
@@ -208,23 +208,23 @@ class Settings(_Section):
         return self.model_copy(update={"fleet": self.fleet.model_copy(update=changed)})
 
 
-def parse_settings(document: Mapping[str, object], *, source: str = "settings") -> Settings:
-    """Validate a parsed document; a `SettingsError` names every wrong key."""
+def parse_settings(document: Mapping[str, object], *, source: str = "settings") -> SimulatorSettings:
+    """Validate a parsed document; a `SimulatorSettingsError` names every wrong key."""
     try:
-        return Settings.model_validate(document)
+        return SimulatorSettings.model_validate(document)
     except ValidationError as error:
         problems = []
         for problem in error.errors(include_url=False):
             key = ".".join(str(part) for part in problem["loc"])
             what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
             problems.append(f"{key}: {what}" if key else what)
-        raise SettingsError(f"{source}: " + "; ".join(problems)) from error
+        raise SimulatorSettingsError(f"{source}: " + "; ".join(problems)) from error
 
 
-def load_settings(path: Path | str) -> Settings:
-    """Read a TOML configuration file; a `SettingsError` names the file and every wrong key."""
+def load_settings(path: Path | str) -> SimulatorSettings:
+    """Read a TOML configuration file; a `SimulatorSettingsError` names the file and every wrong key."""
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+        raise SimulatorSettingsError(f"{path}: {error}") from error
     return parse_settings(document, source=str(path))

@@ -11,7 +11,7 @@ from orchestrator.simulator.instance_types import BY_ID
 from orchestrator.simulator.machine import App, SimulatedCvm, Teepod
 from orchestrator.simulator.randomness import random_hex, seeded_random
 from orchestrator.simulator.refusals import ambiguous_identifier, app_not_found, cvm_not_found, shared_name
-from orchestrator.simulator.settings import Behaviour, BehaviourKind, Settings
+from orchestrator.simulator.settings import Behaviour, BehaviourKind, SimulatorSettings
 from orchestrator.simulator.timeline import GONE, CvmPhase, Operation
 
 DEFAULT_EPOCH = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -28,7 +28,7 @@ class World:
         api_key: the workspace's only API key.
     """
 
-    def __init__(self, settings: Settings, *, epoch: datetime = DEFAULT_EPOCH) -> None:
+    def __init__(self, settings: SimulatorSettings, *, epoch: datetime = DEFAULT_EPOCH) -> None:
         """Make an empty world with teepods and without CVMs."""
         self.settings = settings
         self.epoch = epoch
@@ -54,11 +54,11 @@ class World:
         *,
         cvms: int | None = None,
         seed: int | None = None,
-        settings: Settings | None = None,
+        settings: SimulatorSettings | None = None,
         epoch: datetime = DEFAULT_EPOCH,
     ) -> "World":
         """Make a world with a fleet; `cvms` and `seed` override the settings."""
-        world = cls((settings or Settings()).with_fleet(cvms=cvms, seed=seed), epoch=epoch)
+        world = cls((settings or SimulatorSettings()).with_fleet(cvms=cvms, seed=seed), epoch=epoch)
         for app in make_fleet(world.settings, world._factory, world.teepods):
             world.apps[app.app_id] = app
             for cvm in app.members:

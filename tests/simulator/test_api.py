@@ -1,4 +1,4 @@
-"""The API as a client meets it: keys, versions, lists, errors, limits and lag."""
+"""The API as seen by a client: keys, versions, lists, errors, limits and lag."""
 
 import json
 from email.utils import parsedate_to_datetime
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 STOP_4 = {"stop_seconds": [4, 4]}
 
 
-async def test_without_the_right_key_nothing_is_told_but_what_is_public() -> None:
+async def test_a_wrong_key_reads_only_public_operations() -> None:
     async with cloud() as sky:
         sky.http.headers["X-API-Key"] = "phak_wrong"
         for path in ("/cvms", "/cvms/paginated", "/apps", "/auth/me", "/cvms/x"):
@@ -23,7 +23,7 @@ async def test_without_the_right_key_nothing_is_told_but_what_is_public() -> Non
             assert (await sky.http.get(path)).status_code == 200
 
 
-async def test_every_response_carries_a_request_id_of_its_own() -> None:
+async def test_every_response_has_its_own_request_id() -> None:
     async with cloud() as sky:
         answers = [await sky.http.get(path) for path in ("/cvms", "/cvms/x", "/nothing")]
         ids = [answer.headers["X-Request-ID"] for answer in answers]
@@ -40,21 +40,21 @@ async def test_the_list_has_the_shape_of_the_version(version: str, identifies: b
         assert ("hourly_rate" in item) is (version == NEWEST)
 
 
-async def test_the_id_of_an_action_is_a_number_first_and_a_hashid_in_the_newest_version() -> None:
+async def test_action_id_is_a_number_and_a_hashid_in_the_newest_version() -> None:
     for version, kind in ((LEGACY, int), (CURRENT, int), (NEWEST, str)):
         async with cloud(version) as sky:
             answer = await sky.post(f"/cvms/{sky.world.cvms[0].hashid}/stop")
             assert isinstance(answer.json()["id"], kind)
 
 
-async def test_a_version_that_does_not_exist_is_refused_and_none_means_the_default() -> None:
+async def test_an_unknown_version_is_refused_and_no_version_means_the_default() -> None:
     async with cloud("1999-01-01") as sky:
         assert (await sky.http.get("/cvms")).status_code == 400
         del sky.http.headers["X-Phala-Version"]
         assert "hosted" in (await sky.get("/cvms"))[0]
 
 
-async def test_the_pages_together_are_the_whole_list_newest_first() -> None:
+async def test_all_pages_together_are_the_list_newest_first() -> None:
     async with cloud() as sky:
         pages = [await sky.get("/cvms/paginated", page=page, page_size=5) for page in (1, 2, 3, 4)]
         assert [len(page["items"]) for page in pages] == [5, 5, 2, 0]
@@ -81,7 +81,7 @@ async def test_the_filters_of_admins_are_accepted_and_ignored() -> None:
         ("/cvms/kms-1/operations?cursor=%21", ["query", "cursor"]),
     ],
 )
-async def test_a_bad_query_is_a_422_that_says_where(path: str, location: list[str]) -> None:
+async def test_a_bad_query_is_a_422_with_the_location(path: str, location: list[str]) -> None:
     async with cloud() as sky:
         answer = await sky.http.get(path)
         problem = answer.json()["detail"][0]
@@ -99,32 +99,32 @@ async def test_a_bad_query_is_a_422_that_says_where(path: str, location: list[st
         ("/cvms/batch-stop", json.dumps({"cvm_ids": ["x"] * 51}).encode(), ["body", "cvm_ids"]),
     ],
 )
-async def test_a_bad_body_is_a_422_that_says_where(path: str, content: bytes, location: list[Any]) -> None:
+async def test_a_bad_body_is_a_422_with_the_location(path: str, content: bytes, location: list[Any]) -> None:
     async with cloud() as sky:
         answer = await sky.http.post(path, content=content)
         assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, location)
 
 
-async def test_paths_and_methods_that_do_not_exist_are_404_and_405() -> None:
+async def test_unknown_paths_are_404_and_unknown_methods_405() -> None:
     async with cloud() as sky:
         assert (await sky.http.get("/nothing")).status_code == 404
         assert (await sky.http.get("/status/batch")).status_code == 405
         assert (await sky.http.get("/cvms/unknown")).json()["error_code"] == "ERR-03-001"
 
 
-async def test_a_batch_of_statuses_takes_both_forms_of_uuid_and_leaves_out_what_it_does_not_know() -> None:
+async def test_status_batch_takes_both_forms_of_uuid_and_omits_unknown_uuids() -> None:
     async with cloud() as sky:
         first, second = sky.world.cvms[:2]
         body = {"vm_uuids": [first.uuid, second.uuid.replace("-", ""), "0" * 32]}
         assert set((await sky.post("/status/batch", body)).json()) == {first.uuid, second.uuid}
 
 
-async def test_uuids_are_told_without_dashes_where_the_settings_say_so() -> None:
+async def test_a_setting_shows_uuids_without_dashes() -> None:
     async with cloud(api={"uuid_dashes": False}) as sky:
         assert "-" not in (await sky.get("/cvms"))[0]["vm_uuid"]
 
 
-async def test_a_batch_stop_counts_what_it_skips_and_names_only_what_fails() -> None:
+async def test_batch_stop_counts_skipped_cvms_and_names_failed_cvms() -> None:
     async with cloud() as sky:
         up, stopping, rental, stuck = sky.world.cvms[-4:]
         await sky.post(f"/cvms/{stopping.hashid}/stop")
@@ -136,7 +136,7 @@ async def test_a_batch_stop_counts_what_it_skips_and_names_only_what_fails() -> 
         assert [error["cvm_id"] for error in answer["errors"]] == [stuck.hashid, "cvm_unknown"]
 
 
-async def test_reads_lag_behind_by_as_many_seconds_as_the_settings_say() -> None:
+async def test_reads_lag_by_the_seconds_in_the_settings() -> None:
     async with cloud(timing={**STOP_4, "read_lag": 3}) as sky:
         cvm = sky.world.find_by_name("kms-1")
         await anyio.sleep(10)
@@ -158,7 +158,7 @@ async def test_reads_lag_behind_by_as_many_seconds_as_the_settings_say() -> None
         assert await seen() == {"stopped"}
 
 
-async def test_a_vanished_cvm_answers_404_and_is_in_no_list_and_no_batch() -> None:
+async def test_a_vanished_cvm_answers_404_and_is_in_no_list_or_batch() -> None:
     async with cloud(timing=STOP_4) as sky:
         cvm = sky.world.set_behaviour("kms-1", "vanishes")
         await sky.post(f"/cvms/{cvm.hashid}/stop")
@@ -168,7 +168,7 @@ async def test_a_vanished_cvm_answers_404_and_is_in_no_list_and_no_batch() -> No
         assert (await sky.get("/cvms/paginated"))["total"] == 11
 
 
-async def test_the_server_limits_its_rate_and_says_how_long_to_wait() -> None:
+async def test_requests_above_the_rate_limit_get_429_and_a_wait() -> None:
     async with cloud(limit={"requests_per_second": 2, "burst": 3}) as sky:
         assert [(await sky.http.get("/auth/me")).status_code for _ in range(4)] == [200, 200, 200, 429]
         refused = await sky.http.get("/auth/me")
@@ -177,7 +177,7 @@ async def test_the_server_limits_its_rate_and_says_how_long_to_wait() -> None:
         assert [(await sky.http.get("/auth/me")).status_code for _ in range(2)] == [200, 429]
 
 
-async def test_the_wait_may_be_told_as_a_date() -> None:
+async def test_retry_after_can_be_a_date() -> None:
     async with cloud(limit={"requests_per_second": 0.1, "burst": 1, "retry_after": "date"}) as sky:
         await sky.http.get("/auth/me")
         until = parsedate_to_datetime((await sky.http.get("/auth/me")).headers["Retry-After"])
@@ -185,7 +185,7 @@ async def test_the_wait_may_be_told_as_a_date() -> None:
 
 
 @pytest.mark.parametrize("form", ["zero", "past"])
-async def test_the_wait_may_be_told_as_none(form: str) -> None:
+async def test_retry_after_can_give_no_wait(form: str) -> None:
     async with cloud(limit={"requests_per_second": 0.1, "burst": 1, "retry_after": form}) as sky:
         await sky.http.get("/auth/me")
         told = (await sky.http.get("/auth/me")).headers["Retry-After"]
@@ -199,7 +199,7 @@ async def test_latency_delays_every_request() -> None:
         assert anyio.current_time() - begun == pytest.approx(0.25)
 
 
-async def test_apps_are_filtered_by_what_their_cvms_are() -> None:
+async def test_apps_are_filtered_by_properties_of_their_cvms() -> None:
     async with cloud() as sky:
         sky.world.set_status(sky.world.find_by_name("kms-1"), "stopped", 0)
         assert [app["name"] for app in (await sky.get("/apps", search="kms"))["dstack_apps"]] == ["kms"]
@@ -211,7 +211,7 @@ async def test_apps_are_filtered_by_what_their_cvms_are() -> None:
 
 
 @pytest.mark.parametrize("version", [LEGACY, CURRENT, NEWEST])
-async def test_whose_key_it_is_is_told_in_the_shape_of_the_version(version: str) -> None:
+async def test_current_user_has_the_shape_of_the_version(version: str) -> None:
     async with cloud(version) as sky:
         told = await sky.get("/auth/me")
         assert (told if version == LEGACY else told["user"])["username"] == "operator"

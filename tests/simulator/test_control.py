@@ -1,4 +1,4 @@
-"""The hand from outside, under `/__simulator__`."""
+"""The control paths under `/__simulator__`."""
 
 import anyio
 import pytest
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.anyio
 ROOT = "http://simulated/__simulator__"
 
 
-async def test_the_record_of_requests_is_told_without_a_key_and_without_being_counted() -> None:
+async def test_request_records_need_no_key_and_are_not_recorded() -> None:
     async with cloud() as sky:
         await sky.post("/cvms/kms-1/stop")
         await sky.http.get("/cvms/unknown")
@@ -23,7 +23,7 @@ async def test_the_record_of_requests_is_told_without_a_key_and_without_being_co
         ]
 
 
-async def test_the_true_state_and_the_effective_stops_are_told() -> None:
+async def test_control_shows_the_true_state_and_effective_stops() -> None:
     async with cloud(timing={"read_lag": 100}) as sky:
         await sky.post("/cvms/kms-1/stop")
         told = {each["name"]: each for each in (await sky.http.get(f"{ROOT}/cvms")).json()}
@@ -31,7 +31,7 @@ async def test_the_true_state_and_the_effective_stops_are_told() -> None:
         assert (told["gateway-1"]["status"], told["gateway-1"]["effective_stops"]) == ("running", 0)
 
 
-async def test_a_status_or_a_behaviour_can_be_given_to_a_cvm() -> None:
+async def test_control_sets_the_status_or_behaviour_of_a_cvm() -> None:
     async with cloud(timing={"stop_seconds": [4, 4]}) as sky:
         await sky.post("/cvms/kms-1/stop")
         await anyio.sleep(5)
@@ -44,7 +44,7 @@ async def test_a_status_or_a_behaviour_can_be_given_to_a_cvm() -> None:
         assert answer.json()["behaviour"] is None
 
 
-async def test_what_control_does_not_understand_it_refuses() -> None:
+async def test_control_refuses_unknown_paths_and_bodies() -> None:
     async with cloud() as sky:
         for change in ({"state": "running"}, {"behaviour": "sulks"}):
             assert (await sky.http.post(f"{ROOT}/cvms/kms-1", json=change)).status_code == 422

@@ -1,4 +1,4 @@
-"""The faults: what the client sees, and what really happened."""
+"""The faults: the answer to the client, and the effect on the CVM."""
 
 import time
 from email.utils import parsedate_to_datetime
@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from orchestrator.simulator.serve import BackgroundSimulator
-from orchestrator.simulator.settings import SettingsError, parse_settings
+from orchestrator.simulator.settings import SimulatorSettingsError, parse_settings
 from tests.simulator.cloud import cloud
 
 asynchronous = pytest.mark.anyio
@@ -29,7 +29,7 @@ async def test_a_server_error_may_come_before_or_after_the_effect(fault: str, st
 
 
 @asynchronous
-async def test_a_packed_body_without_its_trailer_comes_after_the_effect() -> None:
+async def test_a_gzip_body_without_trailer_comes_after_the_effect() -> None:
     async with cloud(faults={"gzip_cut": 1}) as sky:
         answer = await sky.post("/cvms/kms-1/stop")
         assert answer.headers["content-encoding"] == "gzip"
@@ -38,7 +38,7 @@ async def test_a_packed_body_without_its_trailer_comes_after_the_effect() -> Non
 
 
 @asynchronous
-async def test_a_gateway_that_does_not_reach_the_api_answers_404_with_a_page() -> None:
+async def test_gateway_404_is_an_html_page_without_effect() -> None:
     async with cloud(faults={"gateway_404": 1}) as sky:
         answer = await sky.post("/cvms/kms-1/stop")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
@@ -65,7 +65,7 @@ async def test_a_reset_in_memory_is_a_read_error(fault: str, stops: int) -> None
 
 @asynchronous
 @pytest.mark.parametrize(("fault", "stops"), [("hang_before", 0), ("hang_after", 1)])
-async def test_a_hang_outlasts_the_clients_time_out(fault: str, stops: int) -> None:
+async def test_a_hang_outlasts_the_timeout_of_the_client(fault: str, stops: int) -> None:
     async with cloud(faults={fault: 1, "hang_seconds": 60}) as sky:
         with pytest.raises(httpx.ReadTimeout):
             await sky.http.post("/cvms/kms-1/stop", timeout=10)
@@ -74,7 +74,7 @@ async def test_a_hang_outlasts_the_clients_time_out(fault: str, stops: int) -> N
 
 
 @asynchronous
-async def test_a_hang_ends_with_an_answer_for_whoever_waits() -> None:
+async def test_a_hang_ends_with_an_answer() -> None:
     async with cloud(faults={"hang_after": 1, "hang_seconds": 60}) as sky:
         assert (await sky.http.post("/cvms/kms-1/stop", timeout=100)).json()["status"] == "stopping"
         assert anyio.current_time() == pytest.approx(60)
@@ -89,7 +89,7 @@ async def test_a_truncated_body_in_memory_is_a_protocol_error_after_the_effect()
 
 
 @asynchronous
-async def test_a_page_of_html_and_json_of_another_shape_come_after_the_effect() -> None:
+async def test_html_and_json_of_another_shape_come_after_the_effect() -> None:
     async with cloud() as sky:
         sky.app.faults.force("not_json", operation="stop_cvm")
         answer = await sky.post("/cvms/kms-1/stop")
@@ -101,7 +101,7 @@ async def test_a_page_of_html_and_json_of_another_shape_come_after_the_effect() 
 
 
 @asynchronous
-async def test_a_huge_body_is_as_large_as_the_settings_say() -> None:
+async def test_a_huge_body_has_the_size_in_the_settings() -> None:
     async with cloud(faults={"huge": 1, "huge_bytes": 1_000_000}) as sky:
         assert len((await sky.http.get("/auth/me")).content) > 1_000_000
 
@@ -115,7 +115,7 @@ async def test_a_redirect_points_to_another_host_and_has_no_effect() -> None:
 
 
 @asynchronous
-async def test_throttling_tells_seconds_or_a_date_and_unavailability_sometimes_nothing() -> None:
+async def test_throttle_gives_retry_after_and_unavailable_gives_it_at_times() -> None:
     async with cloud() as sky:
         sky.app.faults.force("throttle", times=30)
         throttled = [(await sky.http.get("/auth/me")).headers["Retry-After"] for _ in range(30)]
@@ -129,7 +129,7 @@ async def test_throttling_tells_seconds_or_a_date_and_unavailability_sometimes_n
 
 
 @asynchronous
-async def test_a_status_batch_may_leave_uuids_out_be_missing_or_have_a_cap() -> None:
+async def test_a_status_batch_can_omit_uuids_be_missing_or_have_a_cap() -> None:
     async with cloud(faults={"batch_cap": 12}) as sky:
         uuids = [cvm.uuid for cvm in sky.world.cvms]
         sky.app.faults.force("missing_uuids", operation="status_batch")
@@ -142,7 +142,7 @@ async def test_a_status_batch_may_leave_uuids_out_be_missing_or_have_a_cap() -> 
 
 
 @asynchronous
-async def test_a_list_may_shift_between_its_pages_and_show_an_item_twice() -> None:
+async def test_a_list_can_shift_between_pages_and_repeat_an_item() -> None:
     async with cloud(faults={"shifting_list": 1}) as sky:
         pages = [await sky.get("/cvms/paginated", page=page, page_size=6) for page in (1, 2, 3)]
         assert [page["total"] for page in pages] == [12, 13, 12]
@@ -154,7 +154,7 @@ async def test_a_list_may_shift_between_its_pages_and_show_an_item_twice() -> No
 
 
 @asynchronous
-async def test_a_fault_strikes_only_the_operations_it_is_meant_for_and_no_more_often_than_allowed() -> None:
+async def test_a_fault_strikes_only_its_operations_up_to_its_limit() -> None:
     rule = {"probability": 1, "operations": ["stop_cvm"], "limit": 2}
     async with cloud(faults={"error_before": rule}) as sky:
         assert (await sky.http.get("/cvms")).status_code == 200
@@ -173,14 +173,14 @@ async def _run(seed: int) -> list[tuple[object, ...]]:
 
 
 @asynchronous
-async def test_the_same_requests_at_the_same_times_get_the_same_answers() -> None:
+async def test_same_requests_at_same_times_get_the_same_answers() -> None:
     assert await _run(5) == await _run(5)
     assert await _run(5) != await _run(6)
 
 
-def test_a_fault_for_an_operation_that_does_not_exist_is_refused() -> None:
+def test_a_fault_for_an_unknown_operation_is_refused() -> None:
     document = {"faults": {"huge": {"probability": 1, "operations": ["stop_everything"]}}}
-    with pytest.raises(SettingsError, match=r"faults\.huge\.operations: no operation 'stop_everything'"):
+    with pytest.raises(SimulatorSettingsError, match=r"faults\.huge\.operations: no operation 'stop_everything'"):
         BackgroundSimulator(parse_settings(document))
 
 
@@ -193,7 +193,7 @@ def test_a_fault_for_an_operation_that_does_not_exist_is_refused() -> None:
         ("hang_after", httpx.ReadTimeout, 1),
     ],
 )
-def test_on_a_socket_the_connection_really_breaks(fault: str, error: type[Exception], stops: int) -> None:
+def test_a_fault_on_a_socket_breaks_the_connection(fault: str, error: type[Exception], stops: int) -> None:
     document = {"fleet": {"cvms": 4}, "faults": {fault: {"probability": 1, "limit": 1}}}
     with (
         BackgroundSimulator(parse_settings(document)) as sim,

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.simulator.faults import FAULTS
 from orchestrator.simulator.operations.table import OPERATIONS
-from orchestrator.simulator.settings import Behaviour, Settings, SettingsError, load_settings
+from orchestrator.simulator.settings import Behaviour, SimulatorSettings, SimulatorSettingsError, load_settings
 
 WHOLE = """
 behaviour = [{kind = "stuck", count = 2}, {kind = "refuses", names = ["train-*"]}]
@@ -23,12 +23,12 @@ error_after = {probability = 1, operations = ["stop_cvm"], limit = 3}
 """
 
 
-def test_a_file_is_read_and_what_it_leaves_out_has_its_default(tmp_path: Path) -> None:
+def test_a_file_is_read_and_missing_keys_have_defaults(tmp_path: Path) -> None:
     file = tmp_path / "simulator.toml"
     file.write_text(WHOLE)
     settings = load_settings(file)
     assert settings.fleet.cvms == 40
-    assert settings.fleet.stopped_share == Settings().fleet.stopped_share
+    assert settings.fleet.stopped_share == SimulatorSettings().fleet.stopped_share
     assert settings.faults.reset_after.probability == 0.25
     assert settings.faults.error_after.limit == 3
     assert [behaviour.kind for behaviour in settings.behaviour] == ["stuck", "refuses"]
@@ -47,24 +47,24 @@ def test_a_file_is_read_and_what_it_leaves_out_has_its_default(tmp_path: Path) -
         ("not toml", "Expected '='"),
     ],
 )
-def test_a_mistake_is_refused_with_the_file_and_the_key(tmp_path: Path, text: str, complaint: str) -> None:
+def test_an_error_in_a_file_names_the_file_and_the_key(tmp_path: Path, text: str, complaint: str) -> None:
     file = tmp_path / "simulator.toml"
     file.write_text(text)
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SimulatorSettingsError) as refused:
         load_settings(file)
     assert str(refused.value).startswith(str(file))
     assert complaint in str(refused.value)
 
 
-def test_a_file_that_is_not_there_is_an_error_that_names_it() -> None:
-    with pytest.raises(SettingsError, match=r"nowhere\.toml"):
+def test_a_missing_file_is_an_error_with_its_name() -> None:
+    with pytest.raises(SimulatorSettingsError, match=r"nowhere\.toml"):
         load_settings("nowhere.toml")
 
 
-def test_size_and_seed_can_be_replaced() -> None:
-    settings = Settings().with_fleet(cvms=7, seed=9)
+def test_with_fleet_replaces_size_and_seed() -> None:
+    settings = SimulatorSettings().with_fleet(cvms=7, seed=9)
     assert (settings.fleet.cvms, settings.fleet.seed) == (7, 9)
-    assert Settings().with_fleet() == Settings()
+    assert SimulatorSettings().with_fleet() == SimulatorSettings()
 
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "reference" / "simulator.md"
@@ -73,7 +73,7 @@ DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "reference" / "s
 def test_every_key_fault_behaviour_and_operation_is_in_the_reference() -> None:
     text = DOCS.read_text(encoding="utf-8")
     words = [*FAULTS, *(operation.name for operation in OPERATIONS), *Behaviour.model_fields]
-    for name, field in Settings.model_fields.items():
+    for name, field in SimulatorSettings.model_fields.items():
         words += [name, *getattr(type(field.default), "model_fields", {})] if field.default else [name]
     words += ["stuck", "returns", "resurrects", "errors", "vanishes", "refuses", "busy", "conflict", "weird_status"]
     assert [word for word in words if f"`{word}`" not in text and f"`[{word}]`" not in text] == []

@@ -1,4 +1,4 @@
-"""Metered usage: what a stop does to the bill."""
+"""Metered usage: the effect of stops on the bill."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -24,7 +24,7 @@ def _compute(world: World, cvm: SimulatedCvm, until: float) -> list[UsageRecord]
     return [usage for usage in meter_usage(world, cvm, until=until) if usage.usage_type == "compute"]
 
 
-def test_a_stop_closes_the_open_compute_usage_at_once_to_the_hundredth_of_a_minute() -> None:
+def test_a_stop_closes_compute_usage_to_the_hundredth_of_a_minute() -> None:
     world = _world()
     cvm = world.add_cvm("api-1")
     actions.begin_stop(world, cvm, HOUR + 100)
@@ -60,7 +60,7 @@ def test_storage_ends_with_the_deletion() -> None:
     assert sum(each.minutes for each in meter_usage(world, cvm, until=5 * HOUR) if each.usage_type == "storage") == 90
 
 
-def test_a_gpu_is_charged_a_day_up_front_and_again_when_started_anew() -> None:
+def test_a_gpu_is_charged_a_day_up_front_at_each_start() -> None:
     world = _world(timing={"stop_seconds": [4, 4], "start_seconds": [6, 6]})
     cvm = world.add_cvm("train-1", instance_type="h200.small")
     actions.begin_stop(world, cvm, HOUR)
@@ -78,7 +78,7 @@ def test_in_a_suspended_workspace_a_stop_charges_nothing() -> None:
 
 
 @pytest.mark.parametrize("microsecond", [0, 1, 236_882, 999_999])
-def test_hours_are_those_of_the_calendar_whenever_the_world_began(microsecond: int) -> None:
+def test_usage_records_end_on_calendar_hours(microsecond: int) -> None:
     world = _world()
     world.epoch = world.epoch.replace(minute=7, second=37, microsecond=microsecond)
     cvm = world.add_cvm("api-1")
@@ -90,7 +90,7 @@ def test_hours_are_those_of_the_calendar_whenever_the_world_began(microsecond: i
 
 
 @pytest.mark.anyio
-async def test_usage_is_told_by_pages_and_by_dates() -> None:
+async def test_usage_is_read_by_pages_and_by_dates() -> None:
     async with cloud(timing={"stop_seconds": [4, 4]}) as sky:
         cvm = sky.world.find_by_name("kms-1")
         path = f"/apps/{cvm.app.app_id}/usage"
@@ -111,7 +111,7 @@ async def test_usage_is_told_by_pages_and_by_dates() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_total_may_count_the_whole_window_and_records_may_come_late() -> None:
+async def test_the_total_can_count_the_window_and_records_can_be_late() -> None:
     async with cloud(usage={"total": "window", "usage_delay": 600}) as sky:
         cvm = sky.world.find_by_name("kms-1")
         path = f"/apps/{cvm.app.app_id}/usage"

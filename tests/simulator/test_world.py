@@ -1,4 +1,4 @@
-"""The fleet, and how CVMs are found in it."""
+"""The fleet, and the search for CVMs."""
 
 from collections import Counter
 
@@ -9,17 +9,17 @@ from orchestrator.simulator.settings import parse_settings
 from orchestrator.simulator.world import World
 
 
-def _picture(world: World) -> list[tuple[str, str, str, str, str]]:
+def _describe_world(world: World) -> list[tuple[str, str, str, str, str]]:
     return [(cvm.hashid, cvm.uuid, cvm.name, cvm.teepod.name, cvm.phase_at(0).status) for cvm in world.cvms]
 
 
-def test_the_same_seed_makes_the_same_fleet_and_another_seed_another() -> None:
-    assert _picture(World.generate(cvms=50, seed=4)) == _picture(World.generate(cvms=50, seed=4))
-    assert _picture(World.generate(cvms=50, seed=4)) != _picture(World.generate(cvms=50, seed=5))
+def test_the_same_seed_makes_the_same_fleet() -> None:
+    assert _describe_world(World.generate(cvms=50, seed=4)) == _describe_world(World.generate(cvms=50, seed=4))
+    assert _describe_world(World.generate(cvms=50, seed=4)) != _describe_world(World.generate(cvms=50, seed=5))
     assert World.generate(seed=4).api_key.startswith("phak_")
 
 
-def test_the_cvms_are_spread_evenly_over_teepods_of_about_forty() -> None:
+def test_teepods_get_about_forty_cvms_each() -> None:
     spread = Counter(cvm.teepod.name for cvm in World.generate(cvms=400, seed=1).cvms)
     assert set(spread) == {f"prod-{index}" for index in range(1, 11)}
     assert set(spread.values()) == {40}
@@ -30,7 +30,7 @@ def test_a_small_fleet_has_three_teepods_if_it_has_three_cvms(cvms: int, teepods
     assert len(World.generate(cvms=cvms, seed=1).teepods) == teepods
 
 
-def test_every_fleet_has_a_few_kms_and_gateways_that_run() -> None:
+def test_every_fleet_has_a_few_running_kms_and_gateway_cvms() -> None:
     for seed in range(20):
         world = World.generate(cvms=30, seed=seed)
         essential = [cvm for cvm in world.cvms if cvm.name.startswith(("kms-", "gateway-"))]
@@ -45,7 +45,7 @@ def test_about_eight_percent_are_stopped_and_one_percent_have_gpus() -> None:
     assert not any(cvm.gpu_rental for cvm in cvms)
 
 
-def test_names_and_identifiers_are_unique_unless_the_settings_repeat_a_name() -> None:
+def test_names_and_ids_are_unique_unless_the_settings_repeat_a_name() -> None:
     cvms = World.generate(cvms=2000, seed=9).cvms
     for attribute in ("hashid", "uuid", "instance_id", "name", "number"):
         assert len({getattr(cvm, attribute) for cvm in cvms}) == 2000
@@ -62,7 +62,7 @@ def test_every_form_of_an_identifier_finds_the_same_cvm() -> None:
     assert [world.find_cvm(form, 0) for form in forms] == [cvm] * len(forms)
 
 
-def test_a_shared_name_and_an_app_with_replicas_are_refused_with_their_codes() -> None:
+def test_a_shared_name_and_an_app_with_replicas_are_refused() -> None:
     world = World.generate(cvms=0)
     first = world.add_cvm("twin-1")
     world.add_cvm("twin-1", app_id=first.app.app_id)
@@ -74,7 +74,7 @@ def test_a_shared_name_and_an_app_with_replicas_are_refused_with_their_codes() -
     assert (ambiguous.value.status, ambiguous.value.body["error_code"]) == (400, "ERR-03-010")
 
 
-def test_what_is_deleted_is_found_no_more() -> None:
+def test_a_deleted_cvm_is_not_found() -> None:
     world = World.generate(cvms=5, seed=1)
     cvm = world.cvms[0]
     world.delete_cvm(cvm, 10)

@@ -10,32 +10,29 @@ from orchestrator.errors import SettingsError, UsageError
 
 @click.command("simulate", epilog="\b\nExample: orchestrator simulate --port 8765 --cvms 60 --seed 7")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0 takes a free one.")
-@click.option("--cvms", type=click.IntRange(min=0), help="How many CVMs the fleet has.")
-@click.option("--seed", type=int, help="The same seed gives the same fleet and the same behaviour.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0 takes a free port.")
+@click.option("--cvms", type=click.IntRange(min=0), help="Number of CVMs in the fleet.")
+@click.option("--seed", type=int, help="Random seed: the same seed gives the same fleet and behaviour.")
 @click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML with fleet, timing, limit, faults."
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML file with fleet, timing, limit and faults."
 )
 def command(host: str, port: int, cvms: int | None, seed: int | None, config: Path | None) -> None:
-    """Serve a simulated Phala Cloud on this machine, until Ctrl-C.
+    """Serve a simulated Phala Cloud on this machine until Ctrl-C.
 
     The first line on stdout is {"url": …, "api_key": …}.
     """
     from orchestrator.simulator.serve import serve
-    from orchestrator.simulator.settings import Settings, load_settings
-    from orchestrator.simulator.settings import SettingsError as SimulatorError
+    from orchestrator.simulator.settings import SimulatorSettings, SimulatorSettingsError, load_settings
 
     try:
-        settings = load_settings(config) if config is not None else Settings()
-    except SimulatorError as error:
+        settings = load_settings(config) if config is not None else SimulatorSettings()
+    except SimulatorSettingsError as error:
         raise SettingsError(str(error)) from error
-    fleet = {key: value for key, value in (("cvms", cvms), ("seed", seed)) if value is not None}
-    settings = settings.model_copy(update={"fleet": settings.fleet.model_copy(update=fleet)})
     try:
-        serve(settings, host=host, port=port, on_ready=_announce)
+        serve(settings.with_fleet(cvms=cvms, seed=seed), host=host, port=port, on_ready=_announce)
     except OSError as error:
         raise UsageError(
-            f"can't listen on {host}:{port}: {error.strerror or error}", hint="--port 0 takes a free one"
+            f"can't listen on {host}:{port}: {error.strerror or error}", hint="--port 0 takes a free port"
         ) from error
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.randomness import seeded_random
-from orchestrator.simulator.settings import Settings
+from orchestrator.simulator.settings import SimulatorSettings
 from orchestrator.simulator.wire.view import View
 from orchestrator.simulator.world import World
 
@@ -42,7 +42,7 @@ class Call:
     subject: SimulatedCvm | None = None
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> SimulatorSettings:
         """The simulator's settings."""
         return self.world.settings
 

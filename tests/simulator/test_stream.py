@@ -1,4 +1,4 @@
-"""Watching one CVM: the stream of its states, and the record of its operations."""
+"""State streams, and the list of operations of a CVM."""
 
 import anyio
 import pytest
@@ -13,7 +13,7 @@ async def _events(sky: Cloud, query: str) -> list[str]:
     return [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
 
 
-async def test_a_state_stream_ends_when_the_target_is_reached_time_is_up_or_the_cvm_is_gone() -> None:
+async def test_a_state_stream_ends_at_the_target_a_timeout_or_a_deletion() -> None:
     async with cloud(timing={"stop_seconds": [8, 8]}) as sky:
         await sky.post("/cvms/kms-1/stop")
         assert await _events(sky, "target=stopped&interval=5") == ["state", "state", "state", "complete"]
@@ -42,7 +42,7 @@ async def test_a_user_has_five_state_streams_at_most() -> None:
         assert (await sky.http.get("/cvms/kms-1/state")).status_code == 200
 
 
-async def test_operations_are_told_latest_first_and_by_pages() -> None:
+async def test_operations_are_listed_latest_first_and_by_pages() -> None:
     async with cloud(timing={"stop_seconds": [4, 4]}) as sky:
         for action in ("stop", "start", "restart"):
             await sky.post(f"/cvms/kms-1/{action}")

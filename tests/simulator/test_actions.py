@@ -1,4 +1,4 @@
-"""What a stop does, to CVMs that obey and to those that do not."""
+"""Actions: stops of obeying and misbehaving CVMs, shutdowns, starts and restarts."""
 
 from typing import Any
 
@@ -18,32 +18,32 @@ def _world(**sections: object) -> tuple[World, SimulatedCvm]:
     return world, world.add_cvm("api-1")
 
 
-def _story(cvm: SimulatedCvm, *moments: float) -> list[str]:
+def _statuses(cvm: SimulatedCvm, *moments: float) -> list[str]:
     return [cvm.phase_at(moment).status + ("…" if cvm.phase_at(moment).in_progress else "") for moment in moments]
 
 
 def test_a_stop_takes_the_cvm_down_after_its_own_delay() -> None:
     world, cvm = _world()
     assert actions.begin_stop(world, cvm, 1)
-    assert _story(cvm, 0, 1, 4.9, 5) == ["running", "stopping…", "stopping…", "stopped"]
+    assert _statuses(cvm, 0, 1, 4.9, 5) == ["running", "stopping…", "stopping…", "stopped"]
 
 
-def test_a_shutdown_is_slower_and_waits_for_no_other_operation() -> None:
+def test_a_shutdown_is_slower_and_refused_during_an_operation() -> None:
     world, cvm = _world()
     actions.begin_shutdown(world, cvm, 0)
-    assert _story(cvm, 0, 9.9, 10) == ["shutting_down…", "shutting_down…", "stopped"]
+    assert _statuses(cvm, 0, 9.9, 10) == ["shutting_down…", "shutting_down…", "stopped"]
     with pytest.raises(Refusal, match="409"):
         actions.begin_shutdown(world, cvm, 5)
 
 
-def test_a_force_stop_cancels_whatever_is_in_progress() -> None:
+def test_a_force_stop_cancels_an_operation_in_progress() -> None:
     world, cvm = _world()
     actions.begin_restart(world, cvm, 0, force=False)
     actions.begin_stop(world, cvm, 2)
-    assert _story(cvm, 1, 2, 6, 100) == ["restarting…", "stopping…", "stopped", "stopped"]
+    assert _statuses(cvm, 1, 2, 6, 100) == ["restarting…", "stopping…", "stopped", "stopped"]
 
 
-def test_only_a_stop_that_takes_a_cvm_from_up_to_down_counts() -> None:
+def test_only_a_stop_of_a_cvm_that_is_up_counts_as_effective() -> None:
     world, cvm = _world()
     assert [actions.begin_stop(world, cvm, moment) for moment in (0, 1, 50)] == [True, False, False]
     assert cvm.effective_stops == 1
@@ -58,21 +58,21 @@ def test_a_start_brings_a_stopped_cvm_up_and_is_refused_while_busy() -> None:
     with pytest.raises(Refusal, match="409"):
         actions.begin_start(world, cvm, 1)
     actions.begin_start(world, cvm, 10)
-    assert _story(cvm, 10, 15.9, 16) == ["starting…", "starting…", "running"]
+    assert _statuses(cvm, 10, 15.9, 16) == ["starting…", "starting…", "running"]
 
 
 def test_a_forced_restart_is_shorter_than_a_graceful_one() -> None:
     world, cvm = _world()
     actions.begin_restart(world, cvm, 0, force=True)
     actions.begin_restart(world, cvm, 20, force=False)
-    assert _story(cvm, 9.9, 10, 35.9, 36) == ["restarting…", "running", "restarting…", "running"]
+    assert _statuses(cvm, 9.9, 10, 35.9, 36) == ["restarting…", "running", "restarting…", "running"]
 
 
 @pytest.mark.parametrize(
     ("workspace", "status"),
     [({"balance": "0.10"}, 400), ({"suspended": True}, 403), ({"gpus_available": False}, 500)],
 )
-def test_a_start_is_refused_to_whoever_can_not_pay_or_gets_no_gpu(workspace: dict[str, Any], status: int) -> None:
+def test_a_start_is_refused_without_balance_or_without_a_gpu(workspace: dict[str, Any], status: int) -> None:
     world, _ = _world(workspace=workspace)
     cvm = world.add_cvm("train-1", instance_type="h200.small", status="stopped")
     with pytest.raises(Refusal, match=str(status)):
@@ -91,11 +91,11 @@ def test_a_start_is_refused_to_whoever_can_not_pay_or_gets_no_gpu(workspace: dic
         ({"kind": "weird_status", "seconds": 10}, ["stopping…", "hibernating", "stopped", "stopped"]),
     ],
 )
-def test_a_cvm_that_misbehaves_does_so_after_its_stop(behaviour: dict[str, Any], story: list[str]) -> None:
+def test_a_misbehaving_cvm_misbehaves_after_its_stop(behaviour: dict[str, Any], story: list[str]) -> None:
     world, cvm = _world()
     world.set_behaviour(cvm, Behaviour(**behaviour, names=("api-1",)))
     actions.begin_stop(world, cvm, 0)
-    assert _story(cvm, 0, 4, 14, 20) == story
+    assert _statuses(cvm, 0, 4, 14, 20) == story
 
 
 def _refusal(world: World, cvm: SimulatedCvm, now: float) -> tuple[int, str | None] | None:
@@ -106,19 +106,19 @@ def _refusal(world: World, cvm: SimulatedCvm, now: float) -> tuple[int, str | No
     return None
 
 
-def test_a_busy_cvm_turns_the_first_attempts_away_without_a_code() -> None:
+def test_a_busy_cvm_refuses_the_first_attempts_without_a_code() -> None:
     world, cvm = _world()
     world.set_behaviour(cvm, Behaviour(kind="busy", attempts=2))
     assert [_refusal(world, cvm, 0) for _ in range(3)] == [(409, None), (409, None), None]
 
 
-def test_a_cvm_may_be_busy_for_a_time_instead() -> None:
+def test_a_cvm_can_be_busy_for_a_time_instead() -> None:
     world, cvm = _world()
     world.set_behaviour(cvm, Behaviour(kind="busy", seconds=5))
     assert [_refusal(world, cvm, moment) for moment in (0, 4.9, 5)] == [(409, None), (409, None), None]
 
 
-def test_conflicts_and_gpu_rentals_refuse_for_good() -> None:
+def test_conflicts_and_gpu_rentals_always_refuse() -> None:
     world, cvm = _world()
     world.set_behaviour(cvm, "conflict")
     assert _refusal(world, cvm, 0) == (409, "ERR-03-007")
@@ -127,15 +127,15 @@ def test_conflicts_and_gpu_rentals_refuse_for_good() -> None:
     assert cvm.effective_stops == 0
 
 
-def test_a_cvm_that_is_being_created_shows_no_uuid_until_it_runs() -> None:
+def test_a_cvm_being_created_has_no_uuid_until_running() -> None:
     world, cvm = _world()
     world.set_behaviour(cvm, Behaviour(kind="null_uuid", seconds=30))
     assert (cvm.vm_uuid(0), cvm.vm_uuid(30)) == (None, cvm.uuid)
-    assert _story(cvm, 0, 30) == ["creating…", "running"]
+    assert _statuses(cvm, 0, 30) == ["creating…", "running"]
     assert world.find_by_uuid(cvm.uuid, 0) is None
 
 
-def test_behaviours_are_dealt_out_by_count_and_by_name() -> None:
+def test_behaviours_are_assigned_by_count_and_by_name() -> None:
     document = {
         "fleet": {"cvms": 60, "seed": 8},
         "behaviour": [{"kind": "refuses", "names": ["kms-*"]}, {"kind": "stuck", "count": 4}],

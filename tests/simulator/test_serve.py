@@ -13,12 +13,12 @@ import pytest
 from orchestrator.simulator.app import create_app
 from orchestrator.simulator.memory import MemoryTransport
 from orchestrator.simulator.serve import BackgroundSimulator
-from orchestrator.simulator.settings import Settings, parse_settings
+from orchestrator.simulator.settings import SimulatorSettings, parse_settings
 from orchestrator.simulator.world import World
 
 
-def test_it_answers_on_a_real_socket_and_keeps_a_record() -> None:
-    with BackgroundSimulator(Settings().with_fleet(cvms=5, seed=1)) as sim:
+def test_answers_on_a_real_socket_and_records_requests() -> None:
+    with BackgroundSimulator(SimulatorSettings().with_fleet(cvms=5, seed=1)) as sim:
         assert sim.url.endswith("/api/v1")
         with httpx.Client(base_url=sim.url, headers={"X-API-Key": sim.api_key}) as client:
             assert client.get("/cvms/paginated").json()["total"] == 5
@@ -30,16 +30,16 @@ def test_it_answers_on_a_real_socket_and_keeps_a_record() -> None:
         assert sim.world.cvms[0].effective_stops == 1
 
 
-def test_it_starts_within_a_tenth_of_a_second() -> None:
+def test_starts_within_a_tenth_of_a_second() -> None:
     took = []
     for _ in range(3):
         begun = time.monotonic()
-        with BackgroundSimulator(Settings()):
+        with BackgroundSimulator(SimulatorSettings()):
             took.append(time.monotonic() - begun)
     assert min(took) < 0.1
 
 
-def test_it_stops_without_waiting_for_requests_that_hang() -> None:
+def test_stops_without_waiting_for_hanging_requests() -> None:
     document = {"faults": {"hang_before": 1, "hang_seconds": 600}}
     with BackgroundSimulator(parse_settings(document)) as sim:
         with httpx.Client(headers={"X-API-Key": sim.api_key}, timeout=0.1) as client, pytest.raises(httpx.ReadTimeout):
@@ -49,11 +49,11 @@ def test_it_stops_without_waiting_for_requests_that_hang() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_in_the_foreground_it_ends_quietly_when_told_to(number: signal.Signals) -> None:
+def test_serve_ends_without_error_at_a_signal(number: signal.Signals) -> None:
     program = (
         "from orchestrator.simulator.serve import serve\n"
-        "from orchestrator.simulator.settings import Settings\n"
-        "serve(Settings(), on_ready=lambda url, key: print(url, key, flush=True))\n"
+        "from orchestrator.simulator.settings import SimulatorSettings\n"
+        "serve(SimulatorSettings(), on_ready=lambda url, key: print(url, key, flush=True))\n"
         "print('ended')\n"
     )
     process = subprocess.Popen([sys.executable, "-W", "error", "-c", program], stdout=PIPE, stderr=PIPE, text=True)
@@ -66,7 +66,7 @@ def test_in_the_foreground_it_ends_quietly_when_told_to(number: signal.Signals) 
     assert (process.returncode, out, err) == (0, "ended\n", "")
 
 
-def test_the_application_runs_under_asyncio_as_well() -> None:
+def test_the_application_also_runs_under_asyncio() -> None:
     async def stop() -> str:
         app = create_app(World.generate(cvms=5, seed=1), clock=anyio.current_time)
         headers = {"X-API-Key": app.world.api_key}
@@ -77,7 +77,7 @@ def test_the_application_runs_under_asyncio_as_well() -> None:
     assert anyio.run(stop) == "stopping"
 
 
-def test_nothing_of_the_client_is_imported() -> None:
+def test_the_simulator_imports_nothing_of_the_client() -> None:
     program = (
         "import sys, orchestrator.simulator.serve, orchestrator.simulator.memory\n"
         "ours = {name.split('.')[1] for name in sys.modules if name.startswith('orchestrator.')}\n"
