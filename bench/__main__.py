@@ -1,4 +1,4 @@
-"""`python -m bench`: measures the cases that were asked for, or all of them."""
+"""`python -m bench`: measure the given cases, or all cases."""
 
 import argparse
 import signal
@@ -7,34 +7,34 @@ import time
 from collections.abc import Callable
 
 from bench import machine, result, table
-from bench.cases.adaptive import auto
-from bench.cases.effort import Effort
-from bench.cases.limited import batch, single
-from bench.cases.startup import startup
-from bench.cases.unlimited import unlimited
-from bench.cases.virtual import virtual
-from bench.desk import desk
+from bench.cases.adaptive import measure_adaptive
+from bench.cases.limited import measure_batch, measure_single
+from bench.cases.options import BenchOptions
+from bench.cases.startup import measure_startup
+from bench.cases.unlimited import measure_unlimited
+from bench.cases.virtual import measure_virtual
 from bench.process import UnavailableError
+from bench.work_folder import make_work_folder
 
-CASES: dict[str, Callable[[Effort], result.CaseResult]] = {
-    "startup": startup,
-    "single": single,
-    "batch": batch,
-    "auto": auto,
-    "unlimited": unlimited,
-    "virtual": virtual,
+CASES: dict[str, Callable[[BenchOptions], result.CaseResult]] = {
+    "startup": measure_startup,
+    "single": measure_single,
+    "batch": measure_batch,
+    "auto": measure_adaptive,
+    "unlimited": measure_unlimited,
+    "virtual": measure_virtual,
 }
 
 _BUSY = 0.1
-"""The share of all cores beyond which somebody else is using the machine."""
+"""Share of all cores above which other processes are reported."""
 
 
 def main() -> None:
-    """Measure, print, and keep what was measured; a quick measurement is not kept."""
+    """Measure, print and keep the results; a quick measurement is not kept."""
     parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"any of {', '.join(CASES)}; all without one")
-    parser.add_argument("--runs", type=int, default=3, help="how often everything is measured (3)")
-    parser.add_argument("--quick", action="store_true", help="small fleets, one run, nothing kept")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"any of {', '.join(CASES)}; default: all")
+    parser.add_argument("--runs", type=int, default=3, help="number of measurements (3)")
+    parser.add_argument("--quick", action="store_true", help="small fleets, one run, no result kept")
     asked = parser.parse_args()
     unknown = set(asked.cases) - set(CASES)
     if unknown or asked.runs < 1:
@@ -44,22 +44,22 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # so that what was started is ended
     runs = 1 if asked.quick else asked.runs
     measured: list[result.CaseResult] = []
-    with desk() as place:
+    with make_work_folder() as work_folder:
         for name in asked.cases or CASES:
-            facts, began = machine.facts(place.folder), time.monotonic()
+            facts, began = machine.read_facts(work_folder.path), time.monotonic()
             try:
-                found = CASES[name](Effort(runs, asked.quick, place))
+                found = CASES[name](BenchOptions(runs, asked.quick, work_folder))
             except UnavailableError as error:
                 print(f"[{name}] not available: {error}", file=sys.stderr, flush=True)
                 continue
             print(f"[{name}] took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             measured.append(found)
             if (facts["busy_share_before"] or 0) > _BUSY:
-                found.note(f"others used {facts['busy_share_before']:.0%} of the machine just before")
+                found.add_note(f"others used {facts['busy_share_before']:.0%} of the machine just before")
             if asked.quick:
-                found.note("quick: the targets are meant for the whole case, on several runs")
+                found.add_note("quick: the targets are meant for the whole case, on several runs")
             if not asked.quick:
-                result.write(found.document(facts, runs))
+                result.write_document(found.to_document(facts, runs))
     if measured:
         print(table.figures_table(measured), table.targets_table(measured), sep="\n\n")
         for each in measured:

@@ -1,4 +1,4 @@
-"""The picture of what was measured, for the docs: bars with their medians, whiskers from the least to the most."""
+"""Draw the results for the docs: bars for medians, whiskers from minimum to maximum."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.figures import Spread
 from bench.result import CaseResult, Row
-from bench.table import number
+from bench.table import format_number
 
 OURS, YARDSTICK, BOUND = "#2f6fb5", "#b4b8bd", "#c2410c"
 _INCHES = (11.0, 8.4)
@@ -19,15 +19,15 @@ _COLUMNS = 2
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One of the small pictures.
+    """One panel of the chart.
 
     Attributes:
-        case: the case it is drawn from.
-        title: what stands above it.
-        figure: the figure of each row that is drawn.
-        line: the name and the place of the line that shows a bound or a target, if there is one.
-        logarithmic: whether the axis is.
-        rows: which rows are drawn; all that have the figure where this is None.
+        case: the name of the case.
+        title: the title above the panel.
+        figure: the drawn figure of each row.
+        line: gives the name and position of a line for a bound or a target, or None.
+        logarithmic: True for a logarithmic axis.
+        rows: selects the drawn rows.
     """
 
     case: str
@@ -61,11 +61,11 @@ PANELS = (
 )
 
 
-def draw(results: dict[str, CaseResult], path: Path) -> None:
-    """Draw every case there is into one SVG."""
+def draw_chart(results: dict[str, CaseResult], path: Path) -> None:
+    """Draw all present cases into one SVG file."""
     panels = [panel for panel in PANELS if panel.case in results]
     lines = -(-len(panels) // _COLUMNS)
-    # The same figures give the same file: no date in it, and no random ids.
+    # Without a date and random ids, the same figures give the same file.
     with mpl.rc_context(
         {"svg.hashsalt": "bench", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     ):
@@ -99,6 +99,6 @@ def _draw_bars(axes: Axes, found: Sequence[tuple[str, Spread]]) -> None:
     axes.barh(labels, medians, color=colours, xerr=whiskers, error_kw={"linewidth": 1, "capsize": 2})
     for place, (_, spread) in enumerate(found):
         axes.annotate(
-            number(spread.median), (spread.high, place), xytext=(4, 0), textcoords="offset points", va="center"
+            format_number(spread.median), (spread.high, place), xytext=(4, 0), textcoords="offset points", va="center"
         )
     axes.invert_yaxis()

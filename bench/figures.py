@@ -16,7 +16,7 @@ _PAGE_SIZE = 100
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """What several measurements of the same thing came to."""
+    """The median, minimum and maximum of several measurements."""
 
     median: float
     low: float
@@ -77,7 +77,7 @@ def settling_seconds(seen: Sequence[Seen], settle: Mapping[str, float]) -> float
 
 
 def bound_seconds(requests: int, requests_per_second: float, settling: float) -> float:
-    """The least time for that many requests at that rate, and for the last CVM to settle after them."""
+    """The least time for `requests` at a rate, plus the settling of the last CVM."""
     return requests / requests_per_second + settling
 
 
@@ -97,7 +97,7 @@ def utilisation(seen: Sequence[Seen], requests_per_second: float, *, warm_up: fl
 
 
 def fewest_requests(cvms: int) -> int:
-    """With one request a stop: the pages of the list, and the stops."""
+    """The fewest requests for single stops: the pages of the list, and the stops."""
     return -(-cvms // _PAGE_SIZE) + cvms
 
 
@@ -107,5 +107,5 @@ def throttled(seen: Sequence[Seen]) -> int:
 
 
 def best(rows: Mapping[int, Sequence[float]]) -> int:
-    """The width whose values have the highest median."""
+    """The width with the highest median."""
     return max(rows, key=lambda width: median(rows[width]))

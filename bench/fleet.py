@@ -1,4 +1,4 @@
-"""A whole run on virtual time, in a process of its own: `python -m bench.fleet {whole,engine} CVMS FOLDER`.
+"""A whole run on virtual time, in its own process: `python -m bench.fleet {whole,engine} CVMS FOLDER`.
 
 `whole` is the real client over a simulated cloud in the same process, inventory and plan included; `engine` is the
 engine over a cloud that does next to nothing. Both write the real audit log, synced, to a real file, and have it

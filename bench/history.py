@@ -1,6 +1,6 @@
-"""`python -m bench.history [LOGS]`: how long `runs` and `savings` take over years of logs, the first time and after it.
+"""`python -m bench.history [LOGS]`: measure `runs` and `savings` over years of logs, the first time and again.
 
-The logs are made here: every other run stops 20 CVMs, the next one starts them again, in a workspace of 100.
+The script makes the logs: every other run stops 20 CVMs, the next run starts these CVMs, in a workspace of 100 CVMs.
 """
 
 import os
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bench.process import COMMAND, run
+from bench.process import COMMAND, run_process
 from orchestrator.audit.record import Chain
 from orchestrator.moment import timestamp
 
@@ -27,7 +27,7 @@ _BILL = {
 
 
 def main() -> None:
-    """Make the logs, and print what each command took."""
+    """Make the logs, and print the time of each command."""
     logs = int(sys.argv[1]) if len(sys.argv) > 1 else _LOGS
     with tempfile.TemporaryDirectory(prefix="orchestrator-history-") as place:
         state = Path(place)
@@ -37,13 +37,15 @@ def main() -> None:
         for words in ("savings", f"runs --limit {logs} --json", "runs"):
             (state / "history.sqlite3").unlink(missing_ok=True)
             for number in range(1 + _RUNS):
-                ended = run([COMMAND, *words.split()], folder=state, env=env, role=None, seconds=600).expect(0)
+                ended = run_process(
+                    [COMMAND, *words.split()], folder=state, env=env, role=None, seconds=600
+                ).require_exit(0)
                 when = "again" if number else "the first time"
                 print(f"{words:30} {when:15} {ended.seconds:7.2f} s, {ended.cpu_seconds:7.2f} s of CPU", flush=True)
 
 
 def _make(state: Path, logs: int) -> int:
-    """Write the logs as if they had been there for an hour; returns how many bytes they have together."""
+    """Write the logs with a modification time an hour ago; return their size in bytes."""
     folder = state / "runs"
     folder.mkdir()
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The facts about the machine that figures mean nothing without."""
+"""The facts about the machine needed to read the figures."""
 
 import os
 import platform
@@ -11,11 +11,11 @@ from typing import Any
 _LIBRARIES = ("orchestrator", "anyio", "httpx", "httpcore", "h11", "aiohttp", "trio", "pydantic", "uvicorn", "uvloop")
 
 
-def facts(folder: Path) -> dict[str, Any]:
-    """The machine, as far as it matters to figures.
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read the facts about the machine that influence the figures.
 
     Args:
-        folder: where audit logs are written, whose file system matters.
+        folder: the folder of the audit logs.
     """
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -24,14 +24,14 @@ def facts(folder: Path) -> dict[str, Any]:
         "memory_mib": _memory_mib(),
         "system": platform.system(),
         "python": platform.python_version(),
-        "file_system": file_system(folder),
-        "busy_share_before": busy_share(),
+        "file_system": find_file_system(folder),
+        "busy_share_before": measure_busy_share(),
         "versions": {name: found for name in _LIBRARIES if (found := _version(name))},
     }
 
 
-def busy_share(seconds: float = 1.0) -> float | None:
-    """Which share of all cores others use right now, looked at for so long; None where the system does not tell."""
+def measure_busy_share(seconds: float = 1.0) -> float | None:
+    """Measure the share of all cores used by other processes during `seconds`; None if unknown."""
     before = _ticks()
     time.sleep(seconds)
     after = _ticks()
@@ -41,7 +41,7 @@ def busy_share(seconds: float = 1.0) -> float | None:
 
 
 def _ticks() -> tuple[int, int] | None:
-    """Ticks of all cores since the start of the machine: busy ones, and all."""
+    """Ticks of all cores since the start of the machine: busy ticks, and all ticks."""
     try:
         counts = [int(text) for text in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]]
     except (OSError, ValueError, IndexError):
@@ -50,8 +50,8 @@ def _ticks() -> tuple[int, int] | None:
     return sum(counts) - idle - waiting, sum(counts)
 
 
-def file_system(folder: Path) -> str:
-    """The kind of file system that a folder is on, as far as the system tells."""
+def find_file_system(folder: Path) -> str:
+    """Find the kind of file system of a folder."""
     best, kind = "", "unknown"
     try:
         mounts = Path("/proc/mounts").read_text(encoding="utf-8")

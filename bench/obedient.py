@@ -1,4 +1,4 @@
-"""A cloud inside the process whose CVMs do as they are told, at next to no cost: for measuring the engine by itself."""
+"""A cloud inside the process with obedient CVMs at next to no cost, to measure the engine alone."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -15,7 +15,7 @@ TEEPODS, APPS = 100, 1000
 
 
 class Obedient:
-    """A cloud whose CVMs go down some seconds after they were told to; it answers after `LATENCY_SECONDS` seconds."""
+    """A cloud with a delay of `LATENCY_SECONDS`; its CVMs go down some seconds after their stop."""
 
     def __init__(self, count: int) -> None:
         rng = Random(7)  # noqa: S311 - the same every time
@@ -41,7 +41,7 @@ class Obedient:
         return StatusRead("stopped") if down else StatusRead("stopping", in_progress=True)
 
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Take the stop."""
+        """Accept the stop."""
         self._stopped_at.setdefault(int((ref.id or "")[4:]), anyio.current_time())
         await anyio.sleep(LATENCY_SECONDS)
         return Reply(
@@ -49,20 +49,20 @@ class Obedient:
         )
 
     shutdown = start = restart = stop
-    """A run looks for these as well, and never sends them here."""
+    """Required by the `Cloud` protocol; a run never sends these requests here."""
 
     async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
-        """Tell all that was asked for."""
+        """Read the requested statuses."""
         await anyio.sleep(LATENCY_SECONDS)
         return Reply(value={normal_uuid(uuid): self._status(int(uuid[-12:])) for uuid in uuids}, http_status=200)
 
     async def state(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Tell one status."""
+        """Read one status."""
         await anyio.sleep(LATENCY_SECONDS)
         return Reply(value=self._status(int((ref.id or "")[4:])), http_status=200)
 
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
-        """Tell one page."""
+        """Read one page."""
         await anyio.sleep(LATENCY_SECONDS)
         first = (page - 1) * page_size
         cvms = tuple(
@@ -71,13 +71,13 @@ class Obedient:
         return Reply(value=Page(cvms, len(self.refs), -(-len(self.refs) // page_size)), http_status=200)
 
     async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
-        """Tell the CVMs of one app."""
+        """Read the CVMs of one app."""
         return Reply(value=tuple(Cvm(ref=ref, status="running") for ref in self.refs if ref.app_id == app_id))
 
     async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
-        """Tell one CVM."""
+        """Read one CVM."""
         return Reply(value=Cvm(ref=ref, status="running"), http_status=200)
 
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
-        """Tell no prices."""
+        """Read an empty price list."""
         return Reply(value={}, http_status=200)

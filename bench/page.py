@@ -1,15 +1,15 @@
-"""Writes what was measured into the docs: `python -m bench.page` draws the chart and rewrites the tables.
+"""Write the results into the docs: `python -m bench.page` draws the chart and rewrites the tables.
 
-What is between `<!-- measured: NAME -->` and `<!-- /measured -->` belongs to this script, the rest to people.
+This script rewrites the text between `<!-- measured: NAME -->` and `<!-- /measured -->`, and nothing else.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.desk import ROOT
-from bench.result import CaseResult, Row, case_from, read_all
-from bench.table import number, verdict
+from bench.result import CaseResult, Row, read_case, read_documents
+from bench.table import describe_target, format_number
+from bench.work_folder import ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
 CHART = ROOT / "docs" / "images" / "performance.svg"
@@ -24,11 +24,11 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
     "virtual": ("real_seconds", "cpu_seconds", "cpu_ms_a_cvm", "peak_rss_mib", "log_mib"),
     "startup": ("seconds", "cpu_seconds", "times_python_alone"),
 }
-"""Which figures of each case stand in the docs; the others are in its JSON."""
+"""The figures of each case in the docs; the other figures are in its JSON document."""
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+def make_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Make a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
@@ -37,12 +37,12 @@ def _cell(row: Row, figure: str) -> str:
     spread = row.spread(figure)
     if spread is None:
         return ""
-    middle, low, high = number(spread.median), number(spread.low), number(spread.high)
+    middle, low, high = format_number(spread.median), format_number(spread.low), format_number(spread.high)
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def chart_part(documents: Mapping[str, dict[str, Any]]) -> str:
-    """The picture."""
+    """Write the link to the chart."""
     if not documents:
         return _NOTHING
     return (
@@ -51,19 +51,19 @@ def chart_part(documents: Mapping[str, dict[str, Any]]) -> str:
 
 
 def targets_part(documents: Mapping[str, dict[str, Any]]) -> str:
-    """Every target, and what was measured."""
+    """Write a table of every target and its measurement."""
     rows = []
     for result in _in_order(documents):
         for target in result.targets:
             measured = _cell(result.row(target.row), target.figure) or "-"
-            said = verdict(target, result.spread(target))
-            rows.append([f"`{result.name}`", target.row, target.claim, measured, target.reach, said])
+            said = describe_target(target, result.spread(target))
+            rows.append([f"`{result.name}`", target.row, target.claim, measured, target.limit_text, said])
     head = ("case", "what", "figure", "median (min to max)", "reach", "reached")
-    return table(head, rows) if rows else _NOTHING
+    return make_table(head, rows) if rows else _NOTHING
 
 
 def figures_part(documents: Mapping[str, dict[str, Any]]) -> str:
-    """A table for each case."""
+    """Write a table for each case."""
     parts = []
     for result in _in_order(documents):
         wanted = _COLUMNS[result.name]
@@ -73,12 +73,12 @@ def figures_part(documents: Mapping[str, dict[str, Any]]) -> str:
         notes = "".join(f"- {note}\n" for note in result.notes)
         runs = documents[result.name]["runs"]
         times = "once" if runs == 1 else f"{runs} times"
-        parts.append(f"`{result.name}`, measured {times}\n\n{table(head, rows)}\n{notes}")
+        parts.append(f"`{result.name}`, measured {times}\n\n{make_table(head, rows)}\n{notes}")
     return "\n".join(parts) or _NOTHING
 
 
 def machine_part(documents: Mapping[str, dict[str, Any]]) -> str:
-    """The machine, in a sentence for each that was measured on."""
+    """Describe the machines of the measurements."""
     said: dict[str, set[str]] = {}
     for document in documents.values():
         facts = document["machine"]
@@ -89,11 +89,11 @@ def machine_part(documents: Mapping[str, dict[str, Any]]) -> str:
         )
         said.setdefault(where, set()).add(facts["measured_at"][:10])
     lines = [f"- {where} ({', '.join(sorted(days))})\n" for where, days in said.items()]
-    return "".join(lines) + f"\n{kept(documents)}\n" if lines else _NOTHING
+    return "".join(lines) + f"\n{describe_sources(documents)}\n" if lines else _NOTHING
 
 
-def kept(documents: Mapping[str, dict[str, Any]]) -> str:
-    """Which measurements a page is made from, as a comment in it; empty for none."""
+def describe_sources(documents: Mapping[str, dict[str, Any]]) -> str:
+    """List the measurements behind a page, as a comment in the page; empty without measurements."""
     moments = [f"{name} {document['machine']['measured_at']}" for name, document in sorted(documents.items())]
     return f"<!-- made from: {', '.join(moments)} -->" if moments else ""
 
@@ -107,22 +107,22 @@ PARTS: Mapping[str, Callable[[Mapping[str, dict[str, Any]]], str]] = {
 
 
 def _in_order(documents: Mapping[str, dict[str, Any]]) -> list[CaseResult]:
-    return [case_from(documents[name]) for name in _ORDER if name in documents]
+    return [read_case(documents[name]) for name in _ORDER if name in documents]
 
 
-def written_anew(text: str, documents: Mapping[str, dict[str, Any]]) -> str:
-    """The page with its measured parts made from these documents."""
+def rewrite_page(text: str, documents: Mapping[str, dict[str, Any]]) -> str:
+    """Rewrite the measured parts of a page from these documents."""
     return _PART.sub(lambda part: f"{part[1]}{PARTS[part[2]](documents)}\n{part[3]}", text)
 
 
 def main() -> None:
     """Draw the chart and write the page."""
-    documents = read_all()
+    documents = read_documents()
     if documents:
-        from bench.chart import draw  # noqa: PLC0415 - the tests read this module without matplotlib
+        from bench.chart import draw_chart  # noqa: PLC0415 - the tests read this module without matplotlib
 
-        draw({name: case_from(document) for name, document in documents.items()}, CHART)
-    PAGE.write_text(written_anew(PAGE.read_text(encoding="utf-8"), documents), encoding="utf-8")
+        draw_chart({name: read_case(document) for name, document in documents.items()}, CHART)
+    PAGE.write_text(rewrite_page(PAGE.read_text(encoding="utf-8"), documents), encoding="utf-8")
     print(PAGE.relative_to(ROOT))
 
 

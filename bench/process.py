@@ -1,4 +1,4 @@
-"""Starting processes: pinned to a core, bounded in time, with their CPU seconds and their memory told at the end."""
+"""Start processes pinned to a core, with a time limit; measure their CPU seconds and memory."""
 
 import os
 import subprocess
@@ -17,24 +17,24 @@ COMMAND = str(Path(sys.executable).with_name("orchestrator"))
 """The installed command."""
 
 _KIB_A_UNIT = 1 / 1024 if sys.platform == "darwin" else 1
-"""What `ru_maxrss` counts in: bytes on macOS, KiB elsewhere."""
+"""Unit of `ru_maxrss`: bytes on macOS, KiB elsewhere."""
 
 
 class UnavailableError(Exception):
-    """Raised when a case can't be measured, for a reason that a person should read."""
+    """Raised for a case that cannot be measured, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a process ended.
+class ProcessResult:
+    """The exit code, output, time and memory of an ended process.
 
     Attributes:
-        code: its exit code; negative where a signal ended it.
-        out: what it wrote to stdout.
-        err: what it wrote to stderr.
-        seconds: how long it lived.
-        cpu_seconds: what it used of the CPU, by itself and in the system.
-        peak_rss_mib: the most memory that it held.
+        code: its exit code; negative after a signal.
+        out: its stdout.
+        err: its stderr.
+        seconds: its wall-clock time.
+        cpu_seconds: its CPU time, user and system.
+        peak_rss_mib: its peak memory.
     """
 
     code: int
@@ -44,20 +44,20 @@ class Ended:
     cpu_seconds: float
     peak_rss_mib: float
 
-    def expect(self, *codes: int) -> "Ended":
-        """This, if it ended with one of these exit codes.
+    def require_exit(self, *codes: int) -> "ProcessResult":
+        """Return this result if its exit code is one of `codes`.
 
         Raises:
-            UnavailableError: when it did not.
+            UnavailableError: for another exit code.
         """
         if self.code in codes:
             return self
-        words = (self.err.strip() or self.out.strip()).splitlines() or ["without a word"]
+        words = (self.err.strip() or self.out.strip()).splitlines() or ["no output"]
         raise UnavailableError(f"ended with {self.code}: {' / '.join(words[-2:])[:300]}")
 
 
-def core_for(role: str) -> int | None:
-    """The core for the `server` or the `client`; None where there is one core only, or none can be chosen."""
+def choose_core(role: str) -> int | None:
+    """Choose the core of the `server` or the `client`; None with a single core, or without a choice of cores."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))
@@ -66,26 +66,26 @@ def core_for(role: str) -> int | None:
     return cores[0] if role == "server" else cores[1]
 
 
-def pin(pid: int, role: str | None) -> None:
+def pin_process(pid: int, role: str | None) -> None:
     """Keep a process on the core of its role."""
-    core = core_for(role) if role else None
+    core = choose_core(role) if role else None
     if core is not None and hasattr(os, "sched_setaffinity"):
         with suppress(ProcessLookupError):
             os.sched_setaffinity(pid, {core})
 
 
-def run(
+def run_process(
     arguments: Sequence[str],
     *,
     folder: Path,
     env: Mapping[str, str] | None = None,
     role: str | None = "client",
     seconds: float = 300,
-) -> Ended:
-    """Run a process to its end, its output in files as a cron job would have it.
+) -> ProcessResult:
+    """Run a process to its end, with its output in files as under cron.
 
     Raises:
-        UnavailableError: when it does not end within `seconds`.
+        UnavailableError: the process did not end within `seconds`.
     """
     with (
         (folder / "stdout").open("w+", encoding="utf-8") as out,
@@ -93,7 +93,7 @@ def run(
     ):
         started = time.perf_counter()
         child = subprocess.Popen(arguments, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        pin(child.pid, role)
+        pin_process(child.pid, role)
         late = threading.Event()
 
         def end() -> None:
@@ -106,7 +106,7 @@ def run(
         try:
             _, status, usage = os.wait4(child.pid, 0)
         except BaseException:
-            child.kill()  # whoever ends the benchmark ends what it started
+            child.kill()  # the end of the benchmark ends its processes
             raise
         finally:
             timer.cancel()
@@ -116,13 +116,13 @@ def run(
             raise UnavailableError(f"did not end within {seconds:g} s")
         out.seek(0)
         err.seek(0)
-        return Ended(
+        return ProcessResult(
             code, out.read(), err.read(), lived, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _KIB_A_UNIT / 1024
         )
 
 
-class Server:
-    """A process that serves for as long as the block lasts; `first_line` is what it says when it is ready."""
+class ServerProcess:
+    """A server process for the length of the block; `first_line` is its first output."""
 
     def __init__(self, arguments: Sequence[str], *, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.first_line = ""
@@ -139,7 +139,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        pin(child.pid, "server")
+        pin_process(child.pid, "server")
         timer = threading.Timer(120, child.kill)
         timer.daemon = True
         timer.start()

@@ -1,4 +1,4 @@
-"""What a case came to: rows of figures, each measured several times, and targets that some of them have to reach."""
+"""The result of a case: rows of figures, measured several times each, and targets for some figures."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,31 +12,31 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 @dataclass(slots=True)
 class Row:
-    """One thing that was measured: the orchestrator in some setting, or a yardstick.
+    """One measured thing: the orchestrator in some setting, or a yardstick.
 
     Attributes:
-        label: what it is called.
-        figures: the values of every run, by a name that ends with the unit.
+        label: its name.
+        figures: the values of every run, by the name of the figure, which ends with the unit.
     """
 
     label: str
     figures: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, **values: float | None) -> None:
-        """Take in what one run came to; None is left out."""
+    def add_values(self, **values: float | None) -> None:
+        """Add the figures of one run; None is left out."""
         for name, value in values.items():
             if value is not None:
                 self.figures.setdefault(name, []).append(value)
 
     def spread(self, name: str) -> Spread | None:
-        """The spread of one figure; None where it was never measured."""
+        """The spread of one figure; None without measurements."""
         values = self.figures.get(name)
         return Spread.of(values) if values else None
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to reach: the median of one figure of one row, at most or at least so much."""
+    """A target: the median of one figure of one row, at most or at least `limit`."""
 
     claim: str
     row: str
@@ -45,12 +45,12 @@ class Target:
     at_most: bool = True
 
     @property
-    def reach(self) -> str:
-        """The target in signs."""
+    def limit_text(self) -> str:
+        """The limit with its sign."""
         return f"{'≤' if self.at_most else '≥'} {self.limit:g}"
 
-    def reached(self, spread: Spread | None) -> bool | None:
-        """Whether the median is where it should be; None where nothing was measured."""
+    def is_reached(self, spread: Spread | None) -> bool | None:
+        """Tell if the median meets the limit; None without measurements."""
         if spread is None:
             return None
         return spread.median <= self.limit if self.at_most else spread.median >= self.limit
@@ -58,14 +58,14 @@ class Target:
 
 @dataclass(slots=True)
 class CaseResult:
-    """One case.
+    """The result of one case.
 
     Attributes:
-        name: how it is called on the command line.
-        title: what it is, in words.
-        rows: what was measured.
-        targets: what to reach.
-        notes: what has to be known beside the figures.
+        name: its name on the command line.
+        title: its description.
+        rows: the measurements.
+        targets: the targets.
+        notes: facts needed to read the figures.
     """
 
     name: str
@@ -75,7 +75,7 @@ class CaseResult:
     notes: list[str] = field(default_factory=list)
 
     def row(self, label: str) -> Row:
-        """The row of that label, made when it is asked for first."""
+        """Find the row of that label, or add the row."""
         for row in self.rows:
             if row.label == label:
                 return row
@@ -83,16 +83,16 @@ class CaseResult:
         return self.rows[-1]
 
     def spread(self, target: Target) -> Spread | None:
-        """What a target's figure came to."""
+        """The spread of a target's figure."""
         return self.row(target.row).spread(target.figure)
 
-    def note(self, text: str) -> None:
-        """Keep a note, once."""
+    def add_note(self, text: str) -> None:
+        """Add a note, once."""
         if text not in self.notes:
             self.notes.append(text)
 
-    def document(self, machine: dict[str, Any], runs: int) -> dict[str, Any]:
-        """The same, ready for JSON."""
+    def to_document(self, machine: dict[str, Any], runs: int) -> dict[str, Any]:
+        """Make the JSON document of the result."""
         return {
             "case": self.name,
             "title": self.title,
@@ -113,7 +113,7 @@ class CaseResult:
                     "figure": target.figure,
                     "limit": target.limit,
                     "at_most": target.at_most,
-                    "reached": target.reached(self.spread(target)),
+                    "reached": target.is_reached(self.spread(target)),
                 }
                 for target in self.targets
             ],
@@ -131,16 +131,16 @@ def _spread_document(values: list[float]) -> dict[str, Any]:
     }
 
 
-def write(document: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write the document of one case; returns its file."""
+def write_document(document: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write the document of one case; return its file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{document['case']}.json"
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
-def read_all(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """The documents of every case that has one, by its name."""
+def read_documents(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """Read the documents of all cases, by name."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -148,8 +148,8 @@ def read_all(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
     return found
 
 
-def case_from(document: dict[str, Any]) -> CaseResult:
-    """A case as its document tells it."""
+def read_case(document: dict[str, Any]) -> CaseResult:
+    """Make a case from its document."""
     return CaseResult(
         document["case"],
         document["title"],

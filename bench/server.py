@@ -1,8 +1,8 @@
-"""A server that speaks as much of the API as a run needs, and does as little as it can: `python -m bench.server N`.
+"""A minimal server with the parts of the API needed by a run: `python -m bench.server N`.
 
 The list (current shape), stops of one and of many, the status batch and the price list; keep-alive HTTP/1.1 by hand on
 an `asyncio.Protocol`, on uvloop where it is installed. Its first line of stdout is `{"url": …}`. Under `/__bench__`:
-`GET marks` tells when the first stop came and the last one was answered, `POST reset` starts all CVMs anew.
+`GET marks` gives the times of the first stop and of the last answer; `POST reset` starts all CVMs again.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _KEY = b"content-length:"
 
 
 def hashid(number: int) -> str:
-    """The id of the CVM with that number."""
+    """Make the id of the CVM with that number."""
     return f"cvm_{number:08x}"
 
 
@@ -29,11 +29,11 @@ def _uuid(number: int) -> str:
 
 
 class Fleet:
-    """CVMs that go down some seconds after they were told to, and the times of what was asked.
+    """CVMs that go down some seconds after their stop, and the times of the requests.
 
     Attributes:
-        stops: stops that came.
-        requests: requests that came.
+        stops: number of single stops.
+        requests: number of requests.
     """
 
     def __init__(self, count: int, settle_seconds: float) -> None:
@@ -44,14 +44,14 @@ class Fleet:
         self.reset()
 
     def reset(self) -> None:
-        """Start every CVM, and forget what was asked."""
+        """Start every CVM, and clear the counts."""
         self._stopped_at = [None] * self.count
         self.requests = self.stops = self.batches = self.effects = 0
         self.first_stop = self.last_answer = 0.0
         self._cpu = time.process_time()
 
     def marks(self) -> dict[str, float]:
-        """What was asked, and when."""
+        """The counts and times of the requests."""
         return {
             "requests": self.requests,
             "stops": self.stops,
@@ -74,7 +74,7 @@ class Fleet:
             self.effects += 1
 
     def stop(self, address: str) -> bytes | None:
-        """Stop one CVM; the answer's body, or None where there is no such CVM."""
+        """Stop one CVM; return the body of the answer, or None for an unknown CVM."""
         number = self._number.get(address)
         if number is None:
             return None
@@ -201,8 +201,8 @@ _PRICES = json.dumps(
 ).encode()
 
 
-class Speaker(asyncio.Protocol):
-    """One connection: reads requests as they come, pipelined ones too, and answers each at once."""
+class ServerProtocol(asyncio.Protocol):
+    """One connection: parses requests as they arrive, pipelined requests too, and answers at once."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -210,12 +210,12 @@ class Speaker(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Keep the transport."""
         if isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write"):
             self._transport = transport  # type: ignore[assignment]  # uvloop's transports are of classes of their own
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is whole by now."""
+        """Answer every complete request."""
         buffer = self._buffer + data if self._buffer else data
         while (end := buffer.find(b"\r\n\r\n")) >= 0:
             begin, length = end + 4, 0
@@ -270,14 +270,14 @@ _ANSWERS: dict[tuple[str, str], Callable[[Fleet, str, bytes], bytes]] = {
 async def serve(count: int, settle_seconds: float) -> None:
     """Serve until killed."""
     fleet = Fleet(count, settle_seconds)
-    server = await asyncio.get_running_loop().create_server(lambda: Speaker(fleet), "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(lambda: ServerProtocol(fleet), "127.0.0.1", 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     print(json.dumps({"url": f"http://127.0.0.1:{port}{PREFIX}"}), flush=True)
     await server.serve_forever()
 
 
 def main() -> None:
-    """Serve that many CVMs."""
+    """Serve `count` CVMs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int)
     parser.add_argument("--settle-seconds", type=float, default=0.2)

@@ -1,1 +1,1 @@
-"""The cases, one file each: what is run, beside what, and what to reach."""
+"""The cases, one file each: the command, its yardsticks and its targets."""

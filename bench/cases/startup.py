@@ -1,4 +1,4 @@
-"""The case of starting: how long a person, or a shell loop, waits before anything happens."""
+"""The case of starting: the wait of a person, or a shell loop, before the first effect."""
 
 import os
 import socket
@@ -8,10 +8,10 @@ import time
 from contextlib import suppress
 from statistics import median
 
-from bench.cases.effort import Effort
-from bench.desk import Desk
-from bench.process import COMMAND, PYTHON, UnavailableError, run
+from bench.cases.options import BenchOptions
+from bench.process import COMMAND, PYTHON, UnavailableError, run_process
 from bench.result import CaseResult, Target
+from bench.work_folder import WorkFolder
 
 PYTHON_ALONE = "python -c pass"
 HELP, VALIDATE, PLAN = "orchestrator --help", "orchestrator validate", "orchestrator plan, until its first request"
@@ -20,42 +20,44 @@ _AT_ONCE = 10
 _PATIENCE_SECONDS = 20.0
 
 
-def startup(effort: Effort) -> CaseResult:
-    """Each started many times, in turn, so that whatever else the machine does falls on all of them."""
+def measure_startup(options: BenchOptions) -> CaseResult:
+    """Start each command many times, in turn, so that other load affects all commands alike."""
     result = CaseResult("startup", "From starting the command to its first effect")
     result.targets = [
         Target("seconds", HELP, "seconds", 0.15),
         Target("seconds", VALIDATE, "seconds", 0.30),
         Target("seconds", PLAN, "seconds", 0.40),
     ]
-    playbook = effort.desk.playbook({"requests_per_second": 50})
-    env = effort.desk.environment("http://127.0.0.1:9", "phak_bench") | {"ORCHESTRATOR_STATE_DIR": "state"}
+    playbook = options.work_folder.write_playbook({"requests_per_second": 50})
+    env = options.work_folder.make_environment("http://127.0.0.1:9", "phak_bench") | {"ORCHESTRATOR_STATE_DIR": "state"}
     commands = {
         PYTHON_ALONE: [PYTHON, "-c", "pass"],
         HELP: [COMMAND, "--help"],
         VALIDATE: [COMMAND, "validate", playbook],
     }
-    for number in range(effort.runs * effort.of(_AT_ONCE, 3) + _WARM_UPS):
+    for number in range(options.runs * options.choose_size(_AT_ONCE, 3) + _WARM_UPS):
         if number % _AT_ONCE == 0:
-            effort.say(result.name, min(number // _AT_ONCE, effort.runs - 1), "every command")
-        taken = {PLAN: _until_first_request(effort.desk, playbook)}
+            options.print_progress(result.name, min(number // _AT_ONCE, options.runs - 1), "every command")
+        taken = {PLAN: _until_first_request(options.work_folder, playbook)}
         for label, arguments in commands.items():
-            ended = run(arguments, folder=effort.desk.folder, env=env, role=None, seconds=60).expect(0)
+            ended = run_process(
+                arguments, folder=options.work_folder.path, env=env, role=None, seconds=60
+            ).require_exit(0)
             taken[label] = (ended.seconds, ended.cpu_seconds)
         if number >= _WARM_UPS:
             for label in (PYTHON_ALONE, HELP, VALIDATE, PLAN):
                 seconds, cpu_seconds = taken[label]
-                result.row(label).add(seconds=seconds, cpu_seconds=cpu_seconds)
+                result.row(label).add_values(seconds=seconds, cpu_seconds=cpu_seconds)
     alone = median(result.row(PYTHON_ALONE).figures["seconds"])
     for label in (HELP, VALIDATE, PLAN):
         row = result.row(label)
-        row.add(times_python_alone=median(row.figures["seconds"]) / alone)
-    result.note("the targets are meant for a machine on which `python -c pass` takes 0.02 s")
+        row.add_values(times_python_alone=median(row.figures["seconds"]) / alone)
+    result.add_note("the targets are meant for a machine on which `python -c pass` takes 0.02 s")
     return result
 
 
-def _until_first_request(desk: Desk, playbook: str) -> tuple[float, float]:
-    """Seconds, and CPU seconds, from starting `plan` until the first bytes of its first request arrive.
+def _until_first_request(work_folder: WorkFolder, playbook: str) -> tuple[float, float]:
+    """Measure seconds and CPU seconds from the start of `plan` to the first bytes of its first request.
 
     Raises:
         UnavailableError: when none came.
@@ -74,11 +76,11 @@ def _until_first_request(desk: Desk, playbook: str) -> tuple[float, float]:
 
         thread = threading.Thread(target=stamp, daemon=True)
         thread.start()
-        env = desk.environment(f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1", "phak_bench")
+        env = work_folder.make_environment(f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1", "phak_bench")
         began = time.perf_counter()
         child = subprocess.Popen(
             [COMMAND, "plan", playbook],
-            cwd=desk.folder,
+            cwd=work_folder.path,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

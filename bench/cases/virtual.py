@@ -1,11 +1,11 @@
-"""The case of a large fleet on virtual time: what the program itself costs a CVM, and whether that stays so."""
+"""The case of a large fleet on virtual time: CPU and memory per CVM, and their growth with the fleet."""
 
 import json
 
-from bench.cases.effort import Effort
-from bench.desk import ROOT
-from bench.process import PYTHON, UnavailableError, run
+from bench.cases.options import BenchOptions
+from bench.process import PYTHON, UnavailableError, run_process
 from bench.result import CaseResult, Target
+from bench.work_folder import ROOT
 
 _VARIANTS = {
     "engine": "engine and audit log, a cloud that does nothing",
@@ -13,9 +13,9 @@ _VARIANTS = {
 }
 
 
-def virtual(effort: Effort) -> CaseResult:
-    """Ten times the CVMs should take ten times as long, and not much memory."""
-    few, many = effort.of(10_000, 1000), effort.of(100_000, 10_000)
+def measure_virtual(options: BenchOptions) -> CaseResult:
+    """Measure two fleets: ten times the CVMs should take ten times the time, and little memory."""
+    few, many = options.choose_size(10_000, 1000), options.choose_size(100_000, 10_000)
     result = CaseResult("virtual", f"{many:,} CVMs on virtual time, 200 requests/s, audit log synced")
     for variant, words in _VARIANTS.items():
         label = f"{many:,} CVMs, {variant}"
@@ -24,30 +24,32 @@ def virtual(effort: Effort) -> CaseResult:
             Target(f"MiB of memory at the peak ({variant})", label, "peak_rss_mib", 600),
             Target(f"seconds of real time ({variant})", label, "real_seconds", 180),
         ]
-        result.note(f"{variant}: {words}")
-    for number in range(effort.runs):
+        result.add_note(f"{variant}: {words}")
+    for number in range(options.runs):
         for variant in _VARIANTS:
             cpu = {}
             try:
                 for cvms in (few, many):
                     row = result.row(f"{cvms:,} CVMs, {variant}")
-                    effort.say(result.name, number, row.label)
-                    told = _measure(effort, variant, cvms)
-                    row.add(**told)
+                    options.print_progress(result.name, number, row.label)
+                    told = _measure(options, variant, cvms)
+                    row.add_values(**told)
                     cpu[cvms] = told["cpu_seconds"]
-                result.row(f"{many:,} CVMs, {variant}").add(times_linear=cpu[many] / cpu[few] / (many / few))
+                result.row(f"{many:,} CVMs, {variant}").add_values(times_linear=cpu[many] / cpu[few] / (many / few))
             except UnavailableError as error:
-                result.note(f"{variant}: {error}")
+                result.add_note(f"{variant}: {error}")
     return result
 
 
-def _measure(effort: Effort, variant: str, cvms: int) -> dict[str, float]:
+def _measure(options: BenchOptions, variant: str, cvms: int) -> dict[str, float]:
     env = {"PYTHONPATH": str(ROOT)}
-    arguments = [PYTHON, "-m", "bench.fleet", variant, str(cvms), str(effort.desk.folder)]
+    arguments = [PYTHON, "-m", "bench.fleet", variant, str(cvms), str(options.work_folder.path)]
     try:
-        told = json.loads(run(arguments, folder=effort.desk.folder, env=env, seconds=900).expect(0).out)
+        told = json.loads(
+            run_process(arguments, folder=options.work_folder.path, env=env, seconds=900).require_exit(0).out
+        )
     finally:
-        for log in effort.desk.folder.glob("*.jsonl"):
+        for log in options.work_folder.path.glob("*.jsonl"):
             log.unlink()
     if told["settled"] != cvms or told["exit_code"] != 0:
         raise UnavailableError(f"{told['settled']} of {cvms} CVMs settled, exit {told['exit_code']}")

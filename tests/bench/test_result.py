@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import result, table
-from bench.page import PAGE, PARTS, kept, targets_part, written_anew
+from bench.page import PAGE, PARTS, describe_sources, rewrite_page, targets_part
 from bench.result import CaseResult, Target
 
 
@@ -19,26 +19,26 @@ def case() -> CaseResult:
         Target("requests a CVM", "theirs", "requests_a_cvm", 1.03),
     ]
     for time, stops in ((1.01, 90.0), (1.5, 110.0), (1.0, 120.0)):
-        case.row("ours").add(time_over_bound=time, stops_per_second=stops, requests_a_cvm=None)
+        case.row("ours").add_values(time_over_bound=time, stops_per_second=stops, requests_a_cvm=None)
     return case
 
 
 def test_the_median_decides_whether_a_target_is_reached(case: CaseResult) -> None:
-    assert [target.reached(case.spread(target)) for target in case.targets] == [True, True, None]
+    assert [target.is_reached(case.spread(target)) for target in case.targets] == [True, True, None]
 
 
 def test_a_target_that_is_missed_is_said_to_be(case: CaseResult) -> None:
-    case.row("ours").add(time_over_bound=1.6)
-    case.row("ours").add(time_over_bound=1.7)
-    assert case.targets[0].reached(case.spread(case.targets[0])) is False
+    case.row("ours").add_values(time_over_bound=1.6)
+    case.row("ours").add_values(time_over_bound=1.7)
+    assert case.targets[0].is_reached(case.spread(case.targets[0])) is False
 
 
 def test_a_case_comes_back_from_its_document(case: CaseResult, tmp_path: Path) -> None:
-    case.note("measured by night")
-    case.note("measured by night")
-    path = result.write(case.document({"cpu_cores": 2}, runs=3), tmp_path)
+    case.add_note("measured by night")
+    case.add_note("measured by night")
+    path = result.write_document(case.to_document({"cpu_cores": 2}, runs=3), tmp_path)
     assert json.loads(path.read_text())["machine"] == {"cpu_cores": 2}
-    back = result.case_from(result.read_all(tmp_path)["single"])
+    back = result.read_case(result.read_documents(tmp_path)["single"])
     assert back.targets == case.targets
     assert back.notes == ["measured by night"]
     assert back.row("ours").figures == case.row("ours").figures
@@ -54,25 +54,25 @@ def test_the_table_has_a_line_for_each_target_with_its_verdict(case: CaseResult)
     ("value", "text"), [(0, "0"), (3.0, "3"), (0.0712, "0.071"), (1.034, "1.03"), (26.71, "26.7"), (9876.5, "9,876")]
 )
 def test_a_figure_has_as_many_digits_as_mean_something(value: float, text: str) -> None:
-    assert table.number(value) == text
+    assert table.format_number(value) == text
 
 
 def test_the_docs_give_median_and_range(case: CaseResult) -> None:
-    part = targets_part({"single": case.document({}, runs=3)})
+    part = targets_part({"single": case.to_document({}, runs=3)})
     assert "| `single` | ours | time over the bound | 1.01 (1 to 1.50) | ≤ 1.02 | yes |" in part
 
 
 def test_the_page_has_the_figures_that_are_kept() -> None:
     """No figure in the docs was typed by hand. Measurements that are newer than the page are not in it yet."""
-    text, documents = PAGE.read_text(encoding="utf-8"), result.read_all()
-    if kept(documents) in text and ("made from" in text) == bool(documents):
-        assert written_anew(text, documents) == text
+    text, documents = PAGE.read_text(encoding="utf-8"), result.read_documents()
+    if describe_sources(documents) in text and ("made from" in text) == bool(documents):
+        assert rewrite_page(text, documents) == text
 
 
 def test_the_page_has_every_part(case: CaseResult) -> None:
     facts = dict.fromkeys(("measured_at", "cpu_model", "cpu_cores", "system", "file_system", "python"), "x")
-    document = case.document({**facts, "memory_mib": 2048, "versions": {"httpx": "1"}}, runs=3)
-    text = written_anew(PAGE.read_text(encoding="utf-8"), {"single": document})
+    document = case.to_document({**facts, "memory_mib": 2048, "versions": {"httpx": "1"}}, runs=3)
+    text = rewrite_page(PAGE.read_text(encoding="utf-8"), {"single": document})
     assert "Nothing is kept yet" not in text
     for name, part in PARTS.items():
         assert f"<!-- measured: {name} -->\n{part({'single': document})}" in text

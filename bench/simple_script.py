@@ -1,7 +1,7 @@
-"""The script that one would write in an afternoon: `python -m bench.afternoon URL KEY`.
+"""A simple script, as written in an afternoon: `python -m bench.simple_script URL KEY`.
 
-httpx, a semaphore, a retry on 429 and 5xx, and one poll loop for each CVM. It knows no rate limit beforehand, keeps no
-log, and asks about every CVM by itself.
+httpx, a semaphore, a retry on 429 and 5xx, and a poll loop for each CVM. The script knows no rate limit, keeps no log,
+and reads the status of every CVM in a request of its own.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 async def ask(client: httpx.AsyncClient, slots: asyncio.Semaphore, method: str, path: str) -> httpx.Response:
-    """Send a request until it is answered with neither 429 nor 5xx."""
+    """Send a request until the answer is neither 429 nor 5xx."""
     while True:
         async with slots:
             response = await client.request(method, path)
@@ -26,7 +26,7 @@ async def ask(client: httpx.AsyncClient, slots: asyncio.Semaphore, method: str, 
 
 
 async def stop(client: httpx.AsyncClient, slots: asyncio.Semaphore, cvm: str) -> None:
-    """Stop one CVM, and wait until it is down."""
+    """Stop one CVM, and wait until the CVM is down."""
     await ask(client, slots, "POST", f"/cvms/{cvm}/stop")
     while True:
         await asyncio.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Where a measurement sits: a working folder on the disk, playbooks, the installed command, a simulated cloud."""
+"""The work folder of a measurement: playbooks, the installed command and a simulated cloud."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.process import COMMAND, Ended, Server, run
+from bench.process import COMMAND, ProcessResult, ServerProcess, run_process
 from orchestrator.simulator.settings import parse_settings
 from orchestrator.simulator.world import World
 
@@ -32,60 +32,60 @@ steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
-    """A simulated cloud that is being served: where, with which key, and how long its CVMs take to settle.
+class ServedCloud:
+    """A simulated cloud in another process: its address, its key, and the settle times of its CVMs.
 
     Attributes:
         url: the base URL, including `/api/v1`.
         api_key: the workspace's key.
-        settle: seconds that each CVM takes, by its hashid.
+        settle: seconds to settle of each CVM, by its hashid.
     """
 
     url: str
     api_key: str
     settle: Mapping[str, float]
 
-    def requests(self) -> list[dict[str, Any]]:
-        """The server's record of every request so far."""
-        found: list[dict[str, Any]] = fetch(self.url, "/__simulator__/requests")
+    def read_requests(self) -> list[dict[str, Any]]:
+        """Read the server's record of every request so far."""
+        found: list[dict[str, Any]] = fetch_json(self.url, "/__simulator__/requests")
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """A working folder that is on the same disk as the repository, and gone when the measurement is done."""
+class WorkFolder:
+    """A temporary folder on the same disk as the repository."""
 
-    folder: Path
+    path: Path
 
-    def playbook(self, limits: Mapping[str, object], *, select: str = "{all: true}") -> str:
-        """Write a playbook with these limits; returns its path."""
-        file = self.folder / "bench.yaml"
+    def write_playbook(self, limits: Mapping[str, object], *, select: str = "{all: true}") -> str:
+        """Write a playbook with these limits; return its path."""
+        file = self.path / "bench.yaml"
         text = "{" + ", ".join(f"{name}: {value}" for name, value in limits.items()) + "}"
         file.write_text(_PLAYBOOK.format(limits=text, select=select), encoding="utf-8")
         return str(file)
 
-    def environment(self, url: str, api_key: str) -> dict[str, str]:
-        """The environment of a command that works on that cloud; of the caller's own only where programs are."""
+    def make_environment(self, url: str, api_key: str) -> dict[str, str]:
+        """Make the environment of a command for a cloud; only program paths come from the caller's own."""
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         return kept | {
-            "HOME": str(self.folder),
+            "HOME": str(self.path),
             "LANG": "C.UTF-8",
             "PHALA_CLOUD_API_KEY": api_key,
             "PHALA_CLOUD_API_PREFIX": url,
-            "ORCHESTRATOR_STATE_DIR": str(self.folder / "state"),
+            "ORCHESTRATOR_STATE_DIR": str(self.path / "state"),
         }
 
-    def forget(self) -> None:
-        """Throw away what earlier runs left in the state folder."""
-        shutil.rmtree(self.folder / "state", ignore_errors=True)
+    def clear_state(self) -> None:
+        """Delete the state folder of earlier runs."""
+        shutil.rmtree(self.path / "state", ignore_errors=True)
 
-    def orchestrate(self, *arguments: str, url: str, api_key: str, seconds: float) -> Ended:
+    def run_command(self, *arguments: str, url: str, api_key: str, seconds: float) -> ProcessResult:
         """Run the installed command."""
-        env = self.environment(url, api_key)
-        return run([COMMAND, *arguments], folder=self.folder, env=env, seconds=seconds)
+        env = self.make_environment(url, api_key)
+        return run_process([COMMAND, *arguments], folder=self.path, env=env, seconds=seconds)
 
     @contextmanager
-    def simulate(
+    def serve_simulator(
         self,
         *,
         cvms: int,
@@ -93,40 +93,40 @@ class Desk:
         requests_per_second: float | None,
         burst: int = 10,
         port: int = 0,
-    ) -> Iterator[Cloud]:
-        """Serve a simulated cloud, in a process on a core of its own, for as long as the block lasts."""
+    ) -> Iterator[ServedCloud]:
+        """Serve a simulated cloud in a process on its own core, for the length of the block."""
         document: dict[str, Any] = {
             "fleet": {"cvms": cvms, "seed": 7, "stopped_share": 0, "gpu_share": 0},
             "timing": {"stop_seconds": list(settle)},
         }
         if requests_per_second is not None:
             document["limit"] = {"requests_per_second": requests_per_second, "burst": burst}
-        file = self.folder / "simulator.toml"
+        file = self.path / "simulator.toml"
         file.write_text(_toml(document), encoding="utf-8")
         delays = {cvm.hashid: cvm.delays.stop for cvm in World.generate(settings=parse_settings(document)).cvms}
         arguments = [COMMAND, "simulate", "--port", str(port), "--config", str(file)]
-        with Server(arguments, folder=self.folder) as server:
+        with ServerProcess(arguments, folder=self.path) as server:
             said = json.loads(server.first_line)
-            yield Cloud(said["url"], said["api_key"], delays)
+            yield ServedCloud(said["url"], said["api_key"], delays)
 
 
 @contextmanager
-def desk() -> Iterator[Desk]:
-    """A desk for as long as the block lasts."""
+def make_work_folder() -> Iterator[WorkFolder]:
+    """Make a work folder for the length of the block."""
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT, ignore_cleanup_errors=True) as folder:
-        yield Desk(Path(folder))
+        yield WorkFolder(Path(folder))
 
 
-def fetch(url: str, path: str, *, method: str = "GET") -> Any:  # noqa: ANN401 - any JSON value
-    """Ask the server of a base URL for something beside the API."""
+def fetch_json(url: str, path: str, *, method: str = "GET") -> Any:  # noqa: ANN401 - any JSON value
+    """Read JSON from a path of the server beside the API."""
     parts = urlsplit(url)
     request = urllib.request.Request(f"http://{parts.netloc}{path}", method=method)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
         return json.load(answer)
 
 
-def free_port() -> int:
-    """A port that nobody listens on right now."""
+def find_free_port() -> int:
+    """Find a port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

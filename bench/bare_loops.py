@@ -1,7 +1,7 @@
-"""Loops that POST /cvms/ID/stop and do nothing else: `python -m bench.bare {httpx,aiohttp,raw} URL COUNT WIDTH`.
+"""Loops that POST /cvms/ID/stop and do nothing else: `python -m bench.bare_loops {httpx,aiohttp,raw} URL COUNT WIDTH`.
 
-`raw` is no client but a load: sockets and `epoll`, prebuilt requests, answers counted and not read. It shows how much
-the server could take. Prints `{"seconds", "cpu_seconds"}`, both from the first request to the last answer.
+`raw` is a load, not a client: sockets and `epoll`, prebuilt requests, answers counted and not parsed. `raw` shows the
+capacity of the server. Prints `{"seconds", "cpu_seconds"}`, both from the first request to the last answer.
 """
 
 import argparse
@@ -19,11 +19,11 @@ _HEADERS = {"X-API-Key": "phak_bench", "X-Phala-Version": "2026-06-23", "Accept"
 _OK = 200
 
 
-def _addresses(url: str, count: int) -> Iterator[str]:
+def _make_addresses(url: str, count: int) -> Iterator[str]:
     return (f"{url}/cvms/{hashid(number)}/stop" for number in range(count))
 
 
-async def _at_width(post: Callable[[str], Awaitable[int]], addresses: Iterator[str], width: int) -> None:
+async def _run_workers(post: Callable[[str], Awaitable[int]], addresses: Iterator[str], width: int) -> None:
     async def worker() -> None:
         for address in addresses:
             status = await post(address)
@@ -35,8 +35,8 @@ async def _at_width(post: Callable[[str], Awaitable[int]], addresses: Iterator[s
             group.create_task(worker())
 
 
-async def with_httpx(url: str, count: int, width: int) -> tuple[float, float]:
-    """Post with httpx, so many at a time; returns seconds and CPU seconds."""
+async def run_httpx(url: str, count: int, width: int) -> tuple[float, float]:
+    """Post stops with httpx, `width` at a time; return seconds and CPU seconds."""
     import httpx  # noqa: PLC0415 - each loop loads its own client alone
 
     limits = httpx.Limits(max_connections=width, max_keepalive_connections=width)
@@ -48,11 +48,11 @@ async def with_httpx(url: str, count: int, width: int) -> tuple[float, float]:
             response.json()
             return response.status_code
 
-        return await _timed(lambda: _at_width(post, _addresses(url, count), width))
+        return await _measure_time(lambda: _run_workers(post, _make_addresses(url, count), width))
 
 
-async def with_aiohttp(url: str, count: int, width: int) -> tuple[float, float]:
-    """Post with aiohttp, so many at a time; returns seconds and CPU seconds."""
+async def run_aiohttp(url: str, count: int, width: int) -> tuple[float, float]:
+    """Post stops with aiohttp, `width` at a time; return seconds and CPU seconds."""
     import aiohttp  # noqa: PLC0415 - each loop loads its own client alone
 
     connector = aiohttp.TCPConnector(limit=width)
@@ -64,22 +64,22 @@ async def with_aiohttp(url: str, count: int, width: int) -> tuple[float, float]:
                 await response.json()
                 return response.status
 
-        return await _timed(lambda: _at_width(post, _addresses(url, count), width))
+        return await _measure_time(lambda: _run_workers(post, _make_addresses(url, count), width))
 
 
-async def _timed(work: Callable[[], Awaitable[None]]) -> tuple[float, float]:
+async def _measure_time(work: Callable[[], Awaitable[None]]) -> tuple[float, float]:
     began, cpu = time.perf_counter(), time.process_time()
     await work()
     return time.perf_counter() - began, time.process_time() - cpu
 
 
-def raw(url: str, count: int, width: int) -> tuple[float, float]:
-    """Post over plain sockets, one request at a time on each; returns seconds and CPU seconds."""
+def run_raw(url: str, count: int, width: int) -> tuple[float, float]:
+    """Post stops over `width` plain sockets; return seconds and CPU seconds."""
     parts = urlsplit(url)
     head = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
     requests = iter(
         f"POST {urlsplit(address).path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{head}Content-Length: 0\r\n\r\n".encode()
-        for address in list(_addresses(url, count))
+        for address in list(_make_addresses(url, count))
     )
     selector = selectors.DefaultSelector()
     began, cpu = time.perf_counter(), time.process_time()
@@ -113,9 +113,9 @@ def main() -> None:
     parser.add_argument("width", type=int)
     asked = parser.parse_args()
     if asked.client == "raw":
-        seconds, cpu = raw(asked.url, asked.count, asked.width)
+        seconds, cpu = run_raw(asked.url, asked.count, asked.width)
     else:
-        loop = with_httpx if asked.client == "httpx" else with_aiohttp
+        loop = run_httpx if asked.client == "httpx" else run_aiohttp
         seconds, cpu = asyncio.run(loop(asked.url, asked.count, asked.width))
     print(json.dumps({"seconds": seconds, "cpu_seconds": cpu}))
 
