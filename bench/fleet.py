@@ -25,18 +25,18 @@ from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cloud.client import connect
-from orchestrator.engine.gate import Gate
-from orchestrator.engine.gcra import Gcra, with_headroom
-from orchestrator.engine.inventory import InventoryReader
+from orchestrator.engine.job import Work
 from orchestrator.engine.protocols import Cloud
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.rate.gcra import Gcra, with_headroom
+from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
-from orchestrator.engine.work import Work
 from orchestrator.outcome import Outcome
-from orchestrator.playbook.planned import AnyPlanned, RunLimits
 from orchestrator.playbook.planning import make_plan
+from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.report.records import planned_fields
+from orchestrator.runs.records import planned_fields
 from orchestrator.simulator.app import create_app
 from orchestrator.simulator.memory import MemoryTransport
 from orchestrator.simulator.settings import parse_settings

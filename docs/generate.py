@@ -34,17 +34,17 @@ from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, exit_
 from orchestrator.playbook.firings import Timetable, firings
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import WarningCode
-from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
+from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.playbook.schema import Guards, Playbook, Protect, json_schema
 from orchestrator.playbook.steps import Select, Step
-from orchestrator.report.documents import error_document, plan_document, run_document
-from orchestrator.report.records import planned_fields
-from orchestrator.report.report_csv import COLUMNS
-from orchestrator.report.report_document import LogFile, report_document
-from orchestrator.report.schedule_text import explain_document
-from orchestrator.report.story import Story
+from orchestrator.report.full.csv import COLUMNS
+from orchestrator.report.full.document import LogFile, report_document
+from orchestrator.report.full.timeline import Story
+from orchestrator.report.plan.schedule import explain_document
+from orchestrator.runs.documents import error_document, plan_document, run_document
+from orchestrator.runs.records import planned_fields
 from orchestrator.settings.load import Settings
 from orchestrator.skip_reason import Reason, SkipReason
 

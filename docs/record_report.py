@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from orchestrator.report.full.html.timeline import timeline
 from orchestrator.report.html.page import page
-from orchestrator.report.html.timeline import timeline
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 

@@ -22,8 +22,8 @@ import anyio
 from orchestrator.audit.store import RunStore, is_run_id
 from orchestrator.cvm import CvmRef
 from orchestrator.errors import ClaimedError, SettingsError
+from orchestrator.plural import counted, names
 from orchestrator.state_files import make_folder, open_or_create
-from orchestrator.wording import counted, names
 
 _KEEP_S = 86_400
 """How long the claim of an ended run is kept."""

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from orchestrator.audit.log import sync_file
 from orchestrator.audit.record import Record, canonical
-from orchestrator.audit.seal import Covers
-from orchestrator.audit.sealed_log import SealCheck, read_sealed
-from orchestrator.audit.sealing import read_detached
+from orchestrator.audit.seal_create import read_detached
+from orchestrator.audit.seal_format import Covers
+from orchestrator.audit.seal_verify import SealCheck, read_sealed
 from orchestrator.audit.store import is_held, is_run_id, seal_file
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.moment import parse_timestamp, timestamp

@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal, TypeAlias
 
 from orchestrator.billing.reconciled import Reconciled, ReconciledTotal, total
-from orchestrator.billing.standstill import End, Standstill
+from orchestrator.billing.stopped_period import End, Standstill
 from orchestrator.cvm import CvmRef
 
 MICRO = Decimal("0.000001")

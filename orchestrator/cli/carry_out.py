@@ -13,30 +13,30 @@ import structlog
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.cli.approver import approver_of
-from orchestrator.cli.claiming import RunClaim
 from orchestrator.cli.colour import redraws
 from orchestrator.cli.consoles import stderr, stdout
-from orchestrator.cli.fail import report
-from orchestrator.cli.keys import terminal
-from orchestrator.cli.notices import finish, finish_unless, notices
-from orchestrator.cli.session import Session
-from orchestrator.engine.breaker import Outage
-from orchestrator.engine.gate import LONG_PAUSE
+from orchestrator.cli.print_error import report
+from orchestrator.cli.terminal_input import terminal
+from orchestrator.engine.job import Work
 from orchestrator.engine.protocols import Approver
+from orchestrator.engine.rate.breaker import Outage
+from orchestrator.engine.rate.gate import LONG_PAUSE
+from orchestrator.engine.read.status import Seen
 from orchestrator.engine.result import Due, RunResult
 from orchestrator.engine.run import Run
-from orchestrator.engine.status import Seen
 from orchestrator.engine.wave import SettleSettings
-from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending
-from orchestrator.playbook.planned import AnyPlanned
-from orchestrator.report.documents import run_document, write_document
-from orchestrator.report.live import Progress
-from orchestrator.report.outage_text import outage_text, wait_text
-from orchestrator.report.run_text import print_run
+from orchestrator.playbook.resolved_steps import AnyPlanned
+from orchestrator.report.run.live import Progress
+from orchestrator.report.run.text import print_run
+from orchestrator.runs.approval import approver_of
+from orchestrator.runs.claims import RunClaim
+from orchestrator.runs.documents import run_document, write_document
+from orchestrator.runs.notifications import finish, finish_unless, notices
+from orchestrator.runs.outage_text import outage_text, wait_text
+from orchestrator.runs.session import Session
 
 _LEAVES_DOUBT = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT, Ending.LOG_FAILED})
 """Endings after which a request may be without its answer."""

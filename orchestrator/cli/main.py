@@ -117,7 +117,7 @@ def _leave_out() -> None:
 def main() -> None:
     """Run the command line, and exit as the contracts say."""
     _leave_out()
-    from orchestrator.cli.fail import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
+    from orchestrator.cli.print_error import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
 
     code = exit_of(_invoke, sys.argv[1:])
     # All that is left goes with the process; Python need not look through it for garbage once more.

@@ -12,8 +12,8 @@ import click
 from orchestrator.audit.verify import Reading, Take, Verdict, read_log
 from orchestrator.cli.colour import redraws
 from orchestrator.errors import SettingsError
-from orchestrator.report.shown import shown
-from orchestrator.wording import counted
+from orchestrator.plural import counted
+from orchestrator.safe_text import shown
 
 _SOON_S = 1.0
 

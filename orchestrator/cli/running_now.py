@@ -2,12 +2,12 @@
 
 import anyio
 
-from orchestrator.billing.standstill import SeenUp
-from orchestrator.cli.endpoint import Endpoint, endpoint
-from orchestrator.cli.session import limits_of, open_session
+from orchestrator.billing.stopped_period import SeenUp
 from orchestrator.cvm import UP
-from orchestrator.engine.inventory import InventoryReader
+from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.playbook.schema import Limits
+from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.session import limits_of, open_session
 from orchestrator.settings.load import Settings
 
 

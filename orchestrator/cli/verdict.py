@@ -8,13 +8,13 @@ from typing import TextIO
 
 import click
 
-from orchestrator.cli.keys import terminal
+from orchestrator.cli.terminal_input import terminal
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, NotConfirmedError, OrchestratorError
 from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Hold, Plan
 from orchestrator.playbook.plan_warning import WarningCode
-from orchestrator.report.shown import shown
-from orchestrator.wording import counted
+from orchestrator.plural import counted
+from orchestrator.safe_text import shown
 
 
 def verdict(plan: Plan, hold: Hold | None = None) -> OrchestratorError | None:

@@ -2,11 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from orchestrator.engine.course import Course
 from orchestrator.engine.protocols import Answer, Approver
+from orchestrator.engine.run_control import Course
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending
-from orchestrator.playbook.planned import Message, Question
+from orchestrator.playbook.resolved_steps import Message, Question
 
 
 async def tell(course: Course, step: Message) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.engine.work import Work
+from orchestrator.engine.job import Work
 from orchestrator.errors import AuditError
 from orchestrator.outcome import Ending, Exit, Outcome
 

@@ -6,13 +6,13 @@ from functools import partial
 
 import anyio
 
-from orchestrator.engine.course import Course
-from orchestrator.engine.take_up import take_up
+from orchestrator.engine.follow_up import take_up
+from orchestrator.engine.job import Work
+from orchestrator.engine.run_control import Course
 from orchestrator.engine.wave import Wave
-from orchestrator.engine.work import Work
 from orchestrator.moment import timestamp
 from orchestrator.outcome import ENDS_THE_RUN, Ending
-from orchestrator.playbook.planned import PlannedStep, RunLimits
+from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
 
 
 async def roll_out(course: Course, step: PlannedStep) -> None:

@@ -7,23 +7,23 @@ from random import Random
 
 import anyio
 
-from orchestrator.engine.abandon import close_open
-from orchestrator.engine.breaker import Breaker, Outage
-from orchestrator.engine.course import Course
-from orchestrator.engine.gate import Gate
-from orchestrator.engine.ledger import Ledger
+from orchestrator.engine.follow_up import left_by
+from orchestrator.engine.job import Work
 from orchestrator.engine.protocols import Approver, AuditSink, Clock, Cloud, CvmClaim
 from orchestrator.engine.questions import ask, tell
+from orchestrator.engine.rate.breaker import Breaker, Outage
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.read.status import Seen, StatusReader
 from orchestrator.engine.result import Due, RunResult
 from orchestrator.engine.rollout import roll_out
-from orchestrator.engine.status import Seen, StatusReader
-from orchestrator.engine.sweep import leave_unconfirmed
-from orchestrator.engine.take_up import left_by
+from orchestrator.engine.run_control import Course
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.watch.abandon import close_open
+from orchestrator.engine.watch.verify import leave_unconfirmed
 from orchestrator.engine.wave import Line, SettleSettings
-from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
 from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, Outcome, exit_code
-from orchestrator.playbook.planned import AnyPlanned, Message, PlannedStep, Question, RunLimits
+from orchestrator.playbook.resolved_steps import AnyPlanned, Message, PlannedStep, Question, RunLimits
 from orchestrator.skip_reason import Reason, SkipReason
 
 _WHY_NOT_SENT = {

@@ -7,18 +7,18 @@ from random import Random
 import anyio
 
 from orchestrator.action import Action
-from orchestrator.engine.breaker import Breaker
-from orchestrator.engine.dispatch import Dispatcher
-from orchestrator.engine.gate import Gate
-from orchestrator.engine.ledger import Ledger
-from orchestrator.engine.outbox import Outbox
-from orchestrator.engine.pace import Pace
+from orchestrator.engine.job import Work
 from orchestrator.engine.protocols import Clock, Cloud
-from orchestrator.engine.status import StatusReader
-from orchestrator.engine.watch import Watcher
-from orchestrator.engine.work import Work
+from orchestrator.engine.rate.backoff import Pace
+from orchestrator.engine.rate.breaker import Breaker
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.read.status import StatusReader
+from orchestrator.engine.send.dispatcher import Dispatcher
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.send.queue import Outbox
+from orchestrator.engine.watch.watcher import Watcher
 from orchestrator.outcome import Ending, Outcome
-from orchestrator.playbook.planned import MOST_AT_ONCE, PlannedStep, RunLimits
+from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
 
 _LAST_ANSWERS = 2.0
 """Seconds for which a run in a hurry waits for answers; `resume` decides the rest by status."""

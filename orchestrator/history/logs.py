@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from orchestrator.history.entry import Entry, Json, read_entry
 from orchestrator.history.index import Index, stamp_of
-from orchestrator.history.stretch import Stretch
+from orchestrator.history.time_range import Stretch
 
 Read: TypeAlias = Callable[[Path], Entry]
 """How a log is read that the index does not know."""

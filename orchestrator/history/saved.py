@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from orchestrator.billing.reconciled import Basis, Figure, Reconciled, Standing
 from orchestrator.billing.savings import By, ChargedStop, Row, add_up, clipped, days, over_time
-from orchestrator.billing.standstill import Power, SeenGone, SeenUp, Started, WentDown, standstills
+from orchestrator.billing.stopped_period import Power, SeenGone, SeenUp, Started, WentDown, standstills
 from orchestrator.cvm import CvmRef
 from orchestrator.history.entry import Entry, lists_of
 

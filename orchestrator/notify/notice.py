@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.audit.replay import RunState
 from orchestrator.notify import words
-from orchestrator.playbook.terms import NoticeKind
+from orchestrator.playbook.value_types import NoticeKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ import anyio
 from orchestrator.audit.log import Observer
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
-from orchestrator.notify.courier import Courier, Warn
+from orchestrator.notify.delivery import Courier, Warn
+from orchestrator.notify.from_events import notice_of
 from orchestrator.notify.notice import Notice
-from orchestrator.notify.told import notice_of
-from orchestrator.playbook.terms import NoticeKind
+from orchestrator.playbook.value_types import NoticeKind
 
 
 class Notifier:

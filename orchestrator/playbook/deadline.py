@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Literal
 
 from orchestrator.action import Action
-from orchestrator.playbook.planned import MOST_AT_ONCE, PlannedStep, RunLimits
+from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
 
 ANSWER_S = 0.5
 """Seconds; how long the API is taken to need for an answer, which counts where few requests may be under way."""

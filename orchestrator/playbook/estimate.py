@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
 
-from orchestrator.playbook.planned import MOST_AT_ONCE, RunLimits
+from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, RunLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from orchestrator.playbook.schema import Guards, Protect
 from orchestrator.playbook.survivors import Spared
-from orchestrator.wording import counted
+from orchestrator.plural import counted
 
 _N = TypeVar("_N", int, Decimal)
 

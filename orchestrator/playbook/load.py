@@ -11,12 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import MissingVariableError, PlaybookError, UsageError
-from orchestrator.faults import dotted, explain, nearest
 from orchestrator.playbook.schema import SAME_STEP, WRONG_RESULT, Playbook, Variable
 from orchestrator.playbook.shipped import SHIPPED, names_in
 from orchestrator.playbook.source import Path_, Source, Tree, read_source
 from orchestrator.playbook.steps import KINDS
 from orchestrator.playbook.variables import substitute
+from orchestrator.validation_messages import dotted, explain, nearest
 
 _T = TypeVar("_T")
 _SCHEMA_HINT = "`orchestrator schema` prints what each key takes"

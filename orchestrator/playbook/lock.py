@@ -13,12 +13,12 @@ from orchestrator.duration import format_duration
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
-from orchestrator.playbook.planned import AnyPlanned, RunLimits
 from orchestrator.playbook.recheck import lacks_facts, recheck
+from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
+from orchestrator.plural import counted
 from orchestrator.skip_reason import ALREADY, CHANGED, Reason, SkipReason
-from orchestrator.wording import counted
 
 FORMAT = "orchestrator plan"
 MARK = f'{{\n  "format": "{FORMAT}",\n'.encode()

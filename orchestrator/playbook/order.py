@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from orchestrator.cvm import CvmRef
-from orchestrator.playbook.terms import Order
+from orchestrator.playbook.value_types import Order
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 

@@ -12,7 +12,7 @@ from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.estimate import Estimate
 from orchestrator.playbook.guards import GuardCheck, Whole
 from orchestrator.playbook.plan_warning import PlanWarning
-from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits
+from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
 from orchestrator.skip_reason import Reason, SkipReason

@@ -9,7 +9,6 @@ from itertools import groupby
 from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.cautions import cautions, left_out, paid_again, too_late, unguarded
 from orchestrator.playbook.deadline import Forecast, forecast, pace_of
 from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.follow_ups import follow_ups
@@ -17,11 +16,12 @@ from orchestrator.playbook.guards import Whole, check_guards
 from orchestrator.playbook.order import Rank, rank
 from orchestrator.playbook.plan import LastWord, Plan, Skipped, Target
 from orchestrator.playbook.plan_warning import PlanWarning
-from orchestrator.playbook.planned import AnyPlanned, PlannedStep, RunLimits, planned
+from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, RunLimits, planned
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import Coverage, coverage, protection, unknown_fact, unknown_protection, unmet_key
 from orchestrator.playbook.steps import Step
 from orchestrator.playbook.survivors import spare
+from orchestrator.playbook.warnings import cautions, left_out, paid_again, too_late, unguarded
 from orchestrator.playbook.waves import wave_numbers
 from orchestrator.skip_reason import MAY_BE_PROTECTED, Reason, SkipReason
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.described import Described
+from orchestrator.documented_model import Described
 from orchestrator.duration import Duration
-from orchestrator.faults import nearest
+from orchestrator.validation_messages import nearest
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

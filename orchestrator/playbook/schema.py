@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.playbook.steps import AnyStep, Select, Step, Strict
-from orchestrator.playbook.terms import (
+from orchestrator.playbook.value_types import (
     AppIds,
     Count,
     Dispatch,

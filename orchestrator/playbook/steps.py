@@ -13,8 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.described import Described
-from orchestrator.playbook.terms import (
+from orchestrator.documented_model import Described
+from orchestrator.playbook.value_types import (
     AppIds,
     Count,
     Dispatch,

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Literal, Protocol
 
 from orchestrator.cvm import DOWN, GOING_DOWN, Cvm, CvmRef, is_up
-from orchestrator.playbook.terms import Share
+from orchestrator.playbook.value_types import Share
 from orchestrator.skip_reason import Reason, SkipReason
 
 

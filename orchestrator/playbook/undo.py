@@ -15,8 +15,8 @@ from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.recheck import lacks_facts, recheck
 from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.plural import counted, names
 from orchestrator.skip_reason import Reason, SkipReason
-from orchestrator.wording import counted, names
 
 
 @dataclass(frozen=True, slots=True)

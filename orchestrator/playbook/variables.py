@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 
 from orchestrator.errors import PlaybookError, UsageError
-from orchestrator.faults import dotted
 from orchestrator.playbook.source import Path_, Source, Tree
+from orchestrator.validation_messages import dotted
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 MAX_PUT_IN = 1_000_000

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil
 
-from orchestrator.playbook.terms import Share
+from orchestrator.playbook.value_types import Share
 
 _ALL = 100
 

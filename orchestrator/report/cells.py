@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from orchestrator.report.shown import shown
+from orchestrator.safe_text import shown
 
 _LONGEST = 32_000
 """Characters; a cell of the usual spreadsheets holds 32767."""

@@ -19,7 +19,7 @@ import anyio
 from orchestrator.audit.log import Sync, in_thread, sync_file
 from orchestrator.errors import RunHeldError, SettingsError
 from orchestrator.moment import timestamp, utc_now
-from orchestrator.service.memory import Memory
+from orchestrator.service.service_state import Memory
 from orchestrator.state_files import create_file, make_folder, open_or_create, sync_folder, write_all
 
 FOLDER = "service"

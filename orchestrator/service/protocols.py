@@ -9,7 +9,7 @@ import anyio
 
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.service.memory import Claim
+from orchestrator.service.service_state import Claim
 
 
 class Clock(Protocol):

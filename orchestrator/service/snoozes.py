@@ -12,8 +12,8 @@ from pathlib import Path
 from orchestrator.audit.log import sync_file
 from orchestrator.errors import SettingsError
 from orchestrator.moment import parse_timestamp, timestamp
-from orchestrator.service.agenda import Snooze
 from orchestrator.service.journal import FOLDER
+from orchestrator.service.scheduler import Snooze
 from orchestrator.state_files import make_folder, open_or_create, replace_file
 
 _VERSION = 1

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.service.agenda import NOTHING_DECIDED, Decided, Snooze
 from orchestrator.service.folder import Folder, Watched
 from orchestrator.service.journal import FOLDER, read_memory
+from orchestrator.service.scheduler import NOTHING_DECIDED, Decided, Snooze
 from orchestrator.service.snoozes import SnoozeFile
 
 KEPT = "kept"

@@ -18,8 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
-from orchestrator.faults import dotted, nearest
-from orchestrator.settings.blame import PREFIX, SECRETS, SHORT_NAMES, Given, at, located
+from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, at, located
 from orchestrator.settings.lists import NotAListError, added_up, as_list, get, list_settings, put
 from orchestrator.settings.model import (
     Audit,
@@ -33,6 +32,7 @@ from orchestrator.settings.model import (
     Settle,
 )
 from orchestrator.settings.toml import read_toml
+from orchestrator.validation_messages import dotted, nearest
 
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 

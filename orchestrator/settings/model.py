@@ -9,11 +9,11 @@ from urllib.parse import SplitResult, urlsplit
 from platformdirs import user_state_path
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
-from orchestrator.described import Described
+from orchestrator.documented_model import Described
 from orchestrator.duration import Duration
 from orchestrator.loopback import is_loopback
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.terms import Count, Dispatch, NoticeKind, RateOrAuto
+from orchestrator.playbook.value_types import Count, Dispatch, NoticeKind, RateOrAuto
 
 
 class _Section(Described):

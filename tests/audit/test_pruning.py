@@ -10,12 +10,12 @@ import pytest
 from orchestrator.audit.keys import key_id
 from orchestrator.audit.pruning import Found, Kept, Terms, look, prune
 from orchestrator.audit.record import Chain, digest
-from orchestrator.audit.sealing import seal_elsewhere
+from orchestrator.audit.seal_create import seal_elsewhere
 from orchestrator.audit.store import RunStore, seal_file
 from orchestrator.audit.verify import check_log
 from orchestrator.errors import UsageError
 from tests.audit.logs import RUN_ID, START, STORY, log
-from tests.audit.test_seal import KEY, KEYS, LATER, OTHER, SEALED, reconciled, sealed
+from tests.audit.test_seal_format import KEY, KEYS, LATER, OTHER, SEALED, reconciled, sealed
 
 LONG_AFTER = START + timedelta(days=100)
 OLD = Terms(before=START + timedelta(days=10))

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from orchestrator.billing.standstill import SeenGone, SeenUp, Started, WentDown
+from orchestrator.billing.stopped_period import SeenGone, SeenUp, Started, WentDown
 from orchestrator.cvm import CvmRef
 
 CLOUD = "https://cloud.example"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.billing.reconciled import Reconciled
 from orchestrator.billing.savings import By, ChargedStop, add_up, clipped, cost, days, hours, over_time
-from orchestrator.billing.standstill import End, Power, standstills
+from orchestrator.billing.stopped_period import End, Power, standstills
 from tests.billing.stops import at, down, ref, seen, started
 
 NOW = at(100)

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.billing.savings import Row, add_up, clipped
-from orchestrator.billing.standstill import Power, Started, WentDown, standstills
+from orchestrator.billing.stopped_period import Power, Started, WentDown, standstills
 from orchestrator.cvm import CvmRef
 from orchestrator.simulator import actions
 from orchestrator.simulator.machine import SimulatedCvm

@@ -16,22 +16,22 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
-from orchestrator.cli.session import SystemClock
 from orchestrator.cloud.client import connect
-from orchestrator.engine.gate import Gate
-from orchestrator.engine.gcra import Gcra
-from orchestrator.engine.inventory import Inventory, InventoryReader
+from orchestrator.engine.job import Work
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.rate.gcra import Gcra
+from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.engine.result import RunResult
 from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
-from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError
 from orchestrator.outcome import Outcome
-from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
+from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.terms import Dispatch
-from orchestrator.report.records import planned_fields
+from orchestrator.playbook.value_types import Dispatch
+from orchestrator.runs.records import planned_fields
+from orchestrator.runs.session import SystemClock
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 

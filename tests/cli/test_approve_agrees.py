@@ -9,15 +9,15 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from orchestrator.audit.answers import Answers, Left
+from orchestrator.audit.approvals import Answers, Left
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import read_log
-from orchestrator.cli.approve import _leave
-from orchestrator.cli.approver import LeftAnswers
+from orchestrator.cli.handlers.approve import _leave
 from orchestrator.errors import NotAskedError
 from orchestrator.outcome import Ending
-from orchestrator.playbook.planned import Question
+from orchestrator.playbook.resolved_steps import Question
+from orchestrator.runs.approval import LeftAnswers
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet
 
 RUN_ID = "20261123T080000Z-4f2a"

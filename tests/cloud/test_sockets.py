@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.decide import Kind, decide
+from orchestrator.engine.send.classify import Kind, decide
 from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import STOPPING, Peer, always, answer, every_name_is, reaching, serving
 

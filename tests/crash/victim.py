@@ -14,7 +14,9 @@ from orchestrator.cli.main import main
 
 Where = Literal["before_write", "in_write", "before_sync", "after_sync", "after_seconds"]
 _FORKSERVER = get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["tests.crash.victim", "orchestrator.cli.run", "orchestrator.cli.resume"])
+_FORKSERVER.set_forkserver_preload(
+    ["tests.crash.victim", "orchestrator.cli.handlers.run", "orchestrator.cli.handlers.resume"]
+)
 
 
 @dataclass(frozen=True, slots=True)

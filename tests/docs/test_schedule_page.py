@@ -6,7 +6,7 @@ from pathlib import Path
 from orchestrator.playbook.firings import firings
 from orchestrator.playbook.load import load_playbook
 from orchestrator.playbook.timetable import load_timetable
-from orchestrator.report.schedule_text import head, rows
+from orchestrator.report.plan.schedule import head, rows
 from tests.docs.pages import ROOT, blocks
 
 GOOD_FRIDAY = """\

@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.audit.logs import log as finished
-from tests.audit.test_seal import KEY, LATER, OTHER, SEALED, appended, seal_of, sealed
+from tests.audit.test_seal_format import KEY, LATER, OTHER, SEALED, appended, seal_of, sealed
 from tests.docs.pages import ROOT, blocks
 
 PAGE = ROOT / "docs/how-to/seal-a-log.md"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from dirty_equals import IsPartialDict, IsStr
 
-from orchestrator.audit.answers import Answers, Left
+from orchestrator.audit.approvals import Answers, Left
 from orchestrator.audit.verify import Verdict, read_log
 from tests.e2e.conftest import Finished, OpenDesk, RunAll
 from tests.e2e.desk import Desk, Ended, until

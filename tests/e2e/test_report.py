@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report.html.report import report_html
+from orchestrator.report.full.html.report import report_html
 from tests.e2e.conftest import OpenDesk, RunAll
 from tests.e2e.desk import Desk, Ended
 from tests.e2e.test_start import LISTED, loaded

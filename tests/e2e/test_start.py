@@ -11,7 +11,7 @@ LISTED = {"PYTHONPROFILEIMPORTTIME": "1"}
 """Has Python name on stderr each module that it imports."""
 
 WEB_SERVERS = frozenset({"starlette", "uvicorn", "orchestrator.simulator"})
-FOR_PEOPLE = frozenset({"rich", "pygments", "structlog", "orchestrator.report.live"})
+FOR_PEOPLE = frozenset({"rich", "pygments", "structlog", "orchestrator.report.run.live"})
 NETWORK = frozenset({"httpx", "httpcore", "aiohttp", "anyio", "trio", "asyncio", "ssl"})
 MODELS = frozenset({"pydantic", "pydantic_settings", "yaml", "platformdirs"})
 

@@ -13,16 +13,16 @@ from orchestrator.action import Action
 from orchestrator.billing.note import BillingNote, triggers_billing
 from orchestrator.billing.rates import Rates
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
-from orchestrator.engine.gate import Gate
-from orchestrator.engine.gcra import Gcra
+from orchestrator.engine.job import Work
 from orchestrator.engine.protocols import Approver, AuditSink
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.engine.result import Due, RunResult
 from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
-from orchestrator.engine.work import Work
 from orchestrator.errors import AuditError
-from orchestrator.playbook.planned import PlannedStep, RunLimits
-from orchestrator.playbook.terms import Dispatch, Share
+from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
+from orchestrator.playbook.value_types import Dispatch, Share
 from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
 
 EPOCH = datetime(2026, 11, 23, 8, tzinfo=UTC)

@@ -7,8 +7,8 @@ from math import ceil
 from random import Random
 from typing import Protocol
 
-from orchestrator.engine.adapt import Held, RateFinder
-from orchestrator.engine.gcra import Gcra
+from orchestrator.engine.rate.adaptive import Held, RateFinder
+from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.reply import Reply
 
 WARM_UP = 10.0

@@ -7,9 +7,9 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.status import Seen
+from orchestrator.engine.read.status import Seen
 from orchestrator.outcome import Ending, Exit
-from orchestrator.playbook.planned import PlannedStep
+from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, StopScript, failed, work_of
 

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import ENDS_THE_RUN, Ending
-from orchestrator.playbook.terms import Dispatch, OnFailure
+from orchestrator.playbook.value_types import Dispatch, OnFailure
 from orchestrator.reply import Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, work_of
 from tests.engine.test_any_answers import NO_EFFECT, answers

@@ -12,12 +12,12 @@ from trio.testing import MockClock
 
 from orchestrator.action import Action
 from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.engine.job import Work
 from orchestrator.engine.wave import SettleSettings
-from orchestrator.engine.work import Work
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.plan import Target
-from orchestrator.playbook.planned import RunLimits
+from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.reply import BatchStopped, Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 

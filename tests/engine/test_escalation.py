@@ -6,7 +6,7 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Ending, Exit
-from orchestrator.playbook.planned import PlannedStep
+from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed
 

@@ -18,10 +18,10 @@ from orchestrator.engine.protocols import Answer
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.planned import AnyPlanned, Follows, PlannedStep, Question
+from orchestrator.playbook.resolved_steps import AnyPlanned, Follows, PlannedStep, Question
 from orchestrator.reply import Page, Reply, StatusRead
-from orchestrator.report.records import works_from
-from orchestrator.report.steps import step_fields, steps_from
+from orchestrator.runs.records import works_from
+from orchestrator.runs.steps import step_fields, steps_from
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet, work_of
 from tests.engine.test_escalation import stubborn
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.action import Action
-from orchestrator.engine.judge import Finding, Watched, judge, judge_again
+from orchestrator.engine.watch.evaluate import Finding, Watched, judge, judge_again
 from orchestrator.reply import StatusRead
-from tests.engine.test_judge import reads
+from tests.engine.watch.test_evaluate import reads
 
 UPWARDS = [Action.START, Action.RESTART]
 moments = st.floats(100, 700)

@@ -10,7 +10,7 @@ from orchestrator.action import Action
 from orchestrator.engine.protocols import Answer
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.planned import AnyPlanned, Follows, Message, PlannedStep, Question
+from orchestrator.playbook.resolved_steps import AnyPlanned, Follows, Message, PlannedStep, Question
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet, work_of
 

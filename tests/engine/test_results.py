@@ -6,8 +6,8 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.planned import Follows, OwnLimits, PlannedStep
-from orchestrator.playbook.terms import Share
+from orchestrator.playbook.resolved_steps import Follows, OwnLimits, PlannedStep
+from orchestrator.playbook.value_types import Share
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 

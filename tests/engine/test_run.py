@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit
-from orchestrator.playbook.terms import Dispatch
+from orchestrator.playbook.value_types import Dispatch
 from orchestrator.reply import Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed
 

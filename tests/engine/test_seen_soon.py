@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from orchestrator.action import Action
-from orchestrator.playbook.planned import PlannedStep
+from orchestrator.playbook.resolved_steps import PlannedStep
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 
 pytestmark = pytest.mark.anyio

@@ -3,10 +3,10 @@
 import pytest
 
 from orchestrator.action import Action
-from orchestrator.engine.status import Seen
+from orchestrator.engine.read.status import Seen
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.planned import OwnLimits, PlannedStep
-from orchestrator.playbook.terms import Share
+from orchestrator.playbook.resolved_steps import OwnLimits, PlannedStep
+from orchestrator.playbook.value_types import Share
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 

@@ -11,9 +11,9 @@ from orchestrator.action import Action
 from orchestrator.engine.protocols import Answer
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit
-from orchestrator.playbook.planned import PlannedStep, Question
+from orchestrator.playbook.resolved_steps import PlannedStep, Question
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
-from tests.engine.test_breaker import Outage
+from tests.engine.rate.test_breaker import Outage
 
 pytestmark = pytest.mark.anyio
 

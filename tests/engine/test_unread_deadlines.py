@@ -8,7 +8,7 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef, normal_uuid
 from orchestrator.outcome import Exit
-from orchestrator.playbook.planned import PlannedStep
+from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import Page, Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 

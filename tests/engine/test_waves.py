@@ -12,8 +12,8 @@ from orchestrator.cvm import CvmRef
 from orchestrator.engine.result import Due
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.planned import Follows, PlannedStep
-from orchestrator.playbook.terms import Dispatch, OnFailure, Share
+from orchestrator.playbook.resolved_steps import Follows, PlannedStep
+from orchestrator.playbook.value_types import Dispatch, OnFailure, Share
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 

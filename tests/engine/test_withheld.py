@@ -7,9 +7,9 @@ import anyio
 import pytest
 
 from orchestrator.action import Action
-from orchestrator.engine.work import Work
+from orchestrator.engine.job import Work
 from orchestrator.outcome import Exit, Outcome
-from orchestrator.playbook.planned import Follows, PlannedStep
+from orchestrator.playbook.resolved_steps import Follows, PlannedStep
 from orchestrator.reply import StatusRead
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.engine.fakes import FakeCloud, Fleet, work_of

@@ -15,7 +15,7 @@ from orchestrator.audit.store import RunStore
 from orchestrator.history.entry import Entry, Json, read_entry
 from orchestrator.history.index import Index, stamp_of
 from orchestrator.history.logs import entries, named_within, rows
-from orchestrator.history.stretch import Stretch
+from orchestrator.history.time_range import Stretch
 from tests.history.made import Made, stop_of
 
 BEGUN = datetime(2026, 11, 1, 8, tzinfo=UTC)

@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.replay import RunState
+from orchestrator.notify.from_events import notice_of, opening
 from orchestrator.notify.notice import Notice
-from orchestrator.notify.told import notice_of, opening
 
 RUN_ID = "20261123T080000Z-4f2a"
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)

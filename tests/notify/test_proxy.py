@@ -3,8 +3,8 @@
 import pytest
 
 from orchestrator.notify.notice import Notice
-from orchestrator.notify.post import WebhookPost
 from orchestrator.notify.retry import Answer
+from orchestrator.notify.transport import WebhookPost
 from tests.cloud.raw import always, every_name_is, serving
 
 pytestmark = pytest.mark.anyio

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.unattended import Unattended
 from orchestrator.playbook.load import load_playbook
-from orchestrator.service.memory import Claim
+from orchestrator.runs.unattended import Unattended
 from orchestrator.service.protocols import State, Stop
+from orchestrator.service.service_state import Claim
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.action import Action
 from orchestrator.playbook.deadline import ANSWER_S, SETTLE_S, Pace, forecast, moments, pace_of
-from orchestrator.playbook.planned import PlannedStep, RunLimits
+from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
 
 FAST = Pace(1000, 1000, 1000, 1000, at_once=1, in_order=False, settle=30)
 SLOW = replace(FAST, requests_per_second=10 / 0.9, burst=1)

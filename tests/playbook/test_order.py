@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.order import natural, rank
-from orchestrator.playbook.terms import Order
+from orchestrator.playbook.value_types import Order
 from tests.playbook.fleet import INVENTORIES, cvm
 
 

@@ -12,8 +12,8 @@ from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
-from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
+from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.steps import Step, StepLimits
 from orchestrator.skip_reason import Reason, SkipReason

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, is_up
 from orchestrator.playbook.survivors import spare
-from orchestrator.playbook.terms import Share
+from orchestrator.playbook.value_types import Share
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
 

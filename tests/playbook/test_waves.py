@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.playbook.terms import Share
+from orchestrator.playbook.value_types import Share
 from orchestrator.playbook.waves import growing, wave_ends, wave_numbers
 
 SIZES = st.lists(

@@ -14,11 +14,11 @@ from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.playbook.guards import stricter
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
-from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
+from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.terms import Share
-from orchestrator.report.records import planned_fields
+from orchestrator.playbook.value_types import Share
+from orchestrator.runs.records import planned_fields
 from tests.playbook.loading import playbook
 
 RUN_ID = "20261123T080000Z-4f2a"

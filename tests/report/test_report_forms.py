@@ -6,9 +6,9 @@ from io import StringIO
 
 import pytest
 
-from orchestrator.report.report_csv import COLUMNS, report_csv
-from orchestrator.report.report_markdown import escaped, report_markdown
-from orchestrator.report.report_text import report_text
+from orchestrator.report.full.csv import COLUMNS, report_csv
+from orchestrator.report.full.markdown import escaped, report_markdown
+from orchestrator.report.full.text import report_text
 from tests.report.told import (
     HOSTILE,
     about,

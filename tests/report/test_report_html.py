@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.report.html import timeline
-from orchestrator.report.html.report import report_html
+from orchestrator.report.full.html import timeline
+from orchestrator.report.full.html.report import report_html
 from tests.report.told import HOSTILE, asked, cvm, document, ended, finished, hostile, stopped, target
 
 VOID = {"meta", "br"}

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.report.happenings import happened
-from orchestrator.report.html.cvms import stretches
-from orchestrator.report.words import deadline_words, left_alone, next_words, trigger_words
+from orchestrator.report.full.html.cvms import stretches
+from orchestrator.report.full.incidents import happened
+from orchestrator.report.full.phrases import deadline_words, left_alone, next_words, trigger_words
 from tests.report.told import Event, about, accepted, asked, cvm, document, ended, finished, stopped, target
 
 ONE, TWO = cvm(1), cvm(2)

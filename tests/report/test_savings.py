@@ -13,11 +13,11 @@ from xml.etree.ElementTree import fromstring
 import pytest
 
 from orchestrator.billing.savings import By, ChargedStop, add_up, clipped, days, over_time
-from orchestrator.billing.standstill import Power, standstills
+from orchestrator.billing.stopped_period import Power, standstills
 from orchestrator.history.saved import Saved
-from orchestrator.report.savings_document import savings_csv, savings_document
-from orchestrator.report.savings_page import savings_page, savings_svg
-from orchestrator.report.savings_text import savings_lines
+from orchestrator.report.savings.document import savings_csv, savings_document
+from orchestrator.report.savings.page import savings_page, savings_svg
+from orchestrator.report.savings.text import savings_lines
 from tests.billing.stops import at, down, ref, seen, started
 from tests.billing.test_savings import charged
 from tests.docs.pages import ROOT

@@ -7,7 +7,7 @@ from orchestrator.audit.target import Phase, TargetState
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.undo import TakenDown
-from orchestrator.report.records import taken_down
+from orchestrator.runs.records import taken_down
 
 REF = CvmRef("cvm_1", None, "web-1")
 CASES = [

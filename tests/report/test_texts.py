@@ -12,12 +12,12 @@ from orchestrator.action import Action
 from orchestrator.cli.verdict import question
 from orchestrator.cvm import Cvm
 from orchestrator.outcome import Exit
-from orchestrator.playbook.planned import PlannedStep
 from orchestrator.playbook.planning import make_plan
+from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.report.plan_text import print_plan
-from orchestrator.report.plan_totals import app_of, groups, largest, prefix_of, teepod_of
-from orchestrator.report.run_text import print_run
+from orchestrator.report.plan.text import print_plan
+from orchestrator.report.plan.totals import app_of, groups, largest, prefix_of, teepod_of
+from orchestrator.report.run.text import print_run
 from tests.report.runs import EVIL, LIMITS, RUN_ID, about, console, cvm, plan, run
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")

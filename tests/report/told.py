@@ -8,8 +8,8 @@ from typing import Any
 
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.verify import Reading, Verdict, check_log
-from orchestrator.report.report_document import LogFile, report_document
-from orchestrator.report.story import Story
+from orchestrator.report.full.document import LogFile, report_document
+from orchestrator.report.full.timeline import Story
 
 RUN_ID = "20261123T080000Z-4f2a"
 BEGAN = datetime(2026, 11, 23, 8, tzinfo=UTC)

@@ -9,7 +9,7 @@ from orchestrator.audit.log import inline
 from orchestrator.errors import SettingsError
 from orchestrator.moment import timestamp
 from orchestrator.service import journal as the_journal
-from orchestrator.service import memory
+from orchestrator.service import service_state as memory
 from orchestrator.service.journal import Journal, read_memory
 from orchestrator.state_files import write_all
 from tests.service.house import MONDAY

@@ -213,7 +213,7 @@ async def test_a_clock_that_was_far_ahead_does_not_silence_a_schedule_once_it_is
 async def test_after_a_clock_was_set_back_beyond_what_is_remembered_nothing_fires_twice(
     house: OpenHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.service.memory.REMEMBERED", 30)
+    monkeypatch.setattr("orchestrator.service.service_state.REMEMBERED", 30)
     home = house(seconds=0.3)
     home.write("often", cron="* * * * *", timezone="UTC")
     async with home.process():

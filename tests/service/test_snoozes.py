@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SettingsError
-from orchestrator.service.agenda import Snooze
+from orchestrator.service.scheduler import Snooze
 from orchestrator.service.snoozes import Snoozed, SnoozeFile
 from tests.service.house import MONDAY
 

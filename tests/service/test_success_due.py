@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.playbook.firings import Timetable
 from orchestrator.playbook.schedule import Schedule
-from orchestrator.service.agenda import Snooze, success_due
 from orchestrator.service.metrics import Metrics
+from orchestrator.service.scheduler import Snooze, success_due
 from tests.service.test_web import CALM
 
 FRIDAY = datetime(2027, 3, 5, 20, tzinfo=UTC)

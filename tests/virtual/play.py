@@ -18,26 +18,26 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cli.carry_out import run_of
-from orchestrator.cli.endpoint import Endpoint
-from orchestrator.cli.fresh import read_fresh
-from orchestrator.cli.resume import go_on_record
-from orchestrator.cli.session import Session
+from orchestrator.cli.handlers.resume import go_on_record
 from orchestrator.cloud.client import PhalaCloud
 from orchestrator.cloud.http import Http
 from orchestrator.cloud.transport import Target, ThroughHttpx
-from orchestrator.engine.gate import Gate
-from orchestrator.engine.gcra import Gcra
-from orchestrator.engine.inventory import InventoryReader
+from orchestrator.engine.job import Work
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.rate.gcra import Gcra
+from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.result import RunResult
-from orchestrator.engine.work import Work
 from orchestrator.errors import CloudError
 from orchestrator.outcome import Ending, Exit
-from orchestrator.playbook.planned import RunLimits
 from orchestrator.playbook.planning import make_plan
+from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.terms import Dispatch
-from orchestrator.report.records import planned_fields, works_from
-from orchestrator.report.steps import steps_from
+from orchestrator.playbook.value_types import Dispatch
+from orchestrator.runs.endpoint import Endpoint
+from orchestrator.runs.fresh_status import read_fresh
+from orchestrator.runs.records import planned_fields, works_from
+from orchestrator.runs.session import Session
+from orchestrator.runs.steps import steps_from
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import Settle
 from orchestrator.simulator.app import Simulator, create_app

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from orchestrator.action import Action
-from orchestrator.playbook.terms import Dispatch
+from orchestrator.playbook.value_types import Dispatch
 from tests.virtual.play import Script, play
 
 FAULTS = (

@@ -21,6 +21,6 @@ def command(**given: Any) -> int:
 
     Refused with 3 while a process carries the run out, and with 5 when a status cannot be read.
     """
-    from orchestrator.cli.abandon import abandon
+    from orchestrator.cli.handlers.abandon import abandon
 
     return abandon(**given)

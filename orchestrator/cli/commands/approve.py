@@ -22,6 +22,6 @@ def command(**given: Any) -> None:
     process that carries the run out, on the same machine and as the same user. The audit log says who answered. The
     first answer counts; one that comes late, or to a run that nobody carries out, is refused with 3.
     """
-    from orchestrator.cli.approve import approve
+    from orchestrator.cli.handlers.approve import approve
 
     approve(**given)

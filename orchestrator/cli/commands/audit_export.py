@@ -29,6 +29,6 @@ def command(**given: Any) -> int:
     Each log is checked first; when one was altered, nothing is written (exit 6). Each event has an `event.id` that is
     the same in every export, by which a SIEM leaves out what it has.
     """
-    from orchestrator.cli.audit_export import export
+    from orchestrator.cli.handlers.audit_export import export
 
     return export(**given)

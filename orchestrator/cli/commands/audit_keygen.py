@@ -19,6 +19,6 @@ from orchestrator.cli.options import json_option
 @json_option
 def command(**given: Any) -> None:
     """Make a pair of keys to seal audit logs with."""
-    from orchestrator.cli.audit_keygen import keygen
+    from orchestrator.cli.handlers.audit_keygen import keygen
 
     keygen(**given)

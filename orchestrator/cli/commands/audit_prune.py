@@ -32,6 +32,6 @@ def command(**given: Any) -> int:
     Never without being told to: logs of runs that did not finish, and logs that no seal covers to their end. Never at
     all: altered logs, and those that a process holds. What goes is on record in STATE_DIR/pruned.jsonl.
     """
-    from orchestrator.cli.audit_prune import prune_logs
+    from orchestrator.cli.handlers.audit_prune import prune_logs
 
     return prune_logs(**given)

@@ -32,6 +32,6 @@ def command(**given: Any) -> int:
     Appends `run.sealed` to the log and puts the seal beside it too, as RUN_ID.seal.json. Sealing again signs what came
     since; where nothing did, it says so.
     """
-    from orchestrator.cli.audit_seal import seal
+    from orchestrator.cli.handlers.audit_seal import seal
 
     return seal(**given)

@@ -26,6 +26,6 @@ def command(**given: Any) -> None:
     Without --cvm: who started it, what was planned, what went wrong, who was asked, and how it ended. A name can mean
     several CVMs; all of them are told.
     """
-    from orchestrator.cli.audit_show import show
+    from orchestrator.cli.handlers.audit_show import show
 
     show(**given)

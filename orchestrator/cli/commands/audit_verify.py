@@ -38,6 +38,6 @@ def command(**given: Any) -> int:
     but unfinished or torn. With --public-key, 6 also when no seal by that key holds, and with --all when a log is gone
     that was sealed and not pruned. Of several logs, 6 goes before 7.
     """
-    from orchestrator.cli.audit_verify import verify
+    from orchestrator.cli.handlers.audit_verify import verify
 
     return verify(**given)

@@ -21,6 +21,6 @@ from orchestrator.cli.options import json_option, playbook_options, settings_opt
 @settings_options
 def command(**given: Any) -> int:
     """Say what a playbook would do right now. Sends nothing that changes anything."""
-    from orchestrator.cli.plan import plan
+    from orchestrator.cli.handlers.plan import plan
 
     return plan(**given)

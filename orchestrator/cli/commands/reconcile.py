@@ -21,6 +21,6 @@ def command(**given: Any) -> int:
     Exits with 0 when nothing is left to ask, and with 7 while some charges are pending: usage arrives some time after a
     stop. Asking again later completes them, and asks about nothing else.
     """
-    from orchestrator.cli.reconcile import reconcile
+    from orchestrator.cli.handlers.reconcile import reconcile
 
     return reconcile(**given)

@@ -27,6 +27,6 @@ def command(**given: Any) -> int:
     that was altered nothing is told (exit 6), unless you ask for what stands before the altered line; the exit code is
     6 then as well.
     """
-    from orchestrator.cli.report import report
+    from orchestrator.cli.handlers.report import report
 
     return report(**given)

@@ -25,6 +25,6 @@ def command(**given: Any) -> int:
     On a terminal it asks for the number of CVMs to be typed. Without one it shows the plan and changes nothing unless
     --yes or --expect is given.
     """
-    from orchestrator.cli.restore import restore
+    from orchestrator.cli.handlers.restore import restore
 
     return restore(**given)

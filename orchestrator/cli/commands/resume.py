@@ -24,6 +24,6 @@ def command(**given: Any) -> int:
     Asks nothing while the plan is younger than audit.resume_without_asking; later, or with a key that may belong to
     another workspace, it asks on a terminal, and needs --yes without one.
     """
-    from orchestrator.cli.resume import resume
+    from orchestrator.cli.handlers.resume import resume
 
     return resume(**given)

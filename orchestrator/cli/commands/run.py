@@ -39,7 +39,7 @@ def command(**given: Any) -> int:
     On a terminal it asks for the number of CVMs to be typed. Without one it changes nothing unless --yes or --expect
     is given.
     """
-    from orchestrator.cli.run import run, run_plan_file
+    from orchestrator.cli.handlers.run import run, run_plan_file
 
     if given["plan_file"] is not None:
         return run_plan_file(**given)

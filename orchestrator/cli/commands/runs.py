@@ -31,6 +31,6 @@ def command(**given: Any) -> None:
     Times are 7d or 12h back from now, a date such as 2027-12-24, or a time such as 2027-12-24T18:00Z; without an offset
     they are UTC. Options that are given several times widen the choice, different ones narrow it.
     """
-    from orchestrator.cli.runs import runs
+    from orchestrator.cli.handlers.runs import runs
 
     runs(**given)

@@ -31,6 +31,6 @@ def command(**given: Any) -> int:
     Times are 30d or 12h back from now, a date such as 2027-12-24, or a time such as 2027-12-24T18:00Z; without an
     offset they are UTC. Read from the audit logs alone, but for --live; nothing is changed.
     """
-    from orchestrator.cli.savings import savings
+    from orchestrator.cli.handlers.savings import savings
 
     return savings(**given)

@@ -26,6 +26,6 @@ def explain(**given: Any) -> None:
     Dates and times go by the clocks of the schedule's zone, unless they have an offset: 2027-03-28,
     2027-03-28T02:30, 2027-03-28T02:30Z. Nothing is sent, and nothing is started.
     """
-    from orchestrator.cli.schedule import explain
+    from orchestrator.cli.handlers.schedule import explain
 
     explain(**given)

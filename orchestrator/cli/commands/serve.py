@@ -35,6 +35,6 @@ def command(**given: Any) -> int:
     The first Ctrl-C or SIGTERM begins nothing more and sends nothing more; a second one leaves at once. What was
     interrupted goes on at the next start.
     """
-    from orchestrator.cli.serve import serve
+    from orchestrator.cli.handlers.serve import serve
 
     return serve(**given)

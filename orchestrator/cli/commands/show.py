@@ -13,6 +13,6 @@ from orchestrator.cli.options import json_option, settings_options
 @settings_options
 def command(**given: Any) -> None:
     """Say how a run went, from its audit log."""
-    from orchestrator.cli.show import show
+    from orchestrator.cli.handlers.show import show
 
     show(**given)

@@ -22,6 +22,6 @@ def command(**given: Any) -> int:
     PLAYBOOK is the name that it bears. Times go by the clocks of its schedule's zone, unless they have an offset; a
     day counts to its end.
     """
-    from orchestrator.cli.snooze import snooze
+    from orchestrator.cli.handlers.snooze import snooze
 
     return snooze(**given)

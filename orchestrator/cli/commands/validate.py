@@ -16,6 +16,6 @@ def command(**given: Any) -> int:
 
     Required variables may be left open; what they would fill is then not checked.
     """
-    from orchestrator.cli.validate import validate
+    from orchestrator.cli.handlers.validate import validate
 
     return validate(**given)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
 
-from orchestrator.report.shown import shown
+from orchestrator.safe_text import shown
 
 Content: TypeAlias = Element | str | None
 """What an element can hold; None holds nothing."""

@@ -1,0 +1,189 @@
+"""Putting a seal on a log: into it and beside it, or into a file elsewhere alone.
+
+Only what reads as whole and finished is sealed, and only if the seals that it has by the same key hold: a seal must
+not cover up that something was cut off.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from orchestrator.audit.keys import key_id
+from orchestrator.audit.log import AuditLog, inline
+from orchestrator.audit.record import Record
+from orchestrator.audit.seal_format import FORMAT, Seal, make_seal
+from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
+from orchestrator.audit.store import seal_file
+from orchestrator.audit.verify import Reading, Take, Verdict
+from orchestrator.errors import AlteredError, AuditError, UnfinishedError, UsageError
+from orchestrator.moment import utc_now
+from orchestrator.state_files import replace_file
+
+_LARGEST = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What sealing a log came to.
+
+    Attributes:
+        seal: the seal.
+        file: the file of its own that it is in.
+        new: whether it was made now; not where the log had it already, and nothing came since.
+    """
+
+    seal: Seal
+    file: Path
+    new: bool
+
+
+async def seal_log(path: Path, key: Ed25519PrivateKey, *, by: str, wall: Callable[[], datetime] = utc_now) -> Sealed:
+    """Append a seal to a log, and put it into a file beside it.
+
+    Args:
+        path: the log.
+        key: whose signature it is.
+        by: user@host.
+        wall: the time of day.
+
+    Raises:
+        AlteredError: when the log, or a seal of it by this key, is not what was written.
+        UnfinishedError: when the run did not finish.
+        RunHeldError: when another process holds the log.
+        SettingsError: when the log can't be continued.
+        UsageError: when the seal can't be written.
+    """
+    beside = seal_file(path)
+    detached = read_detached(beside, asked=False)
+    checks: list[SealCheck] = []
+    last: deque[Record] = deque(maxlen=1)
+
+    def read(path: Path, take: Take) -> Reading:
+        """Read the log together with its seals."""
+        reading, check = read_sealed(path, {key_id(key.public_key()): key.public_key()}, detached, take)
+        checks.append(check)
+        return reading
+
+    log, reading = AuditLog.reopen(path, last.append, read=read, wall=wall, sync=inline)
+    with closing(log):
+        (check,) = checks
+        _refuse_unsound(path, reading, check)
+        seal = _standing(last[0], check) if reading.verdict is Verdict.WHOLE else None
+        new = seal is None
+        if seal is None:
+            assert check.covers is not None  # noqa: S101 - for the type checker; the log is not altered
+            seal = make_seal(key, reading.chain.run_id, check.covers, by=by, at=wall())
+            log.record_about(reading, "run.sealed", **seal.fields())
+            try:
+                await log.flush()
+            except AuditError as error:
+                raise UsageError(
+                    f"the seal can't be written: {error.message}", file=path, hint="make room, then seal it again"
+                ) from error
+        if [each.seal for each in detached] != [seal]:
+            write_seal(beside, seal)
+    return Sealed(seal, beside, new)
+
+
+def seal_elsewhere(
+    path: Path, out: Path, key: Ed25519PrivateKey, *, by: str, wall: Callable[[], datetime] = utc_now
+) -> Sealed:
+    """Put a seal of a log into a file, and leave the log alone: it may be a copy that can only be read.
+
+    Args:
+        path: the log.
+        out: the file; one that holds an earlier seal of the same log is replaced.
+        key: whose signature it is.
+        by: user@host.
+        wall: the time of day.
+
+    Raises:
+        AlteredError: when the log, or a seal of it by this key, is not what was written.
+        UnfinishedError: when the run did not finish, or its last line is torn.
+        UsageError: when the log can't be read, or the seal can't be written.
+    """
+    earlier = read_detached(out, asked=True)
+    keys = {key_id(key.public_key()): key.public_key()}
+    try:
+        reading, check = read_sealed(path, keys, [*earlier, *read_detached(seal_file(path), asked=False)])
+    except OSError as error:
+        raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
+    _refuse_unsound(path, reading, check)
+    if reading.verdict is not Verdict.WHOLE or check.covers is None:
+        hint = "seal it where it can be written, which ends that line"
+        raise UnfinishedError(f"the last line is torn: {reading.reason}", file=path, line=reading.line, hint=hint)
+    for each in earlier:
+        if each.seal is not None and each.seal.covers == check.covers:
+            return Sealed(each.seal, out, new=False)
+    seal = make_seal(key, reading.chain.run_id, check.covers, by=by, at=wall())
+    write_seal(out, seal)
+    return Sealed(seal, out, new=True)
+
+
+def _refuse_unsound(path: Path, reading: Reading, check: SealCheck) -> None:
+    if reading.verdict is Verdict.ALTERED:
+        raise AlteredError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line)
+    if check.broken is not None:
+        raise AlteredError(
+            f"a seal of this log does not hold: {check.broken}",
+            file=path,
+            line=check.line,
+            hint="nothing was sealed: find out first who changed what",
+        )
+    if not reading.finished:
+        hint = f"`orchestrator resume {reading.chain.run_id}` goes on with it" if reading.records else None
+        raise UnfinishedError("the run did not finish; only a finished log is sealed", file=path, hint=hint)
+
+
+def _standing(last: Record, check: SealCheck) -> Seal | None:
+    """The seal that the last record is, if it is a good one."""
+    if last["event"] == "run.sealed" and check.good is not None and check.file is None and not check.since:
+        return check.good
+    return None
+
+
+def read_detached(file: Path, *, asked: bool) -> list[Detached]:
+    """The seal in a file of its own; nothing where there is no such file.
+
+    Args:
+        file: the file.
+        asked: whether somebody named it.
+    """
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_LARGEST)
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return [Detached(file, None, asked)]
+    return [Detached(file, parse_detached(data), asked)]
+
+
+def parse_detached(data: bytes) -> Seal | None:
+    """The seal that the bytes of a file are; None when they are none."""
+    try:
+        document: Any = json.loads(data)
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            return None
+        return Seal.of(document)
+    except (ValueError, RecursionError):
+        return None
+
+
+def write_seal(file: Path, seal: Seal) -> None:
+    """Write a seal to a file of its own, in one piece or not at all.
+
+    Raises:
+        UsageError: when it can't be written.
+    """
+    try:
+        replace_file(file, json.dumps(seal.document(), indent=2).encode("ascii") + b"\n")
+    except OSError as error:
+        raise UsageError(f"the seal can't be written: {error.strerror or error}", file=file) from error

@@ -1,0 +1,179 @@
+"""Checking a log together with its seals: those in it, and those that are kept in files of their own.
+
+A chain alone says that nothing was changed in between. A seal by a known key says that this is the log that was
+sealed, and that nothing of it is missing: who cuts off its end, or writes another log, has no such seal.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from orchestrator.audit.record import Record
+from orchestrator.audit.seal_format import Covers, Measured, Seal
+from orchestrator.audit.store import is_run_id
+from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, drop
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """A seal in a file of its own.
+
+    Attributes:
+        file: where it is.
+        seal: what it says; None when that can't be made out.
+        asked: whether somebody named this file, who then wants it to hold.
+    """
+
+    file: Path
+    seal: Seal | None
+    asked: bool
+
+
+@dataclass(slots=True)
+class SealCheck:
+    """What the seals of a log are worth to somebody with certain public keys.
+
+    Attributes:
+        good: the seal that holds and covers most; None when none does.
+        file: the file that it is in, where that is not the log.
+        since: how many records came after it, which nobody vouches for.
+        found: how many seals the log has.
+        foreign: how many seals there are by other keys.
+        broken: what is wrong with a seal by one of the keys.
+        line: the line of the log that this is about, if it is about one.
+        covers: all of the log, as a seal made now would cover it; None when it is altered.
+    """
+
+    good: Seal | None = None
+    file: Path | None = None
+    since: int = 0
+    found: int = 0
+    foreign: int = 0
+    broken: str | None = None
+    line: int | None = None
+    covers: Covers | None = None
+    _through: int = field(default=0, repr=False)
+
+    def holds(self, seal: Seal, through: int, file: Path | None = None) -> None:
+        """Count a seal as good that vouches for the records up to this number."""
+        if through > self._through:
+            self.good, self.file, self._through = seal, file, through
+
+    def fails(self, what: str, line: int | None = None) -> None:
+        """Keep the first thing that is wrong."""
+        if self.broken is None:
+            self.broken, self.line = what, line
+
+    def fault(self, reading: Reading) -> str | None:
+        """Why the log can't be relied upon by its seals; None when it can, up to what the good one covers."""
+        if self.broken is not None or self.good is not None:
+            return self.broken
+        if self.foreign:
+            return "there is no seal by this key, only by another one"
+        if reading.finished:
+            return "there is no seal"
+        return "there is no seal, and the run did not finish, or its end was cut off"
+
+    def conclude(self, reading: Reading, measured: Measured) -> None:
+        """Reckon up what is left to say once the log was read."""
+        self.since = reading.records - self._through
+        if reading.unterminated:
+            measured.add(b"\n")
+        self.covers = measured.covers(reading.chain.seq, reading.chain.prev)
+
+
+def read_sealed(
+    path: Path, keys: Mapping[str, Ed25519PublicKey], detached: Sequence[Detached] = (), take: Take = drop
+) -> tuple[Reading, SealCheck]:
+    """Read and check a log and its seals, in one pass. A log whose file has the name of another run does not hold.
+
+    Args:
+        path: the log.
+        keys: those whose seals count, by their id.
+        detached: the seals in files of their own.
+        take: called with each record, as `read_log` does.
+
+    Raises:
+        OSError: when the log can't be read.
+    """
+    with path.open("rb") as file:
+        reading, check = check_sealed(file, keys, detached, take)
+    if is_run_id(path.stem) and reading.records and reading.chain.run_id != path.stem:
+        check.fails(f"it is the log of another run, {reading.chain.run_id}")
+    return reading, check
+
+
+def check_sealed(
+    lines: Iterable[bytes], keys: Mapping[str, Ed25519PublicKey], detached: Sequence[Detached] = (), take: Take = drop
+) -> tuple[Reading, SealCheck]:
+    """Check the lines of a log and its seals, as `read_sealed` does."""
+    check = SealCheck()
+    wanted = {each.seal.covers.bytes for each in detached if each.seal}
+    passed: dict[int, tuple[int, str]] = {}
+
+    def mark() -> None:
+        if measured.bytes in wanted:
+            passed[measured.bytes] = measured.lines, measured.sha256
+
+    def hear(record: Record) -> None:
+        if record["event"] == "run.sealed":
+            covers = measured.covers(record["seq"] - 1, record["prev"])
+            _check_record(check, record, covers, keys)
+        take(record)
+
+    measured = Measured(lines, mark)
+    reading = check_lines(measured, hear)
+    if reading.verdict is not Verdict.ALTERED:
+        for each in detached:
+            _check_detached(check, each, reading, passed, keys)
+        check.conclude(reading, measured)
+    return reading, check
+
+
+def _check_record(check: SealCheck, record: Record, covers: Covers, keys: Mapping[str, Ed25519PublicKey]) -> None:
+    check.found += 1
+    line = covers.lines + 1
+    if record.get("key_id") not in keys:
+        check.foreign += 1
+        return
+    try:
+        seal = Seal.of(record)
+    except ValueError as error:
+        check.fails(f"this is no seal: {error}", line)
+        return
+    if not seal.is_by(keys[seal.key_id]):
+        check.fails("the signature of this seal is wrong", line)
+    elif seal.covers != covers:
+        check.fails("this seal is of something else than the lines above it", line)
+    else:
+        check.holds(seal, record["seq"])
+
+
+def _check_detached(
+    check: SealCheck,
+    detached: Detached,
+    reading: Reading,
+    passed: Mapping[int, tuple[int, str]],
+    keys: Mapping[str, Ed25519PublicKey],
+) -> None:
+    seal, name = detached.seal, detached.file.name
+    if seal is None:
+        check.fails(f"{name} is no seal")
+    elif seal.key_id not in keys:
+        check.foreign += 1
+        if detached.asked:
+            check.fails(f"{name} is by another key")
+    elif not seal.is_by(keys[seal.key_id]):
+        check.fails(f"the signature in {name} is wrong")
+    elif seal.run_id != reading.chain.run_id:
+        check.fails(f"{name} is of another run, {seal.run_id}")
+    elif seal.covers.bytes not in passed:
+        check.fails(
+            f"{name} is of {seal.covers.lines} lines, {seal.covers.bytes} bytes, and the log does not have all of them"
+        )
+    elif passed[seal.covers.bytes] != (seal.covers.lines, seal.covers.sha256):
+        check.fails(f"{name} is of something else than the first {seal.covers.lines} lines")
+    else:
+        check.holds(seal, seal.covers.seq, detached.file)

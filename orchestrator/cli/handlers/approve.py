@@ -1,0 +1,211 @@
+"""`orchestrator approve`."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from orchestrator.audit.approvals import Answers, Left
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore, is_held
+from orchestrator.cli.consoles import on, stderr
+from orchestrator.cli.reading import read_run_log
+from orchestrator.cli.terminal_input import terminal
+from orchestrator.cli.verdict import ask
+from orchestrator.errors import NotAskedError, SettingsError, UsageError
+from orchestrator.moment import parse_timestamp, timestamp, utc_now
+from orchestrator.report.run.question import answer_lines, clock, print_question
+from orchestrator.runs.actor import actor
+from orchestrator.runs.approval import APPROVE, REFUSE
+from orchestrator.safe_text import shown
+from orchestrator.settings.load import load_settings
+
+_WAIT = 10.0
+"""Seconds that a run on a busy machine has to take an answer up; it looks for one every half second."""
+_LOOK_EVERY = 0.1
+_LOOKS_A_SECOND = 10
+_LONGEST_COMMENT = 1000
+
+
+def approve(
+    run_id: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    refuse: bool,
+    step: str | None,
+    comment: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Answer the question that a run waits at."""
+    if comment is not None and len(comment) > _LONGEST_COMMENT:
+        raise UsageError(f"the comment is longer than {_LONGEST_COMMENT} characters")
+    settings = load_settings(config, assignments)
+    path = RunStore(settings.audit.state_dir).find(run_id)
+    state = _read(path)
+    question = open_question(state, held=is_held(path), step=step, now=utc_now())
+    if not as_json or not yes:
+        keys = None if yes else terminal()
+        print_question(stderr() if keys is None else on(keys.screen), state, question, utc_now())
+    if not yes:
+        word = REFUSE if refuse else APPROVE
+        meaning = "end the run here" if refuse else "let it go on"
+        ask(f"\nType {word} to {meaning}: ", word, hint="add --yes")
+        question = open_question(_read(path), held=is_held(path), asked=question, now=utc_now())
+    answer = Left(
+        question["seq"],
+        question["hash"],
+        question["step"],
+        approved=not refuse,
+        by=actor(),
+        at=timestamp(utc_now()),
+        comment=comment or None,
+    )
+    is_taken_up = _leave(path, answer)
+    _tell(state, question, answer, is_taken_up=is_taken_up, as_json=as_json)
+
+
+def open_question(
+    state: RunState, *, held: bool, now: datetime, step: str | None = None, asked: Record | None = None
+) -> Record:
+    """The question that can be answered now.
+
+    Args:
+        state: what the run's log says.
+        held: whether a process carries the run out.
+        now: the time of day.
+        step: the step that is to ask; None for whichever does.
+        asked: the question that it is to be; None for whichever it is.
+
+    Raises:
+        NotAskedError: when there is none.
+    """
+    show = f"see `orchestrator show {state.run_id}`"
+    if state.finished is not None:
+        raise NotAskedError("the run is finished", hint="; ".join([*answer_lines(state)[-1:], show]))
+    if not held:
+        again = f"the question is asked anew once `orchestrator resume {state.run_id}` is running"
+        hint = "it was against a simulated cloud that ended with it" if state.cloud_ended else again
+        raise NotAskedError("no process carries the run out, so nobody takes an answer up", hint=hint)
+    question = state.question
+    if question is None:
+        last = answer_lines(state)[-1:]
+        raise NotAskedError("the run asks nothing right now", hint="; ".join([*last, show]))
+    if asked is not None and question["hash"] != asked["hash"]:
+        raise NotAskedError("the run asks something else by now", hint=f"{show}, and answer again")
+    if step is not None and question["step"] != step:
+        raise NotAskedError(f"the run asks in step {question['step']!r}, not in {step!r}", hint=show)
+    expires_at = parse_timestamp(question["expires_at"])
+    if now >= expires_at:
+        raise NotAskedError(f"the question expired at {clock(expires_at, now)}", hint=show)
+    return question
+
+
+def _read(path: Path) -> RunState:
+    state = RunState()
+    read_run_log(path, state.apply)
+    return state
+
+
+def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep) -> bool:
+    """Leave an answer where the run finds it; whether it was taken up meanwhile.
+
+    Raises:
+        NotAskedError: when somebody else was first, or nobody is left to take it up.
+        SettingsError: when it can't be written.
+    """
+    answers = Answers(path)
+    try:
+        if not answers.leave(answer):
+            other = answers.to(answer.seq, answer.hash)
+            said = "" if other is None else f": {_word(other.approved)} by {other.by}"
+            raise NotAskedError(f"somebody else answered first{said}", hint="the first answer counts")
+        if not answers.can_be_read_by_the_run(answer):
+            answers.withdraw(answer)
+            hint = f"give the folder to the user of the run: chown -R --reference={path} {answers.folder}"
+            raise SettingsError("the run cannot read an answer in this folder", file=answers.folder, hint=hint)
+    except OSError as error:
+        message = f"the answer can't be written: {error.strerror or error}"
+        raise SettingsError(message, file=answers.folder) from error
+    taken_up = _taken_up(path, answer, wait)
+    if taken_up is None and not is_held(path):
+        taken_up = _is_on_record(_read(path), answer)  # the run may have taken it up, and ended, since the last look
+        if taken_up is None:
+            raise _ended_before(path, answers, answer)
+    if taken_up is False:
+        answers.withdraw(answer)
+        hint = "; ".join([*answer_lines(_read(path))[-1:], f"see `orchestrator show {path.stem}`"])
+        raise NotAskedError("your answer came too late", hint=hint)
+    return taken_up is True
+
+
+def _ended_before(path: Path, answers: Answers, answer: Left) -> NotAskedError:
+    """Take an answer back that nobody is left to take up."""
+    answers.withdraw(answer)
+    hint = f"the question is asked anew once `orchestrator resume {path.stem}` is running"
+    return NotAskedError("the run ended before it took the answer up", hint=hint)
+
+
+def _taken_up(path: Path, answer: Left, wait: Callable[[float], None]) -> bool | None:
+    """Whether the log says what was answered; false where it says something else, None where it says nothing yet."""
+    size = -1
+    for look in range(1, round(_WAIT / _LOOK_EVERY) + 1):
+        if (now := path.stat().st_size) != size:
+            size, state = now, _read(path)
+            said = _is_on_record(state, answer)
+            if said is not None:
+                return said
+        if look % _LOOKS_A_SECOND == 0 and not is_held(path):
+            return None
+        wait(_LOOK_EVERY)
+    return None
+
+
+def _is_on_record(state: RunState, answer: Left) -> bool | None:
+    """Whether the log says what was answered; None where the question is still open."""
+    for question, record in state.answers:
+        if question["hash"] == answer.hash:
+            return _is_it(record, answer)
+    is_open = state.question is not None and state.question["hash"] == answer.hash
+    return None if is_open else False
+
+
+def _is_it(record: Record, answer: Left) -> bool:
+    same = (record["answer"], record["by"], record["via"]) == (_word(answer.approved), answer.by, "approve")
+    return same and record.get("comment") == answer.comment
+
+
+def _word(approved: bool) -> str:  # noqa: FBT001 - the answer itself
+    return "approved" if approved else "refused"
+
+
+def _tell(state: RunState, question: Record, answer: Left, *, is_taken_up: bool, as_json: bool) -> None:
+    word = _word(answer.approved)
+    if as_json:
+        document = {
+            "run_id": state.run_id,
+            "playbook": state.started["playbook"]["name"],
+            "step": question["step"],
+            "question": question["question"],
+            "expires_at": question["expires_at"],
+            "answer": word,
+            "by": answer.by,
+            "comment": answer.comment,
+            "on_record": is_taken_up,
+        }
+        click.echo(json.dumps(document, indent=2))
+    elif is_taken_up:
+        what = "the run goes on" if answer.approved else "the run ends"
+        click.echo(f"{word.capitalize()} by {shown(answer.by, 100)}, and on record: {what}.")
+    else:
+        click.echo(
+            f"{word.capitalize()} by {shown(answer.by, 100)}. The run has not taken it up yet; "
+            f"`orchestrator show {shown(state.run_id)}` tells when it has."
+        )
+    sys.stdout.flush()

@@ -1,0 +1,174 @@
+"""`orchestrator audit export`."""
+
+import csv
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from io import StringIO
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import click
+
+from orchestrator.audit.record import Record
+from orchestrator.audit.verify import Reading, Take, Verdict, drop, read_log
+from orchestrator.cli.audit_logs import find_logs
+from orchestrator.cli.out_file import is_evidence
+from orchestrator.cli.streams import Lasting
+from orchestrator.errors import AlteredError, UsageError
+from orchestrator.history.time_range import stretch
+from orchestrator.moment import timestamp, utc_now
+from orchestrator.outcome import Exit
+from orchestrator.report.audit.csv import COLUMNS, row
+from orchestrator.report.audit.ecs import Ecs
+from orchestrator.safe_text import shown
+from orchestrator.state_files import sync_folder
+
+LineOf: TypeAlias = Callable[[Record], bytes]
+"""What a record of one log is written as."""
+
+
+def export(
+    logs: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    form: str,
+    out: Path | None,
+    since: str | None,
+    every: bool,
+    even_altered: bool,
+) -> int:
+    """Write the records of audit logs for another system."""
+    begin = stretch(since, None, utc_now()).since
+    paths = find_logs(logs, config, assignments, every=every)
+    _check_place(out, paths)
+    # Looked at before anything is written: what was altered is not to leave the machine as if it were sound.
+    readings = [(path, _read(path, drop)) for path in paths]
+    altered = [(path, reading) for path, reading in readings if reading.verdict is Verdict.ALTERED]
+    if altered and not even_altered:
+        raise _altered(altered)
+    with _opened(out) as file:
+        _write_all(readings, form, begin, file)
+    for path, reading in altered:
+        told = f"{shown(path, 4096)}: ALTERED at line {reading.line}: {reading.reason}; exported up to there"
+        click.echo(told, err=True)
+    return int(Exit.FAILED if altered else Exit.OK)
+
+
+def _check_place(out: Path | None, paths: Iterable[Path]) -> None:
+    """See that an export takes the place of no audit log, and of no seal. That of an older export it takes."""
+    try:
+        taken = out is not None and out.exists() and (is_evidence(out) or any(map(out.samefile, paths)))
+    except OSError:  # whatever it is, the export tells when it gets there
+        return
+    if taken:
+        raise UsageError("an audit log or a seal stands there", file=out, hint="name another file")
+
+
+def _read(path: Path, take: Take) -> Reading:
+    try:
+        return read_log(path, take)
+    except OSError as error:
+        raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
+
+
+def _altered(altered: list[tuple[Path, Reading]]) -> AlteredError:
+    hint = "nothing was exported; --even-altered exports such a log up to the line"
+    errors = [
+        AlteredError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line, hint=hint)
+        for path, reading in altered
+    ]
+    errors[0].more = tuple(errors[1:])
+    return errors[0]
+
+
+def _write_all(readings: list[tuple[Path, Reading]], form: str, begin: datetime | None, file: BinaryIO) -> None:
+    """Write the records of each log that were there when it was first read: its run may be going on."""
+    since = "" if begin is None else timestamp(begin)
+    if form == "csv":
+        file.write(_csv_line(COLUMNS))
+    for path, reading in readings:
+        line_of = _FORMS[form](file)
+
+        def take(record: Record, reading: Reading = reading, line_of: LineOf = line_of) -> None:
+            if record["seq"] <= reading.records:
+                line = line_of(record)  # of each, for what one says can be needed for a later one
+                if record["ts"] >= since:
+                    file.write(line)
+                    if _nobody_reads(file):
+                        raise _NobodyReadsError
+
+        try:
+            again = _read(path, take)
+        except _NobodyReadsError:
+            return
+        if again.verdict is Verdict.ALTERED and reading.verdict is not Verdict.ALTERED:
+            raise _altered([(path, again)])
+
+
+class _NobodyReadsError(Exception):
+    """Raised within this module when the reader of the pipe went away (`| head`)."""
+
+
+def _nobody_reads(file: BinaryIO) -> bool:
+    raw = getattr(file, "raw", None)
+    return isinstance(raw, Lasting) and raw.unread
+
+
+def _ecs(file: BinaryIO) -> LineOf:
+    del file
+    event = Ecs().event
+    return lambda record: _json_line(event(record))
+
+
+def _jsonl(file: BinaryIO) -> LineOf:
+    del file
+    return lambda record: _json_line(record, sort_keys=True)
+
+
+def _json_line(document: Mapping[str, object], *, sort_keys: bool = False) -> bytes:
+    """One line of JSON without a character that a terminal obeys: all but visible ASCII is escaped."""
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=True, sort_keys=sort_keys)
+    return text.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
+
+
+def _csv(file: BinaryIO) -> LineOf:
+    del file
+    return lambda record: _csv_line(row(record))
+
+
+def _csv_line(cells: Iterable[str]) -> bytes:
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+_FORMS: dict[str, Callable[[BinaryIO], LineOf]] = {"ecs": _ecs, "jsonl": _jsonl, "csv": _csv}
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file that is there in one piece or not at all."""
+    if out is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    fresh = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(fd)
+            fresh.replace(out)
+        finally:
+            fresh.unlink(missing_ok=True)
+        sync_folder(out.parent)
+    except OSError as error:
+        raise UsageError(f"the export can't be written: {error.strerror or error}", file=out) from error

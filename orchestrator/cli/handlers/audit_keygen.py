@@ -1,0 +1,25 @@
+"""`orchestrator audit keygen`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from orchestrator.audit.keys import key_id, write_key_pair
+from orchestrator.safe_text import shown
+
+_NAME = "orchestrator-seal.pem"
+
+
+def keygen(out: Path, *, as_json: bool) -> None:
+    """Make a pair of keys to seal logs with."""
+    private = out / _NAME if out.is_dir() else out
+    public = private.with_suffix(".pub.pem")
+    name = key_id(write_key_pair(private, public))
+    if as_json:
+        document = {"exit_code": 0, "key_id": name, "private_key": str(private), "public_key": str(public)}
+        click.echo(json.dumps(document, indent=2))
+        return
+    click.echo(f"private key  {shown(private, 4096)}  seals; keep it off the machines that run playbooks")
+    click.echo(f"public key   {shown(public, 4096)}  checks; give it to everybody")
+    click.echo(f"key id       {name}")

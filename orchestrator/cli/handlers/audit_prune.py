@@ -1,0 +1,150 @@
+"""`orchestrator audit prune`."""
+
+import json
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from orchestrator.audit.keys import key_id, read_public_key
+from orchestrator.audit.pruning import Found, Kept, Terms, look, prune
+from orchestrator.audit.store import RunStore
+from orchestrator.cli.verdict import ask
+from orchestrator.duration import format_duration, parse_time_span
+from orchestrator.errors import NotConfirmedError, UsageError
+from orchestrator.moment import timestamp, utc_now
+from orchestrator.outcome import Exit
+from orchestrator.plural import counted
+from orchestrator.runs.actor import actor
+from orchestrator.safe_text import shown
+from orchestrator.settings.load import load_settings
+
+_NAMED = frozenset({Kept.ALTERED, Kept.FOREIGN, Kept.HELD, Kept.CHANGED})
+"""The reasons for which each log that is kept is named."""
+_HINTS = {Kept.UNSEALED: "seal them first, or add --unsealed", Kept.UNFINISHED: "resume them, or add --unfinished"}
+_MOST = 20
+
+
+def prune_logs(
+    older_than: str,
+    public_keys: tuple[Path, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    unsealed: bool,
+    unfinished: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Remove old logs."""
+    try:
+        age = parse_time_span(older_than)
+    except ValueError as error:
+        raise UsageError(f"--older-than: {error}", hint="write a duration such as 90d") from error
+    keys = {key_id(key): key for key in map(read_public_key, public_keys)}
+    store = RunStore(load_settings(config, assignments).audit.state_dir)
+    terms = Terms(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)
+    found = [_look(path, terms) for path in sorted(store)]
+    going = [each for each in found if each.kept is None]
+    kept = [(each, each.kept) for each in found if each.kept is not None]
+    if not as_json:
+        _say_what_goes(going, age)
+        _say_what_stays(kept)
+    removed: list[Found] = []
+    if going and not dry_run:
+        if not yes:
+            _confirm(len(going))
+        late = _remove(going, store, removed)
+        kept += late
+        if not as_json:
+            _say_what_stays(late)
+            click.echo(f"Removed {counted(len(removed), 'log')}; on record in {shown(store.pruned, 4096)}.")
+    if as_json:
+        click.echo(json.dumps(_document(going, removed, kept, dry_run=dry_run), indent=2))
+    return int(Exit.OK)
+
+
+def _confirm(number: int) -> None:
+    try:
+        ask(f"Type their number ({number}) to remove them for good: ", str(number))
+    except NotConfirmedError as error:
+        hint = "nothing was removed; add --yes, or --dry-run to only look"
+        raise NotConfirmedError(error.message, hint=hint) from None
+
+
+def _remove(going: list[Found], store: RunStore, removed: list[Found]) -> list[tuple[Found, Kept]]:
+    """Remove these, and tell which were kept after all."""
+    kept: list[tuple[Found, Kept]] = []
+    try:
+        for each, why in prune(going, store.pruned, by=actor(), at=utc_now()):
+            if why is None:
+                removed.append(each)
+            else:
+                kept.append((each, why))
+    except OSError as error:
+        raise UsageError(
+            f"stopped after {counted(len(removed), 'log')}: {error.strerror or error}",
+            file=error.filename or store.pruned,
+            hint="what is gone is on record there; the rest was left alone",
+        ) from error
+    return kept
+
+
+def _look(path: Path, terms: Terms) -> Found:
+    try:
+        return look(path, terms)
+    except OSError as error:
+        raise UsageError(f"the log can't be read: {error.strerror or error}; nothing was removed", file=path) from error
+
+
+def _say_what_goes(going: list[Found], age: float) -> None:
+    older = f"older than {format_duration(age)}"
+    if not going:
+        click.echo(f"Nothing to remove that is {older}.")
+        return
+    size = sum(each.size for each in going)
+    oldest = min(going, key=lambda each: each.ended_at)
+    click.echo(f"To remove: {counted(len(going), 'log')} {older}, {size:,} bytes")
+    click.echo(f"  oldest  {oldest.run_id}, ended {timestamp(oldest.ended_at)[:10]}")
+    for word, number in (
+        ("not finished", sum(not each.finished for each in going)),
+        ("not sealed", sum(each.finished and not each.sealed for each in going)),
+    ):
+        if number:
+            click.echo(f"  of them {word}: {number}")
+
+
+def _say_what_stays(kept: list[tuple[Found, Kept]]) -> None:
+    for why, number in Counter(why for _, why in kept).items():
+        hint = f" ({_HINTS[why]})" if why in _HINTS else ""
+        click.echo(f"Kept: {counted(number, 'log')}, {why}{hint}")
+        if why in _NAMED:
+            names = [each.path.name for each, reason in kept if reason is why]
+            for name in names[:_MOST]:
+                click.echo(f"  {shown(name)}")
+            if len(names) > _MOST:
+                click.echo(f"  and {len(names) - _MOST} more")
+
+
+def _document(
+    going: list[Found], removed: list[Found], kept: list[tuple[Found, Kept]], *, dry_run: bool
+) -> dict[str, object]:
+    def about(each: Found) -> dict[str, object]:
+        return {
+            "run_id": each.run_id,
+            "audit_log": str(each.path),
+            "ended_at": timestamp(each.ended_at),
+            "bytes": each.size,
+            "verdict": each.verdict.value,
+            "sealed": each.sealed,
+        }
+
+    return {
+        "exit_code": int(Exit.OK),
+        "dry_run": dry_run,
+        "to_remove": [about(each) for each in going],
+        "removed": [each.run_id for each in removed],
+        "kept": [{**about(each), "why": why.name.lower()} for each, why in kept],
+    }

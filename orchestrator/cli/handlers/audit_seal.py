@@ -1,0 +1,102 @@
+"""`orchestrator audit seal`."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import anyio
+import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from orchestrator.audit.keys import read_private_key
+from orchestrator.audit.seal_create import Sealed, seal_elsewhere, seal_log
+from orchestrator.audit.store import seal_file
+from orchestrator.cli.audit_logs import find_logs
+from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
+from orchestrator.plural import counted
+from orchestrator.runs.actor import actor
+from orchestrator.safe_text import shown
+
+
+def seal(
+    logs: tuple[str, ...],
+    key: Path,
+    out: Path | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    every: bool,
+    as_json: bool,
+) -> int:
+    """Sign finished logs."""
+    paths = find_logs(logs, config, assignments, every=every)
+    if out is not None and not out.is_dir() and (every or len(paths) > 1):
+        raise UsageError("the seals of several logs need a folder", file=out, hint="make it first")
+    signer = read_private_key(key, _passphrase)
+    sealed: list[tuple[Path, Sealed]] = []
+    refused: list[tuple[Path, OrchestratorError]] = []
+    for path in paths:
+        try:
+            sealed.append((path, _seal(path, signer, out)))
+        except OrchestratorError as error:
+            if len(paths) == 1 and not every:
+                raise
+            refused.append((path, error))
+    # Of all logs, those of runs that are not over are left for another time; of those that were named, none.
+    open_still = [each for each in refused if every and isinstance(each[1], UnfinishedError | RunHeldError)]
+    faults = [each for each in refused if each not in open_still]
+    code = max((int(fault.exit_code) for _, fault in faults), default=0)
+    if as_json:
+        click.echo(json.dumps(_document(code, sealed, refused), indent=2))
+        return code
+    for path, each in sealed:
+        click.echo(_line(path, each))
+    for path, fault in faults:
+        click.echo(f"{shown(path, 4096)}: NOT SEALED: {shown(fault.message, 500)}")
+    if open_still:
+        click.echo(f"{counted(len(open_still), 'run')} not sealed: not finished, or going on")
+    return code
+
+
+def _seal(path: Path, signer: Ed25519PrivateKey, out: Path | None) -> Sealed:
+    if out is not None:
+        return seal_elsewhere(path, out / seal_file(path).name if out.is_dir() else out, signer, by=actor())
+    return anyio.run(partial(seal_log, path, signer, by=actor()))
+
+
+def _passphrase() -> str | None:
+    if sys.stdin is None or not sys.stdin.isatty():
+        return None
+    answer: str = click.prompt("Passphrase of the key", hide_input=True, err=True)
+    return answer
+
+
+def _line(path: Path, each: Sealed) -> str:
+    covers = each.seal.covers
+    head = f"{shown(path, 4096)}: "
+    if not each.new:
+        return f"{head}sealed already at {each.seal.sealed_at}, and nothing came since"
+    return f"{head}sealed up to line {covers.lines}, digest {covers.hash}; keep {shown(each.file, 4096)} elsewhere too"
+
+
+def _document(
+    code: int, sealed: list[tuple[Path, Sealed]], refused: list[tuple[Path, OrchestratorError]]
+) -> dict[str, object]:
+    return {
+        "exit_code": code,
+        "sealed": [
+            {
+                "audit_log": str(path),
+                "seal_file": str(each.file),
+                "new": each.new,
+                "run_id": each.seal.run_id,
+                **each.seal.fields(),
+            }
+            for path, each in sealed
+        ],
+        "not_sealed": [
+            {"audit_log": str(path), "code": error.code, "reason": error.message, "line": error.line}
+            for path, error in refused
+        ],
+    }

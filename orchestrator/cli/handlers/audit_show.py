@@ -1,0 +1,140 @@
+"""`orchestrator audit show`."""
+
+import difflib
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.audit.verify import Reading, Take, Verdict, read_log
+from orchestrator.cli.audit_logs import find_log
+from orchestrator.errors import AlteredError, UsageError
+from orchestrator.plural import counted
+from orchestrator.report.audit.run_story import RunStory
+from orchestrator.report.audit.story import CvmStory
+from orchestrator.report.audit.story_text import chapter_head, cut, document, left_out, story_lines
+from orchestrator.runs.documents import write_document
+from orchestrator.safe_text import shown
+
+_ENDS = {
+    Verdict.UNFINISHED: "the log ends here: the run goes on, or did not finish",
+    Verdict.TORN: "the log ends here, in a line that was cut off",
+}
+
+
+def show(
+    run_id: str,
+    cvm: str | None,
+    limit: int,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    every: bool,
+    as_json: bool,
+) -> None:
+    """Tell what happened in a run, or to one CVM of it."""
+    path = find_log(run_id, config, assignments)
+    most = None if every else limit
+    if cvm is None:
+        _show_run(path, most, as_json=as_json)
+    else:
+        _show_cvm(path, cvm, most, as_json=as_json)
+
+
+def _read(path: Path, take: Take) -> Reading:
+    try:
+        reading = read_log(path, take)
+    except OSError as error:
+        raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
+    if reading.verdict is Verdict.ALTERED:
+        raise AlteredError(
+            f"the audit log was altered: {reading.reason}",
+            file=path,
+            line=reading.line,
+            hint="what is no longer what was written is not told as if it were",
+        )
+    return reading
+
+
+def _echo(text: str) -> None:
+    """In colour on a terminal alone, and there unless `NO_COLOR` is set."""
+    click.echo(text)
+
+
+def _width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _show_run(path: Path, limit: int | None, *, as_json: bool) -> None:
+    story = RunStory(limit)
+    reading = _read(path, story.hear)
+    lines, start = story.lines(), story.start
+    if as_json:
+        _write(_document(reading, path) | {"left_out": story.left_out, "story": document(lines, start)})
+        return
+    _echo(_head(reading, start))
+    for text in story_lines(lines, start, _width()):
+        _echo(text)
+    _end(reading)
+    if story.left_out:
+        _echo(left_out(story.left_out, "sentence"))
+    _echo(f"\n  One CVM: orchestrator audit show {shown(path.stem, 64)} --cvm NAME")
+
+
+def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> None:
+    story = CvmStory(wanted)
+    reading = _read(path, story.hear)
+    story.conclude()
+    if not story.chapters:
+        close = difflib.get_close_matches(wanted, sorted(story.names), n=3)
+        hint = f"did you mean {', '.join(shown(name, 64) for name in close)}?" if close else None
+        hint = hint or "a CVM is meant by its name, its id or its UUID"
+        raise UsageError(f"no CVM {shown(wanted, 64)!r} in this run", file=path, hint=hint)
+    if as_json:
+        chapters: list[dict[str, Any]] = []
+        for chapter in story.chapters:
+            lines, more = cut(chapter.lines, limit)
+            about = {"step": chapter.step, "action": chapter.action, "cvm": chapter.cvm, "outcome": chapter.outcome}
+            chapters.append({**about, "left_out": more, "story": document(lines, story.start)})
+        _write(_document(reading, path) | {"cvms": chapters})
+        return
+    _echo(_head(reading, story.start))
+    same = {str(chapter.cvm.get("id") or chapter.cvm.get("vm_uuid")) for chapter in story.chapters}
+    if len(same) > 1:
+        _echo(f"{counted(len(same), 'CVM')} of that name; give the id to see one alone")
+    width = _width()
+    for chapter in story.chapters:
+        _echo("")
+        for text in chapter_head(chapter, width):
+            _echo(text)
+        lines, more = cut(chapter.lines, limit)
+        for text in story_lines(lines, story.start, width):
+            _echo(text)
+        if more:
+            _echo(left_out(more, "sentence"))
+    _end(reading)
+
+
+def _head(reading: Reading, start: str) -> str:
+    return f"Run {shown(reading.chain.run_id, 64)}, {shown(start[:10], 10)}; times are UTC"
+
+
+def _end(reading: Reading) -> None:
+    if reading.verdict in _ENDS and not reading.finished:
+        _echo(f"  … {_ENDS[reading.verdict]}")
+
+
+def _document(reading: Reading, path: Path) -> dict[str, Any]:
+    return {
+        "run_id": reading.chain.run_id or None,
+        "audit_log": str(path),
+        "verdict": reading.verdict.value,
+        "records": reading.records,
+    }
+
+
+def _write(found: dict[str, Any]) -> None:
+    write_document(found, partial(click.echo, nl=False))

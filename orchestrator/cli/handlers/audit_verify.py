@@ -1,0 +1,138 @@
+"""`orchestrator audit verify`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from orchestrator.audit.keys import key_id, read_public_key
+from orchestrator.audit.seal_create import read_detached
+from orchestrator.audit.seal_format import Seal
+from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
+from orchestrator.audit.store import RunStore, is_held, seal_file
+from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.cli.audit_logs import find_logs, store_of
+from orchestrator.errors import UsageError
+from orchestrator.outcome import Exit
+from orchestrator.report.audit.verdict import verdict_document, verdict_lines
+from orchestrator.safe_text import shown
+from orchestrator.settings.load import load_settings
+
+_CODES = {
+    Verdict.WHOLE: Exit.OK,
+    Verdict.ALTERED: Exit.FAILED,
+    Verdict.UNFINISHED: Exit.UNSETTLED,
+    Verdict.TORN: Exit.UNSETTLED,
+}
+_GRAVEST = (Exit.FAILED, Exit.UNSETTLED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A log that was checked, and what to exit with if it were the only one."""
+
+    path: Path
+    reading: Reading
+    check: SealCheck
+    code: Exit
+
+
+def verify(
+    logs: tuple[str, ...],
+    public_keys: tuple[Path, ...],
+    seals: tuple[Path, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    every: bool,
+    as_json: bool,
+) -> int:
+    """Say whether audit logs are what was written, and whether their seals hold."""
+    paths = find_logs(logs, config, assignments, every=every)
+    if seals and not public_keys:
+        raise UsageError("--seal needs the key that it was made with", hint="give --public-key as well")
+    keys = {key_id(key): key for key in map(read_public_key, public_keys)}
+    found = [_check(path, keys, seals, alone=not every and len(paths) == 1) for path in paths]
+    if not every and len(found) == 1:
+        (only,) = found
+        _say(only, asked=bool(keys), as_json=as_json)
+        return int(only.code)
+    missing = []
+    if every and keys:
+        store = store_of(load_settings(config, assignments))
+        missing = _missing(store, [*seals, store.folder], keys)
+    # A run that some process carries out right now is no reason for alarm when all logs are looked at.
+    codes = {each.code for each in found if not every or not _goes_on(each)}
+    codes |= {Exit.FAILED for _, pruned_at in missing if pruned_at is None}
+    code = next((grave for grave in _GRAVEST if grave in codes), Exit.OK)
+    if as_json:
+        documents = [
+            verdict_document(each.reading, each.check, each.path, int(each.code), asked=bool(keys)) for each in found
+        ]
+        lacking = [{"run_id": seal.run_id, "sealed_at": seal.sealed_at, "pruned_at": at} for seal, at in missing]
+        click.echo(json.dumps({"exit_code": int(code), "logs": documents, "missing": lacking}, indent=2))
+        return int(code)
+    for each in found:
+        _say(each, asked=bool(keys), as_json=False)
+    for seal, pruned_at in missing:
+        words = f"pruned at {shown(pruned_at, 40)}" if pruned_at else "MISSING, though there is a seal of it"
+        click.echo(f"{shown(seal.run_id, 64)}: {words}, sealed at {shown(seal.sealed_at, 40)}")
+    return int(code)
+
+
+def _check(path: Path, keys: Mapping[str, Ed25519PublicKey], seals: Iterable[Path], *, alone: bool) -> _Checked:
+    detached = read_detached(seal_file(path), asked=False) if keys else []
+    for each in seals:
+        detached += _named(each, path, alone=alone)
+    try:
+        reading, check = read_sealed(path, keys, detached)
+    except OSError as error:
+        raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
+    sound = not keys or check.fault(reading) is None
+    return _Checked(path, reading, check, _CODES[reading.verdict] if sound else Exit.FAILED)
+
+
+def _named(place: Path, log: Path, *, alone: bool) -> list[Detached]:
+    """The seals of a log that `--seal` names: a file, or the one of its run in a folder."""
+    if place.is_dir():
+        found = read_detached(place / seal_file(log).name, asked=True)
+        if not found and alone:
+            raise UsageError(f"there is no {seal_file(log).name} in this folder", file=place)
+        return found
+    found = read_detached(place, asked=True)
+    if not found:
+        raise UsageError("there is no such seal", file=place)
+    if not alone:
+        raise UsageError("several logs need a folder of seals", file=place, hint="name the folder that holds them")
+    return found
+
+
+def _missing(
+    store: RunStore, folders: Iterable[Path], keys: Mapping[str, Ed25519PublicKey]
+) -> list[tuple[Seal, str | None]]:
+    """The good seals whose log is not there, each with when that was pruned, if it was."""
+    found: dict[str, Seal] = {}
+    for folder in folders:
+        for file in sorted(folder.glob("*.seal.json")):
+            for each in read_detached(file, asked=True):
+                seal = each.seal
+                if seal is not None and seal.key_id in keys and seal.is_by(keys[seal.key_id]):
+                    found.setdefault(seal.run_id, seal)
+    lost = [seal for seal in found.values() if not store.path(seal.run_id).is_file()]
+    return [(seal, store.pruned_at(seal.run_id)) for seal in sorted(lost, key=lambda seal: seal.run_id)]
+
+
+def _goes_on(checked: _Checked) -> bool:
+    return checked.reading.verdict is Verdict.UNFINISHED and is_held(checked.path)
+
+
+def _say(checked: _Checked, *, asked: bool, as_json: bool) -> None:
+    about = checked.reading, checked.check, checked.path
+    if as_json:
+        click.echo(json.dumps(verdict_document(*about, int(checked.code), asked=asked), indent=2))
+        return
+    for line in verdict_lines(*about, asked=asked):
+        click.echo(line)

@@ -1,0 +1,100 @@
+"""`orchestrator plan`."""
+
+import json
+from pathlib import Path
+
+import anyio
+import click
+
+from orchestrator import __version__
+from orchestrator.cli.plan_file import check_place, write_plan_file
+from orchestrator.cli.print_error import report
+from orchestrator.cli.verdict import verdict
+from orchestrator.errors import UsageError
+from orchestrator.moment import utc_now
+from orchestrator.outcome import Exit
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.variables import parse_assignments
+from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.prepare import Prepared, prepare
+from orchestrator.runs.session import limits_of, open_session
+from orchestrator.settings.load import Settings, load_settings
+
+
+def plan(
+    playbook: str,
+    variables: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    simulate: bool,
+    out: Path | None,
+    details: bool,
+    as_json: bool,
+) -> int:
+    """Say what a playbook would do right now. Sends nothing that changes anything."""
+    loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
+    settings = load_settings(config, assignments)
+    if out is not None:
+        if simulate:
+            raise UsageError("--out does not go with --simulate", hint="that cloud ends with this command")
+        check_place(out)
+    with endpoint(settings, simulate=simulate) as where:
+        found = anyio.run(_plan, settings, where, loaded)
+        written = None
+        if out is not None and verdict(found.plan) is None:
+            written = _write_down(out, found, loaded, where.base_url)
+    return _tell(found.plan, loaded.playbook.description, out, written, details=details, as_json=as_json)
+
+
+def _write_down(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
+    """Write the plan file; returns its digest."""
+    from orchestrator.runs.actor import actor  # noqa: PLC0415 - the requests had to go out first
+    from orchestrator.runs.plan_file import plan_file, written  # noqa: PLC0415 - the same
+
+    document = plan_file(
+        found.plan,
+        loaded,
+        found.guards,
+        workspace_size=found.workspace_size,
+        made_at=utc_now(),
+        actor=actor(),
+        version=__version__,
+        cloud_url=cloud_url,
+        workspace=found.workspace.fields(),
+    )
+    write_plan_file(out, written(document))
+    return str(document["digest"])
+
+
+def _tell(
+    plan: Plan, description: str | None, out: Path | None, digest: str | None, *, details: bool, as_json: bool
+) -> int:
+    from orchestrator.runs.documents import plan_document  # noqa: PLC0415 - the requests had to go out first
+
+    error, document = verdict(plan), plan_document(plan)
+    if digest is not None:
+        document["plan_file"] = {"path": str(out), "digest": digest}
+    if not as_json:
+        from orchestrator.cli.consoles import stdout  # noqa: PLC0415 - only for people; a good part of the start
+        from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
+        from orchestrator.safe_text import shown  # noqa: PLC0415 - the same
+
+        print_plan(stdout(), plan, description, details=details)
+        if digest is not None:
+            path = shown(out, 4096)
+            click.echo(f"\nWritten to {path} (digest {digest}).\nOnce it is read: orchestrator run --plan {path}")
+    elif error is None:
+        click.echo(json.dumps(document, indent=2))
+    if error is None:
+        return int(Exit.OK)
+    if out is not None:
+        click.echo(f"The plan was not written to {out}: it can't be carried out.", err=True)
+    report(error, as_json=as_json, extra=document)
+    return int(error.exit_code)
+
+
+async def _plan(settings: Settings, where: Endpoint, loaded: LoadedPlaybook) -> Prepared:
+    async with open_session(settings, where, limits_of(loaded.playbook.limits, settings), few=True) as session:
+        return await prepare(session, loaded)

@@ -1,0 +1,117 @@
+"""`orchestrator reconcile`."""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import anyio
+import click
+
+from orchestrator.audit.log import AuditLog
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore
+from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.cli.colour import redraws
+from orchestrator.cli.consoles import stdout
+from orchestrator.cloud.client import connect
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.rate.gcra import Gcra, with_headroom
+from orchestrator.engine.read.usage import AppQuestion, AppUsage, UsageReader
+from orchestrator.errors import SettingsError, UsageError
+from orchestrator.moment import utc_now
+from orchestrator.outcome import Exit
+from orchestrator.playbook.schema import Limits
+from orchestrator.plural import counted
+from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
+from orchestrator.runs.documents import write_document
+from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.reconciling import Reconciliation, answered, open_stops, questions
+from orchestrator.runs.session import SystemClock, limits_of
+from orchestrator.runs.stops import StopsFold, reconciled_in
+from orchestrator.safe_text import shown
+from orchestrator.settings.load import Settings, load_settings
+
+
+def reconcile(run_id: str, config: Path | None, assignments: tuple[str, ...], *, details: bool, as_json: bool) -> int:
+    """Find out what the stops of a run were charged, as far as that is not known yet."""
+    settings = load_settings(config, assignments)
+    path = RunStore(settings.audit.state_dir).find(run_id)
+    fold = StopsFold()
+    log, reading = AuditLog.reopen(path, fold.take)
+    try:
+        _check(reading, fold.state, path)
+        found = _find_out(settings, log, reading, fold)
+    finally:
+        log.close()
+    code = int(Exit.UNSETTLED if found.open else Exit.OK)
+    if as_json:
+        document = reconciliation_document(found, fold.state, path, code)
+        write_document(document, partial(click.echo, nl=False))
+    else:
+        print_reconciliation(stdout(), found, fold.state, path, details=details)
+    return code
+
+
+def _check(reading: Reading, state: RunState, path: Path) -> None:
+    """Refuse a log to which nothing about its stops can be added."""
+    if reading.verdict is Verdict.ALTERED:
+        raise SettingsError(
+            f"the audit log was altered: {reading.reason}",
+            file=path,
+            line=reading.line,
+            hint="a log that is not what was written does not tell what was stopped, and nothing is added to it",
+        )
+    if state.cloud_ended:
+        raise UsageError(
+            "the run was against a simulated cloud, which ended with it",
+            file=path,
+            hint="to try it out, run against `orchestrator simulate`, which stays",
+        )
+    if not reading.finished:
+        resume = f"first: orchestrator resume {shown(state.run_id)}"
+        raise UsageError(
+            "the run is not finished, so what it stopped is not known for sure",
+            file=path,
+            hint=resume if state.planned else "its plan is not on record, so nothing was sent, and nothing charged",
+        )
+
+
+def _find_out(settings: Settings, log: AuditLog, reading: Reading, fold: StopsFold) -> Reconciliation:
+    """Ask about the stops that are not known for good, and put what is new into the log."""
+    known = reconciled_in(fold.state)
+    stops = open_stops(fold.stops(), known, settings.billing.pending_for)
+    if not stops:
+        return Reconciliation(known)
+    asked = questions(stops)
+    with endpoint(settings, simulate=False) as where:
+        where.has_to_be(fold.state.started["cloud_url"])
+        usage = anyio.run(_read, settings, where, asked) if asked else {}
+    found = answered(stops, usage, known, now=utc_now(), pending_for=settings.billing.pending_for)
+    for news in found.news:
+        log.record_about(reading, "billing.reconciled", **news.document())
+    anyio.run(log.flush)
+    return found
+
+
+async def _read(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion]) -> dict[str, AppUsage]:
+    # The rate of the settings, not that of the run: an emergency is over by now.
+    limits = limits_of(Limits(), settings)
+    gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, SystemClock())
+    async with connect(
+        where.base_url,
+        where.api_key,
+        api_version=settings.cloud.api_version,
+        timeout=settings.cloud.timeout,
+        max_in_flight=limits.max_in_flight,
+    ) as cloud:
+        reader = UsageReader(cloud, gate, Random())  # noqa: S311 - jitter, not secrets
+        return await reader.read(asked, partial(_tell, len(asked)))
+
+
+def _tell(all_of_them: int, read: int) -> None:
+    """Say on a terminal how far the reading has come, in one line that goes again."""
+    if redraws(sys.stderr):
+        line = f"reading usage: {read} of {counted(all_of_them, 'app')}"
+        click.echo(f"\r{line if read < all_of_them else ' ' * len(line)}\r", nl=False, err=True)

@@ -1,0 +1,145 @@
+"""`orchestrator report`."""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import IO, Any
+
+from orchestrator import __version__
+from orchestrator.audit.store import is_held
+from orchestrator.audit.verify import Verdict, check_lines
+from orchestrator.cli import print_error as fail
+from orchestrator.cli.audit_logs import find_log
+from orchestrator.cli.out_file import STDOUT, check_place, write_out
+from orchestrator.errors import AlteredError, OrchestratorError, UsageError
+from orchestrator.moment import utc_now
+from orchestrator.outcome import Exit
+from orchestrator.report.full.document import LogFile, report_document
+from orchestrator.report.full.timeline import Story
+
+_SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".md": "md", ".txt": "text"}
+
+
+def report(
+    run_id: str,
+    form: str | None,
+    out: Path | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    as_json: bool,
+    even_if_altered: bool,
+) -> int:
+    """Tell a run in full, from its audit log."""
+    form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
+    try:
+        return _report(run_id, form, out, config, assignments, even_if_altered=even_if_altered)
+    except OrchestratorError as error:
+        fail.report(error, as_json=form == "json")
+        return int(error.exit_code)
+
+
+def _report(
+    run_id: str,
+    form: str,
+    out: Path | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    even_if_altered: bool,
+) -> int:
+    path = find_log(run_id, config, assignments)
+    check_place(out)
+    story = Story()
+    log = _read(path, story)
+    altered = log.reading.verdict is Verdict.ALTERED
+    if altered and not even_if_altered:
+        raise AlteredError(
+            f"the audit log was altered: {log.reading.reason}",
+            file=path,
+            line=log.reading.line,
+            hint="--even-if-altered reports what stands before that line",
+        )
+    document = report_document(story, log, made_at=utc_now(), version=__version__)
+    data = _FORMATS[form](document)
+    if out is None or out == STDOUT:
+        _print(data, form)
+    else:
+        write_out(out, data)
+    return int(Exit.FAILED if altered else Exit.OK)
+
+
+def _read(path: Path, story: Story) -> LogFile:
+    """Read a log once, for its records and for its digest."""
+    sha256, size = hashlib.sha256(), 0
+
+    def lines(file: IO[bytes]) -> Iterator[bytes]:
+        nonlocal size
+        for line in file:
+            sha256.update(line)
+            size += len(line)
+            yield line
+
+    try:
+        with path.open("rb") as file:
+            reading = check_lines(each := lines(file), story.apply)
+            for _ in each:  # of an altered log the rest counts for the digest as well
+                pass
+        running = story.state.finished is None and is_held(path)
+    except OSError as error:
+        raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
+    return LogFile(path, size, sha256.hexdigest(), reading, running)
+
+
+def _text(document: Mapping[str, Any]) -> bytes:
+    from orchestrator.report.full.text import report_text  # noqa: PLC0415 - only the format that was asked for
+
+    return report_text(document).encode("utf-8")
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the same
+
+    text = StringIO()
+    write_document(dict(document), text.write)
+    return text.getvalue().encode("utf-8")
+
+
+def _html(document: Mapping[str, Any]) -> bytes:
+    from orchestrator.report.full.html.report import report_html  # noqa: PLC0415 - the same
+
+    return report_html(document)
+
+
+def _csv(document: Mapping[str, Any]) -> bytes:
+    from orchestrator.report.full.csv import report_csv  # noqa: PLC0415 - the same
+
+    return report_csv(document).encode("utf-8")
+
+
+def _markdown(document: Mapping[str, Any]) -> bytes:
+    from orchestrator.report.full.markdown import report_markdown  # noqa: PLC0415 - the same
+
+    return report_markdown(document).encode("utf-8")
+
+
+_FORMATS: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
+    "text": _text,
+    "json": _json,
+    "html": _html,
+    "csv": _csv,
+    "md": _markdown,
+}
+
+
+def _print(data: bytes, form: str) -> None:
+    """To stdout: what is for a terminal in its encoding, the rest in UTF-8 whatever the locale says."""
+    if form == "text":
+        sys.stdout.write(data.decode("utf-8"))
+    sys.stdout.flush()
+    if form == "text":
+        return
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

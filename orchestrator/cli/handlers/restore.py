@@ -1,0 +1,100 @@
+"""`orchestrator restore`."""
+
+from functools import partial
+from hashlib import file_digest
+from pathlib import Path
+
+import anyio
+
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore, is_held
+from orchestrator.audit.verify import Reading, Verdict, read_log
+from orchestrator.cli.handlers.run import Order, open_and_run
+from orchestrator.errors import NoMatchError, RunHeldError, SettingsError, UsageError
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.undo import Undo
+from orchestrator.plural import counted, names
+from orchestrator.runs.endpoint import endpoint
+from orchestrator.runs.records import taken_down
+from orchestrator.runs.session import limits_of
+from orchestrator.runs.workspace import Workspace
+from orchestrator.safe_text import shown
+from orchestrator.settings.load import load_settings
+
+
+def restore(
+    run_id: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    expect: int | None,
+    *,
+    yes: bool,
+    ignore_running: bool,
+    as_json: bool,
+) -> int:
+    """Start what a run took from running to down, as far as nothing about it has changed since."""
+    settings = load_settings(config, assignments)
+    store = RunStore(settings.audit.state_dir)
+    store.prepare()
+    path = store.find(run_id)
+    state = RunState()
+    try:
+        reading = read_log(path, state.apply)
+    except OSError as error:
+        raise SettingsError(f"the audit log can't be read: {error.strerror or error}", file=path) from error
+    _check(reading, state, path)
+    undo = Undo(state.run_id, taken_down(state), state.planned.get("cvms_up"))
+    if not undo.targets:
+        raise NoMatchError("that run took no CVM from running to down", file=path, hint="there is nothing to undo")
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    playbook = undo.playbook
+    order = Order(
+        LoadedPlaybook(playbook, path, digest, b"", {}),
+        limits_of(playbook.limits, settings),
+        undo,
+        _origin(undo, state),
+        {"restores": state.run_id},
+        ignore_running=ignore_running,
+        workspace=Workspace.recorded(state.started),
+    )
+    with endpoint(settings, simulate=False) as where:
+        where.has_to_be(state.started["cloud_url"])
+        return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+def _origin(undo: Undo, state: RunState) -> str:
+    """What the undone run did, for people."""
+    late = undo.late
+    text = (
+        f"Undoes {shown(state.run_id)}, started {shown(state.started['ts'])} by {shown(state.started['actor'])}, "
+        f"which took {counted(len(undo.targets) - len(late), 'CVM')} from running to down\n"
+    )
+    if late:
+        text += (
+            f"{counted(len(late), 'CVM')} more asked to go down and not seen down in time: "
+            f"{shown(names(target.ref.name for target in late), 2000)}\n"
+        )
+    return text
+
+
+def _check(reading: Reading, state: RunState, path: Path) -> None:
+    """Refuse a log by which nothing can be undone."""
+    if reading.verdict is Verdict.ALTERED:
+        raise SettingsError(
+            f"the audit log was altered: {reading.reason}",
+            file=path,
+            line=reading.line,
+            hint="a log that is not what was written does not tell what to start; start a playbook with `start` steps",
+        )
+    if state.cloud_ended:
+        raise UsageError("the run was against a simulated cloud, which ended with it", file=path)
+    if state.finished is None:
+        if is_held(path):
+            raise RunHeldError("another process is carrying this run out", file=path, hint="wait for its end")
+        raise UsageError(
+            "the run is not finished, so what it took down is not known for sure",
+            file=path,
+            hint=f"first: orchestrator resume {shown(state.run_id)}, or, to send nothing more: "
+            f"orchestrator abandon {shown(state.run_id)} --reason TEXT",
+        )

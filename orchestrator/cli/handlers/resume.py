@@ -1,0 +1,230 @@
+"""`orchestrator resume`."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+import anyio
+import click
+import structlog
+
+from orchestrator.audit.claims import Claim
+from orchestrator.audit.log import AuditLog, Observer
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore
+from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.cli.carry_out import carry_out
+from orchestrator.cli.consoles import stdout
+from orchestrator.cli.verdict import ask, ask_about_key, last_line
+from orchestrator.duration import format_duration
+from orchestrator.engine.job import Work
+from orchestrator.errors import NotConfirmedError, SettingsError
+from orchestrator.moment import parse_timestamp
+from orchestrator.outcome import Exit
+from orchestrator.report.run.resume_plan import ResumePlan
+from orchestrator.report.run.text import print_run
+from orchestrator.runs.claims import claim_again, wait_for_statuses
+from orchestrator.runs.documents import run_document, write_document
+from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.event_log import configure, run_log
+from orchestrator.runs.frozen import Applied, Frozen, apply_settings
+from orchestrator.runs.recheck import Rechecked, is_settled_by, recheck_run, to_send, to_skip
+from orchestrator.runs.records import limits_from, works_from
+from orchestrator.runs.session import Session, open_session
+from orchestrator.runs.steps import steps_from
+from orchestrator.settings.load import Settings, load_settings
+
+
+def resume(
+    run_id: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    dry_run: bool,
+    yes: bool,
+    ignore_running: bool,
+    as_json: bool,
+) -> int:
+    """Go on with a run that was interrupted, from what its audit log says."""
+    settings = load_settings(config, assignments)
+    configure(settings.log)
+    path = RunStore(settings.audit.state_dir).find(run_id)
+    state = RunState()
+    log, reading = AuditLog.reopen(path, state.apply)
+    try:
+        check(reading, state, path)
+        if state.finished is not None:
+            return _finished(state, path, as_json=as_json)
+        applied = apply_settings(frozen_in(state, path), settings, assignments)
+        with endpoint(settings, simulate=False) as where:
+            where.has_to_be(state.started["cloud_url"])
+            with nullcontext() if dry_run else claim_again(settings, state, ignore_running=ignore_running) as claim:
+                order = _Order(
+                    log=log,
+                    reading=reading,
+                    state=state,
+                    applied=applied,
+                    claim=claim,
+                    yes=yes,
+                    as_json=as_json,
+                )
+                return anyio.run(partial(_open_and_resume, settings, where, order))
+    finally:
+        log.close()
+
+
+def frozen_in(state: RunState, path: Path) -> Frozen:
+    """What the log of a run has frozen."""
+    guards = {check["name"]: Decimal(check["limit"]) for check in state.planned.get("guards", ()) if check["limit"]}
+    told = state.started.get("notify", {}).get("on")
+    steps = steps_from(state.planned)
+    return Frozen("the run's log", limits_from(state.started), steps, guards, told, has_prices=True, file=path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What to go on with, and how.
+
+    Attributes:
+        log: the audit log, held by this process.
+        reading: what reading it came to.
+        state: what it says.
+        applied: the limits that hold.
+        claim: the claim on the run's CVMs; None to stop after the plan was shown.
+        yes: whether nothing is asked.
+        as_json: whether stdout is for one JSON document.
+    """
+
+    log: AuditLog
+    reading: Reading
+    state: RunState
+    applied: Applied
+    claim: Claim | None
+    yes: bool
+    as_json: bool
+
+
+def check(reading: Reading, state: RunState, path: Path) -> None:
+    """Refuse to go on with a log with which nobody can.
+
+    Raises:
+        SettingsError: when it was altered.
+        NotConfirmedError: when it has no plan, so that nothing was sent.
+    """
+    if reading.verdict is Verdict.ALTERED:
+        raise SettingsError(
+            f"the audit log was altered: {reading.reason}",
+            file=path,
+            line=reading.line,
+            hint="a log that is not what was written can't be gone on with; start a new run",
+        )
+    if not state.planned:
+        raise NotConfirmedError(
+            "the run ended before its plan was on record, so nothing was sent",
+            file=path,
+            hint="there is nothing to go on with; start a new run",
+        )
+
+
+def _finished(state: RunState, path: Path, *, as_json: bool) -> int:
+    code = int((state.finished or {})["exit_code"])
+    if as_json:
+        write_document(run_document(state, code, path), partial(click.echo, nl=False))
+    else:
+        click.echo("This run is finished; there is nothing to go on with.\n")
+        print_run(stdout(), state, code, path)
+    return code
+
+
+async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -> int:
+    state, applied = order.state, order.applied
+    async with open_session(settings, where, applied.limits) as session:
+        if order.claim is not None:
+            await wait_for_statuses(session, order.claim)
+        works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
+        with last_line(as_json=order.as_json, nothing="Nothing more"):
+            checked = await recheck_run(session, state, works)
+            plan = resume_plan(works, checked, applied)
+            if order.claim is None and order.as_json:
+                write_document(plan.document(state), partial(click.echo, nl=False))
+            elif not order.as_json:
+                plan.print(stdout(), state)
+            if order.claim is None:
+                if not order.as_json:
+                    click.echo("Nothing was sent: --dry-run.")
+                return int(Exit.OK)
+            if order.as_json:
+                log_warnings(plan, state.run_id)
+            _confirm(session, state, plan, checked, yes=order.yes)
+        await go_on_record(order.log, order.reading, state, works, run_log(settings.log, state))
+        return await carry_out(
+            session,
+            order.log,
+            state,
+            works,
+            plan.steps,
+            workspace_size=state.planned["workspace_size"],
+            as_json=order.as_json,
+            claim=order.claim,
+            fresh=checked.fresh,
+        )
+
+
+def log_warnings(plan: ResumePlan, run_id: str) -> None:
+    """Log what a person should know, where no plan is printed."""
+    for warning in plan.warnings:
+        structlog.get_logger().warning("resume.warning", run_id=run_id, message=warning.message)
+
+
+def resume_plan(works: list[Work], checked: Rechecked, applied: Applied) -> ResumePlan:
+    """What resuming a run will do."""
+    return ResumePlan(
+        send=tuple(to_send(works, checked.fresh)),
+        watch=tuple(work for work in works if work.under_way),
+        skip=tuple(to_skip(works, checked.fresh)),
+        ended=sum(work.outcome is not None and not work.taken_up for work in works),
+        steps=applied.steps,
+        limits=applied.limits,
+        stricter=applied.stricter,
+        warnings=(*applied.warnings, *(() if checked.other_key is None else (checked.other_key,))),
+    )
+
+
+async def go_on_record(log: AuditLog, reading: Reading, state: RunState, works: list[Work], heard: Observer) -> None:
+    """Write down that the run goes on; `state` follows the log from here on, and `heard` is told of every record."""
+    log.observers += [state.apply, heard]
+    log.resumed(
+        reading.torn,
+        unterminated=reading.unterminated,
+        open=sum(work.outcome is None for work in works),
+    )
+    await log.flush()
+
+
+def _confirm(session: Session, state: RunState, plan: ResumePlan, checked: Rechecked, *, yes: bool) -> None:
+    """Ask where the key is another one, and where the plan is old: someone may have started a CVM on purpose since."""
+    if yes:
+        return
+    if checked.other_key is not None:
+        ask_about_key(checked.other_key.message)
+    age = (session.clock.wall() - parse_timestamp(state.planned["ts"])).total_seconds()
+    unsent = [*plan.send, *(work for work in plan.watch if not work.accepted)]
+    number = sum(not is_settled_by(work, checked.fresh.get(work.ref.key)) for work in unsent)
+    if age <= session.settings.audit.resume_without_asking or not number:
+        return
+    if any(work.action.ends_up for work in unsent):
+        ask(
+            f"The plan is {format_duration(age)} old, and {number} of its CVMs are not as it wants them, and nothing "
+            f"sent to them is known to have had an effect; someone may have meant that.\n"
+            f"Type their number ({number}) to go on with them: ",
+            str(number),
+        )
+    else:
+        ask(
+            f"The plan is {format_duration(age)} old, and {number} of its CVMs are up of which no stop is known to "
+            f"have had an effect; someone may have started them on purpose.\n"
+            f"Type their number ({number}) to stop them: ",
+            str(number),
+        )

@@ -1,0 +1,327 @@
+"""`orchestrator run`."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+import anyio
+import click
+
+from orchestrator import __version__
+from orchestrator.audit.claims import Claim
+from orchestrator.audit.log import AuditLog, Observer
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore, new_run_id
+from orchestrator.cli.plan_file import read_plan_file
+from orchestrator.cli.print_error import report
+from orchestrator.cli.verdict import ask_about_key, confirm, last_line, verdict
+from orchestrator.duration import format_duration
+from orchestrator.engine.job import Work
+from orchestrator.engine.read.status import Seen
+from orchestrator.errors import OrchestratorError, PlanFileError, UsageError
+from orchestrator.moment import timestamp, utc_now
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.lock import Lock
+from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.playbook.plan_warning import PlanWarning
+from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
+from orchestrator.playbook.variables import parse_assignments
+from orchestrator.runs.actor import actor
+from orchestrator.runs.claims import claim_cvms, read_what_others_changed
+from orchestrator.runs.documents import plan_document
+from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.fresh_status import read_fresh
+from orchestrator.runs.frozen import Frozen, apply_settings
+from orchestrator.runs.plan_file import read_plan
+from orchestrator.runs.prepare import Prepared, prepare
+from orchestrator.runs.records import planned_fields, started_fields
+from orchestrator.runs.session import Session, limits_of, open_session
+from orchestrator.runs.workspace import Workspace
+from orchestrator.safe_text import shown
+from orchestrator.settings.load import Settings, load_settings
+
+
+def run(
+    playbook: str,
+    variables: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    expect: int | None,
+    *,
+    simulate: bool,
+    yes: bool,
+    ignore_running: bool,
+    as_json: bool,
+) -> int:
+    """Carry a playbook out: plan, confirm, act, watch until settled."""
+    loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
+    settings = load_settings(config, assignments)
+    RunStore(settings.audit.state_dir).prepare()
+    order = Order(loaded, limits_of(loaded.playbook.limits, settings), ignore_running=ignore_running)
+    with endpoint(settings, simulate=simulate) as where:
+        return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+def run_plan_file(
+    *,
+    plan_file: Path,
+    playbook: str | None,
+    variables: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    expect: int | None,
+    simulate: bool,
+    yes: bool,
+    ignore_running: bool,
+    as_json: bool,
+) -> int:
+    """Carry out what a plan file says, as far as its targets have not changed since it was made."""
+    for given, name in ((playbook, "PLAYBOOK"), (variables, "--var"), (simulate, "--simulate")):
+        if given:
+            hint = "the plan file says which playbook, with which values, and for which cloud"
+            raise UsageError(f"{name} does not go with --plan", hint=hint)
+    lock = read_plan(read_plan_file(plan_file), plan_file)
+    settings = load_settings(config, assignments)
+    RunStore(settings.audit.state_dir).prepare()
+    applied = apply_settings(_frozen(lock, plan_file), settings, assignments)
+    lock = replace(lock, limits=applied.limits, steps=applied.steps)
+    order = Order(
+        lock.loaded,
+        lock.limits,
+        lock,
+        _origin(lock, plan_file, utc_now()),
+        {
+            "plan_file": {
+                "path": str(plan_file),
+                "digest": lock.digest,
+                "made_at": timestamp(lock.made_at),
+                "actor": lock.actor,
+            }
+        },
+        ignore_running=ignore_running,
+        workspace=Workspace(lock.workspace, lock.key_fingerprint),
+        warnings=applied.warnings,
+    )
+    with endpoint(settings, simulate=False) as where:
+        if where.base_url != lock.cloud_url:
+            raise PlanFileError(
+                f"the plan is for {lock.cloud_url}, the settings are for {where.base_url}",
+                file=plan_file,
+                hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the plan did",
+            )
+        return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+def _frozen(lock: Lock, file: Path) -> Frozen:
+    limits = {"max_targets": lock.guards.max_targets, "max_percent": lock.guards.max_percent}
+    guards = {name: Decimal(limit) for name, limit in limits.items() if limit is not None}
+    return Frozen("the plan file", lock.limits, lock.steps, guards, lock.loaded.playbook.notify.on, file=file)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be carried out.
+
+    Attributes:
+        loaded: the playbook.
+        limits: how fast and how wide.
+        hold: what the plan has to keep to; None where it is planned anew.
+        origin: what a person is told about that.
+        origin_fields: what `run.started` says about it.
+        run_id: the run's name; None where it gets one when it begins.
+        ignore_running: whether to act on CVMs on which another run is acting.
+        workspace: the workspace of what the plan has to keep to; None where it is planned anew.
+        warnings: what a person should know beside the plan's own warnings.
+    """
+
+    loaded: LoadedPlaybook
+    limits: RunLimits
+    hold: Hold | None = None
+    origin: str | None = None
+    origin_fields: Mapping[str, object] = field(default_factory=dict)
+    run_id: str | None = None
+    ignore_running: bool = False
+    workspace: Workspace | None = None
+    warnings: tuple[PlanWarning, ...] = ()
+
+
+async def open_and_run(
+    settings: Settings,
+    where: Endpoint,
+    order: Order,
+    *,
+    yes: bool,
+    expect: int | None,
+    as_json: bool,
+) -> int:
+    """Plan, confirm and carry out; returns the exit code."""
+    async with open_session(settings, where, order.limits) as session:
+        return await _run(session, order, yes=yes, expect=expect, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    """A run that may go: its log is begun. The plan itself, with all that the list told, is not kept while it goes on.
+
+    Attributes:
+        log: the audit log.
+        state: what it says.
+        works: every target.
+        steps: the steps in order.
+        workspace_size: how many CVMs the list has.
+        fresh: statuses that were read after a late yes, or since another run acted on the targets.
+        claim: its claim on its CVMs.
+    """
+
+    log: AuditLog
+    state: RunState
+    works: list[Work]
+    steps: tuple[AnyPlanned, ...]
+    workspace_size: int
+    fresh: dict[str, Seen] | None
+    claim: Claim
+
+
+async def _run(session: Session, order: Order, *, yes: bool, expect: int | None, as_json: bool) -> int:
+    run = await _plan_and_confirm(session, order, yes=yes, expect=expect, as_json=as_json)
+    if isinstance(run, int):
+        return run
+    from orchestrator.cli.carry_out import carry_out  # noqa: PLC0415 - the live view and the log take long to import
+
+    with run.claim:
+        return await carry_out(
+            session,
+            run.log,
+            run.state,
+            run.works,
+            run.steps,
+            workspace_size=run.workspace_size,
+            as_json=as_json,
+            claim=run.claim,
+            fresh=run.fresh,
+        )
+
+
+async def _plan_and_confirm(
+    session: Session, order: Order, *, yes: bool, expect: int | None, as_json: bool
+) -> _Confirmed | int:
+    """Plan, ask, and begin the log; an exit code when the run may not go."""
+    meant, claim = yes or expect is not None, None
+    order = replace(order, run_id=order.run_id or new_run_id(session.clock.wall()))
+    try:
+        prepared = await prepare(session, order.loaded, order.hold)
+        other_key = _check_workspace(order, prepared)
+    except OrchestratorError as failure:
+        await _tell_refused(session, order, failure, meant=meant)
+        raise
+    warnings = (*prepared.plan.warnings, *order.warnings, *(() if other_key is None else (other_key,)))
+    prepared = replace(prepared, plan=replace(prepared.plan, warnings=warnings))
+    plan, works = prepared.plan, [Work.of(target) for target in prepared.plan.targets]
+    show = partial(_show, order, plan)
+    if not as_json:
+        show(sys.stdout)
+    try:
+        with last_line(as_json=as_json):
+            error = verdict(plan, order.hold)
+            if error is not None:
+                raise error
+            asked_at, asked_on = session.clock.now(), session.clock.wall()
+            seen = not as_json and sys.stdout.isatty()
+            confirm(plan, yes=yes, expect=expect, show=None if seen else show)
+            if other_key is not None and expect is not None and not yes:
+                ask_about_key(other_key.message)
+            # Both clocks: the one stands still while a machine sleeps, the other may be set back.
+            waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
+            refs = [work.ref for work in works]
+            claim = claim_cvms(session, order.run_id or "", refs, ignore_running=order.ignore_running)
+            size = prepared.workspace_size
+            fresh = await read_what_others_changed(session, claim, works, size, prepared.read_at)
+            if fresh is None and waited > session.settings.guards.recheck_after:
+                fresh = await read_fresh(session, works, size)
+            log, state = begin_log(session, order, prepared)
+    except OrchestratorError as refused:
+        if claim is not None:
+            claim.release(has_ended=True)
+        report(refused, as_json=as_json, extra=plan_document(plan))
+        await _tell_refused(session, order, refused, meant=meant)
+        return int(refused.exit_code)
+    if not as_json:
+        click.echo()
+    return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh, claim)
+
+
+def _show(order: Order, plan: Plan, stream: TextIO) -> None:
+    """Print what is to be carried out."""
+    from orchestrator.cli.consoles import on  # noqa: PLC0415 - the requests had to go out first
+    from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
+
+    if order.origin is not None:
+        click.echo(order.origin, file=stream)
+    print_plan(on(stream), plan, order.loaded.playbook.description)
+
+
+def _check_workspace(order: Order, prepared: Prepared) -> PlanWarning | None:
+    """Refuse a plan file or a run to undo of another workspace; a warning where only the keys can be compared."""
+    if order.hold is None or order.workspace is None:
+        return None
+    return prepared.workspace.compare(order.workspace, order.hold.source)
+
+
+async def _tell_refused(session: Session, order: Order, error: OrchestratorError, *, meant: bool) -> None:
+    """Tell others of a run that did not begin, where it was meant to and nobody sits here to see it."""
+    if meant and session.settings.notify.somebody and not sys.stdin.isatty():
+        from orchestrator.runs.event_log import configure  # noqa: PLC0415 - takes long to import
+        from orchestrator.runs.notifications import tell_refused  # noqa: PLC0415 - the same
+
+        configure(session.settings.log)
+        where = session.endpoint
+        await tell_refused(session.settings, order.loaded, error, where.base_url, simulated=session.simulated)
+
+
+def _origin(lock: Lock, file: Path, now: datetime) -> str:
+    age = format_duration(max(0.0, (now - lock.made_at).total_seconds()))
+    return f"From {shown(file, 4096)}, made {age} ago by {shown(lock.actor)} (digest {lock.digest})\n"
+
+
+def begin_log(
+    session: Session, order: Order, prepared: Prepared, heard: Observer | None = None
+) -> tuple[AuditLog, RunState]:
+    """Write down who started what, and exactly what was planned.
+
+    Args:
+        session: the line to the cloud.
+        order: what is to be carried out.
+        prepared: the plan.
+        heard: told of every record; by default `run_log`.
+    """
+    from orchestrator.runs.event_log import configure, run_log  # noqa: PLC0415 - takes long to import
+
+    configure(session.settings.log)
+    run_id = order.run_id or new_run_id(session.clock.wall())
+    started = started_fields(
+        order.loaded,
+        actor=actor(),
+        version=__version__,
+        cloud_url=session.endpoint.base_url,
+        limits=session.limits,
+        simulated=session.simulated,
+        served=not session.endpoint.simulated and session.simulated,
+    )
+    started.update(prepared.workspace.fields())
+    started.update(order.origin_fields)
+    if order.ignore_running:
+        started["ignore_running"] = True
+    planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}
+    state = RunState()
+    log = AuditLog.create(
+        RunStore(session.settings.audit.state_dir).path(run_id),
+        run_id,
+        [("run.started", started), ("run.planned", planned)],
+        observers=[state.apply, heard or run_log(session.settings.log, state)],
+    )
+    return log, state

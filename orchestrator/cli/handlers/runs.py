@@ -1,0 +1,166 @@
+"""`orchestrator runs`."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.text import Text
+
+from orchestrator.audit.store import RunStore, is_held
+from orchestrator.cli.consoles import stdout
+from orchestrator.cli.reading import UnreadableLogs, told
+from orchestrator.duration import format_duration
+from orchestrator.history.filter import Choice
+from orchestrator.history.index import Index
+from orchestrator.history.logs import named_within, rows
+from orchestrator.history.time_range import stretch
+from orchestrator.moment import parse_timestamp, utc_now
+from orchestrator.report.layout import Column, print_table
+from orchestrator.report.run.question import clock
+from orchestrator.safe_text import shown
+from orchestrator.settings.load import load_settings
+
+_STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "unfinished": "yellow",
+    "altered": "red",
+    "unreadable": "red",
+    "not_sent": "dim",
+    "simulated": "dim",
+}
+
+
+def runs(
+    *,
+    since: str | None,
+    until: str | None,
+    playbooks: tuple[str, ...],
+    outcomes: tuple[str, ...],
+    exit_codes: tuple[int, ...],
+    limit: int,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    unfinished: bool,
+    as_json: bool,
+) -> None:
+    """List runs, newest first, and what to type for those that are not finished."""
+    choice = Choice(stretch(since, until, utc_now()), playbooks, outcomes, exit_codes)
+    settings = load_settings(config, assignments)
+    store = RunStore(settings.audit.state_dir)
+    store.prepare()
+    unreadable = UnreadableLogs()
+    with Index(settings.audit.state_dir) as index:
+        found = list(islice(_chosen(store, index, choice, unreadable, unfinished=unfinished), limit + 1))
+    unreadable.warn()
+    is_cut = len(found) > limit
+    del found[limit:]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif found:
+        _print(found, utc_now())
+        if is_cut:
+            click.echo(f"There are more; --limit {2 * limit} shows more of them.")
+    else:
+        such = " unfinished" if unfinished else ""
+        chosen = " of that choice" if choice != Choice() else ""
+        click.echo(f"There are no{such} runs{chosen} in {shown(store.folder, 4096)}.")
+
+
+def _chosen(
+    store: RunStore, index: Index, choice: Choice, unreadable: UnreadableLogs, *, unfinished: bool
+) -> Iterator[dict[str, Any]]:
+    for path, row in rows(told(named_within(store, choice.stretch)), index):
+        unreadable.count(row)
+        if not choice.takes(row):
+            continue
+        standing = _standing(row, path)
+        if unfinished and standing != "unfinished":
+            continue
+        yield {
+            "run_id": path.stem,
+            "playbook": row.get("playbook"),
+            "actor": row.get("actor"),
+            "started_at": row.get("started_at"),
+            "last_record_at": row.get("last_record_at"),
+            "state": standing,
+            "exit_code": row.get("exit_code"),
+            "counts": row["counts"],
+            "audit_log": str(path),
+            "next": _next(row, standing, path.stem),
+            "question": row.get("question") if standing == "running" else None,
+            "simulated": bool(row.get("simulated")),
+            "trigger": row.get("trigger"),
+            "restores": row.get("restores"),
+        }
+
+
+def _standing(row: dict[str, Any], path: Path) -> str:
+    if row["verdict"] in {"altered", "unreadable"}:
+        return str(row["verdict"])
+    if row["exit_code"] is not None:
+        return "finished"
+    try:
+        if is_held(path):
+            return "running"
+    except OSError:
+        return "unreadable"
+    if not row["planned"]:
+        return "not_sent"
+    return "simulated" if row["cloud_ended"] else "unfinished"
+
+
+def _next(row: dict[str, Any], standing: str, run_id: str) -> str | None:
+    """What to type next."""
+    if standing == "unfinished":
+        return f"orchestrator resume {run_id}"
+    return f"orchestrator approve {run_id}" if standing == "running" and row.get("question") else None
+
+
+_COLUMNS = (
+    Column("run"),
+    Column("started", rank=4),
+    Column("took", rank=2, right=True),
+    Column("by", rank=3),
+    Column("playbook", wraps=True),
+    Column("outcome", wraps=True),
+)
+
+
+def _print(found: list[dict[str, Any]], now: datetime) -> None:
+    rows: list[list[str | Text]] = [
+        [
+            Text(shown(row["run_id"])),
+            f"{row['started_at'][:16].replace('T', ' ')}Z" if row["started_at"] else "-",
+            _took(row, now),
+            f"schedule {shown(row['trigger'].get('schedule'), 40)}" if row["trigger"] else shown(row["actor"], 60),
+            shown(row["playbook"]),
+            _outcome(row, now),
+        ]
+        for row in found
+    ]
+    print_table(stdout(), _COLUMNS, rows)
+    for row in found:
+        if row["next"]:
+            click.echo(row["next"])
+
+
+def _took(row: dict[str, Any], now: datetime) -> str:
+    """How long a run took; for one that goes on, how long since it began."""
+    if not row["started_at"] or not row["last_record_at"]:
+        return "-"
+    end = now if row["state"] == "running" else parse_timestamp(row["last_record_at"])
+    return format_duration(max(0, round((end - parse_timestamp(row["started_at"])).total_seconds())))
+
+
+def _outcome(row: dict[str, Any], now: datetime) -> Text:
+    outcome = Text.assemble((row["state"], _STYLES.get(row["state"], "")))
+    if row["exit_code"] is not None:
+        outcome.append(f" ({row['exit_code']})", "dim")
+    if row["question"] is not None:
+        outcome.append(f", asks until {clock(parse_timestamp(row['question']['expires_at']), now)}", "yellow")
+    return outcome.append("".join(f", {number} {name}" for name, number in row["counts"].items()))

@@ -1,0 +1,156 @@
+"""`orchestrator savings`."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from io import StringIO
+from pathlib import Path
+
+import click
+
+from orchestrator.audit.store import RunStore
+from orchestrator.billing.savings import By
+from orchestrator.billing.stopped_period import SeenUp
+from orchestrator.cli import print_error as fail
+from orchestrator.cli.out_file import STDOUT, check_place, write_out
+from orchestrator.cli.reading import UnreadableLogs, told
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.history.entry import Entry
+from orchestrator.history.index import Index
+from orchestrator.history.logs import entries
+from orchestrator.history.saved import Saved, saved
+from orchestrator.history.time_range import stretch
+from orchestrator.moment import utc_now
+from orchestrator.outcome import Exit
+from orchestrator.report.savings.document import savings_csv, savings_document
+from orchestrator.report.savings.text import savings_lines
+from orchestrator.settings.load import Settings, load_settings
+
+_SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".svg": "svg"}
+_PIPE_WIDTH = 100
+
+
+def savings(
+    *,
+    since: str,
+    until: str | None,
+    by: By,
+    form: str | None,
+    out: Path | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    simulated: bool,
+    live: bool,
+) -> int:
+    """Say how long CVMs stood still that runs stopped, what that spared, and what it did not."""
+    form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
+    try:
+        check_place(out)
+        if live and until is not None:
+            raise UsageError(
+                "--live does not go with --until", hint="what runs now says nothing of a time that is over"
+            )
+        settings = load_settings(config, assignments)
+        running = _running(settings) if live else None
+        found = _found(settings, by, stretched(since, until), running, simulated=simulated)
+        if out is None or out == STDOUT:
+            _print(found, form)
+        else:
+            write_out(out, _FORMATS[form](found))
+    except OrchestratorError as error:
+        fail.report(error, as_json=form == "json")
+        return int(error.exit_code)
+    return int(Exit.OK)
+
+
+def stretched(since: str, until: str | None) -> tuple[datetime, datetime]:
+    """The time that is asked for; nothing of it lies after now.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    now = utc_now()
+    asked = stretch(since, until, now)
+    begin, end = asked.since, min(asked.until or now, now)
+    if begin is None or begin >= end:
+        raise UsageError("there is no time between --since and --until", hint="--since 30d looks back 30 days from now")
+    return begin, end
+
+
+def _running(settings: Settings) -> list[SeenUp]:
+    from orchestrator.cli.running_now import running_now  # noqa: PLC0415 - the network takes long to load
+
+    return running_now(settings)
+
+
+def _found(
+    settings: Settings, by: By, asked: tuple[datetime, datetime], running: list[SeenUp] | None, *, simulated: bool
+) -> Saved:
+    store = RunStore(settings.audit.state_dir)
+    store.prepare()
+    unreadable = UnreadableLogs()
+    with Index(settings.audit.state_dir) as index:
+        paths = list(store)
+        every = _counted(entries(told(paths), index), unreadable)
+        found = saved(every, by, *asked, simulated=simulated, running=running)
+        index.keep_only(path.name for path in paths)
+    unreadable.warn()
+    return found
+
+
+def _counted(found: Iterable[tuple[Path, Entry]], unreadable: UnreadableLogs) -> Iterator[tuple[Path, Entry]]:
+    for path, entry in found:
+        unreadable.count(entry.row)
+        yield path, entry
+
+
+def _text(found: Saved) -> bytes:
+    return "".join(f"{line}\n" for line in savings_lines(found, _PIPE_WIDTH)).encode("utf-8")
+
+
+def _json(found: Saved) -> bytes:
+    from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the engine's rooms come with it
+
+    text = StringIO()
+    write_document(savings_document(found), text.write)
+    return text.getvalue().encode("utf-8")
+
+
+def _csv(found: Saved) -> bytes:
+    return savings_csv(found).encode("utf-8")
+
+
+def _html(found: Saved) -> bytes:
+    from orchestrator.report.savings.page import savings_page  # noqa: PLC0415 - only the format that was asked for
+
+    return savings_page(found)
+
+
+def _svg(found: Saved) -> bytes:
+    from orchestrator.report.savings.page import savings_svg  # noqa: PLC0415 - the same
+
+    return savings_svg(found)
+
+
+_FORMATS: Mapping[str, Callable[[Saved], bytes]] = {
+    "text": _text,
+    "json": _json,
+    "csv": _csv,
+    "html": _html,
+    "svg": _svg,
+}
+
+
+def _print(found: Saved, form: str) -> None:
+    """To stdout: text in its encoding, the rest in UTF-8 whatever the locale says."""
+    if form == "text":
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+        blocks = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+        first, *others = savings_lines(found, width, blocks=blocks)
+        click.echo("\n".join((click.style(first, bold=True), *others)))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(_FORMATS[form](found))
+    sys.stdout.buffer.flush()

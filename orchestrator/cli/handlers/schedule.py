@@ -1,0 +1,139 @@
+"""`orchestrator schedule explain`."""
+
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from pydantic_core import PydanticCustomError
+
+from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
+from orchestrator.moment import utc_now
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.schedule import first_second, last_second, parse_edge, zone_of
+from orchestrator.playbook.source import read_source
+from orchestrator.playbook.variables import parse_assignments
+from orchestrator.safe_text import shown
+
+if TYPE_CHECKING:
+    from orchestrator.playbook.firings import Timetable
+    from orchestrator.service.state import ScheduleState
+
+_DAYS = 30
+_PIPE_WIDTH = 160
+
+
+def explain(playbook: str, start: str | None, end: str | None, variables: tuple[str, ...], *, as_json: bool) -> None:
+    """List every firing of a playbook's schedule, and every one that is left out, with the reason."""
+    from orchestrator.playbook.firings import Firing, next_firing  # noqa: PLC0415 - loads cron
+    from orchestrator.report.plan.schedule import (  # noqa: PLC0415 - the same
+        clock,
+        explain_document,
+        head,
+        rows,
+        summary,
+        tallied,
+    )
+    from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the same
+    from orchestrator.service.scheduler import foresee  # noqa: PLC0415 - the same
+
+    file = find_playbook(playbook)
+    timetable, fault = _in_force(file, parse_assignments(variables))
+    state = _state(timetable.name)
+    zone, now = zone_of(timetable.schedule.timezone), utc_now()
+    opens, closes = _stretch(start, end, timetable.schedule.timezone, now)
+    begins = None if start is None else opens
+    found = foresee(timetable, state.decided, state.snooze, now, start=begins, end=closes)
+    if as_json:
+        document = explain_document(timetable, str(file), found, (opens, closes), fault)
+        write_document(document, sys.stdout.write)
+        return
+    if fault is not None:
+        click.echo(f"warning: {shown(str(fault), 400)}", err=True)
+        click.echo("`serve` goes on with the last valid version, which is shown here.", err=True)
+    counts: Counter[type] = Counter()
+    first, *facts = head(timetable)
+    click.echo("\n".join((click.style(first, bold=True), *facts, "")))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+    for line, fires in rows(tallied(found, counts), width):
+        click.echo(line if fires else click.style(line, dim=True))
+    click.echo("\n" + summary(counts, opens.astimezone(zone), closes.astimezone(zone)))
+    if not counts[Firing]:
+        coming = next_firing(timetable, closes)
+        told = f"the next is at {clock(coming.local)}" if coming else "nor does anything in the year after"
+        click.echo(f"Nothing fires; {told}.")
+
+
+def _in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, PlaybookError | None]":
+    """The timetable of a playbook; where its file can't be used, the one with which `serve` goes on, and why."""
+    from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415 - loads cron
+
+    try:
+        loaded = _load(file, values)
+        timetable = load_timetable(loaded)
+    except PlaybookError as error:
+        kept = _kept(file)
+        if kept is None:
+            raise
+        return kept, error
+    if timetable is None:
+        hint = 'add `schedule: {cron: "30 2 * * *", timezone: Europe/Berlin}`, with your cron expression and zone'
+        raise PlaybookError("the playbook has no schedule", file=loaded.file, hint=hint)
+    return timetable, None
+
+
+def _kept(file: Path) -> "Timetable | None":
+    from orchestrator.service.state import read_kept_version  # noqa: PLC0415 - loads cron
+    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
+
+    with suppress(OrchestratorError, OSError):  # When a playbook is due can be told without settings.
+        kept = read_kept_version(load_settings(None, ()).audit.state_dir, file)
+        return None if kept is None else kept.timetable
+    return None
+
+
+def _state(playbook: str) -> "ScheduleState":
+    """What `serve` knows of a schedule, as far as the state folder that the settings name tells."""
+    from orchestrator.service.state import ScheduleState, read_schedule_state  # noqa: PLC0415 - loads cron
+    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
+
+    with suppress(OrchestratorError, OSError):
+        return read_schedule_state(load_settings(None, ()).audit.state_dir, playbook)
+    return ScheduleState()
+
+
+def _load(file: Path, values: Mapping[str, str]) -> LoadedPlaybook:
+    # What the steps need is not needed here.
+    loaded = load_playbook(file, values, allow_undefined=True)
+    if loaded.playbook.schedule is None and loaded.undefined and "schedule" in read_source(file).tree:
+        # The schedule does need one: say which variables are open.
+        return load_playbook(file, values)
+    return loaded
+
+
+def _stretch(start: str | None, end: str | None, timezone: str, now: datetime) -> tuple[datetime, datetime]:
+    """From when, and before when."""
+    zone = zone_of(timezone)
+    second = timedelta(seconds=1)
+    opens = now.replace(microsecond=0) if start is None else _edge(start, "--from", timezone, last=False)
+    closes = opens + timedelta(days=_DAYS) if end is None else _edge(end, "--to", timezone, last=True) + second
+    if closes <= opens:
+        raise UsageError(
+            f"--to is before --from, which is {opens.astimezone(zone).isoformat(' ', 'minutes')}",
+            hint="give --from as well to look at the past",
+        )
+    return opens, closes
+
+
+def _edge(text: str, option: str, timezone: str, *, last: bool) -> datetime:
+    try:
+        edge = parse_edge(text)
+    except PydanticCustomError as error:
+        raise UsageError(f"{option}: {error.message()}", hint=str((error.context or {}).get("hint"))) from error
+    zone = zone_of(timezone)
+    return (last_second(edge, zone) if last else first_second(edge, zone)).astimezone(UTC)

@@ -1,0 +1,168 @@
+"""`orchestrator serve`."""
+
+import asyncio
+import re
+import signal
+import socket
+import traceback
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from orchestrator import __version__
+from orchestrator.audit.store import RunStore
+from orchestrator.errors import SettingsError, UsageError
+from orchestrator.loopback import is_loopback
+from orchestrator.outcome import Ending
+from orchestrator.runs.event_log import configure
+from orchestrator.runs.session import SystemClock
+from orchestrator.runs.unattended import Unattended
+from orchestrator.service.folder import Folder, Reading
+from orchestrator.service.journal import FOLDER, Journal
+from orchestrator.service.metrics import Metrics
+from orchestrator.service.overview import Overview
+from orchestrator.service.service import Service
+from orchestrator.service.snoozes import SnoozeFile
+from orchestrator.service.state import KEPT
+from orchestrator.service.web import RepeatedErrors, Server, create_app, listen, url_of
+from orchestrator.settings.load import Settings, load_settings
+
+_ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})", re.ASCII)
+_LARGEST_PORT = 65535
+_ERRORS = frozenset({"service.trouble", "service.error", "firing.bug"})
+_WARNINGS = frozenset({"playbook.invalid", "firing.missed", "firing.left_out", "clock.set_back", "firing.tried_again"})
+_DIGESTS = frozenset({"when", "left_out"})
+
+
+def serve(playbooks: Path, listen: str, config: Path | None, assignments: tuple[str, ...]) -> int:
+    """Run the schedules of a folder until told to stop."""
+    settings = load_settings(config, assignments)
+    configure(settings.log)
+    settings.key()
+    RunStore(settings.audit.state_dir).prepare()
+    if not playbooks.is_dir():
+        hint = "give the folder with --playbooks, or start where there is a folder ./playbooks"
+        raise UsageError(f"there is no folder of playbooks {str(playbooks)!r}", hint=hint)
+    with _listening(listen) as listener, closing(Journal.open(settings.audit.state_dir)) as journal:
+        return anyio.run(_Serving(settings, playbooks, journal, listener).run)
+
+
+class _Serving:
+    """The service with all that it needs."""
+
+    def __init__(self, settings: Settings, playbooks: Path, journal: Journal, listener: socket.socket | None) -> None:
+        self._settings, self._journal, self._listener = settings, journal, listener
+        self._folder = Folder(playbooks, settings.audit.state_dir.expanduser() / FOLDER / KEPT)
+        self._metrics = Metrics(self._overview)
+        self._service: Service
+        self._exit_code = 0
+
+    async def run(self) -> int:
+        """Go on until told to stop; returns the exit code."""
+        self._service = Service(
+            look=self._look,
+            snoozes=SnoozeFile(self._settings.audit.state_dir).read,
+            journal=self._journal,
+            runner=Unattended(self._settings, self._metrics.recorded, self._metrics.replied),
+            clock=SystemClock(),
+            tell=self._tell,
+            resume_within=timedelta(seconds=self._settings.audit.resume_without_asking),
+        )
+        for name, _ in self._journal.memory.present():
+            self._metrics.known(name)
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+            async with anyio.create_task_group() as everything:
+                everything.start_soon(self._listen, received, everything.cancel_scope)
+                left = await self._serve()
+                self._tell("service.stopped", left_for_later=left)
+                everything.cancel_scope.cancel()
+                return self._exit_code if left else 0
+        return self._exit_code
+
+    async def _serve(self) -> int:
+        """Run the schedules, and answer who asks; returns how many firings are left for the next start."""
+        self._announce()
+        if self._listener is None:
+            return await self._service()
+        asyncio.get_running_loop().set_exception_handler(RepeatedErrors(self._tell_error))
+        server = Server(create_app(self._service.overview, self._metrics, self._key_trouble))
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [self._listener])
+            left = await self._service()
+            server.should_exit = True
+        return left
+
+    def _tell_error(self, error: str) -> None:
+        self._tell("service.error", error=error)
+
+    def _overview(self) -> Overview:
+        return self._service.overview()
+
+    async def _look(self, owners: Mapping[str, str]) -> Reading:
+        try:
+            return await anyio.to_thread.run_sync(self._folder.look, owners, abandon_on_cancel=True)
+        except anyio.get_cancelled_exc_class():
+            self._folder.stop()
+            raise
+
+    async def _listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
+        """The first Ctrl-C or SIGTERM stops the service gracefully, a second one at once."""
+        async for number in received:
+            if number is signal.SIGHUP:
+                continue
+            if self._exit_code:
+                everything.cancel()
+                return
+            self._exit_code = 128 + number
+            self._service.stop(_ENDINGS[number])
+
+    def _announce(self) -> None:
+        url = None if self._listener is None else url_of(self._listener)
+        self._tell("service.started", version=__version__, playbooks=str(self._folder.path), url=url)
+        if self._listener is not None and not is_loopback(self._listener.getsockname()[0]):
+            structlog.get_logger().warning("service.in_the_open", url=url, note="anyone who reaches it can read it")
+
+    def _key_trouble(self) -> Sequence[str]:
+        try:
+            self._settings.key()
+        except SettingsError as error:
+            return (str(error),)
+        return ()
+
+    def _tell(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
+        """Log what happens, and count it."""
+        said = {key: value for key, value in facts.items() if value is not None and key not in _DIGESTS}
+        bug = said.pop("exc_info", None)
+        if bug is not None:
+            said["traceback"] = "".join(traceback.format_exception(bug))
+        log = structlog.get_logger()
+        failed = event == "firing.ended" and facts["exit_code"] != 0
+        if event in _ERRORS:
+            log.error(event, **said)
+        elif event in _WARNINGS or failed:
+            log.warning(event, **said)
+        else:
+            log.info(event, **said)
+        self._metrics.tell(event, **facts)
+
+
+def _listening(address: str) -> AbstractContextManager[socket.socket | None]:
+    """A socket that listens there; None for `none`."""
+    if address == "none":
+        return nullcontext()
+    match = _ADDRESS.fullmatch(address)
+    if match is None or int(match["port"]) > _LARGEST_PORT:
+        hint = "write HOST:PORT, such as 127.0.0.1:8642, or none"
+        raise UsageError(f"--listen takes an address and a port, not {address!r}", hint=hint)
+    try:
+        return listen(match["six"] or match["host"], int(match["port"]))
+    except OSError as error:
+        hint = "another service may have that port; --listen takes another one, or none"
+        raise UsageError(f"can't listen on {address}: {error.strerror or error}", hint=hint) from error

@@ -1,0 +1,40 @@
+"""`orchestrator show`."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore, is_held
+from orchestrator.cli.consoles import stdout
+from orchestrator.cli.reading import read_run_log
+from orchestrator.outcome import Ending, Exit, exit_code
+from orchestrator.report.run.text import print_run
+from orchestrator.runs.documents import run_document, write_document
+from orchestrator.settings.load import load_settings
+
+
+def show(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
+    """Say how a run went, from its audit log."""
+    settings = load_settings(config, assignments)
+    path = RunStore(settings.audit.state_dir).find(run_id)
+    state = RunState()
+    reading = read_run_log(path, state.apply)
+    going_on = state.finished is None and is_held(path)
+    code = None if going_on else _code(state)
+    if as_json:
+        document = run_document(state, code, path)
+        document["log"] = {"verdict": reading.verdict.value, "running": going_on}
+        write_document(document, partial(click.echo, nl=False))
+    else:
+        print_run(stdout(), state, code, path, unfinished=state.finished is None)
+
+
+def _code(state: RunState) -> int:
+    """The exit code that the run had; for one that never ended, the one of an interrupted run."""
+    if state.finished is not None:
+        return int(state.finished["exit_code"])
+    if state.interrupted is not None:
+        return int(exit_code(Ending(state.interrupted["reason"]), {}, anything_sent=state.anything_sent))
+    return int(Exit.SIGINT)

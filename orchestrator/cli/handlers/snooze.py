@@ -1,0 +1,176 @@
+"""`orchestrator snooze`."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+import click
+from pydantic_core import PydanticCustomError
+
+from orchestrator.duration import parse_time_span
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.moment import timestamp, utc_now
+from orchestrator.outcome import Exit
+from orchestrator.playbook.firings import LeftOut, LeftOutCode, Timetable
+from orchestrator.playbook.load import find_playbook, load_playbook
+from orchestrator.playbook.schedule import last_second, parse_edge, zone_of
+from orchestrator.playbook.timetable import load_timetable
+from orchestrator.plural import counted
+from orchestrator.report.plan.schedule import clock, when
+from orchestrator.runs.actor import actor
+from orchestrator.safe_text import shown
+from orchestrator.service.journal import read_memory
+from orchestrator.service.scheduler import Snooze, foresee, foresee_next
+from orchestrator.service.snoozes import Snoozed, SnoozeFile
+from orchestrator.service.state import ScheduleState, read_kept_version, read_schedule_state
+from orchestrator.settings.load import load_settings
+from orchestrator.validation_messages import nearest
+
+_SECOND = timedelta(seconds=1)
+_MANY = 1000
+"""So many firings that are left out are counted one by one."""
+
+
+def snooze(
+    playbook: str | None,
+    until: str | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    clear: bool,
+    listed: bool,
+    as_json: bool,
+) -> int:
+    """Leave a playbook's firings out for a time, end that, or say what is snoozed."""
+    settings = load_settings(config, assignments)
+    file, now = SnoozeFile(settings.audit.state_dir), utc_now()
+    if listed + clear + (until is not None) != 1 or (playbook is None) != listed:
+        raise UsageError(
+            "say one thing: PLAYBOOK --until TIME, PLAYBOOK --clear, or --list",
+            hint="`orchestrator snooze --help` has an example",
+        )
+    if playbook is None:
+        _say(_documents(file, settings.audit.state_dir, now), "Nothing is snoozed.", as_json=as_json)
+        return int(Exit.OK)
+    zone, source = _find(playbook, settings.audit.state_dir)
+    if until is None:
+        lasted = file.clear(playbook, now)
+        if as_json:
+            click.echo(json.dumps({"playbook": playbook, "snoozed_until": None, "was_snoozed": lasted}, indent=2))
+        else:
+            then = _then(_outlook(source, playbook, settings.audit.state_dir), now)
+            click.echo(f"{shown(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
+        return int(Exit.OK)
+    ends = _end(until, zone, now)
+    file.put(playbook, Snoozed(Snooze(now, ends), actor()))
+    if as_json:
+        click.echo(json.dumps(_document(playbook, file.read()[playbook], zone), indent=2))
+        return int(Exit.OK)
+    local, outlook = ends.astimezone(zone_of(zone)), _outlook(source, playbook, settings.audit.state_dir)
+    told = f"{_left_out(outlook, now, ends)}{_then(outlook, now)}"
+    click.echo(f"{shown(playbook)} is snoozed until {clock(local)}{told}.")
+    return int(Exit.OK)
+
+
+def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
+    """The zone and the file of a playbook that the service knows, or that lies in ./playbooks."""
+    known = dict(read_memory(state_dir).present())
+    if playbook in known:
+        return known[playbook].timezone, Path(known[playbook].file)
+    try:
+        loaded = load_playbook(find_playbook(playbook), {}, allow_undefined=True)
+    except OrchestratorError as error:
+        hint = nearest(playbook, list(known)) if known else error.hint
+        raise UsageError(f"there is no schedule of a playbook {playbook!r}", hint=hint) from error
+    if loaded.playbook.schedule is None or loaded.playbook.name != playbook:
+        hint = "PLAYBOOK is the name that stands in the file, and it needs a `schedule`"
+        raise UsageError(f"there is no schedule of a playbook {playbook!r}", file=loaded.file, hint=hint)
+    return loaded.playbook.schedule.timezone, loaded.file
+
+
+def _end(text: str, zone: str, now: datetime) -> datetime:
+    """The first moment at which it fires again."""
+    try:
+        ends = now + timedelta(seconds=parse_time_span(text))
+    except ValueError:
+        try:
+            edge = parse_edge(text)
+        except PydanticCustomError as error:
+            hint = "write 2026-12-01T08:00, 2026-12-01 (to its end), or how long: 8h, 3d"
+            raise UsageError(f"--until: {error.message()}", hint=hint) from error
+        ends = last_second(edge, zone_of(zone)) + (timedelta() if isinstance(edge, datetime) else _SECOND)
+    if ends <= now:
+        raise UsageError(
+            f"--until: {clock(ends.astimezone(zone_of(zone)))} is over",
+            hint=f"times go by the clocks of {zone}; now it is {clock(now.astimezone(zone_of(zone)))} there",
+        )
+    return ends.astimezone(UTC)
+
+
+def _left_out(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
+    if outlook is None:
+        return ""
+    coming = foresee(outlook.timetable, outlook.state.decided, outlook.state.snooze, now, end=ends)
+    snoozed = (each for each in coming if isinstance(each, LeftOut) and each.code is LeftOutCode.SNOOZED)
+    number = len(list(islice(snoozed, _MANY + 1)))
+    return f"; {f'more than {_MANY:,} firings' if number > _MANY else counted(number, 'firing')} left out"
+
+
+def _then(outlook: "_Outlook | None", now: datetime) -> str:
+    if outlook is None:
+        return ""
+    coming = foresee_next(outlook.timetable, outlook.state.decided, outlook.state.snooze, now)
+    return "" if coming is None else f"; the next is at {when(coming)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outlook:
+    """When a playbook fires, and what is known of that."""
+
+    timetable: Timetable
+    state: ScheduleState
+
+
+def _outlook(source: Path, playbook: str, state_dir: Path) -> _Outlook | None:
+    """When it fires, where that can be told: by the version with which the service goes on."""
+    timetable = None
+    with suppress(OrchestratorError):
+        timetable = load_timetable(load_playbook(source, {}, allow_undefined=True))
+    if timetable is None:
+        kept = read_kept_version(state_dir, source)
+        timetable = None if kept is None else kept.timetable
+    return None if timetable is None else _Outlook(timetable, read_schedule_state(state_dir, playbook))
+
+
+def _documents(file: SnoozeFile, state_dir: Path, now: datetime) -> list[dict[str, object]]:
+    known = read_memory(state_dir).playbooks
+    return [
+        _document(name, each, known[name].timezone if name in known else "UTC")
+        for name, each in sorted(file.read().items())
+        if now < each.snooze.until
+    ]
+
+
+def _document(playbook: str, snoozed: Snoozed, zone: str) -> dict[str, object]:
+    until = snoozed.snooze.until
+    return {
+        "playbook": playbook,
+        "snoozed_until": timestamp(until),
+        "local": until.astimezone(zone_of(zone)).isoformat(timespec="seconds"),
+        "timezone": zone,
+        "since": timestamp(snoozed.snooze.begins),
+        "by": snoozed.by,
+    }
+
+
+def _say(documents: list[dict[str, object]], nothing: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(documents, indent=2))
+    elif not documents:
+        click.echo(nothing)
+    for each in () if as_json else documents:
+        until = clock(datetime.fromisoformat(str(each["local"])))
+        click.echo(f"{shown(each['playbook'])}: snoozed until {until} by {shown(each['by'])}")

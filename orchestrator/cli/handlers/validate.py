@@ -1,0 +1,101 @@
+"""`orchestrator validate`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.print_error import report
+from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
+from orchestrator.moment import utc_now
+from orchestrator.outcome import Exit
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.source import read_source
+from orchestrator.playbook.variables import parse_assignments
+
+
+def validate(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
+    """Check playbooks without a network."""
+    values = parse_assignments(variables)
+    errors: list[OrchestratorError] = []
+    documents = []
+    for name in playbooks or _all_playbooks():
+        try:
+            loaded = load_playbook(find_playbook(name), values, allow_undefined=True)
+            due = None if loaded.playbook.schedule is None else _due(loaded)
+        except PlaybookError as error:
+            errors += (error, *error.more)
+            continue
+        warnings = _warnings(loaded)
+        documents.append({**_document(loaded), "schedule": due, "warnings": warnings})
+        if not as_json:
+            click.echo(_line(loaded))
+            for warning in warnings:
+                click.echo(f"  warning: {warning['message']}", err=True)
+            if due is not None:
+                click.echo(f"  {due['says']}")
+                for warning in due["warnings"]:
+                    click.echo(f"  warning: {warning['message']}", err=True)
+    if errors:
+        errors[0].more = tuple(errors[1:])
+        report(errors[0], as_json=as_json, extra={"playbooks": documents})
+        return int(Exit.USAGE)
+    if as_json:
+        click.echo(json.dumps(documents, indent=2))
+    return int(Exit.OK)
+
+
+def _all_playbooks() -> tuple[str, ...]:
+    """The playbooks in ./playbooks. YAML files of other tools have no `steps`, and are left alone."""
+    folder = Path("playbooks")
+    files = sorted(file for file in folder.glob("*.y*ml") if file.suffix in {".yaml", ".yml"})
+    found = tuple(str(file) for file in files if not file.name.startswith(".") and _may_be_playbook(file))
+    if not found:
+        hint = "name the files, or start where there is a folder ./playbooks"
+        raise UsageError("there is no playbook in ./playbooks to check", hint=hint)
+    return found
+
+
+def _may_be_playbook(file: Path) -> bool:
+    try:
+        return "steps" in read_source(file).tree
+    except PlaybookError:
+        return True
+
+
+def _warnings(loaded: LoadedPlaybook) -> list[dict[str, str]]:
+    name, stem = loaded.playbook.name, loaded.file.stem
+    if name == stem:
+        return []
+    message = (
+        f"the file is called {stem!r} and the playbook {name!r}: commands find the one, `serve` and logs say the other"
+    )
+    return [{"code": "name_differs_from_file", "message": message}]
+
+
+def _document(loaded: LoadedPlaybook) -> dict[str, object]:
+    return {
+        "file": str(loaded.file),
+        "playbook": loaded.playbook.name,
+        "steps": len(loaded.playbook.steps),
+        "sha256": loaded.sha256,
+        "variables_needed": list(loaded.undefined),
+    }
+
+
+def _due(loaded: LoadedPlaybook) -> dict[str, Any]:
+    # What only playbooks with a schedule need.
+    from orchestrator.playbook.firings import next_firing  # noqa: PLC0415
+    from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415
+    from orchestrator.report.plan.schedule import due_document  # noqa: PLC0415
+
+    timetable = load_timetable(loaded)
+    assert timetable is not None  # noqa: S101 - it has a schedule
+    return due_document(timetable.schedule, next_firing(timetable, utc_now()))
+
+
+def _line(loaded: LoadedPlaybook) -> str:
+    needs = f"; needs {', '.join(f'--var {name}=…' for name in loaded.undefined)}" if loaded.undefined else ""
+    steps = len(loaded.playbook.steps)
+    return f"{Path(loaded.file)}: ok, {steps} step{'' if steps == 1 else 's'}{needs}"

@@ -1,0 +1,82 @@
+"""How a command ends: the exit code, and the error in words or as JSON. No traceback but for a bug."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from orchestrator.cli.colour import choose, colour
+from orchestrator.cli.streams import open_streams
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.outcome import Exit
+from orchestrator.safe_text import shown
+
+
+def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
+    """Run a command and say what to exit with."""
+    out = open_streams()
+    choose(args)
+    terminated: list[int] = []
+
+    def terminate(number: int, _frame: object) -> None:
+        """SIGTERM ends a command as Ctrl-C does; both leave by the same door."""
+        terminated.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        code = _carried_out(invoke, args)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted; nothing was changed.", err=True)
+        return int(Exit.SIGTERM if terminated else Exit.SIGINT)
+    sys.stdout.flush()
+    if out.lost is not None:
+        report(UsageError(f"the output can't be written: {out.lost.strerror}"), as_json=False)
+        # What a run did stands, whether it could be told or not.
+        return code or int(Exit.OK if args[:1] in (["run"], ["resume"]) else Exit.USAGE)
+    return code
+
+
+def _carried_out(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
+    as_json = "--json" in args
+    try:
+        result = invoke(args)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return int(Exit.USAGE)
+    except click.ClickException as error:
+        return _usage(error, as_json=as_json)
+    except OrchestratorError as error:
+        report(error, as_json=as_json)
+        return int(error.exit_code)
+    return result if isinstance(result, int) else int(Exit.OK)
+
+
+def report(error: OrchestratorError, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
+    """Say what went wrong: on stderr in words, and with `--json` on stdout as a document too."""
+    if as_json:
+        from orchestrator.runs.documents import error_document  # noqa: PLC0415 - keeps `--help` quick
+
+        click.echo(json.dumps({**(extra or {}), **error_document(error)}, indent=2, ensure_ascii=True))
+    for each in (error, *error.more):
+        _echo(click.style("Error: ", fg="red", bold=True) + shown(each, 2000))
+        if each.hint:
+            _echo(click.style("  Hint: ", fg="yellow") + shown(each.hint, 2000))
+
+
+def _echo(text: str) -> None:
+    click.echo(text, err=True, color=colour())
+
+
+def _usage(error: click.ClickException, *, as_json: bool) -> int:
+    hint = None
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"`{error.ctx.command_path} --help` says what it takes"
+    # The choices of an argument stand one a line.
+    report(UsageError(" ".join(error.format_message().split()), hint=hint), as_json=as_json)
+    return int(Exit.USAGE)

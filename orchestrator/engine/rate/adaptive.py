@@ -1,0 +1,219 @@
+"""The rate that finds itself: what the API allows is not published, so it is learnt from its 429s. Pure.
+
+Three ways of going on, all by the answers that were not refused, so that a rate that is not used does not grow:
+
+- **Looking for the limit**: the rate doubles in 0.7 seconds, until the first 429.
+- **Holding**: a little below the limit that explains the 429s so far (see `evidence`). The better the limit has proved
+  itself, and the more a 429 costs, the longer.
+- **Trying**: two per cent more each second, and again faster once the limit is clearly passed: it was raised.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from math import ceil
+
+from orchestrator.engine.rate.estimate import Evidence, Explanation
+from orchestrator.reply import Reply
+
+START = 5.0
+"""Requests per second with which a run begins of which nothing is known yet."""
+
+_LOOKING, _SEEKING, _FASTER, _TRYING = 1.0, 0.05, 0.1, 0.02
+"""By how many requests per second each answer lets the rate grow: so much of itself in a second."""
+_CAREFUL = 5.0
+"""Below this rate answers are rare, and each lets it grow by less."""
+_CLOSE, _PASSED, _FAR = 0.95, 1.25, 2.0
+"""Times the limit that was found: below it, clearly above it, far above it."""
+_MARGIN = 0.97
+_FIRST_GUESS, _LARGEST_FALL = 10, 0.65
+"""Requests that the API is supposed to take at once, at the first 429; and the least share of the rate that is left."""
+_KNOWN_WITHIN, _AGREED_WITHIN, _AGREES = 1.1, 1.25, 0.05
+"""The limit is known when what explains the refusals lies this close together; or twice in about the same place."""
+_SHORTEST_HOLD, _LONGEST_HOLD, _COSTLIEST_HOLD = 1.0, 60.0, 300.0
+_ANSWERS_TO_HOLD = 10, 100
+"""Held for at least so many answers: where the limit is not known well, and where it is."""
+_HOLD_PER_PAUSE = 40
+_LONGEST_SLOW_HOLD = 20.0
+_HOLD_WHEN_KNOWN = 20.0
+_QUICK, _QUICK_IN_A_ROW, _QUICK_FALL = 3.0, 2, 0.75
+_FLOOR_OF_MEAN = 0.4
+_NEW_BY = 0.15
+_LOWEST = 0.5
+"""Requests per second; a limit below this is kept by the pauses that its 429s ask for."""
+_SHORTEST_LOOK = 0.25
+_PROVEN = 5.0
+"""Seconds of going on at a rate that make a refusal an accident: requests were held up, and came all at once."""
+_CATCHING_UP = 1.05
+_TOO_MANY = 429
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is known of the API's limit.
+
+    Attributes:
+        requests_per_second: a rate that it took.
+        is_limit: whether it is known to refuse more than that; False where that was not found out.
+    """
+
+    requests_per_second: float
+    is_limit: bool
+
+
+class RateFinder:
+    """Finds the rate that the API takes.
+
+    Attributes:
+        rate: requests per second that the API is believed to take.
+        pace: requests per second to send: a little more than the rate after requests went late.
+        burst: how many of them may go at once.
+    """
+
+    def __init__(self, burst: int, *, now: float, known: Held | None = None) -> None:
+        """Begin.
+
+        Args:
+            burst: how many requests may go at once at the most.
+            now: seconds of the clock that `heard` is told the time by.
+            known: what an earlier run learnt.
+        """
+        self.rate = START
+        self._most_at_once = self._at_once = burst
+        self._known = known
+        self._limit: float | None = None
+        self._sure = False
+        self._hold = _SHORTEST_HOLD
+        self._hold_until = now
+        if known is not None:
+            self.rate = _MARGIN * known.requests_per_second
+            if known.is_limit:
+                self._limit, self._sure = known.requests_per_second, True
+                self._hold_until = now + _HOLD_WHEN_KNOWN
+        self._evidence = Evidence(now)
+        self._recent: deque[float] = deque()
+        self._best = 0.0
+        self._refused_at = float("-inf")
+        self._back_since: float | None = now
+        self._quick = self._unsure = 0
+        self._accidents = 0
+        self._late = 0.0
+        self._last_at = now
+
+    def __repr__(self) -> str:
+        return f"<RateFinder {self.rate:.3g}/s burst={self.burst} limit={self._limit} sure={self._sure}>"
+
+    @property
+    def pace(self) -> float:
+        """Requests per second to send: a little more than the rate after requests went late."""
+        return self.rate * _CATCHING_UP if self._limit is not None and self._late > 1 else self.rate
+
+    @property
+    def burst(self) -> int:
+        """How many requests may go at once: few where the API takes few, but enough for a clock that wakes late."""
+        return min(self._most_at_once, max(self._at_once, ceil(self.rate / 100)))
+
+    @property
+    def held(self) -> Held:
+        """What a later run may begin with."""
+        took = min(self.rate, self._best)
+        if self._limit is not None:
+            return Held(max(self._limit, took), is_limit=self._sure)
+        return Held(max(took, self._known.requests_per_second if self._known else 0.0), is_limit=False)
+
+    def heard(self, reply: Reply[object], now: float) -> None:
+        """Take the answer to any request of the run into account."""
+        if reply.http_status == _TOO_MANY:
+            # Those sent before the fall say nothing about what came after it.
+            if now - reply.latency >= self._refused_at:
+                self._fall(now, reply.retry_after or 1.0)
+        elif reply.http_status is not None:
+            self._rise(now)
+
+    def _rise(self, now: float) -> None:
+        self._evidence.passed(now)
+        if self._back_since is None:
+            self._back_since = self._last_at = now
+            self._late = 0.0
+        # The API's bucket fills up while requests go late, so part of what was missed can be made up for.
+        late = self._late + self.rate * (now - self._last_at) - 1
+        self._late = min(max(0.0, late), self._evidence.size / 2)
+        self._last_at = now
+        window = max(1.0, 4 / self.rate)
+        self._recent.append(now)
+        while now - self._recent[0] > window:
+            self._recent.popleft()
+        self._best = max(self._best, len(self._recent) / window)
+        looked = min(window, max(now - self._back_since, _SHORTEST_LOOK))
+        if self.rate < 2 * len(self._recent) / looked:  # else it is not the rate that holds requests back
+            self.rate += self._growth(now) * min(1.0, self.rate / _CAREFUL)
+
+    def _growth(self, now: float) -> float:
+        if self._limit is None:
+            return _LOOKING
+        if now < self._hold_until:
+            return 0.0
+        share = self.rate / self._limit
+        if share < _CLOSE or (share < _PASSED and not self._sure):
+            return _SEEKING
+        return _TRYING if share < _PASSED else _FASTER if share < _FAR else _LOOKING
+
+    def _fall(self, now: float, pause: float) -> None:
+        before, first = self.rate, self._refused_at == float("-inf")
+        at_once = self._evidence.since_refusal < self.burst
+        lasted = 0.0 if self._back_since is None else now - self._back_since
+        self._quick = self._quick + 1 if self._back_since is not None and lasted < _QUICK else 0
+        accident = self._sure and lasted > _PROVEN and not self._accidents and now < self._hold_until
+        self._accidents = int(accident)
+        self._back_since = None
+        self._evidence.refused(now)
+        if at_once and self._at_once > 1:
+            self._at_once = max(1, self._at_once // 2)
+            if self._limit is None:
+                self._refused_at = now
+                return  # so few at once were too many: this says nothing of the rate yet
+        self._refused_at = now
+        if accident and self._limit is not None:
+            self.rate = _MARGIN * self._limit
+        elif first or self._limit is None:
+            self._guess(before)
+        else:
+            self._learn(self._evidence.explain(before), self._limit, before, now)
+        hold = max(self._hold, min(_LONGEST_SLOW_HOLD, _ANSWERS_TO_HOLD[0] / self.rate))
+        if self._sure:
+            hold = max(hold, min(_COSTLIEST_HOLD, max(_HOLD_PER_PAUSE * pause, _ANSWERS_TO_HOLD[1] / self.rate)))
+        self._hold = min(2 * self._hold, _LONGEST_HOLD)
+        self._hold_until = now + hold
+
+    def _guess(self, before: float) -> None:
+        """The first refusal: how large a bucket it emptied is anybody's guess."""
+        guess = self._evidence.suppose(before, _FIRST_GUESS, _LARGEST_FALL * before)
+        if self._limit is not None and self._limit <= before <= _PASSED * self._limit:
+            guess = self._limit  # as the earlier run found it
+        else:
+            self._sure = False
+        self._limit = guess
+        self.rate = max(_LOWEST, _MARGIN * guess)
+
+    def _learn(self, found: Explanation, believed: float, before: float, now: float) -> None:
+        if found.contradicts:
+            self._hold, self._sure = _SHORTEST_HOLD, False
+        share = 1 / (3 + 3 * self._unsure)  # the more 429s it took already, the more careful
+        limit = found.least ** (1 - share) * found.most**share
+        limit = max(limit, min(found.most, before / 2))
+        self._at_once = max(1, min(self._most_at_once, int(found.size / 2)))
+        if self._sure and before > 0.98 * believed:
+            limit = min(max(believed, found.least), found.most)  # what proved itself is believed as long as it can be
+        else:
+            agrees = abs(limit / believed - 1) < _AGREES
+            self._sure = found.most < (_AGREED_WITHIN if agrees else _KNOWN_WITHIN) * found.least
+        self._unsure = 0 if self._sure else self._unsure + 1
+        self._limit = min(limit, before)
+        self.rate = _MARGIN * self._limit
+        if self._quick >= _QUICK_IN_A_ROW:
+            self._limit, self.rate = min(self._limit, 0.8 * before), min(self.rate, _QUICK_FALL * before)
+            self._hold, self._sure = _SHORTEST_HOLD, False
+        floor = max(_LOWEST, _FLOOR_OF_MEAN * self._evidence.mean(now))
+        if self.rate < floor:
+            self._limit, self.rate, self._sure = floor, floor, False
+        if abs(self._limit / believed - 1) > _NEW_BY:
+            self._hold = _SHORTEST_HOLD

@@ -1,0 +1,69 @@
+"""Reading something that changes nothing: asked through the gate, and again where that is of use."""
+
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TypeVar
+
+import anyio
+
+from orchestrator.engine.rate.gate import Gate, Lane
+from orchestrator.engine.send.classify import backoff, pause_for
+from orchestrator.errors import CloudError
+from orchestrator.reply import Reply
+
+_T = TypeVar("_T")
+
+_ATTEMPTS = 5
+_ATTEMPTS_TO_CONNECT = 2
+"""Where not even a connection comes about, the address is usually wrong, and a person waits."""
+
+_UNAUTHORIZED = 401
+_NOT_THE_API = frozenset({301, 302, 303, 307, 308, 404, 405})
+_PASSING = frozenset({408, 409, 425, 429})
+
+
+async def ask(request: Callable[[], Awaitable[Reply[_T]]], gate: Gate, rng: Random) -> Reply[_T]:
+    """Ask until there is an answer that stands, or asking again is of no use.
+
+    Args:
+        request: sends it once; it must change nothing.
+        gate: what every request passes.
+        rng: the jitter.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        async with gate.turn(Lane.READ):
+            reply = await request()
+        status = reply.http_status
+        final = status is not None and 300 <= status < 500 and status not in _PASSING  # noqa: PLR2004 - 3xx, 4xx
+        attempts = _ATTEMPTS if reply.sent else _ATTEMPTS_TO_CONNECT
+        if reply.value is not None or final or attempt >= attempts:
+            return reply
+        wait = pause_for(reply, attempt, rng.random())
+        if wait is not None:
+            gate.pause(wait)
+        else:
+            await anyio.sleep(backoff(attempt, rng.random()) / 2)
+
+
+def unreadable(reply: Reply[_T], what: str) -> CloudError:
+    """The error for a person when something can't be read.
+
+    Args:
+        reply: the last answer.
+        what: what it was to tell, such as `the list of CVMs`.
+    """
+    request = f" (request {reply.request_id})" if reply.request_id else ""
+    problem = f"{reply.problem or 'the answer can not be read'}{request}"
+    if reply.http_status == _UNAUTHORIZED:
+        hint = "check PHALA_CLOUD_API_KEY, or api_key in the settings; the key may be revoked or of another service"
+        return CloudError(f"the API refuses the key: {problem}", hint=hint)
+    if not reply.sent:
+        return CloudError(
+            f"the API can't be reached: {problem}",
+            hint="check the network, and cloud.base_url in the settings",
+        )
+    if reply.http_status in _NOT_THE_API:
+        return CloudError(f"{what} can't be read: {problem}", hint="nothing was sent; is this the address of the API?")
+    return CloudError(f"{what} can't be read: {problem}", hint="nothing was sent; try again later")

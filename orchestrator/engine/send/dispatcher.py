@@ -1,0 +1,265 @@
+"""Sending: each request announced on disk first, then let through the gate, then answered for.
+
+Announcing runs a little ahead of sending (a twentieth of a second's worth of requests), so that a shared fsync never
+costs the rate anything, and no more than that little is on record when a run is told to stop. What the answers were is
+made durable with the next requests that are announced, or a moment later: an answer that dies with the process is one
+that `resume` finds out from the status.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from math import ceil
+from random import Random
+
+import anyio
+import anyio.abc
+
+from orchestrator.action import Action
+from orchestrator.cvm import CvmRef
+from orchestrator.engine.event import Bell
+from orchestrator.engine.job import Work
+from orchestrator.engine.protocols import Clock, Cloud
+from orchestrator.engine.rate.gate import Gate, Lane
+from orchestrator.engine.send.classify import Decision, Kind, decide, decide_batch
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.send.queue import Outbox
+from orchestrator.outcome import Outcome
+from orchestrator.reply import Reply, StatusRead
+
+_INSTANT = 0.001
+"""Seconds; waiting for less is not worth it, and may be too little for the clock to move."""
+_AHEAD = 0.05
+"""Seconds of sending for which requests are announced ahead."""
+_LINGER = 0.1
+"""Seconds for which an answer may wait for others before it is made durable."""
+
+
+class Dispatcher:
+    """Sends the requests of one step."""
+
+    def __init__(
+        self,
+        *,
+        cloud: Cloud,
+        gate: Gate,
+        ledger: Ledger,
+        clock: Clock,
+        rng: Random,
+        outbox: Outbox,
+        max_in_flight: int,
+        watch: Callable[[Work, bool], None],
+        key_refused: Callable[[], None],
+        heard: Callable[[Reply[object]], None],
+    ) -> None:
+        """Set up.
+
+        Args:
+            cloud: where requests go.
+            gate: what every request passes.
+            ledger: what is written down.
+            clock: what is measured by.
+            rng: the jitter.
+            outbox: what is to be sent.
+            max_in_flight: requests under way at all; twice as many are announced ahead at the most.
+            watch: called with a target that was accepted (True) or whose outcome is unknown (False).
+            key_refused: called when the API refuses the key.
+            heard: called with every answer.
+        """
+        self._cloud, self._gate, self._ledger, self._clock, self._rng = cloud, gate, ledger, clock, rng
+        self._outbox, self._max_in_flight = outbox, max_in_flight
+        self._watch, self._key_refused, self._heard = watch, key_refused, heard
+        self._send_to: dict[Action, Callable[[CvmRef], Awaitable[Reply[StatusRead]]]] = {
+            Action.STOP: cloud.stop,
+            Action.SHUTDOWN: cloud.shutdown,
+            Action.START: cloud.start,
+            Action.RESTART: cloud.restart,
+        }
+        self._bell, self._announcement = Bell(), Bell()
+        self._to_send: deque[list[Work]] = deque()
+        self._announcing = True
+        self._announced = 0
+        self._halted, self._last_call = False, float("inf")
+        self._lingering = False
+        self._turn: anyio.CancelScope | None = None
+
+    @property
+    def halted(self) -> bool:
+        """Whether it was told to send nothing more."""
+        return self._halted
+
+    def wake(self) -> None:
+        """Look again whether something is to be sent."""
+        self._bell.ring()
+
+    def halt(self, *, at_once: bool = False) -> None:
+        """Send nothing more but what is on record already and due at once; what was sent is answered for.
+
+        Args:
+            at_once: send not even that.
+        """
+        last_call = self._clock.now() + (0 if at_once else 2 * _AHEAD)
+        self._halted, self._last_call = True, min(self._last_call, last_call)
+        self._bell.ring()
+        if self._turn is not None and at_once:
+            self._turn.cancel()
+        elif self._turn is not None:
+            self._turn.deadline = self._last_call
+
+    async def run(self) -> None:
+        """Send until nothing is left to send, or until halted.
+
+        Raises:
+            AuditError: when the trail can't be written; nothing is sent then.
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._announce)
+            while self._announcing or self._to_send:
+                if self._to_send:
+                    await self._send_in_turn(self._to_send.popleft(), group)
+                else:
+                    await self._announcement.wait()
+            await self._ledger.flush()
+
+    async def _announce(self) -> None:
+        while not self._outbox.done and not self._halted:
+            ahead = self._ahead()
+            if self._announced > ahead // 2:  # in lots: an fsync for each request would cost more than the request
+                await self._bell.wait()
+                continue
+            near = self._gate.gcra.wait(self._clock.now()) - _AHEAD
+            if near > _INSTANT and not self._announced:
+                await self._bell.wait(near)  # nothing is due yet, and might be told not to be sent before it is
+                continue
+            requests = self._next_requests(ahead - self._announced)
+            if not requests:
+                await self._bell.wait(self._outbox.next_due() - self._clock.now())
+                continue
+            self._announced += len(requests)
+            for works in requests:
+                self._ledger.intend(works)
+            await self._ledger.flush()
+            self._to_send += requests
+            self._announcement.ring()
+        self._announcing = False
+        self._announcement.ring()
+
+    def _ahead(self) -> int:
+        """How many requests may be on record and not yet sent."""
+        stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
+        return ceil(max(1, stops) / self._outbox.at_once)
+
+    def _next_requests(self, most: int) -> list[list[Work]]:
+        requests: list[list[Work]] = []
+        while len(requests) < most and (works := self._outbox.next()):
+            requests.append(works)
+        return requests
+
+    async def _send_in_turn(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
+        """Wait for the turn of one request; told to stop, only as long as it may still be due."""
+        entered = False
+        # A flush that took long may have outlasted the last call; a turn that is free is taken without looking.
+        if self._clock.now() > self._last_call:
+            self._leave_unsent(works)
+            return
+        with anyio.CancelScope(deadline=self._last_call) as self._turn:
+            await self._gate.enter(Lane.ACT)
+            entered = True
+        self._turn = None
+        if entered:
+            group.start_soon(self._send_on, works, group)
+            return
+        self._leave_unsent(works)
+
+    def _leave_unsent(self, works: list[Work]) -> None:
+        self._announced -= 1
+        for work in works:
+            self._ledger.not_sent(work, "the run was told to stop before this request was sent")
+            self._outbox.answered(work)
+
+    async def _send_on(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
+        """Send one request, and go on with the next ones while they may go at once: a task each would cost more."""
+        while True:
+            self._announced -= 1
+            self._bell.ring()
+            await self._send(works, group)
+            if self._halted or not self._to_send or not self._gate.enter_at_once(Lane.ACT):
+                return
+            works = self._to_send.popleft()
+
+    async def _send(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
+        try:
+            decisions, reply = await (self._send_one(works[0]) if len(works) == 1 else self._send_batch(works))
+        except anyio.get_cancelled_exc_class():
+            for work in works:
+                self._ledger.cut_off(work)
+            raise
+        finally:
+            self._gate.leave()
+            for work in works:
+                self._outbox.answered(work)
+        self._heard(reply)
+        for work, decision in zip(works, decisions, strict=True):
+            self._follow(work, reply, decision)
+        self._bell.ring()
+        if not self._lingering:
+            self._lingering = True
+            group.start_soon(self._flush_soon)
+
+    async def _flush_soon(self) -> None:
+        await anyio.sleep(_LINGER)
+        self._lingering = False
+        await self._ledger.flush()
+
+    async def _send_one(self, work: Work) -> tuple[list[Decision], Reply[object]]:
+        reply = await self._send_to[work.action](work.ref)
+        return [decide(reply, work.attempts, self._rng.random())], reply
+
+    async def _send_batch(self, works: list[Work]) -> tuple[list[Decision], Reply[object]]:
+        hashids = [work.ref.id or "" for work in works]
+        reply = await self._cloud.stop_many(hashids)
+        attempt = max(work.attempts for work in works)
+        found = decide_batch(reply, hashids, attempt, self._rng.random())
+        if reply.value is not None or found[hashids[0]].singly:
+            self._outbox.batch_taken(taken=reply.value is not None)
+        return [found[hashid] for hashid in hashids], reply
+
+    def _follow(self, work: Work, reply: Reply[object], decision: Decision) -> None:
+        """Write down what an answer means for one target, and do what follows from it."""
+        work.singly = work.singly or decision.singly
+        if decision.kind is Kind.ACCEPTED:
+            self._ledger.accepted(work, reply, reply.value.status if isinstance(reply.value, StatusRead) else None)
+            self._outbox.taken()
+            self._watch(work, True)  # noqa: FBT003 - the callback's one flag
+        elif decision.kind is Kind.UNKNOWN:
+            work.trouble = decision.reason
+            self._ledger.answered("action.unknown", work, reply, decision.reason)
+            self._watch(work, False)  # noqa: FBT003 - the callback's one flag
+        elif decision.kind is Kind.DEFERRED:
+            self._defer(work, reply, decision)
+        elif decision.kind is Kind.KEY_REFUSED:
+            self._ledger.answered("action.failed", work, reply, decision.reason)
+            self._key_refused()
+        else:
+            event, outcome = _FINAL[decision.kind]
+            self._ledger.answered(event, work, reply, decision.reason)
+            self._outbox.end(work, work.if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply)
+
+    def _defer(self, work: Work, reply: Reply[object], decision: Decision) -> None:
+        wait = round(decision.wait, 3)
+        self._ledger.answered(
+            "action.deferred", work, reply, decision.reason, retry_after_s=wait, verify=decision.verify
+        )
+        if decision.whole_run:
+            self._gate.pause(decision.wait)
+        if decision.verify:
+            work.trouble = decision.reason
+            self._watch(work, False)  # noqa: FBT003 - the callback's one flag
+        else:
+            self._outbox.defer(work, decision.wait, decision.reason, reply)
+
+
+_FINAL = {
+    Kind.REFUSED: ("action.refused", Outcome.REFUSED),
+    Kind.GONE: ("action.failed", Outcome.GONE),
+    Kind.FAILED: ("action.failed", Outcome.FAILED),
+}

@@ -1,0 +1,56 @@
+"""The end of a run that nobody goes on with: one status read decides about each request. Nothing is sent."""
+
+from collections.abc import Mapping
+
+from orchestrator.engine.job import Work
+from orchestrator.engine.read.status import Seen
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.watch.evaluate import Finding, Watched, judge
+from orchestrator.outcome import Outcome
+from orchestrator.reply import StatusRead
+
+
+def close_open(ledger: Ledger, seen: Mapping[str, Seen], recheck_after: float) -> None:
+    """Give every open target that was asked for something its outcome; targets without a request stay open.
+
+    Args:
+        ledger: the targets.
+        seen: the status of every open target by the CVM's key, read at least `recheck_after` after its last request.
+        recheck_after: by how many seconds a status may lag.
+    """
+    for work in ledger.works:
+        if work.unanswered:
+            ledger.cut_off(work, "the process ended before the answer was on record")
+        if work.outcome is None and (work.under_way or work.billed):
+            each = seen[work.ref.key]
+            if each.read is None:
+                ledger.ended(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
+                continue
+            ledger.status(work, each.read)
+            if _has_settled(ledger, work, each.read, each.begun, recheck_after):
+                ledger.ended(work, Outcome.SETTLED)
+            else:
+                open_yet = f"the run was abandoned while the outcome of its {work.action} was open"
+                ledger.ended(work, Outcome.UNSETTLED, f"{open_yet}; last seen {each.read.status!r}")
+
+
+def _has_settled(ledger: Ledger, work: Work, read: StatusRead, begun: float, recheck_after: float) -> bool:
+    """Whether the CVM is as its last request wants it; records a request that turns out to have had an effect."""
+    if not work.under_way:  # its shutdown was accepted, and the stop that was to follow was never sent
+        return read.down
+    latest = begun - recheck_after
+    watched = Watched(
+        before=work.before,
+        since=latest if work.accepted_at is None else min(latest, work.accepted_at),
+        deadline=begun,
+        accepted=work.accepted,
+        shared=work.batch is not None,
+        action=work.action,
+        overtaken=work.escalated_at is not None,
+    )
+    finding = judge(watched, read, begun, recheck_after)
+    if finding is Finding.EFFECT:
+        ledger.accepted(work, None)
+        watched.accepted = True
+        finding = judge(watched, read, begun, recheck_after)
+    return finding is Finding.SETTLED

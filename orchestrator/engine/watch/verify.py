@@ -1,0 +1,78 @@
+"""The proof at the end: every settled CVM is read once more, and one that did not stay so is named."""
+
+import anyio
+
+from orchestrator.engine.job import Work
+from orchestrator.engine.protocols import Clock
+from orchestrator.engine.read.status import StatusReader
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.watch.evaluate import Finding, Watched, judge_again
+from orchestrator.outcome import Outcome
+
+_ROUNDS = 10
+"""How often a CVM that is neither here nor there is read before it counts as not settled after all."""
+_ROUNDS_UNREAD = 60
+"""The same for one whose status can't be read; an API that is down as a whole ends the run earlier."""
+
+
+async def sweep(
+    reader: StatusReader, ledger: Ledger, open_works: dict[str, Work], clock: Clock, recheck_after: float
+) -> None:
+    """Read these settled targets once more, until each is confirmed or has another outcome.
+
+    A target leaves `open_works` (by the key of its CVM) then, so whoever cuts this short knows what is unconfirmed.
+
+    A CVM that was to be down and was deleted meanwhile stays settled: it is down for good.
+
+    Raises:
+        AuditError: when the trail can't be written.
+    """
+    watched: dict[str, Watched] = {}
+    for number in range(_ROUNDS_UNREAD):
+        if number:
+            await anyio.sleep(recheck_after)
+        seen = await reader.read([work.ref for work in open_works.values()])
+        for key, each in seen.items():
+            work = open_works[key]
+            if each.read is None:
+                _deleted(ledger, work)
+                del open_works[key]
+                continue
+            ledger.status(work, each.read)
+            doubt = watched.setdefault(
+                key, Watched(work.before, clock.now(), float("inf"), accepted=True, action=work.action)
+            )
+            finding = judge_again(doubt, each.read, each.begun, recheck_after)
+            if finding in {Finding.RISEN, Finding.FALLEN}:
+                _changed(ledger, work, each.read.status)
+            elif finding is Finding.OPEN and number >= _ROUNDS:
+                reason = f"{_seen(work)}, but read once more its status is {each.read.status!r}"
+                ledger.ended(work, Outcome.UNSETTLED, reason)
+                finding = Finding.SETTLED
+            if finding is not Finding.OPEN:
+                del open_works[key]
+        await ledger.flush()
+        if not open_works:
+            return
+    for work in open_works.values():
+        leave_unconfirmed(ledger, work, "its status can't be read once more")
+    open_works.clear()
+
+
+def leave_unconfirmed(ledger: Ledger, work: Work, reason: str) -> None:
+    """Record that a settled target could not be read once more."""
+    ledger.ended(work, Outcome.UNSETTLED, f"{_seen(work)}, but {reason}")
+
+
+def _deleted(ledger: Ledger, work: Work) -> None:
+    if work.action.ends_up:
+        ledger.ended(work, work.if_deleted, "it was seen running, and was deleted later")
+
+
+def _changed(ledger: Ledger, work: Work, status: str) -> None:
+    reason = f"{_seen(work)}, and read once more its status is {status!r} again"
+    ledger.ended(work, Outcome.FAILED if work.action.ends_up else Outcome.RESURRECTED, reason)
+
+
+def _seen(work: Work) -> str:
+    return "it was seen running" if work.action.ends_up else "it was seen down"

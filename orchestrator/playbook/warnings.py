@@ -1,0 +1,151 @@
+"""What a person should know of a plan before saying yes. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from orchestrator.action import Action
+from orchestrator.cvm import Cvm
+from orchestrator.duration import format_duration
+from orchestrator.playbook.deadline import Forecast
+from orchestrator.playbook.guards import has_guards
+from orchestrator.playbook.plan import Skipped, Target
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
+from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.playbook.select import matches, unmatched, unmatched_protection
+from orchestrator.plural import counted, names
+from orchestrator.skip_reason import MAY_BE_PROTECTED
+
+
+def cautions(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
+    """One sentence for each: values that match nothing, CVMs that refuse or cost, steps that leave CVMs to others.
+
+    Args:
+        playbook: what is to be done.
+        cvms: the inventory.
+        targets: what will be acted on.
+    """
+    for sentence in unmatched((step.select for step in playbook.acting), cvms):
+        yield PlanWarning(WarningCode.SELECTOR_UNMATCHED, sentence)
+    rented = sum(target.cvm.gpu_rental for target in targets)
+    if rented:
+        sentence = f"{counted(rented, 'target')} marked as managed by a GPU rental, whose CVMs usually refuse a stop"
+        yield PlanWarning(WarningCode.GPU_RENTAL, sentence)
+    gpus = Counter(target.action for target in targets if target.cvm.gpus)
+    if minimum := gpus[Action.STOP] + gpus[Action.SHUTDOWN]:
+        targets_with = f"{counted(minimum, 'target')} with GPUs"
+        yield _gpus(f"{targets_with}: starting such a CVM again is charged a new 24-hour minimum")
+    if minimum := gpus[Action.START]:
+        yield _gpus(f"{counted(minimum, 'target')} with GPUs to start: each is charged a new 24-hour minimum up front")
+    if minimum := gpus[Action.RESTART]:
+        yield _gpus(f"{counted(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum")
+    yield from _left_to_earlier(playbook, targets)
+    yield from _never_reached(playbook)
+
+
+def paid_again(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cvm]]) -> Iterable[PlanWarning]:
+    """A sentence for each step that may start CVMs with GPUs again.
+
+    Args:
+        playbook: what is to be done.
+        taken_up: by the name of each step that takes up a result, the CVMs that it can have at the most.
+    """
+    for step in playbook.acting:
+        gpus = sum(bool(cvm.gpus) for cvm in taken_up.get(step.name, {}).values())
+        if gpus and Action(step.action).ends_up:
+            charged = "is" if step.action == "start" else "may be"
+            yield _gpus(
+                f"step {step.name!r} may {step.action} up to {counted(gpus, 'CVM')} with GPUs: each {charged} charged "
+                f"a new 24-hour minimum"
+            )
+
+
+def _gpus(sentence: str) -> PlanWarning:
+    return PlanWarning(WarningCode.GPU_MINIMUM, sentence)
+
+
+def unguarded(
+    playbook: Playbook, guards: Guards, cvms: Sequence[Cvm], *, whole: bool, bounded: bool
+) -> Iterable[PlanWarning]:
+    """A warning for each value of `protect` that fits no CVM, and for a plan of every CVM without any guard.
+
+    Args:
+        playbook: what is to be done.
+        guards: the guards that hold.
+        cvms: the inventory.
+        whole: whether the inventory is the whole workspace; otherwise what it lacks may well be protected.
+        bounded: whether something else holds the plan to some CVMs, such as a plan file.
+    """
+    for sentence in unmatched_protection(guards.protect, cvms) if whole else ():
+        yield PlanWarning(WarningCode.PROTECT_UNMATCHED, sentence)
+    of_all = [step.name for step in playbook.acting if step.select.all]
+    if of_all and not bounded and not has_guards(guards):
+        yield PlanWarning(
+            WarningCode.NO_GUARDS,
+            f"step {of_all[0]!r} selects every CVM, and there is no guard: set max_targets, max_percent or protect",
+        )
+
+
+def left_out(playbook: Playbook, targets: Sequence[Target], skipped: Sequence[Skipped]) -> Iterable[PlanWarning]:
+    """A warning for each step without targets, and for CVMs of which too little is known to act on them."""
+    busy = {target.step for target in targets}
+    for step in playbook.acting:
+        if step.name not in busy and step.select.result is None:
+            selected = sum(each.selected and matches(step.select, each.cvm) for each in skipped)
+            if selected:
+                left = f"{counted(selected, 'CVM')} selected, all left alone"
+            else:
+                taken = any(matches(step.select, target.cvm) for target in targets)
+                left = f"it selects no CVM{' that no step before it has' if taken else ''}"
+            yield PlanWarning(WarningCode.STEP_EMPTY, f"step {step.name!r} has no target: {left}")
+    unknown = [each for each in skipped if each.why.needed_by in MAY_BE_PROTECTED]
+    if unknown:
+        facts = ", ".join(sorted({each.why.detail for each in unknown}))
+        yield PlanWarning(
+            WarningCode.FACT_UNKNOWN,
+            f"{counted(len(unknown), 'selected CVM')} left alone ({names(each.cvm.ref.name for each in unknown)}): "
+            f"`protect` or `exclude` needs a fact that is not known ({facts}); the run ends with exit code 6 at best",
+        )
+
+
+def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
+    """A CVM belongs to one step; whoever wrote two for it may think otherwise."""
+    left: Counter[tuple[str, str]] = Counter()
+    steps = [step for step in playbook.acting if step.select.result is None]
+    for number, step in enumerate(steps):
+        earlier = {each.name for each in steps[:number] if each.action != step.action}
+        left.update(
+            (step.name, target.step)
+            for target in (targets if earlier else ())
+            if target.step in earlier and matches(step.select, target.cvm)
+        )
+    for (step_name, first), count in left.items():
+        yield PlanWarning(
+            WarningCode.LEFT_TO_EARLIER,
+            f"step {step_name!r} also selects what belongs to step {first!r} before it ({counted(count, 'CVM')}); "
+            f"to act on a CVM again, select its `result`",
+        )
+
+
+def _never_reached(playbook: Playbook) -> Iterable[PlanWarning]:
+    """A step for what failed before it, where the run ends as soon as anything does."""
+    ending = {step.name for step in playbook.acting if step.on_failure == "stop"}
+    for step in playbook.acting:
+        result = step.select.result
+        if result is not None and result.step in ending and not {"settled", "skipped"} & set(result.outcome):
+            yield PlanWarning(
+                WarningCode.NEVER_REACHED,
+                f"step {step.name!r} takes up what does not end as wanted in {result.step!r}, but the run ends then "
+                f"(`on_failure: stop`), so it will never have a CVM",
+            )
+
+
+def too_late(deadline: Forecast | None, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
+    """A sentence where a deadline can't be met: how many will be asked after it, and who first."""
+    if deadline is not None and not deadline.ok:
+        late = deadline.late
+        first = targets[late[0]].cvm.ref.name
+        yield PlanWarning(
+            WarningCode.DEADLINE,
+            f"the deadline of {format_duration(deadline.seconds)} can't be met: {counted(len(late), 'target')} will be "
+            f"asked after it, {first!r} first, about {format_duration(deadline.asked[late[0]])} after the start",
+        )

@@ -1,0 +1,191 @@
+"""Audit records as events of the Elastic Common Schema (ECS), for a SIEM.
+
+What ECS has a field for stands there; what is our own stands under `cvm_orchestrator`, since `orchestrator` is a
+field set of ECS itself, about Kubernetes and the like. One record is one event. Fields that could be a number in one
+event and text in another, or have names of somebody's choosing, are text, so that an index keeps one type for each.
+"""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from orchestrator.audit.record import Record
+from orchestrator.report.audit.phrases import sentence
+from orchestrator.report.audit.story import of_cvm
+from orchestrator.safe_text import shown
+
+ECS_VERSION = "8.17.0"
+OWN = "cvm_orchestrator"
+"""The name under which everything stands that ECS has no field for."""
+
+_SECOND, _MILLISECOND = 1_000_000_000, 1_000_000
+_TAKEN = frozenset(
+    {
+        *("v", "seq", "ts", "run_id", "event", "prev", "hash", "cvm", "reason", "http_status", "request_id"),
+        *("latency_ms", "seconds", "actor", "version", "simulated", "targets", "skipped", "limits", "vars"),
+    }
+)
+"""What stands elsewhere in an event, or in another form."""
+
+_KINDS: dict[str, tuple[list[str], list[str]]] = {
+    "run.started": (["process"], ["start"]),
+    "run.resumed": (["process"], ["start"]),
+    "run.interrupted": (["process"], ["end"]),
+    "run.finished": (["process"], ["end"]),
+    "action.intent": (["api"], ["info"]),
+    "action.accepted": (["api"], ["change", "allowed"]),
+    "action.refused": (["api"], ["denied"]),
+    "action.deferred": (["api"], ["info"]),
+    "action.unknown": (["api"], ["info"]),
+    "action.failed": (["api"], ["info"]),
+    "action.escalated": (["api"], ["info"]),
+    "target.status": (["host"], ["info"]),
+    "target.settled": (["host"], ["change"]),
+    "target.failed": (["host"], ["info"]),
+    "billing.reconciled": (["host"], ["info"]),
+}
+"""The category and the type of each event; those of any other are `process` and `info`."""
+
+_LIFE = {"stop": "end", "shutdown": "end", "start": "start", "restart": "change"}
+_OUTCOMES = {
+    "action.accepted": "success",
+    "action.refused": "failure",
+    "action.deferred": "failure",
+    "action.failed": "failure",
+    "action.unknown": "unknown",
+    "target.settled": "success",
+    "target.failed": "failure",
+    "run.interrupted": "failure",
+}
+
+
+class Ecs:
+    """Turns the records of one log into events; what `run.started` says goes into each of them."""
+
+    def __init__(self) -> None:
+        self._run: dict[str, Any] = {}
+
+    def event(self, record: Record) -> dict[str, Any]:
+        """One record as an event."""
+        if record["event"] == "run.started":
+            self._run = self._about_run(record)
+        cvm = of_cvm(record)
+        subject = f"{shown(cvm.get('name'), 64)}: " if cvm else ""
+        who = record.get("by") if record["event"] in {"approval.answered", "run.sealed"} else None
+        user = _user(who) if who else self._run.get("user", {})
+        event = {
+            "@timestamp": record["ts"],
+            "message": f"{subject}{sentence(record)}",
+            "ecs": {"version": ECS_VERSION},
+            "event": _event(record),
+            "observer": self._run.get("observer", {}),
+            "user": user,
+            "cloud": {"provider": "phala", "instance": _some({"id": _address(cvm), "name": cvm.get("name")})},
+            "host": _some({"id": _address(cvm), "name": cvm.get("name")}),
+            "http": {
+                "request": _some({"id": record.get("request_id")}),
+                "response": _some({"status_code": record.get("http_status")}),
+            },
+            "related": {
+                "hosts": [name for name in dict.fromkeys([cvm.get("name"), _address(cvm)]) if name],
+                "user": [user["name"]] if user.get("name") else [],
+            },
+            "labels": _some({"run_id": record["run_id"], "playbook": self._run.get("playbook")}),
+            "tags": self._run.get("tags", []),
+            OWN: _own(record, cvm),
+        }
+        return _full(event)
+
+    @staticmethod
+    def _about_run(record: Record) -> dict[str, Any]:
+        playbook = record.get("playbook")
+        user = _user(record.get("actor"))
+        return {
+            "user": {"name": user["name"]} if "name" in user else {},
+            "observer": _some(
+                {"product": "orchestrator", "version": record.get("version"), "hostname": user.get("domain")}
+            ),
+            "playbook": playbook.get("name") if isinstance(playbook, Mapping) else None,
+            "tags": ["simulated"] if record.get("simulated") else [],
+        }
+
+
+def _user(actor: object) -> dict[str, str]:
+    """`user@host` as the name and the domain of a user."""
+    if not isinstance(actor, str):
+        return {}
+    name, _, host = actor.rpartition("@")
+    return {"name": name, "domain": host} if name else {"name": actor}
+
+
+def _event(record: Record) -> dict[str, Any]:
+    name: str = record["event"]
+    category, kinds = _KINDS.get(name, (["process"], ["info"]))
+    if name == "target.settled":
+        kinds = [_LIFE.get(str(record.get("action")), "change")]
+    return _some(
+        {
+            "kind": "event",
+            "module": "orchestrator",
+            "dataset": "orchestrator.audit",
+            "action": name,
+            "category": category,
+            "type": kinds,
+            "outcome": _outcome(record),
+            "id": f"{record['run_id']}-{record['seq']}",
+            "sequence": record["seq"],
+            "hash": record["hash"],
+            "reason": record.get("reason"),
+            "duration": _duration(record),
+        }
+    )
+
+
+def _outcome(record: Record) -> str | None:
+    """`success`, `failure` or `unknown`; None for what is over neither way."""
+    name = record["event"]
+    if name == "run.finished":
+        return "success" if record.get("exit_code") == 0 else "failure"
+    if name == "approval.answered":
+        return "success" if record.get("answer") == "approved" else "failure"
+    if name == "target.failed" and record.get("outcome") == "skipped":
+        return "success"
+    return _OUTCOMES.get(name)
+
+
+def _duration(record: Record) -> int | None:
+    """In nanoseconds: of a request, or of a target from its first request to its outcome."""
+    for key, unit in (("seconds", _SECOND), ("latency_ms", _MILLISECOND)):
+        value = record.get(key)
+        if isinstance(value, int | float) and isfinite(value * unit):
+            return round(value * unit)
+    return None
+
+
+def _address(cvm: Mapping[str, Any]) -> object:
+    return cvm.get("id") or cvm.get("vm_uuid")
+
+
+def _own(record: Record, cvm: Mapping[str, Any]) -> dict[str, Any]:
+    own: dict[str, Any] = {key: value for key, value in record.items() if key not in _TAKEN}
+    own |= {"run_id": record["run_id"], "v": record.get("v"), "prev": record["prev"], "cvm": dict(cvm)}
+    for key in ("targets", "skipped"):
+        if isinstance(record.get(key), list):
+            own[key] = {"count": len(record[key])}
+    if isinstance(record.get("limits"), Mapping):
+        own["limits"] = {key: str(value) for key, value in record["limits"].items() if value is not None}
+    if isinstance(record.get("vars"), Mapping):
+        own["vars"] = [f"{key}={value}" for key, value in record["vars"].items()]
+    if isinstance(record.get("steps"), list):
+        own["steps"] = [str(step.get("name")) for step in record["steps"] if isinstance(step, Mapping)]
+    return own
+
+
+def _some(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _full(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what says nothing: null, and what is empty."""
+    kept = {key: _full(value) if isinstance(value, dict) else value for key, value in fields.items()}
+    return {key: value for key, value in kept.items() if value is not None and value not in ({}, [])}

@@ -1,0 +1,98 @@
+"""What one record of an audit log says, as a sentence without its subject. Every word of others is made safe to show.
+
+Made for records of any version: what a record lacks is left out, and an event that is not known is told by its name.
+"""
+
+from collections.abc import Callable, Mapping
+
+from orchestrator.audit.record import Record
+from orchestrator.report.audit.run_phrases import RUN_WORDS
+from orchestrator.report.audit.terms import ID, bill, lasting, reason, verb
+from orchestrator.safe_text import shown
+
+_OUTCOMES = {
+    "refused": "ended as refused",
+    "failed": "failed",
+    "unsettled": "did not settle in time",
+    "resurrected": "came back: it was down, and is up again",
+    "not_sent": "was not sent: the run ended before",
+    "skipped": "was left alone: it was as wanted already",
+}
+
+
+def sentence(record: Record) -> str:
+    """What a record says, such as `accepted in 84 ms (HTTP 200, request req_1): compute of $0.12 an hour ends`."""
+    tell = _TELL.get(str(record.get("event")))
+    return tell(record) if tell else shown(record.get("event"), ID)
+
+
+def asked(record: Record) -> str:
+    """What was asked for, by its announcement: `asked to stop (request 1)`."""
+    together = "" if record.get("batch") is None else f", together with others in batch {shown(record['batch'], ID)}"
+    return f"asked to {verb(record.get('action'))} (request {shown(record.get('attempt'), ID)}{together})"
+
+
+def _answer(record: Record) -> str:
+    """`in 84 ms (HTTP 200, request req_1)`, or as much of it as there is."""
+    latency = record.get("latency_ms")
+    parts = [
+        f"HTTP {shown(record['http_status'], ID)}" if record.get("http_status") is not None else "",
+        f"request {shown(record['request_id'], ID)}" if record.get("request_id") else "",
+    ]
+    told = ", ".join(filter(None, parts))
+    return (f" in {shown(latency, ID)} ms" if latency is not None else "") + (f" ({told})" if told else "")
+
+
+def _accepted(record: Record) -> str:
+    note = record.get("billing")
+    money = bill(note) if isinstance(note, Mapping) else ""
+    status = f" ({shown(record['status'], ID)})" if record.get("status") else ""
+    head = f"seen to have taken effect{status}" if record.get("observed") else f"accepted{_answer(record)}"
+    return f"{head}: {money}" if money else head
+
+
+def _deferred(record: Record) -> str:
+    if record.get("sent") is False:
+        return f"not sent after all{reason(record)}"
+    wait = lasting(record.get("retry_after_s"))
+    return f"put off{_answer(record)}{reason(record)}{f'; the API asks to wait {wait}' if wait else ''}"
+
+
+def _settled(record: Record) -> str:
+    took = lasting(record.get("seconds"))
+    after = f" after {took}" if took else ""
+    if record.get("outcome") == "gone":
+        return f"gone{after}: deleted meanwhile"
+    status = f", {shown(record['status'], ID)}" if record.get("status") else ""
+    return f"settled{after}{status}{reason(record)}"
+
+
+def _ended(record: Record) -> str:
+    outcome = str(record.get("outcome"))
+    took = lasting(record.get("seconds"))
+    words = _OUTCOMES.get(outcome, shown(outcome, ID))
+    status = f"; last seen {shown(record['status'], ID)}" if record.get("status") else ""
+    return f"{words}{f' after {took}' if took and outcome != 'skipped' else ''}{reason(record)}{status}"
+
+
+def _status(record: Record) -> str:
+    return f"seen {shown(record.get('status'), ID)}{', in progress' if record.get('in_progress') else ''}"
+
+
+def _escalated(record: Record) -> str:
+    return f"escalated to {verb(record.get('to'))}{reason(record)}"
+
+
+_TELL: dict[str, Callable[[Record], str]] = {
+    **RUN_WORDS,
+    "action.intent": asked,
+    "action.accepted": _accepted,
+    "action.refused": lambda record: f"refused{_answer(record)}{reason(record)}",
+    "action.deferred": _deferred,
+    "action.unknown": lambda record: f"no clear answer{_answer(record)}{reason(record)}; the status will tell",
+    "action.failed": lambda record: f"failed{_answer(record)}{reason(record)}",
+    "action.escalated": _escalated,
+    "target.status": _status,
+    "target.settled": _settled,
+    "target.failed": _ended,
+}

@@ -1,0 +1,158 @@
+"""What the records of an audit log say that are about a run, a step or the bill; see `audit_words`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from orchestrator.audit.record import Record
+from orchestrator.plural import counted
+from orchestrator.report.audit.terms import ID, REASON, lasting, part, reason, usd, verb
+from orchestrator.report.exit_meanings import ENDINGS, meaning_of
+from orchestrator.safe_text import shown
+
+_SHORT = 16
+
+
+def _started(record: Record) -> str:
+    playbook = record.get("playbook")
+    name = playbook.get("name") if isinstance(playbook, Mapping) else None
+    trigger = record.get("trigger")
+    by = f"by {shown(record.get('actor'), ID)}"
+    if isinstance(trigger, Mapping):
+        by = f"by schedule {shown(trigger.get('schedule'), ID)}, due {shown(trigger.get('planned'), ID)}, as {by[3:]}"
+    parts = [f"started {by}: playbook {shown(name, ID)}"]
+    if isinstance(record.get("plan_file"), Mapping):
+        parts.append(f"with plan file {shown(record['plan_file'].get('path'), REASON)}")
+    if record.get("restores"):
+        parts.append(f"undoes run {shown(record['restores'], ID)}")
+    if isinstance(record.get("vars"), Mapping) and record["vars"]:
+        given = ", ".join(f"{shown(key, ID)}={shown(value, ID)}" for key, value in record["vars"].items())
+        parts.append(f"with {given}")
+    if record.get("simulated"):
+        parts.append("against a simulated cloud")
+    return ", ".join(parts)
+
+
+def _planned(record: Record) -> str:
+    text = f"planned: {_among(record.get('targets'))}, {_count(record.get('skipped'))} CVMs left alone"
+    size = record.get("workspace_size")
+    return f"{text}, of {size} in the workspace" if size else text
+
+
+def _step_planned(record: Record) -> str:
+    return f"step {shown(record.get('step'), ID)} chose {_among(record.get('targets'))}"
+
+
+def _soaking(record: Record) -> str:
+    step, until = shown(record.get("step"), ID), shown(record.get("until"), ID)
+    return f"wave {shown(record.get('wave'), ID)} of step {step} is through, the next waits until {until}"
+
+
+def _among(targets: object) -> str:
+    """`3 targets`, or `3 targets (2 to stop, 1 to start)`."""
+    tally: dict[str, int] = {}
+    for target in targets if isinstance(targets, list) else []:
+        tally[verb(target.get("action"))] = tally.get(verb(target.get("action")), 0) + 1
+    return f"{counted(sum(tally.values()), 'target')}" + (
+        f" ({', '.join(f'{number} to {word}' for word, number in tally.items())})" if tally else ""
+    )
+
+
+def _count(items: object) -> int:
+    return len(items) if isinstance(items, list) else 0
+
+
+def _tally(record: Record) -> str:
+    counts = record.get("counts")
+    told = ", ".join(f"{shown(n, ID)} {shown(o, ID)}" for o, n in counts.items()) if isinstance(counts, dict) else ""
+    return f"; {told}" if told else ""
+
+
+def _ending(word: object) -> str:
+    return ENDINGS.get(str(word), shown(word, ID))
+
+
+def _finished(record: Record) -> str:
+    code = record.get("exit_code")
+    meaning = f"{meaning_of(code)} (exit {code})" if isinstance(code, int) else "ended"
+    why = "" if str(record.get("ending") or "completed") == "completed" else f": {_ending(record['ending'])}"
+    if record.get("abandoned_by"):
+        why = f": abandoned by {shown(record['abandoned_by'], ID)}: {shown(record.get('reason'), REASON)}"
+    cut = f"; cut short: {_ending(record['cut_short_by'])}" if record.get("cut_short_by") else ""
+    return f"finished: {meaning}{why}{cut}{_tally(record)}{_deadline(part(record, 'deadline'))}"
+
+
+def _deadline(deadline: Mapping[str, Any]) -> str:
+    limit = lasting(deadline.get("seconds"))
+    if limit is None:
+        return ""
+    late = "" if deadline.get("met") else f": {shown(deadline.get('late'), ID)} CVMs asked too late"
+    return f"; deadline of {limit} {'met' if deadline.get('met') else 'missed'}{late}"
+
+
+def _interrupted(record: Record) -> str:
+    return f"interrupted: {_ending(record.get('reason'))}; {shown(record.get('open'), ID)} targets open"
+
+
+def _resumed(record: Record) -> str:
+    torn = record.get("torn")
+    after = f", after line {shown(torn.get('line'), ID)} that was cut off" if isinstance(torn, Mapping) else ""
+    if record.get("to_abandon"):
+        return f"taken up to be abandoned with {shown(record.get('open'), ID)} targets open{after}"
+    return f"resumed with {shown(record.get('open'), ID)} targets open{after}"
+
+
+def _requested(record: Record) -> str:
+    until = f" (until {shown(record['expires_at'], ID)})" if record.get("expires_at") else ""
+    return f"step {shown(record.get('step'), ID)} asks: {shown(record.get('question'), REASON)}{until}"
+
+
+def _answered(record: Record) -> str:
+    answer = str(record.get("answer"))
+    words = {"timed_out": "nobody answered in time"}.get(answer, shown(answer, ID))
+    by = f" by {shown(record['by'], ID)}" if record.get("by") else ""
+    via = f", through {shown(record['via'], ID)}" if record.get("via") else ""
+    comment = f": {shown(record['comment'], REASON)}" if record.get("comment") else ""
+    return f"step {shown(record.get('step'), ID)}: {words}{by}{via}{comment}"
+
+
+def _notice(record: Record) -> str:
+    return f"step {shown(record.get('step'), ID)} says: {shown(record.get('message'), REASON)}"
+
+
+def _reconciled(record: Record) -> str:
+    state = str(record.get("state"))
+    charged, expected = part(record, "charged"), part(record, "expected")
+    if state == "charged":
+        words = f"billing: charged {usd(charged.get('usd'))} for {shown(charged.get('minutes'), ID)} minutes"
+    elif state == "none":
+        words = "billing: no charge came"
+    else:
+        words = f"billing: charge {shown(state, ID)}"
+    if expected.get("usd") is not None:
+        words += f", {usd(expected['usd'])} expected"
+    if record.get("difference_usd") is not None:
+        words += f", difference {usd(record['difference_usd'])}"
+    return words + reason(record)
+
+
+def _sealed(record: Record) -> str:
+    covers = record.get("covers")
+    lines = shown(covers.get("lines"), ID) if isinstance(covers, Mapping) else "-"
+    return f"sealed up to line {lines} by {shown(record.get('by'), ID)}, key {shown(record.get('key_id'), _SHORT)}"
+
+
+RUN_WORDS: dict[str, Callable[[Record], str]] = {
+    "run.started": _started,
+    "run.planned": _planned,
+    "run.interrupted": _interrupted,
+    "run.resumed": _resumed,
+    "run.finished": _finished,
+    "run.sealed": _sealed,
+    "step.planned": _step_planned,
+    "wave.soaking": _soaking,
+    "approval.requested": _requested,
+    "approval.answered": _answered,
+    "notice": _notice,
+    "billing.reconciled": _reconciled,
+}
+"""By event."""

@@ -1,0 +1,150 @@
+"""The story of a run as a whole: who began it, what was planned, what went wrong, who said what, and how it ended.
+
+What went as it should is told step by step in one sentence; `CvmStory` has the rest.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+
+from orchestrator.audit.record import Record
+from orchestrator.duration import format_duration
+from orchestrator.playbook.plan_warning import warning_document
+from orchestrator.plural import counted
+from orchestrator.report.audit.phrases import sentence
+from orchestrator.report.audit.story import Line, of_cvm, seconds_between
+from orchestrator.report.audit.terms import usd, verb
+from orchestrator.safe_text import shown
+from orchestrator.skip_reason import summary_of
+
+_TELLS_STEPS = frozenset({"run.interrupted", "run.finished"})
+_TALLIED = frozenset({"action.deferred", "target.status", "target.settled", "action.accepted", "action.intent"})
+_MOST_REASONS = 8
+
+
+_WORDS = (
+    ("action.accepted", "accepted"),
+    ("action.deferred", "put off"),
+    ("target.settled", "settled or gone"),
+    ("target.failed", "ended otherwise"),
+)
+
+
+@dataclass(slots=True)
+class _Step:
+    """What went on in one step since it was last told of."""
+
+    action: str
+    first: Record
+    last: Record
+    tally: Counter[str] = field(default_factory=Counter)
+
+    def line(self, name: str) -> Line:
+        parts = [f"asked {counted(self.tally['action.intent'], 'time')}"]
+        parts += [f"{self.tally[event]} {word}" for event, word in _WORDS if self.tally[event]]
+        took = seconds_between(self.first["ts"], self.last["ts"])
+        within = f", within {format_duration(took)}" if took is not None and took >= 0 else ""
+        text = f"step {shown(name, 80)} (to {verb(self.action)}): {', '.join(parts)}{within}"
+        return Line(self.first["ts"], text, "step", (self.first["seq"], self.last["seq"]))
+
+
+class RunStory:
+    """The story of a run.
+
+    Attributes:
+        start: the timestamp of the first record.
+        left_out: how many sentences about single CVMs were not kept, of those that went wrong.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.start = ""
+        self.left_out = 0
+        self._limit = limit
+        self._kept = 0
+        self._lines: list[Line] = []
+        self._steps: dict[str, _Step] = {}
+        self._charges: dict[tuple[str, str], tuple[str, Decimal | None]] = {}
+        self._asked_about_charges: Record | None = None
+
+    def hear(self, record: Record) -> None:
+        """Take in one more record of the log."""
+        event = record["event"]
+        self.start = self.start or record["ts"]
+        cvm = of_cvm(record)
+        if event == "billing.reconciled":
+            self._charge(record)
+        elif cvm:
+            self._target(event, record)
+        else:
+            if event in _TELLS_STEPS:
+                self._tell_steps()
+            self._tell(record, sentence(record))
+            if event == "run.planned":
+                self._tell_plan(record)
+
+    def lines(self) -> list[Line]:
+        """The story so far, in the order of time; a step stands where it began."""
+        steps = [step.line(name) for name, step in self._steps.items()]
+        return sorted([*self._lines, *steps, *self._charges_line()], key=lambda line: line.ts)
+
+    def _tell(self, record: Record, text: str, cvm: str | None = None) -> None:
+        self._lines.append(Line(record["ts"], text, record["event"], (record["seq"],), cvm))
+
+    def _target(self, event: str, record: Record) -> None:
+        step = self._steps.setdefault(str(record.get("step")), _Step(str(record.get("action")), record, record))
+        step.tally[event] += 1
+        step.last = record
+        if event in _TALLIED:
+            return
+        if self._limit is not None and self._kept >= self._limit:
+            self.left_out += 1
+            return
+        self._kept += 1
+        name = shown(of_cvm(record).get("name"), 64)
+        self._tell(record, f"{name}: {sentence(record)}", name)
+
+    def _tell_steps(self) -> None:
+        self._lines += [step.line(name) for name, step in self._steps.items()]
+        self._steps.clear()
+
+    def _tell_plan(self, record: Record) -> None:
+        for guard in record.get("guards") or ():
+            limit = guard.get("limit")
+            most = "" if limit is None else f", at most {shown(limit, 40)}"
+            held = "" if guard.get("ok") else ": REFUSED"
+            self._tell(record, f"guard {shown(guard.get('name'), 80)}: {shown(guard.get('value'), 40)}{most}{held}")
+        deadline = record.get("deadline")
+        if isinstance(deadline, dict):
+            held = "" if deadline.get("ok") else f", too late for {shown(deadline.get('late'), 40)} CVMs: REFUSED"
+            limit, estimate = shown(deadline.get("seconds"), 40), shown(deadline.get("estimate_seconds"), 40)
+            self._tell(record, f"deadline: {limit} s, {estimate} s reckoned{held}")
+        reasons = Counter(summary_of(entry) for entry in record.get("skipped") or ())
+        for reason, number in reasons.most_common(_MOST_REASONS):
+            self._tell(record, f"left alone: {number}, {shown(reason, 200)}")
+        if len(reasons) > _MOST_REASONS:
+            rest = reasons.total() - sum(number for _, number in reasons.most_common(_MOST_REASONS))
+            self._tell(record, f"left alone: {rest} for other reasons")
+        for warning in record.get("warnings") or ():
+            self._tell(record, f"warning: {shown(warning_document(warning)['message'], 400)}")
+
+    def _charge(self, record: Record) -> None:
+        charged = record.get("charged")
+        try:
+            amount = Decimal(charged["usd"]) if isinstance(charged, dict) and charged.get("usd") is not None else None
+        except InvalidOperation:
+            amount = None
+        cvm = of_cvm(record)
+        self._charges[str(record.get("step")), str(cvm.get("id") or cvm.get("vm_uuid"))] = (
+            str(record.get("state")),
+            amount,
+        )
+        self._asked_about_charges = record
+
+    def _charges_line(self) -> list[Line]:
+        last = self._asked_about_charges
+        if last is None:
+            return []
+        states = Counter(state for state, _ in self._charges.values())
+        total = sum((amount for _, amount in self._charges.values() if amount is not None), Decimal(0))
+        told = ", ".join(f"{number} {shown(state, 40)}" for state, number in states.items())
+        return [Line(last["ts"], f"billing reconciled: {told}; {usd(total)} in all", last["event"], (last["seq"],))]

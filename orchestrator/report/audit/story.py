@@ -1,0 +1,196 @@
+"""An audit log as a story: of a run as a whole, or of one CVM from its plan to its outcome.
+
+Both are told record by record while the log is read, and keep little: a log may be larger than memory.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.audit.record import Record
+from orchestrator.cvm import normal_uuid
+from orchestrator.moment import parse_timestamp
+from orchestrator.report.audit.phrases import asked, sentence
+from orchestrator.report.audit.terms import bill, verb
+from orchestrator.safe_text import shown
+
+_ANSWERS = frozenset({"action.accepted", "action.refused", "action.deferred", "action.unknown", "action.failed"})
+_OUTCOMES = frozenset({"target.settled", "target.failed"})
+_GOOD = frozenset({"action.accepted", "target.settled", "run.finished", "run.sealed"})
+_BAD = frozenset({"action.refused", "action.failed", "target.failed"})
+_DOUBTFUL = frozenset({"action.unknown", "action.deferred", "action.escalated", "run.interrupted"})
+_OF_THE_RUN = frozenset({"run.interrupted", "run.resumed", "run.finished"})
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One sentence of a story.
+
+    Attributes:
+        ts: when it was, as the log has it.
+        text: the sentence, safe to show.
+        event: what kind of record says so.
+        seq: the numbers of the records that it is made of.
+        cvm: the name of the CVM that it is about, if it is about one; safe to show.
+    """
+
+    ts: str
+    text: str
+    event: str
+    seq: tuple[int, ...]
+    cvm: str | None = None
+
+    @property
+    def tone(self) -> str:
+        """`good`, `bad`, `doubtful` or `plain`."""
+        for tone, events in (("good", _GOOD), ("bad", _BAD), ("doubtful", _DOUBTFUL)):
+            if self.event in events:
+                return tone
+        return "plain"
+
+    def document(self, start: str) -> dict[str, object]:
+        """As `audit show --json` has it.
+
+        Args:
+            start: the timestamp of the run's first record.
+        """
+        return {
+            "ts": self.ts,
+            "seconds": seconds_between(start, self.ts),
+            "event": self.event,
+            "cvm": self.cvm,
+            "text": self.text,
+            "seq": list(self.seq),
+        }
+
+
+def seconds_between(start: str, ts: str) -> float | None:
+    """How long after the start something was; None where a timestamp is none."""
+    try:
+        return round((parse_timestamp(ts) - parse_timestamp(start)).total_seconds(), 6)
+    except ValueError:
+        return None
+
+
+def of_cvm(record: Record) -> dict[str, Any]:
+    """The CVM that a record is about; empty when it is about none."""
+    cvm = record.get("cvm")
+    return cvm if isinstance(cvm, dict) else {}
+
+
+@dataclass(slots=True)
+class Chapter:
+    """What happened to one CVM in one step.
+
+    Attributes:
+        step: the step's name; None for a CVM that was left alone.
+        action: what it was to do.
+        cvm: the CVM as the log has it.
+        lines: the story.
+        outcome: how it ended; None while it has not.
+    """
+
+    step: str | None
+    action: str | None
+    cvm: dict[str, Any]
+    lines: list[Line] = field(default_factory=list)
+    outcome: str | None = None
+    _asked: Record | None = None
+
+    def hear(self, record: Record) -> None:
+        """Take in one more record about it. An announcement waits for its answer, and is told together with it."""
+        event, pending = record["event"], self._asked
+        if event == "action.intent":
+            self.conclude()
+            self._asked = record
+            return
+        if pending is not None and event in _ANSWERS and not record.get("observed"):
+            self._asked = None
+            text = f"{asked(pending)}, {sentence(record)}"
+            self.lines.append(Line(pending["ts"], text, event, (pending["seq"], record["seq"])))
+            return
+        self.conclude()
+        self.lines.append(Line(record["ts"], sentence(record), event, (record["seq"],)))
+        if event in _OUTCOMES:
+            self.outcome = str(record.get("outcome"))
+
+    def conclude(self) -> None:
+        """Tell of an announcement that no answer followed."""
+        if self._asked is not None:
+            text = f"{asked(self._asked)}; no answer is on record"
+            self.lines.append(Line(self._asked["ts"], text, "action.intent", (self._asked["seq"],)))
+            self._asked = None
+
+
+class CvmStory:
+    """The story of every CVM that a name, an id or a UUID means.
+
+    Attributes:
+        chapters: one for each CVM and step, in the order of the plan.
+        start: the timestamp of the first record.
+        names: the names of all CVMs of the plan, for those who mistyped one.
+    """
+
+    def __init__(self, wanted: str) -> None:
+        self.chapters: list[Chapter] = []
+        self.start = ""
+        self.names: set[str] = set()
+        self._wanted = wanted
+        self._uuid = normal_uuid(wanted)
+        self._in_waves: set[object] = set()
+        self._by_key: dict[tuple[object, object], Chapter] = {}
+
+    def hear(self, record: Record) -> None:
+        """Take in one more record of the log."""
+        event = record["event"]
+        self.start = self.start or record["ts"]
+        if event in {"run.planned", "step.planned"}:
+            self._plan(record)
+        elif event in _OF_THE_RUN:
+            for chapter in self._by_key.values():
+                if chapter.outcome is None or event == "run.finished":
+                    chapter.conclude()
+                    chapter.lines.append(Line(record["ts"], f"the run: {sentence(record)}", event, (record["seq"],)))
+        elif self._is_meant(cvm := of_cvm(record)):
+            self._chapter(record, cvm).hear(record)
+
+    def _is_meant(self, cvm: dict[str, Any]) -> bool:
+        if not cvm:
+            return False
+        uuid = cvm.get("vm_uuid")
+        return self._wanted in (cvm.get("name"), cvm.get("id")) or (
+            bool(self._uuid) and isinstance(uuid, str) and normal_uuid(uuid) == self._uuid
+        )
+
+    def _plan(self, record: Record) -> None:
+        self._in_waves |= {step.get("name") for step in record.get("steps", ()) if step.get("waves")}
+        for target in record.get("targets", ()):
+            cvm = of_cvm(target)
+            self.names.add(str(cvm.get("name")))
+            if self._is_meant(cvm):
+                waves = target.get("step") in self._in_waves and isinstance(target.get("wave"), int)
+                wave = f", in wave {target['wave']}" if waves else ""
+                money = bill(target.get("billing") or {})
+                text = f"planned to {verb(target.get('action'))} in step {shown(target.get('step'), 80)}{wave}"
+                text += f"; it was {shown(target.get('status'), 40)}{f'; {money}' if money else ''}"
+                chapter = self._chapter(target, cvm)
+                chapter.lines.append(Line(record["ts"], text, record["event"], (record["seq"],)))
+        for entry in record.get("skipped", ()):
+            cvm = of_cvm(entry)
+            self.names.add(str(cvm.get("name")))
+            if self._is_meant(cvm):
+                text = f"left alone: {shown(entry.get('reason'), 400)}; it was {shown(entry.get('status'), 40)}"
+                line = Line(record["ts"], text, record["event"], (record["seq"],))
+                self.chapters.append(Chapter(None, None, cvm, [line]))
+
+    def _chapter(self, about: Record, cvm: dict[str, Any]) -> Chapter:
+        key = (about.get("step"), cvm.get("id") or normal_uuid(str(cvm.get("vm_uuid") or "")))
+        if key not in self._by_key:
+            chapter = Chapter(about.get("step"), about.get("action"), cvm)
+            self._by_key[key] = chapter
+            self.chapters.append(chapter)
+        return self._by_key[key]
+
+    def conclude(self) -> None:
+        """Tell what is left to tell at the end of the log."""
+        for chapter in self.chapters:
+            chapter.conclude()

@@ -1,0 +1,80 @@
+"""A story of an audit log as lines of text, each with its time of day and how long after the start it was."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+
+from orchestrator.duration import format_duration
+from orchestrator.plural import counted
+from orchestrator.report.audit.story import Chapter, Line, seconds_between
+from orchestrator.report.audit.terms import verb
+from orchestrator.safe_text import shown
+
+_COLOURS = {"good": "green", "bad": "red", "doubtful": "yellow"}
+_OFFSET = 9
+_NARROWEST = 20
+
+
+def story_lines(lines: Sequence[Line], start: str, width: int | None) -> Iterator[str]:
+    """The sentences, one below the other; a new day is said once.
+
+    Args:
+        lines: the story.
+        start: the timestamp of the run's first record.
+        width: of the terminal; None for one line a sentence.
+    """
+    day = start[:10]
+    for line in lines:
+        if line.ts[:10] != day:
+            day = line.ts[:10]
+            yield f"  {shown(day, 10)}"
+        after = seconds_between(start, line.ts)
+        offset = f"+{format_duration(after)}" if after is not None and after >= 0 else ""
+        head = f"  {shown(line.ts[11:21], 10)} {offset:>{_OFFSET}}  "
+        colour = _COLOURS.get(line.tone)
+        for number, piece in enumerate(_wrapped(line.text, width, len(head))):
+            yield (head if number == 0 else " " * len(head)) + (click.style(piece, fg=colour) if colour else piece)
+
+
+def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
+    if width is None:
+        return [text]
+    return textwrap.wrap(text, max(width - indent, _NARROWEST)) or [""]
+
+
+def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
+    """Which CVM a chapter is about, and how it ended."""
+    cvm = chapter.cvm
+    place = f" on {shown(cvm['teepod'], 64)}" if cvm.get("teepod") else ""
+    name = f"{shown(cvm.get('name'), 64)}  {shown(cvm.get('id') or cvm.get('vm_uuid'), 64)}{place}"
+    if chapter.step is None:
+        told = "left alone"
+    else:
+        told = (
+            f"to {verb(chapter.action)} in step {shown(chapter.step, 80)}: {shown(chapter.outcome or 'no outcome', 40)}"
+        )
+    if width is None or len(name) + len(told) + 2 <= width:
+        yield f"{click.style(name, bold=True)}  {told}"
+    else:
+        yield click.style(name, bold=True)
+        yield from (f"  {piece}" for piece in _wrapped(told, width, 2))
+
+
+def cut(lines: Sequence[Line], limit: int | None) -> tuple[Sequence[Line], int]:
+    """The first and the last sentences of a story that is longer than the limit, and how many are left out."""
+    if limit is None or len(lines) <= limit:
+        return lines, 0
+    last = max(limit // 4, 1)
+    return [*lines[: limit - last], *lines[-last:]], len(lines) - limit
+
+
+def left_out(number: int, what: str) -> str:
+    """What stands below a story that was cut."""
+    return f"  {counted(number, what)} more: --limit N or --all shows them"
+
+
+def document(lines: Iterable[Line], start: str) -> list[dict[str, Any]]:
+    """The sentences as `audit show --json` has them."""
+    return [line.document(start) for line in lines]

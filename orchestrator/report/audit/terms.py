@@ -1,0 +1,76 @@
+"""The words of audit logs that recur in what is told of them: actions, amounts, reasons, durations."""
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from orchestrator.action import Action
+from orchestrator.audit.record import Record
+from orchestrator.duration import format_duration
+from orchestrator.safe_text import shown
+
+REASON = 400
+"""Characters of a reason, a question or a path that are shown at the most."""
+ID = 80
+"""Characters of a name or an id."""
+
+
+def verb(action: object) -> str:
+    """An action as a verb: `stop`, `shut down`."""
+    try:
+        return Action(str(action)).verb
+    except ValueError:
+        return shown(action, ID)
+
+
+def usd(amount: object) -> str:
+    """An amount as the log has it, in dollars, with as many decimals as it needs and two at the least."""
+    try:
+        value = Decimal(str(amount))
+        whole = f"{value:.6f}".rstrip("0")
+    except (InvalidOperation, ValueError):
+        return shown(amount, ID)
+    head, _, decimals = whole.partition(".")
+    sign, digits = ("-", head[1:]) if head.startswith("-") else ("", head)
+    return f"{sign}${digits}.{decimals:0<2}"
+
+
+def bill(note: Mapping[str, Any]) -> str:
+    """What an action does to the bill, by the rates that are known: `compute of $0.12 an hour ends, …`."""
+    codes = note.get("notes")
+    codes = codes if isinstance(codes, list) else []
+    compute, storage = note.get("compute_usd_per_hour"), note.get("storage_usd_per_hour")
+    parts = []
+    for code, word in (("compute_ends", "ends"), ("compute_begins", "begins")):
+        if code in codes:
+            parts.append(f"compute {f'of {usd(compute)} an hour ' if compute is not None else ''}{word}")
+    if "storage_continues" in codes:
+        parts.append(f"storage {f'of {usd(storage)} an hour ' if storage is not None else ''}goes on")
+    if "gpu_24h_minimum_on_restart" in codes:
+        parts.append("starting it again is charged a GPU minimum of 24 hours")
+    if "gpu_24h_minimum" in codes:
+        parts.append("a GPU minimum of 24 hours is charged")
+    return ", ".join(parts)
+
+
+def reason(record: Record) -> str:
+    """`: rented`, without the status code that is told already."""
+    if not record.get("reason"):
+        return ""
+    status = f"HTTP {record.get('http_status')}: "
+    return f": {shown(str(record['reason']).removeprefix(status), REASON)}"
+
+
+_FOREVER = 1e15
+"""Seconds; nothing that a log tells of lasts as long."""
+
+
+def lasting(value: object) -> str | None:
+    """A number of seconds in words; None where it is none."""
+    return format_duration(value) if isinstance(value, int | float) and 0 <= value < _FOREVER else None
+
+
+def part(record: Record, key: str) -> Mapping[str, Any]:
+    """A field that holds fields itself; empty where it is missing, or something else."""
+    found = record.get(key)
+    return found if isinstance(found, Mapping) else {}

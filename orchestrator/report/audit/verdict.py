@@ -1,0 +1,95 @@
+"""What a log and its seals are worth, in words and as a JSON document."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.audit.seal_verify import SealCheck
+from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.plural import counted
+from orchestrator.safe_text import shown
+
+_SHORT = 16
+
+
+def verdict_document(reading: Reading, check: SealCheck, path: Path, code: int, *, asked: bool) -> dict[str, object]:
+    """What `audit verify --json` prints.
+
+    Args:
+        reading: what the chain says.
+        check: what the seals say.
+        path: the log.
+        code: the exit code.
+        asked: whether seals were asked for, with a public key.
+    """
+    return {
+        "exit_code": code,
+        "verdict": reading.verdict.value,
+        "audit_log": str(path),
+        "run_id": reading.chain.run_id or None,
+        "records": reading.records,
+        "digest": reading.chain.prev if reading.records else None,
+        "line": reading.line,
+        "reason": reading.reason,
+        "seals": check.found,
+        "seal": _seal_document(reading, check) if asked else None,
+    }
+
+
+def _seal_document(reading: Reading, check: SealCheck) -> dict[str, object]:
+    fault = None if reading.verdict is Verdict.ALTERED else check.fault(reading)
+    good = check.good
+    return {
+        "ok": fault is None and reading.verdict is not Verdict.ALTERED,
+        "reason": fault,
+        "line": check.line,
+        "key_id": good.key_id if good else None,
+        "sealed_at": good.sealed_at if good else None,
+        "by": good.by if good else None,
+        "covers": good.covers.document() if good else None,
+        "file": str(check.file) if check.file else None,
+        "records_since": check.since if good else None,
+    }
+
+
+def verdict_lines(reading: Reading, check: SealCheck, path: Path, *, asked: bool) -> Iterator[str]:
+    """What `audit verify` prints; the first line is what the log is, the rest about its seals.
+
+    Args:
+        reading: what the chain says.
+        check: what the seals say.
+        path: the log.
+        asked: whether seals were asked for, with a public key.
+    """
+    yield _chain(reading, shown(path, 4096))
+    if reading.verdict is Verdict.ALTERED:
+        return
+    if reading.records and reading.chain.run_id != path.stem:
+        yield f"  it is the log of run {shown(reading.chain.run_id, 64)}"
+    if asked:
+        yield from _seals(reading, check)
+    elif check.found:
+        yield f"  {counted(check.found, 'seal')}, not looked at: give --public-key"
+
+
+def _chain(reading: Reading, path: str) -> str:
+    records = f"{reading.records} records"
+    if reading.verdict is Verdict.WHOLE:
+        return f"{path}: whole and finished, {records}, digest {reading.chain.prev}"
+    if reading.verdict is Verdict.ALTERED:
+        return f"{path}: ALTERED at line {reading.line}: {reading.reason}"
+    if reading.verdict is Verdict.TORN:
+        return f"{path}: whole so far ({records}), torn at line {reading.line}: {reading.reason}"
+    return f"{path}: whole so far ({records}), but the run did not finish"
+
+
+def _seals(reading: Reading, check: SealCheck) -> Iterator[str]:
+    fault, good = check.fault(reading), check.good
+    if fault is not None:
+        word = "NOT SEALED" if check.broken is None else "SEAL BROKEN"
+        where = "" if check.line is None else f" at line {check.line}"
+        yield f"  {word}{where}: {shown(fault, 500)}"
+    if good is not None:
+        by = f"at {shown(good.sealed_at, 40)} by {shown(good.by, 100)}, key {good.key_id[:_SHORT]}…"
+        since = f"; {counted(check.since, 'record')} since, for which nobody vouches" if check.since else ""
+        found = f", in {shown(check.file.name)}" if check.file else ""
+        yield f"  sealed up to line {good.covers.lines} {by}{found}{since}"

@@ -1,0 +1,60 @@
+"""What exit codes and outcomes mean, in words for people."""
+
+from orchestrator.audit.replay import RunState
+from orchestrator.outcome import Exit, Outcome
+from orchestrator.safe_text import shown
+
+AS_WANTED = frozenset({Outcome.SETTLED, Outcome.GONE, Outcome.SKIPPED})
+"""The outcomes of targets that are as their step wanted them."""
+
+TROUBLE = frozenset(Outcome) - AS_WANTED - {Outcome.NOT_SENT}
+"""The outcomes of targets that something went wrong with."""
+
+_MEANING: dict[int, str] = {
+    Exit.OK: "all as wanted",
+    Exit.FAILED: "finished; some failed or were refused",
+    Exit.UNSETTLED: "finished; some did not settle in time",
+    Exit.ENDED_EARLY: "ended early",
+    Exit.CLOUD: "the cloud refused; nothing was changed",
+    Exit.SIGINT: "interrupted",
+    Exit.SIGTERM: "terminated",
+}
+
+
+def meaning_of(code: int) -> str:
+    """What an exit code says of a run."""
+    return _MEANING.get(code, "ended")
+
+
+ENDINGS = {
+    "completed": "every target has an outcome",
+    "max_failures": "more targets failed than max_failures allows",
+    "step_failed": "a step with on_failure: stop did not end as wanted",
+    "canary_failed": "the first wave of a step did not end as wanted",
+    "not_approved": "a question was not answered with yes",
+    "key_refused": "the API refused the key",
+    "log_failed": "the audit log could not be written",
+    "cloud_down": "the cloud was down for too long",
+    "timed_out": "the run took too long",
+    "sigint": "interrupted by Ctrl-C",
+    "sigterm": "terminated",
+    "abandoned": "a person abandoned the run",
+}
+"""Why a run ended, or was interrupted."""
+
+
+def meaning_of_run(state: RunState, *, running: bool) -> str:
+    """How a run stands or ended, the same wherever it is told.
+
+    Args:
+        state: what its log says.
+        running: whether a process carries the run out.
+    """
+    if state.finished is not None:
+        return meaning_of(state.finished.get("exit_code", -1))
+    if running:
+        return "going on"
+    if not state.planned:
+        return "nothing was sent"
+    reason = (state.interrupted or {}).get("reason")
+    return f"not finished: {ENDINGS.get(reason, shown(reason, 64))}" if reason else "not finished"

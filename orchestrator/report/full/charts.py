@@ -1,0 +1,273 @@
+"""Charts as SVG that a strict page can hold: no script, no style, no link, text as text.
+
+Drawn by pygal, of whose picture only what is on a short list is kept: shapes, text, and classes, to which the page's
+own style sheet gives the colours of a light or a dark screen. Every chart is drawn twice, for a desktop's width and for
+a phone's; the page shows the one that fits. What a chart says stands in its page in words or in a table as well.
+"""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from orchestrator.duration import format_duration
+from orchestrator.safe_text import shown
+
+_KEPT: Mapping[str, frozenset[str]] = {
+    "g": frozenset({"class", "transform", "stroke-width"}),
+    "path": frozenset({"class", "d"}),
+    "rect": frozenset({"class", "x", "y", "width", "height"}),
+    "circle": frozenset({"class", "cx", "cy", "r"}),
+    "text": frozenset({"class", "x", "y"}),
+}
+"""The elements of a picture that are kept, each with its attributes; the rest is left out, with all that is in it."""
+
+_LEFT_OUT = frozenset({"text-overlay", "tooltip-overlay", "titles", "legends"})
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_LEVEL = re.compile(r"M(\S+) (\S+) L(\S+) \2")
+_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+_THINNEST_ROW, _THICKEST_ROW = 0.05, 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a chart is drawn.
+
+    Attributes:
+        name: the class under which the page shows or hides it.
+        width: in the units of its text, of which a line is 11 high.
+        height: the same.
+        label: how many characters of a name fit beside a row.
+        ticks: how many moments are named below.
+    """
+
+    name: str
+    width: int
+    height: int
+    label: int
+    ticks: int
+
+
+WIDE = Size("wide", 1000, 300, 24, 10)
+NARROW = Size("narrow", 360, 240, 11, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One kind of thing in a chart.
+
+    Attributes:
+        name: of what its values are.
+        kind: the class that gives it its colour.
+        values: one for each place on the axis below.
+        filled: whether the area below it is filled.
+    """
+
+    name: str
+    kind: str
+    values: Sequence[float | None]
+    filled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """One kind of stretch of time in a chart of rows.
+
+    Attributes:
+        name: of what its stretches are.
+        kind: the class that gives it its colour.
+        stretches: (row, begin, end), in seconds.
+        dots: whether only their beginnings are drawn, as dots.
+    """
+
+    name: str
+    kind: str
+    stretches: Sequence[tuple[int, float, float]]
+    dots: bool = False
+
+
+def over_time(
+    says: str, seconds_each: float, series: Sequence[Series], *, length: float | None = None, stacked: bool = False
+) -> list[Element]:
+    """Values that change with time.
+
+    Args:
+        says: the chart in one sentence, for those who can't see it.
+        seconds_each: for how long each value holds.
+        series: of the same length, all of them.
+        length: how many seconds the axis is long; None for as long as the values last.
+        stacked: whether they stand upon each other, the first at the bottom.
+    """
+    drawn = _stacked(series) if stacked else list(series)
+    lasts = max((len(each.values) for each in series), default=0) * seconds_each
+    return [_over_time(size, says, seconds_each, lasts if length is None else length, drawn) for size in (WIDE, NARROW)]
+
+
+def _over_time(size: Size, says: str, seconds_each: float, length: float, series: Sequence[Series]) -> Element:
+    pygal = _pygal()
+    highest = max((value for each in series for value in each.values if value is not None), default=0.0)
+    chart = pygal.XY(
+        **_plain(size, length),
+        show_dots=False,
+        range=(0, highest or 1.0),
+        y_labels=[{"label": f"{value:,}", "value": value} for value in _levels(highest or 1.0)],
+    )
+    for each in series:
+        points = [
+            (min(place * seconds_each, length), value)
+            for number, value in enumerate(each.values)
+            for place in (number, number + 1)  # a value holds until the next one: steps, not slopes
+        ]
+        chart.add(each.name, points, fill=each.filled)
+    return _kept(chart.render_tree(), size, says, [each.kind for each in series])
+
+
+def _stacked(series: Sequence[Series]) -> list[Series]:
+    """Each as high as it reaches upon those below it, the highest first, so that the lower are drawn over it."""
+    reached: list[float] = [0.0] * max((len(each.values) for each in series), default=0)
+    upon: list[Series] = []
+    for each in series:
+        reached = [below + (value or 0.0) for below, value in zip(reached, each.values, strict=True)]
+        upon.append(replace(each, values=reached))
+    return upon[::-1]
+
+
+def rows(says: str, length: float, labels: Sequence[str | None], spans: Sequence[Spans]) -> list[Element]:
+    """Stretches of time in rows, the first on top.
+
+    Args:
+        says: the chart in one sentence, for those who can't see it.
+        length: how many seconds the axis is long.
+        labels: what each row is called; None for all of them where there are too many to name.
+        spans: what is drawn in them.
+    """
+    return [_rows(size, says, length, labels, spans) for size in (WIDE, NARROW)]
+
+
+def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], spans: Sequence[Spans]) -> Element:
+    pygal = _pygal()
+    count = max(1, len(labels))
+    named = any(labels)
+    height = 60 + round(count * 18) if named else size.height + 160
+    if named:
+        places = [{"label": shown(label, size.label), "value": row} for row, label in enumerate(labels)]
+    else:
+        places = [
+            {"label": f"{row + 1:,}", "value": row} for row in {0, count // 4, count // 2, count * 3 // 4, count - 1}
+        ]
+    chart = pygal.XY(
+        **_plain(size, length, height),
+        allow_interruptions=True,
+        inverse_y_axis=True,
+        show_dots=False,
+        y_labels=places,
+        range=(-0.5, count - 0.5),
+    )
+    for each in spans:
+        points: list[tuple[float | None, float | None]] = []
+        for row, begin, end in each.stretches:
+            points += [(begin, row), (end, row), *([] if each.dots else [(None, None)])]
+        chart.add(
+            each.name, points[::2] if each.dots else points, stroke=not each.dots, show_dots=each.dots, dots_size=3.5
+        )
+    svg = _kept(chart.render_tree(), size, says, [each.kind for each in spans])
+    # Rows with a name have air between them; without, they overlap a little, lest they look pale.
+    thick = (height - 50) / count * (0.7 if named else 1.5)
+    for group in svg.iter("g"):
+        if "series" in (group.get("class") or "").split():
+            group.set("stroke-width", f"{min(_THICKEST_ROW, max(_THINNEST_ROW, thick)):.2f}")
+    return svg
+
+
+def _pygal() -> Any:  # noqa: ANN401 - it has no types
+    """The library, loaded only where a chart is drawn."""
+    import pygal  # noqa: PLC0415 - see above
+
+    # What it finds its maps' plugins with is a finder of a kind that Python has done away with, and warns of.
+    sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, pygal.PluginImportFixer)]
+    return pygal
+
+
+def _plain(size: Size, length: float, height: int = 0) -> dict[str, Any]:
+    """What every chart has in common: an axis of time, room for the other one and for values, and nothing else."""
+    return {
+        "width": size.width,
+        "height": height or size.height,
+        "x_labels": [{"label": format_duration(at), "value": at} for at in _moments(length, size.ticks)],
+        "xrange": (0, max(length, 0.1)),
+        "explicit_size": False,
+        "js": [],
+        "margin": 6,
+        "margin_right": 14,
+        "show_legend": False,
+        "print_values": False,
+        "no_prefix": True,
+        "disable_xml_declaration": True,
+    }
+
+
+def _kept(tree: Any, size: Size, says: str, kinds: Sequence[str]) -> Element:  # noqa: ANN401 - pygal has no types
+    """The picture without all that a page does not need, as an element of its own."""
+    svg = Element(
+        "svg",
+        {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "class": f"chart {size.name}",
+            "viewBox": tree.get("viewBox"),
+            "role": "img",
+            "aria-label": says,
+        },
+    )
+    for child in tree:
+        kept = _copy(child, kinds)
+        if kept is not None:
+            svg.append(kept)
+    return svg
+
+
+def _copy(element: Any, kinds: Sequence[str]) -> Element | None:  # noqa: ANN401 - the same
+    tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    classes = (element.get("class") or "").split()
+    if tag not in _KEPT or _LEFT_OUT.intersection(classes):
+        return None
+    kept = Element(tag, {key: _short(str(value)) for key, value in element.items() if key in _KEPT[tag] and value})
+    number = next((name.removeprefix("serie-") for name in classes if name.startswith("serie-")), None)
+    if number is not None:
+        kept.set("class", f"series {kinds[int(number)]}")
+    kept.text = element.text if tag == "text" else None
+    children = [child for child in (_copy(each, kinds) for each in element) if child is not None]
+    kept.extend(_joined(children) if number is not None else children)
+    return kept if tag != "g" or len(kept) else None
+
+
+def _joined(children: list[Element]) -> list[Element]:
+    """Level lines of one colour as one path: thousands of them are a few bytes each."""
+    level: list[Element] = []
+    others: list[Element] = []
+    for child in children:
+        is_level = child.tag == "path" and _LEVEL.fullmatch(child.get("d", ""))
+        (level if is_level else others).append(child)
+    if not level:
+        return children
+    path = "".join(_LEVEL.sub(r"M\1 \2H\3", line.get("d", "")) for line in level)
+    return [Element("path", {"class": level[0].get("class", ""), "d": path}), *others]
+
+
+def _short(text: str) -> str:
+    return _NUMBER.sub(lambda match: f"{float(match.group()):.2f}".rstrip("0").rstrip("."), text)
+
+
+def _moments(length: float, most: int) -> list[float]:
+    """Round moments from 0 on, so many at most beside the first."""
+    step = next((step for step in _STEPS if length / step <= most), max(length / most, 1.0))
+    return [number * step for number in range(int(length / step) + 1)]
+
+
+def _levels(highest: float) -> list[int]:
+    """Whole numbers from 0 to the highest value, about five of them."""
+    tens = 10 ** max(0, len(str(int(highest))) - 1)
+    steps = (int(tens * share) for share in (0.2, 0.5, 1, 2) if tens * share >= 1)
+    step = next((step for step in steps if highest / step <= 6), tens)  # noqa: PLR2004 - more would be crowded
+    return list(range(0, int(highest) + 1, step))

@@ -1,0 +1,255 @@
+"""A run's report as one document: what every format of `orchestrator report` is made from, so that all say the same."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import TargetState
+from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.playbook.plan_warning import warning_document
+from orchestrator.report.exit_meanings import meaning_of_run
+from orchestrator.report.full.money import charge_document, money_document
+from orchestrator.report.full.timeline import Line, Request, Story
+from orchestrator.runs.documents import counts_of
+from orchestrator.skip_reason import with_code
+
+FORMAT = 1
+"""The version of the document; it grows when a field changes its meaning."""
+
+_MOST_BINS = 120
+_SECONDS_A_BIN = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
+_SHOWN_OF_SKIPPED = 20
+_OF_EVERY_RECORD = {"v", "seq", "run_id", "event", "prev", "hash"}
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """The file that a report is of.
+
+    Attributes:
+        path: where it is.
+        size: bytes.
+        sha256: of the whole file, in hex.
+        reading: what reading it gave.
+        running: whether some process was carrying the run out.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+    reading: Reading
+    running: bool = False
+
+
+def report_document(story: Story, log: LogFile, *, made_at: datetime, version: str) -> dict[str, Any]:
+    """What `report --format json` prints, and the other formats show.
+
+    Args:
+        story: the log's records; of an altered log, those before the line that was altered.
+        log: the file.
+        made_at: the wall clock.
+        version: of this program.
+    """
+    state, standing = story.state, _standing(story, log)
+    return {
+        "report": FORMAT,
+        "made_at": timestamp(made_at),
+        "made_by": f"orchestrator {version}",
+        "run": _run(story, log),
+        "counts": counts_of(state),
+        "stages": _stages(state, standing),
+        "targets": [
+            _target(target, story.lines.get((target.step, target.ref.key), Line()), standing)
+            for target in state.targets.values()
+        ],
+        "times": _times(story),
+        "requests": _requests(story),
+        "moments": [
+            {"ts": each.ts, "at_s": each.at, "event": each.event, "fields": each.fields} for each in story.moments
+        ],
+        "guards": state.planned.get("guards") or [],
+        "warnings": [warning_document(each)["message"] for each in state.planned.get("warnings") or ()],
+        "skipped": _skipped(story),
+        "billing": money_document(state),
+        "log": _log(story, log),
+    }
+
+
+def _run(story: Story, log: LogFile) -> dict[str, Any]:
+    state, started = story.state, story.state.started
+    code = state.finished.get("exit_code") if state.finished else None
+    last = (state.finished or {}).get("ts") or state.last_ts or None
+    kept = ("vars", "actor", "version", "cloud_url", "trigger", "plan_file", "restores", "limits")
+    return {
+        "run_id": state.run_id or log.path.stem,
+        "playbook": started.get("playbook") or {},
+        **{key: started.get(key) for key in kept},
+        "simulated": state.simulated,
+        "cloud_ended": state.cloud_ended,
+        "steps": state.planned.get("steps") or [],
+        "workspace_size": state.planned.get("workspace_size"),
+        "state": _standing(story, log),
+        "exit_code": code,
+        "ending": (state.finished or state.interrupted or {}).get("ending" if state.finished else "reason"),
+        "meaning": _meaning(story, log),
+        "started_at": started.get("ts"),
+        "ended_at": last,
+        "seconds": _between(started.get("ts"), last),
+        "deadline": _deadline(story),
+        "paused_s": [round(each, 3) for each in story.pauses],
+    }
+
+
+def _stages(state: RunState, standing: str) -> dict[str, int]:
+    """How many targets are at each stage, by the last word on each CVM."""
+    last_words = (target for target in state.targets.values() if target.taken_up_by is None)
+    return dict(Counter(_stage(target, standing) for target in last_words))
+
+
+def _stage(target: TargetState, standing: str) -> str:
+    """The outcome; while the run has not finished, where a target stands that has none."""
+    return target.outcome_so_far.value if standing == "finished" else target.stage
+
+
+def _deadline(story: Story) -> dict[str, Any] | None:
+    """What the plan had promised of its deadline, and whether it was met; None without one."""
+    promised = story.state.planned.get("deadline")
+    if not promised:
+        return None
+    kept = (story.state.finished or {}).get("deadline") or {}
+    return {"seconds": promised["seconds"], "met": kept.get("met"), "late": kept.get("late")}
+
+
+def _standing(story: Story, log: LogFile) -> str:
+    if log.reading.verdict is Verdict.ALTERED:
+        return "altered"
+    if story.state.finished is not None:
+        return "finished"
+    if log.running:
+        return "running"
+    return "unfinished" if story.state.planned else "not_sent"
+
+
+def _meaning(story: Story, log: LogFile) -> str:
+    if log.reading.verdict is Verdict.ALTERED:
+        return f"the log was altered at line {log.reading.line}: only what stands before it is told"
+    return meaning_of_run(story.state, running=log.running)
+
+
+def _between(start: str | None, end: str | None) -> float | None:
+    if start is None or end is None:
+        return None
+    return round((parse_timestamp(end) - parse_timestamp(start)).total_seconds(), 3)
+
+
+def _target(target: TargetState, line: Line, standing: str) -> dict[str, Any]:
+    return {
+        "step": target.step,
+        "action": target.action,
+        "escalated_to": line.escalated,
+        "escalated_s": line.escalated_at,
+        "planned_s": line.planned,
+        "taken_up_by": target.taken_up_by,
+        "wave": target.wave,
+        "cvm": target.ref.document(),
+        "before": target.before,
+        "outcome": target.outcome_so_far.value,
+        "stage": _stage(target, standing),
+        "status": target.status,
+        "reason": target.reason,
+        "http_status": target.http_status,
+        "request_id": target.request_id,
+        "attempts": target.attempts,
+        "intent_at": line.intent_ts,
+        "accepted_at": line.accepted_ts,
+        "observed": line.observed,
+        "ended_at": line.ended_ts,
+        "intent_s": line.intent,
+        "accepted_s": line.accepted,
+        "ended_s": line.ended,
+        "seconds": target.seconds,
+        "billing": None if target.billing is None else {"triggered_at": line.triggered_at, **target.billing},
+        "charge": charge_document(target),
+    }
+
+
+def _times(story: Story) -> dict[str, Any]:
+    """How long the accepted targets took, as far as the log says, in seconds."""
+    lines = [line for line in story.lines.values() if line.intent is not None and line.accepted is not None]
+    waits = [line.accepted - line.intent for line in lines if line.accepted is not None and line.intent is not None]
+    settling = [line.ended - line.accepted for line in lines if line.accepted is not None and line.ended is not None]
+    return {
+        "length_s": story.last,
+        "intent_to_accepted_s": _spread(waits),
+        "accepted_to_end_s": _spread(settling),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float] | None:
+    """The smallest of the values that half, nine tenths and all of them do not exceed."""
+    if not values:
+        return None
+    ordered = sorted(max(0.0, value) for value in values)
+    ranks = {"half": 0.5, "nine_tenths": 0.9, "all": 1.0}
+    return {name: round(ordered[ceil(len(ordered) * share) - 1], 3) for name, share in ranks.items()}
+
+
+def _requests(story: Story) -> dict[str, Any]:
+    sent = [request for request in story.requests if request.sent]
+    limit = (story.state.started.get("limits") or {}).get("requests_per_second")
+    width = next((size for size in _SECONDS_A_BIN if story.last / size <= _MOST_BINS), _SECONDS_A_BIN[-1])
+    bins = int(story.last // width) + 1
+    return {
+        "sent": len(sent),
+        "answers": dict(sorted(Counter(request.answer for request in sent).items())),
+        "announced_and_not_sent": len(story.requests) - len(sent),
+        "limit_per_second": limit,
+        "busiest_second": max(Counter(int(request.at) for request in sent).values(), default=0),
+        "seconds_a_bin": width,
+        "bins": _counted(sent, width, bins),
+        "bins_without_effect": _counted([each for each in sent if each.answer != "accepted"], width, bins),
+    }
+
+
+def _counted(requests: list[Request], width: int, bins: int) -> list[int]:
+    counts = Counter(min(int(request.at // width), bins - 1) for request in requests)
+    return [counts[number] for number in range(bins)]
+
+
+def _skipped(story: Story) -> list[dict[str, Any]]:
+    """The CVMs that were left alone, by reason, the most frequent first."""
+    groups: dict[tuple[str, str | None], list[str]] = {}
+    for entry in map(with_code, story.skipped):
+        key = str(entry.get("reason")), entry["code"]
+        groups.setdefault(key, []).append(str((entry.get("cvm") or {}).get("name")))
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return [
+        {"reason": reason, "code": code, "count": len(names), "names": names[:_SHOWN_OF_SKIPPED]}
+        for (reason, code), names in ordered
+    ]
+
+
+def _log(story: Story, log: LogFile) -> dict[str, Any]:
+    reading = log.reading
+    # A log that lies where runs are is known by its run's id; any other one by its path.
+    name = log.path.stem if log.path.parent.name == "runs" else quote(str(log.path))
+    seal = story.seal
+    key = "" if seal is None else " --public-key KEY.pem"
+    return {
+        "path": str(log.path),
+        "bytes": log.size,
+        "sha256": log.sha256,
+        "records": reading.records,
+        "digest": reading.chain.prev if reading.records else None,
+        "verdict": reading.verdict.value,
+        "line": reading.line,
+        "reason": reading.reason,
+        "seal": None if seal is None else {key: seal[key] for key in sorted(seal.keys() - _OF_EVERY_RECORD)},
+        "verify": [f"orchestrator audit verify {name}{key}", f"sha256sum {quote(log.path.name)}"],
+    }

@@ -1,0 +1,58 @@
+"""What happened to a run apart from the usual course, in words: interruptions, approvals, notices, escalations."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+from orchestrator.report.formatting import moment
+
+_Document = Mapping[str, Any]
+
+_NAMED = 10
+
+
+def happened(document: _Document) -> list[tuple[str, float, str]]:
+    """What happened: timestamp, second of the run, and words. Escalations in a row are one line."""
+    lines: list[tuple[str, float, str]] = []
+    for event, group in groupby(document["moments"], key=lambda each: each["event"]):
+        each = list(group)
+        if event == "action.escalated" and len(each) > 1:
+            names = ", ".join(str((one["fields"].get("cvm") or {}).get("name")) for one in each[:_NAMED])
+            more = f" and {len(each) - _NAMED:,} more" if len(each) > _NAMED else ""
+            words = f"{len(each):,} CVMs were not down in time, and their power was pulled: {names}{more}"
+            lines.append((each[0]["ts"], each[0]["at_s"], words))
+        else:
+            lines += [(one["ts"], one["at_s"], _words(one)) for one in each]
+    return lines
+
+
+def _resumed(fields: _Document) -> str:
+    what = "the run was abandoned" if fields.get("to_abandon") else "the run went on"
+    return f"{what}, with {fields.get('open')} targets open"
+
+
+def _words(one: _Document) -> str:
+    event, fields = one["event"], one["fields"]
+    cvm = (fields.get("cvm") or {}).get("name")
+    until = moment(fields.get("expires_at"))
+    told = {
+        "run.interrupted": f"the run ended before its time: {fields.get('reason')}; {fields.get('open')} targets open",
+        "run.resumed": _resumed(fields),
+        "step.planned": f"step {fields.get('step')!r} chose {fields.get('targets')} CVMs",
+        "wave.soaking": f"wave {fields.get('wave')} of step {fields.get('step')!r} is through, the next waits until "
+        f"{moment(fields.get('until'))}",
+        "action.escalated": f"{cvm}: {fields.get('action')} gave way to {fields.get('to')}: {fields.get('reason')}",
+        "approval.requested": f"approval was asked for: {fields.get('question')} (until {until})",
+        "approval.answered": _answer(fields),
+        "notice": f"{fields.get('message')}",
+    }
+    if event in told:
+        return told[event]
+    return f"{event}: " + ", ".join(f"{key} {value}" for key, value in sorted(fields.items()))
+
+
+def _answer(fields: _Document) -> str:
+    if fields.get("by") is None:
+        return f"{fields.get('answer')}: nobody answered in time"
+    comment = f": {fields['comment']}" if fields.get("comment") else ""
+    return f"{fields.get('answer')} by {fields['by']} via {fields.get('via')}{comment}"

@@ -1,0 +1,97 @@
+"""What a run did to the bill, by app and by teepod: what ended, what goes on, and what was charged. Sums are exact."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import TargetState
+from orchestrator.billing.note import NOTES
+from orchestrator.billing.rates import Rates, Total
+from orchestrator.billing.reconciled import Basis, Reconciled, total
+from orchestrator.run_bill import BRING_UP, TAKE_DOWN, BilledTarget, Effect, billed_cvms
+from orchestrator.runs.stops import triggering
+
+_Money: TypeAlias = dict[str, Any]
+_Group: TypeAlias = tuple[str | None, str | None]
+
+_NOT_ASKED = "not_asked"
+_WAITING = frozenset({"pending", _NOT_ASKED})
+
+
+def money_document(state: RunState) -> _Money:
+    """The part `billing` of a report: rates as the accepted actions' notes have them, and charges as reconciled."""
+    accepted = [target for target in state.targets.values() if target.billing is not None]
+    stops = triggering(state)
+    notes = Counter(code for target in accepted for code in (target.billing or {}).get("notes") or ())
+    return {
+        "currency": "USD",
+        "total": _sum(state.targets.values(), stops),
+        "by_app": _grouped(state, stops, lambda target: (target.ref.app_id, target.ref.app_id)),
+        "by_teepod": _grouped(state, stops, lambda target: (target.ref.teepod_key or None, target.ref.teepod)),
+        "not_charged_yet": [
+            {"step": target.step, "cvm": target.ref.document(), **charge}
+            for target in stops
+            if (charge := _charge(target))["state"] in _WAITING
+        ],
+        "notes": [{"code": code, "count": count, "meaning": NOTES.get(code)} for code, count in sorted(notes.items())],
+    }
+
+
+def charge_document(target: TargetState) -> _Money | None:
+    """What one target was charged, as far as it was asked; None where nothing was to be charged."""
+    stops = RunState(targets={("", ""): target})
+    return _charge(target) if triggering(stops) else None
+
+
+def _charge(target: TargetState) -> _Money:
+    found = target.reconciled or {}
+    return {
+        "state": found.get("state", _NOT_ASKED),
+        "expected_usd": (found.get("expected") or {}).get("usd"),
+        "charged_usd": (found.get("charged") or {}).get("usd"),
+        "reason": found.get("reason"),
+    }
+
+
+def _grouped(state: RunState, stops: list[TargetState], group: Callable[[TargetState], _Group]) -> list[_Money]:
+    """The sums by what targets have in common, the largest first; groups in which nothing was accepted are left out."""
+    members: dict[str | None, tuple[list[TargetState], list[TargetState]]] = {}
+    names: dict[str | None, str | None] = {}
+    for number, targets in enumerate((state.targets.values(), stops)):
+        for target in targets:
+            key, name = group(target)
+            members.setdefault(key, ([], []))[number].append(target)
+            names[key] = names.get(key) or name
+    sums = [
+        {"key": key, "name": names[key], **_sum(targets, of_them)}
+        for key, (targets, of_them) in members.items()
+        if of_them or any(target.billing is not None for target in targets)
+    ]
+    return sorted(sums, key=lambda each: (-Decimal(each["ended"]["known_compute_usd_per_hour"]), str(each["name"])))
+
+
+def _sum(targets: Iterable[TargetState], stops: list[TargetState]) -> _Money:
+    billed = [target.billed for target in targets]
+    down, started = (list(billed_cvms(billed, actions).values()) for actions in (TAKE_DOWN, BRING_UP))
+    found = [Reconciled.parse(target.reconciled) for target in stops if target.reconciled is not None]
+    return {
+        "stops": len(stops),
+        "starts": len(started),
+        "ended": _rate(down, Effect.CONFIRMED, Effect.DELETED),
+        "pending": _rate(down, Effect.PENDING),
+        "begun": _rate(started, Effect.CONFIRMED) if started else None,
+        "begun_pending": _rate(started, Effect.PENDING) if started else None,
+        "charged": {"basis": Basis.OBSERVED.value, **total(found).document(), _NOT_ASKED: len(stops) - len(found)},
+    }
+
+
+def _rate(cvms: Iterable[tuple[BilledTarget, Effect]], *effects: Effect) -> _Money:
+    """The rates of the CVMs of which that became; no storage goes on for those that were deleted."""
+    rates = [
+        Rates(target.compute, Decimal(0) if effect is Effect.DELETED else target.storage, None)
+        for target, effect in cvms
+        if effect in effects
+    ]
+    return {"basis": Basis.ESTIMATED.value, "cvms": len(rates), **Total.of(rates).document()}

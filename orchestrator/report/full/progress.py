@@ -1,0 +1,73 @@
+"""How many targets of a run stood where at each moment of it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from orchestrator.report.exit_meanings import AS_WANTED
+
+_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
+_MOST_MOMENTS = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Counts of targets, one for each moment.
+
+    Attributes:
+        seconds_each: the time between two moments; the first is the run's beginning.
+        waiting: not asked for yet.
+        asked: asked for, and not accepted yet.
+        settling: accepted, and on the way.
+        as_wanted: ended as wanted.
+        otherwise: ended otherwise, and no later step took up what became of them; those that one did are in no count
+            any more.
+    """
+
+    seconds_each: float
+    waiting: list[int]
+    asked: list[int]
+    settling: list[int]
+    as_wanted: list[int]
+    otherwise: list[int]
+
+
+def progress(targets: Iterable[Mapping[str, Any]], length: float) -> Progress:
+    """How the targets of a report stood from its beginning to its end.
+
+    Args:
+        targets: as the report's document has them.
+        length: seconds from the run's beginning to its end.
+    """
+    each = next((step for step in _STEPS if length / step <= _MOST_MOMENTS), length / _MOST_MOMENTS)
+    moments = ceil(length / each) + 1
+    changes = {stage: [0] * (moments + 1) for stage in ("waiting", "asked", "settling", "as_wanted", "otherwise")}
+    for target in targets:
+        began = min(ceil(target["planned_s"] / each), moments - 1)
+        for stage, at in _stages(target):
+            number = moments if at is None else max(began, min(ceil(at / each), moments - 1))
+            changes[stage][began] += 1
+            changes[stage][number] -= 1
+            began = number
+    counts: dict[str, list[int]] = {}
+    for stage, steps in changes.items():
+        total = 0
+        counts[stage] = []
+        for step in steps[:moments]:
+            total += step
+            counts[stage].append(total)
+    return Progress(each, **counts)
+
+
+def _stages(target: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+    """The stages that a target went through, each with the second in which it ended; the last lasts."""
+    asked, accepted, ended = target["intent_s"], target["accepted_s"], target["ended_s"]
+    stages: list[tuple[str, float | None]] = [("waiting", asked if asked is not None else ended)]
+    if asked is not None:
+        stages.append(("asked", accepted if accepted is not None else ended))
+    if accepted is not None:
+        stages.append(("settling", ended))
+    if ended is not None and target["taken_up_by"] is None:
+        stages.append(("as_wanted" if target["outcome"] in AS_WANTED else "otherwise", None))
+    return stages

@@ -1,0 +1,82 @@
+"""How a plan goes about it, for people: who stays up, in which order and waves, and whether the deadline can be met."""
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from orchestrator.duration import format_duration
+from orchestrator.playbook.deadline import Forecast
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.resolved_steps import Question
+from orchestrator.plural import counted
+from orchestrator.safe_text import shown
+from orchestrator.skip_reason import SkipReason
+
+_MOST_ROWS = 8
+_MOST_WAVES = 12
+_ORDER = {"cost": "the dearest first", "teepod": "one teepod after another", "name": "by name"}
+
+
+def rollout_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
+    """The rows of a plan's facts; none for a plan that asks for nothing of the kind."""
+    yield from _kept(plan)
+    several = len(plan.acting) > 1
+    for label, find in (("order", _order), ("waves", _waves)):
+        found = [(step.name, find(plan, step.name)) for step in plan.acting]
+        rows = [f"{shown(name, 60)}: {text}" if several else text for name, text in found if text]
+        for number, row in enumerate(rows):
+            yield "" if number else label, Text(row)
+    if plan.deadline is not None:
+        yield "deadline", _deadline(plan, plan.deadline)
+
+
+def _kept(plan: Plan) -> Iterator[tuple[str, Text]]:
+    """Who is spared as a survivor, and why."""
+    kept = [each for each in plan.skipped if each.why.code is SkipReason.KEPT_RUNNING]
+    for number, each in enumerate(kept[:_MOST_ROWS]):
+        why = shown(each.why.detail, 400)
+        yield "" if number else "kept", Text.assemble(shown(each.cvm.ref.name, 64), (f"  {why}", "dim"))
+    if len(kept) > _MOST_ROWS:
+        yield "", Text(f"and {len(kept) - _MOST_ROWS} more, which `plan --details` names")
+
+
+def _order(plan: Plan, name: str) -> str:
+    by = next(step.order_by for step in plan.acting if step.name == name)
+    return "" if by is None else _ORDER[by]
+
+
+def _waves(plan: Plan, name: str) -> str:
+    step = next(step for step in plan.acting if step.name == name)
+    if step.waves is None:
+        return ""
+    if step.follows is not None:
+        return f"{', '.join(map(str, step.waves))} of those it will have"
+    waves = [target.wave for target in plan.targets if target.step == name]
+    sizes = [waves.count(number) for number in sorted(set(waves))]
+    if len(sizes) < 2:  # noqa: PLR2004 - one wave is none
+        return "one, with all of them" if sizes else ""
+    first = next(target.cvm.ref.name for target in plan.targets if target.step == name)
+    canary = shown(first, 40) if sizes[0] == 1 else f"{sizes[0]} CVMs"
+    rest = ", then ".join(map(str, sizes[1:_MOST_WAVES]))
+    soaked = "" if step.soak is None else f" and {format_duration(step.soak)} have passed"
+    more = f" and {len(sizes) - _MOST_WAVES} more waves" if len(sizes) > _MOST_WAVES else ""
+    return f"{canary} as the canary, then {rest}{more}, each once the last has settled{soaked}"
+
+
+def _deadline(plan: Plan, deadline: Forecast) -> Text:
+    limit = format_duration(deadline.seconds)
+    last = format_duration(deadline.estimate_seconds)
+    settling = ""
+    if deadline.settle is not None:
+        settling = f", with {format_duration(deadline.settle)} for CVMs to settle ({deadline.basis})"
+    if any(isinstance(step, Question) for step in plan.steps):
+        settling += ", if questions are answered at once"
+    if deadline.ok:
+        return Text.assemble(("met  ", "green"), f"{limit}: the last is asked after about {last}{settling}")
+    late = deadline.late
+    first = shown(plan.targets[late[0]].cvm.ref.name, 64)
+    return Text.assemble(
+        ("NOT MET  ", "bold yellow"),
+        f"{limit}: {counted(len(late), 'CVM')} asked after it, {first} first, after about "
+        f"{format_duration(deadline.asked[late[0]])}, the last after {last}{settling}",
+    )

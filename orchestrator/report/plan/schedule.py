@@ -1,0 +1,168 @@
+"""A schedule for people and as a JSON document: what it means in words, when it fires, when not, and why."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+from orchestrator.duration import format_duration
+from orchestrator.errors import OrchestratorError
+from orchestrator.playbook.firings import Firing, LeftOut, Timetable, offset_text
+from orchestrator.playbook.schedule import Schedule
+from orchestrator.plural import counted
+from orchestrator.report.plan.cron_words import cron_in_words, step_warnings
+from orchestrator.safe_text import shown
+
+_COLUMNS = (27, 17)
+"""How wide the local time and UTC are."""
+_WIDE = 80
+_INDENT = "    "
+
+
+def in_words(schedule: Schedule) -> str:
+    """What the cron expression means, and where: `at 02:30 on Monday through Friday, Europe/Berlin`."""
+    text = cron_in_words(schedule.cron)
+    return f"{text[:1].lower()}{text[1:]}, {schedule.timezone}"
+
+
+def sentence(schedule: Schedule, coming: Firing | None) -> str:
+    """What it means, and when that is next."""
+    after = f"next: {clock(coming.local)}" if coming else "it does not fire within a year"
+    return f"due {in_words(schedule)}; {after}"
+
+
+def when(firing: Firing) -> str:
+    """When a firing is planned, and when it starts if that is later."""
+    starts = firing.moment.astimezone(firing.local.tzinfo)
+    later = f" (it starts at {starts:%H:%M:%S})" if firing.moment != firing.planned else ""
+    return f"{clock(firing.local)}{later}"
+
+
+def clock(local: datetime) -> str:
+    """A moment as clocks there show it: `Sun 2027-03-28 03:00 +02:00`."""
+    return f"{local:%a %Y-%m-%d %H:%M} {offset_text(local)}"
+
+
+def head(timetable: Timetable) -> list[str]:
+    """What the schedule says, in a few lines."""
+    schedule = timetable.schedule
+    facts = [f"jitter up to {format_duration(schedule.jitter)}"] if schedule.jitter else []
+    facts += [f"from {schedule.from_}"] if schedule.from_ is not None else []
+    facts += [f"until {schedule.until}"] if schedule.until is not None else []
+    facts += [f"not on {', '.join(shown(each.text, 80) for each in schedule.not_on)}"] if schedule.not_on else []
+    facts += [f"warning: {each}" for each in step_warnings(schedule.cron)]
+    return [f"{shown(timetable.name)}: {in_words(schedule)}", *facts]
+
+
+def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, bool]]:
+    """The table, line by line, each with whether it is about something that fires.
+
+    Args:
+        found: what `firings` gave.
+        width: of the terminal, in characters. On a narrow one the words stand below the times.
+    """
+    head_line, room = f"{'local':{_COLUMNS[0]}}  {'UTC':{_COLUMNS[1]}}", sum(_COLUMNS) + 2
+    yield (f"{head_line}  why" if width >= _WIDE else head_line[: max(width, _COLUMNS[0])].rstrip()), False
+    for each in found:
+        fires = isinstance(each, Firing)
+        local, utc, why = clock(each.local), f"{each.planned:%Y-%m-%d %H:%M}Z", _why(each)
+        lines = [f"{local}  {utc}"] if width >= room else [local, f"{_INDENT}{utc}"]
+        if width >= _WIDE:
+            first, *rest = textwrap.wrap(why, width - room - 2) or [""]
+            lines = [f"{lines[0]}  {first}".rstrip(), *(" " * (room + 2) + line for line in rest)]
+        elif why:
+            lines += textwrap.wrap(why, max(width, 20), initial_indent=_INDENT, subsequent_indent=_INDENT)
+        for line in lines:
+            yield line, fires
+
+
+def _why(each: Firing | LeftOut) -> str:
+    if isinstance(each, LeftOut):
+        return f"left out: {shown(each.reason)}"
+    starts = f"starts at {each.moment.astimezone(each.local.tzinfo):%H:%M:%S}" if each.latest != each.planned else ""
+    return "; ".join(part for part in (starts, each.note) if part)
+
+
+def tallied(found: Iterable[Firing | LeftOut], counts: Counter[type]) -> Iterator[Firing | LeftOut]:
+    """The same, counted by kind on the way."""
+    for each in found:
+        counts[type(each)] += 1
+        yield each
+
+
+def summary(counts: Counter[type], start: datetime, end: datetime) -> str:
+    """How many there were between these two local times."""
+    left = f", {counts[LeftOut]} left out" if counts[LeftOut] else ""
+    return f"{counted(counts[Firing], 'firing')}{left} from {clock(start)} to {clock(end)}"
+
+
+def schedule_document(schedule: Schedule) -> dict[str, Any]:
+    """What a schedule says, for programs."""
+    return {
+        "cron": schedule.cron,
+        "timezone": schedule.timezone,
+        "words": in_words(schedule),
+        "warnings": [{"code": "step_beyond_range", "message": each} for each in step_warnings(schedule.cron)],
+        "jitter_s": schedule.jitter,
+        "not_on": [each.text for each in schedule.not_on],
+        "from": _edge(schedule.from_),
+        "until": _edge(schedule.until),
+        "on_missed": schedule.on_missed,
+        "on_overlap": schedule.on_overlap,
+    }
+
+
+def due_document(schedule: Schedule, coming: Firing | None) -> dict[str, Any]:
+    """What `validate --json` says of a schedule: all of the above, when it fires next, and both in a sentence."""
+    planned = None if coming is None else _utc(coming.planned)
+    return {**schedule_document(schedule), "next": planned, "says": sentence(schedule, coming)}
+
+
+def explain_document(
+    timetable: Timetable,
+    file: str,
+    found: Iterable[Firing | LeftOut],
+    stretch: tuple[datetime, datetime],
+    fault: OrchestratorError | None = None,
+) -> dict[str, Any]:
+    """Make what `schedule explain --json` prints.
+
+    Args:
+        timetable: the schedule.
+        file: the playbook's file.
+        found: what happens, and what is left out.
+        stretch: from when, and until when.
+        fault: why the file can't be used, where the timetable is that of its last valid version.
+    """
+    fires: list[dict[str, Any]] = []
+    left: list[dict[str, Any]] = []
+    for each in found:
+        times = {
+            "planned": _utc(each.planned),
+            "local": each.local.isoformat(),
+            "wanted": each.wanted.isoformat(timespec="minutes"),
+        }
+        if isinstance(each, LeftOut):
+            left.append({**times, "code": each.code.value, "reason": each.reason})
+        else:
+            moments = {"starts": _utc(each.moment), "latest": _utc(each.latest)}
+            fires.append({**times, **moments, "decision": each.decision.value, "note": each.note or None})
+    return {
+        "playbook": timetable.name,
+        "file": file,
+        "invalid": None if fault is None else {"error": str(fault), "hint": fault.hint},
+        "schedule": schedule_document(timetable.schedule),
+        "from": _utc(stretch[0]),
+        "to": _utc(stretch[1]),
+        "firings": fires,
+        "left_out": left,
+    }
+
+
+def _edge(edge: date | datetime | None) -> str | None:
+    return None if edge is None else edge.isoformat()
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,113 @@
+"""The steps of a plan for people, a line each: what happens in order, and what is not known yet."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from orchestrator.audit.replay import RunState
+from orchestrator.duration import format_duration
+from orchestrator.outcome import ENDS_THE_RUN, Outcome
+from orchestrator.playbook.resolved_steps import AnyPlanned, Follows, Message, OwnLimits, PlannedStep, Question
+from orchestrator.plural import counted
+from orchestrator.runs.steps import steps_from
+from orchestrator.safe_text import shown
+
+_WIDTH = 200
+_ENDED = {
+    Outcome.SETTLED: "settled",
+    Outcome.SKIPPED: "was so already",
+    Outcome.REFUSED: "was refused",
+    Outcome.FAILED: "failed",
+    Outcome.UNSETTLED: "did not settle",
+    Outcome.RESURRECTED: "came back",
+}
+
+
+def is_worth_a_list(steps: Sequence[AnyPlanned]) -> bool:
+    """Whether a plan's steps say more than how many CVMs one action has."""
+    return len(steps) > 1 or any(_more(step) for step in steps if isinstance(step, PlannedStep))
+
+
+def step_lines(
+    steps: Sequence[AnyPlanned], targets: Mapping[str, int], may_follow: Mapping[str, int]
+) -> Iterator[tuple[int, str]]:
+    """Each step with its number, in the order in which they happen.
+
+    Args:
+        steps: all steps of the plan.
+        targets: how many CVMs each step acts on, by its name.
+        may_follow: how many CVMs each step that takes up a result can have at the most.
+    """
+    numbers = {step.name: number for number, step in enumerate(steps, start=1)}
+    for number, step in enumerate(steps, start=1):
+        name = "" if step.name == f"step {number}" else f"{shown(step.name, 60)}: "
+        if isinstance(step, Question):
+            what = f"pause: “{_on_one_line(step.question)}” ({format_duration(step.timeout)} to answer)"
+        elif isinstance(step, Message):
+            what = f"notify: “{_on_one_line(step.text)}”"
+        elif step.follows is None:
+            what = f"{step.action.verb} {counted(targets.get(step.name, 0), 'CVM')}{_more(step)}"
+        else:
+            source = numbers.get(step.follows.step, "?")
+            most = may_follow.get(step.name, 0)
+            number_of = f"up to {counted(most, 'CVM')}" if most else "none so far"
+            what = f"{step.action.verb} what {_ended(step.follows)} in step {source}, {number_of}{_more(step)}"
+        yield number, f"{name}{what}"
+
+
+def targets_ahead(state: RunState) -> tuple[dict[str, int], dict[str, int]]:
+    """How many CVMs the steps of a run have yet to act on, and how many those that take up a result may have."""
+    still_open = Counter(target.step for target in state.targets.values() if target.outcome is None)
+    may_have: dict[str, set[str]] = {}
+    for step in steps_from(state.planned):
+        if isinstance(step, PlannedStep) and step.follows is not None and step.name not in state.passed:
+            may_have[step.name] = {
+                key
+                for key, outcome in _results(state, step.follows.step, may_have)
+                if (outcome is None or outcome in step.follows.outcomes)
+                and (step.follows.among is None or key in step.follows.among)
+            }
+    return dict(still_open), {name: len(keys) for name, keys in may_have.items()}
+
+
+def _results(state: RunState, step: str, may_have: Mapping[str, set[str]]) -> Iterator[tuple[str, Outcome | None]]:
+    """What a step's CVMs came to, as far as it is known; those it may yet have are counted in."""
+    if step in may_have:
+        yield from ((key, None) for key in may_have[step])
+        return
+    for (name, key), target in state.targets.items():
+        if name == step and target.taken_up_by is None:
+            yield key, target.outcome
+
+
+def _on_one_line(text: str) -> str:
+    return shown(" ".join(text.split()), _WIDTH)
+
+
+def _ended(follows: Follows) -> str:
+    if follows.outcomes == ENDS_THE_RUN:
+        return "did not end as wanted"
+    words = [words for outcome, words in _ENDED.items() if outcome in follows.outcomes]
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _more(step: PlannedStep) -> str:
+    """What else is to be said of a step."""
+    parts = []
+    if step.escalate_after is not None:
+        parts.append(f"power pulled after {format_duration(step.escalate_after)}")
+    if step.on_failure == "stop":
+        parts.append("the run ends if one fails")
+    return "".join(f", {part}" for part in (*parts, *_limits(step.limits)))
+
+
+def _limits(limits: OwnLimits) -> Iterator[str]:
+    if limits.requests_per_second is not None:
+        yield f"at most {limits.requests_per_second:g} requests a second"
+    if limits.max_in_flight is not None:
+        yield f"{limits.max_in_flight} in flight"
+    if limits.per_teepod is not None:
+        yield f"{limits.per_teepod} a teepod"
+    if limits.max_failures is not None:
+        yield f"at most {limits.max_failures} may fail"
+    if limits.dispatch is not None:
+        yield "in batches" if limits.dispatch == "batch" else "one by one"

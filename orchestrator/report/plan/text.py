@@ -1,0 +1,249 @@
+"""A plan for people: targets by teepod and app, what is skipped, guards, requests and time, and the bill."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.action import Action
+from orchestrator.billing.rates import HOURS_PER_MONTH, Total
+from orchestrator.cvm import Cvm
+from orchestrator.duration import format_duration
+from orchestrator.moment import utc_now
+from orchestrator.playbook.lock import drifted
+from orchestrator.playbook.plan import Plan, Target
+from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
+from orchestrator.plural import counted
+from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table
+from orchestrator.report.plan.rollout import rollout_rows
+from orchestrator.report.plan.steps import is_worth_a_list, step_lines
+from orchestrator.report.plan.totals import Group, app_of, groups, largest, prefix_of, teepod_of
+from orchestrator.safe_text import shown
+from orchestrator.skip_reason import CHANGED
+
+_MOST_ROWS = 20
+_PIPE_HEIGHT = 50
+"""Lines, where it is no terminal."""
+_LEAST_ROWS = 8
+_LEAST_GROUPS = 3
+_LEAST_APPS = 2
+
+
+def print_plan(
+    console: Console, plan: Plan, description: str | None, *, details: bool = False, now: datetime | None = None
+) -> None:
+    """Print a plan.
+
+    Args:
+        console: where to.
+        plan: the plan.
+        description: the playbook's own sentence about itself.
+        details: whether to name every CVM.
+        now: the moment at which ages are told; the present by default.
+    """
+    head = Text.assemble(("Plan ", "dim"), (shown(plan.playbook), "bold"))
+    if description:
+        head.append(f"  {shown(description)}", "dim")
+    total = len(plan.targets) + len(plan.skipped)
+    above = [*prose_lines(console, head), *prose_lines(console, _what_happens(plan, total))]
+    below = fact_lines(console, _facts(plan))
+    # Where nothing matched, the warnings are the hint of the error that follows.
+    for warning in plan.warnings if plan.matched else ():
+        below += prose_lines(console, Text.assemble(("! ", "bold yellow"), shown(warning.message, 400)))
+    print_lines(console, above)
+    screen = console.height if console.is_terminal else _PIPE_HEIGHT
+    room = max(_LEAST_ROWS, screen - len(above) - len(below) - 1)  # a line for the question
+    if len(plan.targets) >= room:
+        _print_totals(console, plan, room)
+    else:
+        console.print()
+        if plan.targets and not details:
+            _print_each(console, plan)
+    if details:
+        _print_details(console, plan, now or utc_now())
+    print_lines(console, below)
+
+
+_WILL_BE = {
+    Action.STOP: "stopped (power pulled)",
+    Action.SHUTDOWN: "shut down (the guest is asked to)",
+    Action.START: "started",
+    Action.RESTART: "restarted (the guest is asked to shut down)",
+}
+
+
+def _what_happens(plan: Plan, total: int) -> str:
+    """How many CVMs will be acted on, and how."""
+    actions = list(dict.fromkeys(step.action for step in plan.acting if plan.count(step.action)))
+    if len(actions) < 2:  # noqa: PLR2004 - several
+        action = actions[0] if actions else plan.acting[0].action
+        return f"{counted(len(plan.targets), 'CVM')} of {total} will be {_WILL_BE[action]}"
+    parts = [f"{plan.count(action)} {_WILL_BE[action]}" for action in actions]
+    return f"{counted(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
+
+
+def _print_totals(console: Console, plan: Plan, most: int) -> None:
+    """Add the targets up in so many rows at the most: all teepods first, as far as there is room."""
+    teepods, prefixes, apps = (groups(plan.targets, by) for by in (teepod_of, prefix_of, app_of))
+    has_blanks = most >= len(teepods) + _LEAST_APPS + 4  # two rows of headers, two blank ones
+    if has_blanks:
+        most -= 2
+        console.print()
+    half = max(most - _LEAST_APPS - 2, _LEAST_GROUPS)
+    beside = [
+        table([Column(name), _COUNT, _PRICE], _rows(found, half), console.width)
+        for name, found in (("teepod", teepods), ("name", prefixes))
+    ]
+    widths = [console.measure(each).maximum for each in beside]
+    if sum(widths) <= console.width:
+        pair = Table.grid(padding=(0, 2, 0, 0))
+        pair.add_row(*beside)
+        console.print(pair)
+    else:
+        for each in beside:
+            console.print(each, crop=False)
+    rows = max(most - min(max(len(teepods), len(prefixes)), half) - 2, _LEAST_APPS)
+    print_table(console, [Column("app"), _COUNT, _PRICE], _rows(apps, rows))
+    if has_blanks:
+        console.print()
+
+
+_COUNT, _PRICE = Column("CVMs", right=True), Column("$/h", right=True)
+
+
+def _rows(found: list[Group], most: int) -> list[list[str]]:
+    return [[group.name, f"{group.cvms:,}", group.price] for group in largest(found, most)]
+
+
+def _print_each(console: Console, plan: Plan) -> None:
+    order = [step.name for step in plan.steps]
+    columns = [Column("CVM", wraps=True), Column("step", rank=4, wraps=True), Column("teepod", rank=1)]
+    columns += [Column("app", rank=3), Column("$/h", rank=2, right=True)]
+    rows = [
+        [
+            shown(target.cvm.ref.name, 64),
+            shown(target.step, 60),
+            teepod_of(target.cvm.ref),
+            app_of(target.cvm.ref),
+            _price(target),
+        ]
+        for target in sorted(plan.targets, key=lambda each: (order.index(each.step), teepod_of(each.cvm.ref)))
+    ]
+    print_table(console, columns, rows)
+    console.print()
+
+
+def _price(target: Target) -> str:
+    return "unknown" if target.rates.compute is None else f"{target.rates.compute:,.4f}"
+
+
+def _print_details(console: Console, plan: Plan, now: datetime) -> None:
+    columns = [Column("CVM", wraps=True), Column("id", rank=3), Column("teepod", rank=1), Column("app", rank=5)]
+    columns += [
+        Column("type", rank=6),
+        Column("age", rank=7, right=True),
+        Column("$/h", rank=4, right=True),
+        Column("status", rank=2, wraps=True),
+        Column("what happens", wraps=True),
+    ]
+    in_waves = {target.step for target in plan.targets if target.wave > 1}
+    rows: list[list[str | Text]] = []
+    for target in plan.targets:
+        what = target.action.verb + (f", wave {target.wave}" if target.step in in_waves else "")
+        rows.append([*_place(target.cvm, now), _price(target), shown(target.cvm.status), Text(what)])
+    for each in plan.skipped:
+        why = Text(f"skipped: {shown(each.why.in_full)}", "dim")
+        rows.append([*_place(each.cvm, now), "", shown(each.cvm.status), why])
+    print_table(console, columns, rows)
+    console.print()
+
+
+def _place(cvm: Cvm, now: datetime) -> list[str]:
+    ref = cvm.ref
+    names = [shown(ref.name, 64), shown(ref.address, 64), teepod_of(ref), app_of(ref)]
+    return [*names, shown(cvm.instance_type or "", 64), _age(cvm, now)]
+
+
+def _age(cvm: Cvm, now: datetime) -> str:
+    """The time since a CVM was created, in days, or in hours on its first day; empty where unknown."""
+    if cvm.created_at is None:
+        return ""
+    hours = max(0, int((now - cvm.created_at).total_seconds() // 3600))
+    return f"{hours}h" if hours < 24 else f"{hours // 24}d"  # noqa: PLR2004 - hours of a day
+
+
+def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
+    if is_worth_a_list(plan.steps):
+        targets = Counter(target.step for target in plan.targets)
+        for number, line in step_lines(plan.steps, targets, plan.may_follow):
+            yield "steps" if number == 1 else "", Text(f"{number}  {line}")
+    reasons = Counter(each.why.summary for each in plan.skipped if each.why.code not in CHANGED)
+    if reasons:
+        listed = [f"{count} {shown(reason)}" for reason, count in reasons.most_common(8)]
+        listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
+        yield "skipped", Text(", ".join(listed))
+    left = drifted(plan)
+    for number, each in enumerate(left[:_MOST_ROWS]):
+        change = shown(each.why.detail or "no longer in the list", 400)
+        name = shown(each.cvm.ref.name, 64)
+        yield "" if number else "drifted", Text.assemble(name, (f"  {change}", "yellow"))
+    if len(left) > _MOST_ROWS:
+        yield "", f"and {len(left) - _MOST_ROWS} more"
+    yield from rollout_rows(plan)
+    for number, check in enumerate(plan.guards):
+        mark = Text("ok  ", "green") if check.ok else Text("REFUSED  ", "bold red")
+        yield "" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}")
+    if not plan.guards:
+        yield "guards", Text("none", "yellow")
+    # One whose power is pulled has the whole time again from then on.
+    settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting))
+    sending = (
+        f"about {plan.estimate.requests} requests{_batches(plan)}, {_sending(plan)}; "
+        f"each CVM then has {settle} to {_get_there(plan)}"
+    )
+    yield "takes", sending
+    if plan.targets:
+        yield "billing", _money(plan)
+
+
+def _sending(plan: Plan) -> str:
+    rates = {step.limits.within(plan.limits).requests_per_second for step in plan.acting}
+    rate = " to ".join(f"{rate:g}" for rate in sorted({min(rates), max(rates)}))
+    seconds = "no time" if plan.estimate.seconds < 1 else format_duration(plan.estimate.seconds)
+    if plan.limits.adaptive:
+        return f"{seconds} to send at {plan.limits.requests_per_second:.3g} a second, from where auto goes on"
+    return f"{seconds} to send at {rate} a second"
+
+
+def _batches(plan: Plan) -> str:
+    return "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
+
+
+def _get_there(plan: Plan) -> str:
+    up = {step.action.ends_up for step in plan.acting}
+    return "settle" if len(up) > 1 else "run" if True in up else "go down"
+
+
+def _money(plan: Plan) -> Text:
+    lines = []
+    if plan.count(Action.STOP) or plan.count(Action.SHUTDOWN):
+        lines += [("stops  ", plan.total, "compute"), ("goes on  ", plan.total, "storage")]
+    if plan.begins is not None:
+        lines += [("begins  ", plan.begins, "compute")]
+        lines += [] if len(lines) > 1 else [("goes on  ", plan.begins, "storage")]
+    text = Text("\n").join(Text(f"{label}{_amount(total, what)}") for label, total, what in lines)
+    return text if lines else Text("what a restart does to the bill is not documented")
+
+
+def _amount(total: Total, what: str) -> str:
+    per_hour: Decimal = getattr(total, what)
+    unknown: int = getattr(total, f"{what}_unknown")
+    month = per_hour * HOURS_PER_MONTH
+    known = f"${per_hour:.4f} an hour, ${month:,.2f} a month of {what}"
+    if unknown:
+        return f"{known}, and {counted(unknown, 'CVM')} whose {what} rate is unknown"
+    return known

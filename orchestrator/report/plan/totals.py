@@ -1,0 +1,73 @@
+"""The targets of a plan by teepod, by name and by app: how many CVMs, and what they cost an hour."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from orchestrator.billing.rates import Total
+from orchestrator.cvm import CvmRef
+from orchestrator.playbook.plan import Target
+from orchestrator.safe_text import shown
+
+_PREFIX = re.compile(r"[^-_.]+[-_.]|\D+(?=\d+$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Targets that have something in common.
+
+    Attributes:
+        name: what they have in common.
+        cvms: how many there are.
+        total: what they cost an hour together.
+    """
+
+    name: str
+    cvms: int
+    total: Total
+
+    @property
+    def price(self) -> str:
+        """The compute of an hour in USD, and of how many CVMs it is not known."""
+        unknown = self.total.compute_unknown
+        if unknown == self.cvms:
+            return "unknown"
+        return f"{self.total.compute:,.4f}" + (f" ({unknown} unknown)" if unknown else "")
+
+
+def groups(targets: Iterable[Target], name: Callable[[CvmRef], str]) -> list[Group]:
+    """Group targets by a name, the largest group first."""
+    found: dict[str, list[Target]] = {}
+    for target in targets:
+        found.setdefault(name(target.cvm.ref), []).append(target)
+    made = [Group(key, len(of), Total.of(each.rates for each in of)) for key, of in found.items()]
+    return sorted(made, key=lambda group: (-group.cvms, -group.total.compute, group.name))
+
+
+def largest(found: list[Group], most: int) -> list[Group]:
+    """So many groups at the most; the smaller ones are one group, named after their number."""
+    if len(found) <= most:
+        return found
+    first, rest = found[: most - 1], found[most - 1 :]
+    sums = Total(
+        sum((group.total.compute for group in rest), Decimal(0)),
+        compute_unknown=sum(group.total.compute_unknown for group in rest),
+    )
+    return [*first, Group(f"and {len(rest)} more", sum(group.cvms for group in rest), sums)]
+
+
+def teepod_of(ref: CvmRef) -> str:
+    """The name of a CVM's teepod, else its number."""
+    return shown(ref.teepod, 64) if ref.teepod else f"#{ref.teepod_id}" if ref.teepod_id is not None else "unknown"
+
+
+def app_of(ref: CvmRef) -> str:
+    """The whole id of a CVM's app."""
+    return shown(ref.app_id, 64) if ref.app_id else "unknown"
+
+
+def prefix_of(ref: CvmRef) -> str:
+    """The pattern of a CVM's name up to its first separator, such as `web-*`; the whole name where it has none."""
+    found = _PREFIX.match(ref.name)
+    return shown(f"{found[0]}*" if found else ref.name or "(no name)", 40)

@@ -1,0 +1,215 @@
+"""A run while it goes on: a live view on a terminal, plain lines elsewhere. Both read the same replayed state."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import ceil
+
+import anyio
+from rich.console import Console, ConsoleRenderable, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.audit.replay import RunState
+from orchestrator.duration import format_duration
+from orchestrator.moment import parse_timestamp
+from orchestrator.report.run.question import waits
+from orchestrator.report.run.text import STYLES
+from orchestrator.safe_text import shown
+
+_REFRESH = 0.25
+_PLAIN_EVERY = 5.0
+_PLAIN_WAITING = 60.0
+"""While a question is open nothing changes, and an hour is long."""
+_WINDOW = 5.0
+_ORDER = ("waiting", "sending", "unknown", "settling", *STYLES)
+_DONE = frozenset(STYLES)
+_WAITING, _UNDER_WAY = "waiting", ("sending", "unknown", "settling")
+
+
+def time_left(state: RunState, requests_per_second: float, settle_seconds: float | None) -> float | None:
+    """Seconds until the end, as far as can be told: what is still to send at this rate, then one more settling."""
+    waiting = state.stages["waiting"] + state.stages["sending"]
+    underway = state.stages["settling"] + state.stages["unknown"]
+    if not waiting and not underway:
+        return 0.0
+    if settle_seconds is None:
+        return None
+    return waiting / requests_per_second + settle_seconds
+
+
+def _wave(state: RunState) -> str | None:
+    """In which wave of its step a run is; None where the step has but one."""
+    step, number = state.wave or ("", 1)
+    if step not in state.waves:
+        return None
+    until = state.soaks.get((step, number))
+    soaking = "" if until is None else f", the next one not before {parse_timestamp(until):%H:%M:%SZ}"
+    return f"wave {number} of {state.waves[step]}{soaking}"
+
+
+class _View(Live):
+    """A live view that wipes itself out whole, also after the terminal became narrower and broke its lines anew."""
+
+    _widths: tuple[int, ...] = ()
+    _drawn_at = 0
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Draw the view anew below these."""
+        width = max(self.console.width, 1)
+        if width < self._drawn_at:
+            rows = sum(max(1, ceil(drawn / width)) for drawn in self._widths)
+            self._live_render._shape = (width, rows)  # noqa: SLF001 - how many rows are wiped out
+        found = super().process_renderables(renderables)
+        lines = self.console.render_lines(self.get_renderable(), pad=False)
+        self._widths, self._drawn_at = tuple(map(Segment.get_line_length, lines)), width
+        return found
+
+
+class Progress:
+    """What a run looks like right now.
+
+    Attributes:
+        state: what the audit log says, kept up to date by the log itself.
+        note: what a person should know right now; None for nothing.
+        trouble: gives what keeps the run from asking the API right now; None for nothing.
+        is_ending: gives whether nothing more will be sent.
+    """
+
+    def __init__(
+        self, state: RunState, rate: Callable[[], float], passed: Callable[[], int], *, adaptive: bool = False
+    ) -> None:
+        """Set up.
+
+        Args:
+            state: the replayed state.
+            rate: the run's limit right now, in requests per second.
+            passed: how many requests of the run were sent so far.
+            adaptive: whether the limit is found out while the run goes on.
+        """
+        self.state = state
+        self.note: str | None = None
+        self.trouble: Callable[[], str | None] = lambda: None
+        self.is_ending: Callable[[], bool] = lambda: False
+        self._limit = rate
+        self._adaptive = adaptive
+        self._passed = passed
+        self._samples: deque[tuple[float, int]] = deque()
+        self._started = time.monotonic()
+        self._live: Live | None = None
+        self._is_aside = False
+
+    async def live(self, console: Console) -> None:
+        """Show a view that is drawn anew a few times a second, until cancelled."""
+        while True:
+            if self._is_aside:
+                await anyio.sleep(_REFRESH)
+                continue
+            # A view that was stopped would go on by wiping out the lines above it, so each time it is a new one.
+            with _View(self._view(), console=console, auto_refresh=False, transient=True) as view:
+                self._live = view
+                while self._live is view:
+                    view.update(self._view(), refresh=True)
+                    await anyio.sleep(_REFRESH)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the terminal to somebody else for as long as the block lasts."""
+        view, self._live, self._is_aside = self._live, None, True
+        if view is not None:
+            view.stop()
+        try:
+            yield
+        finally:
+            self._is_aside = False
+
+    async def plain(self, write: Callable[[str], None]) -> None:
+        """Write a line every few seconds, until cancelled; fewer while nothing but a question is open."""
+        question, due = None, time.monotonic() + _PLAIN_EVERY
+        while True:
+            await anyio.sleep(min(_PLAIN_EVERY, 1.0))
+            asked, question = question, self.state.question
+            if time.monotonic() >= due or (question is not None and question is not asked):
+                write(self.line())
+                due = time.monotonic() + (_PLAIN_EVERY if question is None else _PLAIN_WAITING)
+
+    def line(self) -> str:
+        """The state in one line."""
+        stages = ", ".join(f"{number} {stage}" for stage, number in self._stages())
+        notes = [note for note in (_wave(self.state), waits(self.state), self.trouble()) if note]
+        more = "".join(f"; {note}" for note in notes)
+        return f"{format_duration(time.monotonic() - self._started)}: {stages}{more}"
+
+    def _stages(self) -> list[tuple[str, int]]:
+        stages = [(stage, self.state.stages[stage]) for stage in _ORDER if self.state.stages[stage]]
+        if not self.is_ending():
+            return stages
+        unsent = self.state.stages[_WAITING]
+        rest = [("will not be sent", unsent)] if unsent else []
+        return [("to finish", self._to_finish()), *(each for each in stages if each[0] in _DONE), *rest]
+
+    def _to_finish(self) -> int:
+        """How many targets were sent a request and have no outcome yet."""
+        return sum(self.state.stages[stage] for stage in _UNDER_WAY)
+
+    def _rate(self) -> float:
+        now, passed = time.monotonic(), self._passed()
+        self._samples.append((now, passed))
+        while now - self._samples[0][0] > _WINDOW:
+            self._samples.popleft()
+        since, before = self._samples[0]
+        return (passed - before) / (now - since) if now > since else 0.0
+
+    def _settle_seconds(self) -> float | None:
+        found = self.state.durations
+        return sorted(found)[len(found) // 2] if found else None
+
+    def _view(self) -> RenderableType:
+        state, total = self.state, sum(self.state.stages.values())
+        done = sum(state.stages[stage] for stage in _DONE)
+        left = time_left(state, self._limit(), self._settle_seconds())
+        head = Table.grid(padding=(0, 1), expand=True)
+        head.add_column(ratio=1)
+        head.add_column(justify="right", no_wrap=True)
+        waiting = waits(state)
+        about = "…" if left is None or waiting else f"about {format_duration(left)} left"
+        trouble = self.trouble()
+        if trouble:
+            about = "…"
+        if self.is_ending():
+            total, about = done + self._to_finish(), f"{self._to_finish()} to finish"
+        head.add_row(ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {about}"))
+        tally = Text("  ").join(
+            Text(f"{number} {stage}", STYLES.get(stage, "cyan")) for stage, number in self._stages()
+        )
+        elapsed = format_duration(time.monotonic() - self._started)
+        limit = f"{self._limit():.1f} (auto)" if self._adaptive else f"{self._limit():g}"
+        rate = self._rate()
+        burst = " (a burst)" if rate > self._limit() else ""
+        speed = Text(f"{rate:.1f} requests a second{burst}, limit {limit}, {elapsed}", "dim")
+        wave = _wave(state)
+        if wave:
+            speed.append(f", {wave}")
+        notes = [
+            Text(note.replace(": orchestrator", ":\norchestrator"), "bold yellow")
+            for note in (waiting, self.note)
+            if note
+        ]
+        if trouble:
+            notes.append(Text(trouble, "bold red"))
+        return Group(head, tally, speed, *self._troubles(), *notes)
+
+    def _troubles(self) -> list[Text]:
+        return [
+            Text(
+                f"{shown(target.ref.name, 40)}  {target.stage}: {shown(target.reason, 120)}",
+                STYLES.get(target.stage, ""),
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+            for target in list(self.state.troubles)[-4:]
+        ]

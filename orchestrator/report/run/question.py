@@ -1,0 +1,86 @@
+"""A run's open question for people: what is asked, how the run stands, what follows, and until when."""
+
+from datetime import datetime
+
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
+from orchestrator.duration import format_duration
+from orchestrator.moment import parse_timestamp
+from orchestrator.report.layout import fact_lines, print_lines, prose_lines
+from orchestrator.report.plan.steps import step_lines, targets_ahead
+from orchestrator.runs.steps import steps_from
+from orchestrator.safe_text import shown
+
+_MOST_LINES = 20
+_WIDTH = 400
+_ANSWERS = {"approved": "approved", "refused": "refused", "timed_out": "nobody answered in time"}
+
+
+def waits(state: RunState) -> str | None:
+    """That a run waits for an answer, in one line; None when it does not, or did when it ended."""
+    if state.question is None or state.finished is not None or state.interrupted is not None:
+        return None
+    until = clock(parse_timestamp(state.question["expires_at"]))
+    return f"waits for an answer until {until}: orchestrator approve {shown(state.run_id)}"
+
+
+def clock(moment: datetime, now: datetime | None = None) -> str:
+    """A moment for people, in UTC; with its date where it is not of the same day as `now`."""
+    same_day = now is not None and moment.date() == now.date()
+    return f"{moment:%H:%M:%S} UTC" if same_day else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def print_question(console: Console, state: RunState, question: Record, now: datetime) -> None:
+    """Print an open question, and what a person needs to know to answer it.
+
+    Args:
+        console: where to.
+        state: the run.
+        question: its `approval.requested` record.
+        now: the time of day, in UTC.
+    """
+    steps = steps_from(state.planned)
+    number = next((n for n, step in enumerate(steps, start=1) if step.name == question["step"]), 0)
+    name = "" if question["step"] == f"step {number}" else f", {shown(question['step'], 60)}"
+    playbook = shown(state.started["playbook"]["name"])
+    head = Text.assemble((playbook, "bold"), (f"  step {number} of {len(steps)}{name}", "dim"))
+    print_lines(console, prose_lines(console, head))
+    console.print()
+    for line in question["question"].strip().splitlines()[:_MOST_LINES]:
+        console.print(Text(f"  {shown(line, _WIDTH)}", "bold yellow"))
+    console.print()
+    facts: list[tuple[str, str | Text]] = []
+    so_far = ", ".join(f"{count} {stage}" for stage, count in state.stages.items() if count and stage != "waiting")
+    facts.append(("so far", so_far or "nothing was sent"))
+    ahead = [(n, line) for n, line in step_lines(steps, *targets_ahead(state)) if n > number]
+    for each, line in ahead:
+        facts.append(("then" if each == ahead[0][0] else "", Text(f"{each}  {line}")))
+    if not ahead:
+        facts.append(("then", "the run ends"))
+    expires_at = parse_timestamp(question["expires_at"])
+    left = format_duration(max(0, round((expires_at - now).total_seconds())))
+    facts.append(("until", f"{clock(expires_at, now)}, {left} from now; without an answer the run ends as if refused"))
+    print_lines(console, fact_lines(console, facts))
+
+
+def answer_lines(state: RunState, *, going_on: bool = True) -> list[str]:
+    """How each question of a run was answered, a line each.
+
+    Args:
+        state: the run.
+        going_on: whether some process carries it out; else a question that is open has nobody to take its answer.
+    """
+    lines = [_answer(question, record) for question, record in state.answers]
+    if state.question is not None and not going_on and state.finished is None:
+        lines.append(f"{shown(state.question['step'], 60)}: not answered; resume asks it anew")
+    return lines
+
+
+def _answer(question: Record, record: Record) -> str:
+    answer = _ANSWERS.get(record["answer"], shown(record["answer"], 20))
+    by = f" by {shown(record['by'], 100)} ({shown(record['via'], 20)})" if record.get("by") else ""
+    comment = f": {shown(record['comment'], _WIDTH)}" if record.get("comment") else ""
+    return f"{shown(question['step'], 60)}: {answer}{by}{comment}"

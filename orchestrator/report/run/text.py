@@ -1,0 +1,236 @@
+"""The end of a run for people: what did not end as wanted, with the API's own words; the bill; what to type next."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.target import TargetState
+from orchestrator.billing.rates import HOURS_PER_MONTH
+from orchestrator.duration import format_duration
+from orchestrator.moment import parse_timestamp
+from orchestrator.outcome import Outcome
+from orchestrator.plural import counted, names
+from orchestrator.report.exit_meanings import ENDINGS, TROUBLE, meaning_of, meaning_of_run
+from orchestrator.report.formatting import moment
+from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines
+from orchestrator.report.run.question import answer_lines, waits
+from orchestrator.runs.documents import counts_of
+from orchestrator.safe_text import shown
+from orchestrator.skip_reason import summary_of
+
+STYLES = {
+    "settled": "green",
+    "gone": "green",
+    "skipped": "green",
+    "refused": "red",
+    "failed": "red",
+    "resurrected": "red",
+    "unsettled": "yellow",
+    "not_sent": "yellow",
+}
+
+_MOST_ROWS = 200
+_MOST_NAMES = 8
+
+_Facts = Iterator[tuple[str, str | Text]]
+
+
+def print_run(
+    console: Console, state: RunState, code: int | None, audit_log: Path, *, unfinished: bool = False
+) -> None:
+    """Print how a run ended, or where its targets stand.
+
+    Args:
+        console: where to.
+        state: what the run's log says.
+        code: the exit code; None while a process carries the run out.
+        audit_log: the log.
+        unfinished: whether the run is to be told as one that has not finished and can be resumed.
+    """
+    is_open = code is None or unfinished
+    counts = {stage: n for stage, n in state.stages.items() if n} if is_open else counts_of(state)
+    run_id = shown(state.run_id)
+    if is_open:
+        meaning = (code is None and waits(state)) or meaning_of_run(state, running=code is None)
+    else:
+        meaning = f"{meaning_of(code or 0)} (exit {code})"
+    if state.drifted:
+        source = "run to undo" if "restores" in state.started else "plan file"
+        meaning += f"; {len(state.drifted)} of the {source} drifted, left alone"
+    head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {meaning}")
+    print_lines(console, prose_lines(console, head))
+    tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
+    console.print(tally if counts else Text("nothing to do: no targets"))
+    troubled = [
+        target
+        for target in state.targets.values()
+        if target.taken_up_by is None and (target.outcome if is_open else target.outcome_so_far) in TROUBLE
+    ]
+    if troubled:
+        console.print()
+        _print_troubles(console, troubled[:_MOST_ROWS])
+        if len(troubled) > _MOST_ROWS:
+            rest = len(troubled) - _MOST_ROWS
+            print_lines(console, [Text(f"and {rest} more: orchestrator show {run_id} --json")])
+    if not is_open:
+        _not_sent(console, state)
+    console.print()
+    print_lines(console, fact_lines(console, _facts(state, code, audit_log)))
+
+
+def _facts(state: RunState, code: int | None, audit_log: Path) -> _Facts:
+    run_id = shown(state.run_id)
+    slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
+    if slowest is not None:
+        yield "slowest", f"{format_duration(slowest)} from its first request to its end"
+    yield from _cut_short(state)
+    yield from _started(state)
+    yield from _began(state)
+    yield from _follow_ups(state)
+    yield from _deadline(state)
+    money = state.money
+    if money["triggered"] or "starts" in money:
+        yield "billing", _bill(money)
+    yield from _abandoned(state)
+    for line in answer_lines(state, going_on=code is None):
+        yield "answer", Text(line)
+    if state.drifted:
+        drifted = ", ".join(shown(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
+        more = f" and {len(state.drifted) - _MOST_ROWS} more" if len(state.drifted) > _MOST_ROWS else ""
+        yield "drifted", Text(drifted + more)
+    yield from _left_alone(state)
+    yield "audit log", Text(shown(audit_log, 4096), no_wrap=True)
+    yield "verify", Text(f"orchestrator audit verify {run_id}", no_wrap=True)
+    if state.finished is None and code is not None and not state.cloud_ended:
+        yield "go on", Text(f"orchestrator resume {run_id}", "bold", no_wrap=True)
+
+
+def _left_alone(state: RunState) -> _Facts:
+    """Name the selected CVMs that were left alone since a fact of them is not known."""
+    left = state.left_alone
+    if left:
+        listed = names(shown(each["cvm"]["name"], 64) for each in left)
+        yield "left alone", Text.assemble(listed, (f"  {shown(summary_of(left[0]), 300)}", "yellow"))
+
+
+def _not_sent(console: Console, state: RunState) -> None:
+    """Print the CVMs that no request was sent for, by reason."""
+    groups: dict[str, list[str]] = {}
+    for target in state.targets.values():
+        if target.outcome_so_far is Outcome.NOT_SENT:
+            reason = (target.reason or "") if state.finished is not None else ""
+            groups.setdefault(reason, []).append(target.ref.name)
+    for reason, found in groups.items():
+        listed = ", ".join(shown(name, 64) for name in found[:_MOST_NAMES])
+        rest = len(found) - _MOST_NAMES
+        more = f" and {rest} more, which `orchestrator show {shown(state.run_id)} --json` names" if rest > 0 else ""
+        console.print()
+        print_lines(console, prose_lines(console, Text.assemble(("not sent: ", STYLES["not_sent"]), listed, more)))
+        if reason:
+            console.print(Text(shown(reason, 300), "dim"))
+
+
+def _cut_short(state: RunState) -> _Facts:
+    """What kept a finished run from confirming what it did."""
+    by = (state.finished or {}).get("cut_short_by")
+    if by is not None:
+        yield "cut short", Text(ENDINGS.get(by, shown(by, 64)), "yellow")
+
+
+def _abandoned(state: RunState) -> _Facts:
+    end = state.finished or {}
+    if "abandoned_by" in end:
+        yield "abandoned", Text(f"by {shown(end['abandoned_by'], 100)}: {shown(end['reason'], 1000)}")
+
+
+def _deadline(state: RunState) -> _Facts:
+    """Whether everybody was asked in time."""
+    deadline = (state.finished or {}).get("deadline")
+    if deadline is None:
+        return
+    limit = format_duration(deadline["seconds"])
+    if deadline["met"]:
+        yield "deadline", Text.assemble(("met  ", "green"), f"everybody was asked within {limit}")
+        return
+    late = f"{counted(deadline['late'], 'CVM')} asked after {limit}, or never"
+    yield "deadline", Text.assemble(("NOT MET  ", "bold yellow"), late)
+
+
+def _started(state: RunState) -> _Facts:
+    """When and by whom the run was started, and how long it took up to the last record."""
+    if "actor" in state.started:
+        yield "started", Text(f"{moment(state.started['ts'])} by {shown(state.started['actor'], 100)}")
+    if state.finished is not None or state.interrupted is not None:
+        took = parse_timestamp(state.last_ts) - parse_timestamp(state.started["ts"])
+        yield "took", format_duration(max(0.0, round(took.total_seconds(), 1)))
+
+
+def _began(state: RunState) -> _Facts:
+    """Which firing of a schedule began the run; nothing where a person did."""
+    trigger = state.started.get("trigger")
+    if trigger is not None:
+        planned = f"{parse_timestamp(trigger['planned']):%Y-%m-%d %H:%MZ}"
+        yield "began", Text(f"by the schedule of {shown(trigger['schedule'])}, for {planned}")
+
+
+def _follow_ups(state: RunState) -> _Facts:
+    """Who did not go down at the first asking, and what followed."""
+    escalated = sum(target.escalated_at is not None for target in state.targets.values())
+    if escalated:
+        yield "escalated", f"the power of {counted(escalated, 'CVM')} was pulled, which did not shut down in time"
+    for (step, by), count in Counter(
+        (target.step, target.taken_up_by) for target in state.targets.values() if target.taken_up_by
+    ).items():
+        yield "taken up", Text(f"{counted(count, 'CVM')} of {shown(step)!r} by {shown(by)!r}")
+
+
+def _print_troubles(console: Console, targets: list[TargetState]) -> None:
+    columns = [Column("CVM", wraps=True), Column("id", rank=1), Column("teepod", rank=2), Column("outcome")]
+    rows: list[list[str | Text]] = []
+    for target in targets:
+        outcome = target.outcome_so_far.value
+        why = Text(shown(target.reason, 300) if target.reason else _why(target))
+        if target.request_id:
+            why.append(f"\nrequest {shown(target.request_id, 64)}", "dim")
+        ref = target.ref
+        place = [shown(ref.name, 64), shown(ref.address, 64), shown(ref.teepod, 64)]
+        rows.append([*place, Text(outcome, STYLES.get(outcome, "")), why])
+    print_table(console, [*columns, Column("why", wraps=True)], rows)
+
+
+def _why(target: TargetState) -> str:
+    return f"the run ended before it was seen to settle; last seen {shown(target.status)}"
+
+
+def _pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
+    """The compute of CVMs whose stop or start was accepted, and whose end nobody has seen."""
+    for part, seen in ((money, "down"), (money.get("starts"), "running")):
+        pending = part.get("pending") if isinstance(part, Mapping) else None
+        if isinstance(pending, Mapping):
+            yield pending, "compute_usd_per_hour", f"pending: {counted(pending['cvms'], 'CVM')} not seen {seen}"
+
+
+def _bill(money: Mapping[str, object]) -> Text:
+    text = Text()
+    lines: list[tuple[Mapping[str, object], str, str]] = []
+    if money["triggered"]:
+        text.append(f"{money['triggered']} stops billed their open compute usage\n")
+        lines = [(money, "compute_usd_per_hour", "stops"), (money, "storage_usd_per_hour", "goes on")]
+    starts = money.get("starts")
+    if isinstance(starts, Mapping):
+        lines.append((starts, "compute_usd_per_hour", "begins"))
+    for part, key, label in [*lines, *_pending(money)]:
+        amount = part[key]
+        if amount is None:
+            text.append(f"{label}: not known for every CVM; see the audit log\n")
+        else:
+            rate = Decimal(str(amount))
+            kind = key.split("_")[0]
+            text.append(f"{label}  ${rate:.4f} an hour, ${rate * HOURS_PER_MONTH:,.2f} a month of {kind}\n")
+    text.rstrip()
+    return text

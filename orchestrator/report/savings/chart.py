@@ -1,0 +1,105 @@
+"""What was not spent, day by day, as columns: an SVG without script, style or link, for a page that has colours."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from xml.etree.ElementTree import Element
+
+from orchestrator.history.saved import Saved
+from orchestrator.report.html.elements import e
+from orchestrator.report.savings.document import cents
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """How large it is drawn: the class that shows it, width, height, and how many days are named."""
+
+    name: str
+    width: int
+    height: int
+    named: int
+
+
+_WIDE, _NARROW = _Size("wide", 1000, 260, 10), _Size("narrow", 360, 200, 3)
+_LEFT, _TOP, _BELOW, _RIGHT = 74, 14, 26, 14
+_LEVELS = 4
+_GAP = 0.15
+_YEAR_S = 300 * 86400
+"""From so many seconds on, days are named with their year."""
+
+
+def columns(saved: Saved) -> list[Element]:
+    """The chart, drawn for a wide screen and for a narrow one."""
+    return [_columns(saved, size) for size in (_WIDE, _NARROW)]
+
+
+def wide_columns(saved: Saved) -> Element:
+    """The chart for a wide screen alone."""
+    return _columns(saved, _WIDE)
+
+
+def says(saved: Saved) -> str:
+    """The chart in one sentence."""
+    most = max(saved.spared, default=Decimal(0))
+    return (
+        f"Compute not spent from {saved.since:%Y-%m-%d} to {saved.until:%Y-%m-%d}: "
+        f"${cents(saved.together.compute.usd)} in all, at most ${cents(most)} in one column"
+    )
+
+
+def _columns(saved: Saved, size: _Size) -> Element:
+    top = _level(max(saved.spared, default=Decimal(0)))
+    width, height = size.width - _LEFT - _RIGHT, size.height - _TOP - _BELOW
+    first = saved.edges[0]
+    whole = (saved.edges[-1] - first).total_seconds()
+
+    def across(number: int) -> float:
+        return _LEFT + width * (saved.edges[number] - first).total_seconds() / whole
+
+    bars = []
+    for number, usd in enumerate(saved.spared):
+        tall, wide = height * float(usd / top), across(number + 1) - across(number)
+        if usd:
+            place = _short(across(number) + wide * _GAP / 2), _short(_TOP + height - tall)
+            shape = {"x": place[0], "y": place[1], "width": _short(wide * (1 - _GAP)), "height": _short(tall)}
+            bars.append(e("rect", e("title", f"{saved.edges[number]:%Y-%m-%d}: ${cents(usd)}"), **shape))
+    form = "%Y-%m-%d" if whole > _YEAR_S else "%m-%d"
+    days = [(across(number), edge.strftime(form)) for number, edge in enumerate(saved.edges)]
+    return e(
+        "svg",
+        e("g", *_lines(top, height, size), cls="axis y"),
+        e("g", *_names(days, size), cls="axis x"),
+        e("g", *bars, cls="series as_wanted"),
+        cls=f"chart {size.name}",
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {size.width} {size.height}",
+        role="img",
+        aria_label=says(saved),
+    )
+
+
+def _lines(top: Decimal, height: int, size: _Size) -> Iterator[Element]:
+    for number in range(_LEVELS + 1):
+        y = _short(_TOP + height * (1 - number / _LEVELS))
+        yield e("path", cls="line", d=f"M{_LEFT} {y}H{size.width - _RIGHT}")
+        yield e("text", f"${top * number / _LEVELS:,.2f}", x=str(_LEFT - 8), y=y, dy="4")
+
+
+def _names(places: Sequence[tuple[float, str]], size: _Size) -> Iterator[Element]:
+    """Names of days below, so few that they do not touch; the last edge is where the chart ends, not a day."""
+    apart = (size.width - _LEFT - _RIGHT) / (size.named + 1)
+    last = -apart
+    for x, name in places[:-1]:
+        if x - last >= apart and x <= size.width - _LEFT / 2:
+            yield e("text", name, x=_short(x), y=str(size.height - 8))
+            last = x
+
+
+def _level(most: Decimal) -> Decimal:
+    """The height of the chart: the first of 1, 2, 4, 8 and 10 times a power of ten that has room for all."""
+    tens = Decimal(10) ** (most.adjusted() if most else -2)
+    return next(tens * step for step in (1, 2, 4, 8, 10) if tens * step >= most)
+
+
+def _short(number: float) -> str:
+    return f"{number:.2f}".rstrip("0").rstrip(".")

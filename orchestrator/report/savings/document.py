@@ -1,0 +1,132 @@
+"""What was saved as a JSON document and as CSV, and the assumptions behind it, which every form states."""
+
+import csv
+from collections.abc import Iterator
+from decimal import Decimal
+from io import StringIO
+from typing import Any
+
+from orchestrator.billing.rates import plain
+from orchestrator.billing.savings import Row, Sum, hours
+from orchestrator.history.saved import Saved
+from orchestrator.moment import timestamp
+from orchestrator.plural import counted
+from orchestrator.report.cells import cell
+
+_COLUMNS = (
+    *("times", "cvms", "hours", "known_compute_usd", "compute_unknown", "known_storage_usd", "storage_unknown"),
+    *(
+        "known_gpu_minimums_usd",
+        "open",
+        "seen",
+        "seen_known_compute_usd",
+        "stops",
+        "charged_usd",
+        "pending",
+        "none",
+        "unknown",
+        "not_asked",
+    ),
+)
+
+
+def savings_document(saved: Saved) -> dict[str, Any]:
+    """What `savings --json` prints."""
+    return {
+        "since": timestamp(saved.since),
+        "until": timestamp(saved.until),
+        "by": saved.by,
+        "rows": [{"key": row.key, **_row(row)} for row in saved.rows],
+        "total": _row(saved.together),
+        "over_time": [
+            {"from": timestamp(begin), "to": timestamp(end), "known_compute_usd": plain(usd)}
+            for begin, end, usd in zip(saved.edges, saved.edges[1:], saved.spared, strict=False)
+        ],
+        "runs": saved.runs,
+        "live": saved.live,
+        "left_out": dict(saved.left_out),
+        "not_known_yet": saved.ask,
+        "assumptions": list(assumptions(saved)),
+    }
+
+
+def savings_csv(saved: Saved) -> str:
+    """What `savings --format csv` prints: a line for each row; their sums are the total."""
+    file = StringIO()
+    writer = csv.writer(file)
+    writer.writerow((saved.by, *_COLUMNS))
+    for row in saved.rows:
+        document = _row(row)
+        flat = {**document, **document["charges"]}
+        writer.writerow((cell(row.key), *(flat[name] for name in _COLUMNS)))
+    return file.getvalue()
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "times": row.times,
+        "cvms": len(row.cvms),
+        "hours": plain(hours(row.stood)),
+        **_sum("compute", row.compute),
+        **_sum("storage", row.storage),
+        **_sum("gpu_minimums", row.minimums),
+        "open": row.open,
+        "seen": row.seen,
+        "seen_known_compute_usd": plain(row.at_most.usd),
+        "charges": {"stops": len(row.stops), **row.charges.document(), "not_asked": row.not_asked},
+    }
+
+
+def _sum(name: str, amounts: Sum) -> dict[str, str | int | None]:
+    return {
+        f"{name}_usd": None if amounts.whole is None else plain(amounts.whole),
+        f"known_{name}_usd": plain(amounts.usd),
+        f"{name}_unknown": amounts.unknown,
+    }
+
+
+def assumptions(saved: Saved) -> Iterator[str]:
+    """What the figures mean and what they leave out, in sentences."""
+    row, charges = saved.together, saved.together.charges
+    yield (
+        "Hours: from when a stop was accepted, or a CVM was seen down after a shutdown, to its next start on record, "
+        "or to the end of the time."
+    )
+    yield "Not spent: an estimate, these hours at the compute rate of the day of the stop."
+    yield "Storage: an estimate as well; it went on being charged, and is no saving."
+    yield (
+        "Charged: by the vendor's usage records, what stops settled at once. It is for use before the stop, "
+        "and would have been charged without it."
+    )
+    if row.seen:
+        yield (
+            f"{counted(row.seen, 'standstill')} ended by a start that no run made: counted until the first list "
+            f"that showed the CVM running, so their hours are an upper bound. Of what was not spent, "
+            f"${cents(row.at_most.usd)} is theirs, and may be less."
+        )
+    if row.open:
+        looked = "None of these CVMs runs by the list read now. A" if saved.live else "A start or"
+        yield f"{counted(row.open, 'standstill')} had not ended. {looked} deletion that no run saw is not known here."
+    if row.compute.unknown or row.storage.unknown:
+        yield (
+            f"No rate is known for the compute of {row.compute.unknown} and the storage of {row.storage.unknown} of "
+            f"{counted(row.times, 'standstill')}: their hours are counted, their money is in no sum."
+        )
+    if row.minimums.usd or row.minimums.unknown:
+        yield (
+            f"GPU minimums: ${cents(row.minimums.usd)} of 24-hour minimums were paid for hours after these stops. "
+            "That has to be taken off what was not spent."
+        )
+    open_charges = row.not_asked + charges.pending
+    if open_charges:
+        yield f"The charges of {counted(open_charges, 'stop')} are not known yet, and in no sum."
+    if charges.unknown:
+        yield f"The charges of {counted(charges.unknown, 'stop')} can't be found out, and are in no sum."
+    for why in ("altered", "unreadable"):
+        if number := saved.left_out[why]:
+            yield f"{counted(number, f'{why} log')} {'is' if number == 1 else 'are'} left out: see `orchestrator runs`."
+
+
+def cents(amount: Decimal) -> str:
+    """An amount in dollars for people, to the cent."""
+    return f"{amount:,.2f}"

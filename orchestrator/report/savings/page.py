@@ -1,0 +1,88 @@
+"""What was saved as one HTML file, and its chart as an SVG file of its own."""
+
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element, tostring
+
+from orchestrator.billing.savings import Row, hours
+from orchestrator.history.saved import Saved
+from orchestrator.plural import counted
+from orchestrator.report.html.elements import Cell, e, figure, section, table
+from orchestrator.report.html.page import page
+from orchestrator.report.savings.chart import columns, wide_columns
+from orchestrator.report.savings.document import assumptions
+from orchestrator.report.savings.text import clock, each_column, marks, money
+
+_STYLE = """
+svg { color-scheme: light dark; background: #ffffff; font: 11px system-ui, sans-serif; }
+text { fill: #1b1f24; } .axis .line { stroke: #c9d1d9; fill: none; } .series { fill: #1a7f37; }
+.x text { text-anchor: middle; } .y text { text-anchor: end; }
+@media (prefers-color-scheme: dark) {
+  svg { background: #10151b; } text { fill: #e8edf2; } .axis .line { stroke: #3b4654; } .series { fill: #45b862; }
+}
+"""
+
+
+def savings_page(saved: Saved) -> bytes:
+    """The page in UTF-8."""
+    row = saved.together
+    title = f"Savings from {clock(saved.since)} to {clock(saved.until)}"
+    stood = f"{counted(len(row.cvms), 'CVM')} stood still {counted(row.times, 'time')}"
+    head = [
+        e("h1", title),
+        e("p", f"{counted(saved.runs, 'run')} on record; {stood}.", cls="soft"),
+        e("ul", *map(_tile, _figures(row), ("hours stood still", "not spent", "storage", "charged")), cls="tiles"),
+    ]
+    sections = [
+        section("time", "Over time", figure(f"Not spent on compute, {each_column(saved)} (UTC)", (), columns(saved)))
+    ]
+    sections.append(section("rows", f"By {saved.by}", _table(saved)))
+    sections.append(section("meaning", "What the figures mean", *_meaning(saved)))
+    return page(title, head, sections, "Read from the audit logs alone.")
+
+
+def savings_svg(saved: Saved) -> bytes:
+    """The chart as a file, with colours of its own."""
+    svg = wide_columns(saved)
+    style = Element("style")
+    style.text = _STYLE
+    svg.insert(0, style)
+    drawn: bytes = tostring(svg, encoding="utf-8", xml_declaration=True)
+    return drawn + b"\n"
+
+
+def _figures(row: Row) -> tuple[str, str, str, str]:
+    charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
+    compute = money(row.compute.usd, row.compute.unknown, row.times)
+    return f"{hours(row.stood):,.1f}", compute, money(row.storage.usd, row.storage.unknown, row.times), charged
+
+
+def _tile(figure: str, words: str) -> Element:
+    return e("li", e("strong", figure), words)
+
+
+def _table(saved: Saved) -> Element:
+    columns_of = ((saved.by, ""), ("CVMs", "num"), ("times", "num"), ("hours", "num"))
+    amounts = (("not spent", "num"), ("storage", "num"), ("charged", "num"), ("GPU minimums", "num"))
+
+    def cells(name: str, row: Row) -> Sequence[Cell]:
+        counts = (f"{len(row.cvms):,}", f"{row.times:,}")
+        return name, *counts, *_figures(row), money(row.minimums.usd, row.minimums.unknown, row.times)
+
+    rows = [cells(row.key or "-", row) for row in saved.rows]
+    return table(f"What each {saved.by} came to", (*columns_of, *amounts), rows, cells("together", saved.together))
+
+
+def _meaning(saved: Saved) -> list[Element]:
+    parts = [e("ul", *(e("li", sentence) for sentence in (*assumptions(saved), *marks(saved))))]
+    if saved.ask:
+        commands = "\n".join(f"orchestrator reconcile {run_id}" for run_id in saved.ask)
+        parts += [e("p", "To ask for the charges that are not known yet:"), e("pre", *_lines(commands))]
+    return parts
+
+
+def _lines(text: str) -> list[Element | str]:
+    """Lines in a `pre`, whose line breaks would be shown as escapes otherwise."""
+    found: list[Element | str] = []
+    for line in text.split("\n"):
+        found += [line, e("br")]
+    return found[:-1]

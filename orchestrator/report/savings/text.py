@@ -1,0 +1,130 @@
+"""What was saved, for a terminal: a table, a chart of bars, and what the figures assume. Holds in 60 columns."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import chain, dropwhile
+
+from orchestrator.billing.savings import Row, hours
+from orchestrator.history.saved import Saved
+from orchestrator.plural import counted
+from orchestrator.report.savings.document import assumptions, cents
+from orchestrator.safe_text import shown
+
+_NARROWEST = 60
+_WIDEST = 110
+_COLUMN = 10
+_MOST_BARS = 31
+_MOST_ASKED = 3
+
+
+def savings_lines(saved: Saved, width: int, *, blocks: bool = True) -> Iterator[str]:
+    """The text, line by line.
+
+    Args:
+        saved: what was saved.
+        width: of the terminal, in characters.
+        blocks: whether what reads it can show block characters.
+    """
+    width = min(max(width, _NARROWEST), _WIDEST)
+    row = saved.together
+    yield f"Savings from {clock(saved.since)} to {clock(saved.until)}"
+    stood = f"{counted(len(row.cvms), 'CVM')} stood still {counted(row.times, 'time')}"
+    yield f"{counted(saved.runs, 'run')} on record; {stood}"
+    yield ""
+    if not row.times and not row.stops:
+        yield "No run took a CVM down in this time, and none was down from before."
+        return
+    yield from _table(saved, width)
+    yield ""
+    if row.compute.usd:
+        yield from _bars(saved, width, "█" if blocks else "#")
+        yield ""
+    for sentence in chain(assumptions(saved), marks(saved)):
+        yield from textwrap.wrap(sentence, width, initial_indent="- ", subsequent_indent="  ")
+    if saved.ask:
+        yield "- To ask for the charges that are not known yet:"
+    for run_id in saved.ask[:_MOST_ASKED]:
+        yield f"    orchestrator reconcile {shown(run_id, 40)}"
+    if len(saved.ask) > _MOST_ASKED:
+        yield f"    and {len(saved.ask) - _MOST_ASKED} more, listed by --json as not_known_yet"
+
+
+def clock(moment: datetime) -> str:
+    """A moment in UTC, to the minute."""
+    return f"{moment:%Y-%m-%d %H:%M}Z"
+
+
+_ID = 40
+_HEADS = ("hours", "not spent", "storage", "charged")
+_FIRST_TO_GO = ("hours", "storage", "charged")
+"""Columns in the order in which they are left out, where the names need the room."""
+
+
+def _table(saved: Saved, width: int) -> Iterator[str]:
+    longest = max(len(shown(row.key)) for row in saved.rows)
+    # The id of an app is never cut, a longer name is.
+    room = max(min(longest, max(_ID, width - len(_HEADS) * (_COLUMN + 1))), len("together"))
+    heads = list(_HEADS)
+    for head in _FIRST_TO_GO:
+        if room + len(heads) * (_COLUMN + 1) > width:
+            heads.remove(head)
+    yield f"{saved.by:{room}}" + "".join(f" {head:>{_COLUMN}}" for head in heads)
+    for row in saved.rows:
+        yield _line(shown(row.key, room), row, room, heads)
+    if len(saved.rows) > 1:
+        yield _line("together", saved.together, room, heads)
+
+
+def _line(name: str, row: Row, room: int, heads: Sequence[str]) -> str:
+    charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
+    compute = money(row.compute.usd, row.compute.unknown, row.times)
+    storage = money(row.storage.usd, row.storage.unknown, row.times)
+    cells = dict(zip(_HEADS, (f"{hours(row.stood):,.1f}", compute, storage, charged), strict=True))
+    return f"{name:{room}}" + "".join(f" {cells[head]:>{_COLUMN}}" for head in heads)
+
+
+def money(usd: Decimal, unknown: int, of: int) -> str:
+    """A sum to the cent; with a plus where some of its parts are unknown, and a question mark where all of them are."""
+    if unknown and unknown >= of:
+        return "?"
+    return f"${cents(usd)}{'+' if unknown else ''}"
+
+
+def _bars(saved: Saved, width: int, block: str) -> Iterator[str]:
+    """What was not spent, over time; so many lines at the most that they fit on a screen."""
+    joined = -(-len(saved.spared) // _MOST_BARS)
+    pieces = [
+        (saved.edges[at], sum(saved.spared[at : at + joined], Decimal(0))) for at in range(0, len(saved.spared), joined)
+    ]
+    yield f"Not spent on compute, {each_column(saved, joined)} (UTC)"
+    most, room = max(usd for _, usd in pieces), width - 24
+    for begin, usd in dropwhile(lambda piece: not piece[1], pieces):
+        yield f"{begin:%Y-%m-%d} {'$' + cents(usd):>10}  {block * round(usd / most * room)}".rstrip()
+
+
+def each_column(saved: Saved, joined: int = 1) -> str:
+    """How much time each column of a chart is of, so many pieces of time joined."""
+    inner = saved.edges[1:-1]
+    length = (inner[1] - inner[0] if len(inner) > 1 else timedelta(days=1)) * joined
+    return "a day" if length == timedelta(days=1) else f"every {length.days} days"
+
+
+def marks(saved: Saved) -> Iterator[str]:
+    """How the amounts that people are shown have to be read, where that is not plain."""
+    together, rows = saved.together, saved.rows
+    if together.compute.unknown or together.storage.unknown or together.uncharged:
+        yield "An amount with a + lacks parts that are not known; a ? stands where nothing is known."
+
+    def differs(whole: Decimal, parts: list[Decimal], digits: int = 2) -> bool:
+        return round(whole, digits) != sum((round(part, digits) for part in parts), Decimal(0))
+
+    if (
+        differs(hours(together.stood), [hours(row.stood) for row in rows], 1)
+        or differs(together.compute.usd, [row.compute.usd for row in rows])
+        or differs(together.storage.usd, [row.storage.usd for row in rows])
+        or differs(together.minimums.usd, [row.minimums.usd for row in rows])
+        or differs(together.charges.charged_usd, [row.charges.charged_usd for row in rows])
+    ):
+        yield "Each figure is rounded by itself; the unrounded ones, as --json has them, add up exactly."

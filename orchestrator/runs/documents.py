@@ -1,0 +1,162 @@
+"""Plans, runs and errors as JSON documents: contracts, to which fields may be added and none changed."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from orchestrator.audit.replay import RunState
+from orchestrator.billing.rates import plain
+from orchestrator.errors import OrchestratorError
+from orchestrator.playbook.deadline import Forecast
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.plan_warning import warning_document
+from orchestrator.runs.steps import step_fields
+
+_PIECES = 10_000
+"""Of the pieces that the encoder makes (a key, a value, a comma), how many are written together."""
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """What `plan --json` prints."""
+    return {
+        "playbook": plan.playbook,
+        "targets": [
+            {
+                "step": target.step,
+                "action": target.action.value,
+                "cvm": target.cvm.ref.document(),
+                "status": target.cvm.status,
+                "wave": target.wave,
+                "usd_per_hour": _amount(target.rates.compute),
+                "storage_usd_per_hour": _amount(target.rates.storage),
+            }
+            for target in plan.targets
+        ],
+        "steps": [step_fields(step) | _may_follow(plan, step.name) for step in plan.steps],
+        "skipped": [
+            {"cvm": each.cvm.ref.document(), **each.why.fields(), "status": each.cvm.status} for each in plan.skipped
+        ],
+        "guards": [
+            {
+                "name": check.name,
+                "limit": None if check.limit is None else _number(check.limit),
+                "value": _number(check.value),
+                "ok": check.ok,
+                "message": check.message,
+            }
+            for check in plan.guards
+        ],
+        "estimate": {"requests": plan.estimate.requests, "seconds": round(plan.estimate.seconds, 1)},
+        "billing": plan.total.document() | ({"starts": plan.begins.document()} if plan.begins else {}),
+        "deadline": None if plan.deadline is None else _deadline(plan, plan.deadline),
+        "warnings": [each.document() for each in plan.warnings],
+    }
+
+
+def _deadline(plan: Plan, deadline: Forecast) -> dict[str, Any]:
+    """When the targets are asked beside the deadline, and who is asked after it, the first of them first."""
+    return {
+        "seconds": deadline.seconds,
+        "estimate_seconds": round(deadline.estimate_seconds, 1),
+        "settle_seconds": deadline.settle,
+        "settle_basis": deadline.basis,
+        "ok": deadline.ok,
+        "late": [
+            {
+                "step": plan.targets[place].step,
+                "cvm": plan.targets[place].cvm.ref.document(),
+                "seconds": round(deadline.asked[place], 1),
+            }
+            for place in deadline.late
+        ],
+    }
+
+
+def _amount(usd: Decimal | None) -> str | None:
+    return None if usd is None else plain(usd)
+
+
+def _number(value: Decimal | int) -> float | int:
+    return value if isinstance(value, int) else float(value)
+
+
+def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dict[str, Any]:
+    """What `run --json`, `resume --json` and `show --json` print."""
+    return {
+        "run_id": state.run_id,
+        "exit_code": exit_code,
+        "audit_log": str(audit_log),
+        "counts": counts_of(state),
+        "targets": [
+            {
+                "step": target.step,
+                "action": target.action,
+                "escalated": target.escalated_at is not None,
+                "taken_up_by": target.taken_up_by,
+                "cvm": target.ref.document(),
+                "outcome": target.outcome_so_far.value,
+                "seconds": target.seconds,
+                "reason": target.reason,
+                "code": target.code,
+                "request_id": target.request_id,
+            }
+            for target in state.targets.values()
+        ],
+        "skipped": state.skipped,
+        "drifted": state.drifted,
+        "questions": _questions(state),
+        "deadline": None if state.finished is None else state.finished.get("deadline"),
+        "warnings": [warning_document(each) for each in state.planned.get("warnings") or ()],
+        "billing": state.money,
+    }
+
+
+def _questions(state: RunState) -> list[dict[str, Any]]:
+    """What people were asked, in order; the last one is without an answer where there was none."""
+    asked = [*state.answers, *([(state.question, {})] if state.question is not None else [])]
+    return [
+        {key: question.get(key) for key in ("step", "question", "expires_at")}
+        | {key: answer.get(key) for key in ("answer", "by", "via", "comment")}
+        for question, answer in asked
+    ]
+
+
+def _may_follow(plan: Plan, step: str) -> dict[str, int]:
+    """Of a step that takes up a result: how many targets it can have at the most."""
+    return {"at_most": plan.may_follow[step]} if step in plan.may_follow else {}
+
+
+def write_document(document: dict[str, Any], write: Callable[[str], object]) -> None:
+    """Write a document as JSON with a newline, bit by bit: in one piece a large run's would take hundreds of MB."""
+    pieces = json.JSONEncoder(indent=2).iterencode(document)
+    while text := "".join(islice(pieces, _PIECES)):
+        write(text)
+    write("\n")
+
+
+def counts_of(state: RunState) -> dict[str, int]:
+    """How many targets ended in each way, or would if nothing more were done."""
+    last_words = (target for target in state.targets.values() if target.taken_up_by is None)
+    return dict(Counter(target.outcome_so_far.value for target in last_words))
+
+
+def error_document(error: OrchestratorError) -> dict[str, Any]:
+    """What a command with `--json` prints when it ends with an error."""
+    return {
+        "exit_code": int(error.exit_code),
+        "error": {**_fault(error), "more": [_fault(each) for each in error.more]},
+    }
+
+
+def _fault(error: OrchestratorError) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "file": error.file,
+        "line": error.line,
+    }

@@ -1,0 +1,175 @@
+"""structlog: for people on a terminal, JSON lines otherwise; always on stderr."""
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from orchestrator.audit.log import Observer
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
+from orchestrator.cli.colour import is_coloured
+from orchestrator.cvm import CvmRef
+from orchestrator.report.exit_meanings import TROUBLE
+from orchestrator.safe_text import shown
+from orchestrator.settings.model import Log
+
+_HEARD = frozenset(
+    {
+        "run.started",
+        "run.resumed",
+        "run.interrupted",
+        "run.finished",
+        "target.settled",
+        "target.failed",
+        "action.deferred",
+        "action.unknown",
+        "action.escalated",
+        "step.planned",
+        "wave.soaking",
+        "approval.answered",
+        "notice",
+    }
+)
+
+
+class _Stderr:
+    """Whatever stderr is at the moment of writing: a live view takes its place for a while."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def configure(settings: Log) -> None:
+    """Set logging up as the settings say."""
+    console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    renderer: Any
+    if console:
+        renderer = structlog.dev.ConsoleRenderer(colors=is_coloured(sys.stderr), pad_event_to=14)
+        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    else:
+        renderer = structlog.processors.JSONRenderer(sort_keys=True)
+        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    stream: Any = _Stderr()
+    target: TextIO = stream
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, stamp, _escape if console else _keep, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(file=target),
+        cache_logger_on_first_use=False,
+    )
+
+
+def warn(settings: Log, event: str, **facts: object) -> None:
+    """Set logging up, and log what goes wrong before there is a run to log."""
+    configure(settings)
+    structlog.get_logger().warning(event, **facts)
+
+
+def _escape(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What others wrote is never interpreted by the terminal."""
+    del logger, name
+    return {key: shown(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """JSON escapes what it has to by itself."""
+    del logger, name
+    return event
+
+
+def run_log(settings: Log, state: RunState) -> Observer:
+    """What logs the records of a run: on a terminal failures and a line for each teepod, elsewhere each CVM.
+
+    Args:
+        settings: the settings of the log.
+        state: what the run's log says; it takes each record before this observer does.
+    """
+    each = settings.cvms == "each" or (settings.cvms == "auto" and not sys.stderr.isatty())
+    return log_record if each else _ByTeepod(state)
+
+
+class _ByTeepod:
+    """An observer that logs failures, and of each teepod once that all of its targets have their outcome."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._open: Counter[str | None] | None = None
+        self._ended: dict[str | None, Counter[str]] = {}
+
+    def __call__(self, record: Record) -> None:
+        """Log a record, unless it is one of many that say the same."""
+        event = record["event"]
+        if event not in {"target.settled", "target.failed"}:
+            if event == "step.planned" and self._open is not None:
+                self._open.update(CvmRef.of(entry["cvm"]).teepod for entry in record["targets"])
+            if event != "action.escalated":
+                log_record(record)
+            return
+        if record["outcome"] in TROUBLE:
+            log_record(record)
+        self._count(CvmRef.of(record["cvm"]).teepod, record["outcome"])
+
+    def _count(self, teepod: str | None, outcome: str) -> None:
+        if self._open is None:
+            targets = self._state.targets.values()
+            self._open = Counter(target.ref.teepod for target in targets if target.outcome is None)
+            self._open[teepod] += 1  # the record that is counted now is in the state already
+        self._open[teepod] -= 1
+        ended = self._ended.setdefault(teepod, Counter())
+        ended[outcome] += 1
+        if self._open[teepod] <= 0:
+            structlog.get_logger().info("teepod.done", teepod=teepod, **ended)
+            ended.clear()
+
+
+def log_record(record: Record, **about: object) -> None:
+    """Log what a record of the audit trail says that a person wants to hear of: outcomes, and the run's own events.
+
+    Args:
+        record: the record.
+        **about: what else each line is to say, where several runs go on in one process.
+    """
+    event: str = record["event"]
+    if event not in _HEARD:
+        return
+    log = structlog.get_logger(**about)
+    if event in {"target.settled", "target.failed"}:
+        ref = CvmRef.of(record["cvm"])
+        facts = {"cvm": ref.name, "id": ref.address, "teepod": ref.teepod, "seconds": record.get("seconds")}
+        if event == "target.settled":
+            log.info(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the outcome is the event's name
+        else:
+            facts |= {"reason": record.get("reason"), "request_id": record.get("request_id")}
+            log.warning(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the same
+    elif event in {"run.started", "run.resumed"}:
+        log.info(event, run_id=record["run_id"])
+    elif event in {"run.interrupted", "run.finished"}:
+        log.info(event, run_id=record["run_id"], exit_code=record.get("exit_code"), **record["counts"])
+    elif event in {"approval.answered", "notice"}:
+        said = ("step", "answer", "by", "via", "comment", "message")
+        log.info(event, **{key: record[key] for key in said if record.get(key) is not None})
+    elif event == "step.planned":
+        log.info(event, step=record["step"], action=record["action"], targets=len(record["targets"]))
+    elif event == "wave.soaking":
+        log.info(event, step=record["step"], wave=record["wave"], until=record["until"])
+    else:
+        _log_request(log, record)
+
+
+def _log_request(log: Any, record: Record) -> None:  # noqa: ANN401 - whatever structlog gives
+    """Log what became of a request, where that is not the end of it."""
+    ref, reason = CvmRef.of(record["cvm"]), record["reason"]
+    if record["event"] == "action.escalated":
+        log.warning("cvm.escalated", cvm=ref.name, id=ref.address, teepod=ref.teepod, to=record["to"], reason=reason)
+    elif record["event"] == "action.deferred":
+        wait = record.get("retry_after_s")
+        log.debug(f"{record['action']}.deferred", cvm=ref.name, wait=wait, reason=reason)  # noqa: G004 - the event's name
+    else:
+        log.debug(f"{record['action']}.unknown", cvm=ref.name, reason=reason)  # noqa: G004 - the same

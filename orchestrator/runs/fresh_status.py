@@ -1,0 +1,53 @@
+"""Reading statuses anew before anything is sent: what a plan knew may be old."""
+
+from collections.abc import Sequence
+
+from orchestrator.engine.job import Work
+from orchestrator.engine.read.status import Seen, StatusReader
+from orchestrator.errors import CloudError
+from orchestrator.runs.session import Session
+
+_IDLE_ROUNDS = 3
+"""So many rounds in a row without a single answer are enough."""
+
+
+async def read_fresh(session: Session, works: Sequence[Work], workspace_size: int) -> dict[str, Seen]:
+    """The status right now of every target whose outcome is open, by the CVM's key.
+
+    Raises:
+        CloudError: when one of them can't be read, so that nobody can tell what sending would do.
+    """
+    refused: list[bool] = []
+    reader = StatusReader(
+        cloud=session.cloud,
+        gate=session.gate,
+        clock=session.clock,
+        rng=session.rng,
+        batch_size=session.batch_size,
+        batch_missing=session.batch_missing,
+        key_refused=lambda: refused.append(True),
+    )
+    reader.known_size(workspace_size)
+    wanted = [work.ref for work in works if work.outcome is None]
+    seen: dict[str, Seen] = {}
+    idle = 0
+    while idle < _IDLE_ROUNDS and not refused:
+        missing = [ref for ref in wanted if ref.key not in seen]
+        if not missing:
+            break
+        found = await reader.read(missing)
+        seen |= found
+        idle = 0 if found else idle + 1
+    if refused:
+        raise CloudError("the API refuses the key", hint="check PHALA_CLOUD_API_KEY; nothing was sent")
+    if len(seen) < len(wanted):
+        raise CloudError(
+            f"the status of {len(wanted) - len(seen)} of {len(wanted)} open CVMs can't be read",
+            hint="check the network, and cloud.base_url in the settings; nothing was sent",
+        )
+    if len(seen) > 1 and all(each.read is None for each in seen.values()):
+        raise CloudError(
+            f"not one of the {len(seen)} open CVMs is known to this key",
+            hint="is it the key of the run's own workspace? If they are all deleted, nothing is left to do",
+        )
+    return seen

@@ -1,0 +1,196 @@
+"""Settings that a plan file or a run's log has frozen: a stricter value applies, any other has no effect and is named.
+
+| setting | stricter is |
+|---|---|
+| `rate.requests_per_second`, `.burst`, `.max_in_flight`, `.per_teepod` | less; any number is stricter than `auto` |
+| `rate.dispatch` | `single` |
+| `guards.max_targets`, `guards.max_percent` | less; any value is stricter than none |
+| `settle.timeout`, `notify.on`, `billing.storage_usd_per_gb_hour` | nothing |
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from orchestrator.engine.rate.adaptive import START
+from orchestrator.errors import UsageError
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
+from orchestrator.playbook.resolved_steps import AnyPlanned, OwnLimits, PlannedStep, RunLimits
+from orchestrator.playbook.value_types import AUTO
+from orchestrator.settings.load import Settings
+from orchestrator.settings.model import RateSection
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What a plan file or a run's log says.
+
+    Attributes:
+        source: what has it, such as `the plan file`.
+        limits: the limits of the run.
+        steps: its steps.
+        guards: the limit of each guard that has one, by the guard's name.
+        notify_on: of what notices are sent, where the playbook says so.
+        has_prices: whether the storage price is frozen as well.
+        file: the file, for errors.
+    """
+
+    source: str
+    limits: RunLimits
+    steps: tuple[AnyPlanned, ...]
+    guards: Mapping[str, Decimal]
+    notify_on: Sequence[str] | None = None
+    has_prices: bool = False
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The limits that hold.
+
+    Attributes:
+        limits: of the run.
+        steps: with their own limits.
+        stricter: a phrase for each setting that is stricter than what was frozen.
+        warnings: a warning that names the settings without effect; at most one.
+    """
+
+    limits: RunLimits
+    steps: tuple[AnyPlanned, ...]
+    stricter: tuple[str, ...] = ()
+    warnings: tuple[PlanWarning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    setting: str
+    given: str
+    frozen: str
+    is_stricter: bool
+
+    @property
+    def text(self) -> str:
+        return f"{self.setting} {self.given} ({self.frozen})"
+
+
+def apply_settings(frozen: Frozen, settings: Settings, assignments: Iterable[str]) -> Applied:
+    """Apply what is stricter in the settings.
+
+    Args:
+        frozen: what the plan file or the log says.
+        settings: the settings of today.
+        assignments: what of them was given on the command line, as `section.field=value`.
+
+    Raises:
+        UsageError: when a value of the command line would have no effect.
+    """
+    named = {assignment.partition("=")[0] for assignment in assignments}
+    found = list(_differences(frozen, settings))
+    refused = [each for each in found if each.setting in named and not each.is_stricter]
+    if refused:
+        first = refused[0]
+        raise UsageError(
+            f"--set {first.setting}={first.given} would have no effect: {frozen.source} says {first.frozen}, "
+            f"and only a stricter value applies",
+            file=frozen.file,
+            hint="leave it out, or make a new plan",
+        )
+    looser = [each for each in found if not each.is_stricter]
+    message = f"settings without effect, since {frozen.source} decides: {', '.join(each.text for each in looser)}"
+    warning = PlanWarning(WarningCode.SETTINGS_FROZEN, message)
+    limits, steps = frozen.limits, frozen.steps
+    stricter = {each.setting for each in found if each.is_stricter}
+    for name in RateSection.model_fields:
+        if f"rate.{name}" in stricter:
+            limits, steps = _hold_to(name, settings.rate, limits, steps)
+    return Applied(limits, steps, tuple(each.text for each in found if each.is_stricter), (warning,) if looser else ())
+
+
+def _differences(frozen: Frozen, settings: Settings) -> Iterator[_Difference]:
+    yield from _rate_differences(frozen, settings.rate)
+    for name in ("max_targets", "max_percent"):
+        given, limit = getattr(settings.guards, name), frozen.guards.get(name)
+        if given is not None and given != limit:
+            yield _Difference(
+                f"guards.{name}", f"{given}", "none" if limit is None else f"{limit:f}", limit is None or given < limit
+            )
+    timeouts = {step.settle_timeout for step in frozen.steps if isinstance(step, PlannedStep)}
+    if "timeout" in settings.settle.model_fields_set and settings.settle.timeout not in timeouts:
+        text = ", ".join(f"{seconds:g}s" for seconds in sorted(timeouts))
+        yield _Difference("settle.timeout", f"{settings.settle.timeout:g}s", text, is_stricter=False)
+    on = settings.notify.on
+    if "on" in settings.notify.model_fields_set and frozen.notify_on is not None and set(on) != set(frozen.notify_on):
+        yield _Difference("notify.on", " ".join(on), " ".join(frozen.notify_on) or "nothing", is_stricter=False)
+    if frozen.has_prices and "storage_usd_per_gb_hour" in settings.billing.model_fields_set:
+        price = settings.billing.storage_usd_per_gb_hour
+        yield _Difference("billing.storage_usd_per_gb_hour", f"{price:f}", "the plan's price", is_stricter=False)
+
+
+def _rate_differences(frozen: Frozen, rate: RateSection) -> Iterator[_Difference]:
+    own = [step.limits for step in frozen.steps if isinstance(step, PlannedStep)]
+    for name in RateSection.model_fields:
+        if name not in rate.model_fields_set:
+            continue
+        given, values = getattr(rate, name), _frozen_values(name, frozen.limits, own)
+        if set(values) == {given}:
+            continue
+        stricter = any(_is_stricter(given, value) for value in values)
+        yield _Difference(f"rate.{name}", _text(given), " or ".join(dict.fromkeys(map(_text, values))), stricter)
+
+
+def _frozen_values(name: str, limits: RunLimits, own: Iterable[OwnLimits]) -> list[object]:
+    """The values of one limit: the run's, and those of steps that have their own."""
+    of_run: object = AUTO if name == "requests_per_second" and limits.adaptive else getattr(limits, name)
+    of_steps = (getattr(each, name, None) for each in own)
+    return [of_run, *(value for value in of_steps if value is not None)]
+
+
+def _is_stricter(given: object, value: object) -> bool:
+    if isinstance(given, int | float):
+        return not isinstance(value, int | float) or given < value
+    return (given, value) == ("single", "batch")
+
+
+def _hold_to(
+    name: str, rate: RateSection, limits: RunLimits, steps: tuple[AnyPlanned, ...]
+) -> tuple[RunLimits, tuple[AnyPlanned, ...]]:
+    """Hold a run and its steps to one limit of the settings."""
+    given = getattr(rate, name)
+    finds_out = name == "requests_per_second" and limits.adaptive
+    capped = tuple(
+        replace(step, limits=_cap(step.limits, name, given, everywhere=finds_out))
+        if isinstance(step, PlannedStep)
+        else step
+        for step in steps
+    )
+    if not finds_out:
+        values: dict[str, Any] = {name: _stricter(given, getattr(limits, name))}
+        return replace(limits, **values), capped
+    if given < START:  # a run that finds out its rate begins with more
+        return replace(limits, requests_per_second=given, adaptive=False), capped
+    return limits, capped
+
+
+def _cap(own: OwnLimits, name: str, given: object, *, everywhere: bool) -> OwnLimits:
+    """The limits of a step's own within one of the settings.
+
+    Args:
+        own: the step's own limits.
+        name: the limit.
+        given: its value in the settings.
+        everywhere: whether a step without a limit of its own gets this one.
+    """
+    value = getattr(own, name, None)
+    if value is None and not everywhere:
+        return own
+    return replace(own, **{name: given if value is None else _stricter(given, value)})  # type: ignore[arg-type]
+
+
+def _stricter(given: object, value: object) -> object:
+    return given if _is_stricter(given, value) else value
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,246 @@
+"""A plan as a file that somebody reads before it is carried out: its text, its digest, and the way back.
+
+One CVM a line. The digest is SHA-256 over the canonical JSON of everything else, as in the audit log, and the file has
+to be byte for byte what this module writes: so an edited or cut-off one is recognised. That guards against slips, not
+against somebody who reckons the digest anew.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.audit.record import Record, canonical, clean
+from orchestrator.billing.rates import plain
+from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.errors import PlanFileError, UsageError
+from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.playbook.load import LoadedPlaybook, playbook_from
+from orchestrator.playbook.lock import FORMAT, MARK, Lock, LockedTarget
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.schema import Guards
+from orchestrator.playbook.source import parse_source
+from orchestrator.runs.documents import plan_document
+from orchestrator.runs.records import limits_from, planned_fields, started_fields
+from orchestrator.runs.steps import steps_from
+
+VERSION = 1
+
+_AGAIN = "make it anew: `orchestrator plan PLAYBOOK --out FILE`"
+_DIGEST = "digest"
+
+
+def plan_file(
+    plan: Plan,
+    loaded: LoadedPlaybook,
+    guards: Guards,
+    *,
+    workspace_size: int,
+    made_at: datetime,
+    actor: str,
+    version: str,
+    cloud_url: str,
+    workspace: Mapping[str, object],
+) -> dict[str, Any]:
+    """The document of a plan file, digest included.
+
+    Args:
+        plan: what is to be carried out.
+        loaded: the playbook.
+        guards: those that the plan was checked against.
+        workspace_size: how many CVMs the list has; 0 when only some apps were read.
+        made_at: the time of day.
+        actor: who makes it, user@host.
+        version: of this orchestrator.
+        cloud_url: where the inventory was read.
+        workspace: the fields that say whose CVMs they are.
+    """
+    started = started_fields(loaded, actor=actor, version=version, cloud_url=cloud_url, limits=plan.limits)
+    planned, shown = planned_fields(plan, workspace_size), plan_document(plan)
+    document = {
+        "format": FORMAT,
+        "v": VERSION,
+        "made_at": timestamp(made_at),
+        "actor": actor,
+        "version": version,
+        "cloud_url": cloud_url,
+        **workspace,
+        "playbook": {**_mapping(started["playbook"]), "description": loaded.playbook.description},
+        "vars": started["vars"],
+        "limits": started["limits"],
+        "guards": {
+            "max_targets": guards.max_targets,
+            "max_percent": None if guards.max_percent is None else plain(guards.max_percent),
+            "protect": {key: getattr(guards.protect, key) for key in ("name", "app_id", "teepod")},
+            "keep_running": [{"per": rule.per, "min": str(rule.min)} for rule in guards.keep_running or ()] or None,
+        },
+        "guard_checks": shown["guards"],
+        "estimate": shown["estimate"],
+        "deadline": shown["deadline"],
+        "billing": shown["billing"],
+        "warnings": shown["warnings"],
+        "workspace_size": workspace_size,
+        "steps": planned["steps"],
+        "targets": [
+            {**fields, "in_progress": target.cvm.in_progress, "instance_type": target.cvm.instance_type}
+            for fields, target in zip(_list(planned["targets"]), plan.targets, strict=True)
+        ],
+        "skipped": planned["skipped"],
+        "playbook_text": loaded.data.decode("utf-8").split("\n"),
+    }
+    document = _mapping(clean(document))
+    return {**document, _DIGEST: digest(document)}
+
+
+def digest(document: dict[str, Any]) -> str:
+    """The digest of a plan file's document, whose own (if it has one already) does not count."""
+    rest = {key: value for key, value in document.items() if key != _DIGEST}
+    return hashlib.sha256(canonical(rest)).hexdigest()
+
+
+def written(document: dict[str, Any]) -> bytes:
+    """The file: one line a field, and in lists of CVMs and lines one line each; nothing but ASCII.
+
+    What can't be seen, or reads as something else than it is, stands there as an escape.
+    """
+    fields = []
+    for key, value in document.items():
+        text = json.dumps(value, allow_nan=False)
+        if isinstance(value, list) and value:
+            items = ",\n    ".join(json.dumps(item, allow_nan=False) for item in value)
+            text = f"[\n    {items}\n  ]"
+        fields.append(f"  {json.dumps(key)}: {text}")
+    return ("{\n" + ",\n".join(fields) + "\n}\n").encode("ascii")
+
+
+def read_plan(data: bytes, file: Path) -> Lock:
+    """The plan that a file holds.
+
+    Raises:
+        PlanFileError: when it is not, byte for byte, what `plan --out` wrote.
+    """
+    document = _document(data, file)
+    try:
+        saved = _Saved.model_validate(document)
+        text = "\n".join(saved.playbook_text).encode()
+        lock = saved.lock(playbook_from(parse_source(text, Path(saved.playbook.path)), saved.vars), document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise PlanFileError(f"not a plan that can be used: {place}: {first['msg']}", file=file, hint=_AGAIN) from error
+    except (UsageError, ValueError, KeyError) as error:
+        raise PlanFileError(f"not a plan that can be used: {error}", file=file, hint=_AGAIN) from error
+    if lock.loaded.sha256 != saved.playbook.sha256:
+        raise PlanFileError("the playbook in the plan file is not the one that it names", file=file, hint=_AGAIN)
+    return lock
+
+
+def _document(data: bytes, file: Path) -> dict[str, Any]:
+    if not data.startswith(MARK):
+        raise PlanFileError("this is no plan file", file=file, hint="`orchestrator plan PLAYBOOK --out FILE` makes one")
+    try:
+        document = json.loads(data)
+        if document["v"] != VERSION:
+            reason = f"the plan file has format {document['v']!r}, this version reads {VERSION}"
+            raise PlanFileError(reason, file=file, hint="use the version that made it, or make it anew")
+        whole = written(document) == data and digest(document) == document[_DIGEST]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        whole, document = False, {}
+    if not whole:
+        message = "the plan file was edited, or cut off: it is not what `plan --out` wrote"
+        raise PlanFileError(message, file=file, hint=_AGAIN)
+    return dict(document)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    assert isinstance(value, dict)  # noqa: S101 - for the type checker
+    return value
+
+
+def _list(value: object) -> list[dict[str, Any]]:
+    assert isinstance(value, list)  # noqa: S101 - for the type checker
+    return value
+
+
+class _Part(BaseModel):
+    """A part of the file, as far as a run needs it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class _Playbook(_Part):
+    path: str
+    sha256: str
+
+
+class _Step(_Part):
+    name: str
+    action: str
+    settle_timeout_s: Annotated[float, Field(gt=0)] | None = None
+
+
+class _Ref(_Part):
+    id: str | None
+    vm_uuid: str | None
+    name: str
+    app_id: str | None
+    teepod_id: int | None
+    teepod: str | None
+
+
+class _Target(_Part):
+    step: str
+    action: str
+    cvm: _Ref
+    status: str
+    in_progress: bool
+    instance_type: str | None
+
+    def locked(self) -> LockedTarget:
+        ref = CvmRef.of(self.cvm.model_dump())
+        cvm = Cvm(ref=ref, status=self.status, in_progress=self.in_progress, instance_type=self.instance_type)
+        return LockedTarget(self.step, self.action, cvm)
+
+
+class _Limits(_Part):
+    requests_per_second: Annotated[float, Field(gt=0)] | Literal["auto"]
+    burst: Annotated[int, Field(ge=1)]
+    max_in_flight: Annotated[int, Field(ge=1)]
+    per_teepod: Annotated[int, Field(ge=1)]
+    max_failures: str | None
+
+
+class _Saved(_Part):
+    made_at: str
+    actor: str
+    version: str
+    cloud_url: str
+    workspace: str | None = None
+    key_fingerprint: str | None = None
+    playbook: _Playbook
+    vars: dict[str, str]
+    limits: _Limits
+    guards: dict[str, Any]
+    steps: Annotated[list[_Step], Field(min_length=1)]
+    targets: list[_Target]
+    playbook_text: list[str]
+
+    def lock(self, loaded: LoadedPlaybook, document: Record) -> Lock:
+        return Lock(
+            loaded=loaded,
+            guards=Guards.model_validate({key: value for key, value in self.guards.items() if value is not None}),
+            limits=limits_from(document),
+            steps=steps_from(document),
+            targets=tuple(target.locked() for target in self.targets),
+            made_at=parse_timestamp(self.made_at),
+            actor=self.actor,
+            version=self.version,
+            cloud_url=self.cloud_url,
+            workspace=self.workspace,
+            key_fingerprint=self.key_fingerprint,
+            digest=document[_DIGEST],
+        )

@@ -1,0 +1,103 @@
+"""From a playbook to a plan: the inventory is read, and what a person should know is said."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator import __version__
+from orchestrator.billing.rates import needs_price_list
+from orchestrator.duration import format_duration
+from orchestrator.engine.read.inventory import InventoryReader
+from orchestrator.engine.read.status import PAGE_SIZE
+from orchestrator.playbook.guards import needs_whole_workspace, stricter
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
+from orchestrator.playbook.planning import facts_needed, make_plan
+from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.playbook.select import apps_to_read
+from orchestrator.playbook.steps import Pause
+from orchestrator.runs.session import Session
+from orchestrator.runs.workspace import Workspace, read_workspace
+from orchestrator.settings.load import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, and what it was made from.
+
+    Attributes:
+        plan: the plan.
+        guards: the guards that hold.
+        workspace_size: how many CVMs the workspace has; 0 when only some apps were read.
+        read_at: when reading the inventory began.
+        workspace: whose CVMs they are.
+    """
+
+    plan: Plan
+    guards: Guards
+    workspace_size: int
+    read_at: datetime
+    workspace: Workspace
+
+
+async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = None) -> Prepared:
+    """Read the inventory and make the plan.
+
+    Args:
+        session: the line to the cloud.
+        loaded: the playbook.
+        hold: what the plan has to keep to, such as a plan file.
+
+    Raises:
+        CloudError: when the inventory can't be had.
+    """
+    playbook, settings = loaded.playbook, session.settings
+    guards = stricter(playbook.guards if hold is None else hold.guards, settings.guards)
+    selects = [step.select for step in playbook.acting if step.select.result is None]
+    reader = InventoryReader(session.cloud, session.gate, session.rng)
+    apps = apps_to_read(selects, whole_workspace=needs_whole_workspace(guards))
+    read_at = session.clock.wall()
+    inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
+    prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
+    lacking = facts_needed(playbook, guards, inventory.cvms)
+    if hold is not None:
+        lacking += [cvm for cvm in inventory.cvms if hold.lacks_facts(cvm) and cvm not in lacking]
+    cvms = await reader.complete(inventory.cvms, lacking)
+    plan = make_plan(
+        playbook,
+        cvms,
+        guards=guards,
+        limits=session.limits,
+        settle_timeout=settings.settle.timeout,
+        price_list=prices,
+        storage_usd_per_gb_hour=settings.billing.storage_usd_per_gb_hour,
+        batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
+        more_warnings=[*([] if inventory.stable else [_SHIFTING]), *_waits_too_long(playbook, settings)],
+        whole=inventory.whole,
+        last_word=None if hold is None else hold.last_word,
+        settle_seconds=session.settle_seconds,
+        whole_of_starts=None if hold is None else hold.whole_of_starts(cvms),
+    )
+    if hold is not None:
+        plan = hold.hold(plan, now=session.clock.wall(), version=__version__)
+    workspace = await read_workspace(session, inventory.cvms)
+    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace)
+
+
+_SHIFTING = PlanWarning(
+    WarningCode.LIST_SHIFTING,
+    "the list of CVMs kept changing while it was read; the plan may lack one that was just created",
+)
+
+
+def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[PlanWarning]:
+    """Questions count towards the time that a run may take at all."""
+    waits = sum(step.timeout for step in playbook.steps if isinstance(step, Pause))
+    most = settings.settle.whole_run
+    if waits >= most:
+        yield PlanWarning(
+            WarningCode.QUESTIONS_TOO_LONG,
+            f"the questions may wait for {format_duration(waits)}, but a run ends after {format_duration(most)} "
+            f"(settle.whole_run); it can be resumed then, and asks anew",
+        )

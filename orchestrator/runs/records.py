@@ -1,0 +1,216 @@
+"""The first two records of a run: who started what, and exactly what was planned. And the way back, for `resume`."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from orchestrator.action import Action
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import SERVED, RunState
+from orchestrator.audit.target import Phase, TargetState
+from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
+from orchestrator.billing.rates import Rates, plain
+from orchestrator.cvm import UP
+from orchestrator.engine.job import Work
+from orchestrator.engine.rate.adaptive import START
+from orchestrator.moment import parse_timestamp
+from orchestrator.outcome import Outcome
+from orchestrator.playbook.deadline import Forecast
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.resolved_steps import RunLimits
+from orchestrator.playbook.undo import TakenDown
+from orchestrator.playbook.value_types import AUTO, Share
+from orchestrator.runs.steps import step_fields
+
+
+def started_fields(
+    loaded: LoadedPlaybook,
+    *,
+    actor: str,
+    version: str,
+    cloud_url: str,
+    limits: RunLimits,
+    simulated: bool = False,
+    served: bool = False,
+) -> dict[str, object]:
+    """Make the fields of `run.started`.
+
+    Args:
+        loaded: the playbook.
+        actor: who started the run.
+        version: of this program.
+        cloud_url: where its requests go.
+        limits: of the run.
+        simulated: whether the cloud is a simulated one.
+        served: whether that one goes on after the run.
+    """
+    told = loaded.playbook.notify.on
+    return {
+        "playbook": {"name": loaded.playbook.name, "path": str(loaded.file), "sha256": loaded.sha256},
+        "vars": dict(loaded.variables),
+        "actor": actor,
+        "version": version,
+        "cloud_url": cloud_url,
+        "simulated": simulated,
+        **({"simulator": SERVED} if served else {}),
+        "limits": {
+            "requests_per_second": AUTO if limits.adaptive else limits.requests_per_second,
+            "burst": limits.burst,
+            "max_in_flight": limits.max_in_flight,
+            "per_teepod": limits.per_teepod,
+            "max_failures": None if limits.max_failures is None else str(limits.max_failures),
+            "dispatch": limits.dispatch,
+        },
+        **({} if told is None else {"notify": {"on": list(told)}}),
+    }
+
+
+def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
+    """The fields of `run.planned`."""
+    return {
+        "steps": [step_fields(step) for step in plan.steps],
+        "targets": [
+            {
+                "step": target.step,
+                "action": target.action.value,
+                "cvm": target.cvm.ref.document(),
+                "status": target.cvm.status,
+                "in_progress": target.cvm.in_progress,
+                "billing": billing_note(target.cvm, target.rates, target.action).fields(),
+                "wave": target.wave,
+            }
+            for target in plan.targets
+        ],
+        "skipped": [
+            {"cvm": each.cvm.ref.document(), **each.why.fields(), "status": each.cvm.status} for each in plan.skipped
+        ],
+        "guards": [
+            {
+                "name": check.name,
+                "limit": None if check.limit is None else plain(Decimal(check.limit)),
+                "value": plain(Decimal(check.value)),
+                "ok": check.ok,
+            }
+            for check in plan.guards
+        ],
+        "deadline": None if plan.deadline is None else _deadline(plan.deadline),
+        "warnings": [each.document() for each in plan.warnings],
+        "workspace_size": workspace_size,
+        **({"cvms_up": plan.up} if workspace_size else {}),
+    }
+
+
+def _deadline(deadline: Forecast) -> dict[str, object]:
+    return {
+        "seconds": deadline.seconds,
+        "estimate_seconds": round(deadline.estimate_seconds, 1),
+        "settle_seconds": deadline.settle,
+        "settle_basis": deadline.basis,
+        "ok": deadline.ok,
+        "late": len(deadline.late),
+    }
+
+
+def limits_from(started: Record) -> RunLimits:
+    """The limits that a run was started with."""
+    limits: dict[str, Any] = started["limits"]
+    most, rate = limits["max_failures"], limits["requests_per_second"]
+    return RunLimits(
+        requests_per_second=START if rate == AUTO else rate,
+        burst=limits["burst"],
+        max_in_flight=limits["max_in_flight"],
+        per_teepod=limits["per_teepod"],
+        max_failures=None if most is None else Share.parse(most),
+        adaptive=rate == AUTO,
+        dispatch=limits.get("dispatch", "single"),  # logs of earlier versions lack it
+    )
+
+
+def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
+    """Every target of a run, as far as its log says that it has come.
+
+    Args:
+        state: the replayed log.
+        now: the engine's clock.
+        wall: the time of day at that moment, by which the log's timestamps are read.
+    """
+
+    def engine_time(timestamp: str | None) -> float | None:
+        if timestamp is None:
+            return None
+        return now - max(0.0, (wall - parse_timestamp(timestamp)).total_seconds())
+
+    works = []
+    for target in state.targets.values():
+        billing = target.bill
+        rates = Rates(
+            _money(billing["compute_usd_per_hour"]), _money(billing["storage_usd_per_hour"]), billing["rate_source"]
+        )
+        work = Work(
+            step=target.step,
+            action=Action.STOP if target.escalated_at else Action(target.action),
+            ref=target.ref,
+            before=target.escalated_from or target.before or "",
+            note=BillingNote(rates, tuple(billing["notes"]), triggers_billing(Action(target.action), billing["notes"])),
+            attempts=target.attempts,
+            batch=target.batch,
+            unanswered=target.outcome is None and target.phase is Phase.SENDING,
+            in_doubt=target.phase in _IN_DOUBT,
+            singly=target.phase in _IN_DOUBT,  # a batch may have skipped it
+            first_sent=engine_time(target.first_sent_at),
+            accepted_at=engine_time(target.accepted_at),
+            escalated_at=engine_time(target.escalated_at),
+            billed=target.billing is not None,
+            outcome=target.outcome,
+            taken_up=target.taken_up_by is not None,
+            status=target.status,
+            wave=target.wave,
+        )
+        works.append(work)
+    return works
+
+
+def taken_down(state: RunState) -> tuple[TakenDown, ...]:
+    """List the CVMs that a run took from running to down, by whatever steps.
+
+    A CVM whose stop had, or may have had, an effect and that the run did not see down counts as `late`.
+    """
+    before: dict[str, str | None] = {}
+    effective: dict[str, TargetState] = {}  # the last target of each CVM whose request had, or may have had, an effect
+    for target in state.targets.values():
+        before.setdefault(target.ref.key, target.before)
+        if target.billing is not None or (target.phase in _IN_DOUBT and target.outcome is Outcome.UNSETTLED):
+            effective[target.ref.key] = target
+    return tuple(
+        TakenDown(target.ref, target.status, late=late)
+        for target in state.targets.values()
+        if target.taken_up_by is None
+        and before[target.ref.key] == UP
+        and (late := _is_late(target, effective.get(target.ref.key))) is not None
+    )
+
+
+_IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
+_NOT_SEEN_DOWN = frozenset({Outcome.UNSETTLED, Outcome.FAILED, Outcome.REFUSED, Outcome.NOT_SENT})
+"""Outcomes of a CVM's last target after which an earlier stop may still take effect."""
+
+
+def _is_late(last: TargetState, effective: TargetState | None) -> bool | None:
+    """Whether a CVM can only have gone down after the run; None where the run did not take the CVM down.
+
+    Args:
+        last: the last target of the CVM.
+        effective: the last target of the CVM whose request had, or may have had, an effect.
+    """
+    if last.outcome is Outcome.SETTLED:
+        return None if Action(last.action).ends_up else False
+    if effective is None or Action(effective.action).ends_up:
+        return None
+    if last.outcome is Outcome.SKIPPED:
+        return None if Action(last.action).ends_up else False
+    return effective.outcome is not Outcome.SETTLED if last.outcome in _NOT_SEEN_DOWN else None
+
+
+def _money(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

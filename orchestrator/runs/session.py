@@ -1,0 +1,202 @@
+"""Everything a command needs to speak to a cloud, put together: settings, gate, client, clock."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from random import Random
+
+from orchestrator.cloud.client import connect
+from orchestrator.cloud.transport import proxy_for
+from orchestrator.engine.protocols import Cloud
+from orchestrator.engine.rate.adaptive import START, Held, RateFinder
+from orchestrator.engine.rate.adaptive_cloud import LearningCloud
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.rate.gcra import Gcra, with_headroom
+from orchestrator.errors import CloudError
+from orchestrator.moment import utc_now
+from orchestrator.playbook.resolved_steps import RunLimits
+from orchestrator.playbook.schema import Limits
+from orchestrator.playbook.value_types import AUTO
+from orchestrator.reply import Reply
+from orchestrator.runs.api_profile import Learnt, LearntFile, fingerprint
+from orchestrator.runs.endpoint import Endpoint
+from orchestrator.runs.outage_text import wait_text
+from orchestrator.settings.load import Settings
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def __init__(self) -> None:
+        """Set up; within the event loop."""
+        self._time = asyncio.get_running_loop().time  # anyio asks for the loop each time, and a run asks often
+
+    def now(self) -> float:
+        """The event loop's own clock, by which it sleeps."""
+        return self._time()
+
+    def wall(self) -> datetime:
+        """The time of day."""
+        return utc_now()
+
+
+def limits_of(limits: Limits, settings: Settings) -> RunLimits:
+    """A playbook's own limits, and the settings' where it has none."""
+    rate = settings.rate
+    requests_per_second = limits.requests_per_second or rate.requests_per_second
+    return RunLimits(
+        requests_per_second=START if requests_per_second == AUTO else requests_per_second,
+        burst=limits.burst or rate.burst,
+        max_in_flight=limits.max_in_flight or rate.max_in_flight,
+        per_teepod=limits.per_teepod or rate.per_teepod,
+        max_failures=limits.max_failures,
+        adaptive=requests_per_second == AUTO,
+        dispatch=limits.dispatch or rate.dispatch,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command's line to the cloud.
+
+    Attributes:
+        settings: of the command.
+        endpoint: where requests go.
+        limits: of the run.
+        cloud: what answers them.
+        gate: what every request passes.
+        clock: what is measured and written down by.
+        rng: the jitter.
+        batch_size: how many statuses one request asks for at the most.
+        batch_missing: whether an earlier run found that there is no such request.
+        finder: what finds the rate out; None where it is fixed.
+        settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
+        identify: reads the id of the key's workspace.
+        says_simulated: whether an answer of the cloud said that it is a simulated one.
+    """
+
+    settings: Settings
+    endpoint: Endpoint
+    limits: RunLimits
+    cloud: Cloud
+    gate: Gate
+    clock: SystemClock
+    rng: Random
+    batch_size: int
+    batch_missing: bool
+    identify: Callable[[], Awaitable[Reply[str]]]
+    finder: RateFinder | None = None
+    settle_seconds: Mapping[str, float] = field(default_factory=dict)
+    says_simulated: Callable[[], bool] = lambda: False
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the cloud is a simulated one: this command's own, or one that says so in its answers."""
+        return self.endpoint.simulated or self.says_simulated()
+
+    def remember(self, *, batch_size: int, batch_missing: bool, settle: Mapping[str, float] | None = None) -> None:
+        """Keep what this run learnt of the API for the next one.
+
+        Args:
+            batch_size: how many statuses one request may ask for.
+            batch_missing: whether there is no such request.
+            settle: by action, within how many seconds nine in ten CVMs had settled.
+        """
+        if self.endpoint.simulated:
+            return
+        held = self.finder.held if self.finder is not None else None
+        smaller = batch_size < self.settings.settle.batch_size
+        learnt = Learnt(
+            requests_per_second=held.requests_per_second if held else None,
+            is_limit=held is not None and held.is_limit,
+            batch_size=batch_size if smaller else None,
+            batch_missing=batch_missing,
+            settle=settle or {},
+        )
+        if learnt != Learnt():
+            _learnt_file(self.settings).write(
+                self.endpoint.base_url, fingerprint(self.endpoint.api_key), learnt, self.clock.wall()
+            )
+
+
+_MANY = 100
+"""Requests per second from which the CPU that each of them takes counts for more than being ready soon."""
+
+
+def _learnt_file(settings: Settings) -> LearntFile:
+    return LearntFile(settings.audit.state_dir, partial(_warn, settings))
+
+
+def _warn(settings: Settings, event: str, **facts: object) -> None:
+    from orchestrator.runs.event_log import warn  # noqa: PLC0415 - slow to load, and there is rarely something to say
+
+    warn(settings.log, event, **facts)
+
+
+@asynccontextmanager
+async def open_session(
+    settings: Settings, where: Endpoint, limits: RunLimits, *, few: bool = False
+) -> AsyncIterator[Session]:
+    """A session for as long as the block lasts.
+
+    Args:
+        settings: the settings.
+        where: the cloud.
+        limits: how fast and how wide.
+        few: whether it is for some reads alone, however fast they may go.
+    """
+    clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
+    learnt = Learnt()
+    if not where.simulated:
+        learnt = _learnt_file(settings).read(where.base_url, fingerprint(where.api_key), clock.wall())
+    finder = None
+    if limits.adaptive:
+        finder = RateFinder(with_headroom(limits.burst), now=clock.now(), known=_held(learnt))
+        limits = replace(limits, requests_per_second=finder.rate)
+    gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, clock)
+    gate.on_long_pause.append(lambda seconds: _warn(settings, "api.wait", note=wait_text(seconds)))
+    try:
+        async with connect(
+            where.base_url,
+            where.api_key,
+            api_version=settings.cloud.api_version,
+            timeout=settings.cloud.timeout,
+            max_in_flight=limits.max_in_flight,
+            many=not few and (limits.adaptive or limits.requests_per_second >= _MANY),
+        ) as cloud:
+            yield Session(
+                settings,
+                where,
+                limits,
+                cloud if finder is None else LearningCloud(cloud, finder, gate.gcra, clock),
+                gate,
+                clock,
+                rng,
+                batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
+                batch_missing=learnt.batch_missing,
+                identify=cloud.workspace,
+                finder=finder,
+                settle_seconds=learnt.settle,
+                says_simulated=lambda: cloud.simulated,
+            )
+    except CloudError as error:
+        error.hint = "; ".join([*([error.hint] if error.hint else []), *_address(where)])
+        raise
+
+
+def _address(where: Endpoint) -> Iterator[str]:
+    """Where requests went, for a person who has to find out why that failed."""
+    yield f"cloud.base_url is {where.base_url}"
+    if not where.base_url.endswith("/api/v1"):
+        yield "that of Phala Cloud ends with /api/v1"
+    proxy = proxy_for(where.base_url)
+    if proxy is not None:
+        yield f"requests go through the proxy {proxy.host} of {proxy.variable} (NO_PROXY exempts hosts)"
+
+
+def _held(learnt: Learnt) -> Held | None:
+    rate = learnt.requests_per_second
+    return None if rate is None else Held(rate, learnt.is_limit)

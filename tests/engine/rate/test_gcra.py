@@ -1,0 +1,59 @@
+"""The rate limit's arithmetic."""
+
+from bisect import bisect_right
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.engine.rate.gcra import Gcra, with_headroom
+
+TINY = 1e-6
+
+
+@given(
+    rate=st.floats(0.1, 1000),
+    burst=st.integers(1, 50),
+    gaps=st.lists(st.floats(0, 5), min_size=1, max_size=200),
+)
+def test_no_window_of_any_length_sees_more_than_burst_plus_rate_times_its_length(
+    rate: float, burst: int, gaps: list[float]
+) -> None:
+    limit, now, went = Gcra(rate, burst), 0.0, []
+    for gap in gaps:
+        now += gap
+        now += max(0.0, limit.wait(now))
+        limit.take(now)
+        went.append(now)
+    for first, start in enumerate(went):
+        for last in range(first, len(went)):
+            window = went[last] - start
+            assert last - first + 1 <= burst + rate * window + TINY * (1 + rate * went[-1])
+
+
+@given(rate=st.floats(1, 500), burst=st.integers(1, 20))
+def test_whoever_always_asks_gets_the_full_rate(rate: float, burst: int) -> None:
+    limit, now, went = Gcra(rate, burst), 0.0, []
+    while now < 10:
+        now += max(0.0, limit.wait(now))
+        limit.take(now)
+        went.append(now)
+    assert bisect_right(went, 10) >= burst + rate * 10 - 2
+
+
+def test_a_late_request_does_not_cost_the_rate_while_the_burst_has_room() -> None:
+    limit = Gcra(10, 5)
+    for number in range(100):
+        limit.take(max(number / 10 + 0.05, 0))
+    assert limit.wait(10.05) <= 0
+
+
+def test_a_pause_holds_for_everybody_and_never_gets_shorter() -> None:
+    limit = Gcra(10, 5)
+    limit.pause(30)
+    limit.pause(20)
+    assert limit.wait(0) == 30
+    assert limit.wait(30) <= 0
+
+
+def test_half_of_the_burst_is_kept_and_a_burst_of_one_stays_one() -> None:
+    assert [with_headroom(burst) for burst in (1, 2, 3, 5, 10)] == [1, 1, 2, 3, 5]

@@ -1,0 +1,103 @@
+"""Who is sent next."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.cvm import CvmRef
+from orchestrator.engine.job import Work
+from orchestrator.engine.send.by_teepod import StopQueue
+from orchestrator.engine.send.in_order import OrderedQueue
+from tests.engine.fakes import work_of
+
+
+def on(teepod: int, number: int) -> Work:
+    return work_of(CvmRef(f"cvm_{teepod}_{number}", None, "x", None, teepod, None))
+
+
+def test_teepods_take_turns() -> None:
+    queue = StopQueue(10)
+    for number in range(3):
+        queue.push(on(1, number))
+    queue.push(on(2, 0))
+    order = [work.ref.teepod_id for work in iter(lambda: queue.pop(0), None)]
+    assert order == [1, 2, 1, 1]
+
+
+def test_with_an_order_the_first_goes_first_whatever_its_teepod() -> None:
+    queue = OrderedQueue(10)
+    works = [on(1, 0), on(1, 1), on(2, 0), on(1, 2)]
+    for work in works:
+        queue.push(work)
+    assert list(iter(lambda: queue.pop(0), None)) == works
+
+
+def test_with_an_order_one_that_was_put_aside_comes_back_to_its_own_place() -> None:
+    queue = OrderedQueue(10)
+    first, second, third = on(1, 0), on(1, 1), on(2, 0)
+    for work in (first, second, third):
+        queue.push(work)
+    assert queue.pop(0) is first
+    queue.done(first)
+    queue.defer(first, 5)
+    assert [queue.pop(0), queue.pop(6), queue.pop(6)] == [second, first, third]
+
+
+BOTH = pytest.mark.parametrize("kind", [StopQueue, OrderedQueue])
+
+
+@BOTH
+def test_a_full_teepod_waits_while_others_go_on(kind: type[StopQueue | OrderedQueue]) -> None:
+    queue = kind(1)
+    first, second, other = on(1, 0), on(1, 1), on(2, 0)
+    for work in (first, second, other):
+        queue.push(work)
+    assert [queue.pop(0), queue.pop(0), queue.pop(0)] == [first, other, None]
+    queue.done(first)
+    assert queue.pop(0) is second
+
+
+@BOTH
+def test_what_is_deferred_comes_back_when_it_is_due(kind: type[StopQueue | OrderedQueue]) -> None:
+    queue, work = kind(5), on(1, 0)
+    queue.defer(work, 10)
+    assert queue.next_due() == 10
+    assert queue.pop(9.9) is None
+    assert queue.pop(10) is work
+
+
+@given(
+    st.sampled_from([StopQueue, OrderedQueue]),
+    st.integers(1, 4),
+    st.lists(st.tuples(st.sampled_from(["push", "pop", "done", "defer"]), st.integers(0, 3)), max_size=200),
+)
+def test_nothing_is_lost_or_doubled_and_no_teepod_exceeds_its_share(
+    kind: type[StopQueue | OrderedQueue], limit: int, steps: list[tuple[str, int]]
+) -> None:
+    queue, waiting, under_way, now = kind(limit), list[Work](), list[Work](), 0.0
+    for number, (step, teepod) in enumerate(steps):
+        now += 1
+        if step in {"push", "defer"}:
+            work = on(teepod, number)
+            waiting.append(work)
+            queue.push(work) if step == "push" else queue.defer(work, now + teepod)
+        elif step == "pop":
+            popped = queue.pop(now)
+            if popped is not None:
+                waiting.remove(popped)
+                under_way.append(popped)
+        elif under_way:
+            queue.done(under_way.pop(teepod % len(under_way)))
+        shares = Counter(work.ref.teepod_id for work in under_way)
+        assert len(queue) == len(waiting)
+        assert not shares or max(shares.values()) <= limit
+    while under_way or waiting:
+        popped = queue.pop(now + 10)
+        if popped is None:
+            assert under_way, "what waits is popped once there is room"
+            queue.done(under_way.pop())
+        else:
+            waiting.remove(popped)
+            under_way.append(popped)

@@ -1,0 +1,51 @@
+"""What `--since` and `--until` mean."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.history.time_range import Stretch, stretch
+
+NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "begin"),
+    [
+        ("30d", NOW - timedelta(days=30)),
+        ("1d12h", NOW - timedelta(hours=36)),
+        ("90m", NOW - timedelta(minutes=90)),
+        ("2026-11-20", datetime(2026, 11, 20, tzinfo=UTC)),
+        ("2026-11-20T08:30", datetime(2026, 11, 20, 8, 30, tzinfo=UTC)),
+        (" 2026-11-20 08:30 ", datetime(2026, 11, 20, 8, 30, tzinfo=UTC)),
+        ("2026-11-20T08:30+02:00", datetime(2026, 11, 20, 6, 30, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_so_long_ago_or_a_date_or_a_time_which_is_utc_without_an_offset(text: str, begin: datetime) -> None:
+    assert stretch(text, None, NOW) == Stretch(begin, None)
+
+
+def test_until_a_date_is_until_its_end_and_until_a_time_is_until_then() -> None:
+    assert stretch(None, "2026-11-20", NOW).until == datetime(2026, 11, 21, tzinfo=UTC)
+    assert stretch(None, "2026-11-20T10:00Z", NOW).until == datetime(2026, 11, 20, 10, tzinfo=UTC)
+
+
+def test_a_stretch_has_its_first_moment_and_not_its_last() -> None:
+    asked = stretch("2026-11-20", "2026-11-20", NOW)
+    assert datetime(2026, 11, 20, tzinfo=UTC) in asked
+    assert datetime(2026, 11, 21, tzinfo=UTC) not in asked
+    assert NOW in Stretch()
+
+
+@pytest.mark.parametrize("text", ["30", "yesterday", "2026-13-01", "4000d", "1h1d", "-3d", "", "2026-11-20T25:00"])
+def test_what_is_neither_is_refused_with_what_it_takes(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--since") as caught:
+        stretch(text, None, NOW)
+    assert "such as 30d or 12h" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("since", "until"), [("1h", "2h"), ("2027-01-01", None), ("2026-11-20", "2026-11-19")])
+def test_a_stretch_without_any_time_is_refused(since: str, until: str | None) -> None:
+    with pytest.raises(UsageError, match="not before"):
+        stretch(since, until, NOW)

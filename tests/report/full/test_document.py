@@ -1,0 +1,208 @@
+"""The document of a report: what every format is made from."""
+
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from orchestrator.audit.target import Phase
+from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.billing.reconciled import Reconciled, total
+from orchestrator.outcome import Outcome
+from orchestrator.report.full.document import LogFile, report_document
+from orchestrator.report.full.phrases import STAGES, sign, troubled
+from orchestrator.report.full.timeline import Story
+from orchestrator.report.run.text import print_run
+from tests.report.runs import console
+from tests.report.told import (
+    BEGAN,
+    about,
+    accepted,
+    asked,
+    cvm,
+    document,
+    ended,
+    finished,
+    lines,
+    note,
+    of_story,
+    reconciled,
+    stopped,
+    story,
+    target,
+)
+
+ONE, TWO, THREE = cvm(1), cvm(2, teepod=2), cvm(3, teepod=2, app="a2")
+ALL = [target(each) for each in (ONE, TWO, THREE)]
+
+
+def test_counts_are_those_of_the_run() -> None:
+    told = document(ALL, *stopped(ONE, 1), asked(TWO, 1), ended(TWO, 2, "refused"), finished(9, 6))
+    assert told["counts"] == {"settled": 1, "refused": 1, "not_sent": 1}
+    assert (told["run"]["state"], told["run"]["exit_code"]) == ("finished", 6)
+
+
+@pytest.mark.parametrize(("events", "state"), [((), "unfinished"), ((finished(9),), "finished")])
+def test_it_says_whether_the_run_has_finished(
+    events: tuple[tuple[float, str, dict[str, object]], ...], state: str
+) -> None:
+    assert document(ALL, *events)["run"]["state"] == state
+
+
+def test_a_log_without_a_plan_says_that_nothing_was_sent() -> None:
+    told = of_story(Story.of([lines([])[0][0]]), Reading(records=1))
+    assert (told["run"]["state"], told["run"]["meaning"]) == ("not_sent", "nothing was sent")
+
+
+def test_an_altered_log_is_told_as_altered_whatever_stands_before_the_line() -> None:
+    told = of_story(
+        story(ALL, *stopped(ONE, 1)), Reading(verdict=Verdict.ALTERED, records=2, line=3, reason="it is not JSON")
+    )
+    assert told["run"]["state"] == "altered"
+    assert "line 3" in told["run"]["meaning"]
+
+
+def test_every_request_is_in_one_bin() -> None:
+    found = document(ALL, *stopped(ONE, 0), *stopped(TWO, 100), *stopped(THREE, 599), finished(602))["requests"]
+    assert (sum(found["bins"]), found["sent"], len(found["bins"])) == (3, 3, 61)
+    assert found["answers"] == {"accepted": 3}
+
+
+def test_the_time_that_half_and_nine_tenths_took_is_one_that_a_cvm_took() -> None:
+    cvms = [cvm(number) for number in range(1, 11)]
+    events = [event for n, each in enumerate(cvms, 1) for event in (asked(each, 0), accepted(each, n), ended(each, n))]
+    times = document([target(each) for each in cvms], *events)["times"]
+    assert times["intent_to_accepted_s"] == {"half": 5.0, "nine_tenths": 9.0, "all": 10.0}
+
+
+def test_cvms_that_were_left_alone_are_counted_by_reason() -> None:
+    skipped = [{"cvm": cvm(n), "reason": "already stopped" if n % 2 else "protected", "status": "x"} for n in range(7)]
+    found = document(ALL, skipped=skipped)["skipped"]
+    assert [(each["reason"], each["count"]) for each in found] == [("protected", 4), ("already stopped", 3)]
+
+
+def test_compute_that_ended_is_what_the_run_says_and_the_groups_add_up_to_it() -> None:
+    events = [event for n, each in enumerate((ONE, TWO, THREE)) for event in stopped(each, n)]
+    told, state = document(ALL, *events, finished(9)), story(ALL, *events).state
+    bill = told["billing"]
+    for kind in ("compute_usd_per_hour", "storage_usd_per_hour"):
+        assert Decimal(bill["total"]["ended"][kind]) == Decimal(str(state.money[kind]))
+        for by in ("by_app", "by_teepod"):
+            assert sum(Decimal(each["ended"][kind]) for each in bill[by]) == Decimal(bill["total"]["ended"][kind])
+
+
+def test_a_cvm_that_was_shut_down_and_then_stopped_by_a_later_step_ends_once() -> None:
+    planned = [target(ONE, action="shutdown", step="ask")]
+    follow = [{"name": "ask", "action": "shutdown"}, {"name": "pull", "action": "stop", "follows": {"step": "ask"}}]
+    ask, pull = {"step": "ask", "action": "shutdown"}, {"step": "pull", "action": "stop"}
+    told = document(
+        planned,
+        asked(ONE, 1, **ask),
+        accepted(ONE, 2, **ask),
+        ended(ONE, 60, "unsettled", **ask),
+        (61, "step.planned", {"step": "pull", "action": "stop", "targets": [target(ONE, step="pull")]}),
+        asked(ONE, 62, **pull),
+        accepted(ONE, 63, **pull),
+        ended(ONE, 65, **pull),
+        finished(66),
+        steps=follow,
+    )
+    assert told["counts"] == {"settled": 1}
+    assert told["billing"]["total"]["ended"]["cvms"] == 1
+    assert [each["taken_up_by"] for each in told["targets"]] == ["pull", None]
+
+
+def test_an_unknown_rate_is_in_no_sum_and_counted() -> None:
+    billing = {"triggered": True, "at": "x", **note(None)}
+    events = [asked(ONE, 1), accepted(ONE, 2, billing=billing), ended(ONE, 3), *stopped(TWO, 1)]
+    ends = document(ALL, *events)["billing"]["total"]["ended"]
+    assert (ends["compute_usd_per_hour"], ends["known_compute_usd_per_hour"], ends["compute_unknown"]) == (
+        None,
+        "0.1",
+        1,
+    )
+
+
+def test_only_cvms_that_were_seen_down_count_as_ended_and_those_up_again_are_not_pending_either() -> None:
+    events = [
+        *stopped(ONE, 1),
+        *[asked(TWO, 1), accepted(TWO, 2)],
+        *[asked(THREE, 1), accepted(THREE, 2), ended(THREE, 3), ended(THREE, 9, "resurrected", status="running")],
+    ]
+    sums = document(ALL, *events)["billing"]["total"]
+    assert (sums["stops"], sums["ended"]["cvms"], sums["pending"]["cvms"]) == (3, 1, 1)
+
+
+def test_charges_add_up_as_reconciling_adds_them_up() -> None:
+    events = [event for n, each in enumerate((ONE, TWO, THREE)) for event in stopped(each, n)]
+    found = [reconciled(ONE, 20, "0.0125"), reconciled(TWO, 21, "1.005"), reconciled(THREE, 22, None, "pending")]
+    bill = document(ALL, *events, finished(9), *found)["billing"]
+    sums = total(Reconciled.parse(fields) for _, _, fields in found)
+    assert bill["total"]["charged"] == {"basis": "observed", **sums.document(), "not_asked": 0}
+    for by in ("by_app", "by_teepod"):
+        assert sum(Decimal(each["charged"]["charged_usd"]) for each in bill[by]) == sums.charged_usd
+        assert sum(each["charged"]["pending"] for each in bill[by]) == sums.pending
+    assert [each["cvm"]["id"] for each in bill["not_charged_yet"]] == ["cvm_3"]
+
+
+def test_a_stop_that_nobody_asked_about_is_told_apart_from_one_that_is_pending() -> None:
+    bill = document(ALL, *stopped(ONE, 1), *stopped(TWO, 1), finished(9), reconciled(TWO, 10, None, "pending"))[
+        "billing"
+    ]
+    assert (bill["total"]["charged"]["pending"], bill["total"]["charged"]["not_asked"]) == (1, 1)
+    assert [each["state"] for each in bill["not_charged_yet"]] == ["not_asked", "pending"]
+
+
+def test_what_was_refused_is_not_in_the_bill() -> None:
+    refused = (2, "action.refused", about(ONE, reason="no", http_status=403, attempt=1))
+    told = document(ALL, asked(ONE, 1), refused, ended(ONE, 2, "refused"), finished(9, 6))
+    assert told["billing"]["total"]["stops"] == 0
+    assert told["targets"][0]["charge"] is None
+
+
+def test_the_log_is_known_by_its_last_hash_and_by_the_digest_of_the_file() -> None:
+    written = lines(ALL, *stopped(ONE, 1), finished(9))
+    log = document(ALL, *stopped(ONE, 1), finished(9))["log"]
+    assert log["digest"] == written[-1][0]["hash"]
+    assert (log["records"], log["verdict"]) == (len(written), "whole")
+    assert log["verify"][0] == "orchestrator audit verify 20261123T080000Z-4f2a"
+
+
+def test_a_log_that_was_moved_is_verified_by_its_path() -> None:
+    told, reading = story(ALL, *stopped(ONE, 1)), Reading(records=5)
+    log = report_document(told, LogFile(Path("/tmp/a b.jsonl"), 1, "0", reading), made_at=BEGAN, version="1")["log"]  # noqa: S108 - nothing is written
+    assert log["verify"] == ["orchestrator audit verify '/tmp/a b.jsonl'", "sha256sum 'a b.jsonl'"]
+
+
+def test_a_sealed_log_is_verified_with_the_key() -> None:
+    seal = {"by": "ann@desk", "key_id": "k", "sealed_at": "2026-11-23T09:00:00.000000Z", "signature": "x"}
+    log = document(ALL, *stopped(ONE, 1), finished(4), (5, "run.sealed", seal))["log"]
+    assert log["seal"]["by"] == "ann@desk"
+    assert log["verify"][0].endswith("--public-key KEY.pem")
+
+
+def test_until_a_run_has_finished_an_open_target_is_where_it_stands_and_no_failure() -> None:
+    events = [*stopped(ONE, 1), asked(TWO, 2), accepted(TWO, 3)]
+    open_run, over = document(ALL, *events), document(ALL, *events, finished(9, 7))
+    assert open_run["stages"] == {"settled": 1, "settling": 1, "waiting": 1}
+    assert over["stages"] == over["counts"] == {"settled": 1, "unsettled": 1, "not_sent": 1}
+    assert (troubled(open_run), len(troubled(over))) == ([], 1)
+
+
+def test_every_outcome_and_every_phase_has_words_and_a_sign() -> None:
+    assert set(STAGES) == {*Outcome, *Phase}
+    assert {sign(stage) for stage in STAGES} == {"✓", "✗", "…"}
+
+
+def test_an_unfinished_run_stands_for_show_as_it_does_for_a_report() -> None:
+    """The same words and the same counts, whether a signal or a kill ended it, and no open target as a failure."""
+    events = [*stopped(ONE, 1), asked(TWO, 2), accepted(TWO, 3)]
+    for end in ([], [(4.0, "run.interrupted", {"reason": "sigint", "counts": {}})]):
+        told = document(ALL, *events, *end)
+        screen, file = console()
+        print_run(screen, story(ALL, *events, *end).state, 130, Path("run.jsonl"), unfinished=True)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+        assert told["run"]["meaning"] in text.splitlines()[0]
+        assert all(f"{count} {stage}" in text.splitlines()[1] for stage, count in told["stages"].items())
+        assert "unsettled" not in text

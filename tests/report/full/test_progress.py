@@ -1,0 +1,60 @@
+"""How many targets stood where at each moment."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.report.full.progress import progress
+from tests.report.told import asked, cvm, document, ended, finished, stopped, target
+
+MOMENTS = st.floats(0, 1000, allow_nan=False)
+
+
+@st.composite
+def targets(draw: st.DrawFn) -> list[dict[str, object]]:
+    made: list[dict[str, object]] = []
+    for _ in range(draw(st.integers(0, 8))):
+        times = sorted(draw(st.lists(MOMENTS, min_size=3, max_size=3)))
+        known = draw(st.integers(0, 3))
+        asked_at, accepted_at, ended_at = (at if number < known else None for number, at in enumerate(times))
+        outcome = draw(st.sampled_from(["settled", "failed", "gone"]))
+        fields = {"intent_s": asked_at, "accepted_s": accepted_at, "ended_s": ended_at}
+        made.append({**fields, "outcome": outcome, "taken_up_by": None, "planned_s": 0.0})
+    return made
+
+
+@given(targets(), st.floats(0.1, 1000))
+def test_at_each_moment_every_target_stands_somewhere(made: list[dict[str, object]], length: float) -> None:
+    found = progress(made, length)
+    for counts in zip(found.waiting, found.asked, found.settling, found.as_wanted, found.otherwise, strict=True):
+        assert sum(counts) == len(made)
+        assert min(counts) >= 0
+
+
+def test_at_the_end_the_counts_are_the_outcomes() -> None:
+    one, two, three = cvm(1), cvm(2), cvm(3)
+    told = document(
+        [target(each) for each in (one, two, three)],
+        *stopped(one, 1),
+        asked(two, 2),
+        ended(two, 3, "refused"),
+        finished(10, 6),
+    )
+    found = progress(told["targets"], told["times"]["length_s"])
+    assert (found.waiting[-1], found.as_wanted[-1], found.otherwise[-1]) == (1, 1, 1)
+
+
+def test_a_target_that_a_later_step_took_up_is_in_no_count_once_it_ended() -> None:
+    times = {"planned_s": 0.0, "intent_s": 1.0, "accepted_s": 2.0, "ended_s": 5.0}
+    made = {**times, "outcome": "unsettled", "taken_up_by": "pull"}
+    found = progress([made], 10)
+    assert found.otherwise[-1] == found.as_wanted[-1] == found.settling[-1] == 0
+    assert max(found.settling) == 1
+
+
+def test_a_target_that_was_chosen_later_is_in_no_count_before() -> None:
+    times = {"planned_s": 5.0, "intent_s": 6.0, "accepted_s": 7.0, "ended_s": 8.0}
+    found = progress([{**times, "outcome": "settled", "taken_up_by": None}], 10)
+    stages = (found.waiting, found.asked, found.settling, found.as_wanted, found.otherwise)
+    begin = round(5 / found.seconds_each)
+    assert [sum(counts[:begin]) for counts in stages] == [0] * 5
+    assert sum(counts[begin] for counts in stages) == 1

@@ -1,0 +1,76 @@
+"""A run as a story: when each target was asked for, accepted and settled, and what else happened."""
+
+from orchestrator.report.full.timeline import Story
+from tests.report.told import about, accepted, asked, cvm, ended, finished, lines, stopped, story, target
+
+ONE, TWO = cvm(1), cvm(2)
+KEY = ("pull the power", "cvm_1")
+
+
+def test_a_line_has_the_seconds_from_the_beginning_of_the_run() -> None:
+    line = story([target(ONE)], *stopped(ONE, 1)).lines[KEY]
+    assert (line.intent, line.accepted, line.ended) == (1.0, 1.5, 3.5)
+
+
+def test_a_line_begins_with_the_first_request_and_ends_with_the_last_outcome() -> None:
+    events = [*stopped(ONE, 1), asked(ONE, 2, attempt=2), ended(ONE, 9, "resurrected")]
+    line = story([target(ONE)], *events).lines[KEY]
+    assert (line.intent, line.ended) == (1.0, 9.0)
+
+
+def test_the_time_in_which_a_run_lay_interrupted_is_left_out() -> None:
+    told = story(
+        [target(ONE), target(TWO)],
+        *stopped(ONE, 1),
+        (10, "run.interrupted", {"reason": "sigint", "open": 1}),
+        (3610, "run.resumed", {"open": 1}),
+        *stopped(TWO, 3611),
+    )
+    assert told.pauses == [3600.0]
+    assert told.lines["pull the power", "cvm_2"].intent == 11.0
+    assert told.last == 13.5
+
+
+def test_what_is_written_after_the_end_does_not_make_the_run_longer() -> None:
+    told = story([target(ONE)], *stopped(ONE, 1), finished(4), (9999, "run.sealed", {"by": "ann"}))
+    assert told.last == 4.0
+    assert told.seal is not None
+
+
+def test_stops_that_shared_a_request_are_one_request() -> None:
+    told = story([target(ONE), target(TWO)], asked(ONE, 1, batch=1), asked(TWO, 1, batch=1), asked(TWO, 2, batch=2))
+    assert [request.at for request in told.requests] == [1.0, 2.0]
+
+
+def test_a_request_that_was_announced_and_not_sent_is_told_apart() -> None:
+    told = story([target(ONE)], asked(ONE, 1), (2, "action.deferred", about(ONE, sent=False, reason="no", attempt=1)))
+    assert [request.sent for request in told.requests] == [False]
+
+
+def test_an_acceptance_that_was_only_seen_is_no_answer_to_a_request() -> None:
+    unknown = (2, "action.unknown", about(ONE, reason="a reset", attempt=1))
+    told = story([target(ONE)], asked(ONE, 1), unknown, accepted(ONE, 4, observed=True))
+    assert [request.answer for request in told.requests] == ["unknown"]
+    assert told.lines[KEY].observed
+
+
+def test_a_request_without_an_answer_says_so() -> None:
+    assert [request.answer for request in story([target(ONE)], asked(ONE, 1)).requests] == ["unanswered"]
+
+
+def test_an_escalation_is_of_its_target_and_a_moment_of_the_run() -> None:
+    event = (5, "action.escalated", about(ONE, action="shutdown", to="stop", reason="too slow"))
+    told = story([target(ONE, action="shutdown")], asked(ONE, 1, action="shutdown"), event)
+    assert told.lines[KEY].escalated == "stop"
+    assert [(each.event, each.at) for each in told.moments] == [("action.escalated", 5.0)]
+
+
+def test_an_event_that_nobody_has_heard_of_is_a_moment_with_its_fields() -> None:
+    (moment,) = story([target(ONE)], (3, "moon.rose", {"phase": "full"})).moments
+    assert (moment.event, moment.fields) == ("moon.rose", {"phase": "full"})
+
+
+def test_a_log_that_ends_after_any_record_can_be_told() -> None:
+    written = [record for record, _ in lines([target(ONE)], *stopped(ONE, 1), finished(4))]
+    for count in range(len(written) + 1):
+        assert len(Story.of(written[:count]).state.targets) == (1 if count > 1 else 0)

@@ -1,0 +1,99 @@
+"""A run while it goes on: what is left of it, told from few figures however many CVMs it has."""
+
+import pytest
+from rich.text import Text
+
+from orchestrator.audit.replay import RunState
+from orchestrator.report.run.live import Progress, _View, time_left
+from orchestrator.runs.outage_text import outage_text
+from tests.report.runs import about, console, run
+
+BILLING = {"triggered": True, "compute_usd_per_hour": "0.1", "storage_usd_per_hour": "0.002", "notes": []}
+SENT = [
+    ("action.intent", about(0, attempt=1)),
+    ("action.accepted", about(0, attempt=1, billing=BILLING)),
+]
+
+
+def test_what_is_left_is_sending_the_rest_and_one_more_settling() -> None:
+    state = run(*SENT)
+    assert time_left(state, 0.5, None) is None
+    assert time_left(state, 0.5, 30.0) == 2 / 0.5 + 30.0
+    assert time_left(RunState(), 0.5, None) == 0.0
+
+
+def test_how_long_a_cvm_takes_is_the_median_of_those_that_ended() -> None:
+    state = run(*SENT, ("target.settled", about(0, outcome="settled", status="stopped", seconds=7.0)))
+    progress = Progress(state, lambda: 5.0, lambda: 1)
+    assert progress._settle_seconds() == 7.0
+    for seconds in (1.0, 100.0):
+        state.durations.append(seconds)
+    assert progress._settle_seconds() == 7.0
+    assert Progress(run(), lambda: 5.0, lambda: 0)._settle_seconds() is None
+
+
+@pytest.mark.parametrize("note", [None, "stopping"])
+def test_the_view_shows_stages_troubles_and_the_note(note: str | None) -> None:
+    state = run(*SENT, ("target.failed", about(1, outcome="failed", reason="no way", seconds=3.0)))
+    progress = Progress(state, lambda: 5.0, lambda: 3)
+    progress.note = note
+    target, file = console()
+    target.print(progress._view())
+    text = file.getvalue()
+    assert "1/3" in text
+    assert "1 settling" in text
+    assert "failed: no way" in text
+    assert ("stopping" in text) is (note is not None)
+    assert progress.line().endswith("1 waiting, 1 settling, 1 failed")
+
+
+def test_a_view_on_a_terminal_that_became_narrower_wipes_out_every_row_that_it_has_now() -> None:
+    target, file = console(80)
+    with _View(Text("x" * 80 + "\nshort"), console=target, auto_refresh=False, transient=True) as view:
+        view.refresh()
+        file.truncate(0)
+        target.width = 30
+        view.refresh()
+        assert file.getvalue().count("\x1b[1A") == 3, "the first line has three rows now, the second one"
+        file.truncate(0)
+        view.refresh()
+        assert file.getvalue().count("\x1b[1A") == 3, "as many as were drawn"
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"), [(40, "8.0 requests a second (a burst), limit 5"), (20, "4.0 requests a second, limit 5")]
+)
+def test_more_than_the_limit_is_told_as_a_burst(passed: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("orchestrator.report.run.live.time.monotonic", lambda: now[0])
+    counts = iter([0, passed])
+    progress = Progress(run(*SENT), lambda: 5.0, lambda: next(counts))
+    progress._rate()
+    now[0] = 5.0
+    target, file = console()
+    target.print(progress._view())
+    assert said in file.getvalue()
+
+
+def test_a_run_that_ends_says_what_is_to_finish_and_what_will_not_be_sent() -> None:
+    state = run(*SENT, ("target.settled", about(1, outcome="settled", status="stopped", seconds=3.0)))
+    progress = Progress(state, lambda: 5.0, lambda: 3)
+    progress.is_ending = lambda: True
+    target, file = console()
+    target.print(progress._view())
+    text = file.getvalue()
+    assert "1/2  1 to finish" in text
+    assert "1 will not be sent" in text
+    assert not any(word in text for word in ("waiting", "left"))
+    assert progress.line().endswith("1 to finish, 1 settled, 1 will not be sent")
+
+
+def test_the_view_shows_in_red_why_nothing_is_sent() -> None:
+    progress = Progress(run(*SENT), lambda: 5.0, lambda: 1)
+    progress.trouble = lambda: outage_text("HTTP 502: bad \x1b[1mgateway", 7.6, 300.0)
+    target, file = console()
+    target.print(progress._view())
+    said = "The API is down (HTTP 502: bad"
+    (line,) = (line for line in file.getvalue().splitlines() if said in line)
+    assert "\x1b[1;31m" in line
+    assert "next probe in 8s, the run gives up in 5m." in progress.line()

@@ -1,0 +1,77 @@
+"""What a person hears of a run while it goes on."""
+
+from typing import Literal
+
+import pytest
+from structlog.testing import capture_logs
+
+from orchestrator.runs.event_log import log_record, run_log
+from orchestrator.settings.model import Log
+from tests.report.runs import about, cvm, plan, records, run
+
+CVM = {"id": "cvm_1", "vm_uuid": None, "name": "web-1", "app_id": None, "teepod_id": 1, "teepod": "prod-1"}
+
+
+def test_it_is_said_aloud_when_the_power_of_a_cvm_is_pulled_that_was_to_be_shut_down() -> None:
+    record = {"event": "action.escalated", "step": "ask", "action": "shutdown", "cvm": CVM, "to": "stop"}
+    with capture_logs() as lines:
+        log_record({**record, "reason": "not down within 2m of the shutdown"})
+    assert lines == [
+        {
+            "event": "cvm.escalated",
+            "log_level": "warning",
+            "cvm": "web-1",
+            "id": "cvm_1",
+            "teepod": "prod-1",
+            "to": "stop",
+            "reason": "not down within 2m of the shutdown",
+        }
+    ]
+
+
+def test_a_step_that_chose_its_cvms_just_now_says_how_many() -> None:
+    with capture_logs() as lines:
+        log_record({"event": "step.planned", "step": "again", "action": "stop", "targets": [{}, {}]})
+    assert lines == [
+        {"event": "step.planned", "log_level": "info", "step": "again", "action": "stop", "targets": 2},
+    ]
+
+
+MADE = plan([cvm(n, f"web-{n}", teepod=f"prod-{n % 2}", pod=n % 2) for n in range(4)], max_percent=100)
+"""Four CVMs on two teepods."""
+
+
+def logged(settings: Log, *outcomes: str) -> list[dict[str, object]]:
+    """The lines about a run whose CVMs end so, one after the other."""
+    events = [
+        ("target.settled" if outcome == "settled" else "target.failed", about(n, MADE, outcome=outcome))
+        for n, outcome in enumerate(outcomes)
+    ]
+    state = run(made=MADE)
+    log = run_log(settings, state)
+    with capture_logs() as lines:
+        for record in records(MADE, *events)[2:]:
+            state.apply(record)
+            log(record)
+    return [{key: value for key, value in line.items() if key in SAID} for line in lines]
+
+
+SAID = {"event", "cvm", "teepod", "settled", "failed", "not_sent"}
+
+
+def test_on_a_terminal_failures_have_a_line_each_and_what_ended_as_wanted_one_for_its_teepod() -> None:
+    assert logged(Log(cvms="by_teepod"), "settled", "settled", "failed", "not_sent") == [
+        {"event": "cvm.failed", "cvm": "web-2", "teepod": "prod-0"},
+        {"event": "teepod.done", "teepod": "prod-0", "settled": 1, "failed": 1},
+        {"event": "teepod.done", "teepod": "prod-1", "settled": 1, "not_sent": 1},
+    ]
+
+
+@pytest.mark.parametrize("cvms", ["auto", "each"])
+def test_elsewhere_each_cvm_has_a_line_of_its_own(cvms: Literal["auto", "each"]) -> None:
+    lines = logged(Log(cvms=cvms), "settled", "settled", "failed", "not_sent")
+    assert [line["event"] for line in lines] == ["cvm.settled", "cvm.settled", "cvm.failed", "cvm.not_sent"]
+
+
+def test_a_teepod_whose_cvms_are_not_all_done_has_no_line_yet() -> None:
+    assert logged(Log(cvms="by_teepod"), "settled", "settled") == []
