@@ -108,3 +108,10 @@ def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: b
     if counts.get(Outcome.UNSETTLED):
         return Exit.UNSETTLED
     return Exit.OK
+
+
+AS_WANTED = frozenset({Outcome.SETTLED, Outcome.GONE, Outcome.SKIPPED})
+"""The outcomes of targets that are as their step wanted them."""
+
+TROUBLE = frozenset(Outcome) - AS_WANTED - {Outcome.NOT_SENT}
+"""The outcomes of targets that something went wrong with."""

@@ -2,9 +2,8 @@
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import anyio
 import click
@@ -13,33 +12,24 @@ import structlog
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.cli.colour import redraws
 from orchestrator.cli.consoles import stderr, stdout
 from orchestrator.cli.print_error import report
+from orchestrator.cli.terminal_approval import approver_of
 from orchestrator.cli.terminal_input import terminal
+from orchestrator.colour import redraws
 from orchestrator.engine.job import Work
-from orchestrator.engine.protocols import Approver
-from orchestrator.engine.rate.breaker import Outage
 from orchestrator.engine.rate.gate import LONG_PAUSE
 from orchestrator.engine.read.status import Seen
-from orchestrator.engine.result import Due, RunResult
 from orchestrator.engine.run import Run
-from orchestrator.engine.wave import SettleSettings
-from orchestrator.errors import CloudError, OrchestratorError
-from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import AnyPlanned
 from orchestrator.report.run.live import Progress
 from orchestrator.report.run.text import print_run
-from orchestrator.runs.approval import approver_of
-from orchestrator.runs.claims import RunClaim
 from orchestrator.runs.documents import run_document, write_document
+from orchestrator.runs.execute import Beside, describe_outage, run_of, to_its_end, why_early
 from orchestrator.runs.notifications import finish, finish_unless, notices
-from orchestrator.runs.outage_text import outage_text, wait_text
+from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.session import Session
-
-_LEAVES_DOUBT = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT, Ending.LOG_FAILED})
-"""Endings after which a request may be without its answer."""
 
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 
@@ -97,158 +87,12 @@ async def carry_out(
     return code
 
 
-def run_of(
-    session: Session,
-    log: AuditLog,
-    state: RunState,
-    works: Sequence[Work],
-    workspace_size: int,
-    *,
-    approver: Approver | None = None,
-    claim: Claim | None = None,
-) -> Run:
-    """A run that goes on from what its log says.
-
-    Args:
-        session: the line to the cloud.
-        log: the open audit log.
-        state: what it says, kept up to date by it.
-        works: every target.
-        workspace_size: how many CVMs the list has.
-        approver: where questions are answered; by default nowhere but by `orchestrator approve`.
-        claim: the run's claim on its CVMs.
-    """
-    return Run(
-        works,
-        cloud=session.cloud,
-        sink=log,
-        clock=session.clock,
-        gate=session.gate,
-        limits=session.limits,
-        settle=_settle_of(session),
-        rng=session.rng,
-        workspace_size=workspace_size,
-        requests=state.requests,
-        passed=state.passed,
-        refused=state.refused,
-        approver=approver or approver_of(log, state),
-        due=_due(session, state),
-        left_alone=bool(state.left_alone),
-        claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after),
-        on_outage=partial(_warn_of_outage, session),
-        soaks={wave: parse_timestamp(until) for wave, until in state.soaks.items()},
-    )
-
-
-def _warn_of_outage(session: Session, outage: Outage | None) -> None:
-    """Log that the API is down, or that it answers again."""
-    log = structlog.get_logger()
-    if outage is None:
-        log.warning("api.up", note="The API answers again: the run goes on.")
-    else:
-        log.warning("api.down", note=_outage_text(session, outage))
-
-
-def _outage_text(session: Session, outage: Outage) -> str:
-    now = session.clock.now()
-    return outage_text(outage.reason, outage.next_probe - now, outage.gives_up_at - now)
-
-
 def _trouble(run: Run, session: Session) -> str | None:
     """What keeps the run from asking the API right now."""
     if run.outage is not None:
-        return _outage_text(session, run.outage)
+        return describe_outage(session, run.outage)
     seconds = session.gate.paused_for
     return wait_text(seconds) if seconds >= LONG_PAUSE else None
-
-
-def _due(session: Session, state: RunState) -> Due | None:
-    """By when every target is to be asked, measured from the run's own start, however often it was resumed."""
-    deadline = state.planned.get("deadline")
-    if deadline is None:
-        return None
-    since = (session.clock.wall() - parse_timestamp(state.started["ts"])).total_seconds()
-    return Due(deadline["seconds"], session.clock.now() - since + deadline["seconds"])
-
-
-Beside = Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]
-"""Something that goes on while a run does, and may leave the run at once by cancelling this scope."""
-
-
-async def to_its_end(
-    session: Session,
-    log: AuditLog,
-    run: Run,
-    steps: Sequence[AnyPlanned],
-    *,
-    beside: Sequence[Beside] = (),
-    fresh: Mapping[str, Seen] | None = None,
-    claim: Claim,
-) -> RunResult | None:
-    """Carry a run out, keep what was learnt of the API, and close the log.
-
-    Args:
-        session: the line to the cloud.
-        log: the open audit log.
-        run: the run.
-        steps: the steps in order.
-        beside: what goes on meanwhile.
-        fresh: statuses that were read just now.
-        claim: the run's claim on its CVMs, released at the end.
-
-    Returns:
-        How it ended; None when it was left at once.
-    """
-    result: RunResult | None = None
-    try:
-        async with anyio.create_task_group() as group:
-            for each in beside:
-                group.start_soon(each, group.cancel_scope)
-            run.take_in(fresh or {})
-            result = await run(steps)
-            group.cancel_scope.cancel()
-    finally:
-        log.close()
-        claim.release(has_ended=result is not None and result.ending not in _LEAVES_DOUBT)
-        session.remember(
-            batch_size=run.reader.batch_size,
-            batch_missing=run.reader.batch_missing,
-            settle=run.ledger.settled_within,
-        )
-    return result
-
-
-def _settle_of(session: Session) -> SettleSettings:
-    """How the watch goes about it."""
-    settle = session.settings.settle
-    return SettleSettings(
-        recheck_after=settle.recheck_after,
-        poll_min=settle.poll_min,
-        poll_max=settle.poll_max,
-        batch_size=session.batch_size,
-        batch_missing=session.batch_missing,
-        cloud_down=settle.cloud_down,
-        whole_run=settle.whole_run,
-        look_again_after=session.settings.guards.recheck_after,
-    )
-
-
-def why_early(result: RunResult | None, log: AuditLog) -> OrchestratorError | None:
-    """What a person has to put right before `resume` can go on."""
-    if result is None:
-        return None
-    if result.ending is Ending.KEY_REFUSED:
-        hint = f"check PHALA_CLOUD_API_KEY, then `orchestrator resume {log.run_id}`"
-        return CloudError("the API refuses the key, so nothing more was sent", hint=hint)
-    if result.ending in _WHY:
-        return CloudError(_WHY[result.ending], hint=f"later: `orchestrator resume {log.run_id}`")
-    return result.error
-
-
-_WHY = {
-    Ending.CLOUD_DOWN: "the API was down for too long (settle.cloud_down), so nothing more was sent",
-    Ending.TIMED_OUT: "the run took too long (settle.whole_run), so nothing more was sent",
-}
 
 
 class _Signals:

@@ -5,7 +5,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from orchestrator.cli.colour import colour
+from orchestrator.colour import colour
 
 _PIPE_WIDTH = 200
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.colour import WHEN, colour
+from orchestrator.colour import WHEN, colour
 
 _COMMANDS = {
     "validate": ("orchestrator.cli.commands.validate", "Check playbooks without a network."),

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from orchestrator.audit.verify import Reading, Take, Verdict, read_log
-from orchestrator.cli.colour import redraws
+from orchestrator.colour import redraws
 from orchestrator.errors import SettingsError
 from orchestrator.plural import counted
 from orchestrator.safe_text import shown

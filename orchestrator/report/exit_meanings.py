@@ -1,14 +1,8 @@
 """What exit codes and outcomes mean, in words for people."""
 
 from orchestrator.audit.replay import RunState
-from orchestrator.outcome import Exit, Outcome
+from orchestrator.outcome import Exit
 from orchestrator.safe_text import shown
-
-AS_WANTED = frozenset({Outcome.SETTLED, Outcome.GONE, Outcome.SKIPPED})
-"""The outcomes of targets that are as their step wanted them."""
-
-TROUBLE = frozenset(Outcome) - AS_WANTED - {Outcome.NOT_SENT}
-"""The outcomes of targets that something went wrong with."""
 
 _MEANING: dict[int, str] = {
     Exit.OK: "all as wanted",

@@ -11,9 +11,9 @@ import structlog
 from orchestrator.audit.log import Observer
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
-from orchestrator.cli.colour import is_coloured
+from orchestrator.colour import is_coloured
 from orchestrator.cvm import CvmRef
-from orchestrator.report.exit_meanings import TROUBLE
+from orchestrator.outcome import TROUBLE
 from orchestrator.safe_text import shown
 from orchestrator.settings.model import Log
 

@@ -17,10 +17,6 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.audit.verify import Verdict, read_log
-from orchestrator.cli.carry_out import run_of, to_its_end, why_early
-from orchestrator.cli.handlers.resume import check, frozen_in, go_on_record, log_warnings, resume_plan
-from orchestrator.cli.handlers.run import Order, begin_log
-from orchestrator.cli.verdict import verdict
 from orchestrator.engine.job import Work
 from orchestrator.engine.observed_cloud import HeardCloud
 from orchestrator.engine.read.status import Seen
@@ -33,14 +29,18 @@ from orchestrator.reply import Reply
 from orchestrator.runs.claims import claim_again, claim_cvms, read_what_others_changed, wait_for_statuses
 from orchestrator.runs.endpoint import endpoint
 from orchestrator.runs.event_log import log_record
+from orchestrator.runs.execute import run_of, to_its_end, why_early
+from orchestrator.runs.firing import Claim
 from orchestrator.runs.frozen import apply_settings
 from orchestrator.runs.notifications import finish, notices, tell_refused
+from orchestrator.runs.plan_check import verdict
 from orchestrator.runs.prepare import prepare
 from orchestrator.runs.recheck import recheck_run
 from orchestrator.runs.records import works_from
+from orchestrator.runs.resume import check, frozen_in, go_on_record, log_warnings, resume_plan
 from orchestrator.runs.session import Session, limits_of, open_session
-from orchestrator.service.protocols import Ended, Standing, State, Stop
-from orchestrator.service.service_state import Claim
+from orchestrator.runs.start import Order, begin_log
+from orchestrator.runs.status import Ended, Standing, State, Stop
 from orchestrator.settings.load import Settings
 
 _T = TypeVar("_T")

@@ -16,11 +16,12 @@ from anyio.abc import TaskGroup
 from orchestrator.audit.store import new_run_id
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Exit
+from orchestrator.runs.firing import Claim
+from orchestrator.runs.status import Ended, Standing, State, Stop
 from orchestrator.service.journal_writer import Scribe
-from orchestrator.service.protocols import Clock, Ended, Runner, Standing, State, Stop
+from orchestrator.service.protocols import Clock, Runner
 from orchestrator.service.registry import Roster
 from orchestrator.service.scheduler import GRACE
-from orchestrator.service.service_state import Claim
 
 TRY_AGAIN = 30.0
 """Seconds after which a run is tried again that could not begin since the cloud could not be reached."""

@@ -16,15 +16,17 @@ from anyio.abc import TaskGroup
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.firings import Firing
+from orchestrator.runs.firing import Claim
+from orchestrator.runs.status import Stop
 from orchestrator.service.folder import Watched
 from orchestrator.service.journal import Journal
 from orchestrator.service.journal_writer import Scribe
 from orchestrator.service.overview import Overview, Row
-from orchestrator.service.protocols import Clock, Runner, Stop, Tell
+from orchestrator.service.protocols import Clock, Runner, Tell
 from orchestrator.service.registry import Look, Roster
 from orchestrator.service.runs import Runs
 from orchestrator.service.scheduler import GRACE, Decided, LeaveOut, Miss, Step, decide, due, foresee_next, success_due
-from orchestrator.service.service_state import Claim, Known, Mark
+from orchestrator.service.service_state import Known, Mark
 from orchestrator.service.snoozes import Snoozed
 
 LOOK_EVERY = 2.0

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.playbook.load import load_playbook
+from orchestrator.runs.firing import Claim
+from orchestrator.runs.status import State, Stop
 from orchestrator.runs.unattended import Unattended
-from orchestrator.service.protocols import State, Stop
-from orchestrator.service.service_state import Claim
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings

@@ -16,10 +16,11 @@ from rich.console import Console
 from orchestrator.audit.approvals import Answers, Left
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.handlers.approve import open_question
+from orchestrator.cli.terminal_approval import AtTerminal
 from orchestrator.engine.protocols import Answer
 from orchestrator.errors import NotAskedError
 from orchestrator.moment import parse_timestamp
-from orchestrator.runs.approval import AtTerminal, LeftAnswers
+from orchestrator.runs.approval import LeftAnswers
 from tests.report.runs import EVIL, RUN_ID, run
 
 pytestmark = pytest.mark.anyio

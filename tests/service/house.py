@@ -17,12 +17,12 @@ from orchestrator.audit.log import inline
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.runs.firing import Claim
+from orchestrator.runs.status import Ended, Standing, State, Stop
 from orchestrator.service.folder import Folder, Reading
 from orchestrator.service.journal import Journal
-from orchestrator.service.protocols import Ended, Standing, State, Stop
 from orchestrator.service.scheduler import Snooze
 from orchestrator.service.service import Service
-from orchestrator.service.service_state import Claim
 from orchestrator.service.snoozes import Snoozed, SnoozeFile
 
 MONDAY = datetime(2027, 3, 1, tzinfo=UTC)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.moment import timestamp
 from orchestrator.playbook.firings import Firing, LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.schedule import Schedule
+from orchestrator.runs.firing import Claim
 from orchestrator.service.scheduler import (
     COUNTED,
     GRACE,
@@ -24,7 +25,7 @@ from orchestrator.service.scheduler import (
     foresee,
     foresee_next,
 )
-from orchestrator.service.service_state import Claim, Known, Mark, Memory
+from orchestrator.service.service_state import Known, Mark, Memory
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.errors import RunHeldError
 from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.runs.status import Standing, State
 from orchestrator.service.journal import Journal
-from orchestrator.service.protocols import Standing, State
 from tests.service.house import MONDAY, House, RunOnDisk
 
 pytestmark = pytest.mark.anyio

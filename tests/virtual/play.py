@@ -17,8 +17,6 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
-from orchestrator.cli.carry_out import run_of
-from orchestrator.cli.handlers.resume import go_on_record
 from orchestrator.cloud.client import PhalaCloud
 from orchestrator.cloud.http import Http
 from orchestrator.cloud.transport import Target, ThroughHttpx
@@ -34,8 +32,10 @@ from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.value_types import Dispatch
 from orchestrator.runs.endpoint import Endpoint
+from orchestrator.runs.execute import run_of
 from orchestrator.runs.fresh_status import read_fresh
 from orchestrator.runs.records import planned_fields, works_from
+from orchestrator.runs.resume import go_on_record
 from orchestrator.runs.session import Session
 from orchestrator.runs.steps import steps_from
 from orchestrator.settings.load import Settings

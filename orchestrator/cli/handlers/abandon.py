@@ -10,9 +10,7 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading
-from orchestrator.cli.carry_out import run_of
 from orchestrator.cli.consoles import stdout
-from orchestrator.cli.handlers.resume import check
 from orchestrator.engine.result import RunResult
 from orchestrator.errors import UsageError
 from orchestrator.moment import parse_timestamp
@@ -21,9 +19,11 @@ from orchestrator.runs.actor import actor
 from orchestrator.runs.documents import run_document, write_document
 from orchestrator.runs.endpoint import Endpoint, endpoint
 from orchestrator.runs.event_log import configure, run_log
+from orchestrator.runs.execute import run_of
 from orchestrator.runs.fresh_status import read_fresh
 from orchestrator.runs.notifications import finish, notices
 from orchestrator.runs.records import limits_from, works_from
+from orchestrator.runs.resume import check
 from orchestrator.runs.session import Session, open_session
 from orchestrator.runs.workspace import Workspace, read_workspace
 from orchestrator.settings.load import Settings, load_settings

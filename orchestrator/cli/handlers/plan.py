@@ -9,7 +9,6 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.plan_file import check_place, write_plan_file
 from orchestrator.cli.print_error import report
-from orchestrator.cli.verdict import verdict
 from orchestrator.errors import UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
@@ -17,6 +16,7 @@ from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playb
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.plan_check import verdict
 from orchestrator.runs.prepare import Prepared, prepare
 from orchestrator.runs.session import limits_of, open_session
 from orchestrator.settings.load import Settings, load_settings

@@ -13,9 +13,9 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.cli.colour import redraws
 from orchestrator.cli.consoles import stdout
 from orchestrator.cloud.client import connect
+from orchestrator.colour import redraws
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
 from orchestrator.engine.read.usage import AppQuestion, AppUsage, UsageReader

@@ -9,7 +9,7 @@ import anyio
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.audit.verify import Reading, Verdict, read_log
-from orchestrator.cli.handlers.run import Order, open_and_run
+from orchestrator.cli.handlers.run import open_and_run
 from orchestrator.errors import NoMatchError, RunHeldError, SettingsError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo
@@ -17,6 +17,7 @@ from orchestrator.plural import counted, names
 from orchestrator.runs.endpoint import endpoint
 from orchestrator.runs.records import taken_down
 from orchestrator.runs.session import limits_of
+from orchestrator.runs.start import Order
 from orchestrator.runs.workspace import Workspace
 from orchestrator.safe_text import shown
 from orchestrator.settings.load import load_settings

@@ -2,38 +2,34 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
 import anyio
 import click
-import structlog
 
 from orchestrator.audit.claims import Claim
-from orchestrator.audit.log import AuditLog, Observer
+from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
-from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.audit.verify import Reading
 from orchestrator.cli.carry_out import carry_out
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.verdict import ask, ask_about_key, last_line
 from orchestrator.duration import format_duration
-from orchestrator.engine.job import Work
-from orchestrator.errors import NotConfirmedError, SettingsError
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Exit
-from orchestrator.report.run.resume_plan import ResumePlan
+from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.claims import claim_again, wait_for_statuses
 from orchestrator.runs.documents import run_document, write_document
 from orchestrator.runs.endpoint import Endpoint, endpoint
 from orchestrator.runs.event_log import configure, run_log
-from orchestrator.runs.frozen import Applied, Frozen, apply_settings
-from orchestrator.runs.recheck import Rechecked, is_settled_by, recheck_run, to_send, to_skip
-from orchestrator.runs.records import limits_from, works_from
+from orchestrator.runs.frozen import Applied, apply_settings
+from orchestrator.runs.recheck import Rechecked, is_settled_by, recheck_run
+from orchestrator.runs.records import works_from
+from orchestrator.runs.resume import ResumePlan, check, frozen_in, go_on_record, log_warnings, resume_plan
 from orchestrator.runs.session import Session, open_session
-from orchestrator.runs.steps import steps_from
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -75,14 +71,6 @@ def resume(
         log.close()
 
 
-def frozen_in(state: RunState, path: Path) -> Frozen:
-    """What the log of a run has frozen."""
-    guards = {check["name"]: Decimal(check["limit"]) for check in state.planned.get("guards", ()) if check["limit"]}
-    told = state.started.get("notify", {}).get("on")
-    steps = steps_from(state.planned)
-    return Frozen("the run's log", limits_from(state.started), steps, guards, told, has_prices=True, file=path)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
     """What to go on with, and how.
@@ -104,28 +92,6 @@ class _Order:
     claim: Claim | None
     yes: bool
     as_json: bool
-
-
-def check(reading: Reading, state: RunState, path: Path) -> None:
-    """Refuse to go on with a log with which nobody can.
-
-    Raises:
-        SettingsError: when it was altered.
-        NotConfirmedError: when it has no plan, so that nothing was sent.
-    """
-    if reading.verdict is Verdict.ALTERED:
-        raise SettingsError(
-            f"the audit log was altered: {reading.reason}",
-            file=path,
-            line=reading.line,
-            hint="a log that is not what was written can't be gone on with; start a new run",
-        )
-    if not state.planned:
-        raise NotConfirmedError(
-            "the run ended before its plan was on record, so nothing was sent",
-            file=path,
-            hint="there is nothing to go on with; start a new run",
-        )
 
 
 def _finished(state: RunState, path: Path, *, as_json: bool) -> int:
@@ -150,7 +116,7 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -
             if order.claim is None and order.as_json:
                 write_document(plan.document(state), partial(click.echo, nl=False))
             elif not order.as_json:
-                plan.print(stdout(), state)
+                print_resume_plan(stdout(), plan, state)
             if order.claim is None:
                 if not order.as_json:
                     click.echo("Nothing was sent: --dry-run.")
@@ -170,37 +136,6 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -
             claim=order.claim,
             fresh=checked.fresh,
         )
-
-
-def log_warnings(plan: ResumePlan, run_id: str) -> None:
-    """Log what a person should know, where no plan is printed."""
-    for warning in plan.warnings:
-        structlog.get_logger().warning("resume.warning", run_id=run_id, message=warning.message)
-
-
-def resume_plan(works: list[Work], checked: Rechecked, applied: Applied) -> ResumePlan:
-    """What resuming a run will do."""
-    return ResumePlan(
-        send=tuple(to_send(works, checked.fresh)),
-        watch=tuple(work for work in works if work.under_way),
-        skip=tuple(to_skip(works, checked.fresh)),
-        ended=sum(work.outcome is not None and not work.taken_up for work in works),
-        steps=applied.steps,
-        limits=applied.limits,
-        stricter=applied.stricter,
-        warnings=(*applied.warnings, *(() if checked.other_key is None else (checked.other_key,))),
-    )
-
-
-async def go_on_record(log: AuditLog, reading: Reading, state: RunState, works: list[Work], heard: Observer) -> None:
-    """Write down that the run goes on; `state` follows the log from here on, and `heard` is told of every record."""
-    log.observers += [state.apply, heard]
-    log.resumed(
-        reading.torn,
-        unterminated=reading.unterminated,
-        open=sum(work.outcome is None for work in works),
-    )
-    await log.flush()
 
 
 def _confirm(session: Session, state: RunState, plan: ResumePlan, checked: Rechecked, *, yes: bool) -> None:

@@ -1,8 +1,7 @@
 """`orchestrator run`."""
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -12,35 +11,34 @@ from typing import TextIO
 import anyio
 import click
 
-from orchestrator import __version__
 from orchestrator.audit.claims import Claim
-from orchestrator.audit.log import AuditLog, Observer
+from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
 from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.print_error import report
-from orchestrator.cli.verdict import ask_about_key, confirm, last_line, verdict
+from orchestrator.cli.verdict import ask_about_key, confirm, last_line
 from orchestrator.duration import format_duration
 from orchestrator.engine.job import Work
 from orchestrator.engine.read.status import Seen
 from orchestrator.errors import OrchestratorError, PlanFileError, UsageError
 from orchestrator.moment import timestamp, utc_now
-from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.lock import Lock
-from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import PlanWarning
-from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
+from orchestrator.playbook.resolved_steps import AnyPlanned
 from orchestrator.playbook.variables import parse_assignments
-from orchestrator.runs.actor import actor
 from orchestrator.runs.claims import claim_cvms, read_what_others_changed
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.endpoint import Endpoint, endpoint
 from orchestrator.runs.fresh_status import read_fresh
 from orchestrator.runs.frozen import Frozen, apply_settings
+from orchestrator.runs.plan_check import verdict
 from orchestrator.runs.plan_file import read_plan
 from orchestrator.runs.prepare import Prepared, prepare
-from orchestrator.runs.records import planned_fields, started_fields
 from orchestrator.runs.session import Session, limits_of, open_session
+from orchestrator.runs.start import Order, begin_log
 from orchestrator.runs.workspace import Workspace
 from orchestrator.safe_text import shown
 from orchestrator.settings.load import Settings, load_settings
@@ -121,33 +119,6 @@ def _frozen(lock: Lock, file: Path) -> Frozen:
     limits = {"max_targets": lock.guards.max_targets, "max_percent": lock.guards.max_percent}
     guards = {name: Decimal(limit) for name, limit in limits.items() if limit is not None}
     return Frozen("the plan file", lock.limits, lock.steps, guards, lock.loaded.playbook.notify.on, file=file)
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be carried out.
-
-    Attributes:
-        loaded: the playbook.
-        limits: how fast and how wide.
-        hold: what the plan has to keep to; None where it is planned anew.
-        origin: what a person is told about that.
-        origin_fields: what `run.started` says about it.
-        run_id: the run's name; None where it gets one when it begins.
-        ignore_running: whether to act on CVMs on which another run is acting.
-        workspace: the workspace of what the plan has to keep to; None where it is planned anew.
-        warnings: what a person should know beside the plan's own warnings.
-    """
-
-    loaded: LoadedPlaybook
-    limits: RunLimits
-    hold: Hold | None = None
-    origin: str | None = None
-    origin_fields: Mapping[str, object] = field(default_factory=dict)
-    run_id: str | None = None
-    ignore_running: bool = False
-    workspace: Workspace | None = None
-    warnings: tuple[PlanWarning, ...] = ()
 
 
 async def open_and_run(
@@ -286,42 +257,3 @@ async def _tell_refused(session: Session, order: Order, error: OrchestratorError
 def _origin(lock: Lock, file: Path, now: datetime) -> str:
     age = format_duration(max(0.0, (now - lock.made_at).total_seconds()))
     return f"From {shown(file, 4096)}, made {age} ago by {shown(lock.actor)} (digest {lock.digest})\n"
-
-
-def begin_log(
-    session: Session, order: Order, prepared: Prepared, heard: Observer | None = None
-) -> tuple[AuditLog, RunState]:
-    """Write down who started what, and exactly what was planned.
-
-    Args:
-        session: the line to the cloud.
-        order: what is to be carried out.
-        prepared: the plan.
-        heard: told of every record; by default `run_log`.
-    """
-    from orchestrator.runs.event_log import configure, run_log  # noqa: PLC0415 - takes long to import
-
-    configure(session.settings.log)
-    run_id = order.run_id or new_run_id(session.clock.wall())
-    started = started_fields(
-        order.loaded,
-        actor=actor(),
-        version=__version__,
-        cloud_url=session.endpoint.base_url,
-        limits=session.limits,
-        simulated=session.simulated,
-        served=not session.endpoint.simulated and session.simulated,
-    )
-    started.update(prepared.workspace.fields())
-    started.update(order.origin_fields)
-    if order.ignore_running:
-        started["ignore_running"] = True
-    planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}
-    state = RunState()
-    log = AuditLog.create(
-        RunStore(session.settings.audit.state_dir).path(run_id),
-        run_id,
-        [("run.started", started), ("run.planned", planned)],
-        observers=[state.apply, heard or run_log(session.settings.log, state)],
-    )
-    return log, state

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.billing.reconciled import Standing
 from orchestrator.duration import format_duration
-from orchestrator.report.exit_meanings import AS_WANTED, TROUBLE
+from orchestrator.outcome import AS_WANTED, TROUBLE
 from orchestrator.report.formatting import dollars, moment
 from orchestrator.skip_reason import summary_of
 

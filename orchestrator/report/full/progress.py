@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from orchestrator.report.exit_meanings import AS_WANTED
+from orchestrator.outcome import AS_WANTED
 
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
 _MOST_MOMENTS = 150

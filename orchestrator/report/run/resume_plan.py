@@ -1,7 +1,6 @@
-"""What resuming a run is about to do: the CVMs to send for, to watch and to skip, and the cost. Text and JSON."""
+"""What resuming a run is about to do: the CVMs to send for, to watch and to skip, and the cost."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -12,95 +11,45 @@ from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Work
-from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, Question, RunLimits
 from orchestrator.plural import counted, names
+from orchestrator.runs.resume import ResumePlan
 from orchestrator.safe_text import shown
-from orchestrator.skip_reason import Reason
 
 
-@dataclass(frozen=True, slots=True)
-class ResumePlan:
-    """What resuming a run will do.
+def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> None:
+    """Print the plan for people."""
+    name, actor = state.started["playbook"]["name"], state.started.get("actor", "an unknown person")
+    head = Text.assemble(("Resume ", "dim"), (shown(state.run_id), "bold"), f"  {shown(name)}")
+    console.print(head.append(f", started {shown(state.started['ts'])} by {shown(actor)}", "dim"))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    _add_rows(table, "send", plan.send, lambda work: work.action.verb)
+    _add_rows(table, "watch", plan.watch, _sent)
+    reasons = {id(work): reason.text for work, reason in plan.skip}
+    _add_rows(table, "skip", [work for work, _ in plan.skip], lambda work: reasons[id(work)])
+    if plan.ended:
+        table.add_row("done", counted(plan.ended, "target"))
+    later = [step for step in plan.steps if step.name not in state.passed and _is_open(step)]
+    if later:
+        table.add_row("later", Text(", ".join(map(_later, later))))
+    table.add_row("rate", Text(_rate(plan.limits)))
+    if plan.stricter:
+        table.add_row("stricter", Text(f"by the settings of now: {', '.join(plan.stricter)}"))
+    for line in _money(plan):
+        table.add_row("billing", line)
+    console.print(table)
+    for warning in plan.warnings:
+        console.print(Text.assemble(("! ", "bold yellow"), shown(warning.message, 400)))
+    console.print()
 
-    Attributes:
-        send: the targets whose request is still to be sent.
-        watch: the targets whose request was sent and whose end was not seen.
-        skip: the open targets that are left alone, each with the reason.
-        ended: how many targets have their outcome already.
-        steps: the steps of the run.
-        limits: the limits that hold.
-        stricter: a phrase for each setting that is stricter than what the run began with.
-        warnings: what a person should know.
-    """
 
-    send: tuple[Work, ...]
-    watch: tuple[Work, ...]
-    skip: tuple[tuple[Work, Reason], ...]
-    ended: int
-    steps: tuple[AnyPlanned, ...]
-    limits: RunLimits
-    stricter: tuple[str, ...]
-    warnings: tuple[PlanWarning, ...]
-
-    def document(self, state: RunState) -> dict[str, Any]:
-        """What `resume --dry-run --json` prints."""
-        return {
-            "run_id": state.run_id,
-            "exit_code": 0,
-            "dry_run": True,
-            "send": [_fields(work) for work in self.send],
-            "watch": [_fields(work) for work in self.watch],
-            "skip": [{**_fields(work), **reason.fields()} for work, reason in self.skip],
-            "ended": self.ended,
-            "billing": self._ends.document() | ({"starts": self._begins.document()} if self._starts else {}),
-            "warnings": [warning.document() for warning in self.warnings],
-        }
-
-    @property
-    def _starts(self) -> bool:
-        return any(work.action is Action.START for work in self.send)
-
-    @property
-    def _ends(self) -> Total:
-        return Total.of(work.note.rates for work in self.send if not work.action.ends_up)
-
-    @property
-    def _begins(self) -> Total:
-        return Total.of(work.note.rates for work in self.send if work.action is Action.START)
-
-    def print(self, console: Console, state: RunState) -> None:
-        """Print the plan for people."""
-        name, actor = state.started["playbook"]["name"], state.started.get("actor", "an unknown person")
-        head = Text.assemble(("Resume ", "dim"), (shown(state.run_id), "bold"), f"  {shown(name)}")
-        console.print(head.append(f", started {shown(state.started['ts'])} by {shown(actor)}", "dim"))
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        _add_rows(table, "send", self.send, lambda work: work.action.verb)
-        _add_rows(table, "watch", self.watch, _sent)
-        reasons = {id(work): reason.text for work, reason in self.skip}
-        _add_rows(table, "skip", [work for work, _ in self.skip], lambda work: reasons[id(work)])
-        if self.ended:
-            table.add_row("done", counted(self.ended, "target"))
-        later = [step for step in self.steps if step.name not in state.passed and _is_open(step)]
-        if later:
-            table.add_row("later", Text(", ".join(map(_later, later))))
-        table.add_row("rate", Text(_rate(self.limits)))
-        if self.stricter:
-            table.add_row("stricter", Text(f"by the settings of now: {', '.join(self.stricter)}"))
-        for line in self._money():
-            table.add_row("billing", line)
-        console.print(table)
-        for warning in self.warnings:
-            console.print(Text.assemble(("! ", "bold yellow"), shown(warning.message, 400)))
-        console.print()
-
-    def _money(self) -> Iterable[str]:
-        if any(not work.action.ends_up for work in self.send):
-            yield f"stops  {_amount(self._ends)}"
-        if self._starts:
-            yield f"begins  {_amount(self._begins)}"
+def _money(plan: ResumePlan) -> Iterable[str]:
+    if any(not work.action.ends_up for work in plan.send):
+        yield f"stops  {_amount(plan.ends)}"
+    if plan.starts:
+        yield f"begins  {_amount(plan.begins)}"
 
 
 def _add_rows(table: Table, label: str, works: Iterable[Work], what: Any) -> None:  # noqa: ANN401 - a function
@@ -137,7 +86,3 @@ def _rate(limits: RunLimits) -> str:
 def _amount(total: Total) -> str:
     unknown = f", and {counted(total.compute_unknown, 'CVM')} whose rate is unknown" if total.compute_unknown else ""
     return f"${total.compute:.4f} an hour of compute{unknown}"
-
-
-def _fields(work: Work) -> Mapping[str, object]:
-    return {"step": work.step, "action": work.action.value, "cvm": work.document}

@@ -13,9 +13,9 @@ from orchestrator.audit.target import TargetState
 from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
-from orchestrator.outcome import Outcome
+from orchestrator.outcome import TROUBLE, Outcome
 from orchestrator.plural import counted, names
-from orchestrator.report.exit_meanings import ENDINGS, TROUBLE, meaning_of, meaning_of_run
+from orchestrator.report.exit_meanings import ENDINGS, meaning_of, meaning_of_run
 from orchestrator.report.formatting import moment
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines
 from orchestrator.report.run.question import answer_lines, waits

@@ -1,0 +1,33 @@
+"""Whether a plan may be carried out."""
+
+from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
+from orchestrator.playbook.lock import drifted
+from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.playbook.plan_warning import WarningCode
+from orchestrator.plural import counted
+
+
+def verdict(plan: Plan, hold: Hold | None = None) -> OrchestratorError | None:
+    """Why a plan can't be carried out; None when it can.
+
+    Args:
+        plan: the plan.
+        hold: what it had to keep to.
+    """
+    left = drifted(plan)
+    if hold is not None and left and not plan.targets:
+        return DriftedError(
+            f"nothing is left to do: {counted(len(left), 'target')} of {hold.source} drifted since",
+            hint="make a plan anew; if all of them are no longer in the list, is it the key of that workspace?",
+        )
+    if not plan.matched:
+        return NoMatchError(
+            "the selectors matched no CVM at all",
+            hint="; ".join(each.message for each in plan.warnings if each.code is WarningCode.SELECTOR_UNMATCHED)
+            or "`orchestrator plan PLAYBOOK --details` lists the inventory",
+        )
+    refused = [check for check in plan.guards if not check.ok]
+    if refused:
+        reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
+        return GuardError(f"refused by a guard: {reasons}", hint="narrow the select, or raise the guard on purpose")
+    return None

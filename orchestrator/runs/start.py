@@ -1,0 +1,85 @@
+"""The beginning of a run: what was asked for, and the first two records of its log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator import __version__
+from orchestrator.audit.log import AuditLog, Observer
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import RunStore, new_run_id
+from orchestrator.moment import timestamp
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.plan import Hold
+from orchestrator.playbook.plan_warning import PlanWarning
+from orchestrator.playbook.resolved_steps import RunLimits
+from orchestrator.runs.actor import actor
+from orchestrator.runs.prepare import Prepared
+from orchestrator.runs.records import planned_fields, started_fields
+from orchestrator.runs.session import Session
+from orchestrator.runs.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be carried out.
+
+    Attributes:
+        loaded: the playbook.
+        limits: how fast and how wide.
+        hold: what the plan has to keep to; None where it is planned anew.
+        origin: what a person is told about that.
+        origin_fields: what `run.started` says about it.
+        run_id: the run's name; None where it gets one when it begins.
+        ignore_running: whether to act on CVMs on which another run is acting.
+        workspace: the workspace of what the plan has to keep to; None where it is planned anew.
+        warnings: what a person should know beside the plan's own warnings.
+    """
+
+    loaded: LoadedPlaybook
+    limits: RunLimits
+    hold: Hold | None = None
+    origin: str | None = None
+    origin_fields: Mapping[str, object] = field(default_factory=dict)
+    run_id: str | None = None
+    ignore_running: bool = False
+    workspace: Workspace | None = None
+    warnings: tuple[PlanWarning, ...] = ()
+
+
+def begin_log(
+    session: Session, order: Order, prepared: Prepared, heard: Observer | None = None
+) -> tuple[AuditLog, RunState]:
+    """Write down who started what, and exactly what was planned.
+
+    Args:
+        session: the line to the cloud.
+        order: what is to be carried out.
+        prepared: the plan.
+        heard: told of every record; by default `run_log`.
+    """
+    from orchestrator.runs.event_log import configure, run_log  # noqa: PLC0415 - takes long to import
+
+    configure(session.settings.log)
+    run_id = order.run_id or new_run_id(session.clock.wall())
+    started = started_fields(
+        order.loaded,
+        actor=actor(),
+        version=__version__,
+        cloud_url=session.endpoint.base_url,
+        limits=session.limits,
+        simulated=session.simulated,
+        served=not session.endpoint.simulated and session.simulated,
+    )
+    started.update(prepared.workspace.fields())
+    started.update(order.origin_fields)
+    if order.ignore_running:
+        started["ignore_running"] = True
+    planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}
+    state = RunState()
+    log = AuditLog.create(
+        RunStore(session.settings.audit.state_dir).path(run_id),
+        run_id,
+        [("run.started", started), ("run.planned", planned)],
+        observers=[state.apply, heard or run_log(session.settings.log, state)],
+    )
+    return log, state
