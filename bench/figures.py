@@ -29,7 +29,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """One request as the server saw it.
 
     Attributes:
@@ -45,26 +45,26 @@ class Seen:
     cvm: str | None = None
 
 
-def seen_from(record: Iterable[Mapping[str, Any]]) -> list[Seen]:
+def seen_from(record: Iterable[Mapping[str, Any]]) -> list[Observation]:
     """The requests in the simulator's own record."""
     return [
-        Seen(each["at"], each["status"], each["operation"] in _STOPS and each["effect"], each["cvm_hashid"])
+        Observation(each["at"], each["status"], each["operation"] in _STOPS and each["effect"], each["cvm_hashid"])
         for each in record
     ]
 
 
-def span_seconds(seen: Sequence[Seen]) -> float:
+def span_seconds(seen: Sequence[Observation]) -> float:
     """Seconds from the first request to the last."""
     return seen[-1].at - seen[0].at
 
 
-def until_last_stop(seen: Sequence[Seen]) -> list[Seen]:
+def until_last_stop(seen: Sequence[Observation]) -> list[Observation]:
     """The requests up to the last stop that took effect, and that one; none where there was no stop."""
     last = max((number for number, each in enumerate(seen) if each.stop), default=-1)
     return list(seen[: last + 1])
 
 
-def settling_seconds(seen: Sequence[Seen], settle: Mapping[str, float]) -> float:
+def settling_seconds(seen: Sequence[Observation], settle: Mapping[str, float]) -> float:
     """Seconds from the last stop until the last CVM was down.
 
     Args:
@@ -81,7 +81,9 @@ def bound_seconds(requests: int, requests_per_second: float, settling: float) ->
     return requests / requests_per_second + settling
 
 
-def utilisation(seen: Sequence[Seen], requests_per_second: float, *, warm_up: float = WARM_UP_SECONDS) -> float | None:
+def utilisation(
+    seen: Sequence[Observation], requests_per_second: float, *, warm_up: float = WARM_UP_SECONDS
+) -> float | None:
     """Which share of the server's limit was used from `warm_up` seconds after the first request to the last stop.
 
     Requests that were turned away (429) are no use of it. None where that window is too short to say anything.
@@ -101,7 +103,7 @@ def fewest_requests(cvms: int) -> int:
     return -(-cvms // _PAGE_SIZE) + cvms
 
 
-def throttled(seen: Sequence[Seen]) -> int:
+def throttled(seen: Sequence[Observation]) -> int:
     """How many requests were turned away as too many."""
     return sum(each.status == _TOO_MANY_REQUESTS for each in seen)
 

@@ -25,7 +25,7 @@ from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cloud.client import connect
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
@@ -126,7 +126,7 @@ async def begin(cloud: Cloud, folder: Path, clock: VirtualClock) -> Begun:
         sync=inline,
     )
     run = Run(
-        [Work.of(target) for target in plan.targets],
+        [Job.of(target) for target in plan.targets],
         cloud=cloud,
         sink=log,
         clock=clock,

@@ -41,7 +41,7 @@ from orchestrator.playbook.schema import Guards, Playbook, Protect, json_schema
 from orchestrator.playbook.steps import Select, Step
 from orchestrator.report.full.csv import COLUMNS
 from orchestrator.report.full.document import LogFile, report_document
-from orchestrator.report.full.timeline import Story
+from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.report.plan.schedule import explain_document
 from orchestrator.runs.documents import error_document, plan_document, run_document
 from orchestrator.runs.records import planned_fields
@@ -226,8 +226,8 @@ def settings_tables() -> str:
     """Every setting, by section."""
     sections: dict[str, list[tuple[str, ...]]] = {}
     for section, key, words, meaning, default in every_setting():
-        shown = f"`{default}`" if default is not None else _no_default(f"{section}.{key}")
-        sections.setdefault(section, []).append((f"`{key}`", words, shown, meaning, f"`{variable(section, key)}`"))
+        safe_text = f"`{default}`" if default is not None else _no_default(f"{section}.{key}")
+        sections.setdefault(section, []).append((f"`{key}`", words, safe_text, meaning, f"`{variable(section, key)}`"))
     head = ("key", "value", "default", "meaning", "in the environment")
     return "\n".join(f"### `[{section}]`\n\n{table(head, rows)}" for section, rows in sections.items())
 
@@ -505,7 +505,7 @@ def report_json() -> str:
         check_log(b"".join(written)),
     )
     moment = datetime(2026, 11, 23, 9, tzinfo=UTC)
-    return _json(report_document(Story.of(_records()), log, made_at=moment, version=__version__))
+    return _json(report_document(RunTimeline.of(_records()), log, made_at=moment, version=__version__))
 
 
 def report_columns() -> str:

@@ -19,7 +19,7 @@ class Action(StrEnum):
     """Asks the guest to shut down, and powers on again."""
 
     @property
-    def ends_up(self) -> bool:
+    def leaves_running(self) -> bool:
         """Whether a CVM is to run afterwards; else it is to be down."""
         return self in {Action.START, Action.RESTART}
 
@@ -31,7 +31,7 @@ class Action(StrEnum):
 
 def nothing_to_do(action: Action, status: str, *, in_progress: bool) -> Reason | None:
     """Why an action has nothing to do on a CVM of this status, such as `already stopped`; None when it has."""
-    if not action.ends_up:
+    if not action.leaves_running:
         return Reason(SkipReason.ALREADY_DOWN, status) if is_down(status, in_progress=in_progress) else None
     if action is Action.RESTART:
         return None if status == UP else Reason(SkipReason.NOT_UP, status)
@@ -42,6 +42,6 @@ def nothing_to_do(action: Action, status: str, *, in_progress: bool) -> Reason |
 
 def is_as_wanted(action: Action, status: str, *, in_progress: bool) -> bool:
     """Whether a CVM of this status is as the action would leave it. No status shows that of a restart."""
-    if not action.ends_up:
+    if not action.leaves_running:
         return is_down(status, in_progress=in_progress)
     return action is Action.START and is_up(status, in_progress=in_progress)

@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 
-class Described(BaseModel):
+class DocumentedModel(BaseModel):
     """A model whose fields may each have a sentence below them."""
 
     @classmethod
@@ -23,7 +23,7 @@ class Described(BaseModel):
         made = handler(schema)
         properties: dict[str, Any] = handler.resolve_ref_schema(made).get("properties", {})
         for model in reversed(cls.__mro__):
-            if issubclass(model, Described) and model is not Described:
+            if issubclass(model, DocumentedModel) and model is not DocumentedModel:
                 for name, sentence in _sentences(model):
                     properties[model.model_fields[name].alias or name]["description"] = sentence
         return made

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 _MOST_NAMES = 20
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """`1 target`, `2 targets`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 

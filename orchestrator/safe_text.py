@@ -5,7 +5,7 @@ import unicodedata
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
-def shown(text: object, width: int = 200) -> str:
+def safe_text(text: object, width: int = 200) -> str:
     """Text for a terminal: control, format and bidirectional characters escaped, and cut to a width.
 
     Args:

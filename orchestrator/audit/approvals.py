@@ -46,7 +46,7 @@ class Left:
     comment: str | None = None
 
 
-class Answers:
+class ApprovalStore:
     """The answers to the questions of one run.
 
     Attributes:

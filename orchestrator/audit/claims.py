@@ -22,7 +22,7 @@ import anyio
 from orchestrator.audit.store import RunStore, is_run_id
 from orchestrator.cvm import CvmRef
 from orchestrator.errors import ClaimedError, SettingsError
-from orchestrator.plural import counted, names
+from orchestrator.plural import names, plural
 from orchestrator.state_files import make_folder, open_or_create
 
 _KEEP_S = 86_400
@@ -273,7 +273,7 @@ def refuse_live(overlaps: list[Overlap]) -> None:
     """
     live = [each for each in overlaps if each.is_live]
     if live:
-        runs = [f"run {each.run_id} ({counted(len(each.cvms), 'CVM')}: {names(each.cvms)})" for each in live]
+        runs = [f"run {each.run_id} ({plural(len(each.cvms), 'CVM')}: {names(each.cvms)})" for each in live]
         hint = "wait for the end of that run, or add --ignore-running to act on these CVMs all the same"
         error = ClaimedError(f"another run is acting on the same CVMs: {'; '.join(runs)}", hint=hint)
         error.run_ids = tuple(each.run_id for each in live)

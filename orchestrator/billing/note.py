@@ -89,16 +89,16 @@ def triggers_billing(action: Action, codes: Collection[str] = ()) -> bool | None
     """
     if action is Action.RESTART:
         return None
-    return not action.ends_up and ALREADY_GOING_DOWN not in codes
+    return not action.leaves_running and ALREADY_GOING_DOWN not in codes
 
 
 def billing_note(cvm: Cvm, rates: Rates, action: Action) -> BillingNote:
     """What an action on this CVM does to the bill."""
     every, with_gpus = _CODES[action]
-    if cvm.status in GOING_DOWN and not action.ends_up:
+    if cvm.status in GOING_DOWN and not action.leaves_running:
         every = [ALREADY_GOING_DOWN, "storage_continues"]
     codes = [*every, with_gpus] if cvm.gpus else [*every]
-    if cvm.gpu_rental and not action.ends_up:
+    if cvm.gpu_rental and not action.leaves_running:
         codes.append("gpu_rental")
     if cvm.billing_period in NOT_HOURLY:
         codes.append("not_billed_hourly")

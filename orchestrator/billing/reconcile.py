@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
 
 from orchestrator.billing.charges import TOLERANCE, charges_of, compute_of, known_by, speaks_of_a_stop, when
-from orchestrator.billing.reconciled import Basis, Figure, Reconciled, Standing
+from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.cvm import CvmRef
 from orchestrator.duration import format_duration
@@ -63,7 +63,7 @@ def reconcile(
     return found
 
 
-def untold(stop: Stop, reason: str, now: datetime, standing: Standing = Standing.UNKNOWN) -> Reconciled:
+def untold(stop: Stop, reason: str, now: datetime, standing: ChargeState = ChargeState.UNKNOWN) -> Reconciled:
     """What is said of a stop whose usage could not be looked at, for this reason."""
     return _say(stop, now, standing, reason)
 
@@ -90,7 +90,7 @@ def _reconciled(
 ) -> Reconciled:
     say = partial(_say, stop, now, expected=_expected(stop, charges, others), charges=charges)
     if any(each.cost is None for each in charges):
-        return say(Standing.UNKNOWN, "its usage record has no cost that can be read")
+        return say(ChargeState.UNKNOWN, "its usage record has no cost that can be read")
     if charges:
         minutes = [each.minutes for each in charges if each.minutes is not None]
         charged = Figure(
@@ -98,13 +98,13 @@ def _reconciled(
             sum(minutes, Decimal(0)) if len(minutes) == len(charges) else None,
             Basis.OBSERVED,
         )
-        return say(Standing.CHARGED, _peculiar(charges), charged=charged)
+        return say(ChargeState.CHARGED, _peculiar(charges), charged=charged)
     if (now - (stop.down or stop.ended)).total_seconds() < pending_for:
-        return say(Standing.PENDING, "the API does not know its app" if gone else NOT_YET)
+        return say(ChargeState.PENDING, "the API does not know its app" if gone else NOT_YET)
     if gone:
-        return say(Standing.UNKNOWN, "the API does not know its app any more")
+        return say(ChargeState.UNKNOWN, "the API does not know its app any more")
     zero = Figure(Decimal(0), Decimal(0), Basis.OBSERVED)
-    return say(Standing.NONE, f"nothing was charged within {format_duration(pending_for)}", charged=zero)
+    return say(ChargeState.NONE, f"nothing was charged within {format_duration(pending_for)}", charged=zero)
 
 
 def _peculiar(charges: Sequence[UsageRecord]) -> str | None:
@@ -147,7 +147,7 @@ def _opened(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRe
 def _say(
     stop: Stop,
     now: datetime,
-    standing: Standing,
+    standing: ChargeState,
     reason: str | None,
     *,
     expected: Figure = _NOT_KNOWN,

@@ -11,7 +11,7 @@ from orchestrator.billing.rates import plain
 from orchestrator.cvm import CvmRef
 
 
-class Standing(StrEnum):
+class ChargeState(StrEnum):
     """What is known of the charge that a stop triggered."""
 
     CHARGED = "charged"
@@ -26,7 +26,7 @@ class Standing(StrEnum):
     @property
     def final(self) -> bool:
         """Whether asking again is of no use."""
-        return self is not Standing.PENDING
+        return self is not ChargeState.PENDING
 
 
 class Basis(StrEnum):
@@ -86,7 +86,7 @@ class Reconciled:
     asked_at: str
     since: str | None
     until: str | None
-    standing: Standing
+    standing: ChargeState
     expected: Figure
     charged: Figure
     billing_keys: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ class Reconciled:
             asked_at=record["asked_at"],
             since=record["window"]["from"],
             until=record["window"]["to"],
-            standing=Standing(record["state"]),
+            standing=ChargeState(record["state"]),
             expected=Figure.parse(record["expected"]),
             charged=Figure.parse(record["charged"]),
             billing_keys=tuple(record["billing_keys"]),
@@ -153,23 +153,23 @@ class ReconciledTotal:
     charged_minutes: Decimal
     expected_usd: Decimal
     difference_usd: Decimal
-    standings: Mapping[Standing, int]
+    standings: Mapping[ChargeState, int]
     compared: int
 
     @property
     def charged(self) -> int:
         """For how many stops a charge was found."""
-        return self.standings.get(Standing.CHARGED, 0)
+        return self.standings.get(ChargeState.CHARGED, 0)
 
     @property
     def pending(self) -> int:
         """For how many stops it may still come."""
-        return self.standings.get(Standing.PENDING, 0)
+        return self.standings.get(ChargeState.PENDING, 0)
 
     @property
     def unknown(self) -> int:
         """For how many stops it can't be found out."""
-        return self.standings.get(Standing.UNKNOWN, 0)
+        return self.standings.get(ChargeState.UNKNOWN, 0)
 
     def document(self) -> dict[str, object]:
         """As JSON documents have it."""
@@ -179,7 +179,7 @@ class ReconciledTotal:
             "expected_usd": plain(self.expected_usd),
             "difference_usd": plain(self.difference_usd),
             "compared": self.compared,
-            **{standing.value: self.standings.get(standing, 0) for standing in Standing},
+            **{standing.value: self.standings.get(standing, 0) for standing in ChargeState},
         }
 
 

@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal, TypeAlias
 
 from orchestrator.billing.reconciled import Reconciled, ReconciledTotal, total
-from orchestrator.billing.stopped_period import End, Standstill
+from orchestrator.billing.stopped_period import End, StoppedPeriod
 from orchestrator.cvm import CvmRef
 
 MICRO = Decimal("0.000001")
@@ -115,7 +115,7 @@ class Row:
         """For how many stops nobody asked what they were charged."""
         return sum(stop.found is None for stop in self.stops)
 
-    def add(self, each: Standstill, since: datetime) -> None:
+    def add(self, each: StoppedPeriod, since: datetime) -> None:
         """Take one more standstill into account; what was charged up front for one that began before `since` is not."""
         length = each.end - each.begin
         self.times += 1
@@ -145,16 +145,18 @@ def hours(length: timedelta) -> Decimal:
     return _EXACT.divide(Decimal(length // _MICROSECOND), _HOUR).quantize(MICRO, context=_EXACT)
 
 
-def clipped(found: Iterable[Standstill], since: datetime, until: datetime) -> Iterator[Standstill]:
+def clipped(found: Iterable[StoppedPeriod], since: datetime, until: datetime) -> Iterator[StoppedPeriod]:
     """The parts of standstills that lie between two moments; one that goes on after the second one is open."""
     for each in found:
         begin, end = max(each.begin, since), min(each.end, until)
         if begin < end:
             how = each.how if each.end < until else End.OPEN
-            yield Standstill(each.cvm, each.stop, begin, end, how, each.minimum_left)
+            yield StoppedPeriod(each.cvm, each.stop, begin, end, how, each.minimum_left)
 
 
-def add_up(found: Iterable[Standstill], stops: Iterable[ChargedStop], by: By, since: datetime) -> tuple[list[Row], Row]:
+def add_up(
+    found: Iterable[StoppedPeriod], stops: Iterable[ChargedStop], by: By, since: datetime
+) -> tuple[list[Row], Row]:
     """The rows, the largest saving first, and all of them together.
 
     Args:
@@ -195,7 +197,7 @@ def days(since: datetime, until: datetime, most: int = 60) -> list[datetime]:
     return [*edges, until]
 
 
-def over_time(found: Iterable[Standstill], edges: list[datetime]) -> list[Decimal]:
+def over_time(found: Iterable[StoppedPeriod], edges: list[datetime]) -> list[Decimal]:
     """What the compute between each two edges would have cost, in USD, as far as rates are known."""
     spared = [Decimal(0)] * (len(edges) - 1)
     for each in found:

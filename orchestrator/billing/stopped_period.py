@@ -115,7 +115,7 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standstill:
+class StoppedPeriod:
     """A CVM stood still.
 
     Attributes:
@@ -135,20 +135,20 @@ class Standstill:
     minimum_left: timedelta = timedelta(0)
 
 
-def standstills(story: Iterable[Power], now: datetime) -> list[Standstill]:
+def standstills(story: Iterable[Power], now: datetime) -> list[StoppedPeriod]:
     """Every standstill that these events tell of, in the order of their beginnings.
 
     A second stop without a start in between begins nothing: the first one holds. What lies after `now` is left out.
     """
     known = [event for event in story if event.at <= now]
-    found: list[Standstill] = []
+    found: list[StoppedPeriod] = []
     for number, events in enumerate(_by_cvm(known)):
         events.sort(key=lambda event: (event.at, isinstance(event, WentDown)))
         found += _of_one(number, events, now)
     return sorted(found, key=lambda each: (each.begin, each.cvm))
 
 
-def _of_one(number: int, events: Iterable[Power], now: datetime) -> Iterable[Standstill]:
+def _of_one(number: int, events: Iterable[Power], now: datetime) -> Iterable[StoppedPeriod]:
     stop: WentDown | None = None
     left, last_start = timedelta(0), None
     for event in events:
@@ -160,10 +160,10 @@ def _of_one(number: int, events: Iterable[Power], now: datetime) -> Iterable[Sta
         if isinstance(event, Started):
             last_start = event.at
         if stop is not None and not (isinstance(event, SeenUp) and event.read_after < stop.seen + LAG):
-            yield Standstill(number, stop, stop.at, event.at, _HOW[type(event)], left)
+            yield StoppedPeriod(number, stop, stop.at, event.at, _HOW[type(event)], left)
             stop = None
     if stop is not None:
-        yield Standstill(number, stop, stop.at, now, End.OPEN, left)
+        yield StoppedPeriod(number, stop, stop.at, now, End.OPEN, left)
 
 
 _HOW: dict[type, End] = {Started: End.STARTED, SeenUp: End.SEEN, SeenGone: End.DELETED}

@@ -17,16 +17,16 @@ from orchestrator.cli.print_error import report
 from orchestrator.cli.terminal_approval import approver_of
 from orchestrator.cli.terminal_input import terminal
 from orchestrator.colour import redraws
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import LONG_PAUSE
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.read.status import Observation
 from orchestrator.engine.run import Run
 from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import AnyPlanned
 from orchestrator.report.run.live import Progress
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.documents import run_document, write_document
-from orchestrator.runs.execute import Beside, describe_outage, run_of, to_its_end, why_early
+from orchestrator.runs.execute import Beside, carry_to_end, describe_outage, explain_early_end, prepare_run
 from orchestrator.runs.notifications import finish, finish_unless, notices
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.session import Session
@@ -38,13 +38,13 @@ async def carry_out(
     session: Session,
     log: AuditLog,
     state: RunState,
-    works: Sequence[Work],
+    jobs: Sequence[Job],
     steps: Sequence[AnyPlanned],
     *,
     workspace_size: int,
     as_json: bool,
     claim: Claim,
-    fresh: Mapping[str, Seen] | None = None,
+    fresh: Mapping[str, Observation] | None = None,
 ) -> int:
     """Run, show how it goes, and say how it went.
 
@@ -52,7 +52,7 @@ async def carry_out(
         session: the line to the cloud.
         log: the open audit log; closed before this returns.
         state: what it says, kept up to date by it.
-        works: every target.
+        jobs: every target.
         steps: the steps in order.
         workspace_size: how many CVMs the list has.
         as_json: whether stdout is for one JSON document.
@@ -66,7 +66,7 @@ async def carry_out(
         adaptive=session.limits.adaptive,
     )
     approver = approver_of(log, state, progress.aside, keys=None if as_json else terminal())
-    run = run_of(session, log, state, works, workspace_size, approver=approver, claim=claim)
+    run = prepare_run(session, log, state, jobs, workspace_size, approver=approver, claim=claim)
     progress.is_ending = lambda: run.is_ending
     progress.trouble = partial(_trouble, run, session)
     signals = _Signals(run, progress)
@@ -74,13 +74,13 @@ async def carry_out(
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         async with notices(session, log, state) as notifier:
             beside = (partial(signals.listen, received), _show(progress, as_json=as_json))
-            result = await to_its_end(session, log, run, steps, beside=beside, fresh=fresh, claim=claim)
+            result = await carry_to_end(session, log, run, steps, beside=beside, fresh=fresh, claim=claim)
             code = int(result.exit_code) if result is not None else signals.exit_code
             if as_json:
                 write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
             else:
                 print_run(stdout(), state, code, log.path)
-            error = why_early(result, log)
+            error = explain_early_end(result, log)
             if error is not None:
                 report(error, as_json=False)
             await finish_unless(received, partial(finish, notifier, session.settings.notify, state, result))

@@ -12,7 +12,7 @@ from orchestrator.cli.streams import open_streams
 from orchestrator.colour import choose, colour
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 
 def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
@@ -64,9 +64,9 @@ def report(error: OrchestratorError, *, as_json: bool, extra: dict[str, Any] | N
 
         click.echo(json.dumps({**(extra or {}), **error_document(error)}, indent=2, ensure_ascii=True))
     for each in (error, *error.more):
-        _echo(click.style("Error: ", fg="red", bold=True) + shown(each, 2000))
+        _echo(click.style("Error: ", fg="red", bold=True) + safe_text(each, 2000))
         if each.hint:
-            _echo(click.style("  Hint: ", fg="yellow") + shown(each.hint, 2000))
+            _echo(click.style("  Hint: ", fg="yellow") + safe_text(each.hint, 2000))
 
 
 def _echo(text: str) -> None:

@@ -12,8 +12,8 @@ import click
 from orchestrator.audit.verify import Reading, Take, Verdict, read_log
 from orchestrator.colour import redraws
 from orchestrator.errors import SettingsError
-from orchestrator.plural import counted
-from orchestrator.safe_text import shown
+from orchestrator.plural import plural
+from orchestrator.safe_text import safe_text
 
 _SOON_S = 1.0
 
@@ -47,7 +47,7 @@ class UnreadableLogs:
     def warn(self) -> None:
         """Say on stderr how many there are."""
         for reason, number in self._reasons.items():
-            click.echo(f"Warning: {counted(number, 'log')} cannot be read ({shown(reason, 200)})", err=True)
+            click.echo(f"Warning: {plural(number, 'log')} cannot be read ({safe_text(reason, 200)})", err=True)
 
 
 def told(paths: Iterable[Path], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:

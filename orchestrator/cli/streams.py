@@ -13,7 +13,7 @@ from typing import TextIO
 _NOBODY_READS = frozenset({errno.EPIPE, errno.EIO})
 
 
-class Lasting(io.FileIO):
+class SafeStream(io.FileIO):
     """A file descriptor to which writing never fails.
 
     Attributes:
@@ -40,13 +40,13 @@ class Lasting(io.FileIO):
         return written
 
 
-def open_streams() -> Lasting:
+def open_streams() -> SafeStream:
     """Put streams that never fail in the place of stdout and stderr; returns the one of stdout."""
     # A standard stream that was closed leaves its number to the next file that is opened: the audit log, say.
     while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stdin, stdout, stderr
         pass
     os.close(spare)
-    out = Lasting(1, "w", closefd=False)
+    out = SafeStream(1, "w", closefd=False)
     sys.stdout = _text(out, sys.stdout)
     sys.stderr = text_on(2, sys.stderr)
     return out
@@ -59,10 +59,10 @@ def text_on(fd: int, like: TextIO | None) -> TextIO:
         fd: an open file, which stays open.
         like: a stream whose encoding it has; None for UTF-8.
     """
-    return _text(Lasting(fd, "w", closefd=False), like)
+    return _text(SafeStream(fd, "w", closefd=False), like)
 
 
-def _text(raw: Lasting, stream: TextIO | None) -> TextIO:
+def _text(raw: SafeStream, stream: TextIO | None) -> TextIO:
     """Text on top; characters that the encoding lacks are escaped."""
     encoding = stream.encoding if stream is not None else "utf-8"
     return io.TextIOWrapper(

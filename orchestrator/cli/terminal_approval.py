@@ -10,14 +10,14 @@ from rich.text import Text
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.consoles import on
-from orchestrator.cli.terminal_input import Keys
+from orchestrator.cli.terminal_input import TerminalInput
 from orchestrator.engine.protocols import Answer, Approver
 from orchestrator.moment import utc_now
 from orchestrator.report.layout import print_lines, prose_lines
 from orchestrator.report.run.question import print_question
 from orchestrator.runs.actor import actor
 from orchestrator.runs.approval import APPROVE, REFUSE, LeftAnswers, left_answers
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _LISTEN_EVERY = 0.1
 
@@ -29,7 +29,7 @@ class AtTerminal:
         self,
         left: LeftAnswers,
         state: RunState,
-        keys: Keys,
+        keys: TerminalInput,
         *,
         console: Console,
         aside: Callable[[], AbstractContextManager[None]],
@@ -66,7 +66,7 @@ class AtTerminal:
                 self._say("\nNobody answered in time.")
             elif answer.via == APPROVE:
                 said = "approved" if answer.approved else "refused"
-                self._say(f"\n{said} by {shown(answer.by, 100)}, by `orchestrator approve`")
+                self._say(f"\n{said} by {safe_text(answer.by, 100)}, by `orchestrator approve`")
             return answer
 
     def find_answer(self) -> Answer | None:
@@ -110,7 +110,7 @@ class AtTerminal:
 
 
 def approver_of(
-    log: AuditLog, state: RunState, aside: Callable[[], AbstractContextManager[None]], keys: Keys | None
+    log: AuditLog, state: RunState, aside: Callable[[], AbstractContextManager[None]], keys: TerminalInput | None
 ) -> Approver:
     """Where the questions of a run are answered.
 

@@ -10,7 +10,7 @@ from typing import TextIO
 from orchestrator.cli.streams import text_on
 
 
-class Keys:
+class TerminalInput:
     """The terminal behind stdin. No thread waits there, so nothing has to be woken up to leave.
 
     Attributes:
@@ -72,7 +72,7 @@ class Keys:
             return False
 
 
-def terminal() -> Keys | None:
+def terminal() -> TerminalInput | None:
     """The terminal at which a person can be asked; None where stdin is not one.
 
     Questions are shown on stderr; where stderr leads elsewhere, on the terminal itself.
@@ -80,7 +80,7 @@ def terminal() -> Keys | None:
     if sys.stdin is None or not sys.stdin.isatty():
         return None
     screen = sys.stderr if sys.stderr.isatty() else _screen(sys.stdin.fileno())
-    return None if screen is None else Keys(sys.stdin.fileno(), screen)
+    return None if screen is None else TerminalInput(sys.stdin.fileno(), screen)
 
 
 def _screen(fd: int) -> TextIO | None:

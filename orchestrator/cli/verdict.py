@@ -11,7 +11,7 @@ import click
 from orchestrator.cli.terminal_input import terminal
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, NotConfirmedError, OrchestratorError
 from orchestrator.playbook.plan import Plan
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _WHY: dict[type[BaseException], str] = {
     NotConfirmedError: "not confirmed",
@@ -34,7 +34,7 @@ def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
         yield
     except (OrchestratorError, KeyboardInterrupt) as error:
         if not as_json:
-            message = shown(error.message, 400) if isinstance(error, OrchestratorError) else "interrupted"
+            message = safe_text(error.message, 400) if isinstance(error, OrchestratorError) else "interrupted"
             why = _WHY.get(type(error), message)
             click.echo(f"\n{nothing} was sent{why and ': '}{why}.")
         raise

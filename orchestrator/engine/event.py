@@ -4,7 +4,7 @@ import anyio
 import anyio.lowlevel
 
 
-class Bell:
+class AutoResetEvent:
     """Rings that nobody hears yet are kept, so none is lost between two waits."""
 
     def __init__(self) -> None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from orchestrator.engine.job import Work
-from orchestrator.engine.run_control import Course
+from orchestrator.engine.job import Job
+from orchestrator.engine.run_control import RunControl
 from orchestrator.playbook.order import rank
 from orchestrator.playbook.resolved_steps import Follows, PlannedStep
 from orchestrator.playbook.waves import wave_numbers
 
 
-async def take_up(course: Course, step: PlannedStep, follows: Follows) -> None:
+async def plan_follow_up(course: RunControl, step: PlannedStep, follows: Follows) -> None:
     """Choose the CVMs of a step by what is true of them now, and put that on record.
 
     Raises:
@@ -18,24 +18,24 @@ async def take_up(course: Course, step: PlannedStep, follows: Follows) -> None:
     await course.sweep(course.of_step(follows.step))
     if course.ending is not None:
         return
-    sources = left_by(follows, course.works)
-    works = _arranged(step, [source.followed_by(step) for source in sources])
-    course.line.ledger.taken_up(step, sources, works)
+    sources = follow_up_sources(follows, course.jobs)
+    jobs = _arranged(step, [source.followed_by(step) for source in sources])
+    course.line.ledger.taken_up(step, sources, jobs)
     course.passed.add(step.name)
     await course.line.ledger.flush()
-    await course.look_again(works)
+    await course.look_again(jobs)
 
 
-def left_by(follows: Follows, works: Iterable[Work]) -> list[Work]:
+def follow_up_sources(follows: Follows, jobs: Iterable[Job]) -> list[Job]:
     """The targets of an earlier step that are to be taken up, as far as no other step has done so."""
-    return [work for work in works if not work.taken_up and follows.takes_up(work.step, work.outcome, work.ref.key)]
+    return [work for work in jobs if not work.taken_up and follows.takes_up(work.step, work.outcome, work.ref.key)]
 
 
-def _arranged(step: PlannedStep, works: list[Work]) -> list[Work]:
+def _arranged(step: PlannedStep, jobs: list[Job]) -> list[Job]:
     """The targets of a step that chose them just now, in its order and with their waves."""
     by = step.order_by
     if by is not None:
-        works.sort(key=lambda work: rank(by, work.ref, work.note.rates.compute))
-    for work, wave in zip(works, wave_numbers(step.waves or (), len(works)), strict=True):
+        jobs.sort(key=lambda work: rank(by, work.ref, work.note.rates.compute))
+    for work, wave in zip(jobs, wave_numbers(step.waves or (), len(jobs)), strict=True):
         work.wave = wave
-    return works
+    return jobs

@@ -12,7 +12,7 @@ from orchestrator.skip_reason import Reason
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class Job:
     """One target and how far it has come. Times are seconds of the engine's clock.
 
     Attributes:
@@ -83,7 +83,7 @@ class Work:
     @property
     def if_deleted(self) -> Outcome:
         """What it comes to when it was deleted meanwhile: down for good, but nothing that could run."""
-        return Outcome.FAILED if self.action.ends_up else Outcome.GONE
+        return Outcome.FAILED if self.action.leaves_running else Outcome.GONE
 
     @property
     def may_escalate(self) -> bool:
@@ -96,14 +96,14 @@ class Work:
         self.accepted_at, self.in_doubt, self.batch = None, False, None
         self.before, self.singly = self.status or self.before, True
 
-    def followed_by(self, step: PlannedStep) -> "Work":
+    def followed_by(self, step: PlannedStep) -> "Job":
         """The work of a later step that takes up what became of this one."""
         note = self.note.for_action(step.action)
         before = self.status or self.before
-        return Work(step.name, step.action, self.ref, before, note, singly=True, withheld=self.withheld)
+        return Job(step.name, step.action, self.ref, before, note, singly=True, withheld=self.withheld)
 
     @classmethod
-    def of(cls, target: Target) -> "Work":
+    def of(cls, target: Target) -> "Job":
         """The work that a planned target makes."""
         cvm = target.cvm
         note = billing_note(cvm, target.rates, target.action)

@@ -11,7 +11,7 @@ from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
 _T = TypeVar("_T")
 
 
-class HeardCloud:
+class ObservedCloud:
     """Passes requests on, and tells of each answer before it hands it back."""
 
     def __init__(self, cloud: Cloud, heard: Callable[[Reply[object]], None]) -> None:

@@ -3,13 +3,13 @@
 from datetime import datetime, timedelta
 
 from orchestrator.engine.protocols import Answer, Approver
-from orchestrator.engine.run_control import Course
+from orchestrator.engine.run_control import RunControl
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import Message, Question
 
 
-async def tell(course: Course, step: Message) -> None:
+async def tell(course: RunControl, step: Message) -> None:
     """Put a message on record; whoever reads the trail as it is written passes it on.
 
     Raises:
@@ -19,7 +19,7 @@ async def tell(course: Course, step: Message) -> None:
     await course.line.ledger.flush()
 
 
-async def ask(course: Course, step: Question, approver: Approver | None) -> None:
+async def ask(course: RunControl, step: Question, approver: Approver | None) -> None:
     """Wait for a person's answer; none in time is a refusal, and an interruption leaves the question open.
 
     Raises:
@@ -41,10 +41,10 @@ async def ask(course: Course, step: Question, approver: Approver | None) -> None
     if said != "approved":
         course.halt(Ending.NOT_APPROVED)
     elif clock.now() - asked_at > course.line.settle.look_again_after:
-        await course.look_again(course.works)
+        await course.look_again(course.jobs)
 
 
-async def _answer(course: Course, step: Question, approver: Approver | None, expires_at: datetime) -> Answer | None:
+async def _answer(course: RunControl, step: Question, approver: Approver | None, expires_at: datetime) -> Answer | None:
     if approver is None or course.ending is not None:
         return None
     with course.wait(step.timeout):

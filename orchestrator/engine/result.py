@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.errors import AuditError
 from orchestrator.outcome import Ending, Exit, Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class Deadline:
     """By when every target is to be asked. Nothing is cut off by it.
 
     Attributes:
@@ -20,10 +20,10 @@ class Due:
     seconds: float
     at: float
 
-    def verdict(self, works: Iterable[Work]) -> dict[str, object]:
+    def verdict(self, jobs: Iterable[Job]) -> dict[str, object]:
         """Whether it was met: how many CVMs were first asked after it, or not at all although they were to be."""
         asked: dict[str, float] = {}
-        for work in works:
+        for work in jobs:
             if work.first_sent is not None or work.outcome is Outcome.NOT_SENT:
                 moment = float("inf") if work.first_sent is None else work.first_sent
                 asked[work.ref.key] = min(moment, asked.get(work.ref.key, float("inf")))

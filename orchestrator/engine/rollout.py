@@ -6,40 +6,40 @@ from functools import partial
 
 import anyio
 
-from orchestrator.engine.follow_up import take_up
-from orchestrator.engine.job import Work
-from orchestrator.engine.run_control import Course
+from orchestrator.engine.follow_up import plan_follow_up
+from orchestrator.engine.job import Job
+from orchestrator.engine.run_control import RunControl
 from orchestrator.engine.wave import Wave
 from orchestrator.moment import timestamp
 from orchestrator.outcome import ENDS_THE_RUN, Ending
 from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
 
 
-async def roll_out(course: Course, step: PlannedStep) -> None:
+async def roll_out(course: RunControl, step: PlannedStep) -> None:
     """Carry out what is open of a step.
 
     Raises:
         AuditError: when the trail can't be written.
     """
     if step.follows is not None and step.name not in course.passed and course.ending is None:
-        await take_up(course, step, step.follows)
-    works = course.of_step(step.name)
+        await plan_follow_up(course, step, step.follows)
+    jobs = course.of_step(step.name)
     line, limits = course.line, step.limits.within(course.limits)
     with line.gate.held_to(limits.max_in_flight, step.limits.requests_per_second, limits.adaptive):
         begun = line.clock.now()
-        for number in sorted({work.wave for work in works}):
-            wave = [work for work in works if work.wave == number]
+        for number in sorted({work.wave for work in jobs}):
+            wave = [work for work in jobs if work.wave == number]
             if course.ending is None and line.clock.now() - begun > line.settle.look_again_after:
                 await course.look_again(wave)
             if course.ending in {None, Ending.MAX_FAILURES} and course.cut_by is None:
-                await _carry_out(course, step, limits, wave, len(works))
+                await _carry_out(course, step, limits, wave, len(jobs))
             if course.ending is None:
-                await _look_back(course, step, works, number)
+                await _look_back(course, step, jobs, number)
 
 
-async def _carry_out(course: Course, step: PlannedStep, limits: RunLimits, works: Sequence[Work], whole: int) -> None:
+async def _carry_out(course: RunControl, step: PlannedStep, limits: RunLimits, jobs: Sequence[Job], whole: int) -> None:
     ended = course.ending is not None  # by what an earlier part of the run came to: what that sent is watched
-    open_works = [work for work in works if work.outcome is None and (work.under_way or not ended)]
+    open_works = [work for work in jobs if work.outcome is None and (work.under_way or not ended)]
     if not open_works:
         return
     course.wave = wave = Wave(
@@ -57,29 +57,29 @@ async def _carry_out(course: Course, step: PlannedStep, limits: RunLimits, works
     course.wave = None
 
 
-async def _look_back(course: Course, step: PlannedStep, works: Sequence[Work], number: int) -> None:
+async def _look_back(course: RunControl, step: PlannedStep, jobs: Sequence[Job], number: int) -> None:
     """Before the next wave: end the run where a CVM of the canary, or with `on_failure: stop` of any wave, went wrong.
 
     Every settled CVM of the waves so far is read once more first. Once a later wave has begun, also in an earlier part
     of the run, this was decided.
     """
-    ahead = [work for work in works if work.wave > number]
+    ahead = [work for work in jobs if work.wave > number]
     if any(work.attempts for work in ahead) or all(work.outcome is not None for work in ahead):
         return
-    behind = [work for work in works if work.wave <= number]
+    behind = [work for work in jobs if work.wave <= number]
     await _soak(course, step, number, begun=any(work.attempts for work in behind))
     await course.sweep(behind)
     if course.ending is not None:
         return
-    course.count_failures(step, len(works))  # who came back counts as well
+    course.count_failures(step, len(jobs))  # who came back counts as well
     wrong = {work.wave for work in behind if work.outcome in ENDS_THE_RUN and not work.taken_up}
-    if min(work.wave for work in works) in wrong:
+    if min(work.wave for work in jobs) in wrong:
         course.halt(Ending.CANARY_FAILED)
     elif wrong and step.on_failure == "stop":
         course.halt(Ending.STEP_FAILED)
 
 
-async def _soak(course: Course, step: PlannedStep, number: int, *, begun: bool) -> None:
+async def _soak(course: RunControl, step: PlannedStep, number: int, *, begun: bool) -> None:
     """Wait for a while after a wave; a resumed run waits for what is left of it."""
     if step.soak is None or not begun or course.ending is not None:
         return

@@ -7,16 +7,16 @@ from random import Random
 
 import anyio
 
-from orchestrator.engine.follow_up import left_by
-from orchestrator.engine.job import Work
+from orchestrator.engine.follow_up import follow_up_sources
+from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Approver, AuditSink, Clock, Cloud, CvmClaim
 from orchestrator.engine.questions import ask, tell
 from orchestrator.engine.rate.breaker import Breaker, Outage
 from orchestrator.engine.rate.gate import Gate
-from orchestrator.engine.read.status import Seen, StatusReader
-from orchestrator.engine.result import Due, RunResult
+from orchestrator.engine.read.status import Observation, StatusReader
+from orchestrator.engine.result import Deadline, RunResult
 from orchestrator.engine.rollout import roll_out
-from orchestrator.engine.run_control import Course
+from orchestrator.engine.run_control import RunControl
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.abandon import close_open
 from orchestrator.engine.watch.verify import leave_unconfirmed
@@ -56,7 +56,7 @@ class Run:
 
     def __init__(
         self,
-        works: Sequence[Work],
+        jobs: Sequence[Job],
         *,
         cloud: Cloud,
         sink: AuditSink,
@@ -70,7 +70,7 @@ class Run:
         approver: Approver | None = None,
         passed: Collection[str] = (),
         refused: bool = False,
-        due: Due | None = None,
+        due: Deadline | None = None,
         left_alone: bool = False,
         claim: CvmClaim | None = None,
         on_outage: Callable[[Outage | None], None] = lambda _outage: None,
@@ -79,7 +79,7 @@ class Run:
         """Set up.
 
         Args:
-            works: every target of the run, in the order of its steps; those with an outcome count as done.
+            jobs: every target of the run, in the order of its steps; those with an outcome count as done.
             cloud: where requests go.
             sink: where the trail goes.
             clock: what is measured and written down by.
@@ -99,7 +99,7 @@ class Run:
             on_outage: called when the API is down as a whole, and with None when it answers again.
             soaks: until when an earlier part of the run waited after a wave, by step and number.
         """
-        self.ledger = Ledger(works, sink, clock, requests)
+        self.ledger = Ledger(jobs, sink, clock, requests)
         breaker = Breaker(
             gate,
             clock,
@@ -120,7 +120,7 @@ class Run:
         )
         self.reader.known_size(workspace_size)
         line = Line(cloud, gate, self.reader, breaker, self.ledger, clock, rng, settle)
-        self._course = Course(line, limits, passed, soaks)
+        self._course = RunControl(line, limits, passed, soaks)
         gate.on_long_pause.append(lambda _seconds: self._course.check_interruption())
         self._on_outage = on_outage
         self._approver, self._due, self._claim, self._left_alone = approver, due, claim, left_alone
@@ -157,7 +157,7 @@ class Run:
             await self._leave_at_once()
             raise
 
-    async def abandon(self, seen: Mapping[str, Seen], **about: object) -> RunResult:
+    async def abandon(self, seen: Mapping[str, Observation], **about: object) -> RunResult:
         """End the run without sending anything that changes a CVM.
 
         Args:
@@ -189,9 +189,9 @@ class Run:
 
     def _answer_for_the_dead(self) -> None:
         """Every intent has its answer, also where the process died between the two."""
-        for work in self.ledger.works:
+        for work in self.ledger.jobs:
             if work.unanswered:
-                self.ledger.cut_off(work, "the process ended before the answer was on record")
+                self.ledger.record_unanswered(work, "the process ended before the answer was on record")
 
     async def _see_off(self, steps: Sequence[AnyPlanned]) -> None:
         """Watch what an earlier part of the run sent before it had too many failures to go on."""
@@ -224,12 +224,12 @@ class Run:
             await ask(self._course, step, self._approver)
             return
         later = {each.name for each in self._undone}
-        self._claim.narrow([work.ref for work in self.ledger.works if work.step not in later])
+        self._claim.narrow([work.ref for work in self.ledger.jobs if work.step not in later])
         await ask(self._course, step, self._approver)
         if self._course.ending is None:
             with self._course.wait():
                 if await self._claim.widen():
-                    await self._course.look_again(self._course.works)
+                    await self._course.look_again(self._course.jobs)
 
     def _nothing_follows(self) -> bool:
         """Whether there are steps behind a question and none of them has a CVM, so that no answer changes anything."""
@@ -241,7 +241,7 @@ class Run:
         }
         names = {step.name for step in acting}
         return not any(
-            work.step in sources or (work.step in names and work.outcome is None) for work in self.ledger.works
+            work.step in sources or (work.step in names and work.outcome is None) for work in self.ledger.jobs
         )
 
     async def _hold_to(self, step: PlannedStep) -> None:
@@ -254,26 +254,26 @@ class Run:
             self._held_to.append(step.name)
         if not self._held_to or self._course.ending is not None or self._later_begun() or not self._anything_ahead():
             return
-        works = [work for name in self._held_to for work in self._course.of_step(name)]
-        await self._course.sweep(works)
-        if any(work.outcome in ENDS_THE_RUN and not work.taken_up for work in works):
+        jobs = [work for name in self._held_to for work in self._course.of_step(name)]
+        await self._course.sweep(jobs)
+        if any(work.outcome in ENDS_THE_RUN and not work.taken_up for work in jobs):
             self._course.halt(Ending.STEP_FAILED)
 
     def _later_begun(self) -> bool:
         later = {step.name for step in self._undone}
         return bool(later & self._course.passed) or any(
-            work.attempts for work in self.ledger.works if work.step in later
+            work.attempts for work in self.ledger.jobs if work.step in later
         )
 
     def _anything_ahead(self) -> bool:
         """Whether the steps that are not done yet have anything to do."""
         later = {step.name for step in self._undone}
-        return any(work.step in later and work.outcome is None for work in self.ledger.works) or any(
+        return any(work.step in later and work.outcome is None for work in self.ledger.jobs) or any(
             isinstance(step, Question)
             or (
                 isinstance(step, PlannedStep)
                 and step.follows is not None
-                and bool(left_by(step.follows, self.ledger.works))
+                and bool(follow_up_sources(step.follows, self.ledger.jobs))
             )
             for step in self._undone
             if step.name not in self._course.passed
@@ -285,11 +285,11 @@ class Run:
 
     async def _conclude(self) -> RunResult:
         course = self._course
-        unconfirmed: list[Work] = []
+        unconfirmed: list[Job] = []
         if not (course.ending or Ending.COMPLETED).resumable:
-            unconfirmed = await course.sweep(self.ledger.works)
+            unconfirmed = await course.sweep(self.ledger.jobs)
         ending = course.ending or Ending.COMPLETED
-        left = [work for work in self.ledger.works if work.outcome is None]
+        left = [work for work in self.ledger.jobs if work.outcome is None]
         nothing_unsent = all(work.under_way for work in left) and not course.cut_short and not self._anything_ahead()
         if ending in _FOR_FAILURES and nothing_unsent:
             ending = course.cut_by or Ending.COMPLETED
@@ -301,20 +301,20 @@ class Run:
             code = self._exit_code(ending)
             more = dict(self._about_the_end)
             if self._due is not None:
-                more["deadline"] = self._due.verdict(self.ledger.works)
+                more["deadline"] = self._due.verdict(self.ledger.jobs)
             if course.cut_by is not None:
                 more["cut_short_by"] = course.cut_by.value
             self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), **more)
         await self.ledger.flush()
         return RunResult(ending, code)
 
-    def _leave_open(self, ending: Ending, left: Sequence[Work], unconfirmed: Sequence[Work]) -> None:
+    def _leave_open(self, ending: Ending, left: Sequence[Job], unconfirmed: Sequence[Job]) -> None:
         """Give an outcome to targets that a run which nobody can resume has not seen to their end."""
         why = "the run ended" if self._course.cut_by is None else _WHY_CUT[self._course.cut_by]
         for work in unconfirmed:
             leave_unconfirmed(self.ledger, work, f"{why} before its status was read once more")
         for work in left:
-            goal = "running" if work.action.ends_up else "down"
+            goal = "running" if work.action.leaves_running else "down"
             if work.accepted:
                 self.ledger.ended(work, Outcome.UNSETTLED, f"{why} before it was seen {goal}")
             elif work.in_doubt:
@@ -329,12 +329,12 @@ class Run:
         """The last word of a run that is not let finish: the log stays whole, and `resume` can take it up."""
         ending = self._course.ending or Ending.SIGINT
         with anyio.CancelScope(shield=True):
-            open_works = sum(work.outcome is None for work in self.ledger.works)
+            open_works = sum(work.outcome is None for work in self.ledger.jobs)
             with suppress(AuditError):  # A log that can't be written has had its last word.
                 self.ledger.run_event("run.interrupted", reason=ending.value, open=open_works, at_once=True)
                 await self.ledger.flush()
 
-    def take_in(self, fresh: Mapping[str, Seen]) -> None:
+    def take_in(self, fresh: Mapping[str, Observation]) -> None:
         """Take fresh readings into account before anything is sent: what is as wanted already is left alone."""
         self._course.take_in(fresh)
 

@@ -7,9 +7,9 @@ from datetime import datetime
 import anyio
 
 from orchestrator.action import Action, is_as_wanted
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import LONG_PAUSE
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.read.status import Observation
 from orchestrator.engine.watch.verify import sweep
 from orchestrator.engine.wave import Line, Wave
 from orchestrator.outcome import Ending, Outcome
@@ -23,7 +23,7 @@ _NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.T
 """Endings after which a CVM that was sent its request is not watched any longer either."""
 
 
-class Course:
+class RunControl:
     """What the steps of a run share.
 
     Attributes:
@@ -54,13 +54,13 @@ class Course:
         self._waits: set[anyio.CancelScope] = set()
 
     @property
-    def works(self) -> list[Work]:
+    def jobs(self) -> list[Job]:
         """Every target of the run so far."""
-        return self.line.ledger.works
+        return self.line.ledger.jobs
 
-    def of_step(self, name: str) -> list[Work]:
+    def of_step(self, name: str) -> list[Job]:
         """The targets of one step."""
-        return [work for work in self.works if work.step == name]
+        return [work for work in self.jobs if work.step == name]
 
     def halt(self, ending: Ending) -> None:
         """Send nothing more; what was sent is watched to its end, unless there is no use in that."""
@@ -105,37 +105,37 @@ class Course:
     def count_failures(self, step: PlannedStep | None = None, targets: int = 0) -> None:
         """End the run where more targets failed than its limits allow, or those of a step with so many targets."""
         ledger, limit = self.line.ledger, self.limits.max_failures
-        if limit is not None and ledger.failures > limit.of(len({work.ref.key for work in self.works})):
+        if limit is not None and ledger.failures > limit.of(len({work.ref.key for work in self.jobs})):
             self.halt(Ending.MAX_FAILURES)
         own = step.limits.max_failures if step is not None else None
         if step is not None and own is not None and ledger.failures_of(step.name) > own.of(targets):
             self.halt(Ending.MAX_FAILURES)
 
-    async def sweep(self, works: Sequence[Work]) -> list[Work]:
+    async def sweep(self, jobs: Sequence[Job]) -> list[Job]:
         """Read every settled one of these targets once more, unless a later step has taken it up.
 
         Returns:
             The targets that could not be confirmed, since the run was cut short.
         """
         line = self.line
-        last_words = [work for work in works if not work.taken_up]
+        last_words = [work for work in jobs if not work.taken_up]
         unconfirmed = {work.ref.key: work for work in last_words if work.outcome is Outcome.SETTLED}
         with self.wait():
             await sweep(line.reader, line.ledger, unconfirmed, line.clock, line.settle.recheck_after)
         return [*unconfirmed.values()]
 
-    async def look_again(self, works: Iterable[Work]) -> None:
+    async def look_again(self, jobs: Iterable[Job]) -> None:
         """Read the statuses of targets that wait for their turn: what was known of them may be old."""
-        refs = [work.ref for work in works if work.outcome is None]
+        refs = [work.ref for work in jobs if work.outcome is None]
         if refs:
             with self.wait():
                 self.take_in(await self.line.reader.read(refs))
             await self.line.ledger.flush()
 
-    def take_in(self, fresh: Mapping[str, Seen]) -> None:
+    def take_in(self, fresh: Mapping[str, Observation]) -> None:
         """Take fresh readings into account before anything is sent: what is as wanted already is left alone."""
         ledger = self.line.ledger
-        for work in self.works:
+        for work in self.jobs:
             seen = fresh.get(work.ref.key)
             if work.outcome is not None or work.accepted or work.in_doubt:
                 continue
@@ -149,7 +149,7 @@ class Course:
                 if work.billed:  # its shutdown brought it down after all, before the stop that was to follow
                     ledger.ended(work, Outcome.SETTLED)
                 else:
-                    up = work.action.ends_up
+                    up = work.action.leaves_running
                     code = SkipReason.ALREADY_UP if up else SkipReason.ALREADY_DOWN
                     text = f"already {seen.read.status} when its turn came"
                     ledger.ended(work, Outcome.SKIPPED, text, code=code)

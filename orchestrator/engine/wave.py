@@ -7,7 +7,7 @@ from random import Random
 import anyio
 
 from orchestrator.action import Action
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Clock, Cloud
 from orchestrator.engine.rate.backoff import Pace
 from orchestrator.engine.rate.breaker import Breaker
@@ -15,7 +15,7 @@ from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.read.status import StatusReader
 from orchestrator.engine.send.dispatcher import Dispatcher
 from orchestrator.engine.send.ledger import Ledger
-from orchestrator.engine.send.queue import Outbox
+from orchestrator.engine.send.queue import SendQueue
 from orchestrator.engine.watch.watcher import Watcher
 from orchestrator.outcome import Ending, Outcome
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
@@ -93,7 +93,7 @@ class Wave:
         self._line, self._failed, self._ending = line, failed, ending
         self.cut_short = False
         self._escalates = step.escalate_after is not None
-        self._outbox = Outbox(
+        self._outbox = SendQueue(
             ledger=line.ledger,
             clock=line.clock,
             per_teepod=limits.per_teepod,
@@ -147,15 +147,15 @@ class Wave:
         if hurry:
             self._sending.deadline = min(self._sending.deadline, self._line.clock.now() + _LAST_ANSWERS)
 
-    async def run(self, works: Sequence[Work]) -> None:
+    async def run(self, jobs: Sequence[Job]) -> None:
         """Carry out what is open of these targets.
 
         Raises:
             AuditError: when the trail can't be written.
         """
         if self._outbox.at_once > 1:
-            works = sorted(works, key=lambda work: work.singly)  # the batches first, and none cut short
-        for work in works:
+            jobs = sorted(jobs, key=lambda work: work.singly)  # the batches first, and none cut short
+        for work in jobs:
             if work.accepted:
                 self._watch(work, accepted=True, since=work.accepted_at)
             elif work.in_doubt:
@@ -173,13 +173,13 @@ class Wave:
         with self._watching:
             await self._watcher.run()
 
-    def _watch(self, work: Work, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
+    def _watch(self, work: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
         if self._escalates and work.may_escalate:
             self._outbox.expect_back()
         work.in_doubt = not accepted
         self._watcher.add(work, accepted=accepted, since=since, untaken=untaken)
 
-    def _resolved(self, work: Work, again: bool) -> None:  # noqa: FBT001 - the callback's one flag
+    def _resolved(self, work: Job, again: bool) -> None:  # noqa: FBT001 - the callback's one flag
         """A target of unknown outcome is to be sent again, or has left the outbox for good."""
         work.in_doubt = False
         if again:
@@ -189,7 +189,7 @@ class Wave:
             self._outbox.taken()
         self._dispatcher.wake()
 
-    def _ended(self, work: Work) -> None:
+    def _ended(self, work: Job) -> None:
         """A watched target is not watched any more."""
         if self._escalates and work.may_escalate:
             self._outbox.not_back()
@@ -199,7 +199,7 @@ class Wave:
         """Nothing is left to send: reads may come sooner."""
         self._watcher.wake()
 
-    def _escalate(self, work: Work, reason: str) -> None:
+    def _escalate(self, work: Job, reason: str) -> None:
         """Pull the power on a CVM that did not go down by itself, unless nothing more may be sent."""
         self._ended(work)
         ending = self._ending()

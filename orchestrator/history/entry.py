@@ -135,7 +135,7 @@ class _Fold:
             # What a later step takes up may be on its way down: the run found it up all the same.
             was_up = {target.before, first.setdefault(target.ref.key, target).before} & _WAS_UP
             accepted = self._accepted.get(key)
-            if Action(target.action).ends_up:
+            if Action(target.action).leaves_running:
                 if accepted is not None:
                     told.note("started", target.ref, accepted["ts"])
             elif accepted is not None or target.phase in _IN_DOUBT:

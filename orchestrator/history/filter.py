@@ -6,11 +6,11 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from orchestrator.history.entry import Json
-from orchestrator.history.time_range import Stretch
+from orchestrator.history.time_range import TimeRange
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RunFilter:
     """What a run has to be like. Of each kind one is enough, and of a kind that is empty nothing is asked.
 
     Attributes:
@@ -20,7 +20,7 @@ class Choice:
         exit_codes: how it ended itself.
     """
 
-    stretch: Stretch = field(default_factory=Stretch)
+    stretch: TimeRange = field(default_factory=TimeRange)
     playbooks: Collection[str] = ()
     outcomes: Collection[str] = ()
     exit_codes: Collection[int] = ()

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from orchestrator.history.entry import Entry, Json, read_entry
 from orchestrator.history.index import Index, stamp_of
-from orchestrator.history.time_range import Stretch
+from orchestrator.history.time_range import TimeRange
 
 Read: TypeAlias = Callable[[Path], Entry]
 """How a log is read that the index does not know."""
@@ -44,7 +44,7 @@ def entries(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Ite
             yield path, entry
 
 
-def named_within(paths: Iterable[Path], stretch: Stretch) -> Iterator[Path]:
+def named_within(paths: Iterable[Path], stretch: TimeRange) -> Iterator[Path]:
     """Those whose name, as far as it tells a time, does not rule out that they lie within this stretch."""
     for path in paths:
         try:

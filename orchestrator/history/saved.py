@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from orchestrator.billing.reconciled import Basis, Figure, Reconciled, Standing
+from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled
 from orchestrator.billing.savings import By, ChargedStop, Row, add_up, clipped, days, over_time
 from orchestrator.billing.stopped_period import Power, SeenGone, SeenUp, Started, WentDown, standstills
 from orchestrator.cvm import CvmRef
@@ -19,7 +19,7 @@ _FINISHED = frozenset({"whole", "unfinished", "torn"})
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavingsReport:
     """What runs saved in some time.
 
     Attributes:
@@ -57,7 +57,7 @@ def saved(
     *,
     simulated: bool = False,
     running: Iterable[SeenUp] | None = None,
-) -> Saved:
+) -> SavingsReport:
     """Add up what runs saved.
 
     Args:
@@ -81,8 +81,8 @@ def saved(
     stops = tale.stops()
     rows, together = add_up(found, stops, by, since)
     edges = days(since, until)
-    unknown = {stop.run_id for stop in stops if stop.found is None or stop.found.standing is Standing.PENDING}
-    return Saved(
+    unknown = {stop.run_id for stop in stops if stop.found is None or stop.found.standing is ChargeState.PENDING}
+    return SavingsReport(
         since,
         until,
         by,
@@ -161,7 +161,7 @@ class _Tale:
 
 def _without_a_charge(found: Reconciled) -> Reconciled:
     nothing, not_known = Figure(Decimal(0), Decimal(0), Basis.OBSERVED), Figure(None, None, Basis.ESTIMATED)
-    return replace(found, standing=Standing.NONE, expected=not_known, charged=nothing, billing_keys=())
+    return replace(found, standing=ChargeState.NONE, expected=not_known, charged=nothing, billing_keys=())
 
 
 def _listed(cloud: str, lists: list[Any], known: set[tuple[str, str]]) -> Iterable[Power]:

@@ -19,7 +19,7 @@ _TAKES = "write how long ago, such as 30d or 12h, a date such as 2027-12-24, or 
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class TimeRange:
     """From when, and before when.
 
     Attributes:
@@ -34,7 +34,7 @@ class Stretch:
         return (self.since is None or self.since <= moment) and (self.until is None or moment < self.until)
 
 
-def stretch(since: str | None, until: str | None, now: datetime) -> Stretch:
+def stretch(since: str | None, until: str | None, now: datetime) -> TimeRange:
     """What `--since` and `--until` mean.
 
     Args:
@@ -50,7 +50,7 @@ def stretch(since: str | None, until: str | None, now: datetime) -> Stretch:
     if begin is not None and (begin >= end if end is not None else begin > now):
         after = "now" if end is None else f"--until, which is {end:%Y-%m-%d %H:%M}Z"
         raise UsageError(f"--since is {begin:%Y-%m-%d %H:%M}Z, not before {after}", hint=_TAKES)
-    return Stretch(begin, end)
+    return TimeRange(begin, end)
 
 
 def _moment(text: str, option: str, now: datetime, *, last: bool = False) -> datetime:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import anyio
 
-from orchestrator.engine.event import Bell
+from orchestrator.engine.event import AutoResetEvent
 from orchestrator.notify.notice import Notice
 from orchestrator.notify.retry import Answer, wait_after
 
@@ -35,7 +35,7 @@ class Warn(Protocol):
         ...
 
 
-class Courier:
+class DeliveryWorker:
     """Delivers notices to one recipient.
 
     Attributes:
@@ -65,7 +65,7 @@ class Courier:
         self.name = name
         self._post, self._retry_for, self._now, self._rng, self._warn = post, retry_for, now, rng, warn
         self._waiting: deque[Notice] = deque()
-        self._bell = Bell()
+        self._bell = AutoResetEvent()
         self._not_before = 0.0
         self._until = inf
         self._done = anyio.Event()

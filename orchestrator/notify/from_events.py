@@ -53,7 +53,7 @@ def notice_of(record: Record, state: RunState) -> Notice | None:
     return tell(record, state) if tell else None
 
 
-def cut_off(state: RunState, reason: str) -> Notice:
+def notice_of_early_end(state: RunState, reason: str) -> Notice:
     """What is told when a run ends because its log can't be written: no record will ever say so.
 
     Args:

@@ -27,8 +27,8 @@ def slack_body(notice: Notice) -> bytes:
     lines = [notice.headline, *notice.lines, *notice.commands]
     text = escaped("\n".join(lines), _LONGEST_TEXT)
     headline, *rest = (escaped(line, _LONGEST_BLOCK) for line in (notice.headline, *notice.lines))
-    shown = "\n".join([f"*{headline}*", *rest, *(f"`{escaped(command, 200)}`" for command in notice.commands)])
-    block = shown if len(shown) <= _LONGEST_BLOCK else text
+    safe_text = "\n".join([f"*{headline}*", *rest, *(f"`{escaped(command, 200)}`" for command in notice.commands)])
+    block = safe_text if len(safe_text) <= _LONGEST_BLOCK else text
     return _json(
         {
             "text": text,

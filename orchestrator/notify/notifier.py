@@ -8,7 +8,7 @@ import anyio
 from orchestrator.audit.log import Observer
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
-from orchestrator.notify.delivery import Courier, Warn
+from orchestrator.notify.delivery import DeliveryWorker, Warn
 from orchestrator.notify.from_events import notice_of
 from orchestrator.notify.notice import Notice
 from orchestrator.playbook.value_types import NoticeKind
@@ -17,7 +17,7 @@ from orchestrator.playbook.value_types import NoticeKind
 class Notifier:
     """Hands notices to couriers. Nothing of it waits but `finish`, and nothing of it raises."""
 
-    def __init__(self, couriers: Sequence[Courier], kinds: Collection[NoticeKind], warn: Warn) -> None:
+    def __init__(self, couriers: Sequence[DeliveryWorker], kinds: Collection[NoticeKind], warn: Warn) -> None:
         """Set up.
 
         Args:
@@ -64,7 +64,9 @@ class Notifier:
 
 
 @asynccontextmanager
-async def notifying(couriers: Sequence[Courier], kinds: Collection[NoticeKind], warn: Warn) -> AsyncIterator[Notifier]:
+async def notifying(
+    couriers: Sequence[DeliveryWorker], kinds: Collection[NoticeKind], warn: Warn
+) -> AsyncIterator[Notifier]:
     """A notifier whose couriers are under way for as long as the block lasts; what they still hold then is given up.
 
     Args:

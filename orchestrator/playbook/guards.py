@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from orchestrator.playbook.schema import Guards, Protect
 from orchestrator.playbook.survivors import Spared
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 
 _N = TypeVar("_N", int, Decimal)
 
@@ -101,7 +101,7 @@ def check_guards(
     checks = []
     if guards.max_targets is not None:
         ok = targets <= guards.max_targets
-        message = f"{counted(targets, 'target')}, at most {guards.max_targets} allowed"
+        message = f"{plural(targets, 'target')}, at most {guards.max_targets} allowed"
         checks.append(GuardCheck("max_targets", guards.max_targets, targets, ok, message))
     if guards.max_percent is not None:
         if targets > starts or not starts:
@@ -110,9 +110,9 @@ def check_guards(
         if starts and whole_of_starts is not None:
             checks.append(_check_percent(guards.max_percent, starts, whole_of_starts, "targets to start"))
     if guards.protect:
-        message = f"{counted(spared, 'selected CVM')} protected and left alone"
+        message = f"{plural(spared, 'selected CVM')} protected and left alone"
         if unsure:
-            message += f"; {counted(unsure, 'other CVM')} left alone, whose name, app or teepod is not known"
+            message += f"; {plural(unsure, 'other CVM')} left alone, whose name, app or teepod is not known"
         checks.append(GuardCheck("protect", None, spared, ok=True, message=message))
     checks += [
         GuardCheck("keep_running", each.rule.min.amount, len(each.reasons), ok=True, message=each.message)

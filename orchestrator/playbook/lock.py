@@ -17,7 +17,7 @@ from orchestrator.playbook.recheck import lacks_facts, recheck
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.skip_reason import ALREADY, CHANGED, Reason, SkipReason
 
 FORMAT = "orchestrator plan"
@@ -125,12 +125,12 @@ class Lock:
         if left:
             yield PlanWarning(
                 WarningCode.DRIFTED,
-                f"{counted(len(left), 'target')} of {len(self.targets)} in the plan file drifted since it was made: "
+                f"{plural(len(left), 'target')} of {len(self.targets)} in the plan file drifted since it was made: "
                 "left alone",
             )
         unlisted = sum(each.why.code is SkipReason.NOT_IN_PLAN_FILE for each in plan.skipped)
         if unlisted:
-            sentence = f"{counted(unlisted, 'CVM')} selected by the playbook now, but no target of the plan file"
+            sentence = f"{plural(unlisted, 'CVM')} selected by the playbook now, but no target of the plan file"
             yield PlanWarning(WarningCode.NOT_IN_PLAN_FILE, f"{sentence}: left alone")
         age = (now - self.made_at).total_seconds()
         if age > _OLD_S:

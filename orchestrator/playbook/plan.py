@@ -107,7 +107,9 @@ class Plan:
     def total(self) -> Total:
         """What the targets that are to be down cost per hour together; CVMs on their way down already left out."""
         return Total.of(
-            target.rates for target in self.targets if not target.action.ends_up and target.cvm.status not in GOING_DOWN
+            target.rates
+            for target in self.targets
+            if not target.action.leaves_running and target.cvm.status not in GOING_DOWN
         )
 
     @property
@@ -121,11 +123,11 @@ class Plan:
         return sum(target.action is action for target in self.targets)
 
 
-LastWord: TypeAlias = Callable[[Cvm, Step | None, Reason | None], Reason | None]
+TargetFilter: TypeAlias = Callable[[Cvm, Step | None, Reason | None], Reason | None]
 """Given a CVM, the step that covers it (None: no step does) and why it is skipped so far: why it is skipped."""
 
 
-class Hold(Protocol):
+class PlanConstraint(Protocol):
     """What a plan may not exceed, such as a plan file."""
 
     @property

@@ -14,7 +14,7 @@ from orchestrator.playbook.estimate import Lot, estimate
 from orchestrator.playbook.follow_ups import follow_ups
 from orchestrator.playbook.guards import Whole, check_guards
 from orchestrator.playbook.order import Rank, rank
-from orchestrator.playbook.plan import LastWord, Plan, Skipped, Target
+from orchestrator.playbook.plan import Plan, Skipped, Target, TargetFilter
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, RunLimits, planned
 from orchestrator.playbook.schema import Guards, Playbook
@@ -38,7 +38,7 @@ def make_plan(
     batch_size: int,
     more_warnings: Iterable[PlanWarning] = (),
     whole: bool = True,
-    last_word: LastWord | None = None,
+    last_word: TargetFilter | None = None,
     settle_seconds: Mapping[str, float] | None = None,
     whole_of_starts: Whole | None = None,
 ) -> Plan:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.documented_model import Described
+from orchestrator.documented_model import DocumentedModel
 from orchestrator.duration import Duration
 from orchestrator.validation_messages import nearest
 
@@ -158,7 +158,7 @@ LeftOutOn = Annotated[list[Annotated[Days | CalendarFile, PlainValidator(_left_o
 """One or several of: a day, a range of days, an .ics file."""
 
 
-class Schedule(Described):
+class Schedule(DocumentedModel):
     """When the playbook is to run. `serve` or your own scheduler starts the runs; `schedule explain` says when."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -19,10 +19,10 @@ from orchestrator.playbook.value_types import (
     AppIds,
     Count,
     Dispatch,
-    Lasting,
     NoticeKind,
     Percent,
     RateOrAuto,
+    SafeStream,
     Share,
     Text,
     Texts,
@@ -201,7 +201,7 @@ class Playbook(Strict):
     """When to run."""
     notify: Notices = Notices()
     """Of what notices are sent."""
-    deadline: Lasting | None = None
+    deadline: SafeStream | None = None
     """Within what time from its start the run should be done; the plan says whether it can be."""
     steps: Annotated[list[AnyStep], Field(min_length=1), AfterValidator(_make_sense_together)]
     """What to do, in order."""

@@ -13,15 +13,15 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.documented_model import Described
+from orchestrator.documented_model import DocumentedModel
 from orchestrator.playbook.value_types import (
     AppIds,
     Count,
     Dispatch,
-    Lasting,
     OnFailure,
     Order,
     Rate,
+    SafeStream,
     Share,
     Text,
     Texts,
@@ -31,7 +31,7 @@ from orchestrator.playbook.value_types import (
 from orchestrator.playbook.waves import growing
 
 
-class Strict(Described):
+class Strict(DocumentedModel):
     """Unknown keys are errors, and a value never changes once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,14 +97,14 @@ class Select(Strict):
 class Settle(Strict):
     """How long to wait until a CVM is down, or running again."""
 
-    timeout: Lasting | None = None
+    timeout: SafeStream | None = None
     """From each CVM's own acceptance; without it the settings' `settle.timeout`."""
 
 
 class Escalation(Strict):
     """What follows for those CVMs that did not go down by themselves."""
 
-    after: Lasting
+    after: SafeStream
     """How long the guest has, from the acceptance of its shutdown, or from the first request while none is accepted."""
     to: Literal["stop"] = "stop"
     """`stop` pulls the power."""
@@ -138,7 +138,7 @@ class Step(Strict):
     """Who goes first: `cost` (the dearest), `teepod` (one after another) or `name`; as listed when left out."""
     waves: Annotated[list[Share], Field(min_length=1), AfterValidator(growing)] | None = None
     """How many CVMs have had their turn when the next wave begins, such as `[1, "10%", "100%"]`."""
-    soak: Lasting | None = None
+    soak: SafeStream | None = None
     """With `waves`: how long to wait after each wave, before its CVMs are read again and the next one begins."""
     limits: StepLimits = StepLimits()
     """How fast and how wide."""
@@ -167,7 +167,7 @@ class Pause(Strict):
     """`pause`."""
     question: Text
     """What the person is asked."""
-    timeout: Lasting = 3600.0
+    timeout: SafeStream = 3600.0
     """How long to wait for the answer; without one the run ends as if it had been refused."""
 
 

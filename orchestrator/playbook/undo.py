@@ -15,7 +15,7 @@ from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.recheck import lacks_facts, recheck
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.plural import counted, names
+from orchestrator.plural import names, plural
 from orchestrator.skip_reason import Reason, SkipReason
 
 
@@ -135,11 +135,11 @@ class Undo:
         if started:
             yield PlanWarning(
                 WarningCode.LATE_STOPS,
-                f"{counted(len(started), 'CVM')} not seen down by the run in time, down now, started too: "
+                f"{plural(len(started), 'CVM')} not seen down by the run in time, down now, started too: "
                 f"{names(ref.name for ref in started)}",
             )
         left = drifted(plan)
         if left:
             what = "that the run took down" + (" or asked to go down" if late else "")
-            sentence = f"{counted(len(left), 'CVM')} of {len(self.targets)} {what} drifted since: left alone"
+            sentence = f"{plural(len(left), 'CVM')} of {len(self.targets)} {what} drifted since: left alone"
             yield PlanWarning(WarningCode.DRIFTED, sentence)

@@ -162,7 +162,7 @@ def _positive(value: float) -> float:
     return value
 
 
-Lasting = Annotated[Duration, AfterValidator(_positive)]
+SafeStream = Annotated[Duration, AfterValidator(_positive)]
 """A duration above 0, in seconds."""
 
 

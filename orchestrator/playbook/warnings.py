@@ -12,7 +12,7 @@ from orchestrator.playbook.plan import Skipped, Target
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import matches, unmatched, unmatched_protection
-from orchestrator.plural import counted, names
+from orchestrator.plural import names, plural
 from orchestrator.skip_reason import MAY_BE_PROTECTED
 
 
@@ -28,16 +28,16 @@ def cautions(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, .
         yield PlanWarning(WarningCode.SELECTOR_UNMATCHED, sentence)
     rented = sum(target.cvm.gpu_rental for target in targets)
     if rented:
-        sentence = f"{counted(rented, 'target')} marked as managed by a GPU rental, whose CVMs usually refuse a stop"
+        sentence = f"{plural(rented, 'target')} marked as managed by a GPU rental, whose CVMs usually refuse a stop"
         yield PlanWarning(WarningCode.GPU_RENTAL, sentence)
     gpus = Counter(target.action for target in targets if target.cvm.gpus)
     if minimum := gpus[Action.STOP] + gpus[Action.SHUTDOWN]:
-        targets_with = f"{counted(minimum, 'target')} with GPUs"
+        targets_with = f"{plural(minimum, 'target')} with GPUs"
         yield _gpus(f"{targets_with}: starting such a CVM again is charged a new 24-hour minimum")
     if minimum := gpus[Action.START]:
-        yield _gpus(f"{counted(minimum, 'target')} with GPUs to start: each is charged a new 24-hour minimum up front")
+        yield _gpus(f"{plural(minimum, 'target')} with GPUs to start: each is charged a new 24-hour minimum up front")
     if minimum := gpus[Action.RESTART]:
-        yield _gpus(f"{counted(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum")
+        yield _gpus(f"{plural(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum")
     yield from _left_to_earlier(playbook, targets)
     yield from _never_reached(playbook)
 
@@ -51,10 +51,10 @@ def paid_again(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cvm]]) ->
     """
     for step in playbook.acting:
         gpus = sum(bool(cvm.gpus) for cvm in taken_up.get(step.name, {}).values())
-        if gpus and Action(step.action).ends_up:
+        if gpus and Action(step.action).leaves_running:
             charged = "is" if step.action == "start" else "may be"
             yield _gpus(
-                f"step {step.name!r} may {step.action} up to {counted(gpus, 'CVM')} with GPUs: each {charged} charged "
+                f"step {step.name!r} may {step.action} up to {plural(gpus, 'CVM')} with GPUs: each {charged} charged "
                 f"a new 24-hour minimum"
             )
 
@@ -92,7 +92,7 @@ def left_out(playbook: Playbook, targets: Sequence[Target], skipped: Sequence[Sk
         if step.name not in busy and step.select.result is None:
             selected = sum(each.selected and matches(step.select, each.cvm) for each in skipped)
             if selected:
-                left = f"{counted(selected, 'CVM')} selected, all left alone"
+                left = f"{plural(selected, 'CVM')} selected, all left alone"
             else:
                 taken = any(matches(step.select, target.cvm) for target in targets)
                 left = f"it selects no CVM{' that no step before it has' if taken else ''}"
@@ -102,7 +102,7 @@ def left_out(playbook: Playbook, targets: Sequence[Target], skipped: Sequence[Sk
         facts = ", ".join(sorted({each.why.detail for each in unknown}))
         yield PlanWarning(
             WarningCode.FACT_UNKNOWN,
-            f"{counted(len(unknown), 'selected CVM')} left alone ({names(each.cvm.ref.name for each in unknown)}): "
+            f"{plural(len(unknown), 'selected CVM')} left alone ({names(each.cvm.ref.name for each in unknown)}): "
             f"`protect` or `exclude` needs a fact that is not known ({facts}); the run ends with exit code 6 at best",
         )
 
@@ -121,7 +121,7 @@ def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterabl
     for (step_name, first), count in left.items():
         yield PlanWarning(
             WarningCode.LEFT_TO_EARLIER,
-            f"step {step_name!r} also selects what belongs to step {first!r} before it ({counted(count, 'CVM')}); "
+            f"step {step_name!r} also selects what belongs to step {first!r} before it ({plural(count, 'CVM')}); "
             f"to act on a CVM again, select its `result`",
         )
 
@@ -146,6 +146,6 @@ def too_late(deadline: Forecast | None, targets: tuple[Target, ...]) -> Iterable
         first = targets[late[0]].cvm.ref.name
         yield PlanWarning(
             WarningCode.DEADLINE,
-            f"the deadline of {format_duration(deadline.seconds)} can't be met: {counted(len(late), 'target')} will be "
+            f"the deadline of {format_duration(deadline.seconds)} can't be met: {plural(len(late), 'target')} will be "
             f"asked after it, {first!r} first, about {format_duration(deadline.asked[late[0]])} after the start",
         )

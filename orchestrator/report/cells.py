@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _LONGEST = 32_000
 """Characters; a cell of the usual spreadsheets holds 32767."""
@@ -19,5 +19,5 @@ def cell(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal):
         return str(value)
-    text = shown(value, _LONGEST)
+    text = safe_text(value, _LONGEST)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

@@ -2,7 +2,7 @@
 
 from orchestrator.audit.replay import RunState
 from orchestrator.outcome import Exit
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _MEANING: dict[int, str] = {
     Exit.OK: "all as wanted",
@@ -51,4 +51,4 @@ def meaning_of_run(state: RunState, *, running: bool) -> str:
     if not state.planned:
         return "nothing was sent"
     reason = (state.interrupted or {}).get("reason")
-    return f"not finished: {ENDINGS.get(reason, shown(reason, 64))}" if reason else "not finished"
+    return f"not finished: {ENDINGS.get(reason, safe_text(reason, 64))}" if reason else "not finished"

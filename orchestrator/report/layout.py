@@ -48,16 +48,16 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width
     """A table of this width; wider where cells that must stay whole need more."""
     texts = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     needed = [_needed(column, [row[n] for row in texts]) for n, column in enumerate(columns)]
-    shown = list(range(len(columns)))
-    while _total(needed[n] for n in shown) > width:
-        last = max(shown, key=lambda n: columns[n].rank)
+    safe_text = list(range(len(columns)))
+    while _total(needed[n] for n in safe_text) > width:
+        last = max(safe_text, key=lambda n: columns[n].rank)
         if not columns[last].rank:
             break
-        shown.remove(last)
+        safe_text.remove(last)
     found = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim", show_edge=False)
-    if (least := _total(needed[n] for n in shown)) > width:
+    if (least := _total(needed[n] for n in safe_text)) > width:
         found.width = least + _GAP
-    for n in shown:
+    for n in safe_text:
         column = columns[n]
         found.add_column(
             column.header,
@@ -67,7 +67,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width
             min_width=needed[n],
         )
     for row in texts:
-        found.add_row(*(row[n] for n in shown))
+        found.add_row(*(row[n] for n in safe_text))
     return found
 
 

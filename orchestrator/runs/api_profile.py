@@ -25,7 +25,7 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class ApiProfile:
     """What is known of one API.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Api(_Model):
     settle: dict[str, _Settled] = {}
 
 
-class LearntFile:
+class ApiProfileFile:
     """The file. Reading it gives nothing where it can't be used; writing it never raises.
 
     Attributes:
@@ -86,14 +86,14 @@ class LearntFile:
         self._warn = warn
         self.path = state_dir.expanduser() / "learnt.json"
 
-    def read(self, base_url: str, workspace: str, now: datetime) -> Learnt:
+    def read(self, base_url: str, workspace: str, now: datetime) -> ApiProfile:
         """What is known of the API at this address for this workspace, as far as it is not too old."""
         try:
             api = self._entry(_known(self._apis(), base_url, workspace), now)
         except (OSError, ValueError) as error:
             self._left_out(error)
-            return Learnt()
-        learnt = Learnt()
+            return ApiProfile()
+        learnt = ApiProfile()
         if api.rate is not None:
             learnt = replace(learnt, requests_per_second=api.rate.requests_per_second, is_limit=api.rate.is_limit)
         if api.status_batch is not None:
@@ -101,14 +101,14 @@ class LearntFile:
             learnt = replace(learnt, batch_size=size, batch_missing=size is None)
         return replace(learnt, settle={action: each.seconds for action, each in api.settle.items()})
 
-    def write(self, base_url: str, workspace: str, learnt: Learnt, now: datetime) -> None:
+    def write(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
         """Put what was learnt beside what is known of others; what it does not say stays as it was."""
         try:
             self._write(base_url, workspace, learnt, now)
         except (OSError, ValueError) as error:
             self._warn("learnt.not_kept", file=str(self.path), reason=_reason(error))
 
-    def _write(self, base_url: str, workspace: str, learnt: Learnt, now: datetime) -> None:
+    def _write(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
         apis: dict[str, object] = {}
         try:
             apis = {url: self._fresh(entry, now) for url, entry in self._apis().items()}

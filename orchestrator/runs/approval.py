@@ -9,7 +9,7 @@ from datetime import datetime
 import anyio
 import structlog
 
-from orchestrator.audit.approvals import Answers
+from orchestrator.audit.approvals import ApprovalStore
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.engine.protocols import Answer
@@ -30,7 +30,7 @@ def left_answers(log: AuditLog, state: RunState) -> "LeftAnswers":
         log: its open audit log; once an answer is on record there, nothing is left of it elsewhere.
         state: what it says, kept up to date by it.
     """
-    answers = Answers(log.path)
+    answers = ApprovalStore(log.path)
     log.observers.append(answers.heard)
     return LeftAnswers(answers, state)
 
@@ -38,7 +38,7 @@ def left_answers(log: AuditLog, state: RunState) -> "LeftAnswers":
 class LeftAnswers:
     """An approver without a terminal: it waits for what `orchestrator approve` leaves."""
 
-    def __init__(self, answers: Answers, state: RunState, wall: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, answers: ApprovalStore, state: RunState, wall: Callable[[], datetime] = utc_now) -> None:
         """Set up.
 
         Args:

@@ -8,9 +8,9 @@ import anyio
 from orchestrator.audit.claims import Claim, Claims
 from orchestrator.audit.replay import RunState
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.job import Work
-from orchestrator.engine.read.status import Seen
-from orchestrator.runs.fresh_status import read_fresh
+from orchestrator.engine.job import Job
+from orchestrator.engine.read.status import Observation
+from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.session import Session
 from orchestrator.settings.load import Settings
 
@@ -45,14 +45,14 @@ async def wait_for_statuses(session: Session, claim: Claim) -> None:
 
 
 async def read_what_others_changed(
-    session: Session, claim: Claim, works: Sequence[Work], workspace_size: int, since: datetime
-) -> dict[str, Seen] | None:
+    session: Session, claim: Claim, jobs: Sequence[Job], workspace_size: int, since: datetime
+) -> dict[str, Observation] | None:
     """Read the statuses of the targets again where another run acted on them since; None where none did.
 
     Args:
         session: the line to the cloud.
         claim: the claim of this run.
-        works: every target.
+        jobs: every target.
         workspace_size: how many CVMs the list has.
         since: when their statuses were read.
 
@@ -63,7 +63,7 @@ async def read_what_others_changed(
     if wait is None:
         return None
     await anyio.sleep(wait)
-    return await read_fresh(session, works, workspace_size)
+    return await read_open_statuses(session, jobs, workspace_size)
 
 
 class RunClaim:

@@ -16,7 +16,7 @@ class Endpoint:
     api_key: str
     simulated: bool = False
 
-    def has_to_be(self, cloud_url: str) -> None:
+    def require_url(self, cloud_url: str) -> None:
         """Refuse to go on with a run anywhere but where it was.
 
         Raises:

@@ -14,7 +14,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.colour import is_coloured
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import TROUBLE
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.model import Log
 
 _HEARD = frozenset(
@@ -75,7 +75,7 @@ def warn(settings: Log, event: str, **facts: object) -> None:
 def _escape(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """What others wrote is never interpreted by the terminal."""
     del logger, name
-    return {key: shown(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: safe_text(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -10,11 +10,11 @@ import structlog
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Approver
 from orchestrator.engine.rate.breaker import Outage
-from orchestrator.engine.read.status import Seen
-from orchestrator.engine.result import Due, RunResult
+from orchestrator.engine.read.status import Observation
+from orchestrator.engine.result import Deadline, RunResult
 from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.errors import CloudError, OrchestratorError
@@ -27,11 +27,11 @@ from orchestrator.runs.outage_text import outage_text
 from orchestrator.runs.session import Session
 
 
-def run_of(
+def prepare_run(
     session: Session,
     log: AuditLog,
     state: RunState,
-    works: Sequence[Work],
+    jobs: Sequence[Job],
     workspace_size: int,
     *,
     approver: Approver | None = None,
@@ -43,13 +43,13 @@ def run_of(
         session: the line to the cloud.
         log: the open audit log.
         state: what it says, kept up to date by it.
-        works: every target.
+        jobs: every target.
         workspace_size: how many CVMs the list has.
         approver: where questions are answered; by default nowhere but by `orchestrator approve`.
         claim: the run's claim on its CVMs.
     """
     return Run(
-        works,
+        jobs,
         cloud=session.cloud,
         sink=log,
         clock=session.clock,
@@ -79,27 +79,27 @@ def _warn_of_outage(session: Session, outage: Outage | None) -> None:
         log.warning("api.down", note=describe_outage(session, outage))
 
 
-def _due(session: Session, state: RunState) -> Due | None:
+def _due(session: Session, state: RunState) -> Deadline | None:
     """By when every target is to be asked, measured from the run's own start, however often it was resumed."""
     deadline = state.planned.get("deadline")
     if deadline is None:
         return None
     since = (session.clock.wall() - parse_timestamp(state.started["ts"])).total_seconds()
-    return Due(deadline["seconds"], session.clock.now() - since + deadline["seconds"])
+    return Deadline(deadline["seconds"], session.clock.now() - since + deadline["seconds"])
 
 
 Beside = Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]
 """Something that goes on while a run does, and may leave the run at once by cancelling this scope."""
 
 
-async def to_its_end(
+async def carry_to_end(
     session: Session,
     log: AuditLog,
     run: Run,
     steps: Sequence[AnyPlanned],
     *,
     beside: Sequence[Beside] = (),
-    fresh: Mapping[str, Seen] | None = None,
+    fresh: Mapping[str, Observation] | None = None,
     claim: Claim,
 ) -> RunResult | None:
     """Carry a run out, keep what was learnt of the API, and close the log.
@@ -150,7 +150,7 @@ def _settle_of(session: Session) -> SettleSettings:
     )
 
 
-def why_early(result: RunResult | None, log: AuditLog) -> OrchestratorError | None:
+def explain_early_end(result: RunResult | None, log: AuditLog) -> OrchestratorError | None:
     """What a person has to put right before `resume` can go on."""
     if result is None:
         return None

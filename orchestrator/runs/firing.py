@@ -9,7 +9,7 @@ from orchestrator.moment import parse_timestamp, timestamp
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class FiringClaim:
     """A firing that is to be carried out, or is being carried out, by the run of this id and by no other.
 
     Attributes:
@@ -48,7 +48,7 @@ class Claim:
         }
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "Claim":
+    def of(cls, record: Mapping[str, Any]) -> "FiringClaim":
         """The claim that the journal has."""
         return cls(
             record["playbook"],

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from orchestrator.engine.job import Work
-from orchestrator.engine.read.status import Seen, StatusReader
+from orchestrator.engine.job import Job
+from orchestrator.engine.read.status import Observation, StatusReader
 from orchestrator.errors import CloudError
 from orchestrator.runs.session import Session
 
@@ -11,7 +11,7 @@ _IDLE_ROUNDS = 3
 """So many rounds in a row without a single answer are enough."""
 
 
-async def read_fresh(session: Session, works: Sequence[Work], workspace_size: int) -> dict[str, Seen]:
+async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_size: int) -> dict[str, Observation]:
     """The status right now of every target whose outcome is open, by the CVM's key.
 
     Raises:
@@ -28,8 +28,8 @@ async def read_fresh(session: Session, works: Sequence[Work], workspace_size: in
         key_refused=lambda: refused.append(True),
     )
     reader.known_size(workspace_size)
-    wanted = [work.ref for work in works if work.outcome is None]
-    seen: dict[str, Seen] = {}
+    wanted = [work.ref for work in jobs if work.outcome is None]
+    seen: dict[str, Observation] = {}
     idle = 0
     while idle < _IDLE_ROUNDS and not refused:
         missing = [ref for ref in wanted if ref.key not in seen]

@@ -17,8 +17,8 @@ from orchestrator.audit.store import new_run_id
 from orchestrator.engine.result import RunResult
 from orchestrator.errors import OrchestratorError
 from orchestrator.moment import timestamp, utc_now
-from orchestrator.notify.delivery import Courier
-from orchestrator.notify.from_events import cut_off, opening, refused
+from orchestrator.notify.delivery import DeliveryWorker
+from orchestrator.notify.from_events import notice_of_early_end, opening, refused
 from orchestrator.notify.messages import slack_body, webhook_body
 from orchestrator.notify.notifier import Notifier, notifying
 from orchestrator.notify.recipients import Recipient, recipients
@@ -66,7 +66,7 @@ async def finish(notifier: Notifier, settings: Notify, state: RunState, result: 
         result: how the run ended; None when it was left at once.
     """
     if result is not None and result.ending is Ending.LOG_FAILED:
-        notifier.tell(cut_off(state, result.error.message if result.error else ""))
+        notifier.tell(notice_of_early_end(state, result.error.message if result.error else ""))
     interrupted = result is None or result.ending in {Ending.SIGINT, Ending.SIGTERM}
     within = min(settings.drain, _AFTER_A_SIGNAL) if interrupted else settings.drain
     await notifier.finish(within)
@@ -136,7 +136,9 @@ async def _telling(settings: Notify, kinds: Collection[NoticeKind]) -> AsyncIter
             post = _post(recipient, settings.timeout)
             stack.push_async_callback(post.aclose)
             rng = Random()  # noqa: S311 - jitter, not secrets
-            couriers.append(Courier(recipient.name, post, retry_for=settings.retry_for, now=now, rng=rng, warn=warn))
+            couriers.append(
+                DeliveryWorker(recipient.name, post, retry_for=settings.retry_for, now=now, rng=rng, warn=warn)
+            )
         yield await stack.enter_async_context(notifying(couriers, kinds, warn))
 
 

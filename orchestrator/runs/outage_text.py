@@ -1,7 +1,7 @@
 """What keeps a run from asking the API, for people: an outage, or a long wait that the API asked for."""
 
 from orchestrator.duration import format_duration
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 
 def outage_text(reason: str, next_probe: float, gives_up: float) -> str:
@@ -13,7 +13,7 @@ def outage_text(reason: str, next_probe: float, gives_up: float) -> str:
         gives_up: seconds until the run ends if the API does not answer.
     """
     probe, end = format_duration(max(0, round(next_probe))), format_duration(max(0, round(gives_up)))
-    return f"The API is down ({shown(reason, 120)}): next probe in {probe}, the run gives up in {end}."
+    return f"The API is down ({safe_text(reason, 120)}): next probe in {probe}, the run gives up in {end}."
 
 
 def wait_text(seconds: float) -> str:

@@ -2,12 +2,12 @@
 
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
 from orchestrator.playbook.lock import drifted
-from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import WarningCode
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 
 
-def verdict(plan: Plan, hold: Hold | None = None) -> OrchestratorError | None:
+def verdict(plan: Plan, hold: PlanConstraint | None = None) -> OrchestratorError | None:
     """Why a plan can't be carried out; None when it can.
 
     Args:
@@ -17,7 +17,7 @@ def verdict(plan: Plan, hold: Hold | None = None) -> OrchestratorError | None:
     left = drifted(plan)
     if hold is not None and left and not plan.targets:
         return DriftedError(
-            f"nothing is left to do: {counted(len(left), 'target')} of {hold.source} drifted since",
+            f"nothing is left to do: {plural(len(left), 'target')} of {hold.source} drifted since",
             hint="make a plan anew; if all of them are no longer in the list, is it the key of that workspace?",
         )
     if not plan.matched:

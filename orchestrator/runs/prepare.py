@@ -11,7 +11,7 @@ from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.playbook.guards import needs_whole_workspace, stricter
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.plan import Hold, Plan
+from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import facts_needed, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
@@ -41,7 +41,7 @@ class Prepared:
     workspace: Workspace
 
 
-async def prepare(session: Session, loaded: LoadedPlaybook, hold: Hold | None = None) -> Prepared:
+async def prepare(session: Session, loaded: LoadedPlaybook, hold: PlanConstraint | None = None) -> Prepared:
     """Read the inventory and make the plan.
 
     Args:

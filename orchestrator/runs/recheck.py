@@ -8,9 +8,9 @@ from orchestrator.action import Action, is_as_wanted
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.cvm import ByCvm, Cvm
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.read.inventory import InventoryReader
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.read.status import Observation
 from orchestrator.errors import GuardError
 from orchestrator.playbook.guards import GuardCheck, Whole, check_guards, needs_whole_workspace
 from orchestrator.playbook.plan_warning import PlanWarning
@@ -19,7 +19,7 @@ from orchestrator.playbook.recheck import lacks_facts, recheck
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.select import unknown_protection
 from orchestrator.playbook.survivors import spare
-from orchestrator.runs.fresh_status import read_fresh
+from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.session import Session
 from orchestrator.runs.workspace import Workspace, read_workspace
 from orchestrator.skip_reason import Reason, SkipReason
@@ -34,17 +34,17 @@ class Rechecked:
         other_key: a warning where another key is used, and the API does not tell whose it is.
     """
 
-    fresh: dict[str, Seen]
+    fresh: dict[str, Observation]
     other_key: PlanWarning | None = None
 
 
-async def recheck_run(session: Session, state: RunState, works: Sequence[Work]) -> Rechecked:
+async def recheck_run(session: Session, state: RunState, jobs: Sequence[Job]) -> Rechecked:
     """Read what is true of a run's CVMs now, and mark the targets for which nothing more may be sent.
 
     Args:
         session: the line to the cloud.
         state: what the run's log says.
-        works: the run's targets; `withheld` is set on those to be left alone.
+        jobs: the run's targets; `withheld` is set on those to be left alone.
 
     Raises:
         CloudError: when a status or the list can't be read.
@@ -52,32 +52,32 @@ async def recheck_run(session: Session, state: RunState, works: Sequence[Work]) 
         GuardError: when a guard that is stricter than the plan's refuses what is left to send.
     """
     guards = session.settings.guards
-    cvms = await _read_inventory(session, state, works, guards)
+    cvms = await _read_inventory(session, state, jobs, guards)
     workspace = await read_workspace(session, cvms)
     other_key = workspace.compare(Workspace.recorded(state.started), "the run")
-    fresh = await read_fresh(session, works, state.planned["workspace_size"])
-    mark_withheld(state, works, cvms, fresh, guards)
-    _check_guards(state, works, cvms, fresh, guards)
+    fresh = await read_open_statuses(session, jobs, state.planned["workspace_size"])
+    mark_withheld(state, jobs, cvms, fresh, guards)
+    _check_guards(state, jobs, cvms, fresh, guards)
     return Rechecked(fresh, other_key)
 
 
 def mark_withheld(
-    state: RunState, works: Sequence[Work], cvms: Iterable[Cvm], fresh: dict[str, Seen], guards: Guards
+    state: RunState, jobs: Sequence[Job], cvms: Iterable[Cvm], fresh: dict[str, Observation], guards: Guards
 ) -> None:
     """Set `withheld` on the targets that changed, became protected, or have to stay up since the plan was made.
 
     Args:
         state: what the run's log says.
-        works: the run's targets.
+        jobs: the run's targets.
         cvms: the inventory of today.
         fresh: the status of every open target, by the CVM's key.
         guards: those of today's settings.
     """
     cvms = tuple(cvms)
     listed = ByCvm((cvm.ref, cvm) for cvm in cvms)
-    touched = {work.ref.key for work in works if work.attempts or work.accepted or work.outcome is not None}
+    touched = {work.ref.key for work in jobs if work.attempts or work.accepted or work.outcome is not None}
     now: dict[str, Cvm] = {}
-    for work in works:
+    for work in jobs:
         seen, cvm = fresh.get(work.ref.key), listed.find(work.ref)
         if cvm is not None and seen is not None and seen.read is not None:
             busy = seen.read.in_progress or cvm.in_progress
@@ -88,20 +88,20 @@ def mark_withheld(
             work.withheld = _why_withheld(target, work, cvm, guards, touched=work.ref.key in touched)
         elif seen is not None and seen.read is not None:
             work.withheld = Reason(SkipReason.GONE)
-    under_way = {work.ref.key for work in works if work.under_way and work.action is not Action.START}
+    under_way = {work.ref.key for work in jobs if work.under_way and work.action is not Action.START}
     up = [now.get(cvm.ref.key, cvm) for cvm in cvms if cvm.ref.key not in under_way]
-    going = [work for work in to_send(works, fresh) if work.action is not Action.START and work.ref.key in now]
+    going = [work for work in to_send(jobs, fresh) if work.action is not Action.START and work.ref.key in now]
     by_key = {work.ref.key: work for work in going}
     for rule in spare(guards.keep_running or (), up, [now[work.ref.key] for work in going]):
         for key, reason in rule.reasons.items():
             by_key[key].withheld = reason
 
 
-def to_send(works: Iterable[Work], fresh: dict[str, Seen]) -> list[Work]:
+def to_send(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[Job]:
     """The targets whose request is still to be sent: neither under way, nor withheld, nor as wanted already."""
     return [
         work
-        for work in works
+        for work in jobs
         if work.outcome is None
         and not work.under_way
         and work.withheld is None
@@ -109,30 +109,30 @@ def to_send(works: Iterable[Work], fresh: dict[str, Seen]) -> list[Work]:
     ]
 
 
-def to_skip(works: Iterable[Work], fresh: dict[str, Seen]) -> list[tuple[Work, Reason]]:
+def to_skip(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[tuple[Job, Reason]]:
     """The open targets that nothing is sent for, each with the reason."""
     found = []
-    for work in works:
+    for work in jobs:
         seen = fresh.get(work.ref.key)
         if work.outcome is not None or work.under_way:
             continue
         if is_settled_by(work, seen):
             status = None if seen is None else seen.read
-            code = SkipReason.ALREADY_UP if work.action.ends_up else SkipReason.ALREADY_DOWN
+            code = SkipReason.ALREADY_UP if work.action.leaves_running else SkipReason.ALREADY_DOWN
             found.append((work, Reason(SkipReason.GONE) if status is None else Reason(code, status.status)))
         elif work.withheld is not None:
             found.append((work, work.withheld))
     return found
 
 
-def is_settled_by(work: Work, seen: Seen | None) -> bool:
+def is_settled_by(work: Job, seen: Observation | None) -> bool:
     """Whether a status shows that nothing is left to do for a target: it is as wanted, or deleted."""
     if seen is None:
         return False
     return seen.read is None or is_as_wanted(work.action, seen.read.status, in_progress=seen.read.in_progress)
 
 
-def _why_withheld(target: TargetState, work: Work, now: Cvm, guards: Guards, *, touched: bool) -> Reason | None:
+def _why_withheld(target: TargetState, work: Job, now: Cvm, guards: Guards, *, touched: bool) -> Reason | None:
     """Why no more may be sent for a target; None where it is as the plan had it, but for what the run did itself."""
     if is_as_wanted(work.action, now.status, in_progress=now.in_progress) and work.outcome is None:
         return None
@@ -145,7 +145,7 @@ def _why_withheld(target: TargetState, work: Work, now: Cvm, guards: Guards, *, 
 
 
 def _check_guards(
-    state: RunState, works: Sequence[Work], cvms: Sequence[Cvm], fresh: dict[str, Seen], guards: Guards
+    state: RunState, jobs: Sequence[Job], cvms: Sequence[Cvm], fresh: dict[str, Observation], guards: Guards
 ) -> None:
     """Check what is left to send by the guards that became stricter since the plan was made."""
     limits = {check["name"]: Decimal(check["limit"]) for check in state.planned.get("guards", ()) if check["limit"]}
@@ -154,7 +154,7 @@ def _check_guards(
         limit = getattr(guards, name)
         return limit is not None and (name not in limits or limit < limits[name])
 
-    left = {work.ref.key: work for work in to_send(works, fresh)}
+    left = {work.ref.key: work for work in to_send(jobs, fresh)}
     starts = sum(work.action is Action.START for work in left.values())
     up = sum(not cvm.down for cvm in cvms)
     undo = Whole(up + starts, "that are up now, or that the run to undo took down")
@@ -177,16 +177,16 @@ def _check_guards(
         )
 
 
-async def _read_inventory(session: Session, state: RunState, works: Sequence[Work], guards: Guards) -> tuple[Cvm, ...]:
+async def _read_inventory(session: Session, state: RunState, jobs: Sequence[Job], guards: Guards) -> tuple[Cvm, ...]:
     """Read the CVMs of today, with the facts that the comparison and the protection need."""
     reader = InventoryReader(session.cloud, session.gate, session.rng)
-    apps = {work.ref.app_id for work in works}
+    apps = {work.ref.app_id for work in jobs}
     known = {app for app in apps if app is not None}
     if state.planned["workspace_size"] or len(known) < len(apps) or needs_whole_workspace(guards):
         inventory = await reader.read_all()
     else:
         inventory = await reader.read_apps(known)
-    planned = ByCvm((work.ref, work.ref) for work in works)
+    planned = ByCvm((work.ref, work.ref) for work in jobs)
     pairs = ((cvm, planned.find(cvm.ref)) for cvm in inventory.cvms)
     lacking = [
         cvm

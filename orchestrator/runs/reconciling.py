@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrator.billing.reconcile import LOOK_AHEAD, LOOK_BACK, reconcile, untold, why_untold
-from orchestrator.billing.reconciled import Reconciled, Standing
+from orchestrator.billing.reconciled import ChargeState, Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.engine.read.usage import AppQuestion, AppUsage
 from orchestrator.moment import parse_timestamp
@@ -95,7 +95,7 @@ def answered(
             for stop in each:
                 if not _is_closed(known.get((stop.step, cvm)), stop, pending_for):
                     problems[stop.step, cvm] = app.problem
-                    found.setdefault((stop.step, cvm), untold(stop, app.problem, now, Standing.PENDING))
+                    found.setdefault((stop.step, cvm), untold(stop, app.problem, now, ChargeState.PENDING))
             continue
         for stop, said in zip(each, _say(each, app, now=now, pending_for=pending_for), strict=True):
             before = known.get((stop.step, cvm))
@@ -118,7 +118,7 @@ def _say(stops: Sequence[Stop], app: AppUsage | None, *, now: datetime, pending_
 
 def _is_closed(found: Reconciled | None, stop: Stop, pending_for: float) -> bool:
     """Whether a stop need not be asked about; one that was not charged is asked about again if that came too soon."""
-    if found is None or found.standing is not Standing.NONE:
+    if found is None or found.standing is not ChargeState.NONE:
         return found is not None and found.standing.final
     waited = parse_timestamp(found.asked_at) - (stop.down or stop.ended)
     return waited.total_seconds() >= pending_for

@@ -11,7 +11,7 @@ from orchestrator.audit.target import Phase, TargetState
 from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
 from orchestrator.billing.rates import Rates, plain
 from orchestrator.cvm import UP
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.rate.adaptive import START
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Outcome
@@ -127,7 +127,7 @@ def limits_from(started: Record) -> RunLimits:
     )
 
 
-def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
+def works_from(state: RunState, *, now: float, wall: datetime) -> list[Job]:
     """Every target of a run, as far as its log says that it has come.
 
     Args:
@@ -141,13 +141,13 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
             return None
         return now - max(0.0, (wall - parse_timestamp(timestamp)).total_seconds())
 
-    works = []
+    jobs = []
     for target in state.targets.values():
         billing = target.bill
         rates = Rates(
             _money(billing["compute_usd_per_hour"]), _money(billing["storage_usd_per_hour"]), billing["rate_source"]
         )
-        work = Work(
+        work = Job(
             step=target.step,
             action=Action.STOP if target.escalated_at else Action(target.action),
             ref=target.ref,
@@ -167,8 +167,8 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Work]:
             status=target.status,
             wave=target.wave,
         )
-        works.append(work)
-    return works
+        jobs.append(work)
+    return jobs
 
 
 def taken_down(state: RunState) -> tuple[TakenDown, ...]:
@@ -204,11 +204,11 @@ def _is_late(last: TargetState, effective: TargetState | None) -> bool | None:
         effective: the last target of the CVM whose request had, or may have had, an effect.
     """
     if last.outcome is Outcome.SETTLED:
-        return None if Action(last.action).ends_up else False
-    if effective is None or Action(effective.action).ends_up:
+        return None if Action(last.action).leaves_running else False
+    if effective is None or Action(effective.action).leaves_running:
         return None
     if last.outcome is Outcome.SKIPPED:
-        return None if Action(last.action).ends_up else False
+        return None if Action(last.action).leaves_running else False
     return effective.outcome is not Outcome.SETTLED if last.outcome in _NOT_SEEN_DOWN else None
 
 

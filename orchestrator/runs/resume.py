@@ -13,7 +13,7 @@ from orchestrator.audit.log import AuditLog, Observer
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.billing.rates import Total
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.errors import NotConfirmedError, SettingsError
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
@@ -39,9 +39,9 @@ class ResumePlan:
         warnings: what a person should know.
     """
 
-    send: tuple[Work, ...]
-    watch: tuple[Work, ...]
-    skip: tuple[tuple[Work, Reason], ...]
+    send: tuple[Job, ...]
+    watch: tuple[Job, ...]
+    skip: tuple[tuple[Job, Reason], ...]
     ended: int
     steps: tuple[AnyPlanned, ...]
     limits: RunLimits
@@ -70,7 +70,7 @@ class ResumePlan:
     @property
     def ends(self) -> Total:
         """The charges that end with what is still to be sent."""
-        return Total.of(work.note.rates for work in self.send if not work.action.ends_up)
+        return Total.of(work.note.rates for work in self.send if not work.action.leaves_running)
 
     @property
     def begins(self) -> Total:
@@ -114,13 +114,13 @@ def log_warnings(plan: ResumePlan, run_id: str) -> None:
         structlog.get_logger().warning("resume.warning", run_id=run_id, message=warning.message)
 
 
-def resume_plan(works: list[Work], checked: Rechecked, applied: Applied) -> ResumePlan:
+def resume_plan(jobs: list[Job], checked: Rechecked, applied: Applied) -> ResumePlan:
     """What resuming a run will do."""
     return ResumePlan(
-        send=tuple(to_send(works, checked.fresh)),
-        watch=tuple(work for work in works if work.under_way),
-        skip=tuple(to_skip(works, checked.fresh)),
-        ended=sum(work.outcome is not None and not work.taken_up for work in works),
+        send=tuple(to_send(jobs, checked.fresh)),
+        watch=tuple(work for work in jobs if work.under_way),
+        skip=tuple(to_skip(jobs, checked.fresh)),
+        ended=sum(work.outcome is not None and not work.taken_up for work in jobs),
         steps=applied.steps,
         limits=applied.limits,
         stricter=applied.stricter,
@@ -128,16 +128,16 @@ def resume_plan(works: list[Work], checked: Rechecked, applied: Applied) -> Resu
     )
 
 
-async def go_on_record(log: AuditLog, reading: Reading, state: RunState, works: list[Work], heard: Observer) -> None:
+async def go_on_record(log: AuditLog, reading: Reading, state: RunState, jobs: list[Job], heard: Observer) -> None:
     """Write down that the run goes on; `state` follows the log from here on, and `heard` is told of every record."""
     log.observers += [state.apply, heard]
     log.resumed(
         reading.torn,
         unterminated=reading.unterminated,
-        open=sum(work.outcome is None for work in works),
+        open=sum(work.outcome is None for work in jobs),
     )
     await log.flush()
 
 
-def _fields(work: Work) -> Mapping[str, object]:
+def _fields(work: Job) -> Mapping[str, object]:
     return {"step": work.step, "action": work.action.value, "cvm": work.document}

@@ -11,8 +11,8 @@ from random import Random
 from orchestrator.cloud.client import connect
 from orchestrator.cloud.transport import proxy_for
 from orchestrator.engine.protocols import Cloud
-from orchestrator.engine.rate.adaptive import START, Held, RateFinder
-from orchestrator.engine.rate.adaptive_cloud import LearningCloud
+from orchestrator.engine.rate.adaptive import START, AdaptiveRate, KnownRate
+from orchestrator.engine.rate.adaptive_cloud import AdaptiveCloud
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
 from orchestrator.errors import CloudError
@@ -21,7 +21,7 @@ from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Limits
 from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Reply
-from orchestrator.runs.api_profile import Learnt, LearntFile, fingerprint
+from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprint
 from orchestrator.runs.endpoint import Endpoint
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.settings.load import Settings
@@ -88,7 +88,7 @@ class Session:
     batch_size: int
     batch_missing: bool
     identify: Callable[[], Awaitable[Reply[str]]]
-    finder: RateFinder | None = None
+    finder: AdaptiveRate | None = None
     settle_seconds: Mapping[str, float] = field(default_factory=dict)
     says_simulated: Callable[[], bool] = lambda: False
 
@@ -109,14 +109,14 @@ class Session:
             return
         held = self.finder.held if self.finder is not None else None
         smaller = batch_size < self.settings.settle.batch_size
-        learnt = Learnt(
+        learnt = ApiProfile(
             requests_per_second=held.requests_per_second if held else None,
             is_limit=held is not None and held.is_limit,
             batch_size=batch_size if smaller else None,
             batch_missing=batch_missing,
             settle=settle or {},
         )
-        if learnt != Learnt():
+        if learnt != ApiProfile():
             _learnt_file(self.settings).write(
                 self.endpoint.base_url, fingerprint(self.endpoint.api_key), learnt, self.clock.wall()
             )
@@ -126,8 +126,8 @@ _MANY = 100
 """Requests per second from which the CPU that each of them takes counts for more than being ready soon."""
 
 
-def _learnt_file(settings: Settings) -> LearntFile:
-    return LearntFile(settings.audit.state_dir, partial(_warn, settings))
+def _learnt_file(settings: Settings) -> ApiProfileFile:
+    return ApiProfileFile(settings.audit.state_dir, partial(_warn, settings))
 
 
 def _warn(settings: Settings, event: str, **facts: object) -> None:
@@ -149,12 +149,12 @@ async def open_session(
         few: whether it is for some reads alone, however fast they may go.
     """
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
-    learnt = Learnt()
+    learnt = ApiProfile()
     if not where.simulated:
         learnt = _learnt_file(settings).read(where.base_url, fingerprint(where.api_key), clock.wall())
     finder = None
     if limits.adaptive:
-        finder = RateFinder(with_headroom(limits.burst), now=clock.now(), known=_held(learnt))
+        finder = AdaptiveRate(with_headroom(limits.burst), now=clock.now(), known=_held(learnt))
         limits = replace(limits, requests_per_second=finder.rate)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, clock)
     gate.on_long_pause.append(lambda seconds: _warn(settings, "api.wait", note=wait_text(seconds)))
@@ -171,7 +171,7 @@ async def open_session(
                 settings,
                 where,
                 limits,
-                cloud if finder is None else LearningCloud(cloud, finder, gate.gcra, clock),
+                cloud if finder is None else AdaptiveCloud(cloud, finder, gate.gcra, clock),
                 gate,
                 clock,
                 rng,
@@ -197,6 +197,6 @@ def _address(where: Endpoint) -> Iterator[str]:
         yield f"requests go through the proxy {proxy.host} of {proxy.variable} (NO_PROXY exempts hosts)"
 
 
-def _held(learnt: Learnt) -> Held | None:
+def _held(learnt: ApiProfile) -> KnownRate | None:
     rate = learnt.requests_per_second
-    return None if rate is None else Held(rate, learnt.is_limit)
+    return None if rate is None else KnownRate(rate, learnt.is_limit)

@@ -9,7 +9,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
 from orchestrator.moment import timestamp
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.plan import Hold
+from orchestrator.playbook.plan import PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.runs.actor import actor
@@ -20,7 +20,7 @@ from orchestrator.runs.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunRequest:
     """What is to be carried out.
 
     Attributes:
@@ -37,7 +37,7 @@ class Order:
 
     loaded: LoadedPlaybook
     limits: RunLimits
-    hold: Hold | None = None
+    hold: PlanConstraint | None = None
     origin: str | None = None
     origin_fields: Mapping[str, object] = field(default_factory=dict)
     run_id: str | None = None
@@ -47,7 +47,7 @@ class Order:
 
 
 def begin_log(
-    session: Session, order: Order, prepared: Prepared, heard: Observer | None = None
+    session: Session, order: RunRequest, prepared: Prepared, heard: Observer | None = None
 ) -> tuple[AuditLog, RunState]:
     """Write down who started what, and exactly what was planned.
 

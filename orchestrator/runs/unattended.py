@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 import anyio
 import structlog
 
-from orchestrator.audit.claims import Claim as CvmsHeld
+from orchestrator.audit import claims
 from orchestrator.audit.claims import Claims
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.audit.verify import Verdict, read_log
-from orchestrator.engine.job import Work
-from orchestrator.engine.observed_cloud import HeardCloud
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.job import Job
+from orchestrator.engine.observed_cloud import ObservedCloud
+from orchestrator.engine.read.status import Observation
 from orchestrator.errors import ClaimedError, OrchestratorError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending, Exit
@@ -29,8 +29,8 @@ from orchestrator.reply import Reply
 from orchestrator.runs.claims import claim_again, claim_cvms, read_what_others_changed, wait_for_statuses
 from orchestrator.runs.endpoint import endpoint
 from orchestrator.runs.event_log import log_record
-from orchestrator.runs.execute import run_of, to_its_end, why_early
-from orchestrator.runs.firing import Claim
+from orchestrator.runs.execute import carry_to_end, explain_early_end, prepare_run
+from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.frozen import apply_settings
 from orchestrator.runs.notifications import finish, notices, tell_refused
 from orchestrator.runs.plan_check import verdict
@@ -39,8 +39,8 @@ from orchestrator.runs.recheck import recheck_run
 from orchestrator.runs.records import works_from
 from orchestrator.runs.resume import check, frozen_in, go_on_record, log_warnings, resume_plan
 from orchestrator.runs.session import Session, limits_of, open_session
-from orchestrator.runs.start import Order, begin_log
-from orchestrator.runs.status import Ended, Standing, State, Stop
+from orchestrator.runs.start import RunRequest, begin_log
+from orchestrator.runs.status import Ended, RunStatus, State, Stop
 from orchestrator.settings.load import Settings
 
 _T = TypeVar("_T")
@@ -68,29 +68,29 @@ class Unattended:
         self._store = RunStore(settings.audit.state_dir)
         self._told: set[str] = set()
 
-    def standing(self, run_id: str) -> Standing:
+    def standing(self, run_id: str) -> RunStatus:
         """Where a run stands, as its audit log says."""
         try:
             return self._standing(self._store.path(run_id))
         except FileNotFoundError:
-            return Standing(State.NOTHING_SENT)
+            return RunStatus(State.NOTHING_SENT)
         except OSError:
-            return Standing(State.UNREADABLE)
+            return RunStatus(State.UNREADABLE)
 
     @staticmethod
-    def _standing(path: Path) -> Standing:
+    def _standing(path: Path) -> RunStatus:
         if is_held(path):
-            return Standing(State.HELD)
+            return RunStatus(State.HELD)
         state = RunState()
         if read_log(path, state.apply).verdict is Verdict.ALTERED:
-            return Standing(State.ALTERED)
+            return RunStatus(State.ALTERED)
         if not state.planned:
-            return Standing(State.VOID)
+            return RunStatus(State.VOID)
         if state.finished is not None:
-            return Standing(State.FINISHED, exit_code=int(state.finished["exit_code"]))
-        return Standing(State.UNFINISHED, parse_timestamp(state.last_ts))
+            return RunStatus(State.FINISHED, exit_code=int(state.finished["exit_code"]))
+        return RunStatus(State.UNFINISHED, parse_timestamp(state.last_ts))
 
-    async def start(self, claim: Claim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
+    async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
         """Plan, and carry out what the guards let pass."""
         trigger = {
             "schedule": claim.playbook,
@@ -98,7 +98,7 @@ class Unattended:
             "moment": timestamp(claim.moment),
         }
         limits = limits_of(loaded.playbook.limits, self._settings)
-        order = Order(loaded, limits, origin_fields={"trigger": trigger}, run_id=claim.run_id)
+        order = RunRequest(loaded, limits, origin_fields={"trigger": trigger}, run_id=claim.run_id)
         try:
             async with self._session(claim, limits) as session:
                 prepared = await _unless(stop, partial(prepare, session, loaded))
@@ -107,10 +107,10 @@ class Unattended:
                 error = verdict(prepared.plan)
                 if error is not None:
                     return await self._tell_refused(claim, loaded, error)
-                works = [Work.of(target) for target in prepared.plan.targets]
+                jobs = [Job.of(target) for target in prepared.plan.targets]
                 size = prepared.workspace_size
-                with claim_cvms(session, claim.run_id, [work.ref for work in works], ignore_running=False) as held:
-                    others = partial(read_what_others_changed, session, held, works, size, prepared.read_at)
+                with claim_cvms(session, claim.run_id, [work.ref for work in jobs], ignore_running=False) as held:
+                    others = partial(read_what_others_changed, session, held, jobs, size, prepared.read_at)
                     fresh = await _unless(stop, others)
                     if stop.wanted.is_set():
                         return _INTERRUPTED
@@ -119,7 +119,7 @@ class Unattended:
                         session,
                         log,
                         state,
-                        works,
+                        jobs,
                         prepared.plan.steps,
                         workspace_size=size,
                         stop=stop,
@@ -131,7 +131,7 @@ class Unattended:
         except OrchestratorError as error:
             return await self._tell_refused(claim, loaded, error)
 
-    async def _wait_for_others(self, claim: Claim, error: ClaimedError, stop: Stop) -> Ended:
+    async def _wait_for_others(self, claim: FiringClaim, error: ClaimedError, stop: Stop) -> Ended:
         """Wait until no live run acts on the same CVMs; then the run is planned anew."""
         facts = {"run_id": claim.run_id, "playbook": claim.playbook, "reason": str(error)}
         structlog.get_logger().warning("waiting_for_run", **facts)
@@ -143,14 +143,14 @@ class Unattended:
             if not claims.any_live(error.run_ids):
                 return Ended(int(error.exit_code), reason=str(error), waits=True)
 
-    async def _tell_refused(self, claim: Claim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
+    async def _tell_refused(self, claim: FiringClaim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
         """Tell others that a firing did not begin: once, however often it is tried again."""
         if claim.run_id not in self._told:
             self._told.add(claim.run_id)
             await tell_refused(self._settings, loaded, error, self._settings.cloud.base_url, number=claim.run_id)
         return _refused(error)
 
-    async def resume(self, claim: Claim, stop: Stop) -> Ended:
+    async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
         """Go on with a run from what its audit log says."""
         path, state = self._store.path(claim.run_id), RunState()
         try:
@@ -161,15 +161,15 @@ class Unattended:
                 with claim_again(self._settings, state, ignore_running=False) as held:
                     async with self._session(claim, applied.limits, state.started["cloud_url"]) as session:
                         await wait_for_statuses(session, held)
-                        works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
+                        jobs = works_from(state, now=session.clock.now(), wall=session.clock.wall())
                         size = state.planned["workspace_size"]
-                        checked = await _unless(stop, partial(recheck_run, session, state, works))
+                        checked = await _unless(stop, partial(recheck_run, session, state, jobs))
                         if checked is None:
                             return _INTERRUPTED
-                        plan = resume_plan(works, checked, applied)
+                        plan = resume_plan(jobs, checked, applied)
                         log_warnings(plan, claim.run_id)
-                        await go_on_record(log, reading, state, works, partial(self._heard, claim))
-                        go_on = partial(self._carry_out, session, log, state, works, plan.steps, workspace_size=size)
+                        await go_on_record(log, reading, state, jobs, partial(self._heard, claim))
+                        go_on = partial(self._carry_out, session, log, state, jobs, plan.steps, workspace_size=size)
                         return await go_on(stop=stop, held=held, fresh=checked.fresh)
             finally:
                 log.close()
@@ -183,15 +183,15 @@ class Unattended:
         session: Session,
         log: AuditLog,
         state: RunState,
-        works: list[Work],
+        jobs: list[Job],
         steps: Sequence[AnyPlanned],
         *,
         workspace_size: int,
         stop: Stop,
-        held: CvmsHeld,
-        fresh: dict[str, Seen] | None = None,
+        held: claims.Claim,
+        fresh: dict[str, Observation] | None = None,
     ) -> Ended:
-        run = run_of(session, log, state, works, workspace_size, claim=held)
+        run = prepare_run(session, log, state, jobs, workspace_size, claim=held)
 
         async def halt(_: anyio.CancelScope) -> None:
             await stop.wanted.wait()
@@ -200,10 +200,10 @@ class Unattended:
             structlog.get_logger().warning("interrupting", run_id=log.run_id, note=note)
 
         async with notices(session, log, state) as notifier:
-            result = await to_its_end(session, log, run, steps, beside=[halt], fresh=fresh, claim=held)
+            result = await carry_to_end(session, log, run, steps, beside=[halt], fresh=fresh, claim=held)
             await finish(notifier, session.settings.notify, state, result)
         assert result is not None  # noqa: S101 - nothing beside the run leaves it at once
-        why = why_early(result, log)
+        why = explain_early_end(result, log)
         return Ended(
             int(result.exit_code),
             interrupted=result.ending in {Ending.SIGINT, Ending.SIGTERM},
@@ -211,15 +211,17 @@ class Unattended:
         )
 
     @asynccontextmanager
-    async def _session(self, claim: Claim, limits: RunLimits, cloud_url: str | None = None) -> AsyncIterator[Session]:
+    async def _session(
+        self, claim: FiringClaim, limits: RunLimits, cloud_url: str | None = None
+    ) -> AsyncIterator[Session]:
         """A line to the cloud; the key is read anew for each."""
         with endpoint(self._settings, simulate=False) as where:
             if cloud_url is not None:
-                where.has_to_be(cloud_url)
+                where.require_url(cloud_url)
             async with open_session(self._settings, where, limits) as session:
-                yield replace(session, cloud=HeardCloud(session.cloud, partial(self._replied, claim.playbook)))
+                yield replace(session, cloud=ObservedCloud(session.cloud, partial(self._replied, claim.playbook)))
 
-    def _heard(self, claim: Claim, record: Record) -> None:
+    def _heard(self, claim: FiringClaim, record: Record) -> None:
         log_record(record, playbook=claim.playbook, run_id=claim.run_id)
         self._recorded(claim.playbook, record)
 

@@ -19,7 +19,7 @@ import anyio
 from orchestrator.audit.log import Sync, in_thread, sync_file
 from orchestrator.errors import RunHeldError, SettingsError
 from orchestrator.moment import timestamp, utc_now
-from orchestrator.service.service_state import Memory
+from orchestrator.service.service_state import ServiceState
 from orchestrator.state_files import create_file, make_folder, open_or_create, sync_folder, write_all
 
 FOLDER = "service"
@@ -39,7 +39,13 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, lock: int, memory: Memory, *, wall: Callable[[], datetime] = utc_now, sync: Sync = in_thread
+        self,
+        folder: Path,
+        lock: int,
+        memory: ServiceState,
+        *,
+        wall: Callable[[], datetime] = utc_now,
+        sync: Sync = in_thread,
     ) -> None:
         """Set up; `open_journal` opens one."""
         self.memory = memory
@@ -140,7 +146,7 @@ class Journal:
         self._fd, self._size, self._lines = fd, len(line), 1
 
 
-def read_memory(state_dir: Path) -> Memory:
+def read_memory(state_dir: Path) -> ServiceState:
     """What the journal of a state folder says, whoever has it; nothing where there is none.
 
     Raises:
@@ -148,7 +154,7 @@ def read_memory(state_dir: Path) -> Memory:
         OSError: when it can't be read.
     """
     path = state_dir.expanduser() / FOLDER / _FILE
-    memory = Memory()
+    memory = ServiceState()
     try:
         *lines, _torn = path.read_bytes().split(b"\n")
     except FileNotFoundError:

@@ -2,10 +2,10 @@
 
 from orchestrator.service.journal import Journal
 from orchestrator.service.protocols import Tell
-from orchestrator.service.service_state import Memory
+from orchestrator.service.service_state import ServiceState
 
 
-class Scribe:
+class JournalWriter:
     """Writes down, and tells.
 
     Attributes:
@@ -18,7 +18,7 @@ class Scribe:
         self.troubles: dict[str, str] = {}
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> ServiceState:
         """What is written down."""
         return self._journal.memory
 

@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Protocol
 
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.runs.firing import Claim
-from orchestrator.runs.status import Ended, Standing, Stop
+from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.status import Ended, RunStatus, Stop
 
 
 class Clock(Protocol):
@@ -19,15 +19,15 @@ class Clock(Protocol):
 class Runner(Protocol):
     """Carries runs out. Neither raises for what can go wrong with a run."""
 
-    def standing(self, run_id: str) -> Standing:
+    def standing(self, run_id: str) -> RunStatus:
         """Where a run stands."""
         ...
 
-    async def start(self, claim: Claim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
+    async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
         """Plan and carry out."""
         ...
 
-    async def resume(self, claim: Claim, stop: Stop) -> Ended:
+    async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
         """Go on with a run whose log is unfinished."""
         ...
 

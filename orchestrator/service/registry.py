@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 
 from orchestrator.errors import SettingsError
 from orchestrator.service.folder import Fault, Reading, Watched
-from orchestrator.service.journal_writer import Scribe
+from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.scheduler import Snooze
 from orchestrator.service.snoozes import Snoozed
 
@@ -19,7 +19,7 @@ LOOK_PATIENCE = 1.0
 """Seconds; firings wait no longer than this for a look at the folder. A longer look goes on beside them."""
 
 
-class Roster:
+class ScheduleRegistry:
     """The playbooks whose schedules are run.
 
     Attributes:
@@ -31,7 +31,7 @@ class Roster:
         self,
         look: Look,
         snoozes: Callable[[], Mapping[str, Snoozed]],
-        scribe: Scribe,
+        scribe: JournalWriter,
         keep_planned: Callable[[Watched], Awaitable[None]],
     ) -> None:
         """Set up.

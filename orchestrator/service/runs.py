@@ -16,11 +16,11 @@ from anyio.abc import TaskGroup
 from orchestrator.audit.store import new_run_id
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Exit
-from orchestrator.runs.firing import Claim
-from orchestrator.runs.status import Ended, Standing, State, Stop
-from orchestrator.service.journal_writer import Scribe
+from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.status import Ended, RunStatus, State, Stop
+from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.protocols import Clock, Runner
-from orchestrator.service.registry import Roster
+from orchestrator.service.registry import ScheduleRegistry
 from orchestrator.service.scheduler import GRACE
 
 TRY_AGAIN = 30.0
@@ -44,8 +44,8 @@ class Runs:
         *,
         group: TaskGroup,
         runner: Runner,
-        roster: Roster,
-        scribe: Scribe,
+        roster: ScheduleRegistry,
+        scribe: JournalWriter,
         clock: Clock,
         stop: Stop,
         resume_within: timedelta,
@@ -64,9 +64,9 @@ class Runs:
                 is late.
             ended: called when one of them has ended.
         """
-        self.running: dict[str, Claim] = {}
+        self.running: dict[str, FiringClaim] = {}
         self.interrupted = 0
-        self._waiting: dict[str, deque[Claim]] = {}
+        self._waiting: dict[str, deque[FiringClaim]] = {}
         self._group, self._runner, self._roster, self._scribe = group, runner, roster, scribe
         self._clock, self._stop, self._resume_within, self._ended = clock, stop, resume_within, ended
 
@@ -87,7 +87,7 @@ class Runs:
             if run_id not in taken and self._runner.standing(run_id).state is State.NOTHING_SENT:
                 return run_id
 
-    async def add(self, claim: Claim) -> None:
+    async def add(self, claim: FiringClaim) -> None:
         """Claim a firing, and carry it out: now, or after the run before it.
 
         Raises:
@@ -96,7 +96,7 @@ class Runs:
         await self._scribe.write("firing.claimed", **claim.fields())
         self._line_up(claim)
 
-    def _line_up(self, claim: Claim) -> None:
+    def _line_up(self, claim: FiringClaim) -> None:
         if claim.playbook in self.running:
             self._waiting.setdefault(claim.playbook, deque()).append(claim)
         else:
@@ -115,7 +115,7 @@ class Runs:
             self._scribe.tell("firing.taken_up", run_id=claim.run_id, state=standing.state.value, **_named(claim))
             self._line_up(claim)
 
-    def _why_not(self, claim: Claim, standing: Standing) -> tuple[str, str] | None:
+    def _why_not(self, claim: FiringClaim, standing: RunStatus) -> tuple[str, str] | None:
         """Why a claim of an earlier process is not to be gone on with: the result, and the reason."""
         now = self._clock.wall()
         if standing.state in {State.NOTHING_SENT, State.VOID}:
@@ -129,7 +129,7 @@ class Runs:
             return "left", f"it was cut off longer ago than audit.resume_without_asking; {hint}"
         return None
 
-    def _is_old(self, standing: Standing, now: datetime) -> bool:
+    def _is_old(self, standing: RunStatus, now: datetime) -> bool:
         return standing.last_at is not None and now - standing.last_at > self._resume_within
 
     async def go_on(self) -> None:
@@ -147,7 +147,7 @@ class Runs:
             if not line:
                 del self._waiting[name]
 
-    async def _carry_out(self, claim: Claim) -> None:
+    async def _carry_out(self, claim: FiringClaim) -> None:
         try:
             self._scribe.tell("firing.began", run_id=claim.run_id, missed=claim.missed, **_named(claim))
             claim, ended = await self._to_its_end(claim)
@@ -161,7 +161,7 @@ class Runs:
             del self.running[claim.playbook]
             self._ended()
 
-    async def _to_its_end(self, claim: Claim) -> tuple[Claim, Ended]:
+    async def _to_its_end(self, claim: FiringClaim) -> tuple[FiringClaim, Ended]:
         """Begin a run or go on with it, as its log says; again after a while where the cloud can't be reached."""
         began = self._clock.wall()
         while True:
@@ -189,10 +189,10 @@ class Runs:
                 await self._stop.wanted.wait()
                 return claim, replace(ended, interrupted=True)
 
-    def _is_snoozed(self, claim: Claim) -> bool:
+    def _is_snoozed(self, claim: FiringClaim) -> bool:
         return self._roster.is_snoozed(claim.playbook, claim.planned, self._clock.wall())
 
-    async def _once(self, claim: Claim, standing: Standing) -> Ended:
+    async def _once(self, claim: FiringClaim, standing: RunStatus) -> Ended:
         match standing.state:
             case State.FINISHED:
                 return Ended(standing.exit_code if standing.exit_code is not None else int(Exit.OK))
@@ -214,7 +214,9 @@ class Runs:
             self._scribe.tell("firing.bug", run_id=claim.run_id, exc_info=bug, **_named(claim))
             return Ended(int(Exit.BUG), reason=f"a bug: {bug!r}; `orchestrator resume {claim.run_id}` goes on with it")
 
-    async def _end(self, claim: Claim, result: str, reason: str | None = None, exit_code: int | None = None) -> None:
+    async def _end(
+        self, claim: FiringClaim, result: str, reason: str | None = None, exit_code: int | None = None
+    ) -> None:
         about = {"run_id": claim.run_id, "result": result, "exit_code": exit_code, "reason": reason}
         await self._scribe.write("firing.ended", **_named(claim), **about)
 
@@ -225,5 +227,5 @@ def _result(ended: Ended) -> str:
     return "failed" if ended.exit_code in _NOTHING_CHANGED else "ran"
 
 
-def _named(claim: Claim) -> dict[str, object]:
+def _named(claim: FiringClaim) -> dict[str, object]:
     return {"playbook": claim.playbook, "planned": timestamp(claim.planned)}

@@ -22,7 +22,7 @@ from orchestrator.playbook.firings import (
     next_firing,
 )
 from orchestrator.playbook.schedule import zone_of
-from orchestrator.service.service_state import Known, Mark
+from orchestrator.service.service_state import ScheduleState, Watermark
 
 GRACE = timedelta(minutes=1)
 """A firing that is seen up to this much later than it was to happen is in time; later, it was missed."""
@@ -61,12 +61,12 @@ class Decided:
         kept: those whose planned time has come, by that time: when each happens. An edit moves none of them.
     """
 
-    mark: Mark
+    mark: Watermark
     one_by_one: Container[str] = ()
     kept: Mapping[datetime, datetime] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, known: Known) -> "Decided":
+    def of(cls, known: ScheduleState) -> "Decided":
         """What the journal says."""
         return cls(known.mark, known.decided, known.kept)
 
@@ -79,12 +79,12 @@ class Decided:
         return firing.planned > self.mark.planned_after and firing.moment > self.mark.moment_after
 
 
-NOTHING_DECIDED = Decided(Mark(datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)))
+NOTHING_DECIDED = Decided(Watermark(datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)))
 """Of a playbook that no service knows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueFiring:
     """The firings of one playbook on which is to be decided now.
 
     Attributes:
@@ -120,7 +120,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaveOut:
+class Skip:
     """Leave this firing out.
 
     Attributes:
@@ -149,10 +149,10 @@ class Miss:
     count: int
 
 
-Step = Start | LeaveOut | Miss
+Step = Start | Skip | Miss
 
 
-def due(timetable: Timetable, decided: Decided, now: datetime) -> Due:
+def due(timetable: Timetable, decided: Decided, now: datetime) -> DueFiring:
     """What is due of a playbook, and what comes next.
 
     Args:
@@ -170,7 +170,7 @@ def due(timetable: Timetable, decided: Decided, now: datetime) -> Due:
     waiting = sorted((each for each in past if each.moment > now), key=lambda each: each.moment)
     past = [each for each in past if each.moment <= now]
     kept = (_as_kept(timetable, *each) for each in sorted(decided.kept.items()))
-    return Due(
+    return DueFiring(
         missed=tuple(each for each in past if now - each.moment > GRACE),
         in_time=tuple(each for each in past if now - each.moment <= GRACE),
         count=count,
@@ -302,7 +302,7 @@ def _day_off(timetable: Timetable, firing: Firing) -> str | None:
 
 
 def decide(
-    timetable: Timetable, due: Due, now: datetime, snooze: Snooze | None, *, runs: bool, waits: bool
+    timetable: Timetable, due: DueFiring, now: datetime, snooze: Snooze | None, *, runs: bool, waits: bool
 ) -> list[Step]:
     """What to do, in order.
 
@@ -319,9 +319,9 @@ def decide(
     missed, snoozed = _parted(due.missed, snooze, now)
     in_time, snoozed_now = _parted(due.in_time, snooze, now)
     count = due.count - len(snoozed) if missed else 0
-    steps: list[Step] = [LeaveOut(each, "day_off") for each in due.days_off]
+    steps: list[Step] = [Skip(each, "day_off") for each in due.days_off]
     if snoozed or snoozed_now:
-        steps.append(LeaveOut((snoozed + snoozed_now)[-1], "snoozed", len(snoozed) + len(snoozed_now)))
+        steps.append(Skip((snoozed + snoozed_now)[-1], "snoozed", len(snoozed) + len(snoozed_now)))
     wanted = [(each, 0) for each in in_time]
     if missed and timetable.schedule.on_missed == "skip":
         steps.append(Miss(missed[0], missed[-1], count))
@@ -335,7 +335,7 @@ def decide(
             steps.append(Start(firing, stands_for, waits=True))
             waits = True
         else:
-            steps.append(LeaveOut(firing, "overlap"))
+            steps.append(Skip(firing, "overlap"))
     return steps
 
 

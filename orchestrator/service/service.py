@@ -16,17 +16,17 @@ from anyio.abc import TaskGroup
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.firings import Firing
-from orchestrator.runs.firing import Claim
+from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Stop
 from orchestrator.service.folder import Watched
 from orchestrator.service.journal import Journal
-from orchestrator.service.journal_writer import Scribe
+from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.overview import Overview, Row
 from orchestrator.service.protocols import Clock, Runner, Tell
-from orchestrator.service.registry import Look, Roster
+from orchestrator.service.registry import Look, ScheduleRegistry
 from orchestrator.service.runs import Runs
-from orchestrator.service.scheduler import GRACE, Decided, LeaveOut, Miss, Step, decide, due, foresee_next, success_due
-from orchestrator.service.service_state import Known, Mark
+from orchestrator.service.scheduler import GRACE, Decided, Miss, Skip, Step, decide, due, foresee_next, success_due
+from orchestrator.service.service_state import ScheduleState, Watermark
 from orchestrator.service.snoozes import Snoozed
 
 LOOK_EVERY = 2.0
@@ -40,11 +40,11 @@ class _Coming:
     """What was found to come next, and for what that holds."""
 
     watched: Watched
-    mark: Mark
+    mark: Watermark
     firing: Firing | None
     at: datetime
 
-    def holds(self, watched: Watched, mark: Mark, now: datetime) -> bool:
+    def holds(self, watched: Watched, mark: Watermark, now: datetime) -> bool:
         """Whether nothing is due for that reason."""
         return self.watched is watched and self.mark == mark and self.at <= now < self.wakes
 
@@ -94,8 +94,8 @@ class Service:
                 is late.
             look_every: seconds between two looks at the folder, at the most.
         """
-        self._scribe = Scribe(journal, tell)
-        self._roster = Roster(look, snoozes, self._scribe, self._keep_planned)
+        self._scribe = JournalWriter(journal, tell)
+        self._roster = ScheduleRegistry(look, snoozes, self._scribe, self._keep_planned)
         self._runner, self._clock = runner, clock
         self._resume_within, self._look_every = resume_within, look_every
         self._stop, self._wake = Stop(), anyio.Event()
@@ -204,7 +204,7 @@ class Service:
                 moments = {"planned": timestamp(firing.planned), "moment": timestamp(firing.moment)}
                 await self._scribe.write("firing.planned", playbook=name, **moments)
 
-    async def _hold_to_the_clock(self, name: str, known: Known, now: datetime) -> None:
+    async def _hold_to_the_clock(self, name: str, known: ScheduleState, now: datetime) -> None:
         """When the clock was set back, go on from there; what was decided beyond that stays decided."""
         if now >= known.mark.planned_after - GRACE:
             return
@@ -218,11 +218,11 @@ class Service:
         if isinstance(step, Miss):
             first, last = timestamp(step.first.planned), timestamp(step.last.planned)
             await write("firing.missed", playbook=name, first=first, planned=last, count=step.count)
-        elif isinstance(step, LeaveOut):
+        elif isinstance(step, Skip):
             planned = timestamp(step.firing.planned)
             await write("firing.left_out", playbook=name, planned=planned, reason=step.reason, count=step.count)
         else:
-            claim = Claim(
+            claim = FiringClaim(
                 name,
                 step.firing.planned,
                 step.firing.moment,
@@ -263,7 +263,7 @@ class Service:
             success_due=success_due(watched.timetable, known.awaited_since or known.mark.planned_after, snooze),
         )
 
-    def _next(self, watched: Watched, known: Known, now: datetime) -> Firing | None:
+    def _next(self, watched: Watched, known: ScheduleState, now: datetime) -> Firing | None:
         """What happens next, looked for again only when something changed or its moment has come."""
         snooze = self._roster.snooze_of(watched.name)
         reasons = (watched, known.mark, len(known.kept), next(reversed(known.decided), None), snooze)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.moment import parse_timestamp, timestamp
-from orchestrator.runs.firing import Claim
+from orchestrator.runs.firing import FiringClaim
 
 REMEMBERED = 1000
 """How many decided firings of a playbook are known one by one; the rest is known to lie before them."""
@@ -21,7 +21,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Watermark:
     """How far the firings of a playbook are decided.
 
     Attributes:
@@ -34,7 +34,7 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Known:
+class ScheduleState:
     """What is known of one playbook's schedule.
 
     Attributes:
@@ -56,7 +56,7 @@ class Known:
     timezone: str
     when: str
     left_out: str
-    mark: Mark
+    mark: Watermark
     decided: dict[str, None] = field(default_factory=dict)
     kept: dict[datetime, datetime] = field(default_factory=dict)
     forgotten: str | None = None
@@ -76,7 +76,7 @@ class Known:
 
     def advance(self, planned: datetime) -> None:
         """Note that everything up to this one is decided."""
-        self.mark = Mark(max(planned, self.mark.planned_after), self.mark.moment_after)
+        self.mark = Watermark(max(planned, self.mark.planned_after), self.mark.moment_after)
 
     def document(self) -> dict[str, Any]:
         """As a snapshot has it."""
@@ -97,7 +97,7 @@ class Known:
         }
 
     @classmethod
-    def of(cls, document: Record) -> "Known":
+    def of(cls, document: Record) -> "ScheduleState":
         """What a snapshot says."""
         ended_at, last_success = document["ended_at"], document["last_success"]
         awaited_since = document.get("awaited_since", last_success)
@@ -106,7 +106,7 @@ class Known:
             document["timezone"],
             document["when"],
             document["left_out"],
-            Mark(parse_timestamp(document["planned_after"]), parse_timestamp(document["moment_after"])),
+            Watermark(parse_timestamp(document["planned_after"]), parse_timestamp(document["moment_after"])),
             dict.fromkeys(document["decided"]),
             {parse_timestamp(planned): parse_timestamp(at) for planned, at in document.get("kept", {}).items()},
             document["forgotten"],
@@ -117,7 +117,7 @@ class Known:
         )
 
 
-class Memory:
+class ServiceState:
     """What a journal's records add up to.
 
     Attributes:
@@ -126,13 +126,13 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self.playbooks: dict[str, Known] = {}
-        self.claims: dict[tuple[str, str], Claim] = {}
+        self.playbooks: dict[str, ScheduleState] = {}
+        self.claims: dict[tuple[str, str], FiringClaim] = {}
 
     def __repr__(self) -> str:
         return f"<Memory of {len(self.playbooks)} schedules, {len(self.claims)} claims open>"
 
-    def present(self) -> Iterator[tuple[str, Known]]:
+    def present(self) -> Iterator[tuple[str, ScheduleState]]:
         """The schedules that have not ended."""
         return ((name, known) for name, known in self.playbooks.items() if known.ended_at is None)
 
@@ -154,16 +154,16 @@ class Memory:
         return {"playbooks": kept, "claims": [claim.fields() for claim in self.claims.values()]}
 
 
-def _snapshot(memory: Memory, record: Record) -> None:
-    memory.playbooks = {name: Known.of(document) for name, document in record["playbooks"].items()}
-    claims = [Claim.of(each) for each in record["claims"]]
+def _snapshot(memory: ServiceState, record: Record) -> None:
+    memory.playbooks = {name: ScheduleState.of(document) for name, document in record["playbooks"].items()}
+    claims = [FiringClaim.of(each) for each in record["claims"]]
     memory.claims = {claim.key: claim for claim in claims}
 
 
-def _enabled(memory: Memory, record: Record) -> None:
+def _enabled(memory: ServiceState, record: Record) -> None:
     at = parse_timestamp(record["ts"])
     before = memory.playbooks.get(record["playbook"])
-    known = Known(record["file"], record["timezone"], record["when"], record["left_out"], Mark(at, at))
+    known = ScheduleState(record["file"], record["timezone"], record["when"], record["left_out"], Watermark(at, at))
     known.awaited_since = at
     if before is not None:
         known.decided, known.forgotten = before.decided, before.forgotten
@@ -171,52 +171,52 @@ def _enabled(memory: Memory, record: Record) -> None:
     memory.playbooks[record["playbook"]] = known
 
 
-def _changed(memory: Memory, record: Record) -> None:
+def _changed(memory: ServiceState, record: Record) -> None:
     known, at = memory.playbooks[record["playbook"]], parse_timestamp(record["ts"])
     if record["when"] != known.when:
-        known.mark = Mark(at, at)
+        known.mark = Watermark(at, at)
         known.awaited_since = at
     elif record["left_out"] != known.left_out:
-        known.mark = Mark(known.mark.planned_after, at)
+        known.mark = Watermark(known.mark.planned_after, at)
     known.file, known.timezone = record["file"], record["timezone"]
     known.when, known.left_out = record["when"], record["left_out"]
 
 
-def _ended(memory: Memory, record: Record) -> None:
+def _ended(memory: ServiceState, record: Record) -> None:
     memory.playbooks[record["playbook"]].ended_at = parse_timestamp(record["ts"])
 
 
-def _set_back(memory: Memory, record: Record) -> None:
+def _set_back(memory: ServiceState, record: Record) -> None:
     known, to = memory.playbooks[record["playbook"]], parse_timestamp(record["to"])
-    known.mark = Mark(to, to)
+    known.mark = Watermark(to, to)
 
 
-def _claimed(memory: Memory, record: Record) -> None:
-    claim = Claim.of(record)
+def _claimed(memory: ServiceState, record: Record) -> None:
+    claim = FiringClaim.of(record)
     memory.claims[claim.key] = claim
     _decided(memory, record)
 
 
-def _decided(memory: Memory, record: Record) -> None:
+def _decided(memory: ServiceState, record: Record) -> None:
     known = memory.playbooks.get(record["playbook"])
     if known is not None:  # a claim may outlive what is known of a schedule that ended long ago
         known.decide(record["planned"])
         known.advance(parse_timestamp(record["planned"]))
 
 
-def _planned(memory: Memory, record: Record) -> None:
+def _planned(memory: ServiceState, record: Record) -> None:
     known = memory.playbooks[record["playbook"]]
     known.kept[parse_timestamp(record["planned"])] = parse_timestamp(record["moment"])
 
 
-def _missed(memory: Memory, record: Record) -> None:
+def _missed(memory: ServiceState, record: Record) -> None:
     # Not one by one: with a clock that was wrong it may be missed now, and come in time later.
     known, planned = memory.playbooks[record["playbook"]], parse_timestamp(record["planned"])
     known.kept = {each: moment for each, moment in known.kept.items() if each > planned}
     known.advance(planned)
 
 
-def _over(memory: Memory, record: Record) -> None:
+def _over(memory: ServiceState, record: Record) -> None:
     memory.claims.pop((record["playbook"], record["planned"]), None)
     known = memory.playbooks.get(record["playbook"])
     if known is None:

@@ -61,7 +61,7 @@ def create_app(
         document = {"ready": not troubles, "troubles": troubles, "invalid": now.document()["invalid"]}
         return JSONResponse(document, _UNAVAILABLE if troubles else 200)
 
-    async def counted(request: Request) -> Response:
+    async def plural(request: Request) -> Response:
         """The numbers, in the format that is asked for."""
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), media_type=None, headers={"content-type": media_type})
@@ -75,7 +75,7 @@ def create_app(
             Route("/", all_of_it),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            Route("/metrics", counted),
+            Route("/metrics", plural),
         ]
     )
 

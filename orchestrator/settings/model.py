@@ -9,14 +9,14 @@ from urllib.parse import SplitResult, urlsplit
 from platformdirs import user_state_path
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
-from orchestrator.documented_model import Described
+from orchestrator.documented_model import DocumentedModel
 from orchestrator.duration import Duration
 from orchestrator.loopback import is_loopback
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.value_types import Count, Dispatch, NoticeKind, RateOrAuto
 
 
-class _Section(Described):
+class _Section(DocumentedModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

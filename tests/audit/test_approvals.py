@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.approvals import Answers, Left
+from orchestrator.audit.approvals import ApprovalStore, Left
 
 RUN = "20261123T080000Z-4f2a"
 YES = Left(5, "ab" * 32, "look", approved=True, by="ann@desk", at="2026-11-23T08:00:00.000000Z", comment="wörks \ud800")
 
 
 @pytest.fixture
-def answers(tmp_path: Path) -> Answers:
+def answers(tmp_path: Path) -> ApprovalStore:
     (tmp_path / "runs").mkdir()
-    return Answers(tmp_path / "runs" / f"{RUN}.jsonl")
+    return ApprovalStore(tmp_path / "runs" / f"{RUN}.jsonl")
 
 
-def only_file(answers: Answers) -> Path:
+def only_file(answers: ApprovalStore) -> Path:
     (file,) = answers.folder.iterdir()
     return file
 
 
-def test_an_answer_is_found_by_its_question_and_readable_by_its_owner_alone(answers: Answers) -> None:
+def test_an_answer_is_found_by_its_question_and_readable_by_its_owner_alone(answers: ApprovalStore) -> None:
     assert answers.to(YES.seq, YES.hash) is None
     assert answers.leave(YES)
     assert answers.to(YES.seq, YES.hash) == YES
@@ -32,7 +32,7 @@ def test_an_answer_is_found_by_its_question_and_readable_by_its_owner_alone(answ
     assert answers.folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_first_answer_stays(answers: Answers) -> None:
+def test_the_first_answer_stays(answers: ApprovalStore) -> None:
     assert answers.leave(YES)
     assert not answers.leave(replace(YES, approved=False, by="bob@desk"))
     assert answers.to(YES.seq, YES.hash) == YES
@@ -40,16 +40,16 @@ def test_the_first_answer_stays(answers: Answers) -> None:
 
 
 @pytest.mark.parametrize("other", [{"hash": "cd" * 32}, {"seq": 6}, {"hash": "ab" * 8 + "00" * 24}])
-def test_no_answer_is_to_a_question_of_another_number_or_hash(answers: Answers, other: dict[str, object]) -> None:
+def test_no_answer_is_to_a_question_of_another_number_or_hash(answers: ApprovalStore, other: dict[str, object]) -> None:
     """Not even where the hashes begin alike, as their files' names do."""
     assert answers.leave(YES)
     later = replace(YES, **other)  # type: ignore[arg-type] # fields of it
     assert answers.to(later.seq, later.hash) is None
 
 
-def test_no_answer_is_to_another_run(answers: Answers, tmp_path: Path) -> None:
+def test_no_answer_is_to_another_run(answers: ApprovalStore, tmp_path: Path) -> None:
     assert answers.leave(YES)
-    other = Answers(tmp_path / "runs" / "20261123T080000Z-0000.jsonl")
+    other = ApprovalStore(tmp_path / "runs" / "20261123T080000Z-0000.jsonl")
     only_file(answers).rename(answers.folder / f"20261123T080000Z-0000.{YES.hash[:16]}.json")
     assert other.to(YES.seq, YES.hash) is None
 
@@ -67,7 +67,7 @@ def test_no_answer_is_to_another_run(answers: Answers, tmp_path: Path) -> None:
     ],
     ids=["empty", "no text", "nested", "no mapping", "half", "approved is text", "huge"],
 )
-def test_what_is_no_answer_is_none_and_does_not_stand_in_the_way_of_one(answers: Answers, content: bytes) -> None:
+def test_what_is_no_answer_is_none_and_does_not_stand_in_the_way_of_one(answers: ApprovalStore, content: bytes) -> None:
     assert answers.leave(YES)
     file = only_file(answers)
     whole = json.loads(file.read_bytes())
@@ -77,7 +77,7 @@ def test_what_is_no_answer_is_none_and_does_not_stand_in_the_way_of_one(answers:
     assert answers.to(YES.seq, YES.hash) == YES
 
 
-def test_a_link_to_somewhere_else_is_not_followed(answers: Answers, tmp_path: Path) -> None:
+def test_a_link_to_somewhere_else_is_not_followed(answers: ApprovalStore, tmp_path: Path) -> None:
     assert answers.leave(YES)
     file = only_file(answers)
     file.rename(tmp_path / "elsewhere.json")
@@ -86,13 +86,13 @@ def test_a_link_to_somewhere_else_is_not_followed(answers: Answers, tmp_path: Pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_file_of_another_user_is_no_answer(answers: Answers) -> None:
+def test_a_file_of_another_user_is_no_answer(answers: ApprovalStore) -> None:
     assert answers.leave(YES)
     os.chown(only_file(answers), 54321, -1)
     assert answers.to(YES.seq, YES.hash) is None
 
 
-def test_an_answer_can_be_taken_back_by_who_left_it_and_by_nobody_else(answers: Answers) -> None:
+def test_an_answer_can_be_taken_back_by_who_left_it_and_by_nobody_else(answers: ApprovalStore) -> None:
     assert answers.leave(YES)
     answers.withdraw(replace(YES, by="bob@desk"))
     assert answers.to(YES.seq, YES.hash) == YES
@@ -101,9 +101,9 @@ def test_an_answer_can_be_taken_back_by_who_left_it_and_by_nobody_else(answers: 
 
 
 def test_once_an_answer_is_on_record_nothing_is_left_of_that_run_and_all_of_others(
-    answers: Answers, tmp_path: Path
+    answers: ApprovalStore, tmp_path: Path
 ) -> None:
-    other = Answers(tmp_path / "runs" / f"{RUN}0.jsonl")
+    other = ApprovalStore(tmp_path / "runs" / f"{RUN}0.jsonl")
     for each in (answers, other):
         assert each.leave(YES)
     answers.heard({"event": "approval.requested"})
@@ -113,12 +113,12 @@ def test_once_an_answer_is_on_record_nothing_is_left_of_that_run_and_all_of_othe
     assert other.to(YES.seq, YES.hash) == YES
 
 
-def test_where_there_is_no_folder_there_is_nothing_to_clear(answers: Answers) -> None:
+def test_where_there_is_no_folder_there_is_nothing_to_clear(answers: ApprovalStore) -> None:
     answers.clear()
     assert not answers.folder.exists()
 
 
-def test_a_folder_that_can_not_be_used_is_an_error_of_the_system(answers: Answers) -> None:
+def test_a_folder_that_can_not_be_used_is_an_error_of_the_system(answers: ApprovalStore) -> None:
     answers.folder.write_text("")
     with pytest.raises(FileExistsError):
         answers.leave(YES)

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.figures import (
-    Seen,
+    Observation,
     Spread,
     best,
     bound_seconds,
@@ -17,11 +17,11 @@ from bench.figures import (
 )
 
 
-def stops(*moments: float, status: int = 200) -> list[Seen]:
-    return [Seen(at, status, stop=status == 200, cvm=f"cvm_{at:g}") for at in moments]
+def stops(*moments: float, status: int = 200) -> list[Observation]:
+    return [Observation(at, status, stop=status == 200, cvm=f"cvm_{at:g}") for at in moments]
 
 
-def evenly(rate: float, seconds: float, *, begin: float = 0.0) -> list[Seen]:
+def evenly(rate: float, seconds: float, *, begin: float = 0.0) -> list[Observation]:
     return stops(*(begin + number / rate for number in range(round(rate * seconds) + 1)))
 
 
@@ -42,13 +42,13 @@ def test_the_simulators_record_tells_stops_that_took_effect_from_all_else() -> N
 
 
 def test_time_runs_from_the_first_request_to_the_last() -> None:
-    assert span_seconds([Seen(2.0, 200), Seen(3.0, 429), Seen(7.5, 200)]) == 5.5
+    assert span_seconds([Observation(2.0, 200), Observation(3.0, 429), Observation(7.5, 200)]) == 5.5
 
 
 def test_what_comes_after_the_last_stop_is_not_sending() -> None:
-    seen = [Seen(0.0, 200), *stops(1.0, 2.0), Seen(3.0, 200)]
+    seen = [Observation(0.0, 200), *stops(1.0, 2.0), Observation(3.0, 200)]
     assert until_last_stop(seen) == seen[:3]
-    assert until_last_stop([Seen(0.0, 200)]) == []
+    assert until_last_stop([Observation(0.0, 200)]) == []
 
 
 def test_the_last_cvm_to_settle_need_not_be_the_last_that_was_stopped() -> None:
@@ -86,11 +86,11 @@ def test_the_time_to_find_a_limit_out_does_not_count() -> None:
 
 
 def test_the_watch_after_the_last_stop_does_not_count() -> None:
-    assert utilisation([*evenly(10, 20), Seen(100.0, 200)], 10) == pytest.approx(1.0)
+    assert utilisation([*evenly(10, 20), Observation(100.0, 200)], 10) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("seen", [[], [Seen(0.0, 200)], evenly(100, 12)])
-def test_a_run_that_is_over_too_soon_shows_no_use_of_a_limit(seen: list[Seen]) -> None:
+@pytest.mark.parametrize("seen", [[], [Observation(0.0, 200)], evenly(100, 12)])
+def test_a_run_that_is_over_too_soon_shows_no_use_of_a_limit(seen: list[Observation]) -> None:
     assert utilisation(seen, 100) is None
 
 

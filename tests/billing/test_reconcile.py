@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.action import Action
 from orchestrator.billing.reconcile import reconcile
-from orchestrator.billing.reconciled import Reconciled, Standing, total
+from orchestrator.billing.reconciled import ChargeState, Reconciled, total
 from orchestrator.billing.stop import Stop
 from orchestrator.cloud.wire_usage import usage_page_of
 from orchestrator.cvm import CvmRef
@@ -148,7 +148,7 @@ def metered(style: Style | None = None, *, start: str = "06:30:00", stop: str = 
 
 def test_a_charge_is_told_with_its_cost_minutes_and_key_as_observed_beside_an_estimate_of_it() -> None:
     found = one(stop_at(at("08:20:00")), metered())
-    assert found.standing is Standing.CHARGED
+    assert found.standing is ChargeState.CHARGED
     assert found.charged.document() == {"usd": "0.019333333333333334", "minutes": "20", "basis": "observed"}
     assert found.expected.document() == {"usd": "0.019343", "minutes": "20.01", "basis": "estimated"}
     assert found.billing_keys == (f"{UUID}/compute/{at('08:00:00').timestamp()}",)
@@ -158,7 +158,7 @@ def test_a_charge_is_told_with_its_cost_minutes_and_key_as_observed_beside_an_es
 def test_the_hour_that_was_charged_just_before_the_stop_is_none_of_its_charges() -> None:
     for word in ("hourly", "usage"):
         found = one(stop_at(at("08:00:30")), metered(Style(hourly=word), stop="08:00:30"), later=timedelta(hours=7))
-        assert (found.standing, found.charged.usd) == (Standing.NONE, Decimal(0))
+        assert (found.standing, found.charged.usd) == (ChargeState.NONE, Decimal(0))
 
 
 def test_an_hour_that_ends_while_the_stop_waits_to_be_taken_is_none_of_its_charges() -> None:
@@ -203,7 +203,7 @@ def test_a_record_that_is_dated_by_its_beginning_is_a_stop_s_by_the_end_of_its_p
 def test_an_hour_that_is_said_to_end_a_second_early_is_none_of_a_stop_s_charges() -> None:
     meter = Meter(Style())
     meter.record(UUID, "usage", "compute", RATE, (at("07:00:00"), at("07:59:59")))
-    assert one(stop_at(at("08:00:00")), meter).standing is Standing.PENDING
+    assert one(stop_at(at("08:00:00")), meter).standing is ChargeState.PENDING
 
 
 def test_a_charge_after_a_later_start_is_none_of_the_stop_s() -> None:
@@ -237,7 +237,7 @@ def test_one_record_is_the_charge_of_one_stop_alone() -> None:
     first = stop_at(at("08:20:00"), action=Action.SHUTDOWN)
     second = replace(stop_at(at("08:20:02")), step="again")
     found = said([first, second], metered(), later=timedelta(hours=7))
-    assert [each.standing for each in found] == [Standing.CHARGED, Standing.NONE]
+    assert [each.standing for each in found] == [ChargeState.CHARGED, ChargeState.NONE]
 
 
 def test_an_action_of_the_run_on_the_same_cvm_ends_the_window() -> None:
@@ -249,7 +249,7 @@ def test_a_cvm_that_was_not_seen_down_has_a_longer_window() -> None:
     stop = replace(stop_at(at("08:10:00")), down=None, ended=at("08:12:00"))
     meter = metered(stop="08:55:00")
     assert one(stop, meter).charged.minutes == 55
-    assert one(stop_at(at("08:10:00")), meter).standing is Standing.PENDING
+    assert one(stop_at(at("08:10:00")), meter).standing is ChargeState.PENDING
 
 
 @pytest.mark.parametrize("ahead", [-600, -12, 12, 600])
@@ -263,7 +263,7 @@ def test_a_charge_whose_cost_cannot_be_read_is_not_taken_for_nothing() -> None:
     meter = metered()
     meter.records[-1][1]["cost"] = None
     found = one(stop_at(at("08:20:00")), meter)
-    assert (found.standing, found.charged.usd) == (Standing.UNKNOWN, None)
+    assert (found.standing, found.charged.usd) == (ChargeState.UNKNOWN, None)
 
 
 # What was to be expected
@@ -273,7 +273,7 @@ def test_what_was_open_is_counted_from_the_last_charge_until_the_stop() -> None:
     meter = metered()
     meter.records.pop()  # the charge has not arrived yet
     found = one(stop_at(at("08:20:00")), meter)
-    assert (found.standing, found.expected.minutes, found.charged.usd) == (Standing.PENDING, Decimal("20.01"), None)
+    assert (found.standing, found.expected.minutes, found.charged.usd) == (ChargeState.PENDING, Decimal("20.01"), None)
 
 
 def test_a_shutdown_is_expected_to_cost_until_the_cvm_is_down() -> None:
@@ -308,7 +308,7 @@ def test_of_a_day_that_was_paid_up_front_nothing_is_open(word: str) -> None:
     meter = Meter(Style())
     meter.records.append((at("06:00:00"), meter_record(word)))
     found = one(stop_at(at("08:20:00")), meter, later=timedelta(hours=7))
-    assert (found.standing, found.expected.usd, found.charged.usd) == (Standing.NONE, Decimal(0), Decimal(0))
+    assert (found.standing, found.expected.usd, found.charged.usd) == (ChargeState.NONE, Decimal(0), Decimal(0))
 
 
 def meter_record(word: str) -> dict[str, Any]:
@@ -323,10 +323,10 @@ def meter_record(word: str) -> dict[str, Any]:
 
 def test_a_charge_that_has_not_arrived_is_pending_for_hours_and_then_none() -> None:
     stop, meter = stop_at(at("08:20:00")), Meter(Style())
-    assert one(stop, meter, later=timedelta(hours=5.9)).standing is Standing.PENDING
+    assert one(stop, meter, later=timedelta(hours=5.9)).standing is ChargeState.PENDING
     found = one(stop, meter, later=timedelta(hours=6.1))
     assert (found.standing, found.charged.usd, found.reason) == (
-        Standing.NONE,
+        ChargeState.NONE,
         Decimal(0),
         "nothing was charged within 6h",
     )
@@ -339,5 +339,5 @@ def test_of_an_app_that_is_not_known_the_charge_is_pending_and_then_unknown() ->
         now = stop.ended + timedelta(hours=hours)
         return reconcile([stop], [], gone=True, ahead=timedelta(0), now=now, pending_for=6 * 3600)[0]
 
-    assert gone(1).standing is Standing.PENDING
-    assert (gone(7).standing, gone(7).charged.usd) == (Standing.UNKNOWN, None)
+    assert gone(1).standing is ChargeState.PENDING
+    assert (gone(7).standing, gone(7).charged.usd) == (ChargeState.UNKNOWN, None)

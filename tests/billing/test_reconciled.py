@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.billing.reconciled import Basis, Figure, Reconciled, Standing, total
+from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled, total
 from orchestrator.cvm import CvmRef
 
 REF = CvmRef("cvm_1", "00000000-0000-4000-8000-000000000001", "web-1", "ab" * 20, 1, "prod-1")
@@ -18,13 +18,13 @@ CHARGED = Reconciled(
     asked_at="2026-11-23T09:00:00.000000Z",
     since="2026-11-23T08:00:00.000000Z",
     until="2026-11-23T08:05:04.000000Z",
-    standing=Standing.CHARGED,
+    standing=ChargeState.CHARGED,
     expected=Figure(Decimal("0.0193"), Decimal("20.00"), Basis.ESTIMATED),
     charged=Figure(Decimal("0.02"), Decimal("20.05"), Basis.OBSERVED),
     billing_keys=("k-1",),
 )
 NOTHING = Figure(None, None, Basis.OBSERVED)
-PENDING = replace(CHARGED, standing=Standing.PENDING, charged=NOTHING, billing_keys=(), reason="none yet")
+PENDING = replace(CHARGED, standing=ChargeState.PENDING, charged=NOTHING, billing_keys=(), reason="none yet")
 
 amounts = st.none() | st.decimals(0, 10_000, places=6)
 
@@ -41,9 +41,9 @@ def test_a_record_says_what_was_found_out_with_money_as_text_and_what_is_unknown
 
 
 @settings(deadline=None)
-@given(amounts, amounts, st.sampled_from(Standing), st.lists(st.text(min_size=1)))
+@given(amounts, amounts, st.sampled_from(ChargeState), st.lists(st.text(min_size=1)))
 def test_a_record_can_be_read_back(
-    usd: Decimal | None, minutes: Decimal | None, standing: Standing, keys: list[str]
+    usd: Decimal | None, minutes: Decimal | None, standing: ChargeState, keys: list[str]
 ) -> None:
     written = replace(
         CHARGED,

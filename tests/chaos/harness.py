@@ -17,7 +17,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cloud.client import connect
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
@@ -97,10 +97,10 @@ class Told:
         assert any(request.fault for request in self.simulator.requests), "nothing went wrong, so nothing was shown"
         cvms = self.simulator.world.cvms
         now = self.simulator.now()
-        wanted = {"running"} if self.action.ends_up else {"stopped", "exited"}
+        wanted = {"running"} if self.action.leaves_running else {"stopped", "exited"}
         others = [cvm.name for cvm in cvms if cvm.phase_at(now).status not in wanted]
         assert not others, f"not as wanted: {others[:5]}"
-        if not self.action.ends_up:
+        if not self.action.leaves_running:
             assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
         escalated = {target.ref.id for target in self.state.targets.values() if target.escalated_at}
         for cvm in cvms:
@@ -186,7 +186,7 @@ async def _run(
             observers=[state.apply],
         )
         run = Run(
-            [Work.of(target) for target in plan.targets],
+            [Job.of(target) for target in plan.targets],
             cloud=cloud,
             sink=log,
             clock=clock,

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from orchestrator.audit.approvals import Answers, Left
+from orchestrator.audit.approvals import ApprovalStore, Left
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import read_log
@@ -45,7 +45,7 @@ def asked_run(
 
         state = RunState()
         log = AuditLog.create(path, RUN_ID, FIRST, observers=[state.apply], wall=wall, sync=at_once)
-        answers = Answers(path)
+        answers = ApprovalStore(path)
         log.observers.append(answers.heard)
         fleet = Fleet(FakeCloud(0), approver=LeftAnswers(answers, state, wall), sink=log)
         fleet.steps = [Question("look", "Go on?", TIMEOUT)]  # type: ignore[list-item] # steps of any kind
@@ -73,7 +73,7 @@ def state_of(path: Path) -> RunState:
     return state
 
 
-def counted(path: Path, answer: Left, wait: Callable[[float], None] = lambda _seconds: None) -> bool:
+def plural(path: Path, answer: Left, wait: Callable[[float], None] = lambda _seconds: None) -> bool:
     """Whether `approve` says that the answer counted."""
     try:
         return _leave(path, answer, wait)
@@ -90,15 +90,15 @@ def test_an_answer_around_the_time_out_counts_for_both_or_for_neither(tmp_path: 
         await anyio.sleep(TIMEOUT + offset)
         if state.question is not None:
             given.append(yes_to(state))
-            assert Answers(path).leave(given[0])
+            assert ApprovalStore(path).leave(given[0])
 
     path, ending = asked_run(tmp_path, answer)
     approved = "look" in state_of(path).passed
     assert (ending is Ending.COMPLETED) is approved
     assert approved or offset >= 0
     for each in given:
-        Answers(path).withdraw(each)
-        assert counted(path, each) is approved
+        ApprovalStore(path).withdraw(each)
+        assert plural(path, each) is approved
 
 
 def test_a_run_that_is_killed_in_the_middle_of_its_log_and_its_approver_agree(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_run_that_is_killed_in_the_middle_of_its_log_and_its_approver_agree(tm
         del fleet
         await anyio.sleep(3)
         given.append(yes_to(state))
-        assert Answers(path).leave(given[0])
+        assert ApprovalStore(path).leave(given[0])
 
     path, ending = asked_run(tmp_path, answer)
     assert ending is Ending.COMPLETED
@@ -120,10 +120,10 @@ def test_a_run_that_is_killed_in_the_middle_of_its_log_and_its_approver_agree(tm
         path.write_bytes(whole[:length])
         if state_of(path).question is None and not state_of(path).answers:
             continue  # killed before the question was on record, so nobody was asked
-        approved = counted(path, given[0])
+        approved = plural(path, given[0])
         assert approved is ("look" in state_of(path).passed)
         said.add(approved)
-        Answers(path).clear()
+        ApprovalStore(path).clear()
     assert said == {True, False}
 
 
@@ -151,5 +151,5 @@ def test_a_run_that_ends_between_two_looks_and_its_approver_agree(tmp_path: Path
             log.close()
         waits += 1
 
-    assert counted(path, yes_to(state), wait) is recorded is ("look" in state_of(path).passed)
+    assert plural(path, yes_to(state), wait) is recorded is ("look" in state_of(path).passed)
     assert waits > looks

@@ -62,7 +62,7 @@ def _arm(moment: Moment) -> None:
         return
     write, sync, count = vars(log)["write_all"], os.fsync, 0
 
-    def counted(fd: int, data: bytes) -> None:
+    def plural(fd: int, data: bytes) -> None:
         nonlocal count
         count += 1
         if count == moment.nth and moment.where == "before_write":
@@ -80,7 +80,7 @@ def _arm(moment: Moment) -> None:
         if count == moment.nth and moment.where == "after_sync":
             _die()
 
-    vars(log)["write_all"] = counted
+    vars(log)["write_all"] = plural
     os.fsync = synced
 
 

@@ -130,11 +130,11 @@ class Reader:
         """Carry a block out command by command, and compare what it shows of their output."""
         if block.language == "console" and not block.text.startswith("$ "):
             compare(block, self.typed(block.text), self.said)
-        for command, shown in commands_of(block):
+        for command, safe_text in commands_of(block):
             expected = next((code for words, code in (codes or {}).items() if words in command), (0,))
             out = self.said = self.do(command, codes=expected)
-            if shown:
-                compare(block, self.typed(shown), out)
+            if safe_text:
+                compare(block, self.typed(safe_text), out)
 
 
 def commands_of(block: Block) -> list[tuple[str, str]]:
@@ -156,10 +156,12 @@ def statements(text: str) -> list[str]:
     return [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def compare(block: Block, shown: str, out: str) -> None:
+def compare(block: Block, safe_text: str, out: str) -> None:
     """What the page shows is what came out: `…` stands for anything, and moments, ids and digests are any."""
-    pattern = ".*".join(re.escape(part) for part in plain(shown.strip()).split("…"))
-    assert re.search(pattern, plain(out), re.DOTALL), f"{block}\n--- shown\n{plain(shown)}\n--- came out\n{plain(out)}"
+    pattern = ".*".join(re.escape(part) for part in plain(safe_text.strip()).split("…"))
+    assert re.search(pattern, plain(out), re.DOTALL), (
+        f"{block}\n--- shown\n{plain(safe_text)}\n--- came out\n{plain(out)}"
+    )
 
 
 def plain(text: str) -> str:

@@ -13,11 +13,11 @@ from orchestrator.action import Action
 from orchestrator.billing.note import BillingNote, triggers_billing
 from orchestrator.billing.rates import Rates
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Approver, AuditSink
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
-from orchestrator.engine.result import Due, RunResult
+from orchestrator.engine.result import Deadline, RunResult
 from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.errors import AuditError
@@ -171,8 +171,10 @@ class FakeCloud:
         self.requests.append((anyio.current_time(), "list", str(page)))
         await anyio.sleep(self.latency)
         refs = [ref for ref in self.refs if ref.name not in self.gone]
-        shown = refs[(page - 1) * page_size : page * page_size]
-        cvms = tuple(Cvm(ref=r, status=self.status(r).status, in_progress=self.status(r).in_progress) for r in shown)
+        safe_text = refs[(page - 1) * page_size : page * page_size]
+        cvms = tuple(
+            Cvm(ref=r, status=self.status(r).status, in_progress=self.status(r).in_progress) for r in safe_text
+        )
         return Reply(value=Page(cvms, len(refs), -(-len(refs) // page_size)), http_status=200)
 
     async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
@@ -205,10 +207,10 @@ class Fleet:
         max_failures: str | None = None,
         timeout: float = 600,
         settle: SettleSettings | None = None,
-        works: Sequence[Work] | None = None,
+        jobs: Sequence[Job] | None = None,
         dispatch: Dispatch = "single",
         action: Action = Action.STOP,
-        due: Due | None = None,
+        due: Deadline | None = None,
         approver: Approver | None = None,
         passed: Collection[str] = (),
         refused: bool = False,
@@ -220,9 +222,9 @@ class Fleet:
         self.gate = Gate(Gcra(rate, burst), max_in_flight, self.clock)
         share = None if max_failures is None else Share.parse(max_failures)
         self.steps = [PlannedStep("stop", action, timeout)]
-        self.works = list(works) if works is not None else [work_of(ref, action) for ref in cloud.refs]
+        self.jobs = list(jobs) if jobs is not None else [work_of(ref, action) for ref in cloud.refs]
         self.run = Run(
-            self.works,
+            self.jobs,
             cloud=cloud,
             sink=self.trail if sink is None else sink,
             clock=self.clock,
@@ -246,13 +248,13 @@ class Fleet:
         return {str(k): v for k, v in self.run.ledger.counts.items() if v}
 
     def outcome(self, name: str) -> str:
-        return str(next(work.outcome for work in self.works if work.ref.name == name))
+        return str(next(work.outcome for work in self.jobs if work.ref.name == name))
 
 
-def work_of(ref: CvmRef, action: Action = Action.STOP, **fields: Any) -> Work:  # noqa: ANN401 - whatever Work takes
+def work_of(ref: CvmRef, action: Action = Action.STOP, **fields: Any) -> Job:  # noqa: ANN401 - whatever Work takes
     note = BillingNote(Rates(Decimal("0.1"), Decimal("0.01"), "hourly_rate"), (), triggers_billing(action))
     before = "stopped" if action is Action.START else "running"
-    return Work(fields.pop("step", "stop"), action, ref, fields.pop("before", before), note, **fields)
+    return Job(fields.pop("step", "stop"), action, ref, fields.pop("before", before), note, **fields)
 
 
 def failed(status: int | None, problem: str = "no", **fields: Any) -> Reply[StatusRead]:  # noqa: ANN401 - the same

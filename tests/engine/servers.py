@@ -7,7 +7,7 @@ from math import ceil
 from random import Random
 from typing import Protocol
 
-from orchestrator.engine.rate.adaptive import Held, RateFinder
+from orchestrator.engine.rate.adaptive import AdaptiveRate, KnownRate
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.reply import Reply
 
@@ -85,7 +85,7 @@ class Sent:
     """
 
     requests: list[tuple[float, bool]]
-    finder: RateFinder
+    finder: AdaptiveRate
     seconds: float
     limit: float
 
@@ -109,7 +109,7 @@ def send(
     latency: tuple[float, float] = (0.002, 0.02),
     max_in_flight: int = 20,
     retry_after: bool = True,
-    known: Held | None = None,
+    known: KnownRate | None = None,
     change: Callable[[float], None] = lambda _now: None,
 ) -> Sent:
     """Send as fast as the finder and the gate's arithmetic let it.
@@ -125,7 +125,7 @@ def send(
         change: told the time of each request, to change the server.
     """
     rng, now, number = Random(seed), 0.0, 0
-    finder = RateFinder(3, now=now, known=known)
+    finder = AdaptiveRate(3, now=now, known=known)
     gate = Gcra(finder.rate, finder.burst)
     requests: list[tuple[float, bool]] = []
     due: list[tuple[float, int, float, float | None]] = []  # when, number, latency, the wait: None before arriving

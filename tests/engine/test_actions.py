@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.read.status import Observation
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import Reply, StatusRead
@@ -158,11 +158,13 @@ async def test_a_start_that_does_not_come_up_in_time_is_unsettled() -> None:
 
 async def test_what_is_as_wanted_by_a_fresh_read_is_skipped_and_a_stopped_cvm_is_never_restarted() -> None:
     cloud = FakeCloud(4)
-    works = [work_of(ref, action) for ref, action in zip(cloud.refs, [*OTHERS, Action.START], strict=True)]
-    fleet = Fleet(cloud, works=works)
+    jobs = [work_of(ref, action) for ref, action in zip(cloud.refs, [*OTHERS, Action.START], strict=True)]
+    fleet = Fleet(cloud, jobs=jobs)
     told = ["stopped", "running", "stopped", "stopped"]
-    fleet.run.take_in({work.ref.key: Seen(StatusRead(status), 0) for work, status in zip(works, told, strict=True)})
-    assert [work.outcome for work in works] == ["skipped", "skipped", "failed", None]
+    fleet.run.take_in(
+        {work.ref.key: Observation(StatusRead(status), 0) for work, status in zip(jobs, told, strict=True)}
+    )
+    assert [work.outcome for work in jobs] == ["skipped", "skipped", "failed", None]
 
 
 async def test_only_stops_are_sent_in_batches() -> None:
@@ -175,9 +177,9 @@ async def test_only_stops_are_sent_in_batches() -> None:
 def two_steps(cloud: FakeCloud, on_failure: Literal["continue", "stop"]) -> Fleet:
     """The first half is shut down, then the second half is stopped."""
     half = len(cloud.refs) // 2
-    works = [work_of(ref, Action.SHUTDOWN, step="first") for ref in cloud.refs[:half]]
-    works += [work_of(ref, Action.STOP, step="second") for ref in cloud.refs[half:]]
-    fleet = Fleet(cloud, works=works)
+    jobs = [work_of(ref, Action.SHUTDOWN, step="first") for ref in cloud.refs[:half]]
+    jobs += [work_of(ref, Action.STOP, step="second") for ref in cloud.refs[half:]]
+    fleet = Fleet(cloud, jobs=jobs)
     fleet.steps = [
         PlannedStep("first", Action.SHUTDOWN, 60, on_failure),
         PlannedStep("second", Action.STOP, 60),
@@ -230,7 +232,7 @@ async def test_when_nothing_is_left_to_send_the_run_has_not_ended_early() -> Non
     cloud = FakeCloud(2)
     cloud.stop_script = lambda _ref, _attempt: failed(403)
     fleet = two_steps(cloud, "stop")
-    fleet.run.ledger.works.pop()
+    fleet.run.ledger.jobs.pop()
     result = await fleet.go()
     assert (fleet.outcomes(), result.exit_code) == ({"refused": 1}, Exit.FAILED)
 
@@ -238,10 +240,10 @@ async def test_when_nothing_is_left_to_send_the_run_has_not_ended_early() -> Non
 async def test_once_a_later_step_has_begun_a_resume_does_not_ask_again_how_the_first_one_ended() -> None:
     cloud = FakeCloud(6)
     fleet = two_steps(cloud, "stop")
-    for work in fleet.works[:3]:
+    for work in fleet.jobs[:3]:
         work.outcome, work.attempts = work.if_deleted if work.ref.name != "web-0" else work.outcome, 1
     cloud.stop_script = lambda ref, _attempt: failed(403) if ref.name == "web-0" else None
-    fleet.works[3].attempts = 1
+    fleet.jobs[3].attempts = 1
     result = await fleet.go()
     assert result.exit_code is Exit.FAILED
     assert cloud.count("stop") == 3

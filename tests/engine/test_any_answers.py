@@ -65,7 +65,7 @@ def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(  #
         if action is Action.SHUTDOWN:
             fleet.steps = [replace(fleet.steps[0], escalate_after=escalate_after)]
         result = await fleet.go()
-        for work in fleet.works:
+        for work in fleet.jobs:
             effects = cloud.did[work.ref.name]
             assert len(effects) == len(set(effects))
             assert len(effects) <= 1 or work.escalated_at is not None
@@ -74,7 +74,7 @@ def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(  #
             if effects and not result.ending.resumable:
                 assert work.outcome is not Outcome.NOT_SENT
         if not result.ending.resumable:
-            assert all(work.outcome is not None for work in fleet.works)
+            assert all(work.outcome is not None for work in fleet.jobs)
         others = {"action.intent", "action.escalated"}
         answered = [r for r in fleet.trail.records if r["event"].startswith("action.") and r["event"] not in others]
         doubled = [r for r in answered if r.get("observed")]

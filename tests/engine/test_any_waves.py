@@ -53,10 +53,10 @@ def test_waves_hold_whatever_the_api_answers(  # noqa: PLR0917 - all of them giv
             return StatusRead("running") if back else None
 
         cloud.stop_script, cloud.status_script = stop, status
-        works = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, waves, strict=True)]
+        jobs = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, waves, strict=True)]
         fleet = Fleet(
             cloud,
-            works=works,
+            jobs=jobs,
             timeout=120,
             dispatch=dispatch,
             settle=SettleSettings(cloud_down=60, whole_run=5000),
@@ -72,7 +72,7 @@ def test_waves_hold_whatever_the_api_answers(  # noqa: PLR0917 - all of them giv
 
 def _hold_to_the_promises(fleet: Fleet, ending: Ending) -> None:
     step = fleet.steps[0]
-    wave_of = {work.ref.name: work.wave for work in fleet.works}
+    wave_of = {work.ref.name: work.wave for work in fleet.jobs}
     canary = min(wave_of.values())
     ended: dict[str, str] = {}
     for record in fleet.trail.records:
@@ -86,7 +86,7 @@ def _hold_to_the_promises(fleet: Fleet, ending: Ending) -> None:
             assert not [other for other in wrong if wave_of[other] == canary]
             assert not wrong or step.on_failure == "continue"
     if ending in {Ending.CANARY_FAILED, Ending.STEP_FAILED}:
-        assert any(work.outcome in ENDS_THE_RUN for work in fleet.works)
-        assert any(work.outcome == "not_sent" for work in fleet.works)
+        assert any(work.outcome in ENDS_THE_RUN for work in fleet.jobs)
+        assert any(work.outcome == "not_sent" for work in fleet.jobs)
     elif ending is Ending.COMPLETED:
-        assert all(work.outcome is not None and work.outcome != "not_sent" for work in fleet.works)
+        assert all(work.outcome is not None and work.outcome != "not_sent" for work in fleet.jobs)

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from orchestrator.action import Action
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.estimate import Lot, estimate
@@ -24,8 +24,8 @@ from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 pytestmark = pytest.mark.anyio
 
 
-def batched(cloud: FakeCloud, *, works: Sequence[Work] | None = None, max_failures: str | None = None) -> Fleet:
-    return Fleet(cloud, dispatch="batch", per_teepod=500, works=works, max_failures=max_failures)
+def batched(cloud: FakeCloud, *, jobs: Sequence[Job] | None = None, max_failures: str | None = None) -> Fleet:
+    return Fleet(cloud, dispatch="batch", per_teepod=500, jobs=jobs, max_failures=max_failures)
 
 
 def batches(fleet: Fleet) -> list[int]:
@@ -177,7 +177,7 @@ async def test_whoever_a_batch_would_skip_is_never_put_into_one() -> None:
 def test_a_cvm_that_an_operation_holds_or_a_rental_manages_is_stopped_singly(*, held: bool) -> None:
     cvm = Cvm(ref=CvmRef("cvm_1", "0" * 32, "x"), status="running", in_progress=held, gpu_rental=not held)
     target = Target("stop", Action.STOP, cvm, work_of(cvm.ref).note.rates)
-    assert Work.of(target).singly
+    assert Job.of(target).singly
 
 
 async def test_one_that_is_left_over_has_the_documented_stop_rather_than_a_batch_of_one() -> None:
@@ -297,7 +297,7 @@ def test_whatever_batches_answer_nobody_is_stopped_twice_and_nobody_is_lost(
         result = await fleet.go()
         assert max((len(times) for times in cloud.effects.values()), default=0) <= 1
         if not result.ending.resumable:
-            assert {work.outcome for work in fleet.works} == {Outcome.SETTLED}
+            assert {work.outcome for work in fleet.jobs} == {Outcome.SETTLED}
             assert len(cloud.effects) == 10
         answered = [
             r

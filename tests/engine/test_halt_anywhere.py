@@ -108,8 +108,8 @@ def every_await() -> list[int]:
 
 def begin(cloud: FakeCloud, settle: SettleSettings) -> Fleet:
     waves = zip(cloud.refs, TARGETS, strict=True)
-    works = [work_of(ref, Action.SHUTDOWN, step=step, wave=wave) for ref, (step, wave) in waves]
-    fleet = Fleet(cloud, works=works, approver=SlowPerson(), settle=settle, rate=20, burst=1)
+    jobs = [work_of(ref, Action.SHUTDOWN, step=step, wave=wave) for ref, (step, wave) in waves]
+    fleet = Fleet(cloud, jobs=jobs, approver=SlowPerson(), settle=settle, rate=20, burst=1)
     fleet.steps = list(STEPS)  # type: ignore[arg-type] # steps of any kind
     return fleet
 
@@ -125,7 +125,7 @@ def state_of(fleet: Fleet) -> RunState:
             "billing": work.note.fields(),
             "wave": work.wave,
         }
-        for work in fleet.works
+        for work in fleet.jobs
     ]
     head: list[dict[str, object]] = [
         {"event": "run.started", "at": 0.0, "run_id": "20261123T080000Z-4f2a"},
@@ -139,10 +139,10 @@ def state_of(fleet: Fleet) -> RunState:
 
 async def resume(cloud: FakeCloud, interrupted: Fleet) -> Fleet:
     state = state_of(interrupted)
-    works = works_from(state, now=interrupted.clock.now(), wall=interrupted.clock.wall())
-    fleet = Fleet(cloud, works=works, approver=SlowPerson(), settle=SETTLE, passed=state.passed, refused=state.refused)
+    jobs = works_from(state, now=interrupted.clock.now(), wall=interrupted.clock.wall())
+    fleet = Fleet(cloud, jobs=jobs, approver=SlowPerson(), settle=SETTLE, passed=state.passed, refused=state.refused)
     fleet.steps = list(steps_from(state.planned))  # type: ignore[arg-type] # steps of any kind
-    fresh = await fleet.run.reader.read([work.ref for work in works if work.outcome is None])
+    fresh = await fleet.run.reader.read([work.ref for work in jobs if work.outcome is None])
     fleet.run.take_in(fresh)
     await fleet.go()
     return fleet
@@ -210,7 +210,7 @@ def play(
 def _hold_to_the_promises(fleet: Fleet, *, outage: bool) -> None:
     """The run is finished, each CVM has an outcome, and none was asked for the same twice."""
     assert fleet.trail.records[-1]["event"] == "run.finished"
-    assert all(work.outcome is not None for work in fleet.run.ledger.works)
+    assert all(work.outcome is not None for work in fleet.run.ledger.jobs)
     for ref in fleet.cloud.refs:
         done = fleet.cloud.did[ref.name]
         wanted = {Action.SHUTDOWN, Action.STOP} if ref.name in STUBBORN else {Action.SHUTDOWN}

@@ -91,7 +91,7 @@ def test_a_restart_whose_answer_showed_it_on_its_way_needs_no_further_sight_of_t
 @pytest.mark.parametrize("accepted", [True, False])
 def test_a_cvm_that_was_never_seen_to_restart_can_not_be_told_to_have_done_so(*, accepted: bool) -> None:
     told = [(105, "running"), (111, "running"), (112, "running"), (113, "running")]
-    assert story(watched(Action.RESTART, accepted=accepted), *told) == [Finding.OPEN] * 3 + [Finding.UNTOLD]
+    assert story(watched(Action.RESTART, accepted=accepted), *told) == [Finding.OPEN] * 3 + [Finding.INCONCLUSIVE]
 
 
 @given(reads, moments)
@@ -110,6 +110,6 @@ def test_a_cvm_that_was_seen_running_has_fallen_once_two_reads_agree(action: Act
     state = watched(action)
     told = [(200, "stopped"), (201, "stopped"), (202, "stopped")]
     findings = [judge_again(state, StatusRead(status), at, 2) for at, status in told]
-    assert findings == [Finding.OPEN, Finding.OPEN, Finding.FALLEN]
+    assert findings == [Finding.OPEN, Finding.OPEN, Finding.WENT_DOWN]
     assert judge_again(watched(action), StatusRead("running"), 200, 2) is Finding.SETTLED
     assert judge_again(watched(action), StatusRead("restarting"), 200, 2) is Finding.OPEN

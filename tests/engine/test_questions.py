@@ -39,8 +39,8 @@ class Person:
 
 def fleet_of(cloud: FakeCloud, person: Person | None, *, first: int = 1, passed: Collection[str] = ()) -> Fleet:
     """`first` CVMs in the step before the question, the others in the one after it."""
-    works = [work_of(ref, step="first" if n < first else "rest") for n, ref in enumerate(cloud.refs)]
-    fleet = Fleet(cloud, works=works, approver=person, passed=passed)
+    jobs = [work_of(ref, step="first" if n < first else "rest") for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, jobs=jobs, approver=person, passed=passed)
     rest = [Question("look", "Go on?", HOUR), PlannedStep("rest", Action.STOP, 600)]
     fleet.steps = [PlannedStep("first", Action.STOP, 600), *rest]  # type: ignore[list-item] # steps of any kind
     return fleet
@@ -131,7 +131,7 @@ async def test_an_interruption_ends_the_wait_at_once_and_resume_asks_anew(ending
 
     again = Person(YES, after=10)
     resumed = fleet_of(cloud, again)
-    resumed.works[0].outcome = fleet.works[0].outcome
+    resumed.jobs[0].outcome = fleet.jobs[0].outcome
     begun = anyio.current_time()
     result = await resumed.go()
     assert (result.exit_code, len(again.asked)) == (Exit.OK, 1)
@@ -211,8 +211,8 @@ async def test_a_log_that_can_not_be_written_ends_the_run_before_anybody_is_aske
 
 async def test_a_no_holds_also_when_the_process_died_before_it_could_end_the_run() -> None:
     cloud, person = FakeCloud(3), Person(YES)
-    works = [work_of(ref, step="rest") for ref in cloud.refs]
-    fleet = Fleet(cloud, works=works, approver=person, refused=True)
+    jobs = [work_of(ref, step="rest") for ref in cloud.refs]
+    fleet = Fleet(cloud, jobs=jobs, approver=person, refused=True)
     fleet.steps = [Question("look", "Go on?", HOUR), PlannedStep("rest", Action.STOP, 600)]  # type: ignore[list-item]
     result = await fleet.go()
     assert (result.ending, person.asked, cloud.count("stop")) == (Ending.NOT_APPROVED, [], 0)

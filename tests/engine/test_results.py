@@ -18,7 +18,7 @@ BAD = frozenset({Outcome.FAILED, Outcome.REFUSED, Outcome.UNSETTLED, Outcome.RES
 
 def shut_down_then(cloud: FakeCloud, *steps: PlannedStep, timeout: float = 60.0) -> Fleet:
     """A run whose first step shuts the fleet down."""
-    fleet = Fleet(cloud, works=[work_of(ref, Action.SHUTDOWN, step="ask") for ref in cloud.refs])
+    fleet = Fleet(cloud, jobs=[work_of(ref, Action.SHUTDOWN, step="ask") for ref in cloud.refs])
     fleet.steps = [PlannedStep("ask", Action.SHUTDOWN, timeout), *steps]
     return fleet
 
@@ -119,7 +119,7 @@ async def test_a_resumed_run_keeps_to_what_was_chosen() -> None:
     fleet = shut_down_then(cloud, pull())
     cloud.on_stop = lambda _ref: fleet.run.interrupt(Ending.SIGINT) if cloud.requests[-1][1] == "stop" else None
     await fleet.go()
-    again = Fleet(cloud, works=fleet.run.ledger.works)
+    again = Fleet(cloud, jobs=fleet.run.ledger.jobs)
     again.run._course.passed = {"pull"}
     again.steps = fleet.steps
     cloud.on_stop = lambda _ref: None
@@ -141,7 +141,7 @@ async def test_an_early_end_is_one_while_a_later_step_would_have_had_something_t
 async def test_a_step_goes_as_fast_as_its_own_limit_says_and_the_next_one_as_the_run_does() -> None:
     cloud = FakeCloud(40)
     half = [work_of(ref, step="slow") for ref in cloud.refs[:20]]
-    fleet = Fleet(cloud, works=[*half, *(work_of(ref, step="fast") for ref in cloud.refs[20:])], rate=50)
+    fleet = Fleet(cloud, jobs=[*half, *(work_of(ref, step="fast") for ref in cloud.refs[20:])], rate=50)
     fleet.steps = [
         PlannedStep("slow", Action.STOP, 60.0, limits=OwnLimits(requests_per_second=2)),
         PlannedStep("fast", Action.STOP, 60.0),

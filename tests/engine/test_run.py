@@ -100,7 +100,7 @@ async def test_every_intent_is_answered_by_exactly_one_record() -> None:
     fleet = Fleet(cloud)
     await fleet.go()
     answers = ("accepted", "refused", "deferred", "unknown", "failed")
-    for work in fleet.works:
+    for work in fleet.jobs:
         intents = [r["attempt"] for r in fleet.trail.of("action.intent", work.ref.name)]
         answered = [r["attempt"] for kind in answers for r in fleet.trail.of(f"action.{kind}", work.ref.name)]
         assert sorted(answered) == intents == list(range(1, len(intents) + 1))
@@ -394,16 +394,16 @@ async def test_fresh_readings_spare_what_is_down_already() -> None:
 async def test_a_run_taken_up_again_goes_on_from_what_is_known() -> None:
     cloud = FakeCloud(4, seconds=30)
     first = Fleet(cloud)
-    for work in first.works[:3]:
+    for work in first.jobs[:3]:
         cloud.take_effect(work.ref)
-    done, accepted, in_doubt, waiting = first.works
-    works = [
+    done, accepted, in_doubt, waiting = first.jobs
+    jobs = [
         replace(done, attempts=1, accepted_at=anyio.current_time()),
         replace(accepted, attempts=1, accepted_at=anyio.current_time()),
         replace(in_doubt, attempts=1, in_doubt=True),
         waiting,
     ]
-    fleet = Fleet(cloud, works=works)
+    fleet = Fleet(cloud, jobs=jobs)
     result = await fleet.go()
     assert result.exit_code is Exit.OK
     assert cloud.posts == {"web-3": 1}

@@ -45,15 +45,15 @@ async def watch(
 ) -> Run:
     cloud, rng, seconds = FakeCloud(count, latency=0.02), Random(seed), dict[str, float]()
     cloud.seconds = lambda ref: seconds.setdefault(ref.name, rng.uniform(0, slowest))
-    works = [work_of(ref, action, wave=1 + n * waves // count) for n, ref in enumerate(cloud.refs)]
-    fleet = Fleet(cloud, rate=rate, burst=3, works=works, action=action)
+    jobs = [work_of(ref, action, wave=1 + n * waves // count) for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, rate=rate, burst=3, jobs=jobs, action=action)
     fleet.steps = [PlannedStep("stop", action, 600, escalate_after=escalate_after)]
     await fleet.go()
     assert fleet.outcomes() == {"settled": count}
     assert set(cloud.posts.values()) == {1}
-    last = {work.wave: max(cloud.effects[w.ref.name][0] for w in works if w.wave == work.wave) for work in works}
+    last = {work.wave: max(cloud.effects[w.ref.name][0] for w in jobs if w.wave == work.wave) for work in jobs}
     lags, passed = [], []
-    for work in works:
+    for work in jobs:
         settled = cloud.effects[work.ref.name][0] + seconds[work.ref.name]
         (seen,) = (r["at"] for r in fleet.trail.of("target.settled", work.ref.name))
         lags.append(seen - max(settled, last[work.wave]))

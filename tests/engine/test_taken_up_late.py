@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.action import Action
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.read.status import Observation
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import OwnLimits, PlannedStep
 from orchestrator.playbook.value_types import Share
@@ -15,13 +15,13 @@ pytestmark = pytest.mark.anyio
 
 def left_with_failures(cloud: FakeCloud, *, run: str | None, step: str | None) -> Fleet:
     """One failed, one accepted, one in doubt, the others not asked; and a second step that was not begun."""
-    works = [work_of(ref, step="first" if n < 4 else "second") for n, ref in enumerate(cloud.refs)]
-    works[0].attempts, works[0].first_sent, works[0].outcome = 1, -10.0, Outcome.FAILED
-    works[1].attempts, works[1].first_sent, works[1].accepted_at, works[1].billed = 1, -10.0, -10.0, True
-    works[2].attempts, works[2].first_sent, works[2].in_doubt = 1, -10.0, True
+    jobs = [work_of(ref, step="first" if n < 4 else "second") for n, ref in enumerate(cloud.refs)]
+    jobs[0].attempts, jobs[0].first_sent, jobs[0].outcome = 1, -10.0, Outcome.FAILED
+    jobs[1].attempts, jobs[1].first_sent, jobs[1].accepted_at, jobs[1].billed = 1, -10.0, -10.0, True
+    jobs[2].attempts, jobs[2].first_sent, jobs[2].in_doubt = 1, -10.0, True
     cloud.take_effect(cloud.refs[1])
     cloud.take_effect(cloud.refs[2])
-    fleet = Fleet(cloud, works=works, max_failures=run)
+    fleet = Fleet(cloud, jobs=jobs, max_failures=run)
     own = OwnLimits(max_failures=None if step is None else Share.parse(step))
     fleet.steps = [PlannedStep("first", Action.STOP, 600, limits=own), PlannedStep("second", Action.STOP, 600)]
     return fleet
@@ -42,7 +42,7 @@ async def test_after_too_many_failures_nothing_more_is_sent_and_what_was_sent_is
 async def test_a_steps_failures_count_also_when_the_process_died_after_its_last_target() -> None:
     cloud = FakeCloud(6)
     fleet = left_with_failures(cloud, run=None, step="0")
-    for work in fleet.works[1:4]:
+    for work in fleet.jobs[1:4]:
         work.outcome, work.in_doubt = Outcome.SETTLED, False
         cloud.take_effect(work.ref)
     result = await fleet.go()
@@ -52,10 +52,10 @@ async def test_a_steps_failures_count_also_when_the_process_died_after_its_last_
 async def test_a_steps_failures_that_the_run_went_on_with_do_not_end_it_later() -> None:
     cloud = FakeCloud(6)
     fleet = left_with_failures(cloud, run=None, step="0")
-    for work in fleet.works[1:4]:
+    for work in fleet.jobs[1:4]:
         work.outcome, work.in_doubt = Outcome.SETTLED, False
         cloud.take_effect(work.ref)
-    fleet.works[4].attempts = 1
+    fleet.jobs[4].attempts = 1
     result = await fleet.go()
     assert (result.exit_code, cloud.posts.total()) == (Exit.FAILED, 2)
 
@@ -68,9 +68,9 @@ async def test_what_goes_down_by_its_own_shutdown_between_escalation_and_stop_is
     work = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-10.0, billed=billed)
     work.escalate(-1.0)
     cloud.take_effect(work.ref)
-    fleet = Fleet(cloud, works=[work])
+    fleet = Fleet(cloud, jobs=[work])
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5)]
-    fleet.run.take_in({work.ref.key: Seen(StatusRead("stopped"), 0.0)})
+    fleet.run.take_in({work.ref.key: Observation(StatusRead("stopped"), 0.0)})
     await fleet.go()
     assert (fleet.outcomes(), cloud.posts.total()) == ({outcome: 1}, 0)
 
@@ -81,7 +81,7 @@ async def test_an_accepted_shutdown_is_never_called_not_sent_when_the_run_ends_b
     stubborn = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-10.0, billed=True)
     stubborn.escalate(-1.0)
     lost = work_of(cloud.refs[1], Action.SHUTDOWN, attempts=1, first_sent=-10.0, outcome=Outcome.FAILED)
-    fleet = Fleet(cloud, works=[stubborn, lost], max_failures="0")
+    fleet = Fleet(cloud, jobs=[stubborn, lost], max_failures="0")
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5)]
     result = await fleet.go()
     assert (result.ending, fleet.outcomes()) == (Ending.MAX_FAILURES, {"failed": 1, "unsettled": 1})
@@ -94,7 +94,7 @@ async def test_whoever_was_not_asked_by_the_part_of_the_run_that_died_is_asked_b
 ) -> None:
     cloud = FakeCloud(1)
     work = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-3600.0, in_doubt=in_doubt)
-    fleet = Fleet(cloud, works=[work])
+    fleet = Fleet(cloud, jobs=[work])
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=30)]
     assert (await fleet.go()).exit_code is Exit.OK
     assert (cloud.count("shutdown"), cloud.count("stop"), fleet.trail.of("action.escalated")) == (1, 0, [])

@@ -38,21 +38,21 @@ def too_many_failures(cloud: FakeCloud) -> Fleet:
 
 def failed_canary(cloud: FakeCloud, settle: SettleSettings = SETTLE) -> Fleet:
     cloud.stop_script = lambda ref, _attempt: failed(403) if ref.name == "web-5" else None
-    works = [work_of(ref, wave=1 if n < 6 else 2) for n, ref in enumerate(cloud.refs)]
-    return Fleet(cloud, works=works, settle=settle)
+    jobs = [work_of(ref, wave=1 if n < 6 else 2) for n, ref in enumerate(cloud.refs)]
+    return Fleet(cloud, jobs=jobs, settle=settle)
 
 
 def failed_step(cloud: FakeCloud) -> Fleet:
     cloud.stop_script = lambda ref, _attempt: failed(403) if ref.name == "web-5" else None
-    works = [work_of(ref, step="first" if n < 6 else "rest") for n, ref in enumerate(cloud.refs)]
-    fleet = Fleet(cloud, works=works, settle=SETTLE)
+    jobs = [work_of(ref, step="first" if n < 6 else "rest") for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, jobs=jobs, settle=SETTLE)
     fleet.steps = [PlannedStep("first", Action.STOP, 600, on_failure="stop"), PlannedStep("rest", Action.STOP, 600)]
     return fleet
 
 
 def a_no(cloud: FakeCloud) -> Fleet:
-    works = [work_of(ref, step="first" if n < 5 else "rest") for n, ref in enumerate(cloud.refs)]
-    fleet = Fleet(cloud, works=works, approver=Refuser(), settle=SETTLE)
+    jobs = [work_of(ref, step="first" if n < 5 else "rest") for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, jobs=jobs, approver=Refuser(), settle=SETTLE)
     rest = [Question("look", "Go on?", 60.0), PlannedStep("rest", Action.STOP, 600)]
     fleet.steps = [PlannedStep("first", Action.STOP, 600), *rest]  # type: ignore[list-item] # steps of any kind
     return fleet
@@ -140,4 +140,4 @@ async def test_the_time_for_the_whole_run_cuts_the_last_reads_short_as_well() ->
 
 def _open(fleet: Fleet) -> bool:
     """Whether a request that was sent has no outcome yet."""
-    return any(work.attempts and work.outcome is None for work in fleet.works)
+    return any(work.attempts and work.outcome is None for work in fleet.jobs)

@@ -117,10 +117,10 @@ async def test_a_run_that_goes_on_after_the_deadline_reads_before_it_stops() -> 
     cloud = FakeCloud(3, seconds=3)
     for ref in cloud.refs:
         cloud.take_effect(ref, Action.SHUTDOWN)
-    works = [work_of(ref, Action.SHUTDOWN, attempts=1, accepted_at=0.0) for ref in cloud.refs]
+    jobs = [work_of(ref, Action.SHUTDOWN, attempts=1, accepted_at=0.0) for ref in cloud.refs]
     await anyio.sleep(1000)
     unreadable(cloud, "an error", 1000, 1003)
-    fleet = Fleet(cloud, works=works)
+    fleet = Fleet(cloud, jobs=jobs)
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=30)]
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 3})

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.result import Due
+from orchestrator.engine.result import Deadline
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import Follows, PlannedStep
@@ -26,14 +26,14 @@ WAVES = [1, 2, 2, 2, 3, 3, 3, 3, 3, 3]
 def rollout(
     cloud: FakeCloud, *, waves: Sequence[int] = WAVES, on_failure: OnFailure = "continue", **more: object
 ) -> Fleet:
-    works = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, waves, strict=True)]
-    fleet = Fleet(cloud, **{"works": works, **more})  # type: ignore[arg-type] # whatever Fleet takes
+    jobs = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, waves, strict=True)]
+    fleet = Fleet(cloud, **{"works": jobs, **more})  # type: ignore[arg-type] # whatever Fleet takes
     fleet.steps = [replace(step, on_failure=on_failure) for step in fleet.steps]
     return fleet
 
 
 def numbers(fleet: Fleet) -> dict[str, int]:
-    return {work.ref.name: work.wave for work in fleet.works}
+    return {work.ref.name: work.wave for work in fleet.jobs}
 
 
 def assert_no_wave_overtook(fleet: Fleet) -> None:
@@ -111,8 +111,8 @@ async def test_a_canary_that_is_not_as_wanted_any_more_is_seen_before_every_late
         return StatusRead("restarting", True) if action is Action.RESTART and since is not None and since < 3 else None
 
     cloud.status_script = script
-    works = [work_of(ref, action, wave=n + 1) for n, ref in enumerate(cloud.refs)]
-    fleet = Fleet(cloud, works=works, action=action)
+    jobs = [work_of(ref, action, wave=n + 1) for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, jobs=jobs, action=action)
     result = await fleet.go()
     assert result.ending is Ending.CANARY_FAILED
     assert set(cloud.posts) == {"web-0", "web-1"}
@@ -137,8 +137,8 @@ async def test_a_step_that_has_to_go_well_is_read_again_before_every_later_step(
     cloud.status_script = lambda ref, _since: (
         StatusRead("running") if ref.name == "web-0" and cloud.did["web-1"] else None
     )
-    works = [work_of(ref, step=f"step-{n}") for n, ref in enumerate(cloud.refs)]
-    fleet = Fleet(cloud, works=works)
+    jobs = [work_of(ref, step=f"step-{n}") for n, ref in enumerate(cloud.refs)]
+    fleet = Fleet(cloud, jobs=jobs)
     fleet.steps = [
         PlannedStep("step-0", Action.STOP, 600, "stop"),
         PlannedStep("step-1", Action.STOP, 600),
@@ -216,12 +216,12 @@ async def test_a_run_taken_up_again_between_waves_goes_on_with_the_same_split() 
     first = rollout(cloud)
     with anyio.move_on_after(30):
         await first.go()
-    done = {work.ref.name for work in first.works if work.outcome is Outcome.SETTLED}
+    done = {work.ref.name for work in first.jobs if work.outcome is Outcome.SETTLED}
     assert done == {"web-0"}
-    works = [
-        replace(work, in_doubt=work.attempts > 0 and not work.accepted and work.outcome is None) for work in first.works
+    jobs = [
+        replace(work, in_doubt=work.attempts > 0 and not work.accepted and work.outcome is None) for work in first.jobs
     ]
-    second = rollout(cloud, works=works)
+    second = rollout(cloud, jobs=jobs)
     result = await second.go()
     assert (result.exit_code, second.outcomes()) == (Exit.OK, {"settled": 10})
     assert set(cloud.posts.values()) == {1}
@@ -231,9 +231,9 @@ async def test_a_run_taken_up_again_between_waves_goes_on_with_the_same_split() 
 
 async def test_a_canary_that_had_failed_before_the_crash_still_ends_the_run() -> None:
     cloud = FakeCloud(10)
-    works = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, WAVES, strict=True)]
-    works[0].attempts, works[0].outcome = 1, Outcome.REFUSED
-    fleet = rollout(cloud, works=works)
+    jobs = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, WAVES, strict=True)]
+    jobs[0].attempts, jobs[0].outcome = 1, Outcome.REFUSED
+    fleet = rollout(cloud, jobs=jobs)
     result = await fleet.go()
     assert (result.ending, cloud.posts) == (Ending.CANARY_FAILED, {})
 
@@ -241,11 +241,11 @@ async def test_a_canary_that_had_failed_before_the_crash_still_ends_the_run() ->
 async def test_a_wave_that_had_begun_is_finished_and_the_canary_judged_again_before_the_next() -> None:
     cloud = FakeCloud(10)
     cloud.status_script = lambda ref, _since: StatusRead("running") if ref.name == "web-0" else None
-    works = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, WAVES, strict=True)]
-    works[0].attempts, works[0].accepted_at, works[0].outcome = 1, 0.0, Outcome.SETTLED
-    works[1].attempts, works[1].accepted_at = 1, 0.0
-    cloud.take_effect(works[1].ref)
-    fleet = rollout(cloud, works=works)
+    jobs = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, WAVES, strict=True)]
+    jobs[0].attempts, jobs[0].accepted_at, jobs[0].outcome = 1, 0.0, Outcome.SETTLED
+    jobs[1].attempts, jobs[1].accepted_at = 1, 0.0
+    cloud.take_effect(jobs[1].ref)
+    fleet = rollout(cloud, jobs=jobs)
     result = await fleet.go()
     assert (result.ending, fleet.outcome("web-0")) == (Ending.CANARY_FAILED, "resurrected")
     assert fleet.outcomes() == {"resurrected": 1, "settled": 3, "not_sent": 6}
@@ -297,7 +297,7 @@ async def test_who_went_down_while_the_waves_ahead_took_their_time_is_not_asked(
 async def test_the_end_of_a_run_says_whether_its_deadline_was_met_and_nothing_is_cut_off(
     seconds: float, met: bool, late: int
 ) -> None:
-    fleet = rollout(FakeCloud(10, seconds=20), due=Due(seconds, seconds))
+    fleet = rollout(FakeCloud(10, seconds=20), due=Deadline(seconds, seconds))
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 10})
     assert fleet.trail.records[-1]["deadline"] == {"seconds": seconds, "met": met, "late": late}
@@ -306,7 +306,7 @@ async def test_the_end_of_a_run_says_whether_its_deadline_was_met_and_nothing_is
 async def test_whoever_was_never_asked_was_not_asked_in_time() -> None:
     cloud = FakeCloud(10)
     cloud.stop_script = lambda ref, _attempt: failed(403) if ref.name == "web-0" else None
-    fleet = rollout(cloud, due=Due(600, 600))
+    fleet = rollout(cloud, due=Deadline(600, 600))
     await fleet.go()
     assert fleet.trail.records[-1]["deadline"] == {"seconds": 600, "met": False, "late": 9}
 
@@ -317,8 +317,8 @@ async def test_a_step_that_takes_up_a_result_has_its_order_and_waves_once_its_ta
     cloud.status_script = lambda ref, _since: (
         StatusRead("shutting_down", True) if cloud.did[ref.name] == [Action.SHUTDOWN] and ref.name != "web-9" else None
     )
-    works = [work_of(ref, Action.SHUTDOWN, step="ask") for ref in cloud.refs]
-    fleet = Fleet(cloud, works=works)
+    jobs = [work_of(ref, Action.SHUTDOWN, step="ask") for ref in cloud.refs]
+    fleet = Fleet(cloud, jobs=jobs)
     sizes = (Share.parse("1"), Share.parse("50%"))
     takes_up = Follows("ask", frozenset({Outcome.UNSETTLED}))
     fleet.steps = [
@@ -335,7 +335,7 @@ async def test_a_step_that_takes_up_a_result_has_its_order_and_waves_once_its_ta
         ("web-7", 3),
         ("web-8", 3),
     ]
-    fleet.works = [work for work in fleet.run.ledger.works if work.step == "pull"]
+    fleet.jobs = [work for work in fleet.run.ledger.jobs if work.step == "pull"]
     fleet.trail.records = [record for record in fleet.trail.records if record.get("step") == "pull"]
     assert_no_wave_overtook(fleet)
 
@@ -387,7 +387,7 @@ async def test_an_interruption_ends_the_soak_and_a_resume_waits_for_what_is_left
         first.run.interrupt(Ending.SIGINT)
     assert anyio.current_time() < 201
     await anyio.sleep(100)
-    second = soaking(cloud, 600, works=first.works, soaks=first.run._course.soaks)
+    second = soaking(cloud, 600, jobs=first.jobs, soaks=first.run._course.soaks)
     assert (await second.go()).exit_code is Exit.OK
     assert 600 < second.trail.of("action.intent")[0]["at"] < 610
     assert [record["wave"] for record in second.trail.of("wave.soaking")] == [2]

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from orchestrator.action import Action
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.playbook.resolved_steps import Follows, PlannedStep
 from orchestrator.reply import StatusRead
@@ -23,7 +23,7 @@ def withheld(
     cloud: FakeCloud,
     action: Action = Action.STOP,
     **fields: Any,  # noqa: ANN401 - any field of Work
-) -> list[Work]:
+) -> list[Job]:
     """The first CVM is withheld, and whatever else a test says of it."""
     first, *others = (work_of(ref, action) for ref in cloud.refs)
     return [replace(first, withheld=WHY, **fields), *others]
@@ -31,7 +31,7 @@ def withheld(
 
 async def test_a_target_that_waits_is_not_sent_with_the_code_and_the_others_go_on() -> None:
     cloud = FakeCloud(3)
-    fleet = Fleet(cloud, works=withheld(cloud))
+    fleet = Fleet(cloud, jobs=withheld(cloud))
     fleet.run.take_in({})
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.FAILED, {"not_sent": 1, "settled": 2})
@@ -43,7 +43,7 @@ async def test_a_target_that_waits_is_not_sent_with_the_code_and_the_others_go_o
 async def test_a_target_that_is_as_wanted_already_is_skipped_whatever_else_is_true_of_it() -> None:
     cloud = FakeCloud(2, seconds=0)
     cloud.take_effect(cloud.refs[0])
-    fleet = Fleet(cloud, works=withheld(cloud))
+    fleet = Fleet(cloud, jobs=withheld(cloud))
     await anyio.sleep(1)
     fleet.run.take_in(await fleet.run.reader.read(cloud.refs[:1]))
     result = await fleet.go()
@@ -55,7 +55,7 @@ async def test_a_request_of_unknown_outcome_is_watched_and_not_repeated(*, had_a
     cloud = FakeCloud(2)
     if had_an_effect:
         cloud.take_effect(cloud.refs[0])
-    fleet = Fleet(cloud, works=withheld(cloud, attempts=1, in_doubt=True))
+    fleet = Fleet(cloud, jobs=withheld(cloud, attempts=1, in_doubt=True))
     fleet.run.take_in({})
     result = await fleet.go()
     first = {"settled": 2} if had_an_effect else {"not_sent": 1, "settled": 1}
@@ -66,7 +66,7 @@ async def test_a_request_of_unknown_outcome_is_watched_and_not_repeated(*, had_a
 async def test_an_accepted_request_is_watched_to_its_end() -> None:
     cloud = FakeCloud(2)
     cloud.take_effect(cloud.refs[0])
-    fleet = Fleet(cloud, works=withheld(cloud, attempts=1, accepted_at=anyio.current_time()))
+    fleet = Fleet(cloud, jobs=withheld(cloud, attempts=1, accepted_at=anyio.current_time()))
     fleet.run.take_in({})
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 2})
@@ -78,10 +78,10 @@ async def test_a_shutdown_that_takes_too_long_is_not_followed_by_a_stop(*, escal
     cloud = FakeCloud(1)
     cloud.take_effect(cloud.refs[0], Action.SHUTDOWN)
     cloud.status_script = lambda _ref, _since: StatusRead("shutting_down", True)
-    works = withheld(cloud, Action.SHUTDOWN, attempts=1, billed=True, accepted_at=anyio.current_time())
+    jobs = withheld(cloud, Action.SHUTDOWN, attempts=1, billed=True, accepted_at=anyio.current_time())
     if escalated:
-        works[0].escalate(anyio.current_time())
-    fleet = Fleet(cloud, works=works, action=Action.SHUTDOWN)
+        jobs[0].escalate(anyio.current_time())
+    fleet = Fleet(cloud, jobs=jobs, action=Action.SHUTDOWN)
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5.0)]
     fleet.run.take_in(await fleet.run.reader.read(cloud.refs))
     result = await fleet.go()
@@ -92,9 +92,9 @@ async def test_a_shutdown_that_takes_too_long_is_not_followed_by_a_stop(*, escal
 
 async def test_a_later_step_that_takes_up_a_result_leaves_the_cvm_alone_as_well() -> None:
     cloud = FakeCloud(1)
-    works = withheld(cloud, outcome=Outcome.SETTLED, attempts=1)
+    jobs = withheld(cloud, outcome=Outcome.SETTLED, attempts=1)
     cloud.take_effect(cloud.refs[0])
-    fleet = Fleet(cloud, works=works)
+    fleet = Fleet(cloud, jobs=jobs)
     follows = Follows("stop", frozenset({Outcome.SETTLED}))
     fleet.steps.append(PlannedStep("again", Action.START, 600, follows=follows))
     await anyio.sleep(5)

@@ -15,7 +15,7 @@ from orchestrator.audit.store import RunStore
 from orchestrator.history.entry import Entry, Json, read_entry
 from orchestrator.history.index import Index, stamp_of
 from orchestrator.history.logs import entries, named_within, rows
-from orchestrator.history.time_range import Stretch
+from orchestrator.history.time_range import TimeRange
 from tests.history.made import Made, stop_of
 
 BEGUN = datetime(2026, 11, 1, 8, tzinfo=UTC)
@@ -242,5 +242,5 @@ def test_a_strange_name_is_a_name(desk: Desk) -> None:
 
 def test_only_logs_whose_names_rule_it_out_are_not_even_looked_at() -> None:
     names = ["20261101T080000Z-0000.jsonl", "20261110T080000Z-0000.jsonl", "20261120T080000Z-0000.jsonl", "copy.jsonl"]
-    asked = Stretch(BEGUN + timedelta(days=8), BEGUN + timedelta(days=10))
+    asked = TimeRange(BEGUN + timedelta(days=8), BEGUN + timedelta(days=10))
     assert [path.name for path in named_within(map(Path, names), asked)] == [names[1], names[3]]

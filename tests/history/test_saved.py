@@ -11,7 +11,7 @@ from orchestrator.audit.store import RunStore
 from orchestrator.billing.savings import By
 from orchestrator.history.index import Index
 from orchestrator.history.logs import entries
-from orchestrator.history.saved import Saved, saved
+from orchestrator.history.saved import SavingsReport, saved
 from orchestrator.moment import timestamp
 from tests.history.made import Made, cvm, stop_of
 
@@ -20,12 +20,14 @@ HOUR = timedelta(hours=1)
 NOW = BEGUN + 24 * HOUR
 
 
-def of(state: Path, *, by: By = "playbook", since: datetime = BEGUN - 24 * HOUR, simulated: bool = False) -> Saved:
+def of(
+    state: Path, *, by: By = "playbook", since: datetime = BEGUN - 24 * HOUR, simulated: bool = False
+) -> SavingsReport:
     with Index(state) as index:
         return saved(entries(RunStore(state), index), by, since, NOW, simulated=simulated)
 
 
-def stood(found: Saved) -> float:
+def stood(found: SavingsReport) -> float:
     """Hours, to the minute."""
     return round(found.together.stood / HOUR, 1)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.history.time_range import Stretch, stretch
+from orchestrator.history.time_range import TimeRange, stretch
 
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
     ],
 )
 def test_a_moment_is_so_long_ago_or_a_date_or_a_time_which_is_utc_without_an_offset(text: str, begin: datetime) -> None:
-    assert stretch(text, None, NOW) == Stretch(begin, None)
+    assert stretch(text, None, NOW) == TimeRange(begin, None)
 
 
 def test_until_a_date_is_until_its_end_and_until_a_time_is_until_then() -> None:
@@ -35,7 +35,7 @@ def test_a_stretch_has_its_first_moment_and_not_its_last() -> None:
     asked = stretch("2026-11-20", "2026-11-20", NOW)
     assert datetime(2026, 11, 20, tzinfo=UTC) in asked
     assert datetime(2026, 11, 21, tzinfo=UTC) not in asked
-    assert NOW in Stretch()
+    assert NOW in TimeRange()
 
 
 @pytest.mark.parametrize("text", ["30", "yesterday", "2026-13-01", "4000d", "1h1d", "-3d", "", "2026-11-20T25:00"])

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from orchestrator.audit.replay import RunState
-from orchestrator.notify.delivery import Courier
+from orchestrator.notify.delivery import DeliveryWorker
 from orchestrator.notify.notice import Notice
 from orchestrator.notify.notifier import Notifier, notifying
 from orchestrator.notify.retry import Answer, wait_after
@@ -43,8 +43,10 @@ class Recipient:
     def warn(self, event: str, **facts: object) -> None:
         self.warnings.append({"event": event, **facts})
 
-    def courier(self, retry_for: float = 600.0) -> Courier:
-        return Courier("webhook", self, retry_for=retry_for, now=anyio.current_time, rng=_Middle(), warn=self.warn)
+    def courier(self, retry_for: float = 600.0) -> DeliveryWorker:
+        return DeliveryWorker(
+            "webhook", self, retry_for=retry_for, now=anyio.current_time, rng=_Middle(), warn=self.warn
+        )
 
     @property
     def ids(self) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 from dirty_equals import IsPartialDict
 
 from orchestrator.audit.replay import RunState
-from orchestrator.notify.from_events import cut_off, opening, refused
+from orchestrator.notify.from_events import notice_of_early_end, opening, refused
 from orchestrator.notify.notice import Notice
 from tests.notify.stories import RUN_ID, begun, cvm, failed, finished, records, settled, text, told
 
@@ -143,7 +143,7 @@ def test_a_run_whose_log_fails_is_told_of_though_no_record_says_so() -> None:
     state = RunState()
     for record in records(*begun()):
         state.apply(record)
-    notice = cut_off(state, "the audit log can't be written: No space left on device")
+    notice = notice_of_early_end(state, "the audit log can't be written: No space left on device")
     assert "ended early: the audit log failed" in notice.headline
     assert "No space left" in notice.lines[0]
     assert notice.kinds == {"end", "failure"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.playbook.load import load_playbook
-from orchestrator.runs.firing import Claim
+from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import State, Stop
 from orchestrator.runs.unattended import Unattended
 from orchestrator.settings.load import Settings, load_settings
@@ -43,7 +43,7 @@ async def test_a_run_of_a_schedule_is_told_of_and_a_firing_that_did_not_begin_on
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = parse_settings({"fleet": {"cvms": 4, "stopped_share": 0}, "timing": {"stop_seconds": [0.05, 0.1]}})
-    claims = [Claim("nightly", NOON, NOON, f"20261123T12000{number}Z-4f2a") for number in range(2)]
+    claims = [FiringClaim("nightly", NOON, NOON, f"20261123T12000{number}Z-4f2a") for number in range(2)]
     with BackgroundSimulator(world) as sim, mailbox() as box:
         runner = Unattended(settings(tmp_path, sim, box, monkeypatch), lambda *_: None, lambda *_: None)
         file = tmp_path / "nightly.yaml"

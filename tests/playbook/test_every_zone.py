@@ -34,10 +34,10 @@ def assert_fires_whenever_clocks_show_it(zone: str) -> None:
     while (change := next_change(clocks, change)) < last:
         start = change.replace(second=0, microsecond=0) - AROUND
         ticks = [start + number * MINUTE for number in range(2 * AROUND // MINUTE)]
-        shown = [(tick, tick.astimezone(clocks).minute) for tick in ticks]
+        safe_text = [(tick, tick.astimezone(clocks).minute) for tick in ticks]
         for cron, minutes in MINUTES.items():
             found = [each.planned for each in fired(timetable(cron, zone), start, ticks[-1] + MINUTE)]
-            assert found == [tick for tick, minute in shown if minute in minutes], (zone, cron, change)
+            assert found == [tick for tick, minute in safe_text if minute in minutes], (zone, cron, change)
 
 
 @pytest.mark.parametrize("zone", ODD)

@@ -44,6 +44,6 @@ def left_out(table: Timetable, start: datetime, end: datetime) -> list[LeftOut]:
     return [each for each in firings(table, start, end) if isinstance(each, LeftOut)]
 
 
-def shown(found: list[Firing]) -> list[str]:
+def safe_text(found: list[Firing]) -> list[str]:
     """Local times with their offset, and the decision."""
     return [f"{each.local:%m-%d %H:%M%z} {each.decision}" for each in found]

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.billing.savings import By, ChargedStop, add_up, clipped, days, over_time
 from orchestrator.billing.stopped_period import Power, standstills
-from orchestrator.history.saved import Saved
+from orchestrator.history.saved import SavingsReport
 from orchestrator.report.savings.document import savings_csv, savings_document
 from orchestrator.report.savings.page import savings_page, savings_svg
 from orchestrator.report.savings.text import savings_lines
@@ -26,7 +26,7 @@ EVIL = '=cmd|"x"!A1\x1b[31m<script>alert(1)</script>\n\u202e' + "x" * 80
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def made(by: By = "playbook", until: float = 24 * 40) -> Saved:
+def made(by: By = "playbook", until: float = 24 * 40) -> SavingsReport:
     """Some of everything: unknown rates, standstills that are open and others whose end was seen, charges."""
     until_at = at(until)
     story: list[Power] = [
@@ -41,7 +41,7 @@ def made(by: By = "playbook", until: float = 24 * 40) -> Saved:
     edges = days(at(0), until_at)
     left_out = Counter({"altered": 2, "simulated": 1})
     asked = [f"2026110{day}T080000Z-0000" for day in range(1, 6)]
-    return Saved(at(0), until_at, by, rows, together, edges, over_time(found, edges), asked, 7, left_out)
+    return SavingsReport(at(0), until_at, by, rows, together, edges, over_time(found, edges), asked, 7, left_out)
 
 
 @pytest.mark.parametrize("by", ["playbook", "app", "teepod"])
@@ -77,12 +77,12 @@ def test_a_charge_that_can_not_be_found_out_is_marked_and_said_too() -> None:
     stops = [charged("0.0204"), charged(None, 2, "unknown")]
     rows, together = add_up([], stops, "teepod", at(0))
     edges = days(at(0), at(24))
-    text = " ".join(savings_lines(Saved(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100))
+    text = " ".join(savings_lines(SavingsReport(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100))
     assert "$0.02+" in text
     assert "The charges of 1 stop can't be found out, and are in no sum." in text
     assert "An amount with a + lacks parts that are not known" in text
     rows, together = add_up([], stops[1:], "teepod", at(0))
-    lines = savings_lines(Saved(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100)
+    lines = savings_lines(SavingsReport(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100)
     assert any(line.endswith(" ?") for line in lines)
 
 
@@ -103,7 +103,7 @@ def test_that_rounded_rows_do_not_come_to_the_rounded_total_is_said_only_where_i
 
 def test_without_anything_to_tell_it_says_so() -> None:
     rows, together = add_up([], [], "playbook", at(0))
-    empty = Saved(at(0), at(24), "playbook", rows, together, [at(0), at(24)], [Decimal(0)])
+    empty = SavingsReport(at(0), at(24), "playbook", rows, together, [at(0), at(24)], [Decimal(0)])
     assert "No run took a CVM down in this time" in "\n".join(savings_lines(empty, 80))
     assert b"<svg" in savings_page(empty)
     assert savings_document(empty)["total"]["compute_usd"] == "0"

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.verify import Reading, Verdict, check_log
 from orchestrator.report.full.document import LogFile, report_document
-from orchestrator.report.full.timeline import Story
+from orchestrator.report.full.timeline import RunTimeline
 
 RUN_ID = "20261123T080000Z-4f2a"
 BEGAN = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -145,9 +145,9 @@ def lines(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: objec
     return [chain.seal(name, fields, BEGAN + timedelta(seconds=at)) for at, name, fields in ordered]
 
 
-def story(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> Story:
+def story(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> RunTimeline:
     """What those records tell."""
-    return Story.of(record for record, _ in lines(targets, *events, **planned))
+    return RunTimeline.of(record for record, _ in lines(targets, *events, **planned))
 
 
 def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> dict[str, Any]:
@@ -156,10 +156,10 @@ def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: ob
     data = b"".join(line for _, line in written)
     reading = check_log(data)
     assert reading.verdict is not Verdict.ALTERED, reading.reason
-    return of_story(Story.of(record for record, _ in written), reading, data)
+    return of_story(RunTimeline.of(record for record, _ in written), reading, data)
 
 
-def of_story(told: Story, reading: Reading, data: bytes = b"") -> dict[str, Any]:
+def of_story(told: RunTimeline, reading: Reading, data: bytes = b"") -> dict[str, Any]:
     """The document of a story."""
     log = LogFile(Path(f"/runs/{RUN_ID}.jsonl"), len(data), hashlib.sha256(data).hexdigest(), reading)
     return report_document(told, log, made_at=BEGAN + timedelta(hours=1), version="0.1.0")

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.runs.api_profile import Learnt, LearntFile, fingerprint
+from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprint
 
 URL, OTHER = "https://cloud.example/api/v1", "https://other.example/api/v1"
 MINE, THEIRS = "0123456789abcdef", "fedcba9876543210"
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
-KNOWN = Learnt(requests_per_second=7.5, is_limit=True, batch_size=200)
+KNOWN = ApiProfile(requests_per_second=7.5, is_limit=True, batch_size=200)
 
 
-class Warned(LearntFile):
+class Warned(ApiProfileFile):
     """The file, and what was logged of it."""
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Warned:
     return Warned(tmp_path)
 
 
-def read(file: Warned) -> tuple[Learnt, list[str]]:
+def read(file: Warned) -> tuple[ApiProfile, list[str]]:
     """What the file says, and what was logged of it."""
     file.events.clear()
     return file.read(URL, MINE, NOW), file.events.copy()
@@ -38,11 +38,11 @@ def read(file: Warned) -> tuple[Learnt, list[str]]:
 def test_what_was_written_is_read_again(file: Warned) -> None:
     file.write(URL, MINE, KNOWN, NOW)
     assert read(file) == (KNOWN, [])
-    assert file.read(OTHER, MINE, NOW) == Learnt()
+    assert file.read(OTHER, MINE, NOW) == ApiProfile()
 
 
 def test_without_a_file_nothing_is_known_and_nothing_is_logged(file: Warned) -> None:
-    assert read(file) == (Learnt(), [])
+    assert read(file) == (ApiProfile(), [])
 
 
 def test_it_is_readable_by_its_owner_alone_and_leaves_nothing_beside_it(file: Warned) -> None:
@@ -53,23 +53,25 @@ def test_it_is_readable_by_its_owner_alone_and_leaves_nothing_beside_it(file: Wa
 
 def test_one_run_does_not_take_away_what_another_learnt(file: Warned) -> None:
     file.write(URL, MINE, KNOWN, NOW)
-    file.write(OTHER, MINE, Learnt(requests_per_second=3.0), NOW)
-    file.write(URL, MINE, Learnt(batch_size=50), NOW)
-    assert file.read(OTHER, MINE, NOW) == Learnt(requests_per_second=3.0)
-    assert file.read(URL, MINE, NOW) == Learnt(requests_per_second=7.5, is_limit=True, batch_size=50)
+    file.write(OTHER, MINE, ApiProfile(requests_per_second=3.0), NOW)
+    file.write(URL, MINE, ApiProfile(batch_size=50), NOW)
+    assert file.read(OTHER, MINE, NOW) == ApiProfile(requests_per_second=3.0)
+    assert file.read(URL, MINE, NOW) == ApiProfile(requests_per_second=7.5, is_limit=True, batch_size=50)
 
 
 def test_it_is_forgotten_after_a_week_and_a_missing_operation_after_a_day(file: Warned) -> None:
-    file.write(URL, MINE, Learnt(requests_per_second=7.5, batch_missing=True), NOW)
+    file.write(URL, MINE, ApiProfile(requests_per_second=7.5, batch_missing=True), NOW)
     assert file.read(URL, MINE, NOW + timedelta(hours=23)).batch_missing
-    assert file.read(URL, MINE, NOW + timedelta(days=2)) == Learnt(requests_per_second=7.5)
-    assert file.read(URL, MINE, NOW + timedelta(days=8)) == Learnt()
-    assert file.read(URL, MINE, NOW - timedelta(days=1)) == Learnt(), "a clock that was set back makes it no younger"
+    assert file.read(URL, MINE, NOW + timedelta(days=2)) == ApiProfile(requests_per_second=7.5)
+    assert file.read(URL, MINE, NOW + timedelta(days=8)) == ApiProfile()
+    assert file.read(URL, MINE, NOW - timedelta(days=1)) == ApiProfile(), (
+        "a clock that was set back makes it no younger"
+    )
 
 
 def test_how_long_settling_takes_is_kept_for_each_action_for_a_week(file: Warned) -> None:
-    file.write(URL, MINE, Learnt(settle={"stop": 7.5, "start": 40}), NOW)
-    file.write(URL, MINE, Learnt(settle={"start": 50}), NOW + timedelta(days=5))
+    file.write(URL, MINE, ApiProfile(settle={"stop": 7.5, "start": 40}), NOW)
+    file.write(URL, MINE, ApiProfile(settle={"start": 50}), NOW + timedelta(days=5))
     assert file.read(URL, MINE, NOW + timedelta(days=5)).settle == {"stop": 7.5, "start": 50}
     assert file.read(URL, MINE, NOW + timedelta(days=8)).settle == {"start": 50}
 
@@ -78,7 +80,7 @@ def test_how_long_settling_takes_is_kept_for_each_action_for_a_week(file: Warned
 def test_an_absurd_time_is_left_out(file: Warned, seconds: object) -> None:
     entry = {"settle": {"stop": {"at": "2026-11-23T08:00:00.000000Z", "seconds": seconds}}}
     file.path.write_text(json.dumps({"v": 1, "apis": {URL: entry}}))
-    assert read(file) == (Learnt(), ["learnt.left_out"])
+    assert read(file) == (ApiProfile(), ["learnt.left_out"])
 
 
 @pytest.mark.parametrize(
@@ -87,14 +89,14 @@ def test_an_absurd_time_is_left_out(file: Warned, seconds: object) -> None:
 def test_an_absurd_rate_is_left_out(file: Warned, rate: object) -> None:
     entry = {"rate": {"at": "2026-11-23T08:00:00.000000Z", "requests_per_second": rate, "is_limit": True}}
     file.path.write_text(json.dumps({"v": 1, "apis": {URL: entry}}))
-    assert read(file) == (Learnt(), ["learnt.left_out"])
+    assert read(file) == (ApiProfile(), ["learnt.left_out"])
 
 
 @pytest.mark.parametrize("size", [0, -5, 1.5, "200", 10**12])
 def test_an_absurd_size_of_a_batch_is_left_out(file: Warned, size: object) -> None:
     entry = {"status_batch": {"at": "2026-11-23T08:00:00.000000Z", "size": size}}
     file.path.write_text(json.dumps({"v": 1, "apis": {URL: entry}}))
-    assert read(file) == (Learnt(), ["learnt.left_out"])
+    assert read(file) == (ApiProfile(), ["learnt.left_out"])
 
 
 DAMAGED: list[Any] = [
@@ -117,7 +119,7 @@ DAMAGED: list[Any] = [
 @pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_file_is_left_out_and_replaced_by_the_next_run(file: Warned, content: bytes) -> None:
     file.path.write_bytes(content)
-    assert read(file) == (Learnt(), ["learnt.left_out"])
+    assert read(file) == (ApiProfile(), ["learnt.left_out"])
     file.write(URL, MINE, KNOWN, NOW)
     assert read(file) == (KNOWN, [])
 
@@ -125,7 +127,7 @@ def test_a_damaged_file_is_left_out_and_replaced_by_the_next_run(file: Warned, c
 def test_a_file_of_a_later_version_is_left_out_and_left_alone(file: Warned) -> None:
     content = '{"v": 2, "apis": {}, "more": true}'
     file.path.write_text(content)
-    assert read(file) == (Learnt(), ["learnt.left_out"])
+    assert read(file) == (ApiProfile(), ["learnt.left_out"])
     file.events.clear()
     file.write(URL, MINE, KNOWN, NOW)
     assert file.events == ["learnt.not_kept"]
@@ -134,16 +136,16 @@ def test_a_file_of_a_later_version_is_left_out_and_left_alone(file: Warned) -> N
 
 def test_a_file_that_can_not_be_read_or_written_is_a_line_in_the_log(file: Warned) -> None:
     file.path.mkdir()
-    assert read(file) == (Learnt(), ["learnt.left_out"])
+    assert read(file) == (ApiProfile(), ["learnt.left_out"])
     file.write(URL, MINE, KNOWN, NOW)
     assert file.events[-1] == "learnt.not_kept"
 
 
 def test_workspaces_at_one_address_learn_apart(file: Warned) -> None:
     file.write(URL, MINE, KNOWN, NOW)
-    file.write(URL, THEIRS, Learnt(requests_per_second=1.0), NOW)
+    file.write(URL, THEIRS, ApiProfile(requests_per_second=1.0), NOW)
     assert file.read(URL, MINE, NOW) == KNOWN
-    assert file.read(URL, THEIRS, NOW) == Learnt(requests_per_second=1.0)
+    assert file.read(URL, THEIRS, NOW) == ApiProfile(requests_per_second=1.0)
     assert fingerprint("phak_mine") != fingerprint("phak_theirs")
     assert "phak" not in fingerprint("phak_mine")
 
@@ -155,7 +157,7 @@ def test_a_file_by_address_alone_of_version_0_1_is_read_until_a_workspace_has_it
     known = file.read(url, MINE, then)
     assert known.requests_per_second == 8.0
     assert set(known.settle) == {"stop", "shutdown", "start", "restart"}
-    file.write(url, MINE, Learnt(requests_per_second=3.0), then)
+    file.write(url, MINE, ApiProfile(requests_per_second=3.0), then)
     assert file.read(url, MINE, then).requests_per_second == 3.0
     assert file.read(url, MINE, then).settle == known.settle
     assert file.read(url, THEIRS, then) == known

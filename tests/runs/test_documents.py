@@ -9,7 +9,7 @@ from orchestrator.action import Action
 from orchestrator.audit.record import clean
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.note import billing_note
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.errors import PlaybookError
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.playbook.load import load_playbook
@@ -109,13 +109,13 @@ def test_an_error_has_the_fields_of_the_contract_and_all_further_faults() -> Non
     assert [each["message"] for each in document["error"]["more"]] == ["worse"]
 
 
-def taken_up_from(state: RunState) -> list[Work]:
+def taken_up_from(state: RunState) -> list[Job]:
     return works_from(state, now=1000.0, wall=NOW)
 
 
 def test_a_run_that_was_planned_is_taken_up_as_it_was_planned() -> None:
     made = plan()
-    planned, taken_up = [Work.of(target) for target in made.targets], taken_up_from(run(made=made))
+    planned, taken_up = [Job.of(target) for target in made.targets], taken_up_from(run(made=made))
     assert len(taken_up) == len(planned) == 3
     for before, after in zip(planned, taken_up, strict=True):
         assert clean(before.ref.document()) == after.ref.document()

@@ -11,8 +11,8 @@ from orchestrator.audit.target import TargetState
 from orchestrator.billing.note import BillingNote
 from orchestrator.billing.rates import Rates
 from orchestrator.cvm import Cvm
-from orchestrator.engine.job import Work
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.job import Job
+from orchestrator.engine.read.status import Observation
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.schema import Guards
 from orchestrator.reply import StatusRead
@@ -24,20 +24,20 @@ ONE = cvm(1, "web-1")
 NOTE = BillingNote(Rates(Decimal("0.1"), Decimal("0.01"), "hourly_rate"), (), triggered=True)
 
 
-def work(of: Cvm = ONE, **fields: object) -> Work:
-    return replace(Work("it", Action.STOP, of.ref, of.status, NOTE), **fields)  # type: ignore[arg-type] # any field
+def work(of: Cvm = ONE, **fields: object) -> Job:
+    return replace(Job("it", Action.STOP, of.ref, of.status, NOTE), **fields)  # type: ignore[arg-type] # any field
 
 
-def rechecked(works: list[Work], fleet: list[Cvm], guards: dict[str, object] | None = None) -> dict[str, Seen]:
+def rechecked(jobs: list[Job], fleet: list[Cvm], guards: dict[str, object] | None = None) -> dict[str, Observation]:
     """Mark the works by this fleet; returns the statuses of the open ones."""
     state = RunState()
-    for each in works:
+    for each in jobs:
         target = TargetState(each.step, each.action, each.ref, each.before, in_progress=False)
         state.targets[each.step, each.ref.key] = target
-    open_keys = {each.ref.key for each in works if each.outcome is None}
-    fresh = {each.ref.key: Seen(StatusRead(each.status, each.in_progress), 0.0) for each in fleet}
+    open_keys = {each.ref.key for each in jobs if each.outcome is None}
+    fresh = {each.ref.key: Observation(StatusRead(each.status, each.in_progress), 0.0) for each in fleet}
     fresh = {key: seen for key, seen in fresh.items() if key in open_keys}
-    mark_withheld(state, works, fleet, fresh, Guards.model_validate(guards or {}))
+    mark_withheld(state, jobs, fleet, fresh, Guards.model_validate(guards or {}))
     return fresh
 
 
@@ -89,7 +89,7 @@ def test_a_target_with_an_outcome_is_held_to_protection_for_the_steps_that_take_
 def test_one_that_runs_but_is_no_longer_in_the_list_is_left_alone() -> None:
     one = work()
     state = RunState(targets={("it", ONE.ref.key): TargetState("it", "stop", ONE.ref, "running")})
-    mark_withheld(state, [one], [], {ONE.ref.key: Seen(StatusRead("running"), 0.0)}, Guards())
+    mark_withheld(state, [one], [], {ONE.ref.key: Observation(StatusRead("running"), 0.0)}, Guards())
     assert one.withheld is not None
     assert one.withheld.code == "gone"
 
@@ -97,7 +97,9 @@ def test_one_that_runs_but_is_no_longer_in_the_list_is_left_alone() -> None:
 def test_a_log_without_in_progress_does_not_tell_whether_an_operation_began() -> None:
     one, busy = work(), replace(ONE, in_progress=True)
     state = RunState(targets={("it", ONE.ref.key): TargetState("it", "stop", ONE.ref, "running")})
-    mark_withheld(state, [one], [busy], {ONE.ref.key: Seen(StatusRead("running", in_progress=True), 0.0)}, Guards())
+    mark_withheld(
+        state, [one], [busy], {ONE.ref.key: Observation(StatusRead("running", in_progress=True), 0.0)}, Guards()
+    )
     assert one.withheld is None
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
-from orchestrator.billing.reconciled import Reconciled, Standing
+from orchestrator.billing.reconciled import ChargeState, Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.read.usage import AppUsage
@@ -74,7 +74,7 @@ def test_an_app_id_that_can_be_none_keeps_nothing_from_being_asked_about_the_oth
     stops = [stop(1), stop(2, app="../../x?y#z"), stop(3, app=""), stop(4, app="é")]
     assert [each.app_id for each in questions({each.ref.key: [each] for each in stops})] == ["a1"]
     found = asked(stops, {"a1": usage(1)}, {}).found.values()
-    assert [each.standing for each in found] == [Standing.CHARGED, *[Standing.UNKNOWN] * 3]
+    assert [each.standing for each in found] == [ChargeState.CHARGED, *[ChargeState.UNKNOWN] * 3]
     assert all("app_id" in (each.reason or "") for each in list(found)[1:])
 
 
@@ -90,7 +90,7 @@ def test_each_app_is_asked_about_once_from_a_day_before_its_stops_to_a_day_after
 def test_what_is_known_for_good_is_not_asked_again() -> None:
     first, second = stop(1), stop(2)
     found = asked([first, second], {"a1": usage(1)}, {})
-    assert [each.standing for each in found.news] == [Standing.CHARGED, Standing.PENDING]
+    assert [each.standing for each in found.news] == [ChargeState.CHARGED, ChargeState.PENDING]
     left = open_stops({each.ref.key: [each] for each in (first, second)}, found.found, HOURS_6)
     assert list(left) == ["cvm_2"]
 
@@ -99,11 +99,11 @@ def test_what_counts_as_not_charged_is_asked_about_again_where_one_waits_longer_
     stops = [stop(1)]
     by_cvm = {"cvm_1": stops}
     none = answered(by_cvm, {"a1": usage()}, {}, now=NOW, pending_for=60)
-    assert [each.standing for each in none.news] == [Standing.NONE]
+    assert [each.standing for each in none.news] == [ChargeState.NONE]
     assert open_stops(by_cvm, none.found, 60) == {}
     assert open_stops(by_cvm, none.found, HOURS_6) == by_cvm
     later = asked(stops, {"a1": usage(1)}, dict(none.found))
-    assert [each.standing for each in later.news] == [Standing.CHARGED]
+    assert [each.standing for each in later.news] == [ChargeState.CHARGED]
 
 
 def test_only_what_changed_is_news() -> None:
@@ -131,7 +131,7 @@ def test_a_cvm_of_which_the_log_lacks_what_usage_is_told_by_is_unknown_for_good(
     first = stop(1)
     first = replace(first, ref=replace(first.ref, **changed))
     (found,) = asked([first], {}, {}).news
-    assert found.standing is Standing.UNKNOWN
+    assert found.standing is ChargeState.UNKNOWN
     assert lacking in (found.reason or "")
     assert (found.since, found.until, found.charged.usd) == (None, None, None)
 

@@ -17,8 +17,8 @@ from orchestrator.audit.log import inline
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.runs.firing import Claim
-from orchestrator.runs.status import Ended, Standing, State, Stop
+from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.status import Ended, RunStatus, State, Stop
 from orchestrator.service.folder import Folder, Reading
 from orchestrator.service.journal import Journal
 from orchestrator.service.scheduler import Snooze
@@ -84,17 +84,17 @@ class FakeRunner:
         self.dies: Callable[[str], None] = lambda _place: None
         self.order: list[str] = []
 
-    def standing(self, run_id: str) -> Standing:
+    def standing(self, run_id: str) -> RunStatus:
         run = self.world.runs.get(run_id)
         if run is None:
-            return Standing(State.NOTHING_SENT)
+            return RunStatus(State.NOTHING_SENT)
         if run.void:
-            return Standing(State.VOID)
+            return RunStatus(State.VOID)
         if run.finished:
-            return Standing(State.FINISHED, exit_code=0)
-        return Standing(State.UNFINISHED, run.last_at)
+            return RunStatus(State.FINISHED, exit_code=0)
+        return RunStatus(State.UNFINISHED, run.last_at)
 
-    async def start(self, claim: Claim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
+    async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
         assert loaded.playbook.name == claim.playbook
         assert claim.run_id not in self.world.runs
         if self.codes:
@@ -111,7 +111,7 @@ class FakeRunner:
         self.dies("after the log")
         return await self._go_on(run, stop)
 
-    async def resume(self, claim: Claim, stop: Stop) -> Ended:
+    async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
         run = self.world.runs[claim.run_id]
         assert not run.finished
         assert not run.void

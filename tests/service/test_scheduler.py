@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from orchestrator.moment import timestamp
 from orchestrator.playbook.firings import Firing, LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.schedule import Schedule
-from orchestrator.runs.firing import Claim
+from orchestrator.runs.firing import FiringClaim
 from orchestrator.service.scheduler import (
     COUNTED,
     GRACE,
     Decided,
-    LeaveOut,
     Miss,
+    Skip,
     Snooze,
     Start,
     decide,
@@ -25,7 +25,7 @@ from orchestrator.service.scheduler import (
     foresee,
     foresee_next,
 )
-from orchestrator.service.service_state import Known, Mark, Memory
+from orchestrator.service.service_state import ScheduleState, ServiceState, Watermark
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
@@ -36,7 +36,7 @@ def table(cron: str = "0 * * * *", **more: Any) -> Timetable:  # noqa: ANN401 - 
 
 
 def since(moment: datetime, decided: Container[str] = ()) -> Decided:
-    return Decided(Mark(moment, moment), decided)
+    return Decided(Watermark(moment, moment), decided)
 
 
 def test_at_its_very_moment_a_firing_is_due_and_a_microsecond_before_it_is_not() -> None:
@@ -90,13 +90,13 @@ def test_a_snooze_leaves_out_what_lies_in_it_and_nothing_begins_while_it_lasts()
     now = NOON + 10 * MINUTE
     found = due(catching_up, since(NOON - 5 * HOUR + SECOND), now)
     (step,) = decide(catching_up, found, now, snooze, runs=False, waits=False)
-    assert isinstance(step, LeaveOut)
+    assert isinstance(step, Skip)
     assert (step.reason, step.count, step.firing.planned) == ("snoozed", 5, NOON)
     # Once it is over, what was missed before it is made up for.
     later = NOON + 40 * MINUTE
     found = due(catching_up, since(NOON - 5 * HOUR + SECOND), later)
     left, start = decide(catching_up, found, later, snooze, runs=False, waits=False)
-    assert isinstance(left, LeaveOut)
+    assert isinstance(left, Skip)
     assert isinstance(start, Start)
     assert (left.count, start.missed, start.firing.planned) == (3, 2, NOON - 3 * HOUR)
 
@@ -136,7 +136,7 @@ class Scheduler:
 
     def __init__(self, timetable: Timetable) -> None:
         self.timetable = timetable
-        self.memory = Memory()
+        self.memory = ServiceState()
         self.snooze: Snooze | None = None
         self.began: list[tuple[datetime, datetime]] = []
         self.left_out: list[datetime] = []
@@ -165,9 +165,9 @@ class Scheduler:
         for step in decide(self.timetable, found, now, self.snooze, runs=False, waits=False):
             if isinstance(step, Start):
                 self.began.append((step.firing.planned, now))
-                claim = Claim("x", step.firing.planned, step.firing.moment, "id").fields()
+                claim = FiringClaim("x", step.firing.planned, step.firing.moment, "id").fields()
                 self.write(now, "firing.claimed", **{key: each for key, each in claim.items() if key != "playbook"})
-            elif isinstance(step, LeaveOut):
+            elif isinstance(step, Skip):
                 self.left_out.append(step.firing.planned)
                 self.write(now, "firing.left_out", planned=timestamp(step.firing.planned))
             else:
@@ -207,7 +207,7 @@ def test_what_is_foreseen_is_what_happens(
     """After any edits and snoozes: the next firing, its moment, and all that is left out, by the second."""
     now = NOON.replace(hour=22)
     scheduler = Scheduler(first)
-    scheduler.memory.playbooks["x"] = Known("", "UTC", "", "", Mark(now, now))
+    scheduler.memory.playbooks["x"] = ScheduleState("", "UTC", "", "", Watermark(now, now))
     for wait, timetable, snoozed in [*edits, (ask, edits[-1][1] if edits else first, None)]:
         scheduler.go_on(now, now + wait * SECOND)
         now += wait * SECOND

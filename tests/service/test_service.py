@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import RunHeldError
 from orchestrator.moment import parse_timestamp, timestamp
-from orchestrator.runs.status import Standing, State
+from orchestrator.runs.status import RunStatus, State
 from orchestrator.service.journal import Journal
 from tests.service.house import MONDAY, House, RunOnDisk
 
@@ -561,7 +561,7 @@ async def test_a_claimed_run_that_needs_nothing_more_or_must_not_be_touched_is_l
     async with home.process():
         await home.until(at("1 01:05"))
     sent = dict(home.world.actions)
-    monkeypatch.setattr(home.runner, "standing", lambda _run_id: Standing(state, None, 6))
+    monkeypatch.setattr(home.runner, "standing", lambda _run_id: RunStatus(state, None, 6))
     async with home.process():
         await home.until(at("1 01:45"))
     (ended,) = home.events("firing.ended")

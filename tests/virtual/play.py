@@ -20,7 +20,7 @@ from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cloud.client import PhalaCloud
 from orchestrator.cloud.http import Http
 from orchestrator.cloud.transport import Target, ThroughHttpx
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.engine.read.inventory import InventoryReader
@@ -32,8 +32,8 @@ from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.value_types import Dispatch
 from orchestrator.runs.endpoint import Endpoint
-from orchestrator.runs.execute import run_of
-from orchestrator.runs.fresh_status import read_fresh
+from orchestrator.runs.execute import prepare_run
+from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.records import planned_fields, works_from
 from orchestrator.runs.resume import go_on_record
 from orchestrator.runs.session import Session
@@ -153,7 +153,7 @@ class Played:
         assert not self.problems, self.problems[:3]
         assert self.exit_code == Exit.OK
         assert state.counts == {"settled": self.script.cvms}
-        wanted = {"running"} if self.script.action.ends_up else {"stopped", "exited"}
+        wanted = {"running"} if self.script.action.leaves_running else {"stopped", "exited"}
         escalated = {target.ref.id for target in state.targets.values() if target.escalated_at}
         for cvm in self.app.world.cvms:
             assert cvm.phase_at(self.ended_at).status in wanted, cvm
@@ -265,8 +265,8 @@ class _Process:
         self._log = AuditLog.create(
             self._played.log, RUN_ID, first, observers=[state.apply], wall=self._clock.wall, sync=self.disk.write
         )
-        works = [Work.of(target) for target in plan.targets]
-        run = run_of(session, self._log, state, works, len(inventory.cvms))
+        jobs = [Job.of(target) for target in plan.targets]
+        run = prepare_run(session, self._log, state, jobs, len(inventory.cvms))
         return await run(plan.steps)
 
     async def _resume(self, session: Session) -> RunResult:
@@ -274,10 +274,10 @@ class _Process:
         self._log, reading = AuditLog.reopen(self._played.log, state.apply, wall=self._clock.wall, sync=self.disk.write)
         if state.finished is not None:
             return RunResult(Ending(state.finished["ending"]), Exit(state.finished["exit_code"]))
-        works = works_from(state, now=self._clock.now(), wall=self._clock.wall())
+        jobs = works_from(state, now=self._clock.now(), wall=self._clock.wall())
         size = state.planned["workspace_size"]
-        fresh = await read_fresh(session, works, size)
-        await go_on_record(self._log, reading, state, works, lambda _: None)
-        run = run_of(session, self._log, state, works, size)
+        fresh = await read_open_statuses(session, jobs, size)
+        await go_on_record(self._log, reading, state, jobs, lambda _: None)
+        run = prepare_run(session, self._log, state, jobs, size)
         run.take_in(fresh)
         return await run(steps_from(state.planned))

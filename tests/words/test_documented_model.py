@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import create_model
 
-from orchestrator.documented_model import Described
+from orchestrator.documented_model import DocumentedModel
 
 
-class Lamp(Described):
+class Lamp(DocumentedModel):
     """A lamp."""
 
     watts: int = 5
@@ -29,7 +29,7 @@ class Lantern(Lamp):
     """The one for later."""
 
 
-def described(model: type[Described]) -> dict[str, Any]:
+def described(model: type[DocumentedModel]) -> dict[str, Any]:
     """Each field with its description."""
     return {name: node.get("description") for name, node in model.model_json_schema()["properties"].items()}
 

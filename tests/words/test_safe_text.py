@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 
 @pytest.mark.parametrize(
@@ -30,17 +30,17 @@ from orchestrator.safe_text import shown
     ],
 )
 def test_what_could_steer_a_terminal_is_escaped_and_the_rest_left_alone(text: object, safe: str) -> None:
-    assert shown(text) == safe
+    assert safe_text(text) == safe
 
 
 @given(st.text(st.characters(exclude_categories=[]), max_size=60), st.integers(1, 50))
 def test_whatever_is_shown_is_visible_and_no_longer_than_asked(text: str, width: int) -> None:
-    safe = shown(text, width)
+    safe = safe_text(text, width)
     assert len(safe) <= width
     assert not any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for char in safe)
 
 
 def test_a_cut_is_marked() -> None:
-    assert shown("abcdef", 4) == "abc…"
-    assert shown("abcd", 4) == "abcd"
-    assert shown("x" * 10_000_000, 4) == "xxx…"
+    assert safe_text("abcdef", 4) == "abc…"
+    assert safe_text("abcd", 4) == "abcd"
+    assert safe_text("x" * 10_000_000, 4) == "xxx…"

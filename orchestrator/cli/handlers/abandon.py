@@ -19,8 +19,8 @@ from orchestrator.runs.actor import actor
 from orchestrator.runs.documents import run_document, write_document
 from orchestrator.runs.endpoint import Endpoint, endpoint
 from orchestrator.runs.event_log import configure, run_log
-from orchestrator.runs.execute import run_of
-from orchestrator.runs.fresh_status import read_fresh
+from orchestrator.runs.execute import prepare_run
+from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.notifications import finish, notices
 from orchestrator.runs.records import limits_from, works_from
 from orchestrator.runs.resume import check
@@ -48,7 +48,7 @@ def abandon(run_id: str, config: Path | None, assignments: tuple[str, ...], *, r
         if state.cloud_ended:
             raise UsageError("the run was against a simulated cloud, which ended with it", file=path)
         with endpoint(settings, simulate=False) as where:
-            where.has_to_be(state.started["cloud_url"])
+            where.require_url(state.started["cloud_url"])
             result = anyio.run(partial(_open_and_abandon, settings, where, log, reading, state, reason=reason))
     finally:
         log.close()
@@ -74,18 +74,18 @@ async def _abandon(session: Session, log: AuditLog, reading: Reading, state: Run
     age = (session.clock.wall() - parse_timestamp(state.last_ts)).total_seconds()
     # A status proves "no effect" only when the read began late enough after the last request.
     await anyio.sleep(min(settings.settle.recheck_after, max(0.0, settings.settle.recheck_after - age)))
-    works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
+    jobs = works_from(state, now=session.clock.now(), wall=session.clock.wall())
     size = state.planned["workspace_size"]
     (await read_workspace(session)).compare(Workspace.recorded(state.started), "the run")
-    seen = await read_fresh(session, works, size)
+    seen = await read_open_statuses(session, jobs, size)
     log.observers += [state.apply, run_log(settings.log, state)]
     log.resumed(
         reading.torn,
         unterminated=reading.unterminated,
-        open=sum(work.outcome is None for work in works),
+        open=sum(work.outcome is None for work in jobs),
         to_abandon=True,
     )
-    run = run_of(session, log, state, works, size)
+    run = prepare_run(session, log, state, jobs, size)
     async with notices(session, log, state) as notifier:
         result = await run.abandon(seen, abandoned_by=actor(), reason=reason)
         await finish(notifier, settings.notify, state, result)

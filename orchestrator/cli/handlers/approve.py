@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.audit.approvals import Answers, Left
+from orchestrator.audit.approvals import ApprovalStore, Left
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
@@ -22,7 +22,7 @@ from orchestrator.moment import parse_timestamp, timestamp, utc_now
 from orchestrator.report.run.question import answer_lines, clock, print_question
 from orchestrator.runs.actor import actor
 from orchestrator.runs.approval import APPROVE, REFUSE
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
 _WAIT = 10.0
@@ -120,7 +120,7 @@ def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep)
         NotAskedError: when somebody else was first, or nobody is left to take it up.
         SettingsError: when it can't be written.
     """
-    answers = Answers(path)
+    answers = ApprovalStore(path)
     try:
         if not answers.leave(answer):
             other = answers.to(answer.seq, answer.hash)
@@ -145,7 +145,7 @@ def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep)
     return taken_up is True
 
 
-def _ended_before(path: Path, answers: Answers, answer: Left) -> NotAskedError:
+def _ended_before(path: Path, answers: ApprovalStore, answer: Left) -> NotAskedError:
     """Take an answer back that nobody is left to take up."""
     answers.withdraw(answer)
     hint = f"the question is asked anew once `orchestrator resume {path.stem}` is running"
@@ -202,10 +202,10 @@ def _tell(state: RunState, question: Record, answer: Left, *, is_taken_up: bool,
         click.echo(json.dumps(document, indent=2))
     elif is_taken_up:
         what = "the run goes on" if answer.approved else "the run ends"
-        click.echo(f"{word.capitalize()} by {shown(answer.by, 100)}, and on record: {what}.")
+        click.echo(f"{word.capitalize()} by {safe_text(answer.by, 100)}, and on record: {what}.")
     else:
         click.echo(
-            f"{word.capitalize()} by {shown(answer.by, 100)}. The run has not taken it up yet; "
-            f"`orchestrator show {shown(state.run_id)}` tells when it has."
+            f"{word.capitalize()} by {safe_text(answer.by, 100)}. The run has not taken it up yet; "
+            f"`orchestrator show {safe_text(state.run_id)}` tells when it has."
         )
     sys.stdout.flush()

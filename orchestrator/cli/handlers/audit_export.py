@@ -18,14 +18,14 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.verify import Reading, Take, Verdict, drop, read_log
 from orchestrator.cli.audit_logs import find_logs
 from orchestrator.cli.out_file import is_evidence
-from orchestrator.cli.streams import Lasting
+from orchestrator.cli.streams import SafeStream
 from orchestrator.errors import AlteredError, UsageError
 from orchestrator.history.time_range import stretch
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.csv import COLUMNS, row
 from orchestrator.report.audit.ecs import Ecs
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.state_files import sync_folder
 
 LineOf: TypeAlias = Callable[[Record], bytes]
@@ -55,7 +55,7 @@ def export(
     with _opened(out) as file:
         _write_all(readings, form, begin, file)
     for path, reading in altered:
-        told = f"{shown(path, 4096)}: ALTERED at line {reading.line}: {reading.reason}; exported up to there"
+        told = f"{safe_text(path, 4096)}: ALTERED at line {reading.line}: {reading.reason}; exported up to there"
         click.echo(told, err=True)
     return int(Exit.FAILED if altered else Exit.OK)
 
@@ -117,7 +117,7 @@ class _NobodyReadsError(Exception):
 
 def _nobody_reads(file: BinaryIO) -> bool:
     raw = getattr(file, "raw", None)
-    return isinstance(raw, Lasting) and raw.unread
+    return isinstance(raw, SafeStream) and raw.unread
 
 
 def _ecs(file: BinaryIO) -> LineOf:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from orchestrator.audit.keys import key_id, write_key_pair
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _NAME = "orchestrator-seal.pem"
 
@@ -20,6 +20,6 @@ def keygen(out: Path, *, as_json: bool) -> None:
         document = {"exit_code": 0, "key_id": name, "private_key": str(private), "public_key": str(public)}
         click.echo(json.dumps(document, indent=2))
         return
-    click.echo(f"private key  {shown(private, 4096)}  seals; keep it off the machines that run playbooks")
-    click.echo(f"public key   {shown(public, 4096)}  checks; give it to everybody")
+    click.echo(f"private key  {safe_text(private, 4096)}  seals; keep it off the machines that run playbooks")
+    click.echo(f"public key   {safe_text(public, 4096)}  checks; give it to everybody")
     click.echo(f"key id       {name}")

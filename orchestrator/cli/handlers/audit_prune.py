@@ -15,9 +15,9 @@ from orchestrator.duration import format_duration, parse_time_span
 from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.runs.actor import actor
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
 _NAMED = frozenset({Kept.ALTERED, Kept.FOREIGN, Kept.HELD, Kept.CHANGED})
@@ -60,7 +60,7 @@ def prune_logs(
         kept += late
         if not as_json:
             _say_what_stays(late)
-            click.echo(f"Removed {counted(len(removed), 'log')}; on record in {shown(store.pruned, 4096)}.")
+            click.echo(f"Removed {plural(len(removed), 'log')}; on record in {safe_text(store.pruned, 4096)}.")
     if as_json:
         click.echo(json.dumps(_document(going, removed, kept, dry_run=dry_run), indent=2))
     return int(Exit.OK)
@@ -85,7 +85,7 @@ def _remove(going: list[Found], store: RunStore, removed: list[Found]) -> list[t
                 kept.append((each, why))
     except OSError as error:
         raise UsageError(
-            f"stopped after {counted(len(removed), 'log')}: {error.strerror or error}",
+            f"stopped after {plural(len(removed), 'log')}: {error.strerror or error}",
             file=error.filename or store.pruned,
             hint="what is gone is on record there; the rest was left alone",
         ) from error
@@ -106,7 +106,7 @@ def _say_what_goes(going: list[Found], age: float) -> None:
         return
     size = sum(each.size for each in going)
     oldest = min(going, key=lambda each: each.ended_at)
-    click.echo(f"To remove: {counted(len(going), 'log')} {older}, {size:,} bytes")
+    click.echo(f"To remove: {plural(len(going), 'log')} {older}, {size:,} bytes")
     click.echo(f"  oldest  {oldest.run_id}, ended {timestamp(oldest.ended_at)[:10]}")
     for word, number in (
         ("not finished", sum(not each.finished for each in going)),
@@ -119,11 +119,11 @@ def _say_what_goes(going: list[Found], age: float) -> None:
 def _say_what_stays(kept: list[tuple[Found, Kept]]) -> None:
     for why, number in Counter(why for _, why in kept).items():
         hint = f" ({_HINTS[why]})" if why in _HINTS else ""
-        click.echo(f"Kept: {counted(number, 'log')}, {why}{hint}")
+        click.echo(f"Kept: {plural(number, 'log')}, {why}{hint}")
         if why in _NAMED:
             names = [each.path.name for each, reason in kept if reason is why]
             for name in names[:_MOST]:
-                click.echo(f"  {shown(name)}")
+                click.echo(f"  {safe_text(name)}")
             if len(names) > _MOST:
                 click.echo(f"  and {len(names) - _MOST} more")
 

@@ -14,9 +14,9 @@ from orchestrator.audit.seal_create import Sealed, seal_elsewhere, seal_log
 from orchestrator.audit.store import seal_file
 from orchestrator.cli.audit_logs import find_logs
 from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.runs.actor import actor
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 
 def seal(
@@ -53,9 +53,9 @@ def seal(
     for path, each in sealed:
         click.echo(_line(path, each))
     for path, fault in faults:
-        click.echo(f"{shown(path, 4096)}: NOT SEALED: {shown(fault.message, 500)}")
+        click.echo(f"{safe_text(path, 4096)}: NOT SEALED: {safe_text(fault.message, 500)}")
     if open_still:
-        click.echo(f"{counted(len(open_still), 'run')} not sealed: not finished, or going on")
+        click.echo(f"{plural(len(open_still), 'run')} not sealed: not finished, or going on")
     return code
 
 
@@ -74,10 +74,12 @@ def _passphrase() -> str | None:
 
 def _line(path: Path, each: Sealed) -> str:
     covers = each.seal.covers
-    head = f"{shown(path, 4096)}: "
+    head = f"{safe_text(path, 4096)}: "
     if not each.new:
         return f"{head}sealed already at {each.seal.sealed_at}, and nothing came since"
-    return f"{head}sealed up to line {covers.lines}, digest {covers.hash}; keep {shown(each.file, 4096)} elsewhere too"
+    return (
+        f"{head}sealed up to line {covers.lines}, digest {covers.hash}; keep {safe_text(each.file, 4096)} elsewhere too"
+    )
 
 
 def _document(

@@ -12,12 +12,12 @@ import click
 from orchestrator.audit.verify import Reading, Take, Verdict, read_log
 from orchestrator.cli.audit_logs import find_log
 from orchestrator.errors import AlteredError, UsageError
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.audit.run_story import RunStory
 from orchestrator.report.audit.story import CvmStory
 from orchestrator.report.audit.story_text import chapter_head, cut, document, left_out, story_lines
 from orchestrator.runs.documents import write_document
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _ENDS = {
     Verdict.UNFINISHED: "the log ends here: the run goes on, or did not finish",
@@ -81,7 +81,7 @@ def _show_run(path: Path, limit: int | None, *, as_json: bool) -> None:
     _end(reading)
     if story.left_out:
         _echo(left_out(story.left_out, "sentence"))
-    _echo(f"\n  One CVM: orchestrator audit show {shown(path.stem, 64)} --cvm NAME")
+    _echo(f"\n  One CVM: orchestrator audit show {safe_text(path.stem, 64)} --cvm NAME")
 
 
 def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> None:
@@ -90,9 +90,9 @@ def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> N
     story.conclude()
     if not story.chapters:
         close = difflib.get_close_matches(wanted, sorted(story.names), n=3)
-        hint = f"did you mean {', '.join(shown(name, 64) for name in close)}?" if close else None
+        hint = f"did you mean {', '.join(safe_text(name, 64) for name in close)}?" if close else None
         hint = hint or "a CVM is meant by its name, its id or its UUID"
-        raise UsageError(f"no CVM {shown(wanted, 64)!r} in this run", file=path, hint=hint)
+        raise UsageError(f"no CVM {safe_text(wanted, 64)!r} in this run", file=path, hint=hint)
     if as_json:
         chapters: list[dict[str, Any]] = []
         for chapter in story.chapters:
@@ -104,7 +104,7 @@ def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> N
     _echo(_head(reading, story.start))
     same = {str(chapter.cvm.get("id") or chapter.cvm.get("vm_uuid")) for chapter in story.chapters}
     if len(same) > 1:
-        _echo(f"{counted(len(same), 'CVM')} of that name; give the id to see one alone")
+        _echo(f"{plural(len(same), 'CVM')} of that name; give the id to see one alone")
     width = _width()
     for chapter in story.chapters:
         _echo("")
@@ -119,7 +119,7 @@ def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> N
 
 
 def _head(reading: Reading, start: str) -> str:
-    return f"Run {shown(reading.chain.run_id, 64)}, {shown(start[:10], 10)}; times are UTC"
+    return f"Run {safe_text(reading.chain.run_id, 64)}, {safe_text(start[:10], 10)}; times are UTC"
 
 
 def _end(reading: Reading) -> None:

@@ -18,7 +18,7 @@ from orchestrator.cli.audit_logs import find_logs, store_of
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.verdict import verdict_document, verdict_lines
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
 _CODES = {
@@ -78,8 +78,8 @@ def verify(
     for each in found:
         _say(each, asked=bool(keys), as_json=False)
     for seal, pruned_at in missing:
-        words = f"pruned at {shown(pruned_at, 40)}" if pruned_at else "MISSING, though there is a seal of it"
-        click.echo(f"{shown(seal.run_id, 64)}: {words}, sealed at {shown(seal.sealed_at, 40)}")
+        words = f"pruned at {safe_text(pruned_at, 40)}" if pruned_at else "MISSING, though there is a seal of it"
+        click.echo(f"{safe_text(seal.run_id, 64)}: {words}, sealed at {safe_text(seal.sealed_at, 40)}")
     return int(code)
 
 

@@ -79,11 +79,11 @@ def _tell(
     if not as_json:
         from orchestrator.cli.consoles import stdout  # noqa: PLC0415 - only for people; a good part of the start
         from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
-        from orchestrator.safe_text import shown  # noqa: PLC0415 - the same
+        from orchestrator.safe_text import safe_text  # noqa: PLC0415 - the same
 
         print_plan(stdout(), plan, description, details=details)
         if digest is not None:
-            path = shown(out, 4096)
+            path = safe_text(out, 4096)
             click.echo(f"\nWritten to {path} (digest {digest}).\nOnce it is read: orchestrator run --plan {path}")
     elif error is None:
         click.echo(json.dumps(document, indent=2))

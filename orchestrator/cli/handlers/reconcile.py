@@ -23,14 +23,14 @@ from orchestrator.errors import SettingsError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.schema import Limits
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
 from orchestrator.runs.documents import write_document
 from orchestrator.runs.endpoint import Endpoint, endpoint
 from orchestrator.runs.reconciling import Reconciliation, answered, open_stops, questions
 from orchestrator.runs.session import SystemClock, limits_of
 from orchestrator.runs.stops import StopsFold, reconciled_in
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -70,7 +70,7 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
             hint="to try it out, run against `orchestrator simulate`, which stays",
         )
     if not reading.finished:
-        resume = f"first: orchestrator resume {shown(state.run_id)}"
+        resume = f"first: orchestrator resume {safe_text(state.run_id)}"
         raise UsageError(
             "the run is not finished, so what it stopped is not known for sure",
             file=path,
@@ -86,7 +86,7 @@ def _find_out(settings: Settings, log: AuditLog, reading: Reading, fold: StopsFo
         return Reconciliation(known)
     asked = questions(stops)
     with endpoint(settings, simulate=False) as where:
-        where.has_to_be(fold.state.started["cloud_url"])
+        where.require_url(fold.state.started["cloud_url"])
         usage = anyio.run(_read, settings, where, asked) if asked else {}
     found = answered(stops, usage, known, now=utc_now(), pending_for=settings.billing.pending_for)
     for news in found.news:
@@ -113,5 +113,5 @@ async def _read(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion
 def _tell(all_of_them: int, read: int) -> None:
     """Say on a terminal how far the reading has come, in one line that goes again."""
     if redraws(sys.stderr):
-        line = f"reading usage: {read} of {counted(all_of_them, 'app')}"
+        line = f"reading usage: {read} of {plural(all_of_them, 'app')}"
         click.echo(f"\r{line if read < all_of_them else ' ' * len(line)}\r", nl=False, err=True)

@@ -17,7 +17,7 @@ from orchestrator.errors import AlteredError, OrchestratorError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.full.document import LogFile, report_document
-from orchestrator.report.full.timeline import Story
+from orchestrator.report.full.timeline import RunTimeline
 
 _SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".md": "md", ".txt": "text"}
 
@@ -52,7 +52,7 @@ def _report(
 ) -> int:
     path = find_log(run_id, config, assignments)
     check_place(out)
-    story = Story()
+    story = RunTimeline()
     log = _read(path, story)
     altered = log.reading.verdict is Verdict.ALTERED
     if altered and not even_if_altered:
@@ -71,7 +71,7 @@ def _report(
     return int(Exit.FAILED if altered else Exit.OK)
 
 
-def _read(path: Path, story: Story) -> LogFile:
+def _read(path: Path, story: RunTimeline) -> LogFile:
     """Read a log once, for its records and for its digest."""
     sha256, size = hashlib.sha256(), 0
 

@@ -13,13 +13,13 @@ from orchestrator.cli.handlers.run import open_and_run
 from orchestrator.errors import NoMatchError, RunHeldError, SettingsError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo
-from orchestrator.plural import counted, names
+from orchestrator.plural import names, plural
 from orchestrator.runs.endpoint import endpoint
 from orchestrator.runs.records import taken_down
 from orchestrator.runs.session import limits_of
-from orchestrator.runs.start import Order
+from orchestrator.runs.start import RunRequest
 from orchestrator.runs.workspace import Workspace
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
 
@@ -50,7 +50,7 @@ def restore(
     with path.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     playbook = undo.playbook
-    order = Order(
+    order = RunRequest(
         LoadedPlaybook(playbook, path, digest, b"", {}),
         limits_of(playbook.limits, settings),
         undo,
@@ -60,7 +60,7 @@ def restore(
         workspace=Workspace.recorded(state.started),
     )
     with endpoint(settings, simulate=False) as where:
-        where.has_to_be(state.started["cloud_url"])
+        where.require_url(state.started["cloud_url"])
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
 
@@ -68,13 +68,14 @@ def _origin(undo: Undo, state: RunState) -> str:
     """What the undone run did, for people."""
     late = undo.late
     text = (
-        f"Undoes {shown(state.run_id)}, started {shown(state.started['ts'])} by {shown(state.started['actor'])}, "
-        f"which took {counted(len(undo.targets) - len(late), 'CVM')} from running to down\n"
+        f"Undoes {safe_text(state.run_id)}, started {safe_text(state.started['ts'])} "
+        f"by {safe_text(state.started['actor'])}, "
+        f"which took {plural(len(undo.targets) - len(late), 'CVM')} from running to down\n"
     )
     if late:
         text += (
-            f"{counted(len(late), 'CVM')} more asked to go down and not seen down in time: "
-            f"{shown(names(target.ref.name for target in late), 2000)}\n"
+            f"{plural(len(late), 'CVM')} more asked to go down and not seen down in time: "
+            f"{safe_text(names(target.ref.name for target in late), 2000)}\n"
         )
     return text
 
@@ -96,6 +97,6 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
         raise UsageError(
             "the run is not finished, so what it took down is not known for sure",
             file=path,
-            hint=f"first: orchestrator resume {shown(state.run_id)}, or, to send nothing more: "
-            f"orchestrator abandon {shown(state.run_id)} --reason TEXT",
+            hint=f"first: orchestrator resume {safe_text(state.run_id)}, or, to send nothing more: "
+            f"orchestrator abandon {safe_text(state.run_id)} --reason TEXT",
         )

@@ -55,7 +55,7 @@ def resume(
             return _finished(state, path, as_json=as_json)
         applied = apply_settings(frozen_in(state, path), settings, assignments)
         with endpoint(settings, simulate=False) as where:
-            where.has_to_be(state.started["cloud_url"])
+            where.require_url(state.started["cloud_url"])
             with nullcontext() if dry_run else claim_again(settings, state, ignore_running=ignore_running) as claim:
                 order = _Order(
                     log=log,
@@ -109,10 +109,10 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -
     async with open_session(settings, where, applied.limits) as session:
         if order.claim is not None:
             await wait_for_statuses(session, order.claim)
-        works = works_from(state, now=session.clock.now(), wall=session.clock.wall())
+        jobs = works_from(state, now=session.clock.now(), wall=session.clock.wall())
         with last_line(as_json=order.as_json, nothing="Nothing more"):
-            checked = await recheck_run(session, state, works)
-            plan = resume_plan(works, checked, applied)
+            checked = await recheck_run(session, state, jobs)
+            plan = resume_plan(jobs, checked, applied)
             if order.claim is None and order.as_json:
                 write_document(plan.document(state), partial(click.echo, nl=False))
             elif not order.as_json:
@@ -124,12 +124,12 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -
             if order.as_json:
                 log_warnings(plan, state.run_id)
             _confirm(session, state, plan, checked, yes=order.yes)
-        await go_on_record(order.log, order.reading, state, works, run_log(settings.log, state))
+        await go_on_record(order.log, order.reading, state, jobs, run_log(settings.log, state))
         return await carry_out(
             session,
             order.log,
             state,
-            works,
+            jobs,
             plan.steps,
             workspace_size=state.planned["workspace_size"],
             as_json=order.as_json,
@@ -149,7 +149,7 @@ def _confirm(session: Session, state: RunState, plan: ResumePlan, checked: Reche
     number = sum(not is_settled_by(work, checked.fresh.get(work.ref.key)) for work in unsent)
     if age <= session.settings.audit.resume_without_asking or not number:
         return
-    if any(work.action.ends_up for work in unsent):
+    if any(work.action.leaves_running for work in unsent):
         ask(
             f"The plan is {format_duration(age)} old, and {number} of its CVMs are not as it wants them, and nothing "
             f"sent to them is known to have had an effect; someone may have meant that.\n"

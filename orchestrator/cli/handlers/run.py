@@ -19,8 +19,8 @@ from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.print_error import report
 from orchestrator.cli.verdict import ask_about_key, confirm, last_line
 from orchestrator.duration import format_duration
-from orchestrator.engine.job import Work
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.job import Job
+from orchestrator.engine.read.status import Observation
 from orchestrator.errors import OrchestratorError, PlanFileError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.playbook.load import find_playbook, load_playbook
@@ -32,15 +32,15 @@ from orchestrator.playbook.variables import parse_assignments
 from orchestrator.runs.claims import claim_cvms, read_what_others_changed
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.endpoint import Endpoint, endpoint
-from orchestrator.runs.fresh_status import read_fresh
+from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.frozen import Frozen, apply_settings
 from orchestrator.runs.plan_check import verdict
 from orchestrator.runs.plan_file import read_plan
 from orchestrator.runs.prepare import Prepared, prepare
 from orchestrator.runs.session import Session, limits_of, open_session
-from orchestrator.runs.start import Order, begin_log
+from orchestrator.runs.start import RunRequest, begin_log
 from orchestrator.runs.workspace import Workspace
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -60,7 +60,7 @@ def run(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
-    order = Order(loaded, limits_of(loaded.playbook.limits, settings), ignore_running=ignore_running)
+    order = RunRequest(loaded, limits_of(loaded.playbook.limits, settings), ignore_running=ignore_running)
     with endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
@@ -88,7 +88,7 @@ def run_plan_file(
     RunStore(settings.audit.state_dir).prepare()
     applied = apply_settings(_frozen(lock, plan_file), settings, assignments)
     lock = replace(lock, limits=applied.limits, steps=applied.steps)
-    order = Order(
+    order = RunRequest(
         lock.loaded,
         lock.limits,
         lock,
@@ -124,7 +124,7 @@ def _frozen(lock: Lock, file: Path) -> Frozen:
 async def open_and_run(
     settings: Settings,
     where: Endpoint,
-    order: Order,
+    order: RunRequest,
     *,
     yes: bool,
     expect: int | None,
@@ -142,7 +142,7 @@ class _Confirmed:
     Attributes:
         log: the audit log.
         state: what it says.
-        works: every target.
+        jobs: every target.
         steps: the steps in order.
         workspace_size: how many CVMs the list has.
         fresh: statuses that were read after a late yes, or since another run acted on the targets.
@@ -151,14 +151,14 @@ class _Confirmed:
 
     log: AuditLog
     state: RunState
-    works: list[Work]
+    jobs: list[Job]
     steps: tuple[AnyPlanned, ...]
     workspace_size: int
-    fresh: dict[str, Seen] | None
+    fresh: dict[str, Observation] | None
     claim: Claim
 
 
-async def _run(session: Session, order: Order, *, yes: bool, expect: int | None, as_json: bool) -> int:
+async def _run(session: Session, order: RunRequest, *, yes: bool, expect: int | None, as_json: bool) -> int:
     run = await _plan_and_confirm(session, order, yes=yes, expect=expect, as_json=as_json)
     if isinstance(run, int):
         return run
@@ -169,7 +169,7 @@ async def _run(session: Session, order: Order, *, yes: bool, expect: int | None,
             session,
             run.log,
             run.state,
-            run.works,
+            run.jobs,
             run.steps,
             workspace_size=run.workspace_size,
             as_json=as_json,
@@ -179,7 +179,7 @@ async def _run(session: Session, order: Order, *, yes: bool, expect: int | None,
 
 
 async def _plan_and_confirm(
-    session: Session, order: Order, *, yes: bool, expect: int | None, as_json: bool
+    session: Session, order: RunRequest, *, yes: bool, expect: int | None, as_json: bool
 ) -> _Confirmed | int:
     """Plan, ask, and begin the log; an exit code when the run may not go."""
     meant, claim = yes or expect is not None, None
@@ -192,7 +192,7 @@ async def _plan_and_confirm(
         raise
     warnings = (*prepared.plan.warnings, *order.warnings, *(() if other_key is None else (other_key,)))
     prepared = replace(prepared, plan=replace(prepared.plan, warnings=warnings))
-    plan, works = prepared.plan, [Work.of(target) for target in prepared.plan.targets]
+    plan, jobs = prepared.plan, [Job.of(target) for target in prepared.plan.targets]
     show = partial(_show, order, plan)
     if not as_json:
         show(sys.stdout)
@@ -208,12 +208,12 @@ async def _plan_and_confirm(
                 ask_about_key(other_key.message)
             # Both clocks: the one stands still while a machine sleeps, the other may be set back.
             waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
-            refs = [work.ref for work in works]
+            refs = [work.ref for work in jobs]
             claim = claim_cvms(session, order.run_id or "", refs, ignore_running=order.ignore_running)
             size = prepared.workspace_size
-            fresh = await read_what_others_changed(session, claim, works, size, prepared.read_at)
+            fresh = await read_what_others_changed(session, claim, jobs, size, prepared.read_at)
             if fresh is None and waited > session.settings.guards.recheck_after:
-                fresh = await read_fresh(session, works, size)
+                fresh = await read_open_statuses(session, jobs, size)
             log, state = begin_log(session, order, prepared)
     except OrchestratorError as refused:
         if claim is not None:
@@ -223,10 +223,10 @@ async def _plan_and_confirm(
         return int(refused.exit_code)
     if not as_json:
         click.echo()
-    return _Confirmed(log, state, works, plan.steps, prepared.workspace_size, fresh, claim)
+    return _Confirmed(log, state, jobs, plan.steps, prepared.workspace_size, fresh, claim)
 
 
-def _show(order: Order, plan: Plan, stream: TextIO) -> None:
+def _show(order: RunRequest, plan: Plan, stream: TextIO) -> None:
     """Print what is to be carried out."""
     from orchestrator.cli.consoles import on  # noqa: PLC0415 - the requests had to go out first
     from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
@@ -236,14 +236,14 @@ def _show(order: Order, plan: Plan, stream: TextIO) -> None:
     print_plan(on(stream), plan, order.loaded.playbook.description)
 
 
-def _check_workspace(order: Order, prepared: Prepared) -> PlanWarning | None:
+def _check_workspace(order: RunRequest, prepared: Prepared) -> PlanWarning | None:
     """Refuse a plan file or a run to undo of another workspace; a warning where only the keys can be compared."""
     if order.hold is None or order.workspace is None:
         return None
     return prepared.workspace.compare(order.workspace, order.hold.source)
 
 
-async def _tell_refused(session: Session, order: Order, error: OrchestratorError, *, meant: bool) -> None:
+async def _tell_refused(session: Session, order: RunRequest, error: OrchestratorError, *, meant: bool) -> None:
     """Tell others of a run that did not begin, where it was meant to and nobody sits here to see it."""
     if meant and session.settings.notify.somebody and not sys.stdin.isatty():
         from orchestrator.runs.event_log import configure  # noqa: PLC0415 - takes long to import
@@ -256,4 +256,4 @@ async def _tell_refused(session: Session, order: Order, error: OrchestratorError
 
 def _origin(lock: Lock, file: Path, now: datetime) -> str:
     age = format_duration(max(0.0, (now - lock.made_at).total_seconds()))
-    return f"From {shown(file, 4096)}, made {age} ago by {shown(lock.actor)} (digest {lock.digest})\n"
+    return f"From {safe_text(file, 4096)}, made {age} ago by {safe_text(lock.actor)} (digest {lock.digest})\n"

@@ -14,14 +14,14 @@ from orchestrator.audit.store import RunStore, is_held
 from orchestrator.cli.consoles import stdout
 from orchestrator.cli.reading import UnreadableLogs, told
 from orchestrator.duration import format_duration
-from orchestrator.history.filter import Choice
+from orchestrator.history.filter import RunFilter
 from orchestrator.history.index import Index
 from orchestrator.history.logs import named_within, rows
 from orchestrator.history.time_range import stretch
 from orchestrator.moment import parse_timestamp, utc_now
 from orchestrator.report.layout import Column, print_table
 from orchestrator.report.run.question import clock
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
 _STYLES = {
@@ -49,7 +49,7 @@ def runs(
     as_json: bool,
 ) -> None:
     """List runs, newest first, and what to type for those that are not finished."""
-    choice = Choice(stretch(since, until, utc_now()), playbooks, outcomes, exit_codes)
+    choice = RunFilter(stretch(since, until, utc_now()), playbooks, outcomes, exit_codes)
     settings = load_settings(config, assignments)
     store = RunStore(settings.audit.state_dir)
     store.prepare()
@@ -67,12 +67,12 @@ def runs(
             click.echo(f"There are more; --limit {2 * limit} shows more of them.")
     else:
         such = " unfinished" if unfinished else ""
-        chosen = " of that choice" if choice != Choice() else ""
-        click.echo(f"There are no{such} runs{chosen} in {shown(store.folder, 4096)}.")
+        chosen = " of that choice" if choice != RunFilter() else ""
+        click.echo(f"There are no{such} runs{chosen} in {safe_text(store.folder, 4096)}.")
 
 
 def _chosen(
-    store: RunStore, index: Index, choice: Choice, unreadable: UnreadableLogs, *, unfinished: bool
+    store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[dict[str, Any]]:
     for path, row in rows(told(named_within(store, choice.stretch)), index):
         unreadable.count(row)
@@ -134,11 +134,13 @@ _COLUMNS = (
 def _print(found: list[dict[str, Any]], now: datetime) -> None:
     rows: list[list[str | Text]] = [
         [
-            Text(shown(row["run_id"])),
+            Text(safe_text(row["run_id"])),
             f"{row['started_at'][:16].replace('T', ' ')}Z" if row["started_at"] else "-",
             _took(row, now),
-            f"schedule {shown(row['trigger'].get('schedule'), 40)}" if row["trigger"] else shown(row["actor"], 60),
-            shown(row["playbook"]),
+            f"schedule {safe_text(row['trigger'].get('schedule'), 40)}"
+            if row["trigger"]
+            else safe_text(row["actor"], 60),
+            safe_text(row["playbook"]),
             _outcome(row, now),
         ]
         for row in found

@@ -19,7 +19,7 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.history.entry import Entry
 from orchestrator.history.index import Index
 from orchestrator.history.logs import entries
-from orchestrator.history.saved import Saved, saved
+from orchestrator.history.saved import SavingsReport, saved
 from orchestrator.history.time_range import stretch
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
@@ -87,7 +87,7 @@ def _running(settings: Settings) -> list[SeenUp]:
 
 def _found(
     settings: Settings, by: By, asked: tuple[datetime, datetime], running: list[SeenUp] | None, *, simulated: bool
-) -> Saved:
+) -> SavingsReport:
     store = RunStore(settings.audit.state_dir)
     store.prepare()
     unreadable = UnreadableLogs()
@@ -106,11 +106,11 @@ def _counted(found: Iterable[tuple[Path, Entry]], unreadable: UnreadableLogs) ->
         yield path, entry
 
 
-def _text(found: Saved) -> bytes:
+def _text(found: SavingsReport) -> bytes:
     return "".join(f"{line}\n" for line in savings_lines(found, _PIPE_WIDTH)).encode("utf-8")
 
 
-def _json(found: Saved) -> bytes:
+def _json(found: SavingsReport) -> bytes:
     from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the engine's rooms come with it
 
     text = StringIO()
@@ -118,23 +118,23 @@ def _json(found: Saved) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def _csv(found: Saved) -> bytes:
+def _csv(found: SavingsReport) -> bytes:
     return savings_csv(found).encode("utf-8")
 
 
-def _html(found: Saved) -> bytes:
+def _html(found: SavingsReport) -> bytes:
     from orchestrator.report.savings.page import savings_page  # noqa: PLC0415 - only the format that was asked for
 
     return savings_page(found)
 
 
-def _svg(found: Saved) -> bytes:
+def _svg(found: SavingsReport) -> bytes:
     from orchestrator.report.savings.page import savings_svg  # noqa: PLC0415 - the same
 
     return savings_svg(found)
 
 
-_FORMATS: Mapping[str, Callable[[Saved], bytes]] = {
+_FORMATS: Mapping[str, Callable[[SavingsReport], bytes]] = {
     "text": _text,
     "json": _json,
     "csv": _csv,
@@ -143,7 +143,7 @@ _FORMATS: Mapping[str, Callable[[Saved], bytes]] = {
 }
 
 
-def _print(found: Saved, form: str) -> None:
+def _print(found: SavingsReport, form: str) -> None:
     """To stdout: text in its encoding, the rest in UTF-8 whatever the locale says."""
     if form == "text":
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH

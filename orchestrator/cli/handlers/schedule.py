@@ -18,7 +18,7 @@ from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playb
 from orchestrator.playbook.schedule import first_second, last_second, parse_edge, zone_of
 from orchestrator.playbook.source import read_source
 from orchestrator.playbook.variables import parse_assignments
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 if TYPE_CHECKING:
     from orchestrator.playbook.firings import Timetable
@@ -54,7 +54,7 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
         write_document(document, sys.stdout.write)
         return
     if fault is not None:
-        click.echo(f"warning: {shown(str(fault), 400)}", err=True)
+        click.echo(f"warning: {safe_text(str(fault), 400)}", err=True)
         click.echo("`serve` goes on with the last valid version, which is shown here.", err=True)
     counts: Counter[type] = Counter()
     first, *facts = head(timetable)

@@ -18,10 +18,10 @@ from orchestrator.playbook.firings import LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.schedule import last_second, parse_edge, zone_of
 from orchestrator.playbook.timetable import load_timetable
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.plan.schedule import clock, when
 from orchestrator.runs.actor import actor
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.service.journal import read_memory
 from orchestrator.service.scheduler import Snooze, foresee, foresee_next
 from orchestrator.service.snoozes import Snoozed, SnoozeFile
@@ -62,7 +62,7 @@ def snooze(
             click.echo(json.dumps({"playbook": playbook, "snoozed_until": None, "was_snoozed": lasted}, indent=2))
         else:
             then = _then(_outlook(source, playbook, settings.audit.state_dir), now)
-            click.echo(f"{shown(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
+            click.echo(f"{safe_text(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
         return int(Exit.OK)
     ends = _end(until, zone, now)
     file.put(playbook, Snoozed(Snooze(now, ends), actor()))
@@ -71,7 +71,7 @@ def snooze(
         return int(Exit.OK)
     local, outlook = ends.astimezone(zone_of(zone)), _outlook(source, playbook, settings.audit.state_dir)
     told = f"{_left_out(outlook, now, ends)}{_then(outlook, now)}"
-    click.echo(f"{shown(playbook)} is snoozed until {clock(local)}{told}.")
+    click.echo(f"{safe_text(playbook)} is snoozed until {clock(local)}{told}.")
     return int(Exit.OK)
 
 
@@ -116,7 +116,7 @@ def _left_out(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
     coming = foresee(outlook.timetable, outlook.state.decided, outlook.state.snooze, now, end=ends)
     snoozed = (each for each in coming if isinstance(each, LeftOut) and each.code is LeftOutCode.SNOOZED)
     number = len(list(islice(snoozed, _MANY + 1)))
-    return f"; {f'more than {_MANY:,} firings' if number > _MANY else counted(number, 'firing')} left out"
+    return f"; {f'more than {_MANY:,} firings' if number > _MANY else plural(number, 'firing')} left out"
 
 
 def _then(outlook: "_Outlook | None", now: datetime) -> str:
@@ -173,4 +173,4 @@ def _say(documents: list[dict[str, object]], nothing: str, *, as_json: bool) -> 
         click.echo(nothing)
     for each in () if as_json else documents:
         until = clock(datetime.fromisoformat(str(each["local"])))
-        click.echo(f"{shown(each['playbook'])}: snoozed until {until} by {shown(each['by'])}")
+        click.echo(f"{safe_text(each['playbook'])}: snoozed until {until} by {safe_text(each['by'])}")

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from math import ceil
 
-from orchestrator.engine.rate.estimate import Evidence, Explanation
+from orchestrator.engine.rate.estimate import BucketEstimator, LimitEstimate
 from orchestrator.reply import Reply
 
 START = 5.0
@@ -48,7 +48,7 @@ _TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class KnownRate:
     """What is known of the API's limit.
 
     Attributes:
@@ -60,7 +60,7 @@ class Held:
     is_limit: bool
 
 
-class RateFinder:
+class AdaptiveRate:
     """Finds the rate that the API takes.
 
     Attributes:
@@ -69,7 +69,7 @@ class RateFinder:
         burst: how many of them may go at once.
     """
 
-    def __init__(self, burst: int, *, now: float, known: Held | None = None) -> None:
+    def __init__(self, burst: int, *, now: float, known: KnownRate | None = None) -> None:
         """Begin.
 
         Args:
@@ -89,7 +89,7 @@ class RateFinder:
             if known.is_limit:
                 self._limit, self._sure = known.requests_per_second, True
                 self._hold_until = now + _HOLD_WHEN_KNOWN
-        self._evidence = Evidence(now)
+        self._evidence = BucketEstimator(now)
         self._recent: deque[float] = deque()
         self._best = 0.0
         self._refused_at = float("-inf")
@@ -113,12 +113,12 @@ class RateFinder:
         return min(self._most_at_once, max(self._at_once, ceil(self.rate / 100)))
 
     @property
-    def held(self) -> Held:
+    def held(self) -> KnownRate:
         """What a later run may begin with."""
         took = min(self.rate, self._best)
         if self._limit is not None:
-            return Held(max(self._limit, took), is_limit=self._sure)
-        return Held(max(took, self._known.requests_per_second if self._known else 0.0), is_limit=False)
+            return KnownRate(max(self._limit, took), is_limit=self._sure)
+        return KnownRate(max(took, self._known.requests_per_second if self._known else 0.0), is_limit=False)
 
     def heard(self, reply: Reply[object], now: float) -> None:
         """Take the answer to any request of the run into account."""
@@ -186,7 +186,7 @@ class RateFinder:
 
     def _guess(self, before: float) -> None:
         """The first refusal: how large a bucket it emptied is anybody's guess."""
-        guess = self._evidence.suppose(before, _FIRST_GUESS, _LARGEST_FALL * before)
+        guess = self._evidence.assume(before, _FIRST_GUESS, _LARGEST_FALL * before)
         if self._limit is not None and self._limit <= before <= _PASSED * self._limit:
             guess = self._limit  # as the earlier run found it
         else:
@@ -194,7 +194,7 @@ class RateFinder:
         self._limit = guess
         self.rate = max(_LOWEST, _MARGIN * guess)
 
-    def _learn(self, found: Explanation, believed: float, before: float, now: float) -> None:
+    def _learn(self, found: LimitEstimate, believed: float, before: float, now: float) -> None:
         if found.contradicts:
             self._hold, self._sure = _SHORTEST_HOLD, False
         share = 1 / (3 + 3 * self._unsure)  # the more 429s it took already, the more careful

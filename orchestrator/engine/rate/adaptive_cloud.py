@@ -1,16 +1,16 @@
 """Learning from every answer of a run what rate the API takes."""
 
-from orchestrator.engine.observed_cloud import HeardCloud
+from orchestrator.engine.observed_cloud import ObservedCloud
 from orchestrator.engine.protocols import Clock, Cloud
-from orchestrator.engine.rate.adaptive import RateFinder
+from orchestrator.engine.rate.adaptive import AdaptiveRate
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.reply import Reply
 
 
-class LearningCloud(HeardCloud):
+class AdaptiveCloud(ObservedCloud):
     """Passes requests on, tells the finder of each answer, and sets the rate limit to what it found."""
 
-    def __init__(self, cloud: Cloud, finder: RateFinder, limit: Gcra, clock: Clock) -> None:
+    def __init__(self, cloud: Cloud, finder: AdaptiveRate, limit: Gcra, clock: Clock) -> None:
         super().__init__(cloud, self._learn)
         self._finder, self._limit, self._clock = finder, limit, clock
 

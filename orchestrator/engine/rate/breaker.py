@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from orchestrator.engine.event import Bell
+from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.protocols import Clock
 from orchestrator.engine.rate.gate import Gate, Lane
 from orchestrator.reply import Reply
@@ -79,7 +79,7 @@ class Breaker:
         self._reason, self._next_probe = "", 0.0
         self._row = 0
         self._given_up = False
-        self._bell = Bell()
+        self._bell = AutoResetEvent()
 
     @property
     def outage(self) -> Outage | None:

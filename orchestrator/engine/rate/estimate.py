@@ -57,7 +57,7 @@ class _Stretch:
         self.groups = kept
 
 
-class Explanation(NamedTuple):
+class LimitEstimate(NamedTuple):
     """The limits that explain what was seen.
 
     Attributes:
@@ -78,7 +78,7 @@ class Explanation(NamedTuple):
         return self.misfit > 3 * _tolerance(self.most)
 
 
-class Evidence:
+class BucketEstimator:
     """The last few stretches between refusals.
 
     Attributes:
@@ -106,7 +106,7 @@ class Evidence:
         if len(self._stretches) > _STRETCHES + 1:
             self._forget(1)
 
-    def explain(self, rate: float) -> Explanation:
+    def explain(self, rate: float) -> LimitEstimate:
         """Which limits explain the refusals, the last of which came at this rate.
 
         Where nothing does, all but the last stretch is forgotten, and what is left is explained.
@@ -119,7 +119,7 @@ class Evidence:
         self.size = found.size
         return found
 
-    def suppose(self, rate: float, size: int, least: float) -> float:
+    def assume(self, rate: float, size: int, least: float) -> float:
         """The limit, if the only refusal came at this rate and the bucket has this size; not below `least`."""
         self.size = size
         limit = rate
@@ -132,7 +132,7 @@ class Evidence:
         count = sum(group.count for stretch in self._stretches for group in stretch.groups)
         return count / max(now - self._began, 1.0)
 
-    def _explain(self, rate: float) -> Explanation:
+    def _explain(self, rate: float) -> LimitEstimate:
         weighed = []
         limit = rate * 1.01
         while limit > rate * _LOWEST:
@@ -140,7 +140,7 @@ class Evidence:
             limit /= _STEP
         misfit, size, best = min(weighed)
         fits = [limit for wrong, _, limit in weighed if wrong <= misfit + _tolerance(best)]
-        return Explanation(min(fits), max(fits), size, misfit)
+        return LimitEstimate(min(fits), max(fits), size, misfit)
 
     def _weigh(self, limit: float) -> tuple[float, float]:
         """By how many requests this limit is wrong, and how large the bucket would be."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 
-from orchestrator.engine.event import Bell
+from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.protocols import Clock
 from orchestrator.engine.rate.gcra import Gcra
 
@@ -43,7 +43,7 @@ class Gate:
         self.max_in_flight = max_in_flight
         self.on_long_pause: list[Callable[[float], None]] = []
         self._clock = clock
-        self._lanes: dict[Lane, deque[Bell]] = {lane: deque() for lane in Lane}
+        self._lanes: dict[Lane, deque[AutoResetEvent]] = {lane: deque() for lane in Lane}
         self._since_read = 0
         self._closed = False
 
@@ -53,7 +53,7 @@ class Gate:
 
     async def enter(self, lane: Lane) -> None:
         """Wait for the turn of one request; `leave` has to follow once it is answered."""
-        ticket = Bell()
+        ticket = AutoResetEvent()
         queue = self._lanes[lane]
         queue.append(ticket)
         try:
@@ -144,7 +144,7 @@ class Gate:
         self._closed = False
         self.wake()
 
-    def _next(self) -> Bell | None:
+    def _next(self) -> AutoResetEvent | None:
         """The ticket whose turn it is; None when nobody may go."""
         acts, reads, probes = self._lanes.values()
         if probes or self._closed:

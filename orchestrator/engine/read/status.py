@@ -34,7 +34,7 @@ _UNAUTHORIZED, _NOT_FOUND = 401, 404
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """What one read said of one CVM.
 
     Attributes:
@@ -100,9 +100,9 @@ class StatusReader:
         self._pages = 0
         self._listed: tuple[frozenset[str], frozenset[int]] | None = None
 
-    async def read(self, refs: Sequence[CvmRef]) -> dict[str, Seen]:
+    async def read(self, refs: Sequence[CvmRef]) -> dict[str, Observation]:
         """The statuses of these CVMs by their keys; those that could not be read are missing."""
-        seen: dict[str, Seen] = {}
+        seen: dict[str, Observation] = {}
         singly = [ref for ref in refs if ref.uuid_key is None]
         by_batch = deque(ref for ref in refs if ref.uuid_key is not None)
         while by_batch and not self.batch_missing:
@@ -127,7 +127,7 @@ class StatusReader:
             await self._fall_back(singly, seen)
         return seen
 
-    async def _read_batch(self, chunk: Sequence[CvmRef], seen: dict[str, Seen], results: list[_Result]) -> None:
+    async def _read_batch(self, chunk: Sequence[CvmRef], seen: dict[str, Observation], results: list[_Result]) -> None:
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
             reply = await self._cloud.statuses([ref.vm_uuid or "" for ref in chunk])
@@ -141,7 +141,7 @@ class StatusReader:
         for ref in chunk:
             read = reply.value.get(ref.uuid_key or "")
             if read is not None:
-                seen[ref.key] = Seen(read, begun)
+                seen[ref.key] = Observation(read, begun)
         results.append((chunk, _Chunk.READ))
 
     def _not_read(self, reply: Reply[_T], size: int) -> _Chunk:
@@ -159,7 +159,7 @@ class StatusReader:
             return _Chunk.TOO_LARGE
         return _Chunk.FAILED
 
-    def _often_left_out(self, chunk: Sequence[CvmRef], seen: dict[str, Seen]) -> list[CvmRef]:
+    def _often_left_out(self, chunk: Sequence[CvmRef], seen: dict[str, Observation]) -> list[CvmRef]:
         """Those that the batch left out twice: the first time may be a matter of the moment."""
         often = []
         for ref in chunk:
@@ -171,7 +171,7 @@ class StatusReader:
                     often.append(ref)
         return often
 
-    async def _fall_back(self, refs: Sequence[CvmRef], seen: dict[str, Seen]) -> None:
+    async def _fall_back(self, refs: Sequence[CvmRef], seen: dict[str, Observation]) -> None:
         if self._pages and len(refs) > self._pages:
             await self._read_list(refs, seen)
             refs = [ref for ref in refs if ref.key not in seen][: max(self._pages, _MOST_SINGLY)]
@@ -184,24 +184,24 @@ class StatusReader:
             listed = await self._read_list(not_found, seen)
             for ref in not_found:
                 if listed is not None and ref.key not in seen and _is_missing_from(listed, ref):
-                    seen[ref.key] = Seen(None, begun)
+                    seen[ref.key] = Observation(None, begun)
 
-    async def _read_one(self, ref: CvmRef, seen: dict[str, Seen], not_found: list[CvmRef]) -> None:
+    async def _read_one(self, ref: CvmRef, seen: dict[str, Observation], not_found: list[CvmRef]) -> None:
         """Read one CVM; of a 404 that may be a gateway's, only a complete list tells whether the CVM is gone."""
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
             reply = await self._cloud.state(ref)
         self._heard(reply)
         if reply.value is not None:
-            seen[ref.key] = Seen(reply.value, begun)
+            seen[ref.key] = Observation(reply.value, begun)
         elif reply.says_not_found:
-            seen[ref.key] = Seen(None, begun)
+            seen[ref.key] = Observation(None, begun)
         elif reply.http_status == _NOT_FOUND:
             not_found.append(ref)
         else:
             self._heed(reply)
 
-    async def _read_list(self, refs: Sequence[CvmRef], seen: dict[str, Seen]) -> list[CvmRef] | None:
+    async def _read_list(self, refs: Sequence[CvmRef], seen: dict[str, Observation]) -> list[CvmRef] | None:
         """Read these CVMs from the list; give everything that is on it if that is certain to be every CVM."""
         wanted = ByCvm((ref, ref) for ref in refs)
         listed: dict[str, CvmRef] = {}
@@ -220,7 +220,7 @@ class StatusReader:
                 listed[cvm.ref.key] = cvm.ref
                 ref = wanted.find(cvm.ref)
                 if ref is not None:
-                    seen[ref.key] = Seen(StatusRead(cvm.status, cvm.in_progress), begun)
+                    seen[ref.key] = Observation(StatusRead(cvm.status, cvm.in_progress), begun)
             pages, page = reply.value.pages, page + 1
         # A list that shifts under the reading does not add up; one with doubles never does, but two readings agree.
         before, self._listed = self._listed, (frozenset(listed), frozenset(totals))

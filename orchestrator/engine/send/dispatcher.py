@@ -16,13 +16,13 @@ import anyio.abc
 
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.event import Bell
-from orchestrator.engine.job import Work
+from orchestrator.engine.event import AutoResetEvent
+from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Clock, Cloud
 from orchestrator.engine.rate.gate import Gate, Lane
 from orchestrator.engine.send.classify import Decision, Kind, decide, decide_batch
 from orchestrator.engine.send.ledger import Ledger
-from orchestrator.engine.send.queue import Outbox
+from orchestrator.engine.send.queue import SendQueue
 from orchestrator.outcome import Outcome
 from orchestrator.reply import Reply, StatusRead
 
@@ -45,9 +45,9 @@ class Dispatcher:
         ledger: Ledger,
         clock: Clock,
         rng: Random,
-        outbox: Outbox,
+        outbox: SendQueue,
         max_in_flight: int,
-        watch: Callable[[Work, bool], None],
+        watch: Callable[[Job, bool], None],
         key_refused: Callable[[], None],
         heard: Callable[[Reply[object]], None],
     ) -> None:
@@ -74,8 +74,8 @@ class Dispatcher:
             Action.START: cloud.start,
             Action.RESTART: cloud.restart,
         }
-        self._bell, self._announcement = Bell(), Bell()
-        self._to_send: deque[list[Work]] = deque()
+        self._bell, self._announcement = AutoResetEvent(), AutoResetEvent()
+        self._to_send: deque[list[Job]] = deque()
         self._announcing = True
         self._announced = 0
         self._halted, self._last_call = False, float("inf")
@@ -135,8 +135,8 @@ class Dispatcher:
                 await self._bell.wait(self._outbox.next_due() - self._clock.now())
                 continue
             self._announced += len(requests)
-            for works in requests:
-                self._ledger.intend(works)
+            for jobs in requests:
+                self._ledger.intend(jobs)
             await self._ledger.flush()
             self._to_send += requests
             self._announcement.ring()
@@ -148,57 +148,57 @@ class Dispatcher:
         stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
         return ceil(max(1, stops) / self._outbox.at_once)
 
-    def _next_requests(self, most: int) -> list[list[Work]]:
-        requests: list[list[Work]] = []
-        while len(requests) < most and (works := self._outbox.next()):
-            requests.append(works)
+    def _next_requests(self, most: int) -> list[list[Job]]:
+        requests: list[list[Job]] = []
+        while len(requests) < most and (jobs := self._outbox.next()):
+            requests.append(jobs)
         return requests
 
-    async def _send_in_turn(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
+    async def _send_in_turn(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         """Wait for the turn of one request; told to stop, only as long as it may still be due."""
         entered = False
         # A flush that took long may have outlasted the last call; a turn that is free is taken without looking.
         if self._clock.now() > self._last_call:
-            self._leave_unsent(works)
+            self._leave_unsent(jobs)
             return
         with anyio.CancelScope(deadline=self._last_call) as self._turn:
             await self._gate.enter(Lane.ACT)
             entered = True
         self._turn = None
         if entered:
-            group.start_soon(self._send_on, works, group)
+            group.start_soon(self._send_on, jobs, group)
             return
-        self._leave_unsent(works)
+        self._leave_unsent(jobs)
 
-    def _leave_unsent(self, works: list[Work]) -> None:
+    def _leave_unsent(self, jobs: list[Job]) -> None:
         self._announced -= 1
-        for work in works:
+        for work in jobs:
             self._ledger.not_sent(work, "the run was told to stop before this request was sent")
             self._outbox.answered(work)
 
-    async def _send_on(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
+    async def _send_on(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         """Send one request, and go on with the next ones while they may go at once: a task each would cost more."""
         while True:
             self._announced -= 1
             self._bell.ring()
-            await self._send(works, group)
+            await self._send(jobs, group)
             if self._halted or not self._to_send or not self._gate.enter_at_once(Lane.ACT):
                 return
-            works = self._to_send.popleft()
+            jobs = self._to_send.popleft()
 
-    async def _send(self, works: list[Work], group: anyio.abc.TaskGroup) -> None:
+    async def _send(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         try:
-            decisions, reply = await (self._send_one(works[0]) if len(works) == 1 else self._send_batch(works))
+            decisions, reply = await (self._send_one(jobs[0]) if len(jobs) == 1 else self._send_batch(jobs))
         except anyio.get_cancelled_exc_class():
-            for work in works:
-                self._ledger.cut_off(work)
+            for work in jobs:
+                self._ledger.record_unanswered(work)
             raise
         finally:
             self._gate.leave()
-            for work in works:
+            for work in jobs:
                 self._outbox.answered(work)
         self._heard(reply)
-        for work, decision in zip(works, decisions, strict=True):
+        for work, decision in zip(jobs, decisions, strict=True):
             self._follow(work, reply, decision)
         self._bell.ring()
         if not self._lingering:
@@ -210,20 +210,20 @@ class Dispatcher:
         self._lingering = False
         await self._ledger.flush()
 
-    async def _send_one(self, work: Work) -> tuple[list[Decision], Reply[object]]:
+    async def _send_one(self, work: Job) -> tuple[list[Decision], Reply[object]]:
         reply = await self._send_to[work.action](work.ref)
         return [decide(reply, work.attempts, self._rng.random())], reply
 
-    async def _send_batch(self, works: list[Work]) -> tuple[list[Decision], Reply[object]]:
-        hashids = [work.ref.id or "" for work in works]
+    async def _send_batch(self, jobs: list[Job]) -> tuple[list[Decision], Reply[object]]:
+        hashids = [work.ref.id or "" for work in jobs]
         reply = await self._cloud.stop_many(hashids)
-        attempt = max(work.attempts for work in works)
+        attempt = max(work.attempts for work in jobs)
         found = decide_batch(reply, hashids, attempt, self._rng.random())
         if reply.value is not None or found[hashids[0]].singly:
             self._outbox.batch_taken(taken=reply.value is not None)
         return [found[hashid] for hashid in hashids], reply
 
-    def _follow(self, work: Work, reply: Reply[object], decision: Decision) -> None:
+    def _follow(self, work: Job, reply: Reply[object], decision: Decision) -> None:
         """Write down what an answer means for one target, and do what follows from it."""
         work.singly = work.singly or decision.singly
         if decision.kind is Kind.ACCEPTED:
@@ -244,7 +244,7 @@ class Dispatcher:
             self._ledger.answered(event, work, reply, decision.reason)
             self._outbox.end(work, work.if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply)
 
-    def _defer(self, work: Work, reply: Reply[object], decision: Decision) -> None:
+    def _defer(self, work: Job, reply: Reply[object], decision: Decision) -> None:
         wait = round(decision.wait, 3)
         self._ledger.answered(
             "action.deferred", work, reply, decision.reason, retry_after_s=wait, verify=decision.verify

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from orchestrator.action import Action
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Clock
 from orchestrator.engine.send.by_teepod import StopQueue
 from orchestrator.engine.send.classify import PATIENCE_ATTEMPTS, backoff
@@ -16,7 +16,7 @@ _REFUSALS_IN_A_ROW = 2
 """So many batches in a row that the API does not take at all, and it is not asked for one again."""
 
 
-class Outbox:
+class SendQueue:
     """Targets whose request is neither known to be accepted nor given up.
 
     Attributes:
@@ -36,7 +36,7 @@ class Outbox:
         escalate_after: float | None,
         in_order: bool,
         failed: Callable[[], None],
-        overdue: Callable[[Work], None],
+        overdue: Callable[[Job], None],
         all_sent: Callable[[], None],
     ) -> None:
         """Set up.
@@ -67,7 +67,7 @@ class Outbox:
         """Whether nothing is left to send, and nothing may come back."""
         return not self.unsent and not self.may_return
 
-    def add(self, work: Work) -> None:
+    def add(self, work: Job) -> None:
         """Take on a target whose request is to be sent."""
         self.unsent += 1
         self._queue.push(work)
@@ -76,29 +76,29 @@ class Outbox:
         """Take on a target that was sent earlier with unknown outcome, and is watched already."""
         self.unsent += 1
 
-    def next(self) -> list[Work]:
+    def next(self) -> list[Job]:
         """The targets of the next request, which are under way from now on; none when nothing is due."""
-        works: list[Work] = []
+        jobs: list[Job] = []
         now = self._clock.now()
-        while len(works) < self.at_once:
+        while len(jobs) < self.at_once:
             work = self._queue.peek(now)
-            if work is None or (works and work.singly):
+            if work is None or (jobs and work.singly):
                 break
             self._queue.pop(now)
             if now >= self._last_moment(work):
                 self._queue.done(work)
                 self._overdue(work)
                 continue
-            works.append(work)
+            jobs.append(work)
             if work.singly:
                 break
-        return works
+        return jobs
 
     def next_due(self) -> float:
         """When the first of those put aside is due; infinity when there is none."""
         return self._queue.next_due()
 
-    def answered(self, work: Work) -> None:
+    def answered(self, work: Job) -> None:
         """Count a target's request as answered, which makes room on its teepod."""
         self._queue.done(work)
 
@@ -116,12 +116,12 @@ class Outbox:
         """Count one of those as settled in one way or another, or as back on this desk."""
         self.may_return -= 1
 
-    def defer(self, work: Work, wait: float, reason: str, reply: Reply[object]) -> None:
+    def defer(self, work: Job, wait: float, reason: str, reply: Reply[object]) -> None:
         """Put a target aside for so many seconds, or give it up."""
         if not self._given_up(work, reason, reply):
             self._queue.defer(work, min(self._clock.now() + wait, self._last_moment(work)))
 
-    def again(self, work: Work) -> None:
+    def again(self, work: Job) -> None:
         """Send a target again whose request had no effect by a fresh status, or end it."""
         if work.withheld is not None:
             self._ledger.withheld(work, work.withheld)
@@ -137,7 +137,7 @@ class Outbox:
             # A start without a free GPU is answered like this as well, and may be for long.
             self._queue.defer(work, min(self._clock.now() + backoff(work.attempts, 0.5), self._last_moment(work)))
 
-    def end(self, work: Work, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
+    def end(self, work: Job, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
         """Let a target have its outcome without being accepted."""
         self._ledger.ended(work, outcome, reason, reply)
         self.taken()
@@ -150,14 +150,14 @@ class Outbox:
         if self._refusals >= _REFUSALS_IN_A_ROW:
             self.at_once = 1
 
-    def _last_moment(self, work: Work) -> float:
+    def _last_moment(self, work: Job) -> float:
         """When a shutdown that is not accepted has been tried for long enough; infinity where the power stays on."""
         if self._escalate_after is None or work.action is not Action.SHUTDOWN or work.asked_since is None:
             return float("inf")
         # Not by `first_sent`: a run may be resumed hours later, and nobody's power is pulled who was not asked.
         return work.asked_since + self._escalate_after
 
-    def _given_up(self, work: Work, reason: str, reply: Reply[object] | None = None) -> bool:
+    def _given_up(self, work: Job, reason: str, reply: Reply[object] | None = None) -> bool:
         """End a target whose request would not go through for too long."""
         now = self._clock.now()
         since = work.first_sent if work.escalated_at is None else work.escalated_at

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
-from orchestrator.engine.job import Work
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.job import Job
+from orchestrator.engine.read.status import Observation
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.evaluate import Finding, Watched, judge
 from orchestrator.outcome import Outcome
 from orchestrator.reply import StatusRead
 
 
-def close_open(ledger: Ledger, seen: Mapping[str, Seen], recheck_after: float) -> None:
+def close_open(ledger: Ledger, seen: Mapping[str, Observation], recheck_after: float) -> None:
     """Give every open target that was asked for something its outcome; targets without a request stay open.
 
     Args:
@@ -18,9 +18,9 @@ def close_open(ledger: Ledger, seen: Mapping[str, Seen], recheck_after: float) -
         seen: the status of every open target by the CVM's key, read at least `recheck_after` after its last request.
         recheck_after: by how many seconds a status may lag.
     """
-    for work in ledger.works:
+    for work in ledger.jobs:
         if work.unanswered:
-            ledger.cut_off(work, "the process ended before the answer was on record")
+            ledger.record_unanswered(work, "the process ended before the answer was on record")
         if work.outcome is None and (work.under_way or work.billed):
             each = seen[work.ref.key]
             if each.read is None:
@@ -34,7 +34,7 @@ def close_open(ledger: Ledger, seen: Mapping[str, Seen], recheck_after: float) -
                 ledger.ended(work, Outcome.UNSETTLED, f"{open_yet}; last seen {each.read.status!r}")
 
 
-def _has_settled(ledger: Ledger, work: Work, read: StatusRead, begun: float, recheck_after: float) -> bool:
+def _has_settled(ledger: Ledger, work: Job, read: StatusRead, begun: float, recheck_after: float) -> bool:
     """Whether the CVM is as its last request wants it; records a request that turns out to have had an effect."""
     if not work.under_way:  # its shutdown was accepted, and the stop that was to follow was never sent
         return read.down

@@ -44,7 +44,7 @@ class Finding(StrEnum):
     """The request whose answer was unknown had its effect."""
     NO_EFFECT = "no_effect"
     """It had none."""
-    UNTOLD = "untold"
+    INCONCLUSIVE = "untold"
     """The CVM runs, and whether it was restarted can't be told."""
     SETTLED = "settled"
     """The CVM is where it is to be."""
@@ -54,9 +54,9 @@ class Finding(StrEnum):
     """It runs again without having been seen down."""
     NOT_UP = "not_up"
     """It is down, although its start was accepted."""
-    RISEN = "risen"
+    CAME_UP = "risen"
     """It was seen down and is up again."""
-    FALLEN = "fallen"
+    WENT_DOWN = "fallen"
     """It was seen running and is not any more."""
 
 
@@ -104,15 +104,15 @@ def judge(watched: Watched, read: StatusRead, begun: float, recheck_after: float
 
 def judge_again(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """What the sweep at the end of a run says of a CVM that was seen where it is to be."""
-    if watched.action.ends_up:
+    if watched.action.leaves_running:
         if read.up:
             return Finding.SETTLED
-        left, found = not read.in_progress and read.status in {"error", *DOWN, *GOING_DOWN}, Finding.FALLEN
+        left, found = not read.in_progress and read.status in {"error", *DOWN, *GOING_DOWN}, Finding.WENT_DOWN
     else:
         if read.down:
             return Finding.SETTLED
         left = read.status in _SHOWS_NO_EFFECT and not (read.in_progress and read.status == "error")
-        found = Finding.RISEN
+        found = Finding.CAME_UP
     return found if left and _confirmed(watched, begun, recheck_after) else Finding.OPEN
 
 
@@ -186,7 +186,7 @@ def _coming_back(watched: Watched, read: StatusRead, begun: float, recheck_after
     if read.up:
         if begun < watched.since + PATIENCE * recheck_after:
             return Finding.OPEN
-        return Finding.UNTOLD if _confirmed(watched, begun, recheck_after) else Finding.OPEN
+        return Finding.INCONCLUSIVE if _confirmed(watched, begun, recheck_after) else Finding.OPEN
     if read.status in COMING_UP | GOING_DOWN | DOWN or read.status == UP:
         return _on_its_way(watched)
     return Finding.ERROR if read.status == "error" and not read.in_progress else Finding.OPEN
@@ -199,7 +199,7 @@ def _perhaps_coming_back(watched: Watched, read: StatusRead, begun: float, reche
     if not read.up or begun < watched.since + PATIENCE * recheck_after:
         return Finding.OPEN
     # It may have restarted unseen. A second restart would be the worse slip.
-    return Finding.UNTOLD if _confirmed(watched, begun, recheck_after) else Finding.OPEN
+    return Finding.INCONCLUSIVE if _confirmed(watched, begun, recheck_after) else Finding.OPEN
 
 
 _RULES = {

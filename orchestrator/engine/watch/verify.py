@@ -2,7 +2,7 @@
 
 import anyio
 
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Clock
 from orchestrator.engine.read.status import StatusReader
 from orchestrator.engine.send.ledger import Ledger
@@ -16,7 +16,7 @@ _ROUNDS_UNREAD = 60
 
 
 async def sweep(
-    reader: StatusReader, ledger: Ledger, open_works: dict[str, Work], clock: Clock, recheck_after: float
+    reader: StatusReader, ledger: Ledger, open_works: dict[str, Job], clock: Clock, recheck_after: float
 ) -> None:
     """Read these settled targets once more, until each is confirmed or has another outcome.
 
@@ -43,7 +43,7 @@ async def sweep(
                 key, Watched(work.before, clock.now(), float("inf"), accepted=True, action=work.action)
             )
             finding = judge_again(doubt, each.read, each.begun, recheck_after)
-            if finding in {Finding.RISEN, Finding.FALLEN}:
+            if finding in {Finding.CAME_UP, Finding.WENT_DOWN}:
                 _changed(ledger, work, each.read.status)
             elif finding is Finding.OPEN and number >= _ROUNDS:
                 reason = f"{_seen(work)}, but read once more its status is {each.read.status!r}"
@@ -59,20 +59,20 @@ async def sweep(
     open_works.clear()
 
 
-def leave_unconfirmed(ledger: Ledger, work: Work, reason: str) -> None:
+def leave_unconfirmed(ledger: Ledger, work: Job, reason: str) -> None:
     """Record that a settled target could not be read once more."""
     ledger.ended(work, Outcome.UNSETTLED, f"{_seen(work)}, but {reason}")
 
 
-def _deleted(ledger: Ledger, work: Work) -> None:
-    if work.action.ends_up:
+def _deleted(ledger: Ledger, work: Job) -> None:
+    if work.action.leaves_running:
         ledger.ended(work, work.if_deleted, "it was seen running, and was deleted later")
 
 
-def _changed(ledger: Ledger, work: Work, status: str) -> None:
+def _changed(ledger: Ledger, work: Job, status: str) -> None:
     reason = f"{_seen(work)}, and read once more its status is {status!r} again"
-    ledger.ended(work, Outcome.FAILED if work.action.ends_up else Outcome.RESURRECTED, reason)
+    ledger.ended(work, Outcome.FAILED if work.action.leaves_running else Outcome.RESURRECTED, reason)
 
 
-def _seen(work: Work) -> str:
-    return "it was seen running" if work.action.ends_up else "it was seen down"
+def _seen(work: Job) -> str:
+    return "it was seen running" if work.action.leaves_running else "it was seen down"

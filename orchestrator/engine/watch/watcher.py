@@ -9,11 +9,11 @@ from math import ceil
 from orchestrator.action import Action
 from orchestrator.cvm import UP
 from orchestrator.duration import format_duration
-from orchestrator.engine.event import Bell
-from orchestrator.engine.job import Work
+from orchestrator.engine.event import AutoResetEvent
+from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Clock
 from orchestrator.engine.rate.backoff import Pace
-from orchestrator.engine.read.status import Seen, StatusReader
+from orchestrator.engine.read.status import Observation, StatusReader
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.evaluate import Finding, Watched, judge
 from orchestrator.outcome import Outcome
@@ -28,7 +28,9 @@ _UNREAD_ROUNDS = 30
 _FAILURES = {
     Finding.BACK_UP: "it went back to running after its {action} was accepted",
     Finding.NOT_UP: "its {action} was accepted, and yet it is {status}",
-    Finding.UNTOLD: "it runs and was never seen to restart, so whether it did can't be told; it is not asked again",
+    Finding.INCONCLUSIVE: (
+        "it runs and was never seen to restart, so whether it did can't be told; it is not asked again"
+    ),
 }
 """What a finding means to a person, where the CVM failed by it."""
 
@@ -45,7 +47,7 @@ class _Entry:
         untaken: whether its request was never accepted in the time it had, so that one answer decides.
     """
 
-    work: Work
+    work: Job
     watched: Watched
     still_up: float = 0.0
     unread: int = 0
@@ -70,9 +72,9 @@ class Watcher:
         recheck_after: float,
         escalate_after: float | None,
         unsent: Callable[[], int],
-        escalate: Callable[[Work, str], None],
-        resolved: Callable[[Work, bool], None],
-        ended: Callable[[Work], None],
+        escalate: Callable[[Job, str], None],
+        resolved: Callable[[Job, bool], None],
+        ended: Callable[[Job], None],
         failed: Callable[[], None],
     ) -> None:
         """Set up.
@@ -104,10 +106,10 @@ class Watcher:
         self._last_round = clock.now()
         self._newest = clock.now()
         self._sample_was_down = False
-        self._bell = Bell()
+        self._bell = AutoResetEvent()
         self._closed = False
 
-    def add(self, work: Work, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
+    def add(self, work: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
         """Watch a target.
 
         Args:
@@ -138,7 +140,7 @@ class Watcher:
         if not accepted or len(self._entries) == 1:
             self._bell.ring()
 
-    def _patience(self, work: Work) -> float:
+    def _patience(self, work: Job) -> float:
         """Seconds that a CVM has to settle, before what follows then."""
         return self.timeout if self._escalate_after is None or not work.may_escalate else self._escalate_after
 
@@ -224,7 +226,7 @@ class Watcher:
                 entries[key] = entry
         return list(entries.values())
 
-    def _take_in(self, entry: _Entry, seen: Seen | None, round_started: float) -> bool:
+    def _take_in(self, entry: _Entry, seen: Observation | None, round_started: float) -> bool:
         """Follow what a round says of one CVM; True when it is down or gone."""
         work, watched = entry.work, entry.watched
         if seen is None:
@@ -289,10 +291,10 @@ class Watcher:
             return f"its {work.action} was not accepted within {patience}; {last}"
         if not watched.accepted:
             return f"whether the {work.action} had an effect could not be told within {patience}; {last}"
-        wanted = "running" if work.action.ends_up else "down"
+        wanted = "running" if work.action.leaves_running else "down"
         return f"not {wanted} within {patience} of the {work.action}; {last}"
 
-    def _end_or_escalate(self, work: Work, outcome: Outcome, reason: str) -> None:
+    def _end_or_escalate(self, work: Job, outcome: Outcome, reason: str) -> None:
         if self._escalate_after is None or not work.may_escalate:
             self._end(work, outcome, reason)
             return
@@ -300,7 +302,7 @@ class Watcher:
         self._drop(work)
         self._escalate(work, reason)
 
-    def _end(self, work: Work, outcome: Outcome, reason: str | None = None) -> None:
+    def _end(self, work: Job, outcome: Outcome, reason: str | None = None) -> None:
         self._forget_doubt(work)
         self._drop(work)
         self._ledger.ended(work, outcome, reason)
@@ -308,13 +310,13 @@ class Watcher:
         if outcome not in {Outcome.SETTLED, Outcome.GONE}:
             self._failed()
 
-    def _forget_doubt(self, work: Work) -> None:
+    def _forget_doubt(self, work: Job) -> None:
         """A target of unknown outcome is off the dispatcher's desk."""
         if work.ref.key in self._in_doubt:
             del self._in_doubt[work.ref.key]
             self._resolved(work, False)  # noqa: FBT003 - the callback's one flag
 
-    def _drop(self, work: Work) -> None:
+    def _drop(self, work: Job) -> None:
         self._in_doubt.pop(work.ref.key, None)
         self._may_escalate.pop(work.ref.key, None)
         del self._entries[work.ref.key]

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.audit.record import Record
 from orchestrator.report.audit.phrases import sentence
 from orchestrator.report.audit.story import of_cvm
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 ECS_VERSION = "8.17.0"
 OWN = "cvm_orchestrator"
@@ -70,7 +70,7 @@ class Ecs:
         if record["event"] == "run.started":
             self._run = self._about_run(record)
         cvm = of_cvm(record)
-        subject = f"{shown(cvm.get('name'), 64)}: " if cvm else ""
+        subject = f"{safe_text(cvm.get('name'), 64)}: " if cvm else ""
         who = record.get("by") if record["event"] in {"approval.answered", "run.sealed"} else None
         user = _user(who) if who else self._run.get("user", {})
         event = {

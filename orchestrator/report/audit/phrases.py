@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from orchestrator.audit.record import Record
 from orchestrator.report.audit.run_phrases import RUN_WORDS
 from orchestrator.report.audit.terms import ID, bill, lasting, reason, verb
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _OUTCOMES = {
     "refused": "ended as refused",
@@ -23,30 +23,32 @@ _OUTCOMES = {
 def sentence(record: Record) -> str:
     """What a record says, such as `accepted in 84 ms (HTTP 200, request req_1): compute of $0.12 an hour ends`."""
     tell = _TELL.get(str(record.get("event")))
-    return tell(record) if tell else shown(record.get("event"), ID)
+    return tell(record) if tell else safe_text(record.get("event"), ID)
 
 
 def asked(record: Record) -> str:
     """What was asked for, by its announcement: `asked to stop (request 1)`."""
-    together = "" if record.get("batch") is None else f", together with others in batch {shown(record['batch'], ID)}"
-    return f"asked to {verb(record.get('action'))} (request {shown(record.get('attempt'), ID)}{together})"
+    together = (
+        "" if record.get("batch") is None else f", together with others in batch {safe_text(record['batch'], ID)}"
+    )
+    return f"asked to {verb(record.get('action'))} (request {safe_text(record.get('attempt'), ID)}{together})"
 
 
 def _answer(record: Record) -> str:
     """`in 84 ms (HTTP 200, request req_1)`, or as much of it as there is."""
     latency = record.get("latency_ms")
     parts = [
-        f"HTTP {shown(record['http_status'], ID)}" if record.get("http_status") is not None else "",
-        f"request {shown(record['request_id'], ID)}" if record.get("request_id") else "",
+        f"HTTP {safe_text(record['http_status'], ID)}" if record.get("http_status") is not None else "",
+        f"request {safe_text(record['request_id'], ID)}" if record.get("request_id") else "",
     ]
     told = ", ".join(filter(None, parts))
-    return (f" in {shown(latency, ID)} ms" if latency is not None else "") + (f" ({told})" if told else "")
+    return (f" in {safe_text(latency, ID)} ms" if latency is not None else "") + (f" ({told})" if told else "")
 
 
 def _accepted(record: Record) -> str:
     note = record.get("billing")
     money = bill(note) if isinstance(note, Mapping) else ""
-    status = f" ({shown(record['status'], ID)})" if record.get("status") else ""
+    status = f" ({safe_text(record['status'], ID)})" if record.get("status") else ""
     head = f"seen to have taken effect{status}" if record.get("observed") else f"accepted{_answer(record)}"
     return f"{head}: {money}" if money else head
 
@@ -63,20 +65,20 @@ def _settled(record: Record) -> str:
     after = f" after {took}" if took else ""
     if record.get("outcome") == "gone":
         return f"gone{after}: deleted meanwhile"
-    status = f", {shown(record['status'], ID)}" if record.get("status") else ""
+    status = f", {safe_text(record['status'], ID)}" if record.get("status") else ""
     return f"settled{after}{status}{reason(record)}"
 
 
 def _ended(record: Record) -> str:
     outcome = str(record.get("outcome"))
     took = lasting(record.get("seconds"))
-    words = _OUTCOMES.get(outcome, shown(outcome, ID))
-    status = f"; last seen {shown(record['status'], ID)}" if record.get("status") else ""
+    words = _OUTCOMES.get(outcome, safe_text(outcome, ID))
+    status = f"; last seen {safe_text(record['status'], ID)}" if record.get("status") else ""
     return f"{words}{f' after {took}' if took and outcome != 'skipped' else ''}{reason(record)}{status}"
 
 
 def _status(record: Record) -> str:
-    return f"seen {shown(record.get('status'), ID)}{', in progress' if record.get('in_progress') else ''}"
+    return f"seen {safe_text(record.get('status'), ID)}{', in progress' if record.get('in_progress') else ''}"
 
 
 def _escalated(record: Record) -> str:

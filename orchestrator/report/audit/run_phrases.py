@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.audit.record import Record
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.audit.terms import ID, REASON, lasting, part, reason, usd, verb
 from orchestrator.report.exit_meanings import ENDINGS, meaning_of
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _SHORT = 16
 
@@ -16,16 +16,17 @@ def _started(record: Record) -> str:
     playbook = record.get("playbook")
     name = playbook.get("name") if isinstance(playbook, Mapping) else None
     trigger = record.get("trigger")
-    by = f"by {shown(record.get('actor'), ID)}"
+    by = f"by {safe_text(record.get('actor'), ID)}"
     if isinstance(trigger, Mapping):
-        by = f"by schedule {shown(trigger.get('schedule'), ID)}, due {shown(trigger.get('planned'), ID)}, as {by[3:]}"
-    parts = [f"started {by}: playbook {shown(name, ID)}"]
+        schedule, due = safe_text(trigger.get("schedule"), ID), safe_text(trigger.get("planned"), ID)
+        by = f"by schedule {schedule}, due {due}, as {by[3:]}"
+    parts = [f"started {by}: playbook {safe_text(name, ID)}"]
     if isinstance(record.get("plan_file"), Mapping):
-        parts.append(f"with plan file {shown(record['plan_file'].get('path'), REASON)}")
+        parts.append(f"with plan file {safe_text(record['plan_file'].get('path'), REASON)}")
     if record.get("restores"):
-        parts.append(f"undoes run {shown(record['restores'], ID)}")
+        parts.append(f"undoes run {safe_text(record['restores'], ID)}")
     if isinstance(record.get("vars"), Mapping) and record["vars"]:
-        given = ", ".join(f"{shown(key, ID)}={shown(value, ID)}" for key, value in record["vars"].items())
+        given = ", ".join(f"{safe_text(key, ID)}={safe_text(value, ID)}" for key, value in record["vars"].items())
         parts.append(f"with {given}")
     if record.get("simulated"):
         parts.append("against a simulated cloud")
@@ -39,12 +40,12 @@ def _planned(record: Record) -> str:
 
 
 def _step_planned(record: Record) -> str:
-    return f"step {shown(record.get('step'), ID)} chose {_among(record.get('targets'))}"
+    return f"step {safe_text(record.get('step'), ID)} chose {_among(record.get('targets'))}"
 
 
 def _soaking(record: Record) -> str:
-    step, until = shown(record.get("step"), ID), shown(record.get("until"), ID)
-    return f"wave {shown(record.get('wave'), ID)} of step {step} is through, the next waits until {until}"
+    step, until = safe_text(record.get("step"), ID), safe_text(record.get("until"), ID)
+    return f"wave {safe_text(record.get('wave'), ID)} of step {step} is through, the next waits until {until}"
 
 
 def _among(targets: object) -> str:
@@ -52,7 +53,7 @@ def _among(targets: object) -> str:
     tally: dict[str, int] = {}
     for target in targets if isinstance(targets, list) else []:
         tally[verb(target.get("action"))] = tally.get(verb(target.get("action")), 0) + 1
-    return f"{counted(sum(tally.values()), 'target')}" + (
+    return f"{plural(sum(tally.values()), 'target')}" + (
         f" ({', '.join(f'{number} to {word}' for word, number in tally.items())})" if tally else ""
     )
 
@@ -63,12 +64,16 @@ def _count(items: object) -> int:
 
 def _tally(record: Record) -> str:
     counts = record.get("counts")
-    told = ", ".join(f"{shown(n, ID)} {shown(o, ID)}" for o, n in counts.items()) if isinstance(counts, dict) else ""
+    told = (
+        ", ".join(f"{safe_text(n, ID)} {safe_text(o, ID)}" for o, n in counts.items())
+        if isinstance(counts, dict)
+        else ""
+    )
     return f"; {told}" if told else ""
 
 
 def _ending(word: object) -> str:
-    return ENDINGS.get(str(word), shown(word, ID))
+    return ENDINGS.get(str(word), safe_text(word, ID))
 
 
 def _finished(record: Record) -> str:
@@ -76,7 +81,7 @@ def _finished(record: Record) -> str:
     meaning = f"{meaning_of(code)} (exit {code})" if isinstance(code, int) else "ended"
     why = "" if str(record.get("ending") or "completed") == "completed" else f": {_ending(record['ending'])}"
     if record.get("abandoned_by"):
-        why = f": abandoned by {shown(record['abandoned_by'], ID)}: {shown(record.get('reason'), REASON)}"
+        why = f": abandoned by {safe_text(record['abandoned_by'], ID)}: {safe_text(record.get('reason'), REASON)}"
     cut = f"; cut short: {_ending(record['cut_short_by'])}" if record.get("cut_short_by") else ""
     return f"finished: {meaning}{why}{cut}{_tally(record)}{_deadline(part(record, 'deadline'))}"
 
@@ -85,49 +90,49 @@ def _deadline(deadline: Mapping[str, Any]) -> str:
     limit = lasting(deadline.get("seconds"))
     if limit is None:
         return ""
-    late = "" if deadline.get("met") else f": {shown(deadline.get('late'), ID)} CVMs asked too late"
+    late = "" if deadline.get("met") else f": {safe_text(deadline.get('late'), ID)} CVMs asked too late"
     return f"; deadline of {limit} {'met' if deadline.get('met') else 'missed'}{late}"
 
 
 def _interrupted(record: Record) -> str:
-    return f"interrupted: {_ending(record.get('reason'))}; {shown(record.get('open'), ID)} targets open"
+    return f"interrupted: {_ending(record.get('reason'))}; {safe_text(record.get('open'), ID)} targets open"
 
 
 def _resumed(record: Record) -> str:
     torn = record.get("torn")
-    after = f", after line {shown(torn.get('line'), ID)} that was cut off" if isinstance(torn, Mapping) else ""
+    after = f", after line {safe_text(torn.get('line'), ID)} that was cut off" if isinstance(torn, Mapping) else ""
     if record.get("to_abandon"):
-        return f"taken up to be abandoned with {shown(record.get('open'), ID)} targets open{after}"
-    return f"resumed with {shown(record.get('open'), ID)} targets open{after}"
+        return f"taken up to be abandoned with {safe_text(record.get('open'), ID)} targets open{after}"
+    return f"resumed with {safe_text(record.get('open'), ID)} targets open{after}"
 
 
 def _requested(record: Record) -> str:
-    until = f" (until {shown(record['expires_at'], ID)})" if record.get("expires_at") else ""
-    return f"step {shown(record.get('step'), ID)} asks: {shown(record.get('question'), REASON)}{until}"
+    until = f" (until {safe_text(record['expires_at'], ID)})" if record.get("expires_at") else ""
+    return f"step {safe_text(record.get('step'), ID)} asks: {safe_text(record.get('question'), REASON)}{until}"
 
 
 def _answered(record: Record) -> str:
     answer = str(record.get("answer"))
-    words = {"timed_out": "nobody answered in time"}.get(answer, shown(answer, ID))
-    by = f" by {shown(record['by'], ID)}" if record.get("by") else ""
-    via = f", through {shown(record['via'], ID)}" if record.get("via") else ""
-    comment = f": {shown(record['comment'], REASON)}" if record.get("comment") else ""
-    return f"step {shown(record.get('step'), ID)}: {words}{by}{via}{comment}"
+    words = {"timed_out": "nobody answered in time"}.get(answer, safe_text(answer, ID))
+    by = f" by {safe_text(record['by'], ID)}" if record.get("by") else ""
+    via = f", through {safe_text(record['via'], ID)}" if record.get("via") else ""
+    comment = f": {safe_text(record['comment'], REASON)}" if record.get("comment") else ""
+    return f"step {safe_text(record.get('step'), ID)}: {words}{by}{via}{comment}"
 
 
 def _notice(record: Record) -> str:
-    return f"step {shown(record.get('step'), ID)} says: {shown(record.get('message'), REASON)}"
+    return f"step {safe_text(record.get('step'), ID)} says: {safe_text(record.get('message'), REASON)}"
 
 
 def _reconciled(record: Record) -> str:
     state = str(record.get("state"))
     charged, expected = part(record, "charged"), part(record, "expected")
     if state == "charged":
-        words = f"billing: charged {usd(charged.get('usd'))} for {shown(charged.get('minutes'), ID)} minutes"
+        words = f"billing: charged {usd(charged.get('usd'))} for {safe_text(charged.get('minutes'), ID)} minutes"
     elif state == "none":
         words = "billing: no charge came"
     else:
-        words = f"billing: charge {shown(state, ID)}"
+        words = f"billing: charge {safe_text(state, ID)}"
     if expected.get("usd") is not None:
         words += f", {usd(expected['usd'])} expected"
     if record.get("difference_usd") is not None:
@@ -137,8 +142,10 @@ def _reconciled(record: Record) -> str:
 
 def _sealed(record: Record) -> str:
     covers = record.get("covers")
-    lines = shown(covers.get("lines"), ID) if isinstance(covers, Mapping) else "-"
-    return f"sealed up to line {lines} by {shown(record.get('by'), ID)}, key {shown(record.get('key_id'), _SHORT)}"
+    lines = safe_text(covers.get("lines"), ID) if isinstance(covers, Mapping) else "-"
+    return (
+        f"sealed up to line {lines} by {safe_text(record.get('by'), ID)}, key {safe_text(record.get('key_id'), _SHORT)}"
+    )
 
 
 RUN_WORDS: dict[str, Callable[[Record], str]] = {

@@ -10,11 +10,11 @@ from decimal import Decimal, InvalidOperation
 from orchestrator.audit.record import Record
 from orchestrator.duration import format_duration
 from orchestrator.playbook.plan_warning import warning_document
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.audit.phrases import sentence
 from orchestrator.report.audit.story import Line, of_cvm, seconds_between
 from orchestrator.report.audit.terms import usd, verb
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import summary_of
 
 _TELLS_STEPS = frozenset({"run.interrupted", "run.finished"})
@@ -40,11 +40,11 @@ class _Step:
     tally: Counter[str] = field(default_factory=Counter)
 
     def line(self, name: str) -> Line:
-        parts = [f"asked {counted(self.tally['action.intent'], 'time')}"]
+        parts = [f"asked {plural(self.tally['action.intent'], 'time')}"]
         parts += [f"{self.tally[event]} {word}" for event, word in _WORDS if self.tally[event]]
         took = seconds_between(self.first["ts"], self.last["ts"])
         within = f", within {format_duration(took)}" if took is not None and took >= 0 else ""
-        text = f"step {shown(name, 80)} (to {verb(self.action)}): {', '.join(parts)}{within}"
+        text = f"step {safe_text(name, 80)} (to {verb(self.action)}): {', '.join(parts)}{within}"
         return Line(self.first["ts"], text, "step", (self.first["seq"], self.last["seq"]))
 
 
@@ -100,7 +100,7 @@ class RunStory:
             self.left_out += 1
             return
         self._kept += 1
-        name = shown(of_cvm(record).get("name"), 64)
+        name = safe_text(of_cvm(record).get("name"), 64)
         self._tell(record, f"{name}: {sentence(record)}", name)
 
     def _tell_steps(self) -> None:
@@ -110,22 +110,24 @@ class RunStory:
     def _tell_plan(self, record: Record) -> None:
         for guard in record.get("guards") or ():
             limit = guard.get("limit")
-            most = "" if limit is None else f", at most {shown(limit, 40)}"
+            most = "" if limit is None else f", at most {safe_text(limit, 40)}"
             held = "" if guard.get("ok") else ": REFUSED"
-            self._tell(record, f"guard {shown(guard.get('name'), 80)}: {shown(guard.get('value'), 40)}{most}{held}")
+            self._tell(
+                record, f"guard {safe_text(guard.get('name'), 80)}: {safe_text(guard.get('value'), 40)}{most}{held}"
+            )
         deadline = record.get("deadline")
         if isinstance(deadline, dict):
-            held = "" if deadline.get("ok") else f", too late for {shown(deadline.get('late'), 40)} CVMs: REFUSED"
-            limit, estimate = shown(deadline.get("seconds"), 40), shown(deadline.get("estimate_seconds"), 40)
+            held = "" if deadline.get("ok") else f", too late for {safe_text(deadline.get('late'), 40)} CVMs: REFUSED"
+            limit, estimate = safe_text(deadline.get("seconds"), 40), safe_text(deadline.get("estimate_seconds"), 40)
             self._tell(record, f"deadline: {limit} s, {estimate} s reckoned{held}")
         reasons = Counter(summary_of(entry) for entry in record.get("skipped") or ())
         for reason, number in reasons.most_common(_MOST_REASONS):
-            self._tell(record, f"left alone: {number}, {shown(reason, 200)}")
+            self._tell(record, f"left alone: {number}, {safe_text(reason, 200)}")
         if len(reasons) > _MOST_REASONS:
             rest = reasons.total() - sum(number for _, number in reasons.most_common(_MOST_REASONS))
             self._tell(record, f"left alone: {rest} for other reasons")
         for warning in record.get("warnings") or ():
-            self._tell(record, f"warning: {shown(warning_document(warning)['message'], 400)}")
+            self._tell(record, f"warning: {safe_text(warning_document(warning)['message'], 400)}")
 
     def _charge(self, record: Record) -> None:
         charged = record.get("charged")
@@ -146,5 +148,5 @@ class RunStory:
             return []
         states = Counter(state for state, _ in self._charges.values())
         total = sum((amount for _, amount in self._charges.values() if amount is not None), Decimal(0))
-        told = ", ".join(f"{number} {shown(state, 40)}" for state, number in states.items())
+        told = ", ".join(f"{number} {safe_text(state, 40)}" for state, number in states.items())
         return [Line(last["ts"], f"billing reconciled: {told}; {usd(total)} in all", last["event"], (last["seq"],))]

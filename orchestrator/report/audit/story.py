@@ -11,7 +11,7 @@ from orchestrator.cvm import normal_uuid
 from orchestrator.moment import parse_timestamp
 from orchestrator.report.audit.phrases import asked, sentence
 from orchestrator.report.audit.terms import bill, verb
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _ANSWERS = frozenset({"action.accepted", "action.refused", "action.deferred", "action.unknown", "action.failed"})
 _OUTCOMES = frozenset({"target.settled", "target.failed"})
@@ -170,15 +170,15 @@ class CvmStory:
                 waves = target.get("step") in self._in_waves and isinstance(target.get("wave"), int)
                 wave = f", in wave {target['wave']}" if waves else ""
                 money = bill(target.get("billing") or {})
-                text = f"planned to {verb(target.get('action'))} in step {shown(target.get('step'), 80)}{wave}"
-                text += f"; it was {shown(target.get('status'), 40)}{f'; {money}' if money else ''}"
+                text = f"planned to {verb(target.get('action'))} in step {safe_text(target.get('step'), 80)}{wave}"
+                text += f"; it was {safe_text(target.get('status'), 40)}{f'; {money}' if money else ''}"
                 chapter = self._chapter(target, cvm)
                 chapter.lines.append(Line(record["ts"], text, record["event"], (record["seq"],)))
         for entry in record.get("skipped", ()):
             cvm = of_cvm(entry)
             self.names.add(str(cvm.get("name")))
             if self._is_meant(cvm):
-                text = f"left alone: {shown(entry.get('reason'), 400)}; it was {shown(entry.get('status'), 40)}"
+                text = f"left alone: {safe_text(entry.get('reason'), 400)}; it was {safe_text(entry.get('status'), 40)}"
                 line = Line(record["ts"], text, record["event"], (record["seq"],))
                 self.chapters.append(Chapter(None, None, cvm, [line]))
 

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from orchestrator.duration import format_duration
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.audit.story import Chapter, Line, seconds_between
 from orchestrator.report.audit.terms import verb
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _COLOURS = {"good": "green", "bad": "red", "doubtful": "yellow"}
 _OFFSET = 9
@@ -29,10 +29,10 @@ def story_lines(lines: Sequence[Line], start: str, width: int | None) -> Iterato
     for line in lines:
         if line.ts[:10] != day:
             day = line.ts[:10]
-            yield f"  {shown(day, 10)}"
+            yield f"  {safe_text(day, 10)}"
         after = seconds_between(start, line.ts)
         offset = f"+{format_duration(after)}" if after is not None and after >= 0 else ""
-        head = f"  {shown(line.ts[11:21], 10)} {offset:>{_OFFSET}}  "
+        head = f"  {safe_text(line.ts[11:21], 10)} {offset:>{_OFFSET}}  "
         colour = _COLOURS.get(line.tone)
         for number, piece in enumerate(_wrapped(line.text, width, len(head))):
             yield (head if number == 0 else " " * len(head)) + (click.style(piece, fg=colour) if colour else piece)
@@ -47,14 +47,13 @@ def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
 def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
     """Which CVM a chapter is about, and how it ended."""
     cvm = chapter.cvm
-    place = f" on {shown(cvm['teepod'], 64)}" if cvm.get("teepod") else ""
-    name = f"{shown(cvm.get('name'), 64)}  {shown(cvm.get('id') or cvm.get('vm_uuid'), 64)}{place}"
+    place = f" on {safe_text(cvm['teepod'], 64)}" if cvm.get("teepod") else ""
+    name = f"{safe_text(cvm.get('name'), 64)}  {safe_text(cvm.get('id') or cvm.get('vm_uuid'), 64)}{place}"
     if chapter.step is None:
         told = "left alone"
     else:
-        told = (
-            f"to {verb(chapter.action)} in step {shown(chapter.step, 80)}: {shown(chapter.outcome or 'no outcome', 40)}"
-        )
+        outcome = safe_text(chapter.outcome or "no outcome", 40)
+        told = f"to {verb(chapter.action)} in step {safe_text(chapter.step, 80)}: {outcome}"
     if width is None or len(name) + len(told) + 2 <= width:
         yield f"{click.style(name, bold=True)}  {told}"
     else:
@@ -72,7 +71,7 @@ def cut(lines: Sequence[Line], limit: int | None) -> tuple[Sequence[Line], int]:
 
 def left_out(number: int, what: str) -> str:
     """What stands below a story that was cut."""
-    return f"  {counted(number, what)} more: --limit N or --all shows them"
+    return f"  {plural(number, what)} more: --limit N or --all shows them"
 
 
 def document(lines: Iterable[Line], start: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.duration import format_duration
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 REASON = 400
 """Characters of a reason, a question or a path that are shown at the most."""
@@ -20,7 +20,7 @@ def verb(action: object) -> str:
     try:
         return Action(str(action)).verb
     except ValueError:
-        return shown(action, ID)
+        return safe_text(action, ID)
 
 
 def usd(amount: object) -> str:
@@ -29,7 +29,7 @@ def usd(amount: object) -> str:
         value = Decimal(str(amount))
         whole = f"{value:.6f}".rstrip("0")
     except (InvalidOperation, ValueError):
-        return shown(amount, ID)
+        return safe_text(amount, ID)
     head, _, decimals = whole.partition(".")
     sign, digits = ("-", head[1:]) if head.startswith("-") else ("", head)
     return f"{sign}${digits}.{decimals:0<2}"
@@ -58,7 +58,7 @@ def reason(record: Record) -> str:
     if not record.get("reason"):
         return ""
     status = f"HTTP {record.get('http_status')}: "
-    return f": {shown(str(record['reason']).removeprefix(status), REASON)}"
+    return f": {safe_text(str(record['reason']).removeprefix(status), REASON)}"
 
 
 _FOREVER = 1e15

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from orchestrator.audit.seal_verify import SealCheck
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.plural import counted
-from orchestrator.safe_text import shown
+from orchestrator.plural import plural
+from orchestrator.safe_text import safe_text
 
 _SHORT = 16
 
@@ -60,15 +60,15 @@ def verdict_lines(reading: Reading, check: SealCheck, path: Path, *, asked: bool
         path: the log.
         asked: whether seals were asked for, with a public key.
     """
-    yield _chain(reading, shown(path, 4096))
+    yield _chain(reading, safe_text(path, 4096))
     if reading.verdict is Verdict.ALTERED:
         return
     if reading.records and reading.chain.run_id != path.stem:
-        yield f"  it is the log of run {shown(reading.chain.run_id, 64)}"
+        yield f"  it is the log of run {safe_text(reading.chain.run_id, 64)}"
     if asked:
         yield from _seals(reading, check)
     elif check.found:
-        yield f"  {counted(check.found, 'seal')}, not looked at: give --public-key"
+        yield f"  {plural(check.found, 'seal')}, not looked at: give --public-key"
 
 
 def _chain(reading: Reading, path: str) -> str:
@@ -87,9 +87,9 @@ def _seals(reading: Reading, check: SealCheck) -> Iterator[str]:
     if fault is not None:
         word = "NOT SEALED" if check.broken is None else "SEAL BROKEN"
         where = "" if check.line is None else f" at line {check.line}"
-        yield f"  {word}{where}: {shown(fault, 500)}"
+        yield f"  {word}{where}: {safe_text(fault, 500)}"
     if good is not None:
-        by = f"at {shown(good.sealed_at, 40)} by {shown(good.by, 100)}, key {good.key_id[:_SHORT]}…"
-        since = f"; {counted(check.since, 'record')} since, for which nobody vouches" if check.since else ""
-        found = f", in {shown(check.file.name)}" if check.file else ""
+        by = f"at {safe_text(good.sealed_at, 40)} by {safe_text(good.by, 100)}, key {good.key_id[:_SHORT]}…"
+        since = f"; {plural(check.since, 'record')} since, for which nobody vouches" if check.since else ""
+        found = f", in {safe_text(check.file.name)}" if check.file else ""
         yield f"  sealed up to line {good.covers.lines} {by}{found}{since}"

@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from orchestrator.duration import format_duration
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _KEPT: Mapping[str, frozenset[str]] = {
     "g": frozenset({"class", "transform", "stroke-width"}),
@@ -152,7 +152,7 @@ def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], sp
     named = any(labels)
     height = 60 + round(count * 18) if named else size.height + 160
     if named:
-        places = [{"label": shown(label, size.label), "value": row} for row, label in enumerate(labels)]
+        places = [{"label": safe_text(label, size.label), "value": row} for row, label in enumerate(labels)]
     else:
         places = [
             {"label": f"{row + 1:,}", "value": row} for row in {0, count // 4, count // 2, count * 3 // 4, count - 1}

@@ -15,7 +15,7 @@ from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.report.exit_meanings import meaning_of_run
 from orchestrator.report.full.money import charge_document, money_document
-from orchestrator.report.full.timeline import Line, Request, Story
+from orchestrator.report.full.timeline import Line, Request, RunTimeline
 from orchestrator.runs.documents import counts_of
 from orchestrator.skip_reason import with_code
 
@@ -47,7 +47,7 @@ class LogFile:
     running: bool = False
 
 
-def report_document(story: Story, log: LogFile, *, made_at: datetime, version: str) -> dict[str, Any]:
+def report_document(story: RunTimeline, log: LogFile, *, made_at: datetime, version: str) -> dict[str, Any]:
     """What `report --format json` prints, and the other formats show.
 
     Args:
@@ -81,7 +81,7 @@ def report_document(story: Story, log: LogFile, *, made_at: datetime, version: s
     }
 
 
-def _run(story: Story, log: LogFile) -> dict[str, Any]:
+def _run(story: RunTimeline, log: LogFile) -> dict[str, Any]:
     state, started = story.state, story.state.started
     code = state.finished.get("exit_code") if state.finished else None
     last = (state.finished or {}).get("ts") or state.last_ts or None
@@ -117,7 +117,7 @@ def _stage(target: TargetState, standing: str) -> str:
     return target.outcome_so_far.value if standing == "finished" else target.stage
 
 
-def _deadline(story: Story) -> dict[str, Any] | None:
+def _deadline(story: RunTimeline) -> dict[str, Any] | None:
     """What the plan had promised of its deadline, and whether it was met; None without one."""
     promised = story.state.planned.get("deadline")
     if not promised:
@@ -126,7 +126,7 @@ def _deadline(story: Story) -> dict[str, Any] | None:
     return {"seconds": promised["seconds"], "met": kept.get("met"), "late": kept.get("late")}
 
 
-def _standing(story: Story, log: LogFile) -> str:
+def _standing(story: RunTimeline, log: LogFile) -> str:
     if log.reading.verdict is Verdict.ALTERED:
         return "altered"
     if story.state.finished is not None:
@@ -136,7 +136,7 @@ def _standing(story: Story, log: LogFile) -> str:
     return "unfinished" if story.state.planned else "not_sent"
 
 
-def _meaning(story: Story, log: LogFile) -> str:
+def _meaning(story: RunTimeline, log: LogFile) -> str:
     if log.reading.verdict is Verdict.ALTERED:
         return f"the log was altered at line {log.reading.line}: only what stands before it is told"
     return meaning_of_run(story.state, running=log.running)
@@ -179,7 +179,7 @@ def _target(target: TargetState, line: Line, standing: str) -> dict[str, Any]:
     }
 
 
-def _times(story: Story) -> dict[str, Any]:
+def _times(story: RunTimeline) -> dict[str, Any]:
     """How long the accepted targets took, as far as the log says, in seconds."""
     lines = [line for line in story.lines.values() if line.intent is not None and line.accepted is not None]
     waits = [line.accepted - line.intent for line in lines if line.accepted is not None and line.intent is not None]
@@ -200,7 +200,7 @@ def _spread(values: list[float]) -> dict[str, float] | None:
     return {name: round(ordered[ceil(len(ordered) * share) - 1], 3) for name, share in ranks.items()}
 
 
-def _requests(story: Story) -> dict[str, Any]:
+def _requests(story: RunTimeline) -> dict[str, Any]:
     sent = [request for request in story.requests if request.sent]
     limit = (story.state.started.get("limits") or {}).get("requests_per_second")
     width = next((size for size in _SECONDS_A_BIN if story.last / size <= _MOST_BINS), _SECONDS_A_BIN[-1])
@@ -222,7 +222,7 @@ def _counted(requests: list[Request], width: int, bins: int) -> list[int]:
     return [counts[number] for number in range(bins)]
 
 
-def _skipped(story: Story) -> list[dict[str, Any]]:
+def _skipped(story: RunTimeline) -> list[dict[str, Any]]:
     """The CVMs that were left alone, by reason, the most frequent first."""
     groups: dict[tuple[str, str | None], list[str]] = {}
     for entry in map(with_code, story.skipped):
@@ -235,7 +235,7 @@ def _skipped(story: Story) -> list[dict[str, Any]]:
     ]
 
 
-def _log(story: Story, log: LogFile) -> dict[str, Any]:
+def _log(story: RunTimeline, log: LogFile) -> dict[str, Any]:
     reading = log.reading
     # A log that lies where runs are is known by its run's id; any other one by its path.
     name = log.path.stem if log.path.parent.name == "runs" else quote(str(log.path))

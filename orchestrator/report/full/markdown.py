@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.formatting import after, between, moment, per_hour, per_month, size
 from orchestrator.report.full.incidents import happened
 from orchestrator.report.full.phrases import (
@@ -25,7 +25,7 @@ from orchestrator.report.full.phrases import (
     troubled,
     why,
 )
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _Document = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ _LONGEST = 600
 
 def escaped(text: object, width: int = _LONGEST) -> str:
     """Text that no reader of Markdown takes for markup, a link, a mention or HTML."""
-    return _SPECIAL.sub(_entity, shown(text, width))
+    return _SPECIAL.sub(_entity, safe_text(text, width))
 
 
 def _entity(match: re.Match[str]) -> str:
@@ -191,7 +191,7 @@ def _skipped(document: _Document) -> Iterator[str]:
 
 def _pending_line(pending: _Document, seen: str) -> Iterator[str]:
     if pending["cvms"]:
-        cvms = counted(pending["cvms"], "CVM")
+        cvms = plural(pending["cvms"], "CVM")
         yield f"- Pending (estimated): {per_hour(pending, 'compute')} an hour of compute, {cvms} not seen {seen}"
 
 
@@ -239,7 +239,7 @@ def _log(document: _Document) -> Iterator[str]:
     yield from _table(("fact", ""), facts)
     yield "To check it:"
     yield ""
-    yield from (f"    {shown(line, 4096)}" for line in found["verify"])
+    yield from (f"    {safe_text(line, 4096)}" for line in found["verify"])
     yield ""
     yield f"Made {moment(document['made_at'])} by {escaped(document['made_by'])} from the audit log alone."
     yield ""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.billing.reconciled import Standing
+from orchestrator.billing.reconciled import ChargeState
 from orchestrator.duration import format_duration
 from orchestrator.outcome import AS_WANTED, TROUBLE
 from orchestrator.report.formatting import dollars, moment
@@ -152,11 +152,11 @@ def amount_expected(charged: _Document) -> str:
 
 
 def _was_asked(charged: _Document) -> bool:
-    return any(charged[standing.value] for standing in Standing)
+    return any(charged[standing.value] for standing in ChargeState)
 
 
 def _is_known(charged: _Document) -> bool:
-    return bool(charged[Standing.CHARGED.value] or charged[Standing.NONE.value])
+    return bool(charged[ChargeState.CHARGED.value] or charged[ChargeState.NONE.value])
 
 
 def charged_words(charged: _Document) -> str:

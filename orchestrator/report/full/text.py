@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.formatting import after, moment, per_hour, per_month, size
 from orchestrator.report.full.incidents import happened
 from orchestrator.report.full.phrases import (
@@ -25,7 +25,7 @@ from orchestrator.report.full.phrases import (
     troubled,
     why,
 )
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _Document = Mapping[str, Any]
 
@@ -43,17 +43,17 @@ def report_text(document: _Document) -> str:
 
 def _fact(name: str, value: object) -> str:
     return textwrap.fill(
-        shown(value, 2000), _WIDTH, initial_indent=f"{name:<12} ", subsequent_indent=_INDENT, break_on_hyphens=False
+        safe_text(value, 2000), _WIDTH, initial_indent=f"{name:<12} ", subsequent_indent=_INDENT, break_on_hyphens=False
     )
 
 
 def _sentence(text: str) -> str:
-    return textwrap.fill(shown(text, 2000), _WIDTH, break_on_hyphens=False)
+    return textwrap.fill(safe_text(text, 2000), _WIDTH, break_on_hyphens=False)
 
 
 def _point(text: str) -> str:
     return textwrap.fill(
-        shown(text, 600), _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+        safe_text(text, 600), _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
     )
 
 
@@ -89,7 +89,7 @@ def _failures(document: _Document) -> Iterator[str]:
         yield "Failures"
     for target in found[:_MOST]:
         request = f" (request {target['request_id']})" if target["request_id"] else ""
-        yield _point(f"{shown(named(target), 64)} on {shown(target['cvm']['teepod'], 40)}: {target['stage']}")
+        yield _point(f"{safe_text(named(target), 64)} on {safe_text(target['cvm']['teepod'], 40)}: {target['stage']}")
         yield textwrap.indent(_point(f"{why(target)}{request}"), "  ")
     if len(found) > _MOST:
         yield _point(f"and {len(found) - _MOST:,} more: --format json")
@@ -148,7 +148,7 @@ def _skipped(document: _Document) -> Iterator[str]:
 
 def _pending_line(pending: _Document, seen: str) -> Iterator[str]:
     if pending["cvms"]:
-        cvms = counted(pending["cvms"], "CVM")
+        cvms = plural(pending["cvms"], "CVM")
         yield _point(f"pending  {per_hour(pending, 'compute')} an hour of compute: {cvms} not seen {seen}")
 
 
@@ -171,7 +171,7 @@ def _billing(document: _Document) -> Iterator[str]:
     for by in ("app", "teepod"):
         yield f"  {'by ' + by:<26}{'stops':>7}{'ended/h':>13}{'charged':>12}"
         for group in bill[f"by_{by}"][:_MOST]:
-            name = shown(group["name"] or group["key"] or f"no {by}", 25)
+            name = safe_text(group["name"] or group["key"] or f"no {by}", 25)
             ended, charged = per_hour(group["ended"], "compute").split(" ")[0], amount_charged(group["charged"])
             yield f"  {name:<26}{group['stops']:>7,}{ended:>13}{charged:>12}"
         if len(bill[f"by_{by}"]) > _MOST:
@@ -182,7 +182,7 @@ def _log(document: _Document) -> Iterator[str]:
     found = document["log"]
     where = f", line {found['line']}: {found['reason']}" if found["line"] is not None else ""
     yield "Audit log"
-    yield f"  {shown(found['path'], 4096)}"
+    yield f"  {safe_text(found['path'], 4096)}"
     yield _point(f"{VERDICTS.get(found['verdict'], found['verdict'])}{where}")
     yield _point(f"{found['records']:,} records in {size(found['bytes'])}")
     yield f"  digest   {found['digest']}"
@@ -191,4 +191,4 @@ def _log(document: _Document) -> Iterator[str]:
         yield _point(f"sealed {seal_words(found['seal'])}")
     yield "To check it:"
     for line in found["verify"]:
-        yield f"  {shown(line, 4096)}"
+        yield f"  {safe_text(line, 4096)}"

@@ -92,7 +92,7 @@ class Moment:
 
 
 @dataclass(slots=True)
-class Story:
+class RunTimeline:
     """All that a report tells.
 
     Attributes:
@@ -118,7 +118,7 @@ class Story:
     _batches: dict[int, Request] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> "Story":
+    def of(cls, records: Iterable[Record]) -> "RunTimeline":
         """The story that these records tell."""
         story = cls()
         for record in records:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
 
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 Content: TypeAlias = Element | str | None
 """What an element can hold; None holds nothing."""
@@ -26,7 +26,7 @@ def e(tag: str, *contents: Content, cls: str | None = None, **attributes: str | 
         attributes: with `_` for `-`, and a last `_` taken away; None is left out.
     """
     given = {
-        key.rstrip("_").replace("_", "-"): shown(value, _LONGEST)
+        key.rstrip("_").replace("_", "-"): safe_text(value, _LONGEST)
         for key, value in attributes.items()
         if value is not None
     }
@@ -37,9 +37,9 @@ def e(tag: str, *contents: Content, cls: str | None = None, **attributes: str | 
         if isinstance(content, Element):
             element.append(content)
         elif len(element):
-            element[-1].tail = (element[-1].tail or "") + shown(content, _LONGEST)
+            element[-1].tail = (element[-1].tail or "") + safe_text(content, _LONGEST)
         else:
-            element.text = (element.text or "") + shown(content, _LONGEST)
+            element.text = (element.text or "") + safe_text(content, _LONGEST)
     return element
 
 

@@ -8,8 +8,8 @@ from orchestrator.duration import format_duration
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.resolved_steps import Question
-from orchestrator.plural import counted
-from orchestrator.safe_text import shown
+from orchestrator.plural import plural
+from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import SkipReason
 
 _MOST_ROWS = 8
@@ -23,7 +23,7 @@ def rollout_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
     several = len(plan.acting) > 1
     for label, find in (("order", _order), ("waves", _waves)):
         found = [(step.name, find(plan, step.name)) for step in plan.acting]
-        rows = [f"{shown(name, 60)}: {text}" if several else text for name, text in found if text]
+        rows = [f"{safe_text(name, 60)}: {text}" if several else text for name, text in found if text]
         for number, row in enumerate(rows):
             yield "" if number else label, Text(row)
     if plan.deadline is not None:
@@ -34,8 +34,8 @@ def _kept(plan: Plan) -> Iterator[tuple[str, Text]]:
     """Who is spared as a survivor, and why."""
     kept = [each for each in plan.skipped if each.why.code is SkipReason.KEPT_RUNNING]
     for number, each in enumerate(kept[:_MOST_ROWS]):
-        why = shown(each.why.detail, 400)
-        yield "" if number else "kept", Text.assemble(shown(each.cvm.ref.name, 64), (f"  {why}", "dim"))
+        why = safe_text(each.why.detail, 400)
+        yield "" if number else "kept", Text.assemble(safe_text(each.cvm.ref.name, 64), (f"  {why}", "dim"))
     if len(kept) > _MOST_ROWS:
         yield "", Text(f"and {len(kept) - _MOST_ROWS} more, which `plan --details` names")
 
@@ -56,7 +56,7 @@ def _waves(plan: Plan, name: str) -> str:
     if len(sizes) < 2:  # noqa: PLR2004 - one wave is none
         return "one, with all of them" if sizes else ""
     first = next(target.cvm.ref.name for target in plan.targets if target.step == name)
-    canary = shown(first, 40) if sizes[0] == 1 else f"{sizes[0]} CVMs"
+    canary = safe_text(first, 40) if sizes[0] == 1 else f"{sizes[0]} CVMs"
     rest = ", then ".join(map(str, sizes[1:_MOST_WAVES]))
     soaked = "" if step.soak is None else f" and {format_duration(step.soak)} have passed"
     more = f" and {len(sizes) - _MOST_WAVES} more waves" if len(sizes) > _MOST_WAVES else ""
@@ -74,9 +74,9 @@ def _deadline(plan: Plan, deadline: Forecast) -> Text:
     if deadline.ok:
         return Text.assemble(("met  ", "green"), f"{limit}: the last is asked after about {last}{settling}")
     late = deadline.late
-    first = shown(plan.targets[late[0]].cvm.ref.name, 64)
+    first = safe_text(plan.targets[late[0]].cvm.ref.name, 64)
     return Text.assemble(
         ("NOT MET  ", "bold yellow"),
-        f"{limit}: {counted(len(late), 'CVM')} asked after it, {first} first, after about "
+        f"{limit}: {plural(len(late), 'CVM')} asked after it, {first} first, after about "
         f"{format_duration(deadline.asked[late[0]])}, the last after {last}{settling}",
     )

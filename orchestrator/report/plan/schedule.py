@@ -10,9 +10,9 @@ from orchestrator.duration import format_duration
 from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.firings import Firing, LeftOut, Timetable, offset_text
 from orchestrator.playbook.schedule import Schedule
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.plan.cron_words import cron_in_words, step_warnings
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _COLUMNS = (27, 17)
 """How wide the local time and UTC are."""
@@ -50,9 +50,9 @@ def head(timetable: Timetable) -> list[str]:
     facts = [f"jitter up to {format_duration(schedule.jitter)}"] if schedule.jitter else []
     facts += [f"from {schedule.from_}"] if schedule.from_ is not None else []
     facts += [f"until {schedule.until}"] if schedule.until is not None else []
-    facts += [f"not on {', '.join(shown(each.text, 80) for each in schedule.not_on)}"] if schedule.not_on else []
+    facts += [f"not on {', '.join(safe_text(each.text, 80) for each in schedule.not_on)}"] if schedule.not_on else []
     facts += [f"warning: {each}" for each in step_warnings(schedule.cron)]
-    return [f"{shown(timetable.name)}: {in_words(schedule)}", *facts]
+    return [f"{safe_text(timetable.name)}: {in_words(schedule)}", *facts]
 
 
 def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, bool]]:
@@ -79,7 +79,7 @@ def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, b
 
 def _why(each: Firing | LeftOut) -> str:
     if isinstance(each, LeftOut):
-        return f"left out: {shown(each.reason)}"
+        return f"left out: {safe_text(each.reason)}"
     starts = f"starts at {each.moment.astimezone(each.local.tzinfo):%H:%M:%S}" if each.latest != each.planned else ""
     return "; ".join(part for part in (starts, each.note) if part)
 
@@ -94,7 +94,7 @@ def tallied(found: Iterable[Firing | LeftOut], counts: Counter[type]) -> Iterato
 def summary(counts: Counter[type], start: datetime, end: datetime) -> str:
     """How many there were between these two local times."""
     left = f", {counts[LeftOut]} left out" if counts[LeftOut] else ""
-    return f"{counted(counts[Firing], 'firing')}{left} from {clock(start)} to {clock(end)}"
+    return f"{plural(counts[Firing], 'firing')}{left} from {clock(start)} to {clock(end)}"
 
 
 def schedule_document(schedule: Schedule) -> dict[str, Any]:

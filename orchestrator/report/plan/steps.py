@@ -7,9 +7,9 @@ from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
 from orchestrator.outcome import ENDS_THE_RUN, Outcome
 from orchestrator.playbook.resolved_steps import AnyPlanned, Follows, Message, OwnLimits, PlannedStep, Question
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.runs.steps import steps_from
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _WIDTH = 200
 _ENDED = {
@@ -39,17 +39,17 @@ def step_lines(
     """
     numbers = {step.name: number for number, step in enumerate(steps, start=1)}
     for number, step in enumerate(steps, start=1):
-        name = "" if step.name == f"step {number}" else f"{shown(step.name, 60)}: "
+        name = "" if step.name == f"step {number}" else f"{safe_text(step.name, 60)}: "
         if isinstance(step, Question):
             what = f"pause: “{_on_one_line(step.question)}” ({format_duration(step.timeout)} to answer)"
         elif isinstance(step, Message):
             what = f"notify: “{_on_one_line(step.text)}”"
         elif step.follows is None:
-            what = f"{step.action.verb} {counted(targets.get(step.name, 0), 'CVM')}{_more(step)}"
+            what = f"{step.action.verb} {plural(targets.get(step.name, 0), 'CVM')}{_more(step)}"
         else:
             source = numbers.get(step.follows.step, "?")
             most = may_follow.get(step.name, 0)
-            number_of = f"up to {counted(most, 'CVM')}" if most else "none so far"
+            number_of = f"up to {plural(most, 'CVM')}" if most else "none so far"
             what = f"{step.action.verb} what {_ended(step.follows)} in step {source}, {number_of}{_more(step)}"
         yield number, f"{name}{what}"
 
@@ -80,7 +80,7 @@ def _results(state: RunState, step: str, may_have: Mapping[str, set[str]]) -> It
 
 
 def _on_one_line(text: str) -> str:
-    return shown(" ".join(text.split()), _WIDTH)
+    return safe_text(" ".join(text.split()), _WIDTH)
 
 
 def _ended(follows: Follows) -> str:

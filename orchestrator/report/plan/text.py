@@ -17,12 +17,12 @@ from orchestrator.moment import utc_now
 from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table
 from orchestrator.report.plan.rollout import rollout_rows
 from orchestrator.report.plan.steps import is_worth_a_list, step_lines
 from orchestrator.report.plan.totals import Group, app_of, groups, largest, prefix_of, teepod_of
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import CHANGED
 
 _MOST_ROWS = 20
@@ -45,15 +45,15 @@ def print_plan(
         details: whether to name every CVM.
         now: the moment at which ages are told; the present by default.
     """
-    head = Text.assemble(("Plan ", "dim"), (shown(plan.playbook), "bold"))
+    head = Text.assemble(("Plan ", "dim"), (safe_text(plan.playbook), "bold"))
     if description:
-        head.append(f"  {shown(description)}", "dim")
+        head.append(f"  {safe_text(description)}", "dim")
     total = len(plan.targets) + len(plan.skipped)
     above = [*prose_lines(console, head), *prose_lines(console, _what_happens(plan, total))]
     below = fact_lines(console, _facts(plan))
     # Where nothing matched, the warnings are the hint of the error that follows.
     for warning in plan.warnings if plan.matched else ():
-        below += prose_lines(console, Text.assemble(("! ", "bold yellow"), shown(warning.message, 400)))
+        below += prose_lines(console, Text.assemble(("! ", "bold yellow"), safe_text(warning.message, 400)))
     print_lines(console, above)
     screen = console.height if console.is_terminal else _PIPE_HEIGHT
     room = max(_LEAST_ROWS, screen - len(above) - len(below) - 1)  # a line for the question
@@ -81,9 +81,9 @@ def _what_happens(plan: Plan, total: int) -> str:
     actions = list(dict.fromkeys(step.action for step in plan.acting if plan.count(step.action)))
     if len(actions) < 2:  # noqa: PLR2004 - several
         action = actions[0] if actions else plan.acting[0].action
-        return f"{counted(len(plan.targets), 'CVM')} of {total} will be {_WILL_BE[action]}"
+        return f"{plural(len(plan.targets), 'CVM')} of {total} will be {_WILL_BE[action]}"
     parts = [f"{plan.count(action)} {_WILL_BE[action]}" for action in actions]
-    return f"{counted(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
+    return f"{plural(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
 
 
 def _print_totals(console: Console, plan: Plan, most: int) -> None:
@@ -125,8 +125,8 @@ def _print_each(console: Console, plan: Plan) -> None:
     columns += [Column("app", rank=3), Column("$/h", rank=2, right=True)]
     rows = [
         [
-            shown(target.cvm.ref.name, 64),
-            shown(target.step, 60),
+            safe_text(target.cvm.ref.name, 64),
+            safe_text(target.step, 60),
             teepod_of(target.cvm.ref),
             app_of(target.cvm.ref),
             _price(target),
@@ -154,18 +154,18 @@ def _print_details(console: Console, plan: Plan, now: datetime) -> None:
     rows: list[list[str | Text]] = []
     for target in plan.targets:
         what = target.action.verb + (f", wave {target.wave}" if target.step in in_waves else "")
-        rows.append([*_place(target.cvm, now), _price(target), shown(target.cvm.status), Text(what)])
+        rows.append([*_place(target.cvm, now), _price(target), safe_text(target.cvm.status), Text(what)])
     for each in plan.skipped:
-        why = Text(f"skipped: {shown(each.why.in_full)}", "dim")
-        rows.append([*_place(each.cvm, now), "", shown(each.cvm.status), why])
+        why = Text(f"skipped: {safe_text(each.why.in_full)}", "dim")
+        rows.append([*_place(each.cvm, now), "", safe_text(each.cvm.status), why])
     print_table(console, columns, rows)
     console.print()
 
 
 def _place(cvm: Cvm, now: datetime) -> list[str]:
     ref = cvm.ref
-    names = [shown(ref.name, 64), shown(ref.address, 64), teepod_of(ref), app_of(ref)]
-    return [*names, shown(cvm.instance_type or "", 64), _age(cvm, now)]
+    names = [safe_text(ref.name, 64), safe_text(ref.address, 64), teepod_of(ref), app_of(ref)]
+    return [*names, safe_text(cvm.instance_type or "", 64), _age(cvm, now)]
 
 
 def _age(cvm: Cvm, now: datetime) -> str:
@@ -183,13 +183,13 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
             yield "steps" if number == 1 else "", Text(f"{number}  {line}")
     reasons = Counter(each.why.summary for each in plan.skipped if each.why.code not in CHANGED)
     if reasons:
-        listed = [f"{count} {shown(reason)}" for reason, count in reasons.most_common(8)]
+        listed = [f"{count} {safe_text(reason)}" for reason, count in reasons.most_common(8)]
         listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
         yield "skipped", Text(", ".join(listed))
     left = drifted(plan)
     for number, each in enumerate(left[:_MOST_ROWS]):
-        change = shown(each.why.detail or "no longer in the list", 400)
-        name = shown(each.cvm.ref.name, 64)
+        change = safe_text(each.why.detail or "no longer in the list", 400)
+        name = safe_text(each.cvm.ref.name, 64)
         yield "" if number else "drifted", Text.assemble(name, (f"  {change}", "yellow"))
     if len(left) > _MOST_ROWS:
         yield "", f"and {len(left) - _MOST_ROWS} more"
@@ -224,7 +224,7 @@ def _batches(plan: Plan) -> str:
 
 
 def _get_there(plan: Plan) -> str:
-    up = {step.action.ends_up for step in plan.acting}
+    up = {step.action.leaves_running for step in plan.acting}
     return "settle" if len(up) > 1 else "run" if True in up else "go down"
 
 
@@ -245,5 +245,5 @@ def _amount(total: Total, what: str) -> str:
     month = per_hour * HOURS_PER_MONTH
     known = f"${per_hour:.4f} an hour, ${month:,.2f} a month of {what}"
     if unknown:
-        return f"{known}, and {counted(unknown, 'CVM')} whose {what} rate is unknown"
+        return f"{known}, and {plural(unknown, 'CVM')} whose {what} rate is unknown"
     return known

@@ -8,7 +8,7 @@ from decimal import Decimal
 from orchestrator.billing.rates import Total
 from orchestrator.cvm import CvmRef
 from orchestrator.playbook.plan import Target
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _PREFIX = re.compile(r"[^-_.]+[-_.]|\D+(?=\d+$)")
 
@@ -59,15 +59,15 @@ def largest(found: list[Group], most: int) -> list[Group]:
 
 def teepod_of(ref: CvmRef) -> str:
     """The name of a CVM's teepod, else its number."""
-    return shown(ref.teepod, 64) if ref.teepod else f"#{ref.teepod_id}" if ref.teepod_id is not None else "unknown"
+    return safe_text(ref.teepod, 64) if ref.teepod else f"#{ref.teepod_id}" if ref.teepod_id is not None else "unknown"
 
 
 def app_of(ref: CvmRef) -> str:
     """The whole id of a CVM's app."""
-    return shown(ref.app_id, 64) if ref.app_id else "unknown"
+    return safe_text(ref.app_id, 64) if ref.app_id else "unknown"
 
 
 def prefix_of(ref: CvmRef) -> str:
     """The pattern of a CVM's name up to its first separator, such as `web-*`; the whole name where it has none."""
     found = _PREFIX.match(ref.name)
-    return shown(f"{found[0]}*" if found else ref.name or "(no name)", 40)
+    return safe_text(f"{found[0]}*" if found else ref.name or "(no name)", 40)

@@ -19,7 +19,7 @@ from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
 from orchestrator.report.run.question import waits
 from orchestrator.report.run.text import STYLES
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _REFRESH = 0.25
 _PLAIN_EVERY = 5.0
@@ -206,7 +206,7 @@ class Progress:
     def _troubles(self) -> list[Text]:
         return [
             Text(
-                f"{shown(target.ref.name, 40)}  {target.stage}: {shown(target.reason, 120)}",
+                f"{safe_text(target.ref.name, 40)}  {target.stage}: {safe_text(target.reason, 120)}",
                 STYLES.get(target.stage, ""),
                 no_wrap=True,
                 overflow="ellipsis",

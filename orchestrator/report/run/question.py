@@ -12,7 +12,7 @@ from orchestrator.moment import parse_timestamp
 from orchestrator.report.layout import fact_lines, print_lines, prose_lines
 from orchestrator.report.plan.steps import step_lines, targets_ahead
 from orchestrator.runs.steps import steps_from
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _MOST_LINES = 20
 _WIDTH = 400
@@ -24,7 +24,7 @@ def waits(state: RunState) -> str | None:
     if state.question is None or state.finished is not None or state.interrupted is not None:
         return None
     until = clock(parse_timestamp(state.question["expires_at"]))
-    return f"waits for an answer until {until}: orchestrator approve {shown(state.run_id)}"
+    return f"waits for an answer until {until}: orchestrator approve {safe_text(state.run_id)}"
 
 
 def clock(moment: datetime, now: datetime | None = None) -> str:
@@ -44,13 +44,13 @@ def print_question(console: Console, state: RunState, question: Record, now: dat
     """
     steps = steps_from(state.planned)
     number = next((n for n, step in enumerate(steps, start=1) if step.name == question["step"]), 0)
-    name = "" if question["step"] == f"step {number}" else f", {shown(question['step'], 60)}"
-    playbook = shown(state.started["playbook"]["name"])
+    name = "" if question["step"] == f"step {number}" else f", {safe_text(question['step'], 60)}"
+    playbook = safe_text(state.started["playbook"]["name"])
     head = Text.assemble((playbook, "bold"), (f"  step {number} of {len(steps)}{name}", "dim"))
     print_lines(console, prose_lines(console, head))
     console.print()
     for line in question["question"].strip().splitlines()[:_MOST_LINES]:
-        console.print(Text(f"  {shown(line, _WIDTH)}", "bold yellow"))
+        console.print(Text(f"  {safe_text(line, _WIDTH)}", "bold yellow"))
     console.print()
     facts: list[tuple[str, str | Text]] = []
     so_far = ", ".join(f"{count} {stage}" for stage, count in state.stages.items() if count and stage != "waiting")
@@ -75,12 +75,12 @@ def answer_lines(state: RunState, *, going_on: bool = True) -> list[str]:
     """
     lines = [_answer(question, record) for question, record in state.answers]
     if state.question is not None and not going_on and state.finished is None:
-        lines.append(f"{shown(state.question['step'], 60)}: not answered; resume asks it anew")
+        lines.append(f"{safe_text(state.question['step'], 60)}: not answered; resume asks it anew")
     return lines
 
 
 def _answer(question: Record, record: Record) -> str:
-    answer = _ANSWERS.get(record["answer"], shown(record["answer"], 20))
-    by = f" by {shown(record['by'], 100)} ({shown(record['via'], 20)})" if record.get("by") else ""
-    comment = f": {shown(record['comment'], _WIDTH)}" if record.get("comment") else ""
-    return f"{shown(question['step'], 60)}: {answer}{by}{comment}"
+    answer = _ANSWERS.get(record["answer"], safe_text(record["answer"], 20))
+    by = f" by {safe_text(record['by'], 100)} ({safe_text(record['via'], 20)})" if record.get("by") else ""
+    comment = f": {safe_text(record['comment'], _WIDTH)}" if record.get("comment") else ""
+    return f"{safe_text(question['step'], 60)}: {answer}{by}{comment}"

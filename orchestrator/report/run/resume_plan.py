@@ -10,18 +10,18 @@ from rich.text import Text
 from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import Total
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, Question, RunLimits
-from orchestrator.plural import counted, names
+from orchestrator.plural import names, plural
 from orchestrator.runs.resume import ResumePlan
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 
 def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> None:
     """Print the plan for people."""
     name, actor = state.started["playbook"]["name"], state.started.get("actor", "an unknown person")
-    head = Text.assemble(("Resume ", "dim"), (shown(state.run_id), "bold"), f"  {shown(name)}")
-    console.print(head.append(f", started {shown(state.started['ts'])} by {shown(actor)}", "dim"))
+    head = Text.assemble(("Resume ", "dim"), (safe_text(state.run_id), "bold"), f"  {safe_text(name)}")
+    console.print(head.append(f", started {safe_text(state.started['ts'])} by {safe_text(actor)}", "dim"))
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -30,7 +30,7 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
     reasons = {id(work): reason.text for work, reason in plan.skip}
     _add_rows(table, "skip", [work for work, _ in plan.skip], lambda work: reasons[id(work)])
     if plan.ended:
-        table.add_row("done", counted(plan.ended, "target"))
+        table.add_row("done", plural(plan.ended, "target"))
     later = [step for step in plan.steps if step.name not in state.passed and _is_open(step)]
     if later:
         table.add_row("later", Text(", ".join(map(_later, later))))
@@ -41,30 +41,32 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
         table.add_row("billing", line)
     console.print(table)
     for warning in plan.warnings:
-        console.print(Text.assemble(("! ", "bold yellow"), shown(warning.message, 400)))
+        console.print(Text.assemble(("! ", "bold yellow"), safe_text(warning.message, 400)))
     console.print()
 
 
 def _money(plan: ResumePlan) -> Iterable[str]:
-    if any(not work.action.ends_up for work in plan.send):
+    if any(not work.action.leaves_running for work in plan.send):
         yield f"stops  {_amount(plan.ends)}"
     if plan.starts:
         yield f"begins  {_amount(plan.begins)}"
 
 
-def _add_rows(table: Table, label: str, works: Iterable[Work], what: Any) -> None:  # noqa: ANN401 - a function
+def _add_rows(table: Table, label: str, jobs: Iterable[Job], what: Any) -> None:  # noqa: ANN401 - a function
     """Add a row for each group of targets: how many, what is done or why not, and their names."""
-    groups: dict[str, list[Work]] = {}
-    for work in works:
+    groups: dict[str, list[Job]] = {}
+    for work in jobs:
         groups.setdefault(what(work), []).append(work)
     if not groups:
         table.add_row(label, "no CVM")
     for number, (text, members) in enumerate(groups.items()):
-        listed = names(shown(work.ref.name, 40) for work in members)
-        table.add_row("" if number else label, Text.assemble(f"{len(members)} {shown(text, 200)}: ", (listed, "dim")))
+        listed = names(safe_text(work.ref.name, 40) for work in members)
+        table.add_row(
+            "" if number else label, Text.assemble(f"{len(members)} {safe_text(text, 200)}: ", (listed, "dim"))
+        )
 
 
-def _sent(work: Work) -> str:
+def _sent(work: Job) -> str:
     asked = {Action.STOP: "stopped", Action.SHUTDOWN: "asked to shut down"}.get(work.action, f"{work.action}ed")
     return f"{asked} already" if work.accepted else f"sent a {work.action} with unknown outcome"
 
@@ -75,7 +77,7 @@ def _is_open(step: AnyPlanned) -> bool:
 
 def _later(step: AnyPlanned) -> str:
     what = "asks a person" if isinstance(step, Question) else "chooses its CVMs when its turn comes"
-    return f"step {shown(step.name, 60)!r} {what}"
+    return f"step {safe_text(step.name, 60)!r} {what}"
 
 
 def _rate(limits: RunLimits) -> str:
@@ -84,5 +86,5 @@ def _rate(limits: RunLimits) -> str:
 
 
 def _amount(total: Total) -> str:
-    unknown = f", and {counted(total.compute_unknown, 'CVM')} whose rate is unknown" if total.compute_unknown else ""
+    unknown = f", and {plural(total.compute_unknown, 'CVM')} whose rate is unknown" if total.compute_unknown else ""
     return f"${total.compute:.4f} an hour of compute{unknown}"

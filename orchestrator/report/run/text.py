@@ -14,13 +14,13 @@ from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import TROUBLE, Outcome
-from orchestrator.plural import counted, names
+from orchestrator.plural import names, plural
 from orchestrator.report.exit_meanings import ENDINGS, meaning_of, meaning_of_run
 from orchestrator.report.formatting import moment
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines
 from orchestrator.report.run.question import answer_lines, waits
 from orchestrator.runs.documents import counts_of
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import summary_of
 
 STYLES = {
@@ -54,7 +54,7 @@ def print_run(
     """
     is_open = code is None or unfinished
     counts = {stage: n for stage, n in state.stages.items() if n} if is_open else counts_of(state)
-    run_id = shown(state.run_id)
+    run_id = safe_text(state.run_id)
     if is_open:
         meaning = (code is None and waits(state)) or meaning_of_run(state, running=code is None)
     else:
@@ -84,7 +84,7 @@ def print_run(
 
 
 def _facts(state: RunState, code: int | None, audit_log: Path) -> _Facts:
-    run_id = shown(state.run_id)
+    run_id = safe_text(state.run_id)
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:
         yield "slowest", f"{format_duration(slowest)} from its first request to its end"
@@ -100,11 +100,11 @@ def _facts(state: RunState, code: int | None, audit_log: Path) -> _Facts:
     for line in answer_lines(state, going_on=code is None):
         yield "answer", Text(line)
     if state.drifted:
-        drifted = ", ".join(shown(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
+        drifted = ", ".join(safe_text(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
         more = f" and {len(state.drifted) - _MOST_ROWS} more" if len(state.drifted) > _MOST_ROWS else ""
         yield "drifted", Text(drifted + more)
     yield from _left_alone(state)
-    yield "audit log", Text(shown(audit_log, 4096), no_wrap=True)
+    yield "audit log", Text(safe_text(audit_log, 4096), no_wrap=True)
     yield "verify", Text(f"orchestrator audit verify {run_id}", no_wrap=True)
     if state.finished is None and code is not None and not state.cloud_ended:
         yield "go on", Text(f"orchestrator resume {run_id}", "bold", no_wrap=True)
@@ -114,8 +114,8 @@ def _left_alone(state: RunState) -> _Facts:
     """Name the selected CVMs that were left alone since a fact of them is not known."""
     left = state.left_alone
     if left:
-        listed = names(shown(each["cvm"]["name"], 64) for each in left)
-        yield "left alone", Text.assemble(listed, (f"  {shown(summary_of(left[0]), 300)}", "yellow"))
+        listed = names(safe_text(each["cvm"]["name"], 64) for each in left)
+        yield "left alone", Text.assemble(listed, (f"  {safe_text(summary_of(left[0]), 300)}", "yellow"))
 
 
 def _not_sent(console: Console, state: RunState) -> None:
@@ -126,26 +126,26 @@ def _not_sent(console: Console, state: RunState) -> None:
             reason = (target.reason or "") if state.finished is not None else ""
             groups.setdefault(reason, []).append(target.ref.name)
     for reason, found in groups.items():
-        listed = ", ".join(shown(name, 64) for name in found[:_MOST_NAMES])
+        listed = ", ".join(safe_text(name, 64) for name in found[:_MOST_NAMES])
         rest = len(found) - _MOST_NAMES
-        more = f" and {rest} more, which `orchestrator show {shown(state.run_id)} --json` names" if rest > 0 else ""
+        more = f" and {rest} more, which `orchestrator show {safe_text(state.run_id)} --json` names" if rest > 0 else ""
         console.print()
         print_lines(console, prose_lines(console, Text.assemble(("not sent: ", STYLES["not_sent"]), listed, more)))
         if reason:
-            console.print(Text(shown(reason, 300), "dim"))
+            console.print(Text(safe_text(reason, 300), "dim"))
 
 
 def _cut_short(state: RunState) -> _Facts:
     """What kept a finished run from confirming what it did."""
     by = (state.finished or {}).get("cut_short_by")
     if by is not None:
-        yield "cut short", Text(ENDINGS.get(by, shown(by, 64)), "yellow")
+        yield "cut short", Text(ENDINGS.get(by, safe_text(by, 64)), "yellow")
 
 
 def _abandoned(state: RunState) -> _Facts:
     end = state.finished or {}
     if "abandoned_by" in end:
-        yield "abandoned", Text(f"by {shown(end['abandoned_by'], 100)}: {shown(end['reason'], 1000)}")
+        yield "abandoned", Text(f"by {safe_text(end['abandoned_by'], 100)}: {safe_text(end['reason'], 1000)}")
 
 
 def _deadline(state: RunState) -> _Facts:
@@ -157,14 +157,14 @@ def _deadline(state: RunState) -> _Facts:
     if deadline["met"]:
         yield "deadline", Text.assemble(("met  ", "green"), f"everybody was asked within {limit}")
         return
-    late = f"{counted(deadline['late'], 'CVM')} asked after {limit}, or never"
+    late = f"{plural(deadline['late'], 'CVM')} asked after {limit}, or never"
     yield "deadline", Text.assemble(("NOT MET  ", "bold yellow"), late)
 
 
 def _started(state: RunState) -> _Facts:
     """When and by whom the run was started, and how long it took up to the last record."""
     if "actor" in state.started:
-        yield "started", Text(f"{moment(state.started['ts'])} by {shown(state.started['actor'], 100)}")
+        yield "started", Text(f"{moment(state.started['ts'])} by {safe_text(state.started['actor'], 100)}")
     if state.finished is not None or state.interrupted is not None:
         took = parse_timestamp(state.last_ts) - parse_timestamp(state.started["ts"])
         yield "took", format_duration(max(0.0, round(took.total_seconds(), 1)))
@@ -175,18 +175,18 @@ def _began(state: RunState) -> _Facts:
     trigger = state.started.get("trigger")
     if trigger is not None:
         planned = f"{parse_timestamp(trigger['planned']):%Y-%m-%d %H:%MZ}"
-        yield "began", Text(f"by the schedule of {shown(trigger['schedule'])}, for {planned}")
+        yield "began", Text(f"by the schedule of {safe_text(trigger['schedule'])}, for {planned}")
 
 
 def _follow_ups(state: RunState) -> _Facts:
     """Who did not go down at the first asking, and what followed."""
     escalated = sum(target.escalated_at is not None for target in state.targets.values())
     if escalated:
-        yield "escalated", f"the power of {counted(escalated, 'CVM')} was pulled, which did not shut down in time"
+        yield "escalated", f"the power of {plural(escalated, 'CVM')} was pulled, which did not shut down in time"
     for (step, by), count in Counter(
         (target.step, target.taken_up_by) for target in state.targets.values() if target.taken_up_by
     ).items():
-        yield "taken up", Text(f"{counted(count, 'CVM')} of {shown(step)!r} by {shown(by)!r}")
+        yield "taken up", Text(f"{plural(count, 'CVM')} of {safe_text(step)!r} by {safe_text(by)!r}")
 
 
 def _print_troubles(console: Console, targets: list[TargetState]) -> None:
@@ -194,17 +194,17 @@ def _print_troubles(console: Console, targets: list[TargetState]) -> None:
     rows: list[list[str | Text]] = []
     for target in targets:
         outcome = target.outcome_so_far.value
-        why = Text(shown(target.reason, 300) if target.reason else _why(target))
+        why = Text(safe_text(target.reason, 300) if target.reason else _why(target))
         if target.request_id:
-            why.append(f"\nrequest {shown(target.request_id, 64)}", "dim")
+            why.append(f"\nrequest {safe_text(target.request_id, 64)}", "dim")
         ref = target.ref
-        place = [shown(ref.name, 64), shown(ref.address, 64), shown(ref.teepod, 64)]
+        place = [safe_text(ref.name, 64), safe_text(ref.address, 64), safe_text(ref.teepod, 64)]
         rows.append([*place, Text(outcome, STYLES.get(outcome, "")), why])
     print_table(console, [*columns, Column("why", wraps=True)], rows)
 
 
 def _why(target: TargetState) -> str:
-    return f"the run ended before it was seen to settle; last seen {shown(target.status)}"
+    return f"the run ended before it was seen to settle; last seen {safe_text(target.status)}"
 
 
 def _pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
@@ -212,7 +212,7 @@ def _pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object]
     for part, seen in ((money, "down"), (money.get("starts"), "running")):
         pending = part.get("pending") if isinstance(part, Mapping) else None
         if isinstance(pending, Mapping):
-            yield pending, "compute_usd_per_hour", f"pending: {counted(pending['cvms'], 'CVM')} not seen {seen}"
+            yield pending, "compute_usd_per_hour", f"pending: {plural(pending['cvms'], 'CVM')} not seen {seen}"
 
 
 def _bill(money: Mapping[str, object]) -> Text:

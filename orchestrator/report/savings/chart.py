@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from xml.etree.ElementTree import Element
 
-from orchestrator.history.saved import Saved
+from orchestrator.history.saved import SavingsReport
 from orchestrator.report.html.elements import e
 from orchestrator.report.savings.document import cents
 
@@ -28,17 +28,17 @@ _YEAR_S = 300 * 86400
 """From so many seconds on, days are named with their year."""
 
 
-def columns(saved: Saved) -> list[Element]:
+def columns(saved: SavingsReport) -> list[Element]:
     """The chart, drawn for a wide screen and for a narrow one."""
     return [_columns(saved, size) for size in (_WIDE, _NARROW)]
 
 
-def wide_columns(saved: Saved) -> Element:
+def wide_columns(saved: SavingsReport) -> Element:
     """The chart for a wide screen alone."""
     return _columns(saved, _WIDE)
 
 
-def says(saved: Saved) -> str:
+def says(saved: SavingsReport) -> str:
     """The chart in one sentence."""
     most = max(saved.spared, default=Decimal(0))
     return (
@@ -47,7 +47,7 @@ def says(saved: Saved) -> str:
     )
 
 
-def _columns(saved: Saved, size: _Size) -> Element:
+def _columns(saved: SavingsReport, size: _Size) -> Element:
     top = _level(max(saved.spared, default=Decimal(0)))
     width, height = size.width - _LEFT - _RIGHT, size.height - _TOP - _BELOW
     first = saved.edges[0]

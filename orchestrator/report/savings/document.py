@@ -8,9 +8,9 @@ from typing import Any
 
 from orchestrator.billing.rates import plain
 from orchestrator.billing.savings import Row, Sum, hours
-from orchestrator.history.saved import Saved
+from orchestrator.history.saved import SavingsReport
 from orchestrator.moment import timestamp
-from orchestrator.plural import counted
+from orchestrator.plural import plural
 from orchestrator.report.cells import cell
 
 _COLUMNS = (
@@ -30,7 +30,7 @@ _COLUMNS = (
 )
 
 
-def savings_document(saved: Saved) -> dict[str, Any]:
+def savings_document(saved: SavingsReport) -> dict[str, Any]:
     """What `savings --json` prints."""
     return {
         "since": timestamp(saved.since),
@@ -50,7 +50,7 @@ def savings_document(saved: Saved) -> dict[str, Any]:
     }
 
 
-def savings_csv(saved: Saved) -> str:
+def savings_csv(saved: SavingsReport) -> str:
     """What `savings --format csv` prints: a line for each row; their sums are the total."""
     file = StringIO()
     writer = csv.writer(file)
@@ -85,7 +85,7 @@ def _sum(name: str, amounts: Sum) -> dict[str, str | int | None]:
     }
 
 
-def assumptions(saved: Saved) -> Iterator[str]:
+def assumptions(saved: SavingsReport) -> Iterator[str]:
     """What the figures mean and what they leave out, in sentences."""
     row, charges = saved.together, saved.together.charges
     yield (
@@ -100,17 +100,17 @@ def assumptions(saved: Saved) -> Iterator[str]:
     )
     if row.seen:
         yield (
-            f"{counted(row.seen, 'standstill')} ended by a start that no run made: counted until the first list "
+            f"{plural(row.seen, 'standstill')} ended by a start that no run made: counted until the first list "
             f"that showed the CVM running, so their hours are an upper bound. Of what was not spent, "
             f"${cents(row.at_most.usd)} is theirs, and may be less."
         )
     if row.open:
         looked = "None of these CVMs runs by the list read now. A" if saved.live else "A start or"
-        yield f"{counted(row.open, 'standstill')} had not ended. {looked} deletion that no run saw is not known here."
+        yield f"{plural(row.open, 'standstill')} had not ended. {looked} deletion that no run saw is not known here."
     if row.compute.unknown or row.storage.unknown:
         yield (
             f"No rate is known for the compute of {row.compute.unknown} and the storage of {row.storage.unknown} of "
-            f"{counted(row.times, 'standstill')}: their hours are counted, their money is in no sum."
+            f"{plural(row.times, 'standstill')}: their hours are counted, their money is in no sum."
         )
     if row.minimums.usd or row.minimums.unknown:
         yield (
@@ -119,12 +119,12 @@ def assumptions(saved: Saved) -> Iterator[str]:
         )
     open_charges = row.not_asked + charges.pending
     if open_charges:
-        yield f"The charges of {counted(open_charges, 'stop')} are not known yet, and in no sum."
+        yield f"The charges of {plural(open_charges, 'stop')} are not known yet, and in no sum."
     if charges.unknown:
-        yield f"The charges of {counted(charges.unknown, 'stop')} can't be found out, and are in no sum."
+        yield f"The charges of {plural(charges.unknown, 'stop')} can't be found out, and are in no sum."
     for why in ("altered", "unreadable"):
         if number := saved.left_out[why]:
-            yield f"{counted(number, f'{why} log')} {'is' if number == 1 else 'are'} left out: see `orchestrator runs`."
+            yield f"{plural(number, f'{why} log')} {'is' if number == 1 else 'are'} left out: see `orchestrator runs`."
 
 
 def cents(amount: Decimal) -> str:

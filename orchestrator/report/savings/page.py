@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, tostring
 
 from orchestrator.billing.savings import Row, hours
-from orchestrator.history.saved import Saved
-from orchestrator.plural import counted
+from orchestrator.history.saved import SavingsReport
+from orchestrator.plural import plural
 from orchestrator.report.html.elements import Cell, e, figure, section, table
 from orchestrator.report.html.page import page
 from orchestrator.report.savings.chart import columns, wide_columns
@@ -22,14 +22,14 @@ text { fill: #1b1f24; } .axis .line { stroke: #c9d1d9; fill: none; } .series { f
 """
 
 
-def savings_page(saved: Saved) -> bytes:
+def savings_page(saved: SavingsReport) -> bytes:
     """The page in UTF-8."""
     row = saved.together
     title = f"Savings from {clock(saved.since)} to {clock(saved.until)}"
-    stood = f"{counted(len(row.cvms), 'CVM')} stood still {counted(row.times, 'time')}"
+    stood = f"{plural(len(row.cvms), 'CVM')} stood still {plural(row.times, 'time')}"
     head = [
         e("h1", title),
-        e("p", f"{counted(saved.runs, 'run')} on record; {stood}.", cls="soft"),
+        e("p", f"{plural(saved.runs, 'run')} on record; {stood}.", cls="soft"),
         e("ul", *map(_tile, _figures(row), ("hours stood still", "not spent", "storage", "charged")), cls="tiles"),
     ]
     sections = [
@@ -40,7 +40,7 @@ def savings_page(saved: Saved) -> bytes:
     return page(title, head, sections, "Read from the audit logs alone.")
 
 
-def savings_svg(saved: Saved) -> bytes:
+def savings_svg(saved: SavingsReport) -> bytes:
     """The chart as a file, with colours of its own."""
     svg = wide_columns(saved)
     style = Element("style")
@@ -60,7 +60,7 @@ def _tile(figure: str, words: str) -> Element:
     return e("li", e("strong", figure), words)
 
 
-def _table(saved: Saved) -> Element:
+def _table(saved: SavingsReport) -> Element:
     columns_of = ((saved.by, ""), ("CVMs", "num"), ("times", "num"), ("hours", "num"))
     amounts = (("not spent", "num"), ("storage", "num"), ("charged", "num"), ("GPU minimums", "num"))
 
@@ -72,7 +72,7 @@ def _table(saved: Saved) -> Element:
     return table(f"What each {saved.by} came to", (*columns_of, *amounts), rows, cells("together", saved.together))
 
 
-def _meaning(saved: Saved) -> list[Element]:
+def _meaning(saved: SavingsReport) -> list[Element]:
     parts = [e("ul", *(e("li", sentence) for sentence in (*assumptions(saved), *marks(saved))))]
     if saved.ask:
         commands = "\n".join(f"orchestrator reconcile {run_id}" for run_id in saved.ask)

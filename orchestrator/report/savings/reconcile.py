@@ -10,14 +10,19 @@ from rich.text import Text
 
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.reconcile import NOT_YET
-from orchestrator.billing.reconciled import Reconciled, ReconciledTotal, Standing, total
-from orchestrator.plural import counted
+from orchestrator.billing.reconciled import ChargeState, Reconciled, ReconciledTotal, total
+from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table
 from orchestrator.runs.reconciling import Key, Reconciliation
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _MOST_ROWS = 20
-_STYLES = {Standing.CHARGED: "green", Standing.PENDING: "yellow", Standing.NONE: "", Standing.UNKNOWN: "red"}
+_STYLES = {
+    ChargeState.CHARGED: "green",
+    ChargeState.PENDING: "yellow",
+    ChargeState.NONE: "",
+    ChargeState.UNKNOWN: "red",
+}
 _BASIS = (
     "Charged is observed: the API's usage records say so. Expected is estimated: the minutes from the last charge to "
     "the stop, times the compute rate. A difference is as much an estimate."
@@ -54,7 +59,7 @@ def print_reconciliation(
         audit_log: its log.
         details: whether every CVM is listed, and not only those that say most.
     """
-    run_id = shown(state.run_id)
+    run_id = safe_text(state.run_id)
     sums = total(found.found.values())
     console.print(Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {_tally(sums)}"))
     if not found.found:
@@ -65,17 +70,17 @@ def print_reconciliation(
     console.print()
     _print_rows(console, [(each, found.problems.get(key)) for key, each in listed])
     if len(listed) < len(rows):
-        rest = f"and {counted(len(rows) - len(listed), 'CVM')} more: orchestrator reconcile {run_id} --details"
+        rest = f"and {plural(len(rows) - len(listed), 'CVM')} more: orchestrator reconcile {run_id} --details"
         print_lines(console, [Text(rest)])
     console.print()
-    charged = Text(f"{_dollars(sums.charged_usd, 2)} for {counted(sums.charged, 'stop')}", "bold")
+    charged = Text(f"{_dollars(sums.charged_usd, 2)} for {plural(sums.charged, 'stop')}", "bold")
     facts: list[tuple[str, str | Text]] = [("charged", charged)]
     if sums.pending:
         facts.append(("pending", _pending(found)))
     if sums.compared:
         facts.append(("difference", _difference(sums)))
     facts.append(("basis", Text(_BASIS)))
-    facts.append(("audit log", Text(shown(audit_log, 4096), no_wrap=True)))
+    facts.append(("audit log", Text(safe_text(audit_log, 4096), no_wrap=True)))
     facts.append(("asked", _asked(found)))
     if found.open:
         facts.append(("later", Text(f"orchestrator reconcile {run_id}", "bold", no_wrap=True)))
@@ -92,34 +97,34 @@ def _telling(rows: Sequence[tuple[Key, Reconciled]]) -> list[tuple[Key, Reconcil
 
     def rank(row: tuple[Key, Reconciled]) -> tuple[bool, Decimal]:
         _, each = row
-        return each.standing is Standing.CHARGED, -abs(each.difference or Decimal(0))
+        return each.standing is ChargeState.CHARGED, -abs(each.difference or Decimal(0))
 
     return list(rows) if len(rows) <= _MOST_ROWS else sorted(rows, key=rank)
 
 
 def _tally(sums: ReconciledTotal) -> str:
-    words = {Standing.NONE: "not charged", Standing.UNKNOWN: "not known"}
-    counts = [f"{n} {words.get(each, each.value)}" for each in Standing if (n := sums.standings.get(each, 0))]
+    words = {ChargeState.NONE: "not charged", ChargeState.UNKNOWN: "not known"}
+    counts = [f"{n} {words.get(each, each.value)}" for each in ChargeState if (n := sums.standings.get(each, 0))]
     return ", ".join(counts) or "no stops"
 
 
 def _pending(found: Reconciliation) -> str:
-    waiting = [each for each in found.found.values() if each.standing is Standing.PENDING]
+    waiting = [each for each in found.found.values() if each.standing is ChargeState.PENDING]
     known = [each.expected.usd for each in waiting if each.expected.usd is not None]
     about = f", about {_dollars(sum(known, Decimal(0)), 2)} by estimate" if len(known) == len(waiting) else ""
-    return f"{counted(len(waiting), 'stop')}{about}"
+    return f"{plural(len(waiting), 'stop')}{about}"
 
 
 def _difference(sums: ReconciledTotal) -> str:
     word = "less" if sums.difference_usd < 0 else "more"
     amount = _dollars(abs(sums.difference_usd), 2)
-    return f"{amount} {word} than expected, over {counted(sums.compared, 'stop')}"
+    return f"{amount} {word} than expected, over {plural(sums.compared, 'stop')}"
 
 
 def _asked(found: Reconciliation) -> str:
     if not found.asked:
         return "nothing: all that can be known is on record"
-    return f"{counted(found.asked, 'app')}; {counted(len(found.news), 'record')} added to the audit log"
+    return f"{plural(found.asked, 'app')}; {plural(len(found.news), 'record')} added to the audit log"
 
 
 def _print_rows(console: Console, rows: Sequence[tuple[Reconciled, str | None]]) -> None:
@@ -127,10 +132,10 @@ def _print_rows(console: Console, rows: Sequence[tuple[Reconciled, str | None]])
     columns += [Column("expected", rank=2, right=True), Column("diff", rank=1, right=True)]
     cells: list[list[str | Text]] = []
     for each, problem in rows:
-        name = Text(shown(each.ref.name, 64))
+        name = Text(safe_text(each.ref.name, 64))
         why = problem or each.reason
-        if why is not None and why != NOT_YET and each.standing is not Standing.NONE:
-            name.append(f"\n{shown(why, 300)}", "dim")
+        if why is not None and why != NOT_YET and each.standing is not ChargeState.NONE:
+            name.append(f"\n{safe_text(why, 300)}", "dim")
         amounts = [_dollars(amount, 4) for amount in (each.charged.usd, each.expected.usd, each.difference)]
         cells.append([name, Text(each.standing.value, _STYLES[each.standing]), *amounts])
     print_table(console, columns, cells)

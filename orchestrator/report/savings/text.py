@@ -7,10 +7,10 @@ from decimal import Decimal
 from itertools import chain, dropwhile
 
 from orchestrator.billing.savings import Row, hours
-from orchestrator.history.saved import Saved
-from orchestrator.plural import counted
+from orchestrator.history.saved import SavingsReport
+from orchestrator.plural import plural
 from orchestrator.report.savings.document import assumptions, cents
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _NARROWEST = 60
 _WIDEST = 110
@@ -19,7 +19,7 @@ _MOST_BARS = 31
 _MOST_ASKED = 3
 
 
-def savings_lines(saved: Saved, width: int, *, blocks: bool = True) -> Iterator[str]:
+def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> Iterator[str]:
     """The text, line by line.
 
     Args:
@@ -30,8 +30,8 @@ def savings_lines(saved: Saved, width: int, *, blocks: bool = True) -> Iterator[
     width = min(max(width, _NARROWEST), _WIDEST)
     row = saved.together
     yield f"Savings from {clock(saved.since)} to {clock(saved.until)}"
-    stood = f"{counted(len(row.cvms), 'CVM')} stood still {counted(row.times, 'time')}"
-    yield f"{counted(saved.runs, 'run')} on record; {stood}"
+    stood = f"{plural(len(row.cvms), 'CVM')} stood still {plural(row.times, 'time')}"
+    yield f"{plural(saved.runs, 'run')} on record; {stood}"
     yield ""
     if not row.times and not row.stops:
         yield "No run took a CVM down in this time, and none was down from before."
@@ -46,7 +46,7 @@ def savings_lines(saved: Saved, width: int, *, blocks: bool = True) -> Iterator[
     if saved.ask:
         yield "- To ask for the charges that are not known yet:"
     for run_id in saved.ask[:_MOST_ASKED]:
-        yield f"    orchestrator reconcile {shown(run_id, 40)}"
+        yield f"    orchestrator reconcile {safe_text(run_id, 40)}"
     if len(saved.ask) > _MOST_ASKED:
         yield f"    and {len(saved.ask) - _MOST_ASKED} more, listed by --json as not_known_yet"
 
@@ -62,8 +62,8 @@ _FIRST_TO_GO = ("hours", "storage", "charged")
 """Columns in the order in which they are left out, where the names need the room."""
 
 
-def _table(saved: Saved, width: int) -> Iterator[str]:
-    longest = max(len(shown(row.key)) for row in saved.rows)
+def _table(saved: SavingsReport, width: int) -> Iterator[str]:
+    longest = max(len(safe_text(row.key)) for row in saved.rows)
     # The id of an app is never cut, a longer name is.
     room = max(min(longest, max(_ID, width - len(_HEADS) * (_COLUMN + 1))), len("together"))
     heads = list(_HEADS)
@@ -72,7 +72,7 @@ def _table(saved: Saved, width: int) -> Iterator[str]:
             heads.remove(head)
     yield f"{saved.by:{room}}" + "".join(f" {head:>{_COLUMN}}" for head in heads)
     for row in saved.rows:
-        yield _line(shown(row.key, room), row, room, heads)
+        yield _line(safe_text(row.key, room), row, room, heads)
     if len(saved.rows) > 1:
         yield _line("together", saved.together, room, heads)
 
@@ -92,7 +92,7 @@ def money(usd: Decimal, unknown: int, of: int) -> str:
     return f"${cents(usd)}{'+' if unknown else ''}"
 
 
-def _bars(saved: Saved, width: int, block: str) -> Iterator[str]:
+def _bars(saved: SavingsReport, width: int, block: str) -> Iterator[str]:
     """What was not spent, over time; so many lines at the most that they fit on a screen."""
     joined = -(-len(saved.spared) // _MOST_BARS)
     pieces = [
@@ -104,14 +104,14 @@ def _bars(saved: Saved, width: int, block: str) -> Iterator[str]:
         yield f"{begin:%Y-%m-%d} {'$' + cents(usd):>10}  {block * round(usd / most * room)}".rstrip()
 
 
-def each_column(saved: Saved, joined: int = 1) -> str:
+def each_column(saved: SavingsReport, joined: int = 1) -> str:
     """How much time each column of a chart is of, so many pieces of time joined."""
     inner = saved.edges[1:-1]
     length = (inner[1] - inner[0] if len(inner) > 1 else timedelta(days=1)) * joined
     return "a day" if length == timedelta(days=1) else f"every {length.days} days"
 
 
-def marks(saved: Saved) -> Iterator[str]:
+def marks(saved: SavingsReport) -> Iterator[str]:
     """How the amounts that people are shown have to be read, where that is not plain."""
     together, rows = saved.together, saved.rows
     if together.compute.unknown or together.storage.unknown or together.uncharged:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.engine.rate.adaptive import START, Held, RateFinder
+from orchestrator.engine.rate.adaptive import START, AdaptiveRate, KnownRate
 from orchestrator.reply import Reply
 from tests.engine.servers import FixedWindow, Server, SlidingWindow, TokenBucket, send
 
@@ -15,7 +15,7 @@ def refusal(*, latency: float = 0.0, retry_after: float | None = 1.0) -> Reply[o
     return Reply(http_status=429, latency=latency, retry_after=retry_after)
 
 
-def answer_for(finder: RateFinder, seconds: float, *, begin: float = 0.0, rate: float | None = None) -> float:
+def answer_for(finder: AdaptiveRate, seconds: float, *, begin: float = 0.0, rate: float | None = None) -> float:
     """Answer as fast as the finder would have it, or at a rate of one's own; returns the time."""
     now = begin
     while now < begin + seconds:
@@ -89,7 +89,7 @@ def test_a_limit_that_changes_in_the_middle_is_found_again(before: float, after:
 
 
 def test_without_a_refusal_the_rate_more_than_doubles_each_second() -> None:
-    finder = RateFinder(3, now=0.0)
+    finder = AdaptiveRate(3, now=0.0)
     answer_for(finder, 1.0)
     once = finder.rate
     answer_for(finder, 1.0, begin=1.0)
@@ -98,13 +98,13 @@ def test_without_a_refusal_the_rate_more_than_doubles_each_second() -> None:
 
 
 def test_a_rate_that_is_not_used_does_not_grow_beyond_twice_of_what_is() -> None:
-    finder = RateFinder(3, now=0.0)
+    finder = AdaptiveRate(3, now=0.0)
     answer_for(finder, 60, rate=10)
     assert finder.rate <= 2.3 * 10
 
 
 def test_the_rate_falls_at_once_and_what_was_sent_before_the_fall_does_not_lower_it_again() -> None:
-    finder = RateFinder(3, now=0.0)
+    finder = AdaptiveRate(3, now=0.0)
     now = answer_for(finder, 3)
     before = finder.rate
     finder.heard(refusal(latency=0.01), now)
@@ -118,7 +118,7 @@ def test_the_rate_falls_at_once_and_what_was_sent_before_the_fall_does_not_lower
 
 
 def test_an_answer_that_never_came_and_a_503_say_nothing_of_the_limit() -> None:
-    finder = RateFinder(3, now=0.0)
+    finder = AdaptiveRate(3, now=0.0)
     now = answer_for(finder, 2)
     before = finder.rate
     finder.heard(Reply(http_status=None, problem="timed out"), now)
@@ -128,7 +128,7 @@ def test_an_answer_that_never_came_and_a_503_say_nothing_of_the_limit() -> None:
 
 
 def test_a_refusal_of_a_rate_that_went_well_for_long_is_taken_for_an_accident_once() -> None:
-    finder = RateFinder(3, now=0.0, known=Held(50, is_limit=True))
+    finder = AdaptiveRate(3, now=0.0, known=KnownRate(50, is_limit=True))
     now = answer_for(finder, 8)
     finder.heard(refusal(), now)
     assert finder.rate == pytest.approx(0.97 * 50)
@@ -149,11 +149,11 @@ def test_what_one_run_learnt_the_next_begins_with(limit: float) -> None:
 
 
 def test_where_more_was_never_tried_the_next_run_goes_on_looking() -> None:
-    finder = RateFinder(3, now=0.0)
+    finder = AdaptiveRate(3, now=0.0)
     answer_for(finder, 2)
     held = finder.held
     assert not held.is_limit
-    second = RateFinder(3, now=0.0, known=held)
+    second = AdaptiveRate(3, now=0.0, known=held)
     assert START < second.rate <= held.requests_per_second
     before = second.rate
     answer_for(second, 1)
@@ -162,13 +162,13 @@ def test_where_more_was_never_tried_the_next_run_goes_on_looking() -> None:
 
 @pytest.mark.parametrize("learnt", [14, 240])
 def test_a_limit_that_was_halved_since_an_earlier_run_costs_little(learnt: float) -> None:
-    sent = send(TokenBucket(learnt / 2, 10), seconds=60, known=Held(learnt, is_limit=True), max_in_flight=60)
+    sent = send(TokenBucket(learnt / 2, 10), seconds=60, known=KnownRate(learnt, is_limit=True), max_in_flight=60)
     assert sent.used() >= 0.9
     assert sent.refused <= 0.02
 
 
 def test_no_more_go_at_once_than_allowed_and_fewer_where_the_server_takes_fewer() -> None:
-    finder = RateFinder(3, now=0.0)
+    finder = AdaptiveRate(3, now=0.0)
     assert finder.burst == 3
     finder.heard(ANSWER, 0.01)
     finder.heard(refusal(), 0.02)
@@ -177,7 +177,7 @@ def test_no_more_go_at_once_than_allowed_and_fewer_where_the_server_takes_fewer(
 
 
 def test_refusals_that_have_nothing_to_do_with_the_rate_never_stop_a_run() -> None:
-    finder, now = RateFinder(3, now=0.0), 0.0
+    finder, now = AdaptiveRate(3, now=0.0), 0.0
     for number in range(2000):
         now += 1 / finder.rate
         if number % 20:

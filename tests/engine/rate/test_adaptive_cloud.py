@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.rate.adaptive import START, Held, RateFinder
-from orchestrator.engine.rate.adaptive_cloud import LearningCloud
+from orchestrator.engine.rate.adaptive import START, AdaptiveRate, KnownRate
+from orchestrator.engine.rate.adaptive_cloud import AdaptiveCloud
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.reply import Page, Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet
@@ -41,12 +41,12 @@ class LimitedCloud(FakeCloud):
         return self._limited() or await super().list_page(page, page_size)
 
 
-def adaptive(cloud: FakeCloud, *, known: Held | None = None) -> tuple[Fleet, RateFinder]:
+def adaptive(cloud: FakeCloud, *, known: KnownRate | None = None) -> tuple[Fleet, AdaptiveRate]:
     """A fleet whose rate finds itself."""
     fleet = Fleet(cloud, rate=START, burst=3, max_in_flight=50, per_teepod=50)
-    finder = RateFinder(3, now=fleet.clock.now(), known=known)
+    finder = AdaptiveRate(3, now=fleet.clock.now(), known=known)
     fleet.gate.gcra.rate = finder.rate
-    learning = LearningCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
+    learning = AdaptiveCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
     fleet.run._course.line = replace(fleet.run._course.line, cloud=learning)
     fleet.run.reader._cloud = learning
     return fleet, finder
@@ -74,7 +74,7 @@ async def test_a_429_holds_the_whole_run_for_as_long_as_it_asks() -> None:
 async def test_the_pages_of_the_list_are_heard_too() -> None:
     cloud = LimitedCloud(500, limit=1000, burst=1)
     fleet, finder = adaptive(cloud)
-    learning = LearningCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
+    learning = AdaptiveCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
     inventory = await InventoryReader(learning, fleet.gate, fleet.run._course.line.rng).read_all()
     assert len(inventory.cvms) == 500
     assert fleet.gate.gcra.rate == finder.pace > START

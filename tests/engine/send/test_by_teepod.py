@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.job import Work
+from orchestrator.engine.job import Job
 from orchestrator.engine.send.by_teepod import StopQueue
 from orchestrator.engine.send.in_order import OrderedQueue
 from tests.engine.fakes import work_of
 
 
-def on(teepod: int, number: int) -> Work:
+def on(teepod: int, number: int) -> Job:
     return work_of(CvmRef(f"cvm_{teepod}_{number}", None, "x", None, teepod, None))
 
 
@@ -28,10 +28,10 @@ def test_teepods_take_turns() -> None:
 
 def test_with_an_order_the_first_goes_first_whatever_its_teepod() -> None:
     queue = OrderedQueue(10)
-    works = [on(1, 0), on(1, 1), on(2, 0), on(1, 2)]
-    for work in works:
+    jobs = [on(1, 0), on(1, 1), on(2, 0), on(1, 2)]
+    for work in jobs:
         queue.push(work)
-    assert list(iter(lambda: queue.pop(0), None)) == works
+    assert list(iter(lambda: queue.pop(0), None)) == jobs
 
 
 def test_with_an_order_one_that_was_put_aside_comes_back_to_its_own_place() -> None:
@@ -76,7 +76,7 @@ def test_what_is_deferred_comes_back_when_it_is_due(kind: type[StopQueue | Order
 def test_nothing_is_lost_or_doubled_and_no_teepod_exceeds_its_share(
     kind: type[StopQueue | OrderedQueue], limit: int, steps: list[tuple[str, int]]
 ) -> None:
-    queue, waiting, under_way, now = kind(limit), list[Work](), list[Work](), 0.0
+    queue, waiting, under_way, now = kind(limit), list[Job](), list[Job](), 0.0
     for number, (step, teepod) in enumerate(steps):
         now += 1
         if step in {"push", "defer"}:

@@ -9,8 +9,8 @@ from orchestrator.action import Action
 from orchestrator.billing.note import BillingNote
 from orchestrator.billing.rates import Rates
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.job import Work
-from orchestrator.engine.read.status import Seen
+from orchestrator.engine.job import Job
+from orchestrator.engine.read.status import Observation
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.abandon import close_open
 from orchestrator.reply import StatusRead
@@ -71,8 +71,8 @@ def test_only_what_was_seen_counts_as_settled(
     action: Action, facts: dict[str, Any], status: str | None, outcome: str | None, events: list[str]
 ) -> None:
     before = "stopped" if action is Action.START else "running"
-    work, trail = Work("step", action, REF, before, NOTE, attempts=1, **facts), Trail()
+    work, trail = Job("step", action, REF, before, NOTE, attempts=1, **facts), Trail()
     read = None if status is None else StatusRead(status, in_progress=False)
-    close_open(Ledger([work], trail, Clock()), {REF.key: Seen(read, begun=100.0)}, recheck_after=2.0)
+    close_open(Ledger([work], trail, Clock()), {REF.key: Observation(read, begun=100.0)}, recheck_after=2.0)
     assert work.outcome == outcome
     assert [event for event, _ in trail.records if event.startswith("action.")] == events

@@ -92,7 +92,7 @@ def test_a_cvm_seen_down_has_risen_once_two_reads_agree() -> None:
     findings = [
         judge_again(state, StatusRead(s), at, 2) for at, s in [(200, "running"), (201, "running"), (202, "running")]
     ]
-    assert findings == [Finding.OPEN, Finding.OPEN, Finding.RISEN]
+    assert findings == [Finding.OPEN, Finding.OPEN, Finding.CAME_UP]
     assert judge_again(watched(), StatusRead("stopped"), 200, 2) is Finding.SETTLED
 
 
@@ -105,4 +105,4 @@ def test_an_unknown_outcome_after_which_the_cvm_is_in_another_state_is_not_sent_
 def test_a_cvm_that_is_on_its_way_up_again_at_the_end_has_risen_too() -> None:
     state = watched()
     findings = [judge_again(state, StatusRead("starting", True), at, 2) for at in (200, 202)]
-    assert findings == [Finding.OPEN, Finding.RISEN]
+    assert findings == [Finding.OPEN, Finding.CAME_UP]

@@ -14,23 +14,23 @@ from orchestrator.report.audit.story_text import chapter_head, cut, story_lines
 from tests.audit.logs import BILLING, RUN_ID, START, STORY, about, cvm
 from tests.report.runs import EVIL
 
-Story = list[tuple[str, dict[str, Any]]]
+RunTimeline = list[tuple[str, dict[str, Any]]]
 
 
-def cvm_story(wanted: str, story: Story = STORY) -> CvmStory:
+def cvm_story(wanted: str, story: RunTimeline = STORY) -> CvmStory:
     found = CvmStory(wanted)
     _hear(found, story)
     found.conclude()
     return found
 
 
-def run_story(story: Story = STORY, limit: int | None = None) -> RunStory:
+def run_story(story: RunTimeline = STORY, limit: int | None = None) -> RunStory:
     found = RunStory(limit)
     _hear(found, story)
     return found
 
 
-def _hear(found: CvmStory | RunStory, story: Story) -> None:
+def _hear(found: CvmStory | RunStory, story: RunTimeline) -> None:
     chain = Chain(RUN_ID)
     for number, (event, fields) in enumerate(story):
         found.hear(json.loads(chain.seal(event, fields, START + timedelta(seconds=1.2 * number))[1]))
@@ -62,7 +62,7 @@ def test_a_cvm_is_meant_by_its_name_and_by_its_id(wanted: str) -> None:
 def test_a_cvm_is_meant_by_its_uuid_however_it_is_written() -> None:
     uuid = "00000000-0000-4000-8000-00000000000A"
     target = {"step": "s", "action": "stop", "cvm": {**cvm(7), "id": None, "vm_uuid": uuid}, "status": "running"}
-    story: Story = [STORY[0], ("run.planned", {"targets": [target], "skipped": []})]
+    story: RunTimeline = [STORY[0], ("run.planned", {"targets": [target], "skipped": []})]
     assert len(cvm_story(uuid.replace("-", "").lower(), story).chapters) == 1
     assert not cvm_story("-", story).chapters
 
@@ -94,14 +94,14 @@ def test_a_wave_is_told_of_where_a_step_has_several() -> None:
 
 def test_the_same_cvm_in_two_steps_has_a_chapter_for_each() -> None:
     late = {"step": "again", "action": "start", "cvm": cvm(0), "status": "stopped"}
-    story: Story = [*STORY[:-1], ("step.planned", {"step": "again", "action": "start", "targets": [late]})]
+    story: RunTimeline = [*STORY[:-1], ("step.planned", {"step": "again", "action": "start", "targets": [late]})]
     found = cvm_story("wéb-0", [*story, ("action.intent", {**about(0, attempt=1), "step": "again", "action": "start"})])
     assert [(chapter.step, chapter.action) for chapter in found.chapters] == [("stop", "stop"), ("again", "start")]
     assert found.chapters[1].lines[-1].text == "asked to start (request 1); no answer is on record"
 
 
 def test_a_request_without_an_answer_and_what_a_status_showed_are_told_apart() -> None:
-    story: Story = [
+    story: RunTimeline = [
         *STORY[:3],
         ("run.resumed", {"open": 3}),
         ("action.accepted", about(0, attempt=1, observed=True, status="stopping", billing=BILLING)),
@@ -115,7 +115,7 @@ def test_a_request_without_an_answer_and_what_a_status_showed_are_told_apart() -
 
 
 def test_an_escalation_is_told_within_the_same_chapter() -> None:
-    story: Story = [
+    story: RunTimeline = [
         *STORY[:4],
         ("action.escalated", about(0, to="stop", reason="not down after 2m")),
         ("action.intent", about(0, attempt=2)),
@@ -145,7 +145,7 @@ def test_questions_messages_guards_and_charges_have_their_place_in_the_story_of_
     }
     charge = {"state": "pending", "charged": {"usd": None}}
     charged = {"state": "charged", "charged": {"usd": "0.5"}}
-    story: Story = [
+    story: RunTimeline = [
         STORY[0],
         ("run.planned", planned),
         ("approval.requested", {"step": "ask", "question": "Go on?", "expires_at": "later"}),
@@ -180,16 +180,16 @@ def test_a_long_story_is_cut_and_says_so() -> None:
 def test_whatever_others_wrote_is_shown_and_never_obeyed_and_holds_in_a_narrow_terminal() -> None:
     evil = {**cvm(0), "name": EVIL, "teepod": EVIL}
     target = {"step": EVIL, "action": EVIL, "cvm": evil, "status": EVIL, "billing": BILLING}
-    story: Story = [
+    story: RunTimeline = [
         ("run.started", {"playbook": {"name": EVIL}, "actor": EVIL, "vars": {EVIL: EVIL}}),
         ("run.planned", {"targets": [target], "skipped": [], "warnings": [EVIL]}),
         ("action.refused", {**about(0, reason=EVIL * 9), "cvm": evil, "step": EVIL, "action": EVIL}),
     ]
     found = cvm_story(EVIL, story)
     (chapter,) = found.chapters
-    shown = [*chapter_head(chapter, 60), *text_of(chapter, found.start, 60)]
-    shown += [click.unstyle(line) for line in story_lines(run_story(story).lines(), found.start, 60)]
-    for line in map(click.unstyle, shown[1:]):
+    safe_text = [*chapter_head(chapter, 60), *text_of(chapter, found.start, 60)]
+    safe_text += [click.unstyle(line) for line in story_lines(run_story(story).lines(), found.start, 60)]
+    for line in map(click.unstyle, safe_text[1:]):
         assert len(line) <= 60
         assert line.isprintable()
 

@@ -12,7 +12,7 @@ from orchestrator.billing.reconciled import Reconciled, total
 from orchestrator.outcome import Outcome
 from orchestrator.report.full.document import LogFile, report_document
 from orchestrator.report.full.phrases import STAGES, sign, troubled
-from orchestrator.report.full.timeline import Story
+from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.report.run.text import print_run
 from tests.report.runs import console
 from tests.report.told import (
@@ -51,7 +51,7 @@ def test_it_says_whether_the_run_has_finished(
 
 
 def test_a_log_without_a_plan_says_that_nothing_was_sent() -> None:
-    told = of_story(Story.of([lines([])[0][0]]), Reading(records=1))
+    told = of_story(RunTimeline.of([lines([])[0][0]]), Reading(records=1))
     assert (told["run"]["state"], told["run"]["meaning"]) == ("not_sent", "nothing was sent")
 
 

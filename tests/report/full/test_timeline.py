@@ -1,6 +1,6 @@
 """A run as a story: when each target was asked for, accepted and settled, and what else happened."""
 
-from orchestrator.report.full.timeline import Story
+from orchestrator.report.full.timeline import RunTimeline
 from tests.report.told import about, accepted, asked, cvm, ended, finished, lines, stopped, story, target
 
 ONE, TWO = cvm(1), cvm(2)
@@ -73,4 +73,4 @@ def test_an_event_that_nobody_has_heard_of_is_a_moment_with_its_fields() -> None
 def test_a_log_that_ends_after_any_record_can_be_told() -> None:
     written = [record for record, _ in lines([target(ONE)], *stopped(ONE, 1), finished(4))]
     for count in range(len(written) + 1):
-        assert len(Story.of(written[:count]).state.targets) == (1 if count > 1 else 0)
+        assert len(RunTimeline.of(written[:count]).state.targets) == (1 if count > 1 else 0)

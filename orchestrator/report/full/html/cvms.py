@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from orchestrator.report.formatting import after, between
 from orchestrator.report.full.phrases import done, ended_badly, named, sign
 from orchestrator.report.html.elements import Cell, Content, e, table
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _OPEN = 40
 """Up to so many CVMs the tables stand open."""
@@ -36,7 +36,7 @@ def tables(targets: list[Mapping[str, Any]], length: float) -> Iterator[Content]
                 f"{number:,} {name}"
                 for name, number in Counter(each["stage"] for each in part if each["taken_up_by"] is None).items()
             )
-            title = f"{shown(teepod, 64)}{span}"
+            title = f"{safe_text(teepod, 64)}{span}"
             mark = max(
                 (sign(each["stage"]) for each in part if each["taken_up_by"] is None), key="✓…✗".find, default="→"
             )
@@ -69,10 +69,10 @@ _HEAD = [
 def _row(target: Mapping[str, Any], length: float) -> list[Cell]:
     cvm, stage = target["cvm"], target["stage"]
     mark = sign(stage) if target["taken_up_by"] is None else "→"
-    address = shown(cvm["id"] or cvm["vm_uuid"] or "-", 40)
+    address = safe_text(cvm["id"] or cvm["vm_uuid"] or "-", 40)
     wave = f", wave {target['wave']}" if target["wave"] > 1 else ""
     return [
-        [shown(named(target), 120), e("span", address, cls="sub mono")],
+        [safe_text(named(target), 120), e("span", address, cls="sub mono")],
         _lane(target, length),
         f"{mark} {stage}",
         after(target["intent_s"]),
@@ -80,7 +80,7 @@ def _row(target: Mapping[str, Any], length: float) -> list[Cell]:
         between(target["accepted_s"], target["ended_s"]),
         str(target["attempts"]),
         done(target) + wave,
-        shown(cvm["app_id"], 12),
+        safe_text(cvm["app_id"], 12),
     ]
 
 

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 from orchestrator.report.formatting import dollars, per_hour
 from orchestrator.report.full.phrases import CHARGES, amount_charged, amount_expected, charged_words, named
 from orchestrator.report.html.elements import Cell, Content, e, section, table
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _OPEN_SHOWN = 50
 _GROUPS_SHOWN = 40
@@ -44,7 +44,7 @@ def _groups(by: str, groups: Sequence[Mapping[str, Any]], total: Mapping[str, An
     ]
     if total["starts"]:
         head.append(("compute begun, an hour (estimated)", "num"))
-    rows = [_row(shown(each["name"] or each["key"] or f"no {by}", 64), each, total) for each in groups]
+    rows = [_row(safe_text(each["name"] or each["key"] or f"no {by}", 64), each, total) for each in groups]
     contents: list[Content] = [e("h3", f"By {by}")]
     contents.append(table(f"Billing by {by}", head, rows[:_GROUPS_SHOWN], _row("all", total, total)))
     if len(rows) > _GROUPS_SHOWN:
@@ -74,7 +74,7 @@ def _pending(waiting: Sequence[Mapping[str, Any]]) -> list[Content]:
         return []
     head = [("CVM", ""), ("expected (estimated)", "num"), ("why", "words")]
     rows: list[list[Cell]] = [
-        [shown(named(each), 120), dollars(each["expected_usd"]), shown(each["reason"], 300)] for each in pending
+        [safe_text(named(each), 120), dollars(each["expected_usd"]), safe_text(each["reason"], 300)] for each in pending
     ]
     rest = len(rows) - _OPEN_SHOWN
     return [

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from orchestrator.report.full.phrases import done, guard_words, left_alone, named, troubled, why
 from orchestrator.report.html.elements import Cell, Content, e, section, table
-from orchestrator.safe_text import shown
+from orchestrator.safe_text import safe_text
 
 _SHOWN = 100
 _NAMES = 20
@@ -46,13 +46,13 @@ def _failed(caption: str, targets: Sequence[Mapping[str, Any]]) -> Element:
 def _failure(target: Mapping[str, Any]) -> list[Cell]:
     cvm = target["cvm"]
     return [
-        [shown(named(target), 120), e("span", shown(cvm["id"] or cvm["vm_uuid"], 40), cls="sub mono")],
-        shown(cvm["teepod"], 64),
+        [safe_text(named(target), 120), e("span", safe_text(cvm["id"] or cvm["vm_uuid"], 40), cls="sub mono")],
+        safe_text(cvm["teepod"], 64),
         f"✗ {target['stage']}",
-        shown(why(target), 600),
-        shown(target["status"], 40),
+        safe_text(why(target), 600),
+        safe_text(target["status"], 40),
         done(target),
-        shown(target["request_id"], 64),
+        safe_text(target["request_id"], 64),
     ]
 
 
@@ -62,7 +62,7 @@ def guards(document: Mapping[str, Any]) -> Element:
         [guard["name"], guard_words(guard), "✓ kept" if guard["ok"] else "✗ broken"] for guard in document["guards"]
     ]
     head = [("guard", ""), ("value and limit", ""), ("verdict", "nowrap")]
-    warnings = [e("li", shown(each, 400)) for each in document["warnings"]]
+    warnings = [e("li", safe_text(each, 400)) for each in document["warnings"]]
     return section(
         "guards",
         "Guards",
@@ -77,7 +77,7 @@ def skipped(document: Mapping[str, Any]) -> Element:
     if not groups:
         return section("skipped", "Left alone", e("p", "No CVM that was read was left alone."))
     rows: list[list[Cell]] = [
-        [shown(reason, 300), f"{count:,}", _names(names, count)] for reason, count, names in groups
+        [safe_text(reason, 300), f"{count:,}", _names(names, count)] for reason, count, names in groups
     ]
     total = sum(count for _, count, _ in groups)
     head = [("reason", "words"), ("CVMs", "num"), ("names", "words")]
@@ -85,6 +85,6 @@ def skipped(document: Mapping[str, Any]) -> Element:
 
 
 def _names(names: Sequence[str], count: int | None = None) -> str:
-    listed = ", ".join(shown(name, 64) for name in names[:_NAMES])
+    listed = ", ".join(safe_text(name, 64) for name in names[:_NAMES])
     rest = (count or len(names)) - min(_NAMES, len(names))
     return f"{listed} and {rest:,} more" if rest else listed
