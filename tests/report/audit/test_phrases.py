@@ -99,11 +99,11 @@ def test_a_record_says_what_happened(event: str, fields: dict[str, object], word
 
 
 @pytest.mark.parametrize(
-    ("amount", "shown"),
+    ("amount", "expected"),
     [("0.12", "$0.12"), ("1", "$1.00"), ("-0.5", "-$0.50"), ("0.000139", "$0.000139"), ("x", "x"), (None, "-")],
 )
-def test_amounts_have_as_many_decimals_as_they_need(amount: object, safe_text: str) -> None:
-    assert usd(amount) == safe_text
+def test_amounts_have_as_many_decimals_as_they_need(amount: object, expected: str) -> None:
+    assert usd(amount) == expected
 
 
 def test_there_are_words_for_every_way_in_which_a_run_or_a_target_ends() -> None:
