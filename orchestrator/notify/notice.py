@@ -1,4 +1,4 @@
-"""One thing to tell of a run."""
+"""A notice: one message about a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from orchestrator.playbook.value_types import NoticeKind
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to tell.
+    """A message about a run, with facts for programs.
 
     Attributes:
-        id: the run and the number of the record that it is about: the same however often it is sent.
-        event: the event of that record.
-        kinds: what it is told for; one that is asked for is enough.
-        headline: one line.
-        lines: more lines, if there is more to say.
-        commands: what to type next, if there is anything.
-        facts: the same for programs, as JSON values.
+        id: the run id and the number of the record; the same for every attempt.
+        event: the event of the record.
+        kinds: the notice is sent if one of its kinds is selected.
+        headline: the first line.
+        lines: further lines.
+        commands: commands for the next step of an operator.
+        facts: the content for programs, as JSON values.
     """
 
     id: str
@@ -31,8 +31,13 @@ class Notice:
     commands: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def text(self) -> str:
+        """The headline, the lines and the commands, joined."""
+        return "\n".join([self.headline, *self.lines, *self.commands])
 
-def notice_about(
+
+def make_notice(
     record: Mapping[str, Any],
     state: RunState,
     kinds: set[NoticeKind],
@@ -42,16 +47,16 @@ def notice_about(
     facts: Mapping[str, object],
     commands: tuple[str, ...] = (),
 ) -> Notice:
-    """A notice about a record.
+    """Make a notice about a record.
 
     Args:
-        record: the record, of which its number, event and moment count.
-        state: what the log says.
-        kinds: what it is told for.
-        headline: goes on from the playbook's name, before which it says so where a run is simulated.
-        lines: what else there is to say.
-        facts: the same for programs, beside what all notices have.
-        commands: what to type next.
+        record: the record; its number, event and time are used.
+        state: the state of the run by the log.
+        kinds: the kinds of the notice.
+        headline: the text after the playbook's name.
+        lines: further lines.
+        facts: facts for programs, beside the facts of every notice.
+        commands: commands for the next step of an operator.
     """
     playbook = state.started["playbook"]["name"]
     simulated = "[simulated] " if state.simulated else ""

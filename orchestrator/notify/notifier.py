@@ -1,4 +1,4 @@
-"""Telling everybody who is to be told of one run, while it goes on."""
+"""Send the notices of a run to all channels during the run."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -15,75 +15,75 @@ from orchestrator.playbook.value_types import NoticeKind
 
 
 class Notifier:
-    """Hands notices to couriers. Nothing of it waits but `finish`, and nothing of it raises."""
+    """Hands notices to delivery workers. Only `finish_delivery` waits, and no method raises."""
 
-    def __init__(self, couriers: Sequence[DeliveryWorker], kinds: Collection[NoticeKind], warn: Warn) -> None:
+    def __init__(self, workers: Sequence[DeliveryWorker], kinds: Collection[NoticeKind], warn: Warn) -> None:
         """Set up.
 
         Args:
-            couriers: one for each recipient.
-            kinds: of what is told.
-            warn: where warnings go.
+            workers: one worker for each channel.
+            kinds: the selected kinds of notices.
+            warn: the logger of warnings.
         """
-        self._couriers, self._kinds, self._warn = couriers, frozenset(kinds), warn
+        self._workers, self._kinds, self._warn = workers, frozenset(kinds), warn
 
     @property
-    def has_somebody_to_tell(self) -> bool:
-        """Whether there is any recipient."""
-        return bool(self._couriers)
+    def has_recipients(self) -> bool:
+        """Tell if any channel is configured."""
+        return bool(self._workers)
 
-    def tell(self, notice: Notice) -> None:
-        """Have a notice delivered, if it is of a kind that is asked for."""
+    def send_notice(self, notice: Notice) -> None:
+        """Queue a notice on every channel, if its kind is selected."""
         if notice.kinds & self._kinds:
-            for courier in self._couriers:
-                courier.take(notice)
+            for worker in self._workers:
+                worker.queue_notice(notice)
 
-    def observing(self, state: RunState) -> Observer:
-        """An observer of an audit log that tells what its records give reason to.
+    def make_observer(self, state: RunState) -> Observer:
+        """Make an observer of an audit log for the notices about its records.
 
         Args:
-            state: what the log says; another observer before this one keeps it up to date.
+            state: the state of the run, updated by an earlier observer.
         """
 
         def observe(record: Record) -> None:
             try:
                 notice = notice_of(record, state)
-            except Exception as error:  # noqa: BLE001 - an observer must not raise, and no notice is worth a stop
-                self._warn("notice.lost", notices=record.get("event"), reason=f"a bug: {type(error).__name__}")
+            except Exception as error:  # noqa: BLE001 - an observer must not raise, and a notice must not prevent a stop
+                self._warn("notice.lost", notices=record.get("event"), reason=f"internal error: {type(error).__name__}")
                 return
             if notice is not None:
-                self.tell(notice)
+                self.send_notice(notice)
 
         return observe
 
-    async def finish(self, within: float) -> None:
-        """Return when everything was delivered or given up, or after so many seconds."""
+    async def finish_delivery(self, within: float) -> None:
+        """Wait until every notice is delivered or dropped, for `within` seconds at most."""
         async with anyio.create_task_group() as group:
-            for courier in self._couriers:
-                group.start_soon(courier.finish, within)
+            for worker in self._workers:
+                group.start_soon(worker.finish_delivery, within)
 
 
 @asynccontextmanager
-async def notifying(
-    couriers: Sequence[DeliveryWorker], kinds: Collection[NoticeKind], warn: Warn
+async def open_notifier(
+    workers: Sequence[DeliveryWorker], kinds: Collection[NoticeKind], warn: Warn
 ) -> AsyncIterator[Notifier]:
-    """A notifier whose couriers are under way for as long as the block lasts; what they still hold then is given up.
+    """Open a notifier with running workers; notices undelivered at the end of the block are dropped.
 
     Args:
-        couriers: one for each recipient.
-        kinds: of what is told.
-        warn: where warnings go.
+        workers: one worker for each channel.
+        kinds: the selected kinds of notices.
+        warn: the logger of warnings.
     """
     try:
         async with anyio.create_task_group() as group:
-            for courier in couriers:
-                group.start_soon(courier.run)
+            for worker in workers:
+                group.start_soon(worker.run)
             try:
-                yield Notifier(couriers, kinds, warn)
+                yield Notifier(workers, kinds, warn)
             finally:
                 group.cancel_scope.cancel()
-                for courier in couriers:
-                    courier.leave()
+                for worker in workers:
+                    worker.report_undelivered()
     except BaseExceptionGroup as raised:
-        # Couriers raise nothing, so it is what the block raised, and has to leave here as it was.
+        # Workers never raise, so this is the exception of the block: raise it outside the group, unchanged.
         raise raised.exceptions[0] from None

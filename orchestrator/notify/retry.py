@@ -1,16 +1,16 @@
-"""What follows from the answer to a notice: it was taken, it is sent again after a while, or it is given up. Pure.
+"""Decide between success, retry and drop after an attempt to deliver a notice. Pure.
 
-| answer | what follows |
+| answer | decision |
 |---|---|
-| 2xx | taken |
-| no connection, no answer in time, 408, 425, 429, 5xx | sent again in doubling steps, not before `Retry-After` |
-| anything else, redirects included | given up: it would be the same again |
+| 2xx | accepted |
+| no connection, timeout, 408, 425, 429, 5xx | retry with doubling waits, not before `Retry-After` |
+| any other, redirects included | drop: another attempt would give the same answer |
 """
 
 from dataclasses import dataclass
 
 BACKOFF_CAP = 60.0
-"""Seconds; the longest wait where the other side names none."""
+"""Seconds. The longest wait without a `Retry-After`."""
 
 _TAKEN = range(200, 300)
 _SERVER_ERROR = range(500, 600)
@@ -18,13 +18,13 @@ _LATER = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one attempt to deliver came to.
+class DeliveryResult:
+    """The result of a delivery attempt.
 
     Attributes:
-        status: the status code; None when there was no answer.
-        retry_after: seconds that the other side asks to wait for, if it does.
-        problem: what went wrong in words that hold no part of the URL; empty when it was taken.
+        status: the HTTP status; None without an answer.
+        retry_after: seconds of the answer's `Retry-After`; None without one.
+        problem: the reason for a failure, without any part of the URL; empty after success.
     """
 
     status: int | None
@@ -32,25 +32,25 @@ class Answer:
     problem: str = ""
 
     @property
-    def taken(self) -> bool:
-        """Whether the notice arrived."""
+    def is_accepted(self) -> bool:
+        """Tell if the channel accepted the notice."""
         return self.status in _TAKEN
 
     @property
-    def may_change(self) -> bool:
-        """Whether the same notice may be taken later."""
+    def is_retryable(self) -> bool:
+        """Tell if a later attempt may succeed."""
         return self.status is None or self.status in _LATER or self.status in _SERVER_ERROR
 
 
-def wait_after(answer: Answer, attempt: int, jitter: float) -> float | None:
-    """Seconds until a notice is sent again; None when it is not.
+def retry_delay(answer: DeliveryResult, attempt: int, jitter: float) -> float | None:
+    """Compute the seconds until the next attempt; None for no attempt.
 
     Args:
         answer: to the last attempt.
         attempt: which one that was, from 1.
         jitter: a random number from 0 to 1, to spread what would come back at the same moment.
     """
-    if answer.taken or not answer.may_change:
+    if answer.is_accepted or not answer.is_retryable:
         return None
     backoff = min(BACKOFF_CAP, 2.0 ** min(attempt - 1, 10)) * (0.75 + jitter / 2)
     return max((answer.retry_after or 0.0) * (1 + jitter / 10), backoff)

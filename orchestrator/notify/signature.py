@@ -1,17 +1,17 @@
-"""Signing notices as Standard Webhooks (standardwebhooks.com) has it, so that their libraries can verify them. Pure."""
+"""Sign notices by Standard Webhooks (standardwebhooks.com), verifiable by its libraries. Pure."""
 
 import hmac
 from base64 import b64decode, b64encode
 
 
-def headers(notice_id: str, body: bytes, *, at: int, secret: str | None) -> dict[str, str]:
-    """The headers by which a recipient knows a notice again, and knows that it is genuine.
+def sign_headers(notice_id: str, body: bytes, *, at: int, secret: str | None) -> dict[str, str]:
+    """Make the headers with the id, the time and the signature of a notice.
 
     Args:
-        notice_id: the same for every attempt.
-        body: exactly what is sent.
-        at: the moment of this attempt, in seconds since 1970.
-        secret: `whsec_` and base64; None where nothing is signed.
+        notice_id: the id; the same for every attempt.
+        body: the exact bytes sent.
+        at: the time of this attempt, in seconds since 1970.
+        secret: `whsec_` and base64; None for no signature.
     """
     found = {"webhook-id": notice_id, "webhook-timestamp": str(at)}
     if secret is not None:

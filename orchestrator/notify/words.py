@@ -1,4 +1,4 @@
-"""The words of notices: what others named or wrote on one line and cut to a width, numbers in the right form."""
+"""The phrases of notices: names and texts of others on one line and cut to a width, and formatted numbers."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.audit.replay import RunState
-from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending, Exit
 
@@ -18,10 +17,10 @@ INTERRUPTED = {
     Ending.SIGTERM.value: "terminated",
     Ending.KEY_REFUSED.value: "ended early, the API refuses the key",
     Ending.CLOUD_DOWN.value: "ended early, the API was down for too long",
-    Ending.TIMED_OUT.value: "ended early, it took too long",
+    Ending.TIMED_OUT.value: "ended early, timed out",
     Ending.LOG_FAILED.value: "ended early, the audit log failed",
 }
-"""What a run that can be resumed ended by."""
+"""Endings of a run that can be resumed."""
 
 
 _EARLY = {
@@ -34,80 +33,68 @@ _EARLY = {
 
 
 def one_line(text: object, width: int = _WIDTH) -> str:
-    """Text on one line, without what can't be seen, cut to a width.
+    """Make a single line of a text, without invisible characters, cut to a width.
 
     Args:
-        text: anything.
-        width: characters at the most.
+        text: any value.
+        width: number of characters at most.
     """
     plain = "".join(char if char.isprintable() else " " for char in str(text)[: 2 * width])
     plain = " ".join(plain.split())
     return plain if len(plain) <= width else f"{plain[: width - 1]}…"
 
 
-def paragraph(text: str) -> list[str]:
-    """Text of several lines, each as `one_line` gives it; there is always one."""
+def split_lines(text: str) -> list[str]:
+    """Split a text into lines cut to a width; an empty text gives an empty line."""
     lines = [one_line(line, 2000) for line in text.strip().splitlines()[:_MOST_LINES]]
     return lines or [""]
 
 
-def step(name: str) -> str:
-    """A step, by its name; one that has none of its own is called `step N` already."""
+def name_step(name: str) -> str:
+    """Name a step; a step without its own name is already named `step N`."""
     plain = one_line(name)
     return plain if plain.startswith("step ") else f"step {plain}"
 
 
-def moment(text: str) -> str:
-    """A timestamp of the log, for people."""
+def format_moment(text: str) -> str:
+    """Format a timestamp of the log for reading."""
     return f"{parse_timestamp(text):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def cvms(number: int) -> str:
-    """A number of CVMs."""
-    return f"{number} CVM" if number == 1 else f"{number} CVMs"
-
-
-def to_do(actions: Iterable[str]) -> str:
-    """How many CVMs are to be stopped, started and so on."""
+def count_actions(actions: Iterable[str]) -> str:
+    """Count the CVMs to stop, to start and so on."""
     each = Counter(actions)
     verbs = {"shutdown": "shut down"}
     parts = [f"{number} to {verbs.get(action, action)}" for action, number in each.items()]
     return ", ".join(parts) or "no CVM to act on so far"
 
 
-def tally(numbers: Mapping[str, int]) -> str:
-    """How many ended in each way."""
+def list_counts(numbers: Mapping[str, int]) -> str:
+    """List the number of CVMs per outcome."""
     return ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in numbers.items()) or "no targets"
 
 
-def counts(state: RunState) -> dict[str, int]:
-    """How many CVMs ended in each way, or would if nothing more were done, by the last word on each."""
+def count_outcomes(state: RunState) -> dict[str, int]:
+    """Count the CVMs per outcome; a CVM without an outcome counts with its outcome so far."""
     return dict(Counter(target.outcome_so_far.value for target in state.targets.values() if not target.taken_up_by))
 
 
-def ended(code: int, ending: str) -> str:
-    """How a run ended that is finished."""
+def describe_end(code: int, ending: str) -> str:
+    """Describe the end of a finished run."""
     if ending != Ending.COMPLETED:
         return _EARLY.get(ending, "ended early")
     if code == Exit.UNSETTLED:
-        return "finished, not all settled in time"
-    return "finished, all as wanted" if code == Exit.OK else "finished with failures"
+        return "finished, some CVMs did not settle in time"
+    return "succeeded" if code == Exit.OK else "finished with failures"
 
 
-def ends(money: Mapping[str, Any]) -> str:
-    """What a run's stops and starts do to the bill, where that is known; begins with a comma."""
+def describe_cost_change(money: Mapping[str, Any]) -> str:
+    """Describe the change of compute costs by stops and starts; begins with a comma, empty if unknown."""
     starts = money.get("starts") or {}
-    parts = [("ends", money.get("compute_usd_per_hour")), ("begins", starts.get("compute_usd_per_hour"))]
-    return "".join(
-        f", {verb} ${Decimal(amount):.4f} an hour of compute" for verb, amount in parts if amount and Decimal(amount)
-    )
+    parts = [("stopped", money.get("compute_usd_per_hour")), ("started", starts.get("compute_usd_per_hour"))]
+    return "".join(f", {verb} compute ${Decimal(amount):.4f}/h" for verb, amount in parts if amount and Decimal(amount))
 
 
 def seconds_between(begin: str, end: str) -> float:
-    """Seconds from one timestamp of the log to another."""
+    """Seconds between two timestamps of the log."""
     return max(0.0, round((parse_timestamp(end) - parse_timestamp(begin)).total_seconds(), 1))
-
-
-def duration(seconds: float) -> str:
-    """A duration for people."""
-    return format_duration(seconds)

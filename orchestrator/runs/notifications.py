@@ -1,10 +1,8 @@
 """Telling others how a run goes: the notifier that the settings and the playbook ask for, hung into a run."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from random import Random
 from signal import Signals
 
@@ -17,13 +15,11 @@ from orchestrator.audit.store import new_run_id
 from orchestrator.engine.result import RunResult
 from orchestrator.errors import OrchestratorError
 from orchestrator.moment import timestamp, utc_now
+from orchestrator.notify.channels.registry import read_channels
 from orchestrator.notify.delivery import DeliveryWorker
-from orchestrator.notify.from_events import notice_of_early_end, opening, refused
-from orchestrator.notify.messages import slack_body, webhook_body
-from orchestrator.notify.notifier import Notifier, notifying
-from orchestrator.notify.recipients import Recipient, recipients
-from orchestrator.notify.signature import headers
-from orchestrator.notify.transport import WebhookPost
+from orchestrator.notify.from_events import notice_of_log_failure, notice_of_refusal, notice_of_start
+from orchestrator.notify.notifier import Notifier, open_notifier
+from orchestrator.notify.transport import WebhookTransport
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.value_types import NoticeKind
@@ -49,10 +45,10 @@ async def notices(session: Session, log: AuditLog, state: RunState) -> AsyncIter
     """
     settings = session.settings.notify
     kinds = state.started.get("notify", {}).get("on", settings.on)
-    async with _telling(settings, kinds) as notifier:
-        if notifier.has_somebody_to_tell:
-            notifier.tell(opening(state))
-            log.observers.append(notifier.observing(state))
+    async with _open_channels(settings, kinds) as notifier:
+        if notifier.has_recipients:
+            notifier.send_notice(notice_of_start(state))
+            log.observers.append(notifier.make_observer(state))
         yield notifier
 
 
@@ -66,10 +62,10 @@ async def finish(notifier: Notifier, settings: Notify, state: RunState, result: 
         result: how the run ended; None when it was left at once.
     """
     if result is not None and result.ending is Ending.LOG_FAILED:
-        notifier.tell(notice_of_early_end(state, result.error.message if result.error else ""))
+        notifier.send_notice(notice_of_log_failure(state, result.error.message if result.error else ""))
     interrupted = result is None or result.ending in {Ending.SIGINT, Ending.SIGTERM}
     within = min(settings.drain, _AFTER_A_SIGNAL) if interrupted else settings.drain
-    await notifier.finish(within)
+    await notifier.finish_delivery(within)
 
 
 async def finish_unless(received: AsyncIterator[Signals], waiting: Callable[[], Awaitable[None]]) -> None:
@@ -107,7 +103,7 @@ async def tell_refused(
     """
     on = loaded.playbook.notify.on
     now = utc_now()
-    notice = refused(
+    notice = notice_of_refusal(
         loaded.playbook.name,
         error.message,
         int(error.exit_code),
@@ -117,29 +113,29 @@ async def tell_refused(
         cloud_url=cloud_url,
         simulated=simulated,
     )
-    async with _telling(settings.notify, settings.notify.on if on is None else on) as notifier:
-        notifier.tell(notice)
-        await notifier.finish(settings.notify.drain)
+    async with _open_channels(settings.notify, settings.notify.on if on is None else on) as notifier:
+        notifier.send_notice(notice)
+        await notifier.finish_delivery(settings.notify.drain)
 
 
 @asynccontextmanager
-async def _telling(settings: Notify, kinds: Collection[NoticeKind]) -> AsyncIterator[Notifier]:
-    """A notifier with a courier for each recipient, for as long as the block lasts."""
+async def _open_channels(settings: Notify, kinds: Collection[NoticeKind]) -> AsyncIterator[Notifier]:
+    """Open a notifier with a worker for each channel, for the length of the block."""
     warn = structlog.get_logger().warning
-    told, faults = recipients(settings)
-    for fault in faults:
-        warn("notice.lost", reason=str(fault), hint=fault.hint)
+    channels, errors = read_channels(settings)
+    for error in errors:
+        warn("notice.lost", reason=str(error), hint=error.hint)
     now = asyncio.get_running_loop().time
     async with AsyncExitStack() as stack:
-        couriers = []
-        for recipient in told:
-            post = _post(recipient, settings.timeout)
-            stack.push_async_callback(post.aclose)
+        workers = []
+        for channel in channels:
+            transport = WebhookTransport(channel, settings.timeout)
+            stack.push_async_callback(transport.aclose)
             rng = Random()  # noqa: S311 - jitter, not secrets
-            couriers.append(
-                DeliveryWorker(recipient.name, post, retry_for=settings.retry_for, now=now, rng=rng, warn=warn)
+            workers.append(
+                DeliveryWorker(channel.name, transport, retry_for=settings.retry_for, now=now, rng=rng, warn=warn)
             )
-        yield await stack.enter_async_context(notifying(couriers, kinds, warn))
+        yield await stack.enter_async_context(open_notifier(workers, kinds, warn))
 
 
 async def _say_what_it_waits_for() -> None:
@@ -151,14 +147,3 @@ async def _until_a_signal(received: AsyncIterator[Signals], waiting: anyio.Cance
     async for number in received:
         if number is not Signals.SIGHUP:
             waiting.cancel()
-
-
-def _post(recipient: Recipient, timeout: float) -> WebhookPost:
-    if recipient.name == "slack":
-        return WebhookPost(recipient.url, slack_body, lambda *_: {}, timeout)
-    head = partial(_head, secret=recipient.secret)
-    return WebhookPost(recipient.url, webhook_body, head, timeout)
-
-
-def _head(notice_id: str, body: bytes, *, secret: str | None) -> dict[str, str]:
-    return headers(notice_id, body, at=int(time.time()), secret=secret)

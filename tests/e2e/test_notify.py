@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dirty_equals import IsPartialDict
 
-from orchestrator.notify.signature import headers
+from orchestrator.notify.signature import sign_headers
 from tests.e2e.conftest import Finished, OpenDesk, RunAll
 from tests.e2e.desk import Desk, Ended, until
 from tests.notify.mailbox import SECRET, Mailbox, mailbox
@@ -55,12 +55,12 @@ def test_a_webhook_and_slack_are_told_of_start_message_and_end(desk: Desk) -> No
     assert end == IsPartialDict(exit_code=0, counts={"settled": 8}, commands=[f"orchestrator show {run_id}"])
     for head, document in zip(box.heads, box.got, strict=True):
         at = int(head["webhook-timestamp"])
-        assert head == IsPartialDict(headers(document["id"], document["body"], at=at, secret=KEY))
+        assert head == IsPartialDict(sign_headers(document["id"], document["body"], at=at, secret=KEY))
         assert not {"x-api-key", "authorization"} & set(head)
     assert [message["text"].split("\n")[0] for message in slack.got] == [
         "nightly started: 8 to stop",
         "nightly: Going down now.",
-        "nightly finished, all as wanted: 8 settled (exit 0)",
+        "nightly succeeded: 8 settled (exit 0)",
     ]
     assert not any("webhook-signature" in head for head in slack.heads)
     assert set(box.paths) == {f"/hooks/{SECRET}"}
@@ -130,7 +130,7 @@ def runs(run_all: RunAll) -> Finished:
 @pytest.mark.parametrize(
     ("trouble", "reason"),
     [
-        ("hangs", "the run was over before"),
+        ("hangs", "the run ended before delivery"),
         ("404", "HTTP 404 Not Found"),
         ("307", "HTTP 307 Temporary Redirect"),
         ("refuses", "no connection: All connection attempts failed"),

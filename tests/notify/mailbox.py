@@ -1,4 +1,4 @@
-"""A web server that takes notices, and keeps what it was told."""
+"""A web server that accepts notices and keeps their content."""
 
 import json
 import threading
@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 SECRET = "s3cretw0rd"
-"""Stands in the path of its URL, and nowhere else."""
+"""Part of the path of its URL, and of nothing else."""
 
 
 @dataclass
 class Mailbox:
-    """A web server that takes notices, answering as its script says, then 200 for good; 0 never answers."""
+    """A web server that accepts notices; it answers with the statuses of its script, then 200; 0 never answers."""
 
     script: list[int] = field(default_factory=list)
     got: list[dict[str, Any]] = field(default_factory=list)

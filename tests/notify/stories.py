@@ -1,4 +1,4 @@
-"""Runs to tell of, as the records of their logs."""
+"""Records of runs, for tests of notices."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.replay import RunState
-from orchestrator.notify.from_events import notice_of, opening
+from orchestrator.notify.from_events import notice_of, notice_of_start
 from orchestrator.notify.notice import Notice
 
 RUN_ID = "20261123T080000Z-4f2a"
@@ -66,13 +66,13 @@ def records(*events: Event) -> Iterator[Record]:
         yield chain.seal(event, fields, START + timedelta(seconds=next(ticks)))[0]
 
 
-def told(*events: Event, first: list[Event] | None = None) -> list[Notice]:
+def notices_of(*events: Event, first: list[Event] | None = None) -> list[Notice]:
     """Everything that is told of a run with these events after its first ones."""
     state, notices = RunState(), []
     beginning = begun() if first is None else first
     for number, record in enumerate(records(*beginning, *events), start=1):
         state.apply(record)
-        notice = opening(state) if number == len(beginning) else notice_of(record, state)
+        notice = notice_of_start(state) if number == len(beginning) else notice_of(record, state)
         if notice is not None:
             notices.append(notice)
     return notices

@@ -1,4 +1,4 @@
-"""Delivery: again where that may help, bounded, in order, and nobody has to wait for it."""
+"""Delivery: retries, order, time limits, and warnings instead of errors."""
 
 from random import Random
 from typing import Any
@@ -9,13 +9,13 @@ import pytest
 from orchestrator.audit.replay import RunState
 from orchestrator.notify.delivery import DeliveryWorker
 from orchestrator.notify.notice import Notice
-from orchestrator.notify.notifier import Notifier, notifying
-from orchestrator.notify.retry import Answer, wait_after
+from orchestrator.notify.notifier import Notifier, open_notifier
+from orchestrator.notify.retry import DeliveryResult, retry_delay
 from orchestrator.playbook.value_types import NoticeKind
 
 pytestmark = pytest.mark.anyio
-TAKEN = Answer(200)
-DOWN = Answer(503, problem="HTTP 503 Service Unavailable")
+TAKEN = DeliveryResult(200)
+DOWN = DeliveryResult(503, problem="HTTP 503 Service Unavailable")
 KINDS: tuple[NoticeKind, ...] = ("start", "end", "failure", "approval", "message")
 
 
@@ -26,13 +26,13 @@ def notice(number: int = 1, kind: NoticeKind = "start") -> Notice:
 class Recipient:
     """Answers as its script says, the last answer for good; an answer takes some time."""
 
-    def __init__(self, *script: Answer | Exception, seconds: float = 0.0) -> None:
+    def __init__(self, *script: DeliveryResult | Exception, seconds: float = 0.0) -> None:
         self.script = list(script)
         self.seconds = seconds
         self.got: list[tuple[float, str]] = []
         self.warnings: list[dict[str, Any]] = []
 
-    async def __call__(self, notice: Notice) -> Answer:
+    async def __call__(self, notice: Notice) -> DeliveryResult:
         self.got.append((round(anyio.current_time(), 1), notice.id))
         await anyio.sleep(self.seconds)
         answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
@@ -43,7 +43,7 @@ class Recipient:
     def warn(self, event: str, **facts: object) -> None:
         self.warnings.append({"event": event, **facts})
 
-    def courier(self, retry_for: float = 600.0) -> DeliveryWorker:
+    def worker(self, retry_for: float = 600.0) -> DeliveryWorker:
         return DeliveryWorker(
             "webhook", self, retry_for=retry_for, now=anyio.current_time, rng=_Middle(), warn=self.warn
         )
@@ -66,35 +66,35 @@ class _Middle(Random):
 
 async def run(recipient: Recipient, *notices: Notice, drain: float = 5.0) -> float:
     """Tell of these, then finish; returns how many seconds that took."""
-    async with notifying([recipient.courier()], KINDS, recipient.warn) as notifier:
+    async with open_notifier([recipient.worker()], KINDS, recipient.warn) as notifier:
         for each in notices:
-            notifier.tell(each)
+            notifier.send_notice(each)
         began = anyio.current_time()
-        await notifier.finish(drain)
+        await notifier.finish_delivery(drain)
         return anyio.current_time() - began
 
 
-async def test_what_is_taken_is_delivered_once_and_in_order() -> None:
+async def test_notices_are_delivered_once_and_in_order() -> None:
     recipient = Recipient(TAKEN, seconds=0.2)
     assert await run(recipient, notice(1), notice(2), notice(3)) == pytest.approx(0.6)
     assert recipient.ids == ["r-1", "r-2", "r-3"]
     assert recipient.warnings == []
 
 
-async def test_what_may_help_is_tried_again_with_growing_waits() -> None:
+async def test_a_retryable_failure_is_retried_with_growing_waits() -> None:
     recipient = Recipient(*[DOWN] * 8, TAKEN)
-    async with notifying([recipient.courier()], KINDS, recipient.warn) as notifier:
-        notifier.tell(notice())
+    async with open_notifier([recipient.worker()], KINDS, recipient.warn) as notifier:
+        notifier.send_notice(notice())
         await anyio.sleep(300)
     assert recipient.times == [0, 1, 3, 7, 15, 31, 63, 123, 183]
     assert recipient.warnings == []
 
 
-async def test_it_is_given_up_after_a_while_with_one_warning_and_the_next_is_tried() -> None:
+async def test_after_retry_for_a_notice_is_dropped_with_one_warning() -> None:
     recipient = Recipient(DOWN)
-    async with notifying([recipient.courier(retry_for=100)], KINDS, recipient.warn) as notifier:
-        notifier.tell(notice(1))
-        notifier.tell(notice(2))
+    async with open_notifier([recipient.worker(retry_for=100)], KINDS, recipient.warn) as notifier:
+        notifier.send_notice(notice(1))
+        notifier.send_notice(notice(2))
         await anyio.sleep(100)
         assert recipient.warnings == [
             {
@@ -108,38 +108,38 @@ async def test_it_is_given_up_after_a_while_with_one_warning_and_the_next_is_tri
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 410, 413])
-async def test_what_would_be_the_same_again_is_not_tried_again(status: int) -> None:
-    recipient = Recipient(Answer(status, problem=f"HTTP {status}"))
+async def test_a_final_status_is_not_retried(status: int) -> None:
+    recipient = Recipient(DeliveryResult(status, problem=f"HTTP {status}"))
     assert await run(recipient, notice()) == 0
     assert len(recipient.got) == 1
     assert recipient.warnings[0]["reason"] == f"HTTP {status}"
 
 
 @pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 502, 503, 504])
-def test_no_answer_and_passing_trouble_are_tried_again(status: int | None) -> None:
-    assert wait_after(Answer(status), 1, 0.5) == 1
+def test_no_answer_and_transient_statuses_are_retried(status: int | None) -> None:
+    assert retry_delay(DeliveryResult(status), 1, 0.5) == 1
 
 
-def test_jitter_spreads_waits_and_never_shortens_what_was_asked_for() -> None:
-    waits = [wait_after(DOWN, 3, jitter) or 0 for jitter in (0.0, 1.0)]
+def test_jitter_spreads_waits_and_never_shortens_retry_after() -> None:
+    waits = [retry_delay(DOWN, 3, jitter) or 0 for jitter in (0.0, 1.0)]
     assert waits == [3, 5]
-    asked = [wait_after(Answer(429, retry_after=7.0), 3, jitter) or 0 for jitter in (0.0, 1.0)]
+    asked = [retry_delay(DeliveryResult(429, retry_after=7.0), 3, jitter) or 0 for jitter in (0.0, 1.0)]
     assert asked == pytest.approx([7, 7.7])
-    assert wait_after(Answer(429, retry_after=0.0), 3, 0.5) == 4, "nor does a wait of nothing"
+    assert retry_delay(DeliveryResult(429, retry_after=0.0), 3, 0.5) == 4, "nor does a wait of nothing"
 
 
-async def test_a_wait_that_was_asked_for_holds_for_the_next_notice_too() -> None:
-    recipient = Recipient(Answer(429, retry_after=40.0), TAKEN)
-    async with notifying([recipient.courier(retry_for=30)], KINDS, recipient.warn) as notifier:
-        notifier.tell(notice(1))
+async def test_retry_after_also_delays_the_next_notice() -> None:
+    recipient = Recipient(DeliveryResult(429, retry_after=40.0), TAKEN)
+    async with open_notifier([recipient.worker(retry_for=30)], KINDS, recipient.warn) as notifier:
+        notifier.send_notice(notice(1))
         await anyio.sleep(20)
-        notifier.tell(notice(2))
+        notifier.send_notice(notice(2))
         await anyio.sleep(100)
     assert recipient.ids == ["r-1", "r-2"]
     assert recipient.times == pytest.approx([0, 42])
 
 
-async def test_a_recipient_that_hangs_costs_the_end_a_bounded_wait_and_one_warning() -> None:
+async def test_a_hanging_recipient_costs_a_bounded_wait_and_one_warning() -> None:
     recipient = Recipient(TAKEN, seconds=10_000)
     assert await run(recipient, notice(1), notice(2), drain=5) == 5
     assert recipient.warnings == [
@@ -147,81 +147,83 @@ async def test_a_recipient_that_hangs_costs_the_end_a_bounded_wait_and_one_warni
             "event": "notice.undelivered",
             "to": "webhook",
             "notices": "event.1 event.2",
-            "reason": "the run was over before",
+            "reason": "the run ended before delivery",
         }
     ]
 
 
 async def test_the_end_of_the_run_cuts_a_backoff_short() -> None:
     recipient = Recipient(*[DOWN] * 7, TAKEN)
-    async with notifying([recipient.courier()], KINDS, recipient.warn) as notifier:
-        notifier.tell(notice(1))
+    async with open_notifier([recipient.worker()], KINDS, recipient.warn) as notifier:
+        notifier.send_notice(notice(1))
         await anyio.sleep(70)  # tried at 63, to be tried again at 123
-        notifier.tell(notice(2))
-        await notifier.finish(5)
+        notifier.send_notice(notice(2))
+        await notifier.finish_delivery(5)
     assert recipient.times == [0, 1, 3, 7, 15, 31, 63, 70, 70]
     assert recipient.ids[-1] == "r-2"
     assert recipient.warnings == []
 
 
-async def test_at_the_end_there_are_several_more_attempts_a_second_apart() -> None:
+async def test_at_the_end_attempts_are_a_second_apart() -> None:
     recipient = Recipient(DOWN, DOWN, DOWN, TAKEN)
     assert await run(recipient, notice(), drain=5) == 3
     assert recipient.warnings == []
 
 
-async def test_at_the_end_nobody_waits_for_what_can_not_come_in_time() -> None:
-    recipient = Recipient(Answer(429, retry_after=60.0, problem="HTTP 429"))
+async def test_at_the_end_a_long_retry_after_is_not_waited_for() -> None:
+    recipient = Recipient(DeliveryResult(429, retry_after=60.0, problem="HTTP 429"))
     assert await run(recipient, notice(1), notice(2), drain=5) == 0
     assert len(recipient.got) == 1
     assert [each["notices"] for each in recipient.warnings] == ["event.1", "event.2"]
 
 
-async def test_at_the_end_a_wait_that_was_asked_for_and_is_short_is_kept() -> None:
-    recipient = Recipient(Answer(429, retry_after=3.0, problem="HTTP 429"), TAKEN)
+async def test_at_the_end_a_short_retry_after_is_kept() -> None:
+    recipient = Recipient(DeliveryResult(429, retry_after=3.0, problem="HTTP 429"), TAKEN)
     assert await run(recipient, notice(), drain=5) == pytest.approx(3.15)
     assert recipient.warnings == []
 
 
-async def test_when_too_many_wait_the_oldest_is_given_up() -> None:
+async def test_a_full_queue_drops_the_oldest_notice() -> None:
     recipient = Recipient(TAKEN)
     await run(recipient, *(notice(number) for number in range(103)))
     assert recipient.ids == [f"r-{number}" for number in range(3, 103)]
     assert [each["notices"] for each in recipient.warnings] == ["event.0", "event.1", "event.2"]
 
 
-async def test_one_recipient_that_hangs_does_not_hold_up_another() -> None:
+async def test_a_hanging_recipient_does_not_delay_another() -> None:
     slow, quick = Recipient(TAKEN, seconds=10_000), Recipient(TAKEN)
-    async with notifying([slow.courier(), quick.courier()], KINDS, slow.warn) as notifier:
-        notifier.tell(notice())
+    async with open_notifier([slow.worker(), quick.worker()], KINDS, slow.warn) as notifier:
+        notifier.send_notice(notice())
         await anyio.sleep(0.1)
         assert quick.ids == ["r-1"]
 
 
-async def test_a_bug_in_delivery_ends_nothing() -> None:
+async def test_an_internal_error_in_delivery_does_not_end_the_worker() -> None:
     recipient = Recipient(RuntimeError("oh"), TAKEN)
     await run(recipient, notice(1), notice(2))
     assert recipient.ids == ["r-1", "r-2"]
-    assert recipient.warnings[0]["reason"] == "a bug: RuntimeError"
+    assert recipient.warnings[0]["reason"] == "internal error: RuntimeError"
 
 
-async def test_only_what_is_asked_for_is_told() -> None:
+async def test_only_selected_kinds_are_sent() -> None:
     recipient = Recipient(TAKEN)
-    async with notifying([recipient.courier()], ("end", "failure"), recipient.warn) as notifier:
+    async with open_notifier([recipient.worker()], ("end", "failure"), recipient.warn) as notifier:
         for number, kind in enumerate(KINDS):
-            notifier.tell(notice(number, kind))
-        await notifier.finish(1)
+            notifier.send_notice(notice(number, kind))
+        await notifier.finish_delivery(1)
     assert recipient.ids == ["r-1", "r-2"]
 
 
-async def test_a_record_that_makes_no_sense_is_a_warning_and_raises_nothing() -> None:
+async def test_an_invalid_record_is_a_warning_not_an_exception() -> None:
     recipient = Recipient(TAKEN)
-    observe = Notifier([], KINDS, recipient.warn).observing(RunState())
+    observe = Notifier([], KINDS, recipient.warn).make_observer(RunState())
     observe({"event": "run.finished"})
-    assert recipient.warnings == [{"event": "notice.lost", "notices": "run.finished", "reason": "a bug: KeyError"}]
+    assert recipient.warnings == [
+        {"event": "notice.lost", "notices": "run.finished", "reason": "internal error: KeyError"}
+    ]
 
 
-async def test_what_the_block_raises_leaves_as_it_was() -> None:
+async def test_an_exception_of_the_block_is_raised_unchanged() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with notifying([Recipient(TAKEN).courier()], KINDS, Recipient(TAKEN).warn):
+        async with open_notifier([Recipient(TAKEN).worker()], KINDS, Recipient(TAKEN).warn):
             raise ZeroDivisionError

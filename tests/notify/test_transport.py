@@ -1,4 +1,4 @@
-"""One POST: what is sent where, what an answer means, and that the URL stays a secret."""
+"""The POST of a notice: its content, the meaning of the answer, and the secrecy of the URL."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -8,20 +8,22 @@ import anyio
 import httpx
 import pytest
 
+from orchestrator.notify.channels.webhook import WebhookChannel
 from orchestrator.notify.notice import Notice
-from orchestrator.notify.retry import Answer
-from orchestrator.notify.transport import WebhookPost
+from orchestrator.notify.retry import DeliveryResult
+from orchestrator.notify.transport import WebhookTransport
 
 pytestmark = pytest.mark.anyio
 SECRET = "T0123/B4567/s3cretw0rd"
 URL = f"http://localhost:1/hooks/{SECRET}?token=hidden-too"
+CHANNEL = WebhookChannel(URL)
 NOTICE = Notice("r-1", "run.started", frozenset({"start"}), "nightly started")
 Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
 
-async def post(handler: Handler, *, seconds: float = 10.0) -> Answer:
+async def post(handler: Handler, *, seconds: float = 10.0) -> DeliveryResult:
     transport = httpx.MockTransport(handler)
-    way = WebhookPost(URL, lambda _: b'{"text": "x"}', lambda *_: {"webhook-id": "r-1"}, seconds, transport)
+    way = WebhookTransport(CHANNEL, seconds, transport)
     try:
         return await way(NOTICE)
     finally:
@@ -37,17 +39,17 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Handler:
     return handler
 
 
-async def test_a_notice_is_posted_as_json_with_its_headers_and_nothing_of_the_cloud_s() -> None:
+async def test_a_notice_is_posted_as_json_without_headers_of_the_cloud() -> None:
     seen: list[httpx.Request] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return await answering(204)(request)
 
-    assert (await post(handler)).taken
+    assert (await post(handler)).is_accepted
     (request,) = seen
     assert (request.method, str(request.url)) == ("POST", URL)
-    assert request.content == b'{"text": "x"}'
+    assert request.content == CHANNEL.write_body(NOTICE)
     assert request.headers["Content-Type"] == "application/json"
     assert request.headers["webhook-id"] == "r-1"
     assert not {"x-api-key", "authorization", "cookie", "x-phala-version"} & set(request.headers)
@@ -63,8 +65,8 @@ async def test_redirects_are_not_followed(status: int) -> None:
 
     answer = await post(handler)
     assert seen == ["localhost"]
-    assert not answer.taken
-    assert not answer.may_change
+    assert not answer.is_accepted
+    assert not answer.is_retryable
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ async def test_retry_after_is_read_as_a_date() -> None:
         assert low <= waited <= high
 
 
-async def test_a_server_that_hangs_is_left_after_the_timeout() -> None:
+async def test_a_hanging_server_times_out() -> None:
     async def handler(request: httpx.Request) -> httpx.Response:
         await anyio.sleep(10_000)
         return await answering(200)(request)
@@ -94,7 +96,7 @@ async def test_a_server_that_hangs_is_left_after_the_timeout() -> None:
     assert (answer.status, answer.problem) == (None, "no answer within 7s")
 
 
-async def test_an_answer_that_never_ends_is_cut_off() -> None:
+async def test_an_endless_answer_is_cut_off() -> None:
     async def forever() -> AsyncIterator[bytes]:
         while True:
             await anyio.sleep(1)
@@ -120,7 +122,7 @@ async def test_an_answer_that_never_ends_is_cut_off() -> None:
         (b"a" * 100, "HTTP 404 Not Found"),
     ],
 )
-async def test_of_an_answer_no_more_than_a_plain_word_is_repeated(body: bytes, says: str) -> None:
+async def test_only_a_plain_word_of_an_answer_is_quoted(body: bytes, says: str) -> None:
     assert (await post(answering(404, body))).problem == says
 
 
@@ -135,18 +137,18 @@ async def test_of_an_answer_no_more_than_a_plain_word_is_repeated(body: bytes, s
         ValueError(URL),
     ],
 )
-async def test_no_error_repeats_a_part_of_the_url(error: Exception) -> None:
+async def test_no_error_has_a_part_of_the_url(error: Exception) -> None:
     async def handler(request: httpx.Request) -> httpx.Response:
         await answering(200)(request)
         raise error
 
     answer = await post(handler)
     assert answer.status is None
-    assert answer.may_change
+    assert answer.is_retryable
     for part in (*SECRET.split("/"), "hidden-too", "hooks"):
         assert part not in answer.problem
 
 
 def test_the_url_is_in_no_repr() -> None:
-    way = WebhookPost(URL, lambda _: b"", lambda *_: {}, 5)
+    way = WebhookTransport(CHANNEL, 5)
     assert "s3cretw0rd" not in repr(way)

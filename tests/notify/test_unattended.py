@@ -1,4 +1,4 @@
-"""Runs that a schedule starts are told of as others are, and firings that do not begin once each."""
+"""Notices of scheduled runs, and of firings without a run."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ def settings(folder: Path, sim: BackgroundSimulator, box: Mailbox, monkeypatch: 
     return load_settings(config)
 
 
-async def test_a_run_of_a_schedule_is_told_of_and_a_firing_that_did_not_begin_once(
+async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = parse_settings({"fleet": {"cvms": 4, "stopped_share": 0}, "timing": {"stop_seconds": [0.05, 0.1]}})

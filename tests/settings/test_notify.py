@@ -1,11 +1,14 @@
-"""Whom to tell: secrets that stay secrets, and URLs that notices may go to."""
+"""The settings of notifications: secrets, files and addresses."""
 
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.notify.recipients import Recipient, recipients
+from orchestrator.notify.channels.channel import Channel
+from orchestrator.notify.channels.registry import read_channels
+from orchestrator.notify.channels.slack import SlackChannel
+from orchestrator.notify.channels.webhook import WebhookChannel
 from orchestrator.settings.load import load_settings
 from tests.settings.test_refusals import _everything, refusal
 from tests.settings.test_sources import key_file
@@ -15,25 +18,25 @@ URL = f"https://hooks.example/T0/{SECRET}?token={SECRET}"
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-def told(*assignments: str) -> list[Recipient]:
-    found, faults = recipients(load_settings(None, assignments).notify)
+def told(*assignments: str) -> list[Channel]:
+    found, faults = read_channels(load_settings(None, assignments).notify)
     assert faults == []
     return found
 
 
-def test_without_settings_nobody_is_told_and_everything_would_be() -> None:
+def test_by_default_there_is_no_channel_and_all_kinds_are_selected() -> None:
     notify = load_settings().notify
-    assert recipients(notify) == ([], [])
+    assert read_channels(notify) == ([], [])
     assert notify.on == ("start", "end", "failure", "approval", "message")
 
 
-def test_a_webhook_and_slack_can_be_told_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_and_slack_can_be_used_together(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("config.toml").write_text(f'[notify]\nwebhook_url = "{URL}"\nwebhook_secret = "{KEY}"\n')
     monkeypatch.setenv("ORCHESTRATOR_NOTIFY__SLACK_URL", URL)
-    assert told() == [Recipient("webhook", URL, KEY), Recipient("slack", URL)]
+    assert told() == [WebhookChannel(URL, KEY), SlackChannel(URL)]
 
 
-def test_secrets_may_come_from_files_of_the_owner_s_alone(folder: Path) -> None:
+def test_secrets_can_come_from_files_readable_by_the_owner_only(folder: Path) -> None:
     def of(name: str, text: str, mode: int = 0o600) -> Path:
         return key_file(folder, text, mode).rename(folder / name)
 
@@ -43,10 +46,10 @@ def test_secrets_may_come_from_files_of_the_owner_s_alone(folder: Path) -> None:
         f"notify.webhook_secret_file={key}",
         f"notify.slack_url_file={url}",
     )
-    assert told(*assignments) == [Recipient("webhook", URL, KEY), Recipient("slack", URL)]
+    assert told(*assignments) == [WebhookChannel(URL, KEY), SlackChannel(URL)]
     for file, says in ((of("open", URL, 0o644), "others may read"), (of("no-url", SECRET), "must be a URL")):
-        found, (fault,) = recipients(load_settings(None, (*assignments, f"notify.slack_url_file={file}")).notify)
-        assert found == [Recipient("webhook", URL, KEY)]
+        found, (fault,) = read_channels(load_settings(None, (*assignments, f"notify.slack_url_file={file}")).notify)
+        assert found == [WebhookChannel(URL, KEY)]
         assert says in fault.message
         assert SECRET not in _everything(fault)
         assert fault.file == str(file)
@@ -82,7 +85,7 @@ def test_no_secret_is_taken_from_the_command_line(name: str) -> None:
         SECRET,
     ],
 )
-def test_where_notices_may_not_go_is_refused_without_repeating_it(url: str) -> None:
+def test_an_invalid_url_is_refused_without_showing_the_url(url: str) -> None:
     Path("config.toml").write_text(f'[notify]\nslack_url = "{url}"\n', encoding="utf-8")
     error = refusal()
     assert (error.file, error.line) == ("config.toml", 2)
@@ -91,13 +94,13 @@ def test_where_notices_may_not_go_is_refused_without_repeating_it(url: str) -> N
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8065/hooks/x", "http://127.0.0.1:1/x", "http://[::1]/x"])
-def test_this_machine_may_be_told_without_https(url: str) -> None:
+def test_a_url_on_this_machine_needs_no_https(url: str) -> None:
     Path("config.toml").write_text(f'[notify]\nwebhook_url = "{url}"\n')
     assert told()[0].url == url
 
 
 @pytest.mark.parametrize("secret", ["short", "whsec_", "whsec_!!!", "whsec_c2hvcnQ=", f"whsec_{'A' * 100}", "x" * 40])
-def test_a_secret_that_no_library_could_verify_with_is_refused_without_repeating_it(secret: str) -> None:
+def test_an_invalid_webhook_secret_is_refused_without_showing_it(secret: str) -> None:
     Path("config.toml").write_text(f'[notify]\nwebhook_url = "{URL}"\nwebhook_secret = "{secret}"\n')
     error = refusal()
     assert error.line == 3
@@ -105,10 +108,10 @@ def test_a_secret_that_no_library_could_verify_with_is_refused_without_repeating
     assert secret == "whsec_" or secret not in _everything(error)
 
 
-def test_a_secret_that_signs_nothing_is_a_fault_that_keeps_nobody_else_from_being_told() -> None:
+def test_an_unused_webhook_secret_does_not_prevent_slack_notices() -> None:
     Path("config.toml").write_text(f'[notify]\nslack_url = "{URL}"\nwebhook_secret = "{KEY}"\n')
-    found, (fault,) = recipients(load_settings().notify)
-    assert found == [Recipient("slack", URL)]
+    found, (fault,) = read_channels(load_settings().notify)
+    assert found == [SlackChannel(URL)]
     assert "nothing to sign" in fault.message
 
 
@@ -124,19 +127,24 @@ def test_a_secret_that_signs_nothing_is_a_fault_that_keeps_nobody_else_from_bein
         f'[notify]\nslack_url = "{URL}"\non = 5\n',
     ],
 )
-def test_no_misplaced_secret_is_repeated(text: str) -> None:
+def test_no_misplaced_secret_is_shown(text: str) -> None:
     Path("config.toml").write_text(text)
     assert SECRET not in _everything(refusal())
 
 
-def test_secrets_are_in_no_text_that_settings_have(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRATOR_NOTIFY__SLACK_URL", URL)
     settings = load_settings()
-    texts = (repr(settings), str(settings.model_dump()), settings.model_dump_json(), repr(recipients(settings.notify)))
+    texts = (
+        repr(settings),
+        str(settings.model_dump()),
+        settings.model_dump_json(),
+        repr(read_channels(settings.notify)),
+    )
     assert not any(SECRET in text for text in texts)
 
 
-def test_of_what_is_told_can_be_one_word_several_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_selects_one_kind_several_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def on(*values: str) -> tuple[str, ...]:
         return load_settings(None, tuple(f"notify.on={value}" for value in values)).notify.on
 

@@ -1,10 +1,11 @@
-"""What the environment says of proxies holds for notices as for the API: not for this machine."""
+"""Notices and the proxies of the environment: used for other machines, not for this machine."""
 
 import pytest
 
+from orchestrator.notify.channels.slack import SlackChannel
 from orchestrator.notify.notice import Notice
-from orchestrator.notify.retry import Answer
-from orchestrator.notify.transport import WebhookPost
+from orchestrator.notify.retry import DeliveryResult
+from orchestrator.notify.transport import WebhookTransport
 from tests.cloud.raw import always, every_name_is, serving
 
 pytestmark = pytest.mark.anyio
@@ -23,8 +24,8 @@ def everything_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-async def post(url: str) -> Answer:
-    way = WebhookPost(url, lambda _: b"{}", lambda *_: {}, 10)
+async def post(url: str) -> DeliveryResult:
+    way = WebhookTransport(SlackChannel(url), 10)
     try:
         return await way(Notice("r-1", "run.started", frozenset({"start"}), "text"))
     finally:
@@ -41,17 +42,17 @@ async def post(url: str) -> Answer:
         ("localhost", {"ALL_PROXY": "http://127.0.0.1:{port}"}, False),
     ],
 )
-async def test_a_proxy_is_for_the_outside_world_alone(
+async def test_a_proxy_is_not_used_for_this_machine(
     monkeypatch: pytest.MonkeyPatch, host: str, named: dict[str, str], *, through: bool
 ) -> None:
     async with serving(always) as proxy, serving(always) as server:
         for name, value in named.items():
             monkeypatch.setenv(name, value.format(port=proxy.port))
-        assert (await post(f"http://{host}:{server.port}/x")).taken
+        assert (await post(f"http://{host}:{server.port}/x")).is_accepted
     assert (len(proxy.requests), len(server.requests)) == ((1, 0) if through else (0, 1))
 
 
-async def test_a_proxy_that_makes_no_sense_is_a_notice_not_delivered_and_nothing_worse(
+async def test_an_invalid_proxy_only_fails_the_delivery(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "nonsense://user:s3cret@127.0.0.1:1")
@@ -60,7 +61,7 @@ async def test_a_proxy_that_makes_no_sense_is_a_notice_not_delivered_and_nothing
     assert "s3cret" not in answer.problem
 
 
-async def test_certificates_of_the_environment_that_are_not_there_are_nothing_worse_either(
+async def test_missing_certificate_files_only_fail_the_delivery(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/at/all.pem")

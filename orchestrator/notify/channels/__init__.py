@@ -1,0 +1,1 @@
+"""Notification channels, one file each: `webhook.py`, `slack.py`. A new channel also goes into `registry.py`."""
