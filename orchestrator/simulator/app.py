@@ -62,7 +62,7 @@ class Simulator:
         self.faults = Faults(settings.faults, seed)
         self.open_streams = 0
         self._clock = clock
-        self._began_at: float | None = None
+        self._began_at: float | None = None  # the clock at the start of the world
         self._limit = TokenBucket(settings.limit)
         self._marker_headers = {"X-Simulated": "true"} if settings.api.simulated_header else {}
         self._routes = Routes()

@@ -42,8 +42,8 @@ class Faults:
         self.settings = settings
         self._rng = seeded_random(seed, "faults")
         self._rules = _active_rules(settings)
-        self._left = {name: rule.limit for name, rule in self._rules.items()}
-        self._forced: list[_Forced] = []
+        self._left = {name: rule.limit for name, rule in self._rules.items()}  # strikes left; None: no limit
+        self._forced: list[_Forced] = []  # come before random faults
 
     def __repr__(self) -> str:
         return f"<Faults {', '.join(self._rules) or 'none'}; {len(self._forced)} forced>"
@@ -56,9 +56,9 @@ class Faults:
     def force(self, fault: str, *, operation: str | None = None, times: int = 1) -> None:
         """Force a fault on the next requests of an operation (None: any operation), before random faults."""
         if fault not in FAULTS:
-            raise ValueError(f"no fault {fault!r}; known: {', '.join(FAULTS)}")
+            raise ValueError(f"unknown fault {fault!r}; known: {', '.join(FAULTS)}")
         if operation is not None and operation not in OPERATION_NAMES:
-            raise ValueError(f"no operation {operation!r}; known: {', '.join(sorted(OPERATION_NAMES))}")
+            raise ValueError(f"unknown operation {operation!r}; known: {', '.join(sorted(OPERATION_NAMES))}")
         self._forced.append(_Forced(fault, operation, times))
 
     def draw_fault(self, operation: str) -> str | None:
@@ -86,7 +86,7 @@ def _active_rules(settings: FaultSettings) -> dict[str, FaultRule]:
         unknown = [operation for operation in rule.operations if operation not in OPERATION_NAMES]
         if unknown:
             known = ", ".join(sorted(OPERATION_NAMES))
-            raise SimulatorSettingsError(f"faults.{name}.operations: no operation {unknown[0]!r}; known: {known}")
+            raise SimulatorSettingsError(f"faults.{name}.operations: unknown operation {unknown[0]!r}; known: {known}")
         if rule.probability > 0:
             rules[name] = rule
     return rules

@@ -12,7 +12,7 @@ class TokenBucket:
         self._rate = settings.requests_per_second
         self._burst = float(settings.burst)
         self._tokens = self._burst
-        self._at = 0.0
+        self._at = 0.0  # time of the last refill
 
     def __repr__(self) -> str:
         return f"<Limit {self._rate}/s, {self._tokens:.2f} of {self._burst:g} left at {self._at:g}>"

@@ -36,7 +36,7 @@ class SimulatorSettingsError(Exception):
 def _check_range(bounds: tuple[float, float]) -> tuple[float, float]:
     low, high = bounds
     if not 0 <= low <= high:
-        raise ValueError("a range is [least, most] in seconds, neither negative")
+        raise ValueError("a range is [minimum, maximum] in seconds, not negative")
     return bounds
 
 

@@ -38,12 +38,12 @@ class World:
         self.api_key = f"phak_{random_hex(seeded_random(seed, 'api key'), 40)}"
         self._factory = CvmFactory(seed, settings.timing)
         self._operation_ids = seeded_random(seed, "operations")
-        self._newest_first: list[SimulatedCvm] = []
+        self._newest_first: list[SimulatedCvm] = []  # this index and the next four include deleted CVMs
         self._by_hashid: dict[str, SimulatedCvm] = {}
         self._by_uuid: dict[str, SimulatedCvm] = {}
         self._by_instance: dict[str, SimulatedCvm] = {}
         self._by_name: dict[str, list[SimulatedCvm]] = {}
-        self._may_have_deleted = False
+        self._may_have_deleted = False  # while False, lists need no filter
 
     def __repr__(self) -> str:
         return f"<World of {len(self._newest_first)} CVMs on {len(self.teepods)} teepods>"

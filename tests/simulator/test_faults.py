@@ -180,7 +180,7 @@ async def test_same_requests_at_same_times_get_the_same_answers() -> None:
 
 def test_a_fault_for_an_unknown_operation_is_refused() -> None:
     document = {"faults": {"huge": {"probability": 1, "operations": ["stop_everything"]}}}
-    with pytest.raises(SimulatorSettingsError, match=r"faults\.huge\.operations: no operation 'stop_everything'"):
+    with pytest.raises(SimulatorSettingsError, match=r"faults\.huge\.operations: unknown operation 'stop_everything'"):
         BackgroundSimulator(parse_settings(document))
 
 
