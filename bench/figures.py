@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 WARM_UP_SECONDS = 10.0
-"""How long a run may take to find a rate out, before its use of the server's limit counts."""
+"""Time for a run to find the rate, before its use of the server's limit counts."""
 
 _LEAST_WINDOW_SECONDS = 3.0
 _STOPS = frozenset({"stop_cvm", "batch_stop"})
@@ -30,7 +30,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One request as the server saw it.
+    """One request as seen by the server.
 
     Attributes:
         at: when, in seconds of the server's clock.
@@ -59,13 +59,13 @@ def span_seconds(seen: Sequence[Observation]) -> float:
 
 
 def until_last_stop(seen: Sequence[Observation]) -> list[Observation]:
-    """The requests up to the last stop that took effect, and that one; none where there was no stop."""
+    """The requests up to and including the last effective stop; empty without a stop."""
     last = max((number for number, each in enumerate(seen) if each.stop), default=-1)
     return list(seen[: last + 1])
 
 
 def settling_seconds(seen: Sequence[Observation], settle: Mapping[str, float]) -> float:
-    """Seconds from the last stop until the last CVM was down.
+    """Seconds from the last stop until every CVM is down.
 
     Args:
         seen: the requests.
@@ -84,7 +84,7 @@ def bound_seconds(requests: int, requests_per_second: float, settling: float) ->
 def utilisation(
     seen: Sequence[Observation], requests_per_second: float, *, warm_up: float = WARM_UP_SECONDS
 ) -> float | None:
-    """Which share of the server's limit was used from `warm_up` seconds after the first request to the last stop.
+    """Compute the used share of the server's limit, from `warm_up` seconds after the first request to the last stop.
 
     Requests that were turned away (429) are no use of it. None where that window is too short to say anything.
     """
@@ -104,7 +104,7 @@ def fewest_requests(cvms: int) -> int:
 
 
 def throttled(seen: Sequence[Observation]) -> int:
-    """How many requests were turned away as too many."""
+    """Count the 429 answers."""
     return sum(each.status == _TOO_MANY_REQUESTS for each in seen)
 
 

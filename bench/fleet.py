@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 from trio.testing import MockClock
 
-from bench.obedient import LATENCY_SECONDS, SETTLE_SECONDS, Obedient
+from bench.minimal_cloud import LATENCY_SECONDS, SETTLE_SECONDS, MinimalCloud
 from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
@@ -49,7 +49,7 @@ EVERYTHING = Playbook.model_validate({"name": "all", "steps": [{"action": "stop"
 
 
 class VirtualClock:
-    """The event loop's clock, and a time of day that goes with it."""
+    """The event loop's clock, with a matching time of day."""
 
     def now(self) -> float:
         """Seconds of virtual time."""
@@ -61,7 +61,7 @@ class VirtualClock:
 
 
 async def run_whole(world: World, folder: Path) -> dict[str, Any]:
-    """The real client over a simulated cloud."""
+    """Run the real client over a simulated cloud."""
     app = create_app(world, clock=anyio.current_time)
     app.now()
     async with connect(
@@ -78,7 +78,7 @@ async def run_whole(world: World, folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run whose plan is on record; as with the command, the plan itself is not kept while it goes on."""
+    """A run with a recorded plan; as in the command, the plan itself is not kept during the run."""
 
     run: Run
     steps: tuple[AnyPlanned, ...]
@@ -102,7 +102,7 @@ async def stop_all(cloud: Cloud, folder: Path) -> dict[str, Any]:
 
 
 async def begin(cloud: Cloud, folder: Path, clock: VirtualClock) -> Begun:
-    """Read the inventory, plan, and write the plan down."""
+    """Read the inventory, plan, and record the plan."""
     rng = Random(7)  # noqa: S311 - the same every time
     gate = Gate(Gcra(LIMITS.requests_per_second, with_headroom(LIMITS.burst)), LIMITS.max_in_flight, clock)
     inventory = await InventoryReader(cloud, gate, rng).read_all()
@@ -145,7 +145,7 @@ def _on_virtual_time(work: Callable[..., Awaitable[dict[str, Any]]], *arguments:
 
 
 def peak_rss_mib() -> float:
-    """The most memory that this process held since it began its program, in MiB."""
+    """Read the peak memory of this process, in MiB."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -169,7 +169,7 @@ def main() -> None:
         before, began, cpu = peak_rss_mib(), time.perf_counter(), time.process_time()
         found = _on_virtual_time(run_whole, world, asked.folder)
     else:
-        cloud = Obedient(asked.cvms)
+        cloud = MinimalCloud(asked.cvms)
         before, began, cpu = peak_rss_mib(), time.perf_counter(), time.process_time()
         found = _on_virtual_time(stop_all, cloud, asked.folder)
     found["real_seconds"], found["cpu_seconds"] = time.perf_counter() - began, time.process_time() - cpu

@@ -14,7 +14,7 @@ LATENCY_SECONDS = 0.05
 TEEPODS, APPS = 100, 1000
 
 
-class Obedient:
+class MinimalCloud:
     """A cloud with a delay of `LATENCY_SECONDS`; its CVMs go down some seconds after their stop."""
 
     def __init__(self, count: int) -> None:
