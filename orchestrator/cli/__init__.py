@@ -1,1 +1,4 @@
-"""The command line: one file a command, no logic; the only place where the parts are wired together."""
+"""The command line: `commands/` declares, `handlers/` parses, asks and prints.
+
+What all commands share stands here. Planning and carrying out live in `runs`, texts in `report`.
+"""

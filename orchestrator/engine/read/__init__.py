@@ -1,1 +1,1 @@
-"""read."""
+"""Reads of the cloud: inventory, statuses, usage records, with retries."""

@@ -1,1 +1,1 @@
-"""watch."""
+"""The watching of CVMs after a request: the watcher, the judgement of statuses, the final verification, abandonment."""

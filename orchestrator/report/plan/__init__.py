@@ -1,1 +1,1 @@
-"""plan."""
+"""A plan and a schedule as text."""

@@ -1,1 +1,1 @@
-"""html."""
+"""The full report as one HTML page, built from elements."""
