@@ -23,7 +23,7 @@ _MICRO_USD = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
-class UsageRecord:
+class MeteredUsage:
     """A usage record: time of the record, kinds, begin and end in seconds, minutes and US dollars."""
 
     cvm: SimulatedCvm
@@ -36,7 +36,7 @@ class UsageRecord:
     cost: Decimal
 
 
-def meter_usage(world: World, cvm: SimulatedCvm, *, until: float) -> Iterator[UsageRecord]:
+def meter_usage(world: World, cvm: SimulatedCvm, *, until: float) -> Iterator[MeteredUsage]:
     """Compute the usage records of a CVM up to `until`, compute first."""
     oldest = -world.settings.usage.history_hours * HOUR
     epoch = world.epoch
@@ -87,14 +87,14 @@ def _split_at_hours(begin: float, end: float, offset: float) -> Iterator[tuple[t
 
 def _make_record(
     cvm: SimulatedCvm, at: float, event_type: str, usage_type: str, span: tuple[float, float]
-) -> UsageRecord:
+) -> MeteredUsage:
     begin, end = span
     minutes = (Decimal(str(end - begin)) / _MINUTE).quantize(_CENT_OF_MINUTE, ROUND_HALF_UP)
     rate = cvm.compute_rate if usage_type == "compute" else cvm.disk_rate
     cost = (rate * minutes / _MINUTE).quantize(_MICRO_USD, ROUND_HALF_UP)
-    return UsageRecord(cvm, at, event_type, usage_type, begin, end, minutes, cost)
+    return MeteredUsage(cvm, at, event_type, usage_type, begin, end, minutes, cost)
 
 
-def _if_charged(usage: UsageRecord) -> Iterator[UsageRecord]:
+def _if_charged(usage: MeteredUsage) -> Iterator[MeteredUsage]:
     if usage.minutes >= 1:
         yield usage

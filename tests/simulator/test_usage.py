@@ -9,7 +9,7 @@ import pytest
 from orchestrator.simulator import actions
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.settings import parse_settings
-from orchestrator.simulator.usage import UsageRecord, meter_usage
+from orchestrator.simulator.usage import MeteredUsage, meter_usage
 from orchestrator.simulator.world import World
 from tests.simulator.cloud import cloud
 
@@ -20,7 +20,7 @@ def _world(**sections: object) -> World:
     return World.generate(settings=parse_settings({"fleet": {"cvms": 0}, **sections}))
 
 
-def _compute(world: World, cvm: SimulatedCvm, until: float) -> list[UsageRecord]:
+def _compute(world: World, cvm: SimulatedCvm, until: float) -> list[MeteredUsage]:
     return [usage for usage in meter_usage(world, cvm, until=until) if usage.usage_type == "compute"]
 
 
