@@ -33,10 +33,10 @@ class Observation:
     """One request as seen by the server.
 
     Attributes:
-        at: when, in seconds of the server's clock.
-        status: the HTTP status that it was answered with.
-        stop: whether it was a stop, of one or of many, that took effect.
-        cvm: the hashid of the CVM it was about; None where it was about many or none.
+        at: time of the request, in seconds of the server's clock.
+        status: the HTTP status of the answer.
+        stop: True for an effective stop, single or batch.
+        cvm: the hashid of the CVM; None for a batch, or without a CVM.
     """
 
     at: float
@@ -86,7 +86,7 @@ def utilisation(
 ) -> float | None:
     """Compute the used share of the server's limit, from `warm_up` seconds after the first request to the last stop.
 
-    Requests that were turned away (429) are no use of it. None where that window is too short to say anything.
+    Throttled requests (429) do not count as use. None for a window too short to measure.
     """
     sending = until_last_stop(seen)
     if not sending:

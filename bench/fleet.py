@@ -1,8 +1,8 @@
 """A whole run on virtual time, in its own process: `python -m bench.fleet {whole,engine} CVMS FOLDER`.
 
-`whole` is the real client over a simulated cloud in the same process, inventory and plan included; `engine` is the
-engine over a cloud that does next to nothing. Both write the real audit log, synced, to a real file, and have it
-replayed as it is written. Prints real and virtual seconds, the peak of memory, and how the run ended.
+`whole` is the real client over a simulated cloud in the same process, inventory and plan included. `engine` is the
+engine over a minimal cloud. Both write a real audit log to a file, synced, and replay each record at once. Prints real
+and virtual seconds, the peak memory, and the end of the run.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a case came to is told the same way on the terminal, in JSON and in the docs."""
+"""The result of a case is the same on the terminal, in JSON and in the docs."""
 
 import json
 from pathlib import Path
@@ -23,17 +23,17 @@ def case() -> CaseResult:
     return case
 
 
-def test_the_median_decides_whether_a_target_is_reached(case: CaseResult) -> None:
+def test_the_median_decides_if_a_target_is_reached(case: CaseResult) -> None:
     assert [target.is_reached(case.spread(target)) for target in case.targets] == [True, True, None]
 
 
-def test_a_target_that_is_missed_is_said_to_be(case: CaseResult) -> None:
+def test_a_missed_target_is_reported(case: CaseResult) -> None:
     case.row("ours").add_values(time_over_bound=1.6)
     case.row("ours").add_values(time_over_bound=1.7)
     assert case.targets[0].is_reached(case.spread(case.targets[0])) is False
 
 
-def test_a_case_comes_back_from_its_document(case: CaseResult, tmp_path: Path) -> None:
+def test_a_case_is_read_back_from_its_document(case: CaseResult, tmp_path: Path) -> None:
     case.add_note("measured by night")
     case.add_note("measured by night")
     path = result.write_document(case.to_document({"cpu_cores": 2}, runs=3), tmp_path)
@@ -44,7 +44,7 @@ def test_a_case_comes_back_from_its_document(case: CaseResult, tmp_path: Path) -
     assert back.row("ours").figures == case.row("ours").figures
 
 
-def test_the_table_has_a_line_for_each_target_with_its_verdict(case: CaseResult) -> None:
+def test_the_table_has_a_line_for_each_target(case: CaseResult) -> None:
     lines = table.targets_table([case]).splitlines()
     assert lines[0].split()[-2:] == ["reach", "reached"]
     assert [line.split("  ")[-1].strip() for line in lines[1:]] == ["yes", "yes", "not measured"]
@@ -53,7 +53,7 @@ def test_the_table_has_a_line_for_each_target_with_its_verdict(case: CaseResult)
 @pytest.mark.parametrize(
     ("value", "text"), [(0, "0"), (3.0, "3"), (0.0712, "0.071"), (1.034, "1.03"), (26.71, "26.7"), (9876.5, "9,876")]
 )
-def test_a_figure_has_as_many_digits_as_mean_something(value: float, text: str) -> None:
+def test_a_figure_is_formatted_with_significant_digits(value: float, text: str) -> None:
     assert table.format_number(value) == text
 
 
@@ -62,7 +62,7 @@ def test_the_docs_give_median_and_range(case: CaseResult) -> None:
     assert "| `single` | ours | time over the bound | 1.01 (1 to 1.50) | ≤ 1.02 | yes |" in part
 
 
-def test_the_page_has_the_figures_that_are_kept() -> None:
+def test_the_page_has_the_kept_figures() -> None:
     """No figure in the docs was typed by hand. Measurements that are newer than the page are not in it yet."""
     text, documents = PAGE.read_text(encoding="utf-8"), result.read_documents()
     if describe_sources(documents) in text and ("made from" in text) == bool(documents):
