@@ -43,6 +43,8 @@ def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
 def confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None = None) -> None:
     """Get a yes: by `--yes`, by `--expect` with the right number, or by a person who types that number.
 
+    A plan with nothing to do needs no yes.
+
     Args:
         plan: the plan.
         yes: whether `--yes` is given.
@@ -58,15 +60,20 @@ def confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO
             f"--expect {expect}, but the plan has {count} targets",
             hint="the fleet changed, or the playbook selects something else than you think; see `orchestrator plan`",
         )
-    if yes or expect is not None:
+    if yes or expect is not None or has_nothing_to_do(plan):
         return
     ask(question(plan), str(count), show=show)
+
+
+def has_nothing_to_do(plan: Plan) -> bool:
+    """Whether the plan has no target, now or later: there is nothing to confirm."""
+    return not plan.targets and not any(plan.may_follow.values())
 
 
 def question(plan: Plan) -> str:
     """What a person is asked, whose answer is the number of targets."""
     verbs = Counter(target.action.verb for target in plan.targets)
-    what = next(iter(verbs), "stop")
+    what = next(iter(verbs), plan.acting[0].action.verb)
     if len(verbs) > 1:
         what = f"act on, {', '.join(f'{number} to {verb}' for verb, number in verbs.items())}"
     return f"Type the number of CVMs to {what} ({len(plan.targets)}) to go on: "

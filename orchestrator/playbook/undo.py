@@ -126,7 +126,9 @@ class Undo:
             ),
         )
         plan = replace(plan, skipped=skipped)
-        return replace(plan, warnings=(*plan.warnings, *self._warnings(plan)))
+        # The only step of an undo selects every CVM, so a count of what it selects says nothing.
+        kept = (warning for warning in plan.warnings if warning.code is not WarningCode.STEP_EMPTY)
+        return replace(plan, warnings=(*kept, *self._warnings(plan)))
 
     def _warnings(self, plan: Plan) -> Iterable[PlanWarning]:
         late = {target.ref.key for target in self.late}

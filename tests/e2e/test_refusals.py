@@ -89,3 +89,15 @@ def test_a_run_says_in_its_document_what_its_plan_warned_of(desk: Desk) -> None:
     assert [each["code"] for each in plan.document["warnings"]] == ["selector_unmatched", "protect_unmatched"]
     assert ended.document["warnings"] == plan.document["warnings"]
     assert desk.run("show", ended.document["run_id"], "--json").document["warnings"] == plan.document["warnings"]
+
+
+def test_a_plan_with_nothing_to_do_needs_no_yes(desk: Desk) -> None:
+    """All selected CVMs are down already: nobody is asked, and the run ends as with `--yes`."""
+    file = desk.playbook("{name: [web-1, web-2]}")
+    assert desk.run("run", file, "--yes").code == 0
+    stops = len(desk.stops)
+    asked, wrong = desk.run_each(("run", file), ("run", file, "--expect", "2", "--json"))
+    assert (asked.code, "Nothing to do: no CVM is left to act on." in asked.out) == (0, True), asked
+    assert "not confirmed" not in asked.out + asked.err
+    assert (wrong.code, wrong.fault["code"]) == (3, "not_confirmed")
+    assert len(desk.stops) == stops

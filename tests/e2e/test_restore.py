@@ -84,6 +84,8 @@ def test_undone_twice_the_second_has_nothing_to_start_and_what_it_started_is_not
     once = desk.run("restore", run_id, "--yes", "--json")
     again = desk.run("restore", run_id, "--yes", "--json")
     assert [(ended.code, ended.document["counts"]) for ended in (once, again)] == [(0, {"settled": 2}), (0, {})]
+    unasked = desk.run("restore", run_id)
+    assert (unasked.code, "Nothing to do" in unasked.out, "has no target" in unasked.out) == (0, True, False), unasked
     assert sum(len(kinds) for kinds in operations(desk).values()) == 4
     before = logs(desk)
     ended = desk.run("restore", once.document["run_id"], "--yes", "--json")

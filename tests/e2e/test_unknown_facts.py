@@ -54,3 +54,12 @@ def test_a_cvm_of_which_the_fact_stays_unknown_is_left_alone_and_the_run_ends_wi
     assert {name for name, stops in desk.effective.items() if not stops} == BARE
     safe_text = desk.run("show", ended.document["run_id"])
     assert "left alone" in safe_text.out
+
+
+def test_nothing_to_do_but_for_cvms_of_unknown_facts_is_no_success(open_desk: OpenDesk) -> None:
+    """Nobody is asked, since no CVM is a target; the exit code still tells of the CVMs left alone."""
+    desk = desk_with(open_desk, "unknown_facts", VERSIONS[-1])
+    select = f"{{name: [{', '.join(sorted(BARE))}]}}"
+    ended = desk.run("run", desk.playbook(select, guards="{protect: {teepod: [nowhere]}}"))
+    assert (ended.code, "Nothing to do" in ended.out) == (6, True), ended
+    assert desk.stops == []

@@ -17,7 +17,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
 from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.print_error import report
-from orchestrator.cli.verdict import ask_about_key, confirm, last_line
+from orchestrator.cli.verdict import ask_about_key, confirm, has_nothing_to_do, last_line
 from orchestrator.duration import format_duration
 from orchestrator.engine.job import Job
 from orchestrator.engine.read.status import Observation
@@ -222,7 +222,7 @@ async def _plan_and_confirm(
         await _tell_refused(session, order, refused, meant=meant)
         return int(refused.exit_code)
     if not as_json:
-        click.echo()
+        click.echo("Nothing to do: no CVM is left to act on.\n" if has_nothing_to_do(plan) else "")
     return _Confirmed(log, state, jobs, plan.steps, prepared.workspace_size, fresh, claim)
 
 
