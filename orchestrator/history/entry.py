@@ -37,8 +37,9 @@ class Entry:
     Attributes:
         row: the run in short: `verdict`, `playbook`, `actor`, `started_at`, `last_record_at`, `exit_code` (null while
             it is not finished), `planned` (whether anything could have been sent), `simulated`, `cloud_ended`,
-            `trigger`, `restores`, `counts`, `targets`, `cloud_url`, and `question` (`step`, `question` and
-            `expires_at` of the last one that has no answer, or null).
+            `trigger`, `restores`, `counts`, `stages` (how many targets are at each stage, such as `waiting`),
+            `targets`, `cloud_url`, and `question` (`step`, `question` and `expires_at` of the last one that has no
+            answer, or null).
         power: what it tells of when CVMs ran, and of charges; empty where it tells nothing. `cvms` has what identifies
             each, in the order of `CvmRef`, and the others say by a number which of them they are about: `down` has
             `[cvm, ts, ts seen, compute, storage, has_gpus]`, `started`, `up` and `gone` have `[cvm, ts]`, and `stops`,
@@ -85,6 +86,7 @@ def _row(state: RunState, verdict: str) -> Json:
         "trigger": state.started.get("trigger"),
         "restores": state.started.get("restores"),
         "counts": dict(Counter(target.outcome_so_far.value for target in last_words)),
+        "stages": {stage: number for stage, number in state.stages.items() if number},
         "targets": state.cvms,
         "cloud_url": state.started.get("cloud_url"),
         "question": state.question and {key: state.question[key] for key in ("step", "question", "expires_at")},

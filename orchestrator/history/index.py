@@ -22,7 +22,7 @@ from orchestrator.state_files import open_or_create
 
 _T = TypeVar("_T")
 
-_FORMAT = 4
+_FORMAT = 5
 """Counts up when an entry comes to say something else of the same log."""
 _NEW_NS = 2_000_000_000
 """A file that changed this lately may change again without its times telling."""

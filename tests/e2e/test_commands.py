@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
@@ -10,6 +10,7 @@ import yaml
 from dirty_equals import IsFloat, IsInt, IsList, IsPartialDict, IsStr
 
 from tests.e2e.desk import COMMAND, MODULE, NAMES, Desk, Ended
+from tests.history.made import BILL, Made, stop_of
 
 RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{4}"
 CVM = {
@@ -182,3 +183,25 @@ def test_a_simulated_cloud_says_first_where_it_is_and_serves_a_run(desk: Desk) -
     finally:
         cloud.terminate()
         assert desk.end(cloud) == Ended(0, "", "")
+
+
+def test_a_list_of_runs_keeps_names_whole_and_uses_the_words_of_show(desk: Desk) -> None:
+    """A playbook's name stands whole in 80 columns, and an open run is told in the stages that `show` prints."""
+    begun = datetime(2026, 11, 1, 8, tzinfo=UTC)
+    made = Made(begun, playbook="emergency-stop-teepod", actor="somebody@a-host-of-a-long-name")
+    made.planned((1, "stop", "running"), (2, "stop", "running"), (3, "stop", "running")).done(1)
+    made.about("action.intent", 2, "stop", attempt=1)
+    made.about("action.accepted", 2, "stop", attempt=1, observed=False, billing=BILL).write(desk.state)
+    stop_of(begun + timedelta(hours=1), 1, playbook="emergency-stop-teepod").write(desk.state)
+    ends = desk.run_each(("runs",), ("show", made.run_id), ("runs", "--json"), envs=[{"COLUMNS": "80"}] * 3)
+    listed, shown, document = ends
+    table, _, commands = listed.out.partition("to go on:\n")
+    assert table.count("emergency-stop-teepod") == 2
+    assert commands == f"orchestrator resume {made.run_id}\n"
+    words = " ".join(table.split())
+    for stage in ("1 settled", "1 settling", "1 waiting"):
+        assert stage in words
+        assert stage in shown.out
+    assert "unsettled" not in words
+    assert document.document[1]["counts"] == {"settled": 1, "unsettled": 1, "not_sent": 1}
+    assert "stages" not in document.document[1]

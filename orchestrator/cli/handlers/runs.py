@@ -60,7 +60,7 @@ def runs(
     is_cut = len(found) > limit
     del found[limit:]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps([row for row, _ in found], indent=2))
     elif found:
         _print(found, utc_now())
         if is_cut:
@@ -73,7 +73,8 @@ def runs(
 
 def _chosen(
     store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
+    """Runs, each with how many of its targets are at each stage."""
     for path, row in rows(told(named_within(store, choice.stretch)), index):
         unreadable.count(row)
         if not choice.takes(row):
@@ -81,7 +82,7 @@ def _chosen(
         standing = _standing(row, path)
         if unfinished and standing != "unfinished":
             continue
-        yield {
+        listed = {
             "run_id": path.stem,
             "playbook": row.get("playbook"),
             "actor": row.get("actor"),
@@ -97,6 +98,7 @@ def _chosen(
             "trigger": row.get("trigger"),
             "restores": row.get("restores"),
         }
+        yield listed, row.get("stages") or {}
 
 
 def _standing(row: dict[str, Any], path: Path) -> str:
@@ -126,12 +128,12 @@ _COLUMNS = (
     Column("started", rank=4),
     Column("took", rank=2, right=True),
     Column("by", rank=3),
-    Column("playbook", wraps=True),
+    Column("playbook"),
     Column("outcome", wraps=True),
 )
 
 
-def _print(found: list[dict[str, Any]], now: datetime) -> None:
+def _print(found: list[tuple[dict[str, Any], dict[str, int]]], now: datetime) -> None:
     rows: list[list[str | Text]] = [
         [
             Text(safe_text(row["run_id"])),
@@ -141,14 +143,14 @@ def _print(found: list[dict[str, Any]], now: datetime) -> None:
             if row["trigger"]
             else safe_text(row["actor"], 60),
             safe_text(row["playbook"]),
-            _outcome(row, now),
+            _outcome(row, stages, now),
         ]
-        for row in found
+        for row, stages in found
     ]
     print_table(stdout(), _COLUMNS, rows)
-    for row in found:
-        if row["next"]:
-            click.echo(row["next"])
+    commands = [row["next"] for row, _ in found if row["next"]]
+    if commands:
+        click.echo("\n".join(("to go on:", *commands)))
 
 
 def _took(row: dict[str, Any], now: datetime) -> str:
@@ -159,10 +161,12 @@ def _took(row: dict[str, Any], now: datetime) -> str:
     return format_duration(max(0, round((end - parse_timestamp(row["started_at"])).total_seconds())))
 
 
-def _outcome(row: dict[str, Any], now: datetime) -> Text:
+def _outcome(row: dict[str, Any], stages: dict[str, int], now: datetime) -> Text:
+    """How a run ended, or where its targets stand, in the words of `show`."""
     outcome = Text.assemble((row["state"], _STYLES.get(row["state"], "")))
     if row["exit_code"] is not None:
         outcome.append(f" ({row['exit_code']})", "dim")
     if row["question"] is not None:
         outcome.append(f", asks until {clock(parse_timestamp(row['question']['expires_at']), now)}", "yellow")
-    return outcome.append("".join(f", {number} {name}" for name, number in row["counts"].items()))
+    counts = row["counts"] if row["state"] == "finished" else stages
+    return outcome.append("".join(f", {number} {name}" for name, number in counts.items()))
