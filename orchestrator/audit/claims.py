@@ -274,7 +274,10 @@ def refuse_live(overlaps: list[Overlap]) -> None:
     live = [each for each in overlaps if each.is_live]
     if live:
         runs = [f"run {each.run_id} ({plural(len(each.cvms), 'CVM')}: {names(each.cvms)})" for each in live]
-        hint = "wait for the end of that run, or add --ignore-running to act on these CVMs all the same"
+        hint = (
+            "wait for the end of that run, or add --ignore-running to act on these CVMs all the same: "
+            "two runs can act, and bill, twice"
+        )
         error = ClaimedError(f"another run is acting on the same CVMs: {'; '.join(runs)}", hint=hint)
         error.run_ids = tuple(each.run_id for each in live)
         raise error

@@ -9,7 +9,14 @@ from typing import TextIO
 import click
 
 from orchestrator.cli.terminal_input import terminal
-from orchestrator.errors import DriftedError, GuardError, NoMatchError, NotConfirmedError, OrchestratorError
+from orchestrator.errors import (
+    ClaimedError,
+    DriftedError,
+    GuardError,
+    NoMatchError,
+    NotConfirmedError,
+    OrchestratorError,
+)
 from orchestrator.playbook.plan import Plan
 from orchestrator.safe_text import safe_text
 
@@ -34,10 +41,18 @@ def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
         yield
     except (OrchestratorError, KeyboardInterrupt) as error:
         if not as_json:
-            message = safe_text(error.message, 400) if isinstance(error, OrchestratorError) else "interrupted"
-            why = _WHY.get(type(error), message)
+            why = _why(error)
             click.echo(f"\n{nothing} was sent{why and ': '}{why}.")
         raise
+
+
+def _why(error: OrchestratorError | KeyboardInterrupt) -> str:
+    """Why nothing was sent. Stderr names the runs of a claim and their CVMs."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, ClaimedError) and error.run_ids:
+        return "another run acts on these CVMs"
+    return _WHY.get(type(error), safe_text(error.message, 400))
 
 
 def confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None = None) -> None:

@@ -1,0 +1,26 @@
+"""The last line on stdout, where nothing was sent."""
+
+import pytest
+
+from orchestrator.audit.claims import Overlap, refuse_live
+from orchestrator.cli.verdict import last_line
+from orchestrator.errors import ClaimedError
+
+RUN_ID = "20261123T080000Z-4f2a"
+CVMS = tuple(f"web-{number}" for number in range(1, 31))
+
+
+def test_a_claim_is_told_in_short_and_stderr_alone_names_runs_and_cvms(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error has the names, and its hint says what ignoring the other run can cost."""
+    with pytest.raises(ClaimedError) as raised, last_line(as_json=False):
+        refuse_live([Overlap(RUN_ID, CVMS, is_live=True, has_ended=False, last_at=0.0)])
+    assert capsys.readouterr().out == "\nNothing was sent: another run acts on these CVMs.\n"
+    assert RUN_ID in raised.value.message
+    assert "two runs can act, and bill, twice" in (raised.value.hint or "")
+
+
+def test_another_refusal_of_a_claim_keeps_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """The run itself is claimed, so that the words about other runs would be false."""
+    with pytest.raises(ClaimedError), last_line(as_json=False, nothing="Nothing more"):
+        raise ClaimedError("another process is carrying this run out")
+    assert capsys.readouterr().out == "\nNothing more was sent: another process is carrying this run out.\n"
