@@ -27,20 +27,25 @@ FAULTS = (
     "duplicates",
 )
 
+MOST_FAULTS = 0.4
+"""The largest share of requests that meet a fault."""
+
 
 def script_of(seed: int, *, cvms: int = 300) -> Script:
     """A script in which the seed chooses the action, the faults and their share, and how often the process dies."""
     rng = Random(seed)
     action = rng.choice([Action.STOP, Action.STOP, Action.SHUTDOWN, Action.START])
     dispatch: Dispatch = "batch" if action is Action.STOP and rng.random() < 0.3 else "single"
-    chosen = rng.sample(FAULTS, rng.randint(0, len(FAULTS)))
+    faults = {name: rng.choice([0.01, 0.03, 0.1, 0.2]) for name in rng.sample(FAULTS, rng.randint(0, len(FAULTS)))}
+    # With more faults than this, a CVM is rightly given up after four requests in ten minutes.
+    share = min(1.0, MOST_FAULTS / max(sum(faults.values()), MOST_FAULTS))
     return Script(
         seed=seed,
         cvms=cvms,
         action=action,
         dispatch=dispatch,
         escalate_after=rng.choice([None, 4.0]) if action is Action.SHUTDOWN else None,
-        faults={name: rng.choice([0.01, 0.03, 0.1, 0.2]) for name in chosen},
+        faults={name: share * probability for name, probability in faults.items()},
         deaths=rng.choice([0, 1, 2, 3, 5]),
         steps=(3 if dispatch == "batch" else 14) * cvms,
     )
