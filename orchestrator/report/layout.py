@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.safe_text import safe_text
+
 _GAP = 2
 _LEAST = 12
 """Characters that a column of prose keeps at least."""
@@ -102,6 +104,13 @@ def fact_lines(console: Console, facts: Iterable[tuple[str, str | Text]]) -> lis
 def prose_lines(console: Console, text: str | Text) -> list[Text]:
     """Lines of text, broken between words, but within no command."""
     return wrapped(text if isinstance(text, Text) else Text(text), console.width)
+
+
+def warning_lines(console: Console, message: str) -> list[Text]:
+    """Lines of a warning: the first begins with `!`, the others are indented."""
+    mark = Text("! ", "bold yellow")
+    lines = wrapped(Text(safe_text(message, 400)), console.width - len(mark))
+    return [Text.assemble("  " if number else mark, line) for number, line in enumerate(lines)]
 
 
 def print_lines(console: Console, lines: Iterable[Text]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
 
     safe_text = desk.run("restore", run_id, env={"COLUMNS": "200"})
     assert safe_text.code == 3
-    assert f"Undoes {run_id}, started " in safe_text.out
+    assert re.search(
+        rf"^Undoes {run_id}, started \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC by ", safe_text.out, re.MULTILINE
+    )
     assert "which took 6 CVMs from running to down" in safe_text.out
     assert "2 CVMs of 8 will be started" in safe_text.out
     assert "begins" in safe_text.out

@@ -66,7 +66,10 @@ def test_a_plan_says_how_its_stops_are_sent_and_where_the_rate_begins() -> None:
     print_plan(target, replace(made, limits=replace(made.limits, dispatch="batch", adaptive=True)), None)
     rate = f"{made.limits.requests_per_second:.3g}"
     text = STYLE.sub("", file.getvalue())
-    assert f"requests with up to 50 stops each, no time to send at {rate} a second, from where auto goes on" in text
+    assert (
+        f"requests with up to 50 stops each, less than a second to send at {rate} a second, from where auto goes on"
+        in text
+    )
 
 
 def test_a_plan_names_every_cvm_only_when_asked() -> None:

@@ -14,6 +14,7 @@ from orchestrator.errors import NoMatchError, RunHeldError, SettingsError, Usage
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo
 from orchestrator.plural import names, plural
+from orchestrator.report.formatting import moment
 from orchestrator.runs.endpoint import endpoint
 from orchestrator.runs.records import taken_down
 from orchestrator.runs.session import limits_of
@@ -68,7 +69,7 @@ def _origin(undo: Undo, state: RunState) -> str:
     """What the undone run did, for people."""
     late = undo.late
     text = (
-        f"Undoes {safe_text(state.run_id)}, started {safe_text(state.started['ts'])} "
+        f"Undoes {safe_text(state.run_id)}, started {safe_text(moment(state.started['ts']))} "
         f"by {safe_text(state.started['actor'])}, "
         f"which took {plural(len(undo.targets) - len(late), 'CVM')} from running to down\n"
     )

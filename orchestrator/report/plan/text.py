@@ -18,7 +18,7 @@ from orchestrator.playbook.lock import drifted
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
 from orchestrator.plural import plural
-from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table
+from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table, warning_lines
 from orchestrator.report.plan.rollout import rollout_rows
 from orchestrator.report.plan.steps import is_worth_a_list, step_lines
 from orchestrator.report.plan.totals import Group, app_of, groups, largest, prefix_of, teepod_of
@@ -53,7 +53,7 @@ def print_plan(
     below = fact_lines(console, _facts(plan))
     # Where nothing matched, the warnings are the hint of the error that follows.
     for warning in plan.warnings if plan.matched else ():
-        below += prose_lines(console, Text.assemble(("! ", "bold yellow"), safe_text(warning.message, 400)))
+        below += warning_lines(console, warning.message)
     print_lines(console, above)
     screen = console.height if console.is_terminal else _PIPE_HEIGHT
     room = max(_LEAST_ROWS, screen - len(above) - len(below) - 1)  # a line for the question
@@ -213,7 +213,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
 def _sending(plan: Plan) -> str:
     rates = {step.limits.within(plan.limits).requests_per_second for step in plan.acting}
     rate = " to ".join(f"{rate:g}" for rate in sorted({min(rates), max(rates)}))
-    seconds = "no time" if plan.estimate.seconds < 1 else format_duration(plan.estimate.seconds)
+    seconds = "less than a second" if plan.estimate.seconds < 1 else format_duration(plan.estimate.seconds)
     if plan.limits.adaptive:
         return f"{seconds} to send at {plan.limits.requests_per_second:.3g} a second, from where auto goes on"
     return f"{seconds} to send at {rate} a second"

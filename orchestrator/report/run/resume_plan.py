@@ -7,27 +7,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Job
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, Question, RunLimits
 from orchestrator.plural import names, plural
+from orchestrator.report.formatting import moment
+from orchestrator.report.layout import print_lines, warning_lines
 from orchestrator.runs.resume import ResumePlan
 from orchestrator.safe_text import safe_text
+from orchestrator.skip_reason import SkipReason
 
 
 def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> None:
     """Print the plan for people."""
     name, actor = state.started["playbook"]["name"], state.started.get("actor", "an unknown person")
     head = Text.assemble(("Resume ", "dim"), (safe_text(state.run_id), "bold"), f"  {safe_text(name)}")
-    console.print(head.append(f", started {safe_text(state.started['ts'])} by {safe_text(actor)}", "dim"))
+    console.print(head.append(f", started {safe_text(moment(state.started['ts']))} by {safe_text(actor)}", "dim"))
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     _add_rows(table, "send", plan.send, lambda work: work.action.verb)
     _add_rows(table, "watch", plan.watch, _sent)
-    reasons = {id(work): reason.text for work, reason in plan.skip}
+    reasons = {id(work): _AS_WANTED.get(reason.code, reason.text) for work, reason in plan.skip}
     _add_rows(table, "skip", [work for work, _ in plan.skip], lambda work: reasons[id(work)])
     if plan.ended:
         table.add_row("done", plural(plan.ended, "target"))
@@ -41,7 +43,7 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
         table.add_row("billing", line)
     console.print(table)
     for warning in plan.warnings:
-        console.print(Text.assemble(("! ", "bold yellow"), safe_text(warning.message, 400)))
+        print_lines(console, warning_lines(console, warning.message))
     console.print()
 
 
@@ -67,8 +69,10 @@ def _add_rows(table: Table, label: str, jobs: Iterable[Job], what: Any) -> None:
 
 
 def _sent(work: Job) -> str:
-    asked = {Action.STOP: "stopped", Action.SHUTDOWN: "asked to shut down"}.get(work.action, f"{work.action}ed")
-    return f"{asked} already" if work.accepted else f"sent a {work.action} with unknown outcome"
+    return f"{work.action} sent, {'end not seen yet' if work.accepted else 'outcome unknown'}"
+
+
+_AS_WANTED = {SkipReason.ALREADY_DOWN: "down already, nothing sent", SkipReason.ALREADY_UP: "up already, nothing sent"}
 
 
 def _is_open(step: AnyPlanned) -> bool:

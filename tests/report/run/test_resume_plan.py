@@ -1,0 +1,75 @@
+"""The short plan of `resume`, for people."""
+
+import re
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.action import Action
+from orchestrator.audit.replay import RunState
+from orchestrator.billing.note import BillingNote
+from orchestrator.engine.job import Job
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
+from orchestrator.report.layout import warning_lines
+from orchestrator.report.run.resume_plan import print_resume_plan
+from orchestrator.runs.resume import ResumePlan
+from orchestrator.skip_reason import Reason, SkipReason
+from tests.report.runs import LIMITS, RUN_ID, console, cvm
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def job(number: int, action: Action = Action.STOP, **fields: Any) -> Job:  # noqa: ANN401 - any field of it
+    note = cast("BillingNote", SimpleNamespace())
+    return Job("step", action, cvm(number, f"web-{number}").ref, "running", note, **fields)
+
+
+def printed(width: int = 200, **fields: Any) -> str:  # noqa: ANN401 - any field of it
+    empty: dict[str, Any] = dict.fromkeys(("send", "watch", "skip", "steps", "stricter", "warnings"), ())
+    state = RunState(run_id=RUN_ID)
+    state.started = {"playbook": {"name": "nightly"}, "actor": "ann@host", "ts": "2026-11-25T23:15:48.796391Z"}
+    target, file = console(width)
+    print_resume_plan(target, ResumePlan(**{**empty, "ended": 0, "limits": LIMITS, **fields}), state)
+    return STYLE.sub("", file.getvalue())
+
+
+def test_the_start_of_the_run_is_told_to_the_second() -> None:
+    assert "nightly, started 2026-11-25 23:15:48 UTC by ann@host" in printed()
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "row"),
+    [
+        (Action.STOP, {"accepted_at": 1.0}, "1 stop sent, end not seen yet: web-1"),
+        (Action.SHUTDOWN, {"accepted_at": 1.0}, "1 shutdown sent, end not seen yet: web-1"),
+        (Action.START, {"in_doubt": True}, "1 start sent, outcome unknown: web-1"),
+    ],
+)
+def test_a_cvm_to_watch_has_a_request_whose_end_is_not_seen(action: Action, fields: dict[str, Any], row: str) -> None:
+    assert row in printed(watch=(job(1, action, **fields),))
+
+
+def test_a_cvm_that_is_as_wanted_is_skipped_without_a_request() -> None:
+    skip = [
+        (job(1), Reason(SkipReason.ALREADY_DOWN, "stopped")),
+        (job(2), Reason(SkipReason.ALREADY_DOWN, "exited")),
+        (job(3, Action.START), Reason(SkipReason.ALREADY_UP, "running")),
+        (job(4), Reason(SkipReason.GONE)),
+    ]
+    text = printed(skip=tuple(skip))
+    assert "2 down already, nothing sent: web-1, web-2" in text
+    assert "1 up already, nothing sent: web-3" in text
+    assert "1 drifted: no longer in the list: web-4" in text
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_the_further_lines_of_a_warning_are_indented(width: int) -> None:
+    message = "3 CVMs that the run took down drifted since, and were left alone by the rule of plan files"
+    text = printed(width, warnings=(PlanWarning(WarningCode.DRIFTED, message),))
+    first, *others = text[text.index("! ") :].rstrip().splitlines()
+    assert others or width > len(message)
+    assert all(line.startswith("  ") and line[2] != " " for line in others)
+    assert " ".join([first[2:], *(line.strip() for line in others)]) == message
+    target, _ = console(width)
+    assert [line.plain.rstrip() for line in warning_lines(target, message)] == [first, *others]
