@@ -1,4 +1,4 @@
-"""Cells of CSV, of which none can be taken for a formula, and none holds a character that is not shown."""
+"""Cells of CSV files, safe to open in a spreadsheet: no formulas and no invisible characters."""
 
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def cell(value: object) -> str:
-    """A value for a cell; text that a spreadsheet takes for a formula is led by an apostrophe."""
+    """Format a value as a CSV cell. Text like a formula gets a leading apostrophe."""
     if value is None:
         return ""
     if isinstance(value, bool):

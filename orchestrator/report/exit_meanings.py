@@ -1,4 +1,4 @@
-"""What exit codes and outcomes mean, in words for people."""
+"""The meaning of exit codes and outcomes, in words for people."""
 
 from orchestrator.audit.replay import RunState
 from orchestrator.outcome import Exit
@@ -16,7 +16,7 @@ _MEANING: dict[int, str] = {
 
 
 def meaning_of(code: int) -> str:
-    """What an exit code says of a run."""
+    """Describe the end of a run by its exit code."""
     return _MEANING.get(code, "ended")
 
 
@@ -38,10 +38,10 @@ ENDINGS = {
 
 
 def meaning_of_run(state: RunState, *, running: bool) -> str:
-    """How a run stands or ended, the same wherever it is told.
+    """Describe the state or the end of a run, in the same words for every report.
 
     Args:
-        state: what its log says.
+        state: the replayed state of the run's log.
         running: whether a process carries the run out.
     """
     if state.finished is not None:

@@ -9,7 +9,7 @@ from orchestrator.duration import format_duration
 
 
 def dollars(amount: str | Decimal | None) -> str:
-    """An amount to the cent, such as `$1,234.50`; rounded only here, after all adding up."""
+    """Format an amount to the cent, such as `$1,234.50`. Sums are rounded only here."""
     if amount is None:
         return "not known"
     exact = Decimal(amount)
@@ -17,7 +17,7 @@ def dollars(amount: str | Decimal | None) -> str:
 
 
 def per_hour(sums: Mapping[str, Any] | None, kind: str) -> str:
-    """A rate of `compute` or `storage`, such as `$1.1600`, and of how many CVMs it is not known."""
+    """Format a rate of `compute` or `storage`, such as `$1.1600`, and the number of CVMs with an unknown rate."""
     if sums is None:
         return "-"
     unknown = sums[f"{kind}_unknown"]
@@ -36,12 +36,12 @@ def after(seconds: float | None) -> str:
 
 
 def between(start: float | None, end: float | None) -> str:
-    """The time from one moment to another, or a dash."""
+    """Format the time between two timestamps; a dash where a timestamp is missing."""
     return "-" if start is None or end is None else format_duration(max(0.0, round(end - start, 3)))
 
 
 def moment(ts: str | None) -> str:
-    """A timestamp of the log to the second, such as `2026-11-23 16:32:53 UTC`."""
+    """Format a timestamp of the log to the second, such as `2026-11-23 16:32:53 UTC`."""
     return "-" if ts is None else f"{ts[:10]} {ts[11:19]} UTC"
 
 

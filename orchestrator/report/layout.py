@@ -23,10 +23,10 @@ class Column:
     """A column of a table.
 
     Attributes:
-        header: its name.
-        rank: when the column is left out for lack of width: the highest rank first, 0 never.
-        wraps: whether its cells may go on in the next line, as names and sentences may.
-        right: whether its cells stand at the right.
+        header: the name of the column.
+        rank: the order of removal for lack of width: the highest rank goes first, rank 0 never.
+        wraps: whether a cell may continue on the next line, as names and sentences may.
+        right: whether the cells are aligned to the right.
     """
 
     header: str
@@ -36,18 +36,18 @@ class Column:
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]]) -> None:
-    """Print a table, without the columns for which there is no room.
+    """Print a table. Columns without enough room are left out.
 
     Args:
-        console: where to.
-        columns: its columns.
-        rows: a cell for each column.
+        console: the console to print on.
+        columns: the columns of the table.
+        rows: the rows, with a cell for each column.
     """
     console.print(table(columns, rows, console.width), crop=False)
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int) -> Table:
-    """A table of this width; wider where cells that must stay whole need more."""
+    """Format a table to a width. Cells without line breaks can make the table wider."""
     texts = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     needed = [_needed(column, [row[n] for row in texts]) for n, column in enumerate(columns)]
     safe_text = list(range(len(columns)))
@@ -84,11 +84,11 @@ def _total(widths: Iterable[int]) -> int:
 
 
 def fact_lines(console: Console, facts: Iterable[tuple[str, str | Text]]) -> list[Text]:
-    """Lines of facts, each with its label before it; a fact without a label belongs to the one above.
+    """Format facts as lines, with the label first. A fact without a label belongs to the fact above.
 
     Args:
-        console: where they will be printed.
-        facts: label and text; each line of a text whose `no_wrap` is set stays whole.
+        console: the console for the lines.
+        facts: pairs of label and text. A text with `no_wrap` keeps its lines whole.
     """
     every = list(facts)
     indent = max((len(label) for label, _ in every), default=0) + _GAP
@@ -120,7 +120,7 @@ def print_lines(console: Console, lines: Iterable[Text]) -> None:
 
 
 def wrapped(text: Text, width: int) -> list[Text]:
-    """The lines of a text, at most this wide; a word or a command that is wider stays whole."""
+    """Wrap a text to a width. A longer word or command stays whole."""
     lines = text.split("\n")
     return list(lines) if text.no_wrap else [piece for line in lines for piece in _pieces(line, max(width, _LEAST))]
 

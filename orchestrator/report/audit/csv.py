@@ -1,6 +1,6 @@
-"""Audit records as rows of a table, for spreadsheets: what differs from record to record, a column each.
+"""Audit records as table rows for spreadsheets, with a column for every varying field.
 
-No cell can be taken for a formula, and none holds a character that is not shown.
+No cell can be read as a formula, and no cell holds an invisible character.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ COLUMNS = (
 
 
 def row(record: Record) -> list[str]:
-    """One record as a row, in the order of `COLUMNS`."""
+    """Format a record as a row, in the order of `COLUMNS`."""
     cvm, note = of_cvm(record), _part(record, "billing")
     notes = note.get("notes")
     found: dict[str, object] = {

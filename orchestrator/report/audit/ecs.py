@@ -1,8 +1,9 @@
 """Audit records as events of the Elastic Common Schema (ECS), for a SIEM.
 
-What ECS has a field for stands there; what is our own stands under `cvm_orchestrator`, since `orchestrator` is a
-field set of ECS itself, about Kubernetes and the like. One record is one event. Fields that could be a number in one
-event and text in another, or have names of somebody's choosing, are text, so that an index keeps one type for each.
+Facts with an ECS field stand there. Our own facts stand under `cvm_orchestrator`, since `orchestrator` is a field set
+of ECS itself, about Kubernetes and the like. A record becomes exactly one event. Fields that could be a number in one
+event and text in another, or have names chosen by users, are text, so that an index keeps a single type for every
+field.
 """
 
 from collections.abc import Mapping
@@ -60,13 +61,13 @@ _OUTCOMES = {
 
 
 class Ecs:
-    """Turns the records of one log into events; what `run.started` says goes into each of them."""
+    """Turns the records of a log into events. Every event also holds the facts of `run.started`."""
 
     def __init__(self) -> None:
         self._run: dict[str, Any] = {}
 
     def event(self, record: Record) -> dict[str, Any]:
-        """One record as an event."""
+        """Turn a record into an event."""
         if record["event"] == "run.started":
             self._run = self._about_run(record)
         cvm = of_cvm(record)
@@ -142,7 +143,7 @@ def _event(record: Record) -> dict[str, Any]:
 
 
 def _outcome(record: Record) -> str | None:
-    """`success`, `failure` or `unknown`; None for what is over neither way."""
+    """Return `success`, `failure` or `unknown`; None for an event without a result."""
     name = record["event"]
     if name == "run.finished":
         return "success" if record.get("exit_code") == 0 else "failure"
@@ -186,6 +187,6 @@ def _some(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _full(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without what says nothing: null, and what is empty."""
+    """Remove null and empty fields."""
     kept = {key: _full(value) if isinstance(value, dict) else value for key, value in fields.items()}
     return {key: value for key, value in kept.items() if value is not None and value not in ({}, [])}

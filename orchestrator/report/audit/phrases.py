@@ -1,6 +1,6 @@
-"""What one record of an audit log says, as a sentence without its subject. Every word of others is made safe to show.
+"""An audit record as a sentence without its subject. Every word from outside is made safe to show.
 
-Made for records of any version: what a record lacks is left out, and an event that is not known is told by its name.
+Works for records of any version: a missing field is left out, and an unknown event is described by its name.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,13 +21,13 @@ _OUTCOMES = {
 
 
 def sentence(record: Record) -> str:
-    """What a record says, such as `accepted in 84 ms (HTTP 200, request req_1): compute of $0.12 an hour ends`."""
+    """Describe a record: `accepted in 84 ms (HTTP 200, request req_1): compute of $0.12 an hour ends`."""
     tell = _TELL.get(str(record.get("event")))
     return tell(record) if tell else safe_text(record.get("event"), ID)
 
 
 def asked(record: Record) -> str:
-    """What was asked for, by its announcement: `asked to stop (request 1)`."""
+    """Describe a request by its announcement: `asked to stop (request 1)`."""
     together = (
         "" if record.get("batch") is None else f", together with others in batch {safe_text(record['batch'], ID)}"
     )
@@ -35,7 +35,7 @@ def asked(record: Record) -> str:
 
 
 def _answer(record: Record) -> str:
-    """`in 84 ms (HTTP 200, request req_1)`, or as much of it as there is."""
+    """Format `in 84 ms (HTTP 200, request req_1)`, or the known parts."""
     latency = record.get("latency_ms")
     parts = [
         f"HTTP {safe_text(record['http_status'], ID)}" if record.get("http_status") is not None else "",

@@ -1,4 +1,4 @@
-"""What the records of an audit log say that are about a run, a step or the bill; see `audit_words`."""
+"""Audit records about a run, a step or the bill as sentences; see `phrases`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,6 +1,6 @@
-"""The story of a run as a whole: who began it, what was planned, what went wrong, who said what, and how it ended.
+"""The story of a run as a whole: its start, its plan, its problems, its answers, and its end.
 
-What went as it should is told step by step in one sentence; `CvmStory` has the rest.
+The normal course is told in a single sentence for every step; `CvmStory` has the details.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ _WORDS = (
 
 @dataclass(slots=True)
 class _Step:
-    """What went on in one step since it was last told of."""
+    """The events of a step since the last sentence about the step."""
 
     action: str
     first: Record
@@ -53,7 +53,7 @@ class RunStory:
 
     Attributes:
         start: the timestamp of the first record.
-        left_out: how many sentences about single CVMs were not kept, of those that went wrong.
+        left_out: the number of left out sentences about problems of single CVMs.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -67,7 +67,7 @@ class RunStory:
         self._asked_about_charges: Record | None = None
 
     def hear(self, record: Record) -> None:
-        """Take in one more record of the log."""
+        """Add the next record of the log."""
         event = record["event"]
         self.start = self.start or record["ts"]
         cvm = of_cvm(record)
@@ -83,7 +83,7 @@ class RunStory:
                 self._tell_plan(record)
 
     def lines(self) -> list[Line]:
-        """The story so far, in the order of time; a step stands where it began."""
+        """Return the story so far, in the order of time. A step stands at its begin."""
         steps = [step.line(name) for name, step in self._steps.items()]
         return sorted([*self._lines, *steps, *self._charges_line()], key=lambda line: line.ts)
 

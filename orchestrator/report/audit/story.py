@@ -1,6 +1,6 @@
-"""An audit log as a story: of a run as a whole, or of one CVM from its plan to its outcome.
+"""An audit log as a story: of a run as a whole, or of a single CVM from its plan to its outcome.
 
-Both are told record by record while the log is read, and keep little: a log may be larger than memory.
+Both are built record by record while the log is read, and keep little: a log may be larger than memory.
 """
 
 from dataclasses import dataclass, field
@@ -23,14 +23,14 @@ _OF_THE_RUN = frozenset({"run.interrupted", "run.resumed", "run.finished"})
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One sentence of a story.
+    """A sentence of a story.
 
     Attributes:
-        ts: when it was, as the log has it.
+        ts: the timestamp in the log.
         text: the sentence, safe to show.
-        event: what kind of record says so.
-        seq: the numbers of the records that it is made of.
-        cvm: the name of the CVM that it is about, if it is about one; safe to show.
+        event: the event name of the record.
+        seq: the numbers of the records behind the sentence.
+        cvm: the name of the CVM, for a sentence about a CVM; safe to show.
     """
 
     ts: str
@@ -48,7 +48,7 @@ class Line:
         return "plain"
 
     def document(self, start: str) -> dict[str, object]:
-        """As `audit show --json` has it.
+        """Build the entry of `audit show --json`.
 
         Args:
             start: the timestamp of the run's first record.
@@ -64,7 +64,7 @@ class Line:
 
 
 def seconds_between(start: str, ts: str) -> float | None:
-    """How long after the start something was; None where a timestamp is none."""
+    """Return the seconds from the start to a timestamp; None for an invalid timestamp."""
     try:
         return round((parse_timestamp(ts) - parse_timestamp(start)).total_seconds(), 6)
     except ValueError:
@@ -72,21 +72,21 @@ def seconds_between(start: str, ts: str) -> float | None:
 
 
 def of_cvm(record: Record) -> dict[str, Any]:
-    """The CVM that a record is about; empty when it is about none."""
+    """Return the CVM of a record; empty for a record without a CVM."""
     cvm = record.get("cvm")
     return cvm if isinstance(cvm, dict) else {}
 
 
 @dataclass(slots=True)
 class Chapter:
-    """What happened to one CVM in one step.
+    """The events of a CVM in a step.
 
     Attributes:
         step: the step's name; None for a CVM that was left alone.
-        action: what it was to do.
-        cvm: the CVM as the log has it.
+        action: the planned action.
+        cvm: the CVM, as recorded in the log.
         lines: the story.
-        outcome: how it ended; None while it has not.
+        outcome: the outcome; None before the end.
     """
 
     step: str | None
@@ -97,7 +97,7 @@ class Chapter:
     _asked: Record | None = None
 
     def hear(self, record: Record) -> None:
-        """Take in one more record about it. An announcement waits for its answer, and is told together with it."""
+        """Add the next record about the CVM. An announcement waits for its answer and shares its sentence."""
         event, pending = record["event"], self._asked
         if event == "action.intent":
             self.conclude()
@@ -114,7 +114,7 @@ class Chapter:
             self.outcome = str(record.get("outcome"))
 
     def conclude(self) -> None:
-        """Tell of an announcement that no answer followed."""
+        """Add a sentence for an announcement without an answer."""
         if self._asked is not None:
             text = f"{asked(self._asked)}; no answer is on record"
             self.lines.append(Line(self._asked["ts"], text, "action.intent", (self._asked["seq"],)))
@@ -122,12 +122,12 @@ class Chapter:
 
 
 class CvmStory:
-    """The story of every CVM that a name, an id or a UUID means.
+    """The story of all CVMs with a given name, id or UUID.
 
     Attributes:
-        chapters: one for each CVM and step, in the order of the plan.
+        chapters: a chapter for every CVM and step, in the order of the plan.
         start: the timestamp of the first record.
-        names: the names of all CVMs of the plan, for those who mistyped one.
+        names: the names of all CVMs of the plan, as a hint after a mistyped name.
     """
 
     def __init__(self, wanted: str) -> None:
@@ -140,7 +140,7 @@ class CvmStory:
         self._by_key: dict[tuple[object, object], Chapter] = {}
 
     def hear(self, record: Record) -> None:
-        """Take in one more record of the log."""
+        """Add the next record of the log."""
         event = record["event"]
         self.start = self.start or record["ts"]
         if event in {"run.planned", "step.planned"}:
@@ -191,6 +191,6 @@ class CvmStory:
         return self._by_key[key]
 
     def conclude(self) -> None:
-        """Tell what is left to tell at the end of the log."""
+        """Add the remaining sentences at the end of the log."""
         for chapter in self.chapters:
             chapter.conclude()

@@ -1,4 +1,4 @@
-"""A story of an audit log as lines of text, each with its time of day and how long after the start it was."""
+"""A story of an audit log as lines of text, with the time of day and the time since the start."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +18,12 @@ _NARROWEST = 20
 
 
 def story_lines(lines: Sequence[Line], start: str, width: int | None) -> Iterator[str]:
-    """The sentences, one below the other; a new day is said once.
+    """Yield the sentences line by line. A date is shown only on a new day.
 
     Args:
         lines: the story.
         start: the timestamp of the run's first record.
-        width: of the terminal; None for one line a sentence.
+        width: the width of the terminal; None for a line for every sentence.
     """
     day = start[:10]
     for line in lines:
@@ -45,7 +45,7 @@ def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
 
 
 def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
-    """Which CVM a chapter is about, and how it ended."""
+    """Format the head of a chapter: the CVM and its outcome."""
     cvm = chapter.cvm
     place = f" on {safe_text(cvm['teepod'], 64)}" if cvm.get("teepod") else ""
     name = f"{safe_text(cvm.get('name'), 64)}  {safe_text(cvm.get('id') or cvm.get('vm_uuid'), 64)}{place}"
@@ -62,7 +62,7 @@ def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
 
 
 def cut(lines: Sequence[Line], limit: int | None) -> tuple[Sequence[Line], int]:
-    """The first and the last sentences of a story that is longer than the limit, and how many are left out."""
+    """Cut a story to a limit: keep the first and the last sentences, and count the sentences left out."""
     if limit is None or len(lines) <= limit:
         return lines, 0
     last = max(limit // 4, 1)
@@ -70,10 +70,10 @@ def cut(lines: Sequence[Line], limit: int | None) -> tuple[Sequence[Line], int]:
 
 
 def left_out(number: int, what: str) -> str:
-    """What stands below a story that was cut."""
+    """Format the line below a cut story."""
     return f"  {plural(number, what)} more: --limit N or --all shows them"
 
 
 def document(lines: Iterable[Line], start: str) -> list[dict[str, Any]]:
-    """The sentences as `audit show --json` has them."""
+    """Build the sentences of `audit show --json`."""
     return [line.document(start) for line in lines]

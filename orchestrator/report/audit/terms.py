@@ -1,4 +1,4 @@
-"""The words of audit logs that recur in what is told of them: actions, amounts, reasons, durations."""
+"""Common terms in the stories of audit logs: actions, amounts, reasons, durations."""
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -24,7 +24,7 @@ def verb(action: object) -> str:
 
 
 def usd(amount: object) -> str:
-    """An amount as the log has it, in dollars, with as many decimals as it needs and two at the least."""
+    """Format an amount of the log in dollars, with at least two decimals, and more where needed."""
     try:
         value = Decimal(str(amount))
         whole = f"{value:.6f}".rstrip("0")
@@ -36,7 +36,7 @@ def usd(amount: object) -> str:
 
 
 def bill(note: Mapping[str, Any]) -> str:
-    """What an action does to the bill, by the rates that are known: `compute of $0.12 an hour ends, …`."""
+    """Describe the effect of an action on the bill, by the known rates: `compute of $0.12 an hour ends, …`."""
     codes = note.get("notes")
     codes = codes if isinstance(codes, list) else []
     compute, storage = note.get("compute_usd_per_hour"), note.get("storage_usd_per_hour")
@@ -54,7 +54,7 @@ def bill(note: Mapping[str, Any]) -> str:
 
 
 def reason(record: Record) -> str:
-    """`: rented`, without the status code that is told already."""
+    """Format a reason as `: rented`, without the status code shown elsewhere."""
     if not record.get("reason"):
         return ""
     status = f"HTTP {record.get('http_status')}: "
@@ -66,11 +66,11 @@ _FOREVER = 1e15
 
 
 def lasting(value: object) -> str | None:
-    """A number of seconds in words; None where it is none."""
+    """Format a number of seconds in words; None for any other value."""
     return format_duration(value) if isinstance(value, int | float) and 0 <= value < _FOREVER else None
 
 
 def part(record: Record, key: str) -> Mapping[str, Any]:
-    """A field that holds fields itself; empty where it is missing, or something else."""
+    """Return a nested field; empty for a missing or a plain field."""
     found = record.get(key)
     return found if isinstance(found, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What a log and its seals are worth, in words and as a JSON document."""
+"""The verdict on a log and its seals, in words and as a JSON document."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +12,14 @@ _SHORT = 16
 
 
 def verdict_document(reading: Reading, check: SealCheck, path: Path, code: int, *, asked: bool) -> dict[str, object]:
-    """What `audit verify --json` prints.
+    """Build the document of `audit verify --json`.
 
     Args:
-        reading: what the chain says.
-        check: what the seals say.
-        path: the log.
+        reading: the result of the chain check.
+        check: the result of the seal check.
+        path: the path of the log.
         code: the exit code.
-        asked: whether seals were asked for, with a public key.
+        asked: whether a public key was given to check the seals.
     """
     return {
         "exit_code": code,
@@ -52,13 +52,13 @@ def _seal_document(reading: Reading, check: SealCheck) -> dict[str, object]:
 
 
 def verdict_lines(reading: Reading, check: SealCheck, path: Path, *, asked: bool) -> Iterator[str]:
-    """What `audit verify` prints; the first line is what the log is, the rest about its seals.
+    """Yield the lines of `audit verify`: first the verdict on the log, then the lines about its seals.
 
     Args:
-        reading: what the chain says.
-        check: what the seals say.
-        path: the log.
-        asked: whether seals were asked for, with a public key.
+        reading: the result of the chain check.
+        check: the result of the seal check.
+        path: the path of the log.
+        asked: whether a public key was given to check the seals.
     """
     yield _chain(reading, safe_text(path, 4096))
     if reading.verdict is Verdict.ALTERED:

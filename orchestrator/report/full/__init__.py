@@ -1,1 +1,1 @@
-"""The full report of one run: its timeline, incidents and money, and its renderings."""
+"""The full report of a run: its timeline, incidents and money, and its renderings."""

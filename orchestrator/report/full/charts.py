@@ -1,8 +1,8 @@
-"""Charts as SVG that a strict page can hold: no script, no style, no link, text as text.
+"""Charts as SVG for a page with a strict policy: no script, no style, no link, text as text.
 
-Drawn by pygal, of whose picture only what is on a short list is kept: shapes, text, and classes, to which the page's
-own style sheet gives the colours of a light or a dark screen. Every chart is drawn twice, for a desktop's width and for
-a phone's; the page shows the one that fits. What a chart says stands in its page in words or in a table as well.
+The library pygal draws the charts. Only a short list of its output is kept: shapes, text, and classes. The style sheet
+of the page colours the classes for a light or a dark screen. Every chart is drawn twice, for the width of a desktop and
+of a phone; the page shows the fitting chart. The page also states the content of every chart in words or in a table.
 """
 
 import re
@@ -33,14 +33,14 @@ _THINNEST_ROW, _THICKEST_ROW = 0.05, 20.0
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a chart is drawn.
+    """The size of a chart.
 
     Attributes:
-        name: the class under which the page shows or hides it.
-        width: in the units of its text, of which a line is 11 high.
-        height: the same.
-        label: how many characters of a name fit beside a row.
-        ticks: how many moments are named below.
+        name: the CSS class used to show or hide the chart.
+        width: the width in the units of the text; a line of text is 11 high.
+        height: the height in the same units.
+        label: the number of characters of a name beside a row.
+        ticks: the number of labelled moments on the time axis.
     """
 
     name: str
@@ -56,13 +56,13 @@ NARROW = Size("narrow", 360, 240, 11, 4)
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One kind of thing in a chart.
+    """A series of values in a chart.
 
     Attributes:
-        name: of what its values are.
-        kind: the class that gives it its colour.
-        values: one for each place on the axis below.
-        filled: whether the area below it is filled.
+        name: the name of the series.
+        kind: the CSS class for the colour.
+        values: a value for every place on the time axis.
+        filled: whether the area below the line is filled.
     """
 
     name: str
@@ -73,13 +73,13 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """One kind of stretch of time in a chart of rows.
+    """A kind of time spans in a chart of rows.
 
     Attributes:
-        name: of what its stretches are.
-        kind: the class that gives it its colour.
+        name: the name of the kind.
+        kind: the CSS class for the colour.
         stretches: (row, begin, end), in seconds.
-        dots: whether only their beginnings are drawn, as dots.
+        dots: whether only the begin of a span is drawn, as a dot.
     """
 
     name: str
@@ -91,14 +91,14 @@ class Spans:
 def over_time(
     says: str, seconds_each: float, series: Sequence[Series], *, length: float | None = None, stacked: bool = False
 ) -> list[Element]:
-    """Values that change with time.
+    """Draw values over time.
 
     Args:
-        says: the chart in one sentence, for those who can't see it.
-        seconds_each: for how long each value holds.
-        series: of the same length, all of them.
-        length: how many seconds the axis is long; None for as long as the values last.
-        stacked: whether they stand upon each other, the first at the bottom.
+        says: the chart in a sentence, for screen readers.
+        seconds_each: the duration of every value, in seconds.
+        series: the series, all of the same length.
+        length: the length of the axis in seconds; None for the length of the values.
+        stacked: whether to stack the series, the first at the bottom.
     """
     drawn = _stacked(series) if stacked else list(series)
     lasts = max((len(each.values) for each in series), default=0) * seconds_each
@@ -125,7 +125,7 @@ def _over_time(size: Size, says: str, seconds_each: float, length: float, series
 
 
 def _stacked(series: Sequence[Series]) -> list[Series]:
-    """Each as high as it reaches upon those below it, the highest first, so that the lower are drawn over it."""
+    """Stack the series and return the highest first, so that lower areas are drawn on top."""
     reached: list[float] = [0.0] * max((len(each.values) for each in series), default=0)
     upon: list[Series] = []
     for each in series:
@@ -135,13 +135,13 @@ def _stacked(series: Sequence[Series]) -> list[Series]:
 
 
 def rows(says: str, length: float, labels: Sequence[str | None], spans: Sequence[Spans]) -> list[Element]:
-    """Stretches of time in rows, the first on top.
+    """Draw time spans in rows, the first row on top.
 
     Args:
-        says: the chart in one sentence, for those who can't see it.
-        length: how many seconds the axis is long.
-        labels: what each row is called; None for all of them where there are too many to name.
-        spans: what is drawn in them.
+        says: the chart in a sentence, for screen readers.
+        length: the length of the axis in seconds.
+        labels: the names of the rows; None for too many rows to name.
+        spans: the spans to draw.
     """
     return [_rows(size, says, length, labels, spans) for size in (WIDE, NARROW)]
 
@@ -173,7 +173,7 @@ def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], sp
             each.name, points[::2] if each.dots else points, stroke=not each.dots, show_dots=each.dots, dots_size=3.5
         )
     svg = _kept(chart.render_tree(), size, says, [each.kind for each in spans])
-    # Rows with a name have air between them; without, they overlap a little, lest they look pale.
+    # Rows with a name have a gap; rows without a name overlap a little, else the colours look pale.
     thick = (height - 50) / count * (0.7 if named else 1.5)
     for group in svg.iter("g"):
         if "series" in (group.get("class") or "").split():
@@ -182,16 +182,16 @@ def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], sp
 
 
 def _pygal() -> Any:  # noqa: ANN401 - it has no types
-    """The library, loaded only where a chart is drawn."""
+    """Import the library only for an actual chart."""
     import pygal  # noqa: PLC0415 - see above
 
-    # What it finds its maps' plugins with is a finder of a kind that Python has done away with, and warns of.
+    # The library's finder for map plugins uses an import API removed from Python, and causes a warning.
     sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, pygal.PluginImportFixer)]
     return pygal
 
 
 def _plain(size: Size, length: float, height: int = 0) -> dict[str, Any]:
-    """What every chart has in common: an axis of time, room for the other one and for values, and nothing else."""
+    """Return the common options of all charts: a time axis, room for the other axis and for values."""
     return {
         "width": size.width,
         "height": height or size.height,
@@ -209,7 +209,7 @@ def _plain(size: Size, length: float, height: int = 0) -> dict[str, Any]:
 
 
 def _kept(tree: Any, size: Size, says: str, kinds: Sequence[str]) -> Element:  # noqa: ANN401 - pygal has no types
-    """The picture without all that a page does not need, as an element of its own."""
+    """Return the picture as its own element, reduced to the parts needed by a page."""
     svg = Element(
         "svg",
         {
@@ -243,7 +243,7 @@ def _copy(element: Any, kinds: Sequence[str]) -> Element | None:  # noqa: ANN401
 
 
 def _joined(children: list[Element]) -> list[Element]:
-    """Level lines of one colour as one path: thousands of them are a few bytes each."""
+    """Join level lines of the same colour into a single path: a line then takes only a few bytes."""
     level: list[Element] = []
     others: list[Element] = []
     for child in children:
@@ -266,7 +266,7 @@ def _moments(length: float, most: int) -> list[float]:
 
 
 def _levels(highest: float) -> list[int]:
-    """Whole numbers from 0 to the highest value, about five of them."""
+    """Return whole numbers from 0 to the highest value, about five numbers."""
     tens = 10 ** max(0, len(str(int(highest))) - 1)
     steps = (int(tens * share) for share in (0.2, 0.5, 1, 2) if tens * share >= 1)
     step = next((step for step in steps if highest / step <= 6), tens)  # noqa: PLR2004 - more would be crowded

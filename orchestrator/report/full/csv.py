@@ -1,4 +1,4 @@
-"""A report's targets as CSV (RFC 4180), one line each, safe to open in a spreadsheet."""
+"""The targets of a report as CSV (RFC 4180), a line for every target, safe to open in a spreadsheet."""
 
 import csv
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A run's report as one document: what every format of `orchestrator report` is made from, so that all say the same."""
+"""The report of a run as a document: the common source of every format of `orchestrator report`."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ _OF_EVERY_RECORD = {"v", "seq", "run_id", "event", "prev", "hash"}
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """The file that a report is of.
+    """The log file behind a report.
 
     Attributes:
-        path: where it is.
-        size: bytes.
-        sha256: of the whole file, in hex.
-        reading: what reading it gave.
-        running: whether some process was carrying the run out.
+        path: the path of the file.
+        size: the size in bytes.
+        sha256: the digest of the whole file, in hex.
+        reading: the result of reading the file.
+        running: whether a process was carrying the run out.
     """
 
     path: Path
@@ -48,13 +48,13 @@ class LogFile:
 
 
 def report_document(story: RunTimeline, log: LogFile, *, made_at: datetime, version: str) -> dict[str, Any]:
-    """What `report --format json` prints, and the other formats show.
+    """Build the document of `report --format json`, also the source of the other formats.
 
     Args:
-        story: the log's records; of an altered log, those before the line that was altered.
-        log: the file.
+        story: the log's records; of an altered log, the records before the altered line.
+        log: the log file.
         made_at: the wall clock.
-        version: of this program.
+        version: the version of this program.
     """
     state, standing = story.state, _standing(story, log)
     return {
@@ -107,18 +107,18 @@ def _run(story: RunTimeline, log: LogFile) -> dict[str, Any]:
 
 
 def _stages(state: RunState, standing: str) -> dict[str, int]:
-    """How many targets are at each stage, by the last word on each CVM."""
+    """Count the targets at every stage, by the last record about every CVM."""
     last_words = (target for target in state.targets.values() if target.taken_up_by is None)
     return dict(Counter(_stage(target, standing) for target in last_words))
 
 
 def _stage(target: TargetState, standing: str) -> str:
-    """The outcome; while the run has not finished, where a target stands that has none."""
+    """Return the outcome of a target; in an unfinished run, the stage of a target without an outcome."""
     return target.outcome_so_far.value if standing == "finished" else target.stage
 
 
 def _deadline(story: RunTimeline) -> dict[str, Any] | None:
-    """What the plan had promised of its deadline, and whether it was met; None without one."""
+    """Return the planned deadline and its result; None without a deadline."""
     promised = story.state.planned.get("deadline")
     if not promised:
         return None
@@ -192,7 +192,7 @@ def _times(story: RunTimeline) -> dict[str, Any]:
 
 
 def _spread(values: list[float]) -> dict[str, float] | None:
-    """The smallest of the values that half, nine tenths and all of them do not exceed."""
+    """Return the values not exceeded by half, nine tenths and all of the values."""
     if not values:
         return None
     ordered = sorted(max(0.0, value) for value in values)
@@ -223,7 +223,7 @@ def _counted(requests: list[Request], width: int, bins: int) -> list[int]:
 
 
 def _skipped(story: RunTimeline) -> list[dict[str, Any]]:
-    """The CVMs that were left alone, by reason, the most frequent first."""
+    """Group the CVMs left alone by reason, the most frequent first."""
     groups: dict[tuple[str, str | None], list[str]] = {}
     for entry in map(with_code, story.skipped):
         key = str(entry.get("reason")), entry["code"]
@@ -237,7 +237,7 @@ def _skipped(story: RunTimeline) -> list[dict[str, Any]]:
 
 def _log(story: RunTimeline, log: LogFile) -> dict[str, Any]:
     reading = log.reading
-    # A log that lies where runs are is known by its run's id; any other one by its path.
+    # A log in the runs directory is named by its run's id; any other log by its path.
     name = log.path.stem if log.path.parent.name == "runs" else quote(str(log.path))
     seal = story.seal
     key = "" if seal is None else " --public-key KEY.pem"

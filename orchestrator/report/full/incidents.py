@@ -1,4 +1,4 @@
-"""What happened to a run apart from the usual course, in words: interruptions, approvals, notices, escalations."""
+"""The unusual events of a run in words: interruptions, approvals, notices, escalations."""
 
 from collections.abc import Mapping
 from itertools import groupby
@@ -12,7 +12,7 @@ _NAMED = 10
 
 
 def happened(document: _Document) -> list[tuple[str, float, str]]:
-    """What happened: timestamp, second of the run, and words. Escalations in a row are one line."""
+    """List the unusual events: timestamp, second of the run, and words. Consecutive escalations share a line."""
     lines: list[tuple[str, float, str]] = []
     for event, group in groupby(document["moments"], key=lambda each: each["event"]):
         each = list(group)

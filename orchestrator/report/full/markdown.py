@@ -1,4 +1,4 @@
-"""A report as GitHub-flavoured Markdown, for issues and chats. What others wrote is never markup in it."""
+"""A report as GitHub-flavoured Markdown, for issues and chats. Text from outside is never markup."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ _LONGEST = 600
 
 
 def escaped(text: object, width: int = _LONGEST) -> str:
-    """Text that no reader of Markdown takes for markup, a link, a mention or HTML."""
+    """Escape text against Markdown markup, links, mentions and HTML."""
     return _SPECIAL.sub(_entity, safe_text(text, width))
 
 
@@ -52,7 +52,7 @@ def report_markdown(document: _Document) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]], right: int = 0) -> Iterator[str]:
-    """A table, of which so many columns at the end hold numbers."""
+    """Yield a table; the last `right` columns hold numbers."""
     yield "| " + " | ".join(head) + " |"
     yield "| " + " | ".join("---:" if number >= len(head) - right else "---" for number in range(len(head))) + " |"
     for row in rows:

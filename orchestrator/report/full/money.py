@@ -1,4 +1,4 @@
-"""What a run did to the bill, by app and by teepod: what ended, what goes on, and what was charged. Sums are exact."""
+"""The effect of a run on the bill, by app and by teepod: ended rates, continuing rates, and charges. Sums are exact."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ _WAITING = frozenset({"pending", _NOT_ASKED})
 
 
 def money_document(state: RunState) -> _Money:
-    """The part `billing` of a report: rates as the accepted actions' notes have them, and charges as reconciled."""
+    """Build the part `billing` of a report: rates from the accepted actions' notes, and reconciled charges."""
     accepted = [target for target in state.targets.values() if target.billing is not None]
     stops = triggering(state)
     notes = Counter(code for target in accepted for code in (target.billing or {}).get("notes") or ())
@@ -40,7 +40,7 @@ def money_document(state: RunState) -> _Money:
 
 
 def charge_document(target: TargetState) -> _Money | None:
-    """What one target was charged, as far as it was asked; None where nothing was to be charged."""
+    """Return the known charge of a target; None for a target without a charge."""
     stops = RunState(targets={("", ""): target})
     return _charge(target) if triggering(stops) else None
 
@@ -56,7 +56,10 @@ def _charge(target: TargetState) -> _Money:
 
 
 def _grouped(state: RunState, stops: list[TargetState], group: Callable[[TargetState], _Group]) -> list[_Money]:
-    """The sums by what targets have in common, the largest first; groups in which nothing was accepted are left out."""
+    """Group the sums by a property of the targets, the largest first.
+
+    Groups without an accepted action are left out.
+    """
     members: dict[str | None, tuple[list[TargetState], list[TargetState]]] = {}
     names: dict[str | None, str | None] = {}
     for number, targets in enumerate((state.targets.values(), stops)):
@@ -88,7 +91,7 @@ def _sum(targets: Iterable[TargetState], stops: list[TargetState]) -> _Money:
 
 
 def _rate(cvms: Iterable[tuple[BilledTarget, Effect]], *effects: Effect) -> _Money:
-    """The rates of the CVMs of which that became; no storage goes on for those that were deleted."""
+    """Sum the rates of the CVMs with the given effects. Deleted CVMs have no storage rate."""
     rates = [
         Rates(target.compute, Decimal(0) if effect is Effect.DELETED else target.storage, None)
         for target, effect in cvms

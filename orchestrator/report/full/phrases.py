@@ -35,14 +35,14 @@ READS_ARE_NOT_IN_THE_LOG = (
 
 
 def headline(document: _Document) -> str:
-    """How the run ended, in one line."""
+    """Describe the end of the run in a line."""
     run = document["run"]
     code = "" if run["exit_code"] is None else f" (exit {run['exit_code']})"
     return f"{run['meaning'][:1].upper()}{run['meaning'][1:]}{code}"
 
 
 def limit_words(document: _Document) -> str:
-    """The limits that the run kept to."""
+    """Describe the limits of the run."""
     limits = document["run"]["limits"] or {}
     rate = limits.get("requests_per_second")
     speed = (
@@ -59,7 +59,7 @@ def limit_words(document: _Document) -> str:
 
 
 def trigger_words(document: _Document) -> str:
-    """What started the run."""
+    """Name the trigger of the run."""
     run = document["run"]
     trigger, plan_file = run["trigger"], run["plan_file"]
     if trigger:
@@ -70,17 +70,17 @@ def trigger_words(document: _Document) -> str:
 
 
 def troubled(document: _Document) -> list[_Document]:
-    """The targets that something went wrong with."""
+    """List the targets with a problem."""
     return [target for target in document["targets"] if ended_badly(target)]
 
 
 def ended_badly(target: _Document) -> bool:
-    """Whether something went wrong with a target, and no later step took up what became of it."""
+    """Check a target for a problem without a later follow-up step."""
     return target["stage"] in TROUBLE and target["taken_up_by"] is None
 
 
 def seal_words(seal: _Document) -> str:
-    """Who sealed the log and when; a report does not check it."""
+    """Say by whom and when the log was sealed. A report does not check the seal."""
     line = (seal.get("covers") or {}).get("lines")
     until = f", up to line {line}" if line else ""
     key = f"with the key {seal.get('key_id')} (not checked here)"
@@ -88,17 +88,17 @@ def seal_words(seal: _Document) -> str:
 
 
 def named(target: _Document) -> str:
-    """The name of a target's CVM, or that it has none."""
+    """Return the name of a target's CVM, or a note about the missing name."""
     return str(target["cvm"]["name"]) or "(no name)"
 
 
 def why(target: _Document) -> str:
-    """Why a target did not end as wanted, in the API's words where it said some."""
+    """Explain the failure of a target, in the API's own words if available."""
     return str(target["reason"] or "the run ended before it was seen to settle")
 
 
 def deadline_words(document: _Document) -> str | None:
-    """The deadline and what came of it; None without one."""
+    """Describe the deadline and its result; None without a deadline."""
     deadline = document["run"]["deadline"]
     if deadline is None:
         return None
@@ -109,7 +109,7 @@ def deadline_words(document: _Document) -> str | None:
 
 
 def next_words(document: _Document) -> str | None:
-    """What to type to go on with the run; None where there is nothing to go on with."""
+    """Return the command to continue the run; None for a run without a rest."""
     run = document["run"]
     if run["state"] != "unfinished" or run["cloud_ended"]:
         return None
@@ -117,9 +117,10 @@ def next_words(document: _Document) -> str | None:
 
 
 def left_alone(document: _Document) -> list[tuple[str, int, list[str]]]:
-    """The reasons for which CVMs were left alone, how many, and some of their names.
+    """List the reasons for CVMs left alone, the number of CVMs, and some names.
 
-    Reasons that differ from CVM to CVM are one: with `kept running: 1 of 3 of app …` each would have its own.
+    Reasons with different details are merged: otherwise `kept running: 1 of 3 of app …` would appear once for every
+    app.
     """
     groups: dict[str, tuple[int, list[str]]] = {}
     for each in document["skipped"]:
@@ -130,24 +131,24 @@ def left_alone(document: _Document) -> list[tuple[str, int, list[str]]]:
 
 
 def sign(stage: str) -> str:
-    """A mark for an outcome or a stage, so that it is not told by its colour alone."""
+    """Return a mark for an outcome or a stage, to be readable without colour."""
     return "✓" if stage in AS_WANTED else "✗" if stage in TROUBLE or stage == "not_sent" else "…"
 
 
 def done(target: _Document) -> str:
-    """The action of a target, with what took its place, and the step that took it up."""
+    """Describe the action of a target, its escalation, and the follow-up step."""
     to, step = target["escalated_to"], target["taken_up_by"]
     words = f"{target['action']}, then {to}" if to else str(target["action"])
     return f"{words}, then step {step}" if step else words
 
 
 def amount_charged(charged: _Document) -> str:
-    """What was charged, to the cent; a dash where that is known of no stop."""
+    """Format the charged amount to the cent; a dash without a known charge."""
     return dollars(charged["charged_usd"]) if _is_known(charged) else "-"
 
 
 def amount_expected(charged: _Document) -> str:
-    """What was expected to be charged, to the cent; a dash where nobody asked."""
+    """Format the expected charge to the cent; a dash before the first reconciliation."""
     return dollars(charged["expected_usd"]) if _was_asked(charged) else "-"
 
 
@@ -160,7 +161,7 @@ def _is_known(charged: _Document) -> bool:
 
 
 def charged_words(charged: _Document) -> str:
-    """What is known of the charges that stops triggered."""
+    """Describe the known charges for stops."""
     parts = [f"{amount_charged(charged)} for {charged['charged']} (observed)"] if _is_known(charged) else []
     names = {
         "pending": "pending",
@@ -173,7 +174,7 @@ def charged_words(charged: _Document) -> str:
 
 
 def guard_words(guard: _Document) -> str:
-    """One guard with its number."""
+    """Describe a guard with its value and limit."""
     value, limit = guard.get("value"), guard.get("limit")
     name = str(guard.get("name"))
     unit = " %" if "percent" in name else ""

@@ -1,4 +1,4 @@
-"""How many targets of a run stood where at each moment of it."""
+"""The number of targets at every stage over time."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,16 +13,15 @@ _MOST_MOMENTS = 150
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Counts of targets, one for each moment.
+    """Counts of targets, with a value for every moment.
 
     Attributes:
-        seconds_each: the time between two moments; the first is the run's beginning.
-        waiting: not asked for yet.
-        asked: asked for, and not accepted yet.
-        settling: accepted, and on the way.
-        as_wanted: ended as wanted.
-        otherwise: ended otherwise, and no later step took up what became of them; those that one did are in no count
-            any more.
+        seconds_each: the time between two moments; the first moment is the run's beginning.
+        waiting: targets without a request.
+        asked: targets with a request, not accepted yet.
+        settling: accepted targets before their outcome.
+        as_wanted: targets with the wanted outcome.
+        otherwise: targets with another outcome and no follow-up step. After a follow-up step a target is in no count.
     """
 
     seconds_each: float
@@ -34,10 +33,10 @@ class Progress:
 
 
 def progress(targets: Iterable[Mapping[str, Any]], length: float) -> Progress:
-    """How the targets of a report stood from its beginning to its end.
+    """Count the targets of a report by stage, from its beginning to its end.
 
     Args:
-        targets: as the report's document has them.
+        targets: the targets of the report's document.
         length: seconds from the run's beginning to its end.
     """
     each = next((step for step in _STEPS if length / step <= _MOST_MOMENTS), length / _MOST_MOMENTS)
@@ -61,7 +60,7 @@ def progress(targets: Iterable[Mapping[str, Any]], length: float) -> Progress:
 
 
 def _stages(target: Mapping[str, Any]) -> list[tuple[str, float | None]]:
-    """The stages that a target went through, each with the second in which it ended; the last lasts."""
+    """Return the stages of a target with their end in seconds. The last stage has no end."""
     asked, accepted, ended = target["intent_s"], target["accepted_s"], target["ended_s"]
     stages: list[tuple[str, float | None]] = [("waiting", asked if asked is not None else ended)]
     if asked is not None:

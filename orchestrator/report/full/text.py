@@ -1,4 +1,4 @@
-"""A report for a terminal: plain text, of which no line is longer than 60 columns but for what can't be broken."""
+"""A report as plain text for a terminal. Lines are at most 60 columns long, except for unbreakable words."""
 
 import textwrap
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,7 @@
-"""A run as a story: when each target was asked for, accepted and settled, every request, and what else happened.
+"""The timeline of a run: request, acceptance and end of every target, every request, and other events.
 
-A fold over the records of a log, beside that of `RunState`, which it carries along for the outcomes. Events that it has
-not heard of are kept as they are: a log of a later version can still be told.
+A fold over the records of a log. The timeline contains a `RunState` for the outcomes. Unknown events are kept
+unchanged, so the log of a later version is readable as well.
 """
 
 from collections.abc import Iterable
@@ -30,12 +30,12 @@ _NO_ANSWER = "unanswered"
 
 @dataclass(slots=True)
 class Request:
-    """One request that was to change something.
+    """A request for a change.
 
     Attributes:
-        at: seconds since the run began, as `Story.at` counts them.
+        at: seconds since the run began, as `RunTimeline.at` counts time.
         answer: `accepted`, `refused`, `deferred`, `unknown`, `failed`, or `unanswered`.
-        sent: False where it was announced, and then not sent.
+        sent: False for a request announced but not sent.
     """
 
     at: float
@@ -45,19 +45,19 @@ class Request:
 
 @dataclass(slots=True)
 class Line:
-    """What happened to one target, in the order of time.
+    """The events of a target, in the order of time.
 
     Attributes:
-        intent_ts: when its first request was announced.
-        intent: the same in seconds, as `Story.at` counts them; and so on for the others.
-        accepted_ts: when it was first accepted.
-        ended_ts: when it had its outcome; of several the last.
+        intent_ts: the timestamp of the first announced request.
+        intent: the same in seconds, as `RunTimeline.at` counts time; likewise for the other timestamps.
+        accepted_ts: the timestamp of the first acceptance.
+        ended_ts: the timestamp of the last outcome.
         observed: whether a status read, not a response, showed the acceptance.
-        triggered_at: when its billing was triggered, by the note; of several the last.
-        escalated: the action that took the place of the planned one, if one did.
-        escalated_at: when, in seconds.
-        planned: when it was chosen, in seconds.
-        last_request: its last request.
+        triggered_at: the last billing trigger, by the note.
+        escalated: the action in place of the planned action, after an escalation.
+        escalated_at: the escalation, in seconds.
+        planned: the selection of the target, in seconds.
+        last_request: the last request of the target.
     """
 
     intent_ts: str | None = None
@@ -76,13 +76,13 @@ class Line:
 
 @dataclass(slots=True)
 class Moment:
-    """Something that happened to the run, or to one target, apart from the usual course.
+    """An unusual event of the run or of a target.
 
     Attributes:
-        ts: when, as the log has it.
-        at: seconds since the run began, as `Story.at` counts them.
+        ts: the timestamp in the log.
+        at: seconds since the run began, as `RunTimeline.at` counts time.
         event: the record's event.
-        fields: what the record says besides.
+        fields: the other fields of the record.
     """
 
     ts: str
@@ -93,15 +93,15 @@ class Moment:
 
 @dataclass(slots=True)
 class RunTimeline:
-    """All that a report tells.
+    """The contents of a report.
 
     Attributes:
-        state: what the log adds up to.
-        lines: what happened to each target.
+        state: the replayed state of the log.
+        lines: the events of every target.
         requests: every request, in order.
-        skipped: the CVMs that were left alone, as `run.planned` has them.
-        moments: what else happened.
-        pauses: seconds between an end and the next `resume`, each; `at` leaves them out.
+        skipped: the CVMs left alone, as recorded in `run.planned`.
+        moments: the other events.
+        pauses: the seconds between an end and the next `resume`; `at` leaves pauses out.
         seal: the last `run.sealed` record.
         last: seconds from the beginning to the last record of the run itself.
     """
@@ -119,14 +119,14 @@ class RunTimeline:
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "RunTimeline":
-        """The story that these records tell."""
+        """Build the timeline from records."""
         story = cls()
         for record in records:
             story.apply(record)
         return story
 
     def apply(self, record: Record) -> None:
-        """Take one more record into account."""
+        """Add the next record."""
         event, before = record["event"], self.state.last_ts
         if event == "run.resumed" and before:
             self.pauses.append(max(0.0, self._since(record["ts"]) - self._since(before)))
@@ -148,14 +148,14 @@ class RunTimeline:
             self._moment(event, record)
 
     def at(self, ts: str) -> float:
-        """Seconds from the run's beginning to a moment, without the time in which it lay interrupted.
+        """Return the seconds from the run's beginning to a timestamp, without interruptions.
 
-        Right for the moment of the newest record alone: what lies before a pause is counted when it comes.
+        Exact only for the newest record: all pauses so far are subtracted.
         """
         return max(0.0, round(self._since(ts) - sum(self.pauses), 3))
 
     def _since(self, ts: str) -> float:
-        moment = datetime.fromisoformat(ts)  # six times as fast as `parse_timestamp`, and asked for each record
+        moment = datetime.fromisoformat(ts)  # six times as fast as `parse_timestamp`, and called for every record
         if self._began is None:
             self._began = moment
         return (moment - self._began).total_seconds()

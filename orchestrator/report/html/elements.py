@@ -1,4 +1,4 @@
-"""Elements of a page, and the few forms that its sections are made of. All text is made safe to show on its way in."""
+"""Elements of a page, and the common forms of its sections. All text is made safe to show on entry."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
@@ -17,13 +17,13 @@ _LONGEST = 2000
 
 
 def e(tag: str, *contents: Content, cls: str | None = None, **attributes: str | None) -> Element:
-    """An element.
+    """Make an element.
 
     Args:
-        tag: its name.
-        contents: elements and text, in order; control and bidirectional characters of a text are shown as escapes.
-        cls: its classes.
-        attributes: with `_` for `-`, and a last `_` taken away; None is left out.
+        tag: the name of the element.
+        contents: elements and text, in order. Control and bidirectional characters of a text are shown as escapes.
+        cls: the CSS classes.
+        attributes: the attributes, with `_` for `-` and without a last `_`. None leaves an attribute out.
     """
     given = {
         key.rstrip("_").replace("_", "-"): safe_text(value, _LONGEST)
@@ -44,25 +44,25 @@ def e(tag: str, *contents: Content, cls: str | None = None, **attributes: str | 
 
 
 def section(name: str, title: str, *contents: Content) -> Element:
-    """A part of the page with a heading, which the contents at its top lead to."""
+    """Make a section with a heading. The table of contents at the top links to the section."""
     heading = e("h2", title, id=f"{name}-title")
     return e("section", heading, *contents, id=name, aria_labelledby=f"{name}-title")
 
 
 def facts(pairs: Iterable[tuple[str, Cell]], cls: str = "facts") -> Element:
-    """Names with what they stand for."""
+    """Make a list of names and values."""
     return e("dl", *(e("div", e("dt", name), _filled("dd", value)) for name, value in pairs), cls=cls)
 
 
 def table(
     caption: str, head: Sequence[tuple[str, str]], rows: Iterable[Sequence[Cell]], foot: Sequence[Cell] | None = None
 ) -> Element:
-    """A table that scrolls by itself where the screen is narrow.
+    """Make a table with its own scroll bar on a narrow screen.
 
     Args:
-        caption: what it is of.
-        head: each column's title and class.
-        rows: of which the first cell is each row's heading.
+        caption: the subject of the table.
+        head: the title and class of every column.
+        rows: the rows; the first cell of a row is its heading.
         foot: a last row of sums.
     """
     classes = [cls for _, cls in head]
@@ -83,12 +83,12 @@ def table(
 
 
 def figure(caption: str, keys: Iterable[tuple[str, str]], charts: Iterable[Element]) -> Element:
-    """A chart with its title and the meaning of its colours.
+    """Make a chart with its title and the meaning of its colours.
 
     Args:
-        caption: what it shows.
-        keys: a class and what is drawn in it, in the order of the picture.
-        charts: the picture, once for each width.
+        caption: the subject of the chart.
+        keys: pairs of a class and its meaning, in the order of the picture.
+        charts: the picture, once for every width.
     """
     legend = e("ul", *(e("li", e("span", cls=f"key {kind}"), says) for kind, says in keys), cls="legend")
     return e("figure", e("figcaption", caption), legend, *charts)

@@ -1,4 +1,4 @@
-"""The page around the sections: its policy, its style, and the way to its bytes."""
+"""The page around the sections: its policy, its style, and its bytes."""
 
 import base64
 import hashlib
@@ -11,13 +11,13 @@ from orchestrator.report.html.elements import Content, e
 
 
 def page(title: str, head: Iterable[Content], sections: Iterable[Element], foot: str) -> bytes:
-    """A whole HTML file in UTF-8.
+    """Build a whole HTML file in UTF-8.
 
     Args:
-        title: of the window, and of the page for who can't see it.
-        head: what stands above the sections, the heading of the page among it.
-        sections: as `section` makes them; the page begins with links to them.
-        foot: a line below all.
+        title: the title of the window, and of the page for screen readers.
+        head: the content above the sections, with the heading of the page.
+        sections: results of `section`. The page begins with links to the sections.
+        foot: a line below all sections.
     """
     parts = list(sections)
     links = [e("li", e("a", _title(part), href=f"#{part.get('id')}")) for part in parts]

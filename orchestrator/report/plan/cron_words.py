@@ -1,4 +1,4 @@
-"""What a cron expression means, in words: the library's words for fields that say plainly what happens."""
+"""The meaning of a cron expression in words. The text comes from a library, for plain fields only."""
 
 import re
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ _SUFFIX = {"1": "first"[-2:], "2": "second"[-2:], "3": "third"[-2:]}
 
 
 def cron_in_words(cron: str) -> str:
-    """What the expression means: `At 02:30 on Monday through Friday`."""
+    """Describe a cron expression in words: `At 02:30 on Monday through Friday`."""
     parts = cron.upper().split()
     both_must_hold = parts[2].startswith("*") or parts[4].startswith("*")
     plain = [_plain(field, part) for field, part in zip(_FIELDS, parts, strict=True)]
     if not both_must_hold and "*" in {plain[2], plain[4]}:
-        # One of the two is enough, and one of them names every day.
+        # A match of either field is enough, and one field matches every day.
         plain[2] = plain[4] = "*"
     expression = Expression(["0", *plain])
     expression.day_and = both_must_hold
@@ -29,7 +29,7 @@ def cron_in_words(cron: str) -> str:
 
 
 def step_warnings(cron: str) -> Iterator[str]:
-    """Say which steps are beyond their range, so that one value alone is left."""
+    """Warn about steps beyond the range of their field, with only a single value left."""
     for field, name, part in zip(_FIELDS, _NAMES, cron.upper().split(), strict=True):
         for term in part.split(","):
             values = _values(field, term)
@@ -38,7 +38,7 @@ def step_warnings(cron: str) -> Iterator[str]:
 
 
 def _plain(field: Field, part: str) -> str:
-    """The same values: a star where that is all of them, and a list where a step would mislead."""
+    """Rewrite a field with the same values: a star for all values, and a list in place of a misleading step."""
     values = _values(field, part)
     if values is None:
         return part
@@ -56,7 +56,7 @@ def _plain(field: Field, part: str) -> str:
 
 
 def _values(field: Field, part: str) -> list[int] | None:
-    """The numbers that a field stands for, in order; None where some depend on the month."""
+    """List the numbers of a field in order; None where a number depends on the month."""
     found = field.parse(part)
     numbers = [each for each in found if isinstance(each, int) and each >= 0]
     if len(numbers) < len(found):

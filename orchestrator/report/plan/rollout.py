@@ -1,4 +1,4 @@
-"""How a plan goes about it, for people: who stays up, in which order and waves, and whether the deadline can be met."""
+"""The rollout of a plan for people: survivors, order, waves, and the chance to meet the deadline."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ _ORDER = {"cost": "the dearest first", "teepod": "one teepod after another", "na
 
 
 def rollout_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
-    """The rows of a plan's facts; none for a plan that asks for nothing of the kind."""
+    """Format the rollout as rows of the plan's facts; no rows for a plan without rollout options."""
     yield from _kept(plan)
     several = len(plan.acting) > 1
     for label, find in (("order", _order), ("waves", _waves)):
@@ -31,7 +31,7 @@ def rollout_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
 
 
 def _kept(plan: Plan) -> Iterator[tuple[str, Text]]:
-    """Who is spared as a survivor, and why."""
+    """List the CVMs kept running as survivors, and the reasons."""
     kept = [each for each in plan.skipped if each.why.code is SkipReason.KEPT_RUNNING]
     for number, each in enumerate(kept[:_MOST_ROWS]):
         why = safe_text(each.why.detail, 400)

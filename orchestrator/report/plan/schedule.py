@@ -1,4 +1,4 @@
-"""A schedule for people and as a JSON document: what it means in words, when it fires, when not, and why."""
+"""A schedule for people and as a JSON document: its meaning, its firings, and the skipped firings with reasons."""
 
 import textwrap
 from collections import Counter
@@ -21,31 +21,31 @@ _INDENT = "    "
 
 
 def in_words(schedule: Schedule) -> str:
-    """What the cron expression means, and where: `at 02:30 on Monday through Friday, Europe/Berlin`."""
+    """Describe a cron expression and its time zone: `at 02:30 on Monday through Friday, Europe/Berlin`."""
     text = cron_in_words(schedule.cron)
     return f"{text[:1].lower()}{text[1:]}, {schedule.timezone}"
 
 
 def sentence(schedule: Schedule, coming: Firing | None) -> str:
-    """What it means, and when that is next."""
+    """Describe a schedule and its next firing."""
     after = f"next: {clock(coming.local)}" if coming else "it does not fire within a year"
     return f"due {in_words(schedule)}; {after}"
 
 
 def when(firing: Firing) -> str:
-    """When a firing is planned, and when it starts if that is later."""
+    """Format the planned time of a firing, and the start time if later."""
     starts = firing.moment.astimezone(firing.local.tzinfo)
     later = f" (it starts at {starts:%H:%M:%S})" if firing.moment != firing.planned else ""
     return f"{clock(firing.local)}{later}"
 
 
 def clock(local: datetime) -> str:
-    """A moment as clocks there show it: `Sun 2027-03-28 03:00 +02:00`."""
+    """Format a moment in local time: `Sun 2027-03-28 03:00 +02:00`."""
     return f"{local:%a %Y-%m-%d %H:%M} {offset_text(local)}"
 
 
 def head(timetable: Timetable) -> list[str]:
-    """What the schedule says, in a few lines."""
+    """Describe a schedule in a few lines."""
     schedule = timetable.schedule
     facts = [f"jitter up to {format_duration(schedule.jitter)}"] if schedule.jitter else []
     facts += [f"from {schedule.from_}"] if schedule.from_ is not None else []
@@ -56,11 +56,11 @@ def head(timetable: Timetable) -> list[str]:
 
 
 def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, bool]]:
-    """The table, line by line, each with whether it is about something that fires.
+    """Yield the lines of the table of firings, with a flag for lines about a real firing.
 
     Args:
-        found: what `firings` gave.
-        width: of the terminal, in characters. On a narrow one the words stand below the times.
+        found: the result of `firings`.
+        width: the width of the terminal, in characters. On a narrow terminal the words stand below the times.
     """
     head_line, room = f"{'local':{_COLUMNS[0]}}  {'UTC':{_COLUMNS[1]}}", sum(_COLUMNS) + 2
     yield (f"{head_line}  why" if width >= _WIDE else head_line[: max(width, _COLUMNS[0])].rstrip()), False
@@ -98,7 +98,7 @@ def summary(counts: Counter[type], start: datetime, end: datetime) -> str:
 
 
 def schedule_document(schedule: Schedule) -> dict[str, Any]:
-    """What a schedule says, for programs."""
+    """Build the JSON document of a schedule."""
     return {
         "cron": schedule.cron,
         "timezone": schedule.timezone,
@@ -114,7 +114,7 @@ def schedule_document(schedule: Schedule) -> dict[str, Any]:
 
 
 def due_document(schedule: Schedule, coming: Firing | None) -> dict[str, Any]:
-    """What `validate --json` says of a schedule: all of the above, when it fires next, and both in a sentence."""
+    """Build the schedule part of `validate --json`: the schedule, its next firing, and a sentence about both."""
     planned = None if coming is None else _utc(coming.planned)
     return {**schedule_document(schedule), "next": planned, "says": sentence(schedule, coming)}
 
@@ -126,14 +126,14 @@ def explain_document(
     stretch: tuple[datetime, datetime],
     fault: OrchestratorError | None = None,
 ) -> dict[str, Any]:
-    """Make what `schedule explain --json` prints.
+    """Build the document of `schedule explain --json`.
 
     Args:
         timetable: the schedule.
         file: the playbook's file.
-        found: what happens, and what is left out.
-        stretch: from when, and until when.
-        fault: why the file can't be used, where the timetable is that of its last valid version.
+        found: the firings, and the firings left out.
+        stretch: the begin and the end of the time.
+        fault: the reason why the file is unusable; the timetable is then the last valid version.
     """
     fires: list[dict[str, Any]] = []
     left: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""The steps of a plan for people, a line each: what happens in order, and what is not known yet."""
+"""The steps of a plan for people, a line for every step, in order of execution."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,19 +23,19 @@ _ENDED = {
 
 
 def is_worth_a_list(steps: Sequence[AnyPlanned]) -> bool:
-    """Whether a plan's steps say more than how many CVMs one action has."""
+    """Tell a plan with several or special steps from a plan with a single plain action."""
     return len(steps) > 1 or any(_more(step) for step in steps if isinstance(step, PlannedStep))
 
 
 def step_lines(
     steps: Sequence[AnyPlanned], targets: Mapping[str, int], may_follow: Mapping[str, int]
 ) -> Iterator[tuple[int, str]]:
-    """Each step with its number, in the order in which they happen.
+    """Format the steps with their numbers, in order of execution.
 
     Args:
         steps: all steps of the plan.
-        targets: how many CVMs each step acts on, by its name.
-        may_follow: how many CVMs each step that takes up a result can have at the most.
+        targets: the number of CVMs of every step, by the step's name.
+        may_follow: the highest possible number of CVMs of every follow-up step, by the step's name.
     """
     numbers = {step.name: number for number, step in enumerate(steps, start=1)}
     for number, step in enumerate(steps, start=1):
@@ -55,7 +55,7 @@ def step_lines(
 
 
 def targets_ahead(state: RunState) -> tuple[dict[str, int], dict[str, int]]:
-    """How many CVMs the steps of a run have yet to act on, and how many those that take up a result may have."""
+    """Count the open targets of every step of a run, and the possible targets of the follow-up steps."""
     still_open = Counter(target.step for target in state.targets.values() if target.outcome is None)
     may_have: dict[str, set[str]] = {}
     for step in steps_from(state.planned):
@@ -70,7 +70,7 @@ def targets_ahead(state: RunState) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _results(state: RunState, step: str, may_have: Mapping[str, set[str]]) -> Iterator[tuple[str, Outcome | None]]:
-    """What a step's CVMs came to, as far as it is known; those it may yet have are counted in."""
+    """Yield the known outcomes of a step's CVMs. Possible CVMs of the step count as well."""
     if step in may_have:
         yield from ((key, None) for key in may_have[step])
         return
@@ -91,7 +91,7 @@ def _ended(follows: Follows) -> str:
 
 
 def _more(step: PlannedStep) -> str:
-    """What else is to be said of a step."""
+    """Describe the other options of a step."""
     parts = []
     if step.escalate_after is not None:
         parts.append(f"power pulled after {format_duration(step.escalate_after)}")

@@ -1,4 +1,4 @@
-"""A plan for people: targets by teepod and app, what is skipped, guards, requests and time, and the bill."""
+"""A plan for people: targets by teepod and app, skipped CVMs, guards, requests, time and cost."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -39,11 +39,11 @@ def print_plan(
     """Print a plan.
 
     Args:
-        console: where to.
+        console: the console to print on.
         plan: the plan.
-        description: the playbook's own sentence about itself.
-        details: whether to name every CVM.
-        now: the moment at which ages are told; the present by default.
+        description: the playbook's description of itself.
+        details: whether to list every CVM by name.
+        now: the reference time for ages; the present by default.
     """
     head = Text.assemble(("Plan ", "dim"), (safe_text(plan.playbook), "bold"))
     if description:
@@ -199,7 +199,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
         yield "" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}")
     if not plan.guards:
         yield "guards", Text("none", "yellow")
-    # One whose power is pulled has the whole time again from then on.
+    # A force-stopped CVM gets the whole settle time again.
     settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting))
     sending = (
         f"about {plan.estimate.requests} requests{_batches(plan)}, {_sending(plan)}; "

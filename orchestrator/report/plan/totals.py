@@ -1,4 +1,4 @@
-"""The targets of a plan by teepod, by name and by app: how many CVMs, and what they cost an hour."""
+"""The targets of a plan by teepod, by name and by app: number of CVMs and cost per hour."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -15,12 +15,12 @@ _PREFIX = re.compile(r"[^-_.]+[-_.]|\D+(?=\d+$)")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Targets that have something in common.
+    """Targets with a common property.
 
     Attributes:
-        name: what they have in common.
-        cvms: how many there are.
-        total: what they cost an hour together.
+        name: the common property.
+        cvms: the number of CVMs.
+        total: the cost of all CVMs of the group per hour.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Group:
 
     @property
     def price(self) -> str:
-        """The compute of an hour in USD, and of how many CVMs it is not known."""
+        """Format the compute in USD per hour, and the number of CVMs with an unknown price."""
         unknown = self.total.compute_unknown
         if unknown == self.cvms:
             return "unknown"
@@ -46,7 +46,10 @@ def groups(targets: Iterable[Target], name: Callable[[CvmRef], str]) -> list[Gro
 
 
 def largest(found: list[Group], most: int) -> list[Group]:
-    """So many groups at the most; the smaller ones are one group, named after their number."""
+    """Keep the largest groups up to a limit, and merge the smaller groups.
+
+    The merged group is named after their number.
+    """
     if len(found) <= most:
         return found
     first, rest = found[: most - 1], found[most - 1 :]
@@ -68,6 +71,6 @@ def app_of(ref: CvmRef) -> str:
 
 
 def prefix_of(ref: CvmRef) -> str:
-    """The pattern of a CVM's name up to its first separator, such as `web-*`; the whole name where it has none."""
+    """Return the pattern of a CVM's name up to its first separator, such as `web-*`; without a separator the name."""
     found = _PREFIX.match(ref.name)
     return safe_text(f"{found[0]}*" if found else ref.name or "(no name)", 40)

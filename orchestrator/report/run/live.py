@@ -1,4 +1,4 @@
-"""A run while it goes on: a live view on a terminal, plain lines elsewhere. Both read the same replayed state."""
+"""The progress of a run: a live view on a terminal, plain lines elsewhere. Both read the same replayed state."""
 
 import time
 from collections import deque
@@ -32,7 +32,7 @@ _WAITING, _UNDER_WAY = "waiting", ("sending", "unknown", "settling")
 
 
 def time_left(state: RunState, requests_per_second: float, settle_seconds: float | None) -> float | None:
-    """Seconds until the end, as far as can be told: what is still to send at this rate, then one more settling."""
+    """Estimate the seconds until the end: the requests still to send at this rate, plus a last settle time."""
     waiting = state.stages["waiting"] + state.stages["sending"]
     underway = state.stages["settling"] + state.stages["unknown"]
     if not waiting and not underway:
@@ -43,7 +43,7 @@ def time_left(state: RunState, requests_per_second: float, settle_seconds: float
 
 
 def _wave(state: RunState) -> str | None:
-    """In which wave of its step a run is; None where the step has but one."""
+    """Describe the current wave of a step; None for a step with a single wave."""
     step, number = state.wave or ("", 1)
     if step not in state.waves:
         return None
@@ -53,7 +53,7 @@ def _wave(state: RunState) -> str | None:
 
 
 class _View(Live):
-    """A live view that wipes itself out whole, also after the terminal became narrower and broke its lines anew."""
+    """A live view with complete removal from the screen, also after the terminal became narrower."""
 
     _widths: tuple[int, ...] = ()
     _drawn_at = 0
@@ -71,13 +71,13 @@ class _View(Live):
 
 
 class Progress:
-    """What a run looks like right now.
+    """The current progress of a run.
 
     Attributes:
-        state: what the audit log says, kept up to date by the log itself.
-        note: what a person should know right now; None for nothing.
-        trouble: gives what keeps the run from asking the API right now; None for nothing.
-        is_ending: gives whether nothing more will be sent.
+        state: the replayed state, updated by the audit log.
+        note: a notice for a person; None for nothing.
+        trouble: returns the reason why the run can't ask the API now; None for nothing.
+        is_ending: returns True once no more requests will be sent.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class Progress:
 
         Args:
             state: the replayed state.
-            rate: the run's limit right now, in requests per second.
-            passed: how many requests of the run were sent so far.
-            adaptive: whether the limit is found out while the run goes on.
+            rate: the current rate limit of the run, in requests per second.
+            passed: the number of requests sent so far.
+            adaptive: whether the run finds the rate limit by itself.
         """
         self.state = state
         self.note: str | None = None
@@ -104,12 +104,12 @@ class Progress:
         self._is_aside = False
 
     async def live(self, console: Console) -> None:
-        """Show a view that is drawn anew a few times a second, until cancelled."""
+        """Show the view and redraw the text a few times a second, until cancelled."""
         while True:
             if self._is_aside:
                 await anyio.sleep(_REFRESH)
                 continue
-            # A view that was stopped would go on by wiping out the lines above it, so each time it is a new one.
+            # A stopped view would wipe out the lines above on restart, so every round makes a new view.
             with _View(self._view(), console=console, auto_refresh=False, transient=True) as view:
                 self._live = view
                 while self._live is view:
@@ -118,7 +118,7 @@ class Progress:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Leave the terminal to somebody else for as long as the block lasts."""
+        """Hide the view for the length of the block, to free the terminal."""
         view, self._live, self._is_aside = self._live, None, True
         if view is not None:
             view.stop()
@@ -138,7 +138,7 @@ class Progress:
                 due = time.monotonic() + (_PLAIN_EVERY if question is None else _PLAIN_WAITING)
 
     def line(self) -> str:
-        """The state in one line."""
+        """Format the state as a single line."""
         stages = ", ".join(f"{number} {stage}" for stage, number in self._stages())
         notes = [note for note in (_wave(self.state), waits(self.state), self.trouble()) if note]
         more = "".join(f"; {note}" for note in notes)

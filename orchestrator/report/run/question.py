@@ -1,4 +1,4 @@
-"""A run's open question for people: what is asked, how the run stands, what follows, and until when."""
+"""The open question of a run for people: the question, the state of the run, the next steps, and the time limit."""
 
 from datetime import datetime
 
@@ -20,7 +20,7 @@ _ANSWERS = {"approved": "approved", "refused": "refused", "timed_out": "nobody a
 
 
 def waits(state: RunState) -> str | None:
-    """That a run waits for an answer, in one line; None when it does not, or did when it ended."""
+    """Say in a line that a run waits for an answer; None for a run without an open question or at its end."""
     if state.question is None or state.finished is not None or state.interrupted is not None:
         return None
     until = clock(parse_timestamp(state.question["expires_at"]))
@@ -28,19 +28,19 @@ def waits(state: RunState) -> str | None:
 
 
 def clock(moment: datetime, now: datetime | None = None) -> str:
-    """A moment for people, in UTC; with its date where it is not of the same day as `now`."""
+    """Format a moment in UTC for people; with the date unless on the same day as `now`."""
     same_day = now is not None and moment.date() == now.date()
     return f"{moment:%H:%M:%S} UTC" if same_day else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def print_question(console: Console, state: RunState, question: Record, now: datetime) -> None:
-    """Print an open question, and what a person needs to know to answer it.
+    """Print an open question, and the facts needed for an answer.
 
     Args:
-        console: where to.
+        console: the console to print on.
         state: the run.
-        question: its `approval.requested` record.
-        now: the time of day, in UTC.
+        question: the `approval.requested` record.
+        now: the current time, in UTC.
     """
     steps = steps_from(state.planned)
     number = next((n for n, step in enumerate(steps, start=1) if step.name == question["step"]), 0)
@@ -67,11 +67,11 @@ def print_question(console: Console, state: RunState, question: Record, now: dat
 
 
 def answer_lines(state: RunState, *, going_on: bool = True) -> list[str]:
-    """How each question of a run was answered, a line each.
+    """List the answers to the questions of a run, a line for every question.
 
     Args:
         state: the run.
-        going_on: whether some process carries it out; else a question that is open has nobody to take its answer.
+        going_on: whether a process carries the run out; without a process, no answer to an open question is read.
     """
     lines = [_answer(question, record) for question, record in state.answers]
     if state.question is not None and not going_on and state.finished is None:

@@ -1,4 +1,4 @@
-"""What resuming a run is about to do: the CVMs to send for, to watch and to skip, and the cost."""
+"""The plan of a resume: the CVMs to send requests for, to watch and to skip, and the cost."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -55,7 +55,7 @@ def _money(plan: ResumePlan) -> Iterable[str]:
 
 
 def _add_rows(table: Table, label: str, jobs: Iterable[Job], what: Any) -> None:  # noqa: ANN401 - a function
-    """Add a row for each group of targets: how many, what is done or why not, and their names."""
+    """Add a row for every group of targets: the number, the action or the reason against, and the names."""
     groups: dict[str, list[Job]] = {}
     for work in jobs:
         groups.setdefault(what(work), []).append(work)

@@ -1,4 +1,4 @@
-"""The end of a run for people: what did not end as wanted, with the API's own words; the bill; what to type next."""
+"""The end of a run for people: failed targets with the API's own words, the bill, and the next commands."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -43,14 +43,14 @@ _Facts = Iterator[tuple[str, str | Text]]
 def print_run(
     console: Console, state: RunState, code: int | None, audit_log: Path, *, unfinished: bool = False
 ) -> None:
-    """Print how a run ended, or where its targets stand.
+    """Print the end of a run, or the current stages of its targets.
 
     Args:
-        console: where to.
-        state: what the run's log says.
+        console: the console to print on.
+        state: the replayed state of the run's log.
         code: the exit code; None while a process carries the run out.
-        audit_log: the log.
-        unfinished: whether the run is to be told as one that has not finished and can be resumed.
+        audit_log: the path of the log.
+        unfinished: whether to show the run as unfinished and resumable.
     """
     is_open = code is None or unfinished
     counts = {stage: n for stage, n in state.stages.items() if n} if is_open else counts_of(state)
@@ -111,7 +111,7 @@ def _facts(state: RunState, code: int | None, audit_log: Path) -> _Facts:
 
 
 def _left_alone(state: RunState) -> _Facts:
-    """Name the selected CVMs that were left alone since a fact of them is not known."""
+    """Name the selected CVMs left alone because of an unknown fact."""
     left = state.left_alone
     if left:
         listed = names(safe_text(each["cvm"]["name"], 64) for each in left)
@@ -119,7 +119,7 @@ def _left_alone(state: RunState) -> _Facts:
 
 
 def _not_sent(console: Console, state: RunState) -> None:
-    """Print the CVMs that no request was sent for, by reason."""
+    """Print the CVMs without a request, by reason."""
     groups: dict[str, list[str]] = {}
     for target in state.targets.values():
         if target.outcome_so_far is Outcome.NOT_SENT:
@@ -136,7 +136,7 @@ def _not_sent(console: Console, state: RunState) -> None:
 
 
 def _cut_short(state: RunState) -> _Facts:
-    """What kept a finished run from confirming what it did."""
+    """Name the reason why a finished run could not confirm its results."""
     by = (state.finished or {}).get("cut_short_by")
     if by is not None:
         yield "cut short", Text(ENDINGS.get(by, safe_text(by, 64)), "yellow")
@@ -149,7 +149,7 @@ def _abandoned(state: RunState) -> _Facts:
 
 
 def _deadline(state: RunState) -> _Facts:
-    """Whether everybody was asked in time."""
+    """Say if the last request was sent before the deadline."""
     deadline = (state.finished or {}).get("deadline")
     if deadline is None:
         return
@@ -162,7 +162,7 @@ def _deadline(state: RunState) -> _Facts:
 
 
 def _started(state: RunState) -> _Facts:
-    """When and by whom the run was started, and how long it took up to the last record."""
+    """Say when and by whom the run was started, and its duration up to the last record."""
     if "actor" in state.started:
         yield "started", Text(f"{moment(state.started['ts'])} by {safe_text(state.started['actor'], 100)}")
     if state.finished is not None or state.interrupted is not None:
@@ -171,7 +171,7 @@ def _started(state: RunState) -> _Facts:
 
 
 def _began(state: RunState) -> _Facts:
-    """Which firing of a schedule began the run; nothing where a person did."""
+    """Name the schedule and the firing behind the run; nothing for a run started by a person."""
     trigger = state.started.get("trigger")
     if trigger is not None:
         planned = f"{parse_timestamp(trigger['planned']):%Y-%m-%d %H:%MZ}"
@@ -179,7 +179,7 @@ def _began(state: RunState) -> _Facts:
 
 
 def _follow_ups(state: RunState) -> _Facts:
-    """Who did not go down at the first asking, and what followed."""
+    """Count the CVMs still up after the first request, and describe the follow-up."""
     escalated = sum(target.escalated_at is not None for target in state.targets.values())
     if escalated:
         yield "escalated", f"the power of {plural(escalated, 'CVM')} was pulled, which did not shut down in time"
@@ -208,7 +208,7 @@ def _why(target: TargetState) -> str:
 
 
 def _pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
-    """The compute of CVMs whose stop or start was accepted, and whose end nobody has seen."""
+    """Yield the compute of CVMs with an accepted stop or start but without a confirmed end."""
     for part, seen in ((money, "down"), (money.get("starts"), "running")):
         pending = part.get("pending") if isinstance(part, Mapping) else None
         if isinstance(pending, Mapping):

@@ -1,1 +1,1 @@
-"""What stopped CVMs saved, and what their stops were charged, as text, page, chart and JSON."""
+"""The savings of stopped CVMs and the charges of their stops, as text, page, chart and JSON."""

@@ -1,4 +1,4 @@
-"""What was not spent, day by day, as columns: an SVG without script, style or link, for a page that has colours."""
+"""The saved amounts per day as columns: an SVG without script, style or link. The page provides the colours."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from orchestrator.report.savings.document import cents
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """How large it is drawn: the class that shows it, width, height, and how many days are named."""
+    """The size of a drawing: its CSS class, width, height, and the number of named days."""
 
     name: str
     width: int
@@ -29,7 +29,7 @@ _YEAR_S = 300 * 86400
 
 
 def columns(saved: SavingsReport) -> list[Element]:
-    """The chart, drawn for a wide screen and for a narrow one."""
+    """Draw the chart for a wide and for a narrow screen."""
     return [_columns(saved, size) for size in (_WIDE, _NARROW)]
 
 
@@ -39,7 +39,7 @@ def wide_columns(saved: SavingsReport) -> Element:
 
 
 def says(saved: SavingsReport) -> str:
-    """The chart in one sentence."""
+    """Describe the chart in a single sentence."""
     most = max(saved.spared, default=Decimal(0))
     return (
         f"Compute not spent from {saved.since:%Y-%m-%d} to {saved.until:%Y-%m-%d}: "
@@ -86,7 +86,7 @@ def _lines(top: Decimal, height: int, size: _Size) -> Iterator[Element]:
 
 
 def _names(places: Sequence[tuple[float, str]], size: _Size) -> Iterator[Element]:
-    """Names of days below, so few that they do not touch; the last edge is where the chart ends, not a day."""
+    """Draw the names of days below the columns without overlap. The last edge is the end of the chart, not a day."""
     apart = (size.width - _LEFT - _RIGHT) / (size.named + 1)
     last = -apart
     for x, name in places[:-1]:
@@ -96,7 +96,7 @@ def _names(places: Sequence[tuple[float, str]], size: _Size) -> Iterator[Element
 
 
 def _level(most: Decimal) -> Decimal:
-    """The height of the chart: the first of 1, 2, 4, 8 and 10 times a power of ten that has room for all."""
+    """Return the height of the chart: the first of 1, 2, 4, 8 and 10 times a power of ten above all values."""
     tens = Decimal(10) ** (most.adjusted() if most else -2)
     return next(tens * step for step in (1, 2, 4, 8, 10) if tens * step >= most)
 

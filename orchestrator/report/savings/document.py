@@ -1,4 +1,4 @@
-"""What was saved as a JSON document and as CSV, and the assumptions behind it, which every form states."""
+"""The savings as a JSON document and as CSV, and the assumptions stated in every format."""
 
 import csv
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _COLUMNS = (
 
 
 def savings_document(saved: SavingsReport) -> dict[str, Any]:
-    """What `savings --json` prints."""
+    """Build the document of `savings --json`."""
     return {
         "since": timestamp(saved.since),
         "until": timestamp(saved.until),
@@ -51,7 +51,7 @@ def savings_document(saved: SavingsReport) -> dict[str, Any]:
 
 
 def savings_csv(saved: SavingsReport) -> str:
-    """What `savings --format csv` prints: a line for each row; their sums are the total."""
+    """Build the text of `savings --format csv`: a line for every row. The sum of the rows is the total."""
     file = StringIO()
     writer = csv.writer(file)
     writer.writerow((saved.by, *_COLUMNS))
@@ -86,7 +86,7 @@ def _sum(name: str, amounts: Sum) -> dict[str, str | int | None]:
 
 
 def assumptions(saved: SavingsReport) -> Iterator[str]:
-    """What the figures mean and what they leave out, in sentences."""
+    """Explain the figures and their gaps, in sentences."""
     row, charges = saved.together, saved.together.charges
     yield (
         "Hours: from when a stop was accepted, or a CVM was seen down after a shutdown, to its next start on record, "

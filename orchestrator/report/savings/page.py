@@ -1,4 +1,4 @@
-"""What was saved as one HTML file, and its chart as an SVG file of its own."""
+"""The savings as a single HTML file, and the chart as a separate SVG file."""
 
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, tostring
@@ -81,7 +81,7 @@ def _meaning(saved: SavingsReport) -> list[Element]:
 
 
 def _lines(text: str) -> list[Element | str]:
-    """Lines in a `pre`, whose line breaks would be shown as escapes otherwise."""
+    """Split a text into lines for a `pre` element. Plain line breaks would appear as escapes."""
     found: list[Element | str] = []
     for line in text.split("\n"):
         found += [line, e("br")]

@@ -1,4 +1,4 @@
-"""What the stops of a run were charged, for people and as a JSON document."""
+"""The charges for the stops of a run, for people and as a JSON document."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -30,7 +30,7 @@ _BASIS = (
 
 
 def reconciliation_document(found: Reconciliation, state: RunState, audit_log: Path, code: int) -> dict[str, Any]:
-    """What `reconcile --json` prints."""
+    """Build the document of `reconcile --json`."""
     targets = []
     for key, each in _in_order(found, state):
         document = each.document()
@@ -50,14 +50,14 @@ def reconciliation_document(found: Reconciliation, state: RunState, audit_log: P
 def print_reconciliation(
     console: Console, found: Reconciliation, state: RunState, audit_log: Path, *, details: bool
 ) -> None:
-    """Print it: a row a CVM, the sums to the cent, and where the figures come from.
+    """Print a reconciliation: a row for every CVM, the sums to the cent, and the source of the figures.
 
     Args:
-        console: where to.
-        found: what is known.
+        console: the console to print on.
+        found: the known charges.
         state: the run.
-        audit_log: its log.
-        details: whether every CVM is listed, and not only those that say most.
+        audit_log: the path of the run's log.
+        details: whether to list every CVM, not only the most important rows.
     """
     run_id = safe_text(state.run_id)
     sums = total(found.found.values())
@@ -93,7 +93,7 @@ def _in_order(found: Reconciliation, state: RunState) -> list[tuple[Key, Reconci
 
 
 def _telling(rows: Sequence[tuple[Key, Reconciled]]) -> list[tuple[Key, Reconciled]]:
-    """Those first that are not as expected: not charged, then by the size of the difference."""
+    """Put unexpected rows first: stops without a charge, then the largest differences."""
 
     def rank(row: tuple[Key, Reconciled]) -> tuple[bool, Decimal]:
         _, each = row

@@ -1,4 +1,4 @@
-"""What was saved, for a terminal: a table, a chart of bars, and what the figures assume. Holds in 60 columns."""
+"""The savings for a terminal: a table, a bar chart, and the assumptions. Fits in 60 columns."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ _MOST_ASKED = 3
 
 
 def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> Iterator[str]:
-    """The text, line by line.
+    """Yield the text line by line.
 
     Args:
-        saved: what was saved.
-        width: of the terminal, in characters.
-        blocks: whether what reads it can show block characters.
+        saved: the savings.
+        width: the width of the terminal, in characters.
+        blocks: whether the output can show block characters.
     """
     width = min(max(width, _NARROWEST), _WIDEST)
     row = saved.together
@@ -64,7 +64,7 @@ _FIRST_TO_GO = ("hours", "storage", "charged")
 
 def _table(saved: SavingsReport, width: int) -> Iterator[str]:
     longest = max(len(safe_text(row.key)) for row in saved.rows)
-    # The id of an app is never cut, a longer name is.
+    # A long name is cut, the id of an app never.
     room = max(min(longest, max(_ID, width - len(_HEADS) * (_COLUMN + 1))), len("together"))
     heads = list(_HEADS)
     for head in _FIRST_TO_GO:
@@ -86,14 +86,14 @@ def _line(name: str, row: Row, room: int, heads: Sequence[str]) -> str:
 
 
 def money(usd: Decimal, unknown: int, of: int) -> str:
-    """A sum to the cent; with a plus where some of its parts are unknown, and a question mark where all of them are."""
+    """Format a sum to the cent: a plus after a sum with unknown parts, a question mark for a wholly unknown sum."""
     if unknown and unknown >= of:
         return "?"
     return f"${cents(usd)}{'+' if unknown else ''}"
 
 
 def _bars(saved: SavingsReport, width: int, block: str) -> Iterator[str]:
-    """What was not spent, over time; so many lines at the most that they fit on a screen."""
+    """Draw the saved compute over time, with few enough lines for a screen."""
     joined = -(-len(saved.spared) // _MOST_BARS)
     pieces = [
         (saved.edges[at], sum(saved.spared[at : at + joined], Decimal(0))) for at in range(0, len(saved.spared), joined)
@@ -105,14 +105,14 @@ def _bars(saved: SavingsReport, width: int, block: str) -> Iterator[str]:
 
 
 def each_column(saved: SavingsReport, joined: int = 1) -> str:
-    """How much time each column of a chart is of, so many pieces of time joined."""
+    """Name the length of time of a chart column made of several pieces of time."""
     inner = saved.edges[1:-1]
     length = (inner[1] - inner[0] if len(inner) > 1 else timedelta(days=1)) * joined
     return "a day" if length == timedelta(days=1) else f"every {length.days} days"
 
 
 def marks(saved: SavingsReport) -> Iterator[str]:
-    """How the amounts that people are shown have to be read, where that is not plain."""
+    """Explain the marks and the rounding of the shown amounts, where needed."""
     together, rows = saved.together, saved.rows
     if together.compute.unknown or together.storage.unknown or together.uncharged:
         yield "An amount with a + lacks parts that are not known; a ? stands where nothing is known."

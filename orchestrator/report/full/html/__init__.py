@@ -1,1 +1,1 @@
-"""The full report as one HTML page, built from elements."""
+"""The full report as an HTML page, built from elements."""

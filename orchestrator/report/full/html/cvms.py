@@ -1,4 +1,4 @@
-"""The tables of every CVM, by teepod, each row with its own small timeline."""
+"""The tables of all CVMs by teepod, with a small timeline in every row."""
 
 import re
 from collections import Counter
@@ -19,11 +19,11 @@ _LANE = 1000
 
 
 def tables(targets: list[Mapping[str, Any]], length: float) -> Iterator[Content]:
-    """The tables, each in a part that opens: one for each teepod, and several for a large one.
+    """Make the tables of targets, in sections to open: a table for every teepod, several for a large teepod.
 
     Args:
-        targets: as the report's document has them, in the order in which they are to stand.
-        length: how long the run was, in seconds.
+        targets: the targets of the report's document, in the order of display.
+        length: the duration of the run, in seconds.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for target in targets:
@@ -49,7 +49,7 @@ def tables(targets: list[Mapping[str, Any]], length: float) -> Iterator[Content]
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:
-    """What sorts `prod-2` before `prod-10`."""
+    """Return a sort key to put `prod-2` before `prod-10`."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
 
 
@@ -85,7 +85,7 @@ def _row(target: Mapping[str, Any], length: float) -> list[Cell]:
 
 
 def _lane(target: Mapping[str, Any], length: float) -> Element | None:
-    """The stretches of one CVM as a picture; the figures beside it say the same."""
+    """Draw the time spans of a CVM. The figures beside the picture state the same."""
     bars = [e("path", cls=kind, d=_level(begin, end, length)) for kind, begin, end in stretches(target, length)]
     if not bars:
         return None
@@ -95,11 +95,11 @@ def _lane(target: Mapping[str, Any], length: float) -> Element | None:
 
 
 def stretches(target: Mapping[str, Any], length: float) -> list[tuple[str, float, float]]:
-    """From when to when a target was in which state: asked for, settling, escalated; in seconds of the run.
+    """Return the time spans of a target's states: asked for, settling, escalated; in seconds of the run.
 
     Args:
-        target: as the report's document has it.
-        length: how long the run was; what has no end lasts until then.
+        target: the target of the report's document.
+        length: the duration of the run; an open span lasts until then.
     """
     begin, accepted, escalated = target["intent_s"], target["accepted_s"], target["escalated_s"]
     if begin is None:

@@ -1,4 +1,4 @@
-"""The section of what happened apart from the usual course."""
+"""The section of unusual events."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _MOST = 500
 
 
 def moments(document: Mapping[str, Any]) -> Element | None:
-    """The section of what happened apart from the usual course; None when nothing did."""
+    """Make the section of unusual events; None without events."""
     found = happened(document)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""The section of the audit log: what it is, its digests, and how to check them."""
+"""The section of the audit log: its path, its digests, and the way to verify the log."""
 
 from collections.abc import Mapping
 from typing import Any

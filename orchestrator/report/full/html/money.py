@@ -1,4 +1,4 @@
-"""The section of the bill: what ended, what goes on, and what was charged, by app and by teepod."""
+"""The section of the bill by app and by teepod: ended rates, continuing rates, and charges."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The sections of what did not go as wanted, of guards, and of the CVMs that were left alone."""
+"""The sections of failures, of guards, and of the CVMs left alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _NAMES = 20
 
 
 def failures(document: Mapping[str, Any]) -> Element:
-    """The targets that something went wrong with, in the words of the API where it said some; and those not sent."""
+    """Make the section of failed targets, in the API's own words if available, and of targets not sent."""
     found = troubled(document)
     unsent = [target for target in document["targets"] if target["stage"] == "not_sent"]
     contents: list[Content] = []
@@ -57,7 +57,7 @@ def _failure(target: Mapping[str, Any]) -> list[Cell]:
 
 
 def guards(document: Mapping[str, Any]) -> Element:
-    """What held the plan back, and what it warned of."""
+    """Make the section of the plan's guards and warnings."""
     rows = [
         [guard["name"], guard_words(guard), "✓ kept" if guard["ok"] else "✗ broken"] for guard in document["guards"]
     ]
@@ -72,7 +72,7 @@ def guards(document: Mapping[str, Any]) -> Element:
 
 
 def skipped(document: Mapping[str, Any]) -> Element:
-    """The CVMs that were read and left alone, by reason."""
+    """Make the section of CVMs left alone, by reason."""
     groups = left_alone(document)
     if not groups:
         return section("skipped", "Left alone", e("p", "No CVM that was read was left alone."))

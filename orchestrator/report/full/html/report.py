@@ -1,4 +1,4 @@
-"""A report as HTML, from its document."""
+"""The HTML report, made from the report's document."""
 
 from collections.abc import Mapping
 from typing import Any

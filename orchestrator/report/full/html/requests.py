@@ -1,4 +1,4 @@
-"""The section of requests: how many there were, how fast they came beside the limit, and how they were answered."""
+"""The section of requests: their number, their rate beside the limit, and their answers."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The top of the page: how the run ended, who started what and when, and how its targets came out."""
+"""The top of the page: the end of the run, its trigger and start, and the outcomes of its targets."""
 
 from collections.abc import Mapping
 from typing import Any

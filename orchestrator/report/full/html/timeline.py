@@ -1,4 +1,4 @@
-"""The timeline: how far all CVMs were at each moment, a row for every CVM, and the figures behind both."""
+"""The timeline: the progress of all CVMs over time, a row for every CVM, and the figures behind both."""
 
 from collections.abc import Mapping
 from typing import Any
