@@ -167,8 +167,15 @@ def pruned(reader: Reader, sim: BackgroundSimulator) -> None:
     reader.do("orchestrator audit prune --older-than 1s --unsealed --yes")
 
 
+def no_copy(reader: Reader, sim: BackgroundSimulator) -> None:
+    """Be in a folder without a copy of the shipped playbook, as after an install."""
+    del sim
+    (reader.folder / "playbooks" / "emergency-stop-teepod.yaml").unlink()
+
+
 HOOKS: dict[tuple[str, str], Callable[[Reader, BackgroundSimulator], None]] = {
     ("docs/how-to/ask-before-going-on.md", "orchestrator approve"): asking,
+    ("docs/how-to/emergency-stop.md", "mkdir"): no_copy,
     ("docs/how-to/have-a-plan-read.md", "--expect"): up,
     ("docs/how-to/prune.md", "$ orchestrator audit verify"): pruned,
     ("docs/how-to/resume.md", "runs --unfinished"): interrupted,
