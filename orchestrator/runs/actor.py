@@ -1,4 +1,4 @@
-"""Who gives a command: what the audit log and plan files say."""
+"""The actor of a command, for the audit log and plan files."""
 
 import getpass
 import os
@@ -6,7 +6,7 @@ import socket
 
 
 def actor() -> str:
-    """user@host; a number where the system has no name for the user, as in many containers."""
+    """Return user@host. A user without a name on the system, as in many containers, appears as a number."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -1,7 +1,7 @@
-"""What runs learnt of an API: its limits, how long its CVMs take. Kept for the next run in a small file of its own.
+"""A profile of an API, learnt by runs: its limits and settle times. A small file keeps the profile for the next run.
 
-It is a cache. One that can't be read, says something absurd or is old is as good as none, and never a reason not to
-stop CVMs: it is left out of account with a line in the log.
+The profile is a cache. An unreadable, absurd or old entry is ignored with a line in the log, and is never a reason not
+to stop CVMs.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class ApiProfile:
-    """What is known of one API.
+    """The known properties of an API.
 
     Attributes:
-        requests_per_second: a rate that it took; None where that was not found out.
-        is_limit: whether it refused more than that; False where more was never tried.
-        batch_size: how many statuses one request may ask for, where that was fewer than asked; None where it was not.
-        batch_missing: whether it has no such request.
-        settle: by action, within how many seconds of their request nine in ten CVMs had settled.
+        requests_per_second: an accepted rate; None if unknown.
+        is_limit: whether the API refused a higher rate; False if no higher rate was tried.
+        batch_size: the number of statuses the API accepts in a request, if lower than asked; else None.
+        batch_missing: whether the API lacks the batch request.
+        settle: by action, the seconds from the request until nine in ten CVMs had settled.
     """
 
     requests_per_second: float | None = None
@@ -70,24 +70,24 @@ class _Api(_Model):
 
 
 class ApiProfileFile:
-    """The file. Reading it gives nothing where it can't be used; writing it never raises.
+    """The profile file. Reading an unusable file returns an empty profile; writing never raises.
 
     Attributes:
-        path: where it is.
+        path: the path of the file.
     """
 
     def __init__(self, state_dir: Path, warn: Callable[..., object]) -> None:
         """Set up.
 
         Args:
-            state_dir: the folder that holds it.
-            warn: told an event's name, and its facts by keyword, when the file can't be used.
+            state_dir: the directory of the file.
+            warn: called with an event's name, and its facts by keyword, when the file is unusable.
         """
         self._warn = warn
         self.path = state_dir.expanduser() / "learnt.json"
 
     def read(self, base_url: str, workspace: str, now: datetime) -> ApiProfile:
-        """What is known of the API at this address for this workspace, as far as it is not too old."""
+        """Read the profile of the API at an address for a workspace, without outdated values."""
         try:
             api = self._entry(_known(self._apis(), base_url, workspace), now)
         except (OSError, ValueError) as error:
@@ -102,7 +102,7 @@ class ApiProfileFile:
         return replace(learnt, settle={action: each.seconds for action, each in api.settle.items()})
 
     def write(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
-        """Put what was learnt beside what is known of others; what it does not say stays as it was."""
+        """Merge a profile into the file. Unknown values leave the recorded values unchanged."""
         try:
             self._write(base_url, workspace, learnt, now)
         except (OSError, ValueError) as error:
@@ -134,11 +134,11 @@ class ApiProfileFile:
         replace_file(self.path, text.encode("utf-8"))
 
     def _apis(self) -> Mapping[str, object]:
-        """The entries as they stand there, by address; none where there is no file.
+        """Read the entries by address; no entries without a file.
 
         Raises:
-            OSError: when it can't be read.
-            ValueError: when it is not what a run wrote.
+            OSError: when the file can't be read.
+            ValueError: when the content was not written by a run.
         """
         try:
             with self.path.open("rb") as file:
@@ -171,7 +171,7 @@ class ApiProfileFile:
         return api.model_copy(update={"settle": fresh})
 
     def _fresh(self, entry: object, now: datetime) -> dict[str, object]:
-        """What is worth keeping of an entry; empty where nothing is."""
+        """Return the valid and recent values of an entry; empty for an entry without any."""
         try:
             kept = self._entry(entry, now).model_dump()
         except ValueError as error:
@@ -193,16 +193,16 @@ def _key(base_url: str, workspace: str) -> str:
 
 
 def _known(apis: Mapping[str, object], base_url: str, workspace: str) -> object:
-    """The entry of a workspace, or else the one for all workspaces that earlier versions kept by address alone."""
+    """Return the entry of a workspace, or the entry by address alone, written by earlier versions."""
     return apis.get(_key(base_url, workspace)) or apis.get(base_url)
 
 
 class _LaterVersionError(ValueError):
-    """Raised when a later version of the program wrote the file, which is left to it."""
+    """Raised for a file of a later program version. Such a file is left unchanged."""
 
 
 def _is_fresh(at: str, now: datetime, kept_for: timedelta) -> bool:
-    """Whether something of that moment still counts; raises ValueError when it is no moment."""
+    """Check the age of a value against the limit; raises ValueError for an invalid timestamp."""
     return -_CLOCKS_DIFFER <= now - parse_timestamp(at) <= kept_for
 
 

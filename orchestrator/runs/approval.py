@@ -1,6 +1,6 @@
-"""Where a run's questions are answered: at its own terminal, and from anywhere by `orchestrator approve`.
+"""Answers to a run's questions: at its own terminal, and from anywhere by `orchestrator approve`.
 
-Whatever comes first counts. `--yes` is for the plan; it never answers a question.
+The first answer counts. `--yes` is for the plan; it never answers a question.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,11 @@ _GRACE = 5.0
 
 
 def left_answers(log: AuditLog, state: RunState) -> "LeftAnswers":
-    """Where `orchestrator approve` leaves the answers to the questions of a run.
+    """Set up the approver for answers left by `orchestrator approve`.
 
     Args:
-        log: its open audit log; once an answer is on record there, nothing is left of it elsewhere.
-        state: what it says, kept up to date by it.
+        log: the open audit log. Once an answer is recorded there, its file is deleted.
+        state: the replayed state of the log, kept up to date by the log.
     """
     answers = ApprovalStore(log.path)
     log.observers.append(answers.heard)
@@ -36,20 +36,20 @@ def left_answers(log: AuditLog, state: RunState) -> "LeftAnswers":
 
 
 class LeftAnswers:
-    """An approver without a terminal: it waits for what `orchestrator approve` leaves."""
+    """An approver without a terminal, waiting for answers left by `orchestrator approve`."""
 
     def __init__(self, answers: ApprovalStore, state: RunState, wall: Callable[[], datetime] = utc_now) -> None:
         """Set up.
 
         Args:
-            answers: where they are left.
-            state: what the run's log says, kept up to date by it.
-            wall: the time of day.
+            answers: the store of the answers.
+            state: the replayed state of the run's log, kept up to date by the log.
+            wall: returns the time of day.
         """
         self._answers, self._state, self._wall = answers, state, wall
 
     async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
-        """Wait for one; None when by the time of day it is too late."""
+        """Wait for an answer; None once the question has expired by the time of day."""
         structlog.get_logger().warning(
             "waiting_for_approval",
             run_id=self._state.run_id,
@@ -61,15 +61,15 @@ class LeftAnswers:
         return await self.wait(self.find_answer, expires_at, _LOOK_EVERY)
 
     async def wait(self, find: Callable[[], Answer | None], expires_at: datetime, every: float) -> Answer | None:
-        """Look for an answer again and again, the last time when the question expires.
+        """Poll for an answer, the last time at the expiry of the question.
 
         Args:
-            find: gives the answer that is there.
-            expires_at: when the question expires.
-            every: seconds from one look to the next.
+            find: returns an available answer, or None.
+            expires_at: the expiry of the question.
+            every: seconds between two polls.
 
         Returns:
-            The answer; None where there is none, or where this machine slept through the end.
+            The answer; None without an answer, or when this machine slept through the expiry.
         """
         while (left := (expires_at - self._wall()).total_seconds()) > -_GRACE:
             found = find()
@@ -79,7 +79,7 @@ class LeftAnswers:
         return None
 
     def find_answer(self) -> Answer | None:
-        """An answer to the open question that was left by now."""
+        """Return the answer left for the open question, or None."""
         asked = self._state.question
         left = None if asked is None else self._answers.to(asked["seq"], asked["hash"])
         return None if left is None else Answer(left.approved, left.by, "approve", left.comment)

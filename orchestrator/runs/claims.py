@@ -1,4 +1,4 @@
-"""The claim of a run on its CVMs: taken before anything is sent, and narrowed while a person is waited for."""
+"""The claim of a run on its CVMs: taken before the first request, and narrowed during an approval."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -16,10 +16,10 @@ from orchestrator.settings.load import Settings
 
 
 def claim_cvms(session: Session, run_id: str, refs: Iterable[CvmRef], *, ignore_running: bool) -> Claim:
-    """Claim every CVM that a run may touch.
+    """Claim every CVM in reach of a run.
 
     Raises:
-        ClaimedError: when a live run claims one of them, and that is not to be ignored.
+        ClaimedError: when a live run claims one of the CVMs, unless ignored.
         SettingsError: when the claim cannot be written.
     """
     claims = Claims(session.settings.audit.state_dir)
@@ -27,10 +27,10 @@ def claim_cvms(session: Session, run_id: str, refs: Iterable[CvmRef], *, ignore_
 
 
 def claim_again(settings: Settings, state: RunState, *, ignore_running: bool) -> Claim:
-    """Claim every CVM of a run that is resumed, before its statuses are read.
+    """Claim every CVM of a resumed run, before its statuses are read.
 
     Raises:
-        ClaimedError: when a live run claims one of them, and that is not to be ignored.
+        ClaimedError: when a live run claims one of the CVMs, unless ignored.
         SettingsError: when the claim cannot be written.
     """
     refs = [target.ref for target in state.targets.values()]
@@ -39,7 +39,7 @@ def claim_again(settings: Settings, state: RunState, *, ignore_running: bool) ->
 
 
 async def wait_for_statuses(session: Session, claim: Claim) -> None:
-    """Wait until a status shows what the last request of another run did, where that run died."""
+    """Wait until a status can show the effect of the last request of another, dead run."""
     recheck_after = session.settings.settle.recheck_after
     await anyio.sleep(claim.wait_before_reading(session.clock.wall().timestamp(), recheck_after) or 0.0)
 
@@ -47,17 +47,17 @@ async def wait_for_statuses(session: Session, claim: Claim) -> None:
 async def read_what_others_changed(
     session: Session, claim: Claim, jobs: Sequence[Job], workspace_size: int, since: datetime
 ) -> dict[str, Observation] | None:
-    """Read the statuses of the targets again where another run acted on them since; None where none did.
+    """Read the statuses of all targets again after actions of another run; None without such actions.
 
     Args:
-        session: the line to the cloud.
+        session: the connection to the cloud.
         claim: the claim of this run.
         jobs: every target.
-        workspace_size: how many CVMs the list has.
-        since: when their statuses were read.
+        workspace_size: the number of CVMs in the inventory.
+        since: the time of the earlier status reads.
 
     Raises:
-        CloudError: when one of them cannot be read.
+        CloudError: when a status cannot be read.
     """
     wait = claim.wait_before_reading(since.timestamp(), session.settings.settle.recheck_after)
     if wait is None:
@@ -67,7 +67,7 @@ async def read_what_others_changed(
 
 
 class RunClaim:
-    """A claim as the engine uses one."""
+    """A claim with the interface for the engine."""
 
     def __init__(self, claim: Claim, recheck_after: float) -> None:
         """Set up.
@@ -83,7 +83,7 @@ class RunClaim:
         self._claim.narrow(refs)
 
     async def widen(self) -> bool:
-        """Wait until no live run claims a CVM of this run, and claim all of them; True where others acted on them."""
+        """Wait for the claims of live runs, then claim all CVMs of this run; True after actions of other runs."""
         wait = await self._claim.widen(self._recheck_after, self._tell)
         if wait is None:
             return False

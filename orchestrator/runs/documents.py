@@ -1,4 +1,4 @@
-"""Plans, runs and errors as JSON documents: contracts, to which fields may be added and none changed."""
+"""Plans, runs and errors as JSON documents. The documents are contracts: fields may be added, but never changed."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ _PIECES = 10_000
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
-    """What `plan --json` prints."""
+    """Build the document of `plan --json`."""
     return {
         "playbook": plan.playbook,
         "targets": [
@@ -58,7 +58,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 
 
 def _deadline(plan: Plan, deadline: Forecast) -> dict[str, Any]:
-    """When the targets are asked beside the deadline, and who is asked after it, the first of them first."""
+    """Describe the estimated time of the requests beside the deadline, and the late targets, the first ones first."""
     return {
         "seconds": deadline.seconds,
         "estimate_seconds": round(deadline.estimate_seconds, 1),
@@ -85,7 +85,7 @@ def _number(value: Decimal | int) -> float | int:
 
 
 def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dict[str, Any]:
-    """What `run --json`, `resume --json` and `show --json` print."""
+    """Build the document of `run --json`, `resume --json` and `show --json`."""
     return {
         "run_id": state.run_id,
         "exit_code": exit_code,
@@ -116,7 +116,7 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
 
 
 def _questions(state: RunState) -> list[dict[str, Any]]:
-    """What people were asked, in order; the last one is without an answer where there was none."""
+    """List the questions and answers in order; the last question may lack an answer."""
     asked = [*state.answers, *([(state.question, {})] if state.question is not None else [])]
     return [
         {key: question.get(key) for key in ("step", "question", "expires_at")}
@@ -126,12 +126,15 @@ def _questions(state: RunState) -> list[dict[str, Any]]:
 
 
 def _may_follow(plan: Plan, step: str) -> dict[str, int]:
-    """Of a step that takes up a result: how many targets it can have at the most."""
+    """Return the highest possible number of targets of a follow-up step."""
     return {"at_most": plan.may_follow[step]} if step in plan.may_follow else {}
 
 
 def write_document(document: dict[str, Any], write: Callable[[str], object]) -> None:
-    """Write a document as JSON with a newline, bit by bit: in one piece a large run's would take hundreds of MB."""
+    """Write a document as JSON with a newline, piece by piece.
+
+    In one piece the document of a large run would take hundreds of MB.
+    """
     pieces = json.JSONEncoder(indent=2).iterencode(document)
     while text := "".join(islice(pieces, _PIECES)):
         write(text)
@@ -139,13 +142,13 @@ def write_document(document: dict[str, Any], write: Callable[[str], object]) -> 
 
 
 def counts_of(state: RunState) -> dict[str, int]:
-    """How many targets ended in each way, or would if nothing more were done."""
+    """Count the targets by outcome, or by the outcome so far."""
     last_words = (target for target in state.targets.values() if target.taken_up_by is None)
     return dict(Counter(target.outcome_so_far.value for target in last_words))
 
 
 def error_document(error: OrchestratorError) -> dict[str, Any]:
-    """What a command with `--json` prints when it ends with an error."""
+    """Build the document of a failed command with `--json`."""
     return {
         "exit_code": int(error.exit_code),
         "error": {**_fault(error), "more": [_fault(each) for each in error.more]},

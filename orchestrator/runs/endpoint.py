@@ -1,4 +1,4 @@
-"""Where requests go: the cloud of the settings, or a simulated one for as long as a command lasts."""
+"""The destination of requests: the cloud of the settings, or a simulated cloud for the length of a command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from orchestrator.settings.load import Settings
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where requests go, and with which key."""
+    """The destination of requests, and the API key."""
 
     base_url: str
     api_key: str
     simulated: bool = False
 
     def require_url(self, cloud_url: str) -> None:
-        """Refuse to go on with a run anywhere but where it was.
+        """Refuse to continue a run on another cloud.
 
         Raises:
             UsageError: when this is another cloud.
@@ -35,7 +35,7 @@ _NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1
 
 @contextmanager
 def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
-    """The cloud of the settings, or a simulated one for as long as the block lasts."""
+    """Provide the cloud of the settings, or a simulated cloud for the length of the block."""
     if not simulate:
         yield Endpoint(settings.cloud.base_url, settings.key())
         return

@@ -67,36 +67,36 @@ def configure(settings: Log) -> None:
 
 
 def warn(settings: Log, event: str, **facts: object) -> None:
-    """Set logging up, and log what goes wrong before there is a run to log."""
+    """Set logging up, and log a warning before the first run."""
     configure(settings)
     structlog.get_logger().warning(event, **facts)
 
 
 def _escape(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What others wrote is never interpreted by the terminal."""
+    """Escape text from outside for the terminal."""
     del logger, name
     return {key: safe_text(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """JSON escapes what it has to by itself."""
+    """Return the event unchanged; JSON does its own escaping."""
     del logger, name
     return event
 
 
 def run_log(settings: Log, state: RunState) -> Observer:
-    """What logs the records of a run: on a terminal failures and a line for each teepod, elsewhere each CVM.
+    """Return an observer to log a run: failures and a line for every teepod on a terminal, else every CVM.
 
     Args:
         settings: the settings of the log.
-        state: what the run's log says; it takes each record before this observer does.
+        state: the replayed state of the run's log, updated with every record before this observer.
     """
     each = settings.cvms == "each" or (settings.cvms == "auto" and not sys.stderr.isatty())
     return log_record if each else _ByTeepod(state)
 
 
 class _ByTeepod:
-    """An observer that logs failures, and of each teepod once that all of its targets have their outcome."""
+    """An observer to log failures, and every teepod once all of its targets have an outcome."""
 
     def __init__(self, state: RunState) -> None:
         self._state = state
@@ -104,7 +104,7 @@ class _ByTeepod:
         self._ended: dict[str | None, Counter[str]] = {}
 
     def __call__(self, record: Record) -> None:
-        """Log a record, unless it is one of many that say the same."""
+        """Log a record, except for the many records of single CVMs."""
         event = record["event"]
         if event not in {"target.settled", "target.failed"}:
             if event == "step.planned" and self._open is not None:
@@ -120,7 +120,7 @@ class _ByTeepod:
         if self._open is None:
             targets = self._state.targets.values()
             self._open = Counter(target.ref.teepod for target in targets if target.outcome is None)
-            self._open[teepod] += 1  # the record that is counted now is in the state already
+            self._open[teepod] += 1  # the state already contains the current record
         self._open[teepod] -= 1
         ended = self._ended.setdefault(teepod, Counter())
         ended[outcome] += 1
@@ -130,11 +130,11 @@ class _ByTeepod:
 
 
 def log_record(record: Record, **about: object) -> None:
-    """Log what a record of the audit trail says that a person wants to hear of: outcomes, and the run's own events.
+    """Log an audit record of interest to a person: outcomes, and the run's own events.
 
     Args:
         record: the record.
-        **about: what else each line is to say, where several runs go on in one process.
+        **about: more facts for every line, for a process with several runs.
     """
     event: str = record["event"]
     if event not in _HEARD:
@@ -164,7 +164,7 @@ def log_record(record: Record, **about: object) -> None:
 
 
 def _log_request(log: Any, record: Record) -> None:  # noqa: ANN401 - whatever structlog gives
-    """Log what became of a request, where that is not the end of it."""
+    """Log an escalation, a deferral or another unfinished request."""
     ref, reason = CvmRef.of(record["cvm"]), record["reason"]
     if record["event"] == "action.escalated":
         log.warning("cvm.escalated", cvm=ref.name, id=ref.address, teepod=ref.teepod, to=record["to"], reason=reason)

@@ -37,15 +37,15 @@ def prepare_run(
     approver: Approver | None = None,
     claim: Claim | None = None,
 ) -> Run:
-    """A run that goes on from what its log says.
+    """Set up a run to continue from the state of its log.
 
     Args:
-        session: the line to the cloud.
+        session: the connection to the cloud.
         log: the open audit log.
-        state: what it says, kept up to date by it.
+        state: the replayed state of the log, kept up to date by the log.
         jobs: every target.
-        workspace_size: how many CVMs the list has.
-        approver: where questions are answered; by default nowhere but by `orchestrator approve`.
+        workspace_size: the number of CVMs in the inventory.
+        approver: the source of answers; by default only `orchestrator approve`.
         claim: the run's claim on its CVMs.
     """
     return Run(
@@ -71,7 +71,7 @@ def prepare_run(
 
 
 def _warn_of_outage(session: Session, outage: Outage | None) -> None:
-    """Log that the API is down, or that it answers again."""
+    """Log the begin or the end of an outage of the API."""
     log = structlog.get_logger()
     if outage is None:
         log.warning("api.up", note="The API answers again: the run goes on.")
@@ -80,7 +80,7 @@ def _warn_of_outage(session: Session, outage: Outage | None) -> None:
 
 
 def _due(session: Session, state: RunState) -> Deadline | None:
-    """By when every target is to be asked, measured from the run's own start, however often it was resumed."""
+    """Return the deadline for the last request, measured from the first start of the run, also after a resume."""
     deadline = state.planned.get("deadline")
     if deadline is None:
         return None
@@ -102,19 +102,19 @@ async def carry_to_end(
     fresh: Mapping[str, Observation] | None = None,
     claim: Claim,
 ) -> RunResult | None:
-    """Carry a run out, keep what was learnt of the API, and close the log.
+    """Carry a run out, save the profile of the API, and close the log.
 
     Args:
-        session: the line to the cloud.
+        session: the connection to the cloud.
         log: the open audit log.
         run: the run.
         steps: the steps in order.
-        beside: what goes on meanwhile.
-        fresh: statuses that were read just now.
+        beside: the tasks to run at the same time.
+        fresh: the statuses read just now.
         claim: the run's claim on its CVMs, released at the end.
 
     Returns:
-        How it ended; None when it was left at once.
+        The result of the run; None for a run left at once.
     """
     result: RunResult | None = None
     try:
@@ -136,7 +136,7 @@ async def carry_to_end(
 
 
 def _settle_of(session: Session) -> SettleSettings:
-    """How the watch goes about it."""
+    """Return the settle settings of the session."""
     settle = session.settings.settle
     return SettleSettings(
         recheck_after=settle.recheck_after,
@@ -151,7 +151,7 @@ def _settle_of(session: Session) -> SettleSettings:
 
 
 def explain_early_end(result: RunResult | None, log: AuditLog) -> OrchestratorError | None:
-    """What a person has to put right before `resume` can go on."""
+    """Return the error to fix before the next `resume`; None without an error."""
     if result is None:
         return None
     if result.ending is Ending.KEY_REFUSED:

@@ -1,4 +1,4 @@
-"""One firing of a schedule, claimed for one run."""
+"""A firing of a schedule, claimed for a single run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from orchestrator.moment import parse_timestamp, timestamp
 
 @dataclass(frozen=True, slots=True)
 class FiringClaim:
-    """A firing that is to be carried out, or is being carried out, by the run of this id and by no other.
+    """A firing reserved for the run with this id.
 
     Attributes:
-        playbook: its name.
-        planned: the moment for which it was planned.
-        moment: when it was to happen.
-        run_id: the run.
-        missed: how many missed firings this one stands for.
-        run_once: whether it is to be made up for when it is late.
-        queued: whether it had to wait for the run before it.
+        playbook: the name of the playbook.
+        planned: the planned time of the firing.
+        moment: the planned time plus jitter.
+        run_id: the id of the run.
+        missed: the number of missed firings replaced by this firing.
+        run_once: whether to make up for a late firing.
+        queued: whether the firing had to wait for an earlier run.
     """
 
     playbook: str
@@ -32,11 +32,11 @@ class FiringClaim:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What the firing is known by."""
+        """Return the identity of the firing."""
         return self.playbook, timestamp(self.planned)
 
     def fields(self) -> dict[str, object]:
-        """As the journal has it."""
+        """Build the fields for the journal."""
         return {
             "playbook": self.playbook,
             "planned": timestamp(self.planned),
@@ -49,7 +49,7 @@ class FiringClaim:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "FiringClaim":
-        """The claim that the journal has."""
+        """Read a claim from a journal record."""
         return cls(
             record["playbook"],
             parse_timestamp(record["planned"]),

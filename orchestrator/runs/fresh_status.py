@@ -1,4 +1,4 @@
-"""Reading statuses anew before anything is sent: what a plan knew may be old."""
+"""Fresh status reads before the first request, since the statuses of a plan may be old."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ _IDLE_ROUNDS = 3
 
 
 async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_size: int) -> dict[str, Observation]:
-    """The status right now of every target whose outcome is open, by the CVM's key.
+    """Read the current status of every target without an outcome, by the CVM's key.
 
     Raises:
-        CloudError: when one of them can't be read, so that nobody can tell what sending would do.
+        CloudError: when a status can't be read, so that the effect of a request is unknown.
     """
     refused: list[bool] = []
     reader = StatusReader(

@@ -1,4 +1,4 @@
-"""Settings that a plan file or a run's log has frozen: a stricter value applies, any other has no effect and is named.
+"""Settings frozen by a plan file or a run's log: a stricter value applies, any other value is ignored and named.
 
 | setting | stricter is |
 |---|---|
@@ -25,14 +25,14 @@ from orchestrator.settings.model import RateSection
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What a plan file or a run's log says.
+    """The frozen settings of a plan file or a run's log.
 
     Attributes:
-        source: what has it, such as `the plan file`.
+        source: the name of the source, such as `the plan file`.
         limits: the limits of the run.
-        steps: its steps.
-        guards: the limit of each guard that has one, by the guard's name.
-        notify_on: of what notices are sent, where the playbook says so.
+        steps: the steps of the run.
+        guards: the limits of the guards, by the guard's name; guards without a limit are left out.
+        notify_on: the kinds of notices to send, if set in the playbook.
         has_prices: whether the storage price is frozen as well.
         file: the file, for errors.
     """
@@ -48,13 +48,13 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The limits that hold.
+    """The effective limits.
 
     Attributes:
-        limits: of the run.
-        steps: with their own limits.
-        stricter: a phrase for each setting that is stricter than what was frozen.
-        warnings: a warning that names the settings without effect; at most one.
+        limits: the limits of the run.
+        steps: the steps with their own limits.
+        stricter: a phrase for every setting stricter than the frozen value.
+        warnings: a warning about the settings without effect; at most one warning.
     """
 
     limits: RunLimits
@@ -76,12 +76,12 @@ class _Difference:
 
 
 def apply_settings(frozen: Frozen, settings: Settings, assignments: Iterable[str]) -> Applied:
-    """Apply what is stricter in the settings.
+    """Apply the settings stricter than the frozen values.
 
     Args:
-        frozen: what the plan file or the log says.
-        settings: the settings of today.
-        assignments: what of them was given on the command line, as `section.field=value`.
+        frozen: the frozen settings of the plan file or the log.
+        settings: the current settings.
+        assignments: the settings given on the command line, as `section.field=value`.
 
     Raises:
         UsageError: when a value of the command line would have no effect.
@@ -141,7 +141,7 @@ def _rate_differences(frozen: Frozen, rate: RateSection) -> Iterator[_Difference
 
 
 def _frozen_values(name: str, limits: RunLimits, own: Iterable[OwnLimits]) -> list[object]:
-    """The values of one limit: the run's, and those of steps that have their own."""
+    """List the frozen values of a limit: the run's value, and the steps' own values."""
     of_run: object = AUTO if name == "requests_per_second" and limits.adaptive else getattr(limits, name)
     of_steps = (getattr(each, name, None) for each in own)
     return [of_run, *(value for value in of_steps if value is not None)]
@@ -156,7 +156,7 @@ def _is_stricter(given: object, value: object) -> bool:
 def _hold_to(
     name: str, rate: RateSection, limits: RunLimits, steps: tuple[AnyPlanned, ...]
 ) -> tuple[RunLimits, tuple[AnyPlanned, ...]]:
-    """Hold a run and its steps to one limit of the settings."""
+    """Apply a limit of the settings to a run and its steps."""
     given = getattr(rate, name)
     finds_out = name == "requests_per_second" and limits.adaptive
     capped = tuple(
@@ -168,19 +168,19 @@ def _hold_to(
     if not finds_out:
         values: dict[str, Any] = {name: _stricter(given, getattr(limits, name))}
         return replace(limits, **values), capped
-    if given < START:  # a run that finds out its rate begins with more
+    if given < START:  # the first rate of an adaptive run is higher
         return replace(limits, requests_per_second=given, adaptive=False), capped
     return limits, capped
 
 
 def _cap(own: OwnLimits, name: str, given: object, *, everywhere: bool) -> OwnLimits:
-    """The limits of a step's own within one of the settings.
+    """Cap the own limits of a step by a limit of the settings.
 
     Args:
         own: the step's own limits.
         name: the limit.
         given: its value in the settings.
-        everywhere: whether a step without a limit of its own gets this one.
+        everywhere: whether the limit also applies to a step without its own limit.
     """
     value = getattr(own, name, None)
     if value is None and not everywhere:

@@ -1,4 +1,4 @@
-"""Telling others how a run goes: the notifier that the settings and the playbook ask for, hung into a run."""
+"""Notifications about a run: the notifier of the settings and the playbook, attached to the run's log."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -36,12 +36,12 @@ _UNNOTICED = 1.5
 
 @asynccontextmanager
 async def notices(session: Session, log: AuditLog, state: RunState) -> AsyncIterator[Notifier]:
-    """A notifier that tells of this run for as long as the block lasts.
+    """Send notices about a run for the length of the block.
 
     Args:
-        session: with the settings.
+        session: the session with the settings.
         log: the open audit log.
-        state: what it says, kept up to date by it.
+        state: the replayed state of the log, kept up to date by the log.
     """
     settings = session.settings.notify
     kinds = state.started.get("notify", {}).get("on", settings.on)
@@ -53,13 +53,13 @@ async def notices(session: Session, log: AuditLog, state: RunState) -> AsyncIter
 
 
 async def finish(notifier: Notifier, settings: Notify, state: RunState, result: RunResult | None) -> None:
-    """Wait a little for what is not yet delivered, once a run is over.
+    """Wait a limited time for undelivered notices after the end of a run.
 
     Args:
-        notifier: of the run.
-        settings: how long.
-        state: what the log says.
-        result: how the run ended; None when it was left at once.
+        notifier: the notifier of the run.
+        settings: the settings with the time limit.
+        state: the replayed state of the log.
+        result: the result of the run; None for a run left at once.
     """
     if result is not None and result.ending is Ending.LOG_FAILED:
         notifier.send_notice(notice_of_log_failure(state, result.error.message if result.error else ""))
@@ -69,11 +69,11 @@ async def finish(notifier: Notifier, settings: Notify, state: RunState, result: 
 
 
 async def finish_unless(received: AsyncIterator[Signals], waiting: Callable[[], Awaitable[None]]) -> None:
-    """Wait for the end of something, or for a signal that says not to.
+    """Wait for a task, until a signal cancels the wait.
 
     Args:
         received: the signals.
-        waiting: what to wait for.
+        waiting: the task.
     """
     async with anyio.create_task_group() as group:
         group.start_soon(_until_a_signal, received, group.cancel_scope)
@@ -91,15 +91,15 @@ async def tell_refused(
     number: str | None = None,
     simulated: bool = False,
 ) -> None:
-    """Tell that a run which nobody watches did not begin.
+    """Send a notice about an unattended run refused at its start.
 
     Args:
-        settings: with whom to tell.
+        settings: the settings with the channels.
         loaded: the playbook.
-        error: why.
-        cloud_url: where the run was to be.
-        number: what makes the notice's id one of its own; made up when None.
-        simulated: whether that was a simulation.
+        error: the reason.
+        cloud_url: the address of the run's cloud.
+        number: the unique part of the notice's id; generated when None.
+        simulated: whether the cloud is a simulated cloud.
     """
     on = loaded.playbook.notify.on
     now = utc_now()
@@ -120,7 +120,7 @@ async def tell_refused(
 
 @asynccontextmanager
 async def _open_channels(settings: Notify, kinds: Collection[NoticeKind]) -> AsyncIterator[Notifier]:
-    """Open a notifier with a worker for each channel, for the length of the block."""
+    """Open a notifier with a worker for every channel, for the length of the block."""
     warn = structlog.get_logger().warning
     channels, errors = read_channels(settings)
     for error in errors:

@@ -1,16 +1,16 @@
-"""What keeps a run from asking the API, for people: an outage, or a long wait that the API asked for."""
+"""Reasons for a pause of requests, for people: an outage, or a long wait requested by the API."""
 
 from orchestrator.duration import format_duration
 from orchestrator.safe_text import safe_text
 
 
 def outage_text(reason: str, next_probe: float, gives_up: float) -> str:
-    """The API as a whole is down.
+    """Describe an outage of the API as a whole.
 
     Args:
-        reason: what the last request came to.
-        next_probe: seconds until the API is asked again.
-        gives_up: seconds until the run ends if the API does not answer.
+        reason: the result of the last request.
+        next_probe: seconds until the next request to the API.
+        gives_up: seconds until the run ends without an answer of the API.
     """
     probe, end = format_duration(max(0, round(next_probe))), format_duration(max(0, round(gives_up)))
     return f"The API is down ({safe_text(reason, 120)}): next probe in {probe}, the run gives up in {end}."

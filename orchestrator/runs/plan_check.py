@@ -1,4 +1,4 @@
-"""Whether a plan may be carried out."""
+"""The check of a plan before the run."""
 
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
 from orchestrator.playbook.lock import drifted
@@ -8,11 +8,11 @@ from orchestrator.plural import plural
 
 
 def verdict(plan: Plan, hold: PlanConstraint | None = None) -> OrchestratorError | None:
-    """Why a plan can't be carried out; None when it can.
+    """Return the reason not to carry out a plan; None for a valid plan.
 
     Args:
         plan: the plan.
-        hold: what it had to keep to.
+        hold: the constraints of the plan, such as a plan file.
     """
     left = drifted(plan)
     if hold is not None and left and not plan.targets:

@@ -1,8 +1,8 @@
-"""A plan as a file that somebody reads before it is carried out: its text, its digest, and the way back.
+"""A plan as a file, to be reviewed by a person before the run: its text, its digest, and the parser.
 
-One CVM a line. The digest is SHA-256 over the canonical JSON of everything else, as in the audit log, and the file has
-to be byte for byte what this module writes: so an edited or cut-off one is recognised. That guards against slips, not
-against somebody who reckons the digest anew.
+Every CVM takes a line. The digest is SHA-256 over the canonical JSON of all other fields, as in the audit log. The file
+has to be byte for byte the output of this module, so that an edited or truncated file is detected. This protects from
+slips, not from a person able to compute a new digest.
 """
 
 import hashlib
@@ -46,18 +46,18 @@ def plan_file(
     cloud_url: str,
     workspace: Mapping[str, object],
 ) -> dict[str, Any]:
-    """The document of a plan file, digest included.
+    """Build the document of a plan file, with its digest.
 
     Args:
-        plan: what is to be carried out.
+        plan: the plan.
         loaded: the playbook.
-        guards: those that the plan was checked against.
-        workspace_size: how many CVMs the list has; 0 when only some apps were read.
+        guards: the guards of the plan's check.
+        workspace_size: the number of CVMs in the inventory; 0 when only some apps were read.
         made_at: the time of day.
-        actor: who makes it, user@host.
-        version: of this orchestrator.
-        cloud_url: where the inventory was read.
-        workspace: the fields that say whose CVMs they are.
+        actor: the author, user@host.
+        version: the version of this orchestrator.
+        cloud_url: the address of the inventory's cloud.
+        workspace: the fields to identify the workspace.
     """
     started = started_fields(loaded, actor=actor, version=version, cloud_url=cloud_url, limits=plan.limits)
     planned, safe_text = planned_fields(plan, workspace_size), plan_document(plan)
@@ -97,15 +97,15 @@ def plan_file(
 
 
 def digest(document: dict[str, Any]) -> str:
-    """The digest of a plan file's document, whose own (if it has one already) does not count."""
+    """Compute the digest of a plan file's document, without an existing digest field."""
     rest = {key: value for key, value in document.items() if key != _DIGEST}
     return hashlib.sha256(canonical(rest)).hexdigest()
 
 
 def written(document: dict[str, Any]) -> bytes:
-    """The file: one line a field, and in lists of CVMs and lines one line each; nothing but ASCII.
+    """Format the file: a line for every field, and for every entry of a list. All text is ASCII.
 
-    What can't be seen, or reads as something else than it is, stands there as an escape.
+    Invisible and misleading characters are written as escapes.
     """
     fields = []
     for key, value in document.items():
@@ -118,10 +118,10 @@ def written(document: dict[str, Any]) -> bytes:
 
 
 def read_plan(data: bytes, file: Path) -> Lock:
-    """The plan that a file holds.
+    """Read the plan from a file.
 
     Raises:
-        PlanFileError: when it is not, byte for byte, what `plan --out` wrote.
+        PlanFileError: when the file is not, byte for byte, the output of `plan --out`.
     """
     document = _document(data, file)
     try:
@@ -167,7 +167,7 @@ def _list(value: object) -> list[dict[str, Any]]:
 
 
 class _Part(BaseModel):
-    """A part of the file, as far as a run needs it."""
+    """The fields of a part of the file needed by a run."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 

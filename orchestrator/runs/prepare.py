@@ -1,4 +1,4 @@
-"""From a playbook to a plan: the inventory is read, and what a person should know is said."""
+"""The way from a playbook to a plan: the inventory and the warnings for a person."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from orchestrator.settings.load import Settings
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, and what it was made from.
+    """A plan, and its sources.
 
     Attributes:
         plan: the plan.
-        guards: the guards that hold.
-        workspace_size: how many CVMs the workspace has; 0 when only some apps were read.
-        read_at: when reading the inventory began.
-        workspace: whose CVMs they are.
+        guards: the effective guards.
+        workspace_size: the number of CVMs in the workspace; 0 when only some apps were read.
+        read_at: the begin of the inventory read.
+        workspace: the workspace of the CVMs.
     """
 
     plan: Plan
@@ -45,12 +45,12 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: PlanConstraint
     """Read the inventory and make the plan.
 
     Args:
-        session: the line to the cloud.
+        session: the connection to the cloud.
         loaded: the playbook.
-        hold: what the plan has to keep to, such as a plan file.
+        hold: the constraints of the plan, such as a plan file.
 
     Raises:
-        CloudError: when the inventory can't be had.
+        CloudError: when the inventory can't be read.
     """
     playbook, settings = loaded.playbook, session.settings
     guards = stricter(playbook.guards if hold is None else hold.guards, settings.guards)
@@ -92,7 +92,7 @@ _SHIFTING = PlanWarning(
 
 
 def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[PlanWarning]:
-    """Questions count towards the time that a run may take at all."""
+    """Warn about questions with longer timeouts than the time limit of a run."""
     waits = sum(step.timeout for step in playbook.steps if isinstance(step, Pause))
     most = settings.settle.whole_run
     if waits >= most:

@@ -1,4 +1,4 @@
-"""The recheck before a run is resumed: the workspace, each CVM, protection, and the guards of today's settings."""
+"""The recheck before a resume: the workspace, every CVM, protection, and the guards of the current settings."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,11 +27,11 @@ from orchestrator.skip_reason import Reason, SkipReason
 
 @dataclass(frozen=True, slots=True)
 class Rechecked:
-    """What is true of a run's CVMs right now.
+    """The current facts about a run's CVMs.
 
     Attributes:
         fresh: the status of every open target, by the CVM's key.
-        other_key: a warning where another key is used, and the API does not tell whose it is.
+        other_key: a warning about another API key with an unknown workspace.
     """
 
     fresh: dict[str, Observation]
@@ -39,17 +39,17 @@ class Rechecked:
 
 
 async def recheck_run(session: Session, state: RunState, jobs: Sequence[Job]) -> Rechecked:
-    """Read what is true of a run's CVMs now, and mark the targets for which nothing more may be sent.
+    """Read the current state of a run's CVMs, and mark the targets to be withheld from further requests.
 
     Args:
-        session: the line to the cloud.
-        state: what the run's log says.
-        jobs: the run's targets; `withheld` is set on those to be left alone.
+        session: the connection to the cloud.
+        state: the replayed state of the run's log.
+        jobs: the run's targets; `withheld` is set on the targets to be left alone.
 
     Raises:
-        CloudError: when a status or the list can't be read.
+        CloudError: when a status or the inventory can't be read.
         UsageError: when the key belongs to another workspace.
-        GuardError: when a guard that is stricter than the plan's refuses what is left to send.
+        GuardError: when a guard stricter than the plan's guard refuses the rest of the run.
     """
     guards = session.settings.guards
     cvms = await _read_inventory(session, state, jobs, guards)
@@ -64,14 +64,14 @@ async def recheck_run(session: Session, state: RunState, jobs: Sequence[Job]) ->
 def mark_withheld(
     state: RunState, jobs: Sequence[Job], cvms: Iterable[Cvm], fresh: dict[str, Observation], guards: Guards
 ) -> None:
-    """Set `withheld` on the targets that changed, became protected, or have to stay up since the plan was made.
+    """Set `withheld` on targets changed, protected, or required to stay up since the plan was made.
 
     Args:
-        state: what the run's log says.
+        state: the replayed state of the run's log.
         jobs: the run's targets.
-        cvms: the inventory of today.
+        cvms: the current inventory.
         fresh: the status of every open target, by the CVM's key.
-        guards: those of today's settings.
+        guards: the guards of the current settings.
     """
     cvms = tuple(cvms)
     listed = ByCvm((cvm.ref, cvm) for cvm in cvms)
@@ -98,7 +98,7 @@ def mark_withheld(
 
 
 def to_send(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[Job]:
-    """The targets whose request is still to be sent: neither under way, nor withheld, nor as wanted already."""
+    """List the targets still to send a request for: not under way, not withheld, and not in the wanted state."""
     return [
         work
         for work in jobs
@@ -110,7 +110,7 @@ def to_send(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[Job]:
 
 
 def to_skip(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[tuple[Job, Reason]]:
-    """The open targets that nothing is sent for, each with the reason."""
+    """List the open targets without a further request, with the reasons."""
     found = []
     for work in jobs:
         seen = fresh.get(work.ref.key)
@@ -126,14 +126,14 @@ def to_skip(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[tuple[Jo
 
 
 def is_settled_by(work: Job, seen: Observation | None) -> bool:
-    """Whether a status shows that nothing is left to do for a target: it is as wanted, or deleted."""
+    """Check a status for a target with nothing left to do: in the wanted state, or deleted."""
     if seen is None:
         return False
     return seen.read is None or is_as_wanted(work.action, seen.read.status, in_progress=seen.read.in_progress)
 
 
 def _why_withheld(target: TargetState, work: Job, now: Cvm, guards: Guards, *, touched: bool) -> Reason | None:
-    """Why no more may be sent for a target; None where it is as the plan had it, but for what the run did itself."""
+    """Return the reason to withhold a target; None for a target unchanged except by the run itself."""
     if is_as_wanted(work.action, now.status, in_progress=now.in_progress) and work.outcome is None:
         return None
     reason = binding_reason(guards, now)
@@ -147,7 +147,7 @@ def _why_withheld(target: TargetState, work: Job, now: Cvm, guards: Guards, *, t
 def _check_guards(
     state: RunState, jobs: Sequence[Job], cvms: Sequence[Cvm], fresh: dict[str, Observation], guards: Guards
 ) -> None:
-    """Check what is left to send by the guards that became stricter since the plan was made."""
+    """Check the remaining requests against guards made stricter since the plan."""
     limits = {check["name"]: Decimal(check["limit"]) for check in state.planned.get("guards", ()) if check["limit"]}
 
     def newly(name: str) -> bool:
@@ -178,7 +178,7 @@ def _check_guards(
 
 
 async def _read_inventory(session: Session, state: RunState, jobs: Sequence[Job], guards: Guards) -> tuple[Cvm, ...]:
-    """Read the CVMs of today, with the facts that the comparison and the protection need."""
+    """Read the current CVMs, with the facts for the comparison and the protection."""
     reader = InventoryReader(session.cloud, session.gate, session.rng)
     apps = {work.ref.app_id for work in jobs}
     known = {app for app in apps if app is not None}

@@ -1,4 +1,4 @@
-"""What the API is asked about the stops of a run, and what its answers say about them. Pure."""
+"""The usage questions to the API about the stops of a run, and the evaluation of the answers. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +19,13 @@ Stops = Mapping[str, Sequence[Stop]]
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What is known about the stops of a run after asking, or without asking where all was known.
+    """The known charges for the stops of a run, with or without new answers.
 
     Attributes:
-        found: what is known of each stop.
-        news: those of `found` that the log does not have yet.
-        problems: why there was no answer about some of them.
-        asked: how many apps were asked about.
+        found: the known charge of every stop.
+        news: the part of `found` missing in the log.
+        problems: the reasons for missing answers.
+        asked: the number of apps in the questions.
     """
 
     found: Mapping[Key, Reconciled]
@@ -35,17 +35,17 @@ class Reconciliation:
 
     @property
     def open(self) -> bool:
-        """Whether asking again may tell more."""
+        """True if a later reconciliation may find more."""
         return bool(self.problems) or not all(each.standing.final for each in self.found.values())
 
 
 def open_stops(stops: Stops, known: Mapping[Key, Reconciled], pending_for: float) -> dict[str, Sequence[Stop]]:
-    """The stops of the CVMs about which there is something left to ask.
+    """Select the stops of CVMs with open charges.
 
     Args:
-        stops: of the run.
-        known: what its log has on them.
-        pending_for: seconds after a stop from which on no charge is to be expected any more.
+        stops: the stops of the run.
+        known: the charges recorded in the log.
+        pending_for: seconds after a stop; later charges are not expected.
     """
     return {
         cvm: each
@@ -55,7 +55,7 @@ def open_stops(stops: Stops, known: Mapping[Key, Reconciled], pending_for: float
 
 
 def questions(stops: Stops) -> list[AppQuestion]:
-    """What to ask: one question an app, about all its CVMs and the whole of their windows."""
+    """Make the usage questions: a question for every app, about all its CVMs and their whole windows."""
     by_app: dict[str, list[Stop]] = {}
     for stop in (stop for each in stops.values() for stop in each):
         if stop.ref.app_id is not None and why_untold(stop.ref) is None:
@@ -79,14 +79,14 @@ def answered(
     now: datetime,
     pending_for: float,
 ) -> Reconciliation:
-    """What the answers say.
+    """Evaluate the answers.
 
     Args:
-        stops: those that were asked about.
+        stops: the stops in the questions.
         usage: the answers, by app.
-        known: what the log had on all stops of the run.
-        now: when they were given.
-        pending_for: seconds after a stop from which on no charge is to be expected any more.
+        known: the charges recorded in the log, for all stops of the run.
+        now: the time of the answers.
+        pending_for: seconds after a stop; later charges are not expected.
     """
     found, news, problems = dict(known), [], {}
     for cvm, each in stops.items():
@@ -106,7 +106,7 @@ def answered(
 
 
 def _say(stops: Sequence[Stop], app: AppUsage | None, *, now: datetime, pending_for: float) -> list[Reconciled]:
-    """What the answer about its app says of the stops of one CVM."""
+    """Evaluate the answer about an app for the stops of a CVM."""
     ref = stops[0].ref
     reason = why_untold(ref)
     if app is None or reason is not None:
@@ -117,7 +117,7 @@ def _say(stops: Sequence[Stop], app: AppUsage | None, *, now: datetime, pending_
 
 
 def _is_closed(found: Reconciled | None, stop: Stop, pending_for: float) -> bool:
-    """Whether a stop need not be asked about; one that was not charged is asked about again if that came too soon."""
+    """Check a stop for a final charge. A stop without a charge stays open until `pending_for` has passed."""
     if found is None or found.standing is not ChargeState.NONE:
         return found is not None and found.standing.final
     waited = parse_timestamp(found.asked_at) - (stop.down or stop.ended)

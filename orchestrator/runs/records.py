@@ -1,4 +1,4 @@
-"""The first two records of a run: who started what, and exactly what was planned. And the way back, for `resume`."""
+"""The first two records of a run: the actor, the request, and the exact plan; and the parser for `resume`."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -38,12 +38,12 @@ def started_fields(
 
     Args:
         loaded: the playbook.
-        actor: who started the run.
-        version: of this program.
-        cloud_url: where its requests go.
-        limits: of the run.
-        simulated: whether the cloud is a simulated one.
-        served: whether that one goes on after the run.
+        actor: the actor behind the run.
+        version: the version of this program.
+        cloud_url: the destination of its requests.
+        limits: the limits of the run.
+        simulated: whether the cloud is a simulated cloud.
+        served: whether the simulated cloud continues after the run.
     """
     told = loaded.playbook.notify.on
     return {
@@ -113,7 +113,7 @@ def _deadline(deadline: Forecast) -> dict[str, object]:
 
 
 def limits_from(started: Record) -> RunLimits:
-    """The limits that a run was started with."""
+    """Read the limits of a run from its first record."""
     limits: dict[str, Any] = started["limits"]
     most, rate = limits["max_failures"], limits["requests_per_second"]
     return RunLimits(
@@ -128,12 +128,12 @@ def limits_from(started: Record) -> RunLimits:
 
 
 def works_from(state: RunState, *, now: float, wall: datetime) -> list[Job]:
-    """Every target of a run, as far as its log says that it has come.
+    """Rebuild every target of a run at the progress recorded in its log.
 
     Args:
         state: the replayed log.
         now: the engine's clock.
-        wall: the time of day at that moment, by which the log's timestamps are read.
+        wall: the time of day at `now`, used to convert the log's timestamps.
     """
 
     def engine_time(timestamp: str | None) -> float | None:
@@ -172,12 +172,12 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Job]:
 
 
 def taken_down(state: RunState) -> tuple[TakenDown, ...]:
-    """List the CVMs that a run took from running to down, by whatever steps.
+    """List the CVMs taken from running to down by a run, by whatever steps.
 
-    A CVM whose stop had, or may have had, an effect and that the run did not see down counts as `late`.
+    A CVM counts as `late` after a stop with a certain or possible effect but without a confirmed end.
     """
     before: dict[str, str | None] = {}
-    effective: dict[str, TargetState] = {}  # the last target of each CVM whose request had, or may have had, an effect
+    effective: dict[str, TargetState] = {}  # by CVM: the last target with a certain or possible effect
     for target in state.targets.values():
         before.setdefault(target.ref.key, target.before)
         if target.billing is not None or (target.phase in _IN_DOUBT and target.outcome is Outcome.UNSETTLED):
@@ -197,11 +197,11 @@ _NOT_SEEN_DOWN = frozenset({Outcome.UNSETTLED, Outcome.FAILED, Outcome.REFUSED, 
 
 
 def _is_late(last: TargetState, effective: TargetState | None) -> bool | None:
-    """Whether a CVM can only have gone down after the run; None where the run did not take the CVM down.
+    """True for a CVM possibly down only after the run, False for a CVM seen down; None for a CVM not taken down.
 
     Args:
         last: the last target of the CVM.
-        effective: the last target of the CVM whose request had, or may have had, an effect.
+        effective: the last target of the CVM with a certain or possible effect.
     """
     if last.outcome is Outcome.SETTLED:
         return None if Action(last.action).leaves_running else False

@@ -1,4 +1,4 @@
-"""What resuming a run needs: its log checked, its frozen limits, and the record that it goes on."""
+"""The parts of a resume: the check of the log, the frozen limits, and the record of the resume."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ from orchestrator.skip_reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class ResumePlan:
-    """What resuming a run will do.
+    """The plan of a resume.
 
     Attributes:
-        send: the targets whose request is still to be sent.
-        watch: the targets whose request was sent and whose end was not seen.
-        skip: the open targets that are left alone, each with the reason.
-        ended: how many targets have their outcome already.
+        send: the targets still to send a request for.
+        watch: the targets with a sent request but without a confirmed end.
+        skip: the open targets to be left alone, with the reasons.
+        ended: the number of targets with an outcome.
         steps: the steps of the run.
-        limits: the limits that hold.
-        stricter: a phrase for each setting that is stricter than what the run began with.
-        warnings: what a person should know.
+        limits: the effective limits.
+        stricter: a phrase for every setting stricter than at the start of the run.
+        warnings: the warnings for a person.
     """
 
     send: tuple[Job, ...]
@@ -49,7 +49,7 @@ class ResumePlan:
     warnings: tuple[PlanWarning, ...]
 
     def document(self, state: RunState) -> dict[str, Any]:
-        """What `resume --dry-run --json` prints."""
+        """Build the document of `resume --dry-run --json`."""
         return {
             "run_id": state.run_id,
             "exit_code": 0,
@@ -64,22 +64,22 @@ class ResumePlan:
 
     @property
     def starts(self) -> bool:
-        """Whether a CVM is to be started."""
+        """Check for CVMs to start."""
         return any(work.action is Action.START for work in self.send)
 
     @property
     def ends(self) -> Total:
-        """The charges that end with what is still to be sent."""
+        """Sum the charges to be ended by the remaining requests."""
         return Total.of(work.note.rates for work in self.send if not work.action.leaves_running)
 
     @property
     def begins(self) -> Total:
-        """The charges that begin with what is still to be sent."""
+        """Sum the charges to be started by the remaining requests."""
         return Total.of(work.note.rates for work in self.send if work.action is Action.START)
 
 
 def frozen_in(state: RunState, path: Path) -> Frozen:
-    """What the log of a run has frozen."""
+    """Return the frozen settings in the log of a run."""
     guards = {check["name"]: Decimal(check["limit"]) for check in state.planned.get("guards", ()) if check["limit"]}
     told = state.started.get("notify", {}).get("on")
     steps = steps_from(state.planned)
@@ -87,11 +87,11 @@ def frozen_in(state: RunState, path: Path) -> Frozen:
 
 
 def check(reading: Reading, state: RunState, path: Path) -> None:
-    """Refuse to go on with a log with which nobody can.
+    """Refuse to resume a run from an unusable log.
 
     Raises:
-        SettingsError: when it was altered.
-        NotConfirmedError: when it has no plan, so that nothing was sent.
+        SettingsError: when the log was altered.
+        NotConfirmedError: when the log has no plan, so that no request was sent.
     """
     if reading.verdict is Verdict.ALTERED:
         raise SettingsError(
@@ -109,13 +109,13 @@ def check(reading: Reading, state: RunState, path: Path) -> None:
 
 
 def log_warnings(plan: ResumePlan, run_id: str) -> None:
-    """Log what a person should know, where no plan is printed."""
+    """Log the warnings for a person, in place of a printed plan."""
     for warning in plan.warnings:
         structlog.get_logger().warning("resume.warning", run_id=run_id, message=warning.message)
 
 
 def resume_plan(jobs: list[Job], checked: Rechecked, applied: Applied) -> ResumePlan:
-    """What resuming a run will do."""
+    """Plan a resume."""
     return ResumePlan(
         send=tuple(to_send(jobs, checked.fresh)),
         watch=tuple(work for work in jobs if work.under_way),
@@ -129,7 +129,7 @@ def resume_plan(jobs: list[Job], checked: Rechecked, applied: Applied) -> Resume
 
 
 async def go_on_record(log: AuditLog, reading: Reading, state: RunState, jobs: list[Job], heard: Observer) -> None:
-    """Write down that the run goes on; `state` follows the log from here on, and `heard` is told of every record."""
+    """Record the resume; `state` follows the log from here on, and `heard` receives every record."""
     log.observers += [state.apply, heard]
     log.resumed(
         reading.torn,

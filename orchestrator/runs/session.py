@@ -1,4 +1,4 @@
-"""Everything a command needs to speak to a cloud, put together: settings, gate, client, clock."""
+"""The connection of a command to a cloud, put together: settings, gate, client, clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -32,10 +32,10 @@ class SystemClock:
 
     def __init__(self) -> None:
         """Set up; within the event loop."""
-        self._time = asyncio.get_running_loop().time  # anyio asks for the loop each time, and a run asks often
+        self._time = asyncio.get_running_loop().time  # anyio looks up the loop on every call, and a run calls often
 
     def now(self) -> float:
-        """The event loop's own clock, by which it sleeps."""
+        """Return the event loop's own clock, also used by its sleeps."""
         return self._time()
 
     def wall(self) -> datetime:
@@ -44,7 +44,7 @@ class SystemClock:
 
 
 def limits_of(limits: Limits, settings: Settings) -> RunLimits:
-    """A playbook's own limits, and the settings' where it has none."""
+    """Return a playbook's own limits, completed by the limits of the settings."""
     rate = settings.rate
     requests_per_second = limits.requests_per_second or rate.requests_per_second
     return RunLimits(
@@ -60,22 +60,22 @@ def limits_of(limits: Limits, settings: Settings) -> RunLimits:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One command's line to the cloud.
+    """The connection of a command to the cloud.
 
     Attributes:
-        settings: of the command.
-        endpoint: where requests go.
-        limits: of the run.
-        cloud: what answers them.
-        gate: what every request passes.
-        clock: what is measured and written down by.
-        rng: the jitter.
-        batch_size: how many statuses one request asks for at the most.
-        batch_missing: whether an earlier run found that there is no such request.
-        finder: what finds the rate out; None where it is fixed.
-        settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
+        settings: the settings of the command.
+        endpoint: the destination of requests.
+        limits: the limits of the run.
+        cloud: the cloud client.
+        gate: the rate limiter for every request.
+        clock: the clock for measurements and timestamps.
+        rng: the random source for jitter.
+        batch_size: the highest number of statuses in a request.
+        batch_missing: whether an earlier run found the batch request missing.
+        finder: the finder of the rate; None for a fixed rate.
+        settle_seconds: by action, the settle time of CVMs in earlier runs, if known.
         identify: reads the id of the key's workspace.
-        says_simulated: whether an answer of the cloud said that it is a simulated one.
+        says_simulated: returns True once the cloud identified itself as simulated in an answer.
     """
 
     settings: Settings
@@ -94,16 +94,16 @@ class Session:
 
     @property
     def simulated(self) -> bool:
-        """Whether the cloud is a simulated one: this command's own, or one that says so in its answers."""
+        """True for a simulated cloud: the command's own, or a cloud with a mark in its answers."""
         return self.endpoint.simulated or self.says_simulated()
 
     def remember(self, *, batch_size: int, batch_missing: bool, settle: Mapping[str, float] | None = None) -> None:
-        """Keep what this run learnt of the API for the next one.
+        """Save the profile of the API for the next run.
 
         Args:
-            batch_size: how many statuses one request may ask for.
-            batch_missing: whether there is no such request.
-            settle: by action, within how many seconds nine in ten CVMs had settled.
+            batch_size: the number of statuses the API accepts in a request.
+            batch_missing: whether the API lacks the batch request.
+            settle: by action, the seconds until nine in ten CVMs had settled.
         """
         if self.endpoint.simulated:
             return
@@ -140,13 +140,13 @@ def _warn(settings: Settings, event: str, **facts: object) -> None:
 async def open_session(
     settings: Settings, where: Endpoint, limits: RunLimits, *, few: bool = False
 ) -> AsyncIterator[Session]:
-    """A session for as long as the block lasts.
+    """Open a session for the length of the block.
 
     Args:
         settings: the settings.
         where: the cloud.
-        limits: how fast and how wide.
-        few: whether it is for some reads alone, however fast they may go.
+        limits: the rate and concurrency limits.
+        few: whether the session is for a few reads only, at any rate.
     """
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
     learnt = ApiProfile()
@@ -188,7 +188,7 @@ async def open_session(
 
 
 def _address(where: Endpoint) -> Iterator[str]:
-    """Where requests went, for a person who has to find out why that failed."""
+    """Describe the destination of requests, to help a person find the cause of a failure."""
     yield f"cloud.base_url is {where.base_url}"
     if not where.base_url.endswith("/api/v1"):
         yield "that of Phala Cloud ends with /api/v1"

@@ -1,4 +1,4 @@
-"""The beginning of a run: what was asked for, and the first two records of its log."""
+"""The beginning of a run: the request, and the first two records of its log."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,18 +21,18 @@ from orchestrator.runs.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What is to be carried out.
+    """The request for a run.
 
     Attributes:
         loaded: the playbook.
-        limits: how fast and how wide.
-        hold: what the plan has to keep to; None where it is planned anew.
-        origin: what a person is told about that.
-        origin_fields: what `run.started` says about it.
-        run_id: the run's name; None where it gets one when it begins.
-        ignore_running: whether to act on CVMs on which another run is acting.
-        workspace: the workspace of what the plan has to keep to; None where it is planned anew.
-        warnings: what a person should know beside the plan's own warnings.
+        limits: the rate and concurrency limits.
+        hold: the constraints of the plan; None for a new plan.
+        origin: the text about the origin of the constraints, for a person.
+        origin_fields: the fields of `run.started` about the origin.
+        run_id: the id of the run; None for an id generated at the start.
+        ignore_running: whether to act on CVMs claimed by another run.
+        workspace: the workspace of the constraints; None for a new plan.
+        warnings: warnings for a person, beside the plan's own warnings.
     """
 
     loaded: LoadedPlaybook
@@ -49,13 +49,13 @@ class RunRequest:
 def begin_log(
     session: Session, order: RunRequest, prepared: Prepared, heard: Observer | None = None
 ) -> tuple[AuditLog, RunState]:
-    """Write down who started what, and exactly what was planned.
+    """Record the actor, the request, and the exact plan.
 
     Args:
-        session: the line to the cloud.
-        order: what is to be carried out.
+        session: the connection to the cloud.
+        order: the request for the run.
         prepared: the plan.
-        heard: told of every record; by default `run_log`.
+        heard: receives every record; by default `run_log`.
     """
     from orchestrator.runs.event_log import configure, run_log  # noqa: PLC0415 - takes long to import
 

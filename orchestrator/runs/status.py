@@ -1,4 +1,4 @@
-"""How far a run has come, how it ended, and the request to stop it."""
+"""The progress of a run, its end, and the request to stop."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,12 +28,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """Where a run stands.
+    """The current status of a run.
 
     Attributes:
-        state: how far it has come.
-        last_at: the moment of its last record; None where it has none.
-        exit_code: of a finished run.
+        state: the state of the run.
+        last_at: the timestamp of its last record; None without a record.
+        exit_code: the exit code of a finished run.
     """
 
     state: State
@@ -43,13 +43,13 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
-        exit_code: as the command's.
-        interrupted: whether it is to go on when the service is started anew.
-        reason: in words why it did not end well, where that is not in its log alone.
-        waits: whether it waited for another run that acted on the same CVMs, and can begin now.
+        exit_code: the exit code, as for the command.
+        interrupted: whether the run continues at the next start of the service.
+        reason: the reason for a bad end, in words, if not only in the log.
+        waits: whether the run waited for another run on the same CVMs, and can begin now.
     """
 
     exit_code: int
@@ -60,17 +60,17 @@ class Ended:
 
 @dataclass(slots=True)
 class Stop:
-    """A wish that runs come to their end: they send nothing more, and watch what was sent.
+    """A request to end runs: no further requests are sent, and sent requests are watched.
 
     Attributes:
-        wanted: set once it is wanted.
-        ending: what for.
+        wanted: set by the request.
+        ending: the reason for the end.
     """
 
     wanted: anyio.Event = field(default_factory=anyio.Event)
     ending: Ending = Ending.SIGTERM
 
     def want(self, ending: Ending) -> None:
-        """Want it."""
+        """Request the end."""
         self.ending = ending
         self.wanted.set()

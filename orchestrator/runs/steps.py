@@ -1,4 +1,4 @@
-"""The steps of a plan as `run.planned` and plan files have them, and the way back."""
+"""The steps of a plan as fields for `run.planned` and plan files, and the parser."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from orchestrator.playbook.value_types import Share
 
 
 def step_fields(step: AnyPlanned) -> dict[str, object]:
-    """One step; what it does not say is left out."""
+    """Build the fields of a step; unset options are left out."""
     if isinstance(step, Question):
         return {"name": step.name, "action": "pause", "question": step.question, "timeout_s": step.timeout}
     if isinstance(step, Message):
@@ -31,7 +31,7 @@ def step_fields(step: AnyPlanned) -> dict[str, object]:
 
 
 def steps_from(planned: Record) -> tuple[AnyPlanned, ...]:
-    """The steps that a run was planned with; logs of earlier versions lack some of their fields."""
+    """Read the steps of a run's plan; logs of earlier versions lack some fields."""
     return tuple(_step(fields) for fields in planned["steps"])
 
 

@@ -1,4 +1,4 @@
-"""The stops and shutdowns of a run that may have triggered a charge, from its log."""
+"""The stops and shutdowns of a run with a possible charge, from its log."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,10 +20,10 @@ _Key = tuple[str, str]
 
 
 def triggering(state: RunState) -> list[TargetState]:
-    """The targets that `reconcile` is about: stops and shutdowns that took effect, or may have.
+    """List the targets for `reconcile`: stops and shutdowns with a certain or possible effect.
 
-    What was refused, not sent, or gone before its request came is left out, and so are starts, restarts, and stops of
-    CVMs that were on their way down already.
+    Refused, unsent and too late requests are left out, and so are starts, restarts, and stops of CVMs already on their
+    way down.
     """
     return [
         target
@@ -35,7 +35,7 @@ def triggering(state: RunState) -> list[TargetState]:
 
 
 def reconciled_in(state: RunState) -> dict[_Key, Reconciled]:
-    """What the log has on each of them, by step and CVM; those that were not asked about yet are not in it."""
+    """Return the recorded charges by step and CVM; targets without a reconciliation are left out."""
     return {
         (target.step, target.ref.key): Reconciled.parse(target.reconciled)
         for target in triggering(state)
@@ -44,10 +44,10 @@ def reconciled_in(state: RunState) -> dict[_Key, Reconciled]:
 
 
 class StopsFold:
-    """Takes the records of a log, in order, and tells the stops in it with their moments.
+    """A fold over the records of a log, in order, to return the stops with their timestamps.
 
     Attributes:
-        state: what the same records add up to.
+        state: the replayed state of the same records.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class StopsFold:
         self._ended: dict[_Key, str] = {}
 
     def take(self, record: Record) -> None:
-        """Take one more record into account."""
+        """Add the next record."""
         event = record["event"]
         if event.startswith(("action.", "target.")):
             self._take_moment(event, record)
@@ -68,7 +68,7 @@ class StopsFold:
         cvm = record["cvm"]
         key = record["step"], cvm.get("id") or normal_uuid(cvm.get("vm_uuid") or "")
         if event == "action.intent":
-            # A request that had no effect begins no window. One that took effect does, whatever was sent after it.
+            # A request without an effect begins no window. An effective request does, whatever was sent later.
             if key not in self._accepted and self.state.targets[key].phase is Phase.WAITING:
                 self._sent[key] = record["ts"]
         elif event == "action.accepted":
@@ -79,7 +79,7 @@ class StopsFold:
                 self._down.setdefault(key, record["ts"])
 
     def stops(self) -> dict[str, list[Stop]]:
-        """The stops of each CVM in the order of their sending, by what tells it from others."""
+        """Return the stops of every CVM in the order of sending, by the CVM's key."""
         last = (self.state.finished or {}).get("ts") or self.state.last_ts
         sent: dict[str, list[datetime]] = {}
         for (_, cvm), at in self._sent.items():
@@ -87,7 +87,7 @@ class StopsFold:
         found: dict[str, list[Stop]] = {}
         for target in triggering(self.state):
             stop = self._stop(target, last)
-            # Be the next action a stop or not: what is charged from then on is not this one's.
+            # Later charges belong to the next action, whether a stop or not.
             later = min((at for at in sent[target.ref.key] if at > stop.sent), default=None)
             found.setdefault(target.ref.key, []).append(replace(stop, later=later))
         return {cvm: sorted(stops, key=lambda stop: stop.sent) for cvm, stops in found.items()}

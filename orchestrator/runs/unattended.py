@@ -1,4 +1,4 @@
-"""Runs in front of nobody: no terminal, no question, no signals of their own. The guards hold all the same."""
+"""Unattended runs: no terminal, no question, no own signal handlers. The guards hold all the same."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -49,7 +49,7 @@ _INTERRUPTED = Ended(int(Exit.SIGTERM), interrupted=True)
 
 
 class Unattended:
-    """Carries the runs of firings out in this process, each with a line of its own to the cloud."""
+    """Carries the runs of firings out in this process, with a connection to the cloud for every run."""
 
     def __init__(
         self,
@@ -61,15 +61,15 @@ class Unattended:
 
         Args:
             settings: the settings.
-            recorded: told a playbook's name and each record of its runs, once it is durable.
-            replied: told a playbook's name and each answer of the API to its runs.
+            recorded: called with a playbook's name and every durable record of its runs.
+            replied: called with a playbook's name and every answer of the API to its runs.
         """
         self._settings, self._recorded, self._replied = settings, recorded, replied
         self._store = RunStore(settings.audit.state_dir)
         self._told: set[str] = set()
 
     def standing(self, run_id: str) -> RunStatus:
-        """Where a run stands, as its audit log says."""
+        """Return the status of a run from its audit log."""
         try:
             return self._standing(self._store.path(run_id))
         except FileNotFoundError:
@@ -91,7 +91,7 @@ class Unattended:
         return RunStatus(State.UNFINISHED, parse_timestamp(state.last_ts))
 
     async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
-        """Plan, and carry out what the guards let pass."""
+        """Plan a run, and carry the plan out if the guards pass."""
         trigger = {
             "schedule": claim.playbook,
             "planned": timestamp(claim.planned),
@@ -144,14 +144,14 @@ class Unattended:
                 return Ended(int(error.exit_code), reason=str(error), waits=True)
 
     async def _tell_refused(self, claim: FiringClaim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
-        """Tell others that a firing did not begin: once, however often it is tried again."""
+        """Send a notice about a refused firing: only once, however often the firing is retried."""
         if claim.run_id not in self._told:
             self._told.add(claim.run_id)
             await tell_refused(self._settings, loaded, error, self._settings.cloud.base_url, number=claim.run_id)
         return _refused(error)
 
     async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
-        """Go on with a run from what its audit log says."""
+        """Resume a run from its audit log."""
         path, state = self._store.path(claim.run_id), RunState()
         try:
             log, reading = AuditLog.reopen(path, state.apply)
@@ -214,7 +214,7 @@ class Unattended:
     async def _session(
         self, claim: FiringClaim, limits: RunLimits, cloud_url: str | None = None
     ) -> AsyncIterator[Session]:
-        """A line to the cloud; the key is read anew for each."""
+        """Open a connection to the cloud; every connection reads the key anew."""
         with endpoint(self._settings, simulate=False) as where:
             if cloud_url is not None:
                 where.require_url(cloud_url)
@@ -227,7 +227,7 @@ class Unattended:
 
 
 async def _unless(stop: Stop, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T | None:
-    """What comes of it; None when runs were to stop before it was through."""
+    """Return the result of a task; None for a task stopped before its end."""
     result: _T | None = None
 
     async def watch(scope: anyio.CancelScope) -> None:
@@ -239,7 +239,7 @@ async def _unless(stop: Stop, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T |
         group.start_soon(watch, group.cancel_scope)
         try:
             result = await do()
-        except OrchestratorError as found:  # else it would come out of the group as one of several
+        except OrchestratorError as found:  # else the task group would wrap the error in an exception group
             error = found
         group.cancel_scope.cancel()
     if error is not None:

@@ -1,4 +1,4 @@
-"""Which workspace a run belongs to: its id where the API tells it, else a fingerprint of the key."""
+"""The workspace of a run: its id if the API provides the id, else a fingerprint of the key."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ _DIGITS = 16
 
 
 def fingerprint(api_key: str) -> str:
-    """Shorten a key to hex digits that tell two keys apart and do not give the key away."""
+    """Shorten a key to hex digits, different for different keys, without a way back to the key."""
     return hashlib.sha256(_DOMAIN + api_key.encode()).hexdigest()[:_DIGITS]
 
 
@@ -25,7 +25,7 @@ class Workspace:
     """The workspace of a run.
 
     Attributes:
-        id: the workspace's id; None where the API does not tell it.
+        id: the workspace's id; None if the API does not provide the id.
         key: the fingerprint of the key; None in records of earlier versions.
     """
 
@@ -34,7 +34,7 @@ class Workspace:
 
     @classmethod
     def recorded(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what `run.started` or a plan file says; earlier versions wrote nothing."""
+        """Read the workspace from `run.started` or a plan file; earlier versions wrote nothing."""
         return cls(fields.get("workspace"), fields.get("key_fingerprint"))
 
     def fields(self) -> dict[str, object]:
@@ -46,10 +46,10 @@ class Workspace:
 
         Args:
             earlier: the record.
-            what: what has it, such as `the run`.
+            what: the source of the record, such as `the run`.
 
         Returns:
-            A warning where only the keys can be compared, and they differ; else None.
+            A warning if only the keys can be compared and the keys differ; else None.
 
         Raises:
             UsageError: when this is another workspace.
@@ -71,7 +71,7 @@ class Workspace:
 
 
 async def read_workspace(session: Session, cvms: Iterable[Cvm] = ()) -> Workspace:
-    """Find out the workspace of the session's key: by the list of CVMs, else by one request that may fail."""
+    """Find the workspace of the session's key: by the list of CVMs, else by a single request."""
     key = fingerprint(session.endpoint.api_key)
     found = {cvm.workspace for cvm in cvms}
     if len(found) == 1 and None not in found:
