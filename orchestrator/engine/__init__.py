@@ -1,8 +1,10 @@
-"""Carries a plan out: rate limit, dispatch, retry decisions, and the watch until every CVM has settled.
+"""Carry out a plan: rate limit, dispatch, retry decisions, and the watch until every CVM has settled.
 
-What is decided is plain functions and small classes with time as an argument (`gcra`, `decide`, `judge`, `pace`,
-`queue`); what is done is async and thin. A `run` goes from step to step, `rollout` from wave to wave, and a `wave`
-sends (`dispatch`, through the `gate`) and watches (`watch`, by `status`); what they share is the run's `course`. The
-outside is reached through the protocols in `protocols` alone. May import playbook, billing and the words; never HTTP,
-files or the terminal.
+Decisions are pure: plain functions and small classes with time as an argument (`rate/gcra`, `send/classify`,
+`watch/evaluate`, `rate/backoff`, `send/queue`). The async code around the decisions is thin. `run` goes from step to
+step, `rollout` from wave to wave. A `wave` sends requests (`send/dispatcher`, through `rate/gate`) and watches CVMs
+(`watch/watcher`, with `read/status`). All steps of a run share one `run_control`.
+
+The engine reaches the outside only through the protocols in `protocols`. The engine may import playbook, billing and
+the small shared modules; never HTTP, files or the terminal.
 """

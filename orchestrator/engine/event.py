@@ -1,24 +1,24 @@
-"""A bell: one task waits until another rings, or until a time has passed."""
+"""An event with automatic reset: one task waits until another task signals, or until a timeout."""
 
 import anyio
 import anyio.lowlevel
 
 
 class AutoResetEvent:
-    """Rings that nobody hears yet are kept, so none is lost between two waits."""
+    """Event for a single waiting task; a signal sent between two waits is kept for the next wait."""
 
     def __init__(self) -> None:
         self._rung = False
-        self._event: anyio.Event | None = None  # made only where somebody has to wait
+        self._event: anyio.Event | None = None  # created only for a wait that blocks
 
     def ring(self) -> None:
-        """End the wait that is going on, or the next one."""
+        """End the current wait, or the next wait if no task waits now."""
         self._rung = True
         if self._event is not None:
             self._event.set()
 
     async def wait(self, timeout: float = float("inf")) -> None:  # noqa: ASYNC109 - a wait that ends early is the point
-        """Return when the bell rings or after so many seconds, whichever comes first."""
+        """Return at the signal, or after `timeout` seconds at the latest."""
         if not self._rung:
             self._event = anyio.Event()
             try:

@@ -1,4 +1,4 @@
-"""A step that takes up what an earlier one left: it chooses its CVMs when its turn comes."""
+"""Follow-up steps: choose CVMs by the outcomes of an earlier step, at the beginning of the follow-up step."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from orchestrator.playbook.waves import wave_numbers
 
 
 async def plan_follow_up(course: RunControl, step: PlannedStep, follows: Follows) -> None:
-    """Choose the CVMs of a step by what is true of them now, and put that on record.
+    """Choose the CVMs of a follow-up step by their present state, and record the choice.
 
     Raises:
         AuditError: when the trail can't be written.
@@ -27,12 +27,12 @@ async def plan_follow_up(course: RunControl, step: PlannedStep, follows: Follows
 
 
 def follow_up_sources(follows: Follows, jobs: Iterable[Job]) -> list[Job]:
-    """The targets of an earlier step that are to be taken up, as far as no other step has done so."""
+    """Targets of the earlier step for the follow-up step, without targets already taken by another step."""
     return [work for work in jobs if not work.taken_up and follows.takes_up(work.step, work.outcome, work.ref.key)]
 
 
 def _arranged(step: PlannedStep, jobs: list[Job]) -> list[Job]:
-    """The targets of a step that chose them just now, in its order and with their waves."""
+    """Sort the chosen targets into the step's order and assign their waves."""
     by = step.order_by
     if by is not None:
         jobs.sort(key=lambda work: rank(by, work.ref, work.note.rates.compute))

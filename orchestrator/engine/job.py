@@ -1,4 +1,4 @@
-"""One target as the engine works on it, and where its facts come from: a plan, or an earlier log."""
+"""State of one target in the engine; built from a plan or from an earlier log."""
 
 from dataclasses import dataclass, field
 
@@ -13,32 +13,34 @@ from orchestrator.skip_reason import Reason
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One target and how far it has come. Times are seconds of the engine's clock.
+    """State of a target. Times are seconds of the engine's clock.
 
     Attributes:
         step: the step's name.
-        action: what is asked of the CVM now: the step's action, or what that was escalated to.
+        action: the action requested now: the step's action, or the action after an escalation.
         ref: the CVM.
-        before: its status when the plan was made.
-        note: what the action does to the bill.
-        attempts: how many requests were announced for it.
-        first_sent: when the first of them was; None before.
-        asked_since: when this process first announced one; earlier parts of the run may never have sent theirs.
-        batch: the number of the request that its last one shared with others; None where it had one of its own.
-        singly: whether it has to be sent in a request of its own, since a batch would leave it alone.
-        unanswered: whether the last of those requests has no answer on record: the process died before.
-        in_doubt: whether the effect of its last request is unknown.
-        trouble: what the last answer that did not tell its effect said; None before one.
-        accepted_at: since when the action is known to have taken effect; None before.
-        billed: whether an action of the step was ever accepted, so that its billing note counts.
-        escalated_at: when the step stopped waiting for the CVM to go down by itself; None before.
-        outcome: how it ended; None while it has not.
-        seconds: from its first request to its outcome; None before, and where an earlier part of the run saw to it.
-        taken_up: whether a later step took up what became of it, so that this is not the last word on the CVM.
-        status: the last status that was seen.
-        wave: the step's wave that it belongs to, from 1.
-        withheld: why no further request may be sent for it; None where requests may go.
-        document: the CVM as every record has it, shared by all of them.
+        before: the CVM's status at planning time.
+        note: the action's effect on the bill.
+        attempts: the number of requests announced for the target.
+        first_sent: time of the first announcement; None before.
+        asked_since: time of the first announcement by this process. An earlier part of the run may have announced a
+            request and never sent the request.
+        batch: the number of the last request, if other targets shared the request; None for a request for one target.
+        singly: whether the target needs a request of its own, because a batch would skip the CVM.
+        unanswered: whether the last request has no answer on record, because the process died first.
+        in_doubt: whether the effect of the last request is unknown.
+        trouble: text of the last answer with an unknown effect; None before such an answer.
+        accepted_at: time since when the action is known to have taken effect; None before.
+        billed: whether an action of the step was ever accepted, so the billing note counts.
+        escalated_at: time when the step stopped waiting for the CVM to go down by itself; None before.
+        outcome: the outcome; None while the target is open.
+        seconds: seconds from the first request to the outcome; None before, and for targets that ended in an earlier
+            part of the run.
+        taken_up: whether a later step took up the target, so this outcome is not the final outcome of the CVM.
+        status: the last status seen.
+        wave: the number of the target's wave in the step, from 1.
+        withheld: why no further request may be sent for the target; None where requests may be sent.
+        document: the CVM as written in every record; all records share this one object.
     """
 
     step: str
@@ -66,7 +68,7 @@ class Job:
     document: dict[str, object] = field(init=False)
 
     def __post_init__(self) -> None:
-        # A batch takes hashids, and skips whoever has no UUID yet.
+        # A batch takes hashids, and skips a CVM without a UUID.
         self.document = self.ref.document()
         self.singly = self.singly or self.ref.id is None or self.ref.vm_uuid is None
 
@@ -77,34 +79,34 @@ class Job:
 
     @property
     def under_way(self) -> bool:
-        """Whether a request was sent whose end is still to be seen."""
+        """Whether a request was sent and its result is still open."""
         return self.outcome is None and (self.accepted or self.in_doubt)
 
     @property
     def if_deleted(self) -> Outcome:
-        """What it comes to when it was deleted meanwhile: down for good, but nothing that could run."""
+        """Outcome for a CVM deleted meanwhile: a failure if the action leaves CVMs running, otherwise gone."""
         return Outcome.FAILED if self.action.leaves_running else Outcome.GONE
 
     @property
     def may_escalate(self) -> bool:
-        """Whether there is anything above what is asked of it: of the shutdowns alone."""
+        """Whether the action can escalate; only a shutdown can."""
         return self.action is Action.SHUTDOWN
 
     def escalate(self, now: float) -> None:
-        """From now on the power is to be pulled."""
+        """Change the action to a stop, which cuts the power of the CVM."""
         self.action, self.escalated_at = Action.STOP, now
         self.accepted_at, self.in_doubt, self.batch = None, False, None
         self.before, self.singly = self.status or self.before, True
 
     def followed_by(self, step: PlannedStep) -> "Job":
-        """The work of a later step that takes up what became of this one."""
+        """Create the job of a later step for the same CVM."""
         note = self.note.for_action(step.action)
         before = self.status or self.before
         return Job(step.name, step.action, self.ref, before, note, singly=True, withheld=self.withheld)
 
     @classmethod
     def of(cls, target: Target) -> "Job":
-        """The work that a planned target makes."""
+        """Create the job of a planned target."""
         cvm = target.cvm
         note = billing_note(cvm, target.rates, target.action)
         singly = cvm.in_progress or cvm.gpu_rental

@@ -1,4 +1,4 @@
-"""A cloud that is listened to: somebody is told of every answer of a run, whoever asked."""
+"""Observed cloud: calls an observer with every reply of a run, for every caller."""
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 class ObservedCloud:
-    """Passes requests on, and tells of each answer before it hands it back."""
+    """Cloud wrapper: passes requests on, and calls the observer with the reply before returning the reply."""
 
     def __init__(self, cloud: Cloud, heard: Callable[[Reply[object]], None]) -> None:
         self._cloud, self._tell = cloud, heard
@@ -21,47 +21,47 @@ class ObservedCloud:
         return f"<HeardCloud of {self._cloud!r}>"
 
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
-        """One page of the CVMs of the workspace; pages count from 1."""
+        """Read a page of the workspace's CVMs; pages count from 1."""
         return self._heard(await self._cloud.list_page(page, page_size))
 
     async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
-        """The CVMs of one app."""
+        """Read the CVMs of an app."""
         return self._heard(await self._cloud.list_app(app_id))
 
     async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
-        """One CVM in detail."""
+        """Read the details of a CVM."""
         return self._heard(await self._cloud.cvm(ref))
 
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
-        """USD per hour by instance type."""
+        """Read the price list: USD per hour by instance type."""
         return self._heard(await self._cloud.price_list())
 
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Pull the power on one CVM."""
+        """Stop a CVM: cut its power."""
         return self._heard(await self._cloud.stop(ref))
 
     async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Ask the guest of one CVM to shut down."""
+        """Ask the guest of a CVM to shut down."""
         return self._heard(await self._cloud.shutdown(ref))
 
     async def start(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Power one CVM on."""
+        """Start a CVM."""
         return self._heard(await self._cloud.start(ref))
 
     async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Shut one CVM down and power it on again."""
+        """Restart a CVM: a shutdown and a start."""
         return self._heard(await self._cloud.restart(ref))
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
-        """Pull the power on up to 50 CVMs with one request."""
+        """Stop up to 50 CVMs with a single request: cut their power."""
         return self._heard(await self._cloud.stop_many(hashids))
 
     async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
-        """The statuses of many CVMs, by UUID in normal form; some may be missing from the answer."""
+        """Read the statuses of many CVMs, by UUID in normal form; some may be missing from the answer."""
         return self._heard(await self._cloud.statuses(uuids))
 
     async def state(self, ref: CvmRef) -> Reply[StatusRead]:
-        """The status of one CVM."""
+        """Read the status of a CVM."""
         return self._heard(await self._cloud.state(ref))
 
     def _heard(self, reply: Reply[_T]) -> Reply[_T]:

@@ -1,4 +1,4 @@
-"""What the engine needs from outside, and nothing more: a cloud, a sink for the audit trail, a clock."""
+"""The engine's interfaces to the outside: cloud, audit log, clock, CVM claim and approver."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,70 +11,70 @@ from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
 
 
 class Cloud(Protocol):
-    """The operations of the API that a run needs. None of them raises for what the other side did."""
+    """API operations of a run. A fault of the API or the network comes back as a `Reply`, never as an exception."""
 
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
-        """One page of the CVMs of the workspace; pages count from 1."""
+        """Read a page of the workspace's CVMs; pages count from 1."""
         ...
 
     async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
-        """The CVMs of one app."""
+        """Read the CVMs of an app."""
         ...
 
     async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
-        """One CVM in detail."""
+        """Read the details of a CVM."""
         ...
 
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
-        """USD per hour by instance type."""
+        """Read the price list: USD per hour by instance type."""
         ...
 
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Pull the power on one CVM."""
+        """Stop a CVM: cut its power."""
         ...
 
     async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Ask the guest of one CVM to shut down."""
+        """Ask the guest of a CVM to shut down."""
         ...
 
     async def start(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Power one CVM on."""
+        """Start a CVM."""
         ...
 
     async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Shut one CVM down and power it on again."""
+        """Restart a CVM: a shutdown and a start."""
         ...
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
-        """Pull the power on up to 50 CVMs with one request."""
+        """Stop up to 50 CVMs with a single request: cut their power."""
         ...
 
     async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
-        """The statuses of many CVMs, by UUID in normal form; some may be missing from the answer."""
+        """Read the statuses of many CVMs, by UUID in normal form; some may be missing from the answer."""
         ...
 
     async def state(self, ref: CvmRef) -> Reply[StatusRead]:
-        """The status of one CVM."""
+        """Read the status of a CVM."""
         ...
 
 
 class AuditSink(Protocol):
-    """Where the trail of a run goes. Both raise `AuditError` when it can't be written."""
+    """Audit log of a run. Both methods raise `AuditError` when the log can't be written."""
 
     def record(self, event: str, **fields: object) -> None:
-        """Put one record into the trail."""
+        """Append a record to the audit log."""
         ...
 
     async def flush(self) -> None:
-        """Return once everything recorded so far is durable."""
+        """Return once all records so far are durable."""
         ...
 
 
 class Clock(Protocol):
-    """Two clocks: one to measure with, one to write down."""
+    """Two clocks: a monotonic clock to measure with, and the time of day for records."""
 
     def now(self) -> float:
-        """Seconds of a clock that never goes back; the clock by which the engine sleeps."""
+        """Seconds of a monotonic clock, also used by the engine's sleeps."""
         ...
 
     def wall(self) -> datetime:
@@ -84,13 +84,13 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person said to a question.
+    """A person's answer to a question.
 
     Attributes:
         approved: whether the run may go on.
-        by: who said it, user@host.
-        via: how, such as `terminal` or `approve`.
-        comment: what they have to say about it; None for nothing.
+        by: the person, as user@host.
+        via: the way of answering, such as `terminal` or `approve`.
+        comment: the person's comment; None without a comment.
     """
 
     approved: bool
@@ -100,29 +100,29 @@ class Answer:
 
 
 class CvmClaim(Protocol):
-    """The claim of a run on its CVMs, which keeps other runs away from them."""
+    """A run's claim on its CVMs; no other run may act on a claimed CVM."""
 
     def narrow(self, refs: Iterable[CvmRef]) -> None:
-        """Claim only these CVMs while a person is waited for."""
+        """Claim only these CVMs while the run waits for a person."""
         ...
 
     async def widen(self) -> bool:
-        """Claim all CVMs of the run again, once no other run claims them; True where others acted on them."""
+        """Wait until no other run claims the run's CVMs, then claim all again; True if other runs acted on the CVMs."""
         ...
 
 
 class Approver(Protocol):
-    """Where a run's questions are answered."""
+    """Source of answers to a run's questions."""
 
     async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
-        """Wait for a person's answer; the run stops waiting by itself.
+        """Wait for a person's answer; the run ends the wait at its timeout.
 
         Returns:
-            The answer; None when by the time of day it is too late for one. A machine that slept does not count that
-            time by the engine's clock.
+            The answer; None when the time of day is past `expires_at`. The engine's clock does not count the time of
+            a machine's sleep.
         """
         ...
 
     def find_answer(self) -> Answer | None:
-        """The answer that is there at this moment; asked once more when the run stops waiting."""
+        """Return an answer available now, or None; called a last time after the wait."""
         ...

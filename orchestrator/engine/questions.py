@@ -1,4 +1,4 @@
-"""What a run says to people between its steps: questions that they answer, and messages."""
+"""Approvals and messages between the steps of a run."""
 
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from orchestrator.playbook.resolved_steps import Message, Question
 
 
 async def tell(course: RunControl, step: Message) -> None:
-    """Put a message on record; whoever reads the trail as it is written passes it on.
+    """Record a message; a reader of the audit log delivers the message.
 
     Raises:
         AuditError: when the trail can't be written.
@@ -20,7 +20,7 @@ async def tell(course: RunControl, step: Message) -> None:
 
 
 async def ask(course: RunControl, step: Question, approver: Approver | None) -> None:
-    """Wait for a person's answer; none in time is a refusal, and an interruption leaves the question open.
+    """Request an approval and wait for the answer; a timeout is a refusal, an interruption leaves the question open.
 
     Raises:
         AuditError: when the trail can't be written.
@@ -49,5 +49,5 @@ async def _answer(course: RunControl, step: Question, approver: Approver | None,
         return None
     with course.wait(step.timeout):
         return await approver.answer(step.name, step.question, expires_at)
-    # The time is over. Somebody may have answered since the approver looked.
+    # The wait is over. A person may have answered since the approver's last check.
     return approver.find_answer() if course.cut_by is None else None

@@ -1,4 +1,4 @@
-"""What a run came to: why it ended, with which exit code, and whether it met its deadline."""
+"""Result of a run: ending, exit code, and the check of the deadline."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from orchestrator.outcome import Ending, Exit, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """By when every target is to be asked. Nothing is cut off by it.
+    """Deadline for the first request of every target. A missed deadline does not end the run.
 
     Attributes:
-        seconds: from the run's start.
-        at: the moment, by the engine's clock.
+        seconds: seconds from the run's start.
+        at: the deadline in seconds of the engine's clock.
     """
 
     seconds: float
     at: float
 
     def verdict(self, jobs: Iterable[Job]) -> dict[str, object]:
-        """Whether it was met: how many CVMs were first asked after it, or not at all although they were to be."""
+        """Check the deadline: count CVMs with a first request after the deadline, or with outcome `not_sent`."""
         asked: dict[str, float] = {}
         for work in jobs:
             if work.first_sent is not None or work.outcome is Outcome.NOT_SENT:
@@ -33,12 +33,12 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
-        ending: why it came to its end.
-        exit_code: what the command exits with.
-        error: the fault of the audit log, when that ended it.
+        ending: why the run ended.
+        exit_code: the exit code of the command.
+        error: the error of the audit log, if this error ended the run.
     """
 
     ending: Ending

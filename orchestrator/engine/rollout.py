@@ -1,4 +1,4 @@
-"""One step from wave to wave: a canary first, the next wave when the last has settled."""
+"""Carry out one step wave by wave: first the canary, then the next wave after the previous wave has settled."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,7 +16,7 @@ from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
 
 
 async def roll_out(course: RunControl, step: PlannedStep) -> None:
-    """Carry out what is open of a step.
+    """Carry out the open targets of a step.
 
     Raises:
         AuditError: when the trail can't be written.
@@ -38,7 +38,7 @@ async def roll_out(course: RunControl, step: PlannedStep) -> None:
 
 
 async def _carry_out(course: RunControl, step: PlannedStep, limits: RunLimits, jobs: Sequence[Job], whole: int) -> None:
-    ended = course.ending is not None  # by what an earlier part of the run came to: what that sent is watched
+    ended = course.ending is not None  # decided in an earlier part of the run: only watch the requests already sent
     open_works = [work for work in jobs if work.outcome is None and (work.under_way or not ended)]
     if not open_works:
         return
@@ -58,10 +58,11 @@ async def _carry_out(course: RunControl, step: PlannedStep, limits: RunLimits, j
 
 
 async def _look_back(course: RunControl, step: PlannedStep, jobs: Sequence[Job], number: int) -> None:
-    """Before the next wave: end the run where a CVM of the canary, or with `on_failure: stop` of any wave, went wrong.
+    """Check the finished waves before the next wave; end the run after a failure.
 
-    Every settled CVM of the waves so far is read once more first. Once a later wave has begun, also in an earlier part
-    of the run, this was decided.
+    A failure in the canary ends the run. With `on_failure: stop`, a failure in any wave ends the run. First the status
+    of every settled CVM so far is read once more. There is no check once a later wave has begun, also in an earlier
+    part of the run: the decision was made then.
     """
     ahead = [work for work in jobs if work.wave > number]
     if any(work.attempts for work in ahead) or all(work.outcome is not None for work in ahead):
@@ -71,7 +72,7 @@ async def _look_back(course: RunControl, step: PlannedStep, jobs: Sequence[Job],
     await course.sweep(behind)
     if course.ending is not None:
         return
-    course.count_failures(step, len(jobs))  # who came back counts as well
+    course.count_failures(step, len(jobs))  # CVMs running again count as failures too
     wrong = {work.wave for work in behind if work.outcome in ENDS_THE_RUN and not work.taken_up}
     if min(work.wave for work in jobs) in wrong:
         course.halt(Ending.CANARY_FAILED)
@@ -80,7 +81,7 @@ async def _look_back(course: RunControl, step: PlannedStep, jobs: Sequence[Job],
 
 
 async def _soak(course: RunControl, step: PlannedStep, number: int, *, begun: bool) -> None:
-    """Wait for a while after a wave; a resumed run waits for what is left of it."""
+    """Wait for the soak time after a wave; a resumed run waits for the rest of the soak time."""
     if step.soak is None or not begun or course.ending is not None:
         return
     clock, ledger, wave = course.line.clock, course.line.ledger, (step.name, number)

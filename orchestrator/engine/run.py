@@ -1,4 +1,4 @@
-"""A run: its steps one after the other, the sweep at the end, and the last word in the audit trail."""
+"""A run: carries out the steps in order, verifies settled CVMs at the end, and writes the last record."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -33,24 +33,24 @@ _WHY_NOT_SENT = {
     Ending.NOT_APPROVED: Reason(SkipReason.NOT_APPROVED),
     Ending.ABANDONED: Reason(SkipReason.ABANDONED),
 }
-"""The endings that leave the rest unsent for good."""
+"""Endings that leave the remaining targets unsent for good, with the reason for these targets."""
 
 _WHY_CUT = {
     Ending.KEY_REFUSED: "the API refused the key",
     Ending.CLOUD_DOWN: "the API was down for too long",
     Ending.TIMED_OUT: "the run took too long",
 }
-"""What can cut a run short that had come to an end of its own making before."""
+"""Endings that can cut short a run after another ending, with the words for the reason."""
 
 _FOR_FAILURES = _WHY_NOT_SENT.keys() - {Ending.NOT_APPROVED, Ending.ABANDONED}
-"""Those of them that are none where nothing was left to do; a person's no is one all the same."""
+"""Endings by failures. If nothing was left to do, the run's ending is `cut_by` or `completed` instead."""
 
 
 class Run:
-    """Carries out the steps of one plan.
+    """Carries out the steps of a plan.
 
     Attributes:
-        ledger: what happened to every target.
+        ledger: records and counts of every target.
         reader: reads statuses.
     """
 
@@ -79,25 +79,25 @@ class Run:
         """Set up.
 
         Args:
-            jobs: every target of the run, in the order of its steps; those with an outcome count as done.
-            cloud: where requests go.
-            sink: where the trail goes.
-            clock: what is measured and written down by.
-            gate: what every request passes.
-            limits: how fast and how wide.
-            settle: how the watch goes about it.
-            rng: the jitter.
-            workspace_size: how many CVMs the list has; 0 when it was not read.
-            requests: how many requests that change something were announced in earlier parts of the run.
-            approver: where questions are answered; None where nobody can.
-            passed: the steps that need not be gone through again, since the trail says what they came to: questions
-                that were approved, messages that were sent, and steps that have taken up an earlier one's targets.
-            refused: whether a question was answered with no in an earlier part of the run.
-            due: by when every target is to be asked; None for no such moment.
-            left_alone: whether the plan left a selected CVM alone since a fact of it is not known.
-            claim: what keeps other runs away from the CVMs; None for nothing.
-            on_outage: called when the API is down as a whole, and with None when it answers again.
-            soaks: until when an earlier part of the run waited after a wave, by step and number.
+            jobs: every target of the run, in the order of the steps; a target with an outcome counts as done.
+            cloud: receives the requests.
+            sink: the audit log.
+            clock: the engine's clock.
+            gate: rate limit and concurrency limit for every request.
+            limits: limits on the run's rate, concurrency and failures.
+            settle: settings of the watcher and of the run's timeouts.
+            rng: source of jitter.
+            workspace_size: number of CVMs in the list; 0 if the list was not read.
+            requests: number of changing requests announced in earlier parts of the run.
+            approver: answers questions; None without an approver.
+            passed: names of the steps with a recorded result, not to be carried out again: approved questions, sent
+                messages, and follow-up steps with their targets chosen.
+            refused: whether a question was refused in an earlier part of the run.
+            due: deadline for the first request of every target; None without a deadline.
+            left_alone: whether the plan skipped a selected CVM because a fact about the CVM is unknown.
+            claim: keeps other runs away from the CVMs; None without a claim.
+            on_outage: called with the outage when the API goes down, and with None when the API answers again.
+            soaks: recorded end of the soak time from an earlier part of the run, by step and wave number.
         """
         self.ledger = Ledger(jobs, sink, clock, requests)
         breaker = Breaker(
@@ -132,12 +132,12 @@ class Run:
 
     @property
     def outage(self) -> Outage | None:
-        """The outage of the API as a whole; None while it answers."""
+        """Current outage of the API; None while the API answers."""
         return self._course.line.breaker.outage
 
     @property
     def is_ending(self) -> bool:
-        """Whether nothing more will be sent."""
+        """Whether the run sends no more requests."""
         return self._course.ending is not None
 
     def _outage_changed(self, outage: Outage | None) -> None:
@@ -146,11 +146,11 @@ class Run:
             self._course.check_interruption()
 
     def interrupt(self, ending: Ending) -> None:
-        """Send nothing more, watch what was sent to its end, and leave the rest to a later `resume`."""
+        """Interrupt the run: send no more requests, watch sent requests to the end, leave the rest to `resume`."""
         self._course.halt(ending)
 
     async def __call__(self, steps: Sequence[AnyPlanned]) -> RunResult:
-        """Carry the steps out, in order."""
+        """Carry out the steps in order."""
         try:
             return await self._carry_out(steps)
         except anyio.get_cancelled_exc_class():
@@ -158,7 +158,7 @@ class Run:
             raise
 
     async def abandon(self, seen: Mapping[str, Observation], **about: object) -> RunResult:
-        """End the run without sending anything that changes a CVM.
+        """End the run without a request to change a CVM.
 
         Args:
             seen: a fresh status of every open target, read at least `recheck_after` after the run's last request.
@@ -188,13 +188,13 @@ class Run:
         return result
 
     def _answer_for_the_dead(self) -> None:
-        """Every intent has its answer, also where the process died between the two."""
+        """Record an unknown answer for every intent without an answer: the process died in between."""
         for work in self.ledger.jobs:
             if work.unanswered:
                 self.ledger.record_unanswered(work, "the process ended before the answer was on record")
 
     async def _see_off(self, steps: Sequence[AnyPlanned]) -> None:
-        """Watch what an earlier part of the run sent before it had too many failures to go on."""
+        """Watch requests sent by an earlier part of the run, if too many failures have ended the run."""
         if self._course.ending is Ending.MAX_FAILURES:
             for step in steps:
                 if isinstance(step, PlannedStep):
@@ -206,7 +206,7 @@ class Run:
 
     async def _go_through(self, step: AnyPlanned) -> None:
         if isinstance(step, PlannedStep):
-            if not self._later_begun():  # once one has, this was decided in an earlier part of the run
+            if not self._later_begun():  # otherwise decided in an earlier part of the run
                 self._course.count_failures(step, len(self._course.of_step(step.name)))
             await roll_out(self._course, step)
             await self._hold_to(step)
@@ -219,7 +219,7 @@ class Run:
                 await tell(self._course, step)
 
     async def _ask(self, step: Question) -> None:
-        """Ask a person. Meanwhile other runs may act on CVMs that only later steps touch."""
+        """Request an approval; meanwhile other runs may act on CVMs of later steps only."""
         if self._claim is None:
             await ask(self._course, step, self._approver)
             return
@@ -232,7 +232,7 @@ class Run:
                     await self._course.look_again(self._course.jobs)
 
     def _nothing_follows(self) -> bool:
-        """Whether there are steps behind a question and none of them has a CVM, so that no answer changes anything."""
+        """Whether no step after a question has a CVM to act on, so the answer changes nothing."""
         acting = [step for step in self._undone if isinstance(step, PlannedStep)]
         if not acting or len(acting) < len(self._undone):
             return False
@@ -245,10 +245,10 @@ class Run:
         )
 
     async def _hold_to(self, step: PlannedStep) -> None:
-        """Before the next step: end the run where a target of a step with `on_failure: stop` is not as wanted.
+        """End the run before the next step if a target failed in a step with `on_failure: stop`.
 
-        Every settled CVM of such a step so far is read once more first. Once a later step has begun, also in an
-        earlier part of the run, this was decided.
+        First the status of every settled CVM of these steps is read once more. There is no check once a later step
+        has begun, also in an earlier part of the run: the decision was made then.
         """
         if step.on_failure == "stop":
             self._held_to.append(step.name)
@@ -266,7 +266,7 @@ class Run:
         )
 
     def _anything_ahead(self) -> bool:
-        """Whether the steps that are not done yet have anything to do."""
+        """Whether the remaining steps have any work."""
         later = {step.name for step in self._undone}
         return any(work.step in later and work.outcome is None for work in self.ledger.jobs) or any(
             isinstance(step, Question)
@@ -309,7 +309,7 @@ class Run:
         return RunResult(ending, code)
 
     def _leave_open(self, ending: Ending, left: Sequence[Job], unconfirmed: Sequence[Job]) -> None:
-        """Give an outcome to targets that a run which nobody can resume has not seen to their end."""
+        """Give an outcome to the open targets of a run without a later `resume`."""
         why = "the run ended" if self._course.cut_by is None else _WHY_CUT[self._course.cut_by]
         for work in unconfirmed:
             leave_unconfirmed(self.ledger, work, f"{why} before its status was read once more")
@@ -320,22 +320,22 @@ class Run:
             elif work.in_doubt:
                 words = f"{why} before a status showed whether its {work.action} had an effect"
                 self.ledger.ended(work, Outcome.UNSETTLED, words)
-            elif work.billed:  # its shutdown was accepted, and the stop that was to follow never went out
+            elif work.billed:  # the shutdown was accepted, and the planned stop was never sent
                 self.ledger.ended(work, Outcome.UNSETTLED, "the run ended before its power was pulled")
             else:
                 self.ledger.left_alone(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
 
     async def _leave_at_once(self) -> None:
-        """The last word of a run that is not let finish: the log stays whole, and `resume` can take it up."""
+        """Record the interruption of a cancelled run, so the log stays whole and `resume` can continue."""
         ending = self._course.ending or Ending.SIGINT
         with anyio.CancelScope(shield=True):
             open_works = sum(work.outcome is None for work in self.ledger.jobs)
-            with suppress(AuditError):  # A log that can't be written has had its last word.
+            with suppress(AuditError):  # The log can't be written: no last record.
                 self.ledger.run_event("run.interrupted", reason=ending.value, open=open_works, at_once=True)
                 await self.ledger.flush()
 
     def take_in(self, fresh: Mapping[str, Observation]) -> None:
-        """Take fresh readings into account before anything is sent: what is as wanted already is left alone."""
+        """Apply fresh statuses to the unsent targets; end targets already in the wanted state."""
         self._course.take_in(fresh)
 
 

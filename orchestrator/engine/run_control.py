@@ -1,4 +1,4 @@
-"""The course of a run: whether it goes on, which steps are behind it, and what is looked at before the next one."""
+"""Control of a run: ending, finished steps, interruptible waits, and status checks between steps."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,25 +17,25 @@ from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
 from orchestrator.skip_reason import SkipReason
 
 _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
-"""A person's word goes before every other reason to end."""
+"""Interruptions by a person; these endings replace every other ending."""
 
 _NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
-"""Endings after which a CVM that was sent its request is not watched any longer either."""
+"""Endings that stop the watcher as well: CVMs with a sent request are not watched to the end."""
 
 
 class RunControl:
-    """What the steps of a run share.
+    """State shared by the steps of a run.
 
     Attributes:
-        line: what they work with.
-        limits: how fast and how wide the run may go.
-        passed: the steps that need not be gone through again, since the trail says what they came to.
-        ending: why the run is to end; None while it goes on.
-        cut_by: the first ending that leaves everything else to a later `resume`, also where an earlier ending of the
-            run's own making stands; None before one. Nothing but a wave's watch is waited for from then on.
-        cut_short: whether a CVM was left up whose power was to be pulled, since the run came to its end.
-        wave: what is being sent and watched right now; None in between.
-        soaks: until when the run waits after a wave, by step and number, as far as that was put on record.
+        line: cloud, gate, clock and the other shared parts of the run.
+        limits: limits on the run's rate and concurrency.
+        passed: names of the steps with a recorded result; these steps are not carried out again.
+        ending: why the run is to end; None while the run goes on.
+        cut_by: the first resumable ending, which leaves all open work to a later `resume`; None before. Set also
+            when the run already had another ending. From then on, the run waits only for a wave's watcher.
+        cut_short: whether a CVM was left running without its planned stop, because the run ended.
+        wave: the wave in progress; None between waves.
+        soaks: recorded end of the soak time, by step and wave number.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class RunControl:
         return self.line.ledger.jobs
 
     def of_step(self, name: str) -> list[Job]:
-        """The targets of one step."""
+        """Targets of a step."""
         return [work for work in self.jobs if work.step == name]
 
     def halt(self, ending: Ending) -> None:
-        """Send nothing more; what was sent is watched to its end, unless there is no use in that."""
+        """End the run: send no more requests, and watch sent requests to the end if statuses can still be read."""
         if self.ending is None or (ending in _INTERRUPTIONS and self.ending not in _INTERRUPTIONS):
             self.ending = ending
         no_use = ending in _NO_USE_IN_WATCHING or (ending in _INTERRUPTIONS and self._is_cut_off)
@@ -76,22 +76,23 @@ class RunControl:
 
     @property
     def _is_cut_off(self) -> bool:
-        """Whether no status can be read for a while: the API is down, or asked to wait for long."""
+        """Whether no status can be read for a while: the API is down, or asked for a long pause."""
         return self.line.breaker.opened_at is not None or self.line.gate.paused_for >= LONG_PAUSE
 
     def check_interruption(self) -> None:
-        """Stop watching after an interruption where no status can be read for a while."""
+        """Stop the watcher of an interrupted run if no status can be read for a while."""
         if self.ending in _INTERRUPTIONS:
             self.halt(self.ending)
 
     @contextmanager
     def wait(self, seconds: float = float("inf")) -> Iterator[None]:
-        """Leave the block once `cut_by` is set, at its first await where that is so already.
+        """Cancel the block once `cut_by` is set, or after a timeout.
 
-        Every wait of a run outside a wave stands in such a block.
+        With `cut_by` set already, the block ends at its first await. Every wait of a run outside a wave uses this
+        block.
 
         Args:
-            seconds: the longest time to stay in the block.
+            seconds: the timeout.
         """
         with anyio.move_on_after(seconds) as scope:
             self._waits.add(scope)
@@ -103,7 +104,7 @@ class RunControl:
                 self._waits.discard(scope)
 
     def count_failures(self, step: PlannedStep | None = None, targets: int = 0) -> None:
-        """End the run where more targets failed than its limits allow, or those of a step with so many targets."""
+        """End the run if the failures exceed the limit of the run, or of this step with `targets` targets."""
         ledger, limit = self.line.ledger, self.limits.max_failures
         if limit is not None and ledger.failures > limit.of(len({work.ref.key for work in self.jobs})):
             self.halt(Ending.MAX_FAILURES)
@@ -112,10 +113,10 @@ class RunControl:
             self.halt(Ending.MAX_FAILURES)
 
     async def sweep(self, jobs: Sequence[Job]) -> list[Job]:
-        """Read every settled one of these targets once more, unless a later step has taken it up.
+        """Read the status of these targets' settled CVMs once more, except targets taken up by a later step.
 
         Returns:
-            The targets that could not be confirmed, since the run was cut short.
+            The targets left without confirmation, because the run was cut short.
         """
         line = self.line
         last_words = [work for work in jobs if not work.taken_up]
@@ -125,7 +126,7 @@ class RunControl:
         return [*unconfirmed.values()]
 
     async def look_again(self, jobs: Iterable[Job]) -> None:
-        """Read the statuses of targets that wait for their turn: what was known of them may be old."""
+        """Read the statuses of the open targets again: the known statuses may be old."""
         refs = [work.ref for work in jobs if work.outcome is None]
         if refs:
             with self.wait():
@@ -133,7 +134,7 @@ class RunControl:
             await self.line.ledger.flush()
 
     def take_in(self, fresh: Mapping[str, Observation]) -> None:
-        """Take fresh readings into account before anything is sent: what is as wanted already is left alone."""
+        """Apply fresh statuses to the unsent targets; end targets already in the wanted state."""
         ledger = self.line.ledger
         for work in self.jobs:
             seen = fresh.get(work.ref.key)
@@ -146,7 +147,7 @@ class RunControl:
                 ledger.ended(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
             elif is_as_wanted(work.action, seen.read.status, in_progress=seen.read.in_progress):
                 ledger.status(work, seen.read)
-                if work.billed:  # its shutdown brought it down after all, before the stop that was to follow
+                if work.billed:  # the shutdown brought the CVM down, before the planned stop
                     ledger.ended(work, Outcome.SETTLED)
                 else:
                     up = work.action.leaves_running

@@ -1,4 +1,4 @@
-"""One wave of a step: its requests are sent, and its CVMs watched until each has an outcome."""
+"""One wave of a step: send the requests, and watch the CVMs until every target has an outcome."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,22 +21,23 @@ from orchestrator.outcome import Ending, Outcome
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
 
 _LAST_ANSWERS = 2.0
-"""Seconds for which a run in a hurry waits for answers; `resume` decides the rest by status."""
+"""Seconds to wait for open answers in a hurry; `resume` decides the other targets by status."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettleSettings:
-    """How the watch goes about it, and when a run as a whole is given up; all in seconds but the batch size.
+    """Settings of the watcher and timeouts of the run, in seconds except the batch settings.
 
     Attributes:
-        recheck_after: by how much reads may lag an operation.
-        poll_min: no two rounds are closer.
-        poll_max: no two rounds are further apart.
-        batch_size: how many statuses one request asks for at the most.
-        batch_missing: whether the server is known to have no such request.
-        cloud_down: how long the API may be down as a whole before the run is ended.
-        whole_run: how long a run may take at all.
-        look_again_after: how old what is known of a CVM may be when its step begins, after a person was waited for.
+        recheck_after: the longest lag of a status behind an operation.
+        poll_min: the shortest time between two polls.
+        poll_max: the longest time between two polls.
+        batch_size: the most statuses in one request.
+        batch_missing: whether the server is known to have no batch status request.
+        cloud_down: the longest outage of the API before the run ends.
+        whole_run: the longest duration of a run.
+        look_again_after: the highest age of a known status at the start of a step or wave; older statuses are read
+            again.
     """
 
     recheck_after: float = 2.0
@@ -51,7 +52,7 @@ class SettleSettings:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What every part of a run works with: the line to the cloud, the account of what happened, the clock."""
+    """Shared parts of a run: cloud, gate, status reader, circuit breaker, ledger, clock, jitter and settings."""
 
     cloud: Cloud
     gate: Gate
@@ -64,10 +65,10 @@ class Line:
 
 
 class Wave:
-    """Carries out one wave of a step.
+    """Carries out a wave of a step.
 
     Attributes:
-        cut_short: whether a CVM was left up whose power was to be pulled, since the run came to its end.
+        cut_short: whether a CVM was left running without its planned stop, because the run ended.
     """
 
     def __init__(
@@ -83,12 +84,12 @@ class Wave:
         """Set up.
 
         Args:
-            line: what it works with.
+            line: the shared parts of the run.
             step: the step.
-            limits: how fast and how wide.
+            limits: limits on rate and concurrency.
             key_refused: called when the API refuses the key.
-            failed: called after a target ended otherwise than wanted.
-            ending: why the run is to end; None while it goes on.
+            failed: called after a target ended with another outcome than wanted.
+            ending: returns why the run is to end; None while the run goes on.
         """
         self._line, self._failed, self._ending = line, failed, ending
         self.cut_short = False
@@ -134,12 +135,12 @@ class Wave:
         self._watching, self._sending = anyio.CancelScope(), anyio.CancelScope()
 
     def halt(self, *, at_once: bool, stop_watching: bool, hurry: bool = False) -> None:
-        """Send nothing more; what was sent is watched to its end unless there is no use in that.
+        """Send no more requests, and watch sent requests to the end unless `stop_watching`.
 
         Args:
-            at_once: send not even what is on record already.
-            stop_watching: read no more statuses.
-            hurry: do not wait long for the answers that are open either.
+            at_once: whether to send not even the requests already on record.
+            stop_watching: whether to read no more statuses.
+            hurry: whether to wait only a short time for open answers.
         """
         self._dispatcher.halt(at_once=at_once)
         if stop_watching:
@@ -148,13 +149,13 @@ class Wave:
             self._sending.deadline = min(self._sending.deadline, self._line.clock.now() + _LAST_ANSWERS)
 
     async def run(self, jobs: Sequence[Job]) -> None:
-        """Carry out what is open of these targets.
+        """Carry out the open targets.
 
         Raises:
             AuditError: when the trail can't be written.
         """
         if self._outbox.at_once > 1:
-            jobs = sorted(jobs, key=lambda work: work.singly)  # the batches first, and none cut short
+            jobs = sorted(jobs, key=lambda work: work.singly)  # batches first, and all batches full
         for work in jobs:
             if work.accepted:
                 self._watch(work, accepted=True, since=work.accepted_at)
@@ -180,7 +181,7 @@ class Wave:
         self._watcher.add(work, accepted=accepted, since=since, untaken=untaken)
 
     def _resolved(self, work: Job, again: bool) -> None:  # noqa: FBT001 - the callback's one flag
-        """A target of unknown outcome is to be sent again, or has left the outbox for good."""
+        """Send a target of unknown effect again, or take the target out of the send queue for good."""
         work.in_doubt = False
         if again:
             self._ended(work)
@@ -190,17 +191,17 @@ class Wave:
         self._dispatcher.wake()
 
     def _ended(self, work: Job) -> None:
-        """A watched target is not watched any more."""
+        """Count the end of the watch of a target."""
         if self._escalates and work.may_escalate:
             self._outbox.not_back()
             self._dispatcher.wake()
 
     def _all_sent(self) -> None:
-        """Nothing is left to send: reads may come sooner."""
+        """Wake the watcher after the last request: polls may come sooner."""
         self._watcher.wake()
 
     def _escalate(self, work: Job, reason: str) -> None:
-        """Pull the power on a CVM that did not go down by itself, unless nothing more may be sent."""
+        """Stop a CVM still running after its shutdown, unless no request may be sent."""
         self._ended(work)
         ending = self._ending()
         if work.withheld is not None:

@@ -1,11 +1,12 @@
-"""The rate that finds itself: what the API allows is not published, so it is learnt from its 429s. Pure.
+"""Adaptive rate: learn the API's unpublished rate limit from its 429 replies. Pure.
 
-Three ways of going on, all by the answers that were not refused, so that a rate that is not used does not grow:
+The rate changes in three ways. Only answers other than 429 raise the rate, so an unused rate does not grow:
 
 - **Looking for the limit**: the rate doubles in 0.7 seconds, until the first 429.
-- **Holding**: a little below the limit that explains the 429s so far (see `evidence`). The better the limit has proved
-  itself, and the more a 429 costs, the longer.
-- **Trying**: two per cent more each second, and again faster once the limit is clearly passed: it was raised.
+- **Holding**: the rate stays a little below the limit that explains the 429s so far (see `estimate`). The hold is
+  longer for a well-proved limit and for costly 429s.
+- **Trying**: the rate grows by two per cent a second, and faster once the rate is clearly above the known limit: the
+  API has raised its limit.
 """
 
 from collections import deque
@@ -16,22 +17,22 @@ from orchestrator.engine.rate.estimate import BucketEstimator, LimitEstimate
 from orchestrator.reply import Reply
 
 START = 5.0
-"""Requests per second with which a run begins of which nothing is known yet."""
+"""Requests per second at the start of a run, if the API's limit is unknown."""
 
 _LOOKING, _SEEKING, _FASTER, _TRYING = 1.0, 0.05, 0.1, 0.02
-"""By how many requests per second each answer lets the rate grow: so much of itself in a second."""
+"""Growth of the rate by one answer, in requests per second; equals the share by which the rate grows in a second."""
 _CAREFUL = 5.0
-"""Below this rate answers are rare, and each lets it grow by less."""
+"""Below this rate answers are rare, and one answer raises the rate by less."""
 _CLOSE, _PASSED, _FAR = 0.95, 1.25, 2.0
-"""Times the limit that was found: below it, clearly above it, far above it."""
+"""Multiples of the known limit: below the limit, clearly above, far above."""
 _MARGIN = 0.97
 _FIRST_GUESS, _LARGEST_FALL = 10, 0.65
-"""Requests that the API is supposed to take at once, at the first 429; and the least share of the rate that is left."""
+"""Assumed bucket size at the first 429, in requests; and the smallest share of the rate left after the first 429."""
 _KNOWN_WITHIN, _AGREED_WITHIN, _AGREES = 1.1, 1.25, 0.05
-"""The limit is known when what explains the refusals lies this close together; or twice in about the same place."""
+"""The limit is known if the possible limits lie this close together, or twice in about the same place."""
 _SHORTEST_HOLD, _LONGEST_HOLD, _COSTLIEST_HOLD = 1.0, 60.0, 300.0
 _ANSWERS_TO_HOLD = 10, 100
-"""Held for at least so many answers: where the limit is not known well, and where it is."""
+"""Fewest answers in a hold: for an uncertain limit, and for a known limit."""
 _HOLD_PER_PAUSE = 40
 _LONGEST_SLOW_HOLD = 20.0
 _HOLD_WHEN_KNOWN = 20.0
@@ -39,21 +40,21 @@ _QUICK, _QUICK_IN_A_ROW, _QUICK_FALL = 3.0, 2, 0.75
 _FLOOR_OF_MEAN = 0.4
 _NEW_BY = 0.15
 _LOWEST = 0.5
-"""Requests per second; a limit below this is kept by the pauses that its 429s ask for."""
+"""Requests per second; the pauses requested by 429s enforce a lower limit."""
 _SHORTEST_LOOK = 0.25
 _PROVEN = 5.0
-"""Seconds of going on at a rate that make a refusal an accident: requests were held up, and came all at once."""
+"""Seconds at a rate after which a refusal counts as an accident: delayed requests arrived all at once."""
 _CATCHING_UP = 1.05
 _TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
 class KnownRate:
-    """What is known of the API's limit.
+    """Known facts about the API's rate limit.
 
     Attributes:
-        requests_per_second: a rate that it took.
-        is_limit: whether it is known to refuse more than that; False where that was not found out.
+        requests_per_second: a rate accepted by the API.
+        is_limit: whether the API is known to refuse a higher rate; False if unknown.
     """
 
     requests_per_second: float
@@ -61,21 +62,21 @@ class KnownRate:
 
 
 class AdaptiveRate:
-    """Finds the rate that the API takes.
+    """Finds the request rate accepted by the API.
 
     Attributes:
-        rate: requests per second that the API is believed to take.
-        pace: requests per second to send: a little more than the rate after requests went late.
-        burst: how many of them may go at once.
+        rate: estimate of the accepted requests per second.
+        pace: requests per second to send: a little more than the rate after late requests.
+        burst: how many requests may go at once.
     """
 
     def __init__(self, burst: int, *, now: float, known: KnownRate | None = None) -> None:
-        """Begin.
+        """Start with a known rate, or with `START`.
 
         Args:
-            burst: how many requests may go at once at the most.
-            now: seconds of the clock that `heard` is told the time by.
-            known: what an earlier run learnt.
+            burst: the most requests at once.
+            now: time in seconds, by the same clock as in `heard`.
+            known: the result of an earlier run; None if there is no result.
         """
         self.rate = START
         self._most_at_once = self._at_once = burst
@@ -104,26 +105,26 @@ class AdaptiveRate:
 
     @property
     def pace(self) -> float:
-        """Requests per second to send: a little more than the rate after requests went late."""
+        """Requests per second to send: a little more than the rate after late requests."""
         return self.rate * _CATCHING_UP if self._limit is not None and self._late > 1 else self.rate
 
     @property
     def burst(self) -> int:
-        """How many requests may go at once: few where the API takes few, but enough for a clock that wakes late."""
+        """The most requests at once: few if the API accepts few, but enough for a clock with late wake-ups."""
         return min(self._most_at_once, max(self._at_once, ceil(self.rate / 100)))
 
     @property
     def held(self) -> KnownRate:
-        """What a later run may begin with."""
+        """Known rate for the start of a later run."""
         took = min(self.rate, self._best)
         if self._limit is not None:
             return KnownRate(max(self._limit, took), is_limit=self._sure)
         return KnownRate(max(took, self._known.requests_per_second if self._known else 0.0), is_limit=False)
 
     def heard(self, reply: Reply[object], now: float) -> None:
-        """Take the answer to any request of the run into account."""
+        """Update the rate by the reply to any request of the run."""
         if reply.http_status == _TOO_MANY:
-            # Those sent before the fall say nothing about what came after it.
+            # Replies to requests sent before the last fall of the rate say nothing about the new rate.
             if now - reply.latency >= self._refused_at:
                 self._fall(now, reply.retry_after or 1.0)
         elif reply.http_status is not None:
@@ -134,7 +135,7 @@ class AdaptiveRate:
         if self._back_since is None:
             self._back_since = self._last_at = now
             self._late = 0.0
-        # The API's bucket fills up while requests go late, so part of what was missed can be made up for.
+        # The API's bucket fills up while requests go late, so a part of the missed requests can be sent later.
         late = self._late + self.rate * (now - self._last_at) - 1
         self._late = min(max(0.0, late), self._evidence.size / 2)
         self._last_at = now
@@ -144,7 +145,7 @@ class AdaptiveRate:
             self._recent.popleft()
         self._best = max(self._best, len(self._recent) / window)
         looked = min(window, max(now - self._back_since, _SHORTEST_LOOK))
-        if self.rate < 2 * len(self._recent) / looked:  # else it is not the rate that holds requests back
+        if self.rate < 2 * len(self._recent) / looked:  # otherwise something else than the rate holds requests back
             self.rate += self._growth(now) * min(1.0, self.rate / _CAREFUL)
 
     def _growth(self, now: float) -> float:
@@ -170,7 +171,7 @@ class AdaptiveRate:
             self._at_once = max(1, self._at_once // 2)
             if self._limit is None:
                 self._refused_at = now
-                return  # so few at once were too many: this says nothing of the rate yet
+                return  # so few requests at once were too many: no information about the rate yet
         self._refused_at = now
         if accident and self._limit is not None:
             self.rate = _MARGIN * self._limit
@@ -185,10 +186,10 @@ class AdaptiveRate:
         self._hold_until = now + hold
 
     def _guess(self, before: float) -> None:
-        """The first refusal: how large a bucket it emptied is anybody's guess."""
+        """Guess the limit at the first refusal: the size of the API's bucket is unknown."""
         guess = self._evidence.assume(before, _FIRST_GUESS, _LARGEST_FALL * before)
         if self._limit is not None and self._limit <= before <= _PASSED * self._limit:
-            guess = self._limit  # as the earlier run found it
+            guess = self._limit  # the limit found by the earlier run
         else:
             self._sure = False
         self._limit = guess
@@ -197,12 +198,12 @@ class AdaptiveRate:
     def _learn(self, found: LimitEstimate, believed: float, before: float, now: float) -> None:
         if found.contradicts:
             self._hold, self._sure = _SHORTEST_HOLD, False
-        share = 1 / (3 + 3 * self._unsure)  # the more 429s it took already, the more careful
+        share = 1 / (3 + 3 * self._unsure)  # more 429s without a known limit: a more careful guess
         limit = found.least ** (1 - share) * found.most**share
         limit = max(limit, min(found.most, before / 2))
         self._at_once = max(1, min(self._most_at_once, int(found.size / 2)))
         if self._sure and before > 0.98 * believed:
-            limit = min(max(believed, found.least), found.most)  # what proved itself is believed as long as it can be
+            limit = min(max(believed, found.least), found.most)  # keep a proved limit as long as the evidence allows
         else:
             agrees = abs(limit / believed - 1) < _AGREES
             self._sure = found.most < (_AGREED_WITHIN if agrees else _KNOWN_WITHIN) * found.least

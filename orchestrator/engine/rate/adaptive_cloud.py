@@ -1,4 +1,4 @@
-"""Learning from every answer of a run what rate the API takes."""
+"""Cloud wrapper for the adaptive rate: learns the accepted rate from every reply of a run."""
 
 from orchestrator.engine.observed_cloud import ObservedCloud
 from orchestrator.engine.protocols import Clock, Cloud
@@ -8,7 +8,7 @@ from orchestrator.reply import Reply
 
 
 class AdaptiveCloud(ObservedCloud):
-    """Passes requests on, tells the finder of each answer, and sets the rate limit to what it found."""
+    """Cloud wrapper: passes every reply to the adaptive rate, and sets the rate limit to the result."""
 
     def __init__(self, cloud: Cloud, finder: AdaptiveRate, limit: Gcra, clock: Clock) -> None:
         super().__init__(cloud, self._learn)
@@ -18,6 +18,6 @@ class AdaptiveCloud(ObservedCloud):
         return f"<LearningCloud {self._finder!r} of {self._cloud!r}>"
 
     def _learn(self, reply: Reply[object]) -> None:
-        # Whoever asked leaves the gate next, which has the one who waits there look at the new rate.
+        # The caller leaves the gate next. The gate then wakes the next waiting request, which sees the new rate.
         self._finder.heard(reply, self._clock.now())
         self._limit.rate, self._limit.burst = self._finder.pace, self._finder.burst

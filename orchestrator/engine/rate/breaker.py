@@ -1,8 +1,8 @@
-"""A circuit breaker: when the API as a whole is down, stop asking, probe now and then, and go on once it answers.
+"""Circuit breaker: when the API is down, stop all requests, send probes, and go on once the API answers.
 
-A single fault says something about one request; a row of them, whoever asked, says something about the API. Only a row
-without one answer in between counts: no answer at all, a 5xx that names no time to come back, or a 404 that is a
-gateway's page.
+A single fault may concern one request. Many faults in a row, over all requests of the run, mean an outage of the API.
+A fault is a request without an answer, a 5xx without a Retry-After time, or a 404 with a gateway's page. Any other
+answer in between starts the count again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,15 +16,15 @@ from orchestrator.engine.rate.gate import Gate, Lane
 from orchestrator.reply import Reply
 
 FAULTS_IN_A_ROW = 10
-"""So many requests without an answer, one after the other, open the breaker."""
+"""Faults in a row that open the breaker."""
 FIRST_WAIT, LONGEST_WAIT = 2.0, 30.0
-"""Seconds from one probe to the next: doubling from the first to the longest."""
+"""Seconds between two probes: doubled after every probe, up to the longest wait."""
 
 _NOT_FOUND, _SERVER_ERROR = 404, 500
 
 
 def is_fault(reply: Reply[object]) -> bool:
-    """Whether a reply speaks for the API being down."""
+    """Whether a reply counts as a sign of an outage."""
     if reply.value is not None or reply.retry_after:  # a wait of 0 names no time
         return False
     status = reply.http_status
@@ -33,12 +33,12 @@ def is_fault(reply: Reply[object]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """The API as a whole is down. Moments are seconds of the engine's clock.
+    """An outage of the API. Times are seconds of the engine's clock.
 
     Attributes:
-        reason: what the last request came to.
-        next_probe: when the API is asked again.
-        gives_up_at: when the run ends if the API does not answer by then.
+        reason: the problem of the last request.
+        next_probe: time of the next probe.
+        gives_up_at: time when the run ends, if the API does not answer before.
     """
 
     reason: str
@@ -47,10 +47,10 @@ class Outage:
 
 
 class Breaker:
-    """Closes the gate while the API is down.
+    """Circuit breaker: closes the gate while the API is down.
 
     Attributes:
-        opened_at: since when it is open, in seconds of the engine's clock; None while it is closed.
+        opened_at: time of opening in seconds of the engine's clock; None while the breaker is closed.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Breaker:
         """Set up.
 
         Args:
-            gate: what it closes.
-            clock: what it measures by.
-            probe: a cheap request that changes nothing.
-            give_up_after: seconds of being open after which the run is ended.
-            gave_up: called then.
-            changed: called with the outage when one begins, and with None when the API answers again.
+            gate: the gate to close.
+            clock: the engine's clock.
+            probe: sends a cheap request that changes nothing.
+            give_up_after: the longest outage in seconds; the run ends after a longer outage.
+            gave_up: called at the end of this time.
+            changed: called with the outage at its beginning, and with None when the API answers again.
         """
         self.opened_at: float | None = None
         self._gate, self._clock, self._probe = gate, clock, probe
@@ -83,13 +83,13 @@ class Breaker:
 
     @property
     def outage(self) -> Outage | None:
-        """What is known of the outage while the breaker is open."""
+        """Present outage; None while the breaker is closed."""
         if self.opened_at is None:
             return None
         return Outage(self._reason, self._next_probe, self.opened_at + self._give_up_after)
 
     def heard(self, reply: Reply[object]) -> None:
-        """Take the answer to any request of the run into account."""
+        """Count the reply to any request of the run; open the breaker after too many faults in a row."""
         self._row = self._row + 1 if is_fault(reply) else 0
         if self._row:
             self._reason = reply.problem or "no answer"
@@ -101,17 +101,17 @@ class Breaker:
             self._changed(self.outage)
 
     async def run(self) -> None:
-        """Probe while open; until cancelled."""
+        """Send probes while the breaker is open; run until cancelled, or until the breaker gives up."""
         while True:
             await self._bell.wait()
             if self.opened_at is not None and not await self._recover(self.opened_at):
                 self._given_up = True
                 self._gave_up()
-                self._gate.open()  # so that a request which still waits gets its refusal, and nothing waits for ever
+                self._gate.open()  # a request that still waits can go and fail; no request waits for ever
                 return
 
     async def _recover(self, opened_at: float) -> bool:
-        """Probe until the API answers; False when it did not for too long."""
+        """Send probes until the API answers; return False after too long an outage."""
         wait = FIRST_WAIT
         while self._clock.now() - opened_at < self._give_up_after:
             self._next_probe = self._clock.now() + wait

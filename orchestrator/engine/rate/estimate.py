@@ -1,10 +1,10 @@
-"""What a run saw of the API's rate limit, and which limits would explain it. Pure.
+"""Estimate of the API's rate limit from accepted and refused requests. Pure.
 
-The API is taken for a token bucket of unknown rate and unknown size. For any rate that one supposes, the answers tell
-how much of the bucket was in use at each moment: a request that was let through takes a token, time gives them back.
-If the supposed rate is the true one, as much was in use at every refusal (all of it), and never more in between. Too
-low a rate finds more in use at each refusal than at the one before, too high a rate less: so two refusals after
-stretches of different pace are enough to know the limit within a few per cent, however large the bucket is.
+The model of the API is a token bucket of unknown rate and unknown size. For an assumed rate, the replies give the
+number of used tokens at every moment: an accepted request takes a token, and time gives tokens back. With the true
+rate, the same number of tokens (the whole bucket) is in use at every refusal, and never more in between. With too low
+a rate, the number grows from refusal to refusal; with too high a rate, the number falls. So two refusals after
+stretches of different request rates give the limit within a few per cent, for a bucket of any size.
 """
 
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ _MOST_GROUPS = 100
 _STRETCHES = 4
 _STEP = 1.025
 _LITTLE = 4.0
-"""Requests that a bucket holds of which nothing is known."""
+"""Assumed size of an unknown bucket, in requests."""
 _LOWEST = 1 / 40
-"""No limit below this share of the rate that was refused is looked at."""
+"""Lowest limit to consider, as a share of the refused rate."""
 
 
 @dataclass(slots=True)
 class _Group:
-    """Requests that were let through evenly from one moment to another."""
+    """Requests accepted evenly between two moments."""
 
     first: float
     last: float
@@ -31,7 +31,7 @@ class _Group:
 
 @dataclass(slots=True)
 class _Stretch:
-    """What was let through between two refusals. The longer it is, the coarser it is remembered."""
+    """Requests accepted between two refusals; a longer stretch is stored in coarser groups."""
 
     groups: list[_Group] = field(default_factory=list)
     span: float = _FIRST_SPAN
@@ -58,13 +58,13 @@ class _Stretch:
 
 
 class LimitEstimate(NamedTuple):
-    """The limits that explain what was seen.
+    """Range of limits consistent with the replies.
 
     Attributes:
-        least: requests per second; the lowest of them.
-        most: the highest of them.
-        size: how large the bucket is with the best of them.
-        misfit: by how many requests even the best of them is wrong.
+        least: the lowest limit, in requests per second.
+        most: the highest limit, in requests per second.
+        size: the bucket size for the best limit, in requests.
+        misfit: the error of the best limit, in requests.
     """
 
     least: float
@@ -74,16 +74,16 @@ class LimitEstimate(NamedTuple):
 
     @property
     def contradicts(self) -> bool:
-        """Whether nothing explains it: the limit changed meanwhile, or is of another kind."""
+        """Whether no limit explains the replies: the limit changed meanwhile, or is of another kind."""
         return self.misfit > 3 * _tolerance(self.most)
 
 
 class BucketEstimator:
-    """The last few stretches between refusals.
+    """Estimates the limit from the last few stretches between refusals.
 
     Attributes:
-        since_refusal: requests that were let through since the last refusal.
-        size: how many requests the bucket holds, as far as is known.
+        since_refusal: requests accepted since the last refusal.
+        size: estimate of the bucket size, in requests.
     """
 
     def __init__(self, now: float) -> None:
@@ -94,12 +94,12 @@ class BucketEstimator:
         self._stretches = [_Stretch()]
 
     def passed(self, now: float) -> None:
-        """Count a request that was not refused."""
+        """Count an accepted request."""
         self.since_refusal += 1
         self._stretches[-1].passed(now)
 
     def refused(self, now: float) -> None:
-        """A request was refused: the bucket is empty."""
+        """Count a refused request: the bucket is empty."""
         self.since_refusal = 0
         self._stretches[-1].ended = now
         self._stretches.append(_Stretch())
@@ -107,12 +107,12 @@ class BucketEstimator:
             self._forget(1)
 
     def explain(self, rate: float) -> LimitEstimate:
-        """Which limits explain the refusals, the last of which came at this rate.
+        """Estimate the limits consistent with the refusals; the last refusal came at this rate.
 
-        Where nothing does, all but the last stretch is forgotten, and what is left is explained.
+        If no limit is consistent, forget all stretches but the last, and estimate the limits from the last stretch.
         """
         found = self._explain(rate)
-        if found.contradicts and len(self._stretches) > 2:  # noqa: PLR2004 - the last finished one, and the new one
+        if found.contradicts and len(self._stretches) > 2:  # noqa: PLR2004 - the last finished stretch, and the new stretch
             self._forget(len(self._stretches) - 2)
             left = self._explain(rate)
             return left._replace(misfit=found.misfit)
@@ -120,7 +120,7 @@ class BucketEstimator:
         return found
 
     def assume(self, rate: float, size: int, least: float) -> float:
-        """The limit, if the only refusal came at this rate and the bucket has this size; not below `least`."""
+        """Estimate the limit from a single refusal at this rate, for a bucket of this size; not below `least`."""
         self.size = size
         limit = rate
         while limit > least and self._weigh(limit)[1] < size:
@@ -128,7 +128,7 @@ class BucketEstimator:
         return max(limit, least)
 
     def mean(self, now: float) -> float:
-        """Requests per second that were let through in all the time that is remembered."""
+        """Mean of accepted requests per second over all stored stretches."""
         count = sum(group.count for stretch in self._stretches for group in stretch.groups)
         return count / max(now - self._began, 1.0)
 
@@ -143,7 +143,7 @@ class BucketEstimator:
         return LimitEstimate(min(fits), max(fits), size, misfit)
 
     def _weigh(self, limit: float) -> tuple[float, float]:
-        """By how many requests this limit is wrong, and how large the bucket would be."""
+        """Error of a limit in requests, and the bucket size for this limit."""
         used, at = self._used, self._began
         fullest, least, most = 0.0, float("inf"), 0.0
         if self._used:
@@ -162,7 +162,7 @@ class BucketEstimator:
         return max(most, fullest - 1) - least, least
 
     def _forget(self, stretches: int) -> None:
-        """Forget the oldest; what is left begins with an empty bucket."""
+        """Forget the oldest stretches; the remaining stretches begin with an empty bucket."""
         ended = self._stretches[stretches - 1].ended
         self._began = self._began if ended is None else ended
         self._used = self.size
@@ -170,5 +170,5 @@ class BucketEstimator:
 
 
 def _tolerance(limit: float) -> float:
-    """Requests; what the network does to the spacing."""
+    """Tolerated error in requests, for the network's effect on the spacing of requests."""
     return 1.0 + 0.02 * limit

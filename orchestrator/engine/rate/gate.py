@@ -1,4 +1,4 @@
-"""The gate that every request of a run goes through: rate limit, requests in flight, who goes first."""
+"""Gate for every request of a run: rate limit, limit of requests in flight, and priorities."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,13 +10,13 @@ from orchestrator.engine.protocols import Clock
 from orchestrator.engine.rate.gcra import Gcra
 
 LONG_PAUSE = 5.0
-"""Seconds; a person hears of longer pauses, and is not kept waiting for their end after Ctrl-C."""
+"""Seconds; longer pauses are reported to the user, and Ctrl-C does not wait for the end of such a pause."""
 _TURN = 10
-"""Of the requests that go while a read waits, at least one in this many is a read."""
+"""While reads wait, at least one of this many requests is a read."""
 
 
 class Lane(IntEnum):
-    """What a request is for. Actions go before reads; probes are all that goes while the gate is closed."""
+    """Priority of a request: actions go before reads; only probes go while the gate is closed."""
 
     ACT = 0
     READ = 1
@@ -24,16 +24,16 @@ class Lane(IntEnum):
 
 
 class Gate:
-    """Lets requests through one by one: no faster than the limit, no more at a time than `max_in_flight`.
+    """Admits requests within the rate limit, with at most `max_in_flight` requests in flight.
 
-    Actions go before reads, but a read never waits for more than a fixed number of actions.
+    Actions go before reads, but a read waits for a fixed number of actions at most.
 
     Attributes:
         gcra: the rate limit.
-        max_in_flight: how many requests may be under way.
-        in_flight: requests that went through and were not answered yet.
-        passed: how many requests went through.
-        on_long_pause: called with the seconds of each pause that the API asked for and that is long.
+        max_in_flight: the most requests in flight.
+        in_flight: the number of admitted requests without an answer yet.
+        passed: the number of admitted requests.
+        on_long_pause: callbacks, called with the seconds of every long pause requested by the API.
     """
 
     def __init__(self, gcra: Gcra, max_in_flight: int, clock: Clock) -> None:
@@ -52,7 +52,7 @@ class Gate:
         return f"<Gate in_flight={self.in_flight}/{self.max_in_flight} waiting={waiting} {self.gcra!r}>"
 
     async def enter(self, lane: Lane) -> None:
-        """Wait for the turn of one request; `leave` has to follow once it is answered."""
+        """Wait for the turn of a request; call `leave` after the answer."""
         ticket = AutoResetEvent()
         queue = self._lanes[lane]
         queue.append(ticket)
@@ -74,7 +74,7 @@ class Gate:
             self.wake()
 
     def enter_at_once(self, lane: Lane) -> bool:
-        """Take a turn if it is there for the taking, and nobody of another lane is due."""
+        """Enter without a wait if the limits allow and no request of another lane is due; return whether entered."""
         due = self._next()
         if self.in_flight >= self.max_in_flight or self._closed or (due and due not in self._lanes[lane]):
             return False
@@ -85,13 +85,13 @@ class Gate:
         return True
 
     def leave(self) -> None:
-        """Count one request as answered."""
+        """Count a request as answered."""
         self.in_flight -= 1
         self.wake()
 
     @asynccontextmanager
     async def turn(self, lane: Lane) -> AsyncIterator[None]:
-        """`enter` and `leave` around one request."""
+        """Call `enter` and `leave` around a request."""
         await self.enter(lane)
         try:
             yield
@@ -99,7 +99,7 @@ class Gate:
             self.leave()
 
     def pause(self, seconds: float) -> None:
-        """Let no request of the run go for so long: the API asked for it."""
+        """Pause all requests of the run for some seconds, at the request of the API."""
         is_new = seconds - self.paused_for >= LONG_PAUSE
         self.gcra.pause(self._clock.now() + seconds)
         self.wake()
@@ -109,17 +109,17 @@ class Gate:
 
     @property
     def paused_for(self) -> float:
-        """Seconds for which nothing goes yet, since the API asked for it."""
+        """Remaining seconds of the pause requested by the API; 0 without a pause."""
         return max(0.0, self.gcra.paused_until - self._clock.now())
 
     @contextmanager
     def held_to(self, max_in_flight: int, rate: float | None, adaptive: bool) -> Iterator[None]:  # noqa: FBT001
-        """Other limits for as long as the block lasts.
+        """Apply other limits inside the block.
 
         Args:
-            max_in_flight: how many requests may be under way.
-            rate: requests per second; None for the run's.
-            adaptive: whether the run finds out its rate, so that this one is only the most it may be.
+            max_in_flight: the most requests in flight.
+            rate: requests per second; None for the rate of the run.
+            adaptive: whether the run's rate is adaptive; `rate` is then only an upper limit.
         """
         was, was_rate = self.max_in_flight, self.gcra.rate
         self.max_in_flight = max_in_flight
@@ -135,17 +135,17 @@ class Gate:
                 self.gcra.rate = was_rate
 
     def close(self) -> None:
-        """Let nothing but probes go until `open`."""
+        """Hold all requests except probes until `open`."""
         self._closed = True
         self.wake()
 
     def open(self) -> None:
-        """Let requests go again."""
+        """Admit requests again."""
         self._closed = False
         self.wake()
 
     def _next(self) -> AutoResetEvent | None:
-        """The ticket whose turn it is; None when nobody may go."""
+        """Find the next ticket; None if no request may go."""
         acts, reads, probes = self._lanes.values()
         if probes or self._closed:
             return probes[0] if probes else None
@@ -160,7 +160,7 @@ class Gate:
         self._since_read = self._since_read + 1 if lane is Lane.ACT else 0
 
     def wake(self) -> None:
-        """Let whoever is next look again: the others need not know, however many wait."""
+        """Wake the next waiting request only; the other waiting requests sleep on."""
         ticket = self._next()
         if ticket is not None:
             ticket.ring()

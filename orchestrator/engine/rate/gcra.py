@@ -1,26 +1,26 @@
-"""The arithmetic of the rate limit: GCRA, the generic cell rate algorithm. Time is an argument.
+"""Rate limit by GCRA, the generic cell rate algorithm. Time is an argument.
 
-In any window of W seconds at most `burst + rate * W` requests may go: a token bucket of size `burst` that holds one
-number instead of a level and a time, the *theoretical arrival time* of the next request if all came evenly.
+In any window of W seconds at most `burst + rate * W` requests may go, as with a token bucket of size `burst`. GCRA
+stores one number instead of a level and a time: the *theoretical arrival time* of the next evenly spaced request.
 """
 
 
 def with_headroom(burst: int) -> int:
-    """The part of a burst that is used; the rest is kept for what the network does to the spacing.
+    """Compute the usable half of a burst; the other half is a reserve for network delays.
 
-    A server that allows the very same rate and burst counts requests when they arrive. The first of them take longer
-    (they open connections), so those behind them close up, and with the whole burst spent the server would see one too
-    many. Half of the burst in reserve absorbs a delay of `burst / (2 * rate)` seconds.
+    A server with the same rate and burst counts requests at their arrival. The first requests take longer, because
+    they open connections, and the later requests catch up. With the whole burst spent, the server would then count one
+    request too many. Half of the burst in reserve absorbs a delay of `burst / (2 * rate)` seconds.
     """
     return (burst + 1) // 2
 
 
 class Gcra:
-    """A rate limit that is exact over every window.
+    """Rate limit, exact over every time window.
 
     Attributes:
-        burst: how many may go at once after a pause.
-        cap: requests per second that are not exceeded for now, whatever the rate is.
+        burst: the most requests at once after a pause.
+        cap: present upper limit of the rate, in requests per second.
     """
 
     def __init__(self, rate: float, burst: int) -> None:
@@ -35,7 +35,7 @@ class Gcra:
 
     @property
     def rate(self) -> float:
-        """Requests per second."""
+        """Requests per second, at most `cap`."""
         return min(self._rate, self.cap)
 
     @rate.setter
@@ -43,19 +43,19 @@ class Gcra:
         self._rate = rate
 
     def wait(self, now: float) -> float:
-        """Seconds until the next request may go; 0 or less when it may go now."""
+        """Seconds until the next request may go; 0 or less if a request may go now."""
         earliest = self._arrival - (self.burst - 1) / self.rate
         return max(earliest, self._paused_until) - now
 
     def take(self, now: float) -> None:
-        """Count one request that goes now."""
+        """Count a request sent now."""
         self._arrival = max(self._arrival, now) + 1 / self.rate
 
     def pause(self, until: float) -> None:
-        """Let nothing go before this time, whoever asks."""
+        """Hold all requests until this time."""
         self._paused_until = max(self._paused_until, until)
 
     @property
     def paused_until(self) -> float:
-        """The end of the pause, if there is one."""
+        """End of the last pause; minus infinity without a pause."""
         return self._paused_until

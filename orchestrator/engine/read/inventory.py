@@ -1,4 +1,4 @@
-"""Reading the inventory: every CVM once, although the list may shift while its pages are read."""
+"""Read the inventory: every CVM once, also if the list shifts between its pages."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from orchestrator.reply import Page, Reply
 _T = TypeVar("_T")
 
 _PASSES = 5
-"""How often a list that keeps shifting is read before what was gathered has to do."""
+"""The most reads of a shifting list; after the last read, all CVMs found so far are the result."""
 
 _NOT_FOUND = 404
 _WHAT = "the list of CVMs"
@@ -27,12 +27,12 @@ _WHAT = "the list of CVMs"
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The CVMs that were read, each once, in the order of the list.
+    """CVMs from the list, without duplicates, in the order of the list.
 
     Attributes:
         cvms: the CVMs.
-        whole: whether they are the whole workspace, or only the apps that were asked for.
-        stable: False when the list was still shifting at the last reading.
+        whole: whether the CVMs are the whole workspace, or only the requested apps.
+        stable: False if the list was still shifting at the last read.
     """
 
     cvms: tuple[Cvm, ...]
@@ -41,26 +41,26 @@ class Inventory:
 
 
 class InventoryReader:
-    """Reads the inventory through the gate, with retries. Nothing it does changes anything."""
+    """Reads the inventory through the gate, with retries. Read-only."""
 
     def __init__(self, cloud: Cloud, gate: Gate, rng: Random) -> None:
         self._cloud, self._gate, self._rng = cloud, gate, rng
 
     async def read_apps(self, app_ids: Iterable[str]) -> Inventory:
-        """The CVMs of these apps alone; an app that is not there has none.
+        """Read only the CVMs of these apps; a missing app has no CVMs.
 
         Raises:
-            CloudError: when they can't be had.
+            CloudError: when the CVMs can't be read.
         """
         cvms: list[Cvm] = []
         wanted = frozenset(app_ids)
         for app_id in sorted(wanted):
             reply = await self._ask(self._app(app_id))
             if reply.value is None and reply.http_status == _NOT_FOUND and not reply.says_not_found:
-                return await self._read_apps_from_list(wanted)  # a gateway may have said so
+                return await self._read_apps_from_list(wanted)  # the 404 may come from a gateway
             if reply.value is None and not reply.says_not_found:
                 raise unreadable(reply, _WHAT)
-            # Whose app an entry does not say, the request does.
+            # An entry without an app id gets the app id of the request.
             of_app = CvmRef(None, None, "", app_id)
             cvms += (replace(cvm, ref=cvm.ref.completed_by(of_app)) for cvm in reply.value or ())
         return Inventory(tuple(_by_key(cvms).values()), whole=False)
@@ -70,14 +70,14 @@ class InventoryReader:
         return replace(everything, cvms=tuple(cvm for cvm in everything.cvms if cvm.ref.app_id in app_ids), whole=False)
 
     async def read_all(self) -> Inventory:
-        """Every CVM of the workspace.
+        """Read every CVM of the workspace.
 
-        The pages after the first are read concurrently. Where they do not add up to the total that each of them
-        states, the list shifted under the reading (or holds doubles): it is read again until a reading adds up, or
-        two agree. A list that never comes to rest gives everything that was met.
+        The pages after the first are read concurrently. If the CVMs do not add up to the stated total, the list
+        shifted during the read, or has duplicates. The list is then read again until a read adds up, or two reads in
+        a row agree. If this never happens, the result has every CVM found in any read.
 
         Raises:
-            CloudError: when it can't be had.
+            CloudError: when the list can't be read.
         """
         gathered: dict[str, Cvm] = {}
         before: tuple[set[str], set[int]] | None = None
@@ -92,11 +92,11 @@ class InventoryReader:
         return Inventory(tuple(gathered.values()), whole=True, stable=False)
 
     async def complete(self, cvms: Sequence[Cvm], lacking: Iterable[Cvm]) -> tuple[Cvm, ...]:
-        """These CVMs, with facts that the list does not give read one by one.
+        """Complete the identifiers of CVMs from their details, read by single requests.
 
         Args:
-            cvms: the CVMs as the list has them.
-            lacking: those of them to look up. One that can't be read stays as it is.
+            cvms: the CVMs from the list.
+            lacking: the CVMs to look up. A CVM stays as in the list if its details can't be read.
         """
         found: dict[CvmRef, CvmRef] = {}
         left = iter([cvm.ref for cvm in lacking if cvm.ref.address])
@@ -112,7 +112,7 @@ class InventoryReader:
                 found[ref] = ref.completed_by(reply.value.ref)
 
     async def price_list(self) -> Mapping[str, Decimal]:
-        """USD per hour by instance type; empty when it can't be had, which leaves rates unknown."""
+        """Read the price list: USD per hour by instance type; empty on failure, so rates stay unknown."""
         reply = await self._ask(self._cloud.price_list)
         return reply.value or {}
 
@@ -148,5 +148,5 @@ class InventoryReader:
 
 
 def _by_key(cvms: Iterable[Cvm]) -> dict[str, Cvm]:
-    """Each CVM once, the last reading of it winning; one without any identifier can't be told from another."""
+    """Remove duplicates; the last read of a CVM wins. CVMs without any identifier are all kept."""
     return {cvm.ref.key or f"?{number}": cvm for number, cvm in enumerate(cvms)}

@@ -1,4 +1,4 @@
-"""Reading something that changes nothing: asked through the gate, and again where that is of use."""
+"""Read requests through the gate, with retries."""
 
 from collections.abc import Awaitable, Callable
 from random import Random
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 _ATTEMPTS = 5
 _ATTEMPTS_TO_CONNECT = 2
-"""Where not even a connection comes about, the address is usually wrong, and a person waits."""
+"""Attempts without a connection: the address is usually wrong, and a person waits."""
 
 _UNAUTHORIZED = 401
 _NOT_THE_API = frozenset({301, 302, 303, 307, 308, 404, 405})
@@ -23,12 +23,12 @@ _PASSING = frozenset({408, 409, 425, 429})
 
 
 async def ask(request: Callable[[], Awaitable[Reply[_T]]], gate: Gate, rng: Random) -> Reply[_T]:
-    """Ask until there is an answer that stands, or asking again is of no use.
+    """Send a read request with retries, until an answer is final or the attempts are used up.
 
     Args:
-        request: sends it once; it must change nothing.
-        gate: what every request passes.
-        rng: the jitter.
+        request: sends the request once; the request must change nothing.
+        gate: rate limit and concurrency limit for every request.
+        rng: source of jitter.
     """
     attempt = 0
     while True:
@@ -48,11 +48,11 @@ async def ask(request: Callable[[], Awaitable[Reply[_T]]], gate: Gate, rng: Rand
 
 
 def unreadable(reply: Reply[_T], what: str) -> CloudError:
-    """The error for a person when something can't be read.
+    """Build the user's error for a failed read.
 
     Args:
-        reply: the last answer.
-        what: what it was to tell, such as `the list of CVMs`.
+        reply: the last reply.
+        what: the thing to read, such as `the list of CVMs`.
     """
     request = f" (request {reply.request_id})" if reply.request_id else ""
     problem = f"{reply.problem or 'the answer can not be read'}{request}"

@@ -1,7 +1,7 @@
-"""Reading the statuses of many CVMs with few requests.
+"""Read the statuses of many CVMs with few requests.
 
-The batch operation first, as large as the server takes. Where it is missing, fails, or leaves a UUID out: the status of
-single CVMs, or the pages of the list where those are fewer.
+The reader first sends batch requests, as large as the server accepts. If the server has no batch request, or the batch
+fails or leaves out a UUID, the reader asks for single CVMs, or reads the pages of the list if the pages are fewer.
 """
 
 from collections import Counter, deque
@@ -21,25 +21,25 @@ from orchestrator.engine.send.classify import pause_for
 from orchestrator.reply import Reply, StatusRead
 
 PAGE_SIZE = 100
-"""The largest page that the list gives."""
+"""CVMs on the largest page of the list."""
 
 _T = TypeVar("_T")
 _MISSING = frozenset({404, 405, 501})
 _TOO_LARGE = frozenset({400, 413, 422})
 _SIZES = (5000, 2000, 1000, 500, 200, 100, 50, 20, 10)
-"""What is tried next where a batch is too large: a server's cap is mostly a round number."""
+"""Batch sizes to try after a batch was too large: a server's limit is usually a round number."""
 _MOST_SINGLY = 20
-"""So many of those that neither the batch nor the list shows are read one by one in a round, however small the list."""
+"""CVMs to read by single requests in a round, if batch and list do not show them; more if the list has more pages."""
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one read said of one CVM.
+    """Result of a status read for a CVM.
 
     Attributes:
-        read: its status; None when it is gone.
-        begun: when the request was sent, in seconds of the engine's clock.
+        read: the status; None if the CVM is gone.
+        begun: time of sending the request, in seconds of the engine's clock.
     """
 
     read: StatusRead | None
@@ -47,10 +47,10 @@ class Observation:
 
 
 class _Chunk(Enum):
-    """What came of one batch of UUIDs."""
+    """Result of a batch request."""
 
     READ = auto()
-    TOO_LARGE = auto()  # or there is no such operation: not one of them was read
+    TOO_LARGE = auto()  # or the server has no batch request: no CVM of the batch was read
     FAILED = auto()
 
 
@@ -58,7 +58,7 @@ _Result: TypeAlias = tuple[Sequence[CvmRef], _Chunk]
 
 
 def _is_missing_from(listed: Sequence[CvmRef], ref: CvmRef) -> bool:
-    """Whether a CVM is not on a list that tells every CVM by an identifier which is known of this one as well."""
+    """Whether a CVM is surely not on the list, compared by an identifier known for the CVM and every list entry."""
     by_id = ref.id is not None and all(each.id for each in listed)
     by_uuid = ref.uuid_key is not None and all(each.uuid_key for each in listed)
     same = any((by_id and each.id == ref.id) or (by_uuid and each.uuid_key == ref.uuid_key) for each in listed)
@@ -66,17 +66,17 @@ def _is_missing_from(listed: Sequence[CvmRef], ref: CvmRef) -> bool:
 
 
 def _cut(refs: deque[CvmRef], size: int, most: int) -> list[list[CvmRef]]:
-    """Take up to `most` of them away, in pieces of this size."""
+    """Remove up to `most` CVMs from the queue, and return them in pieces of this size."""
     taken = [refs.popleft() for _ in range(min(most, len(refs)))]
     return [taken[start : start + size] for start in range(0, len(taken), size)]
 
 
 class StatusReader:
-    """Reads statuses, and remembers what the server can't do.
+    """Reads statuses, and remembers the limits of the server.
 
     Attributes:
-        batch_size: how many UUIDs one request asks for.
-        batch_missing: whether the server turned out to have no such request.
+        batch_size: the most UUIDs in a batch request.
+        batch_missing: whether the server has no batch request.
     """
 
     def __init__(
@@ -101,19 +101,19 @@ class StatusReader:
         self._listed: tuple[frozenset[str], frozenset[int]] | None = None
 
     async def read(self, refs: Sequence[CvmRef]) -> dict[str, Observation]:
-        """The statuses of these CVMs by their keys; those that could not be read are missing."""
+        """Read the statuses of CVMs; the result has no entry for an unreadable status."""
         seen: dict[str, Observation] = {}
         singly = [ref for ref in refs if ref.uuid_key is None]
         by_batch = deque(ref for ref in refs if ref.uuid_key is not None)
         while by_batch and not self.batch_missing:
-            # One batch shows whether the server takes that many; then the others go side by side.
+            # The first batch proves the batch size; then the other batches go concurrently.
             most = len(by_batch) if self._size_is_proven else self.batch_size
             chunks = _cut(by_batch, self.batch_size, most)
             results: list[_Result] = []
             async with anyio.create_task_group() as group:
                 for chunk in chunks:
                     group.start_soon(self._read_batch, chunk, seen, results)
-            # Many that fail side by side speak of one moment.
+            # Concurrent failures count once: they have the same cause at one moment.
             self._failures += any(result is _Chunk.FAILED for _, result in results)
             for asked, result in results:
                 if result is _Chunk.READ:
@@ -145,12 +145,12 @@ class StatusReader:
         results.append((chunk, _Chunk.READ))
 
     def _not_read(self, reply: Reply[_T], size: int) -> _Chunk:
-        """Learn from a batch that was not answered."""
+        """Adjust the batch size after a failed batch request, and classify the failure."""
         if reply.http_status in _MISSING and reply.is_json:
             self.batch_missing = True
             return _Chunk.TOO_LARGE
         if reply.http_status in _TOO_LARGE and size > self.batch_size:
-            return _Chunk.TOO_LARGE  # as was learnt from another one of the same round
+            return _Chunk.TOO_LARGE  # another batch of the same round has already lowered the batch size
         if reply.http_status in _TOO_LARGE:
             self._size_is_proven = False
             smaller = [step for step in _SIZES if step < min(size, self.batch_size)]
@@ -160,7 +160,7 @@ class StatusReader:
         return _Chunk.FAILED
 
     def _often_left_out(self, chunk: Sequence[CvmRef], seen: dict[str, Observation]) -> list[CvmRef]:
-        """Those that the batch left out twice: the first time may be a matter of the moment."""
+        """Find CVMs left out by the batch twice; the first time may have a passing cause."""
         often = []
         for ref in chunk:
             if ref.key in seen:
@@ -187,7 +187,7 @@ class StatusReader:
                     seen[ref.key] = Observation(None, begun)
 
     async def _read_one(self, ref: CvmRef, seen: dict[str, Observation], not_found: list[CvmRef]) -> None:
-        """Read one CVM; of a 404 that may be a gateway's, only a complete list tells whether the CVM is gone."""
+        """Read the status of a CVM; after a 404 perhaps from a gateway, add the CVM to `not_found` for a list check."""
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
             reply = await self._cloud.state(ref)
@@ -202,7 +202,7 @@ class StatusReader:
             self._heed(reply)
 
     async def _read_list(self, refs: Sequence[CvmRef], seen: dict[str, Observation]) -> list[CvmRef] | None:
-        """Read these CVMs from the list; give everything that is on it if that is certain to be every CVM."""
+        """Read CVM statuses from the list; return all listed CVMs if the list is surely complete, otherwise None."""
         wanted = ByCvm((ref, ref) for ref in refs)
         listed: dict[str, CvmRef] = {}
         totals: set[int] = set()
@@ -222,16 +222,16 @@ class StatusReader:
                 if ref is not None:
                     seen[ref.key] = Observation(StatusRead(cvm.status, cvm.in_progress), begun)
             pages, page = reply.value.pages, page + 1
-        # A list that shifts under the reading does not add up; one with doubles never does, but two readings agree.
+        # A list that shifts during the read does not add up. A list with duplicates never adds up, but two reads agree.
         before, self._listed = self._listed, (frozenset(listed), frozenset(totals))
         return [*listed.values()] if totals == {len(listed)} or before == self._listed else None
 
     def known_size(self, cvms: int) -> None:
-        """Hear how many CVMs the workspace has, so that reading the list can be weighed against single reads."""
+        """Set the number of CVMs in the workspace, used to choose between the list and single reads."""
         self._pages = ceil(cvms / PAGE_SIZE)
 
     def _heed(self, reply: Reply[_T]) -> None:
-        """Do what a failed read asks for: wait, or end the run."""
+        """React to a failed read: pause the gate, or report a refused key."""
         if reply.http_status == _UNAUTHORIZED:
             self._key_refused()
         wait = pause_for(reply, self._failures + 1, self._rng.random())

@@ -1,4 +1,4 @@
-"""Reading metered usage: app by app, page by page, through the gate, with retries. Nothing it does changes anything."""
+"""Read metered usage by app and page, through the gate, with retries. Read-only."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,30 +15,30 @@ from orchestrator.errors import CloudError
 from orchestrator.reply import Reply, UsagePage, UsageRecord
 
 PAGE_SIZE = 5000
-"""Records that a page may have at the most."""
+"""The most records on a page."""
 
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
 
 
 class UsageCloud(Protocol):
-    """The one operation of the API that is needed here. It never raises for what the other side did."""
+    """API operation for metered usage. A fault of the API comes back as a `Reply`, never as an exception."""
 
     async def usage_page(
         self, app_id: str, *, since: datetime, until: datetime, limit: int, offset: int
     ) -> Reply[UsagePage]:
-        """One page of an app's metered usage; `offset` records come before it."""
+        """Read a page of an app's metered usage; `offset` records come before this page."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AppQuestion:
-    """What is asked about one app.
+    """Query for the usage of an app.
 
     Attributes:
         app_id: the app.
-        since: from when on.
-        until: until when.
-        cvms: the UUIDs, in normal form, of the CVMs whose usage is wanted; all else is forgotten at once.
+        since: start of the period.
+        until: end of the period.
+        cvms: UUIDs of the wanted CVMs, in normal form; records of other CVMs are dropped.
     """
 
     app_id: str
@@ -49,13 +49,13 @@ class AppQuestion:
 
 @dataclass(frozen=True, slots=True)
 class AppUsage:
-    """What was answered.
+    """Usage of an app.
 
     Attributes:
-        by_cvm: the records of each CVM that has any, by its UUID, each record once.
+        by_cvm: the records by UUID of the CVM, without duplicates; a CVM without records has no entry.
         gone: whether the API does not know the app.
-        ahead: by how many seconds the API's clock is ahead of this machine's; 0 where it does not tell.
-        problem: why the usage could not be read; None when it was.
+        ahead: seconds by which the API's clock is ahead of this machine's clock; 0 if unknown.
+        problem: why the usage could not be read; None after a complete read.
     """
 
     by_cvm: Mapping[str, Sequence[UsageRecord]] = field(default_factory=dict)
@@ -65,22 +65,22 @@ class AppUsage:
 
 
 class UsageReader:
-    """Reads the usage of many apps, several at a time."""
+    """Reads the usage of many apps concurrently."""
 
     def __init__(self, cloud: UsageCloud, gate: Gate, rng: Random) -> None:
         self._cloud, self._gate, self._rng = cloud, gate, rng
-        self._longest = 0  # the longest page so far: the server sends that many at least where there are so many
+        self._longest = 0  # records on the longest page so far: a full page has at least this many
 
     async def read(
         self, questions: Iterable[AppQuestion], tell: Callable[[int], None] = lambda _: None
     ) -> dict[str, AppUsage]:
-        """The usage of every app that is asked about, by its id.
+        """Read the usage of apps; return the usage by app id.
 
-        An app whose usage can't be read is in it with the problem, as long as some other app's can be.
+        If the usage of an app can't be read, its entry has the problem, as long as another app can be read.
 
         Args:
-            questions: one an app.
-            tell: told after each app of how many there is an answer by now.
+            questions: one query for each app.
+            tell: called after each app with the number of finished apps.
 
         Raises:
             CloudError: when the key is refused, no connection can be made, or no app's usage can be read.
@@ -91,7 +91,7 @@ class UsageReader:
         failed: list[Reply[UsagePage]] = []
 
         async def take_turns() -> None:
-            """Read one app after the other until none is left."""
+            """Read the remaining apps in turn."""
             for question in left:
                 if any(not reply.sent or reply.http_status == _UNAUTHORIZED for reply in failed):
                     return
@@ -109,11 +109,11 @@ class UsageReader:
         return found
 
     async def _read_app(self, question: AppQuestion, failed: list[Reply[UsagePage]]) -> AppUsage:
-        """Every page of one app.
+        """Read every page of an app.
 
-        A page shorter than it may be is not the last one for sure, for a server may send less than it was asked for.
-        It is the last one where a longer one was seen before, or the server's total says so; else one more is asked
-        for, which is empty then.
+        A short page is not surely the last page, because a server may send fewer records than requested. A page is
+        the last page if an earlier page was longer, or if the server's total is reached. Otherwise one more page is
+        read, which may be empty.
         """
         seen: dict[tuple[object, ...], UsageRecord] = {}
         offset = 0
@@ -138,14 +138,14 @@ class UsageReader:
                 seen.setdefault(_same(record), record)
             offset += len(records)
             told_all = total == offset and total > len(records)
-            # A page without anything new: the end, or a server that does not know offsets.
+            # A page without new records: the end, or a server without support for offsets.
             if len(seen) == before or len(records) < self._longest or told_all:
                 return AppUsage(_by_cvm(seen.values(), question.cvms), ahead=reply.value.ahead or 0.0)
             self._longest = max(self._longest, len(records))
 
 
 def _same(record: UsageRecord) -> tuple[object, ...]:
-    """What tells one record from another: pages may overlap when records are added while they are read."""
+    """Build the identity of a record, to drop duplicates from overlapping pages."""
     period = record.begin, record.end, record.minutes, record.cost
     when = () if record.key else (record.at,)
     return (record.key, record.cvm, record.usage_type, record.event_type, *period, *when)

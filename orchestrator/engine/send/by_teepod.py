@@ -1,4 +1,4 @@
-"""Who is sent next: a queue per teepod, taken in turn, so that no teepod gets more than its share at a time. Pure."""
+"""Choice of the next target: a queue for each teepod, in turn, with a limit of requests per teepod. Pure."""
 
 import heapq
 from collections import Counter, deque
@@ -8,10 +8,10 @@ from orchestrator.engine.job import Job
 
 
 class StopQueue:
-    """Targets that wait for their request to be sent.
+    """Queue of unsent targets; teepods take turns.
 
     Attributes:
-        per_teepod: how many requests may be under way on one teepod.
+        per_teepod: the most requests under way on one teepod.
     """
 
     def __init__(self, per_teepod: int) -> None:
@@ -26,7 +26,7 @@ class StopQueue:
         return sum(map(len, self._by_teepod.values())) + len(self._later)
 
     def push(self, work: Job) -> None:
-        """Put a target at the end of its teepod's queue."""
+        """Add a target to the end of its teepod's queue."""
         teepod = work.ref.teepod_key
         queue = self._by_teepod.setdefault(teepod, deque())
         queue.append(work)
@@ -34,17 +34,17 @@ class StopQueue:
             self._turn.append(teepod)
 
     def defer(self, work: Job, until: float) -> None:
-        """Put a target aside until this time."""
+        """Put a target aside until this time, in seconds of the engine's clock."""
         heapq.heappush(self._later, (until, next(self._order), work))
 
     def peek(self, now: float) -> Job | None:
-        """The next target whose teepod has room; None when there is none."""
+        """Return the next target on a teepod with room, or None."""
         while self._later and self._later[0][0] <= now:
             self.push(heapq.heappop(self._later)[2])
         return self._by_teepod[self._turn[0]][0] if self._turn else None
 
     def pop(self, now: float) -> Job | None:
-        """Take the target that `peek` gives; it is under way from now on."""
+        """Remove and return the target found by `peek`, and count its request as under way."""
         if self.peek(now) is None:
             return None
         teepod = self._turn.popleft()
@@ -54,7 +54,7 @@ class StopQueue:
         return work
 
     def done(self, work: Job) -> None:
-        """Count a target's request as answered, which makes room on its teepod."""
+        """Count a target's request as answered, to make room on its teepod."""
         teepod = work.ref.teepod_key
         full = self._under_way[teepod] >= self.per_teepod
         self._under_way[teepod] -= 1
@@ -62,7 +62,7 @@ class StopQueue:
             self._take_turn(teepod)
 
     def next_due(self) -> float:
-        """When the first of those put aside is due; infinity when there is none."""
+        """Earliest due time of the deferred targets; infinity without deferred targets."""
         return self._later[0][0] if self._later else float("inf")
 
     def _take_turn(self, teepod: str) -> None:

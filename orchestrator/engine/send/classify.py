@@ -1,4 +1,4 @@
-"""What the answer to an action means, and what follows: the retry decisions. Pure.
+"""Classify the reply to an action, and decide about retries. Pure.
 
 | answer | meaning |
 |---|---|
@@ -7,14 +7,15 @@
 | 403 | refused: a GPU rental manages the CVM |
 | 404 with the API's own code | gone |
 | 409 with an error code | failed: final |
-| 409 without one; 429 | deferred: had no effect, sent again later |
-| 503 with Retry-After | deferred, and sent again only once the status shows that it had no effect |
+| 409 without an error code; 429 | deferred: had no effect, sent again later |
+| 503 with Retry-After | deferred, and sent again only after the status shows that the request had no effect |
 | no connection could be made | deferred: the request never left |
 | 400, 402, 405, 406, 410 to 417, 422, 428, 431, 451; any other 4xx with an error code | failed |
 | anything else: other 5xx, a bare 404, a reset, a time-out, an unreadable success | unknown: the status decides |
 
-A batch is answered for all its CVMs at once: the same where it was not carried out at all, but what would be final for
-one CVM only means that each is sent by itself. Where some were left out, the status tells which.
+A reply to a batch concerns all its CVMs. If the batch was not carried out, the same table applies, with one exception:
+instead of a final outcome, every CVM is sent again in a request of its own. If the batch left CVMs out, the status
+shows which CVMs.
 """
 
 from collections.abc import Sequence
@@ -24,23 +25,23 @@ from enum import StrEnum
 from orchestrator.reply import BatchStopped, Reply
 
 RETRY_AFTER_CAP = 300.0
-"""Seconds; a Retry-After beyond this is taken as this."""
+"""Seconds; a longer Retry-After is shortened to this."""
 BACKOFF_CAP = 30.0
-"""Seconds; the longest wait where the API names none."""
+"""Seconds; the longest backoff if the API names no wait."""
 PATIENCE_ATTEMPTS = 4
-"""A target is not given up for being deferred before this many attempts."""
+"""Fewest attempts before a deferred target is given up."""
 
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY = 401, 403, 404, 409, 429
 _NOT_IMPLEMENTED, _UNAVAILABLE = 501, 503
 _CLIENT_ERROR = range(400, 500)
 _NO_EFFECT = frozenset({400, 402, 405, 406, *range(410, 418), 422, 428, 431, 451})
-"""Statuses that say for certain that the request itself was refused; of all others the CVM's status decides."""
+"""Statuses of a request that was certainly refused. After any other error, the CVM's status decides."""
 _MAY_HAVE_ACTED = frozenset({408, 425})
-"""Statuses of 4xx that speak of a moment and not of the request."""
+"""4xx statuses with a passing cause, not a fault of the request."""
 
 
 class Kind(StrEnum):
-    """What the answer to an action means."""
+    """Classes of replies to an action."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -53,15 +54,15 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What follows from an answer.
+    """Decision about a target after a reply.
 
     Attributes:
-        kind: what the answer means.
-        reason: why, in words; empty when it was accepted.
+        kind: the class of the reply.
+        reason: the reason in words; empty for an accepted request.
         wait: seconds until a deferred request may be sent again.
-        whole_run: whether that wait holds for every request of the run.
+        whole_run: whether all requests of the run have to wait.
         verify: whether the status has to show first that a deferred request had no effect.
-        singly: whether it is sent in a request of its own from now on.
+        singly: whether the target is sent in a request of its own from now on.
     """
 
     kind: Kind
@@ -73,12 +74,12 @@ class Decision:
 
 
 def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
-    """What the answer to one request means.
+    """Classify the reply to a request for a single CVM.
 
     Args:
-        reply: the answer.
-        attempt: which request for this CVM it answers, from 1.
-        jitter: a random number from 0 to 1, to spread what would come back at the same moment.
+        reply: the reply.
+        attempt: the number of the request for this CVM, from 1.
+        jitter: a random number from 0 to 1, to spread retries in time.
     """
     status, reason = reply.http_status, reply.problem or ""
     if reply.value is not None:
@@ -99,7 +100,7 @@ def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
             reason,
             _wait(reply, attempt, jitter),
             whole_run=throttled or reply.retry_after is not None,
-            verify=status == _UNAVAILABLE,  # a proxy may say so of a request that did get through
+            verify=status == _UNAVAILABLE,  # a proxy may answer 503 for a request that did reach the API
         )
     own_refusal = status in _CLIENT_ERROR and reply.error_code is not None and status not in _MAY_HAVE_ACTED
     if status in _NO_EFFECT or own_refusal:
@@ -110,12 +111,12 @@ def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
 def decide_batch(
     reply: Reply[BatchStopped], hashids: Sequence[str], attempt: int, jitter: float
 ) -> dict[str, Decision]:
-    """What the answer to the stop of many means for each of them.
+    """Classify the reply to a batch stop; return a decision for every CVM.
 
     Args:
-        reply: the answer.
-        hashids: who was in the request.
-        attempt: which request it answers for the one of them that had most, from 1.
+        reply: the reply.
+        hashids: the CVMs in the request.
+        attempt: the highest request number among these CVMs, from 1.
         jitter: a random number from 0 to 1.
     """
     said = reply.value
@@ -123,7 +124,7 @@ def decide_batch(
         decision = decide(reply, attempt, jitter)
         status = reply.http_status
         if decision.kind not in _OF_THE_WHOLE or status in {_NOT_FOUND, _NOT_IMPLEMENTED}:
-            # It may be about one CVM in the middle, after others were stopped; unless it was not even begun.
+            # The error may concern a CVM in the middle, after others were stopped; unless the batch was not even begun.
             decision = Decision(Kind.DEFERRED, decision.reason, verify=status not in _NOT_BEGUN, singly=True)
         elif status == _CONFLICT:
             decision = replace(decision, verify=True)
@@ -138,9 +139,9 @@ def decide_batch(
 
 
 def _for_the_rest(said: BatchStopped, *, adds_up: bool, first: bool) -> Decision:
-    """What a batch's numbers mean for those that it does not name.
+    """Decide about CVMs without an error of their own, by the numbers of a batch reply.
 
-    One that was skipped may be on its way down from an earlier request.
+    A skipped CVM may be on its way down from an earlier request.
     """
     words = f"the batch took {said.stopped} and left {said.skipped} out"
     if adds_up and not said.skipped:
@@ -151,19 +152,19 @@ def _for_the_rest(said: BatchStopped, *, adds_up: bool, first: bool) -> Decision
 
 
 _NOT_BEGUN = frozenset({405, 413, 422, _NOT_IMPLEMENTED})
-"""A batch that is refused like this was not understood, or there is no such operation."""
+"""Statuses of a batch that was not understood, or of a server without a batch stop."""
 
 _OF_THE_WHOLE = frozenset({Kind.KEY_REFUSED, Kind.UNKNOWN, Kind.DEFERRED})
-"""What an answer to a batch can mean for all of it; a refusal or a fault may be about a single CVM in it."""
+"""Reply classes that can hold for a whole batch; a refusal or a failure may concern a single CVM."""
 
 
 def backoff(attempt: int, jitter: float) -> float:
-    """Seconds to wait after this many attempts, where the API names no time: doubling, capped, spread by a half."""
+    """Seconds to wait after this many attempts if the API names no time: doubling, capped, with jitter."""
     return float(min(BACKOFF_CAP, 2 ** min(attempt - 1, 10)) * (0.75 + jitter / 2))
 
 
 def pause_for(reply: Reply[object], attempt: int, jitter: float) -> float | None:
-    """Seconds for which the answer to a read asks the whole run to wait; None when it does not."""
+    """Seconds of pause for the whole run, requested by the reply to a read; None without such a request."""
     return _wait(reply, attempt, jitter) if _is_throttled(reply) else None
 
 
@@ -173,6 +174,6 @@ def _is_throttled(reply: Reply[object]) -> bool:
 
 
 def _wait(reply: Reply[object], attempt: int, jitter: float) -> float:
-    """As long as the API asks for, capped and never shortened, and never less than the backoff."""
+    """Seconds to wait: the API's Retry-After, capped and with jitter upwards, and at least the backoff."""
     asked_for = min(reply.retry_after or 0.0, RETRY_AFTER_CAP) * (1 + jitter / 10)
     return max(asked_for, backoff(attempt, jitter))

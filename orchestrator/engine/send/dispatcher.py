@@ -1,9 +1,9 @@
-"""Sending: each request announced on disk first, then let through the gate, then answered for.
+"""Dispatcher: record the intent of a request on disk, send the request through the gate, record the answer.
 
-Announcing runs a little ahead of sending (a twentieth of a second's worth of requests), so that a shared fsync never
-costs the rate anything, and no more than that little is on record when a run is told to stop. What the answers were is
-made durable with the next requests that are announced, or a moment later: an answer that dies with the process is one
-that `resume` finds out from the status.
+Intents are recorded a little ahead of sending: the requests of a twentieth of a second. So one fsync serves several
+requests and does not slow down the rate, and few unsent requests are on record when a run is told to stop. Answers
+become durable with the next intents, or a moment later. If an answer is lost with the process, `resume` decides by
+status.
 """
 
 from collections import deque
@@ -27,15 +27,15 @@ from orchestrator.outcome import Outcome
 from orchestrator.reply import Reply, StatusRead
 
 _INSTANT = 0.001
-"""Seconds; waiting for less is not worth it, and may be too little for the clock to move."""
+"""Seconds; a shorter wait is not worthwhile, and may be too short for the clock to move."""
 _AHEAD = 0.05
-"""Seconds of sending for which requests are announced ahead."""
+"""Seconds of sending to announce ahead."""
 _LINGER = 0.1
-"""Seconds for which an answer may wait for others before it is made durable."""
+"""Seconds for which an answer may wait for other answers before the flush."""
 
 
 class Dispatcher:
-    """Sends the requests of one step."""
+    """Sends the requests of a wave."""
 
     def __init__(
         self,
@@ -54,16 +54,16 @@ class Dispatcher:
         """Set up.
 
         Args:
-            cloud: where requests go.
-            gate: what every request passes.
-            ledger: what is written down.
-            clock: what is measured by.
-            rng: the jitter.
-            outbox: what is to be sent.
-            max_in_flight: requests under way at all; twice as many are announced ahead at the most.
-            watch: called with a target that was accepted (True) or whose outcome is unknown (False).
+            cloud: receives the requests.
+            gate: rate limit and concurrency limit for every request.
+            ledger: records what happens to the targets.
+            clock: the engine's clock.
+            rng: source of jitter.
+            outbox: the send queue.
+            max_in_flight: the most requests in flight; at most twice as many are announced ahead.
+            watch: called with an accepted target (True), or with a target of unknown effect (False).
             key_refused: called when the API refuses the key.
-            heard: called with every answer.
+            heard: called with every reply.
         """
         self._cloud, self._gate, self._ledger, self._clock, self._rng = cloud, gate, ledger, clock, rng
         self._outbox, self._max_in_flight = outbox, max_in_flight
@@ -84,18 +84,18 @@ class Dispatcher:
 
     @property
     def halted(self) -> bool:
-        """Whether it was told to send nothing more."""
+        """Whether the dispatcher was halted."""
         return self._halted
 
     def wake(self) -> None:
-        """Look again whether something is to be sent."""
+        """Wake the dispatcher to check the send queue again."""
         self._bell.ring()
 
     def halt(self, *, at_once: bool = False) -> None:
-        """Send nothing more but what is on record already and due at once; what was sent is answered for.
+        """Stop sending, except requests on record and due at once; answers to sent requests are still recorded.
 
         Args:
-            at_once: send not even that.
+            at_once: whether to send not even the requests on record.
         """
         last_call = self._clock.now() + (0 if at_once else 2 * _AHEAD)
         self._halted, self._last_call = True, min(self._last_call, last_call)
@@ -106,10 +106,10 @@ class Dispatcher:
             self._turn.deadline = self._last_call
 
     async def run(self) -> None:
-        """Send until nothing is left to send, or until halted.
+        """Send until the queue is empty, or until halted.
 
         Raises:
-            AuditError: when the trail can't be written; nothing is sent then.
+            AuditError: when the audit log can't be written; then no request is sent.
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._announce)
@@ -123,12 +123,12 @@ class Dispatcher:
     async def _announce(self) -> None:
         while not self._outbox.done and not self._halted:
             ahead = self._ahead()
-            if self._announced > ahead // 2:  # in lots: an fsync for each request would cost more than the request
+            if self._announced > ahead // 2:  # in groups: an fsync for each request would cost more than the request
                 await self._bell.wait()
                 continue
             near = self._gate.gcra.wait(self._clock.now()) - _AHEAD
             if near > _INSTANT and not self._announced:
-                await self._bell.wait(near)  # nothing is due yet, and might be told not to be sent before it is
+                await self._bell.wait(near)  # nothing is due yet, and the run may be halted before
                 continue
             requests = self._next_requests(ahead - self._announced)
             if not requests:
@@ -144,7 +144,7 @@ class Dispatcher:
         self._announcement.ring()
 
     def _ahead(self) -> int:
-        """How many requests may be on record and not yet sent."""
+        """The most requests on record and not yet sent."""
         stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
         return ceil(max(1, stops) / self._outbox.at_once)
 
@@ -155,9 +155,9 @@ class Dispatcher:
         return requests
 
     async def _send_in_turn(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
-        """Wait for the turn of one request; told to stop, only as long as it may still be due."""
+        """Wait for the turn of a request and send; after a halt, wait only until the last call."""
         entered = False
-        # A flush that took long may have outlasted the last call; a turn that is free is taken without looking.
+        # A slow flush may have outlasted the last call, and `enter` takes a free turn without checking the deadline.
         if self._clock.now() > self._last_call:
             self._leave_unsent(jobs)
             return
@@ -177,7 +177,7 @@ class Dispatcher:
             self._outbox.answered(work)
 
     async def _send_on(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
-        """Send one request, and go on with the next ones while they may go at once: a task each would cost more."""
+        """Send a request, and then the next requests while the gate admits them at once; saves a task per request."""
         while True:
             self._announced -= 1
             self._bell.ring()
@@ -224,7 +224,7 @@ class Dispatcher:
         return [found[hashid] for hashid in hashids], reply
 
     def _follow(self, work: Job, reply: Reply[object], decision: Decision) -> None:
-        """Write down what an answer means for one target, and do what follows from it."""
+        """Record the decision about a target, and act on the decision."""
         work.singly = work.singly or decision.singly
         if decision.kind is Kind.ACCEPTED:
             self._ledger.accepted(work, reply, reply.value.status if isinstance(reply.value, StatusRead) else None)

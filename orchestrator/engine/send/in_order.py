@@ -1,4 +1,4 @@
-"""Who is sent next where the targets have an order: the first of them whose teepod has room. Pure."""
+"""Choice of the next target for ordered targets: the first target on a teepod with room. Pure."""
 
 import heapq
 from collections import Counter
@@ -7,12 +7,12 @@ from orchestrator.engine.job import Job
 
 
 class OrderedQueue:
-    """Targets that wait for their request to be sent, in the order in which they were pushed first.
+    """Queue of unsent targets in the order of their first `push`.
 
-    One that was put aside comes back to its own place. It is used as a `StopQueue` is.
+    A deferred target comes back to its own place. The interface is the same as of `StopQueue`.
 
     Attributes:
-        per_teepod: how many requests may be under way on one teepod.
+        per_teepod: the most requests under way on one teepod.
     """
 
     def __init__(self, per_teepod: int) -> None:
@@ -20,7 +20,7 @@ class OrderedQueue:
         self._places: dict[str, int] = {}
         self._by_teepod: dict[str, list[tuple[int, Job]]] = {}
         self._heads: list[tuple[int, str]] = []
-        """The first of each teepod that has room; entries that were overtaken stay until they come up."""
+        """The first target of each teepod with room; outdated entries stay until `peek` removes them."""
         self._under_way: Counter[str] = Counter()
         self._later: list[tuple[float, int, Job]] = []
 
@@ -28,18 +28,18 @@ class OrderedQueue:
         return sum(map(len, self._by_teepod.values())) + len(self._later)
 
     def push(self, work: Job) -> None:
-        """Put a target into its place, which is the last one when it has none yet."""
+        """Add a target at its place in the order; a new target goes to the end."""
         queue = self._by_teepod.setdefault(work.ref.teepod_key, [])
         heapq.heappush(queue, (self._place(work), work))
         if queue[0][1] is work:
             self._offer(work.ref.teepod_key)
 
     def defer(self, work: Job, until: float) -> None:
-        """Put a target aside until this time."""
+        """Put a target aside until this time, in seconds of the engine's clock."""
         heapq.heappush(self._later, (until, self._place(work), work))
 
     def peek(self, now: float) -> Job | None:
-        """The first target whose teepod has room; None when there is none."""
+        """Return the first target on a teepod with room, or None."""
         while self._later and self._later[0][0] <= now:
             self.push(heapq.heappop(self._later)[2])
         while self._heads:
@@ -51,7 +51,7 @@ class OrderedQueue:
         return None
 
     def pop(self, now: float) -> Job | None:
-        """Take the target that `peek` gives; it is under way from now on."""
+        """Remove and return the target found by `peek`, and count its request as under way."""
         work = self.peek(now)
         if work is not None:
             _, teepod = heapq.heappop(self._heads)
@@ -61,7 +61,7 @@ class OrderedQueue:
         return work
 
     def done(self, work: Job) -> None:
-        """Count a target's request as answered, which makes room on its teepod."""
+        """Count a target's request as answered, to make room on its teepod."""
         teepod = work.ref.teepod_key
         full = self._under_way[teepod] >= self.per_teepod
         self._under_way[teepod] -= 1
@@ -69,7 +69,7 @@ class OrderedQueue:
             self._offer(teepod)
 
     def next_due(self) -> float:
-        """When the first of those put aside is due; infinity when there is none."""
+        """Earliest due time of the deferred targets; infinity without deferred targets."""
         return self._later[0][0] if self._later else float("inf")
 
     def _place(self, work: Job) -> int:

@@ -1,4 +1,4 @@
-"""What happened to every target: written to the audit trail first, then taken into the engine's own account."""
+"""Ledger of targets: writes the audit records of a run, and keeps the state and counts of its targets."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,13 +15,13 @@ from orchestrator.skip_reason import Reason, SkipReason
 
 
 class Ledger:
-    """Writes the records of a run's targets, and counts how they end.
+    """Writes the records of a run's targets, and counts their outcomes.
 
     Attributes:
         jobs: every target of the run.
-        counts: how many ended in each way, by the last word on each.
-        sent: how many actions were announced.
-        requests: how many requests they were sent in.
+        counts: the number of targets by final outcome.
+        sent: the number of announced actions.
+        requests: the number of requests for these actions.
     """
 
     def __init__(self, jobs: Iterable[Job], sink: AuditSink, clock: Clock, requests: int = 0) -> None:
@@ -36,16 +36,16 @@ class Ledger:
 
     @property
     def failures(self) -> int:
-        """How many targets ended in a way that `max_failures` counts."""
+        """Number of targets with an outcome counted by `max_failures`."""
         return sum(self.counts[outcome] for outcome in COUNTS_AS_FAILURE)
 
     def failures_of(self, step: str) -> int:
-        """The same among the targets of one step."""
+        """Number of failures among the targets of a step."""
         return sum(work.step == step and work.outcome in COUNTS_AS_FAILURE for work in self.jobs)
 
     @property
     def settled_within(self) -> dict[str, float]:
-        """By action: within how many seconds of their first request nine in ten of those that settled had done so."""
+        """Seconds by action within which nine in ten settled targets settled after their first request."""
         seconds: dict[str, list[float]] = {}
         for work in self.jobs:
             if work.outcome is Outcome.SETTLED and work.seconds is not None and work.escalated_at is None:
@@ -53,11 +53,11 @@ class Ledger:
         return {action: sorted(found)[(9 * len(found) - 1) // 10] for action, found in seconds.items()}
 
     async def flush(self) -> None:
-        """Return once everything written so far is durable."""
+        """Return once all records so far are durable."""
         await self._sink.flush()
 
     def intend(self, jobs: Sequence[Job]) -> None:
-        """A request for these is about to be sent: one record each, which tell by a number that they share it."""
+        """Record the intent of a request, with a record for every target; a shared request has a batch number."""
         self.requests += 1
         now = self._clock.now()
         for work in jobs:
@@ -69,7 +69,7 @@ class Ledger:
         self.sent += len(jobs)
 
     def accepted(self, work: Job, reply: Reply[object] | None, status: str | None = None) -> None:
-        """An action took effect: by its answer, or (without one) as a status read showed."""
+        """Record the effect of an action, shown by its reply, or by a status if `reply` is None."""
         work.accepted_at, work.billed = self._clock.now(), True
         fields: dict[str, object] = {"attempt": work.attempts, "observed": reply is None}
         if reply is not None:
@@ -80,31 +80,31 @@ class Ledger:
         self._write("action.accepted", work, **fields)
 
     def answered(self, event: str, work: Job, reply: Reply[object], reason: str, **fields: object) -> None:
-        """A request was refused, deferred, failed, or its outcome is unknown."""
+        """Record the reply to a request: refused, deferred, failed or unknown."""
         self._write(event, work, attempt=work.attempts, reason=reason or None, **_answer(reply), **fields)
 
     def not_sent(self, work: Job, reason: str) -> None:
-        """A request that was announced is not sent after all, so it had no effect."""
+        """Record an announced request as not sent, so without effect."""
         self._write("action.deferred", work, attempt=work.attempts, retry_after_s=None, sent=False, reason=reason)
 
     def record_unanswered(self, work: Job, reason: str = "the run was stopped before the answer came") -> None:
-        """A request was sent, and its answer is not waited for any more."""
+        """Record a sent request as unanswered: the run no longer waits for the answer."""
         work.unanswered = False
         self._write("action.unknown", work, attempt=work.attempts, reason=reason)
 
     def status(self, work: Job, read: StatusRead) -> None:
-        """A status was seen; it is written down when it is another than before."""
+        """Record a status if the status has changed."""
         if read.status != work.status:
             work.status = read.status
             self._write("target.status", work, status=read.status, in_progress=read.in_progress)
 
     def left_alone(self, work: Job, outcome: Outcome, why: Reason) -> None:
-        """A target has its outcome without a request."""
+        """Record the outcome of a target without a request."""
         self.ended(work, outcome, why.text, code=why.code)
 
     def withheld(self, work: Job, why: Reason) -> None:
-        """A target ends because nothing more may be sent for it."""
-        if work.billed:  # its shutdown was accepted, and the stop that was to follow may not go out
+        """End a target because no more requests may be sent for this target."""
+        if work.billed:  # the shutdown was accepted, and the planned stop may not be sent
             self.ended(work, Outcome.UNSETTLED, why.text, code=why.code)
         else:
             self.left_alone(work, Outcome.NOT_SENT, why)
@@ -117,7 +117,7 @@ class Ledger:
         reply: Reply[object] | None = None,
         code: SkipReason | None = None,
     ) -> None:
-        """A target has its outcome; a later one (`resurrected`) takes the place of an earlier one."""
+        """Record the outcome of a target; a later outcome (`resurrected`) replaces the earlier outcome."""
         if work.outcome is not None:
             self.counts[work.outcome] -= 1
         work.outcome = outcome
@@ -131,12 +131,12 @@ class Ledger:
         self._write(event, work, outcome=outcome.value, status=work.status, seconds=seconds, reason=reason, **fields)
 
     def escalated(self, work: Job, reason: str) -> None:
-        """A CVM did not go down by itself: its power is to be pulled."""
+        """Record an escalation: the CVM did not go down by itself and is to be stopped."""
         self._write("action.escalated", work, to=Action.STOP.value, reason=reason)
         work.escalate(self._clock.now())
 
     def taken_up(self, step: PlannedStep, sources: Sequence[Job], jobs: Sequence[Job]) -> None:
-        """A step takes up what became of these targets of an earlier one, as targets of its own."""
+        """Record a follow-up step: targets of an earlier step become targets of this step."""
         targets = [
             {
                 "step": work.step,
@@ -156,16 +156,16 @@ class Ledger:
         self.jobs += jobs
 
     def about_step(self, event: str, step: str, **fields: object) -> None:
-        """A record about a step as a whole."""
+        """Write a record about a step as a whole."""
         self._sink.record(event, step=step, **fields)
 
     def run_event(self, event: str, **fields: object) -> None:
-        """A record about the run as a whole, with its counts and money."""
+        """Write a record about the run as a whole, with counts and money."""
         counts = {outcome.value: number for outcome, number in self.counts.items() if number}
         self._sink.record(event, counts=counts, money=self._money(), requests=self.requests, **fields)
 
     def _money(self) -> dict[str, object]:
-        """What `RunState.money` reads out of the log."""
+        """Compute the run's bill, the same figures as `RunState.money` reads from the log."""
         return run_bill(
             BilledTarget(
                 work.ref.key,

@@ -1,4 +1,4 @@
-"""The requests that are still to be sent: whose turn it is, in which request, and who is given up."""
+"""Send queue: choose the targets of the next request, defer targets, and give targets up."""
 
 from collections.abc import Callable
 
@@ -13,16 +13,16 @@ from orchestrator.outcome import Outcome
 from orchestrator.reply import Reply
 
 _REFUSALS_IN_A_ROW = 2
-"""So many batches in a row that the API does not take at all, and it is not asked for one again."""
+"""Refused batches in a row after which no more batches are sent."""
 
 
 class SendQueue:
-    """Targets whose request is neither known to be accepted nor given up.
+    """Targets without an accepted request and without an outcome.
 
     Attributes:
-        unsent: how many they are; those under way and those of unknown outcome count.
-        may_return: accepted shutdowns of which it is open whether the CVM goes down by itself.
-        at_once: stops in one request at the most.
+        unsent: the number of these targets, including requests under way and requests of unknown effect.
+        may_return: the number of watched shutdowns that may still need a stop.
+        at_once: the most stops in one request.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class SendQueue:
         """Set up.
 
         Args:
-            ledger: what is written down.
-            clock: what is measured by.
-            per_teepod: stops under way on one teepod.
-            at_once: stops in one request at the most.
-            patience: seconds after which a target that is deferred again and again is given up.
-            escalate_after: seconds that a shutdown has before the power is pulled; None where it never is.
-            in_order: whether targets go in the order in which they are added; else the teepods take turns.
-            failed: called after a target ended otherwise than wanted.
-            overdue: called with a shutdown that was not accepted in its time; its CVM's status decides what follows.
+            ledger: records what happens to the targets.
+            clock: the engine's clock.
+            per_teepod: the most requests under way on one teepod.
+            at_once: the most stops in one request.
+            patience: seconds after which a target deferred again and again is given up.
+            escalate_after: seconds for a shutdown before the CVM is stopped; None for no stop.
+            in_order: whether targets go in the order of adding; otherwise teepods take turns.
+            failed: called after a target ended with another outcome than wanted.
+            overdue: called with a shutdown not accepted in time; the CVM's status decides what follows.
             all_sent: called when no request is left to send.
         """
         self.unsent = 0
@@ -64,20 +64,20 @@ class SendQueue:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to send, and nothing may come back."""
+        """Whether no request is left to send, and no shutdown may still need a stop."""
         return not self.unsent and not self.may_return
 
     def add(self, work: Job) -> None:
-        """Take on a target whose request is to be sent."""
+        """Add a target to send."""
         self.unsent += 1
         self._queue.push(work)
 
     def expect(self) -> None:
-        """Take on a target that was sent earlier with unknown outcome, and is watched already."""
+        """Count a watched target, sent earlier with unknown effect."""
         self.unsent += 1
 
     def next(self) -> list[Job]:
-        """The targets of the next request, which are under way from now on; none when nothing is due."""
+        """Remove and return the targets of the next request; an empty list if no request is due."""
         jobs: list[Job] = []
         now = self._clock.now()
         while len(jobs) < self.at_once:
@@ -95,34 +95,34 @@ class SendQueue:
         return jobs
 
     def next_due(self) -> float:
-        """When the first of those put aside is due; infinity when there is none."""
+        """Earliest due time of the deferred targets; infinity without deferred targets."""
         return self._queue.next_due()
 
     def answered(self, work: Job) -> None:
-        """Count a target's request as answered, which makes room on its teepod."""
+        """Count a target's request as answered, to make room on its teepod."""
         self._queue.done(work)
 
     def taken(self) -> None:
-        """Count a target as accepted, or as known to have felt an earlier request."""
+        """Count a target as accepted or ended, so no longer to be sent."""
         self.unsent -= 1
         if not self.unsent:
             self._all_sent()
 
     def expect_back(self) -> None:
-        """Count an accepted shutdown that may have to be followed by a stop."""
+        """Count a watched shutdown that may still need a stop."""
         self.may_return += 1
 
     def not_back(self) -> None:
-        """Count one of those as settled in one way or another, or as back on this desk."""
+        """Count the end of such a watch: the target has an outcome, or is back in this queue."""
         self.may_return -= 1
 
     def defer(self, work: Job, wait: float, reason: str, reply: Reply[object]) -> None:
-        """Put a target aside for so many seconds, or give it up."""
+        """Put a target aside for some seconds, or give the target up."""
         if not self._given_up(work, reason, reply):
             self._queue.defer(work, min(self._clock.now() + wait, self._last_moment(work)))
 
     def again(self, work: Job) -> None:
-        """Send a target again whose request had no effect by a fresh status, or end it."""
+        """Queue a target again after a request without effect, or end the target."""
         if work.withheld is not None:
             self._ledger.withheld(work, work.withheld)
             self.unsent -= 1
@@ -134,36 +134,36 @@ class SendQueue:
         if work.action is Action.STOP:
             self._queue.push(work)
         else:
-            # A start without a free GPU is answered like this as well, and may be for long.
+            # A start without a free GPU has the same replies, perhaps for a long time.
             self._queue.defer(work, min(self._clock.now() + backoff(work.attempts, 0.5), self._last_moment(work)))
 
     def end(self, work: Job, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
-        """Let a target have its outcome without being accepted."""
+        """End a target without an accepted request."""
         self._ledger.ended(work, outcome, reason, reply)
         self.taken()
         if outcome is not Outcome.GONE:
             self._failed()
 
     def batch_taken(self, *, taken: bool) -> None:
-        """Hear whether the API took a batch, were it for some of it; after a few refusals no more are made."""
+        """Count an accepted or refused batch; after a few refusals in a row, send no more batches."""
         self._refusals = 0 if taken else self._refusals + 1
         if self._refusals >= _REFUSALS_IN_A_ROW:
             self.at_once = 1
 
     def _last_moment(self, work: Job) -> float:
-        """When a shutdown that is not accepted has been tried for long enough; infinity where the power stays on."""
+        """Time of the last attempt for an unaccepted shutdown; infinity if no stop would follow."""
         if self._escalate_after is None or work.action is not Action.SHUTDOWN or work.asked_since is None:
             return float("inf")
-        # Not by `first_sent`: a run may be resumed hours later, and nobody's power is pulled who was not asked.
+        # Not by `first_sent`: a run may be resumed hours later, and a CVM is stopped only after a shutdown request.
         return work.asked_since + self._escalate_after
 
     def _given_up(self, work: Job, reason: str, reply: Reply[object] | None = None) -> bool:
-        """End a target whose request would not go through for too long."""
+        """End a target after too long a time without an accepted request; return whether the target ended."""
         now = self._clock.now()
         since = work.first_sent if work.escalated_at is None else work.escalated_at
         waited = now - (now if since is None else since)
         if self._last_moment(work) < float("inf"):
-            return False  # the power is pulled then
+            return False  # a stop follows then
         if waited <= self._patience or work.attempts < PATIENCE_ATTEMPTS:
             return False
         self.end(work, Outcome.FAILED, f"given up after {work.attempts} requests in {waited:.0f}s: {reason}", reply)
