@@ -126,7 +126,7 @@ class Wave:
             timeout=step.settle_timeout,
             recheck_after=line.settle.recheck_after,
             escalate_after=step.escalate_after,
-            unsent=lambda: self._outbox.unsent,
+            unsent=lambda: 0 if self._dispatcher.halted else self._outbox.unsent,
             escalate=self._escalate,
             resolved=self._resolved,
             ended=self._ended,
@@ -143,6 +143,7 @@ class Wave:
             hurry: whether to wait only a short time for open answers.
         """
         self._dispatcher.halt(at_once=at_once)
+        self._watcher.wake()  # reads may come sooner: nothing is left to send
         if stop_watching:
             self._watching.cancel()
         if hurry:

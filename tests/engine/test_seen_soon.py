@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from orchestrator.action import Action
+from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import PlannedStep
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 
@@ -97,3 +98,23 @@ async def test_a_wave_whose_last_target_was_refused_is_watched_as_closely() -> N
     await fleet.go()
     last = max(at for at, kind, _ in cloud.requests if kind == "shutdown")
     assert anyio.current_time() <= last + 5
+
+
+async def test_after_an_interruption_the_cvms_that_were_stopped_are_seen_soon() -> None:
+    cloud, rng, seconds = FakeCloud(930, latency=0.02), Random(3), dict[str, float]()
+    cloud.seconds = lambda ref: seconds.setdefault(ref.name, rng.uniform(0, 15))
+    fleet = Fleet(cloud, rate=5, burst=3)
+    interrupted_at = 14.0
+
+    async def interrupt() -> None:
+        await anyio.sleep(interrupted_at)
+        fleet.run.interrupt(Ending.SIGINT)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(interrupt)
+        result = await fleet.go()
+    assert result.ending is Ending.SIGINT
+    seen_at = {record["cvm"]["name"]: record["at"] for record in fleet.trail.of("target.settled")}
+    settled_at = {name: cloud.effects[name][0] + seconds[name] for name in seen_at}
+    assert len(seen_at) == sum(cloud.posts.values())
+    assert max(seen_at[name] - max(interrupted_at, settled_at[name]) for name in seen_at) <= 1.6

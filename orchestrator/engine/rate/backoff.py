@@ -6,7 +6,7 @@ reads while much is left, quick ones near the end. While requests are still to b
 the rate away from them, so reads are fewer still. Once all are sent, what the CVMs took so far says when the last of
 them will be down, and a read falls on that moment.
 
-When nothing is left to send, the rate limit is idle, and a CVM is seen soon after it settled: rounds are at most 1.38
+When nothing is left to send, the rate limit is idle, and a CVM is seen soon after it settled: rounds are at most 1.45
 seconds apart, or a tenth of the time since the last request was accepted, or half a second for each request of a round.
 """
 
@@ -18,13 +18,13 @@ _GROWTH = 1.5
 _SHARE_OF_THE_REST = 0.3
 _OF_THE_AGE_WHILE_SENDING, _OF_THE_AGE = 0.5, 0.16
 _OF_THE_SENDING = 0.15
-_SOON = 1.38
+_SOON = 1.45
 """Seconds; the longest wait, unless one of the following is longer."""
 _SOON_OF_THE_SENDING, _SOON_OF_THE_OLDEST = 0.18, 0.25
 """While requests are to be sent: shares of the time that sending takes, and of the oldest CVM's wait."""
 _SOON_OF_THE_YOUNGEST, _SOON_FOR_EACH_READ = 0.09, 0.5
 """When all are sent: a share of the youngest CVM's wait, and seconds for each request of a round."""
-_LEAST, _LEAST_OF_THE_YOUNGEST = 1.1, 0.25
+_LEAST, _LEAST_OF_THE_YOUNGEST = 1.3, 0.25
 """When all are sent: the shortest wait while CVMs settle, in seconds and as a share of the youngest CVM's wait."""
 
 
