@@ -1,4 +1,4 @@
-"""Which logs an `audit` command is about."""
+"""The logs named for an `audit` command."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ from orchestrator.settings.load import Settings, load_settings
 
 
 def find_log(name: str, config: Path | None, assignments: tuple[str, ...]) -> Path:
-    """The log that a path or a run's id means.
+    """Find a log by its path or by a run's id.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when there is no such log.
     """
     path = Path(name)
     return path if is_file(path) else store_of(load_settings(config, assignments)).find(name)
@@ -21,7 +21,7 @@ def find_log(name: str, config: Path | None, assignments: tuple[str, ...]) -> Pa
 def find_logs(
     names: Sequence[str], config: Path | None, assignments: tuple[str, ...], *, every: bool
 ) -> tuple[Path, ...]:
-    """The logs that paths and ids mean, each once; or all of them, the oldest first.
+    """Find logs by paths and ids without duplicates, or all logs, the oldest first.
 
     Raises:
         UsageError: when there is no such log, or when both or neither are asked for.
@@ -37,5 +37,5 @@ def find_logs(
 
 
 def store_of(settings: Settings) -> RunStore:
-    """The folder of runs that the settings name."""
+    """Return the directory of runs from the settings."""
     return RunStore(settings.audit.state_dir)

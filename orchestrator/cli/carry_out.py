@@ -1,4 +1,4 @@
-"""Carrying a run out in front of people: signals, live view or plain lines, and the summary."""
+"""A run in front of people: signals, live view or plain lines, and the summary."""
 
 import signal
 import sys
@@ -46,18 +46,18 @@ async def carry_out(
     claim: Claim,
     fresh: Mapping[str, Observation] | None = None,
 ) -> int:
-    """Run, show how it goes, and say how it went.
+    """Carry out a run, show its progress, and print its summary.
 
     Args:
-        session: the line to the cloud.
+        session: the connection to the cloud.
         log: the open audit log; closed before this returns.
-        state: what it says, kept up to date by it.
+        state: the replayed state of the log, kept up to date by the log.
         jobs: every target.
         steps: the steps in order.
-        workspace_size: how many CVMs the list has.
-        as_json: whether stdout is for one JSON document.
-        claim: the run's claim on its CVMs; released once nothing more is sent.
-        fresh: statuses that were read just now.
+        workspace_size: the number of CVMs in the inventory.
+        as_json: whether stdout is for a JSON document.
+        claim: the run's claim on its CVMs; released after the last request.
+        fresh: the statuses read just now.
     """
     progress = Progress(
         state,
@@ -70,7 +70,7 @@ async def carry_out(
     progress.is_ending = lambda: run.is_ending
     progress.trouble = partial(_trouble, run, session)
     signals = _Signals(run, progress)
-    # Signals are taken until the last word is out, so that none of them can cut it off.
+    # Signals are handled until the end of the output, so that no signal can cut the output off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         async with notices(session, log, state) as notifier:
             beside = (partial(signals.listen, received), _show(progress, as_json=as_json))
@@ -88,7 +88,7 @@ async def carry_out(
 
 
 def _trouble(run: Run, session: Session) -> str | None:
-    """What keeps the run from asking the API right now."""
+    """Return the reason why the run can't ask the API now."""
     if run.outage is not None:
         return describe_outage(session, run.outage)
     seconds = session.gate.paused_for
@@ -96,7 +96,7 @@ def _trouble(run: Run, session: Session) -> str | None:
 
 
 class _Signals:
-    """The first Ctrl-C or SIGTERM sends nothing more and decides the exit code; a second one leaves at once."""
+    """Signal handler: the first Ctrl-C or SIGTERM stops sending and sets the exit code; a second exits at once."""
 
     def __init__(self, run: Run, progress: Progress) -> None:
         self.exit_code = 128 + signal.SIGINT
@@ -110,7 +110,7 @@ class _Signals:
 
     def _take(self, number: signal.Signals, everything: anyio.CancelScope) -> None:
         if number is signal.SIGHUP:
-            return  # The terminal is gone. The run goes on, and the audit log says how it went.
+            return  # The terminal is gone. The run continues, and the audit log records the result.
         self._seen += 1
         if self._seen > 1:
             everything.cancel()

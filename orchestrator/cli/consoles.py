@@ -1,4 +1,4 @@
-"""The terminal's two sides: stdout for what was asked for, stderr for everything said on the way."""
+"""The output streams of the terminal: stdout for the result, stderr for messages on the way."""
 
 import sys
 from typing import TextIO
@@ -11,7 +11,7 @@ _PIPE_WIDTH = 200
 
 
 def stdout() -> Console:
-    """For plans and summaries; wide enough for no line to break where it is not a terminal."""
+    """Return the console for plans and summaries; wide enough for unbroken lines outside a terminal."""
     return _console(sys.stdout)
 
 
@@ -26,7 +26,7 @@ def on(stream: TextIO) -> Console:
 
 
 def _console(stream: TextIO) -> Console:
-    # A console without a file follows stdout and stderr, whose places a live view takes for a while.
+    # A console without a file follows stdout and stderr; a live view replaces both for a while.
     file = None if stream in (sys.stdout, sys.stderr) else stream
     found = colour()
     return Console(

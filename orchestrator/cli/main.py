@@ -1,4 +1,4 @@
-"""`orchestrator`: the group of all commands. Each command's own file is imported only when it is called."""
+"""`orchestrator`: the group of all commands. The file of a command is imported only on a call."""
 
 import gc
 import importlib
@@ -38,7 +38,7 @@ _NEW_OBJECTS = 100_000
 
 
 class _LazyGroup(click.Group):
-    """A group that knows its commands' names and help, and imports the one that is called."""
+    """A group with the names and help of its commands; only the called command is imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every name, in the order of use."""
@@ -58,7 +58,7 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest known name when there is no such command."""
+        """Find a command as click does; for an unknown name, suggest the nearest known name."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and name not in _COMMANDS:
             import difflib  # noqa: PLC0415 - only on this error
@@ -68,21 +68,21 @@ class _LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in the help, made without importing any of them."""
+        """Write the command list of the help without imports of commands."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
 
 
 def _colour_option() -> click.Option:
-    # The value is read before the command line is (`colour.choose`); here it is checked, and told in the help.
+    # `colour.choose` reads the value before the command line is parsed; here click checks and documents the option.
     return click.Option(
         ["--color"], type=click.Choice(WHEN), expose_value=False, help="Colour the output; default auto."
     )
 
 
 def _add_colour(command: click.Command) -> None:
-    """Have a command, and the commands in it, take `--color`."""
+    """Add `--color` to a command and its subcommands."""
     if not any(param.name == "color" for param in command.params):
         command.params.append(_colour_option())
     for each in command.commands.values() if isinstance(command, click.Group) else ():
@@ -103,10 +103,10 @@ def group(ctx: click.Context) -> None:
 
 
 def _leave_out() -> None:
-    """Leave out of this process what would only make its start longer."""
-    # Nearly all that is made while starting stays: looking through it for garbage took a tenth of the time.
+    """Skip unneeded work of libraries, for a quick start of the process."""
+    # Nearly all objects made at the start stay: garbage collection took a tenth of the time.
     gc.set_threshold(_NEW_OBJECTS)
-    # Looking for plugins reads what every installed package says of itself; and a plugin would see the API key.
+    # The search for plugins reads the metadata of every installed package; and a plugin would see the API key.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # httpx loads rich and pygments for a command line of its own, and httpcore loads trio; each does without where it
     # is not there. None says so.
@@ -120,7 +120,7 @@ def main() -> None:
     from orchestrator.cli.print_error import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
 
     code = exit_of(_invoke, sys.argv[1:])
-    # All that is left goes with the process; Python need not look through it for garbage once more.
+    # The end of the process frees all memory; a last garbage collection is not needed.
     gc.freeze()
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -28,7 +28,7 @@ def settings_options(command: _F) -> _F:
 
 
 def playbook_options(command: _F, *, required: bool = True) -> _F:
-    """`PLAYBOOK` (which another option may stand for where it is not required), `--var` and `--simulate`."""
+    """Add `PLAYBOOK`, `--var` and `--simulate`. An optional `PLAYBOOK` can be replaced by another option."""
     command = click.option(
         "--simulate",
         is_flag=True,
@@ -71,7 +71,7 @@ def json_option(command: _F) -> _F:
 
 
 def verbosity_options(command: _F) -> _F:
-    """`--verbose` and `--quiet`, which are short for settings of the log."""
+    """Add `--verbose` and `--quiet`, short forms of log settings."""
 
     @wraps(command)
     def decorated(*, verbose: bool, quiet: bool, assignments: tuple[str, ...], **given: object) -> object:

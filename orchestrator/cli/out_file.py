@@ -1,4 +1,4 @@
-"""What `--out FILE` means: where a command may write what it was asked for, and how."""
+"""The option `--out FILE`: the allowed places, and the writing of the file."""
 
 from pathlib import Path
 
@@ -17,17 +17,17 @@ _ELSEWHERE = "name another file"
 
 
 def is_evidence(file: Path) -> bool:
-    """Whether a file is called as the log of a run is, or its seal, or the record of those that were pruned."""
+    """Check a file name for an audit log, a seal, or the record of pruned logs."""
     run_id, _, rest = file.name.partition(".")
     return (is_run_id(run_id) and rest in {"jsonl", "seal.json"}) or file.name == "pruned.jsonl"
 
 
 def check_place(out: Path | None) -> None:
-    """See whether a file could be written there, before anything is read that takes long.
+    """Check that a file can be written to a path, before any long read.
 
     Raises:
-        UsageError: when there is no folder, something that is no file, or an audit log or its seal, whose place
-            nothing takes.
+        UsageError: when there is no directory, not a regular file, or an audit log or a seal. Logs and seals are
+            never overwritten.
     """
     if out is None or out == STDOUT:
         return
@@ -43,10 +43,10 @@ def check_place(out: Path | None) -> None:
 
 
 def write_out(out: Path, data: bytes) -> None:
-    """Write a file whole, its owner's alone, in the place of an older one; and say so on stderr.
+    """Write a file whole, readable by its owner only, over an older file; and print a message on stderr.
 
     Raises:
-        UsageError: when it can't be written.
+        UsageError: when the file can't be written.
     """
     try:
         write_whole(out, data)

@@ -1,4 +1,4 @@
-"""Plan files on the disk: written whole or not at all, readable by their owner alone."""
+"""Plan files on disk: written whole or not at all, readable by their owner only."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ _LARGEST_FILE = 256_000_000
 
 
 def check_place(path: Path) -> None:
-    """See whether a plan could be written there, before anything is asked of the cloud.
+    """Check that a plan can be written to a path, before any request to the cloud.
 
     Raises:
-        PlanFileError: when there is something else than a plan, or no folder.
+        PlanFileError: when the file is not a plan, or the directory does not exist.
     """
     try:
         if not path.parent.is_dir():
@@ -33,10 +33,10 @@ def check_place(path: Path) -> None:
 
 
 def write_plan_file(path: Path, data: bytes) -> None:
-    """Put a plan there, in the place of an older one.
+    """Write a plan file over an older plan file.
 
     Raises:
-        PlanFileError: when it can't be written, or something else than a plan has come to be there.
+        PlanFileError: when the file can't be written, or a file other than a plan has appeared there.
     """
     check_place(path)
     try:
@@ -46,10 +46,10 @@ def write_plan_file(path: Path, data: bytes) -> None:
 
 
 def read_plan_file(path: Path) -> bytes:
-    """What stands in a plan file.
+    """Read the content of a plan file.
 
     Raises:
-        PlanFileError: when it can't be read.
+        PlanFileError: when the file can't be read.
     """
     try:
         return read_regular(path, _LARGEST_FILE)

@@ -1,4 +1,4 @@
-"""How a command ends: the exit code, and the error in words or as JSON. No traceback but for a bug."""
+"""The end of a command: the exit code, and the error in words or as JSON. A traceback appears only for a bug."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ from orchestrator.safe_text import safe_text
 
 
 def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
-    """Run a command and say what to exit with."""
+    """Run a command and return its exit code."""
     out = open_streams()
     choose(args)
     terminated: list[int] = []
@@ -35,7 +35,7 @@ def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
     sys.stdout.flush()
     if out.lost is not None:
         report(UsageError(f"the output can't be written: {out.lost.strerror}"), as_json=False)
-        # What a run did stands, whether it could be told or not.
+        # The result of a run counts, even if the output failed.
         return code or int(Exit.OK if args[:1] in (["run"], ["resume"]) else Exit.USAGE)
     return code
 
@@ -58,7 +58,7 @@ def _carried_out(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
 
 
 def report(error: OrchestratorError, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
-    """Say what went wrong: on stderr in words, and with `--json` on stdout as a document too."""
+    """Print an error: on stderr in words, and with `--json` also on stdout as a document."""
     if as_json:
         from orchestrator.runs.documents import error_document  # noqa: PLC0415 - keeps `--help` quick
 
@@ -77,6 +77,6 @@ def _usage(error: click.ClickException, *, as_json: bool) -> int:
     hint = None
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"`{error.ctx.command_path} --help` says what it takes"
-    # The choices of an argument stand one a line.
+    # The message lists the choices of an argument on separate lines.
     report(UsageError(" ".join(error.format_message().split()), hint=hint), as_json=as_json)
     return int(Exit.USAGE)

@@ -1,4 +1,4 @@
-"""Telling a person who waits how far the reading of many logs has come."""
+"""The progress of reading many logs, for a waiting person."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ def read_run_log(path: Path, take: Take) -> Reading:
 
 
 class UnreadableLogs:
-    """The logs among many that cannot be read."""
+    """The unreadable logs among many logs."""
 
     def __init__(self) -> None:
         self._reasons: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class UnreadableLogs:
 
 
 def told(paths: Iterable[Path], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
-    """The same paths; on a terminal, with a line on how many there were for each second that it takes."""
+    """Yield the same paths; on a terminal, show the number of logs read so far every second."""
     if not redraws(sys.stderr):
         yield from paths
         return

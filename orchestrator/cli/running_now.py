@@ -1,4 +1,4 @@
-"""Which CVMs run right now, for `savings --live`."""
+"""The CVMs running at present, for `savings --live`."""
 
 import anyio
 
@@ -12,10 +12,10 @@ from orchestrator.settings.load import Settings
 
 
 def running_now(settings: Settings) -> list[SeenUp]:
-    """The CVMs that a list of today shows running.
+    """List the running CVMs by the current inventory.
 
     Raises:
-        CloudError: when it can't be had.
+        CloudError: when the inventory can't be read.
     """
     with endpoint(settings, simulate=False) as where:
         return anyio.run(_read, settings, where)

@@ -1,7 +1,7 @@
-"""stdout and stderr that never fail.
+"""Standard streams without failures: stdout and stderr never raise.
 
-Neither may end a run. A reader that went away (`| head -1`), a terminal that is gone, a full disk behind `> file`: what
-can't be written is dropped, and the command goes on; the audit log has it all.
+Neither stream may end a run. After a closed reader (`| head -1`), a lost terminal or a full disk behind `> file`, the
+unwritable output is dropped, and the command continues; the audit log has all records.
 """
 
 import errno
@@ -14,18 +14,18 @@ _NOBODY_READS = frozenset({errno.EPIPE, errno.EIO})
 
 
 class SafeStream(io.FileIO):
-    """A file descriptor to which writing never fails.
+    """A file descriptor with writes that never fail.
 
     Attributes:
-        lost: why something could not be written; None when all was, or when nobody was there to read it.
-        unread: whether nobody is there to read it any more.
+        lost: the reason for lost output; None for complete output, or for a closed reader.
+        unread: whether the reader is gone.
     """
 
     lost: OSError | None = None
     unread: bool = False
 
     def write(self, data: object, /) -> int:
-        """Write, or drop what can't be written."""
+        """Write data, and drop the data after a failure."""
         view = memoryview(data)  # type: ignore[arg-type] # whatever a buffered writer hands on
         try:
             written = super().write(view)
@@ -41,8 +41,8 @@ class SafeStream(io.FileIO):
 
 
 def open_streams() -> SafeStream:
-    """Put streams that never fail in the place of stdout and stderr; returns the one of stdout."""
-    # A standard stream that was closed leaves its number to the next file that is opened: the audit log, say.
+    """Replace stdout and stderr by streams without failures; returns the stream of stdout."""
+    # A closed standard stream leaves its number to the next opened file, for example the audit log.
     while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stdin, stdout, stderr
         pass
     os.close(spare)
@@ -53,17 +53,17 @@ def open_streams() -> SafeStream:
 
 
 def text_on(fd: int, like: TextIO | None) -> TextIO:
-    """A stream that never fails.
+    """Open a text stream without failures.
 
     Args:
-        fd: an open file, which stays open.
-        like: a stream whose encoding it has; None for UTF-8.
+        fd: an open file; the file stays open.
+        like: a stream with the wanted encoding; None for UTF-8.
     """
     return _text(SafeStream(fd, "w", closefd=False), like)
 
 
 def _text(raw: SafeStream, stream: TextIO | None) -> TextIO:
-    """Text on top; characters that the encoding lacks are escaped."""
+    """Wrap a raw stream as text; characters outside the encoding are escaped."""
     encoding = stream.encoding if stream is not None else "utf-8"
     return io.TextIOWrapper(
         io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty()

@@ -1,4 +1,4 @@
-"""Ask the questions of a run at its own terminal."""
+"""Approval questions of a run at its own terminal."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ _LISTEN_EVERY = 0.1
 
 
 class AtTerminal:
-    """An approver that asks at the run's own terminal, and takes an answer from elsewhere as well."""
+    """An approver at the run's own terminal; answers from elsewhere count as well."""
 
     def __init__(
         self,
@@ -39,20 +39,20 @@ class AtTerminal:
         """Set up.
 
         Args:
-            left: what is left elsewhere.
-            state: what the run's log says, kept up to date by it.
-            keys: what is typed.
-            console: where to ask.
-            aside: has the live view make way for as long as its block lasts.
-            by: who sits there, user@host.
-            wall: the time of day.
+            left: the approver for answers from elsewhere.
+            state: the replayed state of the run's log, kept up to date by the log.
+            keys: the terminal input.
+            console: the console for questions.
+            aside: hides the live view for the length of its block.
+            by: the person at the terminal, user@host.
+            wall: returns the time of day.
         """
         self._left, self._state, self._keys = left, state, keys
         self._console, self._aside, self._by, self._wall = console, aside, by, wall
 
     async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
-        """Ask, and wait for an answer; None when by the time of day it is too late."""
-        del step, question  # the log's own record has them
+        """Ask, and wait for an answer; None once the question has expired by the time of day."""
+        del step, question  # the log's own record contains both
         with self._aside():
             self._ask()
             answered = False
@@ -61,7 +61,7 @@ class AtTerminal:
                 answered = True
             finally:
                 if not answered:
-                    self._say("")  # ends the line on which the question stands
+                    self._say("")  # ends the line of the question
             if answer is None:
                 self._say("\nNobody answered in time.")
             elif answer.via == APPROVE:
@@ -70,7 +70,7 @@ class AtTerminal:
             return answer
 
     def find_answer(self) -> Answer | None:
-        """An answer that was left elsewhere, or typed, by now."""
+        """Return an answer left elsewhere or typed by now, or None."""
         found = self._left.find_answer()
         if found is not None:
             return found
@@ -93,7 +93,7 @@ class AtTerminal:
                 print_question(self._console, self._state, asked, self._wall())
             self._say(f"\nType {APPROVE} to go on, or {REFUSE} to end the run here. From elsewhere:\n{self._elsewhere}")
             self._prompt()
-        # Right before the question is shown, in one piece: text typed until then is no answer, text typed after it is.
+        # Called right before the question is shown: text typed earlier is no answer, text typed later is.
         self._keys.forget()
         self._console.file.write(question.get())
         self._console.file.flush()
@@ -112,13 +112,13 @@ class AtTerminal:
 def approver_of(
     log: AuditLog, state: RunState, aside: Callable[[], AbstractContextManager[None]], keys: TerminalInput | None
 ) -> Approver:
-    """Where the questions of a run are answered.
+    """Return the approver for the questions of a run.
 
     Args:
-        log: its open audit log.
-        state: what it says, kept up to date by it.
-        aside: has the live view make way for as long as its block lasts.
-        keys: the terminal to ask at; None for none.
+        log: the open audit log of the run.
+        state: the replayed state of the log, kept up to date by the log.
+        aside: hides the live view for the length of its block.
+        keys: the terminal for questions; None without a terminal.
     """
     left = left_answers(log, state)
     return left if keys is None else AtTerminal(left, state, keys, console=on(keys.screen), aside=aside, by=actor())

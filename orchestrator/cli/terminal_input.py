@@ -1,4 +1,4 @@
-"""The terminal at which a person is asked: where questions are shown, and what is typed."""
+"""The terminal of a person: the output for questions, and the typed input."""
 
 import os
 import select
@@ -11,11 +11,11 @@ from orchestrator.cli.streams import text_on
 
 
 class TerminalInput:
-    """The terminal behind stdin. No thread waits there, so nothing has to be woken up to leave.
+    """The terminal behind stdin. No thread waits for input, so no thread has to be woken up at the end.
 
     Attributes:
-        gone: whether no more lines will come: the terminal was closed, or its user sent end of file.
-        screen: where questions are shown.
+        gone: whether the input has ended: the terminal was closed, or its user sent end of file.
+        screen: the output for questions.
     """
 
     def __init__(self, fd: int, screen: TextIO) -> None:
@@ -23,18 +23,18 @@ class TerminalInput:
 
         Args:
             fd: a terminal, open for reading.
-            screen: where questions are shown.
+            screen: the output for questions.
         """
         self.gone = False
         self.screen = screen
         self._fd = fd
 
     def ask(self, question: str) -> str:
-        """Ask, and wait for a line; returns the line without blanks around it, empty at the end of the input.
+        """Ask, and wait for a line; returns the line without blanks around the text, empty at the end of the input.
 
-        Text that was typed before is dropped.
+        Earlier typed text is dropped.
         """
-        # In the background the system stops this process here until it is in front again, as for reading.
+        # The system stops a background process here until its return to the foreground, as for reading.
         with suppress(OSError, termios.error):
             termios.tcflush(self._fd, termios.TCIFLUSH)
         self.screen.write(question)
@@ -43,13 +43,13 @@ class TerminalInput:
             return typed.readline().decode("utf-8", "replace").strip()
 
     def forget(self) -> None:
-        """Drop what was typed so far: nobody answers a question before it is asked."""
+        """Drop the text typed so far: no answer comes before its question."""
         if self._in_front():
             with suppress(OSError, termios.error):
                 termios.tcflush(self._fd, termios.TCIFLUSH)
 
     def line(self) -> str | None:
-        """A line that was typed, if there is one by now, without blanks around it."""
+        """Return a line typed by now, without blanks around the text, or None."""
         if self.gone or not self._in_front():
             return None
         try:
@@ -64,7 +64,7 @@ class TerminalInput:
         return typed.decode("utf-8", "replace").strip()
 
     def _in_front(self) -> bool:
-        """Whether this process may read there: one in the background is stopped by the system for trying."""
+        """Check if this process may read the terminal: the system stops a background process for trying."""
         try:
             return os.tcgetpgrp(self._fd) == os.getpgrp()
         except OSError:
@@ -73,9 +73,9 @@ class TerminalInput:
 
 
 def terminal() -> TerminalInput | None:
-    """The terminal at which a person can be asked; None where stdin is not one.
+    """Return the terminal for questions to a person; None for any other stdin.
 
-    Questions are shown on stderr; where stderr leads elsewhere, on the terminal itself.
+    Questions are shown on stderr; if stderr leads elsewhere, on the terminal itself.
     """
     if sys.stdin is None or not sys.stdin.isatty():
         return None
@@ -84,7 +84,7 @@ def terminal() -> TerminalInput | None:
 
 
 def _screen(fd: int) -> TextIO | None:
-    """The terminal of this process, else the one behind a descriptor, open for writing; None where neither opens."""
+    """Open the terminal of this process, or the terminal behind a descriptor, for writing; None if neither opens."""
     with suppress(OSError):
         return text_on(os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY), sys.stderr)
     with suppress(OSError):

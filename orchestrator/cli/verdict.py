@@ -1,4 +1,4 @@
-"""Whether a plan may be carried out, and the yes of a person."""
+"""The confirmation of a plan by a person, before the run."""
 
 import signal
 from collections import Counter
@@ -31,11 +31,11 @@ _WHY: dict[type[BaseException], str] = {
 
 @contextmanager
 def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
-    """Have stdout end with what happened, should the block fail: the reader of stdout alone sees a plan and no run.
+    """Print a last line on stdout if the block fails, for readers of stdout alone.
 
     Args:
         as_json: whether stdout is for a JSON document.
-        nothing: what was sent: `Nothing`, or `Nothing more` after earlier requests.
+        nothing: the start of the line: `Nothing`, or `Nothing more` after earlier requests.
     """
     try:
         yield
@@ -56,18 +56,18 @@ def _why(error: OrchestratorError | KeyboardInterrupt) -> str:
 
 
 def confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None = None) -> None:
-    """Get a yes: by `--yes`, by `--expect` with the right number, or by a person who types that number.
+    """Get a confirmation: `--yes`, `--expect` with the right number, or the number typed by a person.
 
-    A plan with nothing to do needs no yes.
+    A plan with nothing to do needs no confirmation.
 
     Args:
         plan: the plan.
         yes: whether `--yes` is given.
         expect: the number of `--expect`.
-        show: shows the plan on a terminal, where the person has not seen it yet.
+        show: shows the plan on a terminal, if the person has not seen the plan yet.
 
     Raises:
-        NotConfirmedError: when there is none.
+        NotConfirmedError: when there is no confirmation.
     """
     count = len(plan.targets)
     if expect is not None and expect != count:
@@ -81,12 +81,12 @@ def confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO
 
 
 def has_nothing_to_do(plan: Plan) -> bool:
-    """Whether the plan has no target, now or later: there is nothing to confirm."""
+    """Check for a plan without targets now or later: there is nothing to confirm."""
     return not plan.targets and not any(plan.may_follow.values())
 
 
 def question(plan: Plan) -> str:
-    """What a person is asked, whose answer is the number of targets."""
+    """Return the question to a person, with the number of targets as the answer."""
     verbs = Counter(target.action.verb for target in plan.targets)
     what = next(iter(verbs), plan.acting[0].action.verb)
     if len(verbs) > 1:
@@ -95,10 +95,10 @@ def question(plan: Plan) -> str:
 
 
 def ask_about_key(warning: str) -> None:
-    """Ask whether a run may go on with another key, where the API does not tell whose key it is.
+    """Ask for consent to a different key of an unknown workspace.
 
     Raises:
-        NotConfirmedError: when nobody says so.
+        NotConfirmedError: when no person consents.
     """
     ask(f"{warning}.\nType yes to go on: ", "yes", hint="add --yes, if both keys belong to one workspace")
 
@@ -110,21 +110,21 @@ def ask(
     *,
     show: Callable[[TextIO], None] | None = None,
 ) -> None:
-    """Ask a person on the terminal, and take nothing but this answer for a yes.
+    """Ask a person on the terminal, and accept only a fixed answer as a yes.
 
     Args:
         question: the question.
-        answer: the text that has to be typed.
-        hint: what to do where there is no terminal.
-        show: shows on the terminal what the question is about.
+        answer: the text to type.
+        hint: the advice for a process without a terminal.
+        show: shows the subject of the question on the terminal.
 
     Raises:
-        NotConfirmedError: when there is no terminal, or something else was typed.
+        NotConfirmedError: when there is no terminal, or another text was typed.
     """
     keys = terminal()
     if keys is None:
         raise NotConfirmedError("nobody confirmed: this is not a terminal", hint=hint)
-    # Under asyncio a first Ctrl-C only marks the task; here it has to end the question.
+    # Under asyncio a first Ctrl-C only marks the task; here Ctrl-C has to end the question.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if show is not None:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, readable by their owner alone."""
+"""Files written whole or not at all, readable by their owner only."""
 
 import os
 import tempfile
@@ -9,10 +9,10 @@ from orchestrator.state_files import sync_folder
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put a file there, in the place of an older one.
+    """Write a file over an older file.
 
     Raises:
-        OSError: when it can't be written; what stood there before still does.
+        OSError: when the file can't be written; an older file stays unchanged.
     """
     fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)  # 0600
     try:

@@ -72,7 +72,7 @@ async def _open_and_abandon(
 async def _abandon(session: Session, log: AuditLog, reading: Reading, state: RunState, reason: str) -> RunResult:
     settings = session.settings
     age = (session.clock.wall() - parse_timestamp(state.last_ts)).total_seconds()
-    # A status proves "no effect" only when the read began late enough after the last request.
+    # A status proves "no effect" only if the read began late enough after the last request.
     await anyio.sleep(min(settings.settle.recheck_after, max(0.0, settings.settle.recheck_after - age)))
     jobs = works_from(state, now=session.clock.now(), wall=session.clock.wall())
     size = state.planned["workspace_size"]

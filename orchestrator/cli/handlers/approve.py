@@ -43,7 +43,7 @@ def approve(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Answer the question that a run waits at."""
+    """Answer the open question of a run."""
     if comment is not None and len(comment) > _LONGEST_COMMENT:
         raise UsageError(f"the comment is longer than {_LONGEST_COMMENT} characters")
     settings = load_settings(config, assignments)
@@ -74,17 +74,17 @@ def approve(
 def open_question(
     state: RunState, *, held: bool, now: datetime, step: str | None = None, asked: Record | None = None
 ) -> Record:
-    """The question that can be answered now.
+    """Return the question open for an answer.
 
     Args:
-        state: what the run's log says.
+        state: the replayed state of the run's log.
         held: whether a process carries the run out.
         now: the time of day.
-        step: the step that is to ask; None for whichever does.
-        asked: the question that it is to be; None for whichever it is.
+        step: the step of the question; None for any step.
+        asked: the expected question; None for any question.
 
     Raises:
-        NotAskedError: when there is none.
+        NotAskedError: when there is no such question.
     """
     show = f"see `orchestrator show {state.run_id}`"
     if state.finished is not None:
@@ -114,11 +114,11 @@ def _read(path: Path) -> RunState:
 
 
 def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep) -> bool:
-    """Leave an answer where the run finds it; whether it was taken up meanwhile.
+    """Leave an answer for the run; returns True once the run has recorded the answer.
 
     Raises:
-        NotAskedError: when somebody else was first, or nobody is left to take it up.
-        SettingsError: when it can't be written.
+        NotAskedError: when another person answered first, or no process can read the answer.
+        SettingsError: when the answer can't be written.
     """
     answers = ApprovalStore(path)
     try:
@@ -135,7 +135,7 @@ def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep)
         raise SettingsError(message, file=answers.folder) from error
     taken_up = _taken_up(path, answer, wait)
     if taken_up is None and not is_held(path):
-        taken_up = _is_on_record(_read(path), answer)  # the run may have taken it up, and ended, since the last look
+        taken_up = _is_on_record(_read(path), answer)  # the run may have taken the answer and ended since then
         if taken_up is None:
             raise _ended_before(path, answers, answer)
     if taken_up is False:
@@ -146,14 +146,14 @@ def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep)
 
 
 def _ended_before(path: Path, answers: ApprovalStore, answer: Left) -> NotAskedError:
-    """Take an answer back that nobody is left to take up."""
+    """Withdraw an answer after the end of the run's process, and return the error."""
     answers.withdraw(answer)
     hint = f"the question is asked anew once `orchestrator resume {path.stem}` is running"
     return NotAskedError("the run ended before it took the answer up", hint=hint)
 
 
 def _taken_up(path: Path, answer: Left, wait: Callable[[float], None]) -> bool | None:
-    """Whether the log says what was answered; false where it says something else, None where it says nothing yet."""
+    """Wait for the answer in the log: True if recorded, False after another answer, None without an answer so far."""
     size = -1
     for look in range(1, round(_WAIT / _LOOK_EVERY) + 1):
         if (now := path.stat().st_size) != size:
@@ -168,7 +168,7 @@ def _taken_up(path: Path, answer: Left, wait: Callable[[float], None]) -> bool |
 
 
 def _is_on_record(state: RunState, answer: Left) -> bool | None:
-    """Whether the log says what was answered; None where the question is still open."""
+    """Check the log for the answer: True if recorded, False after another answer, None for an open question."""
     for question, record in state.answers:
         if question["hash"] == answer.hash:
             return _is_it(record, answer)

@@ -47,7 +47,7 @@ def export(
     begin = stretch(since, None, utc_now()).since
     paths = find_logs(logs, config, assignments, every=every)
     _check_place(out, paths)
-    # Looked at before anything is written: what was altered is not to leave the machine as if it were sound.
+    # Checked before the first write: an altered log must not leave the machine as a sound log.
     readings = [(path, _read(path, drop)) for path in paths]
     altered = [(path, reading) for path, reading in readings if reading.verdict is Verdict.ALTERED]
     if altered and not even_altered:
@@ -61,7 +61,7 @@ def export(
 
 
 def _check_place(out: Path | None, paths: Iterable[Path]) -> None:
-    """See that an export takes the place of no audit log, and of no seal. That of an older export it takes."""
+    """Check that an export overwrites no audit log and no seal. An older export may be overwritten."""
     try:
         taken = out is not None and out.exists() and (is_evidence(out) or any(map(out.samefile, paths)))
     except OSError:  # whatever it is, the export tells when it gets there
@@ -88,7 +88,7 @@ def _altered(altered: list[tuple[Path, Reading]]) -> AlteredError:
 
 
 def _write_all(readings: list[tuple[Path, Reading]], form: str, begin: datetime | None, file: BinaryIO) -> None:
-    """Write the records of each log that were there when it was first read: its run may be going on."""
+    """Write the records of every log, up to its length at the first read: a run may still be going on."""
     since = "" if begin is None else timestamp(begin)
     if form == "csv":
         file.write(_csv_line(COLUMNS))
@@ -97,7 +97,7 @@ def _write_all(readings: list[tuple[Path, Reading]], form: str, begin: datetime 
 
         def take(record: Record, reading: Reading = reading, line_of: LineOf = line_of) -> None:
             if record["seq"] <= reading.records:
-                line = line_of(record)  # of each, for what one says can be needed for a later one
+                line = line_of(record)  # also of records left out: a later record may need their facts
                 if record["ts"] >= since:
                     file.write(line)
                     if _nobody_reads(file):
@@ -132,7 +132,7 @@ def _jsonl(file: BinaryIO) -> LineOf:
 
 
 def _json_line(document: Mapping[str, object], *, sort_keys: bool = False) -> bytes:
-    """One line of JSON without a character that a terminal obeys: all but visible ASCII is escaped."""
+    """Format a line of JSON without terminal control characters: only visible ASCII is left unescaped."""
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=True, sort_keys=sort_keys)
     return text.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
 
@@ -153,7 +153,7 @@ _FORMS: dict[str, Callable[[BinaryIO], LineOf]] = {"ecs": _ecs, "jsonl": _jsonl,
 
 @contextmanager
 def _opened(out: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that is there in one piece or not at all."""
+    """Open standard output, or a file written whole or not at all."""
     if out is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

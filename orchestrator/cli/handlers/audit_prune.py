@@ -75,7 +75,7 @@ def _confirm(number: int) -> None:
 
 
 def _remove(going: list[Found], store: RunStore, removed: list[Found]) -> list[tuple[Found, Kept]]:
-    """Remove these, and tell which were kept after all."""
+    """Remove logs, and return the logs kept after all."""
     kept: list[tuple[Found, Kept]] = []
     try:
         for each, why in prune(going, store.pruned, by=actor(), at=utc_now()):

@@ -43,7 +43,7 @@ def seal(
             if len(paths) == 1 and not every:
                 raise
             refused.append((path, error))
-    # Of all logs, those of runs that are not over are left for another time; of those that were named, none.
+    # With --all, the logs of unfinished runs are skipped; named logs are never skipped.
     open_still = [each for each in refused if every and isinstance(each[1], UnfinishedError | RunHeldError)]
     faults = [each for each in refused if each not in open_still]
     code = max((int(fault.exit_code) for _, fault in faults), default=0)

@@ -35,7 +35,7 @@ def show(
     every: bool,
     as_json: bool,
 ) -> None:
-    """Tell what happened in a run, or to one CVM of it."""
+    """Tell the story of a run, or of a single CVM of the run."""
     path = find_log(run_id, config, assignments)
     most = None if every else limit
     if cvm is None:

@@ -32,7 +32,7 @@ _GRAVEST = (Exit.FAILED, Exit.UNSETTLED)
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """A log that was checked, and what to exit with if it were the only one."""
+    """A checked log, and the exit code for this log alone."""
 
     path: Path
     reading: Reading
@@ -50,7 +50,7 @@ def verify(
     every: bool,
     as_json: bool,
 ) -> int:
-    """Say whether audit logs are what was written, and whether their seals hold."""
+    """Verify audit logs and their seals."""
     paths = find_logs(logs, config, assignments, every=every)
     if seals and not public_keys:
         raise UsageError("--seal needs the key that it was made with", hint="give --public-key as well")
@@ -64,7 +64,7 @@ def verify(
     if every and keys:
         store = store_of(load_settings(config, assignments))
         missing = _missing(store, [*seals, store.folder], keys)
-    # A run that some process carries out right now is no reason for alarm when all logs are looked at.
+    # With --all, a run carried out by a live process is no reason for alarm.
     codes = {each.code for each in found if not every or not _goes_on(each)}
     codes |= {Exit.FAILED for _, pruned_at in missing if pruned_at is None}
     code = next((grave for grave in _GRAVEST if grave in codes), Exit.OK)
@@ -96,7 +96,7 @@ def _check(path: Path, keys: Mapping[str, Ed25519PublicKey], seals: Iterable[Pat
 
 
 def _named(place: Path, log: Path, *, alone: bool) -> list[Detached]:
-    """The seals of a log that `--seal` names: a file, or the one of its run in a folder."""
+    """Read the seals of a log from a `--seal` path: a file, or the seal file of the run in a directory."""
     if place.is_dir():
         found = read_detached(place / seal_file(log).name, asked=True)
         if not found and alone:
@@ -113,7 +113,7 @@ def _named(place: Path, log: Path, *, alone: bool) -> list[Detached]:
 def _missing(
     store: RunStore, folders: Iterable[Path], keys: Mapping[str, Ed25519PublicKey]
 ) -> list[tuple[Seal, str | None]]:
-    """The good seals whose log is not there, each with when that was pruned, if it was."""
+    """Find good seals without their log, with the time of pruning if pruned."""
     found: dict[str, Seal] = {}
     for folder in folders:
         for file in sorted(folder.glob("*.seal.json")):

@@ -33,7 +33,7 @@ def plan(
     details: bool,
     as_json: bool,
 ) -> int:
-    """Say what a playbook would do right now. Sends nothing that changes anything."""
+    """Print the plan of a playbook. Sends no changing request."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
     if out is not None:

@@ -35,7 +35,7 @@ from orchestrator.settings.load import Settings, load_settings
 
 
 def reconcile(run_id: str, config: Path | None, assignments: tuple[str, ...], *, details: bool, as_json: bool) -> int:
-    """Find out what the stops of a run were charged, as far as that is not known yet."""
+    """Find the charges for the stops of a run, unless already known."""
     settings = load_settings(config, assignments)
     path = RunStore(settings.audit.state_dir).find(run_id)
     fold = StopsFold()
@@ -55,7 +55,7 @@ def reconcile(run_id: str, config: Path | None, assignments: tuple[str, ...], *,
 
 
 def _check(reading: Reading, state: RunState, path: Path) -> None:
-    """Refuse a log to which nothing about its stops can be added."""
+    """Refuse a log unfit for more records about its stops."""
     if reading.verdict is Verdict.ALTERED:
         raise SettingsError(
             f"the audit log was altered: {reading.reason}",
@@ -79,7 +79,7 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
 
 
 def _find_out(settings: Settings, log: AuditLog, reading: Reading, fold: StopsFold) -> Reconciliation:
-    """Ask about the stops that are not known for good, and put what is new into the log."""
+    """Ask about the stops with open charges, and record new charges in the log."""
     known = reconciled_in(fold.state)
     stops = open_stops(fold.stops(), known, settings.billing.pending_for)
     if not stops:
@@ -96,7 +96,7 @@ def _find_out(settings: Settings, log: AuditLog, reading: Reading, fold: StopsFo
 
 
 async def _read(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion]) -> dict[str, AppUsage]:
-    # The rate of the settings, not that of the run: an emergency is over by now.
+    # The rate of the settings, not the run's rate: an emergency is over by now.
     limits = limits_of(Limits(), settings)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, SystemClock())
     async with connect(
@@ -111,7 +111,7 @@ async def _read(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion
 
 
 def _tell(all_of_them: int, read: int) -> None:
-    """Say on a terminal how far the reading has come, in one line that goes again."""
+    """Show the progress of the reading on a terminal, in a line erased at the end."""
     if redraws(sys.stderr):
         line = f"reading usage: {read} of {plural(all_of_them, 'app')}"
         click.echo(f"\r{line if read < all_of_them else ' ' * len(line)}\r", nl=False, err=True)

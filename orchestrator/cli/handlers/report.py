@@ -85,7 +85,7 @@ def _read(path: Path, story: RunTimeline) -> LogFile:
     try:
         with path.open("rb") as file:
             reading = check_lines(each := lines(file), story.apply)
-            for _ in each:  # of an altered log the rest counts for the digest as well
+            for _ in each:  # the digest also covers the rest of an altered log
                 pass
         running = story.state.finished is None and is_held(path)
     except OSError as error:
@@ -135,7 +135,7 @@ _FORMATS: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
 
 
 def _print(data: bytes, form: str) -> None:
-    """To stdout: what is for a terminal in its encoding, the rest in UTF-8 whatever the locale says."""
+    """Print to stdout: text in the encoding of the terminal, other formats always in UTF-8."""
     if form == "text":
         sys.stdout.write(data.decode("utf-8"))
     sys.stdout.flush()

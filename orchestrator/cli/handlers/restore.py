@@ -34,7 +34,7 @@ def restore(
     ignore_running: bool,
     as_json: bool,
 ) -> int:
-    """Start what a run took from running to down, as far as nothing about it has changed since."""
+    """Start the CVMs taken from running to down by a run, unless changed since."""
     settings = load_settings(config, assignments)
     store = RunStore(settings.audit.state_dir)
     store.prepare()
@@ -66,7 +66,7 @@ def restore(
 
 
 def _origin(undo: Undo, state: RunState) -> str:
-    """What the undone run did, for people."""
+    """Describe the undone run for people."""
     late = undo.late
     text = (
         f"Undoes {safe_text(state.run_id)}, started {safe_text(moment(state.started['ts']))} "
@@ -82,7 +82,7 @@ def _origin(undo: Undo, state: RunState) -> str:
 
 
 def _check(reading: Reading, state: RunState, path: Path) -> None:
-    """Refuse a log by which nothing can be undone."""
+    """Refuse a log unfit to undo a run."""
     if reading.verdict is Verdict.ALTERED:
         raise SettingsError(
             f"the audit log was altered: {reading.reason}",

@@ -43,7 +43,7 @@ def resume(
     ignore_running: bool,
     as_json: bool,
 ) -> int:
-    """Go on with a run that was interrupted, from what its audit log says."""
+    """Resume an interrupted run from its audit log."""
     settings = load_settings(config, assignments)
     configure(settings.log)
     path = RunStore(settings.audit.state_dir).find(run_id)
@@ -73,16 +73,16 @@ def resume(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
-    """What to go on with, and how.
+    """The run to resume, and the options.
 
     Attributes:
         log: the audit log, held by this process.
-        reading: what reading it came to.
-        state: what it says.
-        applied: the limits that hold.
+        reading: the result of reading the log.
+        state: the replayed state of the log.
+        applied: the effective limits.
         claim: the claim on the run's CVMs; None to stop after the plan was shown.
-        yes: whether nothing is asked.
-        as_json: whether stdout is for one JSON document.
+        yes: whether to skip the questions.
+        as_json: whether stdout is for a JSON document.
     """
 
     log: AuditLog
@@ -139,7 +139,7 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -
 
 
 def _confirm(session: Session, state: RunState, plan: ResumePlan, checked: Rechecked, *, yes: bool) -> None:
-    """Ask where the key is another one, and where the plan is old: someone may have started a CVM on purpose since."""
+    """Ask about a different key, and about an old plan: someone may have started a CVM on purpose since."""
     if yes:
         return
     if checked.other_key is not None:

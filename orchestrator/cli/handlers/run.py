@@ -78,7 +78,7 @@ def run_plan_file(
     ignore_running: bool,
     as_json: bool,
 ) -> int:
-    """Carry out what a plan file says, as far as its targets have not changed since it was made."""
+    """Carry out a plan file, except for targets changed since the plan."""
     for given, name in ((playbook, "PLAYBOOK"), (variables, "--var"), (simulate, "--simulate")):
         if given:
             hint = "the plan file says which playbook, with which values, and for which cloud"
@@ -137,16 +137,16 @@ async def open_and_run(
 
 @dataclass(frozen=True, slots=True)
 class _Confirmed:
-    """A run that may go: its log is begun. The plan itself, with all that the list told, is not kept while it goes on.
+    """A confirmed run with an open log. The plan itself is not kept, to save memory.
 
     Attributes:
         log: the audit log.
-        state: what it says.
+        state: the replayed state of the log.
         jobs: every target.
         steps: the steps in order.
-        workspace_size: how many CVMs the list has.
-        fresh: statuses that were read after a late yes, or since another run acted on the targets.
-        claim: its claim on its CVMs.
+        workspace_size: the number of CVMs in the inventory.
+        fresh: the statuses read after a late yes, or after actions of another run on the targets.
+        claim: the run's claim on its CVMs.
     """
 
     log: AuditLog
@@ -206,7 +206,7 @@ async def _plan_and_confirm(
             confirm(plan, yes=yes, expect=expect, show=None if seen else show)
             if other_key is not None and expect is not None and not yes:
                 ask_about_key(other_key.message)
-            # Both clocks: the one stands still while a machine sleeps, the other may be set back.
+            # Both clocks: the engine's clock stops while a machine sleeps, the wall clock may be set back.
             waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
             refs = [work.ref for work in jobs]
             claim = claim_cvms(session, order.run_id or "", refs, ignore_running=order.ignore_running)
@@ -227,7 +227,7 @@ async def _plan_and_confirm(
 
 
 def _show(order: RunRequest, plan: Plan, stream: TextIO) -> None:
-    """Print what is to be carried out."""
+    """Print the plan."""
     from orchestrator.cli.consoles import on  # noqa: PLC0415 - the requests had to go out first
     from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
 
@@ -237,14 +237,14 @@ def _show(order: RunRequest, plan: Plan, stream: TextIO) -> None:
 
 
 def _check_workspace(order: RunRequest, prepared: Prepared) -> PlanWarning | None:
-    """Refuse a plan file or a run to undo of another workspace; a warning where only the keys can be compared."""
+    """Refuse a plan file or a run to undo of another workspace; warn if only the keys can be compared."""
     if order.hold is None or order.workspace is None:
         return None
     return prepared.workspace.compare(order.workspace, order.hold.source)
 
 
 async def _tell_refused(session: Session, order: RunRequest, error: OrchestratorError, *, meant: bool) -> None:
-    """Tell others of a run that did not begin, where it was meant to and nobody sits here to see it."""
+    """Send a notice about a refused run, if a run was meant and no person sits at the terminal."""
     if meant and session.settings.notify.somebody and not sys.stdin.isatty():
         from orchestrator.runs.event_log import configure  # noqa: PLC0415 - takes long to import
         from orchestrator.runs.notifications import tell_refused  # noqa: PLC0415 - the same

@@ -48,7 +48,7 @@ def runs(
     unfinished: bool,
     as_json: bool,
 ) -> None:
-    """List runs, newest first, and what to type for those that are not finished."""
+    """List runs, newest first, and the next command for unfinished runs."""
     choice = RunFilter(stretch(since, until, utc_now()), playbooks, outcomes, exit_codes)
     settings = load_settings(config, assignments)
     store = RunStore(settings.audit.state_dir)
@@ -74,7 +74,7 @@ def runs(
 def _chosen(
     store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
-    """Runs, each with how many of its targets are at each stage."""
+    """Yield the selected runs, with the number of targets at every stage."""
     for path, row in rows(told(named_within(store, choice.stretch)), index):
         unreadable.count(row)
         if not choice.takes(row):
@@ -117,7 +117,7 @@ def _standing(row: dict[str, Any], path: Path) -> str:
 
 
 def _next(row: dict[str, Any], standing: str, run_id: str) -> str | None:
-    """What to type next."""
+    """Return the next command to type."""
     if standing == "unfinished":
         return f"orchestrator resume {run_id}"
     return f"orchestrator approve {run_id}" if standing == "running" and row.get("question") else None
@@ -154,7 +154,7 @@ def _print(found: list[tuple[dict[str, Any], dict[str, int]]], now: datetime) ->
 
 
 def _took(row: dict[str, Any], now: datetime) -> str:
-    """How long a run took; for one that goes on, how long since it began."""
+    """Return the duration of a run; for a live run, the time since its start."""
     if not row["started_at"] or not row["last_record_at"]:
         return "-"
     end = now if row["state"] == "running" else parse_timestamp(row["last_record_at"])
@@ -162,7 +162,7 @@ def _took(row: dict[str, Any], now: datetime) -> str:
 
 
 def _outcome(row: dict[str, Any], stages: dict[str, int], now: datetime) -> Text:
-    """How a run ended, or where its targets stand, in the words of `show`."""
+    """Describe the end of a run, or the current stages of its targets, in the words of `show`."""
     outcome = Text.assemble((row["state"], _STYLES.get(row["state"], "")))
     if row["exit_code"] is not None:
         outcome.append(f" ({row['exit_code']})", "dim")

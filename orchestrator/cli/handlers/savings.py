@@ -44,7 +44,7 @@ def savings(
     simulated: bool,
     live: bool,
 ) -> int:
-    """Say how long CVMs stood still that runs stopped, what that spared, and what it did not."""
+    """Print the downtime of CVMs stopped by runs, the saved amounts, and the continuing costs."""
     form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
     try:
         check_place(out)
@@ -66,10 +66,10 @@ def savings(
 
 
 def stretched(since: str, until: str | None) -> tuple[datetime, datetime]:
-    """The time that is asked for; nothing of it lies after now.
+    """Parse the requested time, cut off at the present.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when the time is empty.
     """
     now = utc_now()
     asked = stretch(since, until, now)

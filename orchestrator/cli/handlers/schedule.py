@@ -29,7 +29,7 @@ _PIPE_WIDTH = 160
 
 
 def explain(playbook: str, start: str | None, end: str | None, variables: tuple[str, ...], *, as_json: bool) -> None:
-    """List every firing of a playbook's schedule, and every one that is left out, with the reason."""
+    """List every firing of a playbook's schedule, and every skipped firing with the reason."""
     from orchestrator.playbook.firings import Firing, next_firing  # noqa: PLC0415 - loads cron
     from orchestrator.report.plan.schedule import (  # noqa: PLC0415 - the same
         clock,
@@ -70,7 +70,7 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
 
 
 def _in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, PlaybookError | None]":
-    """The timetable of a playbook; where its file can't be used, the one with which `serve` goes on, and why."""
+    """Return the timetable of a playbook; for an unusable file, the version used by `serve`, and the fault."""
     from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415 - loads cron
 
     try:
@@ -91,14 +91,14 @@ def _kept(file: Path) -> "Timetable | None":
     from orchestrator.service.state import read_kept_version  # noqa: PLC0415 - loads cron
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
-    with suppress(OrchestratorError, OSError):  # When a playbook is due can be told without settings.
+    with suppress(OrchestratorError, OSError):  # The firings of a playbook are known without settings.
         kept = read_kept_version(load_settings(None, ()).audit.state_dir, file)
         return None if kept is None else kept.timetable
     return None
 
 
 def _state(playbook: str) -> "ScheduleState":
-    """What `serve` knows of a schedule, as far as the state folder that the settings name tells."""
+    """Read the schedule's state left by `serve` in the state directory of the settings, if available."""
     from orchestrator.service.state import ScheduleState, read_schedule_state  # noqa: PLC0415 - loads cron
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
@@ -108,10 +108,10 @@ def _state(playbook: str) -> "ScheduleState":
 
 
 def _load(file: Path, values: Mapping[str, str]) -> LoadedPlaybook:
-    # What the steps need is not needed here.
+    # Variables of the steps are not needed here.
     loaded = load_playbook(file, values, allow_undefined=True)
     if loaded.playbook.schedule is None and loaded.undefined and "schedule" in read_source(file).tree:
-        # The schedule does need one: say which variables are open.
+        # The schedule does need a variable: name the undefined variables.
         return load_playbook(file, values)
     return loaded
 

@@ -55,7 +55,7 @@ def serve(playbooks: Path, listen: str, config: Path | None, assignments: tuple[
 
 
 class _Serving:
-    """The service with all that it needs."""
+    """The service with all its parts."""
 
     def __init__(self, settings: Settings, playbooks: Path, journal: Journal, listener: socket.socket | None) -> None:
         self._settings, self._journal, self._listener = settings, journal, listener
@@ -87,7 +87,7 @@ class _Serving:
         return self._exit_code
 
     async def _serve(self) -> int:
-        """Run the schedules, and answer who asks; returns how many firings are left for the next start."""
+        """Run the schedules, and serve HTTP requests; returns the number of firings left for the next start."""
         self._announce()
         if self._listener is None:
             return await self._service()
@@ -113,7 +113,7 @@ class _Serving:
             raise
 
     async def _listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
-        """The first Ctrl-C or SIGTERM stops the service gracefully, a second one at once."""
+        """Handle signals: the first Ctrl-C or SIGTERM stops the service gracefully, a second at once."""
         async for number in received:
             if number is signal.SIGHUP:
                 continue
@@ -137,7 +137,7 @@ class _Serving:
         return ()
 
     def _tell(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
-        """Log what happens, and count it."""
+        """Log an event, and count the event."""
         said = {key: value for key, value in facts.items() if value is not None and key not in _DIGESTS}
         bug = said.pop("exc_info", None)
         if bug is not None:
@@ -154,7 +154,7 @@ class _Serving:
 
 
 def _listening(address: str) -> AbstractContextManager[socket.socket | None]:
-    """A socket that listens there; None for `none`."""
+    """Open a listening socket; None for `none`."""
     if address == "none":
         return nullcontext()
     match = _ADDRESS.fullmatch(address)

@@ -32,7 +32,7 @@ def show(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_j
 
 
 def _code(state: RunState) -> int:
-    """The exit code that the run had; for one that never ended, the one of an interrupted run."""
+    """Return the exit code of the run; for an unended run, the exit code of an interrupted run."""
     if state.finished is not None:
         return int(state.finished["exit_code"])
     if state.interrupted is not None:

@@ -44,7 +44,7 @@ def snooze(
     listed: bool,
     as_json: bool,
 ) -> int:
-    """Leave a playbook's firings out for a time, end that, or say what is snoozed."""
+    """Snooze the firings of a playbook for a time, end a snooze, or list all snoozes."""
     settings = load_settings(config, assignments)
     file, now = SnoozeFile(settings.audit.state_dir), utc_now()
     if listed + clear + (until is not None) != 1 or (playbook is None) != listed:
@@ -76,7 +76,7 @@ def snooze(
 
 
 def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
-    """The zone and the file of a playbook that the service knows, or that lies in ./playbooks."""
+    """Find the time zone and the file of a playbook known to the service, or stored in ./playbooks."""
     known = dict(read_memory(state_dir).present())
     if playbook in known:
         return known[playbook].timezone, Path(known[playbook].file)
@@ -92,7 +92,7 @@ def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
 
 
 def _end(text: str, zone: str, now: datetime) -> datetime:
-    """The first moment at which it fires again."""
+    """Return the end of a snooze: the first moment with firings again."""
     try:
         ends = now + timedelta(seconds=parse_time_span(text))
     except ValueError:
@@ -128,14 +128,14 @@ def _then(outlook: "_Outlook | None", now: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Outlook:
-    """When a playbook fires, and what is known of that."""
+    """The next firing of a playbook, and the known facts."""
 
     timetable: Timetable
     state: ScheduleState
 
 
 def _outlook(source: Path, playbook: str, state_dir: Path) -> _Outlook | None:
-    """When it fires, where that can be told: by the version with which the service goes on."""
+    """Find the next firing, if known, by the version used by the service."""
     timetable = None
     with suppress(OrchestratorError):
         timetable = load_timetable(load_playbook(source, {}, allow_undefined=True))

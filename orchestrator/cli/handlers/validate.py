@@ -85,7 +85,7 @@ def _document(loaded: LoadedPlaybook) -> dict[str, object]:
 
 
 def _due(loaded: LoadedPlaybook) -> dict[str, Any]:
-    # What only playbooks with a schedule need.
+    # Only playbooks with a schedule need these modules.
     from orchestrator.playbook.firings import next_firing  # noqa: PLC0415
     from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415
     from orchestrator.report.plan.schedule import due_document  # noqa: PLC0415
