@@ -1,5 +1,5 @@
-"""Phala Cloud over HTTP: the client, the wire shapes of every API version, and what its errors mean.
+"""Phala Cloud over HTTP: the client, the wire shapes of every API version, and the reading of its errors.
 
-The only room that knows httpx and aiohttp. May import the words; it satisfies the engine's `Cloud` protocol without
-importing it.
+Only this package imports httpx and aiohttp. The package may import the small shared modules. `PhalaCloud` satisfies the
+engine's `Cloud` protocol without importing the protocol.
 """

@@ -1,11 +1,11 @@
-"""aiohttp as a carrier: httpx's answers and errors, for a fraction of the CPU.
+"""Carrier over aiohttp: the answers and errors of httpx, for a fraction of the CPU.
 
-What aiohttp does and is not wanted: it keeps cookies, follows redirects, reads ~/.netrc where it reads the
-environment's proxies, and sends a GET once more when its connection breaks. What it does not do: look at a connection
-before it is used again. An answer that nobody asked for would be taken for the next one's.
+This module turns off some features of aiohttp: cookies, redirects, ~/.netrc, and the second GET after a broken
+connection. The module adds a check of every connection before its next use. Without the check, an unrequested answer
+on a kept connection would be taken for the answer to the next request.
 
-Which error means that nothing was sent does not hang on its class, but on where it was raised: in `_Connector.connect`,
-before the request is written.
+An error means "nothing was sent" if the error was raised in `_Connector.connect`, before the request is written. The
+class of the error does not matter.
 """
 
 import select
@@ -24,20 +24,20 @@ from yarl import URL
 from orchestrator.cloud.transport import IDLE, Target
 
 _LONGEST_LINE = 65_536
-"""Bytes of one header at the most."""
+"""The most bytes in one header."""
 
 _JSON = {"Content-Type": "application/json"}
 
 
 class ThroughAiohttp:
-    """Carries requests over connections that aiohttp keeps; for asyncio alone."""
+    """Carries requests over kept aiohttp connections; works only with asyncio."""
 
     def __init__(self, target: Target, context: ssl.SSLContext) -> None:
         """Set up.
 
         Args:
-            target: where they go.
-            context: whom to trust.
+            target: the receiver of the requests.
+            context: the TLS context with the trusted authorities.
         """
         self._target = target
         self._context = context
@@ -46,12 +46,12 @@ class ThroughAiohttp:
         self._scheme, self._authority, self._prefix = base.scheme, base.raw_authority, base.raw_path.rstrip("/")
 
     async def __aenter__(self) -> Self:
-        """Get ready."""
+        """Open the session."""
         self._context.set_alpn_protocols(["http/1.1"])
         self._session = aiohttp.ClientSession(
             connector=_Connector(self._context, self._target.connections),
             headers=self._target.headers,
-            # The whole exchange is bounded by whoever asks for it.
+            # The caller limits the time of the whole exchange.
             timeout=aiohttp.ClientTimeout(connect=self._target.connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -84,7 +84,7 @@ class ThroughAiohttp:
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer, as it came over the connection."""
+    """Body of an answer, as received over the connection."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -100,12 +100,12 @@ class _Body(httpx.AsyncByteStream):
             raise httpx.ReadError(_words(error)) from error
 
     async def aclose(self) -> None:
-        """Give the connection back if all was read, else close it."""
+        """Return the connection to the pool after a complete read, otherwise close the connection."""
         self._response.close()
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Keeps connections, and hands out none that is over, or has something to say before it was asked."""
+    """Keeps connections; never reuses a closed connection or a connection with unrequested data."""
 
     def __init__(self, context: ssl.SSLContext, connections: int) -> None:
         resolver = aiohttp.ThreadedResolver()
@@ -128,7 +128,7 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
     def _is_stale(self, connection: Connection) -> bool:
-        """Whether a connection was used before and can't be used again."""
+        """Whether a used connection can't be used again."""
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             return True
@@ -137,14 +137,14 @@ class _Connector(aiohttp.TCPConnector):
             return False
         if protocol.should_close:
             return True
-        # What has arrived and was not read yet: the end of the connection, or an answer to nothing.
+        # Unread data has arrived: the end of the connection, or an answer without a request.
         look = select.poll()
         look.register(transport.get_extra_info("socket"), select.POLLIN)
         return bool(look.poll(0))
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a request, and not again: what aiohttp would try once more is told in an error that it does not know."""
+    """Send a request once: turn errors that aiohttp would retry into httpx errors."""
     try:
         return await handler(request)
     except aiohttp.ServerDisconnectedError as error:

@@ -1,7 +1,7 @@
-"""From an HTTP exchange to a `Reply`: what the answer says, in the API's own words.
+"""Convert an HTTP exchange to a `Reply`, with errors in the API's own words.
 
 Errors come as FastAPI's `{"detail": …}` (a list of `loc`, `msg` on 422), or as a structured body with `error_code`,
-`message` and `suggestions`; through proxies also as anything at all.
+`message` and `suggestions`. A proxy may answer an error in any form.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,12 +21,12 @@ _MOST_OF_AN_ID = 200
 
 
 def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> Reply[_T]:
-    """The reply that an exchange gives.
+    """Convert an exchange to a reply.
 
     Args:
-        exchange: what happened.
-        parse: reads the body of a success; raises `ShapeError` when it can't.
-        now: the time of day, against which a Retry-After date is read where the answer has no Date of its own.
+        exchange: the exchange.
+        parse: reads the body of a success; raises `ShapeError` for an unreadable body.
+        now: the time of day; the reference for a Retry-After date if the answer has no Date header.
     """
     value, problem = None, exchange.problem
     if problem is None and exchange.status is not None:
@@ -56,18 +56,18 @@ def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> R
 
 
 def seconds_ahead(exchange: Exchange, now: datetime) -> float | None:
-    """By how many seconds the server's clock is ahead, by the Date header, which has whole seconds.
+    """Compute the server clock's lead in seconds from the Date header; the header has whole seconds.
 
     Args:
-        exchange: what happened.
-        now: the time of day after it.
+        exchange: the exchange.
+        now: the time of day after the exchange.
     """
     date = _date(exchange.headers.get("date", ""))
     return None if date is None else (date - now).total_seconds() + 0.5 + exchange.latency / 2
 
 
 def _error(exchange: Exchange) -> str:
-    """An error's status and the API's own words."""
+    """Describe an error by its status and the API's own words."""
     status = exchange.status or 0
     location = exchange.headers.get("location")
     if location is not None and HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
@@ -85,7 +85,7 @@ def _phrase(status: int) -> str:
 
 
 def _layers(body: object) -> Iterator[dict[str, Any]]:
-    """An error's body, and the structured error that its `detail` may hold."""
+    """Yield the body of an error, and the structured error in its `detail`, if present."""
     for _ in range(2):
         if not isinstance(body, dict):
             return
@@ -138,7 +138,7 @@ def _cut(text: str, length: int) -> str:
 
 
 def _retry_after(exchange: Exchange, now: datetime) -> float | None:
-    """Seconds to wait by the Retry-After header, which is a number of them or an HTTP date."""
+    """Read the Retry-After header, a number of seconds or an HTTP date; return seconds to wait."""
     value = exchange.headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -147,7 +147,7 @@ def _retry_after(exchange: Exchange, now: datetime) -> float | None:
     moment = _date(value)
     if moment is None:
         return None
-    # The server's own Date, so that a clock that is off on this side does not matter.
+    # Compare with the server's own Date header, so a wrong clock on this machine does not matter.
     reference = _date(exchange.headers.get("date", "")) or now
     return max(0.0, (moment - reference).total_seconds())
 

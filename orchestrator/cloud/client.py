@@ -1,4 +1,4 @@
-"""The client of Phala Cloud: one method an operation, each a value or what went wrong."""
+"""Client of Phala Cloud: one method for each operation; a method returns a value or a problem."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,7 +26,7 @@ _ACTION_ANSWER = 4 * MEBIBYTE
 
 
 class PhalaCloud:
-    """Phala Cloud, reached through one HTTP connection pool."""
+    """Phala Cloud client over a pool of HTTP connections."""
 
     def __init__(self, http: Http, *, wall: Callable[[], datetime] = utc_now) -> None:
         self._http = http
@@ -34,11 +34,11 @@ class PhalaCloud:
 
     @property
     def simulated(self) -> bool:
-        """Whether an answer said that it is of a simulated cloud."""
+        """Whether an answer came from a simulated cloud."""
         return self._http.simulated
 
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
-        """`GET /cvms/paginated`: pages count from 1, a page has at most 100."""
+        """`GET /cvms/paginated`: pages count from 1, a page has at most 100 CVMs."""
         exchange = await self._http.exchange("GET", "/cvms/paginated", params={"page": page, "page_size": page_size})
         return reply_of(exchange, lambda body: wire.page_of(body, page_size), self._wall())
 
@@ -64,7 +64,7 @@ class PhalaCloud:
     async def usage_page(
         self, app_id: str, *, since: datetime, until: datetime, limit: int, offset: int
     ) -> Reply[UsagePage]:
-        """`GET /apps/{app_id}/usage`: metered usage from one moment to another; a page has at most 5000 records."""
+        """`GET /apps/{app_id}/usage`: metered usage in a period; a page has at most 5000 records."""
         if not wire.is_address(app_id):
             return _unaddressed("app_id", app_id)
         params: dict[str, int | str] = {
@@ -84,15 +84,15 @@ class PhalaCloud:
         return reply_of(exchange, wire.workspace_of, self._wall())
 
     async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        """`POST /cvms/{cvm_id}/stop`: pulls the power, cancels any operation in progress, triggers billing."""
+        """`POST /cvms/{cvm_id}/stop`: cuts the power, cancels any operation in progress, triggers billing."""
         return await self._act("stop", ref)
 
     async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
-        """`POST /cvms/{cvm_id}/shutdown`: SIGTERM, SIGKILL after a while; triggers billing."""
+        """`POST /cvms/{cvm_id}/shutdown`: SIGTERM, then SIGKILL after a while; triggers billing."""
         return await self._act("shutdown", ref)
 
     async def start(self, ref: CvmRef) -> Reply[StatusRead]:
-        """`POST /cvms/{cvm_id}/start`: powers on; GPUs are allocated then."""
+        """`POST /cvms/{cvm_id}/start`: powers the CVM on and allocates its GPUs."""
         return await self._act("start", ref)
 
     async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
@@ -100,12 +100,12 @@ class PhalaCloud:
         return await self._act("restart", ref)
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
-        """`POST /cvms/batch-stop`: force stops up to 50; says how many it skipped, and not which."""
+        """`POST /cvms/batch-stop`: force-stops up to 50 CVMs; the answer counts skipped CVMs without their ids."""
         exchange = await self._http.exchange("POST", "/cvms/batch-stop", body={"cvm_ids": list(hashids)})
         return reply_of(exchange, wire.batch_stopped_of, self._wall())
 
     async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
-        """`POST /status/batch`: the server groups by teepod and asks in parallel."""
+        """`POST /status/batch`: the server groups the CVMs by teepod and reads the statuses in parallel."""
         exchange = await self._http.exchange("POST", "/status/batch", body={"vm_uuids": list(uuids)})
         return reply_of(exchange, wire.statuses_of, self._wall())
 
@@ -126,7 +126,7 @@ class PhalaCloud:
 
 
 def _unaddressed(what: str, identifier: str) -> Reply[Any]:
-    """For what no request can be sent, since the identifier would make it a request for something else."""
+    """Build the reply for an unusable identifier: with this identifier in its path, a request would go elsewhere."""
     return Reply(sent=False, problem=f"{identifier[:100]!r} identifies no {what} of this API; nothing was sent")
 
 
@@ -141,17 +141,17 @@ async def connect(
     many: bool = False,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[PhalaCloud]:
-    """A client for as long as the block lasts.
+    """Open a client for the duration of the block.
 
     Args:
-        base_url: including `/api/v1`.
-        api_key: sent as `X-API-Key`, to this base URL and nowhere else.
+        base_url: the base URL, including `/api/v1`.
+        api_key: sent as `X-API-Key`, only to this base URL.
         api_version: sent as `X-Phala-Version`.
         timeout: seconds for one exchange.
-        max_in_flight: how many connections are kept at the most.
-        many: whether many requests a second are to come; getting ready for them takes a quarter of a second, and they
-            need asyncio.
-        transport: another way to the API than sockets, for tests.
+        max_in_flight: the most connections.
+        many: whether the caller will send many requests a second. The setup then takes a quarter of a second, and
+            needs asyncio.
+        transport: replacement of the sockets, for tests.
 
     Raises:
         CloudError: when the environment's proxy or certificates can't be used.

@@ -1,4 +1,4 @@
-"""One HTTP exchange: sent, bounded in time and size, and given back as a value, whatever happened."""
+"""HTTP exchanges with limits of time and size; the result is always a value, also after an error."""
 
 import json
 import re
@@ -17,13 +17,14 @@ from orchestrator.cloud.unpack import Unpacker, UnpackError
 
 MEBIBYTE = 1 << 20
 LARGEST_ANSWER = 64 * MEBIBYTE
+"""Bytes; a larger answer is cut off and counts as unreadable."""
 MOST_VALUES = 2_000_000
 """Values in one answer: objects, lists and their entries. The list of an app with 10,000 CVMs has 900,000."""
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-"""Bytes; an answer beyond this is cut off and counts as one that can't be read."""
+"""JSON string literals."""
 
 MOST_WORDS = 4 * MEBIBYTE
-"""Characters of the words of an error; the audit log keeps them whole up to this."""
+"""The most characters of an error text; the audit log keeps shorter texts whole."""
 
 _NEVER_LEFT = (
     httpx.ConnectError,
@@ -36,16 +37,16 @@ _NEVER_LEFT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """What one request came to.
+    """Result of a request.
 
     Attributes:
-        status: the status code; None when no head of an answer came.
-        headers: of the answer, names in lower case.
-        body: of the answer, parsed as JSON with exact decimals; None when it can't be.
-        text: the beginning of the body as text when it is not JSON.
-        problem: what went wrong on the way, in words; None when the answer came whole.
-        sent: False when no connection could be made.
-        latency: seconds.
+        status: the status code; None without the head of an answer.
+        headers: headers of the answer, with names in lower case.
+        body: body of the answer, parsed as JSON with exact decimals; None if the body can't be parsed.
+        text: the beginning of the body as text, if the body is not JSON.
+        problem: a transport problem in words; None after a complete answer.
+        sent: False if no connection could be made.
+        latency: duration of the exchange in seconds.
     """
 
     status: int | None = None
@@ -58,14 +59,14 @@ class Exchange:
 
 
 SIMULATED = "x-simulated"
-"""The header by which a simulated cloud says what it is."""
+"""Header in every answer of a simulated cloud."""
 
 
 class Http:
-    """Sends requests to one base URL, and to no other place: redirects are not followed, cookies not kept.
+    """Sends requests to a single base URL, without redirects and cookies.
 
     Attributes:
-        simulated: whether an answer said that it is of a simulated cloud.
+        simulated: whether an answer came from a simulated cloud.
     """
 
     def __init__(self, carrier: Carrier, timeout: float, *, now: Callable[[], float] = time.monotonic) -> None:
@@ -73,7 +74,7 @@ class Http:
 
         Args:
             carrier: carries the requests.
-            timeout: seconds for one exchange from connecting to the last byte.
+            timeout: seconds for one exchange, from connecting to the last byte.
             now: the clock that measures latencies, in seconds.
         """
         self._now = now
@@ -90,7 +91,7 @@ class Http:
         body: object = None,
         largest: int = LARGEST_ANSWER,
     ) -> Exchange:
-        """Send one request. Never raises for what the other side, or the network, did."""
+        """Send a request. A fault of the server or the network is a value in the `Exchange`, never an exception."""
         started = self._now()
         status: int | None = None
         headers: dict[str, str] = {}
@@ -135,7 +136,7 @@ class Http:
 
 
 def _headers(response: httpx.Response) -> dict[str, str]:
-    """By name in lower case; what came several times is joined, and bytes that are no text are written out."""
+    """Collect the headers by name in lower case; join repeated headers, and escape invalid UTF-8 bytes."""
     headers: dict[str, str] = {}
     for name, value in response.headers.raw:
         key, text = name.decode("latin-1").lower(), value.decode("utf-8", "backslashreplace")
@@ -144,17 +145,17 @@ def _headers(response: httpx.Response) -> dict[str, str]:
 
 
 async def _read(response: httpx.Response, data: bytearray, largest: int, encoding: str | None) -> bool:
-    """Whether the whole body could be put into `data`; False when it is larger than it may be.
+    """Read the body into `data`; return False if the body is too large.
 
     Raises:
-        UnpackError: when the body is packed, and damaged or not whole.
+        UnpackError: when a packed body is damaged or incomplete.
     """
 
     def take(piece: bytes) -> bool:
         data.extend(piece)
         return len(data) <= largest
 
-    # httpx's own iterator costs a good deal, and takes a packed body without its end for a whole one.
+    # httpx's own iterator is slow, and accepts a packed body without its end as complete.
     stream = response.stream
     chunks = stream if isinstance(stream, httpx.AsyncByteStream) else response.aiter_raw()
     whole = False
@@ -176,12 +177,12 @@ async def _read(response: httpx.Response, data: bytearray, largest: int, encodin
 
 
 def has_too_many_values(data: bytes | bytearray) -> bool:
-    """Whether JSON has more values than an answer may have. Nothing is made of them: `{}` takes 30 times its length."""
+    """Whether JSON has more values than allowed, counted without parsing: a parsed `{}` takes 30 times its length."""
 
     def marks(text: bytes | bytearray) -> int:
         return sum(map(text.count, (b"{", b"[", b",")))
 
-    # Text may hold such marks, too. Looking for it takes longer, so that comes second.
+    # Strings may contain these marks, too. Removing the strings takes longer, so the second count does this.
     return marks(data) > MOST_VALUES and marks(_STRINGS.sub(b"", data)) > MOST_VALUES
 
 
@@ -190,11 +191,11 @@ def _words(error: Exception) -> str:
 
 
 def _parse(data: bytearray) -> tuple[Any, str]:
-    """The body as JSON, or as text where it is none."""
+    """Parse the body as JSON, or decode a body without valid JSON as text."""
     try:
         return _JSON.decode(data.decode(json.detect_encoding(data), "surrogatepass")), ""
     except (ValueError, ArithmeticError, RecursionError):
-        # Among them: a number whose exponent no Decimal can hold.
+        # For example, a number with an exponent too large for Decimal.
         return None, data[: 4 * MOST_WORDS].decode("utf-8", "replace")[:MOST_WORDS]
 
 

@@ -1,9 +1,9 @@
-"""The ways to the API's sockets, and which of them a client takes.
+"""Carriers of requests to the API, and the choice of the carrier.
 
-httpx's own pool is quick to load, and dear to use: its cost for each request grows with its width. aiohttp is the other
-way round: it takes a quarter of a second to load, then a fraction of the CPU whatever the width. So few requests go
-through the one, and many through the other. Where the environment names a proxy, all go through httpx. Whatever carries
-them, answers and errors are httpx's.
+httpx's own pool loads quickly, but is expensive: the CPU cost of a request grows with the number of connections.
+aiohttp takes a quarter of a second to load, and then needs a fraction of the CPU for any number of connections. So few
+requests go through httpx, and many requests through aiohttp. If the environment names a proxy, all requests go through
+httpx. Both carriers return the answers and raise the errors of httpx.
 """
 
 import ssl
@@ -18,18 +18,18 @@ import httpx
 from orchestrator.loopback import is_loopback
 
 IDLE = 5.0
-"""Seconds after which a connection that is not in use is not used again; many servers close theirs a little later."""
+"""Seconds after which an idle connection is not used again; many servers close idle connections a little later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where all requests of a client go, and what each of them carries.
+    """Receiver of all requests of a client, with the headers and limits of every request.
 
     Attributes:
-        base_url: what stands before the path of each.
-        headers: what each carries: the key among them, so they are in no repr.
-        timeout: seconds for the whole of one exchange.
-        connections: how many there are at the most.
+        base_url: the part of the URL before the path.
+        headers: the headers of every request; not in the repr, because the API key is among the headers.
+        timeout: seconds for a whole exchange.
+        connections: the most connections.
     """
 
     base_url: str
@@ -42,24 +42,24 @@ class Target:
 
     @property
     def connect_timeout(self) -> float:
-        """Seconds until a connection has to stand: a part of the time, so that it shows when a request never left."""
+        """Seconds to connect: a part of `timeout`, so a connect timeout shows that the request was never sent."""
         return self.timeout / 2
 
     @property
     def outside(self) -> bool:
-        """Whether it is another machine than this one, so that what the environment says of the network holds.
+        """Whether the target is another machine, so the environment's network settings apply.
 
-        A proxy named there is for the outside world; a simulator on this machine is not behind it, and a key that is
-        sent in the clear to this machine must not leave it.
+        A proxy of the environment is for other machines. A simulator on this machine is not behind the proxy, and an
+        unencrypted key for this machine must not leave this machine.
         """
         return not is_loopback(httpx.URL(self.base_url).host)
 
 
 class Carrier(Protocol):
-    """Carries requests to a target. To be entered before use."""
+    """Carries requests to a target. Enter the carrier before use."""
 
     async def __aenter__(self) -> Self:
-        """Get ready."""
+        """Open the transport."""
         ...
 
     async def __aexit__(
@@ -69,32 +69,32 @@ class Carrier(Protocol):
         ...
 
     async def send(self, method: str, path: str, content: bytes | None) -> httpx.Response:
-        """Send a request once, and give the answer with its body unread.
+        """Send a request once, and return the answer with its body unread.
 
         Args:
-            method: such as `POST`.
-            path: below the base URL, with its query.
-            content: a JSON document, if there is a body.
+            method: the HTTP method, such as `POST`.
+            path: the path below the base URL, with the query.
+            content: the body as a JSON document; None without a body.
 
         Raises:
             httpx.ConnectError: when no connection could be made; nothing was sent.
-            httpx.ConnectTimeout: when none stood in time; nothing was sent.
-            httpx.PoolTimeout: when none became free in time; nothing was sent.
-            httpx.TransportError: when the connection broke, or what came over it was no HTTP.
+            httpx.ConnectTimeout: when no connection was made in time; nothing was sent.
+            httpx.PoolTimeout: when no connection became free in time; nothing was sent.
+            httpx.TransportError: when the connection broke, or the answer was not HTTP.
         """
         ...
 
 
 def carrier_to(target: Target, *, many: bool) -> Carrier:
-    """What is to carry the requests to this target.
+    """Choose the carrier for the requests to a target.
 
     Args:
-        target: where they go.
-        many: whether so many are to come that getting ready for them pays.
+        target: the receiver of the requests.
+        many: whether enough requests will come to justify the setup of aiohttp.
 
     Raises:
         ValueError: when the environment's proxy can't be used.
-        ImportError: when it needs what is not installed.
+        ImportError: when the proxy needs a package that is not installed.
         OSError: when the environment's certificates can't be read.
     """
     scheme = httpx.URL(target.base_url).scheme
@@ -113,7 +113,7 @@ def carrier_to(target: Target, *, many: bool) -> Carrier:
 
 
 class ThroughHttpx:
-    """Any transport of httpx's kind as a carrier: sockets, or the application in the same process."""
+    """Carrier over any httpx transport: sockets, or an application in the same process."""
 
     def __init__(self, target: Target, transport: httpx.AsyncBaseTransport) -> None:
         self.transport = transport
@@ -123,7 +123,7 @@ class ThroughHttpx:
         self._extensions = {"timeout": httpx.Timeout(target.timeout, connect=connect, pool=connect).as_dict()}
 
     async def __aenter__(self) -> Self:
-        """Get ready."""
+        """Open the transport."""
         await self.transport.__aenter__()
         return self
 
@@ -142,11 +142,11 @@ class ThroughHttpx:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """The proxy of the environment for an address.
+    """Proxy from the environment for an address.
 
     Attributes:
-        variable: the environment variable that names the proxy.
-        url: the proxy; may hold a password.
+        variable: the environment variable with the proxy.
+        url: the URL of the proxy; may contain a password.
     """
 
     variable: str
@@ -157,12 +157,12 @@ class Proxy:
 
     @property
     def host(self) -> str:
-        """The host and port of the proxy."""
+        """Host and port of the proxy."""
         return self.url.rpartition("@")[2].partition("://")[2] or self.url.rpartition("@")[2]
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names for an address; None for this machine and NO_PROXY."""
+    """Find the proxy for an address in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; None for this machine and NO_PROXY."""
     parts = urlsplit(url)
     host, named = parts.hostname or "", getproxies()
     scheme = parts.scheme if named.get(parts.scheme) else "all"
@@ -173,8 +173,8 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def _context(scheme: str, *, trust_env: bool) -> ssl.SSLContext:
-    """Whom to trust: the environment's SSL_CERT_FILE or SSL_CERT_DIR, else the usual authorities."""
+    """Create the TLS context; trust SSL_CERT_FILE or SSL_CERT_DIR of the environment, else the usual authorities."""
     if scheme == "https":
         return httpx.create_ssl_context(trust_env=trust_env)
-    # Reading the authorities takes time. Nothing is encrypted here, so this one trusts nobody.
+    # Reading the authorities takes time. Nothing is encrypted here, so this context trusts no authority.
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,26 +1,26 @@
-"""Unpack the body of an answer, and tell a whole body from one that was cut off.
+"""Unpack the body of an answer, and detect a cut-off body.
 
-httpx unpacks as well, but takes a body whose end is missing for a whole one.
+httpx can unpack as well, but accepts a body without its end as complete.
 """
 
 import zlib
 from collections.abc import Callable
 
 _PIECE = 65_536
-"""Bytes that are unpacked at a time, so that a bomb is seen before it has gone off."""
+"""Bytes to unpack at a time, to detect a decompression bomb in time."""
 
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 _ZLIB_METHOD, _ZLIB_CHECK = 8, 31
-"""What tells a zlib header: the method in its first byte, and that its two bytes are a multiple of this."""
+"""Signs of a zlib header: the method in the first byte, and the first two bytes as a multiple of this number."""
 
 
 class UnpackError(Exception):
-    """Raised when a body is not packed as its `Content-Encoding` says, or ends too early."""
+    """Raised when a body does not match its `Content-Encoding`, or ends too early."""
 
 
 class Unpacker:
-    """Unpacks one body, piece by piece.
+    """Unpacks a body piece by piece.
 
     Attributes:
         encoding: the value of `Content-Encoding`: `gzip`, `deflate` or `identity`.
@@ -30,7 +30,7 @@ class Unpacker:
         """Set up.
 
         Raises:
-            UnpackError: when the encoding is none that was asked for.
+            UnpackError: when the encoding is unknown.
         """
         self.encoding = encoding.strip().lower()
         if self.encoding not in {"gzip", "x-gzip", "deflate", "identity", ""}:
@@ -43,11 +43,11 @@ class Unpacker:
         """Unpack the next piece.
 
         Args:
-            data: as it came.
-            take: called with what comes out; False ends it.
+            data: the received bytes.
+            take: called with the unpacked bytes; returns False to end the unpacking.
 
         Returns:
-            False when `take` did not want more.
+            False if `take` returned False.
 
         Raises:
             UnpackError: when the data are damaged.
@@ -60,13 +60,13 @@ class Unpacker:
             if self._packed is None:
                 data, self._head = self._head + data, b""
                 if self.encoding == "deflate" and len(data) == 1:
-                    self._head = data  # two bytes tell the two forms of deflate apart
+                    self._head = data  # two bytes distinguish the two forms of deflate
                     return True
                 self._packed = zlib.decompressobj(self._window(data))
             out = self._decompress(self._packed, data)
             if not take(out):
                 return False
-            # What has not come out yet may wait within the decompressor, with all of the input taken.
+            # The decompressor may still hold output after it has taken all input.
             data, is_full = self._packed.unconsumed_tail, len(out) == _PIECE and not self._packed.eof
             if self._packed.eof:
                 data = self._packed.unused_data
@@ -84,10 +84,10 @@ class Unpacker:
             raise UnpackError(f"the packed body is damaged: {error}") from error
 
     def finish(self) -> None:
-        """Check that the body was whole.
+        """Check the body for its end.
 
         Raises:
-            UnpackError: when its end is missing.
+            UnpackError: when the end of the body is missing.
         """
         if self._begun and (self._packed is None or not self._packed.eof):
             raise UnpackError("the packed body ends too early")

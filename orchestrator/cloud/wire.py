@@ -1,8 +1,8 @@
-"""The shapes of Phala Cloud's answers in every API version, read leniently: what is not needed is ignored.
+"""Read Phala Cloud's answers in every API version leniently: unneeded fields are ignored.
 
-Two list shapes: legacy (`2025-10-28`: `hosted{…}`, `node`, `memory` in MB, `disk_size` in GB) and current (`id`,
-`vm_uuid`, `node_info`, `resource`; the newest adds `hourly_rate`, `billing_interval`, `gpu_rental_order`). Sources: the
-vendor's OpenAPI document and SDKs. A shape that lacks what is needed raises `ShapeError`.
+There are two list shapes: legacy (`2025-10-28`: `hosted{…}`, `node`, `memory` in MB, `disk_size` in GB) and current
+(`id`, `vm_uuid`, `node_info`, `resource`; the newest adds `hourly_rate`, `billing_interval`, `gpu_rental_order`).
+Sources: the vendor's OpenAPI document and SDKs. An answer without a needed field raises `ShapeError`.
 """
 
 import re
@@ -17,7 +17,7 @@ from orchestrator.reply import BatchStopped, Page, StatusRead
 _ADDRESS = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MOST_CVMS = 10_000_000
 _MOST_OF_A_PAGE = 10
-"""How many times its size a page may hold, for servers that go by a size of their own."""
+"""The most entries on a page, as a multiple of the requested size, for servers with a page size of their own."""
 _UNKNOWN = "unknown"
 
 
@@ -26,16 +26,16 @@ _LARGEST, _LONGEST = 12, 40
 
 
 def is_address(text: str) -> bool:
-    """Whether text can stand in a request's path as an identifier, and as nothing else."""
+    """Whether text is safe as an identifier in the path of a request."""
     return _ADDRESS.fullmatch(text) is not None
 
 
 class ShapeError(ValueError):
-    """Raised when an answer does not have the shape it should."""
+    """Raised when an answer does not have the expected shape."""
 
 
 def page_of(body: Any, page_size: int) -> Page:  # noqa: ANN401 - parsed JSON
-    """One page of the list, either shape."""
+    """Read a page of the list, in either shape."""
     body = _mapping(body, "a page of CVMs")
     items, total = body.get("items"), _whole(body.get("total"))
     if not isinstance(items, list) or total is None:
@@ -52,14 +52,14 @@ def page_of(body: Any, page_size: int) -> Page:  # noqa: ANN401 - parsed JSON
 
 
 def cvms_of(body: Any) -> tuple[Cvm, ...]:  # noqa: ANN401 - parsed JSON
-    """An unpaginated list of CVMs, either shape."""
+    """Read an unpaginated list of CVMs, in either shape."""
     if not isinstance(body, list):
         raise ShapeError("a list of CVMs is no list")
     return tuple(cvm_of(item) for item in body)
 
 
 def workspace_of(body: Any) -> str:  # noqa: ANN401 - parsed JSON
-    """The id of the workspace that a key belongs to; the legacy shape does not have it."""
+    """Read the id of the key's workspace; the legacy shape has no workspace id."""
     found = _text(_part(_mapping(body, "who is asking"), "workspace").get("id"))
     if found is None:
         raise ShapeError("the answer has no workspace id")
@@ -67,15 +67,15 @@ def workspace_of(body: Any) -> str:  # noqa: ANN401 - parsed JSON
 
 
 def cvm_of(item: Any) -> Cvm:  # noqa: ANN401 - parsed JSON
-    """One CVM of a list, either shape."""
+    """Read a CVM of a list, in either shape."""
     item = _mapping(item, "a CVM in the list")
-    # One CVM without a status must not hide all the others; `unknown` is never taken for settled.
+    # A CVM without a status must not hide all other CVMs; `unknown` never counts as settled.
     status = _text(item.get("status")) or _UNKNOWN
     return _legacy(item, status) if isinstance(item.get("hosted"), dict) else _current(item, status)
 
 
 def detail_of(body: Any, ref: CvmRef) -> Cvm:  # noqa: ANN401 - parsed JSON
-    """The detail of one CVM, which has to be about `ref`."""
+    """Read the details of a CVM, and check the CVM against `ref`."""
     cvm = cvm_of(body)
     pairs = ((cvm.ref.id, ref.id), (cvm.ref.uuid_key, ref.uuid_key))
     same = [given == wanted for given, wanted in pairs if given and wanted]
@@ -126,7 +126,7 @@ def _current(item: dict[str, Any], status: str) -> Cvm:
 
 
 def _moment(value: Any) -> datetime | None:  # noqa: ANN401 - parsed JSON
-    """A moment in UTC; None for anything else. A time without an offset is in UTC."""
+    """Read a time as UTC; a time without an offset is in UTC. Return None for other values."""
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else None
         return None if found is None else (found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC))
@@ -147,7 +147,7 @@ def _ref(hashid: Any, uuid: Any, name: Any, app_id: Any, node: dict[str, Any]) -
 
 
 def status_of(body: Any) -> StatusRead:  # noqa: ANN401 - parsed JSON
-    """The status of one CVM, from a state, a status or an action's answer."""
+    """Read the status of a CVM from a state, a status or the answer to an action."""
     body = _mapping(body, "a status")
     status = body.get("status")
     if not isinstance(status, str) or not status:
@@ -156,7 +156,7 @@ def status_of(body: Any) -> StatusRead:  # noqa: ANN401 - parsed JSON
 
 
 def statuses_of(body: Any) -> Mapping[str, StatusRead]:  # noqa: ANN401 - parsed JSON
-    """A batch of statuses by UUID in normal form. An entry that can't be read is left out, and so read again."""
+    """Read a batch of statuses by UUID in normal form; skip unreadable entries, so the caller reads the CVM again."""
     found = {}
     for uuid, entry in _mapping(body, "a batch of statuses").items():
         try:
@@ -167,9 +167,10 @@ def statuses_of(body: Any) -> Mapping[str, StatusRead]:  # noqa: ANN401 - parsed
 
 
 def acted_of(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - parsed JSON
-    """The status in the answer to an action on `ref`.
+    """Read the status in the answer to an action on `ref`.
 
-    The answer's `id` is an integer in the vendor's document and a string in its newest SDK, so it is told by UUID.
+    The `id` of the answer is an integer in the vendor's document and a string in its newest SDK. So the CVM is
+    compared by UUID.
     """
     body = _mapping(body, "the answer to an action")
     uuid = _text(body.get("vm_uuid"))
@@ -179,7 +180,7 @@ def acted_of(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - parsed JSO
 
 
 def batch_stopped_of(body: Any) -> BatchStopped:  # noqa: ANN401 - parsed JSON
-    """The summary of a batch stop."""
+    """Read the summary of a batch stop."""
     body = _mapping(body, "the summary of a batch stop")
     stopped, skipped, listed = _whole(body.get("stopped")), _whole(body.get("skipped")), body.get("errors") or []
     if stopped is None or skipped is None or not isinstance(listed, list):
@@ -194,7 +195,7 @@ def batch_stopped_of(body: Any) -> BatchStopped:  # noqa: ANN401 - parsed JSON
 
 
 def price_list_of(body: Any) -> Mapping[str, Decimal]:  # noqa: ANN401 - parsed JSON
-    """USD per hour by instance type."""
+    """Read the price list: USD per hour by instance type."""
     prices: dict[str, Decimal] = {}
     families = _mapping(body, "the price list").get("result")
     for family in families if isinstance(families, list) else ():
@@ -222,7 +223,7 @@ def _text(value: object) -> str | None:
 
 
 def _address(value: object) -> str | None:
-    """An identifier that can stand in a request's path; anything else is no identifier of this API."""
+    """Read an identifier safe for the path of a request; None for other values."""
     return value if isinstance(value, str) and is_address(value) else None
 
 
@@ -239,6 +240,6 @@ def _decimal(value: object) -> Decimal | None:
         return None
     digits = len(number.as_tuple().digits)
     places = digits - 1 - number.adjusted()
-    # Beyond these bounds nothing is money or a disk's size any more, and writing it out could take gigabytes.
+    # A number beyond these bounds is neither money nor a disk size, and writing it out could take gigabytes.
     sane = number.is_finite() and number.adjusted() <= _LARGEST and max(digits, places) <= _LONGEST
     return abs(number) if sane and number >= 0 else None

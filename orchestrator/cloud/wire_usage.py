@@ -1,7 +1,7 @@
-"""The shape of metered usage, read leniently: a field that can't be read must not hide the others.
+"""Read metered usage leniently: an unreadable field must not hide the other fields.
 
-The vendor's document has costs and minutes as JSON numbers, times as ISO 8601, and says of the billing period that it
-is of dates. So a cost may have an exponent, a time may lack its zone (UTC then), and a period may lack its time of day.
+In the vendor's document, costs and minutes are JSON numbers, times are ISO 8601, and the billing period consists of
+dates. So a cost may have an exponent, a time may lack its zone (UTC then), and a period may lack its time of day.
 """
 
 import re
@@ -21,16 +21,16 @@ _SHORTEST = len("2026-11-23T08")
 
 
 def moment(at: datetime) -> str:
-    """A moment as a request has it, to the second."""
+    """Format a time for a request, to the second."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def usage_page_of(body: Any, ahead: float | None) -> UsagePage:  # noqa: ANN401 - parsed JSON
-    """One page of an app's metered usage.
+    """Read a page of an app's metered usage.
 
     Args:
-        body: of the answer.
-        ahead: by how many seconds the server's clock is ahead.
+        body: the body of the answer.
+        ahead: seconds by which the server's clock is ahead; None if unknown.
     """
     if not isinstance(body, dict) or not isinstance(body.get("usage"), list):
         raise ShapeError("a page of usage has no list of usage")
@@ -43,7 +43,7 @@ def usage_page_of(body: Any, ahead: float | None) -> UsagePage:  # noqa: ANN401 
 
 
 def usage_of(item: Any) -> UsageRecord:  # noqa: ANN401 - parsed JSON
-    """One record of it."""
+    """Read a usage record."""
     if not isinstance(item, dict):
         raise ShapeError("a record of usage is no object")
     return UsageRecord(
@@ -64,7 +64,7 @@ def _text(value: object) -> str:
 
 
 def _amount(value: object) -> Decimal | None:
-    """A number; a cost may be negative, where something is given back."""
+    """Read a number; a cost is negative for a refund."""
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         return None
     try:
@@ -75,17 +75,17 @@ def _amount(value: object) -> Decimal | None:
         return None
     digits = len(number.as_tuple().digits)
     places = digits - 1 - number.adjusted()
-    # Beyond these bounds nothing is money any more, and writing it out could take gigabytes.
+    # A number beyond these bounds is not money, and writing it out could take gigabytes.
     return number if number.adjusted() <= _LARGEST and max(digits, places) <= _LONGEST else None
 
 
 def _moment(value: object) -> datetime | None:
-    """A moment from ISO 8601 with or without zone and fraction; None for a day alone, and for anything else."""
+    """Read an ISO 8601 time with or without zone and fraction; None for a date without time and other values."""
     text = _text(value).upper().removesuffix(" UTC")
     if len(text) < _SHORTEST:
         return None
     try:
-        # Python takes six digits of a fraction at the most on some versions.
+        # Some versions of Python accept at most six digits of a fraction.
         found = datetime.fromisoformat(_FRACTION.sub(lambda match: f".{match[1][:6]:0<6}", text, count=1))
         return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""The end of a run that nobody goes on with: one status read decides about each request. Nothing is sent."""
+"""Abandon a run: a status read decides the outcome of every open request. No request is sent."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ from orchestrator.reply import StatusRead
 
 
 def close_open(ledger: Ledger, seen: Mapping[str, Observation], recheck_after: float) -> None:
-    """Give every open target that was asked for something its outcome; targets without a request stay open.
+    """Give an outcome to every open target with a request; targets without a request stay open.
 
     Args:
-        ledger: the targets.
+        ledger: the ledger with the targets.
         seen: the status of every open target by the CVM's key, read at least `recheck_after` after its last request.
-        recheck_after: by how many seconds a status may lag.
+        recheck_after: the longest lag of a status, in seconds.
     """
     for work in ledger.jobs:
         if work.unanswered:
@@ -35,8 +35,8 @@ def close_open(ledger: Ledger, seen: Mapping[str, Observation], recheck_after: f
 
 
 def _has_settled(ledger: Ledger, work: Job, read: StatusRead, begun: float, recheck_after: float) -> bool:
-    """Whether the CVM is as its last request wants it; records a request that turns out to have had an effect."""
-    if not work.under_way:  # its shutdown was accepted, and the stop that was to follow was never sent
+    """Whether the CVM has the wanted status; records the effect of a request proved by the status."""
+    if not work.under_way:  # the shutdown was accepted, and the planned stop was never sent
         return read.down
     latest = begun - recheck_after
     watched = Watched(

@@ -1,24 +1,24 @@
-"""What a status read says about a CVM that something was asked of. Pure.
+"""Evaluate a status read of a CVM with a sent request. Pure.
 
-| a read shows, of a CVM whose request was accepted | to be down | to be started | to be restarted |
+| status read, after an accepted request | to be down | to be started | to be restarted |
 |---|---|---|---|
-| stopped or exited, nothing in progress | settled | no news, then failed | on its way |
-| running, nothing in progress | no news, then failed | settled | settled if it was seen elsewhere, else failed |
-| on its way to where it is to be | on its way | on its way | on its way |
+| stopped or exited, nothing in progress | settled | pending, then failed | under way |
+| running, nothing in progress | pending, then failed | settled | settled if seen in another status, else failed |
+| under way to the wanted status | under way | under way | under way |
 | `error` | failed | failed | failed |
-| anything else | nothing | nothing | nothing |
+| anything else | no information | no information | no information |
 
-| a read shows, of a CVM whose request has an unknown outcome | to be down | to be started | to be restarted |
+| status read, after a request of unknown effect | to be down | to be started | to be restarted |
 |---|---|---|---|
-| it on its way, or there | it had its effect | it had its effect | it had its effect |
-| it as it was before | it had none | it had none | can't be told, so failed |
-| `error`, where it was not before | it had its effect | the same | the same |
-| anything else | nothing | nothing | nothing |
+| under way, or in the wanted status | effect | effect | effect |
+| as before the request | no effect | no effect | unknown, so failed |
+| `error`, with another status before | effect | effect | effect |
+| anything else | no information | no information | no information |
 
-Reads may lag an operation by seconds. So a read that still shows the CVM as it was before is no news for a while, and
-it proves that a request had no effect only if it was begun `recheck_after` seconds after that request ended. A read
-proves that a CVM came up under the same condition: it may have run shortly before. Nobody is said to be back where it
-was but by a second read, begun `recheck_after` later, that agrees.
+Status reads may lag an operation by seconds. So for a while, a read of the old status gives no information. The read
+proves "no effect" only if the read was begun `recheck_after` seconds after the end of the request. The same condition
+holds for a read of a started CVM, because the CVM may have run shortly before. A CVM counts as back in its old status
+only after a second read with the same result, begun `recheck_after` seconds later.
 """
 
 from dataclasses import dataclass
@@ -29,52 +29,52 @@ from orchestrator.cvm import COMING_UP, DOWN, GOING_DOWN, UP
 from orchestrator.reply import StatusRead
 
 PATIENCE = 5
-"""How many times `recheck_after` a CVM may go on showing its old status before that counts as its answer."""
+"""Time until an unchanged old status counts as the result, as a multiple of `recheck_after`."""
 
 _SHOWS_NO_EFFECT = frozenset({UP, "error"}) | COMING_UP
-"""Statuses that a CVM does not have while it goes down; an unknown string proves nothing."""
+"""Statuses impossible while a CVM goes down; an unknown status proves nothing."""
 
 
 class Finding(StrEnum):
-    """What a read says."""
+    """Result of evaluating a status read."""
 
     OPEN = "open"
-    """Nothing yet; read again."""
+    """No result yet; read again."""
     EFFECT = "effect"
-    """The request whose answer was unknown had its effect."""
+    """The request of unknown effect took effect."""
     NO_EFFECT = "no_effect"
-    """It had none."""
+    """The request of unknown effect had no effect."""
     INCONCLUSIVE = "untold"
-    """The CVM runs, and whether it was restarted can't be told."""
+    """The CVM runs, and a restart can neither be proved nor excluded."""
     SETTLED = "settled"
-    """The CVM is where it is to be."""
+    """The CVM has the wanted status."""
     ERROR = "error"
-    """It turned to `error`."""
+    """The status of the CVM turned to `error`."""
     BACK_UP = "back_up"
-    """It runs again without having been seen down."""
+    """The CVM runs again, and was never seen down."""
     NOT_UP = "not_up"
-    """It is down, although its start was accepted."""
+    """The CVM is down, although its start was accepted."""
     CAME_UP = "risen"
-    """It was seen down and is up again."""
+    """The CVM was seen down and is up again."""
     WENT_DOWN = "fallen"
-    """It was seen running and is not any more."""
+    """The CVM was seen running and no longer runs."""
 
 
 @dataclass(slots=True)
 class Watched:
-    """What is known of a CVM while it is watched. Times are seconds of the engine's clock.
+    """State of a watched CVM. Times are seconds of the engine's clock.
 
     Attributes:
-        before: its status before the action.
-        since: when the action was accepted, or the request of unknown outcome ended.
-        deadline: when the wait for it ends.
-        accepted: False while it is unknown whether the request had an effect.
-        shared: whether that request was for others too, so that it may have left this one alone.
-        action: what was asked of it.
-        status: the last status that was seen; None before the first.
-        overtaken: whether it is a stop that followed a shutdown, so that going down is no news.
-        moved: whether an answer or a read showed it on its way.
-        doubted_at: when the first of the reads was begun that show it where it was before; None while none does.
+        before: the status before the action.
+        since: time of the acceptance, or the end of the request of unknown effect.
+        deadline: end of the wait for the CVM.
+        accepted: False while the effect of the request is unknown.
+        shared: whether the request was a batch, which may have skipped this CVM.
+        action: the requested action.
+        status: the last status seen; None before the first read.
+        overtaken: whether the action is a stop after a shutdown, so going down is no news.
+        moved: whether an answer or a read showed the CVM under way.
+        doubted_at: time of the first read with the unwanted status; None without such a read.
     """
 
     before: str
@@ -90,20 +90,20 @@ class Watched:
 
 
 def judge(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
-    """What one read says of a watched CVM; updates what is known of it.
+    """Evaluate a status read of a watched CVM, and update the state of the CVM.
 
     Args:
-        watched: what is known so far.
+        watched: the state of the CVM.
         read: the status.
-        begun: when the read was begun.
-        recheck_after: by how many seconds reads may lag.
+        begun: start time of the read.
+        recheck_after: the longest lag of a status, in seconds.
     """
     accepted, unknown = _RULES[watched.action]
     return (accepted if watched.accepted else unknown)(watched, read, begun, recheck_after)
 
 
 def judge_again(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
-    """What the sweep at the end of a run says of a CVM that was seen where it is to be."""
+    """Evaluate a status read of a settled CVM, for the final verification."""
     if watched.action.leaves_running:
         if read.up:
             return Finding.SETTLED
@@ -117,7 +117,7 @@ def judge_again(watched: Watched, read: StatusRead, begun: float, recheck_after:
 
 
 def _going_down(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
-    """Of a CVM whose stop or shutdown was accepted."""
+    """Evaluate a read after an accepted stop or shutdown."""
     if read.down:
         return Finding.SETTLED
     if read.status in GOING_DOWN or read.status in DOWN:
@@ -133,25 +133,25 @@ def _going_down(watched: Watched, read: StatusRead, begun: float, recheck_after:
 
 
 def _perhaps_going_down(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
-    """Of a CVM of which it is unknown whether its stop or shutdown had an effect."""
+    """Evaluate a read after a stop or shutdown of unknown effect."""
     late_enough = begun >= watched.since + recheck_after
     if watched.overtaken and read.status == watched.before and read.status in GOING_DOWN:
         return Finding.NO_EFFECT if late_enough else Finding.OPEN
     if read.status in GOING_DOWN or read.status in DOWN:
         return Finding.EFFECT
     if watched.shared:
-        # Whoever an operation holds is left out of a batch; a stop of its own cancels the operation.
+        # A batch skips a CVM with an operation in progress; a stop for this CVM alone cancels the operation.
         return Finding.NO_EFFECT if late_enough and read.status in _SHOWS_NO_EFFECT else Finding.OPEN
     if read.in_progress or read.status not in _SHOWS_NO_EFFECT:
         return Finding.OPEN
     if read.status not in {UP, watched.before}:
-        # It turned to `error`, or is being started: something happened to it, and a second stop is the worse slip.
+        # The status turned to `error`, or the CVM is being started: some change happened, and a second stop is worse.
         return Finding.EFFECT
     return Finding.NO_EFFECT if late_enough else Finding.OPEN
 
 
 def _coming_up(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
-    """Of a CVM whose start was accepted."""
+    """Evaluate a read after an accepted start."""
     if read.up:
         return Finding.SETTLED if begun >= watched.since + recheck_after else Finding.OPEN
     if read.status in COMING_UP:
@@ -167,20 +167,20 @@ def _coming_up(watched: Watched, read: StatusRead, begun: float, recheck_after: 
 
 
 def _perhaps_coming_up(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
-    """Of a CVM of which it is unknown whether its start had an effect."""
+    """Evaluate a read after a start of unknown effect."""
     late_enough = begun >= watched.since + recheck_after
     if read.status in COMING_UP or (read.status == UP and late_enough):
         return Finding.EFFECT
     if read.in_progress or read.status not in {"error", *DOWN}:
         return Finding.OPEN
     if read.status in {"error", "exited"} and read.status != watched.before:
-        # It was started and failed, or its guest ended at once: to start it a second time is the worse slip.
+        # The start failed, or the guest ended at once: a second start would be the worse mistake.
         return Finding.EFFECT
     return Finding.NO_EFFECT if late_enough else Finding.OPEN
 
 
 def _coming_back(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
-    """Of a CVM whose restart was accepted."""
+    """Evaluate a read after an accepted restart."""
     if read.up and watched.moved:
         return Finding.SETTLED if begun >= watched.since + recheck_after else Finding.OPEN
     if read.up:
@@ -193,12 +193,12 @@ def _coming_back(watched: Watched, read: StatusRead, begun: float, recheck_after
 
 
 def _perhaps_coming_back(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
-    """Of a CVM of which it is unknown whether its restart had an effect."""
+    """Evaluate a read after a restart of unknown effect."""
     if read.status in COMING_UP | GOING_DOWN | DOWN or (read.status == "error" and not read.in_progress):
         return Finding.EFFECT
     if not read.up or begun < watched.since + PATIENCE * recheck_after:
         return Finding.OPEN
-    # It may have restarted unseen. A second restart would be the worse slip.
+    # The CVM may have restarted unseen. A second restart would be the worse mistake.
     return Finding.INCONCLUSIVE if _confirmed(watched, begun, recheck_after) else Finding.OPEN
 
 

@@ -1,4 +1,4 @@
-"""The proof at the end: every settled CVM is read once more, and one that did not stay so is named."""
+"""Final verification: read every settled CVM once more, and record CVMs that did not stay settled."""
 
 import anyio
 
@@ -10,22 +10,23 @@ from orchestrator.engine.watch.evaluate import Finding, Watched, judge_again
 from orchestrator.outcome import Outcome
 
 _ROUNDS = 10
-"""How often a CVM that is neither here nor there is read before it counts as not settled after all."""
+"""Reads of a CVM in an intermediate status before the target counts as unsettled."""
 _ROUNDS_UNREAD = 60
-"""The same for one whose status can't be read; an API that is down as a whole ends the run earlier."""
+"""Reads of a CVM with an unreadable status; an outage of the API ends the run earlier."""
 
 
 async def sweep(
     reader: StatusReader, ledger: Ledger, open_works: dict[str, Job], clock: Clock, recheck_after: float
 ) -> None:
-    """Read these settled targets once more, until each is confirmed or has another outcome.
+    """Read settled targets once more, until all targets are confirmed or have another outcome.
 
-    A target leaves `open_works` (by the key of its CVM) then, so whoever cuts this short knows what is unconfirmed.
+    A confirmed target, or a target with another outcome, is removed from `open_works` (targets by the key of the CVM).
+    After a cancellation, `open_works` has the unconfirmed targets.
 
-    A CVM that was to be down and was deleted meanwhile stays settled: it is down for good.
+    A stopped CVM that was deleted meanwhile stays settled: the CVM is down for good.
 
     Raises:
-        AuditError: when the trail can't be written.
+        AuditError: when the audit log can't be written.
     """
     watched: dict[str, Watched] = {}
     for number in range(_ROUNDS_UNREAD):
@@ -60,7 +61,7 @@ async def sweep(
 
 
 def leave_unconfirmed(ledger: Ledger, work: Job, reason: str) -> None:
-    """Record that a settled target could not be read once more."""
+    """Record a settled target as unsettled, because its status could not be read once more."""
     ledger.ended(work, Outcome.UNSETTLED, f"{_seen(work)}, but {reason}")
 
 
