@@ -104,7 +104,7 @@ class _Signals:
         self._seen = 0
 
     async def listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
-        """Take signals until cancelled."""
+        """Handle signals until cancelled."""
         async for number in received:
             self._take(number, everything)
 
@@ -122,7 +122,7 @@ class _Signals:
 
 
 def _show(progress: Progress, *, as_json: bool) -> Beside:
-    """How to show a run: live on a terminal, in plain lines to a pipe, not at all beside a JSON document in a pipe."""
+    """Choose the display of a run: live on a terminal, plain lines to a pipe, nothing for `--json` in a pipe."""
 
     async def live(_: anyio.CancelScope) -> None:
         await progress.live(stderr())

@@ -16,12 +16,12 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """For the live view."""
+    """Return the console for the live view."""
     return _console(sys.stderr)
 
 
 def on(stream: TextIO) -> Console:
-    """For questions on the terminal behind a stream."""
+    """Return the console for questions on the terminal behind a stream."""
     return _console(stream)
 
 

@@ -41,12 +41,12 @@ class _LazyGroup(click.Group):
     """A group with the names and help of its commands; only the called command is imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every name, in the order of use."""
+        """List all command names, in the order of use."""
         del ctx
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name."""
+        """Import the command with this name."""
         del ctx
         if cmd_name not in _COMMANDS:
             return None
@@ -115,7 +115,7 @@ def _leave_out() -> None:
 
 
 def main() -> None:
-    """Run the command line, and exit as the contracts say."""
+    """Run the command line, and exit with the exit code of the contract."""
     _leave_out()
     from orchestrator.cli.print_error import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
 

@@ -11,7 +11,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def settings_options(command: _F) -> _F:
-    """`--config` and `--set`."""
+    """Add `--config` and `--set`."""
     command = click.option(
         "--set",
         "assignments",
@@ -44,7 +44,7 @@ def playbook_options(command: _F, *, required: bool = True) -> _F:
 
 
 def variables_option(command: _F) -> _F:
-    """`--var`."""
+    """Add `--var`."""
     return click.option(
         "--var",
         "variables",
@@ -55,7 +55,7 @@ def variables_option(command: _F) -> _F:
 
 
 def ignore_running_option(command: _F) -> _F:
-    """`--ignore-running`."""
+    """Add `--ignore-running`."""
     return click.option(
         "--ignore-running",
         is_flag=True,
@@ -64,7 +64,7 @@ def ignore_running_option(command: _F) -> _F:
 
 
 def json_option(command: _F) -> _F:
-    """`--json`."""
+    """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")(
         command
     )

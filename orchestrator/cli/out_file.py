@@ -23,7 +23,7 @@ def is_evidence(file: Path) -> bool:
 
 
 def check_place(out: Path | None) -> None:
-    """Check that a file can be written to a path, before any long read.
+    """Check the path of an output file, before any long read.
 
     Raises:
         UsageError: when there is no directory, not a regular file, or an audit log or a seal. Logs and seals are

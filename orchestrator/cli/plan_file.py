@@ -12,7 +12,7 @@ _LARGEST_FILE = 256_000_000
 
 
 def check_place(path: Path) -> None:
-    """Check that a plan can be written to a path, before any request to the cloud.
+    """Check the path of a plan file, before any request to the cloud.
 
     Raises:
         PlanFileError: when the file is not a plan, or the directory does not exist.

@@ -22,7 +22,7 @@ def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
     terminated: list[int] = []
 
     def terminate(number: int, _frame: object) -> None:
-        """SIGTERM ends a command as Ctrl-C does; both leave by the same door."""
+        """End a command after SIGTERM in the same way as after Ctrl-C."""
         terminated.append(number)
         signal.raise_signal(signal.SIGINT)
 

@@ -45,7 +45,7 @@ class UnreadableLogs:
             self._reasons[row.get("reason") or "not a log that this version knows"] += 1
 
     def warn(self) -> None:
-        """Say on stderr how many there are."""
+        """Print the number of unreadable logs on stderr."""
         for reason, number in self._reasons.items():
             click.echo(f"Warning: {plural(number, 'log')} cannot be read ({safe_text(reason, 200)})", err=True)
 

@@ -14,7 +14,7 @@ _NOBODY_READS = frozenset({errno.EPIPE, errno.EIO})
 
 
 class SafeStream(io.FileIO):
-    """A file descriptor with writes that never fail.
+    """A file descriptor without write errors.
 
     Attributes:
         lost: the reason for lost output; None for complete output, or for a closed reader.

@@ -47,7 +47,7 @@ def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
 
 
 def _why(error: OrchestratorError | KeyboardInterrupt) -> str:
-    """Why nothing was sent. Stderr names the runs of a claim and their CVMs."""
+    """Return the reason why nothing was sent. Stderr names the runs of a claim and their CVMs."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, ClaimedError) and error.run_ids:

@@ -26,12 +26,12 @@ def per_hour(sums: Mapping[str, Any] | None, kind: str) -> str:
 
 
 def per_month(sums: Mapping[str, Any], kind: str) -> str:
-    """The same for a month of 730 hours, to the cent."""
+    """Format the rate for a month of 730 hours, to the cent."""
     return dollars(Decimal(sums[f"known_{kind}_usd_per_hour"]) * HOURS_PER_MONTH)
 
 
 def after(seconds: float | None) -> str:
-    """A stretch of time, or a dash."""
+    """Format a duration; a dash for a missing duration."""
     return "-" if seconds is None else format_duration(seconds)
 
 
@@ -46,5 +46,5 @@ def moment(ts: str | None) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes, with separators."""
+    """Format a number of bytes, with separators."""
     return f"{count:,} bytes"

@@ -102,12 +102,12 @@ def fact_lines(console: Console, facts: Iterable[tuple[str, str | Text]]) -> lis
 
 
 def prose_lines(console: Console, text: str | Text) -> list[Text]:
-    """Lines of text, broken between words, but within no command."""
+    """Wrap text into lines between words, but never within a command."""
     return wrapped(text if isinstance(text, Text) else Text(text), console.width)
 
 
 def warning_lines(console: Console, message: str) -> list[Text]:
-    """Lines of a warning: the first begins with `!`, the others are indented."""
+    """Format a warning as lines: the first begins with `!`, the others are indented."""
     mark = Text("! ", "bold yellow")
     lines = wrapped(Text(safe_text(message, 400)), console.width - len(mark))
     return [Text.assemble("  " if number else mark, line) for number, line in enumerate(lines)]

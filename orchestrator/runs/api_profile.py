@@ -184,7 +184,7 @@ class ApiProfileFile:
 
 
 def fingerprint(api_key: str) -> str:
-    """Tell the workspace of a key from others without giving the key away."""
+    """Return a digest to tell workspaces apart by their key, without giving the key away."""
     return hashlib.sha256(f"orchestrator workspace\n{api_key}".encode()).hexdigest()[:16]
 
 

@@ -74,12 +74,12 @@ class RunClaim:
 
         Args:
             claim: the claim.
-            recheck_after: by how many seconds a status may lag.
+            recheck_after: the longest delay of a status, in seconds.
         """
         self._claim, self._recheck_after = claim, recheck_after
 
     def narrow(self, refs: Iterable[CvmRef]) -> None:
-        """Claim only these CVMs while a person is waited for."""
+        """Claim only these CVMs during an approval."""
         self._claim.narrow(refs)
 
     async def widen(self) -> bool:

@@ -37,7 +37,7 @@ _HEARD = frozenset(
 
 
 class _Stderr:
-    """Whatever stderr is at the moment of writing: a live view takes its place for a while."""
+    """A stream to the current stderr: a live view replaces stderr for a while."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)
@@ -47,7 +47,7 @@ class _Stderr:
 
 
 def configure(settings: Log) -> None:
-    """Set logging up as the settings say."""
+    """Set logging up by the settings."""
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: Any
     if console:

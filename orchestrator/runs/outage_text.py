@@ -17,5 +17,5 @@ def outage_text(reason: str, next_probe: float, gives_up: float) -> str:
 
 
 def wait_text(seconds: float) -> str:
-    """The API asked the run to wait."""
+    """Describe a wait requested by the API."""
     return f"The API asked to wait (Retry-After): no request goes for {format_duration(max(0, round(seconds)))}."

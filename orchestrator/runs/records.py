@@ -67,7 +67,7 @@ def started_fields(
 
 
 def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
-    """The fields of `run.planned`."""
+    """Build the fields of `run.planned`."""
     return {
         "steps": [step_fields(step) for step in plan.steps],
         "targets": [

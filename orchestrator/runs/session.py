@@ -39,7 +39,7 @@ class SystemClock:
         return self._time()
 
     def wall(self) -> datetime:
-        """The time of day."""
+        """Return the time of day."""
         return utc_now()
 
 

@@ -132,7 +132,7 @@ class Unattended:
             return await self._tell_refused(claim, loaded, error)
 
     async def _wait_for_others(self, claim: FiringClaim, error: ClaimedError, stop: Stop) -> Ended:
-        """Wait until no live run acts on the same CVMs; then the run is planned anew."""
+        """Wait until no live run acts on the same CVMs; the run is then planned again."""
         facts = {"run_id": claim.run_id, "playbook": claim.playbook, "reason": str(error)}
         structlog.get_logger().warning("waiting_for_run", **facts)
         claims = Claims(self._settings.audit.state_dir)

@@ -1,1 +1,1 @@
-"""The body of each command, one file a command: parse, ask, call `runs`, print. Loaded when the command is called."""
+"""The body of every command, a file for every command: parse, ask, call `runs`, print. Imported on the call."""

@@ -32,7 +32,7 @@ _LONGEST_REASON = 1000
 
 
 def abandon(run_id: str, config: Path | None, assignments: tuple[str, ...], *, reason: str, as_json: bool) -> int:
-    """End an unfinished run without sending anything to its CVMs."""
+    """End an unfinished run without a request to its CVMs."""
     reason = reason.strip()
     if not 0 < len(reason) <= _LONGEST_REASON:
         raise UsageError(f"--reason needs 1 to {_LONGEST_REASON} characters")

@@ -61,7 +61,7 @@ def export(
 
 
 def _check_place(out: Path | None, paths: Iterable[Path]) -> None:
-    """Check that an export overwrites no audit log and no seal. An older export may be overwritten."""
+    """Refuse to overwrite an audit log or a seal by an export. An older export may be overwritten."""
     try:
         taken = out is not None and out.exists() and (is_evidence(out) or any(map(out.samefile, paths)))
     except OSError:  # whatever it is, the export tells when it gets there
@@ -112,7 +112,7 @@ def _write_all(readings: list[tuple[Path, Reading]], form: str, begin: datetime 
 
 
 class _NobodyReadsError(Exception):
-    """Raised within this module when the reader of the pipe went away (`| head`)."""
+    """Raised within this module after the reader of the pipe has closed (`| head`)."""
 
 
 def _nobody_reads(file: BinaryIO) -> bool:

@@ -12,7 +12,7 @@ _NAME = "orchestrator-seal.pem"
 
 
 def keygen(out: Path, *, as_json: bool) -> None:
-    """Make a pair of keys to seal logs with."""
+    """Generate a key pair to seal logs."""
     private = out / _NAME if out.is_dir() else out
     public = private.with_suffix(".pub.pem")
     name = key_id(write_key_pair(private, public))

@@ -60,7 +60,7 @@ def _read(path: Path, take: Take) -> Reading:
 
 
 def _echo(text: str) -> None:
-    """In colour on a terminal alone, and there unless `NO_COLOR` is set."""
+    """Print in colour on a terminal only, unless `NO_COLOR` is set."""
     click.echo(text)
 
 

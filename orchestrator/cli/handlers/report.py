@@ -32,7 +32,7 @@ def report(
     as_json: bool,
     even_if_altered: bool,
 ) -> int:
-    """Tell a run in full, from its audit log."""
+    """Write a full report of a run, from its audit log."""
     form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
     try:
         return _report(run_id, form, out, config, assignments, even_if_altered=even_if_altered)

@@ -181,7 +181,7 @@ async def _run(session: Session, order: RunRequest, *, yes: bool, expect: int | 
 async def _plan_and_confirm(
     session: Session, order: RunRequest, *, yes: bool, expect: int | None, as_json: bool
 ) -> _Confirmed | int:
-    """Plan, ask, and begin the log; an exit code when the run may not go."""
+    """Plan, ask, and begin the log; returns an exit code for a refused run."""
     meant, claim = yes or expect is not None, None
     order = replace(order, run_id=order.run_id or new_run_id(session.clock.wall()))
     try:

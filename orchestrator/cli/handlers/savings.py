@@ -144,7 +144,7 @@ _FORMATS: Mapping[str, Callable[[SavingsReport], bytes]] = {
 
 
 def _print(found: SavingsReport, form: str) -> None:
-    """To stdout: text in its encoding, the rest in UTF-8 whatever the locale says."""
+    """Print to stdout: text in the terminal's encoding, other formats always in UTF-8."""
     if form == "text":
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
         blocks = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")

@@ -117,7 +117,7 @@ def _load(file: Path, values: Mapping[str, str]) -> LoadedPlaybook:
 
 
 def _stretch(start: str | None, end: str | None, timezone: str, now: datetime) -> tuple[datetime, datetime]:
-    """From when, and before when."""
+    """Return the begin and the end of the time; the end is excluded."""
     zone = zone_of(timezone)
     second = timedelta(seconds=1)
     opens = now.replace(microsecond=0) if start is None else _edge(start, "--from", timezone, last=False)

@@ -42,7 +42,7 @@ _DIGESTS = frozenset({"when", "left_out"})
 
 
 def serve(playbooks: Path, listen: str, config: Path | None, assignments: tuple[str, ...]) -> int:
-    """Run the schedules of a folder until told to stop."""
+    """Run the schedules of a directory until stopped."""
     settings = load_settings(config, assignments)
     configure(settings.log)
     settings.key()
@@ -65,7 +65,7 @@ class _Serving:
         self._exit_code = 0
 
     async def run(self) -> int:
-        """Go on until told to stop; returns the exit code."""
+        """Serve until stopped; returns the exit code."""
         self._service = Service(
             look=self._look,
             snoozes=SnoozeFile(self._settings.audit.state_dir).read,

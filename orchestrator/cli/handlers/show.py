@@ -16,7 +16,7 @@ from orchestrator.settings.load import load_settings
 
 
 def show(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
-    """Say how a run went, from its audit log."""
+    """Print the summary of a run, from its audit log."""
     settings = load_settings(config, assignments)
     path = RunStore(settings.audit.state_dir).find(run_id)
     state = RunState()

@@ -47,7 +47,7 @@ def validate(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json:
 
 
 def _all_playbooks() -> tuple[str, ...]:
-    """The playbooks in ./playbooks. YAML files of other tools have no `steps`, and are left alone."""
+    """List the playbooks in ./playbooks. YAML files of other tools have no `steps`, and are left out."""
     folder = Path("playbooks")
     files = sorted(file for file in folder.glob("*.y*ml") if file.suffix in {".yaml", ".yml"})
     found = tuple(str(file) for file in files if not file.name.startswith(".") and _may_be_playbook(file))

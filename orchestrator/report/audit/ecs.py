@@ -112,7 +112,7 @@ class Ecs:
 
 
 def _user(actor: object) -> dict[str, str]:
-    """`user@host` as the name and the domain of a user."""
+    """Return the name and the domain of a user from `user@host`."""
     if not isinstance(actor, str):
         return {}
     name, _, host = actor.rpartition("@")
@@ -155,7 +155,7 @@ def _outcome(record: Record) -> str | None:
 
 
 def _duration(record: Record) -> int | None:
-    """In nanoseconds: of a request, or of a target from its first request to its outcome."""
+    """Return the duration in nanoseconds: of a request, or of a target from its first request to its outcome."""
     for key, unit in (("seconds", _SECOND), ("latency_ms", _MILLISECOND)):
         value = record.get(key)
         if isinstance(value, int | float) and isfinite(value * unit):

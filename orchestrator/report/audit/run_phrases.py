@@ -49,7 +49,7 @@ def _soaking(record: Record) -> str:
 
 
 def _among(targets: object) -> str:
-    """`3 targets`, or `3 targets (2 to stop, 1 to start)`."""
+    """Format the number of targets: `3 targets`, or `3 targets (2 to stop, 1 to start)`."""
     tally: dict[str, int] = {}
     for target in targets if isinstance(targets, list) else []:
         tally[verb(target.get("action"))] = tally.get(verb(target.get("action")), 0) + 1

@@ -41,7 +41,7 @@ class Line:
 
     @property
     def tone(self) -> str:
-        """`good`, `bad`, `doubtful` or `plain`."""
+        """Return `good`, `bad`, `doubtful` or `plain`."""
         for tone, events in (("good", _GOOD), ("bad", _BAD), ("doubtful", _DOUBTFUL)):
             if self.event in events:
                 return tone

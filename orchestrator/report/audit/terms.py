@@ -16,7 +16,7 @@ ID = 80
 
 
 def verb(action: object) -> str:
-    """An action as a verb: `stop`, `shut down`."""
+    """Return an action as a verb: `stop`, `shut down`."""
     try:
         return Action(str(action)).verb
     except ValueError:

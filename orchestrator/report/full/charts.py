@@ -260,7 +260,7 @@ def _short(text: str) -> str:
 
 
 def _moments(length: float, most: int) -> list[float]:
-    """Round moments from 0 on, so many at most beside the first."""
+    """Return round moments from 0 on, up to a limit beside the first."""
     step = next((step for step in _STEPS if length / step <= most), max(length / most, 1.0))
     return [number * step for number in range(int(length / step) + 1)]
 

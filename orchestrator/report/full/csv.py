@@ -41,7 +41,7 @@ COLUMNS = {
 
 
 def report_csv(document: Mapping[str, Any]) -> str:
-    """The lines, the columns' names first."""
+    """Build the CSV text, with the column names in the first line."""
     out = StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)

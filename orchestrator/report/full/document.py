@@ -180,7 +180,7 @@ def _target(target: TargetState, line: Line, standing: str) -> dict[str, Any]:
 
 
 def _times(story: RunTimeline) -> dict[str, Any]:
-    """How long the accepted targets took, as far as the log says, in seconds."""
+    """Return the durations of the accepted targets in seconds, if known from the log."""
     lines = [line for line in story.lines.values() if line.intent is not None and line.accepted is not None]
     waits = [line.accepted - line.intent for line in lines if line.accepted is not None and line.intent is not None]
     settling = [line.ended - line.accepted for line in lines if line.accepted is not None and line.ended is not None]

@@ -41,12 +41,12 @@ def escaped(text: object, width: int = _LONGEST) -> str:
 
 
 def _entity(match: re.Match[str]) -> str:
-    """A character by its number: a backslash would not keep GitHub from making links and mentions."""
+    """Write a character by its number: after a backslash GitHub would still make links and mentions."""
     return f"&#{ord(match.group())};"
 
 
 def report_markdown(document: _Document) -> str:
-    """The whole report."""
+    """Build the whole report."""
     parts = (_summary, _failures, _timeline, _requests, _moments, _guards, _skipped, _billing, _log)
     return "\n".join(line for part in parts for line in part(document))
 

@@ -35,7 +35,7 @@ _MOST = 50
 
 
 def report_text(document: _Document) -> str:
-    """The whole report."""
+    """Build the whole report."""
     parts = (_summary, _failures, _timeline, _requests, _moments, _guards, _skipped, _billing, _log)
     blocks = ["\n".join(part(document)) for part in parts]
     return "\n\n".join(block for block in blocks if block) + "\n"

@@ -1,4 +1,4 @@
-"""A report as one HTML file: no script, nothing from elsewhere, a strict Content-Security-Policy.
+"""A report as a single HTML file: no script, no external content, a strict Content-Security-Policy.
 
-Pages are trees of elements, never strings put together, so that no name and no word of an API can become markup.
+Pages are trees of elements, never concatenated strings, so that a name or a text from the API can't become markup.
 """

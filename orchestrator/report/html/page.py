@@ -49,7 +49,7 @@ def page(title: str, head: Iterable[Content], sections: Iterable[Element], foot:
 
 @cache
 def policy() -> str:
-    """The Content-Security-Policy: nothing but the page's own style sheet, known by its hash."""
+    """Return the Content-Security-Policy: only the page's own style sheet is allowed, by its hash."""
     digest = base64.b64encode(hashlib.sha256(_css().encode("utf-8")).digest()).decode("ascii")
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 

@@ -85,14 +85,14 @@ def _why(each: Firing | LeftOut) -> str:
 
 
 def tallied(found: Iterable[Firing | LeftOut], counts: Counter[type]) -> Iterator[Firing | LeftOut]:
-    """The same, counted by kind on the way."""
+    """Yield the same entries, and count the entries by kind on the way."""
     for each in found:
         counts[type(each)] += 1
         yield each
 
 
 def summary(counts: Counter[type], start: datetime, end: datetime) -> str:
-    """How many there were between these two local times."""
+    """Describe the number of firings between two local times."""
     left = f", {counts[LeftOut]} left out" if counts[LeftOut] else ""
     return f"{plural(counts[Firing], 'firing')}{left} from {clock(start)} to {clock(end)}"
 

@@ -77,7 +77,7 @@ _WILL_BE = {
 
 
 def _what_happens(plan: Plan, total: int) -> str:
-    """How many CVMs will be acted on, and how."""
+    """Describe the actions and the number of CVMs."""
     actions = list(dict.fromkeys(step.action for step in plan.acting if plan.count(step.action)))
     if len(actions) < 2:  # noqa: PLR2004 - several
         action = actions[0] if actions else plan.acting[0].action
@@ -87,7 +87,7 @@ def _what_happens(plan: Plan, total: int) -> str:
 
 
 def _print_totals(console: Console, plan: Plan, most: int) -> None:
-    """Add the targets up in so many rows at the most: all teepods first, as far as there is room."""
+    """Print totals within a number of rows: all teepods first, as far as there is room."""
     teepods, prefixes, apps = (groups(plan.targets, by) for by in (teepod_of, prefix_of, app_of))
     has_blanks = most >= len(teepods) + _LEAST_APPS + 4  # two rows of headers, two blank ones
     if has_blanks:
@@ -169,7 +169,7 @@ def _place(cvm: Cvm, now: datetime) -> list[str]:
 
 
 def _age(cvm: Cvm, now: datetime) -> str:
-    """The time since a CVM was created, in days, or in hours on its first day; empty where unknown."""
+    """Format the age of a CVM in days, or in hours on its first day; empty for an unknown age."""
     if cvm.created_at is None:
         return ""
     hours = max(0, int((now - cvm.created_at).total_seconds() // 3600))

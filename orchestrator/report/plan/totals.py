@@ -61,12 +61,12 @@ def largest(found: list[Group], most: int) -> list[Group]:
 
 
 def teepod_of(ref: CvmRef) -> str:
-    """The name of a CVM's teepod, else its number."""
+    """Return the name of a CVM's teepod, else its number."""
     return safe_text(ref.teepod, 64) if ref.teepod else f"#{ref.teepod_id}" if ref.teepod_id is not None else "unknown"
 
 
 def app_of(ref: CvmRef) -> str:
-    """The whole id of a CVM's app."""
+    """Return the whole id of a CVM's app."""
     return safe_text(ref.app_id, 64) if ref.app_id else "unknown"
 
 

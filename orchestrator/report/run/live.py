@@ -59,7 +59,7 @@ class _View(Live):
     _drawn_at = 0
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Draw the view anew below these."""
+        """Redraw the view below other output."""
         width = max(self.console.width, 1)
         if width < self._drawn_at:
             rows = sum(max(1, ceil(drawn / width)) for drawn in self._widths)
@@ -128,7 +128,7 @@ class Progress:
             self._is_aside = False
 
     async def plain(self, write: Callable[[str], None]) -> None:
-        """Write a line every few seconds, until cancelled; fewer while nothing but a question is open."""
+        """Write a line every few seconds, until cancelled; fewer lines while only a question is open."""
         question, due = None, time.monotonic() + _PLAIN_EVERY
         while True:
             await anyio.sleep(min(_PLAIN_EVERY, 1.0))
@@ -153,7 +153,7 @@ class Progress:
         return [("to finish", self._to_finish()), *(each for each in stages if each[0] in _DONE), *rest]
 
     def _to_finish(self) -> int:
-        """How many targets were sent a request and have no outcome yet."""
+        """Count the targets with a sent request and without an outcome."""
         return sum(self.state.stages[stage] for stage in _UNDER_WAY)
 
     def _rate(self) -> float:

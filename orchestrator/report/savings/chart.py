@@ -34,7 +34,7 @@ def columns(saved: SavingsReport) -> list[Element]:
 
 
 def wide_columns(saved: SavingsReport) -> Element:
-    """The chart for a wide screen alone."""
+    """Draw the chart for a wide screen only."""
     return _columns(saved, _WIDE)
 
 

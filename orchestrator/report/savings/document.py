@@ -128,5 +128,5 @@ def assumptions(saved: SavingsReport) -> Iterator[str]:
 
 
 def cents(amount: Decimal) -> str:
-    """An amount in dollars for people, to the cent."""
+    """Format an amount in dollars for people, to the cent."""
     return f"{amount:,.2f}"

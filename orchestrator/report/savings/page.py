@@ -23,7 +23,7 @@ text { fill: #1b1f24; } .axis .line { stroke: #c9d1d9; fill: none; } .series { f
 
 
 def savings_page(saved: SavingsReport) -> bytes:
-    """The page in UTF-8."""
+    """Build the page in UTF-8."""
     row = saved.together
     title = f"Savings from {clock(saved.since)} to {clock(saved.until)}"
     stood = f"{plural(len(row.cvms), 'CVM')} stood still {plural(row.times, 'time')}"
@@ -41,7 +41,7 @@ def savings_page(saved: SavingsReport) -> bytes:
 
 
 def savings_svg(saved: SavingsReport) -> bytes:
-    """The chart as a file, with colours of its own."""
+    """Build the chart as a file, with its own colours."""
     svg = wide_columns(saved)
     style = Element("style")
     style.text = _STYLE

@@ -88,7 +88,7 @@ def print_reconciliation(
 
 
 def _in_order(found: Reconciliation, state: RunState) -> list[tuple[Key, Reconciled]]:
-    """In the order of the plan."""
+    """Yield the charges in the order of the plan."""
     return [(key, found.found[key]) for key in state.targets if key in found.found]
 
 

@@ -52,7 +52,7 @@ def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> I
 
 
 def clock(moment: datetime) -> str:
-    """A moment in UTC, to the minute."""
+    """Format a moment in UTC, to the minute."""
     return f"{moment:%Y-%m-%d %H:%M}Z"
 
 

@@ -16,7 +16,7 @@ _HOW = (
 
 
 def log(document: Mapping[str, Any]) -> Element:
-    """The section."""
+    """Make the section of the audit log."""
     found = document["log"]
     where = f", line {found['line']}: {found['reason']}" if found["line"] is not None else ""
     pairs: list[tuple[str, Cell]] = [

@@ -14,7 +14,7 @@ _GROUPS_SHOWN = 40
 
 
 def billing(document: Mapping[str, Any]) -> Element:
-    """The section."""
+    """Make the section of the bill."""
     bill = document["billing"]
     total = bill["total"]
     if not total["stops"] and not total["starts"]:

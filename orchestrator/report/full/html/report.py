@@ -15,7 +15,7 @@ from orchestrator.report.html.page import page
 
 
 def report_html(document: Mapping[str, Any]) -> bytes:
-    """The file."""
+    """Build the HTML file."""
     parts = [
         summary(document),
         failures(document),

@@ -11,7 +11,7 @@ from orchestrator.report.html.elements import e, figure, section, table
 
 
 def requests(document: Mapping[str, Any]) -> Element:
-    """The section."""
+    """Make the section of requests."""
     found = document["requests"]
     if not found["sent"]:
         return section("requests", "Requests", e("p", "No request that changes something was sent."))

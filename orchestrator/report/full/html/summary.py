@@ -21,7 +21,7 @@ _CLASSES = {"✓": "good", "✗": "bad"}
 
 
 def head(document: Mapping[str, Any]) -> list[Content]:
-    """The heading of the page, and the run's end."""
+    """Make the heading of the page, with the run's end."""
     run = document["run"]
     good = run["state"] == "finished" and run["exit_code"] == 0
     bad = run["state"] == "altered" or (run["exit_code"] or 0) != 0
@@ -35,7 +35,7 @@ def head(document: Mapping[str, Any]) -> list[Content]:
 
 
 def summary(document: Mapping[str, Any]) -> Element:
-    """The section of facts."""
+    """Make the section of facts."""
     run, total = document["run"], document["billing"]["total"]
     variables = ", ".join(f"{key} = {value}" for key, value in (run["vars"] or {}).items())
     pairs: list[tuple[str, Cell]] = [

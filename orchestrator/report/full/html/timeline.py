@@ -31,7 +31,7 @@ _KEYS = {
 
 
 def timeline(document: Mapping[str, Any]) -> Element:
-    """The section."""
+    """Make the section of the timeline."""
     targets = sorted(
         document["targets"], key=lambda each: each["intent_s"] if each["intent_s"] is not None else float("inf")
     )
