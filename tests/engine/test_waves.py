@@ -27,7 +27,7 @@ def rollout(
     cloud: FakeCloud, *, waves: Sequence[int] = WAVES, on_failure: OnFailure = "continue", **more: object
 ) -> Fleet:
     jobs = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, waves, strict=True)]
-    fleet = Fleet(cloud, **{"works": jobs, **more})  # type: ignore[arg-type] # whatever Fleet takes
+    fleet = Fleet(cloud, **{"jobs": jobs, **more})  # type: ignore[arg-type] # whatever Fleet takes
     fleet.steps = [replace(step, on_failure=on_failure) for step in fleet.steps]
     return fleet
 
