@@ -13,7 +13,7 @@ async def plan_follow_up(course: RunControl, step: PlannedStep, follows: Follows
     """Choose the CVMs of a follow-up step by their present state, and record the choice.
 
     Raises:
-        AuditError: when the trail can't be written.
+        AuditError: when the audit log can't be written.
     """
     await course.sweep(course.of_step(follows.step))
     if course.ending is not None:

@@ -13,7 +13,7 @@ async def tell(course: RunControl, step: Message) -> None:
     """Record a message; a reader of the audit log delivers the message.
 
     Raises:
-        AuditError: when the trail can't be written.
+        AuditError: when the audit log can't be written.
     """
     course.line.ledger.about_step("notice", step.name, message=step.text)
     await course.line.ledger.flush()
@@ -23,7 +23,7 @@ async def ask(course: RunControl, step: Question, approver: Approver | None) -> 
     """Request an approval and wait for the answer; a timeout is a refusal, an interruption leaves the question open.
 
     Raises:
-        AuditError: when the trail can't be written.
+        AuditError: when the audit log can't be written.
     """
     ledger, clock = course.line.ledger, course.line.clock
     asked_at = clock.now()

@@ -19,7 +19,7 @@ async def roll_out(course: RunControl, step: PlannedStep) -> None:
     """Carry out the open targets of a step.
 
     Raises:
-        AuditError: when the trail can't be written.
+        AuditError: when the audit log can't be written.
     """
     if step.follows is not None and step.name not in course.passed and course.ending is None:
         await plan_follow_up(course, step, step.follows)

@@ -153,7 +153,7 @@ class Wave:
         """Carry out the open targets.
 
         Raises:
-            AuditError: when the trail can't be written.
+            AuditError: when the audit log can't be written.
         """
         if self._outbox.at_once > 1:
             jobs = sorted(jobs, key=lambda work: work.singly)  # batches first, and all batches full

@@ -1,41 +1,41 @@
-"""How long to wait between two rounds of status reads. Pure.
+"""Poll backoff: the wait between two polls of statuses. Pure.
 
-Polling starts quickly and backs off while nothing changes, in proportion to how long the oldest CVM has been waited
-for. Once CVMs settle, their pace says how long the rest will take, and a round comes after about a third of that: few
-reads while much is left, quick ones near the end. While requests are still to be sent, the end is far and reads take
-the rate away from them, so reads are fewer still. Once all are sent, what the CVMs took so far says when the last of
-them will be down, and a read falls on that moment.
+Polling starts quickly. While nothing changes, the wait grows in proportion to the wait of the oldest CVM. Once CVMs
+settle, their speed predicts the remaining time, and the next poll comes after about a third of this time: few polls
+while many CVMs are left, quick polls near the end. While requests are still to be sent, polls are fewer, because reads
+and requests share the rate limit. Once all requests are sent, the settle times so far predict the settling of the last
+CVM, and a poll is due at this moment.
 
-When nothing is left to send, the rate limit is idle, and a CVM is seen soon after it settled: rounds are at most 1.45
-seconds apart, or a tenth of the time since the last request was accepted, or half a second for each request of a round.
+Without unsent requests, the rate limit is idle, and a settled CVM is seen soon. The wait is then at most the largest of
+1.45 seconds, about a tenth of the time since the last accepted request, and half a second for each request of a poll.
 """
 
 from orchestrator.engine.rate.gcra import Gcra
 
 _SHARE_WHILE_SENDING = 0.1
-"""The largest share of the rate limit that reads take while requests are to be sent."""
+"""Largest share of the rate limit for reads while requests are to be sent."""
 _GROWTH = 1.5
 _SHARE_OF_THE_REST = 0.3
 _OF_THE_AGE_WHILE_SENDING, _OF_THE_AGE = 0.5, 0.16
 _OF_THE_SENDING = 0.15
 _SOON = 1.45
-"""Seconds; the longest wait, unless one of the following is longer."""
+"""Seconds; the longest wait, unless a value below gives a longer wait."""
 _SOON_OF_THE_SENDING, _SOON_OF_THE_OLDEST = 0.18, 0.25
-"""While requests are to be sent: shares of the time that sending takes, and of the oldest CVM's wait."""
+"""While requests are to be sent: shares of the time for sending, and of the oldest CVM's wait."""
 _SOON_OF_THE_YOUNGEST, _SOON_FOR_EACH_READ = 0.09, 0.5
-"""When all are sent: a share of the youngest CVM's wait, and seconds for each request of a round."""
+"""After all requests are sent: a share of the youngest CVM's wait, and seconds for each request of a poll."""
 _LEAST, _LEAST_OF_THE_YOUNGEST = 1.3, 0.25
-"""When all are sent: the shortest wait while CVMs settle, in seconds and as a share of the youngest CVM's wait."""
+"""After all requests are sent: the shortest wait, in seconds and as a share of the youngest CVM's wait."""
 
 
 class Pace:
-    """The wait between rounds.
+    """Wait between two polls.
 
     Attributes:
-        shortest: seconds; no two rounds are closer.
-        longest: seconds; no two rounds are further apart.
+        shortest: the shortest wait in seconds.
+        longest: the longest wait in seconds.
         some_are_down: whether any CVM was seen down yet.
-        limit: the rate limit of the whole run, as it is at the time.
+        limit: the present rate limit of the whole run.
     """
 
     def __init__(self, shortest: float, longest: float, limit: Gcra) -> None:
@@ -48,25 +48,25 @@ class Pace:
         self.some_are_down = False
 
     def settled(self, still_up: float) -> None:
-        """Take a CVM into account that is down now, and was not so many seconds after its stop."""
+        """Count a settled CVM, last seen unsettled `still_up` seconds after its request."""
         self.some_are_down = True
         self._took = max(self._took, still_up)
 
     def finished_round(self, *, settled: int, seconds: float) -> None:
-        """Take a round into account that found so many CVMs settled, so long after the one before."""
+        """Count a finished poll with `settled` CVMs, `seconds` after the previous poll."""
         speed = settled / max(seconds, self.shortest)
         self._speed = (self._speed + speed) / 2 if self._speed else speed
         self._quiet = 2 * self.shortest if settled else self._quiet * _GROWTH
 
     def wait(self, *, watched: int, unsent: int, oldest: float, youngest: float, reads: int = 1) -> float:
-        """Seconds from one round to the next.
+        """Compute the seconds between two polls.
 
         Args:
-            watched: CVMs on their way down.
-            unsent: CVMs whose stop is still to be sent.
-            oldest: seconds for which the longest-waiting of the watched ones has been waited for.
-            youngest: the same for the one that was stopped last.
-            reads: how many requests a round takes that reads all of the watched ones.
+            watched: the number of watched CVMs.
+            unsent: the number of CVMs with a request still to be sent.
+            oldest: seconds of waiting for the oldest watched CVM.
+            youngest: seconds of waiting for the CVM with the latest request.
+            reads: the number of requests for reading all watched CVMs.
         """
         left = self._took + self.shortest / 2 - youngest
         least = self.shortest if unsent else max(self.shortest, min(_LEAST, _LEAST_OF_THE_YOUNGEST * youngest))
@@ -88,6 +88,6 @@ class Pace:
 
     @staticmethod
     def _towards(left: float, least: float) -> float:
-        """A part of the time that is left, or all of it where the remainder would be too short for a round."""
+        """Compute a part of the remaining time, or the whole time if the remainder is too short for a poll."""
         part = max(_SHARE_OF_THE_REST * left, least)
         return part if left - part >= least else left

@@ -1,4 +1,4 @@
-"""Watching the whole fleet settle, by batch: one loop for all, and no task a CVM."""
+"""Watcher: poll the statuses of all watched CVMs in batches, in one loop, without a task for each CVM."""
 
 from collections import deque
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from orchestrator.outcome import Outcome
 from orchestrator.reply import StatusRead
 
 _SECONDS_OF_READS = 0.5
-"""A round has no more requests than go in this time."""
+"""The requests of a poll take at most this time at the rate limit."""
 
 _UNREAD_ROUNDS = 30
-"""So many reads in a row after its deadline that do not show a CVM, and its status counts as unreadable."""
+"""Reads without a status, in a row after the deadline of a CVM, before the status counts as unreadable."""
 
 _FAILURES = {
     Finding.BACK_UP: "it went back to running after its {action} was accepted",
@@ -32,19 +32,19 @@ _FAILURES = {
         "it runs and was never seen to restart, so whether it did can't be told; it is not asked again"
     ),
 }
-"""What a finding means to a person, where the CVM failed by it."""
+"""Reasons for the user, by finding, for a failed CVM."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    """One watched target.
+    """A watched target.
 
     Attributes:
         work: the target.
-        watched: what is known of its CVM.
-        still_up: how many seconds after its request it was last seen not settled.
-        unread: how many reads in a row did not show its CVM since its deadline passed.
-        untaken: whether its request was never accepted in the time it had, so that one answer decides.
+        watched: the state of the target's CVM.
+        still_up: seconds from the request to the last read of an unsettled status.
+        unread: the number of reads without a status, in a row since the deadline.
+        untaken: whether the request was not accepted in time, so a single status decides.
     """
 
     work: Job
@@ -55,10 +55,10 @@ class _Entry:
 
 
 class Watcher:
-    """Watches the targets of one step until each has an outcome.
+    """Watches the targets of a wave until every target has an outcome.
 
     Attributes:
-        timeout: seconds from a CVM's acceptance until the wait for it ends.
+        timeout: seconds from the accepted request to the end of the wait for a CVM.
     """
 
     def __init__(
@@ -81,17 +81,17 @@ class Watcher:
 
         Args:
             reader: reads statuses.
-            ledger: what is written down.
-            clock: what is measured by.
-            pace: how long to wait between rounds.
-            timeout: seconds from a CVM's acceptance until the wait for it ends.
-            recheck_after: seconds by which reads may lag.
-            escalate_after: seconds from the acceptance of a shutdown until its CVM is to be stopped; None for never.
-            unsent: how many requests are still to be sent.
-            escalate: called with a target that did not go down by itself, which is not watched any more.
-            resolved: called with a target of unknown outcome once it is known whether to send it again.
+            ledger: records what happens to the targets.
+            clock: the engine's clock.
+            pace: computes the wait between polls.
+            timeout: seconds from the accepted request to the end of the wait for a CVM.
+            recheck_after: the longest lag of a status, in seconds.
+            escalate_after: seconds from an accepted shutdown to the stop of the CVM; None for no stop.
+            unsent: returns the number of requests still to be sent.
+            escalate: called with a target that did not go down by itself; the target is no longer watched.
+            resolved: called with a target of unknown effect and the decision about sending the target again.
             ended: called with a target that has its outcome.
-            failed: called after a target ended otherwise than wanted.
+            failed: called after a target ended with another outcome than wanted.
         """
         self.timeout = timeout
         self._reader, self._ledger, self._clock, self._pace = reader, ledger, clock, pace
@@ -102,7 +102,7 @@ class Watcher:
         self._entries: dict[str, _Entry] = {}
         self._turn: deque[_Entry] = deque()
         self._in_doubt: dict[str, None] = {}  # in the order of their requests
-        self._may_escalate: dict[str, None] = {}  # the same; their patience is another than that of the rest
+        self._may_escalate: dict[str, None] = {}  # the same order; these targets have another deadline
         self._last_round = clock.now()
         self._newest = clock.now()
         self._sample_was_down = False
@@ -110,13 +110,13 @@ class Watcher:
         self._closed = False
 
     def add(self, work: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
-        """Watch a target.
+        """Add a target to watch.
 
         Args:
             work: the target.
-            accepted: False when it is unknown whether its request had an effect.
-            since: when it was accepted, or its request ended; now by default.
-            untaken: whether its request was never accepted in the time it had: one answer decides what follows.
+            accepted: False if the effect of the request is unknown.
+            since: time of the acceptance, or the end of the request; now by default.
+            untaken: whether the request was not accepted in time, so a single status decides.
         """
         now = self._clock.now()
         since = now if since is None else since
@@ -128,7 +128,7 @@ class Watcher:
         if untaken:
             watched.deadline = now
         watched.overtaken = work.escalated_at is not None
-        # The answer to a restart shows it on its way; the reads that follow may miss that.
+        # The answer to a restart may show the CVM under way; later reads may miss this status.
         watched.moved = accepted and work.action is Action.RESTART and work.status not in {None, UP}
         entry = _Entry(work, watched, untaken=untaken)
         self._entries[work.ref.key] = entry
@@ -141,23 +141,23 @@ class Watcher:
             self._bell.ring()
 
     def _patience(self, work: Job) -> float:
-        """Seconds that a CVM has to settle, before what follows then."""
+        """Seconds for a CVM to settle, until the timeout or the escalation."""
         return self.timeout if self._escalate_after is None or not work.may_escalate else self._escalate_after
 
     def wake(self) -> None:
-        """Reckon anew when the next round is due: nothing is left to send."""
+        """Wake the watcher to compute the next poll again, for example after the last request."""
         self._bell.ring()
 
     def close(self) -> None:
-        """Say that nothing more will be added."""
+        """Close the watcher: no more targets will be added."""
         self._closed = True
         self._bell.ring()
 
     async def run(self) -> None:
-        """Watch until everything that was added has an outcome and nothing more will be added.
+        """Watch until the watcher is closed and every target has an outcome.
 
         Raises:
-            AuditError: when the trail can't be written.
+            AuditError: when the audit log can't be written.
         """
         while True:
             if not self._entries:
@@ -172,7 +172,7 @@ class Watcher:
             await self._round()
 
     def _due(self) -> float:
-        """When the next round is due."""
+        """Compute the time of the next poll."""
         oldest = next(iter(self._entries.values())).watched
         now = self._clock.now()
         wait = self._pace.wait(
@@ -206,9 +206,10 @@ class Watcher:
         self._last_round = started
 
     def _next_entries(self) -> list[_Entry]:
-        """Those read least recently, as many as the share of the rate allows for reads; they go to the end.
+        """Choose the targets of the next poll, least recently read first, and move them to the end of the order.
 
-        Before any of them was seen down, one batch tells whether they begin to be, half of it those stopped first.
+        Before any CVM was seen down, a poll is one batch as a sample. Half of this batch are the oldest targets. Later
+        a poll is one batch while requests are unsent, and then as many batches as the rate limit allows.
         """
         most = self._reader.batch_size
         entries: dict[str, _Entry] = {}
@@ -227,7 +228,7 @@ class Watcher:
         return list(entries.values())
 
     def _take_in(self, entry: _Entry, seen: Observation | None, round_started: float) -> bool:
-        """Follow what a round says of one CVM; True when it is down or gone."""
+        """Act on the result of a poll for a CVM; return True if the CVM has settled or is gone."""
         work, watched = entry.work, entry.watched
         if seen is None:
             if round_started >= watched.deadline:
@@ -255,7 +256,7 @@ class Watcher:
         return False
 
     def _judge(self, entry: _Entry, read: StatusRead, begun: float) -> Finding:
-        """Judge a status; one that shows the effect of a request in doubt counts as its acceptance first."""
+        """Evaluate a status; if the status proves the effect of a request in doubt, record the acceptance first."""
         work, watched = entry.work, entry.watched
         self._ledger.status(work, read)
         watched.status = read.status
@@ -271,9 +272,9 @@ class Watcher:
         return finding
 
     def _read_again(self, entry: _Entry, now: float) -> None:
-        """Put off the deadline of a CVM whose status could not be read, or end its target after too many reads.
+        """Extend the deadline of a CVM with an unreadable status, or end the target after too many reads.
 
-        A deadline without an answer is no reason to stop a CVM: it may be down by now.
+        A deadline without a status is no reason to stop a CVM, because the CVM may be down by now.
         """
         work, watched = entry.work, entry.watched
         entry.unread += 1
@@ -311,7 +312,7 @@ class Watcher:
             self._failed()
 
     def _forget_doubt(self, work: Job) -> None:
-        """A target of unknown outcome is off the dispatcher's desk."""
+        """Report a target in doubt as resolved, so the dispatcher does not send the target again."""
         if work.ref.key in self._in_doubt:
             del self._in_doubt[work.ref.key]
             self._resolved(work, False)  # noqa: FBT003 - the callback's one flag
