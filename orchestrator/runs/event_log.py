@@ -13,7 +13,7 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.colour import is_coloured
 from orchestrator.cvm import CvmRef
-from orchestrator.outcome import TROUBLE
+from orchestrator.outcome import TROUBLE, Outcome
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.model import Log
 
@@ -73,9 +73,10 @@ def warn(settings: Log, event: str, **facts: object) -> None:
 
 
 def _escape(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape text from outside for the terminal."""
+    """Escape text from outside for the terminal, and leave out facts without a value."""
     del logger, name
-    return {key: safe_text(value) if isinstance(value, str) else value for key, value in event.items()}
+    known = {key: value for key, value in event.items() if value is not None}
+    return {key: safe_text(value) if isinstance(value, str) else value for key, value in known.items()}
 
 
 def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -121,11 +122,14 @@ class _ByTeepod:
             targets = self._state.targets.values()
             self._open = Counter(target.ref.teepod for target in targets if target.outcome is None)
             self._open[teepod] += 1  # the state already contains the current record
+        if not self._open[teepod]:
+            return  # a second outcome from the final verification, logged by itself where it is a failure
         self._open[teepod] -= 1
         ended = self._ended.setdefault(teepod, Counter())
         ended[outcome] += 1
-        if self._open[teepod] <= 0:
-            structlog.get_logger().info("teepod.done", teepod=teepod, **ended)
+        if not self._open[teepod]:
+            if set(ended) != {Outcome.NOT_SENT}:
+                structlog.get_logger().info("teepod.done", teepod=teepod, **ended)
             ended.clear()
 
 
@@ -137,7 +141,7 @@ def log_record(record: Record, **about: object) -> None:
         **about: more facts for every line, for a process with several runs.
     """
     event: str = record["event"]
-    if event not in _HEARD:
+    if event not in _HEARD or record.get("to_abandon"):
         return
     log = structlog.get_logger(**about)
     if event in {"target.settled", "target.failed"}:

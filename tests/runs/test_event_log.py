@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.runs.event_log import log_record, run_log
+from orchestrator.runs.event_log import configure, log_record, run_log
 from orchestrator.settings.model import Log
 from tests.report.runs import about, cvm, plan, records, run
 
@@ -75,3 +75,32 @@ def test_elsewhere_each_cvm_has_a_line_of_its_own(cvms: Literal["auto", "each"])
 
 def test_a_teepod_whose_cvms_are_not_all_done_has_no_line_yet() -> None:
     assert logged(Log(cvms="by_teepod"), "settled", "settled") == []
+
+
+def test_a_teepod_to_which_nothing_was_sent_has_no_line() -> None:
+    lines = logged(Log(cvms="by_teepod"), "not_sent", "settled", "not_sent", "settled")
+    assert lines == [{"event": "teepod.done", "teepod": "prod-1", "settled": 2}]
+
+
+def test_a_cvm_that_comes_back_after_its_teepod_was_done_has_a_line_of_its_own_alone() -> None:
+    state = run(made=MADE)
+    log = run_log(Log(cvms="by_teepod"), state)
+    ends = [("target.settled", about(n, MADE, outcome="settled")) for n in range(4)]
+    with capture_logs() as lines:
+        for record in records(MADE, *ends, ("target.failed", about(0, MADE, outcome="resurrected")))[2:]:
+            state.apply(record)
+            log(record)
+    assert [line["event"] for line in lines] == ["teepod.done", "teepod.done", "cvm.resurrected"]
+
+
+def test_an_abandonment_is_not_shown_as_a_resume() -> None:
+    with capture_logs() as lines:
+        log_record({"event": "run.resumed", "run_id": "20261123T080000Z-4f2a", "to_abandon": True})
+    assert lines == []
+
+
+def test_a_fact_without_a_value_is_not_shown_to_people(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Log(format="console"))
+    log_record({"event": "target.failed", "outcome": "unsettled", "cvm": CVM, "reason": "late", "seconds": 3.0})
+    assert "cvm.unsettled" in (shown := capsys.readouterr().err)
+    assert "None" not in shown
