@@ -1,8 +1,8 @@
-"""Answers that are left for a run's questions, each in a small file beside the logs until the run takes it up.
+"""Answers to a run's questions, stored in small files beside the logs until the run reads the answers.
 
-An answer is to one record: the `approval.requested` whose number and hash it names. So none that comes late, or is
-found after a crash, ever answers a question that was asked later. The first one for a question stays; the file appears
-with all that is in it, or not at all.
+An answer belongs to a single record: the answer names the number and hash of its `approval.requested` record. So a late
+answer, or an answer found after a crash, never answers a later question. The first answer to a question stays. The file
+of an answer appears complete or not at all.
 """
 
 import json
@@ -20,21 +20,21 @@ from orchestrator.state_files import create_file, make_folder, sync_folder, writ
 _VERSION = 1
 _LARGEST = 65_536
 _NAMED_BY = 16
-"""How many hex digits of the question's hash are in a file's name; the file itself has all of them."""
+"""Hex digits of the question's hash in a file's name; the file's content has the whole hash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """An answer that was left.
+    """A stored answer to a question of a run.
 
     Attributes:
-        seq: the number of the record that it answers.
-        hash: that record's hash.
-        step: the step that asks.
-        approved: whether the run may go on.
-        by: who says so, user@host.
-        at: when it was left.
-        comment: what they have to say about it; None for nothing.
+        seq: number of the answered record.
+        hash: hash of the answered record.
+        step: name of the asking step.
+        approved: whether the run may continue.
+        by: author of the answer, as user@host.
+        at: time of the answer.
+        comment: the author's comment; None without a comment.
     """
 
     seq: int
@@ -47,32 +47,32 @@ class Left:
 
 
 class ApprovalStore:
-    """The answers to the questions of one run.
+    """Stored answers to the questions of a run.
 
     Attributes:
-        folder: where they are.
+        folder: folder of the answers.
     """
 
     def __init__(self, log: Path) -> None:
-        """Set up.
+        """Derive the folder of answers from the path of the log.
 
         Args:
-            log: the run's audit log, in the `runs` of a state folder.
+            log: the run's audit log, in the `runs` folder of a state folder.
         """
         self.folder = log.absolute().parent.parent / "answers"
         self._log = log
         self._run = log.stem
 
     def leave(self, answer: Left) -> bool:
-        """Leave an answer; false when there is one to the same question already.
+        """Store an answer; return False if the question has an answer already.
 
         Raises:
-            OSError: when it can't be written.
+            OSError: when the answer can't be written.
         """
         make_folder(self.folder)
         file = self._file(answer.hash)
         if file.exists() and self.to(answer.seq, answer.hash) is None:
-            file.unlink(missing_ok=True)  # no answer, whatever it is; it may not stand in the way of one
+            file.unlink(missing_ok=True)  # an unreadable file is no answer and must not block a real answer
         text = json.dumps({"v": _VERSION, "run_id": self._run, **asdict(answer)}, indent=2) + "\n"
         draft = self.folder / f".{self._run}.{secrets.token_hex(8)}"
         fd = create_file(draft, os.O_WRONLY)
@@ -91,12 +91,12 @@ class ApprovalStore:
         return True
 
     def to(self, seq: int, question_hash: str) -> Left | None:
-        """The answer to the question with this number and hash; None when there is none that can be read."""
+        """Read the answer to the question with this number and hash; None without a readable answer."""
         try:
             fd = os.open(self._file(question_hash), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
                 if os.fstat(fd).st_uid not in self._readers_of_the_log():
-                    return None  # by somebody who can't read the log, and so was never asked
+                    return None  # the author can't read the log, so the run never asked the author
                 content = file.read(_LARGEST + 1)
             answer = _parse(json.loads(content), self._run)
         except (OSError, ValueError, RecursionError):
@@ -104,10 +104,12 @@ class ApprovalStore:
         return answer if (answer.seq, answer.hash) == (seq, question_hash) else None
 
     def can_be_read_by_the_run(self, answer: Left) -> bool:
-        """Whether the owner of the log, who carries the run out, can read this answer; true once it was taken up.
+        """Return True if the owner of the log can read this answer, or if the run has read the answer already.
+
+        The owner of the log is the user of the run's process.
 
         Raises:
-            OSError: when the log or the folder is gone.
+            OSError: when the log or the folder of answers is gone.
         """
         owner = self._log.stat().st_uid
         try:
@@ -118,25 +120,25 @@ class ApprovalStore:
         return owner == 0 or (is_reachable and found.st_uid in {owner, 0})
 
     def withdraw(self, answer: Left) -> None:
-        """Take an answer back, as far as it can be; one that was taken up stays on record."""
+        """Delete an answer if possible; an answer already read by the run stays on record."""
         with suppress(OSError):
             if self.to(answer.seq, answer.hash) == answer:
                 self._file(answer.hash).unlink()
 
     def clear(self) -> None:
-        """Remove what is left of this run; for when the log says what the answer was. Never raises."""
+        """Delete all answers of this run, after the log has recorded the answer. Never raises."""
         with suppress(OSError):
             for file in self.folder.iterdir():
                 if file.name.startswith(f"{self._run}."):
                     file.unlink(missing_ok=True)
 
     def heard(self, record: Record) -> None:
-        """Told a record of the run: once an answer is on record, nobody needs its file any more."""
+        """Observe a record of the run: delete the files of answers once the log has recorded an answer."""
         if record["event"] == "approval.answered":
             self.clear()
 
     def _readers_of_the_log(self) -> set[int]:
-        """The users who can read the log: this one, root, and the owner of the log."""
+        """Ids of the log's readers: the present user, root, and the owner of the log."""
         users = {os.geteuid(), 0}
         with suppress(OSError):
             users.add(self._log.stat().st_uid)
@@ -147,15 +149,15 @@ class ApprovalStore:
 
 
 def _allows(found: os.stat_result, user: int, right: int) -> bool:
-    """Whether a file's mode gives a user this right, as its owner or as anybody."""
+    """Return True if a file's mode gives a user this right, as the file's owner or as any other user."""
     return bool(found.st_mode & (right << 6 if found.st_uid == user else right))
 
 
-def _parse(document: Any, run: str) -> Left:  # noqa: ANN401 - whatever stands in the file
-    """What `leave` wrote.
+def _parse(document: Any, run: str) -> Left:  # noqa: ANN401 - any JSON value of the file
+    """Parse the document of `leave`.
 
     Raises:
-        ValueError: when it is something else.
+        ValueError: when the document has another form, or belongs to another run.
     """
     kinds = {"seq": int, "hash": str, "step": str, "approved": bool, "by": str, "at": str}
     if not isinstance(document, dict) or (document.get("v"), document.get("run_id")) != (_VERSION, run):

@@ -1,8 +1,8 @@
-"""Claims: which CVMs the live runs of a state folder may touch, so that no two runs act on one CVM at a time.
+"""Claims: the CVMs reserved by the live runs of a state folder, so that two runs never act on the same CVM at once.
 
-Each run has a file in `claims/` with its CVMs, and holds a lock on that file; the lock, and with it the claim, ends
-with the process. Every check and every change happens under the one lock of the folder, so that a check and the claim
-that follows are atomic. Claims of ended runs stay for a day: they tell later runs which statuses may be outdated.
+Each run has a file in `claims/` with its CVMs, and holds a lock on that file. The lock, and so the claim, ends with the
+process. Every check and every change happens under the single lock of the folder, so a check and the following claim
+are atomic. Claims of ended runs stay for a day: the claims tell later runs which statuses may be outdated.
 """
 
 import fcntl
@@ -26,23 +26,23 @@ from orchestrator.plural import names, plural
 from orchestrator.state_files import make_folder, open_or_create
 
 _KEEP_S = 86_400
-"""How long the claim of an ended run is kept."""
+"""Seconds for which the claim of an ended run is kept."""
 _LOOK_EVERY_S = 1.0
 _LOCK_ATTEMPTS, _LOCK_PAUSE_S = 250, 0.02
 _CLOCK_STEP_S = 0.05
-"""By how much the clock of the file system may lag the system's clock."""
+"""Seconds by which the clock of the file system may lag behind the system's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Another run that claims, or claimed, CVMs of this one.
+    """Another run with a present or past claim on CVMs of this run.
 
     Attributes:
         run_id: the other run.
-        cvms: the names of the CVMs.
+        cvms: names of the shared CVMs.
         is_live: whether a process carries the other run out.
         has_ended: whether the other run ended with all its requests answered.
-        last_at: when the other run was last heard of, in seconds since the epoch.
+        last_at: time of the other run's last sign of life, in seconds since the epoch.
     """
 
     run_id: str
@@ -53,23 +53,23 @@ class Overlap:
 
 
 class Claims:
-    """The claims of one state folder."""
+    """The claims of a state folder."""
 
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir.expanduser() / "claims"
         self._store = RunStore(state_dir)
 
     def take(self, run_id: str, cloud_url: str, refs: Iterable[CvmRef], *, ignore_running: bool = False) -> "Claim":
-        """Claim CVMs for a run, unless a live run claims one of them.
+        """Claim CVMs for a run; refuse the claim if a live run claims any of these CVMs.
 
         Args:
             run_id: the run.
             cloud_url: the cloud of the CVMs; claims of other clouds do not count.
             refs: every CVM that the run may touch.
-            ignore_running: whether to claim them all the same.
+            ignore_running: whether to claim the CVMs despite the claims of live runs.
 
         Raises:
-            ClaimedError: when a live run claims one of them.
+            ClaimedError: when a live run claims any of the CVMs, or another process carries out this run.
             SettingsError: when the claim cannot be written.
         """
         path, fd = self._file(run_id), None
@@ -92,7 +92,7 @@ class Claims:
             raise SettingsError(f"cannot claim CVMs: {error.strerror}", file=path, hint=hint) from error
 
     def any_live(self, run_ids: Iterable[str]) -> bool:
-        """Whether one of these runs is live. What cannot be read counts as ended."""
+        """Return True if any of these runs is live. A run with an unreadable claim counts as ended."""
         with suppress(OSError, ClaimedError), self.locked():
             for run_id in run_ids:
                 with suppress(OSError):
@@ -108,7 +108,7 @@ class Claims:
         return self._folder / f"{run_id if is_run_id(run_id) else sha256(run_id.encode()).hexdigest()}.json"
 
     def overlaps(self, cloud_url: str, refs: Iterable[CvmRef], *, without: Path) -> list[Overlap]:
-        """List the other claims of these CVMs; within `locked`."""
+        """List the other claims on these CVMs; the caller holds the lock of `locked`."""
         wanted = {key for ref in refs for key in (ref.id, ref.uuid_key) if key}
         found = []
         for path in sorted(self._folder.glob("*.json")):
@@ -140,10 +140,10 @@ class Claims:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock of the folder for as long as the block lasts.
+        """Hold the lock of the folder during the block.
 
         Raises:
-            ClaimedError: when another command holds the lock for too long.
+            ClaimedError: when another command holds the lock for more than about five seconds.
             OSError: when the lock cannot be opened.
         """
         fd = open_or_create(self._folder / "lock", os.O_RDWR)
@@ -161,7 +161,7 @@ class Claims:
 
 
 class Claim:
-    """The claim of one run. Ends with `release`, with its block, or with the process.
+    """The claim of a run; the claim ends with `release`, with its `with` block, or with the process.
 
     Attributes:
         run_id: the run.
@@ -177,7 +177,7 @@ class Claim:
         *,
         ignore_running: bool,
     ) -> None:
-        """Set up; `Claims.take` makes one."""
+        """Write the claim; only `Claims.take` creates claims."""
         self.run_id, self._cloud_url, self._all = about
         self._claims, self._path, self._fd = claims, path, fd
         self._overlaps, self._ignore_running = overlaps, ignore_running
@@ -195,15 +195,15 @@ class Claim:
         self.release(has_ended=False)
 
     def wait_before_reading(self, since: float, recheck_after: float) -> float | None:
-        """How long to wait before the statuses are read again; None where they need not be read again.
+        """Seconds to wait before a new read of the statuses; None if the earlier statuses still hold.
 
         Args:
-            since: when the statuses were read, in seconds since the epoch.
-            recheck_after: by how many seconds a status may lag.
+            since: time of the earlier read, in seconds since the epoch.
+            recheck_after: seconds by which a status may lag.
         """
         waits = []
         for other in self._overlaps:
-            # A run that ended in good order has seen what its requests did.
+            # A run that ended with all its requests answered has seen their effect.
             lag = 0.0 if other.has_ended else recheck_after
             if other.is_live:
                 waits.append(0.0)
@@ -212,7 +212,7 @@ class Claim:
         return max(waits, default=None)
 
     def narrow(self, refs: Iterable[CvmRef]) -> None:
-        """Claim only these CVMs for now. Where that cannot be written, the wider claim stays."""
+        """Reduce the claim to these CVMs for now; the wider claim stays if the change cannot be written."""
         with suppress(OSError, ClaimedError), self._claims.locked():
             self._write(tuple(refs))
             self._narrowed_at = time.time()
@@ -221,11 +221,11 @@ class Claim:
         """Claim all CVMs of the run again, once no live run claims them.
 
         Args:
-            recheck_after: by how many seconds a status may lag.
-            waiting: told why, once, where this has to wait.
+            recheck_after: seconds by which a status may lag.
+            waiting: called once with the reason if the call has to wait.
 
         Returns:
-            As `wait_before_reading` since the claim was narrowed.
+            The result of `wait_before_reading` for statuses read when the claim was narrowed.
         """
         told = False
         while True:
@@ -255,7 +255,7 @@ class Claim:
             os.close(self._fd)
 
     def _write(self, refs: tuple[CvmRef, ...], *, has_ended: bool = False) -> None:
-        """Write the claim in place. The file keeps its size, so that a full disk cannot cut a claim short."""
+        """Write the claim in place. The file never shrinks, so a full disk cannot cut a later claim short."""
         cvms = [(ref.id, ref.uuid_key, ref.name) for ref in refs]
         document = {"v": 1, "run_id": self.run_id, "cloud_url": self._cloud_url, "ended": has_ended, "cvms": cvms}
         data = json.dumps(document).encode("ascii").ljust(self._size)
@@ -266,10 +266,10 @@ class Claim:
 
 
 def refuse_live(overlaps: list[Overlap]) -> None:
-    """Refuse to claim what a live run claims.
+    """Refuse a claim on CVMs claimed by a live run.
 
     Raises:
-        ClaimedError: when one of them is live.
+        ClaimedError: when any of the overlapping runs is live.
     """
     live = [each for each in overlaps if each.is_live]
     if live:

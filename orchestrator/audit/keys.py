@@ -1,6 +1,6 @@
-"""The keys that seals are made and checked with: Ed25519, in the PEM files that openssl reads and writes as well.
+"""Ed25519 keys to make and check seals, in PEM files compatible with openssl.
 
-The private key is never shown, logged or copied; a file with one that others may use is refused.
+The private key is never shown, logged or copied. A private key file with access for other users is refused.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ _HOW = "`orchestrator audit keygen` makes a pair, and so does `openssl genpkey -
 
 
 def key_id(key: Ed25519PublicKey) -> str:
-    """What names a key: the SHA-256 in hex of its public part, as `openssl pkey -pubin -outform DER` writes it."""
+    """Id of a key: the SHA-256 in hex of its public part, in the form of `openssl pkey -pubin -outform DER`."""
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).hexdigest()
 
 
 def is_signed(key: Ed25519PublicKey, signature: bytes, statement: bytes) -> bool:
-    """Whether a signature is that of this key over these bytes."""
+    """Return True if this key made the signature over these bytes."""
     try:
         key.verify(signature, statement)
     except InvalidSignature:
@@ -45,10 +45,10 @@ def is_signed(key: Ed25519PublicKey, signature: bytes, statement: bytes) -> bool
 
 
 def write_key_pair(private: Path, public: Path) -> Ed25519PublicKey:
-    """Make a new pair of keys and write it to two new files, the private one for its owner alone.
+    """Make a new pair of keys and write the pair to two new files; only the owner may read the private key.
 
     Raises:
-        UsageError: when one of them is there already, or can't be written; none is left then.
+        UsageError: when a file exists already, or can't be written; no new file is left then.
     """
     key = Ed25519PrivateKey.generate()
     both = (
@@ -74,14 +74,14 @@ def write_key_pair(private: Path, public: Path) -> Ed25519PublicKey:
 
 
 def read_private_key(path: Path, ask: Callable[[], str | None] = lambda: None) -> Ed25519PrivateKey:
-    """The private key in a file.
+    """Read the private key of a file.
 
     Args:
-        path: a PEM file; a pipe will do as well.
-        ask: called for the passphrase when the file is encrypted; None where there is nobody to ask.
+        path: a PEM file; may be a pipe.
+        ask: called for the passphrase if the file is encrypted; returns None if no person can answer.
 
     Raises:
-        UsageError: when it can't be read, others may use it, or it holds no such key.
+        UsageError: when the file can't be read, other users may use the file, or the file has no Ed25519 private key.
     """
     data, mode = _read(path)
     if b"PUBLIC KEY" in data:
@@ -98,7 +98,7 @@ def read_private_key(path: Path, ask: Callable[[], str | None] = lambda: None) -
                 raise UsageError("this private key has a passphrase", file=path, hint=hint) from None
             key = load_pem_private_key(data, passphrase.encode())
     except (ValueError, UnsupportedAlgorithm):
-        # Without its cause: nothing of the file is to be shown.
+        # Raised without its cause: no part of the file may be shown.
         if b"ENCRYPTED" in data:
             raise UsageError("this private key can't be opened: the passphrase is wrong", file=path) from None
         raise UsageError("there is no private key in PEM in this file", file=path, hint=_HOW) from None
@@ -108,10 +108,10 @@ def read_private_key(path: Path, ask: Callable[[], str | None] = lambda: None) -
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
-    """The public key in a file.
+    """Read the public key of a file.
 
     Raises:
-        UsageError: when it can't be read, or holds no such key.
+        UsageError: when the file can't be read, or has no Ed25519 public key.
     """
     data, _ = _read(path)
     if b"PRIVATE KEY" in data:
@@ -130,7 +130,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 
 
 def _read(path: Path) -> tuple[bytes, int]:
-    """A small file and its mode, which is that of what was read even if the file is replaced meanwhile."""
+    """Read a small file and its mode; both belong to the same file even if another process replaces the file."""
     try:
         with path.open("rb") as file:
             return file.read(_LARGEST), os.fstat(file.fileno()).st_mode

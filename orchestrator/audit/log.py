@@ -1,7 +1,7 @@
-"""Writing the log: records are sealed at once, and made durable together.
+"""Write the audit log: hash each record at once, and make records durable in groups.
 
-`record` puts a record into the chain; `flush` returns once everything recorded so far is on disk. While one fsync is
-under way further records gather, and the next fsync serves all who wait for it: that is the whole of the grouping.
+`record` puts a record into the chain. `flush` returns once all records so far are on disk. New records gather during an
+fsync, and the next fsync writes them together for all waiting tasks. There is no other grouping.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _REPAIR = "nothing more was sent; make room or repair the disk, then `orchestrat
 _GONE = "nothing more was sent; without its log the run can't be resumed: see `orchestrator plan` for what is still up"
 
 _LOCK_ATTEMPTS, _LOCK_PAUSE = 6, 0.05
-"""How often a log that is held is asked for, and how many seconds apart."""
+"""Attempts to lock a log held by another process, and the pause between two attempts in seconds."""
 
 Observer = Callable[[Record], None]
 Batch = list[tuple[Record, bytes]]
@@ -36,22 +36,22 @@ Sync = Callable[[Callable[[], None]], Awaitable[None]]
 
 
 async def in_thread(write: Callable[[], None]) -> None:
-    """Write in a worker thread, so that a slow disk does not hold up the event loop."""
+    """Write in a worker thread, so that a slow disk does not block the event loop."""
     await anyio.to_thread.run_sync(write)
 
 
 async def inline(write: Callable[[], None]) -> None:
-    """Write on the event loop's own thread; for virtual time, where a thread looks idle."""
+    """Write on the event loop's own thread; for virtual time, because a virtual clock sees a thread as idle."""
     write()
 
 
 class AuditLog:
-    """One run's log, open for appending and locked against every other process.
+    """Audit log of a run, open for appending and locked against every other process.
 
     Attributes:
         path: the file.
         run_id: the run.
-        observers: called on the event loop with each record once it is durable; they must not raise.
+        observers: called on the event loop with each record once the record is durable; observers must not raise.
     """
 
     def __init__(self, path: Path, fd: int, chain: Chain, *, wall: Callable[[], datetime], sync: Sync) -> None:
@@ -80,10 +80,10 @@ class AuditLog:
         wall: Callable[[], datetime] = utc_now,
         sync: Sync = in_thread,
     ) -> Self:
-        """Begin a log with its first records, durable together with the file and its folder before this returns.
+        """Create a log with its first records; file, folder and records are durable at the return.
 
         Raises:
-            SettingsError: when the state folder can't be used; nothing was sent then.
+            SettingsError: when the state folder can't be used; no request was sent then.
         """
         chain = Chain(run_id)
         fd = None
@@ -119,18 +119,20 @@ class AuditLog:
         wall: Callable[[], datetime] = utc_now,
         sync: Sync = in_thread,
     ) -> tuple[Self, Reading]:
-        """Open a log to go on with it; locked before it is read, so that nobody else goes on meanwhile.
+        """Open a log to continue the log: lock the file first, then read and check the records.
+
+        The lock comes first, so no other process can continue the log during the read.
 
         Args:
             path: the file.
-            take: called with each record that it has, as `read_log` does.
-            read: how it is read and checked.
+            take: called with each record of the log, as in `read_log`.
+            read: function to read and check the log.
             wall: the time of day.
-            sync: how it is written.
+            sync: function to run the writes.
 
         Raises:
             RunHeldError: when another process is carrying the run out.
-            SettingsError: when there is no such log, or it can't be written.
+            SettingsError: when the log does not exist, or can't be written.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -141,16 +143,16 @@ class AuditLog:
         return cls(path, fd, reading.chain, wall=wall, sync=sync), reading
 
     def resumed(self, torn: Torn | None, *, unterminated: bool, **fields: object) -> None:
-        """Record `run.resumed`, ending a last line that was cut off and naming it, in one write."""
+        """Record `run.resumed`; the same write ends a torn last line and names the torn line."""
         self._record_after_tear("run.resumed", fields, torn, unterminated=unterminated)
 
     def record_about(self, reading: Reading, event: str, **fields: object) -> None:
-        """Put a record about a finished run into its chain; the first one ends a last line that was cut off.
+        """Put a record about a finished run into its chain; the first such record ends a torn last line.
 
         Args:
-            reading: what `reopen` gave.
-            event: one of those that may follow `run.finished`.
-            **fields: what it says.
+            reading: result of `reopen`.
+            event: an event of `AFTER_FINISH`.
+            **fields: fields of the record.
 
         Raises:
             AuditError: when the run did not finish, or an earlier write failed.
@@ -173,7 +175,7 @@ class AuditLog:
             self._waiting[-1] = (record, b"\n" + line)
 
     def record(self, event: str, **fields: object) -> None:
-        """Put a record into the chain. It is durable once a `flush` that began later has returned.
+        """Put a record into the chain; a later `flush` makes the record durable.
 
         Raises:
             AuditError: when an earlier write failed.
@@ -183,10 +185,10 @@ class AuditLog:
         self._waiting.append(self._chain.seal(event, fields, self._wall()))
 
     async def flush(self) -> None:
-        """Return once everything recorded so far is on disk.
+        """Return once all records so far are on disk.
 
         Raises:
-            AuditError: when it can't be written. No record, no stop: nothing may be sent after this.
+            AuditError: when the log can't be written. Without a record no stop: nothing may be sent after this error.
         """
         wanted = self._chain.seq
         while self._durable < wanted:
@@ -197,9 +199,9 @@ class AuditLog:
                 continue
             self._write_done = anyio.Event()
             try:
-                # Shielded: what was handed to the disk has an end that must be known, even by one who is cancelled.
+                # Shielded: the result of a started write must be known, even if the waiting task is cancelled.
                 with anyio.CancelScope(shield=True):
-                    # Taken here, on the loop: nothing of the log's state is shared with the thread that writes.
+                    # The batch is taken on the event loop: the writing thread shares no state of the log.
                     batch = self._take_waiting()
                     await self._sync(partial(self._write_out, b"".join(line for _, line in batch)))
                 self._settle(batch)
@@ -219,28 +221,28 @@ class AuditLog:
         return batch
 
     def _write_out(self, data: bytes) -> None:
-        """Write and sync, perhaps in another thread."""
+        """Write and sync the data, perhaps in another thread."""
         write_all(self._fd, data)
         sync_file(self._fd)
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
 
     def _settle(self, batch: Batch) -> None:
-        """Count a batch as durable, and tell those who watch."""
+        """Count a batch as durable, and call the observers with its records."""
         self._durable = batch[-1][0]["seq"]
         for record, _ in batch:
             for observer in self.observers:
                 observer(record)
 
     def close(self) -> None:
-        """Close the file, which lets go of the lock. What was not flushed is lost. Closing twice is fine."""
+        """Close the file and release the lock; records without a flush are lost. A second call does nothing."""
         if not self._closed:
             self._closed = True
             os.close(self._fd)
 
 
 def sync_file(fd: int) -> None:
-    """Hand a file to the disk for good. On macOS fsync alone leaves it in the drive's cache."""
+    """Make a file durable; on macOS an fsync alone leaves the data in the drive's cache."""
     full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
     if full is None:
         os.fsync(fd)
@@ -249,9 +251,10 @@ def sync_file(fd: int) -> None:
 
 
 def _lock(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Lock the log against other processes; the system lets go of the lock when this process dies.
+    """Lock the log against other processes; the system releases the lock when this process dies.
 
-    Whoever only asks whether a log is held, as `runs` does, holds it for that moment itself: so this asks a few times.
+    A process that only checks for the lock, as `runs` does, holds the lock for a moment itself. So this function makes
+    a few attempts.
     """
     for attempt in range(_LOCK_ATTEMPTS):
         if attempt:
@@ -265,7 +268,7 @@ def _lock(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> N
 
 
 def _take_back(path: Path, fd: int) -> None:
-    """Remove a log whose first records could not be written, so that none speaks of a run that never began."""
+    """Delete a log after a failed write of its first records, because its run never began."""
     with contextlib.suppress(OSError):
         path.unlink()
     os.close(fd)

@@ -1,7 +1,7 @@
-"""Removing old logs: which may go, and removing them so that it stays on record that they were there.
+"""Pruning: choose the old logs to remove, and record each removed log in a file.
 
-A log goes only if it is what was written, its run finished, and a seal covers all of it; the last two can be waived.
-Its age counts from its last record, never from what the file system says.
+A log is removed only if it is unaltered, its run finished, and a seal covers the whole log. The last two conditions can
+be waived. The age of a log counts from its last record, never from the times of the file system.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ _ID_TIME = "%Y%m%dT%H%M%SZ"
 
 
 class Kept(StrEnum):
-    """Why a log is kept."""
+    """Reasons to keep a log."""
 
     YOUNG = "younger than that"
     HELD = "held by another process"
@@ -42,20 +42,20 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An old log, and what is known of it.
+    """Facts about an old log.
 
     Attributes:
         path: the file.
         run_id: the run, by the file's name.
-        ended_at: the time of its last record; of a log without one, when the run began.
-        verdict: what the log is.
-        finished: whether its run did.
-        covers: all of it; None when it is altered.
-        records: how many records it has.
-        sealed: whether a seal covers all of it.
-        seal: the seal as it stands in the log or beside it, for the record; None when there is none.
-        stamp: what the file's state was when it was read.
-        kept: why it is kept; None when it may go.
+        ended_at: time of the last record; start of the run for a log without records.
+        verdict: verdict on the log.
+        finished: whether the run finished.
+        covers: extent of the whole log; None if the log is altered.
+        records: number of records.
+        sealed: whether a seal covers the whole log.
+        seal: the seal from the log or from the file beside the log, for the record; None without a seal.
+        stamp: state of the file before the read.
+        kept: reason to keep the log; None if the log may be removed.
     """
 
     path: Path
@@ -72,19 +72,19 @@ class Found:
 
     @property
     def size(self) -> int:
-        """In bytes, without what lies beside it."""
+        """Size of the log in bytes, without the seal file beside the log."""
         return self.stamp[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What may go.
+    """Conditions for the removal of a log.
 
     Attributes:
-        before: whose last record is older than this.
-        unsealed: also what no seal covers.
-        unfinished: also what did not finish.
-        keys: the public keys whose seals count, by id; empty for any seal, whoever made it.
+        before: the last record must be older than this time.
+        unsealed: whether to remove logs without a seal over the whole log too.
+        unfinished: whether to remove logs of unfinished runs too.
+        keys: public keys of the accepted seals, by id; without keys every seal counts, by any key.
     """
 
     before: datetime
@@ -94,10 +94,10 @@ class Terms:
 
 
 def look(path: Path, terms: Terms) -> Found:
-    """Read a log, and say whether it may go.
+    """Read a log and decide on its removal.
 
     Raises:
-        OSError: when it can't be read.
+        OSError: when the log can't be read.
     """
     stamp = _stamp(path)
     seals: list[Record] = []
@@ -166,19 +166,21 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def prune(found: Iterable[Found], record: Path, *, by: str, at: datetime) -> Iterator[tuple[Found, Kept | None]]:
-    """Remove logs, one by one: each is on record before it goes. What is held, or changed since, is kept.
+    """Remove logs one after another, and record every removal before its log is deleted.
+
+    A log is kept if another process holds the log, or if the log has changed since the read.
 
     Args:
-        found: those that may go.
-        record: the file in which it is recorded, a line each.
+        found: the logs to remove.
+        record: the file of removals, with one line per log.
         by: user@host.
         at: the time of day.
 
     Yields:
-        each with None when it is gone, or why it was kept.
+        each log with None if the log was removed, or with the reason to keep the log.
 
     Raises:
-        OSError: when the record can't be written, or a log can't be removed; the others stay.
+        OSError: when the record can't be written, or a log can't be removed; the remaining logs stay.
     """
     fd = open_or_create(record, os.O_RDWR | os.O_APPEND)
     try:
@@ -202,7 +204,7 @@ def _remove(found: Found, record: int, *, by: str, at: datetime) -> Kept | None:
         if _stamp(found.path) != found.stamp:
             return Kept.CHANGED
         _write_down(found, record, by=by, at=at)
-        # Still locked: nobody can have begun to go on with it.
+        # Still locked: no process can have continued the run.
         found.path.unlink()
     finally:
         os.close(held)
@@ -212,7 +214,7 @@ def _remove(found: Found, record: int, *, by: str, at: datetime) -> Kept | None:
 
 
 def _write_down(found: Found, record: int, *, by: str, at: datetime) -> None:
-    """One line about what is to be removed, durable before it is. A line that was cut off before it is ended."""
+    """Write a durable line about a log before its removal; end a torn line of an earlier write first."""
     covers = found.covers
     line = canonical(
         {

@@ -1,7 +1,7 @@
-"""One record of the log: its canonical JSON, its hash, and how a chain of them grows.
+"""A record of the log: its canonical JSON, its hash, and the chain of records.
 
 The hash is SHA-256 over the record without its `hash`, as canonical JSON: keys sorted, separators `,` and `:`, UTF-8
-unescaped. `prev` is the hash before it, so no record can be changed, moved, put in or taken out unnoticed.
+unescaped. `prev` is the hash of the record before, so no record can be changed, moved, added or removed unnoticed.
 """
 
 import hashlib
@@ -28,20 +28,20 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 def canonical(value: object) -> bytes:
-    """The one way in which a value is written as JSON."""
+    """Write a value as canonical JSON."""
     return _ENCODER.encode(value).encode("utf-8")
 
 
 def digest(record: Mapping[str, object]) -> str:
-    """The hash of a record, whose own `hash` (if it has one already) does not count."""
+    """Compute the hash of a record; an existing `hash` field does not count."""
     return hashlib.sha256(canonical({key: value for key, value in record.items() if key != _HASH})).hexdigest()
 
 
 def sealed(record: Mapping[str, object]) -> tuple[str, bytes]:
-    """The hash of a record, and its canonical JSON with that hash in it, for the price of writing it once.
+    """Compute the hash of a record and its canonical JSON with the hash, with a single encoding of the record.
 
-    It is written with a word in the place of the hash that nothing else in it can say; what stands around that word is
-    what the hash is of.
+    The record is encoded with a random placeholder instead of the hash. No other part of the record can contain the
+    placeholder. The hash is computed over the text around the placeholder.
     """
     head, _, tail = canonical({**record, _HASH: _NOBODYS}).partition(_PLACE)
     if tail.startswith(b","):
@@ -54,9 +54,9 @@ def sealed(record: Mapping[str, object]) -> tuple[str, bytes]:
 
 
 def clean(value: object) -> object:
-    """A value that canonical JSON can hold, whatever an API or a person put into it; itself when it can already.
+    """Convert a value from an API or a person for canonical JSON; a suitable value is returned unchanged.
 
-    Money becomes decimal strings; half a surrogate pair, which is not Unicode, becomes its escape as text.
+    A `Decimal` becomes a decimal string. Half a surrogate pair, which is not Unicode, becomes its escape as text.
     """
     if _is_clean(value):
         return value
@@ -71,8 +71,8 @@ def clean(value: object) -> object:
     return value
 
 
-def _is_clean(value: Any) -> bool:  # noqa: ANN401 - anything at all
-    """Whether a value is nothing but plain JSON; most are, and need no copy."""
+def _is_clean(value: Any) -> bool:  # noqa: ANN401 - any value
+    """Return True if a value is plain JSON already; most values are, and need no copy."""
     kind = type(value)
     if kind is str:
         return bool(value.isascii() or value.isprintable())  # half a surrogate pair is not printable
@@ -87,13 +87,13 @@ def _is_clean(value: Any) -> bool:  # noqa: ANN401 - anything at all
 
 
 class Chain:
-    """Where a log stands: what the next record has to follow on.
+    """End of a log's hash chain: the values the next record must continue from.
 
     Attributes:
-        run_id: the run that the log is of.
-        seq: the number of the last record; 0 before the first.
-        prev: the hash of the last record.
-        ts: its timestamp; a clock that was set back does not take later records before it.
+        run_id: the run of the log.
+        seq: number of the last record; 0 before the first record.
+        prev: hash of the last record.
+        ts: timestamp of the last record; later records never get an earlier timestamp, even if the clock is set back.
     """
 
     __slots__ = ("prev", "run_id", "seq", "ts")
@@ -105,9 +105,9 @@ class Chain:
         self.ts = ts
 
     def seal(self, event: str, fields: Mapping[str, object], moment: datetime) -> tuple[Record, bytes]:
-        """The next record, and its line in the file, newline included.
+        """Make the next record and its line in the file, with the newline.
 
-        The record shares with `fields` what was clean already, so nobody may change that later.
+        The record shares unchanged values with `fields`, so the caller must not change these values later.
         """
         self.ts = max(self.ts, timestamp(moment))
         record: Record = {key: value if _is_clean(value) else clean(value) for key, value in fields.items()}

@@ -1,6 +1,6 @@
-"""Folding a log into what is known of a run and of every target in it.
+"""Replay: fold the records of a log into the state of the run and of every target.
 
-The same fold serves `resume`, `show`, `runs`, the live view and the summary, so they can't disagree with the log.
+The same fold serves `resume`, `show`, `runs`, the live view and the summary, so these can't disagree with the log.
 """
 
 from collections import Counter, deque
@@ -16,38 +16,37 @@ from orchestrator.run_bill import run_bill
 from orchestrator.skip_reason import CHANGED, OUT_OF_SCOPE, may_be_protected, with_code
 
 SERVED = "served"
-"""The `simulator` of a run against a simulated cloud that goes on after the run."""
+"""Value of `simulator` for a run against a simulated cloud that continues after the run."""
 
 _RECENT = 999
-"""How many of the last durations tell how long a CVM takes."""
+"""Number of recent durations kept to estimate how long a CVM takes."""
 
 
 @dataclass(slots=True)
 class RunState:
-    """What the log knows of a run.
+    """State of a run according to its log.
 
     Attributes:
         run_id: the run.
         started: the `run.started` record.
-        planned: the `run.planned` record without its CVMs; empty when the log has none, which means that nothing was
-            sent.
+        planned: the `run.planned` record without its CVMs; empty if the log has no such record, so nothing was sent.
         targets: every target, by step and CVM.
-        skipped: the CVMs that were to be acted on and were left alone, as `run.planned` has them, each with a code.
-        passed: the steps that need not be gone through again: questions that were approved, messages that were
-            sent, and steps that have taken up an earlier one's targets.
-        question: the `approval.requested` record that waits for its answer.
-        answers: each question that was answered, and its `approval.answered`.
-        waves: how many waves each step has, where it has more than one.
-        wave: the step and the wave of the last request that was announced.
-        soaks: until when the run waits after a wave, by step and number, in the order of the log.
-        stages: how many targets are at each stage, by the last word on each CVM.
-        troubles: the last targets that ended otherwise than wanted, newest last.
-        durations: how many seconds the last targets took from their first request to their outcome.
-        events: how many records of each kind there were.
-        last_ts: the timestamp of the last record.
+        skipped: the skipped CVMs of `run.planned` with their codes, without CVMs outside the run's scope.
+        passed: the steps a resume need not repeat: approved questions, sent messages, and follow-up steps that have
+            chosen their targets.
+        question: the `approval.requested` record without an answer yet.
+        answers: each answered question and its `approval.answered` record.
+        waves: number of waves of each step with more than one wave.
+        wave: step and wave of the last announced request.
+        soaks: end of the wait after a wave, by step and wave number, in the order of the log.
+        stages: number of targets at each stage; a CVM counts only with its last target.
+        troubles: the last failed targets, newest last.
+        durations: seconds from the first request to the outcome, of the last targets.
+        events: number of records by event.
+        last_ts: timestamp of the last record.
         interrupted: the last `run.interrupted` record, unless the run was resumed since.
         finished: the `run.finished` record.
-        requests: how many requests were announced; stops that shared one count as one.
+        requests: number of announced requests; stops in a shared request count once.
     """
 
     run_id: str = ""
@@ -73,51 +72,51 @@ class RunState:
 
     @property
     def counts(self) -> dict[Outcome, int]:
-        """How many targets ended in each way, leaving out the ways in which none did."""
+        """Number of targets by outcome, without outcomes of zero targets."""
         return {outcome: self.stages[outcome] for outcome in Outcome if self.stages[outcome]}
 
     @property
     def drifted(self) -> list[Record]:
-        """The entries of `skipped` that changed since the plan file was made, or since the run to undo ended."""
+        """Entries of `skipped` changed since the making of the plan file, or since the end of the run to undo."""
         return [entry for entry in self.skipped if entry["code"] in CHANGED]
 
     @property
     def left_alone(self) -> list[Record]:
-        """The entries of `skipped` that a step selects and that may be protected, since a fact is not known."""
+        """Entries of `skipped` selected by a step but left alone, because an unknown fact may mean protection."""
         return [entry for entry in self.skipped if may_be_protected(entry)]
 
     @property
     def cvms(self) -> int:
-        """How many CVMs the run is about; one that a later step takes up is one all the same."""
+        """Number of the run's CVMs; a CVM of an earlier and a later step counts once."""
         return self.stages.total()
 
     @property
     def refused(self) -> bool:
-        """Whether a question was answered with no, or not at all: the run goes no further, also when resumed."""
+        """True if the log has an answer other than `approved`: the run goes no further, not even after a resume."""
         return any(answer["answer"] != "approved" for _, answer in self.answers)
 
     @property
     def simulated(self) -> bool:
-        """Whether the run was against a simulated cloud."""
+        """True if the run was against a simulated cloud."""
         return bool(self.started.get("simulated"))
 
     @property
     def cloud_ended(self) -> bool:
-        """Whether the run was against a simulated cloud that ended with it, so that nothing can go on with it."""
+        """True if the run's simulated cloud ended with the run; such a run can't be continued."""
         return self.simulated and self.started.get("simulator") != SERVED
 
     @property
     def anything_sent(self) -> bool:
-        """Whether a request that can change something was ever announced."""
+        """True if the log announces any request with an effect on a CVM."""
         return bool(self.events["action.intent"])
 
     @property
     def money(self) -> dict[str, object]:
-        """What the accepted actions did to the bill, as `run_bill` sums it up."""
+        """Effect of the accepted actions on the bill, as summed up by `run_bill`."""
         return run_bill(target.billed for target in self.targets.values())
 
     def apply(self, record: Record) -> None:
-        """Take one more record into account."""
+        """Apply the next record to the state."""
         event = record["event"]
         self.events[event] += 1
         self.last_ts = record["ts"]
@@ -134,14 +133,14 @@ class RunState:
         elif event == "run.interrupted":
             self.interrupted = record
         elif event == "run.resumed":
-            self.interrupted = self.question = None  # what was asked before is asked anew
+            self.interrupted = self.question = None  # an open question is asked again
         elif event == "run.finished":
             self.finished = record
         elif event == "billing.reconciled":
             self._target_of(record).reconciled = record
 
     def _plan(self, record: Record) -> None:
-        """Take the targets in; of the record itself little is kept, for it may be most of the log."""
+        """Add the targets; keep only a small part of the record, because the record may be most of the log."""
         self.planned = {key: value for key, value in record.items() if key not in {"targets", "skipped"}}
         if record.get("workspace_size"):
             # Logs of earlier versions have no number, but the status of every CVM.
@@ -190,7 +189,7 @@ class RunState:
 
     def _apply_to_target(self, event: str, record: Record) -> None:
         if event == "action.intent":
-            # A shared request bears the number that it has among all of the run.
+            # The number of a shared request counts all requests of the run.
             self.requests = max(self.requests, record.get("batch") or self.requests + 1)
         target = self._target_of(record)
         if event == "action.intent":
@@ -213,14 +212,14 @@ class RunState:
         return self.targets[record["step"], cvm.get("id") or normal_uuid(cvm.get("vm_uuid") or "")]
 
     def _shared(self, billing: dict[str, Any]) -> dict[str, Any]:
-        """A billing note without what differs from CVM to CVM; one for all that say the same."""
+        """Return a billing note without its fields for a single CVM; equal notes share the same mapping."""
         note = {key: value for key, value in billing.items() if key not in {"triggered", "at"}}
         same = (*note, *(tuple(value) if isinstance(value, list) else value for value in note.values()))
         return self._bills.setdefault(same, note)
 
 
 def replay(records: Iterable[Record]) -> RunState:
-    """What a log's records add up to."""
+    """Fold the records of a log into the state of its run."""
     state = RunState()
     for record in records:
         state.apply(record)

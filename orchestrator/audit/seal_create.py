@@ -1,7 +1,7 @@
-"""Putting a seal on a log: into it and beside it, or into a file elsewhere alone.
+"""Seal a log: put the seal into the log and into a file beside the log, or only into a file elsewhere.
 
-Only what reads as whole and finished is sealed, and only if the seals that it has by the same key hold: a seal must
-not cover up that something was cut off.
+Only a whole and finished log is sealed, and only if its earlier seals by the same key hold. A seal must not hide that
+the end of the log was cut off.
 """
 
 import json
@@ -31,12 +31,12 @@ _LARGEST = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What sealing a log came to.
+    """Result of sealing a log.
 
     Attributes:
         seal: the seal.
-        file: the file of its own that it is in.
-        new: whether it was made now; not where the log had it already, and nothing came since.
+        file: the seal's own file.
+        new: whether the seal was made now; False if the log had this seal already, without later records.
     """
 
     seal: Seal
@@ -45,16 +45,16 @@ class Sealed:
 
 
 async def seal_log(path: Path, key: Ed25519PrivateKey, *, by: str, wall: Callable[[], datetime] = utc_now) -> Sealed:
-    """Append a seal to a log, and put it into a file beside it.
+    """Append a seal to a log, and write the seal to a file beside the log.
 
     Args:
         path: the log.
-        key: whose signature it is.
+        key: the key to sign with.
         by: user@host.
         wall: the time of day.
 
     Raises:
-        AlteredError: when the log, or a seal of it by this key, is not what was written.
+        AlteredError: when the log was altered, or a seal of the log by this key does not hold.
         UnfinishedError: when the run did not finish.
         RunHeldError: when another process holds the log.
         SettingsError: when the log can't be continued.
@@ -95,17 +95,17 @@ async def seal_log(path: Path, key: Ed25519PrivateKey, *, by: str, wall: Callabl
 def seal_elsewhere(
     path: Path, out: Path, key: Ed25519PrivateKey, *, by: str, wall: Callable[[], datetime] = utc_now
 ) -> Sealed:
-    """Put a seal of a log into a file, and leave the log alone: it may be a copy that can only be read.
+    """Write a seal of a log to a file, without a change to the log; the log may be a read-only copy.
 
     Args:
         path: the log.
-        out: the file; one that holds an earlier seal of the same log is replaced.
-        key: whose signature it is.
+        out: the file; an earlier seal of the same log in this file is replaced.
+        key: the key to sign with.
         by: user@host.
         wall: the time of day.
 
     Raises:
-        AlteredError: when the log, or a seal of it by this key, is not what was written.
+        AlteredError: when the log was altered, or a seal of the log by this key does not hold.
         UnfinishedError: when the run did not finish, or its last line is torn.
         UsageError: when the log can't be read, or the seal can't be written.
     """
@@ -143,18 +143,21 @@ def _refuse_unsound(path: Path, reading: Reading, check: SealCheck) -> None:
 
 
 def _standing(last: Record, check: SealCheck) -> Seal | None:
-    """The seal that the last record is, if it is a good one."""
+    """Return the seal of the last record if that seal holds; None otherwise.
+
+    The seal must be in the log itself and cover all records before it.
+    """
     if last["event"] == "run.sealed" and check.good is not None and check.file is None and not check.since:
         return check.good
     return None
 
 
 def read_detached(file: Path, *, asked: bool) -> list[Detached]:
-    """The seal in a file of its own; nothing where there is no such file.
+    """Read the seal in a separate file; return an empty list without such a file.
 
     Args:
         file: the file.
-        asked: whether somebody named it.
+        asked: whether a person named the file.
     """
     try:
         with file.open("rb") as opened:
@@ -167,7 +170,7 @@ def read_detached(file: Path, *, asked: bool) -> list[Detached]:
 
 
 def parse_detached(data: bytes) -> Seal | None:
-    """The seal that the bytes of a file are; None when they are none."""
+    """Parse the bytes of a file as a seal; None if the bytes are no seal."""
     try:
         document: Any = json.loads(data)
         if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -178,10 +181,10 @@ def parse_detached(data: bytes) -> Seal | None:
 
 
 def write_seal(file: Path, seal: Seal) -> None:
-    """Write a seal to a file of its own, in one piece or not at all.
+    """Write a seal to a separate file, completely or not at all.
 
     Raises:
-        UsageError: when it can't be written.
+        UsageError: when the file can't be written.
     """
     try:
         replace_file(file, json.dumps(seal.document(), indent=2).encode("ascii") + b"\n")

@@ -1,8 +1,8 @@
-"""A seal: somebody's signature under all that a log says up to a certain record.
+"""A seal: a signature over a log up to a certain record.
 
-What is signed is a short statement, as canonical JSON: which run, how much of its log (the last record's `seq` and
-`hash`, the number of lines and bytes, and the SHA-256 of those bytes), when, by whom, and with which key. It begins
-with words that nothing else signed with the same key begins with.
+The signed text is a short statement in canonical JSON: the run, the extent of the log (`seq` and `hash` of the last
+record, the number of lines and bytes, and the SHA-256 of these bytes), the time, the author, and the key. The statement
+begins with words reserved for seals, so no other signature by the same key can pass for a seal.
 """
 
 import base64
@@ -27,14 +27,14 @@ _DOMAIN = f"{FORMAT} v{VERSION}\n".encode("ascii")
 
 @dataclass(frozen=True, slots=True)
 class Covers:
-    """How much of a log a seal is about: everything from its first byte.
+    """Extent of a seal: the part of the log under the seal, from the first byte on.
 
     Attributes:
-        seq: the number of the last record.
-        hash: the hash of that record.
-        lines: how many lines, torn ones included.
-        bytes: how many bytes, the last newline included.
-        sha256: of those bytes, in hex.
+        seq: number of the last record.
+        hash: hash of the last record.
+        lines: number of lines, torn lines included.
+        bytes: number of bytes, the last newline included.
+        sha256: SHA-256 of these bytes, in hex.
     """
 
     seq: int
@@ -44,15 +44,15 @@ class Covers:
     sha256: str
 
     def document(self) -> dict[str, object]:
-        """As the seal carries it."""
+        """The `covers` field of a seal."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @classmethod
     def of(cls, document: object) -> Self:
-        """What `document` wrote.
+        """Parse the result of `document`.
 
         Raises:
-            ValueError: when it is something else.
+            ValueError: when the document has another form.
         """
         kinds = {each.name: each.type for each in fields(cls)}
         if not isinstance(document, dict) or set(document) != set(kinds):
@@ -68,10 +68,10 @@ class Seal:
 
     Attributes:
         run_id: the run.
-        covers: how much of its log.
-        sealed_at: when, by the clock of the machine that sealed it.
-        by: user@host there.
-        key_id: which key signed it.
+        covers: extent of the seal.
+        sealed_at: time of sealing, by the clock of the sealing machine.
+        by: user@host on the sealing machine.
+        key_id: id of the signing key.
         signature: 64 bytes.
     """
 
@@ -84,7 +84,7 @@ class Seal:
 
     @property
     def statement(self) -> bytes:
-        """The bytes that are signed."""
+        """The signed bytes."""
         return _DOMAIN + canonical({"run_id": self.run_id, **self._said()})
 
     def _said(self) -> dict[str, object]:
@@ -97,7 +97,7 @@ class Seal:
         }
 
     def is_by(self, key: Ed25519PublicKey) -> bool:
-        """Whether this key signed it."""
+        """Return True if this key signed the seal."""
         return self.key_id == key_id(key) and is_signed(key, self.signature, self.statement)
 
     def fields(self) -> dict[str, object]:
@@ -105,15 +105,15 @@ class Seal:
         return {**self._said(), "signature": base64.b64encode(self.signature).decode("ascii")}
 
     def document(self) -> dict[str, object]:
-        """As it stands in a file of its own."""
+        """The seal as the document of a separate file."""
         return {"format": FORMAT, "v": VERSION, "run_id": self.run_id, **self.fields()}
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """The seal that a `run.sealed` record, or a file of its own, holds.
+        """Parse the seal of a `run.sealed` record or of a separate file.
 
         Raises:
-            ValueError: when it is something else.
+            ValueError: when the document has another form.
         """
         if document.get("algorithm") != ALGORITHM:
             raise ValueError(f"its algorithm is not {ALGORITHM}")
@@ -132,9 +132,9 @@ def make_seal(key: Ed25519PrivateKey, run_id: str, covers: Covers, *, by: str, a
     """Sign a log.
 
     Args:
-        key: whose signature it is.
+        key: the key to sign with.
         run_id: the run.
-        covers: how much of its log.
+        covers: extent of the seal.
         by: user@host.
         at: the time of day.
     """
@@ -143,11 +143,11 @@ def make_seal(key: Ed25519PrivateKey, run_id: str, covers: Covers, *, by: str, a
 
 
 class Measured:
-    """Lines on their way to whoever checks them, with how much of the file came before the one that is looked at.
+    """Iterator over the lines of a log; counts and hashes the lines before the current line.
 
     Attributes:
-        lines: how many lines came before it.
-        bytes: how many bytes.
+        lines: number of lines before the current line.
+        bytes: number of bytes before the current line.
     """
 
     def __init__(self, source: Iterable[bytes], passed: Callable[[], object] = lambda: None) -> None:
@@ -159,7 +159,7 @@ class Measured:
 
     @property
     def sha256(self) -> str:
-        """Of those bytes, in hex."""
+        """SHA-256 of the counted bytes, in hex."""
         return self._hash.copy().hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -170,10 +170,10 @@ class Measured:
             self._passed()
 
     def add(self, data: bytes) -> None:
-        """Count further bytes."""
+        """Count and hash further bytes."""
         self.bytes += len(data)
         self._hash.update(data)
 
     def covers(self, seq: int, last: str) -> Covers:
-        """All that came before, of which the last record has this number and this hash."""
+        """Extent of the counted lines; the last record has this number and this hash."""
         return Covers(seq, last, self.lines, self.bytes, self.sha256)

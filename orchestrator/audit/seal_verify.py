@@ -1,7 +1,7 @@
-"""Checking a log together with its seals: those in it, and those that are kept in files of their own.
+"""Check a log together with its seals, both in the log and in separate files.
 
-A chain alone says that nothing was changed in between. A seal by a known key says that this is the log that was
-sealed, and that nothing of it is missing: who cuts off its end, or writes another log, has no such seal.
+The chain alone shows that no record inside the log was changed. A seal by a known key also shows that this log is the
+sealed log and that its end is not missing: a forger without the key can't seal a shortened or a different log.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,12 +18,12 @@ from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, drop
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """A seal in a file of its own.
+    """A seal in a separate file.
 
     Attributes:
-        file: where it is.
-        seal: what it says; None when that can't be made out.
-        asked: whether somebody named this file, who then wants it to hold.
+        file: the file.
+        seal: the seal; None if the file can't be read as a seal.
+        asked: whether a person named this file; then a seal by an unknown key is a fault.
     """
 
     file: Path
@@ -33,17 +33,17 @@ class Detached:
 
 @dataclass(slots=True)
 class SealCheck:
-    """What the seals of a log are worth to somebody with certain public keys.
+    """Result of a check of a log's seals against certain public keys.
 
     Attributes:
-        good: the seal that holds and covers most; None when none does.
-        file: the file that it is in, where that is not the log.
-        since: how many records came after it, which nobody vouches for.
-        found: how many seals the log has.
-        foreign: how many seals there are by other keys.
-        broken: what is wrong with a seal by one of the keys.
-        line: the line of the log that this is about, if it is about one.
-        covers: all of the log, as a seal made now would cover it; None when it is altered.
+        good: the valid seal over the most records; None without a valid seal.
+        file: the separate file of that seal; None if the seal is in the log.
+        since: number of later records, not covered by the seal.
+        found: number of seals in the log.
+        foreign: number of seals by other keys.
+        broken: fault of a seal by one of the keys, or of a separate seal file; None without a fault.
+        line: line of the faulty seal in the log; None for other faults.
+        covers: extent of the whole log, for a seal made now; None if the log is altered.
     """
 
     good: Seal | None = None
@@ -57,17 +57,17 @@ class SealCheck:
     _through: int = field(default=0, repr=False)
 
     def holds(self, seal: Seal, through: int, file: Path | None = None) -> None:
-        """Count a seal as good that vouches for the records up to this number."""
+        """Register a valid seal over the records up to this number."""
         if through > self._through:
             self.good, self.file, self._through = seal, file, through
 
     def fails(self, what: str, line: int | None = None) -> None:
-        """Keep the first thing that is wrong."""
+        """Register a fault; only the first fault is kept."""
         if self.broken is None:
             self.broken, self.line = what, line
 
     def fault(self, reading: Reading) -> str | None:
-        """Why the log can't be relied upon by its seals; None when it can, up to what the good one covers."""
+        """Reason to distrust the log according to its seals; None if a valid seal covers the log up to its extent."""
         if self.broken is not None or self.good is not None:
             return self.broken
         if self.foreign:
@@ -77,7 +77,7 @@ class SealCheck:
         return "there is no seal, and the run did not finish, or its end was cut off"
 
     def conclude(self, reading: Reading, measured: Measured) -> None:
-        """Reckon up what is left to say once the log was read."""
+        """Complete the result after the whole log was read."""
         self.since = reading.records - self._through
         if reading.unterminated:
             measured.add(b"\n")
@@ -87,13 +87,13 @@ class SealCheck:
 def read_sealed(
     path: Path, keys: Mapping[str, Ed25519PublicKey], detached: Sequence[Detached] = (), take: Take = drop
 ) -> tuple[Reading, SealCheck]:
-    """Read and check a log and its seals, in one pass. A log whose file has the name of another run does not hold.
+    """Read and check a log and its seals in a single pass; a file named after another run is a fault.
 
     Args:
         path: the log.
-        keys: those whose seals count, by their id.
-        detached: the seals in files of their own.
-        take: called with each record, as `read_log` does.
+        keys: public keys of the accepted seals, by id.
+        detached: the seals in separate files.
+        take: called with each record, as in `read_log`.
 
     Raises:
         OSError: when the log can't be read.
@@ -108,7 +108,7 @@ def read_sealed(
 def check_sealed(
     lines: Iterable[bytes], keys: Mapping[str, Ed25519PublicKey], detached: Sequence[Detached] = (), take: Take = drop
 ) -> tuple[Reading, SealCheck]:
-    """Check the lines of a log and its seals, as `read_sealed` does."""
+    """Check the lines of a log and its seals, like `read_sealed` without the check of the file's name."""
     check = SealCheck()
     wanted = {each.seal.covers.bytes for each in detached if each.seal}
     passed: dict[int, tuple[int, str]] = {}

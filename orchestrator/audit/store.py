@@ -1,4 +1,4 @@
-"""The folder of runs: their names, where they are, and which of them some process is carrying out."""
+"""The folder of runs: run ids, paths of the logs, and locks of live runs."""
 
 import fcntl
 import json
@@ -17,35 +17,35 @@ _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
 
 
 def new_run_id(moment: datetime) -> str:
-    """A name for a run that sorts by time."""
+    """Make an id for a new run; ids sort by time."""
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 def is_run_id(name: str) -> bool:
-    """Whether a name is one that `new_run_id` gives."""
+    """Return True if a name has the form of `new_run_id`."""
     return _RUN_ID.fullmatch(name) is not None
 
 
 def seal_file(log: Path) -> Path:
-    """Where the last seal of a log is kept beside it."""
+    """Path of a log's seal file, beside the log."""
     return log.with_suffix(".seal.json")
 
 
 class RunStore:
-    """The runs below one state folder.
+    """The runs of a state folder.
 
     Attributes:
-        folder: where their logs are.
+        folder: folder of the logs.
     """
 
     def __init__(self, state_dir: Path) -> None:
         self.folder = state_dir.expanduser() / "runs"
 
     def prepare(self) -> None:
-        """Make the folder where it is missing.
+        """Create the folder if the folder is missing.
 
         Raises:
-            SettingsError: when it can't be used.
+            SettingsError: when the folder can't be used.
         """
         try:
             make_folder(self.folder)
@@ -58,14 +58,14 @@ class RunStore:
             ) from error
 
     def path(self, run_id: str) -> Path:
-        """Where the log of a run is, or would be."""
+        """Path of a run's log; the file need not exist."""
         return self.folder / f"{run_id}.jsonl"
 
     def find(self, name: str) -> Path:
-        """The log that `name` means: a path, or a run's id.
+        """Find a log by its path or by its run id.
 
         Raises:
-            UsageError: when there is none.
+            UsageError: when there is no such log.
         """
         path = Path(name)
         if is_file(path):
@@ -81,11 +81,11 @@ class RunStore:
 
     @property
     def pruned(self) -> Path:
-        """The file that says which logs were removed by `audit prune`, a line each."""
+        """The file of logs removed by `audit prune`, with one line per log."""
         return self.folder.with_name("pruned.jsonl")
 
     def pruned_at(self, run_id: str) -> str | None:
-        """When the log of a run was removed by `audit prune`; None when that is not on record."""
+        """Time of the removal of a run's log by `audit prune`; None without a recorded removal."""
         found = None
         with suppress(OSError), self.pruned.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
@@ -96,7 +96,7 @@ class RunStore:
         return found
 
     def __iter__(self) -> Iterator[Path]:
-        """The logs, newest first. What is no file is none: reading a pipe, say, would never end.
+        """Iterate over the logs, newest first; only regular files count, because a read from a pipe could hang.
 
         Raises:
             SettingsError: when the folder cannot be read.
@@ -113,15 +113,15 @@ class RunStore:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path is a file, as far as this user may tell."""
+    """Return True if a path is a file, or if this user may not look at the path."""
     try:
         return path.is_file()
-    except OSError:  # such as one that nobody may look at: whoever reads it says so
+    except OSError:  # such as a path without permission: the later read reports the error
         return True
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process is carrying the run of this log out right now."""
+    """Return True if a process is carrying out the run of this log right now."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

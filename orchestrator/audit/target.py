@@ -1,4 +1,4 @@
-"""What the log knows of one target, and what each record of it adds to that."""
+"""State of a target according to the log, and the effect of each record on that state."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,47 +15,47 @@ from orchestrator.skip_reason import code_of
 
 
 class Phase(StrEnum):
-    """Where a target stands that has no outcome yet."""
+    """Phase of a target without an outcome."""
 
     WAITING = "waiting"
-    """Nothing sent yet, or deferred: its request had no effect and will be sent again."""
+    """Nothing sent yet, or deferred: the target's request had no effect and will be sent again."""
     SENDING = "sending"
-    """The intent is on record, its answer is not."""
+    """The intent to send is on record, but no answer is."""
     UNKNOWN = "unknown"
     """The answer does not tell whether the request had an effect."""
     SETTLING = "settling"
-    """Accepted; on its way down."""
+    """The request was accepted; the CVM is on its way to the wanted status."""
 
 
 @dataclass(slots=True)
 class TargetState:
-    """What the log knows of one target.
+    """State of a target according to the log.
 
     Attributes:
-        step: the step's name.
-        action: the step's action.
+        step: name of the step.
+        action: action of the step.
         ref: the CVM.
-        before: its status when the plan was made.
-        in_progress: whether an operation held it then; None in logs of earlier versions.
-        bill: what its action does to the bill, by the plan; targets with the same share one mapping.
-        phase: where it stands while it has no outcome.
-        outcome: how it ended; None while it has not.
-        attempts: how many requests were recorded for it.
-        batch: the number of the last of them, where it was for others too.
-        first_sent_at: the timestamp of the first of them.
-        accepted_at: the timestamp of its acceptance.
-        status: the last status that was seen.
-        reason: in words, what went wrong or why it is where it is.
-        code: why nothing was sent, as a `SkipReason`; None where something was, or where there is no code for it.
-        request_id: the API's id of the last request that was answered.
-        http_status: the status code of the last answer to its requests.
-        seconds: from its first request to its outcome.
-        wave: the step's wave that it belongs to, from 1.
-        escalated_at: the timestamp at which it was given up that the CVM would go down by itself.
-        escalated_from: the last status that was seen before that.
-        taken_up_by: the later step that took up what became of it, so that this is not the last word on the CVM.
-        billing: the billing note of its acceptance, without its moment; shared as `bill` is.
-        reconciled: its last `billing.reconciled` record.
+        before: status of the CVM in the plan.
+        in_progress: whether an operation held the CVM at the time of the plan; None in logs of earlier versions.
+        bill: effect of the action on the bill, according to the plan; equal effects share one mapping.
+        phase: phase of the target while the target has no outcome.
+        outcome: outcome of the target; None before the end.
+        attempts: number of recorded requests for the target.
+        batch: number of the last request, if the request was shared with other targets.
+        first_sent_at: timestamp of the first request.
+        accepted_at: timestamp of the acceptance.
+        status: last status seen.
+        reason: in words, the fault or the cause of the present state.
+        code: reason why nothing was sent, as a `SkipReason`; None if a request was sent, or without a code.
+        request_id: the API's id of the last answered request.
+        http_status: status code of the last answer to the target's requests.
+        seconds: seconds from the first request to the outcome.
+        wave: wave of the step, from 1.
+        escalated_at: timestamp of the escalation, when the run stopped waiting for the CVM to go down by itself.
+        escalated_from: last status seen before the escalation.
+        taken_up_by: the later step that chose this CVM again; then this target is not the last word on the CVM.
+        billing: billing note of the acceptance, without its time; shared like `bill`.
+        reconciled: the last `billing.reconciled` record of the target.
     """
 
     step: str
@@ -85,14 +85,14 @@ class TargetState:
 
     @property
     def outcome_so_far(self) -> Outcome:
-        """The outcome, or what it would be if nothing more were done: not sent, or sent and not seen down."""
+        """The outcome, or the outcome if the run ended now: not sent, or sent and not settled."""
         if self.outcome is not None:
             return self.outcome
         return Outcome.NOT_SENT if self.phase is Phase.WAITING else Outcome.UNSETTLED
 
     @property
     def billed(self) -> BilledTarget:
-        """The target as far as the bill is concerned."""
+        """The target's facts for the bill."""
         note = self.billing or {}
         return BilledTarget(
             self.ref.key,
@@ -107,7 +107,7 @@ class TargetState:
 
     @property
     def stage(self) -> str:
-        """The outcome, or else the phase, as one word."""
+        """The outcome, or the phase of a target without an outcome, as a single word."""
         return str(self.outcome or self.phase)
 
 
@@ -184,4 +184,4 @@ APPLY: dict[str, Callable[[TargetState, Record], None]] = {
     "target.settled": _ended,
     "target.failed": _ended,
 }
-"""What a record says of its target, by the record's event."""
+"""Functions to apply a record to its target, by the record's event."""

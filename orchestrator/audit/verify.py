@@ -1,9 +1,9 @@
-"""Reading a log and saying whether it is what was written: whole, unfinished, torn, or altered.
+"""Read a log and give a verdict: whole, unfinished, torn, or altered.
 
-A write that was cut off leaves an unterminated last line: *torn*. It stays in the file; the record that follows
-(`run.resumed`, or one about the finished run) names its line, length and SHA-256. Everything else that can't be read,
-or does not follow on, is *altered*.
-A log is read line by line, and its records are handed on one by one: it may be larger than memory.
+A write that was cut off leaves a last line without a newline: the line is *torn*. The torn line stays in the file; the
+following record (`run.resumed`, or a record about the finished run) names its line, length and SHA-256. Any other line
+that can't be read, or does not continue the chain, makes the log *altered*.
+A log is read line by line, and its records are passed on one after another, because a log may be larger than memory.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from typing import TypeAlias
 from orchestrator.audit.record import VERSION, Chain, Record, canonical, sealed
 
 Take: TypeAlias = Callable[[Record], object]
-"""What is done with each record; it comes in order, once it was checked, and is kept by nobody else."""
+"""Function called with each checked record, in order; the caller keeps no reference to the record."""
 
 AFTER_FINISH = frozenset({"billing.reconciled", "run.sealed"})
 """The events that may follow `run.finished`."""
@@ -27,26 +27,26 @@ _AFTER_TEAR = frozenset({"run.resumed"})
 
 
 class Verdict(StrEnum):
-    """What a log is."""
+    """Verdict on a log."""
 
     WHOLE = "whole"
-    """Every record follows on, and the last word is `run.finished`."""
+    """Every record continues the chain, and the run has a `run.finished` record."""
     UNFINISHED = "unfinished"
-    """Every record follows on, but the run did not finish."""
+    """Every record continues the chain, but the run did not finish."""
     TORN = "torn"
-    """Every whole record follows on; the last line was cut off."""
+    """Every whole record continues the chain; the last line was cut off."""
     ALTERED = "altered"
-    """Some line is not what was written."""
+    """A line differs from the written line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """What was cut off at the end of a log, or sealed there by a later resume.
+    """A torn line at the end of a log, or at the end before a later resume.
 
     Attributes:
-        line: the number of its first line.
-        size: how many bytes.
-        sha256: of those bytes, in hex.
+        line: number of the first torn line.
+        size: number of bytes.
+        sha256: SHA-256 of these bytes, in hex.
     """
 
     line: int
@@ -54,23 +54,23 @@ class Torn:
     sha256: str
 
     def document(self) -> dict[str, object]:
-        """As `run.resumed` carries it."""
+        """The `torn` field of `run.resumed`."""
         return {"line": self.line, "bytes": self.size, "sha256": self.sha256}
 
 
 @dataclass(slots=True)
 class Reading:
-    """What reading a log gave.
+    """Result of reading a log.
 
     Attributes:
-        verdict: what the log is.
-        chain: where it stands, for what is appended next.
-        records: how many whole records it has.
-        line: the first line that is wrong or torn; None when there is none.
-        reason: what is wrong with that line.
-        torn: what was cut off at the very end, if anything was.
-        unterminated: whether the file does not end with a newline.
-        finished: whether `run.finished` is there; what was torn after it takes nothing away from the run.
+        verdict: verdict on the log.
+        chain: end of the chain, for the next record.
+        records: number of whole records.
+        line: first wrong or torn line; None without such a line.
+        reason: fault of that line.
+        torn: the torn end of the log; None without a torn end.
+        unterminated: whether the file ends without a newline.
+        finished: whether the log has a `run.finished` record; a torn line after this record does not change that.
     """
 
     verdict: Verdict = Verdict.UNFINISHED
@@ -84,11 +84,11 @@ class Reading:
 
 
 class _AlteredError(Exception):
-    """Raised within this module at the first line that is not what was written."""
+    """Raised within this module at the first altered line."""
 
 
 def drop(record: Record) -> None:
-    """What becomes of records that nobody asks for."""
+    """Ignore a record; for callers without use for the records."""
 
 
 def read_log(path: Path, take: Take = drop) -> Reading:
@@ -96,8 +96,8 @@ def read_log(path: Path, take: Take = drop) -> Reading:
 
     Args:
         path: the file.
-        take: called with each record, up to the first line that is wrong: when the log turns out to be altered, forget
-            what was taken.
+        take: called with each record before the first wrong line; if the log turns out to be altered, the caller must
+            discard these records.
 
     Raises:
         OSError: when the file can't be read.
@@ -112,12 +112,12 @@ def check_log(data: bytes, take: Take = drop) -> Reading:
 
 
 def check_lines(lines: Iterable[bytes], take: Take) -> Reading:
-    """Check the lines of a log, with their newlines; the next is asked for once the last was checked and taken."""
+    """Check the lines of a log, with their newlines; a line is fetched after the line before was checked and taken."""
     reading, number = Reading(), 0
-    pending: list[tuple[int, bytes]] = []  # lines that are torn if what follows says so; several where a resume was too
+    pending: list[tuple[int, bytes]] = []  # torn if the next record says so; several lines if a resume was torn too
     for number, line in enumerate(lines, start=1):
         reading.unterminated = not line.endswith(b"\n")
-        line = line.removesuffix(b"\n")  # noqa: PLW2901 - a line may be large, and is held once
+        line = line.removesuffix(b"\n")  # noqa: PLW2901 - a line may be large, so only one copy is kept
         try:
             record = _record(line)
             if pending:
@@ -136,7 +136,7 @@ def check_lines(lines: Iterable[bytes], take: Take) -> Reading:
 
 
 def _may_be_torn(line: bytes) -> bool:
-    """Whether a line can be the beginning of a record: a complete JSON object is not, whatever is wrong with it."""
+    """Return True if a line can be the beginning of a record; a complete JSON value can't."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -180,7 +180,7 @@ def _follow_on(reading: Reading, record: Record) -> None:
 
 
 def _check_torn(record: Record, pending: list[tuple[int, bytes]], by: frozenset[str]) -> None:
-    """A torn line is one only if the record right after it is by one who found and named it."""
+    """Accept unreadable lines as torn only if the next record names exactly these lines as torn."""
     if record.get("event") not in by or record.get("torn") != _torn(pending).document():
         raise _AlteredError("it can't be read, and the next record does not name it as torn")
 
