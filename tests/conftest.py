@@ -14,3 +14,8 @@ def _same_order_of_tasks() -> None:
     """Let trio shuffle the tasks that are ready in the same way each time: a test on virtual time never differs."""
     trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     trio._core._run._r.seed(0)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a case of bytes after its parameter: the content may differ from one test process to the next."""
+    return argname if isinstance(val, bytes) else None

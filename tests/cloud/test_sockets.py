@@ -266,9 +266,9 @@ async def test_an_answer_that_does_not_end_in_time_is_unknown_and_its_connection
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 204 No Content\r\n\r\n",
         answer(b"no gzip", "200 OK", "Content-Encoding: gzip"),
-        answer(gzip.compress(STOPPING)[:-8], "200 OK", "Content-Encoding: gzip"),
-        answer(gzip.compress(STOPPING)[:-1], "200 OK", "Content-Encoding: gzip"),
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(STOPPING)[:-4],
+        answer(gzip.compress(STOPPING, mtime=0)[:-8], "200 OK", "Content-Encoding: gzip"),
+        answer(gzip.compress(STOPPING, mtime=0)[:-1], "200 OK", "Content-Encoding: gzip"),
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(STOPPING, mtime=0)[:-4],
         answer(zlib.compress(STOPPING)[:-4], "200 OK", "Content-Encoding: deflate"),
         answer(STOPPING, "200 OK", "Content-Encoding: br"),
     ],
@@ -302,7 +302,7 @@ async def test_an_odd_status_is_no_answer_of_the_api_and_says_that_the_request_w
 @pytest.mark.parametrize(
     "raw",
     [
-        answer(gzip.compress(STOPPING), "200 OK", "Content-Encoding: gzip"),
+        answer(gzip.compress(STOPPING, mtime=0), "200 OK", "Content-Encoding: gzip"),
         answer(zlib.compress(STOPPING), "200 OK", "Content-Encoding: deflate"),
         answer(STOPPING, "200 OK", "Content-Encoding: identity"),
         b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"status"\r\nd\r\n: "stopping"}\r\n0\r\n\r\n',
