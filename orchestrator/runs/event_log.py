@@ -35,6 +35,9 @@ _HEARD = frozenset(
     }
 )
 
+_Target = tuple[str, str]
+"""A step and a CVM's key."""
+
 
 class _Stderr:
     """A stream to the current stderr: a live view replaces stderr for a while."""
@@ -97,40 +100,52 @@ def run_log(settings: Log, state: RunState) -> Observer:
 
 
 class _ByTeepod:
-    """An observer to log failures, and every teepod once all of its targets have an outcome."""
+    """An observer to log failures, and every teepod once all of its CVMs have an outcome.
+
+    A CVM counts with its last outcome: the final verification can change an outcome, and a later step can choose the
+    CVM again.
+    """
 
     def __init__(self, state: RunState) -> None:
         self._state = state
-        self._open: Counter[str | None] | None = None
-        self._ended: dict[str | None, Counter[str]] = {}
+        self._open: dict[str | None, set[_Target]] | None = None  # targets without an outcome, by teepod
+        self._last: dict[str | None, dict[str, str]] = {}  # last outcome of each CVM, by teepod
 
     def __call__(self, record: Record) -> None:
         """Log a record, except for the many records of single CVMs."""
         event = record["event"]
         if event not in {"target.settled", "target.failed"}:
             if event == "step.planned" and self._open is not None:
-                self._open.update(CvmRef.of(entry["cvm"]).teepod for entry in record["targets"])
+                for entry in record["targets"]:
+                    self._open_target(self._open, record["step"], CvmRef.of(entry["cvm"]))
             if event != "action.escalated":
                 log_record(record)
             return
         if record["outcome"] in TROUBLE:
             log_record(record)
-        self._count(CvmRef.of(record["cvm"]).teepod, record["outcome"])
+        self._close_target(record["step"], CvmRef.of(record["cvm"]), record["outcome"])
 
-    def _count(self, teepod: str | None, outcome: str) -> None:
+    def _close_target(self, step: str, ref: CvmRef, outcome: str) -> None:
         if self._open is None:
-            targets = self._state.targets.values()
-            self._open = Counter(target.ref.teepod for target in targets if target.outcome is None)
-            self._open[teepod] += 1  # the state already contains the current record
-        if not self._open[teepod]:
-            return  # a second outcome from the final verification, logged by itself where it is a failure
-        self._open[teepod] -= 1
-        ended = self._ended.setdefault(teepod, Counter())
-        ended[outcome] += 1
-        if not self._open[teepod]:
-            if set(ended) != {Outcome.NOT_SENT}:
-                structlog.get_logger().info("teepod.done", teepod=teepod, **ended)
-            ended.clear()
+            self._open = {}
+            for target in self._state.targets.values():
+                if target.outcome is None:
+                    self._open_target(self._open, target.step, target.ref)
+            self._open_target(self._open, step, ref)  # the state already contains the current record
+        opened = self._open.get(ref.teepod, set())
+        last = self._last.setdefault(ref.teepod, {})
+        last[ref.key] = outcome
+        if (step, ref.key) not in opened:
+            return  # a changed outcome, from the final verification
+        opened.remove((step, ref.key))
+        if not opened:
+            if set(last.values()) != {Outcome.NOT_SENT}:
+                structlog.get_logger().info("teepod.done", teepod=ref.teepod, **Counter(last.values()))
+            last.clear()
+
+    @staticmethod
+    def _open_target(opened: dict[str | None, set[_Target]], step: str, ref: CvmRef) -> None:
+        opened.setdefault(ref.teepod, set()).add((step, ref.key))
 
 
 def log_record(record: Record, **about: object) -> None:
@@ -150,7 +165,9 @@ def log_record(record: Record, **about: object) -> None:
         if event == "target.settled":
             log.info(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the outcome is the event's name
         else:
-            facts |= {"reason": record.get("reason"), "request_id": record.get("request_id")}
+            facts |= {"reason": record.get("reason")}
+            if record.get("request_id") is not None:
+                facts["request_id"] = record["request_id"]
             log.warning(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the same
     elif event in {"run.started", "run.resumed"}:
         log.info(event, run_id=record["run_id"])

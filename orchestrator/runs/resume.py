@@ -1,6 +1,6 @@
 """The parts of a resume: the check of the log, the frozen limits, and the record of the resume."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -128,14 +128,34 @@ def resume_plan(jobs: list[Job], checked: Rechecked, applied: Applied) -> Resume
     )
 
 
-async def go_on_record(log: AuditLog, reading: Reading, state: RunState, jobs: list[Job], heard: Observer) -> None:
-    """Record the resume; `state` follows the log from here on, and `heard` receives every record."""
+async def go_on_record(
+    log: AuditLog,
+    reading: Reading,
+    state: RunState,
+    jobs: list[Job],
+    heard: Observer,
+    *,
+    stricter: Sequence[str] = (),
+    ignore_running: bool = False,
+) -> None:
+    """Record the resume; `state` follows the log from here on.
+
+    Args:
+        log: the audit log.
+        reading: the result of reading the log.
+        state: the replayed state of the log.
+        jobs: every target.
+        heard: receives every later record.
+        stricter: a phrase for every setting stricter than the recorded value.
+        ignore_running: whether the run acts on CVMs claimed by another run.
+    """
     log.observers += [state.apply, heard]
-    log.resumed(
-        reading.torn,
-        unterminated=reading.unterminated,
-        open=sum(work.outcome is None for work in jobs),
-    )
+    fields: dict[str, object] = {"open": sum(work.outcome is None for work in jobs)}
+    if stricter:
+        fields["stricter"] = list(stricter)
+    if ignore_running:
+        fields["ignore_running"] = True
+    log.resumed(reading.torn, unterminated=reading.unterminated, **fields)
     await log.flush()
 
 

@@ -168,7 +168,9 @@ class Unattended:
                             return _INTERRUPTED
                         plan = resume_plan(jobs, checked, applied)
                         log_warnings(plan, claim.run_id)
-                        await go_on_record(log, reading, state, jobs, partial(self._heard, claim))
+                        await go_on_record(
+                            log, reading, state, jobs, partial(self._heard, claim), stricter=applied.stricter
+                        )
                         go_on = partial(self._carry_out, session, log, state, jobs, plan.steps, workspace_size=size)
                         return await go_on(stop=stop, held=held, fresh=checked.fresh)
             finally:

@@ -185,5 +185,9 @@ def test_resume_takes_stricter_values_only(open_desk: OpenDesk) -> None:
     assert "0.5 requests a second" in slow.out
     assert "rate.requests_per_second 0.5 (16)" in slow.out
     env = {"ORCHESTRATOR_RATE__REQUESTS_PER_SECOND": "99"}
-    ended = desk.run("resume", desk.log.stem, "--set", f"guards.max_targets={len(waiting)}", env=env)
+    given = ("--set", f"guards.max_targets={len(waiting)}", "--ignore-running")
+    ended = desk.run("resume", desk.log.stem, *given, env=env)
     assert (ended.code, ended.out.count("rate.requests_per_second 99 (16)")) == (0, 1)
+    (resumed,) = [each for each in map(json.loads, desk.log.read_text().splitlines()) if each["event"] == "run.resumed"]
+    assert resumed["stricter"] == [f"guards.max_targets {len(waiting)} (none)"]
+    assert resumed["ignore_running"]

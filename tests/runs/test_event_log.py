@@ -93,6 +93,34 @@ def test_a_cvm_that_comes_back_after_its_teepod_was_done_has_a_line_of_its_own_a
     assert [line["event"] for line in lines] == ["teepod.done", "teepod.done", "cvm.resurrected"]
 
 
+def test_a_cvm_that_comes_back_before_its_teepod_is_done_counts_once_with_its_last_outcome() -> None:
+    state = run(made=MADE)
+    log = run_log(Log(cvms="by_teepod"), state)
+    ends = [
+        ("target.settled", about(0, MADE, outcome="settled")),
+        ("target.failed", about(0, MADE, outcome="resurrected")),
+        ("target.settled", about(2, MADE, outcome="settled")),
+    ]
+    with capture_logs() as lines:
+        for record in records(MADE, *ends)[2:]:
+            state.apply(record)
+            log(record)
+    assert [line["event"] for line in lines] == ["cvm.resurrected", "teepod.done"]
+    assert lines[1] == {
+        "event": "teepod.done",
+        "log_level": "info",
+        "teepod": "prod-0",
+        "resurrected": 1,
+        "settled": 1,
+    }
+
+
+def test_a_failure_without_a_request_id_has_no_such_fact() -> None:
+    with capture_logs() as lines:
+        log_record({"event": "target.failed", "outcome": "failed", "cvm": CVM, "reason": "refused", "request_id": None})
+    assert "request_id" not in lines[0]
+
+
 def test_an_abandonment_is_not_shown_as_a_resume() -> None:
     with capture_logs() as lines:
         log_record({"event": "run.resumed", "run_id": "20261123T080000Z-4f2a", "to_abandon": True})

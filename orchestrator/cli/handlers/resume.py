@@ -63,6 +63,7 @@ def resume(
                     state=state,
                     applied=applied,
                     claim=claim,
+                    ignore_running=ignore_running,
                     yes=yes,
                     as_json=as_json,
                 )
@@ -81,6 +82,7 @@ class _Order:
         state: the replayed state of the log.
         applied: the effective limits.
         claim: the claim on the run's CVMs; None to stop after the plan was shown.
+        ignore_running: whether to act on CVMs claimed by another run.
         yes: whether to skip the questions.
         as_json: whether stdout is for a JSON document.
     """
@@ -90,6 +92,7 @@ class _Order:
     state: RunState
     applied: Applied
     claim: Claim | None
+    ignore_running: bool
     yes: bool
     as_json: bool
 
@@ -124,7 +127,15 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -
             if order.as_json:
                 log_warnings(plan, state.run_id)
             _confirm(session, state, plan, checked, yes=order.yes)
-        await go_on_record(order.log, order.reading, state, jobs, run_log(settings.log, state))
+        await go_on_record(
+            order.log,
+            order.reading,
+            state,
+            jobs,
+            run_log(settings.log, state),
+            stricter=applied.stricter,
+            ignore_running=order.ignore_running,
+        )
         return await carry_out(
             session,
             order.log,
