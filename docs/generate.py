@@ -31,7 +31,7 @@ from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.duration import format_duration
 from orchestrator.errors import GuardError, OrchestratorError
 from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, exit_code
-from orchestrator.playbook.firings import Timetable, firings
+from orchestrator.playbook.firings import Timetable, list_firings
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.playbook.planning import make_plan
@@ -486,7 +486,7 @@ def schedule_json() -> str:
     timetable = Timetable("nightly-cost-stop", Schedule.model_validate(keys))
     start, end = datetime(2027, 3, 27, 23, tzinfo=UTC), datetime(2027, 3, 29, 22, tzinfo=UTC)
     file = "playbooks/nightly-cost-stop.yaml"
-    return _json(explain_document(timetable, file, firings(timetable, start, end), (start, end)))
+    return _json(explain_document(timetable, file, list_firings(timetable, start, end), (start, end)))
 
 
 def run_json() -> str:

@@ -89,8 +89,8 @@ def _complete_playbook(ctx: click.Context, param: click.Parameter, incomplete: s
     from click.shell_completion import CompletionItem  # noqa: PLC0415 - only while completing
 
     del ctx, param
-    from orchestrator.playbook.shipped import SHIPPED, names_in  # noqa: PLC0415 - only while completing
+    from orchestrator.playbook.shipped import SHIPPED, list_playbooks  # noqa: PLC0415 - only while completing
 
-    names = dict.fromkeys([*names_in(Path("playbooks")), *names_in(SHIPPED)])
+    names = dict.fromkeys([*list_playbooks(Path("playbooks")), *list_playbooks(SHIPPED)])
     found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]

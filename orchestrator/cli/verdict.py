@@ -88,7 +88,7 @@ def has_nothing_to_do(plan: Plan) -> bool:
 def question(plan: Plan) -> str:
     """Return the question to a person, with the number of targets as the answer."""
     verbs = Counter(target.action.verb for target in plan.targets)
-    what = next(iter(verbs), plan.acting[0].action.verb)
+    what = next(iter(verbs), plan.acting_steps[0].action.verb)
     if len(verbs) > 1:
         what = f"act on, {', '.join(f'{number} to {verb}' for verb, number in verbs.items())}"
     return f"Type the number of CVMs to {what} ({len(plan.targets)}) to go on: "

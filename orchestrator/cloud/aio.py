@@ -21,7 +21,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from orchestrator.cloud.transport import IDLE, Target
+from orchestrator.cloud.transport import IDLE, Destination
 
 _LONGEST_LINE = 65_536
 """The most bytes in one header."""
@@ -32,7 +32,7 @@ _JSON = {"Content-Type": "application/json"}
 class ThroughAiohttp:
     """Carries requests over kept aiohttp connections; works only with asyncio."""
 
-    def __init__(self, target: Target, context: ssl.SSLContext) -> None:
+    def __init__(self, target: Destination, context: ssl.SSLContext) -> None:
         """Set up.
 
         Args:

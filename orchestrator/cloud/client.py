@@ -12,7 +12,7 @@ from orchestrator import __version__
 from orchestrator.cloud import wire, wire_usage
 from orchestrator.cloud.answers import reply_of, seconds_ahead
 from orchestrator.cloud.http import MEBIBYTE, Http
-from orchestrator.cloud.transport import Target, ThroughHttpx, carrier_to
+from orchestrator.cloud.transport import Destination, ThroughHttpx, carrier_to
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import CloudError
 from orchestrator.moment import utc_now
@@ -163,7 +163,7 @@ async def connect(
         "Accept": "application/json",
         "Accept-Encoding": "gzip, deflate",
     }
-    target = Target(base_url=base_url, headers=headers, timeout=timeout, connections=max_in_flight)
+    target = Destination(base_url=base_url, headers=headers, timeout=timeout, connections=max_in_flight)
     try:
         carrier = carrier_to(target, many=many) if transport is None else ThroughHttpx(target, transport)
     except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:

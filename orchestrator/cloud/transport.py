@@ -22,7 +22,7 @@ IDLE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Destination:
     """Receiver of all requests of a client, with the headers and limits of every request.
 
     Attributes:
@@ -85,7 +85,7 @@ class Carrier(Protocol):
         ...
 
 
-def carrier_to(target: Target, *, many: bool) -> Carrier:
+def carrier_to(target: Destination, *, many: bool) -> Carrier:
     """Choose the carrier for the requests to a target.
 
     Args:
@@ -115,7 +115,7 @@ def carrier_to(target: Target, *, many: bool) -> Carrier:
 class ThroughHttpx:
     """Carrier over any httpx transport: sockets, or an application in the same process."""
 
-    def __init__(self, target: Target, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, target: Destination, transport: httpx.AsyncBaseTransport) -> None:
         self.transport = transport
         self._base_url = target.base_url.rstrip("/")
         self._headers = httpx.Headers(target.headers)

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from orchestrator.engine.job import Job
 from orchestrator.engine.run_control import RunControl
-from orchestrator.playbook.order import rank
+from orchestrator.playbook.order import rank_target
 from orchestrator.playbook.resolved_steps import Follows, PlannedStep
-from orchestrator.playbook.waves import wave_numbers
+from orchestrator.playbook.waves import number_waves
 
 
 async def plan_follow_up(course: RunControl, step: PlannedStep, follows: Follows) -> None:
@@ -28,14 +28,14 @@ async def plan_follow_up(course: RunControl, step: PlannedStep, follows: Follows
 
 def follow_up_sources(follows: Follows, jobs: Iterable[Job]) -> list[Job]:
     """Targets of the earlier step for the follow-up step, without targets already taken by another step."""
-    return [work for work in jobs if not work.taken_up and follows.takes_up(work.step, work.outcome, work.ref.key)]
+    return [work for work in jobs if not work.taken_up and follows.covers_cvm(work.step, work.outcome, work.ref.key)]
 
 
 def _arranged(step: PlannedStep, jobs: list[Job]) -> list[Job]:
     """Sort the chosen targets into the step's order and assign their waves."""
     by = step.order_by
     if by is not None:
-        jobs.sort(key=lambda work: rank(by, work.ref, work.note.rates.compute))
-    for work, wave in zip(jobs, wave_numbers(step.waves or (), len(jobs)), strict=True):
+        jobs.sort(key=lambda work: rank_target(by, work.ref, work.note.rates.compute))
+    for work, wave in zip(jobs, number_waves(step.waves or (), len(jobs)), strict=True):
         work.wave = wave
     return jobs

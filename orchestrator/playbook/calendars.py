@@ -63,7 +63,10 @@ class DaysOff:
         for (_, what), run in runs:
             found = [day for _, (day, _) in run]
             days.append([found[0].isoformat(), found[-1].isoformat(), what])
-        return {"days": days, "hours": [[_text(begins), _text(ends), what] for begins, ends, what in self.hours]}
+        return {
+            "days": days,
+            "hours": [[_format_moment(begins), _format_moment(ends), what] for begins, ends, what in self.hours],
+        }
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "DaysOff":
@@ -74,7 +77,9 @@ class DaysOff:
             while day <= ends:
                 days[day] = str(what)
                 day += _DAY
-        hours = tuple((_moment(begins), _moment(ends), str(what)) for begins, ends, what in document["hours"])
+        hours = tuple(
+            (_parse_moment(begins), _parse_moment(ends), str(what)) for begins, ends, what in document["hours"]
+        )
         return cls(days, hours)
 
 
@@ -105,9 +110,9 @@ class CalendarReader:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise PlaybookError(f"the calendar {file} can't be read: {reason}") from error
-        key = (digest_of(data), zone.key)
+        key = (compute_digest(data), zone.key)
         if key not in self._remembered:
-            document = self._worked_out(data, zone, file)
+            document = self._read_in_process(data, zone, file)
             if "error" in document:
                 raise PlaybookError(f"the calendar {file} can't be used: {document['error']}", hint=_HINT)
             self.remember(*key, DaysOff.of(document))
@@ -125,7 +130,7 @@ class CalendarReader:
         for process in list(self._processes):
             process.kill()
 
-    def _worked_out(self, data: bytes, zone: ZoneInfo, file: Path) -> dict[str, Any]:
+    def _read_in_process(self, data: bytes, zone: ZoneInfo, file: Path) -> dict[str, Any]:
         """Have another process work a calendar out, one that knows no secrets and can be killed."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_SECRETS)}
         command = [sys.executable, "-P", "-m", "orchestrator.playbook.ics_process", zone.key, str(CPU_SECONDS)]
@@ -153,7 +158,7 @@ class CalendarReader:
 _HINT = "correct it in the calendar program and export it again, or write the days into `not_on`"
 
 
-def digest_of(data: bytes) -> str:
+def compute_digest(data: bytes) -> str:
     """The SHA-256 of a file, in hex."""
     return hashlib.sha256(data).hexdigest()
 
@@ -163,9 +168,9 @@ def read_calendar(file: Path, zone: ZoneInfo) -> DaysOff:
     return CalendarReader()(file, zone)
 
 
-def _text(moment: datetime) -> str:
+def _format_moment(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _moment(text: str) -> datetime:
+def _parse_moment(text: str) -> datetime:
     return datetime.fromisoformat(text)

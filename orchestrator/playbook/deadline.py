@@ -23,7 +23,7 @@ _FOR_ACTIONS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SendRate:
     """How fast one step goes.
 
     Attributes:
@@ -49,7 +49,7 @@ class Pace:
     soak: float = 0.0
 
 
-def pace_of(step: PlannedStep, limits: RunLimits, settle: Mapping[str, float]) -> Pace:
+def derive_send_rate(step: PlannedStep, limits: RunLimits, settle: Mapping[str, float]) -> SendRate:
     """How fast a step goes.
 
     Args:
@@ -67,7 +67,7 @@ def pace_of(step: PlannedStep, limits: RunLimits, settle: Mapping[str, float]) -
     else:
         usual: tuple[float, Basis] = (SETTLE_S[step.action], "assumed") if known is None else (known, "earlier runs")
         seconds, basis = min((step.settle_timeout, "settle.timeout"), usual)
-    return Pace(
+    return SendRate(
         limits.requests_per_second,
         max(1, (limits.burst + 1) // 2),  # the other half is kept in reserve
         limits.max_in_flight,
@@ -113,7 +113,7 @@ class Forecast:
         return not self.late
 
 
-def forecast(deadline: float, steps: Sequence[tuple[Pace, Sequence[tuple[int, str]]]]) -> Forecast:
+def forecast_deadline(deadline: float, steps: Sequence[tuple[SendRate, Sequence[tuple[int, str]]]]) -> Forecast:
     """When every target is asked, with the steps one after the other.
 
     Args:
@@ -124,7 +124,7 @@ def forecast(deadline: float, steps: Sequence[tuple[Pace, Sequence[tuple[int, st
     for pace, targets in steps:
         if not targets:
             continue
-        asked += [begin + seconds for seconds in moments(targets, pace)]
+        asked += [begin + seconds for seconds in compute_send_times(targets, pace)]
         begin = max(asked) + pace.settle
         settle.append((pace.settle, pace.basis))
     waves = any(targets and targets[0][0] != targets[-1][0] for _, targets in steps)
@@ -132,7 +132,7 @@ def forecast(deadline: float, steps: Sequence[tuple[Pace, Sequence[tuple[int, st
     return Forecast(deadline, tuple(asked), longest, basis)
 
 
-def moments(targets: Sequence[tuple[int, str]], pace: Pace) -> list[float]:
+def compute_send_times(targets: Sequence[tuple[int, str]], pace: SendRate) -> list[float]:
     """When each target of a step is asked, in seconds from the step's begin.
 
     Args:
@@ -141,20 +141,20 @@ def moments(targets: Sequence[tuple[int, str]], pace: Pace) -> list[float]:
     """
     begin, found = 0.0, list[float]()
     for _, wave in groupby(targets, key=lambda target: target[0]):
-        asked = _moments([teepod for _, teepod in wave], pace)
+        asked = _compute_wave_times([teepod for _, teepod in wave], pace)
         found += [begin + seconds for seconds in asked]
         begin = max(found) + pace.settle + pace.soak
     return found
 
 
-def _moments(teepods: Sequence[str], pace: Pace) -> list[float]:
+def _compute_wave_times(teepods: Sequence[str], pace: SendRate) -> list[float]:
     seen: Counter[str] = Counter()
     before_on_teepod = []
     for teepod in teepods:
         before_on_teepod.append(seen[teepod])
         seen[teepod] += 1
     at_once = min(pace.at_once, pace.per_teepod * len(seen))
-    turns = range(len(teepods)) if pace.in_order else _taking_turns(teepods, before_on_teepod)
+    turns = range(len(teepods)) if pace.in_order else _alternate_teepods(teepods, before_on_teepod)
     found = []
     for turn, before in zip(turns, before_on_teepod, strict=True):
         request = turn // at_once
@@ -164,7 +164,7 @@ def _moments(teepods: Sequence[str], pace: Pace) -> list[float]:
     return found
 
 
-def _taking_turns(teepods: Sequence[str], before_on_teepod: Sequence[int]) -> list[int]:
+def _alternate_teepods(teepods: Sequence[str], before_on_teepod: Sequence[int]) -> list[int]:
     """Who is asked as how manieth when each teepod gives one in turn."""
     order = sorted(range(len(teepods)), key=lambda n: before_on_teepod[n])
     turns = [0] * len(teepods)

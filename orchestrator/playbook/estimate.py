@@ -43,7 +43,7 @@ class Lot:
         return ceil(self.targets / MOST_AT_ONCE) if in_batches else self.targets
 
 
-def estimate(lots: Iterable[Lot], burst: int, batch_size: int) -> Estimate:
+def estimate_plan(lots: Iterable[Lot], burst: int, batch_size: int) -> Estimate:
     """Requests and seconds for these targets: each polled twice or so, and swept once at the end, by batch.
 
     Args:

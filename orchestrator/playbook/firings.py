@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from orchestrator.moment import timestamp
-from orchestrator.playbook.schedule import LAST_YEAR, Days, Schedule, first_second, last_second, zone_of
-from orchestrator.playbook.walltime import Place, next_change, placed
+from orchestrator.playbook.schedule import LAST_YEAR, Days, Schedule, first_second, last_second, load_zone
+from orchestrator.playbook.walltime import Place, locate_wall_time, next_change
 
 _SECOND = timedelta(seconds=1)
 _BEFORE = timedelta(days=1, minutes=1)
@@ -33,7 +33,7 @@ class Calendar(Protocol):
         ...
 
 
-class Decision(StrEnum):
+class ClockCase(StrEnum):
     """How the moment of a firing was found."""
 
     PLAIN = "plain"
@@ -95,7 +95,7 @@ class Firing:
     wanted: datetime
     moment: datetime
     latest: datetime
-    decision: Decision
+    decision: ClockCase
     note: str
 
 
@@ -124,11 +124,11 @@ class LeftOut:
 class _Due:
     wall: datetime
     place: Place
-    decision: Decision = Decision.PLAIN
+    decision: ClockCase = ClockCase.PLAIN
     note: str = ""
 
 
-def firings(timetable: Timetable, start: datetime, end: datetime) -> Iterator[Firing | LeftOut]:
+def list_firings(timetable: Timetable, start: datetime, end: datetime) -> Iterator[Firing | LeftOut]:
     """Every firing that is planned from `start` on and before `end`, and every one that is left out, in order.
 
     Args:
@@ -137,8 +137,12 @@ def firings(timetable: Timetable, start: datetime, end: datetime) -> Iterator[Fi
         end: with a zone.
     """
     schedule = timetable.schedule
-    zone = zone_of(schedule.timezone)
-    dues = _by_the_clock(schedule.cron, zone, start) if _names_hours(schedule.cron) else _by_elapsed(schedule, start)
+    zone = load_zone(schedule.timezone)
+    dues = (
+        _list_clock_times(schedule.cron, zone, start)
+        if _has_hours(schedule.cron)
+        else _list_elapsed_times(schedule, start)
+    )
     opens = first_second(schedule.from_, zone) if schedule.from_ is not None else None
     closes = last_second(schedule.until, zone) if schedule.until is not None else None
     fired: datetime | None = None
@@ -147,7 +151,7 @@ def firings(timetable: Timetable, start: datetime, end: datetime) -> Iterator[Fi
         planned = due.place.moment
         if planned >= end:
             return
-        why_not = _outside(schedule, planned, opens, closes) or _left_out(timetable, due, fired)
+        why_not = _check_window(schedule, planned, opens, closes) or _find_omission(timetable, due, fired)
         if why_not is None:
             fired = planned
         if planned < start:
@@ -160,45 +164,47 @@ def firings(timetable: Timetable, start: datetime, end: datetime) -> Iterator[Fi
         if following is not None:
             latest = min(latest, max(following.place.moment - _SECOND, planned))
         latest = min(latest, closes or latest)
-        moment = planned + _share(timetable.name, planned, latest)
+        moment = planned + _compute_jitter(timetable.name, planned, latest)
         yield Firing(planned, local, due.wall, moment, latest, due.decision, due.note)
 
 
-def next_firing(timetable: Timetable, now: datetime, within: timedelta = timedelta(days=366)) -> Firing | None:
+def find_next_firing(timetable: Timetable, now: datetime, within: timedelta = timedelta(days=366)) -> Firing | None:
     """The first firing that is planned from `now` or `from` on; None where none is so soon."""
     schedule = timetable.schedule
-    zone = zone_of(schedule.timezone)
+    zone = load_zone(schedule.timezone)
     start = now if schedule.from_ is None else max(now, first_second(schedule.from_, zone))
     end = start + within
     if schedule.until is not None:
         end = min(end, last_second(schedule.until, zone) + _SECOND)
-    return next((each for each in firings(timetable, start, end) if isinstance(each, Firing)), None)
+    return next((each for each in list_firings(timetable, start, end) if isinstance(each, Firing)), None)
 
 
-def _names_hours(cron: str) -> bool:
+def _has_hours(cron: str) -> bool:
     return len(CronSim(cron, datetime(2000, 1, 1)).hours) < _HOURS_OF_A_DAY  # noqa: DTZ001 - only its fields matter
 
 
-def _by_the_clock(cron: str, zone: ZoneInfo, start: datetime) -> Iterator[_Due]:
+def _list_clock_times(cron: str, zone: ZoneInfo, start: datetime) -> Iterator[_Due]:
     """Each wall time that the expression names, once."""
     for wall in CronSim(cron, start.astimezone(zone).replace(tzinfo=None) - _BEFORE):
-        place = placed(wall, zone)
+        place = locate_wall_time(wall, zone)
         if place.gap is not None:
             gap = f"clocks went from {place.gap.begins:%H:%M} to {place.gap.ends:%H:%M}"
-            yield _Due(wall, place, Decision.GAP, f"moved from {wall:%H:%M}, which there is not: {gap}")
+            yield _Due(wall, place, ClockCase.GAP, f"moved from {wall:%H:%M}, which there is not: {gap}")
         elif place.second is not None:
             offset = place.second.astimezone(zone)
-            yield _Due(wall, place, Decision.FOLD, f"the first of two; not again at {wall:%H:%M} {offset_text(offset)}")
+            yield _Due(
+                wall, place, ClockCase.FOLD, f"the first of two; not again at {wall:%H:%M} {format_offset(offset)}"
+            )
         else:
             yield _Due(wall, place)
 
 
-def _by_elapsed(schedule: Schedule, start: datetime) -> Iterator[_Due]:
+def _list_elapsed_times(schedule: Schedule, start: datetime) -> Iterator[_Due]:
     """Each moment at which clocks show a time that the expression names.
 
     Between two changes of the clocks the wall time goes on evenly, so that the library needs to know no zone.
     """
-    zone = zone_of(schedule.timezone)
+    zone = load_zone(schedule.timezone)
     opens = start - timedelta(minutes=1)
     while opens.year <= LAST_YEAR:
         closes = next_change(zone, opens)
@@ -210,30 +216,30 @@ def _by_elapsed(schedule: Schedule, start: datetime) -> Iterator[_Due]:
             moment = (wall - offset).replace(tzinfo=UTC)
             again = bool(moment.astimezone(zone).fold)
             note = "clocks show this time for the second time" if again else ""
-            yield _Due(wall, Place(moment), Decision.AGAIN if again else Decision.PLAIN, note)
+            yield _Due(wall, Place(moment), ClockCase.AGAIN if again else ClockCase.PLAIN, note)
         opens = closes
 
 
-def _outside(
+def _check_window(
     schedule: Schedule, planned: datetime, opens: datetime | None, closes: datetime | None
 ) -> tuple[LeftOutCode, str] | None:
     if opens is not None and planned < opens:
-        return LeftOutCode.BEFORE_FROM, f"before `from`, {_edge(schedule.from_)}"
+        return LeftOutCode.BEFORE_FROM, f"before `from`, {_format_edge(schedule.from_)}"
     if closes is not None and planned > closes:
-        return LeftOutCode.AFTER_UNTIL, f"after `until`, {_edge(schedule.until)}"
+        return LeftOutCode.AFTER_UNTIL, f"after `until`, {_format_edge(schedule.until)}"
     return None
 
 
-def _edge(edge: date | datetime | None) -> str:
+def _format_edge(edge: date | datetime | None) -> str:
     return edge.isoformat(" ", "minutes") if isinstance(edge, datetime) else str(edge)
 
 
-def _left_out(timetable: Timetable, due: _Due, fired: datetime | None) -> tuple[LeftOutCode, str] | None:
+def _find_omission(timetable: Timetable, due: _Due, fired: datetime | None) -> tuple[LeftOutCode, str] | None:
     day = due.wall.date()
     gap = due.place.gap
-    if gap is not None and gap.swallows(day):
+    if gap is not None and gap.covers_day(day):
         return LeftOutCode.NO_SUCH_DAY, f"there is no {day} in {timetable.schedule.timezone}"
-    off = day_off(timetable, due.place.moment, day)
+    off = find_day_off(timetable, due.place.moment, day)
     if off is not None:
         return LeftOutCode.DAY_OFF, off
     if due.place.moment == fired:
@@ -242,7 +248,7 @@ def _left_out(timetable: Timetable, due: _Due, fired: datetime | None) -> tuple[
     return None
 
 
-def day_off(timetable: Timetable, planned: datetime, day: date) -> str | None:
+def find_day_off(timetable: Timetable, planned: datetime, day: date) -> str | None:
     """The entry of `not_on` that leaves this moment of this local day out; None where no entry does."""
     for number, entry in enumerate(timetable.schedule.not_on):
         place = f"not_on[{number}]"
@@ -256,14 +262,14 @@ def day_off(timetable: Timetable, planned: datetime, day: date) -> str | None:
     return None
 
 
-def _share(name: str, planned: datetime, latest: datetime) -> timedelta:
+def _compute_jitter(name: str, planned: datetime, latest: datetime) -> timedelta:
     """How much later a firing happens, in whole seconds: always the same for the same playbook and moment."""
     seed = hashlib.sha256(f"{name}\0{timestamp(planned)}".encode()).digest()
     seconds = int((latest - planned).total_seconds())
     return timedelta(seconds=int.from_bytes(seed[:8], "big") % (seconds + 1))
 
 
-def offset_text(local: datetime) -> str:
+def format_offset(local: datetime) -> str:
     """How far clocks are from UTC: `+01:00`."""
     text = local.strftime("%z")
     return f"{text[:3]}:{text[3:5]}"

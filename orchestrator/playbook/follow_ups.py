@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.plan import Target
 from orchestrator.playbook.schema import Playbook
-from orchestrator.playbook.select import matches
+from orchestrator.playbook.select import is_covered
 
 
-def follow_ups(
+def find_follow_ups(
     playbook: Playbook, targets: tuple[Target, ...]
 ) -> tuple[dict[str, dict[str, Cvm]], dict[str, frozenset[str] | None]]:
     """By the name of each step that takes up a result: which CVMs it can have at the most.
@@ -18,16 +18,18 @@ def follow_ups(
     """
     found: dict[str, dict[str, Cvm]] = {}
     among: dict[str, frozenset[str] | None] = {}
-    for step in playbook.acting:
+    for step in playbook.acting_steps:
         if step.select.result is not None:
-            universe = _universe(step.select.result.step, targets, found)
-            covered = {key: cvm for key, cvm in universe.items() if matches(step.select, cvm)}
+            universe = _list_source_cvms(step.select.result.step, targets, found)
+            covered = {key: cvm for key, cvm in universe.items() if is_covered(step.select, cvm)}
             found[step.name] = covered
             among[step.name] = None if len(covered) == len(universe) else frozenset(covered)
     return found, among
 
 
-def _universe(source: str, targets: tuple[Target, ...], found: Mapping[str, Mapping[str, Cvm]]) -> Mapping[str, Cvm]:
+def _list_source_cvms(
+    source: str, targets: tuple[Target, ...], found: Mapping[str, Mapping[str, Cvm]]
+) -> Mapping[str, Cvm]:
     """The CVMs of the step whose result is taken up."""
     if source in found:
         return found[source]

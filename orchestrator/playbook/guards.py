@@ -44,23 +44,25 @@ class Whole:
     words: str = ""
 
 
-def stricter(playbook: Guards, settings: Guards) -> Guards:
+def merge_guards(playbook: Guards, settings: Guards) -> Guards:
     """The guards of a playbook within those of the settings: the smaller limit holds, and protection adds up.
 
     So does `keep_running`: every rule holds.
     """
 
-    def smaller(left: _N | None, right: _N | None) -> _N | None:
+    def min_of_set(left: _N | None, right: _N | None) -> _N | None:
         return min((each for each in (left, right) if each is not None), default=None)
 
-    def both(key: str) -> list[str] | None:
+    def join_values(key: str) -> list[str] | None:
         values = [*(getattr(settings.protect, key) or ()), *(getattr(playbook.protect, key) or ())]
         return list(dict.fromkeys(values)) or None
 
     return Guards.model_construct(
-        max_targets=smaller(playbook.max_targets, settings.max_targets),
-        max_percent=smaller(playbook.max_percent, settings.max_percent),
-        protect=Protect.model_construct(name=both("name"), app_id=both("app_id"), teepod=both("teepod")),
+        max_targets=min_of_set(playbook.max_targets, settings.max_targets),
+        max_percent=min_of_set(playbook.max_percent, settings.max_percent),
+        protect=Protect.model_construct(
+            name=join_values("name"), app_id=join_values("app_id"), teepod=join_values("teepod")
+        ),
         keep_running=[*(settings.keep_running or ()), *(playbook.keep_running or ())] or None,
     )
 

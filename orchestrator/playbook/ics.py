@@ -58,7 +58,7 @@ class _Event:
     clock: tzinfo | None
     what: str
 
-    def wall(self, when: date) -> date:
+    def wall_time(self, when: date) -> date:
         """This day or time as the event's own clocks show it."""
         if self.clock is None:
             return when.date() if isinstance(when, datetime) else when
@@ -67,7 +67,7 @@ class _Event:
         return when.replace(tzinfo=None) if when.tzinfo is None else when.astimezone(self.clock).replace(tzinfo=None)
 
 
-def days_off(data: bytes, zone: ZoneInfo) -> DaysOff:
+def find_days_off(data: bytes, zone: ZoneInfo) -> DaysOff:
     """Work out the days and hours that the events of a calendar take, from 2000 to 2199.
 
     Args:
@@ -80,60 +80,64 @@ def days_off(data: bytes, zone: ZoneInfo) -> DaysOff:
     days: list[tuple[date, date, str]] = []
     hours: list[Hours] = []
     taken = 0
-    events = _events(data, zone)
-    moved = _moved(events)
+    events = _parse_events(data, zone)
+    moved = _find_replaced(events)
     for event in events:
         try:
-            for begins, ends in _times(event, moved):
+            for begins, ends in _list_times(event, moved):
                 if isinstance(begins, datetime) and isinstance(ends, datetime):
                     hours.append((begins, ends, event.what))
                 else:
                     days.append((begins, ends, event.what))
                 taken += 1
                 if taken > MAX_TIMES:
-                    raise CalendarError(f"the events take more than {MAX_TIMES:,} days, at {_name(event.raw)}")
+                    raise CalendarError(
+                        f"the events take more than {MAX_TIMES:,} days, at {_describe_event(event.raw)}"
+                    )
         except TooMuchWorkError:
-            raise CalendarError(f"{_name(event.raw)} takes too long to work out") from None
+            raise CalendarError(f"{_describe_event(event.raw)} takes too long to work out") from None
         except _LIBRARY_FAULTS as error:
-            raise CalendarError(f"{_name(event.raw)} cannot be worked out: {_words(error)}") from error
-    return DaysOff(_merged_days(days), _merged_hours(hours))
+            raise CalendarError(f"{_describe_event(event.raw)} cannot be worked out: {_error_text(error)}") from error
+    return DaysOff(_merge_days(days), _merge_hours(hours))
 
 
-def _events(data: bytes, zone: ZoneInfo) -> list[_Event]:
+def _parse_events(data: bytes, zone: ZoneInfo) -> list[_Event]:
     try:
         calendars: list[Any] = icalendar.Calendar.from_ical(data, multiple=True)
         found = [(each, calendar) for calendar in calendars for each in calendar.walk("VEVENT")]
     except _LIBRARY_FAULTS as error:
-        raise CalendarError(f"the file is not an iCalendar file: {_words(error)}") from error
+        raise CalendarError(f"the file is not an iCalendar file: {_error_text(error)}") from error
     if len(found) != len(_EVENT.findall(data)):
         raise CalendarError("the file is cut off, or its BEGIN and END lines do not match")
     if not found:
         raise CalendarError("the calendar has no events")
-    return [_event(raw, zone, calendar) for raw, calendar in found]
+    return [_parse_event(raw, zone, calendar) for raw, calendar in found]
 
 
-def _event(raw: Any, zone: ZoneInfo, calendar: Any) -> _Event:  # noqa: ANN401 - the library has no types for it
+def _parse_event(raw: Any, zone: ZoneInfo, calendar: Any) -> _Event:  # noqa: ANN401 - the library has no types for it
     for name, reason in raw.errors:
         if name in _WHEN or (name is None and any(each in reason.upper() for each in _WHEN)):
             given = f": {name}:{str(raw[name])[:60]}" if name is not None and name in raw else ""
-            raise CalendarError(f"{_name(raw)} has a property that cannot be read{given}")
+            raise CalendarError(f"{_describe_event(raw)} has a property that cannot be read{given}")
     if "EXRULE" in raw:
-        raise CalendarError(f"{_name(raw)} has an EXRULE, which calendar programs treat in different ways; use EXDATE")
-    begins = _single(raw, "DTSTART")
+        raise CalendarError(
+            f"{_describe_event(raw)} has an EXRULE, which calendar programs treat in different ways; use EXDATE"
+        )
+    begins = _single_value(raw, "DTSTART")
     if begins is None:
-        raise CalendarError(f"{_name(raw)} has no DTSTART")
+        raise CalendarError(f"{_describe_event(raw)} has no DTSTART")
     if not isinstance(begins, date):
-        raise CalendarError(f"{_name(raw)} has a DTSTART that is neither a day nor a time")
+        raise CalendarError(f"{_describe_event(raw)} has a DTSTART that is neither a day nor a time")
     clock: tzinfo | None = None
     if isinstance(begins, datetime):
         clock = begins.tzinfo or zone
         if begins.tzinfo is not None and not begins.utcoffset() and "TZID" not in raw["DTSTART"].params:
-            clock = _named_zone(calendar) or clock
+            clock = _find_named_zone(calendar) or clock
         begins = begins.replace(tzinfo=None) if begins.tzinfo is None else begins.astimezone(clock).replace(tzinfo=None)
-    return _Event(raw, zone, begins, clock, _summary(raw))
+    return _Event(raw, zone, begins, clock, _event_summary(raw))
 
 
-def _named_zone(calendar: Any) -> tzinfo | None:  # noqa: ANN401 - the library has no types for it
+def _find_named_zone(calendar: Any) -> tzinfo | None:  # noqa: ANN401 - the library has no types for it
     """The zone in which a calendar of UTC times means its repetitions, if it says so."""
     try:
         return ZoneInfo(str(calendar["X-WR-TIMEZONE"]))
@@ -141,11 +145,11 @@ def _named_zone(calendar: Any) -> tzinfo | None:  # noqa: ANN401 - the library h
         return None
 
 
-def _single(raw: Any, name: str) -> Any:  # noqa: ANN401 - the library has no types for it
+def _single_value(raw: Any, name: str) -> Any:  # noqa: ANN401 - the library has no types for it
     """The value of a property that may stand once."""
     found = raw.get(name)
     if isinstance(found, list):
-        raise CalendarError(f"{_name(raw)} has more than one {name}")
+        raise CalendarError(f"{_describe_event(raw)} has more than one {name}")
     if found is None:
         return None
     _check_zone(raw, name, found.dt, found.params)
@@ -154,10 +158,10 @@ def _single(raw: Any, name: str) -> Any:  # noqa: ANN401 - the library has no ty
 
 def _check_zone(raw: Any, name: str, value: Any, params: Any) -> None:  # noqa: ANN401 - no types
     if isinstance(value, datetime) and value.tzinfo is None and "TZID" in params:
-        raise CalendarError(f"{_name(raw)}: there is no time zone {params['TZID']!r} ({name})")
+        raise CalendarError(f"{_describe_event(raw)}: there is no time zone {params['TZID']!r} ({name})")
 
 
-def _listed(raw: Any, name: str) -> Iterator[Any]:  # noqa: ANN401 - the library has no types for it
+def _list_values(raw: Any, name: str) -> Iterator[Any]:  # noqa: ANN401 - the library has no types for it
     """The values of a property that may stand several times, with several values each."""
     found = raw.get(name, [])
     for each in found if isinstance(found, list) else [found]:
@@ -167,33 +171,37 @@ def _listed(raw: Any, name: str) -> Iterator[Any]:  # noqa: ANN401 - the library
             yield value.dt
 
 
-def _moved(events: Iterable[_Event]) -> dict[str, set[date]]:
+def _find_replaced(events: Iterable[_Event]) -> dict[str, set[date]]:
     """The occurrences that another entry of the same UID replaces: days, or times in UTC."""
     found: dict[str, set[date]] = {}
     for event in events:
-        replaced = _single(event.raw, "RECURRENCE-ID")
+        replaced = _single_value(event.raw, "RECURRENCE-ID")
         if replaced is None:
             continue
         if str(event.raw["RECURRENCE-ID"].params.get("RANGE", "")).upper() == "THISANDFUTURE":
-            raise CalendarError(f"{_name(event.raw)} changes all later occurrences (RANGE=THISANDFUTURE); split it")
-        key = replaced if not isinstance(replaced, datetime) else _utc(replaced, event.zone)
-        found.setdefault(_uid(event.raw), set()).add(key)
+            raise CalendarError(
+                f"{_describe_event(event.raw)} changes all later occurrences (RANGE=THISANDFUTURE); split it"
+            )
+        key = replaced if not isinstance(replaced, datetime) else _to_utc(replaced, event.zone)
+        found.setdefault(_event_uid(event.raw), set()).add(key)
     return found
 
 
-def _times(event: _Event, moved: Mapping[str, set[date]]) -> Iterator[tuple[date, date]]:
+def _list_times(event: _Event, moved: Mapping[str, set[date]]) -> Iterator[tuple[date, date]]:
     """The first and last day of each occurrence, or its begin and end in UTC."""
     if str(event.raw.get("STATUS", "")).upper() == "CANCELLED":
         return
-    left_out = _left_out(event)
+    left_out = _find_excluded(event)
     if "RECURRENCE-ID" not in event.raw:
-        left_out |= moved.get(_uid(event.raw), set())
+        left_out |= moved.get(_event_uid(event.raw), set())
     if event.clock is None:
         left_out = {each.date() if isinstance(each, datetime) else each for each in left_out}
-    length, is_elapsed = _length(event)
+    length, is_elapsed = _compute_length(event)
     seen: set[date] = set()
-    for begins, own_length in _occurrences(event):
-        first, last = _span(event, begins, own_length or length, is_elapsed=is_elapsed or own_length is not None)
+    for begins, own_length in _list_occurrences(event):
+        first, last = _compute_span(
+            event, begins, own_length or length, is_elapsed=is_elapsed or own_length is not None
+        )
         # A day that is called off calls off what begins at any time of that day.
         if begins in seen or first in left_out or (isinstance(begins, datetime) and begins.date() in left_out):
             continue
@@ -202,17 +210,17 @@ def _times(event: _Event, moved: Mapping[str, set[date]]) -> Iterator[tuple[date
             yield first, last
 
 
-def _span(event: _Event, begins: date, length: timedelta, *, is_elapsed: bool) -> tuple[date, date]:
+def _compute_span(event: _Event, begins: date, length: timedelta, *, is_elapsed: bool) -> tuple[date, date]:
     if event.clock is None or not isinstance(begins, datetime):
         return max(begins, _FIRST), min(begins + length - _DAY, _LAST)
-    first = _utc(begins, event.clock)
-    return first, first + length if is_elapsed else _utc(begins + length, event.clock)
+    first = _to_utc(begins, event.clock)
+    return first, first + length if is_elapsed else _to_utc(begins + length, event.clock)
 
 
-def _length(event: _Event) -> tuple[timedelta, bool]:
+def _compute_length(event: _Event) -> tuple[timedelta, bool]:
     """How long an event lasts, and whether that is by elapsed time and not by the clock."""
-    ends, duration = _single(event.raw, "DTEND"), _single(event.raw, "DURATION")
-    name = _name(event.raw)
+    ends, duration = _single_value(event.raw, "DTEND"), _single_value(event.raw, "DURATION")
+    name = _describe_event(event.raw)
     if ends is not None and duration is not None:
         raise CalendarError(f"{name} has both DTEND and DURATION")
     if duration is not None and not isinstance(duration, timedelta):
@@ -220,7 +228,7 @@ def _length(event: _Event) -> tuple[timedelta, bool]:
     if ends is not None and isinstance(ends, datetime) != (event.clock is not None):
         raise CalendarError(f"{name}: one of DTSTART and DTEND is a day, the other one a time")
     exact = duration is not None and bool(duration % _DAY)
-    length = event.wall(ends) - event.begins if ends is not None else duration or timedelta()
+    length = event.wall_time(ends) - event.begins if ends is not None else duration or timedelta()
     if length < timedelta():
         raise CalendarError(f"{name} ends before it begins")
     if event.clock is None:
@@ -233,35 +241,35 @@ def _length(event: _Event) -> tuple[timedelta, bool]:
     return length, exact
 
 
-def _left_out(event: _Event) -> set[date]:
+def _find_excluded(event: _Event) -> set[date]:
     """The occurrences that are called off: days, or times in UTC."""
     found: set[date] = set()
-    for each in _listed(event.raw, "EXDATE"):
-        found.add(_utc(each, event.clock) if isinstance(each, datetime) and event.clock is not None else each)
+    for each in _list_values(event.raw, "EXDATE"):
+        found.add(_to_utc(each, event.clock) if isinstance(each, datetime) and event.clock is not None else each)
     return found
 
 
-def _occurrences(event: _Event) -> Iterator[tuple[date, timedelta | None]]:
+def _list_occurrences(event: _Event) -> Iterator[tuple[date, timedelta | None]]:
     """Each begin as the event's own clocks show it, with its length where it has one of its own."""
     yield event.begins, None
-    for value in _listed(event.raw, "RDATE"):
+    for value in _list_values(event.raw, "RDATE"):
         begins, ends = value if isinstance(value, tuple) else (value, None)
-        wall = event.wall(begins)
+        wall_time = event.wall_time(begins)
         if ends is None:
-            yield wall, None
+            yield wall_time, None
             continue
-        length = ends if isinstance(ends, timedelta) else _utc(ends, event.zone) - _utc(begins, event.zone)
+        length = ends if isinstance(ends, timedelta) else _to_utc(ends, event.zone) - _to_utc(begins, event.zone)
         if event.clock is None or length <= timedelta():
-            raise CalendarError(f"{_name(event.raw)} has an RDATE with a period that makes no sense")
-        yield wall, length
+            raise CalendarError(f"{_describe_event(event.raw)} has an RDATE with a period that makes no sense")
+        yield wall_time, length
     rules = event.raw.get("RRULE", [])
     for rule in rules if isinstance(rules, list) else [rules]:
-        for begins in _repeated(event, rule):
+        for begins in _list_repetitions(event, rule):
             yield begins, None
 
 
-def _repeated(event: _Event, rule: Any) -> Iterator[date]:  # noqa: ANN401 - the library has no types for it
-    text = _checked(event, rule)
+def _list_repetitions(event: _Event, rule: Any) -> Iterator[date]:  # noqa: ANN401 - the library has no types for it
+    text = _check_rule(event, rule)
     start = event.begins if isinstance(event.begins, datetime) else datetime.combine(event.begins, time())
     matched = False
     for begins in rrulestr(text, dtstart=start):
@@ -270,26 +278,26 @@ def _repeated(event: _Event, rule: Any) -> Iterator[date]:  # noqa: ANN401 - the
             break
         yield begins if event.clock is not None else begins.date()
     if not matched:
-        raise CalendarError(f"{_name(event.raw)} repeats on days that there never are: {text}")
+        raise CalendarError(f"{_describe_event(event.raw)} repeats on days that there never are: {text}")
 
 
-def _checked(event: _Event, rule: Any) -> str:  # noqa: ANN401 - the library has no types for it
+def _check_rule(event: _Event, rule: Any) -> str:  # noqa: ANN401 - the library has no types for it
     """A rule as text, its UNTIL by the event's own clocks."""
     parts = {str(key).upper(): value if isinstance(value, list) else [value] for key, value in rule.items()}
     text = rule.to_ical().decode()
-    fault = next(_rule_faults(parts), None)
+    fault = next(_list_rule_faults(parts), None)
     if fault is not None:
-        raise CalendarError(f"{_name(event.raw)} has a rule {fault}: RRULE:{text[:120]}")
+        raise CalendarError(f"{_describe_event(event.raw)} has a rule {fault}: RRULE:{text[:120]}")
     kept = [each for each in text.split(";") if not each.upper().startswith("UNTIL=")]
     for until in parts.get("UNTIL", []):
-        last = event.wall(until) if event.clock is not None or not isinstance(until, datetime) else until
+        last = event.wall_time(until) if event.clock is not None or not isinstance(until, datetime) else until
         if not isinstance(last, datetime) or not isinstance(until, datetime):
             last = datetime.combine(last, time(23, 59, 59))
         kept.append(f"UNTIL={last.replace(tzinfo=None):%Y%m%dT%H%M%S}")
     return ";".join(kept)
 
 
-def _rule_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
+def _list_rule_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
     """What RFC 5545 forbids in a rule, or what makes it repeat within a day."""
     frequency = "".join(str(each).upper() for each in parts.get("FREQ", []))
     if not frequency:
@@ -304,10 +312,10 @@ def _rule_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
         yield "with BYWEEKNO that does not repeat yearly"
     if frequency in {"DAILY", "WEEKLY"} and any(str(each)[:-2] for each in parts.get("BYDAY", [])):
         yield "with a numbered BYDAY that does not repeat monthly or yearly"
-    yield from _number_faults(parts)
+    yield from _list_number_faults(parts)
 
 
-def _number_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
+def _list_number_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
     for key in ("INTERVAL", "COUNT"):
         if any(int(each) < 1 for each in parts.get(key, [])):
             yield f"with {key} below 1"
@@ -319,41 +327,41 @@ def _number_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
             yield f"with a {key} that there is not"
 
 
-def _utc(when: date, zone: tzinfo) -> datetime:
+def _to_utc(when: date, zone: tzinfo) -> datetime:
     moment = when if isinstance(when, datetime) else datetime.combine(when, time())
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
-def _text(raw: Any, name: str) -> str:  # noqa: ANN401 - the library has no types for it
+def _property_text(raw: Any, name: str) -> str:  # noqa: ANN401 - the library has no types for it
     found = raw.get(name, "")
     return " ".join(str(found[0] if isinstance(found, list) and found else found).split())
 
 
-def _uid(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
-    return _text(raw, "UID")
+def _event_uid(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
+    return _property_text(raw, "UID")
 
 
-def _summary(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
-    return _text(raw, "SUMMARY")[:_LONGEST_NAME] or "an event"
+def _event_summary(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
+    return _property_text(raw, "SUMMARY")[:_LONGEST_NAME] or "an event"
 
 
-def _name(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
+def _describe_event(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
     """How messages name an event: by its summary, its first day and its UID."""
     facts = []
     begins = raw.get("DTSTART")
     if begins is not None and "DTSTART" not in {name for name, _ in raw.errors} and not isinstance(begins, list):
         facts.append(begins.to_ical().decode())
-    facts += [f"UID {_uid(raw)[:60]}"] if _uid(raw) else []
-    summary = _summary(raw)
+    facts += [f"UID {_event_uid(raw)[:60]}"] if _event_uid(raw) else []
+    summary = _event_summary(raw)
     named = "an event" if summary == "an event" else f"the event {summary!r}"
     return f"{named} ({', '.join(facts)})" if facts else named
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
-def _merged_days(days: list[tuple[date, date, str]]) -> dict[date, str]:
+def _merge_days(days: list[tuple[date, date, str]]) -> dict[date, str]:
     found: dict[date, str] = {}
     free_from = _FIRST
     for first, last, what in sorted(days, key=lambda each: each[0]):
@@ -365,7 +373,7 @@ def _merged_days(days: list[tuple[date, date, str]]) -> dict[date, str]:
     return found
 
 
-def _merged_hours(hours: list[Hours]) -> tuple[Hours, ...]:
+def _merge_hours(hours: list[Hours]) -> tuple[Hours, ...]:
     found: list[Hours] = []
     for begins, ends, what in sorted(hours, key=lambda each: each[0]):
         free_from = found[-1][1] if found else begins

@@ -11,13 +11,13 @@ from contextlib import suppress
 from types import FrameType
 from zoneinfo import ZoneInfo
 
-from orchestrator.playbook.ics import CalendarError, TooMuchWorkError, days_off
+from orchestrator.playbook.ics import CalendarError, TooMuchWorkError, find_days_off
 
 _MEMORY = 2_000_000_000
 _SECONDS_TO_SAY_SO = 2
 
 
-def _limit(cpu_seconds: int) -> None:
+def _limit_resources(cpu_seconds: int) -> None:
     """Raise `TooMuchWorkError` after so much processor time; the system kills the process a little later."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -32,9 +32,9 @@ def _limit(cpu_seconds: int) -> None:
 
 def main(zone: str, cpu_seconds: str) -> None:
     """Read, work out, and print."""
-    _limit(int(cpu_seconds))
+    _limit_resources(int(cpu_seconds))
     try:
-        document = days_off(sys.stdin.buffer.read(), ZoneInfo(zone)).document()
+        document = find_days_off(sys.stdin.buffer.read(), ZoneInfo(zone)).document()
     except CalendarError as error:
         document = {"error": str(error)}
     except TooMuchWorkError:

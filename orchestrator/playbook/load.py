@@ -12,10 +12,10 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.errors import MissingVariableError, PlaybookError, UsageError
 from orchestrator.playbook.schema import SAME_STEP, WRONG_RESULT, Playbook, Variable
-from orchestrator.playbook.shipped import SHIPPED, names_in
-from orchestrator.playbook.source import Path_, Source, Tree, read_source
+from orchestrator.playbook.shipped import SHIPPED, list_playbooks
+from orchestrator.playbook.source import KeyPath, Source, Tree, read_source
 from orchestrator.playbook.steps import KINDS
-from orchestrator.playbook.variables import substitute
+from orchestrator.playbook.variables import substitute_variables
 from orchestrator.validation_messages import dotted, explain, nearest
 
 _T = TypeVar("_T")
@@ -54,12 +54,12 @@ def find_playbook(name: str, folder: Path = Path("playbooks"), shipped: Path = S
         PlaybookError: when there is none.
     """
     path = Path(name)
-    if _exists(path) or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+    if _file_exists(path) or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         return path
     for candidate in (place / f"{name}{suffix}" for place in (folder, shipped) for suffix in (".yaml", ".yml")):
-        if _exists(candidate):
+        if _file_exists(candidate):
             return candidate
-    own, others = names_in(folder), names_in(shipped)
+    own, others = list_playbooks(folder), list_playbooks(shipped)
     close = difflib.get_close_matches(name, [*own, *others], n=1)
     known = [f"known in ./{folder}: {', '.join(own)}"] if own else []
     known += [f"shipped: {', '.join(others)}"] if others else []
@@ -67,7 +67,7 @@ def find_playbook(name: str, folder: Path = Path("playbooks"), shipped: Path = S
     raise PlaybookError(f"there is no playbook {name!r}", file=path, hint=hint)
 
 
-def _exists(path: Path) -> bool:
+def _file_exists(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -87,16 +87,16 @@ def load_playbook(file: Path, assignments: Mapping[str, str], *, allow_undefined
         PlaybookError: with file, line and key, when it can't be used.
         UsageError: when a value is given to a variable that is not declared.
     """
-    return playbook_from(read_source(file), assignments, allow_undefined=allow_undefined)
+    return load_source(read_source(file), assignments, allow_undefined=allow_undefined)
 
 
-def playbook_from(source: Source, assignments: Mapping[str, str], *, allow_undefined: bool = False) -> LoadedPlaybook:
+def load_source(source: Source, assignments: Mapping[str, str], *, allow_undefined: bool = False) -> LoadedPlaybook:
     """The playbook that a parsed document is; arguments and errors as `load_playbook` has them."""
-    declared = _variables(source)
+    declared = _read_variables(source)
     values = {name: variable.default for name, variable in declared.items() if variable.default is not None}
     unknown = [name for name in assignments if name not in declared]
     if unknown:
-        raise UsageError(f"the playbook has no variable {unknown[0]!r}", hint=_did_you_mean(unknown[0], list(declared)))
+        raise UsageError(f"the playbook has no variable {unknown[0]!r}", hint=_suggest_name(unknown[0], list(declared)))
     for name, value in assignments.items():
         # Around an empty value the rest of a pattern would widen: `${prefix}*` to every name.
         if not value.strip():
@@ -107,21 +107,21 @@ def playbook_from(source: Source, assignments: Mapping[str, str], *, allow_undef
     values.update(assignments)
     undefined = tuple(name for name in declared if name not in values)
     if undefined and not allow_undefined:
-        first, *rest = (_no_value(name, declared[name], source) for name in undefined)
+        first, *rest = (_missing_value_error(name, declared[name], source) for name in undefined)
         first.more = tuple(rest)
         raise first
     # An open variable stands for itself, so that it can be told in what the schema finds.
     open_ones = {name: f"${{{name}}}" for name in undefined}
-    tree = substitute(source, {**values, **open_ones}, declared)
-    playbook = _validate(Playbook, tree, source, (), tuple(open_ones.values()))
+    tree = substitute_variables(source, {**values, **open_ones}, declared)
+    playbook = _validate_tree(Playbook, tree, source, (), tuple(open_ones.values()))
     return LoadedPlaybook(playbook, source.file, source.sha256, source.data, values, undefined)
 
 
-def _variables(source: Source) -> dict[str, Variable]:
+def _read_variables(source: Source) -> dict[str, Variable]:
     tree = source.tree.get("vars")
     if tree is None:
         return {}
-    declared = _validate(dict[str, Variable], tree, source, ("vars",))
+    declared = _validate_tree(dict[str, Variable], tree, source, ("vars",))
     for name, variable in declared.items():
         if variable.default is not None and "${" in variable.default:
             raise PlaybookError(
@@ -133,7 +133,7 @@ def _variables(source: Source) -> dict[str, Variable]:
     return declared
 
 
-def _no_value(name: str, variable: Variable, source: Source) -> MissingVariableError:
+def _missing_value_error(name: str, variable: Variable, source: Source) -> MissingVariableError:
     description = f" ({variable.description})" if variable.description else ""
     return MissingVariableError(
         f"the variable {name!r}{description} has no value",
@@ -143,35 +143,35 @@ def _no_value(name: str, variable: Variable, source: Source) -> MissingVariableE
     )
 
 
-def _validate(kind: type[_T], tree: Tree, source: Source, prefix: Path_, open_ones: tuple[str, ...] = ()) -> _T:
+def _validate_tree(kind: type[_T], tree: Tree, source: Source, prefix: KeyPath, open_ones: tuple[str, ...] = ()) -> _T:
     try:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
         faults = error.errors()
-    open_places = [_place(fault) for fault in faults if _is_open(fault, open_ones)]
+    open_places = [_fault_place(fault) for fault in faults if _is_open(fault, open_ones)]
     if len(open_places) == len(faults):
         # Nothing is wrong but what open variables would fill: check the rest as if those keys were left out.
-        return _validate(kind, _without(tree, open_places), source, prefix)
+        return _validate_tree(kind, _remove_places(tree, open_places), source, prefix)
     # A key that is missing is often one that stands there misspelt, and that one has the better hint.
     is_open = frozenset(open_places)
-    faults = [fault for fault in faults if _place(fault) not in is_open]
-    faults.sort(key=lambda fault: (_is_missing(fault), source.line_of((*prefix, *_place(fault)))))
-    first, *rest = (_located(fault, kind, source, prefix) for fault in faults[:_MOST_FINDINGS])
+    faults = [fault for fault in faults if _fault_place(fault) not in is_open]
+    faults.sort(key=lambda fault: (_is_missing(fault), source.line_of((*prefix, *_fault_place(fault)))))
+    first, *rest = (_locate_fault(fault, kind, source, prefix) for fault in faults[:_MOST_FINDINGS])
     if len(faults) > _MOST_FINDINGS:
         rest.append(PlaybookError(f"{len(faults) - _MOST_FINDINGS:,} more findings are not listed", file=source.file))
     first.more = tuple(rest)
     raise first
 
 
-def _tag(fault: ErrorDetails) -> str | None:
+def _find_step_kind(fault: ErrorDetails) -> str | None:
     """The kind of step that a finding is about, where pydantic says so in its place, after `steps` and a number."""
     place = fault["loc"]
     return str(place[2]) if len(place) > 2 and place[0] == "steps" and place[2] in KINDS else None  # noqa: PLR2004
 
 
-def _place(fault: ErrorDetails) -> Path_:
+def _fault_place(fault: ErrorDetails) -> KeyPath:
     place = fault["loc"]
-    return (*place[:2], *place[3:]) if _tag(fault) else place
+    return (*place[:2], *place[3:]) if _find_step_kind(fault) else place
 
 
 def _is_missing(fault: ErrorDetails) -> bool:
@@ -183,8 +183,8 @@ def _is_open(fault: ErrorDetails, open_ones: tuple[str, ...]) -> bool:
     return isinstance(given, str) and fault["type"] not in _STRUCTURE and any(each in given for each in open_ones)
 
 
-def _located(fault: ErrorDetails, kind: object, source: Source, prefix: Path_) -> PlaybookError:
-    tag = _tag(fault)
+def _locate_fault(fault: ErrorDetails, kind: object, source: Source, prefix: KeyPath) -> PlaybookError:
+    tag = _find_step_kind(fault)
     if tag is not None:
         kind, prefix, fault["loc"] = KINDS[tag], fault["loc"][:2], fault["loc"][3:]
     place, message, hint = explain(fault, kind, prefix)
@@ -201,7 +201,7 @@ def _located(fault: ErrorDetails, kind: object, source: Source, prefix: Path_) -
     return PlaybookError(message, hint=hint or _SCHEMA_HINT, file=source.file, line=source.line_of(place))
 
 
-def _without(tree: Tree, places: list[Path_]) -> Tree:
+def _remove_places(tree: Tree, places: list[KeyPath]) -> Tree:
     result = copy.deepcopy(tree)
     for place in places:
         holder: Any = result
@@ -218,5 +218,5 @@ def _without(tree: Tree, places: list[Path_]) -> Tree:
     return result
 
 
-def _did_you_mean(name: str, known: list[str]) -> str:
+def _suggest_name(name: str, known: list[str]) -> str:
     return nearest(name, known) if known else "it declares none"

@@ -13,7 +13,7 @@ from orchestrator.duration import format_duration
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
-from orchestrator.playbook.recheck import lacks_facts, recheck
+from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
@@ -77,7 +77,7 @@ class Lock:
         """What it was taken from, for people."""
         return "the plan file"
 
-    def last_word(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
+    def filter_target(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
         """Why a CVM of today's inventory is left alone; None for a target of the file that is what it was.
 
         Args:
@@ -96,7 +96,7 @@ class Lock:
             otherwise = "the playbook no longer selects it"
         elif (step.name, step.action) != (target.step, target.action):
             otherwise = f"it was for {target.action} in {target.step!r}, is for {step.action} in {step.name!r}"
-        return recheck(target.cvm, cvm, reason, otherwise)
+        return recheck_cvm(target.cvm, cvm, reason, otherwise)
 
     def lacks_facts(self, cvm: Cvm) -> bool:
         """Whether the list does not give a fact of a target that the file has."""
@@ -107,7 +107,7 @@ class Lock:
         """A plan file is checked against all CVMs of the workspace, as a playbook is."""
         del cvms
 
-    def hold(self, plan: Plan, *, now: datetime, version: str) -> Plan:
+    def apply_to_plan(self, plan: Plan, *, now: datetime, version: str) -> Plan:
         """A plan that was made with this lock's last word, with what else is to be said about it.
 
         Args:
@@ -118,10 +118,10 @@ class Lock:
         left = self._by_cvm.left_by(cvm.ref for cvm in plan.cvms)
         gone = (Skipped(each.cvm, Reason(SkipReason.GONE), selected=True) for each in left)
         plan = replace(plan, steps=self.steps, skipped=(*plan.skipped, *gone))
-        return replace(plan, warnings=(*plan.warnings, *self._warnings(plan, now, version)))
+        return replace(plan, warnings=(*plan.warnings, *self._list_warnings(plan, now, version)))
 
-    def _warnings(self, plan: Plan, now: datetime, version: str) -> Iterable[PlanWarning]:
-        left = drifted(plan)
+    def _list_warnings(self, plan: Plan, now: datetime, version: str) -> Iterable[PlanWarning]:
+        left = list_drifted(plan)
         if left:
             yield PlanWarning(
                 WarningCode.DRIFTED,
@@ -143,6 +143,6 @@ class Lock:
             yield PlanWarning(WarningCode.PLAN_FILE_VERSION, sentence)
 
 
-def drifted(plan: Plan) -> tuple[Skipped, ...]:
+def list_drifted(plan: Plan) -> tuple[Skipped, ...]:
     """The CVMs of a plan file that are left alone because they have changed."""
     return tuple(each for each in plan.skipped if each.why.code in CHANGED)

@@ -15,7 +15,7 @@ Rank: TypeAlias = tuple[object, ...]
 """What targets are sorted by."""
 
 
-def rank(by: Order, ref: CvmRef, compute: Decimal | None) -> Rank:
+def rank_target(by: Order, ref: CvmRef, compute: Decimal | None) -> Rank:
     """What a target is sorted by; the same for no two CVMs.
 
     Args:
@@ -23,28 +23,32 @@ def rank(by: Order, ref: CvmRef, compute: Decimal | None) -> Rank:
         ref: the target.
         compute: what it costs while it runs, in USD per hour; None where unknown.
     """
-    return (*_FIRST[by](ref, compute), natural(ref.name), ref.name, ref.key)
+    return (*_FIRST[by](ref, compute), natural_key(ref.name), ref.name, ref.key)
 
 
-def natural(name: str) -> _Name:
+def natural_key(name: str) -> _Name:
     """A name as people sort: `web-2` before `web-10`, whatever the case."""
     parts = _DIGITS.split(name.casefold())
     return tuple((len(part.lstrip("0")), part.lstrip("0")) if n % 2 else (0, part) for n, part in enumerate(parts))
 
 
-def _dearest(ref: CvmRef, compute: Decimal | None) -> Rank:
+def _cost_rank(ref: CvmRef, compute: Decimal | None) -> Rank:
     del ref
     return (compute is None, -(compute or 0))
 
 
-def _teepod(ref: CvmRef, compute: Decimal | None) -> Rank:
+def _teepod_rank(ref: CvmRef, compute: Decimal | None) -> Rank:
     del compute
-    return (ref.teepod is None, natural(ref.teepod or ""), ref.teepod_id is None, ref.teepod_id or 0)
+    return (ref.teepod is None, natural_key(ref.teepod or ""), ref.teepod_id is None, ref.teepod_id or 0)
 
 
-def _name(ref: CvmRef, compute: Decimal | None) -> Rank:
+def _name_rank(ref: CvmRef, compute: Decimal | None) -> Rank:
     del ref, compute
     return ()
 
 
-_FIRST: dict[Order, Callable[[CvmRef, Decimal | None], Rank]] = {"cost": _dearest, "teepod": _teepod, "name": _name}
+_FIRST: dict[Order, Callable[[CvmRef, Decimal | None], Rank]] = {
+    "cost": _cost_rank,
+    "teepod": _teepod_rank,
+    "name": _name_rank,
+}

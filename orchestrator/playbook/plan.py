@@ -78,7 +78,7 @@ class Plan:
     deadline: Forecast | None = None
 
     @property
-    def acting(self) -> list[PlannedStep]:
+    def acting_steps(self) -> list[PlannedStep]:
         """The steps that act on CVMs."""
         return [step for step in self.steps if isinstance(step, PlannedStep)]
 
@@ -94,17 +94,12 @@ class Plan:
         return sum(not cvm.down for cvm in self.cvms) - gone
 
     @property
-    def allowed(self) -> bool:
-        """Whether every guard lets the plan go on."""
-        return all(check.ok for check in self.guards)
-
-    @property
-    def matched(self) -> bool:
+    def has_matches(self) -> bool:
         """Whether the selectors covered any CVM at all."""
         return bool(self.targets) or any(each.selected for each in self.skipped)
 
     @property
-    def total(self) -> Total:
+    def stopped_total(self) -> Total:
         """What the targets that are to be down cost per hour together; CVMs on their way down already left out."""
         return Total.of(
             target.rates
@@ -113,12 +108,12 @@ class Plan:
         )
 
     @property
-    def begins(self) -> Total | None:
+    def started_total(self) -> Total | None:
         """What the targets that are to be started cost per hour together; None when there are none."""
         rates = [target.rates for target in self.targets if target.action is Action.START]
         return Total.of(rates) if rates else None
 
-    def count(self, action: Action) -> int:
+    def count_targets(self, action: Action) -> int:
         """How many targets an action has."""
         return sum(target.action is action for target in self.targets)
 
@@ -138,7 +133,7 @@ class PlanConstraint(Protocol):
     def guards(self) -> Guards:
         """The guards that hold beside those of the settings."""
 
-    def last_word(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
+    def filter_target(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
         """As `LastWord`."""
 
     def lacks_facts(self, cvm: Cvm) -> bool:
@@ -147,5 +142,5 @@ class PlanConstraint(Protocol):
     def whole_of_starts(self, cvms: Iterable[Cvm]) -> Whole | None:
         """What `max_percent` of CVMs to start is a share of; None for all CVMs of the workspace."""
 
-    def hold(self, plan: Plan, *, now: datetime, version: str) -> Plan:
+    def apply_to_plan(self, plan: Plan, *, now: datetime, version: str) -> Plan:
         """A plan that was made with this last word, with what else is to be said about it."""

@@ -9,20 +9,33 @@ from itertools import groupby
 from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.deadline import Forecast, forecast, pace_of
-from orchestrator.playbook.estimate import Lot, estimate
-from orchestrator.playbook.follow_ups import follow_ups
+from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
+from orchestrator.playbook.estimate import Lot, estimate_plan
+from orchestrator.playbook.follow_ups import find_follow_ups
 from orchestrator.playbook.guards import Whole, check_guards
-from orchestrator.playbook.order import Rank, rank
+from orchestrator.playbook.order import Rank, rank_target
 from orchestrator.playbook.plan import Plan, Skipped, Target, TargetFilter
 from orchestrator.playbook.plan_warning import PlanWarning
-from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, RunLimits, planned
+from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, RunLimits, resolve_step
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.select import Coverage, coverage, protection, unknown_fact, unknown_protection, unmet_key
+from orchestrator.playbook.select import (
+    Coverage,
+    find_coverage,
+    find_protection,
+    find_unknown_fact,
+    find_unknown_protection,
+    find_unmet_key,
+)
 from orchestrator.playbook.steps import Step
-from orchestrator.playbook.survivors import spare
-from orchestrator.playbook.warnings import cautions, left_out, paid_again, too_late, unguarded
-from orchestrator.playbook.waves import wave_numbers
+from orchestrator.playbook.survivors import spare_survivors
+from orchestrator.playbook.warnings import (
+    list_deadline_warnings,
+    list_gpu_warnings,
+    list_guard_warnings,
+    list_omission_warnings,
+    list_plan_warnings,
+)
+from orchestrator.playbook.waves import number_waves
 from orchestrator.skip_reason import MAY_BE_PROTECTED, Reason, SkipReason
 
 
@@ -38,7 +51,7 @@ def make_plan(
     batch_size: int,
     more_warnings: Iterable[PlanWarning] = (),
     whole: bool = True,
-    last_word: TargetFilter | None = None,
+    target_filter: TargetFilter | None = None,
     settle_seconds: Mapping[str, float] | None = None,
     whole_of_starts: Whole | None = None,
 ) -> Plan:
@@ -55,35 +68,37 @@ def make_plan(
         batch_size: how many statuses one request reads, for the estimate.
         more_warnings: what reading the inventory has to add.
         whole: whether the inventory is the whole workspace.
-        last_word: may leave further CVMs out, or say better why one is left out.
+        target_filter: may leave further CVMs out, or say better why one is left out.
         settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
         whole_of_starts: what `max_percent` of CVMs to start is a share of; by default all CVMs of the inventory.
     """
     cvms = tuple(inventory)
-    steps = [step for step in playbook.acting if step.select.result is None]
+    steps = [step for step in playbook.acting_steps if step.select.result is None]
     targets: list[tuple[int, Target]] = []
     skipped: list[Skipped] = []
     spared = 0
     for cvm in cvms:
-        position, reason = _decide(steps, guards, cvm)
+        position, reason = _assign_step(steps, guards, cvm)
         spared += reason is not None and reason.code is SkipReason.PROTECTED
-        if last_word is not None:
-            reason = last_word(cvm, steps[position] if position >= 0 else None, reason)
+        if target_filter is not None:
+            reason = target_filter(cvm, steps[position] if position >= 0 else None, reason)
         if reason is None:
             step = steps[position]
             rates = rates_of(cvm, price_list, storage_usd_per_gb_hour)
             targets.append((position, Target(step.name, Action(step.action), cvm, rates)))
         else:
             skipped.append(Skipped(cvm, reason, selected=position >= 0))
-    targets.sort(key=lambda pair: (pair[0], _rank(steps[pair[0]], pair[1])))
-    kept = spare(guards.keep_running or (), cvms, [each.cvm for _, each in targets if each.action is not Action.START])
+    targets.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
+    kept = spare_survivors(
+        guards.keep_running or (), cvms, [each.cvm for _, each in targets if each.action is not Action.START]
+    )
     survivors = {key: reason for each in kept for key, reason in each.reasons.items()}
     by_key = {target.cvm.ref.key: target.cvm for _, target in targets}
     skipped += [Skipped(by_key[key], reason, selected=True) for key, reason in survivors.items()]
-    chosen = tuple(_in_waves(steps, [target for _, target in targets if target.cvm.ref.key not in survivors]))
-    taken_up, among = follow_ups(playbook, chosen)
-    planned_steps = tuple(planned(step, settle_timeout, among) for step in playbook.steps)
-    deadline = _forecast(playbook, planned_steps, chosen, limits, settle_seconds or {})
+    chosen = tuple(_assign_waves(steps, [target for _, target in targets if target.cvm.ref.key not in survivors]))
+    taken_up, among = find_follow_ups(playbook, chosen)
+    planned_steps = tuple(resolve_step(step, settle_timeout, among) for step in playbook.steps)
+    deadline = _forecast_steps(playbook, planned_steps, chosen, limits, settle_seconds or {})
     return Plan(
         playbook=playbook.name,
         steps=planned_steps,
@@ -100,13 +115,17 @@ def make_plan(
             unsure=sum(each.why.needed_by == "protect" for each in skipped),
         ),
         limits=limits,
-        estimate=estimate(_lots(planned_steps, chosen, limits), limits.burst, batch_size),
+        estimate=estimate_plan(_list_lots(planned_steps, chosen, limits), limits.burst, batch_size),
         warnings=(
-            *cautions(playbook, cvms, chosen),
-            *unguarded(playbook, guards, cvms, whole=whole, bounded=last_word is not None),
-            *(left_out(playbook, chosen, skipped) if chosen or any(each.selected for each in skipped) else ()),
-            *paid_again(playbook, taken_up),
-            *too_late(deadline, chosen),
+            *list_plan_warnings(playbook, cvms, chosen),
+            *list_guard_warnings(playbook, guards, cvms, whole=whole, bounded=target_filter is not None),
+            *(
+                list_omission_warnings(playbook, chosen, skipped)
+                if chosen or any(each.selected for each in skipped)
+                else ()
+            ),
+            *list_gpu_warnings(playbook, taken_up),
+            *list_deadline_warnings(deadline, chosen),
             *more_warnings,
         ),
         may_follow={name: len(covered) for name, covered in taken_up.items()},
@@ -114,15 +133,15 @@ def make_plan(
     )
 
 
-def facts_needed(playbook: Playbook, guards: Guards, inventory: Iterable[Cvm]) -> list[Cvm]:
+def list_cvms_lacking_facts(playbook: Playbook, guards: Guards, inventory: Iterable[Cvm]) -> list[Cvm]:
     """The CVMs that are left alone only because a fact is not known that a protection or an `exclude` needs."""
-    steps = [step for step in playbook.acting if step.select.result is None]
-    later = [step for step in playbook.acting if step.select.result is not None]
+    steps = [step for step in playbook.acting_steps if step.select.result is None]
+    later = [step for step in playbook.acting_steps if step.select.result is not None]
     return [
         cvm
         for cvm in inventory
-        if _may_be_protected(_decide(steps, guards, cvm)[1])
-        or any(coverage(step.select, cvm) is Coverage.UNSURE for step in later)
+        if _may_be_protected(_assign_step(steps, guards, cvm)[1])
+        or any(find_coverage(step.select, cvm) is Coverage.UNSURE for step in later)
     ]
 
 
@@ -130,12 +149,12 @@ def _may_be_protected(reason: Reason | None) -> bool:
     return reason is not None and reason.needed_by in MAY_BE_PROTECTED
 
 
-def _rank(step: Step, target: Target) -> Rank:
+def _rank_in_step(step: Step, target: Target) -> Rank:
     """What a target is sorted by within its step; the same for all where the step has no order."""
-    return () if step.order_by is None else rank(step.order_by, target.cvm.ref, target.rates.compute)
+    return () if step.order_by is None else rank_target(step.order_by, target.cvm.ref, target.rates.compute)
 
 
-def _in_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Target]:
+def _assign_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Target]:
     """The targets, sorted by step, each with its wave."""
     sizes = {step.name: step.waves for step in steps}
     for name, group in groupby(targets, key=lambda target: target.step):
@@ -143,11 +162,11 @@ def _in_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Targ
         if waves is None:
             yield from of_step
         else:
-            for target, wave in zip(of_step, wave_numbers(waves, len(of_step)), strict=True):
+            for target, wave in zip(of_step, number_waves(waves, len(of_step)), strict=True):
                 yield replace(target, wave=wave)
 
 
-def _lots(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: RunLimits) -> Iterable[Lot]:
+def _list_lots(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: RunLimits) -> Iterable[Lot]:
     """The targets of each step that has any, with the limits that hold for it."""
     targets = list(targets)
     number = Counter(target.step for target in targets)
@@ -160,7 +179,7 @@ def _lots(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: RunLim
             yield Lot(number[step.name], own, step.action is Action.STOP, (step.soak or 0.0) * (waves[step.name] - 1))
 
 
-def _forecast(
+def _forecast_steps(
     playbook: Playbook,
     steps: Iterable[AnyPlanned],
     targets: Iterable[Target],
@@ -173,26 +192,28 @@ def _forecast(
     for target in targets:
         by_step.setdefault(target.step, []).append((target.wave, target.cvm.ref.teepod_key))
     acting = [step for step in steps if isinstance(step, PlannedStep)]
-    return forecast(
+    return forecast_deadline(
         playbook.deadline,
-        [(pace_of(step, limits, settle_seconds), by_step.get(step.name, [])) for step in acting],
+        [(derive_send_rate(step, limits, settle_seconds), by_step.get(step.name, [])) for step in acting],
     )
 
 
-def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | None]:
+def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | None]:
     """The step that a CVM belongs to (-1 for none), and why the CVM is skipped (None: it is a target).
 
     That is the first one that selects it and has anything to do on it; else the first one that selects it.
     """
-    found = [coverage(step.select, cvm) for step in steps]
+    found = [find_coverage(step.select, cvm) for step in steps]
     covering = [n for n, each in enumerate(found) if each is not Coverage.NO]
     if not covering:
-        facts = (unknown_fact(step.select, cvm) for step in steps)
+        facts = (find_unknown_fact(step.select, cvm) for step in steps)
         fact = next(filter(None, facts), None)
         if fact:
             return -1, Reason(SkipReason.FACT_UNKNOWN, fact, "select")
-        return -1, Reason(SkipReason.NOT_SELECTED, ", ".join(dict.fromkeys(unmet_key(s.select, cvm) for s in steps)))
-    protected = protection(guards.protect, cvm)
+        return -1, Reason(
+            SkipReason.NOT_SELECTED, ", ".join(dict.fromkeys(find_unmet_key(s.select, cvm) for s in steps))
+        )
+    protected = find_protection(guards.protect, cvm)
     if protected is not None:
         return covering[0], Reason(SkipReason.PROTECTED, protected)
     reasons = [_nothing_to_do(steps[position], cvm) for position in covering]
@@ -201,8 +222,10 @@ def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | 
     position = covering[reasons.index(None)]
     # Whoever may be excluded from an earlier step is not left to a later one: that may do something else.
     if found[position] is Coverage.UNSURE:
-        return position, Reason(SkipReason.FACT_UNKNOWN, unknown_fact(steps[position].select, cvm) or "", "exclude")
-    fact = unknown_protection(guards.protect, cvm)
+        return position, Reason(
+            SkipReason.FACT_UNKNOWN, find_unknown_fact(steps[position].select, cvm) or "", "exclude"
+        )
+    fact = find_unknown_protection(guards.protect, cvm)
     if fact is not None:
         return position, Reason(SkipReason.FACT_UNKNOWN, fact, "protect")
     if not cvm.ref.address:
@@ -210,12 +233,12 @@ def _decide(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | 
     return position, None
 
 
-def binding_reason(guards: Guards, cvm: Cvm) -> Reason | None:
+def find_binding_reason(guards: Guards, cvm: Cvm) -> Reason | None:
     """Why a CVM that was chosen earlier may not be touched any more by the guards of today; None where it may."""
-    protected = protection(guards.protect, cvm)
+    protected = find_protection(guards.protect, cvm)
     if protected is not None:
         return Reason(SkipReason.PROTECTED, protected)
-    fact = unknown_protection(guards.protect, cvm)
+    fact = find_unknown_protection(guards.protect, cvm)
     return None if fact is None else Reason(SkipReason.FACT_UNKNOWN, fact, "protect")
 
 

@@ -9,7 +9,7 @@ BINDING = frozenset({SkipReason.PROTECTED})
 """Reasons of today's settings that hold for CVMs that were chosen earlier."""
 
 
-def recheck(then: Cvm, now: Cvm, reason: Reason | None, otherwise: str | None = None) -> Reason | None:
+def recheck_cvm(then: Cvm, now: Cvm, reason: Reason | None, otherwise: str | None = None) -> Reason | None:
     """Why a CVM is to be left alone now; None for one that is as it was when it was chosen.
 
     Args:
@@ -20,7 +20,7 @@ def recheck(then: Cvm, now: Cvm, reason: Reason | None, otherwise: str | None = 
     """
     if reason is not None and reason.code is SkipReason.FACT_UNKNOWN:
         return reason
-    changes = list(changed(then, now))
+    changes = list(list_changes(then, now))
     if reason is not None and reason.code in BINDING:
         changes.append(f"now {reason.text}")
     elif not changes and otherwise is not None:
@@ -37,7 +37,7 @@ def lacks_facts(then: CvmRef, now: CvmRef) -> bool:
     )
 
 
-def changed(then: Cvm, now: Cvm) -> Iterable[str]:
+def list_changes(then: Cvm, now: Cvm) -> Iterable[str]:
     """What about a CVM is no longer as it was, in words; nothing when it is unchanged."""
     if then.ref.id and now.ref.id and then.ref.id != now.ref.id:
         yield f"its id was {then.ref.id}, is {now.ref.id}"
@@ -46,12 +46,12 @@ def changed(then: Cvm, now: Cvm) -> Iterable[str]:
     facts = (
         ("name", then.ref.name, now.ref.name),
         ("app", then.ref.app_id, now.ref.app_id),
-        ("teepod", _teepod(then), _teepod(now)),
+        ("teepod", _format_teepod(then), _format_teepod(now)),
         ("status", then.status, now.status),
         ("instance type", then.instance_type, now.instance_type),
     )
     for what, before, after in facts:
-        if _written(before) != _written(after):
+        if _escape_surrogates(before) != _escape_surrogates(after):
             yield f"{what} was {before}, is {after}"
     if now.in_progress and not then.in_progress:
         yield "an operation is in progress"
@@ -59,13 +59,13 @@ def changed(then: Cvm, now: Cvm) -> Iterable[str]:
         yield "the operation in progress has ended"
 
 
-def _teepod(cvm: Cvm) -> str | None:
+def _format_teepod(cvm: Cvm) -> str | None:
     ref = cvm.ref
     if ref.teepod_id is None:
         return ref.teepod
     return f"{ref.teepod} (#{ref.teepod_id})" if ref.teepod else f"#{ref.teepod_id}"
 
 
-def _written(text: str | None) -> str | None:
+def _escape_surrogates(text: str | None) -> str | None:
     """Text as a file can hold it: half a surrogate pair is written as its escape there."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -79,7 +79,7 @@ class Follows:
     outcomes: frozenset[Outcome]
     among: frozenset[str] | None = None
 
-    def takes_up(self, step: str, outcome: Outcome | None, key: str) -> bool:
+    def covers_cvm(self, step: str, outcome: Outcome | None, key: str) -> bool:
         """Whether a CVM that ended so in that step is one of them."""
         return step == self.step and outcome in self.outcomes and (self.among is None or key in self.among)
 
@@ -145,7 +145,7 @@ AnyPlanned: TypeAlias = PlannedStep | Question | Message
 """A step of any kind."""
 
 
-def planned(step: AnyStep, settle_timeout: float, among: Mapping[str, frozenset[str] | None]) -> AnyPlanned:
+def resolve_step(step: AnyStep, settle_timeout: float, among: Mapping[str, frozenset[str] | None]) -> AnyPlanned:
     """What a playbook's step comes to.
 
     Args:
@@ -171,14 +171,14 @@ def planned(step: AnyStep, settle_timeout: float, among: Mapping[str, frozenset[
             limits.dispatch,
         ),
         step.escalate.after if step.escalate else None,
-        _follows(step, among.get(step.name)),
+        _resolve_source(step, among.get(step.name)),
         tuple(step.waves) if step.waves else None,
         step.order_by,
         step.soak,
     )
 
 
-def _follows(step: Step, among: frozenset[str] | None) -> Follows | None:
+def _resolve_source(step: Step, among: frozenset[str] | None) -> Follows | None:
     result = step.select.result
     if result is None:
         return None

@@ -35,32 +35,32 @@ _FIVE = "five fields: minute hour day-of-month month day-of-week, such as `30 2 
 _LONGEST = 200
 
 
-def _refuse(says: str, hint: str) -> NoReturn:
+def _raise_error(says: str, hint: str) -> NoReturn:
     raise PydanticCustomError("schedule", "{says}", {"says": says, "hint": hint})
 
 
-def _cron(value: object) -> str:
+def _parse_cron(value: object) -> str:
     from cronsim import CronSim, CronSimError  # noqa: PLC0415 - most playbooks have no schedule
 
     text = " ".join(value.split()) if isinstance(value, str) else ""
     given = str(value)[:60]
     if not text or text.startswith("@") or len(text) > _LONGEST or len(text.split()) != len(_FIELDS):
-        _refuse(f"must be a cron expression, not {given!r}", _FIVE)
+        _raise_error(f"must be a cron expression, not {given!r}", _FIVE)
     try:
         ever = next(CronSim(text, datetime(FIRST_YEAR, 1, 1)), None)  # noqa: DTZ001 - what a wall clock shows
     except CronSimError as error:
         field = str(error).removeprefix("Bad ")
-        _refuse(f"the cron expression {given!r} has a bad {field}", f"{field} takes {_FIELDS.get(field, _FIVE)}")
+        _raise_error(f"the cron expression {given!r} has a bad {field}", f"{field} takes {_FIELDS.get(field, _FIVE)}")
     if ever is None:
-        _refuse(f"the cron expression {given!r} never fires", "no month has such a day")
+        _raise_error(f"the cron expression {given!r} never fires", "no month has such a day")
     return text
 
 
-def _timezone(value: object) -> str:
+def _parse_timezone(value: object) -> str:
     name = value if isinstance(value, str) else ""
     try:
         if not name.startswith(("posix", "right/", "localtime")):
-            zone_of(name)
+            load_zone(name)
             return name
     except (KeyError, ValueError, OSError):
         pass
@@ -70,16 +70,16 @@ def _timezone(value: object) -> str:
     alike = [each for each in known if each.lower() == name.lower()]
     # All 600 names would be no help.
     otherwise = "take a name such as Europe/Berlin, America/New_York or UTC"
-    _refuse(f"there is no time zone {str(value)[:60]!r}", nearest(name, alike or known, otherwise))
+    _raise_error(f"there is no time zone {str(value)[:60]!r}", nearest(name, alike or known, otherwise))
 
 
-def _day(text: str, given: str) -> date:
+def _parse_day(text: str, given: str) -> date:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        _refuse(f"there is no such day: {given!r}", "a date is written YYYY-MM-DD, such as 2027-12-24")
+        _raise_error(f"there is no such day: {given!r}", "a date is written YYYY-MM-DD, such as 2027-12-24")
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        _refuse(f"the year of {given!r} is not between {FIRST_YEAR} and {LAST_YEAR}", "check the year")
+        _raise_error(f"the year of {given!r} is not between {FIRST_YEAR} and {LAST_YEAR}", "check the year")
     return day
 
 
@@ -92,14 +92,14 @@ def parse_edge(value: object) -> date | datetime:
     text = str(value).strip()
     if not _TIME.fullmatch(text):
         hint = "write 2027-12-24, 2027-12-24T18:00, or with an offset 2027-12-24T18:00+01:00"
-        _refuse(f"must be a date or a time, not {text[:60]!r}", hint)
-    day = _day(text[:10], text)
+        _raise_error(f"must be a date or a time, not {text[:60]!r}", hint)
+    day = _parse_day(text[:10], text)
     if len(text) == len("2027-12-24"):
         return day
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        _refuse(f"there is no such time: {text!r}", "a time is written YYYY-MM-DDThh:mm, such as 2027-12-24T18:00")
+        _raise_error(f"there is no such time: {text!r}", "a time is written YYYY-MM-DDThh:mm, such as 2027-12-24T18:00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +128,22 @@ class CalendarFile:
     text: str
 
 
-def _left_out(value: object) -> Days | CalendarFile:
+def _parse_omission(value: object) -> Days | CalendarFile:
     text = value.strip() if isinstance(value, str) else str(value)
     if text.lower().endswith(".ics") and "\0" not in text:
         return CalendarFile(text)
     match = _DAYS.fullmatch(text)
     if not match:
         hint = "write 2027-12-24, 2027-12-24..2028-01-02, or the path of an .ics file"
-        _refuse(f"must be a date, a range of dates or an .ics file, not {text[:60]!r}", hint)
-    first = _day(match[1], text)
-    last = _day(match[2], text) if match[2] else first
+        _raise_error(f"must be a date, a range of dates or an .ics file, not {text[:60]!r}", hint)
+    first = _parse_day(match[1], text)
+    last = _parse_day(match[2], text) if match[2] else first
     if last < first:
-        _refuse(f"the range {text!r} ends before it begins", "the earlier date stands first")
+        _raise_error(f"the range {text!r} ends before it begins", "the earlier date stands first")
     return Days(first, last, text)
 
 
-def _listed(value: object) -> object:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
@@ -154,7 +154,7 @@ _ONE_OR_MORE = WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT
 Edge = Annotated[date | datetime, PlainValidator(parse_edge), _EDGE]
 """A day or a time."""
 
-LeftOutOn = Annotated[list[Annotated[Days | CalendarFile, PlainValidator(_left_out)]], BeforeValidator(_listed)]
+LeftOutOn = Annotated[list[Annotated[Days | CalendarFile, PlainValidator(_parse_omission)]], BeforeValidator(_as_list)]
 """One or several of: a day, a range of days, an .ics file."""
 
 
@@ -163,9 +163,9 @@ class Schedule(DocumentedModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cron: Annotated[str, PlainValidator(_cron), WithJsonSchema(_TEXT)]
+    cron: Annotated[str, PlainValidator(_parse_cron), WithJsonSchema(_TEXT)]
     """Five fields as in Debian's cron: minute, hour, day of month, month, day of week."""
-    timezone: Annotated[str, PlainValidator(_timezone), WithJsonSchema(_TEXT)]
+    timezone: Annotated[str, PlainValidator(_parse_timezone), WithJsonSchema(_TEXT)]
     """Whose clocks `cron`, `not_on`, `from` and `until` go by, such as `Europe/Berlin` or `UTC`."""
     jitter: Duration = 0.0
     """Each firing happens up to this much later, by an amount of its own that stays the same."""
@@ -182,16 +182,16 @@ class Schedule(DocumentedModel):
 
     @field_validator("until")
     @classmethod
-    def _after_from(cls, until: date | datetime | None, info: ValidationInfo) -> date | datetime | None:
+    def _check_until(cls, until: date | datetime | None, info: ValidationInfo) -> date | datetime | None:
         begins, name = info.data.get("from_"), info.data.get("timezone")
         if until is not None and begins is not None and name is not None:
-            zone = zone_of(name)
+            zone = load_zone(name)
             if last_second(until, zone) < first_second(begins, zone):
-                _refuse(f"{until} is before `from`, which is {begins}", "swap the two, or leave one of them out")
+                _raise_error(f"{until} is before `from`, which is {begins}", "swap the two, or leave one of them out")
         return until
 
 
-def zone_of(name: str) -> "ZoneInfo":
+def load_zone(name: str) -> "ZoneInfo":
     """The time zone of this name."""
     from zoneinfo import ZoneInfo  # noqa: PLC0415 - most playbooks have no schedule
 
@@ -200,11 +200,11 @@ def zone_of(name: str) -> "ZoneInfo":
 
 def first_second(edge: date | datetime, zone: "ZoneInfo") -> datetime:
     """The moment from which on it is this day or time there, in UTC."""
-    from orchestrator.playbook.walltime import placed  # noqa: PLC0415 - most playbooks have no schedule
+    from orchestrator.playbook.walltime import locate_wall_time  # noqa: PLC0415 - most playbooks have no schedule
 
     if isinstance(edge, datetime):
-        return placed(edge, zone).moment if edge.tzinfo is None else edge.astimezone(UTC)
-    return placed(datetime(edge.year, edge.month, edge.day), zone).moment  # noqa: DTZ001 - what a wall clock shows
+        return locate_wall_time(edge, zone).moment if edge.tzinfo is None else edge.astimezone(UTC)
+    return locate_wall_time(datetime(edge.year, edge.month, edge.day), zone).moment  # noqa: DTZ001 - what a wall clock shows
 
 
 def last_second(edge: date | datetime, zone: "ZoneInfo") -> datetime:

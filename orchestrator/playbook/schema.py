@@ -21,21 +21,21 @@ from orchestrator.playbook.value_types import (
     Dispatch,
     NoticeKind,
     Percent,
+    PositiveDuration,
     RateOrAuto,
-    SafeStream,
     Share,
+    StrictBool,
     Text,
     Texts,
-    Truth,
-    listed,
+    as_list,
 )
 
 
-def _one_or_none(value: object) -> object:
+def _wrap_text(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _some(share: Share) -> Share:
+def _check_not_zero(share: Share) -> Share:
     if not share.amount:
         raise ValueError("must be above 0; leave `keep_running` out to keep none")
     return share
@@ -53,7 +53,7 @@ class _OneOrMore:
 
 
 def _as_list(value: object) -> object:
-    return [value] if isinstance(value, dict) else listed(value)
+    return [value] if isinstance(value, dict) else as_list(value)
 
 
 class Variable(Strict):
@@ -61,18 +61,18 @@ class Variable(Strict):
 
     description: Text | None = None
     """What it stands for; shown when it is missing."""
-    required: Truth = False
+    required: StrictBool = False
     """Whether the caller has to give it."""
     default: Text | None = None
     """What it is when the caller does not give it; never empty."""
 
     @model_validator(mode="before")
     @classmethod
-    def _short_form(cls, value: object) -> object:
+    def _read_short_form(cls, value: object) -> object:
         return {"default": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _has_a_value(self) -> Self:
+    def _check_value(self) -> Self:
         if self.required and self.default is not None:
             raise ValueError("a required variable has no default; drop one of the two")
         if not self.required and self.default is None:
@@ -99,7 +99,7 @@ class KeepRunning(Strict):
 
     per: Literal["app_id", "teepod"]
     """What makes a group."""
-    min: Annotated[Share, AfterValidator(_some)]
+    min: Annotated[Share, AfterValidator(_check_not_zero)]
     """So many stay up of each group, or this part of those that are up now; all of them where there are fewer."""
 
 
@@ -133,41 +133,43 @@ class Limits(Strict):
     """`single`: one request a CVM. `batch`: up to 50 CVMs a request in `stop` steps, whose statuses tell the effect."""
 
 
-def _make_sense_together(steps: list[AnyStep]) -> list[AnyStep]:
+def _check_steps(steps: list[AnyStep]) -> list[AnyStep]:
     earlier: dict[str, AnyStep] = {}
     for index, step in enumerate(steps):
         if step.name in earlier:
             message = "two steps are called {name}; the audit log tells steps apart by name"
             raise PydanticCustomError(SAME_STEP, message, {"name": repr(step.name), "index": index})
         if isinstance(step, Step):
-            _results_are_there(index, step, earlier)
+            _check_result(index, step, earlier)
         earlier[step.name] = step
     if not any(isinstance(step, Step) for step in steps):
         raise ValueError("no step acts on any CVM; add one that stops, shuts down, starts or restarts")
     return steps
 
 
-def _results_are_there(index: int, step: Step, earlier: dict[str, AnyStep]) -> None:
+def _check_result(index: int, step: Step, earlier: dict[str, AnyStep]) -> None:
     """A result is that of a step before this one which acts on CVMs, and is asked for by the step's own select."""
 
-    def wrong(reason: str) -> PydanticCustomError:
+    def make_error(reason: str) -> PydanticCustomError:
         return PydanticCustomError(WRONG_RESULT, "{reason}", {"reason": reason, "index": index})
 
-    if _asks_within(step.select):
-        raise wrong("belongs to the step's own select, not into `any` or `exclude`")
+    if _has_inner_result(step.select):
+        raise make_error("belongs to the step's own select, not into `any` or `exclude`")
     result = step.select.result
     if result is None:
         return
     if step.select.status is not None:
-        raise wrong("does not go with `status`; the outcome says how the CVM ended")
+        raise make_error("does not go with `status`; the outcome says how the CVM ended")
     if not isinstance(earlier.get(result.step), Step):
         known = ", ".join(repr(name) for name, each in earlier.items() if isinstance(each, Step))
-        raise wrong(f"no step {result.step!r} before this one acts on CVMs" + (f"; there is {known}" if known else ""))
+        raise make_error(
+            f"no step {result.step!r} before this one acts on CVMs" + (f"; there is {known}" if known else "")
+        )
 
 
-def _asks_within(select: Select) -> bool:
+def _has_inner_result(select: Select) -> bool:
     inner = [*(select.any or ()), *([select.exclude] if select.exclude else ())]
-    return any(each.result is not None or _asks_within(each) for each in inner)
+    return any(each.result is not None or _has_inner_result(each) for each in inner)
 
 
 WRONG_RESULT = "wrong_result"
@@ -180,7 +182,7 @@ SAME_STEP = "same_step"
 class Notices(Strict):
     """Of what notices are sent, to where the settings' `notify` says."""
 
-    on: Annotated[list[NoticeKind], BeforeValidator(_one_or_none)] | None = None
+    on: Annotated[list[NoticeKind], BeforeValidator(_wrap_text)] | None = None
     """What is told; without it what the settings' `notify.on` says. An empty list: nothing."""
 
 
@@ -201,19 +203,19 @@ class Playbook(Strict):
     """When to run."""
     notify: Notices = Notices()
     """Of what notices are sent."""
-    deadline: SafeStream | None = None
+    deadline: PositiveDuration | None = None
     """Within what time from its start the run should be done; the plan says whether it can be."""
-    steps: Annotated[list[AnyStep], Field(min_length=1), AfterValidator(_make_sense_together)]
+    steps: Annotated[list[AnyStep], Field(min_length=1), AfterValidator(_check_steps)]
     """What to do, in order."""
 
     @property
-    def acting(self) -> list[Step]:
+    def acting_steps(self) -> list[Step]:
         """The steps that act on CVMs."""
         return [step for step in self.steps if isinstance(step, Step)]
 
     @model_validator(mode="before")
     @classmethod
-    def _name_the_steps(cls, value: object) -> object:
+    def _add_step_names(cls, value: object) -> object:
         if isinstance(value, dict) and isinstance(value.get("steps"), list):
             steps = [
                 {"name": f"step {number}", **step} if isinstance(step, dict) else step

@@ -16,7 +16,7 @@ from orchestrator.playbook.steps import Select
 
 
 @lru_cache(maxsize=4096)
-def _pattern(text: str) -> re.Pattern[str]:
+def _compile_pattern(text: str) -> re.Pattern[str]:
     """`*` and `?` as wildcards, everything else as it stands (a name may well hold a bracket)."""
     first, *rest = ("".join("." if char == "?" else re.escape(char) for char in part) for part in text.split("*"))
     if not rest:
@@ -27,7 +27,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _matches_text(pattern: str, text: str | None) -> bool:
-    return text is not None and _pattern(pattern).fullmatch(text) is not None
+    return text is not None and _compile_pattern(pattern).fullmatch(text) is not None
 
 
 def _matches_teepod(pattern: str, cvm: Cvm) -> bool | None:
@@ -63,18 +63,18 @@ def _any_of(results: Iterable[bool | None]) -> bool | None:
     return True if True in found else None if None in found else False
 
 
-def _of_key(select: Select | Protect, key: str, cvm: Cvm) -> bool | None:
+def _match_key(select: Select | Protect, key: str, cvm: Cvm) -> bool | None:
     """Whether one key of a select or of a protection is met."""
     return _any_of(_BY_KEY[key](value, cvm) for value in getattr(select, key) or ())
 
 
-def _is_met(select: Select, cvm: Cvm) -> bool | None:
+def _match_select(select: Select, cvm: Cvm) -> bool | None:
     """Whether a select covers a CVM, whatever is not known of it; None where that decides."""
-    results = [_of_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None]
+    results = [_match_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None]
     if select.any is not None:
-        results.append(_any_of(_is_met(each, cvm) for each in select.any))
+        results.append(_any_of(_match_select(each, cvm) for each in select.any))
     if select.exclude is not None:
-        excluded = _is_met(select.exclude, cvm)
+        excluded = _match_select(select.exclude, cvm)
         results.append(None if excluded is None else not excluded)
     return False if False in results else None if None in results else True
 
@@ -88,46 +88,46 @@ class Coverage(Enum):
     """The CVM is covered but for an `exclude`, and whether that takes it away depends on what is not known."""
 
 
-def coverage(select: Select, cvm: Cvm) -> Coverage:
+def find_coverage(select: Select, cvm: Cvm) -> Coverage:
     """Whether a select covers a CVM. What is not known is never a match, and may be an exclusion."""
-    if not all(_of_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None):
+    if not all(_match_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None):
         return Coverage.NO
     found = Coverage.YES
     if select.any is not None:
-        among = {coverage(each, cvm) for each in select.any}
+        among = {find_coverage(each, cvm) for each in select.any}
         found = next((each for each in (Coverage.YES, Coverage.UNSURE) if each in among), Coverage.NO)
     if select.exclude is not None and found is not Coverage.NO:
-        excluded = _is_met(select.exclude, cvm)
+        excluded = _match_select(select.exclude, cvm)
         found = Coverage.NO if excluded else Coverage.UNSURE if excluded is None else found
     return found
 
 
-def matches(select: Select, cvm: Cvm) -> bool:
+def is_covered(select: Select, cvm: Cvm) -> bool:
     """Whether a select covers a CVM for sure, leaving aside whether that CVM is down already."""
-    return coverage(select, cvm) is Coverage.YES
+    return find_coverage(select, cvm) is Coverage.YES
 
 
-def unmet_key(select: Select, cvm: Cvm) -> str:
+def find_unmet_key(select: Select, cvm: Cvm) -> str:
     """The first key of a select that a CVM does not meet, such as `teepod`; empty where the select covers the CVM."""
     for key in _BY_KEY:
-        if getattr(select, key) is not None and not _of_key(select, key, cvm):
+        if getattr(select, key) is not None and not _match_key(select, key, cvm):
             return key
-    if select.any is not None and not any(matches(each, cvm) for each in select.any):
+    if select.any is not None and not any(is_covered(each, cvm) for each in select.any):
         return "any"
-    return "" if matches(select, cvm) else "exclude"
+    return "" if is_covered(select, cvm) else "exclude"
 
 
-def unknown_fact(select: Select, cvm: Cvm) -> str | None:
+def find_unknown_fact(select: Select, cvm: Cvm) -> str | None:
     """The fact of a CVM that is not known and decides whether a select covers it, such as `app_id`; None for none."""
-    if _is_met(select, cvm) is not None:
+    if _match_select(select, cvm) is not None:
         return None
     inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
-    own = [key for key in _BY_KEY if getattr(select, key) is not None and _of_key(select, key, cvm) is None]
-    found = (unknown_fact(each, cvm) for each in inner)
+    own = [key for key in _BY_KEY if getattr(select, key) is not None and _match_key(select, key, cvm) is None]
+    found = (find_unknown_fact(each, cvm) for each in inner)
     return next(iter(own), None) or next(filter(None, found), None)
 
 
-def protection(protect: Protect, cvm: Cvm) -> str | None:
+def find_protection(protect: Protect, cvm: Cvm) -> str | None:
     """Why a CVM is protected, such as `name kms-*`; None when it is not."""
     for key in _PROTECTS:
         for value in getattr(protect, key) or ():
@@ -139,56 +139,56 @@ def protection(protect: Protect, cvm: Cvm) -> str | None:
 _PROTECTS = ("name", "app_id", "teepod")
 
 
-def unknown_protection(protect: Protect, cvm: Cvm) -> str | None:
+def find_unknown_protection(protect: Protect, cvm: Cvm) -> str | None:
     """The fact of a CVM that is not known and decides whether the CVM is protected; None for none."""
-    return next((key for key in _PROTECTS if _of_key(protect, key, cvm) is None), None)
+    return next((key for key in _PROTECTS if _match_key(protect, key, cvm) is None), None)
 
 
-def apps_alone(select: Select) -> frozenset[str] | None:
+def find_app_bound(select: Select) -> frozenset[str] | None:
     """The app_ids (normal form) outside of which this select can cover nothing; None when there is no such bound."""
     bounds = []
     if select.app_id is not None:
         bounds.append(frozenset(normal_app_id(value) for value in select.app_id))
     if select.any is not None:
-        branches = [apps_alone(each) for each in select.any]
+        branches = [find_app_bound(each) for each in select.any]
         known = [branch for branch in branches if branch is not None]
         if len(known) == len(branches):
             bounds.append(frozenset().union(*known))
     return min(bounds, key=len) if bounds else None
 
 
-def apps_to_read(selects: Iterable[Select], *, whole_workspace: bool) -> frozenset[str] | None:
+def find_apps_to_read(selects: Iterable[Select], *, whole_workspace: bool) -> frozenset[str] | None:
     """The apps whose CVMs are all that a playbook can be about; None when the whole workspace has to be read.
 
     Args:
         selects: the selects of every step.
         whole_workspace: whether a guard holds that needs to know every CVM, as `max_percent` does.
     """
-    bounds = [apps_alone(select) for select in selects]
+    bounds = [find_app_bound(select) for select in selects]
     if whole_workspace or any(bound is None for bound in bounds):
         return None
     return frozenset().union(*(bound for bound in bounds if bound is not None))
 
 
-def unmatched(selects: Iterable[Select], inventory: Iterable[Cvm]) -> list[str]:
+def describe_unmatched(selects: Iterable[Select], inventory: Iterable[Cvm]) -> list[str]:
     """One sentence for every selector value that covers no CVM of the inventory, with the nearest known ones."""
-    return _unmatched((pair for select in selects for pair in _values(select)), list(inventory))
+    return _describe_unmatched((pair for select in selects for pair in _list_values(select)), list(inventory))
 
 
-def unmatched_protection(protect: Protect, inventory: Iterable[Cvm]) -> list[str]:
+def describe_unmatched_protection(protect: Protect, inventory: Iterable[Cvm]) -> list[str]:
     """One sentence for every value of `protect` that fits no CVM of the inventory, with the nearest known ones."""
     pairs = ((key, value) for key in _PROTECTS for value in getattr(protect, key) or ())
-    return [f"protect: {sentence}" for sentence in _unmatched(pairs, list(inventory))]
+    return [f"protect: {sentence}" for sentence in _describe_unmatched(pairs, list(inventory))]
 
 
-def _unmatched(pairs: Iterable[tuple[str, str]], cvms: list[Cvm]) -> list[str]:
+def _describe_unmatched(pairs: Iterable[tuple[str, str]], cvms: list[Cvm]) -> list[str]:
     sentences = []
     for key, value in dict.fromkeys(pairs):
         match = _BY_KEY[key]
         if key == "status" and value in _USUAL:
             continue
         if not any(match(value, cvm) for cvm in cvms):
-            sentences.append(f"no {_NOUN[key]} {value!r}{_known(key, value, cvms)}")
+            sentences.append(f"no {_NOUN[key]} {value!r}{_describe_known(key, value, cvms)}")
     return sentences
 
 
@@ -203,22 +203,22 @@ _USUAL = frozenset(
 """Statuses of which there may well be no CVM just now; any other word is rather a slip."""
 
 
-def _values(select: Select) -> Iterator[tuple[str, str]]:
+def _list_values(select: Select) -> Iterator[tuple[str, str]]:
     for key in _NOUN:
         for value in getattr(select, key) or ():
             yield key, value
     for each in select.any or ():
-        yield from _values(each)
+        yield from _list_values(each)
     if select.exclude is not None:
         # A pattern that excludes nothing today is a precaution; a name that does is rather a slip.
-        yield from (pair for pair in _values(select.exclude) if not {"*", "?"} & set(pair[1]))
+        yield from (pair for pair in _list_values(select.exclude) if not {"*", "?"} & set(pair[1]))
 
 
 _LONGEST = 200
 """Characters; comparing longer names would take longer than the hint is worth."""
 
 
-def _known(key: str, value: str, cvms: list[Cvm]) -> str:
+def _describe_known(key: str, value: str, cvms: list[Cvm]) -> str:
     """The known values nearest to one that matched nothing: all of a few, else the most alike."""
     found: set[str | None] = set()
     if key == "teepod":
@@ -232,7 +232,7 @@ def _known(key: str, value: str, cvms: list[Cvm]) -> str:
     known = sorted(text for text in found if text and len(text) <= _LONGEST)
     few = 6
     if len(known) > few:
-        near = _nearest(value[:_LONGEST], known, few)
+        near = _find_nearest(value[:_LONGEST], known, few)
         return f"; nearest known: {', '.join(near)}" if near else f"; {len(known)} are known, none like it"
     return f"; known: {', '.join(known)}" if known else "; there are none at all"
 
@@ -240,7 +240,7 @@ def _known(key: str, value: str, cvms: list[Cvm]) -> str:
 _WILD = re.compile(r"[*?]+|\d+")
 
 
-def _nearest(value: str, known: list[str], most: int) -> list[str]:
+def _find_nearest(value: str, known: list[str], most: int) -> list[str]:
     """The known values most alike: whole ones for a whole value, and patterns of known ones for a pattern.
 
     A pattern beside whole values would be like whatever is as short: `staging-*` like `agent-9`.

@@ -11,6 +11,6 @@ SHIPPED = next(
 """In the package; in a checkout, which an editable install leads to, beside it."""
 
 
-def names_in(folder: Path) -> list[str]:
+def list_playbooks(folder: Path) -> list[str]:
     """The names of the playbooks in a folder; none where there is no such folder."""
     return sorted(path.stem for path in folder.glob("*.y*ml")) if folder.is_dir() else []

@@ -16,7 +16,7 @@ from orchestrator.errors import PlaybookError
 from orchestrator.playbook.regular_file import read_regular
 
 Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
-Path_: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
@@ -42,9 +42,9 @@ class Source:
     tree: dict[str, Tree]
     sha256: str
     data: bytes = field(repr=False)
-    lines: dict[Path_, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
 
-    def line_of(self, path: Path_) -> int:
+    def line_of(self, path: KeyPath) -> int:
         """The line of the innermost place on this path that stands in the document."""
         while path and path not in self.lines:
             path = path[:-1]
@@ -63,7 +63,7 @@ def read_source(file: Path) -> Source:
     try:
         data = read_regular(file, MAX_BYTES)
     except FileNotFoundError:
-        raise PlaybookError("there is no such playbook", file=file, hint=_nearby(file)) from None
+        raise PlaybookError("there is no such playbook", file=file, hint=_suggest_files(file)) from None
     except OSError as error:
         raise PlaybookError(f"the playbook can't be read: {error.strerror or error}", file=file) from error
     except ValueError as error:
@@ -75,12 +75,12 @@ def parse_source(data: bytes, file: Path) -> Source:
     """Parse a YAML document; the same errors as `read_source`."""
     if len(data) > MAX_BYTES:
         raise PlaybookError(f"the playbook has more than {MAX_BYTES:,} bytes", file=file)
-    text = _decode(data, file)
-    tree, lines = _parse(text, file)
+    text = _decode_text(data, file)
+    tree, lines = _parse_tree(text, file)
     return Source(file=file, tree=tree, sha256=hashlib.sha256(data).hexdigest(), data=data, lines=lines)
 
 
-def _decode(data: bytes, file: Path) -> str:
+def _decode_text(data: bytes, file: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -90,7 +90,7 @@ def _decode(data: bytes, file: Path) -> str:
         ) from error
 
 
-def _nearby(file: Path) -> str:
+def _suggest_files(file: Path) -> str:
     folder = file.parent
     names = sorted({p.name for suffix in ("*.yaml", "*.yml") for p in folder.glob(suffix)}) if folder.is_dir() else []
     if names:
@@ -98,7 +98,7 @@ def _nearby(file: Path) -> str:
     return "give the path of a playbook, or the name of one in ./playbooks"
 
 
-def _parse(text: str, file: Path) -> tuple[dict[str, Tree], dict[Path_, int]]:
+def _parse_tree(text: str, file: Path) -> tuple[dict[str, Tree], dict[KeyPath, int]]:
     loader = None
     try:
         loader = _Loader(text)
@@ -119,7 +119,7 @@ def _parse(text: str, file: Path) -> tuple[dict[str, Tree], dict[Path_, int]]:
         raise PlaybookError(
             "the playbook is empty", file=file, line=1, hint="`orchestrator schema` prints what it takes"
         )
-    tree = builder.build(node, (), 0)
+    tree = builder.build_tree(node, (), 0)
     if not isinstance(tree, dict):
         hint = "start with `name:` and `steps:`"
         raise PlaybookError("a playbook is a mapping of keys to values", file=file, line=1, hint=hint)
@@ -157,15 +157,15 @@ class _Loader(yaml.BaseLoader):
         """Compose one node."""
         self.values += 1
         if self.values > MAX_VALUES:
-            mark = _mark(self.peek_event())  # type: ignore[no-untyped-call] # PyYAML's stubs leave it out
+            mark = _start_mark(self.peek_event())  # type: ignore[no-untyped-call] # PyYAML's stubs leave it out
             raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES:,} values", problem_mark=mark)
         if self.check_event(yaml.AliasEvent):
             alias: yaml.AliasEvent = self.get_event()  # type: ignore[no-untyped-call] # PyYAML's stubs leave it out
-            raise yaml.MarkedYAMLError(problem=_ALIAS, problem_mark=_mark(alias))
+            raise yaml.MarkedYAMLError(problem=_ALIAS, problem_mark=_start_mark(alias))
         return super().compose_node(parent, index)
 
 
-def _mark(event: yaml.Event) -> yaml.Mark | None:
+def _start_mark(event: yaml.Event) -> yaml.Mark | None:
     return event.start_mark if isinstance(event.start_mark, yaml.Mark) else None
 
 
@@ -174,9 +174,9 @@ class _Builder:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.lines: dict[Path_, int] = {}
+        self.lines: dict[KeyPath, int] = {}
 
-    def build(self, node: yaml.Node, path: Path_, depth: int) -> Tree:
+    def build_tree(self, node: yaml.Node, path: KeyPath, depth: int) -> Tree:
         line = node.start_mark.line + 1
         self.lines.setdefault(path, line)
         if node.tag not in _TAGS:
@@ -185,25 +185,25 @@ class _Builder:
         if depth > MAX_DEPTH:
             raise PlaybookError("the playbook is nested too deeply", file=self.file, line=line)
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path, depth)
+            return self._build_mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
-        return self._text(node)
+            return [self.build_tree(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
+        return self._build_text(node)
 
-    def _text(self, node: yaml.Node) -> str:
+    def _build_text(self, node: yaml.Node) -> str:
         text = str(node.value)
         if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
             line = node.start_mark.line + 1
             raise PlaybookError("half of a surrogate pair is not text", file=self.file, line=line)
         return text
 
-    def _mapping(self, node: yaml.MappingNode, path: Path_, depth: int) -> dict[str, Tree]:
+    def _build_mapping(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> dict[str, Tree]:
         result: dict[str, Tree] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise PlaybookError("a key must be plain text", file=self.file, line=line)
-            key = self._text(key_node)
+            key = self._build_text(key_node)
             if key in result:
                 first = self.lines[(*path, key)]
                 raise PlaybookError(
@@ -213,5 +213,5 @@ class _Builder:
                     hint="keep one of the two; a list can hold several values",
                 )
             self.lines[(*path, key)] = line
-            result[key] = self.build(value_node, (*path, key), depth + 1)
+            result[key] = self.build_tree(value_node, (*path, key), depth + 1)
         return result

@@ -20,15 +20,15 @@ from orchestrator.playbook.value_types import (
     Dispatch,
     OnFailure,
     Order,
+    PositiveDuration,
     Rate,
-    SafeStream,
     Share,
+    StrictBool,
     Text,
     Texts,
-    Truth,
-    listed,
+    as_list,
 )
-from orchestrator.playbook.waves import growing
+from orchestrator.playbook.waves import check_wave_sizes
 
 
 class Strict(DocumentedModel):
@@ -53,7 +53,7 @@ class Result(Strict):
 
     step: Text
     """The name of that step."""
-    outcome: Annotated[list[_Word], BeforeValidator(listed), _OUTCOMES] = [  # noqa: RUF012 - pydantic copies it
+    outcome: Annotated[list[_Word], BeforeValidator(as_list), _OUTCOMES] = [  # noqa: RUF012 - pydantic copies it
         "failed",
         "refused",
         "resurrected",
@@ -79,11 +79,11 @@ class Select(Strict):
     """Whole selects, of which one has to match."""
     exclude: "Select | None" = None
     """CVMs to leave out again."""
-    all: Truth = False
+    all: StrictBool = False
     """Every CVM of the workspace."""
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _check_selectors(self) -> Self:
         chosen = [key for key in ("teepod", "app_id", "name", "any") if getattr(self, key) is not None]
         if self.all and chosen:
             raise ValueError(f"`all: true` and `{chosen[0]}` contradict each other; keep one")
@@ -97,14 +97,14 @@ class Select(Strict):
 class Settle(Strict):
     """How long to wait until a CVM is down, or running again."""
 
-    timeout: SafeStream | None = None
+    timeout: PositiveDuration | None = None
     """From each CVM's own acceptance; without it the settings' `settle.timeout`."""
 
 
 class Escalation(Strict):
     """What follows for those CVMs that did not go down by themselves."""
 
-    after: SafeStream
+    after: PositiveDuration
     """How long the guest has, from the acceptance of its shutdown, or from the first request while none is accepted."""
     to: Literal["stop"] = "stop"
     """`stop` pulls the power."""
@@ -136,9 +136,9 @@ class Step(Strict):
     """Which CVMs."""
     order_by: Order | None = None
     """Who goes first: `cost` (the dearest), `teepod` (one after another) or `name`; as listed when left out."""
-    waves: Annotated[list[Share], Field(min_length=1), AfterValidator(growing)] | None = None
+    waves: Annotated[list[Share], Field(min_length=1), AfterValidator(check_wave_sizes)] | None = None
     """How many CVMs have had their turn when the next wave begins, such as `[1, "10%", "100%"]`."""
-    soak: SafeStream | None = None
+    soak: PositiveDuration | None = None
     """With `waves`: how long to wait after each wave, before its CVMs are read again and the next one begins."""
     limits: StepLimits = StepLimits()
     """How fast and how wide."""
@@ -150,7 +150,7 @@ class Step(Strict):
     """Whether the next step begins (`continue`) or the run ends (`stop`) when a target did not end as wanted."""
 
     @model_validator(mode="after")
-    def _keys_go_together(self) -> Self:
+    def _check_keys(self) -> Self:
         if self.escalate is not None and self.action != "shutdown":
             raise ValueError(f"`escalate` goes with `action: shutdown`; there is nothing above a {self.action}")
         if self.soak is not None and self.waves is None:
@@ -167,7 +167,7 @@ class Pause(Strict):
     """`pause`."""
     question: Text
     """What the person is asked."""
-    timeout: SafeStream = 3600.0
+    timeout: PositiveDuration = 3600.0
     """How long to wait for the answer; without one the run ends as if it had been refused."""
 
 
@@ -182,7 +182,7 @@ class Notify(Strict):
     """What they are told."""
 
 
-def _kind(step: Any) -> str:  # noqa: ANN401 - whatever stands in the file
+def _find_kind(step: Any) -> str:  # noqa: ANN401 - whatever stands in the file
     action = step.get("action") if isinstance(step, dict) else getattr(step, "action", None)
     return action if isinstance(action, str) and action in {"pause", "notify"} else "cvms"
 
@@ -192,6 +192,6 @@ KINDS: dict[str, type[Strict]] = {"cvms": Step, "pause": Pause, "notify": Notify
 
 AnyStep = Annotated[
     Annotated[Step, Tag("cvms")] | Annotated[Pause, Tag("pause")] | Annotated[Notify, Tag("notify")],
-    Discriminator(_kind),
+    Discriminator(_find_kind),
 ]
 """A step of any kind."""

@@ -45,7 +45,7 @@ class Spared:
     def message(self) -> str:
         """What it comes to in words."""
         number, what = len(self.reasons), _NOUN[self.rule.per]
-        text = f"{number} spared so that at least {self.rule.min} of each {what} {_stay(self.rule.min)} up"
+        text = f"{number} spared so that at least {self.rule.min} of each {what} {_conjugate_stay(self.rule.min)} up"
         if self.short:
             text += f"; {self.short} {what}{'' if self.short == 1 else 's'} with fewer left alone"
         return text
@@ -54,7 +54,7 @@ class Spared:
 _NOUN = {"app_id": "app", "teepod": "teepod"}
 
 
-def spare(rules: Iterable[Rule], inventory: Iterable[Cvm], going: Sequence[Cvm]) -> list[Spared]:
+def spare_survivors(rules: Iterable[Rule], inventory: Iterable[Cvm], going: Sequence[Cvm]) -> list[Spared]:
     """Who of those that a plan takes down has to stay up.
 
     Args:
@@ -66,36 +66,36 @@ def spare(rules: Iterable[Rule], inventory: Iterable[Cvm], going: Sequence[Cvm])
     left = list(going)
     found = []
     for rule in rules:
-        each = _spare(rule, up, left)
+        each = _apply_rule(rule, up, left)
         left = [cvm for cvm in left if cvm.ref.key not in each.reasons]
         found.append(each)
     return found
 
 
-def _spare(rule: Rule, up: Iterable[Cvm], going: Sequence[Cvm]) -> Spared:
+def _apply_rule(rule: Rule, up: Iterable[Cvm], going: Sequence[Cvm]) -> Spared:
     groups: dict[str, list[Cvm]] = {}
     for cvm in up:
-        groups.setdefault(_group(rule, cvm.ref), []).append(cvm)
+        groups.setdefault(_find_group(rule, cvm.ref), []).append(cvm)
     last_first: dict[str, list[Cvm]] = {}
     for cvm in reversed(going):
-        last_first.setdefault(_group(rule, cvm.ref), []).append(cvm)
+        last_first.setdefault(_find_group(rule, cvm.ref), []).append(cvm)
     reasons: dict[str, Reason] = {}
     short = 0
     for group, members in groups.items():
-        wanted = _wanted(rule.min, len(members))
-        kept = _kept(members, last_first.get(group, []), wanted)
+        wanted = _count_wanted(rule.min, len(members))
+        kept = _choose_survivors(members, last_first.get(group, []), wanted)
         if kept:
             short += wanted > len(members)
-            reason = Reason(SkipReason.KEPT_RUNNING, _why(rule, members, wanted))
+            reason = Reason(SkipReason.KEPT_RUNNING, _explain_group(rule, members, wanted))
             reasons.update((cvm.ref.key, reason) for cvm in kept)
     return Spared(rule, reasons, short)
 
 
-def _wanted(share: Share, up: int) -> int:
+def _count_wanted(share: Share, up: int) -> int:
     return ceil(up * share.amount / 100) if share.percent else int(share.amount)
 
 
-def _kept(members: Sequence[Cvm], last_first: Sequence[Cvm], wanted: int) -> list[Cvm]:
+def _choose_survivors(members: Sequence[Cvm], last_first: Sequence[Cvm], wanted: int) -> list[Cvm]:
     """Those of one group who are spared, of those whom the plan takes down."""
     wanted = min(wanted, len(members))
     in_group = {cvm.ref.key for cvm in members}
@@ -108,21 +108,21 @@ def _kept(members: Sequence[Cvm], last_first: Sequence[Cvm], wanted: int) -> lis
     return kept + others[: max(0, missing)]
 
 
-def _group(rule: Rule, ref: CvmRef) -> str:
+def _find_group(rule: Rule, ref: CvmRef) -> str:
     """The group of a CVM; one of its own where that is not known, since nothing else is sure to stand in for it."""
     known = ref.app_id if rule.per == "app_id" else ref.teepod_key
     return known or f"? {ref.key}"
 
 
-def _why(rule: Rule, members: Sequence[Cvm], wanted: int) -> str:
+def _explain_group(rule: Rule, members: Sequence[Cvm], wanted: int) -> str:
     ref, what = members[0].ref, _NOUN[rule.per]
     name = ref.app_id if rule.per == "app_id" else (ref.teepod or ref.teepod_key)
     if not name:
         return f"its {what} is not known"
     if wanted > len(members):
         return f"only {len(members)} of {what} {name} up, and {wanted} are to stay up"
-    return f"{wanted} of {len(members)} of {what} {name} {_stay(wanted)} up"
+    return f"{wanted} of {len(members)} of {what} {name} {_conjugate_stay(wanted)} up"
 
 
-def _stay(number: Share | int) -> str:
+def _conjugate_stay(number: Share | int) -> str:
     return "stays" if str(number) == "1" else "stay"

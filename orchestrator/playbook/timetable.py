@@ -8,7 +8,7 @@ from orchestrator.errors import PlaybookError
 from orchestrator.playbook.calendars import read_calendar
 from orchestrator.playbook.firings import Calendar, Timetable
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.schedule import CalendarFile, zone_of
+from orchestrator.playbook.schedule import CalendarFile, load_zone
 from orchestrator.playbook.source import parse_source
 
 
@@ -32,7 +32,7 @@ def load_timetable(
     schedule = loaded.playbook.schedule
     if schedule is None:
         return None
-    zone = zone_of(schedule.timezone)
+    zone = load_zone(schedule.timezone)
     calendars = {}
     for number, entry in enumerate(schedule.not_on):
         if isinstance(entry, CalendarFile):

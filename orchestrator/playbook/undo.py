@@ -10,10 +10,10 @@ from datetime import datetime
 
 from orchestrator.cvm import DOWN, ByCvm, Cvm, CvmRef, is_up
 from orchestrator.playbook.guards import Whole
-from orchestrator.playbook.lock import drifted
+from orchestrator.playbook.lock import list_drifted
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
-from orchestrator.playbook.recheck import lacks_facts, recheck
+from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.plural import names, plural
 from orchestrator.skip_reason import Reason, SkipReason
@@ -82,12 +82,12 @@ class Undo:
 
     @property
     def playbook(self) -> Playbook:
-        """One step that starts; which CVMs, `last_word` decides, since neither name nor app tells one from another."""
+        """A playbook with a single start step for every CVM; `filter_target` then keeps the CVMs of the run."""
         step = {"name": "restore", "action": "start", "select": {"all": "true"}}
         description = f"Start what run {self.run_id} took from running to down."
         return Playbook.model_validate({"name": "restore", "description": description, "steps": [step]})
 
-    def last_word(self, cvm: Cvm, step: object, reason: Reason | None) -> Reason | None:
+    def filter_target(self, cvm: Cvm, step: object, reason: Reason | None) -> Reason | None:
         """Why a CVM of today's inventory is not started; None for one that is as the run left it.
 
         Args:
@@ -106,9 +106,9 @@ class Undo:
         status = cvm.status if target.late or target.status is None else target.status
         goes_down = target.late and cvm.status not in DOWN and cvm.in_progress
         left = replace(cvm, ref=target.ref, status=status, in_progress=goes_down)
-        return recheck(left, cvm, reason)
+        return recheck_cvm(left, cvm, reason)
 
-    def hold(self, plan: Plan, *, now: datetime, version: str) -> Plan:
+    def apply_to_plan(self, plan: Plan, *, now: datetime, version: str) -> Plan:
         """A plan that was made with this last word, with what else is to be said about it.
 
         Args:
@@ -128,9 +128,9 @@ class Undo:
         plan = replace(plan, skipped=skipped)
         # The only step of an undo selects every CVM, so a count of what it selects says nothing.
         kept = (warning for warning in plan.warnings if warning.code is not WarningCode.STEP_EMPTY)
-        return replace(plan, warnings=(*kept, *self._warnings(plan)))
+        return replace(plan, warnings=(*kept, *self._list_warnings(plan)))
 
-    def _warnings(self, plan: Plan) -> Iterable[PlanWarning]:
+    def _list_warnings(self, plan: Plan) -> Iterable[PlanWarning]:
         late = {target.ref.key for target in self.late}
         refs = (self._by_cvm.find(target.cvm.ref) for target in plan.targets)
         started = [target.ref for target in refs if target is not None and target.late]
@@ -140,7 +140,7 @@ class Undo:
                 f"{plural(len(started), 'CVM')} not seen down by the run in time, down now, started too: "
                 f"{names(ref.name for ref in started)}",
             )
-        left = drifted(plan)
+        left = list_drifted(plan)
         if left:
             what = "that the run took down" + (" or asked to go down" if late else "")
             sentence = f"{plural(len(left), 'CVM')} of {len(self.targets)} {what} drifted since: left alone"

@@ -35,7 +35,7 @@ _REFERENCE = {"type": "string", "pattern": r"\$\{[^{}]+\}"}
 """What an editor sees where a variable will stand."""
 
 
-def _text(value: object) -> str:
+def _check_text(value: object) -> str:
     if not isinstance(value, str):
         # Outside of playbooks a parser may have made a number of it already, and 0x12 is not the text 18.
         raise ValueError("must be text; put it in quotes")  # noqa: TRY004 - pydantic collects ValueErrors
@@ -44,7 +44,7 @@ def _text(value: object) -> str:
     return value
 
 
-def _app_id(text: str) -> str:
+def _check_app_id(text: str) -> str:
     if not _APP_ID.fullmatch(text):
         raise ValueError(f"must be an app's id, such as 40 hex digits, without wildcards, not {text[:60]!r}")
     bare = normal_app_id(text)
@@ -53,7 +53,7 @@ def _app_id(text: str) -> str:
     return text
 
 
-def _amount(value: object, wanted: str) -> Decimal:
+def _parse_amount(value: object, wanted: str) -> Decimal:
     """A number as people write it: digits, perhaps a point; no exponent, sign or underscore."""
     text = str(value).strip().removesuffix("%").strip()
     if isinstance(value, bool | list | dict) or not _AMOUNT.fullmatch(text):
@@ -61,7 +61,7 @@ def _amount(value: object, wanted: str) -> Decimal:
     return Decimal(text)
 
 
-def _truth(value: object) -> bool:
+def _parse_bool(value: object) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value in {"true", "false"}:
@@ -69,13 +69,13 @@ def _truth(value: object) -> bool:
     raise ValueError(f"must be true or false, not {value!r}")
 
 
-def _no_truth(value: object) -> object:
+def _refuse_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError(f"must be a number, not {str(value).lower()}")  # noqa: TRY004 - pydantic collects ValueErrors
     return value
 
 
-def listed(value: object) -> object:
+def as_list(value: object) -> object:
     """One value as a list of one; an empty list is an error."""
     if isinstance(value, str):
         return [value]
@@ -84,10 +84,10 @@ def listed(value: object) -> object:
     return value
 
 
-Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"], "minLength": 1})]
+Text = Annotated[str, BeforeValidator(_check_text), WithJsonSchema({"type": ["string", "number"], "minLength": 1})]
 """Text that is not empty. A number in YAML is the text it was written as."""
 
-Truth = Annotated[bool, BeforeValidator(_truth), WithJsonSchema({"type": "boolean"})]
+StrictBool = Annotated[bool, BeforeValidator(_parse_bool), WithJsonSchema({"type": "boolean"})]
 """`true` or `false`, and no other spelling."""
 
 _ONE_OR_MORE = WithJsonSchema(
@@ -99,16 +99,16 @@ _ONE_OR_MORE = WithJsonSchema(
     },
 )
 
-Texts = Annotated[list[Text], BeforeValidator(listed), _ONE_OR_MORE]
+Texts = Annotated[list[Text], BeforeValidator(as_list), _ONE_OR_MORE]
 """One text or a list of them; an empty list is an error."""
 
-AppIds = Annotated[list[Annotated[Text, AfterValidator(_app_id)]], BeforeValidator(listed), _ONE_OR_MORE]
+AppIds = Annotated[list[Annotated[Text, AfterValidator(_check_app_id)]], BeforeValidator(as_list), _ONE_OR_MORE]
 """One app_id or a list of them: whole ids, no wildcards, and nothing that could not stand in a request."""
 
 Count = Annotated[
     int,
     Field(ge=1, le=_MOST),
-    BeforeValidator(_no_truth),
+    BeforeValidator(_refuse_bool),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _REFERENCE]}),
 ]
 """A whole number of at least 1."""
@@ -116,7 +116,7 @@ Count = Annotated[
 Rate = Annotated[
     float,
     Field(ge=0.001, le=_MOST, allow_inf_nan=False),
-    BeforeValidator(_no_truth),
+    BeforeValidator(_refuse_bool),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0.001}, _REFERENCE]}),
 ]
 """A number per second: at least 0.001, which is one in a quarter of an hour."""
@@ -156,13 +156,13 @@ Order = Literal["cost", "teepod", "name"]
 """In which order a step goes through its CVMs."""
 
 
-def _positive(value: float) -> float:
+def _check_positive(value: float) -> float:
     if value <= 0:
         raise ValueError("must be above 0")
     return value
 
 
-SafeStream = Annotated[Duration, AfterValidator(_positive)]
+PositiveDuration = Annotated[Duration, AfterValidator(_check_positive)]
 """A duration above 0, in seconds."""
 
 
@@ -192,7 +192,7 @@ class Share:
             return value
         text = str(value).strip()
         percent = text.endswith("%")
-        amount = _amount(value, 'a number such as 3, or a percentage such as "10%"')
+        amount = _parse_amount(value, 'a number such as 3, or a percentage such as "10%"')
         if percent and amount > 100:  # noqa: PLR2004 - percent
             raise ValueError(f"must be at most 100%, not {text!r}")
         if not percent and amount != amount.to_integral_value():
@@ -219,8 +219,8 @@ class Share:
         return {"anyOf": [{"type": "integer", "minimum": 0}, _PERCENTAGE, _REFERENCE]}
 
 
-def _percent(value: object) -> Decimal:
-    amount = _amount(value, "a percentage such as 50")
+def _parse_percent(value: object) -> Decimal:
+    amount = _parse_amount(value, "a percentage such as 50")
     if not 0 < amount <= 100:  # noqa: PLR2004 - percent
         raise ValueError(f"must be above 0 and at most 100, not {str(value)!r}; 0 is never 'no limit'")
     return amount
@@ -228,7 +228,7 @@ def _percent(value: object) -> Decimal:
 
 Percent = Annotated[
     Decimal,
-    BeforeValidator(_percent),
+    BeforeValidator(_parse_percent),
     WithJsonSchema(
         {
             "anyOf": [

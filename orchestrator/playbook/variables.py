@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from orchestrator.errors import PlaybookError, UsageError
-from orchestrator.playbook.source import Path_, Source, Tree
+from orchestrator.playbook.source import KeyPath, Source, Tree
 from orchestrator.validation_messages import dotted
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -30,7 +30,7 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
     return values
 
 
-def substitute(source: Source, values: Mapping[str, str], declared: Mapping[str, object]) -> dict[str, Tree]:
+def substitute_variables(source: Source, values: Mapping[str, str], declared: Mapping[str, object]) -> dict[str, Tree]:
     """The document with every `${name}` outside of `vars` replaced by its value.
 
     Args:
@@ -42,11 +42,11 @@ def substitute(source: Source, values: Mapping[str, str], declared: Mapping[str,
         PlaybookError: with the line, when a name is not declared.
     """
 
-    def walk(tree: Tree, path: Path_) -> Tree:
+    def walk_tree(tree: Tree, path: KeyPath) -> Tree:
         if isinstance(tree, dict):
-            return {key: walk(value, (*path, key)) for key, value in tree.items()}
+            return {key: walk_tree(value, (*path, key)) for key, value in tree.items()}
         if isinstance(tree, list):
-            return [walk(value, (*path, index)) for index, value in enumerate(tree)]
+            return [walk_tree(value, (*path, index)) for index, value in enumerate(tree)]
         if "${" in _REFERENCE.sub("", tree):
             raise PlaybookError(
                 f"{dotted(path)} has a ${{ that does not make a ${{NAME}}",
@@ -54,11 +54,11 @@ def substitute(source: Source, values: Mapping[str, str], declared: Mapping[str,
                 line=source.line_of(path),
                 hint="write ${NAME}, where NAME is declared under `vars`",
             )
-        return _REFERENCE.sub(lambda match: lookup(match.group(1), path), tree)
+        return _REFERENCE.sub(lambda match: look_up_value(match.group(1), path), tree)
 
     put_in = 0
 
-    def lookup(name: str, path: Path_) -> str:
+    def look_up_value(name: str, path: KeyPath) -> str:
         nonlocal put_in
         if name in values:
             put_in += len(values[name])
@@ -74,13 +74,13 @@ def substitute(source: Source, values: Mapping[str, str], declared: Mapping[str,
             f"unknown variable ${{{name}}}",
             file=source.file,
             line=source.line_of(path),
-            hint=_hint(name, list(declared)),
+            hint=_suggest_reference(name, list(declared)),
         )
 
-    return {key: value if key == "vars" else walk(value, (key,)) for key, value in source.tree.items()}
+    return {key: value if key == "vars" else walk_tree(value, (key,)) for key, value in source.tree.items()}
 
 
-def _hint(name: str, known: list[str]) -> str:
+def _suggest_reference(name: str, known: list[str]) -> str:
     if not known:
         return f"declare it: `vars: {{{name}: {{required: true}}}}`"
     close = difflib.get_close_matches(name, known, n=1)

@@ -21,7 +21,7 @@ class Gap:
     begins: datetime
     ends: datetime
 
-    def swallows(self, day: date) -> bool:
+    def covers_day(self, day: date) -> bool:
         """Whether this whole day was left out."""
         midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - what a wall clock shows
         return self.begins <= midnight and midnight + _DAY <= self.ends
@@ -42,7 +42,7 @@ class Place:
     second: datetime | None = None
 
 
-def placed(wall: datetime, zone: ZoneInfo) -> Place:
+def locate_wall_time(wall: datetime, zone: ZoneInfo) -> Place:
     """The moment at which clocks in this zone show this time (without a zone of its own)."""
     before, after = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if before == after:

@@ -11,12 +11,12 @@ from orchestrator.playbook.guards import has_guards
 from orchestrator.playbook.plan import Skipped, Target
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.select import matches, unmatched, unmatched_protection
+from orchestrator.playbook.select import describe_unmatched, describe_unmatched_protection, is_covered
 from orchestrator.plural import names, plural
 from orchestrator.skip_reason import MAY_BE_PROTECTED
 
 
-def cautions(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
+def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
     """One sentence for each: values that match nothing, CVMs that refuse or cost, steps that leave CVMs to others.
 
     Args:
@@ -24,7 +24,7 @@ def cautions(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, .
         cvms: the inventory.
         targets: what will be acted on.
     """
-    for sentence in unmatched((step.select for step in playbook.acting), cvms):
+    for sentence in describe_unmatched((step.select for step in playbook.acting_steps), cvms):
         yield PlanWarning(WarningCode.SELECTOR_UNMATCHED, sentence)
     rented = sum(target.cvm.gpu_rental for target in targets)
     if rented:
@@ -33,37 +33,41 @@ def cautions(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, .
     gpus = Counter(target.action for target in targets if target.cvm.gpus)
     if minimum := gpus[Action.STOP] + gpus[Action.SHUTDOWN]:
         targets_with = f"{plural(minimum, 'target')} with GPUs"
-        yield _gpus(f"{targets_with}: starting such a CVM again is charged a new 24-hour minimum")
+        yield _gpu_warning(f"{targets_with}: starting such a CVM again is charged a new 24-hour minimum")
     if minimum := gpus[Action.START]:
-        yield _gpus(f"{plural(minimum, 'target')} with GPUs to start: each is charged a new 24-hour minimum up front")
+        yield _gpu_warning(
+            f"{plural(minimum, 'target')} with GPUs to start: each is charged a new 24-hour minimum up front"
+        )
     if minimum := gpus[Action.RESTART]:
-        yield _gpus(f"{plural(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum")
-    yield from _left_to_earlier(playbook, targets)
-    yield from _never_reached(playbook)
+        yield _gpu_warning(
+            f"{plural(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum"
+        )
+    yield from _list_shared_cvms(playbook, targets)
+    yield from _list_unreachable_steps(playbook)
 
 
-def paid_again(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cvm]]) -> Iterable[PlanWarning]:
+def list_gpu_warnings(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cvm]]) -> Iterable[PlanWarning]:
     """A sentence for each step that may start CVMs with GPUs again.
 
     Args:
         playbook: what is to be done.
         taken_up: by the name of each step that takes up a result, the CVMs that it can have at the most.
     """
-    for step in playbook.acting:
+    for step in playbook.acting_steps:
         gpus = sum(bool(cvm.gpus) for cvm in taken_up.get(step.name, {}).values())
         if gpus and Action(step.action).leaves_running:
             charged = "is" if step.action == "start" else "may be"
-            yield _gpus(
+            yield _gpu_warning(
                 f"step {step.name!r} may {step.action} up to {plural(gpus, 'CVM')} with GPUs: each {charged} charged "
                 f"a new 24-hour minimum"
             )
 
 
-def _gpus(sentence: str) -> PlanWarning:
+def _gpu_warning(sentence: str) -> PlanWarning:
     return PlanWarning(WarningCode.GPU_MINIMUM, sentence)
 
 
-def unguarded(
+def list_guard_warnings(
     playbook: Playbook, guards: Guards, cvms: Sequence[Cvm], *, whole: bool, bounded: bool
 ) -> Iterable[PlanWarning]:
     """A warning for each value of `protect` that fits no CVM, and for a plan of every CVM without any guard.
@@ -75,9 +79,9 @@ def unguarded(
         whole: whether the inventory is the whole workspace; otherwise what it lacks may well be protected.
         bounded: whether something else holds the plan to some CVMs, such as a plan file.
     """
-    for sentence in unmatched_protection(guards.protect, cvms) if whole else ():
+    for sentence in describe_unmatched_protection(guards.protect, cvms) if whole else ():
         yield PlanWarning(WarningCode.PROTECT_UNMATCHED, sentence)
-    of_all = [step.name for step in playbook.acting if step.select.all]
+    of_all = [step.name for step in playbook.acting_steps if step.select.all]
     if of_all and not bounded and not has_guards(guards):
         yield PlanWarning(
             WarningCode.NO_GUARDS,
@@ -85,16 +89,18 @@ def unguarded(
         )
 
 
-def left_out(playbook: Playbook, targets: Sequence[Target], skipped: Sequence[Skipped]) -> Iterable[PlanWarning]:
+def list_omission_warnings(
+    playbook: Playbook, targets: Sequence[Target], skipped: Sequence[Skipped]
+) -> Iterable[PlanWarning]:
     """A warning for each step without targets, and for CVMs of which too little is known to act on them."""
     busy = {target.step for target in targets}
-    for step in playbook.acting:
+    for step in playbook.acting_steps:
         if step.name not in busy and step.select.result is None:
-            selected = sum(each.selected and matches(step.select, each.cvm) for each in skipped)
+            selected = sum(each.selected and is_covered(step.select, each.cvm) for each in skipped)
             if selected:
                 left = f"{plural(selected, 'CVM')} selected, all left alone"
             else:
-                taken = any(matches(step.select, target.cvm) for target in targets)
+                taken = any(is_covered(step.select, target.cvm) for target in targets)
                 left = f"it selects no CVM{' that no step before it has' if taken else ''}"
             yield PlanWarning(WarningCode.STEP_EMPTY, f"step {step.name!r} has no target: {left}")
     unknown = [each for each in skipped if each.why.needed_by in MAY_BE_PROTECTED]
@@ -107,16 +113,16 @@ def left_out(playbook: Playbook, targets: Sequence[Target], skipped: Sequence[Sk
         )
 
 
-def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
+def _list_shared_cvms(playbook: Playbook, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
     """A CVM belongs to one step; whoever wrote two for it may think otherwise."""
     left: Counter[tuple[str, str]] = Counter()
-    steps = [step for step in playbook.acting if step.select.result is None]
+    steps = [step for step in playbook.acting_steps if step.select.result is None]
     for number, step in enumerate(steps):
         earlier = {each.name for each in steps[:number] if each.action != step.action}
         left.update(
             (step.name, target.step)
             for target in (targets if earlier else ())
-            if target.step in earlier and matches(step.select, target.cvm)
+            if target.step in earlier and is_covered(step.select, target.cvm)
         )
     for (step_name, first), count in left.items():
         yield PlanWarning(
@@ -126,10 +132,10 @@ def _left_to_earlier(playbook: Playbook, targets: tuple[Target, ...]) -> Iterabl
         )
 
 
-def _never_reached(playbook: Playbook) -> Iterable[PlanWarning]:
+def _list_unreachable_steps(playbook: Playbook) -> Iterable[PlanWarning]:
     """A step for what failed before it, where the run ends as soon as anything does."""
-    ending = {step.name for step in playbook.acting if step.on_failure == "stop"}
-    for step in playbook.acting:
+    ending = {step.name for step in playbook.acting_steps if step.on_failure == "stop"}
+    for step in playbook.acting_steps:
         result = step.select.result
         if result is not None and result.step in ending and not {"settled", "skipped"} & set(result.outcome):
             yield PlanWarning(
@@ -139,7 +145,7 @@ def _never_reached(playbook: Playbook) -> Iterable[PlanWarning]:
             )
 
 
-def too_late(deadline: Forecast | None, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
+def list_deadline_warnings(deadline: Forecast | None, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
     """A sentence where a deadline can't be met: how many will be asked after it, and who first."""
     if deadline is not None and not deadline.ok:
         late = deadline.late

@@ -8,7 +8,7 @@ from orchestrator.playbook.value_types import Share
 _ALL = 100
 
 
-def growing(sizes: list[Share]) -> list[Share]:
+def check_wave_sizes(sizes: list[Share]) -> list[Share]:
     """Sizes that make sense one after the other: how many targets have had their turn when the next wave begins.
 
     A number and a percentage can't be compared before the targets are known; `wave_ends` does that.
@@ -29,7 +29,7 @@ def growing(sizes: list[Share]) -> list[Share]:
     return sizes
 
 
-def wave_ends(sizes: Sequence[Share], targets: int) -> list[int]:
+def compute_wave_ends(sizes: Sequence[Share], targets: int) -> list[int]:
     """How many of so many targets have had their turn at the end of each wave.
 
     A percentage is rounded up, every wave has one target at least, and the last one ends with the last target; waves
@@ -50,10 +50,10 @@ def wave_ends(sizes: Sequence[Share], targets: int) -> list[int]:
     return ends if reached >= targets else [*ends, targets]
 
 
-def wave_numbers(sizes: Sequence[Share], targets: int) -> Iterator[int]:
+def number_waves(sizes: Sequence[Share], targets: int) -> Iterator[int]:
     """The wave of each of so many targets in order, counted from 1."""
     before = 0
-    for number, end in enumerate(wave_ends(sizes, targets), start=1):
+    for number, end in enumerate(compute_wave_ends(sizes, targets), start=1):
         for _ in range(end - before):
             yield number
         before = end

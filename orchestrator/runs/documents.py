@@ -51,7 +51,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             for check in plan.guards
         ],
         "estimate": {"requests": plan.estimate.requests, "seconds": round(plan.estimate.seconds, 1)},
-        "billing": plan.total.document() | ({"starts": plan.begins.document()} if plan.begins else {}),
+        "billing": plan.stopped_total.document()
+        | ({"starts": plan.started_total.document()} if plan.started_total else {}),
         "deadline": None if plan.deadline is None else _deadline(plan, plan.deadline),
         "warnings": [each.document() for each in plan.warnings],
     }

@@ -15,7 +15,7 @@ from orchestrator.colour import is_coloured
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import TROUBLE, Outcome
 from orchestrator.safe_text import safe_text
-from orchestrator.settings.model import Log
+from orchestrator.settings.model import LogSection
 
 _HEARD = frozenset(
     {
@@ -49,7 +49,7 @@ class _Stderr:
         sys.stderr.flush()
 
 
-def configure(settings: Log) -> None:
+def configure(settings: LogSection) -> None:
     """Set logging up by the settings."""
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: Any
@@ -69,7 +69,7 @@ def configure(settings: Log) -> None:
     )
 
 
-def warn(settings: Log, event: str, **facts: object) -> None:
+def warn(settings: LogSection, event: str, **facts: object) -> None:
     """Set logging up, and log a warning before the first run."""
     configure(settings)
     structlog.get_logger().warning(event, **facts)
@@ -88,7 +88,7 @@ def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> Mutable
     return event
 
 
-def run_log(settings: Log, state: RunState) -> Observer:
+def run_log(settings: LogSection, state: RunState) -> Observer:
     """Return an observer to log a run: failures and a line for every teepod on a terminal, else every CVM.
 
     Args:

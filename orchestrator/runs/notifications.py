@@ -26,7 +26,7 @@ from orchestrator.playbook.value_types import NoticeKind
 from orchestrator.runs.actor import actor
 from orchestrator.runs.session import Session
 from orchestrator.settings.load import Settings
-from orchestrator.settings.model import Notify
+from orchestrator.settings.model import NotifySection
 
 _AFTER_A_SIGNAL = 1.0
 """Seconds; whoever pressed Ctrl-C does not want to wait for much."""
@@ -52,7 +52,7 @@ async def notices(session: Session, log: AuditLog, state: RunState) -> AsyncIter
         yield notifier
 
 
-async def finish(notifier: Notifier, settings: Notify, state: RunState, result: RunResult | None) -> None:
+async def finish(notifier: Notifier, settings: NotifySection, state: RunState, result: RunResult | None) -> None:
     """Wait a limited time for undelivered notices after the end of a run.
 
     Args:
@@ -119,7 +119,7 @@ async def tell_refused(
 
 
 @asynccontextmanager
-async def _open_channels(settings: Notify, kinds: Collection[NoticeKind]) -> AsyncIterator[Notifier]:
+async def _open_channels(settings: NotifySection, kinds: Collection[NoticeKind]) -> AsyncIterator[Notifier]:
     """Open a notifier with a worker for every channel, for the length of the block."""
     warn = structlog.get_logger().warning
     channels, errors = read_channels(settings)

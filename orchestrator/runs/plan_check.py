@@ -1,7 +1,7 @@
 """The check of a plan before the run."""
 
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
-from orchestrator.playbook.lock import drifted
+from orchestrator.playbook.lock import list_drifted
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.plural import plural
@@ -14,13 +14,13 @@ def verdict(plan: Plan, hold: PlanConstraint | None = None) -> OrchestratorError
         plan: the plan.
         hold: the constraints of the plan, such as a plan file.
     """
-    left = drifted(plan)
+    left = list_drifted(plan)
     if hold is not None and left and not plan.targets:
         return DriftedError(
             f"nothing is left to do: {plural(len(left), 'target')} of {hold.source} drifted since",
             hint="make a plan anew; if all of them are no longer in the list, is it the key of that workspace?",
         )
-    if not plan.matched:
+    if not plan.has_matches:
         return NoMatchError(
             "the selectors matched no CVM at all",
             hint="; ".join(each.message for each in plan.warnings if each.code is WarningCode.SELECTOR_UNMATCHED)

@@ -19,7 +19,7 @@ from orchestrator.billing.rates import plain
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import PlanFileError, UsageError
 from orchestrator.moment import parse_timestamp, timestamp
-from orchestrator.playbook.load import LoadedPlaybook, playbook_from
+from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.lock import FORMAT, MARK, Lock, LockedTarget
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
@@ -127,7 +127,7 @@ def read_plan(data: bytes, file: Path) -> Lock:
     try:
         saved = _Saved.model_validate(document)
         text = "\n".join(saved.playbook_text).encode()
-        lock = saved.lock(playbook_from(parse_source(text, Path(saved.playbook.path)), saved.vars), document)
+        lock = saved.lock(load_source(parse_source(text, Path(saved.playbook.path)), saved.vars), document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])

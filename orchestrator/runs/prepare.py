@@ -9,13 +9,13 @@ from orchestrator.billing.rates import needs_price_list
 from orchestrator.duration import format_duration
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
-from orchestrator.playbook.guards import needs_whole_workspace, stricter
+from orchestrator.playbook.guards import merge_guards, needs_whole_workspace
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
-from orchestrator.playbook.planning import facts_needed, make_plan
+from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.select import apps_to_read
+from orchestrator.playbook.select import find_apps_to_read
 from orchestrator.playbook.steps import Pause
 from orchestrator.runs.session import Session
 from orchestrator.runs.workspace import Workspace, read_workspace
@@ -53,14 +53,14 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: PlanConstraint
         CloudError: when the inventory can't be read.
     """
     playbook, settings = loaded.playbook, session.settings
-    guards = stricter(playbook.guards if hold is None else hold.guards, settings.guards)
-    selects = [step.select for step in playbook.acting if step.select.result is None]
+    guards = merge_guards(playbook.guards if hold is None else hold.guards, settings.guards)
+    selects = [step.select for step in playbook.acting_steps if step.select.result is None]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
-    apps = apps_to_read(selects, whole_workspace=needs_whole_workspace(guards))
+    apps = find_apps_to_read(selects, whole_workspace=needs_whole_workspace(guards))
     read_at = session.clock.wall()
     inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
-    lacking = facts_needed(playbook, guards, inventory.cvms)
+    lacking = list_cvms_lacking_facts(playbook, guards, inventory.cvms)
     if hold is not None:
         lacking += [cvm for cvm in inventory.cvms if hold.lacks_facts(cvm) and cvm not in lacking]
     cvms = await reader.complete(inventory.cvms, lacking)
@@ -75,12 +75,12 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: PlanConstraint
         batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
         more_warnings=[*([] if inventory.stable else [_SHIFTING]), *_waits_too_long(playbook, settings)],
         whole=inventory.whole,
-        last_word=None if hold is None else hold.last_word,
+        target_filter=None if hold is None else hold.filter_target,
         settle_seconds=session.settle_seconds,
         whole_of_starts=None if hold is None else hold.whole_of_starts(cvms),
     )
     if hold is not None:
-        plan = hold.hold(plan, now=session.clock.wall(), version=__version__)
+        plan = hold.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
     workspace = await read_workspace(session, inventory.cvms)
     return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace)
 

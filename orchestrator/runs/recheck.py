@@ -14,11 +14,11 @@ from orchestrator.engine.read.status import Observation
 from orchestrator.errors import GuardError
 from orchestrator.playbook.guards import GuardCheck, Whole, check_guards, needs_whole_workspace
 from orchestrator.playbook.plan_warning import PlanWarning
-from orchestrator.playbook.planning import binding_reason
-from orchestrator.playbook.recheck import lacks_facts, recheck
+from orchestrator.playbook.planning import find_binding_reason
+from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.select import unknown_protection
-from orchestrator.playbook.survivors import spare
+from orchestrator.playbook.select import find_unknown_protection
+from orchestrator.playbook.survivors import spare_survivors
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.session import Session
 from orchestrator.runs.workspace import Workspace, read_workspace
@@ -92,7 +92,7 @@ def mark_withheld(
     up = [now.get(cvm.ref.key, cvm) for cvm in cvms if cvm.ref.key not in under_way]
     going = [work for work in to_send(jobs, fresh) if work.action is not Action.START and work.ref.key in now]
     by_key = {work.ref.key: work for work in going}
-    for rule in spare(guards.keep_running or (), up, [now[work.ref.key] for work in going]):
+    for rule in spare_survivors(guards.keep_running or (), up, [now[work.ref.key] for work in going]):
         for key, reason in rule.reasons.items():
             by_key[key].withheld = reason
 
@@ -136,12 +136,12 @@ def _why_withheld(target: TargetState, work: Job, now: Cvm, guards: Guards, *, t
     """Return the reason to withhold a target; None for a target unchanged except by the run itself."""
     if is_as_wanted(work.action, now.status, in_progress=now.in_progress) and work.outcome is None:
         return None
-    reason = binding_reason(guards, now)
+    reason = find_binding_reason(guards, now)
     then = replace(now, ref=work.ref)
     if not touched:
         busy = now.in_progress if target.in_progress is None else target.in_progress
         then = replace(then, status=work.before, in_progress=busy)
-    return recheck(then, now, None) or reason
+    return recheck_cvm(then, now, None) or reason
 
 
 def _check_guards(
@@ -191,6 +191,6 @@ async def _read_inventory(session: Session, state: RunState, jobs: Sequence[Job]
     lacking = [
         cvm
         for cvm, then in pairs
-        if then is not None and (lacks_facts(then, cvm.ref) or unknown_protection(guards.protect, cvm))
+        if then is not None and (lacks_facts(then, cvm.ref) or find_unknown_protection(guards.protect, cvm))
     ]
     return await reader.complete(inventory.cvms, lacking)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from orchestrator.errors import MissingVariableError, OrchestratorError
 from orchestrator.moment import utc_now
-from orchestrator.playbook.calendars import MAX_BYTES, CalendarReader, DaysOff, digest_of
+from orchestrator.playbook.calendars import MAX_BYTES, CalendarReader, DaysOff, compute_digest
 from orchestrator.playbook.firings import Timetable
-from orchestrator.playbook.load import LoadedPlaybook, playbook_from
+from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.regular_file import read_regular
 from orchestrator.playbook.schedule import CalendarFile
 from orchestrator.playbook.source import MAX_BYTES as MAX_PLAYBOOK
@@ -176,7 +176,7 @@ class Folder:
     def last_valid(self, path: Path) -> Watched | None:
         """The last valid version of a file that this or an earlier service kept."""
         try:
-            loaded = playbook_from(parse_source(self._kept_copy(path).read_bytes(), path), {})
+            loaded = load_source(parse_source(self._kept_copy(path).read_bytes(), path), {})
             schedule = loaded.playbook.schedule
             texts = _calendar_texts(loaded)
             if schedule is None:
@@ -221,7 +221,7 @@ class Folder:
                 file.watched, file.fault, file.calendars, file.looks = None, None, (), 0
                 return
             # One that asks for values is valid as long as nobody schedules it.
-            loaded = playbook_from(source, {}, allow_undefined="schedule" not in source.tree)
+            loaded = load_source(source, {}, allow_undefined="schedule" not in source.tree)
             file.calendars = _calendars(loaded)
             if loaded.playbook.schedule is None:
                 self._note_no_schedule(path, file)
@@ -250,7 +250,7 @@ class Folder:
     def _watched(self, loaded: LoadedPlaybook) -> Watched:
         timetable = load_timetable(loaded, self._read_calendar)
         assert timetable is not None  # noqa: S101 - it has a schedule
-        digests = [digest_of(read_regular(path, MAX_BYTES)) for path in _calendars(loaded)]
+        digests = [compute_digest(read_regular(path, MAX_BYTES)) for path in _calendars(loaded)]
         return _watched(loaded, timetable, digests)
 
     def _reading(self, owners: Mapping[str, str]) -> Reading:

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.moment import timestamp
 from orchestrator.playbook.firings import Firing
-from orchestrator.playbook.schedule import zone_of
+from orchestrator.playbook.schedule import load_zone
 from orchestrator.service.folder import Fault
 
 STUCK_AFTER = 60.0
@@ -95,7 +95,7 @@ def _row(row: Row) -> dict[str, Any]:
         else {
             "planned": _utc(firing.planned),
             "starts": _utc(firing.moment),
-            "local": firing.moment.astimezone(zone_of(row.timezone)).isoformat(),
+            "local": firing.moment.astimezone(load_zone(row.timezone)).isoformat(),
         },
         "snoozed_until": _utc(row.snoozed_until),
         "running": row.running,

@@ -12,16 +12,16 @@ from typing import Literal
 
 from orchestrator.moment import timestamp
 from orchestrator.playbook.firings import (
-    Decision,
+    ClockCase,
     Firing,
     LeftOut,
     LeftOutCode,
     Timetable,
-    day_off,
-    firings,
-    next_firing,
+    find_day_off,
+    find_next_firing,
+    list_firings,
 )
-from orchestrator.playbook.schedule import zone_of
+from orchestrator.playbook.schedule import load_zone
 from orchestrator.service.service_state import ScheduleState, Watermark
 
 GRACE = timedelta(minutes=1)
@@ -263,7 +263,7 @@ def _next_planned(timetable: Timetable, decided: Decided, after: datetime) -> li
     """The first open firing that is planned later than this; none where none is within a year."""
     start = max(decided.mark.planned_after, after) + _TICK
     while True:
-        firing = next_firing(timetable, start)
+        firing = find_next_firing(timetable, start)
         if firing is None or timestamp(firing.planned) not in decided.one_by_one:
             return [] if firing is None else [firing]
         start = firing.planned + _TICK
@@ -272,7 +272,7 @@ def _next_planned(timetable: Timetable, decided: Decided, after: datetime) -> li
 def _merged(timetable: Timetable, decided: Decided, start: datetime, end: datetime) -> Iterator[Firing | LeftOut]:
     """What the schedule says, and in place of it what was kept."""
     kept = [_as_kept(timetable, *each) for each in sorted(decided.kept.items()) if start <= each[0] < end]
-    said = (each for each in firings(timetable, start, end) if each.planned not in decided.kept)
+    said = (each for each in list_firings(timetable, start, end) if each.planned not in decided.kept)
     return merge(kept, said, key=lambda each: each.planned)
 
 
@@ -290,15 +290,15 @@ def _open(timetable: Timetable, decided: Decided, start: datetime, end: datetime
 
 def _as_kept(timetable: Timetable, planned: datetime, moment: datetime) -> Firing:
     """A firing whose planned time had come, whatever the schedule says since."""
-    local = planned.astimezone(zone_of(timetable.schedule.timezone))
+    local = planned.astimezone(load_zone(timetable.schedule.timezone))
     wanted = local.replace(tzinfo=None, fold=0)
-    same = (each for each in firings(timetable, planned, planned + _TICK) if isinstance(each, Firing))
-    firing = next(same, Firing(planned, local, wanted, moment, moment, Decision.PLAIN, ""))
+    same = (each for each in list_firings(timetable, planned, planned + _TICK) if isinstance(each, Firing))
+    firing = next(same, Firing(planned, local, wanted, moment, moment, ClockCase.PLAIN, ""))
     return replace(firing, moment=moment, latest=max(moment, firing.latest))
 
 
 def _day_off(timetable: Timetable, firing: Firing) -> str | None:
-    return day_off(timetable, firing.planned, firing.wanted.date()) if timetable.schedule.not_on else None
+    return find_day_off(timetable, firing.planned, firing.wanted.date()) if timetable.schedule.not_on else None
 
 
 def decide(

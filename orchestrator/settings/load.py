@@ -21,15 +21,15 @@ from orchestrator.errors import SettingsError, UsageError
 from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, at, located
 from orchestrator.settings.lists import NotAListError, added_up, as_list, get, list_settings, put
 from orchestrator.settings.model import (
-    Audit,
-    Billing,
-    Cloud,
-    GuardSettings,
+    AuditSection,
+    BillingSection,
+    CloudSection,
+    GuardsSection,
     HomeUnknownError,
-    Log,
-    Notify,
+    LogSection,
+    NotifySection,
     RateSection,
-    Settle,
+    SettleSection,
 )
 from orchestrator.settings.toml import read_toml
 from orchestrator.validation_messages import dotted, nearest
@@ -49,14 +49,14 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    cloud: Cloud = Cloud()
+    cloud: CloudSection = CloudSection()
     rate: RateSection = RateSection()
-    settle: Settle = Settle()
-    guards: GuardSettings = GuardSettings()
-    audit: Audit = Field(default_factory=Audit)
-    billing: Billing = Billing()
-    notify: Notify = Notify()
-    log: Log = Log()
+    settle: SettleSection = SettleSection()
+    guards: GuardsSection = GuardsSection()
+    audit: AuditSection = Field(default_factory=AuditSection)
+    billing: BillingSection = BillingSection()
+    notify: NotifySection = NotifySection()
+    log: LogSection = LogSection()
 
     def key(self) -> str:
         """The API key, from the settings or from the file that they name.

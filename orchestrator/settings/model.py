@@ -131,10 +131,10 @@ def _above_zero(seconds: float) -> float:
     return seconds
 
 
-Wait = Annotated[Duration, AfterValidator(_above_zero)]
+PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
 
 
-class Cloud(_Section):
+class CloudSection(_Section):
     """Where the API is, and who asks."""
 
     base_url: Annotated[str, AfterValidator(_base_url)] = "https://cloud-api.phala.com/api/v1"
@@ -145,7 +145,7 @@ class Cloud(_Section):
     """A file that holds the key and nothing else, readable by its owner alone; `~` is your home folder."""
     api_version: Literal["2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23"] = "2026-06-23"
     """Sent as X-Phala-Version; the newest one tells what each CVM costs."""
-    timeout: Wait = 30.0
+    timeout: PositiveDuration = 30.0
     """For one request, from connecting to the last byte of its answer."""
 
 
@@ -164,20 +164,20 @@ class RateSection(_Section):
     """"single" sends one request a stop, "batch" up to 50 (at most per_teepod of them on one teepod)."""
 
 
-class Settle(_Section):
+class SettleSection(_Section):
     """How to watch CVMs go down."""
 
-    timeout: Wait = 600.0
+    timeout: PositiveDuration = 600.0
     """From each CVM's own acceptance, for steps that name none."""
-    recheck_after: Wait = 2.0
+    recheck_after: PositiveDuration = 2.0
     """By how much the API's reads may lag an operation; a read proves that a stop had no effect only after this."""
-    poll_min: Wait = 0.2
+    poll_min: PositiveDuration = 0.2
     """No two rounds of status reads are closer than this."""
-    poll_max: Wait = 15.0
+    poll_max: PositiveDuration = 15.0
     """No two rounds of status reads are further apart than this."""
-    cloud_down: Wait = 600.0
+    cloud_down: PositiveDuration = 600.0
     """How long the API may be down as a whole, with a probe now and then, before a run is ended (resumable)."""
-    whole_run: Wait = 86_400.0
+    whole_run: PositiveDuration = 86_400.0
     """How long a run may take at all before it is ended (resumable)."""
     batch_size: Count = 1000
     """How many statuses one request asks for at the most; it shrinks by itself when the server wants fewer."""
@@ -189,32 +189,32 @@ class Settle(_Section):
         return self
 
 
-class GuardSettings(Guards):
+class GuardsSection(Guards):
     """Guards that hold for every playbook: the smaller limit wins, and protection adds up."""
 
-    recheck_after: Wait = 300.0
+    recheck_after: PositiveDuration = 300.0
     """When the question was answered later than this, every target's status is read anew before anything is sent."""
 
 
-class Audit(_Section):
+class AuditSection(_Section):
     """Where runs are kept."""
 
     state_dir: FilePath = Field(default_factory=_state_folder)
     """The folder that holds `runs/` and what is kept beside it; ORCHESTRATOR_STATE_DIR is its short name."""
-    resume_without_asking: Wait = 3600.0
+    resume_without_asking: PositiveDuration = 3600.0
     """`resume` asks again before it sends anything when the plan is older: a CVM may have been started on purpose."""
 
 
-class Billing(_Section):
+class BillingSection(_Section):
     """What the billing notes reckon with, and how long `reconcile` waits for a charge."""
 
     storage_usd_per_gb_hour: Annotated[Decimal, Field(ge=0, le=1000)] = Decimal("0.000139")
     """The vendor's published storage price, charged for running and stopped CVMs alike."""
-    pending_for: Wait = 21_600.0
+    pending_for: PositiveDuration = 21_600.0
     """From a stop on; a charge that is not among the usage by then counts as none, such as for less than a minute."""
 
 
-class Notify(_Section):
+class NotifySection(_Section):
     """Whom to tell of a run, and of what."""
 
     webhook_url: Annotated[SecretStr, AfterValidator(check_webhook_url)] | None = None
@@ -231,11 +231,11 @@ class Notify(_Section):
     """A file that holds that URL and nothing else, readable by its owner alone."""
     on: tuple[NoticeKind, ...] = ("start", "end", "failure", "approval", "message")
     """Of what: any of these; "message" is what `notify` steps say. A playbook's own `notify.on` wins over it."""
-    timeout: Wait = 10.0
+    timeout: PositiveDuration = 10.0
     """For one attempt to deliver a notice."""
-    retry_for: Wait = 600.0
+    retry_for: PositiveDuration = 600.0
     """How long one notice is tried again (429, 5xx, no answer) before it is given up with a warning."""
-    drain: Wait = 5.0
+    drain: PositiveDuration = 5.0
     """How long a finished run waits at the most for its last notices; after Ctrl-C no more than a second."""
 
     @property
@@ -244,7 +244,7 @@ class Notify(_Section):
         return bool(self.webhook_url or self.webhook_url_file or self.slack_url or self.slack_url_file)
 
 
-class Log(_Section):
+class LogSection(_Section):
     """What goes to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from orchestrator.cloud.aio import ThroughAiohttp
-from orchestrator.cloud.transport import Target, ThroughHttpx, carrier_to
+from orchestrator.cloud.transport import Destination, ThroughHttpx, carrier_to
 from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import Peer, always, answer, reaching, serving
 
@@ -50,8 +50,8 @@ def test_it_is_not_loaded_before_many_requests_are_to_come() -> None:
     assert found.stdout == "False\n"
 
 
-def _target(base_url: str) -> Target:
-    return Target(base_url=base_url, headers={"X-API-Key": KEY}, timeout=10, connections=4)
+def _target(base_url: str) -> Destination:
+    return Destination(base_url=base_url, headers={"X-API-Key": KEY}, timeout=10, connections=4)
 
 
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1:1/api/v1", "https://cloud.example/api/v1"])

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.playbook.firings import firings
+from orchestrator.playbook.firings import list_firings
 from orchestrator.playbook.load import load_playbook
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.report.plan.schedule import head, rows
@@ -27,6 +27,6 @@ def test_the_table_in_the_docs_is_that_of_the_playbook_above_it(tmp_path: Path) 
     (tmp_path / "holidays.ics").write_text(GOOD_FRIDAY, encoding="utf-8")
     timetable = load_timetable(load_playbook(tmp_path / "p.yaml", {}))
     assert timetable is not None
-    found = firings(timetable, datetime(2027, 3, 25, 23, tzinfo=UTC), datetime(2027, 3, 28, 22, tzinfo=UTC))
+    found = list_firings(timetable, datetime(2027, 3, 25, 23, tzinfo=UTC), datetime(2027, 3, 28, 22, tzinfo=UTC))
     lines = [*head(timetable), "", *(line for line, _ in rows(found, 160))]
     assert table.text.splitlines() == [*lines, "…"]

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from orchestrator.playbook.firings import Firing, Timetable, firings
+from orchestrator.playbook.firings import Firing, Timetable, list_firings
 from orchestrator.playbook.load import load_playbook
 from orchestrator.playbook.schedule import Schedule
-from orchestrator.settings.model import Settle
+from orchestrator.settings.model import SettleSection
 from tests.docs.pages import ROOT
 from tests.docs.test_commands import parse
 
@@ -31,7 +31,7 @@ def unit(name: str) -> configparser.ConfigParser:
 def moments(cron: str, timezone: str) -> list[datetime]:
     """When this fires in a year."""
     table = Timetable("x", Schedule.model_validate({"cron": cron, "timezone": timezone}))
-    return [each.planned for each in firings(table, *YEAR) if isinstance(each, Firing)]
+    return [each.planned for each in list_firings(table, *YEAR) if isinstance(each, Firing)]
 
 
 def of_the_playbook() -> list[datetime]:
@@ -64,7 +64,7 @@ def test_the_unit_of_the_service_keeps_its_state_and_goes_on_after_a_crash() -> 
     assert words[0] == "serve"
     assert settings["Environment"] == f"ORCHESTRATOR_STATE_DIR=%S/{settings['StateDirectory']}"
     assert (settings["Restart"], settings["SuccessExitStatus"]) == ("on-failure", "143")
-    assert int(settings["TimeoutStopSec"]) > Settle().timeout
+    assert int(settings["TimeoutStopSec"]) > SettleSection().timeout
 
 
 def test_the_timer_of_systemd_is_due_when_the_playbook_is() -> None:

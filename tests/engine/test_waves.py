@@ -320,10 +320,10 @@ async def test_a_step_that_takes_up_a_result_has_its_order_and_waves_once_its_ta
     jobs = [work_of(ref, Action.SHUTDOWN, step="ask") for ref in cloud.refs]
     fleet = Fleet(cloud, jobs=jobs)
     sizes = (Share.parse("1"), Share.parse("50%"))
-    takes_up = Follows("ask", frozenset({Outcome.UNSETTLED}))
+    covers_cvm = Follows("ask", frozenset({Outcome.UNSETTLED}))
     fleet.steps = [
         PlannedStep("ask", Action.SHUTDOWN, 20),
-        PlannedStep("pull", Action.STOP, 60, follows=takes_up, waves=sizes, order_by="name"),
+        PlannedStep("pull", Action.STOP, 60, follows=covers_cvm, waves=sizes, order_by="name"),
     ]
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 6})

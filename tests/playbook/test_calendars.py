@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import PlaybookError
 from orchestrator.playbook import calendars
 from orchestrator.playbook.calendars import DaysOff, read_calendar
-from orchestrator.playbook.ics import CalendarError, days_off
+from orchestrator.playbook.ics import CalendarError, find_days_off
 from tests.playbook.times import fired, left_out, timetable, utc
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -32,7 +32,7 @@ def ics(*events: str, uid: str | None = None, head: str = "") -> bytes:
 
 
 def calendar(*events: str, uid: str | None = None, head: str = "") -> DaysOff:
-    return days_off(ics(*events, uid=uid, head=head), BERLIN)
+    return find_days_off(ics(*events, uid=uid, head=head), BERLIN)
 
 
 def days(found: DaysOff, year: int, month: int) -> dict[int, str]:
@@ -232,11 +232,11 @@ def test_an_event_that_makes_no_sense_is_an_error_that_names_it(event: str, says
 )
 def test_a_file_without_events_or_without_its_end_is_an_error(data: bytes, says: str) -> None:
     with pytest.raises(CalendarError, match=says):
-        days_off(data, BERLIN)
+        find_days_off(data, BERLIN)
 
 
 def test_two_calendars_in_one_file_both_count() -> None:
-    found = days_off(ics("DTSTART;VALUE=DATE:20270503") + ics("DTSTART;VALUE=DATE:20270504"), BERLIN)
+    found = find_days_off(ics("DTSTART;VALUE=DATE:20270503") + ics("DTSTART;VALUE=DATE:20270504"), BERLIN)
     assert set(days(found, 2027, 5)) == {3, 4}
 
 

@@ -7,10 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.action import Action
-from orchestrator.playbook.deadline import ANSWER_S, SETTLE_S, Pace, forecast, moments, pace_of
+from orchestrator.playbook.deadline import (
+    ANSWER_S,
+    SETTLE_S,
+    SendRate,
+    compute_send_times,
+    derive_send_rate,
+    forecast_deadline,
+)
 from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
 
-FAST = Pace(1000, 1000, 1000, 1000, at_once=1, in_order=False, settle=30)
+FAST = SendRate(1000, 1000, 1000, 1000, at_once=1, in_order=False, settle=30)
 SLOW = replace(FAST, requests_per_second=10 / 0.9, burst=1)
 
 
@@ -19,49 +26,49 @@ def on(*teepods: str, wave: int = 1) -> list[tuple[int, str]]:
 
 
 def test_what_goes_at_once_after_a_pause_is_asked_at_once_and_the_rest_at_the_rate() -> None:
-    assert moments(on("a", "a", "a"), SLOW) == pytest.approx([0, 0.1, 0.2])
-    assert moments(on("a", "a", "a"), replace(SLOW, burst=2)) == pytest.approx([0, 0, 0.1])
+    assert compute_send_times(on("a", "a", "a"), SLOW) == pytest.approx([0, 0.1, 0.2])
+    assert compute_send_times(on("a", "a", "a"), replace(SLOW, burst=2)) == pytest.approx([0, 0, 0.1])
 
 
 def test_teepods_take_turns_unless_there_is_an_order() -> None:
-    assert moments(on("a", "a", "b"), SLOW) == pytest.approx([0, 0.2, 0.1])
-    assert moments(on("a", "a", "b"), replace(SLOW, in_order=True)) == pytest.approx([0, 0.1, 0.2])
+    assert compute_send_times(on("a", "a", "b"), SLOW) == pytest.approx([0, 0.2, 0.1])
+    assert compute_send_times(on("a", "a", "b"), replace(SLOW, in_order=True)) == pytest.approx([0, 0.1, 0.2])
 
 
 def test_many_in_one_request_take_the_time_of_one() -> None:
-    assert moments(on(*"abc"), replace(SLOW, at_once=2, in_order=True)) == pytest.approx([0, 0, 0.1])
+    assert compute_send_times(on(*"abc"), replace(SLOW, at_once=2, in_order=True)) == pytest.approx([0, 0, 0.1])
     narrow = replace(SLOW, at_once=50, per_teepod=2, in_order=True)
-    assert moments(on(*"aaa"), narrow)[2] >= 0.1, "a batch has no more on one teepod than that may take"
+    assert compute_send_times(on(*"aaa"), narrow)[2] >= 0.1, "a batch has no more on one teepod than that may take"
 
 
 def test_few_requests_under_way_wait_for_their_answers() -> None:
-    assert moments(on(*"abc"), replace(FAST, max_in_flight=2)) == pytest.approx([0, 0, ANSWER_S])
-    assert moments(on(*"aab"), replace(FAST, per_teepod=1)) == pytest.approx([0, ANSWER_S, 0])
+    assert compute_send_times(on(*"abc"), replace(FAST, max_in_flight=2)) == pytest.approx([0, 0, ANSWER_S])
+    assert compute_send_times(on(*"aab"), replace(FAST, per_teepod=1)) == pytest.approx([0, ANSWER_S, 0])
 
 
 def test_a_wave_begins_when_the_one_before_has_settled() -> None:
     targets = on("a") + on("a", "a", wave=2) + on("a", wave=3)
-    assert moments(targets, SLOW) == pytest.approx([0, 30, 30.1, 60.1])
+    assert compute_send_times(targets, SLOW) == pytest.approx([0, 30, 30.1, 60.1])
 
 
 def test_a_wave_waits_for_the_soak_of_the_one_before() -> None:
     targets = on("a") + on("a", "a", wave=2) + on("a", wave=3)
-    assert moments(targets, replace(SLOW, soak=100)) == pytest.approx([0, 130, 130.1, 260.1])
+    assert compute_send_times(targets, replace(SLOW, soak=100)) == pytest.approx([0, 130, 130.1, 260.1])
 
 
 def test_steps_go_one_after_the_other_and_who_is_late_is_named_the_first_first() -> None:
     both = [(SLOW, on("a", "b", "a")), (SLOW, []), (SLOW, on("a", "b"))]
-    found = forecast(20, both)
+    found = forecast_deadline(20, both)
     assert found.asked == pytest.approx((0, 0.1, 0.2, 30.2, 30.3))
     assert (found.late, found.ok, found.settle) == ([3, 4], False, 30)
     assert found.estimate_seconds == pytest.approx(30.3)
-    assert forecast(31, both).ok
+    assert forecast_deadline(31, both).ok
 
 
 def test_without_waves_and_further_steps_nothing_hangs_on_how_long_settling_takes() -> None:
-    assert forecast(1, [(SLOW, on("a", "b"))]).settle is None
-    assert forecast(1, [(SLOW, on("a") + on("b", wave=2))]).settle == 30
-    assert forecast(1, []).ok
+    assert forecast_deadline(1, [(SLOW, on("a", "b"))]).settle is None
+    assert forecast_deadline(1, [(SLOW, on("a") + on("b", wave=2))]).settle == 30
+    assert forecast_deadline(1, []).ok
 
 
 @pytest.mark.parametrize(
@@ -78,7 +85,7 @@ def test_a_shutdown_that_is_escalated_may_take_until_then_however_short_the_sett
     settle_timeout: float, escalate_after: float | None, known: dict[str, float], seconds: float, basis: str
 ) -> None:
     step = PlannedStep("it", Action.SHUTDOWN, settle_timeout, escalate_after=escalate_after)
-    pace = pace_of(step, RunLimits(5, 5, 10, 10), known)
+    pace = derive_send_rate(step, RunLimits(5, 5, 10, 10), known)
     assert (pace.settle, pace.basis) == (seconds, basis)
 
 
@@ -93,7 +100,7 @@ def test_no_window_of_the_forecast_holds_more_than_the_rate_allows_and_no_wave_o
     in_order: bool,
 ) -> None:
     pace = replace(SLOW, burst=burst, in_order=in_order)
-    found = moments(targets, pace)
+    found = compute_send_times(targets, pace)
     asked = sorted(found)
     for first, last in zip(asked, asked[burst:], strict=False):
         assert last - first >= 0.1 - 1e-9

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.playbook.firings import Decision, Firing, Timetable, firings, next_firing
-from orchestrator.playbook.walltime import placed
+from orchestrator.playbook.firings import ClockCase, Firing, Timetable, find_next_firing, list_firings
+from orchestrator.playbook.walltime import locate_wall_time
 from tests.playbook.times import ZONES, fired, left_out, safe_text, timetable, utc
 
 DAY = timedelta(days=1)
@@ -27,7 +27,7 @@ def year_of(year: int) -> list[date]:
 
 def assert_once_a_day(zone: str, year: int, hour: int, minute: int) -> None:
     """Each local day has one firing, at that time; in a gap at its end, and of two times at the first."""
-    found = list(firings(timetable(f"{minute} {hour} * * *", zone), utc(year - 1, 12, 30), utc(year + 1, 1, 3)))
+    found = list(list_firings(timetable(f"{minute} {hour} * * *", zone), utc(year - 1, 12, 30), utc(year + 1, 1, 3)))
     days = [each for each in found if each.wanted.year == year]
     assert [each.wanted.date() for each in days] == year_of(year)
     assert all(before.planned < after.planned for before, after in pairwise(found))
@@ -35,7 +35,7 @@ def assert_once_a_day(zone: str, year: int, hour: int, minute: int) -> None:
     for each in days:
         local = each.planned.astimezone(clocks)
         wall, before = (moment.replace(tzinfo=None) for moment in (local, (each.planned - SECOND).astimezone(clocks)))
-        if isinstance(each, Firing) and each.decision is Decision.GAP:
+        if isinstance(each, Firing) and each.decision is ClockCase.GAP:
             assert before < each.wanted < wall
         elif isinstance(each, Firing):
             assert (wall, local.fold) == (each.wanted, 0)
@@ -109,7 +109,7 @@ def test_what_fires_every_hour_fires_every_hour_however_it_is_spelt(cron: str) -
     for start, end in (SPRING, AUTUMN):
         moments = [each.planned for each in fired(timetable(cron), start, end)]
         assert moments == [start + timedelta(hours=n) for n in range(int((end - start) / timedelta(hours=1)))]
-    again = [each for each in fired(timetable(cron), *AUTUMN) if each.decision is Decision.AGAIN]
+    again = [each for each in fired(timetable(cron), *AUTUMN) if each.decision is ClockCase.AGAIN]
     assert safe_text(again) == ["10-31 02:00+0100 again"]
 
 
@@ -153,14 +153,16 @@ def test_where_a_stretch_is_cut_in_two_changes_nothing(
     table = timetable(cron, zone, jitter="30m", until="2028-10-01")
     middle = start + timedelta(minutes=first)
     end = middle + timedelta(minutes=second)
-    assert [*firings(table, start, middle), *firings(table, middle, end)] == list(firings(table, start, end))
+    assert [*list_firings(table, start, middle), *list_firings(table, middle, end)] == list(
+        list_firings(table, start, end)
+    )
 
 
 def test_the_start_is_part_of_a_stretch_and_the_end_is_not() -> None:
     table = timetable("30 2 * * *", "UTC")
     due = utc(2027, 1, 2, 2, 30)
-    assert [each.planned for each in firings(table, due, due + DAY)] == [due]
-    assert list(firings(table, due + SECOND, due + DAY)) == []
+    assert [each.planned for each in list_firings(table, due, due + DAY)] == [due]
+    assert list(list_firings(table, due + SECOND, due + DAY)) == []
 
 
 def test_a_whole_day_that_clocks_skipped_is_left_out() -> None:
@@ -277,15 +279,15 @@ def test_without_jitter_a_firing_starts_when_it_is_planned() -> None:
 
 def test_the_next_firing_is_looked_for_from_the_day_on_that_it_may_fire() -> None:
     table = timetable("* * * * *", "UTC", **{"from": "2190-01-01"})
-    coming = next_firing(table, utc(2027, 1, 1))
+    coming = find_next_firing(table, utc(2027, 1, 1))
     assert coming is not None
     assert coming.planned == utc(2190, 1, 1)
 
 
 def test_there_is_no_next_firing_after_until_nor_where_none_is_near() -> None:
-    assert next_firing(timetable("* * * * *", until="2027-01-01"), utc(2027, 1, 3)) is None
-    assert next_firing(timetable("0 0 29 2 *"), utc(2028, 3, 1)) is None
-    assert next_firing(timetable("0 0 29 2 *"), utc(2028, 3, 1), within=5 * 366 * DAY) is not None
+    assert find_next_firing(timetable("* * * * *", until="2027-01-01"), utc(2027, 1, 3)) is None
+    assert find_next_firing(timetable("0 0 29 2 *"), utc(2028, 3, 1)) is None
+    assert find_next_firing(timetable("0 0 29 2 *"), utc(2028, 3, 1), within=5 * 366 * DAY) is not None
 
 
 # wall times
@@ -295,7 +297,7 @@ def test_there_is_no_next_firing_after_until_nor_where_none_is_near() -> None:
 @given(ALL_ZONES, st.datetimes(datetime(2001, 1, 1), datetime(2190, 1, 1)))  # noqa: DTZ001 - a wall time
 def test_a_moment_is_found_again_from_what_clocks_show(zone: str, wall: datetime) -> None:
     clocks, wall = ZoneInfo(zone), wall.replace(microsecond=0)
-    place = placed(wall, clocks)
+    place = locate_wall_time(wall, clocks)
     moments = [place.moment, *([place.second] if place.second else [])]
     assert [moment.astimezone(clocks).replace(tzinfo=None, fold=0) == wall for moment in moments] == [
         place.gap is None

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.playbook.guards import Whole, check_guards, stricter
+from orchestrator.playbook.guards import Whole, check_guards, merge_guards
 from orchestrator.playbook.schema import Guards, Playbook
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
-from tests.playbook.test_plan import plan_of
+from tests.playbook.test_plan import is_allowed, plan_of
 
 
 def guards(**keys: object) -> Guards:
@@ -79,13 +79,15 @@ def test_the_percentage_is_of_what_is_up_whether_selected_protected_or_not() -> 
 def test_of_two_limits_the_smaller_holds(
     left: int | None, right: int | None, of: int | None, other: int | None
 ) -> None:
-    both = stricter(guards(max_targets=left, max_percent=of), guards(max_targets=right, max_percent=other))
+    both = merge_guards(guards(max_targets=left, max_percent=of), guards(max_targets=right, max_percent=other))
     assert both.max_targets == min((each for each in (left, right) if each is not None), default=None)
     assert both.max_percent == min((each for each in (of, other) if each is not None), default=None)
 
 
 def test_what_either_protects_is_protected() -> None:
-    both = stricter(guards(protect={"name": "a", "app_id": "b2"}), guards(protect={"name": ["b", "a"], "teepod": "1"}))
+    both = merge_guards(
+        guards(protect={"name": "a", "app_id": "b2"}), guards(protect={"name": ["b", "a"], "teepod": "1"})
+    )
     assert (both.protect.name, both.protect.app_id, both.protect.teepod) == (["b", "a"], ["b2"], ["1"])
     book = playbook({"all": "true"})
     fleet = [
@@ -106,10 +108,9 @@ def test_what_either_protects_is_protected() -> None:
 
 
 def test_one_failed_guard_is_enough_to_refuse() -> None:
-    assert not plan_of(
-        playbook({"all": "true"}, guards={"max_targets": 1, "max_percent": 100}), [cvm(1), cvm(2)]
-    ).allowed
-    assert plan_of(playbook({"all": "true"}, guards={"max_targets": 2, "max_percent": 100}), [cvm(1), cvm(2)]).allowed
+    fleet = [cvm(1), cvm(2)]
+    assert not is_allowed(plan_of(playbook({"all": "true"}, guards={"max_targets": 1, "max_percent": 100}), fleet))
+    assert is_allowed(plan_of(playbook({"all": "true"}, guards={"max_targets": 2, "max_percent": 100}), fleet))
 
 
 def test_starts_are_counted_as_a_percentage_of_all_cvms_of_the_workspace() -> None:

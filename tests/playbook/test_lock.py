@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.lock import Lock, LockedTarget, drifted
+from orchestrator.playbook.lock import Lock, LockedTarget, list_drifted
 from orchestrator.playbook.plan import Plan
-from orchestrator.playbook.recheck import changed
+from orchestrator.playbook.recheck import list_changes
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import cvm
@@ -28,7 +28,7 @@ def lock_of(book: Playbook = BOOK, fleet: list[Cvm] | None = None) -> Lock:
     plan = plan_of(book, FLEET if fleet is None else fleet)
     return Lock(
         loaded=LoadedPlaybook(book, Path("p.yaml"), "0" * 64, b"", {}),
-        guards=stricter(book.guards, Guards()),
+        guards=merge_guards(book.guards, Guards()),
         limits=LIMITS,
         steps=plan.steps,
         targets=tuple(LockedTarget(each.step, each.action, each.cvm) for each in plan.targets),
@@ -41,8 +41,8 @@ def lock_of(book: Playbook = BOOK, fleet: list[Cvm] | None = None) -> Lock:
 
 
 def held(lock: Lock, fleet: list[Cvm], book: Playbook = BOOK, *, hours: float = 0, **more: Any) -> Plan:  # noqa: ANN401
-    plan = plan_of(book, fleet, last_word=lock.last_word, **more)
-    return lock.hold(plan, now=THEN + timedelta(hours=hours), version="1")
+    plan = plan_of(book, fleet, target_filter=lock.filter_target, **more)
+    return lock.apply_to_plan(plan, now=THEN + timedelta(hours=hours), version="1")
 
 
 def moved(one: Cvm, **fields: object) -> Cvm:
@@ -80,7 +80,7 @@ def test_a_target_that_changed_is_left_alone_with_what_changed_and_the_others_go
 ) -> None:
     plan = held(lock_of(), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
-    assert [each.reason for each in drifted(plan)] == [f"drifted: {reason}"]
+    assert [each.reason for each in list_drifted(plan)] == [f"drifted: {reason}"]
     assert any("1 target of 3 in the plan file drifted" in warning for warning in said_of(plan))
 
 
@@ -94,24 +94,24 @@ def test_a_target_that_changed_is_left_alone_with_what_changed_and_the_others_go
     ids=["dashes", "a list without hashids", "what is not compared"],
 )
 def test_the_same_cvm_told_in_other_words_has_not_changed(now: Cvm) -> None:
-    assert list(changed(ONE, now)) == []
+    assert list(list_changes(ONE, now)) == []
     assert held(lock_of(), [now, *FLEET[1:]]).targets[0].cvm is now
 
 
 def test_half_a_surrogate_pair_in_a_name_is_as_the_file_can_hold_it() -> None:
-    assert list(changed(moved(ONE, name="\\ud800"), moved(ONE, name="\ud800"))) == []
+    assert list(list_changes(moved(ONE, name="\\ud800"), moved(ONE, name="\ud800"))) == []
 
 
 def test_what_is_down_by_now_is_as_wanted_and_has_not_drifted() -> None:
     plan = held(lock_of(), [replace(ONE, status="stopped"), *FLEET[1:]])
     assert [(each.reason, each.selected) for each in plan.skipped] == [("already stopped", True)]
-    assert drifted(plan) == ()
+    assert list_drifted(plan) == ()
 
 
 def test_what_is_protected_by_now_has_drifted_and_is_told_by_the_guard_too() -> None:
-    guards = stricter(Guards(), Guards.model_validate({"protect": {"name": "kms-*"}}))
+    guards = merge_guards(Guards(), Guards.model_validate({"protect": {"name": "kms-*"}}))
     plan = held(lock_of(), FLEET, guards=guards)
-    assert [each.reason for each in drifted(plan)] == ["drifted: now protected by name kms-*"]
+    assert [each.reason for each in list_drifted(plan)] == ["drifted: now protected by name kms-*"]
     assert [(check.name, check.value) for check in plan.guards] == [("protect", 1)]
 
 
@@ -126,7 +126,7 @@ def test_cvms_that_match_by_now_and_were_no_targets_are_left_alone_and_counted()
 def test_guards_are_checked_for_what_is_left_against_the_fleet_of_today() -> None:
     lock = lock_of()
     fleet = [FLEET[0], replace(FLEET[1], status="error"), replace(FLEET[2], status="stopped")]
-    guards = stricter(Guards(), Guards.model_validate({"max_targets": 1, "max_percent": 50}))
+    guards = merge_guards(Guards(), Guards.model_validate({"max_targets": 1, "max_percent": 50}))
     plan = held(lock, fleet, guards=guards)
     assert [(check.value, check.ok) for check in plan.guards] == [(1, True), (50, True)]
 
@@ -144,8 +144,8 @@ def test_a_cvm_that_belongs_to_another_step_or_to_none_by_now_has_drifted() -> N
 
 def test_what_is_as_another_action_would_have_it_is_not_as_wanted() -> None:
     """A CVM that was to be stopped, and that the playbook would start by now, is not told as running already."""
-    start = BOOK.acting[0].model_copy(update={"action": "start"})
-    reason = lock_of().last_word(ONE, start, Reason(SkipReason.ALREADY_UP, "running"))
+    start = BOOK.acting_steps[0].model_copy(update={"action": "start"})
+    reason = lock_of().filter_target(ONE, start, Reason(SkipReason.ALREADY_UP, "running"))
     assert reason is not None
     assert reason.text == "drifted: it was for stop in 'step 1', is for start in 'step 1'"
 
@@ -162,5 +162,5 @@ def test_an_old_plan_is_said_to_be_old(hours: float, said: str | None) -> None:
 
 
 def test_a_plan_of_another_version_is_said_to_be_one() -> None:
-    plan = lock_of().hold(plan_of(BOOK, FLEET), now=THEN, version="2")
+    plan = lock_of().apply_to_plan(plan_of(BOOK, FLEET), now=THEN, version="2")
     assert said_of(plan) == ["the plan file was made by version 1, this is 2"]

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.order import natural, rank
+from orchestrator.playbook.order import natural_key, rank_target
 from orchestrator.playbook.value_types import Order
 from tests.playbook.fleet import INVENTORIES, cvm
 
 
 def names(by: Order, fleet: list[tuple[Cvm, str | None]]) -> list[str]:
-    ranked = sorted(fleet, key=lambda pair: rank(by, pair[0].ref, Decimal(pair[1]) if pair[1] else None))
+    ranked = sorted(fleet, key=lambda pair: rank_target(by, pair[0].ref, Decimal(pair[1]) if pair[1] else None))
     return [each.ref.name for each, _ in ranked]
 
 
@@ -39,7 +39,7 @@ def test_teepods_come_one_after_another_and_the_unknown_one_last() -> None:
 
 
 def test_numbers_of_any_length_can_be_sorted() -> None:
-    assert natural("9" * 10_000) > natural("8" * 10_000)
+    assert natural_key("9" * 10_000) > natural_key("8" * 10_000)
 
 
 @given(INVENTORIES, st.sampled_from(["cost", "teepod", "name"]), st.randoms(use_true_random=False))
@@ -48,7 +48,7 @@ def test_the_order_does_not_depend_on_that_of_the_list(inventory: list[Cvm], by:
     shuffled = list(inventory)
     random.shuffle(shuffled)
     found, again = (
-        [each.ref.key for each in sorted(fleet, key=lambda each: rank(by, each.ref, costs[each.ref.key]))]
+        [each.ref.key for each in sorted(fleet, key=lambda each: rank_target(by, each.ref, costs[each.ref.key]))]
         for fleet in (inventory, shuffled)
     )
     assert found == again

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.playbook.estimate import Lot, estimate
-from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.estimate import Lot, estimate_plan
+from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import make_plan
@@ -28,7 +28,7 @@ def plan_of(book: Playbook, inventory: list[Cvm], **more: Any) -> Plan:  # noqa:
         book,
         inventory,
         **{
-            "guards": stricter(book.guards, Guards()),
+            "guards": merge_guards(book.guards, Guards()),
             "limits": LIMITS,
             "settle_timeout": 600,
             "price_list": {},
@@ -37,6 +37,10 @@ def plan_of(book: Playbook, inventory: list[Cvm], **more: Any) -> Plan:  # noqa:
             **more,
         },
     )
+
+
+def is_allowed(plan: Plan) -> bool:
+    return all(check.ok for check in plan.guards)
 
 
 def said_of(plan: Plan) -> list[str]:
@@ -98,22 +102,22 @@ def test_a_cvm_without_hashid_and_uuid_is_skipped_since_names_are_no_addresses()
 
 
 def test_a_plan_in_which_everything_selected_is_down_or_protected_still_matched() -> None:
-    assert plan_of(playbook({"all": "true"}), [cvm(status="stopped")]).matched
-    assert plan_of(playbook({"all": "true"}, guards={"protect": {"name": "*"}}), [cvm()]).matched
-    assert not plan_of(playbook({"name": "x"}), [cvm()]).matched
-    assert not plan_of(playbook({"status": "running"}), [cvm(status="stopped")]).matched
+    assert plan_of(playbook({"all": "true"}), [cvm(status="stopped")]).has_matches
+    assert plan_of(playbook({"all": "true"}, guards={"protect": {"name": "*"}}), [cvm()]).has_matches
+    assert not plan_of(playbook({"name": "x"}), [cvm()]).has_matches
+    assert not plan_of(playbook({"status": "running"}), [cvm(status="stopped")]).has_matches
 
 
 def test_the_last_word_leaves_out_further_cvms_and_guards_and_warnings_are_about_the_rest() -> None:
     heard: list[tuple[str, str | None, str | None]] = []
 
-    def last_word(one: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
+    def target_filter(one: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
         heard.append((one.ref.name, step.name if step else None, reason.text if reason else None))
         return reason or (Reason(SkipReason.DRIFTED, "it has a GPU now") if one.gpus else None)
 
     fleet = [cvm(1, "a", gpus=1), cvm(2, "b"), cvm(3, "kms-1"), cvm(4, "other")]
     book = playbook({"name": ["a", "b", "kms-1"]}, guards={"max_targets": 1, "protect": {"name": "kms-*"}})
-    plan = plan_of(book, fleet, last_word=last_word)
+    plan = plan_of(book, fleet, target_filter=target_filter)
     assert heard == [
         ("a", "step 1", None),
         ("b", "step 1", None),
@@ -143,7 +147,10 @@ def test_a_step_settles_by_its_own_timeout_else_by_the_settings() -> None:
             ],
         }
     )
-    assert [(step.name, step.settle_timeout) for step in plan_of(book, []).acting] == [("step 1", 300), ("step 2", 600)]
+    assert [(step.name, step.settle_timeout) for step in plan_of(book, []).acting_steps] == [
+        ("step 1", 300),
+        ("step 2", 600),
+    ]
 
 
 def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warned_of() -> None:
@@ -164,7 +171,7 @@ def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warned_of() -> No
 def test_the_estimate_is_one_stop_a_target_and_a_few_batches(
     targets: int, rate: float, burst: int, requests: int, seconds: float
 ) -> None:
-    found = estimate([Lot(targets, RunLimits(rate, burst, 1, 1))], burst, batch_size=100)
+    found = estimate_plan([Lot(targets, RunLimits(rate, burst, 1, 1))], burst, batch_size=100)
     assert (found.requests, round(found.seconds, 6)) == (requests, seconds)
 
 
@@ -172,7 +179,7 @@ def test_the_total_is_that_of_the_targets_alone() -> None:
     price = Decimal("0.1")
     fleet = [cvm(n, hourly_compute=price, disk_gb=Decimal(10)) for n in range(3)]
     fleet.append(cvm(9, status="stopped", hourly_compute=price))
-    total = plan_of(playbook({"all": "true"}), fleet).total
+    total = plan_of(playbook({"all": "true"}), fleet).stopped_total
     assert (total.compute, total.storage) == (Decimal("0.3"), Decimal("0.003"))
 
 
@@ -187,10 +194,10 @@ def test_each_action_covers_the_cvms_on_which_it_has_anything_to_do() -> None:
     for action, chosen in (("shutdown", [1, 3]), ("start", [2, 4]), ("restart", [1])):
         plan = plan_of(steps_of((action, {"all": "true"})), fleet)
         assert [target.cvm.ref.id for target in plan.targets] == [f"cvm_{n}" for n in chosen]
-        assert {(target.action, step.action) for target, step in zip(plan.targets, plan.acting, strict=False)} == {
-            (action, action)
-        }
-        assert plan.matched
+        assert {
+            (target.action, step.action) for target, step in zip(plan.targets, plan.acting_steps, strict=False)
+        } == {(action, action)}
+        assert plan.has_matches
     reasons = [each.reason for each in plan_of(steps_of(("start", {"all": "true"})), fleet).skipped]
     assert reasons == ["already running", "not down, but error"]
 
@@ -248,18 +255,22 @@ def test_what_ends_and_what_begins_are_told_apart() -> None:
     fleet = [cvm(1, hourly_compute=price), cvm(2, status="stopped", hourly_compute=price)]
     fleet.append(cvm(3, status="stopped", gpus=1))
     plan = plan_of(steps_of(("shutdown", {"all": "true"}), ("start", {"all": "true"})), fleet)
-    assert plan.begins is not None
-    assert (plan.total.compute, plan.begins.compute, plan.begins.compute_unknown) == (price, price, 1)
+    assert plan.started_total is not None
+    assert (plan.stopped_total.compute, plan.started_total.compute, plan.started_total.compute_unknown) == (
+        price,
+        price,
+        1,
+    )
     assert "to start: each is charged a new 24-hour minimum up front" in said_of(plan)[0]
-    assert plan_of(playbook({"all": "true"}), fleet).begins is None
+    assert plan_of(playbook({"all": "true"}), fleet).started_total is None
 
 
 def test_only_stops_are_reckoned_in_batches() -> None:
     limits = RunLimits(5, 5, 10, 10, dispatch="batch")
     stops, starts = Lot(100, limits), Lot(100, limits, stops=False)
-    assert estimate([stops], 5, 100).requests == 5
-    assert estimate([starts], 5, 100).requests == 103
-    assert estimate([Lot(50, limits), Lot(50, limits, stops=False)], 5, 100).requests == 54
+    assert estimate_plan([stops], 5, 100).requests == 5
+    assert estimate_plan([starts], 5, 100).requests == 103
+    assert estimate_plan([Lot(50, limits), Lot(50, limits, stops=False)], 5, 100).requests == 54
 
 
 def test_the_estimate_goes_by_the_limits_of_each_step() -> None:

@@ -54,7 +54,7 @@ def test_every_cvm_without_any_guard_is_warned_of() -> None:
 
 def test_an_undo_is_bounded_by_what_its_run_took_down() -> None:
     undo = Undo("a run", ())
-    plan = plan_of(undo.playbook, FLEET, guards=Guards(), last_word=undo.last_word)
+    plan = plan_of(undo.playbook, FLEET, guards=Guards(), target_filter=undo.filter_target)
     assert WarningCode.NO_GUARDS not in {each.code for each in plan.warnings}
 
 

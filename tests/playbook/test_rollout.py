@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, is_up
-from orchestrator.playbook.guards import needs_whole_workspace, stricter
+from orchestrator.playbook.guards import merge_guards, needs_whole_workspace
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards, Playbook
 from tests.playbook.fleet import INVENTORIES, cvm
 from tests.playbook.loading import VALID, load, refusal
-from tests.playbook.test_plan import plan_of, said_of
+from tests.playbook.test_plan import is_allowed, plan_of, said_of
 
 
 def book(*steps: dict[str, object], **keys: object) -> Playbook:
@@ -57,13 +57,13 @@ def test_survivors_are_skipped_last_first_and_a_guard_says_how_many() -> None:
         ("max_targets", 8, 8, True),
         ("keep_running", 1, 2, True),
     ]
-    assert plan.matched
+    assert plan.has_matches
 
 
 def test_a_plan_in_which_all_are_survivors_has_nothing_to_do_and_is_no_error() -> None:
     guards = {"keep_running": {"per": "app_id", "min": "100%"}}
     plan = plan_of(book({}, guards=guards), FLEET)
-    assert (plan.targets, plan.matched, plan.allowed) == ((), True, True)
+    assert (plan.targets, plan.has_matches, is_allowed(plan)) == ((), True, True)
 
 
 def test_restarts_are_held_to_it_and_starts_are_not() -> None:
@@ -76,13 +76,13 @@ def test_restarts_are_held_to_it_and_starts_are_not() -> None:
 def test_rules_of_the_settings_and_of_the_playbook_all_hold() -> None:
     settings = Guards.model_validate({"keep_running": {"per": "app_id", "min": "1"}})
     own = Guards.model_validate({"keep_running": [{"per": "teepod", "min": "50%"}, {"per": "app_id", "min": "2"}]})
-    both = stricter(own, settings)
+    both = merge_guards(own, settings)
     assert [(rule.per, str(rule.min)) for rule in both.keep_running or ()] == [
         ("app_id", "1"),
         ("teepod", "50%"),
         ("app_id", "2"),
     ]
-    assert stricter(Guards(), Guards()).keep_running is None
+    assert merge_guards(Guards(), Guards()).keep_running is None
     assert [needs_whole_workspace(each) for each in (settings, own, Guards())] == [False, True, False]
 
 
@@ -122,7 +122,7 @@ def test_a_deadline_that_can_not_be_met_is_a_warning_that_names_the_first_and_re
     assert warning == (
         "the deadline of 10s can't be met: 9 targets will be asked after it, 'web-2' first, about 30s after the start"
     )
-    assert late.allowed
+    assert is_allowed(late)
     met = plan_of(book({"waves": ["1", "100%"]}, deadline="10s"), FLEET, settle_seconds={"stop": 5.0})
     assert met.deadline is not None
     assert (met.deadline.ok, met.deadline.basis, said_of(met)) == (True, "earlier runs", [])
@@ -171,5 +171,5 @@ def test_values_may_come_from_variables(tmp_path: Path) -> None:
     text = text.replace("settle:", 'waves: ["${first}", 100%]\n    settle:')
     loaded = load(tmp_path, text, teepod="1").playbook
     assert loaded.deadline == 300
-    assert [str(size) for size in loaded.acting[0].waves or ()] == ["2", "100%"]
+    assert [str(size) for size in loaded.acting_steps[0].waves or ()] == ["2", "100%"]
     assert [str(rule.min) for rule in loaded.guards.keep_running or ()] == ["50%"]

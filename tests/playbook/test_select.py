@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.select import apps_to_read, matches, unmatched
+from orchestrator.playbook.select import describe_unmatched, find_apps_to_read, is_covered
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook, select
 
@@ -32,7 +32,7 @@ from tests.playbook.loading import playbook, select
     ],
 )
 def test_a_name_is_matched_whole_with_star_and_question_mark_alone(pattern: str, name: str, *, covered: bool) -> None:
-    assert matches(select(name=pattern), cvm(name=name)) is covered
+    assert is_covered(select(name=pattern), cvm(name=name)) is covered
 
 
 @given(st.text("ab?*", max_size=8), st.text("ab", max_size=8))
@@ -44,52 +44,52 @@ def test_wildcards_mean_what_their_plain_definition_says(pattern: str, text: str
             return any(plain(pattern[1:], text[n:]) for n in range(len(text) + 1))
         return bool(text) and pattern[0] in {"?", text[0]} and plain(pattern[1:], text[1:])
 
-    assert not pattern or matches(select(name=pattern), cvm(name=text)) is plain(pattern, text)
+    assert not pattern or is_covered(select(name=pattern), cvm(name=text)) is plain(pattern, text)
 
 
 def test_many_stars_take_no_longer_than_few() -> None:
-    assert not matches(select(name="*a" * 40 + "b"), cvm(name="a" * 5000))
+    assert not is_covered(select(name="*a" * 40 + "b"), cvm(name="a" * 5000))
 
 
 @pytest.mark.parametrize(
     ("pattern", "covered"), [("7", True), ("prod-7", True), ("prod-*", True), ("07", False), ("70", False)]
 )
 def test_a_teepod_is_named_by_number_or_by_name(pattern: str, *, covered: bool) -> None:
-    assert matches(select(teepod=pattern), cvm(pod=7)) is covered
-    assert not matches(select(teepod=pattern), cvm(pod=None))
+    assert is_covered(select(teepod=pattern), cvm(pod=7)) is covered
+    assert not is_covered(select(teepod=pattern), cvm(pod=None))
 
 
 @pytest.mark.parametrize("written", ["ab12", "0xAB12", "app_ab12", "AB12"])
 def test_an_app_id_is_matched_in_normal_form(written: str) -> None:
-    assert matches(select(app_id=written), cvm(app="ab12"))
-    assert not matches(select(app_id=written), cvm(app="ab1"))
-    assert not matches(select(app_id=written), cvm(app=None))
+    assert is_covered(select(app_id=written), cvm(app="ab12"))
+    assert not is_covered(select(app_id=written), cvm(app="ab1"))
+    assert not is_covered(select(app_id=written), cvm(app=None))
 
 
 @given(SELECTS, INVENTORIES)
 def test_keys_and_together_and_values_or_together(keys: dict[str, object], inventory: list[Cvm]) -> None:
     whole = select(**keys)
     for each in inventory:
-        parts = [matches(select(**{key: value}), each) for key, value in keys.items() if key != "exclude"]
-        kept = "exclude" not in keys or matches(select(all="true", exclude=keys["exclude"]), each)
-        assert matches(whole, each) is (all(parts) and kept)
+        parts = [is_covered(select(**{key: value}), each) for key, value in keys.items() if key != "exclude"]
+        kept = "exclude" not in keys or is_covered(select(all="true", exclude=keys["exclude"]), each)
+        assert is_covered(whole, each) is (all(parts) and kept)
         for key, values in keys.items():
             if key in {"teepod", "app_id", "name", "status"} and isinstance(values, list):
-                ones = [matches(select(**{key: value}), each) for value in values]
-                assert matches(select(**{key: values}), each) is any(ones)
+                ones = [is_covered(select(**{key: value}), each) for value in values]
+                assert is_covered(select(**{key: values}), each) is any(ones)
 
 
 @given(SELECTS, INVENTORIES)
 def test_a_select_that_excludes_itself_covers_nothing(keys: dict[str, object], inventory: list[Cvm]) -> None:
     nothing = select(any=[keys], exclude=keys)
-    assert not any(matches(nothing, each) for each in inventory)
+    assert not any(is_covered(nothing, each) for each in inventory)
 
 
 @given(st.lists(SELECTS, min_size=1, max_size=3), INVENTORIES)
 def test_any_covers_what_one_of_its_selects_covers(branches: list[dict[str, object]], inventory: list[Cvm]) -> None:
     whole = select(any=branches)
     for each in inventory:
-        assert matches(whole, each) is any(matches(select(**branch), each) for branch in branches)
+        assert is_covered(whole, each) is any(is_covered(select(**branch), each) for branch in branches)
 
 
 @given(SELECTS, INVENTORIES)
@@ -97,9 +97,9 @@ def test_reading_only_the_named_apps_leaves_out_no_cvm_that_is_covered(
     keys: dict[str, object], inventory: list[Cvm]
 ) -> None:
     whole = select(**keys)
-    apps = apps_to_read([whole], whole_workspace=False)
+    apps = find_apps_to_read([whole], whole_workspace=False)
     if apps is not None:
-        assert all(each.ref.app_id in apps for each in inventory if matches(whole, each))
+        assert all(each.ref.app_id in apps for each in inventory if is_covered(whole, each))
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_reading_only_the_named_apps_leaves_out_no_cvm_that_is_covered(
 def test_only_the_named_apps_are_read_unless_a_percentage_needs_them_all(
     keys: dict[str, object], apps: set[str] | None
 ) -> None:
-    assert apps_to_read([select(**keys)], whole_workspace=False) == apps
-    assert apps_to_read([select(**keys)], whole_workspace=True) is None
-    assert apps_to_read([select(**keys), select(name="y")], whole_workspace=False) is None
+    assert find_apps_to_read([select(**keys)], whole_workspace=False) == apps
+    assert find_apps_to_read([select(**keys)], whole_workspace=True) is None
+    assert find_apps_to_read([select(**keys), select(name="y")], whole_workspace=False) is None
 
 
 def test_every_value_that_covers_nothing_is_told_once_with_the_nearest() -> None:
@@ -127,21 +127,21 @@ def test_every_value_that_covers_nothing_is_told_once_with_the_nearest() -> None
     steps = playbook(
         {"teepod": ["prod-3", "1"], "any": [{"name": "dev-3"}, {"name": "dev-*"}]},
         {"teepod": "prod-3", "exclude": {"app_id": "0xc3"}, "status": ["runningg", "starting", "stopped"]},
-    ).acting
-    assert unmatched([step.select for step in steps], fleet) == [
+    ).acting_steps
+    assert describe_unmatched([step.select for step in steps], fleet) == [
         "no teepod 'prod-3'; known: prod-1, prod-2",
         "no CVM named 'dev-3'; known: dev-1, dev-2",
         "no CVM of status 'runningg'; known: running, stopped",
         "no CVM of app_id '0xc3'; known: a1, b2",
     ]
-    assert unmatched([select(name="x")], []) == ["no CVM named 'x'; there are none at all"]
+    assert describe_unmatched([select(name="x")], []) == ["no CVM named 'x'; there are none at all"]
 
 
 def test_of_many_known_values_the_nearest_are_told() -> None:
     fleet = [cvm(n, f"web-{n}") for n in range(20)] + [cvm(99, "y" * 1_000_000)]
-    (near,) = unmatched([select(name="web-3x")], fleet)
+    (near,) = describe_unmatched([select(name="web-3x")], fleet)
     assert near.startswith("no CVM named 'web-3x'; nearest known: web-3")
-    assert unmatched([select(name="qqq")], fleet) == ["no CVM named 'qqq'; 20 are known, none like it"]
+    assert describe_unmatched([select(name="qqq")], fleet) == ["no CVM named 'qqq'; 20 are known, none like it"]
 
 
 FLEET = [
@@ -159,4 +159,4 @@ FLEET = [
     ],
 )
 def test_a_pattern_is_compared_with_the_patterns_of_known_names(value: str, hint: str) -> None:
-    assert unmatched([select(name=value)], FLEET) == [f"no CVM named {value!r}; {hint}"]
+    assert describe_unmatched([select(name=value)], FLEET) == [f"no CVM named {value!r}; {hint}"]

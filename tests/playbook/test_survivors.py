@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, is_up
-from orchestrator.playbook.survivors import spare
+from orchestrator.playbook.survivors import spare_survivors
 from orchestrator.playbook.value_types import Share
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
@@ -30,7 +30,7 @@ def fleet(*statuses: str, app: str | None = "a1", first: int = 1) -> list[Cvm]:
 
 
 def reasons(least: str, inventory: list[Cvm], going: list[Cvm] | None = None) -> dict[str, str]:
-    (found,) = spare([rule(least)], inventory, inventory if going is None else going)
+    (found,) = spare_survivors([rule(least)], inventory, inventory if going is None else going)
     names = {each.ref.key: each.ref.name for each in inventory}
     return {names[key]: reason.text for key, reason in found.reasons.items()}
 
@@ -58,7 +58,7 @@ def test_with_fewer_up_than_are_to_stay_all_are_left_alone() -> None:
     assert reasons("3", up) == dict.fromkeys(
         ("web-1", "web-2"), "kept running: only 2 of app a1 up, and 3 are to stay up"
     )
-    (found,) = spare([rule("3")], up, up)
+    (found,) = spare_survivors([rule("3")], up, up)
     assert (found.short, found.message) == (
         1,
         "2 spared so that at least 3 of each app stay up; 1 app with fewer left alone",
@@ -87,7 +87,7 @@ def test_a_cvm_of_an_unknown_app_has_nobody_to_stand_in_for_it() -> None:
 
 def test_several_rules_all_hold() -> None:
     inventory = [cvm(n, f"web-{n}", app=f"a{n % 2}", pod=n // 2) for n in range(4)]
-    apps, teepods = spare([rule("1"), rule("50%", "teepod")], inventory, inventory)
+    apps, teepods = spare_survivors([rule("1"), rule("50%", "teepod")], inventory, inventory)
     assert len(apps.reasons) == 2
     assert teepods.reasons == {
         inventory[1].ref.key: Reason(SkipReason.KEPT_RUNNING, "1 of 2 of teepod prod-0 stays up")
@@ -109,7 +109,7 @@ def test_each_group_keeps_what_it_is_to_keep_whenever_it_had_it_and_no_more_is_s
 ) -> None:
     going = [each for each in inventory if not each.down and random.random() < 0.7]
     random.shuffle(going)
-    found = spare(rules, inventory, going)
+    found = spare_survivors(rules, inventory, going)
     spared = [key for each in found for key in each.reasons]
     assert set(spared) <= {each.ref.key for each in going}
     assert len(spared) == len(set(spared))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from orchestrator.action import Action
 from orchestrator.cvm import DOWN, Cvm
-from orchestrator.playbook.guards import stricter
-from orchestrator.playbook.lock import drifted
+from orchestrator.playbook.guards import merge_guards
+from orchestrator.playbook.lock import list_drifted
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.undo import TakenDown, Undo
@@ -30,8 +30,8 @@ def undo_of(fleet: Iterable[Cvm]) -> Undo:
 
 
 def held(undo: Undo, fleet: list[Cvm], **more: Any) -> Plan:  # noqa: ANN401 - any argument of make_plan
-    plan = plan_of(undo.playbook, fleet, last_word=undo.last_word, **more)
-    return undo.hold(plan, now=datetime(2026, 11, 23, tzinfo=UTC), version="1")
+    plan = plan_of(undo.playbook, fleet, target_filter=undo.filter_target, **more)
+    return undo.apply_to_plan(plan, now=datetime(2026, 11, 23, tzinfo=UTC), version="1")
 
 
 def test_all_that_is_as_the_run_left_it_is_started_and_nothing_else() -> None:
@@ -73,21 +73,21 @@ def test_whoever_was_touched_since_is_left_alone_with_what_changed_and_the_other
 ) -> None:
     plan = held(undo_of(FLEET), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
-    assert [(each.reason, each.selected) for each in drifted(plan)] == [(f"drifted: {reason}", True)]
+    assert [(each.reason, each.selected) for each in list_drifted(plan)] == [(f"drifted: {reason}", True)]
     assert said_of(plan) == ["1 CVM of 3 that the run took down drifted since: left alone"]
 
 
 def test_one_that_runs_again_is_as_wanted_whatever_it_is_called_now() -> None:
     plan = held(undo_of([ONE]), [replace(moved(ONE, name="b"), status="running")])
-    assert (plan.targets, drifted(plan)) == ((), ())
-    assert ([each.reason for each in plan.skipped], plan.matched) == (["already running"], True)
+    assert (plan.targets, list_drifted(plan)) == ((), ())
+    assert ([each.reason for each in plan.skipped], plan.has_matches) == (["already running"], True)
 
 
 def test_one_that_the_settings_protect_is_left_alone() -> None:
-    guards = stricter(Guards(), Guards.model_validate({"protect": {"name": ["dev-1"]}}))
+    guards = merge_guards(Guards(), Guards.model_validate({"protect": {"name": ["dev-1"]}}))
     plan = held(undo_of(FLEET), FLEET, guards=guards)
     assert [target.cvm for target in plan.targets] == FLEET[1:]
-    assert [each.reason for each in drifted(plan)] == ["drifted: now protected by name dev-1"]
+    assert [each.reason for each in list_drifted(plan)] == ["drifted: now protected by name dev-1"]
 
 
 def test_one_without_a_hashid_then_or_now_is_found_by_its_uuid() -> None:

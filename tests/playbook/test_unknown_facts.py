@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.playbook.planning import facts_needed
+from orchestrator.playbook.planning import list_cvms_lacking_facts
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.select import Coverage, coverage
+from orchestrator.playbook.select import Coverage, find_coverage
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook, select
@@ -82,7 +82,7 @@ def test_what_is_surely_not_protected_needs_no_further_fact() -> None:
     """A key whose fact is known decides alone; a pattern that fits every name fits an unknown one."""
     book = playbook({"all": "true", "exclude": {"name": "other", "app_id": "b2"}}, guards={"protect": {"app_id": "b2"}})
     assert [target.cvm.ref.id for target in plan_of(book, [cvm(1, pod=None)]).targets] == ["cvm_1"]
-    assert coverage(select(all="true", exclude={"name": "*"}), cvm(name="")) is Coverage.NO
+    assert find_coverage(select(all="true", exclude={"name": "*"}), cvm(name="")) is Coverage.NO
 
 
 def test_what_is_not_known_is_not_selected_and_says_so() -> None:
@@ -98,4 +98,4 @@ def test_facts_are_needed_of_those_alone_that_would_be_acted_on() -> None:
     book = playbook({"name": "dev-*"})
     guards = Guards.model_validate({"protect": {"app_id": "b2"}})
     needed, down, other = cvm(1, app=None), cvm(2, status="stopped", app=None), cvm(3, "other", app=None)
-    assert facts_needed(book, guards, [needed, down, other, cvm(4)]) == [needed]
+    assert list_cvms_lacking_facts(book, guards, [needed, down, other, cvm(4)]) == [needed]

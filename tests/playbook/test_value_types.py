@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.playbook.schema import Guards, Limits
-from orchestrator.playbook.value_types import Count, Percent, Rate, Share, Texts, Truth
+from orchestrator.playbook.value_types import Count, Percent, Rate, Share, StrictBool, Texts
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_nothing_else_is_text_least_of_all_a_number_that_a_parser_made(value: ob
 
 @pytest.mark.parametrize("value", ["yes", "True", "1", 1, "", None])
 def test_truth_has_two_spellings_only(value: object) -> None:
-    adapter = TypeAdapter(Truth)
+    adapter = TypeAdapter(StrictBool)
     assert adapter.validate_python("true") is adapter.validate_python(True) is True
     with pytest.raises(ValidationError):
         adapter.validate_python(value)

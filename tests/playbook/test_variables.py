@@ -14,7 +14,7 @@ TYPED = VALID.replace("max_targets: 5", 'max_targets: "${n}"').replace("vars:\n"
 
 @pytest.mark.parametrize("value", EVIL)
 def test_a_value_never_becomes_yaml_nor_is_looked_into_again(tmp_path: Path, value: str) -> None:
-    select = load(tmp_path, VALID, teepod=value).playbook.acting[0].select
+    select = load(tmp_path, VALID, teepod=value).playbook.acting_steps[0].select
     assert select.teepod == [value]
     assert select.name == ["dev-*"]
 
@@ -22,8 +22,8 @@ def test_a_value_never_becomes_yaml_nor_is_looked_into_again(tmp_path: Path, val
 def test_a_variable_stands_anywhere_inside_text_and_as_often_as_wanted(tmp_path: Path) -> None:
     text = VALID.replace('["${teepod}"]', '["${teepod}", "a-${teepod}-${teepod}"]').replace("first", "pod ${teepod}")
     loaded = load(tmp_path, text, teepod="7")
-    assert loaded.playbook.acting[0].select.teepod == ["7", "a-7-7"]
-    assert loaded.playbook.acting[0].name == "pod 7"
+    assert loaded.playbook.acting_steps[0].select.teepod == ["7", "a-7-7"]
+    assert loaded.playbook.acting_steps[0].name == "pod 7"
     assert loaded.variables == {"teepod": "7"}
 
 
@@ -41,14 +41,16 @@ def test_what_stands_under_vars_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_a_dollar_without_a_brace_is_plain_text(tmp_path: Path) -> None:
-    assert load(tmp_path, VALID.replace("dev-*", "$dev}{"), teepod="7").playbook.acting[0].select.name == ["$dev}{"]
+    assert load(tmp_path, VALID.replace("dev-*", "$dev}{"), teepod="7").playbook.acting_steps[0].select.name == [
+        "$dev}{"
+    ]
 
 
 def test_a_default_holds_until_a_value_is_given(tmp_path: Path) -> None:
     for short in ("{default: prod-1}", "prod-1"):
         text = VALID.replace("{required: true}", short)
-        assert load(tmp_path, text).playbook.acting[0].select.teepod == ["prod-1"]
-        assert load(tmp_path, text, teepod="prod-2").playbook.acting[0].select.teepod == ["prod-2"]
+        assert load(tmp_path, text).playbook.acting_steps[0].select.teepod == ["prod-1"]
+        assert load(tmp_path, text, teepod="prod-2").playbook.acting_steps[0].select.teepod == ["prod-2"]
 
 
 def test_a_value_is_typed_by_the_place_it_stands_in(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_an_assignment_without_name_value_or_encoding_is_refused(pair: str) -> N
 def test_what_variables_come_to_is_bounded(tmp_path: Path) -> None:
     """Every reference counts, whichever text it stands in."""
     text = VALID.replace('["${teepod}"]', '["' + "${teepod}" * 1000 + '", "x-${teepod}"]')
-    assert load(tmp_path, text, teepod="a" * 900).playbook.acting[0].select.teepod
+    assert load(tmp_path, text, teepod="a" * 900).playbook.acting_steps[0].select.teepod
     error = refusal(tmp_path, text, teepod="a" * 1000)
     assert "more than 1,000,000 characters" in error.message
     assert error.line == 10

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.playbook.value_types import Share
-from orchestrator.playbook.waves import growing, wave_ends, wave_numbers
+from orchestrator.playbook.waves import check_wave_sizes, compute_wave_ends, number_waves
 
 SIZES = st.lists(
     st.one_of(st.integers(1, 40).map(str), st.integers(1, 1000).map(lambda tenths: f"{tenths / 10:g}%")), max_size=6
@@ -13,7 +13,7 @@ SIZES = st.lists(
 
 
 def ends(targets: int, *sizes: str) -> list[int]:
-    return wave_ends([Share.parse(size) for size in sizes], targets)
+    return compute_wave_ends([Share.parse(size) for size in sizes], targets)
 
 
 def test_sizes_count_all_targets_up_to_then() -> None:
@@ -39,10 +39,10 @@ def test_without_sizes_there_is_one_wave() -> None:
 
 @given(SIZES, st.integers(0, 300))
 def test_each_target_is_in_one_wave_and_no_wave_is_empty(sizes: list[Share], targets: int) -> None:
-    found = wave_ends(sizes, targets)
+    found = compute_wave_ends(sizes, targets)
     assert found == sorted(set(found))
     assert (found[-1:] or [0]) == [targets]
-    numbers = list(wave_numbers(sizes, targets))
+    numbers = list(number_waves(sizes, targets))
     assert len(numbers) == targets
     assert numbers == sorted(numbers)
     assert set(numbers) == set(range(1, len(found) + 1))
@@ -52,7 +52,7 @@ def test_each_target_is_in_one_wave_and_no_wave_is_empty(sizes: list[Share], tar
 def test_no_wave_reaches_further_than_its_size_but_for_the_one_target_that_each_has(
     sizes: list[Share], targets: int
 ) -> None:
-    found = wave_ends(sizes, targets)
+    found = compute_wave_ends(sizes, targets)
     before = 0
     for size, end in zip(sizes, found, strict=False):
         within = (end - 1) * 100 < targets * size.amount if size.percent else end <= size.amount
@@ -73,9 +73,9 @@ def test_no_wave_reaches_further_than_its_size_but_for_the_one_target_that_each_
 )
 def test_sizes_that_do_not_grow_are_refused(sizes: list[str], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        growing([Share.parse(size) for size in sizes])
+        check_wave_sizes([Share.parse(size) for size in sizes])
 
 
 def test_a_number_and_a_percentage_are_not_compared_before_the_targets_are_known() -> None:
     sizes = [Share.parse(size) for size in ("50", "10%", "60", "100%")]
-    assert growing(sizes) is sizes
+    assert check_wave_sizes(sizes) is sizes

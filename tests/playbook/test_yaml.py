@@ -33,12 +33,12 @@ ONE = "name: x\nsteps:\n  - action: stop\n    select: {%s}\n"
 def test_a_scalar_stays_the_text_it_was_written_as(tmp_path: Path, written: str, text: str | None) -> None:
     for key in ("name", "teepod"):
         loaded = load(tmp_path, ONE % f"{key}: [{written}]")
-        assert getattr(loaded.playbook.acting[0].select, key) == [text or written]
+        assert getattr(loaded.playbook.acting_steps[0].select, key) == [text or written]
 
 
 def test_an_app_id_of_digits_keeps_its_leading_zeros(tmp_path: Path) -> None:
     for written in ("0012345678901234567890123456789012345678", "0x12", "12e4"):
-        assert load(tmp_path, ONE % f"app_id: {written}").playbook.acting[0].select.app_id == [written]
+        assert load(tmp_path, ONE % f"app_id: {written}").playbook.acting_steps[0].select.app_id == [written]
 
 
 @pytest.mark.parametrize(

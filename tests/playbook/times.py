@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.playbook.firings import Calendar, Firing, LeftOut, Timetable, firings
+from orchestrator.playbook.firings import Calendar, Firing, LeftOut, Timetable, list_firings
 from orchestrator.playbook.schedule import Schedule
 
 ZONES = (
@@ -36,12 +36,12 @@ def utc(*parts: int) -> datetime:
 
 def fired(table: Timetable, start: datetime, end: datetime) -> list[Firing]:
     """What fires."""
-    return [each for each in firings(table, start, end) if isinstance(each, Firing)]
+    return [each for each in list_firings(table, start, end) if isinstance(each, Firing)]
 
 
 def left_out(table: Timetable, start: datetime, end: datetime) -> list[LeftOut]:
     """What is left out."""
-    return [each for each in firings(table, start, end) if isinstance(each, LeftOut)]
+    return [each for each in list_firings(table, start, end) if isinstance(each, LeftOut)]
 
 
 def safe_text(found: list[Firing]) -> list[str]:

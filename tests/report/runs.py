@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.replay import RunState, replay
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import make_plan
@@ -54,7 +54,7 @@ def plan(fleet: list[Cvm] | None = None, **guards: object) -> Plan:
     return make_plan(
         book,
         FLEET if fleet is None else fleet,
-        guards=stricter(book.guards, Guards()),
+        guards=merge_guards(book.guards, Guards()),
         limits=LIMITS,
         settle_timeout=600,
         price_list={},

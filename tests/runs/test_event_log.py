@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchestrator.runs.event_log import configure, log_record, run_log
-from orchestrator.settings.model import Log
+from orchestrator.settings.model import LogSection
 from tests.report.runs import about, cvm, plan, records, run
 
 CVM = {"id": "cvm_1", "vm_uuid": None, "name": "web-1", "app_id": None, "teepod_id": 1, "teepod": "prod-1"}
@@ -41,7 +41,7 @@ MADE = plan([cvm(n, f"web-{n}", teepod=f"prod-{n % 2}", pod=n % 2) for n in rang
 """Four CVMs on two teepods."""
 
 
-def logged(settings: Log, *outcomes: str) -> list[dict[str, object]]:
+def logged(settings: LogSection, *outcomes: str) -> list[dict[str, object]]:
     """The lines about a run whose CVMs end so, one after the other."""
     events = [
         ("target.settled" if outcome == "settled" else "target.failed", about(n, MADE, outcome=outcome))
@@ -60,7 +60,7 @@ SAID = {"event", "cvm", "teepod", "settled", "failed", "not_sent"}
 
 
 def test_on_a_terminal_failures_have_a_line_each_and_what_ended_as_wanted_one_for_its_teepod() -> None:
-    assert logged(Log(cvms="by_teepod"), "settled", "settled", "failed", "not_sent") == [
+    assert logged(LogSection(cvms="by_teepod"), "settled", "settled", "failed", "not_sent") == [
         {"event": "cvm.failed", "cvm": "web-2", "teepod": "prod-0"},
         {"event": "teepod.done", "teepod": "prod-0", "settled": 1, "failed": 1},
         {"event": "teepod.done", "teepod": "prod-1", "settled": 1, "not_sent": 1},
@@ -69,22 +69,22 @@ def test_on_a_terminal_failures_have_a_line_each_and_what_ended_as_wanted_one_fo
 
 @pytest.mark.parametrize("cvms", ["auto", "each"])
 def test_elsewhere_each_cvm_has_a_line_of_its_own(cvms: Literal["auto", "each"]) -> None:
-    lines = logged(Log(cvms=cvms), "settled", "settled", "failed", "not_sent")
+    lines = logged(LogSection(cvms=cvms), "settled", "settled", "failed", "not_sent")
     assert [line["event"] for line in lines] == ["cvm.settled", "cvm.settled", "cvm.failed", "cvm.not_sent"]
 
 
 def test_a_teepod_whose_cvms_are_not_all_done_has_no_line_yet() -> None:
-    assert logged(Log(cvms="by_teepod"), "settled", "settled") == []
+    assert logged(LogSection(cvms="by_teepod"), "settled", "settled") == []
 
 
 def test_a_teepod_to_which_nothing_was_sent_has_no_line() -> None:
-    lines = logged(Log(cvms="by_teepod"), "not_sent", "settled", "not_sent", "settled")
+    lines = logged(LogSection(cvms="by_teepod"), "not_sent", "settled", "not_sent", "settled")
     assert lines == [{"event": "teepod.done", "teepod": "prod-1", "settled": 2}]
 
 
 def test_a_cvm_that_comes_back_after_its_teepod_was_done_has_a_line_of_its_own_alone() -> None:
     state = run(made=MADE)
-    log = run_log(Log(cvms="by_teepod"), state)
+    log = run_log(LogSection(cvms="by_teepod"), state)
     ends = [("target.settled", about(n, MADE, outcome="settled")) for n in range(4)]
     with capture_logs() as lines:
         for record in records(MADE, *ends, ("target.failed", about(0, MADE, outcome="resurrected")))[2:]:
@@ -128,7 +128,7 @@ def test_an_abandonment_is_not_shown_as_a_resume() -> None:
 
 
 def test_a_fact_without_a_value_is_not_shown_to_people(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(Log(format="console"))
+    configure(LogSection(format="console"))
     log_record({"event": "target.failed", "outcome": "unsettled", "cvm": CVM, "reason": "late", "seconds": 3.0})
     assert "cvm.unsettled" in (shown := capsys.readouterr().err)
     assert "None" not in shown

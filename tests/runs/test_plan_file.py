@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm
 from orchestrator.errors import PlanFileError
-from orchestrator.playbook.guards import stricter
-from orchestrator.playbook.load import playbook_from
+from orchestrator.playbook.guards import merge_guards
+from orchestrator.playbook.load import load_source
 from orchestrator.playbook.lock import MARK
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.resolved_steps import RunLimits
@@ -38,9 +38,9 @@ steps:
     select: {name: "${which}"}
     settle: {timeout: 90s}
 """
-LOADED = playbook_from(parse_source(TEXT.encode(), Path("playbooks/demo.yaml")), {"which": "?*"})
+LOADED = load_source(parse_source(TEXT.encode(), Path("playbooks/demo.yaml")), {"which": "?*"})
 OF_THE_SETTINGS = Guards.model_validate({"max_targets": 12, "protect": {"app_id": ["b2"]}})
-GUARDS = stricter(LOADED.playbook.guards, OF_THE_SETTINGS)
+GUARDS = merge_guards(LOADED.playbook.guards, OF_THE_SETTINGS)
 LIMITED = [
     LIMITS,
     RunLimits(2.5, 1, 2, 3, Share.parse("12.5%"), dispatch="batch"),
@@ -87,7 +87,7 @@ def test_a_plan_that_is_written_and_read_is_the_same_plan(fleet: list[Cvm], limi
     assert [(each.step, each.action, each.cvm) for each in lock.targets] == [
         (each.step, each.action, each.cvm) for each in plan.targets
     ]
-    again = lock.hold(planned(fleet, limits, last_word=lock.last_word), now=lock.made_at, version="1")
+    again = lock.apply_to_plan(planned(fleet, limits, target_filter=lock.filter_target), now=lock.made_at, version="1")
     assert again == plan
 
 
@@ -96,7 +96,7 @@ def test_names_of_any_kind_come_back_and_nothing_of_them_reaches_a_terminal() ->
     data = written(document(planned(fleet)))
     assert all(32 <= byte < 127 or byte == 10 for byte in data)
     lock = read_plan(data, FILE)
-    plan = planned(fleet, last_word=lock.last_word)
+    plan = planned(fleet, target_filter=lock.filter_target)
     assert len(plan.targets) == 3
 
 
@@ -199,5 +199,5 @@ def test_each_cvm_has_a_line_of_its_own_and_so_has_each_line_of_the_playbook() -
 def test_a_target_without_an_instance_type_is_told_from_one_with() -> None:
     lock = read_plan(example(), FILE)
     fleet = [replace(cvm(1, "dev-1"), instance_type="tdx.small")]
-    (left,) = planned(fleet, last_word=lock.last_word).skipped
+    (left,) = planned(fleet, target_filter=lock.filter_target).skipped
     assert left.reason == "drifted: instance type was None, is tdx.small"

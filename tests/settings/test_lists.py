@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SettingsError, UsageError
-from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.schema import Guards
 from orchestrator.settings.lists import ADDING_UP, list_settings
 from orchestrator.settings.load import Settings, load_settings
@@ -31,7 +31,7 @@ def protected(*assignments: str) -> list[str] | None:
     ],
 )
 def test_json_and_repetition_form_one_list_that_protects(assignments: tuple[str, ...]) -> None:
-    guards = stricter(Guards(), load_settings(None, assignments).guards)
+    guards = merge_guards(Guards(), load_settings(None, assignments).guards)
     assert guards.protect.name == ["a-*", "b-*"]
     plan = plan_of(playbook({"all": "true"}), [cvm(1, "a-1"), cvm(2, "b-1"), cvm(3, "c-1")], guards=guards)
     assert [target.cvm.ref.name for target in plan.targets] == ["c-1"]

@@ -19,7 +19,7 @@ from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cloud.client import PhalaCloud
 from orchestrator.cloud.http import Http
-from orchestrator.cloud.transport import Target, ThroughHttpx
+from orchestrator.cloud.transport import Destination, ThroughHttpx
 from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
@@ -39,7 +39,7 @@ from orchestrator.runs.resume import go_on_record
 from orchestrator.runs.session import Session
 from orchestrator.runs.steps import steps_from
 from orchestrator.settings.load import Settings
-from orchestrator.settings.model import Settle
+from orchestrator.settings.model import SettleSection
 from orchestrator.simulator.app import Simulator, create_app
 from orchestrator.simulator.settings import parse_settings
 from orchestrator.simulator.world import DEFAULT_EPOCH, World
@@ -208,7 +208,7 @@ class _Process:
 
     async def live(self) -> RunResult | None:
         """Begin the run, or go on with it; None where the API could not be read or the process was killed."""
-        target = Target(
+        target = Destination(
             base_url="http://127.0.0.1/api/v1",
             headers={"X-API-Key": self._played.app.world.api_key, "X-Phala-Version": "2026-06-23"},
             timeout=TIMEOUT,
@@ -220,7 +220,7 @@ class _Process:
         limits = self._played.script.limits()
         gate = Gate(Gcra(limits.requests_per_second, limits.burst), limits.max_in_flight, self._clock)
         session = Session(
-            Settings(settle=Settle(recheck_after=2.0)),
+            Settings(settle=SettleSection(recheck_after=2.0)),
             Endpoint("http://127.0.0.1/api/v1", "key", simulated=True),
             limits,
             cloud,

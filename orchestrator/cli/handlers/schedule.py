@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
-from orchestrator.playbook.schedule import first_second, last_second, parse_edge, zone_of
+from orchestrator.playbook.schedule import first_second, last_second, load_zone, parse_edge
 from orchestrator.playbook.source import read_source
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.safe_text import safe_text
@@ -30,7 +30,7 @@ _PIPE_WIDTH = 160
 
 def explain(playbook: str, start: str | None, end: str | None, variables: tuple[str, ...], *, as_json: bool) -> None:
     """List every firing of a playbook's schedule, and every skipped firing with the reason."""
-    from orchestrator.playbook.firings import Firing, next_firing  # noqa: PLC0415 - loads cron
+    from orchestrator.playbook.firings import Firing, find_next_firing  # noqa: PLC0415 - loads cron
     from orchestrator.report.plan.schedule import (  # noqa: PLC0415 - the same
         clock,
         explain_document,
@@ -45,7 +45,7 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
     file = find_playbook(playbook)
     timetable, fault = _in_force(file, parse_assignments(variables))
     state = _state(timetable.name)
-    zone, now = zone_of(timetable.schedule.timezone), utc_now()
+    zone, now = load_zone(timetable.schedule.timezone), utc_now()
     opens, closes = _stretch(start, end, timetable.schedule.timezone, now)
     begins = None if start is None else opens
     found = foresee(timetable, state.decided, state.snooze, now, start=begins, end=closes)
@@ -64,7 +64,7 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
         click.echo(line if fires else click.style(line, dim=True))
     click.echo("\n" + summary(counts, opens.astimezone(zone), closes.astimezone(zone)))
     if not counts[Firing]:
-        coming = next_firing(timetable, closes)
+        coming = find_next_firing(timetable, closes)
         told = f"the next is at {clock(coming.local)}" if coming else "nor does anything in the year after"
         click.echo(f"Nothing fires; {told}.")
 
@@ -118,7 +118,7 @@ def _load(file: Path, values: Mapping[str, str]) -> LoadedPlaybook:
 
 def _stretch(start: str | None, end: str | None, timezone: str, now: datetime) -> tuple[datetime, datetime]:
     """Return the begin and the end of the time; the end is excluded."""
-    zone = zone_of(timezone)
+    zone = load_zone(timezone)
     second = timedelta(seconds=1)
     opens = now.replace(microsecond=0) if start is None else _edge(start, "--from", timezone, last=False)
     closes = opens + timedelta(days=_DAYS) if end is None else _edge(end, "--to", timezone, last=True) + second
@@ -135,5 +135,5 @@ def _edge(text: str, option: str, timezone: str, *, last: bool) -> datetime:
         edge = parse_edge(text)
     except PydanticCustomError as error:
         raise UsageError(f"{option}: {error.message()}", hint=str((error.context or {}).get("hint"))) from error
-    zone = zone_of(timezone)
+    zone = load_zone(timezone)
     return (last_second(edge, zone) if last else first_second(edge, zone)).astimezone(UTC)

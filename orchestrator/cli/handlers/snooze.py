@@ -16,7 +16,7 @@ from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.firings import LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.load import find_playbook, load_playbook
-from orchestrator.playbook.schedule import last_second, parse_edge, zone_of
+from orchestrator.playbook.schedule import last_second, load_zone, parse_edge
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.plural import plural
 from orchestrator.report.plan.schedule import clock, when
@@ -69,7 +69,7 @@ def snooze(
     if as_json:
         click.echo(json.dumps(_document(playbook, file.read()[playbook], zone), indent=2))
         return int(Exit.OK)
-    local, outlook = ends.astimezone(zone_of(zone)), _outlook(source, playbook, settings.audit.state_dir)
+    local, outlook = ends.astimezone(load_zone(zone)), _outlook(source, playbook, settings.audit.state_dir)
     told = f"{_left_out(outlook, now, ends)}{_then(outlook, now)}"
     click.echo(f"{safe_text(playbook)} is snoozed until {clock(local)}{told}.")
     return int(Exit.OK)
@@ -101,11 +101,11 @@ def _end(text: str, zone: str, now: datetime) -> datetime:
         except PydanticCustomError as error:
             hint = "write 2026-12-01T08:00, 2026-12-01 (to its end), or how long: 8h, 3d"
             raise UsageError(f"--until: {error.message()}", hint=hint) from error
-        ends = last_second(edge, zone_of(zone)) + (timedelta() if isinstance(edge, datetime) else _SECOND)
+        ends = last_second(edge, load_zone(zone)) + (timedelta() if isinstance(edge, datetime) else _SECOND)
     if ends <= now:
         raise UsageError(
-            f"--until: {clock(ends.astimezone(zone_of(zone)))} is over",
-            hint=f"times go by the clocks of {zone}; now it is {clock(now.astimezone(zone_of(zone)))} there",
+            f"--until: {clock(ends.astimezone(load_zone(zone)))} is over",
+            hint=f"times go by the clocks of {zone}; now it is {clock(now.astimezone(load_zone(zone)))} there",
         )
     return ends.astimezone(UTC)
 
@@ -159,7 +159,7 @@ def _document(playbook: str, snoozed: Snoozed, zone: str) -> dict[str, object]:
     return {
         "playbook": playbook,
         "snoozed_until": timestamp(until),
-        "local": until.astimezone(zone_of(zone)).isoformat(timespec="seconds"),
+        "local": until.astimezone(load_zone(zone)).isoformat(timespec="seconds"),
         "timezone": zone,
         "since": timestamp(snoozed.snooze.begins),
         "by": snoozed.by,

@@ -86,13 +86,13 @@ def _document(loaded: LoadedPlaybook) -> dict[str, object]:
 
 def _due(loaded: LoadedPlaybook) -> dict[str, Any]:
     # Only playbooks with a schedule need these modules.
-    from orchestrator.playbook.firings import next_firing  # noqa: PLC0415
+    from orchestrator.playbook.firings import find_next_firing  # noqa: PLC0415
     from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415
     from orchestrator.report.plan.schedule import due_document  # noqa: PLC0415
 
     timetable = load_timetable(loaded)
     assert timetable is not None  # noqa: S101 - it has a schedule
-    return due_document(timetable.schedule, next_firing(timetable, utc_now()))
+    return due_document(timetable.schedule, find_next_firing(timetable, utc_now()))
 
 
 def _line(loaded: LoadedPlaybook) -> str:

@@ -6,12 +6,12 @@ from orchestrator.errors import SettingsError
 from orchestrator.notify.channels.channel import Channel
 from orchestrator.notify.channels.slack import read_slack
 from orchestrator.notify.channels.webhook import read_webhook
-from orchestrator.settings.model import Notify
+from orchestrator.settings.model import NotifySection
 
-READERS: tuple[Callable[[Notify], Channel | None], ...] = (read_webhook, read_slack)
+READERS: tuple[Callable[[NotifySection], Channel | None], ...] = (read_webhook, read_slack)
 
 
-def read_channels(settings: Notify) -> tuple[list[Channel], list[SettingsError]]:
+def read_channels(settings: NotifySection) -> tuple[list[Channel], list[SettingsError]]:
     """Read the configured channels, and collect the errors of unusable channels.
 
     Errors are returned, not raised: a broken channel must not prevent a stop.

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from orchestrator.notify.channels.channel import encode_json, load_secret
 from orchestrator.notify.notice import Notice
-from orchestrator.settings.model import Notify, check_webhook_url
+from orchestrator.settings.model import NotifySection, check_webhook_url
 
 _LONGEST_TEXT = 2000
 """Characters. Discord's limit; Slack and Mattermost accept at least twice as many."""
@@ -52,7 +52,7 @@ class SlackChannel:
         return {}
 
 
-def read_slack(settings: Notify) -> SlackChannel | None:
+def read_slack(settings: NotifySection) -> SlackChannel | None:
     """Read the Slack channel from the settings, if a Slack URL is set.
 
     Raises:

@@ -9,7 +9,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.notify.channels.channel import encode_json, load_secret
 from orchestrator.notify.notice import Notice
 from orchestrator.notify.signature import sign_headers
-from orchestrator.settings.model import Notify, check_webhook_secret, check_webhook_url
+from orchestrator.settings.model import NotifySection, check_webhook_secret, check_webhook_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class WebhookChannel:
         return sign_headers(notice_id, body, at=int(time.time()), secret=self.secret)
 
 
-def read_webhook(settings: Notify) -> WebhookChannel | None:
+def read_webhook(settings: NotifySection) -> WebhookChannel | None:
     """Read the webhook from the settings, if a webhook URL is set.
 
     Raises:

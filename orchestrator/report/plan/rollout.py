@@ -20,9 +20,9 @@ _ORDER = {"cost": "the dearest first", "teepod": "one teepod after another", "na
 def rollout_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
     """Format the rollout as rows of the plan's facts; no rows for a plan without rollout options."""
     yield from _kept(plan)
-    several = len(plan.acting) > 1
+    several = len(plan.acting_steps) > 1
     for label, find in (("order", _order), ("waves", _waves)):
-        found = [(step.name, find(plan, step.name)) for step in plan.acting]
+        found = [(step.name, find(plan, step.name)) for step in plan.acting_steps]
         rows = [f"{safe_text(name, 60)}: {text}" if several else text for name, text in found if text]
         for number, row in enumerate(rows):
             yield "" if number else label, Text(row)
@@ -41,12 +41,12 @@ def _kept(plan: Plan) -> Iterator[tuple[str, Text]]:
 
 
 def _order(plan: Plan, name: str) -> str:
-    by = next(step.order_by for step in plan.acting if step.name == name)
+    by = next(step.order_by for step in plan.acting_steps if step.name == name)
     return "" if by is None else _ORDER[by]
 
 
 def _waves(plan: Plan, name: str) -> str:
-    step = next(step for step in plan.acting if step.name == name)
+    step = next(step for step in plan.acting_steps if step.name == name)
     if step.waves is None:
         return ""
     if step.follows is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.duration import format_duration
 from orchestrator.errors import OrchestratorError
-from orchestrator.playbook.firings import Firing, LeftOut, Timetable, offset_text
+from orchestrator.playbook.firings import Firing, LeftOut, Timetable, format_offset
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.plural import plural
 from orchestrator.report.plan.cron_words import cron_in_words, step_warnings
@@ -41,7 +41,7 @@ def when(firing: Firing) -> str:
 
 def clock(local: datetime) -> str:
     """Format a moment in local time: `Sun 2027-03-28 03:00 +02:00`."""
-    return f"{local:%a %Y-%m-%d %H:%M} {offset_text(local)}"
+    return f"{local:%a %Y-%m-%d %H:%M} {format_offset(local)}"
 
 
 def head(timetable: Timetable) -> list[str]:

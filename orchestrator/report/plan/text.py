@@ -14,7 +14,7 @@ from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
 from orchestrator.moment import utc_now
-from orchestrator.playbook.lock import drifted
+from orchestrator.playbook.lock import list_drifted
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
 from orchestrator.plural import plural
@@ -52,7 +52,7 @@ def print_plan(
     above = [*prose_lines(console, head), *prose_lines(console, _what_happens(plan, total))]
     below = fact_lines(console, _facts(plan))
     # Where nothing matched, the warnings are the hint of the error that follows.
-    for warning in plan.warnings if plan.matched else ():
+    for warning in plan.warnings if plan.has_matches else ():
         below += warning_lines(console, warning.message)
     print_lines(console, above)
     screen = console.height if console.is_terminal else _PIPE_HEIGHT
@@ -78,11 +78,11 @@ _WILL_BE = {
 
 def _what_happens(plan: Plan, total: int) -> str:
     """Describe the actions and the number of CVMs."""
-    actions = list(dict.fromkeys(step.action for step in plan.acting if plan.count(step.action)))
+    actions = list(dict.fromkeys(step.action for step in plan.acting_steps if plan.count_targets(step.action)))
     if len(actions) < 2:  # noqa: PLR2004 - several
-        action = actions[0] if actions else plan.acting[0].action
+        action = actions[0] if actions else plan.acting_steps[0].action
         return f"{plural(len(plan.targets), 'CVM')} of {total} will be {_WILL_BE[action]}"
-    parts = [f"{plan.count(action)} {_WILL_BE[action]}" for action in actions]
+    parts = [f"{plan.count_targets(action)} {_WILL_BE[action]}" for action in actions]
     return f"{plural(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
 
 
@@ -186,7 +186,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
         listed = [f"{count} {safe_text(reason)}" for reason, count in reasons.most_common(8)]
         listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
         yield "skipped", Text(", ".join(listed))
-    left = drifted(plan)
+    left = list_drifted(plan)
     for number, each in enumerate(left[:_MOST_ROWS]):
         change = safe_text(each.why.detail or "no longer in the list", 400)
         name = safe_text(each.cvm.ref.name, 64)
@@ -200,7 +200,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     if not plan.guards:
         yield "guards", Text("none", "yellow")
     # A force-stopped CVM gets the whole settle time again.
-    settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting))
+    settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting_steps))
     sending = (
         f"about {plan.estimate.requests} requests{_batches(plan)}, {_sending(plan)}; "
         f"each CVM then has {settle} to {_get_there(plan)}"
@@ -211,7 +211,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
 
 
 def _sending(plan: Plan) -> str:
-    rates = {step.limits.within(plan.limits).requests_per_second for step in plan.acting}
+    rates = {step.limits.within(plan.limits).requests_per_second for step in plan.acting_steps}
     rate = " to ".join(f"{rate:g}" for rate in sorted({min(rates), max(rates)}))
     seconds = "less than a second" if plan.estimate.seconds < 1 else format_duration(plan.estimate.seconds)
     if plan.limits.adaptive:
@@ -224,17 +224,17 @@ def _batches(plan: Plan) -> str:
 
 
 def _get_there(plan: Plan) -> str:
-    up = {step.action.leaves_running for step in plan.acting}
+    up = {step.action.leaves_running for step in plan.acting_steps}
     return "settle" if len(up) > 1 else "run" if True in up else "go down"
 
 
 def _money(plan: Plan) -> Text:
     lines = []
-    if plan.count(Action.STOP) or plan.count(Action.SHUTDOWN):
-        lines += [("stops  ", plan.total, "compute"), ("goes on  ", plan.total, "storage")]
-    if plan.begins is not None:
-        lines += [("begins  ", plan.begins, "compute")]
-        lines += [] if len(lines) > 1 else [("goes on  ", plan.begins, "storage")]
+    if plan.count_targets(Action.STOP) or plan.count_targets(Action.SHUTDOWN):
+        lines += [("stops  ", plan.stopped_total, "compute"), ("goes on  ", plan.stopped_total, "storage")]
+    if plan.started_total is not None:
+        lines += [("begins  ", plan.started_total, "compute")]
+        lines += [] if len(lines) > 1 else [("goes on  ", plan.started_total, "storage")]
     text = Text("\n").join(Text(f"{label}{_amount(total, what)}") for label, total, what in lines)
     return text if lines else Text("what a restart does to the bill is not documented")
 

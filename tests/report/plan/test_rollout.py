@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
@@ -29,7 +29,7 @@ def plan_of(fleet: list[Cvm] | None = None, **keys: object) -> Plan:
     return make_plan(
         book,
         FLEET if fleet is None else fleet,
-        guards=stricter(book.guards, Guards()),
+        guards=merge_guards(book.guards, Guards()),
         limits=LIMITS,
         settle_timeout=600,
         price_list={},

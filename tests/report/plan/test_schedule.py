@@ -1,6 +1,6 @@
 """How a schedule is shown."""
 
-from orchestrator.playbook.firings import firings
+from orchestrator.playbook.firings import list_firings
 from orchestrator.report.plan.schedule import head, rows
 from tests.playbook.times import timetable, utc
 
@@ -9,7 +9,7 @@ TABLE = timetable("30 2 * * *", jitter="10m", not_on="2027-03-27")
 
 
 def lines(width: int) -> list[str]:
-    return [line for line, _ in rows(firings(TABLE, *SPRING), width)]
+    return [line for line, _ in rows(list_firings(TABLE, *SPRING), width)]
 
 
 def test_no_line_is_wider_than_the_terminal() -> None:
@@ -32,7 +32,7 @@ def test_on_a_narrow_terminal_the_words_stand_below_the_times() -> None:
 
 
 def test_lines_say_whether_they_are_about_something_that_fires() -> None:
-    assert [fires for _, fires in rows(firings(TABLE, *SPRING), 160)] == [False, False, True]
+    assert [fires for _, fires in rows(list_firings(TABLE, *SPRING), 160)] == [False, False, True]
 
 
 def test_what_a_calendar_calls_an_event_can_not_move_the_cursor() -> None:
@@ -41,7 +41,7 @@ def test_what_a_calendar_calls_an_event_can_not_move_the_cursor() -> None:
             return "\x1b[2Jfair"
 
     loud = timetable("30 2 * * *", calendars={"a.ics": Loud()}, not_on="a.ics")
-    text = "\n".join(line for line, _ in rows(firings(loud, *SPRING), 160))
+    text = "\n".join(line for line, _ in rows(list_firings(loud, *SPRING), 160))
     assert ("\x1b" in text, "fair" in text) == (False, True)
 
 

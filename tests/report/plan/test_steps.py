@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.playbook.guards import stricter
+from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
@@ -40,7 +40,7 @@ def plan_of(steps: list[dict[str, Any]]) -> Plan:
     return make_plan(
         book,
         [cvm(1, "a-1"), cvm(2, "a-2"), cvm(3, "a-3"), cvm(4, "b-1")],
-        guards=stricter(book.guards, Guards()),
+        guards=merge_guards(book.guards, Guards()),
         limits=LIMITS,
         settle_timeout=600,
         price_list={},
