@@ -95,7 +95,7 @@ def test_a_cvm_that_comes_back_after_its_teepod_was_done_has_a_line_of_its_own_a
 
 def test_a_cvm_that_comes_back_before_its_teepod_is_done_counts_once_with_its_last_outcome() -> None:
     state = run(made=MADE)
-    log = run_log(Log(cvms="by_teepod"), state)
+    log = run_log(LogSection(cvms="by_teepod"), state)
     ends = [
         ("target.settled", about(0, MADE, outcome="settled")),
         ("target.failed", about(0, MADE, outcome="resurrected")),
