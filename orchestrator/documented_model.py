@@ -9,13 +9,15 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 
 class DocumentedModel(BaseModel):
-    """A model whose fields may each have a sentence below them."""
+    """A frozen model with a sentence below every field; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

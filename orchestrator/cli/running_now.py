@@ -5,7 +5,7 @@ import anyio
 from orchestrator.billing.stopped_period import SeenUp
 from orchestrator.cvm import UP
 from orchestrator.engine.read.inventory import InventoryReader
-from orchestrator.playbook.schema import Limits
+from orchestrator.playbook.limits import Limits
 from orchestrator.runs.endpoint import Endpoint, endpoint
 from orchestrator.runs.session import limits_of, open_session
 from orchestrator.settings.load import Settings

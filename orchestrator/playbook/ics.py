@@ -230,7 +230,7 @@ def _compute_length(event: _Event) -> tuple[timedelta, bool]:
     exact = duration is not None and bool(duration % _DAY)
     length = event.wall_time(ends) - event.begins if ends is not None else duration or timedelta()
     if length < timedelta():
-        raise CalendarError(f"{name} ends before it begins")
+        raise CalendarError(f"{name} ends before its start")
     if event.clock is None:
         if length % _DAY:
             raise CalendarError(f"{name} takes whole days, but its DURATION does not")

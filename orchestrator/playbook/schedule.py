@@ -1,6 +1,6 @@
-"""When a playbook is to run, as people write it: the part `schedule` of the schema. `firings` says what it comes to.
+"""The `schedule` section of a playbook. `firings` computes the times.
 
-The cron library and the time zones are loaded only where a schedule is read: most playbooks have none.
+The cron library and the time zones load only for a playbook with a schedule: most playbooks have no schedule.
 """
 
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.documented_model import DocumentedModel
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 FIRST_YEAR, LAST_YEAR = 2000, 2199
-"""Zones are known well enough between them, and every search for a firing ends."""
+"""Years with reliable rules of time zones; the last year also ends every search for a firing."""
 
 _DATE = r"\d{4}-\d{2}-\d{2}"
 _TIME = re.compile(rf"{_DATE}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}})?(?:Z|[+-]\d{{2}}:\d{{2}})?)?", re.ASCII)
@@ -52,7 +52,7 @@ def _parse_cron(value: object) -> str:
         field = str(error).removeprefix("Bad ")
         _raise_error(f"the cron expression {given!r} has a bad {field}", f"{field} takes {_FIELDS.get(field, _FIVE)}")
     if ever is None:
-        _raise_error(f"the cron expression {given!r} never fires", "no month has such a day")
+        _raise_error(f"the cron expression {given!r} never fires", "no month has this day")
     return text
 
 
@@ -68,8 +68,8 @@ def _parse_timezone(value: object) -> str:
 
     known = available_timezones()
     alike = [each for each in known if each.lower() == name.lower()]
-    # All 600 names would be no help.
-    otherwise = "take a name such as Europe/Berlin, America/New_York or UTC"
+    # A list of all 600 names would not help.
+    otherwise = "use a name such as Europe/Berlin, America/New_York or UTC"
     _raise_error(f"there is no time zone {str(value)[:60]!r}", nearest(name, alike or known, otherwise))
 
 
@@ -77,17 +77,17 @@ def _parse_day(text: str, given: str) -> date:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        _raise_error(f"there is no such day: {given!r}", "a date is written YYYY-MM-DD, such as 2027-12-24")
+        _raise_error(f"there is no such day: {given!r}", "write a date as YYYY-MM-DD, such as 2027-12-24")
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
         _raise_error(f"the year of {given!r} is not between {FIRST_YEAR} and {LAST_YEAR}", "check the year")
     return day
 
 
 def parse_edge(value: object) -> date | datetime:
-    """Where a stretch of time begins or ends: a day, or a time; without an offset, as clocks there show it.
+    """Parse the start or end of a time range: a day or a time. A time without an offset is local time of the schedule.
 
     Raises:
-        PydanticCustomError: when it is neither; its context has a `hint`.
+        PydanticCustomError: when the value has another form; the error's context has a `hint`.
     """
     text = str(value).strip()
     if not _TIME.fullmatch(text):
@@ -99,17 +99,17 @@ def parse_edge(value: object) -> date | datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        _raise_error(f"there is no such time: {text!r}", "a time is written YYYY-MM-DDThh:mm, such as 2027-12-24T18:00")
+        _raise_error(f"there is no such time: {text!r}", "write a time as YYYY-MM-DDThh:mm, such as 2027-12-24T18:00")
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Some days in a row, both ends among them.
+    """A range of days, including both ends.
 
     Attributes:
         first: the first day.
         last: the last day.
-        text: as it is written in the playbook.
+        text: the text in the playbook.
     """
 
     first: date
@@ -119,10 +119,10 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class CalendarFile:
-    """A calendar whose events are left out.
+    """A calendar of events without firings.
 
     Attributes:
-        text: its path as it is written in the playbook, from the playbook's own folder.
+        text: the calendar's path in the playbook, relative to the playbook's folder.
     """
 
     text: str
@@ -139,7 +139,7 @@ def _parse_omission(value: object) -> Days | CalendarFile:
     first = _parse_day(match[1], text)
     last = _parse_day(match[2], text) if match[2] else first
     if last < first:
-        _raise_error(f"the range {text!r} ends before it begins", "the earlier date stands first")
+        _raise_error(f"the range {text!r} ends before its start", "put the earlier date first")
     return Days(first, last, text)
 
 
@@ -159,26 +159,26 @@ LeftOutOn = Annotated[list[Annotated[Days | CalendarFile, PlainValidator(_parse_
 
 
 class Schedule(DocumentedModel):
-    """When the playbook is to run. `serve` or your own scheduler starts the runs; `schedule explain` says when."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Times of automatic runs. `serve` or your own scheduler starts the runs; `schedule explain` lists the times."""
 
     cron: Annotated[str, PlainValidator(_parse_cron), WithJsonSchema(_TEXT)]
     """Five fields as in Debian's cron: minute, hour, day of month, month, day of week."""
     timezone: Annotated[str, PlainValidator(_parse_timezone), WithJsonSchema(_TEXT)]
-    """Whose clocks `cron`, `not_on`, `from` and `until` go by, such as `Europe/Berlin` or `UTC`."""
+    """Time zone of `cron`, `not_on`, `from` and `until`, such as `Europe/Berlin` or `UTC`."""
     jitter: Duration = 0.0
-    """Each firing happens up to this much later, by an amount of its own that stays the same."""
+    """The longest delay of a firing. Every firing has its own fixed delay up to this time."""
     not_on: Annotated[LeftOutOn, _ONE_OR_MORE] = []  # noqa: RUF012 - pydantic copies it
-    """What is left out: dates, ranges such as `2027-12-24..2028-01-02`, and .ics files beside the playbook."""
+    """Days without firings: dates, ranges such as `2027-12-24..2028-01-02`, and .ics files beside the playbook."""
     from_: Edge | None = Field(default=None, alias="from")
-    """Nothing fires before this day or time."""
+    """The first day or time with firings."""
     until: Edge | None = None
-    """Nothing fires after this day or time; a day counts to its end."""
+    """The last day or time with firings; a day counts until its end."""
     on_missed: Literal["run_once", "skip"] = "skip"
-    """What becomes of firings at which nobody was there to start them: one run for all of them, or none."""
+    """After missed firings (the service was down): start one run for all missed firings (`run_once`), or no run
+    (`skip`).
+    """
     on_overlap: Literal["skip", "queue"] = "skip"
-    """What becomes of a firing while the run before it goes on: none, or it waits."""
+    """For a firing during the previous run: skip the firing (`skip`), or start after the previous run (`queue`)."""
 
     @field_validator("until")
     @classmethod
@@ -187,19 +187,21 @@ class Schedule(DocumentedModel):
         if until is not None and begins is not None and name is not None:
             zone = load_zone(name)
             if last_second(until, zone) < first_second(begins, zone):
-                _raise_error(f"{until} is before `from`, which is {begins}", "swap the two, or leave one of them out")
+                _raise_error(
+                    f"{until} is before `from` ({begins})", "swap `from` and `until`, or remove one of the two"
+                )
         return until
 
 
 def load_zone(name: str) -> "ZoneInfo":
-    """The time zone of this name."""
+    """Load the time zone with this name."""
     from zoneinfo import ZoneInfo  # noqa: PLC0415 - most playbooks have no schedule
 
     return ZoneInfo(name)
 
 
 def first_second(edge: date | datetime, zone: "ZoneInfo") -> datetime:
-    """The moment from which on it is this day or time there, in UTC."""
+    """Compute the first moment of a day, or the moment of a time, in UTC."""
     from orchestrator.playbook.walltime import locate_wall_time  # noqa: PLC0415 - most playbooks have no schedule
 
     if isinstance(edge, datetime):
@@ -208,7 +210,7 @@ def first_second(edge: date | datetime, zone: "ZoneInfo") -> datetime:
 
 
 def last_second(edge: date | datetime, zone: "ZoneInfo") -> datetime:
-    """The last moment of this day, or this time itself, in UTC."""
+    """Compute the last moment of a day, or the moment of a time, in UTC."""
     if isinstance(edge, datetime):
         return first_second(edge, zone)
     return first_second(edge + timedelta(days=1), zone) - timedelta(seconds=1)

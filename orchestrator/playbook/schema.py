@@ -1,4 +1,4 @@
-"""What a playbook may say: the pydantic models, which are also the JSON Schema and the reference in the docs."""
+"""The schema of a playbook: pydantic models, also the source of the JSON Schema and of the reference in the docs."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -13,16 +13,16 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from orchestrator.documented_model import DocumentedModel
+from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.schedule import Schedule
-from orchestrator.playbook.steps import AnyStep, Select, Step, Strict
+from orchestrator.playbook.steps import AnyStep, Select, Step
 from orchestrator.playbook.value_types import (
     AppIds,
     Count,
-    Dispatch,
     NoticeKind,
     Percent,
     PositiveDuration,
-    RateOrAuto,
     Share,
     StrictBool,
     Text,
@@ -37,12 +37,12 @@ def _wrap_text(value: object) -> object:
 
 def _check_not_zero(share: Share) -> Share:
     if not share.amount:
-        raise ValueError("must be above 0; leave `keep_running` out to keep none")
+        raise ValueError("must be above 0; leave `keep_running` out to keep no CVM up")
     return share
 
 
 class _OneOrMore:
-    """A list of mappings, which may be written as one mapping."""
+    """A list of mappings; a single mapping stands for a list of one."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         return core_schema.no_info_before_validator_function(_as_list, handler(source))
@@ -56,15 +56,15 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, dict) else as_list(value)
 
 
-class Variable(Strict):
-    """A value that the caller gives with `--var NAME=VALUE`."""
+class Variable(DocumentedModel):
+    """A value of the caller: `--var NAME=VALUE`."""
 
     description: Text | None = None
-    """What it stands for; shown when it is missing."""
+    """The meaning of the variable; the error about a missing value shows this text."""
     required: StrictBool = False
-    """Whether the caller has to give it."""
+    """Whether the caller must give a value."""
     default: Text | None = None
-    """What it is when the caller does not give it; never empty."""
+    """The value without a `--var`; never empty."""
 
     @model_validator(mode="before")
     @classmethod
@@ -74,92 +74,81 @@ class Variable(Strict):
     @model_validator(mode="after")
     def _check_value(self) -> Self:
         if self.required and self.default is not None:
-            raise ValueError("a required variable has no default; drop one of the two")
+            raise ValueError("a required variable can't have a default; remove `required` or `default`")
         if not self.required and self.default is None:
-            raise ValueError("give the variable a default, or say `required: true`")
+            raise ValueError("the variable has no default; add a default or `required: true`")
         return self
 
 
-class Protect(Strict):
-    """CVMs that are never touched, whatever any select says. One matching key is enough."""
+class Protect(DocumentedModel):
+    """CVMs excluded from every action, whatever a select says. One matching key is enough."""
 
     name: Texts | None = None
-    """Names, with * and ?."""
+    """Names of CVMs; `*` and `?` are wildcards."""
     app_id: AppIds | None = None
     """App ids, with or without `0x` or `app_`."""
     teepod: Texts | None = None
-    """Teepods by number, or by name with * and ?."""
+    """Numbers or names of teepods; `*` and `?` are wildcards in names."""
 
     def __bool__(self) -> bool:
         return bool(self.name or self.app_id or self.teepod)
 
 
-class KeepRunning(Strict):
-    """How many CVMs of each group stay up, whatever is selected."""
+class KeepRunning(DocumentedModel):
+    """The minimum number of CVMs left up in every group."""
 
     per: Literal["app_id", "teepod"]
-    """What makes a group."""
+    """The group: all CVMs of an app, or of a teepod."""
     min: Annotated[Share, AfterValidator(_check_not_zero)]
-    """So many stay up of each group, or this part of those that are up now; all of them where there are fewer."""
+    """CVMs left up in every group, as a number or a percentage of the group's CVMs up now. Smaller groups stay up as a
+    whole.
+    """
 
 
-class Guards(Strict):
-    """Conditions under which the plan is refused, and nothing is sent."""
+class Guards(DocumentedModel):
+    """Conditions for a plan. A plan outside these conditions is refused, and nothing is sent."""
 
     max_targets: Count | None = None
     """Refuse a plan with more targets than this."""
     max_percent: Percent | None = None
     """Refuse a plan with more targets than this percentage of the CVMs that are up now (for starts: of all CVMs)."""
     protect: Protect = Protect()
-    """CVMs that are never touched."""
+    """CVMs excluded from every action."""
     keep_running: Annotated[list[KeepRunning], _OneOrMore()] | None = None
-    """How many CVMs of each app or teepod stay up: one rule, or a list of rules that all hold."""
-
-
-class Limits(Strict):
-    """How fast and how wide a run may go. What stands here wins over the settings' `rate`."""
-
-    requests_per_second: RateOrAuto | None = None
-    """All requests of the run together, per second; `auto` finds out what the API allows."""
-    burst: Count | None = None
-    """How many requests may go at once after a pause."""
-    max_in_flight: Count | None = None
-    """Requests sent and not yet answered."""
-    per_teepod: Count | None = None
-    """The same for one teepod, status reads left out; a CVM that is merely settling does not count."""
-    max_failures: Share | None = None
-    """End the run when more targets than this failed or were refused (as %: of the planned targets). 0: not one."""
-    dispatch: Dispatch | None = None
-    """`single`: one request a CVM. `batch`: up to 50 CVMs a request in `stop` steps, whose statuses tell the effect."""
+    """CVMs left up per app or teepod: one rule, or a list of rules (all rules apply)."""
 
 
 def _check_steps(steps: list[AnyStep]) -> list[AnyStep]:
     earlier: dict[str, AnyStep] = {}
     for index, step in enumerate(steps):
         if step.name in earlier:
-            message = "two steps are called {name}; the audit log tells steps apart by name"
+            message = "two steps have the name {name}; give every step its own name"
             raise PydanticCustomError(SAME_STEP, message, {"name": repr(step.name), "index": index})
         if isinstance(step, Step):
             _check_result(index, step, earlier)
         earlier[step.name] = step
     if not any(isinstance(step, Step) for step in steps):
-        raise ValueError("no step acts on any CVM; add one that stops, shuts down, starts or restarts")
+        raise ValueError("no step acts on CVMs; add a step with `stop`, `shutdown`, `start` or `restart`")
     return steps
 
 
 def _check_result(index: int, step: Step, earlier: dict[str, AnyStep]) -> None:
-    """A result is that of a step before this one which acts on CVMs, and is asked for by the step's own select."""
+    """Check a step's result selector: only in the step's own select, and only for an earlier step with CVMs.
+
+    Raises:
+        PydanticCustomError: of type `WRONG_RESULT`, with the step's index.
+    """
 
     def make_error(reason: str) -> PydanticCustomError:
         return PydanticCustomError(WRONG_RESULT, "{reason}", {"reason": reason, "index": index})
 
     if _has_inner_result(step.select):
-        raise make_error("belongs to the step's own select, not into `any` or `exclude`")
+        raise make_error("must stand in the step's own select, not in `any` or `exclude`")
     result = step.select.result
     if result is None:
         return
     if step.select.status is not None:
-        raise make_error("does not go with `status`; the outcome says how the CVM ended")
+        raise make_error("can't be combined with `status`; use `outcome` instead")
     if not isinstance(earlier.get(result.step), Step):
         known = ", ".join(repr(name) for name, each in earlier.items() if isinstance(each, Step))
         raise make_error(
@@ -173,44 +162,44 @@ def _has_inner_result(select: Select) -> bool:
 
 
 WRONG_RESULT = "wrong_result"
-"""The kind of fault when a step asks for a result that there is not; its context has the `index` of the step."""
+"""Error type for an invalid result selector; the error's context has the `index` of the step."""
 
 SAME_STEP = "same_step"
-"""The kind of fault when two steps share a name; its context has the `index` of the second."""
+"""Error type for two steps with the same name; the error's context has the `index` of the second step."""
 
 
-class Notices(Strict):
-    """Of what notices are sent, to where the settings' `notify` says."""
+class Notices(DocumentedModel):
+    """Kinds of notices to send. The settings' `notify` section names the receivers."""
 
     on: Annotated[list[NoticeKind], BeforeValidator(_wrap_text)] | None = None
-    """What is told; without it what the settings' `notify.on` says. An empty list: nothing."""
+    """Kinds to send; default: the settings' `notify.on`. An empty list sends no notice."""
 
 
-class Playbook(Strict):
-    """Which CVMs, and what to do with them."""
+class Playbook(DocumentedModel):
+    """CVMs to select, and the actions on these CVMs."""
 
     name: Text
-    """What the run is called."""
+    """Name of the playbook and of its runs."""
     description: Text | None = None
-    """One sentence for those who read the plan."""
+    """One sentence for the readers of the plan."""
     vars: dict[str, Variable] = {}  # noqa: RUF012 - pydantic copies it
-    """Values that the caller gives; `${NAME}` in any text value stands for them."""
+    """Values given by the caller; `${NAME}` in a text value is replaced by the variable's value."""
     guards: Guards = Guards()
-    """When to refuse the plan."""
+    """Conditions for the plan; a plan outside these conditions is refused."""
     limits: Limits = Limits()
-    """How fast and how wide."""
+    """Limits of the run's rate and width."""
     schedule: Schedule | None = None
-    """When to run."""
+    """Times of automatic runs."""
     notify: Notices = Notices()
-    """Of what notices are sent."""
+    """Kinds of notices to send."""
     deadline: PositiveDuration | None = None
-    """Within what time from its start the run should be done; the plan says whether it can be."""
+    """Time from the run's start within which the last request should be sent. The plan warns about a later request."""
     steps: Annotated[list[AnyStep], Field(min_length=1), AfterValidator(_check_steps)]
-    """What to do, in order."""
+    """Steps of the run, in order."""
 
     @property
     def acting_steps(self) -> list[Step]:
-        """The steps that act on CVMs."""
+        """The steps with actions on CVMs."""
         return [step for step in self.steps if isinstance(step, Step)]
 
     @model_validator(mode="before")
@@ -226,9 +215,9 @@ class Playbook(Strict):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a playbook, for editors."""
+    """Return the JSON Schema of a playbook, for editors."""
     schema = Playbook.model_json_schema()
     variables = schema["properties"]["vars"]
-    short_form = {"type": ["string", "number"], "description": "Its default, in short."}
+    short_form = {"type": ["string", "number"], "description": "Short form: the variable's default."}
     variables["additionalProperties"] = {"anyOf": [variables["additionalProperties"], short_form]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

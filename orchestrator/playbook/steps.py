@@ -1,11 +1,10 @@
-"""The steps of a playbook: what is done to which CVMs, and what happens in between."""
+"""The steps of a playbook: actions on CVMs, questions and messages."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -14,14 +13,12 @@ from pydantic import (
 )
 
 from orchestrator.documented_model import DocumentedModel
+from orchestrator.playbook.limits import Settle, StepLimits
 from orchestrator.playbook.value_types import (
     AppIds,
-    Count,
-    Dispatch,
     OnFailure,
     Order,
     PositiveDuration,
-    Rate,
     Share,
     StrictBool,
     Text,
@@ -29,13 +26,6 @@ from orchestrator.playbook.value_types import (
     as_list,
 )
 from orchestrator.playbook.waves import check_wave_sizes
-
-
-class Strict(DocumentedModel):
-    """Unknown keys are errors, and a value never changes once it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 _Word = Literal["settled", "skipped", "refused", "failed", "unsettled", "resurrected"]
 _OUTCOMES = WithJsonSchema(
@@ -48,37 +38,37 @@ _OUTCOMES = WithJsonSchema(
 )
 
 
-class Result(Strict):
-    """What an earlier step came to."""
+class Result(DocumentedModel):
+    """The outcome of an earlier step."""
 
     step: Text
-    """The name of that step."""
+    """The name of the earlier step."""
     outcome: Annotated[list[_Word], BeforeValidator(as_list), _OUTCOMES] = [  # noqa: RUF012 - pydantic copies it
         "failed",
         "refused",
         "resurrected",
         "unsettled",
     ]
-    """How the CVM ended there; without it whatever was not as wanted: failed, refused, resurrected or unsettled."""
+    """Outcomes of the CVM in the earlier step; default: failed, refused, resurrected or unsettled."""
 
 
-class Select(Strict):
-    """Which CVMs. Keys AND together, the values inside one key OR together."""
+class Select(DocumentedModel):
+    """Conditions for CVMs. All keys must match (AND); one matching value per key is enough (OR)."""
 
     teepod: Texts | None = None
-    """Teepods by number, or by name with * and ?."""
+    """Numbers or names of teepods; `*` and `?` are wildcards in names."""
     app_id: AppIds | None = None
     """App ids, with or without `0x` or `app_`."""
     name: Texts | None = None
-    """Names of CVMs, with * and ?."""
+    """Names of CVMs; `*` and `?` are wildcards."""
     status: Texts | None = None
-    """Statuses; without it every CVM on which the action has anything to do."""
+    """Statuses of CVMs; default: every status in which the action has an effect."""
     result: Result | None = None
-    """What an earlier step of the run came to; known once that step is done."""
+    """The outcome of an earlier step of this run; known after that step."""
     any: Annotated[list["Select"], Field(min_length=1)] | None = None
-    """Whole selects, of which one has to match."""
+    """A list of selects; one matching select is enough."""
     exclude: "Select | None" = None
-    """CVMs to leave out again."""
+    """CVMs to exclude again."""
     all: StrictBool = False
     """Every CVM of the workspace."""
 
@@ -86,109 +76,93 @@ class Select(Strict):
     def _check_selectors(self) -> Self:
         chosen = [key for key in ("teepod", "app_id", "name", "any") if getattr(self, key) is not None]
         if self.all and chosen:
-            raise ValueError(f"`all: true` and `{chosen[0]}` contradict each other; keep one")
+            raise ValueError(f"`all: true` and `{chosen[0]}` contradict each other; remove one of the two")
         if not self.all and not chosen and self.status is None and self.result is None and self.exclude is not None:
-            raise ValueError("`exclude` alone selects nothing; add `all: true` to take every other CVM")
+            raise ValueError("`exclude` alone selects nothing; add `all: true` to select every other CVM")
         if not self.all and not chosen and self.status is None and self.result is None:
-            raise ValueError("the select is empty; name a teepod, app_id or name, or say `all: true` for every CVM")
+            raise ValueError("the select is empty; add `teepod`, `app_id` or `name`, or `all: true` for every CVM")
         return self
 
 
-class Settle(Strict):
-    """How long to wait until a CVM is down, or running again."""
-
-    timeout: PositiveDuration | None = None
-    """From each CVM's own acceptance; without it the settings' `settle.timeout`."""
-
-
-class Escalation(Strict):
-    """What follows for those CVMs that did not go down by themselves."""
+class Escalation(DocumentedModel):
+    """The action on CVMs that are not down in time."""
 
     after: PositiveDuration
-    """How long the guest has, from the acceptance of its shutdown, or from the first request while none is accepted."""
+    """Time for the guest to shut down, from the acceptance of the shutdown (or from the first request, before an
+    acceptance).
+    """
     to: Literal["stop"] = "stop"
-    """`stop` pulls the power."""
+    """`stop` is a forced stop."""
 
 
-class StepLimits(Strict):
-    """How fast and how wide one step may go. What stands here wins over the playbook's `limits` while it lasts."""
-
-    requests_per_second: Rate | None = None
-    """All requests of the step together, per second; where the run finds out its rate, at most so many."""
-    max_in_flight: Count | None = None
-    """Requests sent and not yet answered."""
-    per_teepod: Count | None = None
-    """The same for one teepod, status reads left out."""
-    max_failures: Share | None = None
-    """End the run when more targets of the step than this failed or were refused (as %: of its targets)."""
-    dispatch: Dispatch | None = None
-    """`single` or `batch`, see [Limits](#limits)."""
-
-
-class Step(Strict):
+class Step(DocumentedModel):
     """One action on one selection of CVMs."""
 
     name: Text = ""
-    """What the step is called in the plan, the log and the report; `step N` when left out."""
+    """Name of the step in the plan, the audit log and the report; default: `step N`."""
     action: Literal["stop", "shutdown", "start", "restart"]
-    """`stop` pulls the power, `shutdown` asks the guest to end, `start` powers on, `restart` is both of the latter."""
+    """`stop` is a forced stop, `shutdown` asks the guest to shut down, `start` powers on, `restart` shuts down and
+    powers on.
+    """
     select: Select
-    """Which CVMs."""
+    """CVMs of the step."""
     order_by: Order | None = None
-    """Who goes first: `cost` (the dearest), `teepod` (one after another) or `name`; as listed when left out."""
+    """Order of the targets: `cost` (most expensive first), `teepod` (one teepod after another) or `name`; default: as
+    listed.
+    """
     waves: Annotated[list[Share], Field(min_length=1), AfterValidator(check_wave_sizes)] | None = None
-    """How many CVMs have had their turn when the next wave begins, such as `[1, "10%", "100%"]`."""
+    """Number of targets reached by the end of every wave, such as `[1, "10%", "100%"]`."""
     soak: PositiveDuration | None = None
-    """With `waves`: how long to wait after each wave, before its CVMs are read again and the next one begins."""
+    """With `waves`: waiting time after every wave. The wave's CVMs are then read again, before the next wave begins."""
     limits: StepLimits = StepLimits()
-    """How fast and how wide."""
+    """Limits of the step's rate and width."""
     settle: Settle = Settle()
-    """How long to wait."""
+    """Time for the targets to settle."""
     escalate: Escalation | None = None
-    """With `shutdown`: pull the power on those that do not go down by themselves."""
+    """With `shutdown`: a forced stop of CVMs that are not down in time."""
     on_failure: OnFailure = "continue"
-    """Whether the next step begins (`continue`) or the run ends (`stop`) when a target did not end as wanted."""
+    """After a failed target: go on with the next step (`continue`), or end the run (`stop`)."""
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
         if self.escalate is not None and self.action != "shutdown":
-            raise ValueError(f"`escalate` goes with `action: shutdown`; there is nothing above a {self.action}")
+            raise ValueError(f"`escalate` needs `action: shutdown`; remove `escalate` from the {self.action}")
         if self.soak is not None and self.waves is None:
-            raise ValueError("`soak` is the time between two waves, and the step has no `waves`")
+            raise ValueError("`soak` needs `waves`; add `waves` or remove `soak`")
         return self
 
 
-class Pause(Strict):
-    """A question that a person answers before the run goes on."""
+class Pause(DocumentedModel):
+    """A question to a person. The run waits for the answer."""
 
     name: Text = ""
-    """What the step is called; `step N` when left out."""
+    """Name of the step; default: `step N`."""
     action: Literal["pause"]
     """`pause`."""
     question: Text
-    """What the person is asked."""
+    """The text of the question."""
     timeout: PositiveDuration = 3600.0
-    """How long to wait for the answer; without one the run ends as if it had been refused."""
+    """Time to wait for the answer. No answer in time counts as no, and the run ends."""
 
 
-class Notify(Strict):
-    """A message to whoever the settings' `notify` section names."""
+class Notify(DocumentedModel):
+    """A message to the receivers in the settings' `notify` section."""
 
     name: Text = ""
-    """What the step is called; `step N` when left out."""
+    """Name of the step; default: `step N`."""
     action: Literal["notify"]
     """`notify`."""
     message: Text
-    """What they are told."""
+    """The text of the message."""
 
 
-def _find_kind(step: Any) -> str:  # noqa: ANN401 - whatever stands in the file
+def _find_kind(step: Any) -> str:  # noqa: ANN401 - any value of the file
     action = step.get("action") if isinstance(step, dict) else getattr(step, "action", None)
     return action if isinstance(action, str) and action in {"pause", "notify"} else "cvms"
 
 
-KINDS: dict[str, type[Strict]] = {"cvms": Step, "pause": Pause, "notify": Notify}
-"""The kinds of steps, by what pydantic puts into the place of a finding to tell them apart."""
+KINDS: dict[str, type[DocumentedModel]] = {"cvms": Step, "pause": Pause, "notify": Notify}
+"""Models of the steps, by pydantic's tag in the location of an error."""
 
 AnyStep = Annotated[
     Annotated[Step, Tag("cvms")] | Annotated[Pause, Tag("pause")] | Annotated[Notify, Tag("notify")],

@@ -1,7 +1,7 @@
-"""The small types that a playbook's values have: text, yes or no, shares, limits.
+"""Small types of a playbook's values: text, booleans, shares, limits.
 
-Values arrive as text (see `source`), so each type reads text; each describes itself in the JSON Schema the way an
-editor would meet it in YAML, where `10` is a number.
+Values arrive as text (see `source`), so every type parses text. In the JSON Schema a type has its usual YAML form: an
+editor sees `10` as a number.
 """
 
 import re
@@ -28,16 +28,16 @@ _AMOUNT = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _APP_ID = re.compile(r"\s*[A-Za-z0-9_-]{1,128}\s*|.*\$\{[^{}]+\}.*", re.ASCII)
 _APP_ID_DIGITS = 40
 _A_SLIP = 20
-"""So many hex digits are an app's id with some missing or too many, and no other kind of id."""
+"""Hex digits; shorter hex text may be another kind of id, longer text is an app_id with missing or extra digits."""
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 _MOST = 1_000_000_000
 _REFERENCE = {"type": "string", "pattern": r"\$\{[^{}]+\}"}
-"""What an editor sees where a variable will stand."""
+"""The JSON Schema of a reference to a variable."""
 
 
 def _check_text(value: object) -> str:
     if not isinstance(value, str):
-        # Outside of playbooks a parser may have made a number of it already, and 0x12 is not the text 18.
+        # Outside of playbooks a parser may have produced a number already, and 0x12 is not the text 18.
         raise ValueError("must be text; put it in quotes")  # noqa: TRY004 - pydantic collects ValueErrors
     if not value.strip():
         raise ValueError("must not be empty")
@@ -54,7 +54,7 @@ def _check_app_id(text: str) -> str:
 
 
 def _parse_amount(value: object, wanted: str) -> Decimal:
-    """A number as people write it: digits, perhaps a point; no exponent, sign or underscore."""
+    """Parse a plain decimal number: digits and an optional point; no exponent, sign or underscore."""
     text = str(value).strip().removesuffix("%").strip()
     if isinstance(value, bool | list | dict) or not _AMOUNT.fullmatch(text):
         raise ValueError(f"must be {wanted}, not {str(value)[:60]!r}")
@@ -76,7 +76,7 @@ def _refuse_bool(value: object) -> object:
 
 
 def as_list(value: object) -> object:
-    """One value as a list of one; an empty list is an error."""
+    """Wrap a single text in a list; raise ValueError for an empty list."""
     if isinstance(value, str):
         return [value]
     if value == []:
@@ -85,7 +85,7 @@ def as_list(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_check_text), WithJsonSchema({"type": ["string", "number"], "minLength": 1})]
-"""Text that is not empty. A number in YAML is the text it was written as."""
+"""Text that is not empty. A number in YAML keeps its original spelling."""
 
 StrictBool = Annotated[bool, BeforeValidator(_parse_bool), WithJsonSchema({"type": "boolean"})]
 """`true` or `false`, and no other spelling."""
@@ -100,10 +100,10 @@ _ONE_OR_MORE = WithJsonSchema(
 )
 
 Texts = Annotated[list[Text], BeforeValidator(as_list), _ONE_OR_MORE]
-"""One text or a list of them; an empty list is an error."""
+"""One text or a list of texts; an empty list is an error."""
 
 AppIds = Annotated[list[Annotated[Text, AfterValidator(_check_app_id)]], BeforeValidator(as_list), _ONE_OR_MORE]
-"""One app_id or a list of them: whole ids, no wildcards, and nothing that could not stand in a request."""
+"""One app_id or a list of app_ids: complete ids without wildcards, safe to put into a request."""
 
 Count = Annotated[
     int,
@@ -119,11 +119,11 @@ Rate = Annotated[
     BeforeValidator(_refuse_bool),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0.001}, _REFERENCE]}),
 ]
-"""A number per second: at least 0.001, which is one in a quarter of an hour."""
+"""Requests per second, at least 0.001 (one request in about 17 minutes)."""
 
 
 class _OrAuto:
-    """The word `auto`, or a rate with a rate's own error messages (a union's would speak of both)."""
+    """The word `auto`, or a rate with the error messages of a rate (a union's messages would name both)."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         del source
@@ -133,27 +133,26 @@ class _OrAuto:
 
 
 AUTO: Literal["auto"] = "auto"
-"""The word for a rate that is found out."""
+"""The value of an adaptive rate."""
 
 RateOrAuto = Annotated[
     float | Literal["auto"],
     _OrAuto(),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0.001}, {"const": AUTO}, _REFERENCE]}),
 ]
-"""A number per second, or `auto`."""
+"""Requests per second, or `auto`."""
 
 Dispatch = Literal["single", "batch"]
-"""How stops are sent: each in a request of its own, or many in one."""
-
+"""How stops are sent: one request per stop, or several stops per request."""
 
 OnFailure = Literal["continue", "stop"]
-"""What follows a step of which a target did not end as wanted."""
+"""What happens after a step with failed targets."""
 
 NoticeKind = Literal["start", "end", "failure", "approval", "message"]
-"""Of what notices are sent; `message` is what `notify` steps say."""
+"""Kinds of notices; `message` is the message of a `notify` step."""
 
 Order = Literal["cost", "teepod", "name"]
-"""In which order a step goes through its CVMs."""
+"""The order of a step's targets."""
 
 
 def _check_positive(value: float) -> float:
@@ -171,11 +170,11 @@ _PERCENTAGE = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%?$"}
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A number of things, or a percentage of a whole that the field's description names.
+    """A number of things, or a percentage of a total; the field's description names the total.
 
     Attributes:
         amount: the number, or the percentage.
-        percent: whether it is a percentage.
+        percent: whether `amount` is a percentage.
     """
 
     amount: Decimal
@@ -183,10 +182,10 @@ class Share:
 
     @classmethod
     def parse(cls, value: object) -> "Share":
-        """Read `3` or `"10%"`.
+        """Parse a number such as `3`, or a percentage such as `"10%"`.
 
         Raises:
-            ValueError: when it is neither, negative, above 100 %, or not a whole number.
+            ValueError: when the value has another form, is negative, is above 100 %, or is a fraction without `%`.
         """
         if isinstance(value, cls):
             return value
@@ -200,7 +199,7 @@ class Share:
         return cls(amount, percent)
 
     def of(self, whole: int) -> int:
-        """How many of `whole` things this allows at the most, rounded down."""
+        """Compute the highest allowed number out of `whole` things, rounded down."""
         return floor(whole * self.amount / 100) if self.percent else int(self.amount)
 
     def __str__(self) -> str:
@@ -208,13 +207,13 @@ class Share:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
-        """Validate by `parse`."""
+        """Return a core schema that validates with `parse`."""
         del source, handler
         return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A whole number or a percentage."""
+        """Return the JSON Schema of a whole number or a percentage."""
         del schema, handler
         return {"anyOf": [{"type": "integer", "minimum": 0}, _PERCENTAGE, _REFERENCE]}
 

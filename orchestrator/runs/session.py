@@ -17,8 +17,8 @@ from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
 from orchestrator.errors import CloudError
 from orchestrator.moment import utc_now
+from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.resolved_steps import RunLimits
-from orchestrator.playbook.schema import Limits
 from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Reply
 from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprint

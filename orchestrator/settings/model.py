@@ -7,17 +7,13 @@ from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 from platformdirs import user_state_path
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from orchestrator.documented_model import DocumentedModel
-from orchestrator.duration import Duration
 from orchestrator.loopback import is_loopback
+from orchestrator.playbook.limits import RateLimits, Settle
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.value_types import Count, Dispatch, NoticeKind, RateOrAuto
-
-
-class _Section(DocumentedModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from orchestrator.playbook.value_types import Count, Dispatch, NoticeKind, PositiveDuration, RateOrAuto
 
 
 def _read_url(url: str, *, such_as: str) -> tuple[SplitResult, str]:
@@ -125,16 +121,7 @@ def _names_no_secret(path: Path) -> Path:
 _SecretPath = Annotated[FilePath, AfterValidator(_names_no_secret)]
 
 
-def _above_zero(seconds: float) -> float:
-    if seconds <= 0:
-        raise ValueError("must be above 0")
-    return seconds
-
-
-PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
-
-
-class CloudSection(_Section):
+class CloudSection(DocumentedModel):
     """Where the API is, and who asks."""
 
     base_url: Annotated[str, AfterValidator(_base_url)] = "https://cloud-api.phala.com/api/v1"
@@ -149,38 +136,32 @@ class CloudSection(_Section):
     """For one request, from connecting to the last byte of its answer."""
 
 
-class RateSection(_Section):
-    """How fast and how wide, where a playbook's own `limits` do not say."""
+class RateSection(RateLimits):
+    """Limits of the rate and width of every run, unless the playbook's own `limits` set other values."""
 
     requests_per_second: RateOrAuto = 5.0
-    """All requests of a run together; the API's own limits are not published, and "auto" finds them out."""
     burst: Count = 5
-    """How many requests may go at once after a pause."""
     max_in_flight: Count = 10
-    """Requests sent and not yet answered; also the number of connections."""
     per_teepod: Count = 10
-    """The same for the stops on one teepod, so that one host is not hit by a whole fleet at once."""
     dispatch: Dispatch = "single"
-    """"single" sends one request a stop, "batch" up to 50 (at most per_teepod of them on one teepod)."""
 
 
-class SettleSection(_Section):
-    """How to watch CVMs go down."""
+class SettleSection(Settle):
+    """How to watch CVMs after a request."""
 
     timeout: PositiveDuration = 600.0
-    """From each CVM's own acceptance, for steps that name none."""
     recheck_after: PositiveDuration = 2.0
-    """By how much the API's reads may lag an operation; a read proves that a stop had no effect only after this."""
+    """The lag of the API's reads. Only a read begun this long after a request can prove that nothing happened."""
     poll_min: PositiveDuration = 0.2
-    """No two rounds of status reads are closer than this."""
+    """Shortest time between two rounds of status reads."""
     poll_max: PositiveDuration = 15.0
-    """No two rounds of status reads are further apart than this."""
+    """Longest time between two rounds of status reads."""
     cloud_down: PositiveDuration = 600.0
-    """How long the API may be down as a whole, with a probe now and then, before a run is ended (resumable)."""
+    """Longest outage of the whole API, with probes, before the run ends (resumable)."""
     whole_run: PositiveDuration = 86_400.0
-    """How long a run may take at all before it is ended (resumable)."""
+    """Longest duration of a run before the run ends (resumable)."""
     batch_size: Count = 1000
-    """How many statuses one request asks for at the most; it shrinks by itself when the server wants fewer."""
+    """Most statuses in one request; shrinks by itself when the server accepts fewer."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -196,7 +177,7 @@ class GuardsSection(Guards):
     """When the question was answered later than this, every target's status is read anew before anything is sent."""
 
 
-class AuditSection(_Section):
+class AuditSection(DocumentedModel):
     """Where runs are kept."""
 
     state_dir: FilePath = Field(default_factory=_state_folder)
@@ -205,7 +186,7 @@ class AuditSection(_Section):
     """`resume` asks again before it sends anything when the plan is older: a CVM may have been started on purpose."""
 
 
-class BillingSection(_Section):
+class BillingSection(DocumentedModel):
     """What the billing notes reckon with, and how long `reconcile` waits for a charge."""
 
     storage_usd_per_gb_hour: Annotated[Decimal, Field(ge=0, le=1000)] = Decimal("0.000139")
@@ -214,7 +195,7 @@ class BillingSection(_Section):
     """From a stop on; a charge that is not among the usage by then counts as none, such as for less than a minute."""
 
 
-class NotifySection(_Section):
+class NotifySection(DocumentedModel):
     """Whom to tell of a run, and of what."""
 
     webhook_url: Annotated[SecretStr, AfterValidator(check_webhook_url)] | None = None
@@ -244,7 +225,7 @@ class NotifySection(_Section):
         return bool(self.webhook_url or self.webhook_url_file or self.slack_url or self.slack_url_file)
 
 
-class LogSection(_Section):
+class LogSection(DocumentedModel):
     """What goes to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"

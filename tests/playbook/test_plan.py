@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.playbook.estimate import Lot, estimate_plan
 from orchestrator.playbook.guards import merge_guards
+from orchestrator.playbook.limits import StepLimits
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.steps import Step, StepLimits
+from orchestrator.playbook.steps import Step
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook

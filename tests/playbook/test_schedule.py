@@ -80,7 +80,7 @@ def test_what_is_left_out_stands_for_caution() -> None:
         ('"2027-12-24"', "Christmas", 6, "schedule.not_on[0]: must be a date, a range of dates or an .ics file", ".."),
         ('"2027-12-24"', "2027-02-30", 6, "schedule.not_on[0]: there is no such day: '2027-02-30'", "YYYY-MM-DD"),
         ('"2027-12-24"', "1927-02-03", 6, "is not between 2000 and 2199", "year"),
-        ("31..2028-01-02", "31..2027-01-02", 7, "ends before it begins", "the earlier date stands first"),
+        ("31..2028-01-02", "31..2027-01-02", 7, "ends before its start", "put the earlier date first"),
         ('"2027-12-24"', "{on: x}", 6, "schedule.not_on[0]: must be a date", None),
         ('"2027-01-01"', "soon", 8, "schedule.from: must be a date or a time, not 'soon'", "2027-12-24T18:00"),
         ('"2027-01-01"', "20270101", 8, "schedule.from: must be a date or a time", None),

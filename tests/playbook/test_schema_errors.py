@@ -84,12 +84,12 @@ from tests.playbook.loading import VALID, refusal
         ('teepod: ["${teepod}"]', "any: []", 10, "steps[0].select.any is empty", "at least one"),
         ('teepod: ["${teepod}"]', "any: [{}]", 10, "steps[0].select.any[0]: the select is empty", None),
         ('teepod: ["${teepod}"]', "exclude: {}", 10, "steps[0].select.exclude: the select is empty", None),
-        ("{required: true}", "{}", 3, "vars.teepod: give the variable a default", None),
+        ("{required: true}", "{}", 3, "vars.teepod: the variable has no default", None),
         (
             "{required: true}",
             "{required: true, default: a}",
             3,
-            "vars.teepod: a required variable has no default",
+            "vars.teepod: a required variable can't have a default",
             None,
         ),
         ("{required: true}", '"${other}"', 3, "vars.teepod: a default can't refer to another variable", None),
@@ -123,7 +123,7 @@ def test_an_empty_select_is_an_error_that_says_how_to_mean_everything(tmp_path: 
 def test_the_second_of_two_steps_of_one_name_is_pointed_at(tmp_path: Path) -> None:
     step = "  - name: a\n    action: stop\n    select: {all: true}\n"
     error = refusal(tmp_path, f"name: x\nsteps:\n{step}{step}")
-    assert (error.line, "two steps are called 'a'" in error.message) == (6, True)
+    assert (error.line, "two steps have the name 'a'" in error.message) == (6, True)
 
 
 def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:

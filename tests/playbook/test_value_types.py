@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.playbook.schema import Guards, Limits
+from orchestrator.playbook.limits import Limits
+from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.value_types import Count, Percent, Rate, Share, StrictBool, Texts
 
 

@@ -59,7 +59,7 @@ def test_a_fault_of_the_file_is_told_by_its_line(text: str, line: int | None, sa
 
 
 def test_every_fault_is_told_at_once() -> None:
-    Path("config.toml").write_text("[rate]\nburst = 0\nper_teepod = 0\n")
+    Path("config.toml").write_text("[rate]\nper_teepod = 0\nburst = 0\n")
     error = refusal()
     assert [error.line, *(each.line for each in error.more)] == [2, 3]
 

@@ -22,7 +22,7 @@ from orchestrator.engine.read.usage import AppQuestion, AppUsage, UsageReader
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
-from orchestrator.playbook.schema import Limits
+from orchestrator.playbook.limits import Limits
 from orchestrator.plural import plural
 from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
 from orchestrator.runs.documents import write_document
