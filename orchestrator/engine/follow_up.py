@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from orchestrator.engine.job import Job
 from orchestrator.engine.run_control import RunControl
 from orchestrator.playbook.order import rank_target
-from orchestrator.playbook.resolved_steps import Follows, PlannedStep
+from orchestrator.playbook.resolved_steps import FollowUp, PlannedStep
 from orchestrator.playbook.waves import number_waves
 
 
-async def plan_follow_up(course: RunControl, step: PlannedStep, follows: Follows) -> None:
+async def plan_follow_up(course: RunControl, step: PlannedStep, follows: FollowUp) -> None:
     """Choose the CVMs of a follow-up step by their present state, and record the choice.
 
     Raises:
@@ -26,7 +26,7 @@ async def plan_follow_up(course: RunControl, step: PlannedStep, follows: Follows
     await course.look_again(jobs)
 
 
-def follow_up_sources(follows: Follows, jobs: Iterable[Job]) -> list[Job]:
+def follow_up_sources(follows: FollowUp, jobs: Iterable[Job]) -> list[Job]:
     """Targets of the earlier step for the follow-up step, without targets already taken by another step."""
     return [work for work in jobs if not work.taken_up and follows.covers_cvm(work.step, work.outcome, work.ref.key)]
 

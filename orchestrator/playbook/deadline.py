@@ -1,4 +1,4 @@
-"""A deadline: when each target will be asked, reckoned before anything is sent. Pure."""
+"""Deadlines: estimate the send time of every target before the run sends anything. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,32 +10,32 @@ from orchestrator.action import Action
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
 
 ANSWER_S = 0.5
-"""Seconds; how long the API is taken to need for an answer, which counts where few requests may be under way."""
+"""Assumed seconds of the API's answer; matters where only few requests may be in flight."""
 
 SETTLE_S = {Action.STOP: 30.0, Action.SHUTDOWN: 60.0, Action.START: 60.0, Action.RESTART: 90.0}
-"""Seconds; how long CVMs are taken to need to settle, where the next wave or step waits for that."""
+"""Assumed seconds to settle, per action, where the next wave or step waits for settled CVMs."""
 
 Basis = Literal["earlier runs", "assumed", "escalate.after", "settle.timeout"]
-"""What it is reckoned by how long CVMs need to settle."""
+"""The source of the settle time in an estimate."""
 
 _FOR_ACTIONS = 0.9
-"""While actions are sent, one request in ten may be a status read."""
+"""Share of the rate for actions: one request in ten may be a status read."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendRate:
-    """How fast one step goes.
+    """The rate and width of one step.
 
     Attributes:
         requests_per_second: all requests together.
-        burst: how many of them go at once after a pause.
-        max_in_flight: how many may be under way.
-        per_teepod: how many of them on one teepod.
-        at_once: how many CVMs one request may act on.
-        in_order: whether they go in the order given; else the teepods take turns.
-        settle: seconds that a wave takes to settle once its last request is sent.
-        basis: where that figure comes from.
-        soak: seconds that a wave waits once the one before has settled.
+        burst: requests sent at once after a pause.
+        max_in_flight: the most requests in flight.
+        per_teepod: the most requests in flight on one teepod.
+        at_once: CVMs per request.
+        in_order: whether targets are sent in their given order; otherwise the teepods take turns.
+        settle: seconds to settle, after a wave's last request.
+        basis: the source of `settle`.
+        soak: seconds between a settled wave and the next wave.
     """
 
     requests_per_second: float
@@ -50,12 +50,12 @@ class SendRate:
 
 
 def derive_send_rate(step: PlannedStep, limits: RunLimits, settle: Mapping[str, float]) -> SendRate:
-    """How fast a step goes.
+    """Derive the rate and width of a step.
 
     Args:
         step: the step.
-        limits: those of the run.
-        settle: by action, how many seconds its CVMs needed to settle in earlier runs; empty where that is not known.
+        limits: the limits of the run.
+        settle: seconds to settle in earlier runs, by action; empty if unknown.
     """
     limits = step.limits.within(limits)
     in_batches = limits.dispatch == "batch" and step.action is Action.STOP
@@ -63,13 +63,16 @@ def derive_send_rate(step: PlannedStep, limits: RunLimits, settle: Mapping[str, 
     seconds: float
     basis: Basis
     if step.escalate_after is not None:
-        seconds, basis = step.escalate_after, "escalate.after"  # whatever settle.timeout: that begins anew then
+        seconds, basis = (
+            step.escalate_after,
+            "escalate.after",
+        )  # settle.timeout does not matter: it starts anew with the stop
     else:
         usual: tuple[float, Basis] = (SETTLE_S[step.action], "assumed") if known is None else (known, "earlier runs")
         seconds, basis = min((step.settle_timeout, "settle.timeout"), usual)
     return SendRate(
         limits.requests_per_second,
-        max(1, (limits.burst + 1) // 2),  # the other half is kept in reserve
+        max(1, (limits.burst + 1) // 2),  # the other half stays in reserve
         limits.max_in_flight,
         limits.per_teepod,
         at_once=MOST_AT_ONCE if in_batches else 1,
@@ -82,13 +85,13 @@ def derive_send_rate(step: PlannedStep, limits: RunLimits, settle: Mapping[str, 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When every target of a plan will be asked, beside the deadline.
+    """The estimated send time of every target, and the deadline.
 
     Attributes:
         seconds: the deadline, from the run's start.
-        asked: when each target is asked, in the plan's order.
-        settle: how many seconds it was reckoned with that a wave or step takes to settle; None where nothing waits.
-        basis: where that figure comes from.
+        asked: the send time of every target, in the plan's order.
+        settle: the assumed seconds of a wave or step to settle; None if no wave or step waits.
+        basis: the source of `settle`.
     """
 
     seconds: float
@@ -98,27 +101,27 @@ class Forecast:
 
     @property
     def estimate_seconds(self) -> float:
-        """When the last one is asked."""
+        """The send time of the last target."""
         return max(self.asked, default=0.0)
 
     @property
     def late(self) -> list[int]:
-        """The places in the plan of those that are asked after the deadline, the first of them first."""
+        """Indexes of the targets after the deadline, in order of their send time."""
         late = [place for place, asked in enumerate(self.asked) if asked > self.seconds]
         return sorted(late, key=lambda place: self.asked[place])
 
     @property
     def ok(self) -> bool:
-        """Whether nobody is asked after the deadline."""
+        """Whether all send times are within the deadline."""
         return not self.late
 
 
 def forecast_deadline(deadline: float, steps: Sequence[tuple[SendRate, Sequence[tuple[int, str]]]]) -> Forecast:
-    """When every target is asked, with the steps one after the other.
+    """Estimate the send time of every target; the steps run one after another.
 
     Args:
         deadline: seconds from the run's start.
-        steps: how fast each step goes, and the wave and the teepod of each of its targets, as `moments` takes them.
+        steps: the rate of every step, with the wave and teepod of its targets, as in `compute_send_times`.
     """
     begin, asked, settle = 0.0, list[float](), list[tuple[float, Basis]]()
     for pace, targets in steps:
@@ -133,11 +136,11 @@ def forecast_deadline(deadline: float, steps: Sequence[tuple[SendRate, Sequence[
 
 
 def compute_send_times(targets: Sequence[tuple[int, str]], pace: SendRate) -> list[float]:
-    """When each target of a step is asked, in seconds from the step's begin.
+    """Compute the send time of every target of a step, in seconds from the step's start.
 
     Args:
-        targets: the wave and the teepod of each, waves in order.
-        pace: how fast it goes.
+        targets: wave and teepod of every target, in order of the waves.
+        pace: the rate and width.
     """
     begin, found = 0.0, list[float]()
     for _, wave in groupby(targets, key=lambda target: target[0]):
@@ -165,7 +168,7 @@ def _compute_wave_times(teepods: Sequence[str], pace: SendRate) -> list[float]:
 
 
 def _alternate_teepods(teepods: Sequence[str], before_on_teepod: Sequence[int]) -> list[int]:
-    """Who is asked as how manieth when each teepod gives one in turn."""
+    """Return the position of every target when the teepods take turns."""
     order = sorted(range(len(teepods)), key=lambda n: before_on_teepod[n])
     turns = [0] * len(teepods)
     for turn, index in enumerate(order):

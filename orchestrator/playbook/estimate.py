@@ -1,4 +1,4 @@
-"""How many requests a plan takes, and how long sending them. Pure."""
+"""Estimate a plan's requests and sending time. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, RunLimits
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What carrying the plan out will take, beyond reading the inventory.
+    """The cost of carrying out a plan, without reading the inventory.
 
     Attributes:
-        requests: one a target (fewer where stops go in batches), and about how many status batches.
-        seconds: how long sending them takes at the run's rate, with the soak of waves; settling comes on top.
+        requests: one request per target (fewer with batches of stops), plus an estimate of the status reads.
+        seconds: sending time at the run's rate, with the soak of waves; the time to settle is extra.
     """
 
     requests: int
@@ -21,14 +21,14 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Lot:
-    """The targets of one step, as far as its requests go.
+class StepLoad:
+    """The targets of one step, for the count of requests.
 
     Attributes:
-        targets: how many there are.
-        limits: those of the step: how fast, and whether stops go in batches.
-        stops: whether they are to be stopped.
-        soak: seconds of soak between its waves, all together.
+        targets: the number of targets.
+        limits: the limits of the step: rate, and whether stops are sent in batches.
+        stops: whether the action is a stop.
+        soak: seconds of soak between the step's waves, in total.
     """
 
     targets: int
@@ -38,18 +38,18 @@ class Lot:
 
     @property
     def requests(self) -> int:
-        """How many requests act on them."""
+        """The number of action requests."""
         in_batches = self.stops and self.limits.dispatch == "batch"
         return ceil(self.targets / MOST_AT_ONCE) if in_batches else self.targets
 
 
-def estimate_plan(lots: Iterable[Lot], burst: int, batch_size: int) -> Estimate:
-    """Requests and seconds for these targets: each polled twice or so, and swept once at the end, by batch.
+def estimate_plan(lots: Iterable[StepLoad], burst: int, batch_size: int) -> Estimate:
+    """Estimate requests and seconds: about two status reads per target, and one final read, in batches.
 
     Args:
-        lots: the targets, step by step.
-        burst: how many requests go at once after a pause.
-        batch_size: how many statuses one request reads.
+        lots: the load of every step.
+        burst: requests sent at once after a pause.
+        batch_size: statuses per request.
     """
     lots = list(lots)
     reads = 3 * ceil(sum(lot.targets for lot in lots) / batch_size)

@@ -1,4 +1,4 @@
-"""Steps that take up what an earlier one left: which CVMs that can be, as far as a plan can tell. Pure."""
+"""The CVMs that a step may take over from an earlier step, as far as a plan can tell. Pure."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,12 @@ from orchestrator.playbook.select import is_covered
 def find_follow_ups(
     playbook: Playbook, targets: tuple[Target, ...]
 ) -> tuple[dict[str, dict[str, Cvm]], dict[str, frozenset[str] | None]]:
-    """By the name of each step that takes up a result: which CVMs it can have at the most.
+    """Find the possible CVMs of every step with a result selector, by the step's name.
 
     Returns:
-        Those CVMs by their keys; and the keys again, None where the rest of the select covers all that there can be.
+        Those CVMs by their keys; and the same keys as a set, or None if the rest of the select covers all of the
+        earlier
+        step's CVMs.
     """
     found: dict[str, dict[str, Cvm]] = {}
     among: dict[str, frozenset[str] | None] = {}
@@ -30,7 +32,7 @@ def find_follow_ups(
 def _list_source_cvms(
     source: str, targets: tuple[Target, ...], found: Mapping[str, Mapping[str, Cvm]]
 ) -> Mapping[str, Cvm]:
-    """The CVMs of the step whose result is taken up."""
+    """Return the CVMs of the earlier step."""
     if source in found:
         return found[source]
     return {target.cvm.ref.key: target.cvm for target in targets if target.step == source}

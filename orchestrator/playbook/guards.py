@@ -1,4 +1,4 @@
-"""Guards: conditions under which a plan is refused. Each states its numbers, and what its percentage is of."""
+"""Guards: conditions for a plan, with exact numbers and the denominator of every percentage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TypeVar
 
 from orchestrator.playbook.schema import Guards, Protect
-from orchestrator.playbook.survivors import Spared
+from orchestrator.playbook.survivors import RuleResult
 from orchestrator.plural import plural
 
 _N = TypeVar("_N", int, Decimal)
@@ -14,14 +14,14 @@ _N = TypeVar("_N", int, Decimal)
 
 @dataclass(frozen=True, slots=True)
 class GuardCheck:
-    """One guard, checked.
+    """The result of one guard.
 
     Attributes:
         name: the guard's key in the playbook.
-        limit: its limit; None for `protect`, which has none; of `keep_running` its `min`, per cent or not.
-        value: what was measured against it.
-        ok: whether the plan may go on.
-        message: both numbers in words.
+        limit: the guard's limit; None for `protect`; the amount of `min` for `keep_running`.
+        value: the measured value.
+        ok: whether the plan passes.
+        message: limit and value as a sentence.
     """
 
     name: str
@@ -32,12 +32,12 @@ class GuardCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """What a percentage is of.
+class Denominator:
+    """The denominator of a percentage.
 
     Attributes:
-        number: how many CVMs.
-        words: which CVMs of the workspace, such as `that are up now`; empty for all.
+        number: the number of CVMs.
+        words: the restriction to some CVMs of the workspace, such as `that are up now`; empty for all CVMs.
     """
 
     number: int
@@ -45,9 +45,9 @@ class Whole:
 
 
 def merge_guards(playbook: Guards, settings: Guards) -> Guards:
-    """The guards of a playbook within those of the settings: the smaller limit holds, and protection adds up.
+    """Merge the guards of a playbook and of the settings.
 
-    So does `keep_running`: every rule holds.
+    The smaller limit wins; protections and the rules of `keep_running` add up.
     """
 
     def min_of_set(left: _N | None, right: _N | None) -> _N | None:
@@ -68,12 +68,12 @@ def merge_guards(playbook: Guards, settings: Guards) -> Guards:
 
 
 def needs_whole_workspace(guards: Guards) -> bool:
-    """Whether a guard can only be checked by whoever knows every CVM of the workspace."""
+    """Return True if a guard needs all CVMs of the workspace."""
     return guards.max_percent is not None or any(rule.per == "teepod" for rule in guards.keep_running or ())
 
 
 def has_guards(guards: Guards) -> bool:
-    """Whether any guard is set."""
+    """Return True if any guard is set."""
     return bool(guards.max_targets or guards.max_percent or guards.protect or guards.keep_running)
 
 
@@ -84,21 +84,21 @@ def check_guards(
     up: int,
     spared: int,
     starts: int = 0,
-    whole_of_starts: Whole | None = None,
-    kept: Sequence[Spared] = (),
+    whole_of_starts: Denominator | None = None,
+    kept: Sequence[RuleResult] = (),
     unsure: int = 0,
 ) -> tuple[GuardCheck, ...]:
     """Check the guards of a plan.
 
     Args:
-        guards: the guards that hold.
-        targets: how many targets the plan has.
-        up: how many CVMs of the workspace are up now (not stopped, not exited): the denominator of `max_percent`.
-        spared: how many selected CVMs `protect` took out.
-        starts: how many of the targets are to be started.
-        whole_of_starts: the denominator of `max_percent` for those; required where there are any.
-        kept: what each rule of `keep_running` came to.
-        unsure: how many selected CVMs are left alone since `protect` needs a fact that is not known.
+        guards: the merged guards.
+        targets: the number of targets.
+        up: the number of CVMs of the workspace up now (not stopped, not exited): the denominator of `max_percent`.
+        spared: the number of selected CVMs excluded by `protect`.
+        starts: the number of targets to start.
+        whole_of_starts: the denominator of `max_percent` for starts; required if there are starts.
+        kept: the results of the rules of `keep_running`.
+        unsure: the number of selected CVMs skipped because `protect` needs an unknown fact.
     """
     checks = []
     if guards.max_targets is not None:
@@ -107,14 +107,14 @@ def check_guards(
         checks.append(GuardCheck("max_targets", guards.max_targets, targets, ok, message))
     if guards.max_percent is not None:
         if targets > starts or not starts:
-            whole = Whole(up, "that are up now")
+            whole = Denominator(up, "that are up now")
             checks.append(_check_percent(guards.max_percent, targets - starts, whole, "targets"))
         if starts and whole_of_starts is not None:
             checks.append(_check_percent(guards.max_percent, starts, whole_of_starts, "targets to start"))
     if guards.protect:
-        message = f"{plural(spared, 'selected CVM')} protected and left alone"
+        message = f"{plural(spared, 'selected CVM')} protected and skipped"
         if unsure:
-            message += f"; {plural(unsure, 'other CVM')} left alone, whose name, app or teepod is not known"
+            message += f"; {plural(unsure, 'other CVM')} skipped: name, app or teepod not known"
         checks.append(GuardCheck("protect", None, spared, ok=True, message=message))
     checks += [
         GuardCheck("keep_running", each.rule.min.amount, len(each.reasons), ok=True, message=each.message)
@@ -123,10 +123,10 @@ def check_guards(
     return tuple(checks)
 
 
-def _check_percent(limit: Decimal, targets: int, whole: Whole, what: str) -> GuardCheck:
+def _check_percent(limit: Decimal, targets: int, whole: Denominator, what: str) -> GuardCheck:
     share = Decimal(targets) * 100 / whole.number if whole.number else Decimal(0)
     ok = targets * 100 <= limit * whole.number
-    # Rounded away from the limit, so that a share just above it never reads as if it were the limit itself.
+    # Rounded away from the limit, so a share just above the limit never looks equal to the limit.
     value = share.quantize(Decimal("0.1"), ROUND_FLOOR if ok else ROUND_CEILING)
     which = f" {whole.words}" if whole.words else ""
     message = (

@@ -1,4 +1,4 @@
-"""In which order a step goes through its targets, and so which of them are the canary. Pure."""
+"""The order of a step's targets, and so the choice of the canary. Pure."""
 
 import re
 from collections.abc import Callable
@@ -12,22 +12,22 @@ _DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 _Name: TypeAlias = tuple[tuple[int, str], ...]
 Rank: TypeAlias = tuple[object, ...]
-"""What targets are sorted by."""
+"""The sort key of a target."""
 
 
 def rank_target(by: Order, ref: CvmRef, compute: Decimal | None) -> Rank:
-    """What a target is sorted by; the same for no two CVMs.
+    """Compute the sort key of a target. Two CVMs never have equal keys.
 
     Args:
         by: the step's order.
         ref: the target.
-        compute: what it costs while it runs, in USD per hour; None where unknown.
+        compute: the target's compute price in USD per hour while up; None if unknown.
     """
     return (*_FIRST[by](ref, compute), natural_key(ref.name), ref.name, ref.key)
 
 
 def natural_key(name: str) -> _Name:
-    """A name as people sort: `web-2` before `web-10`, whatever the case."""
+    """Return a sort key for natural order: `web-2` before `web-10`, ignoring case."""
     parts = _DIGITS.split(name.casefold())
     return tuple((len(part.lstrip("0")), part.lstrip("0")) if n % 2 else (0, part) for n, part in enumerate(parts))
 

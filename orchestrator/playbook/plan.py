@@ -1,4 +1,4 @@
-"""A plan: what a playbook means for the inventory as it is right now. What makes one is in `planning`."""
+"""A plan: the effect of a playbook on the present inventory. `planning` makes plans."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from orchestrator.billing.rates import Rates, Total
 from orchestrator.cvm import GOING_DOWN, Cvm
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.estimate import Estimate
-from orchestrator.playbook.guards import GuardCheck, Whole
+from orchestrator.playbook.guards import Denominator, GuardCheck
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, RunLimits
 from orchestrator.playbook.schema import Guards
@@ -20,7 +20,7 @@ from orchestrator.skip_reason import Reason, SkipReason
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One CVM that a step acts on, in one of the step's waves, which count from 1."""
+    """A CVM that a step acts on, in one of the step's waves (counted from 1)."""
 
     step: str
     action: Action
@@ -31,12 +31,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """One CVM of the inventory that no step acts on.
+    """A CVM of the inventory without an action.
 
     Attributes:
         cvm: the CVM.
-        why: why, as a code with a detail.
-        selected: whether a select covered it all the same.
+        why: the reason, as a code with a detail.
+        selected: whether a select covers the CVM.
     """
 
     cvm: Cvm
@@ -45,25 +45,25 @@ class Skipped:
 
     @property
     def reason(self) -> str:
-        """Why, in words a person understands."""
+        """The reason as a sentence."""
         return self.why.text
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do. Every CVM of the inventory is in `targets` or in `skipped`.
+    """The targets and steps of a run. Every CVM of the inventory is in `targets` or in `skipped`.
 
     Attributes:
         playbook: the playbook's name.
         steps: the steps in order.
-        targets: what will be acted on, in each step's order, which is that of the inventory where it has none.
-        skipped: what will not, each with its reason.
-        guards: the guards that were checked, with their numbers.
-        limits: how fast and how wide.
-        estimate: requests and seconds.
-        warnings: what a person should know before saying yes.
-        may_follow: by the name of a step that takes up a result, how many CVMs it can have at the most.
-        deadline: when each target will be asked; None where the playbook has no deadline.
+        targets: CVMs to act on, in the order of their step, or of the inventory if the step has no order.
+        skipped: all other CVMs, with reasons.
+        guards: the results of the guards.
+        limits: the limits of the run's rate and width.
+        estimate: the estimated requests and seconds.
+        warnings: warnings for the person who confirms the plan.
+        may_follow: the most possible CVMs of every step with a result selector, by the step's name.
+        deadline: the send time of every target; None for a playbook without a deadline.
     """
 
     playbook: str
@@ -79,28 +79,28 @@ class Plan:
 
     @property
     def acting_steps(self) -> list[PlannedStep]:
-        """The steps that act on CVMs."""
+        """The steps with actions on CVMs."""
         return [step for step in self.steps if isinstance(step, PlannedStep)]
 
     @property
     def cvms(self) -> list[Cvm]:
-        """Every CVM of it, acted on or not."""
+        """All CVMs of the plan, targets first."""
         return [target.cvm for target in self.targets] + [each.cvm for each in self.skipped]
 
     @property
     def up(self) -> int:
-        """How many CVMs of the inventory are neither stopped nor exited."""
+        """The number of CVMs of the inventory neither stopped nor exited."""
         gone = sum(each.why.code is SkipReason.GONE and not each.cvm.down for each in self.skipped)
         return sum(not cvm.down for cvm in self.cvms) - gone
 
     @property
     def has_matches(self) -> bool:
-        """Whether the selectors covered any CVM at all."""
+        """Whether the selectors cover any CVM."""
         return bool(self.targets) or any(each.selected for each in self.skipped)
 
     @property
     def stopped_total(self) -> Total:
-        """What the targets that are to be down cost per hour together; CVMs on their way down already left out."""
+        """The total hourly cost of the targets that go down, without CVMs already on the way down."""
         return Total.of(
             target.rates
             for target in self.targets
@@ -109,38 +109,38 @@ class Plan:
 
     @property
     def started_total(self) -> Total | None:
-        """What the targets that are to be started cost per hour together; None when there are none."""
+        """The total hourly cost of the targets to start; None without starts."""
         rates = [target.rates for target in self.targets if target.action is Action.START]
         return Total.of(rates) if rates else None
 
     def count_targets(self, action: Action) -> int:
-        """How many targets an action has."""
+        """Count the targets of an action."""
         return sum(target.action is action for target in self.targets)
 
 
 TargetFilter: TypeAlias = Callable[[Cvm, Step | None, Reason | None], Reason | None]
-"""Given a CVM, the step that covers it (None: no step does) and why it is skipped so far: why it is skipped."""
+"""Maps a CVM, the step that covers the CVM (None: no step) and the skip reason so far to the final skip reason."""
 
 
 class PlanConstraint(Protocol):
-    """What a plan may not exceed, such as a plan file."""
+    """Limits on a plan, such as a plan file."""
 
     @property
     def source(self) -> str:
-        """What it was taken from, for people: `the plan file`."""
+        """The source of the limits as text: `the plan file`."""
 
     @property
     def guards(self) -> Guards:
-        """The guards that hold beside those of the settings."""
+        """The guards of the constraint, in addition to the settings' guards."""
 
     def filter_target(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
-        """As `LastWord`."""
+        """Return the final skip reason of a CVM, as a `TargetFilter` does."""
 
     def lacks_facts(self, cvm: Cvm) -> bool:
-        """Whether the list does not give a fact of a CVM that is to be compared."""
+        """Return True if the list of CVMs lacks a fact needed for the comparison with this CVM."""
 
-    def whole_of_starts(self, cvms: Iterable[Cvm]) -> Whole | None:
-        """What `max_percent` of CVMs to start is a share of; None for all CVMs of the workspace."""
+    def whole_of_starts(self, cvms: Iterable[Cvm]) -> Denominator | None:
+        """Return the denominator of `max_percent` for starts; None for all CVMs of the workspace."""
 
     def apply_to_plan(self, plan: Plan, *, now: datetime, version: str) -> Plan:
-        """A plan that was made with this last word, with what else is to be said about it."""
+        """Add the constraint's skipped CVMs and warnings to a plan made with `filter_target`."""

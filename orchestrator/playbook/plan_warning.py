@@ -1,4 +1,4 @@
-"""What a plan warns of: a code for programs, a sentence for people."""
+"""Warnings of a plan: a code for programs, a sentence for people."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,54 +6,54 @@ from enum import StrEnum
 
 
 class WarningCode(StrEnum):
-    """What a warning of a plan is about."""
+    """Codes of a plan's warnings."""
 
     SELECTOR_UNMATCHED = "selector_unmatched"
-    """A value of a select or an `exclude` fits no CVM."""
+    """A value of a select or an `exclude` matches no CVM."""
     PROTECT_UNMATCHED = "protect_unmatched"
-    """A value of a `protect` guard fits no CVM."""
+    """A value of a `protect` guard matches no CVM."""
     STEP_EMPTY = "step_empty"
     """A step has no target."""
     NO_GUARDS = "no_guards"
     """A step selects every CVM, and the plan has no guard."""
     FACT_UNKNOWN = "fact_unknown"
-    """Selected CVMs are left alone since a fact of them is not known."""
+    """Selected CVMs are skipped because a fact is not known."""
     GPU_RENTAL = "gpu_rental"
-    """Targets are managed by a GPU rental, whose CVMs usually refuse a stop."""
+    """Targets are managed by a GPU rental; such CVMs usually refuse a stop."""
     GPU_MINIMUM = "gpu_minimum"
-    """Targets have GPUs, for which a new 24-hour minimum is charged."""
+    """Targets have GPUs: a start is charged a new 24-hour minimum."""
     LEFT_TO_EARLIER = "left_to_earlier"
-    """A step also selects CVMs that belong to a step before it."""
+    """A step also selects CVMs that belong to an earlier step."""
     NEVER_REACHED = "never_reached"
-    """A step takes up failures of a step after which the run ends."""
+    """A step waits for failures of a step that ends the run on failure."""
     DEADLINE = "deadline"
     """The deadline can't be met."""
     LIST_SHIFTING = "list_shifting"
-    """The list of CVMs kept changing while it was read."""
+    """The list of CVMs kept changing during the read."""
     QUESTIONS_TOO_LONG = "questions_too_long"
-    """The questions may wait for longer than a run may take."""
+    """The questions may wait longer than the longest allowed run."""
     DRIFTED = "drifted"
-    """CVMs have changed since the plan file was made, or since the run to undo ended."""
+    """CVMs have changed since the plan file was made, or since the end of the run to undo."""
     NOT_IN_PLAN_FILE = "not_in_plan_file"
-    """The playbook selects CVMs that the plan file does not have as targets."""
+    """The playbook selects CVMs that are not targets of the plan file."""
     PLAN_FILE_AGE = "plan_file_age"
-    """The plan file is old, or was made in the future."""
+    """The plan file is old, or from the future."""
     PLAN_FILE_VERSION = "plan_file_version"
     """Another version made the plan file."""
     LATE_STOPS = "late_stops"
-    """CVMs went down only after the run to undo had given up on them, and are started too."""
+    """CVMs went down only after the run to undo had given up, and are started too."""
     SETTINGS_FROZEN = "settings_frozen"
-    """Settings of the file or the environment have no effect: the plan file or the run has decided."""
+    """Settings of the file or the environment have no effect: the plan file or the run has fixed the values."""
     OTHER_KEY = "other_key"
-    """Another API key is used, and the API does not tell whether both belong to one workspace."""
+    """The API key differs, and the API does not tell whether both keys belong to the same workspace."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanWarning:
-    """One warning.
+    """A warning of a plan.
 
     Attributes:
-        code: what it is about.
+        code: the subject of the warning.
         message: a sentence.
     """
 
@@ -61,12 +61,12 @@ class PlanWarning:
     message: str
 
     def document(self) -> dict[str, str]:
-        """As records and documents have it."""
+        """Return the warning as records and documents contain it."""
         return {"code": self.code.value, "message": self.message}
 
 
 def warning_document(entry: object) -> dict[str, object]:
-    """A warning of a log as documents have it; version 0.1 wrote sentences without codes."""
+    """Return a logged warning in the form of documents; version 0.1 logged sentences without codes."""
     if isinstance(entry, Mapping):
         return {"code": entry.get("code"), "message": entry.get("message")}
     return {"code": None, "message": entry}

@@ -1,4 +1,4 @@
-"""Making a plan: what a playbook means for the inventory as it is right now. Pure, and it explains itself."""
+"""Make a plan from a playbook and the present inventory, with a reason for every CVM. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,9 +10,9 @@ from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
-from orchestrator.playbook.estimate import Lot, estimate_plan
+from orchestrator.playbook.estimate import StepLoad, estimate_plan
 from orchestrator.playbook.follow_ups import find_follow_ups
-from orchestrator.playbook.guards import Whole, check_guards
+from orchestrator.playbook.guards import Denominator, check_guards
 from orchestrator.playbook.order import Rank, rank_target
 from orchestrator.playbook.plan import Plan, Skipped, Target, TargetFilter
 from orchestrator.playbook.plan_warning import PlanWarning
@@ -53,24 +53,24 @@ def make_plan(
     whole: bool = True,
     target_filter: TargetFilter | None = None,
     settle_seconds: Mapping[str, float] | None = None,
-    whole_of_starts: Whole | None = None,
+    whole_of_starts: Denominator | None = None,
 ) -> Plan:
-    """Work out what a playbook means for this inventory.
+    """Make the plan of a playbook for this inventory.
 
     Args:
-        playbook: what to do.
-        inventory: every CVM that was read, each once.
-        guards: the playbook's guards within those of the settings.
-        limits: the limits that hold for the run.
-        settle_timeout: seconds, for the steps that name none.
-        price_list: USD per hour by instance type, for CVMs whose own entry has no price.
-        storage_usd_per_gb_hour: the setting of that name.
-        batch_size: how many statuses one request reads, for the estimate.
-        more_warnings: what reading the inventory has to add.
+        playbook: the playbook.
+        inventory: all CVMs of the read inventory, without duplicates.
+        guards: the merged guards of the playbook and the settings.
+        limits: the limits of the run.
+        settle_timeout: seconds, for steps without an own value.
+        price_list: USD per hour by instance type, for CVMs without an own price.
+        storage_usd_per_gb_hour: the setting with this name.
+        batch_size: statuses per request, for the estimate.
+        more_warnings: the warnings of the inventory's reader.
         whole: whether the inventory is the whole workspace.
-        target_filter: may leave further CVMs out, or say better why one is left out.
-        settle_seconds: by action, how long CVMs needed to settle in earlier runs, as far as that is known.
-        whole_of_starts: what `max_percent` of CVMs to start is a share of; by default all CVMs of the inventory.
+        target_filter: may skip more CVMs, or replace the reason of a skipped CVM.
+        settle_seconds: seconds to settle in earlier runs, by action, as far as known.
+        whole_of_starts: the denominator of `max_percent` for starts; default: all CVMs of the inventory.
     """
     cvms = tuple(inventory)
     steps = [step for step in playbook.acting_steps if step.select.result is None]
@@ -110,7 +110,7 @@ def make_plan(
             up=sum(not cvm.down for cvm in cvms),
             spared=spared,
             starts=sum(target.action is Action.START for target in chosen),
-            whole_of_starts=whole_of_starts or Whole(len(cvms)),
+            whole_of_starts=whole_of_starts or Denominator(len(cvms)),
             kept=kept,
             unsure=sum(each.why.needed_by == "protect" for each in skipped),
         ),
@@ -134,7 +134,7 @@ def make_plan(
 
 
 def list_cvms_lacking_facts(playbook: Playbook, guards: Guards, inventory: Iterable[Cvm]) -> list[Cvm]:
-    """The CVMs that are left alone only because a fact is not known that a protection or an `exclude` needs."""
+    """List the CVMs skipped only because a protection or an `exclude` needs an unknown fact."""
     steps = [step for step in playbook.acting_steps if step.select.result is None]
     later = [step for step in playbook.acting_steps if step.select.result is not None]
     return [
@@ -150,12 +150,12 @@ def _may_be_protected(reason: Reason | None) -> bool:
 
 
 def _rank_in_step(step: Step, target: Target) -> Rank:
-    """What a target is sorted by within its step; the same for all where the step has no order."""
+    """Compute the sort key of a target within its step; equal for all targets of a step without an order."""
     return () if step.order_by is None else rank_target(step.order_by, target.cvm.ref, target.rates.compute)
 
 
 def _assign_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Target]:
-    """The targets, sorted by step, each with its wave."""
+    """Yield the targets, sorted by step, with their waves."""
     sizes = {step.name: step.waves for step in steps}
     for name, group in groupby(targets, key=lambda target: target.step):
         of_step, waves = list(group), sizes[name]
@@ -166,17 +166,19 @@ def _assign_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[
                 yield replace(target, wave=wave)
 
 
-def _list_lots(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: RunLimits) -> Iterable[Lot]:
-    """The targets of each step that has any, with the limits that hold for it."""
+def _list_lots(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: RunLimits) -> Iterable[StepLoad]:
+    """Yield the load of every step with targets."""
     targets = list(targets)
     number = Counter(target.step for target in targets)
     waves = Counter(step for step, _ in {(target.step, target.wave) for target in targets})
     for step in steps:
         if isinstance(step, PlannedStep) and number[step.name]:
             own = step.limits.within(limits)
-            if limits.adaptive:  # where the rate is found out, the step's is the most that it may come to
+            if limits.adaptive:  # an adaptive rate never exceeds the step's own rate
                 own = replace(own, requests_per_second=min(own.requests_per_second, limits.requests_per_second))
-            yield Lot(number[step.name], own, step.action is Action.STOP, (step.soak or 0.0) * (waves[step.name] - 1))
+            yield StepLoad(
+                number[step.name], own, step.action is Action.STOP, (step.soak or 0.0) * (waves[step.name] - 1)
+            )
 
 
 def _forecast_steps(
@@ -199,9 +201,10 @@ def _forecast_steps(
 
 
 def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | None]:
-    """The step that a CVM belongs to (-1 for none), and why the CVM is skipped (None: it is a target).
+    """Return the index of a CVM's step (-1 for none) and the skip reason (None for a target).
 
-    That is the first one that selects it and has anything to do on it; else the first one that selects it.
+    The step is the first step with a matching select and something to do; otherwise the first step with a matching
+    select.
     """
     found = [find_coverage(step.select, cvm) for step in steps]
     covering = [n for n, each in enumerate(found) if each is not Coverage.NO]
@@ -220,7 +223,7 @@ def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reas
     if None not in reasons:
         return covering[0], reasons[0]
     position = covering[reasons.index(None)]
-    # Whoever may be excluded from an earlier step is not left to a later one: that may do something else.
+    # A CVM that an earlier step may exclude must not go to a later step: the later action may differ.
     if found[position] is Coverage.UNSURE:
         return position, Reason(
             SkipReason.FACT_UNKNOWN, find_unknown_fact(steps[position].select, cvm) or "", "exclude"
@@ -234,7 +237,7 @@ def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reas
 
 
 def find_binding_reason(guards: Guards, cvm: Cvm) -> Reason | None:
-    """Why a CVM that was chosen earlier may not be touched any more by the guards of today; None where it may."""
+    """Return the reason why the present guards forbid any action on an earlier chosen CVM; None if allowed."""
     protected = find_protection(guards.protect, cvm)
     if protected is not None:
         return Reason(SkipReason.PROTECTED, protected)

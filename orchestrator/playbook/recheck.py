@@ -1,4 +1,4 @@
-"""Whether a CVM that was chosen earlier may still be acted on: one rule for plan files, undos, resumed runs. Pure."""
+"""Check an earlier chosen CVM before a later action: one rule for plan files, undos and resumed runs. Pure."""
 
 from collections.abc import Iterable
 
@@ -6,17 +6,17 @@ from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.skip_reason import Reason, SkipReason
 
 BINDING = frozenset({SkipReason.PROTECTED})
-"""Reasons of today's settings that hold for CVMs that were chosen earlier."""
+"""Skip reasons of the present settings that also apply to earlier chosen CVMs."""
 
 
 def recheck_cvm(then: Cvm, now: Cvm, reason: Reason | None, otherwise: str | None = None) -> Reason | None:
-    """Why a CVM is to be left alone now; None for one that is as it was when it was chosen.
+    """Return the reason to skip an earlier chosen CVM; None for an unchanged CVM.
 
     Args:
-        then: the CVM as it was.
-        now: the CVM as it is.
-        reason: why a plan of today would skip it.
-        otherwise: what else has changed about what is to be done with it; counts where nothing about the CVM has.
+        then: the CVM when chosen.
+        now: the CVM at present.
+        reason: the skip reason of a new plan.
+        otherwise: a change of the planned action; counts only for an unchanged CVM.
     """
     if reason is not None and reason.code is SkipReason.FACT_UNKNOWN:
         return reason
@@ -31,14 +31,14 @@ def recheck_cvm(then: Cvm, now: Cvm, reason: Reason | None, otherwise: str | Non
 
 
 def lacks_facts(then: CvmRef, now: CvmRef) -> bool:
-    """Whether a list does not give a fact of a CVM that was known when the CVM was chosen."""
+    """Return True if the list of CVMs lacks a fact known when the CVM was chosen."""
     return bool(
         (then.name and not now.name) or (then.app_id and not now.app_id) or (then.teepod_key and not now.teepod_key)
     )
 
 
 def list_changes(then: Cvm, now: Cvm) -> Iterable[str]:
-    """What about a CVM is no longer as it was, in words; nothing when it is unchanged."""
+    """Describe the changes of a CVM; empty for an unchanged CVM."""
     if then.ref.id and now.ref.id and then.ref.id != now.ref.id:
         yield f"its id was {then.ref.id}, is {now.ref.id}"
     if then.ref.vm_uuid and now.ref.vm_uuid and normal_uuid(then.ref.vm_uuid) != normal_uuid(now.ref.vm_uuid):
@@ -67,5 +67,5 @@ def _format_teepod(cvm: Cvm) -> str | None:
 
 
 def _escape_surrogates(text: str | None) -> str | None:
-    """Text as a file can hold it: half a surrogate pair is written as its escape there."""
+    """Escape unpaired surrogates, as the text in a file is escaped."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""The steps of a plan: what the playbook says of each, with the settings' values where it says nothing."""
+"""The resolved steps of a plan: the playbook's values, completed by the settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,21 +10,21 @@ from orchestrator.playbook.steps import AnyStep, Notify, Pause, Step
 from orchestrator.playbook.value_types import Dispatch, OnFailure, Order, Share
 
 MOST_AT_ONCE = 50
-"""How many CVMs one `POST /cvms/batch-stop` takes, by the vendor's OpenAPI document."""
+"""Most CVMs in one `POST /cvms/batch-stop`, by the vendor's OpenAPI document."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """The limits that hold for one run: the playbook's own over the settings'.
+    """The limits of one run: the playbook's own limits, completed by the settings.
 
     Attributes:
-        requests_per_second: all requests of the run; where `adaptive`, what it starts with.
-        burst: how many may go at once after a pause.
-        max_in_flight: requests sent and not yet answered.
-        per_teepod: the same for one teepod, status reads left out.
-        max_failures: more failed or refused targets than this end the run; None for no such limit.
-        adaptive: whether the rate is found out while the run goes on.
-        dispatch: whether each stop is a request of its own; every other action is.
+        requests_per_second: all requests of the run; the starting rate if `adaptive`.
+        burst: requests sent at once after a pause.
+        max_in_flight: requests sent but not answered yet.
+        per_teepod: the same for one teepod, without status reads.
+        max_failures: more failed or refused targets end the run; None for no such limit.
+        adaptive: whether the run finds the API's limit.
+        dispatch: how stops are sent; every other action is always a request of its own.
     """
 
     requests_per_second: float
@@ -38,14 +38,14 @@ class RunLimits:
 
 @dataclass(frozen=True, slots=True)
 class OwnLimits:
-    """The limits of one step's own; None where the run's hold.
+    """The own limits of one step; None for the run's limit.
 
     Attributes:
-        requests_per_second: all requests of the step; where the run finds out its rate, at most so many.
-        max_in_flight: requests sent and not yet answered.
-        per_teepod: the same for one teepod, status reads left out.
-        max_failures: more failed or refused targets of the step than this end the run.
-        dispatch: whether each stop is a request of its own.
+        requests_per_second: all requests of the step; the highest rate if the run's rate is adaptive.
+        max_in_flight: requests sent but not answered yet.
+        per_teepod: the same for one teepod, without status reads.
+        max_failures: more failed or refused targets of the step end the run.
+        dispatch: how stops are sent.
     """
 
     requests_per_second: float | None = None
@@ -55,7 +55,7 @@ class OwnLimits:
     dispatch: Dispatch | None = None
 
     def within(self, limits: RunLimits) -> RunLimits:
-        """The limits that hold while the step goes on; `max_failures` stays that of the run."""
+        """Return the run's limits with this step's own limits; `max_failures` stays the run's value."""
         return replace(
             limits,
             requests_per_second=self.requests_per_second or limits.requests_per_second,
@@ -66,13 +66,13 @@ class OwnLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Follows:
-    """The CVMs of a step that takes up what an earlier one left.
+class FollowUp:
+    """The CVMs of a step with a result selector.
 
     Attributes:
         step: the earlier step.
-        outcomes: how a CVM has to have ended there.
-        among: the keys of the CVMs that the rest of the select covers; None for all.
+        outcomes: the required outcomes of a CVM in the earlier step.
+        among: keys of the CVMs that match the rest of the select; None for all CVMs.
     """
 
     step: str
@@ -80,25 +80,25 @@ class Follows:
     among: frozenset[str] | None = None
 
     def covers_cvm(self, step: str, outcome: Outcome | None, key: str) -> bool:
-        """Whether a CVM that ended so in that step is one of them."""
+        """Return True if a CVM with this outcome in that step belongs to this step."""
         return step == self.step and outcome in self.outcomes and (self.among is None or key in self.among)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """What a step does, but for its targets.
+    """A resolved step with an action, without its targets.
 
     Attributes:
         name: the step's name.
-        action: what is done to its targets.
-        settle_timeout: seconds within which each of them has to settle.
-        on_failure: whether the run goes on when one of them did not end as wanted.
-        limits: the step's own.
-        escalate_after: seconds that a shutdown has before the power is pulled; None where it never is.
-        follows: which CVMs it takes up from an earlier step; None where the plan has its targets.
-        waves: how many of its targets are to have been acted on when the next wave begins; None for one wave.
-        order_by: in which order it goes through them; None for that of the inventory.
-        soak: seconds from one wave's end until the next one may begin.
+        action: the action on the targets.
+        settle_timeout: seconds for every target to settle.
+        on_failure: whether the run continues after a failed target.
+        limits: the step's own limits.
+        escalate_after: seconds for a shutdown before a forced stop; None without escalation.
+        follows: the CVMs of an earlier step to act on; None if the plan contains the targets.
+        waves: cumulative numbers of targets at the end of every wave; None for one wave.
+        order_by: the order of the targets; None for the order of the inventory.
+        soak: seconds between the end of a wave and the next wave.
     """
 
     name: str
@@ -107,7 +107,7 @@ class PlannedStep:
     on_failure: OnFailure = "continue"
     limits: OwnLimits = OwnLimits()
     escalate_after: float | None = None
-    follows: Follows | None = None
+    follows: FollowUp | None = None
     waves: tuple[Share, ...] | None = None
     order_by: Order | None = None
     soak: float | None = None
@@ -115,12 +115,12 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A step that asks a person.
+    """A resolved step with a question to a person.
 
     Attributes:
         name: the step's name.
-        question: what is asked.
-        timeout: seconds until no answer counts as a refusal.
+        question: the question.
+        timeout: seconds to wait; no answer in time counts as a refusal.
     """
 
     name: str
@@ -130,11 +130,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A step that tells people something.
+    """A resolved step with a message to people.
 
     Attributes:
         name: the step's name.
-        text: what they are told.
+        text: the message.
     """
 
     name: str
@@ -142,16 +142,16 @@ class Message:
 
 
 AnyPlanned: TypeAlias = PlannedStep | Question | Message
-"""A step of any kind."""
+"""A resolved step of any kind."""
 
 
 def resolve_step(step: AnyStep, settle_timeout: float, among: Mapping[str, frozenset[str] | None]) -> AnyPlanned:
-    """What a playbook's step comes to.
+    """Resolve a step of a playbook.
 
     Args:
         step: the step.
-        settle_timeout: seconds, where it says nothing of its own.
-        among: of the steps that take up a result, the keys of the CVMs that the rest of the select covers.
+        settle_timeout: seconds, for a step without an own value.
+        among: by step with a result selector, keys of the CVMs that match the rest of the select; None for all CVMs.
     """
     if isinstance(step, Pause):
         return Question(step.name, step.question, step.timeout)
@@ -178,8 +178,8 @@ def resolve_step(step: AnyStep, settle_timeout: float, among: Mapping[str, froze
     )
 
 
-def _resolve_source(step: Step, among: frozenset[str] | None) -> Follows | None:
+def _resolve_source(step: Step, among: frozenset[str] | None) -> FollowUp | None:
     result = step.select.result
     if result is None:
         return None
-    return Follows(result.step, frozenset(Outcome(word) for word in result.outcome), among)
+    return FollowUp(result.step, frozenset(Outcome(word) for word in result.outcome), among)

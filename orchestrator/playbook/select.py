@@ -1,7 +1,8 @@
-"""Which CVMs a select covers, which of its values cover none, and where a fact that is not known decides.
+"""Match CVMs with selects and protections, and report selector values without any match.
 
-A list entry may lack its app, its teepod or its name. A key that needs such a fact is neither met nor unmet: its
-result is None. What is not known never matches a select, and is never sure to escape a protection or an `exclude`.
+A list entry may lack its app, teepod or name. A key that needs an unknown fact is neither met nor unmet: the result is
+None. An unknown fact never matches a select. For a protection or an `exclude`, an unknown fact counts as a possible
+match.
 """
 
 import difflib
@@ -17,11 +18,11 @@ from orchestrator.playbook.steps import Select
 
 @lru_cache(maxsize=4096)
 def _compile_pattern(text: str) -> re.Pattern[str]:
-    """`*` and `?` as wildcards, everything else as it stands (a name may well hold a bracket)."""
+    """Compile a pattern: `*` and `?` are wildcards; other characters stand for themselves, even brackets."""
     first, *rest = ("".join("." if char == "?" else re.escape(char) for char in part) for part in text.split("*"))
     if not rest:
         return re.compile(first, re.DOTALL)
-    # The shortest match of each middle part is as good as any other: atomic, so that many stars take no longer.
+    # The shortest match of each middle part is as good as any other match: atomic groups keep many stars fast.
     middle = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
     return re.compile(f"{first}{middle}.*{rest[-1]}", re.DOTALL)
 
@@ -58,18 +59,18 @@ _BY_KEY: dict[str, Callable[[str, Cvm], bool | None]] = {
 
 
 def _any_of(results: Iterable[bool | None]) -> bool | None:
-    """Whether one is true; None where that depends on what is not known."""
+    """Return True if any result is true; None if unknown facts decide."""
     found = set(results)
     return True if True in found else None if None in found else False
 
 
 def _match_key(select: Select | Protect, key: str, cvm: Cvm) -> bool | None:
-    """Whether one key of a select or of a protection is met."""
+    """Match one key of a select or of a protection; None if an unknown fact decides."""
     return _any_of(_BY_KEY[key](value, cvm) for value in getattr(select, key) or ())
 
 
 def _match_select(select: Select, cvm: Cvm) -> bool | None:
-    """Whether a select covers a CVM, whatever is not known of it; None where that decides."""
+    """Match a CVM with a select; None if an unknown fact decides."""
     results = [_match_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None]
     if select.any is not None:
         results.append(_any_of(_match_select(each, cvm) for each in select.any))
@@ -80,16 +81,16 @@ def _match_select(select: Select, cvm: Cvm) -> bool | None:
 
 
 class Coverage(Enum):
-    """Whether a select covers a CVM, leaving aside whether that CVM is down already."""
+    """The result of matching a CVM with a select; the CVM's status counts only for a select with `status`."""
 
     YES = auto()
     NO = auto()
     UNSURE = auto()
-    """The CVM is covered but for an `exclude`, and whether that takes it away depends on what is not known."""
+    """The CVM matches everything except an `exclude` that depends on an unknown fact."""
 
 
 def find_coverage(select: Select, cvm: Cvm) -> Coverage:
-    """Whether a select covers a CVM. What is not known is never a match, and may be an exclusion."""
+    """Match a CVM with a select. An unknown fact never matches a key, and may match an exclusion."""
     if not all(_match_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None):
         return Coverage.NO
     found = Coverage.YES
@@ -103,12 +104,12 @@ def find_coverage(select: Select, cvm: Cvm) -> Coverage:
 
 
 def is_covered(select: Select, cvm: Cvm) -> bool:
-    """Whether a select covers a CVM for sure, leaving aside whether that CVM is down already."""
+    """Return True if a select covers a CVM for certain; the CVM's status counts only for a select with `status`."""
     return find_coverage(select, cvm) is Coverage.YES
 
 
 def find_unmet_key(select: Select, cvm: Cvm) -> str:
-    """The first key of a select that a CVM does not meet, such as `teepod`; empty where the select covers the CVM."""
+    """Return the first unmet key of a select, such as `teepod`; empty if the select covers the CVM."""
     for key in _BY_KEY:
         if getattr(select, key) is not None and not _match_key(select, key, cvm):
             return key
@@ -118,7 +119,7 @@ def find_unmet_key(select: Select, cvm: Cvm) -> str:
 
 
 def find_unknown_fact(select: Select, cvm: Cvm) -> str | None:
-    """The fact of a CVM that is not known and decides whether a select covers it, such as `app_id`; None for none."""
+    """Return the unknown fact behind an undecided match, such as `app_id`; None if no unknown fact decides."""
     if _match_select(select, cvm) is not None:
         return None
     inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
@@ -128,7 +129,7 @@ def find_unknown_fact(select: Select, cvm: Cvm) -> str | None:
 
 
 def find_protection(protect: Protect, cvm: Cvm) -> str | None:
-    """Why a CVM is protected, such as `name kms-*`; None when it is not."""
+    """Return the protection of a CVM as text, such as `name kms-*`; None for an unprotected CVM."""
     for key in _PROTECTS:
         for value in getattr(protect, key) or ():
             if _BY_KEY[key](value, cvm):
@@ -140,12 +141,12 @@ _PROTECTS = ("name", "app_id", "teepod")
 
 
 def find_unknown_protection(protect: Protect, cvm: Cvm) -> str | None:
-    """The fact of a CVM that is not known and decides whether the CVM is protected; None for none."""
+    """Return the unknown fact that may protect a CVM; None if all needed facts are known."""
     return next((key for key in _PROTECTS if _match_key(protect, key, cvm) is None), None)
 
 
 def find_app_bound(select: Select) -> frozenset[str] | None:
-    """The app_ids (normal form) outside of which this select can cover nothing; None when there is no such bound."""
+    """Return the app_ids (normal form) of all CVMs within reach of a select; None if any app is possible."""
     bounds = []
     if select.app_id is not None:
         bounds.append(frozenset(normal_app_id(value) for value in select.app_id))
@@ -158,11 +159,11 @@ def find_app_bound(select: Select) -> frozenset[str] | None:
 
 
 def find_apps_to_read(selects: Iterable[Select], *, whole_workspace: bool) -> frozenset[str] | None:
-    """The apps whose CVMs are all that a playbook can be about; None when the whole workspace has to be read.
+    """Return the apps to read for a playbook; None for the whole workspace.
 
     Args:
         selects: the selects of every step.
-        whole_workspace: whether a guard holds that needs to know every CVM, as `max_percent` does.
+        whole_workspace: whether a guard needs every CVM, such as `max_percent`.
     """
     bounds = [find_app_bound(select) for select in selects]
     if whole_workspace or any(bound is None for bound in bounds):
@@ -171,12 +172,12 @@ def find_apps_to_read(selects: Iterable[Select], *, whole_workspace: bool) -> fr
 
 
 def describe_unmatched(selects: Iterable[Select], inventory: Iterable[Cvm]) -> list[str]:
-    """One sentence for every selector value that covers no CVM of the inventory, with the nearest known ones."""
+    """Describe every selector value without a match in the inventory, with the nearest known values."""
     return _describe_unmatched((pair for select in selects for pair in _list_values(select)), list(inventory))
 
 
 def describe_unmatched_protection(protect: Protect, inventory: Iterable[Cvm]) -> list[str]:
-    """One sentence for every value of `protect` that fits no CVM of the inventory, with the nearest known ones."""
+    """Describe every value of `protect` without a match in the inventory, with the nearest known values."""
     pairs = ((key, value) for key in _PROTECTS for value in getattr(protect, key) or ())
     return [f"protect: {sentence}" for sentence in _describe_unmatched(pairs, list(inventory))]
 
@@ -200,7 +201,7 @@ _USUAL = frozenset(
         *("creating", "exited", "error", "unknown"),
     },
 )
-"""Statuses of which there may well be no CVM just now; any other word is rather a slip."""
+"""Usual statuses. A fleet without a CVM of such a status is normal; any other status is probably a typing error."""
 
 
 def _list_values(select: Select) -> Iterator[tuple[str, str]]:
@@ -210,16 +211,16 @@ def _list_values(select: Select) -> Iterator[tuple[str, str]]:
     for each in select.any or ():
         yield from _list_values(each)
     if select.exclude is not None:
-        # A pattern that excludes nothing today is a precaution; a name that does is rather a slip.
+        # An unmatched pattern in `exclude` is a precaution; an unmatched name is probably a typing error.
         yield from (pair for pair in _list_values(select.exclude) if not {"*", "?"} & set(pair[1]))
 
 
 _LONGEST = 200
-"""Characters; comparing longer names would take longer than the hint is worth."""
+"""Characters; the comparison of longer names would be too slow for a hint."""
 
 
 def _describe_known(key: str, value: str, cvms: list[Cvm]) -> str:
-    """The known values nearest to one that matched nothing: all of a few, else the most alike."""
+    """List the known values nearest to an unmatched value: all of a few, otherwise the most similar."""
     found: set[str | None] = set()
     if key == "teepod":
         found = {cvm.ref.teepod or str(cvm.ref.teepod_id) for cvm in cvms if cvm.ref.teepod_key}
@@ -233,17 +234,17 @@ def _describe_known(key: str, value: str, cvms: list[Cvm]) -> str:
     few = 6
     if len(known) > few:
         near = _find_nearest(value[:_LONGEST], known, few)
-        return f"; nearest known: {', '.join(near)}" if near else f"; {len(known)} are known, none like it"
-    return f"; known: {', '.join(known)}" if known else "; there are none at all"
+        return f"; nearest known: {', '.join(near)}" if near else f"; {len(known)} known values, no similar value"
+    return f"; known: {', '.join(known)}" if known else "; no known values"
 
 
 _WILD = re.compile(r"[*?]+|\d+")
 
 
 def _find_nearest(value: str, known: list[str], most: int) -> list[str]:
-    """The known values most alike: whole ones for a whole value, and patterns of known ones for a pattern.
+    """Find the most similar known values; compare a pattern with patterns of the known values.
 
-    A pattern beside whole values would be like whatever is as short: `staging-*` like `agent-9`.
+    A direct comparison would find any short value similar to a short pattern: `agent-9` for `staging-*`.
     """
     if {"*", "?"} & set(value):
         value, known = _WILD.sub("*", value), sorted({_WILD.sub("*", each) for each in known})

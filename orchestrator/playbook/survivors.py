@@ -1,8 +1,8 @@
-"""Survivors: of each app or teepod, some CVMs stay up whatever a plan says. Pure.
+"""Survivors: CVMs of every app or teepod that stay up in every plan. Pure.
 
-Who counts is up now and not on its way down. A CVM that runs is a better survivor than one that starts, is in error or
-has an operation in progress: of those that run as many are kept as are asked for, and the others only make up for what
-is missing. What a plan starts is not up yet, and what it restarts is down for a while, so neither is a survivor.
+Candidates are up now and not on the way down. A running CVM is a better survivor than a CVM that starts, is in error or
+has an operation in progress. A rule keeps running CVMs first; the others only fill the remaining places. A CVM that the
+plan starts is not up yet, and a CVM that the plan restarts is down for a while: neither is a survivor.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,52 +15,53 @@ from orchestrator.playbook.value_types import Share
 from orchestrator.skip_reason import Reason, SkipReason
 
 
-class Rule(Protocol):
-    """How many are to stay up of each group."""
+class SurvivorRule(Protocol):
+    """The number of CVMs left up in every group."""
 
     @property
     def per(self) -> Literal["app_id", "teepod"]:
-        """What makes a group."""
+        """The kind of group."""
 
     @property
     def min(self) -> Share:
-        """How many of a group's CVMs, or what part of those that are up now, rounded up."""
+        """The number of CVMs left up per group, or a percentage of the CVMs up now, rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spared:
-    """What one rule comes to.
+class RuleResult:
+    """The result of one rule.
 
     Attributes:
         rule: the rule.
-        reasons: why each survivor is spared, by the CVM's key.
-        short: how many of those groups have fewer up than are to stay up.
+        reasons: the reason of every survivor, by the CVM's key.
+        short: the number of groups with fewer CVMs up than the rule requires.
     """
 
-    rule: Rule
+    rule: SurvivorRule
     reasons: Mapping[str, Reason]
     short: int
 
     @property
     def message(self) -> str:
-        """What it comes to in words."""
+        """The result as a sentence."""
         number, what = len(self.reasons), _NOUN[self.rule.per]
         text = f"{number} spared so that at least {self.rule.min} of each {what} {_conjugate_stay(self.rule.min)} up"
         if self.short:
-            text += f"; {self.short} {what}{'' if self.short == 1 else 's'} with fewer left alone"
+            text += f"; {self.short} {what}{'' if self.short == 1 else 's'} with fewer up, all kept"
         return text
 
 
 _NOUN = {"app_id": "app", "teepod": "teepod"}
 
 
-def spare_survivors(rules: Iterable[Rule], inventory: Iterable[Cvm], going: Sequence[Cvm]) -> list[Spared]:
-    """Who of those that a plan takes down has to stay up.
+def spare_survivors(rules: Iterable[SurvivorRule], inventory: Iterable[Cvm], going: Sequence[Cvm]) -> list[RuleResult]:
+    """Choose the survivors among the CVMs that a plan takes down.
 
     Args:
-        rules: all of them hold.
-        inventory: every CVM that was read.
-        going: those that the plan takes down, were it for a while, in its order; the last ones are spared first.
+        rules: all rules apply.
+        inventory: all CVMs of the read inventory.
+        going: the CVMs that the plan takes down, even if only for a while, in the plan's order; the last are spared
+            first.
     """
     up = [cvm for cvm in inventory if cvm.status not in DOWN | GOING_DOWN]
     left = list(going)
@@ -72,7 +73,7 @@ def spare_survivors(rules: Iterable[Rule], inventory: Iterable[Cvm], going: Sequ
     return found
 
 
-def _apply_rule(rule: Rule, up: Iterable[Cvm], going: Sequence[Cvm]) -> Spared:
+def _apply_rule(rule: SurvivorRule, up: Iterable[Cvm], going: Sequence[Cvm]) -> RuleResult:
     groups: dict[str, list[Cvm]] = {}
     for cvm in up:
         groups.setdefault(_find_group(rule, cvm.ref), []).append(cvm)
@@ -88,7 +89,7 @@ def _apply_rule(rule: Rule, up: Iterable[Cvm], going: Sequence[Cvm]) -> Spared:
             short += wanted > len(members)
             reason = Reason(SkipReason.KEPT_RUNNING, _explain_group(rule, members, wanted))
             reasons.update((cvm.ref.key, reason) for cvm in kept)
-    return Spared(rule, reasons, short)
+    return RuleResult(rule, reasons, short)
 
 
 def _count_wanted(share: Share, up: int) -> int:
@@ -96,7 +97,7 @@ def _count_wanted(share: Share, up: int) -> int:
 
 
 def _choose_survivors(members: Sequence[Cvm], last_first: Sequence[Cvm], wanted: int) -> list[Cvm]:
-    """Those of one group who are spared, of those whom the plan takes down."""
+    """Choose the survivors of one group among the CVMs that the plan takes down."""
     wanted = min(wanted, len(members))
     in_group = {cvm.ref.key for cvm in members}
     going = {cvm.ref.key for cvm in last_first}
@@ -108,19 +109,19 @@ def _choose_survivors(members: Sequence[Cvm], last_first: Sequence[Cvm], wanted:
     return kept + others[: max(0, missing)]
 
 
-def _find_group(rule: Rule, ref: CvmRef) -> str:
-    """The group of a CVM; one of its own where that is not known, since nothing else is sure to stand in for it."""
+def _find_group(rule: SurvivorRule, ref: CvmRef) -> str:
+    """Return the group of a CVM. A CVM of an unknown group is a group of its own, so no other CVM replaces it."""
     known = ref.app_id if rule.per == "app_id" else ref.teepod_key
     return known or f"? {ref.key}"
 
 
-def _explain_group(rule: Rule, members: Sequence[Cvm], wanted: int) -> str:
+def _explain_group(rule: SurvivorRule, members: Sequence[Cvm], wanted: int) -> str:
     ref, what = members[0].ref, _NOUN[rule.per]
     name = ref.app_id if rule.per == "app_id" else (ref.teepod or ref.teepod_key)
     if not name:
         return f"its {what} is not known"
     if wanted > len(members):
-        return f"only {len(members)} of {what} {name} up, and {wanted} are to stay up"
+        return f"only {len(members)} of {what} {name} up, {wanted} must stay up"
     return f"{wanted} of {len(members)} of {what} {name} {_conjugate_stay(wanted)} up"
 
 

@@ -1,4 +1,4 @@
-"""What a person should know of a plan before saying yes. Pure."""
+"""Warnings for the person who confirms a plan. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,23 +17,23 @@ from orchestrator.skip_reason import MAY_BE_PROTECTED
 
 
 def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
-    """One sentence for each: values that match nothing, CVMs that refuse or cost, steps that leave CVMs to others.
+    """Yield the warnings about unmatched selectors, GPUs, and steps that share CVMs or never run.
 
     Args:
-        playbook: what is to be done.
+        playbook: the playbook.
         cvms: the inventory.
-        targets: what will be acted on.
+        targets: the targets of the plan.
     """
     for sentence in describe_unmatched((step.select for step in playbook.acting_steps), cvms):
         yield PlanWarning(WarningCode.SELECTOR_UNMATCHED, sentence)
     rented = sum(target.cvm.gpu_rental for target in targets)
     if rented:
-        sentence = f"{plural(rented, 'target')} marked as managed by a GPU rental, whose CVMs usually refuse a stop"
+        sentence = f"{plural(rented, 'target')} managed by a GPU rental; such CVMs usually refuse a stop"
         yield PlanWarning(WarningCode.GPU_RENTAL, sentence)
     gpus = Counter(target.action for target in targets if target.cvm.gpus)
     if minimum := gpus[Action.STOP] + gpus[Action.SHUTDOWN]:
         targets_with = f"{plural(minimum, 'target')} with GPUs"
-        yield _gpu_warning(f"{targets_with}: starting such a CVM again is charged a new 24-hour minimum")
+        yield _gpu_warning(f"{targets_with}: a later start of such a CVM is charged a new 24-hour minimum")
     if minimum := gpus[Action.START]:
         yield _gpu_warning(
             f"{plural(minimum, 'target')} with GPUs to start: each is charged a new 24-hour minimum up front"
@@ -47,11 +47,11 @@ def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple
 
 
 def list_gpu_warnings(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cvm]]) -> Iterable[PlanWarning]:
-    """A sentence for each step that may start CVMs with GPUs again.
+    """Yield a warning for every step with a result selector that may start CVMs with GPUs again.
 
     Args:
-        playbook: what is to be done.
-        taken_up: by the name of each step that takes up a result, the CVMs that it can have at the most.
+        playbook: the playbook.
+        taken_up: the most possible CVMs of every step with a result selector, by the step's name.
     """
     for step in playbook.acting_steps:
         gpus = sum(bool(cvm.gpus) for cvm in taken_up.get(step.name, {}).values())
@@ -70,14 +70,14 @@ def _gpu_warning(sentence: str) -> PlanWarning:
 def list_guard_warnings(
     playbook: Playbook, guards: Guards, cvms: Sequence[Cvm], *, whole: bool, bounded: bool
 ) -> Iterable[PlanWarning]:
-    """A warning for each value of `protect` that fits no CVM, and for a plan of every CVM without any guard.
+    """Yield a warning for every unmatched value of `protect`, and for a plan of all CVMs without any guard.
 
     Args:
-        playbook: what is to be done.
-        guards: the guards that hold.
+        playbook: the playbook.
+        guards: the merged guards.
         cvms: the inventory.
-        whole: whether the inventory is the whole workspace; otherwise what it lacks may well be protected.
-        bounded: whether something else holds the plan to some CVMs, such as a plan file.
+        whole: whether the inventory is the whole workspace; otherwise a protected CVM may be outside the inventory.
+        bounded: whether something else limits the plan to some CVMs, such as a plan file.
     """
     for sentence in describe_unmatched_protection(guards.protect, cvms) if whole else ():
         yield PlanWarning(WarningCode.PROTECT_UNMATCHED, sentence)
@@ -92,29 +92,29 @@ def list_guard_warnings(
 def list_omission_warnings(
     playbook: Playbook, targets: Sequence[Target], skipped: Sequence[Skipped]
 ) -> Iterable[PlanWarning]:
-    """A warning for each step without targets, and for CVMs of which too little is known to act on them."""
+    """Yield a warning for every step without targets, and for CVMs skipped because of unknown facts."""
     busy = {target.step for target in targets}
     for step in playbook.acting_steps:
         if step.name not in busy and step.select.result is None:
             selected = sum(each.selected and is_covered(step.select, each.cvm) for each in skipped)
             if selected:
-                left = f"{plural(selected, 'CVM')} selected, all left alone"
+                left = f"{plural(selected, 'CVM')} selected, all skipped"
             else:
                 taken = any(is_covered(step.select, target.cvm) for target in targets)
-                left = f"it selects no CVM{' that no step before it has' if taken else ''}"
+                left = "all selected CVMs belong to earlier steps" if taken else "no CVM selected"
             yield PlanWarning(WarningCode.STEP_EMPTY, f"step {step.name!r} has no target: {left}")
     unknown = [each for each in skipped if each.why.needed_by in MAY_BE_PROTECTED]
     if unknown:
         facts = ", ".join(sorted({each.why.detail for each in unknown}))
         yield PlanWarning(
             WarningCode.FACT_UNKNOWN,
-            f"{plural(len(unknown), 'selected CVM')} left alone ({names(each.cvm.ref.name for each in unknown)}): "
-            f"`protect` or `exclude` needs a fact that is not known ({facts}); the run ends with exit code 6 at best",
+            f"{plural(len(unknown), 'selected CVM')} skipped ({names(each.cvm.ref.name for each in unknown)}): "
+            f"`protect` or `exclude` needs an unknown fact ({facts}); the run ends with exit code 6 at best",
         )
 
 
 def _list_shared_cvms(playbook: Playbook, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
-    """A CVM belongs to one step; whoever wrote two for it may think otherwise."""
+    """Warn about CVMs in two steps: a CVM belongs to the first step only."""
     left: Counter[tuple[str, str]] = Counter()
     steps = [step for step in playbook.acting_steps if step.select.result is None]
     for number, step in enumerate(steps):
@@ -127,31 +127,31 @@ def _list_shared_cvms(playbook: Playbook, targets: tuple[Target, ...]) -> Iterab
     for (step_name, first), count in left.items():
         yield PlanWarning(
             WarningCode.LEFT_TO_EARLIER,
-            f"step {step_name!r} also selects what belongs to step {first!r} before it ({plural(count, 'CVM')}); "
+            f"step {step_name!r} also selects CVMs of the earlier step {first!r} ({plural(count, 'CVM')}); "
             f"to act on a CVM again, select its `result`",
         )
 
 
 def _list_unreachable_steps(playbook: Playbook) -> Iterable[PlanWarning]:
-    """A step for what failed before it, where the run ends as soon as anything does."""
+    """Warn about a step for failures of an earlier step that ends the run on failure."""
     ending = {step.name for step in playbook.acting_steps if step.on_failure == "stop"}
     for step in playbook.acting_steps:
         result = step.select.result
         if result is not None and result.step in ending and not {"settled", "skipped"} & set(result.outcome):
             yield PlanWarning(
                 WarningCode.NEVER_REACHED,
-                f"step {step.name!r} takes up what does not end as wanted in {result.step!r}, but the run ends then "
-                f"(`on_failure: stop`), so it will never have a CVM",
+                f"step {step.name!r} never runs: it acts on failures of {result.step!r}, which end the run "
+                f"(`on_failure: stop`)",
             )
 
 
 def list_deadline_warnings(deadline: Forecast | None, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
-    """A sentence where a deadline can't be met: how many will be asked after it, and who first."""
+    """Warn about a deadline that can't be met: the number of late targets, and the first late target."""
     if deadline is not None and not deadline.ok:
         late = deadline.late
         first = targets[late[0]].cvm.ref.name
         yield PlanWarning(
             WarningCode.DEADLINE,
-            f"the deadline of {format_duration(deadline.seconds)} can't be met: {plural(len(late), 'target')} will be "
-            f"asked after it, {first!r} first, about {format_duration(deadline.asked[late[0]])} after the start",
+            f"the deadline of {format_duration(deadline.seconds)} can't be met: {plural(len(late), 'target')} "
+            f"too late, first {first!r}, about {format_duration(deadline.asked[late[0]])} after the start",
         )

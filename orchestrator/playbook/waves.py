@@ -1,4 +1,4 @@
-"""Waves: a step's targets in portions, the first of which is the canary. Pure."""
+"""Waves: split a step's targets into portions; the first wave is the canary. Pure."""
 
 from collections.abc import Iterator, Sequence
 from math import ceil
@@ -9,35 +9,36 @@ _ALL = 100
 
 
 def check_wave_sizes(sizes: list[Share]) -> list[Share]:
-    """Sizes that make sense one after the other: how many targets have had their turn when the next wave begins.
+    """Check the cumulative sizes of waves: the number of targets reached by the end of every wave.
 
-    A number and a percentage can't be compared before the targets are known; `wave_ends` does that.
+    A number and a percentage can't be compared before the targets are known; `compute_wave_ends` compares the sizes
+    then.
 
     Raises:
-        ValueError: when a size is 0, is not above one of its kind before it, or comes after all of the targets.
+        ValueError: when a size is 0, is not above an earlier size of its kind, or follows 100 %.
     """
     highest: dict[bool, Share] = {}
     for size in sizes:
         if not size.amount:
-            raise ValueError(f"a wave of {size} acts on nothing; the first may be 1")
+            raise ValueError(f"a wave of {size} has no target; the smallest size is 1")
         before = highest.get(size.percent)
         if True in highest and highest[True].amount == _ALL:
-            raise ValueError(f"nothing is left for {size} after 100%")
+            raise ValueError(f"no target is left for {size} after 100%")
         if before is not None and size.amount <= before.amount:
-            raise ValueError(f"each size counts all targets up to then, so {size} must be above {before}")
+            raise ValueError(f"sizes are cumulative, so {size} must be above {before}")
         highest[size.percent] = size
     return sizes
 
 
 def compute_wave_ends(sizes: Sequence[Share], targets: int) -> list[int]:
-    """How many of so many targets have had their turn at the end of each wave.
+    """Compute the number of targets reached by the end of every wave.
 
-    A percentage is rounded up, every wave has one target at least, and the last one ends with the last target; waves
-    for which nothing is left vanish. Without sizes it is one wave.
+    A percentage is rounded up. Every wave has at least one target, and the last wave ends with the last target. Empty
+    waves vanish. Without sizes, all targets form one wave.
 
     Args:
         sizes: cumulative, such as 1, 10 %, 100 %.
-        targets: how many the step has.
+        targets: the number of targets of the step.
     """
     ends: list[int] = []
     reached = 0
@@ -51,7 +52,7 @@ def compute_wave_ends(sizes: Sequence[Share], targets: int) -> list[int]:
 
 
 def number_waves(sizes: Sequence[Share], targets: int) -> Iterator[int]:
-    """The wave of each of so many targets in order, counted from 1."""
+    """Yield the wave of every target in order, counted from 1."""
     before = 0
     for number, end in enumerate(compute_wave_ends(sizes, targets), start=1):
         for _ in range(end - before):

@@ -1,7 +1,7 @@
 """The check of a plan before the run."""
 
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
-from orchestrator.playbook.lock import list_drifted
+from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.plural import plural

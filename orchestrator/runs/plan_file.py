@@ -19,8 +19,8 @@ from orchestrator.billing.rates import plain
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import PlanFileError, UsageError
 from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.playbook.frozen_plan import FORMAT, MARK, FrozenPlan, FrozenTarget
 from orchestrator.playbook.load import LoadedPlaybook, load_source
-from orchestrator.playbook.lock import FORMAT, MARK, Lock, LockedTarget
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
@@ -117,7 +117,7 @@ def written(document: dict[str, Any]) -> bytes:
     return ("{\n" + ",\n".join(fields) + "\n}\n").encode("ascii")
 
 
-def read_plan(data: bytes, file: Path) -> Lock:
+def read_plan(data: bytes, file: Path) -> FrozenPlan:
     """Read the plan from a file.
 
     Raises:
@@ -200,10 +200,10 @@ class _Target(_Part):
     in_progress: bool
     instance_type: str | None
 
-    def locked(self) -> LockedTarget:
+    def locked(self) -> FrozenTarget:
         ref = CvmRef.of(self.cvm.model_dump())
         cvm = Cvm(ref=ref, status=self.status, in_progress=self.in_progress, instance_type=self.instance_type)
-        return LockedTarget(self.step, self.action, cvm)
+        return FrozenTarget(self.step, self.action, cvm)
 
 
 class _Limits(_Part):
@@ -229,8 +229,8 @@ class _Saved(_Part):
     targets: list[_Target]
     playbook_text: list[str]
 
-    def lock(self, loaded: LoadedPlaybook, document: Record) -> Lock:
-        return Lock(
+    def lock(self, loaded: LoadedPlaybook, document: Record) -> FrozenPlan:
+        return FrozenPlan(
             loaded=loaded,
             guards=Guards.model_validate({key: value for key, value in self.guards.items() if value is not None}),
             limits=limits_from(document),

@@ -12,7 +12,7 @@ from orchestrator.engine.job import Job
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.read.status import Observation
 from orchestrator.errors import GuardError
-from orchestrator.playbook.guards import GuardCheck, Whole, check_guards, needs_whole_workspace
+from orchestrator.playbook.guards import Denominator, GuardCheck, check_guards, needs_whole_workspace
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.planning import find_binding_reason
 from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
@@ -157,7 +157,7 @@ def _check_guards(
     left = {work.ref.key: work for work in to_send(jobs, fresh)}
     starts = sum(work.action is Action.START for work in left.values())
     up = sum(not cvm.down for cvm in cvms)
-    undo = Whole(up + starts, "that are up now, or that the run to undo took down")
+    undo = Denominator(up + starts, "that are up now, or that the run to undo took down")
     checks: Iterable[GuardCheck] = check_guards(
         Guards.model_construct(
             max_targets=guards.max_targets if newly("max_targets") else None,
@@ -167,7 +167,7 @@ def _check_guards(
         up=up,
         spared=0,
         starts=starts,
-        whole_of_starts=undo if "restores" in state.started else Whole(len(cvms)),
+        whole_of_starts=undo if "restores" in state.started else Denominator(len(cvms)),
     )
     refused = [f"{check.name}: {check.message}" for check in checks if not check.ok]
     if refused:

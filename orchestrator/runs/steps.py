@@ -5,7 +5,7 @@ from typing import Any
 from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.outcome import Outcome
-from orchestrator.playbook.resolved_steps import AnyPlanned, Follows, Message, OwnLimits, PlannedStep, Question
+from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, Message, OwnLimits, PlannedStep, Question
 from orchestrator.playbook.value_types import Share
 
 
@@ -71,16 +71,16 @@ def _own_limits(fields: dict[str, Any]) -> OwnLimits:
     return OwnLimits(**{**fields, "max_failures": None if most is None else Share.parse(most)})
 
 
-def _follows(follows: Follows | None) -> dict[str, object] | None:
+def _follows(follows: FollowUp | None) -> dict[str, object] | None:
     if follows is None:
         return None
     among = None if follows.among is None else sorted(follows.among)
     return {"step": follows.step, "outcome": sorted(follows.outcomes), "among": among}
 
 
-def _follows_from(fields: Record | None) -> Follows | None:
+def _follows_from(fields: Record | None) -> FollowUp | None:
     if fields is None:
         return None
     among = fields["among"]
     outcomes = frozenset(Outcome(word) for word in fields["outcome"])
-    return Follows(fields["step"], outcomes, None if among is None else frozenset(among))
+    return FollowUp(fields["step"], outcomes, None if among is None else frozenset(among))

@@ -58,7 +58,7 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
     assert "2 CVMs of 8 will be started" in safe_text.out
     assert "begins" in safe_text.out
     assert "prod-1  name was web-1, is prod-1" in safe_text.out
-    assert "3 CVMs of 6 that the run took down drifted since" in safe_text.out
+    assert "3 of 6 CVMs taken down by the run drifted" in safe_text.out
     assert "nobody confirmed" in safe_text.err
     assert (started(desk), logs(desk)) == ([], 1)
 
@@ -159,7 +159,7 @@ def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_des
     safe_text = desk.run("restore", run_id, env={"COLUMNS": "200"})
     assert "took 0 CVMs from running to down\n8 CVMs more asked to go down and not seen down in time: " in safe_text.out
     assert all(name in safe_text.out for name in NAMES)
-    assert "4 CVMs not seen down by the run in time, down now, started too: " in safe_text.out
+    assert "4 CVMs not seen down by the run, down now, started too: " in safe_text.out
     assert (started(desk), logs(desk)) == ([], 1)
     ended = desk.run("restore", run_id, "--expect", "4", "--json")
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 4})

@@ -15,7 +15,7 @@ from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.engine.job import Job
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.estimate import Lot, estimate_plan
+from orchestrator.playbook.estimate import StepLoad, estimate_plan
 from orchestrator.playbook.plan import Target
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.reply import BatchStopped, Reply, StatusRead
@@ -273,7 +273,7 @@ async def test_no_more_than_one_batch_follows_an_interruption() -> None:
 
 def test_the_estimate_counts_batches() -> None:
     limits = RunLimits(10, 1, 10, 10, dispatch="batch")
-    assert estimate_plan([Lot(1000, limits)], 1, 1000).requests == 23
+    assert estimate_plan([StepLoad(1000, limits)], 1, 1000).requests == 23
 
 
 answers = st.sampled_from([200, 200, 207, 400, 404, 408, 409, 429, 500, 502, 503, None])

@@ -18,7 +18,7 @@ from orchestrator.engine.protocols import Answer
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.resolved_steps import AnyPlanned, Follows, PlannedStep, Question
+from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, PlannedStep, Question
 from orchestrator.reply import Page, Reply, StatusRead
 from orchestrator.runs.records import works_from
 from orchestrator.runs.steps import step_fields, steps_from
@@ -28,7 +28,7 @@ from tests.engine.test_escalation import stubborn
 STEPS: Sequence[AnyPlanned] = (
     PlannedStep("ask", Action.SHUTDOWN, 20),
     Question("look", "Go on?", 600.0),
-    PlannedStep("pull", Action.STOP, 60, follows=Follows("ask", frozenset({Outcome.UNSETTLED}))),
+    PlannedStep("pull", Action.STOP, 60, follows=FollowUp("ask", frozenset({Outcome.UNSETTLED}))),
     PlannedStep("rest", Action.SHUTDOWN, 60, escalate_after=10),
 )
 """Two waves with a canary, a question, a step that takes up what the first left, and an escalation."""

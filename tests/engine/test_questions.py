@@ -10,7 +10,7 @@ from orchestrator.action import Action
 from orchestrator.engine.protocols import Answer
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.resolved_steps import AnyPlanned, Follows, Message, PlannedStep, Question
+from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, Message, PlannedStep, Question
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet, work_of
 
@@ -175,7 +175,7 @@ async def test_a_question_behind_which_no_step_has_a_cvm_is_not_asked_and_that_i
     assert (notice["step"], notice["message"]) == ("look", "not asked, since nothing is left to do after it: Go on?")
 
 
-FOLLOWS = PlannedStep("rest", Action.STOP, 600, follows=Follows("first", frozenset({Outcome.FAILED})))
+FOLLOWS = PlannedStep("rest", Action.STOP, 600, follows=FollowUp("first", frozenset({Outcome.FAILED})))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.resolved_steps import Follows, OwnLimits, PlannedStep
+from orchestrator.playbook.resolved_steps import FollowUp, OwnLimits, PlannedStep
 from orchestrator.playbook.value_types import Share
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
@@ -25,7 +25,7 @@ def shut_down_then(cloud: FakeCloud, *steps: PlannedStep, timeout: float = 60.0)
 
 def pull(outcomes: frozenset[Outcome] = BAD, *, step: str = "ask", name: str = "pull") -> PlannedStep:
     """A step that stops what another left."""
-    return PlannedStep(name, Action.STOP, 60.0, follows=Follows(step, outcomes))
+    return PlannedStep(name, Action.STOP, 60.0, follows=FollowUp(step, outcomes))
 
 
 def hang(cloud: FakeCloud, *names: str) -> None:
@@ -95,7 +95,7 @@ async def test_a_cvm_that_a_step_took_up_is_that_steps_from_then_on() -> None:
 async def test_what_was_stopped_may_be_started_by_a_later_step() -> None:
     cloud = FakeCloud(2)
     cloud.status_script = lambda ref, _: StatusRead("running") if Action.START in cloud.did[ref.name] else None
-    start = PlannedStep("up", Action.START, 60.0, follows=Follows("ask", frozenset({Outcome.SETTLED})))
+    start = PlannedStep("up", Action.START, 60.0, follows=FollowUp("ask", frozenset({Outcome.SETTLED})))
     fleet = shut_down_then(cloud, start)
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 2})
@@ -106,7 +106,7 @@ async def test_what_was_stopped_may_be_started_by_a_later_step() -> None:
 async def test_the_rest_of_the_select_holds_as_well() -> None:
     cloud = FakeCloud(4)
     hang(cloud, "web-1", "web-3")
-    among = Follows("ask", BAD, among=frozenset({cloud.refs[3].key}))
+    among = FollowUp("ask", BAD, among=frozenset({cloud.refs[3].key}))
     fleet = shut_down_then(cloud, PlannedStep("pull", Action.STOP, 60.0, follows=among))
     result = await fleet.go()
     assert [name for _, kind, name in cloud.requests if kind == "stop"] == ["web-3"]

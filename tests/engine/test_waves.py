@@ -12,7 +12,7 @@ from orchestrator.cvm import CvmRef
 from orchestrator.engine.result import Deadline
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.resolved_steps import Follows, PlannedStep
+from orchestrator.playbook.resolved_steps import FollowUp, PlannedStep
 from orchestrator.playbook.value_types import Dispatch, OnFailure, Share
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
@@ -320,7 +320,7 @@ async def test_a_step_that_takes_up_a_result_has_its_order_and_waves_once_its_ta
     jobs = [work_of(ref, Action.SHUTDOWN, step="ask") for ref in cloud.refs]
     fleet = Fleet(cloud, jobs=jobs)
     sizes = (Share.parse("1"), Share.parse("50%"))
-    covers_cvm = Follows("ask", frozenset({Outcome.UNSETTLED}))
+    covers_cvm = FollowUp("ask", frozenset({Outcome.UNSETTLED}))
     fleet.steps = [
         PlannedStep("ask", Action.SHUTDOWN, 20),
         PlannedStep("pull", Action.STOP, 60, follows=covers_cvm, waves=sizes, order_by="name"),

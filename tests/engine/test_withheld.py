@@ -9,7 +9,7 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.engine.job import Job
 from orchestrator.outcome import Exit, Outcome
-from orchestrator.playbook.resolved_steps import Follows, PlannedStep
+from orchestrator.playbook.resolved_steps import FollowUp, PlannedStep
 from orchestrator.reply import StatusRead
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.engine.fakes import FakeCloud, Fleet, work_of
@@ -95,7 +95,7 @@ async def test_a_later_step_that_takes_up_a_result_leaves_the_cvm_alone_as_well(
     jobs = withheld(cloud, outcome=Outcome.SETTLED, attempts=1)
     cloud.take_effect(cloud.refs[0])
     fleet = Fleet(cloud, jobs=jobs)
-    follows = Follows("stop", frozenset({Outcome.SETTLED}))
+    follows = FollowUp("stop", frozenset({Outcome.SETTLED}))
     fleet.steps.append(PlannedStep("again", Action.START, 600, follows=follows))
     await anyio.sleep(5)
     fleet.run.take_in({})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.playbook.guards import Whole, check_guards, merge_guards
+from orchestrator.playbook.guards import Denominator, check_guards, merge_guards
 from orchestrator.playbook.schema import Guards, Playbook
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
@@ -129,5 +129,7 @@ def test_starts_are_counted_as_a_percentage_of_all_cvms_of_the_workspace() -> No
 
 
 def test_a_plan_that_stops_and_starts_is_held_to_both_percentages() -> None:
-    checks = check_guards(guards(max_percent="50"), targets=7, up=10, spared=0, starts=2, whole_of_starts=Whole(10))
+    checks = check_guards(
+        guards(max_percent="50"), targets=7, up=10, spared=0, starts=2, whole_of_starts=Denominator(10)
+    )
     assert [(check.value, check.ok) for check in checks] == [(50, True), (20, True)]

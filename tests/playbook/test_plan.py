@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.playbook.estimate import Lot, estimate_plan
+from orchestrator.playbook.estimate import StepLoad, estimate_plan
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.limits import StepLimits
 from orchestrator.playbook.plan import Plan
@@ -172,7 +172,7 @@ def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warned_of() -> No
 def test_the_estimate_is_one_stop_a_target_and_a_few_batches(
     targets: int, rate: float, burst: int, requests: int, seconds: float
 ) -> None:
-    found = estimate_plan([Lot(targets, RunLimits(rate, burst, 1, 1))], burst, batch_size=100)
+    found = estimate_plan([StepLoad(targets, RunLimits(rate, burst, 1, 1))], burst, batch_size=100)
     assert (found.requests, round(found.seconds, 6)) == (requests, seconds)
 
 
@@ -212,7 +212,7 @@ def test_a_cvm_belongs_to_the_first_step_that_has_anything_to_do_on_it_and_a_sec
         ("step 2", "c"),
     ]
     (warning,) = said_of(plan)
-    assert warning.startswith("step 'step 2' also selects what belongs to step 'step 1' before it (1 CVM)")
+    assert warning.startswith("step 'step 2' also selects CVMs of the earlier step 'step 1' (1 CVM)")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_step_for_what_fails_where_the_run_ends_by_that_is_warned_of(
         {"name": "then", "action": "stop", "select": result},
     ]
     warnings = said_of(plan_of(Playbook.model_validate({"name": "example", "steps": steps}), [cvm()]))
-    assert [each for each in warnings if "'then'" in each and "will never have a CVM" in each] == [*warnings]
+    assert [each for each in warnings if "'then'" in each and "never runs" in each] == [*warnings]
     assert bool(warnings) is warned
 
 
@@ -268,10 +268,10 @@ def test_what_ends_and_what_begins_are_told_apart() -> None:
 
 def test_only_stops_are_reckoned_in_batches() -> None:
     limits = RunLimits(5, 5, 10, 10, dispatch="batch")
-    stops, starts = Lot(100, limits), Lot(100, limits, stops=False)
+    stops, starts = StepLoad(100, limits), StepLoad(100, limits, stops=False)
     assert estimate_plan([stops], 5, 100).requests == 5
     assert estimate_plan([starts], 5, 100).requests == 103
-    assert estimate_plan([Lot(50, limits), Lot(50, limits, stops=False)], 5, 100).requests == 54
+    assert estimate_plan([StepLoad(50, limits), StepLoad(50, limits, stops=False)], 5, 100).requests == 54
 
 
 def test_the_estimate_goes_by_the_limits_of_each_step() -> None:

@@ -36,12 +36,12 @@ def test_where_the_rest_of_the_workspace_is_not_read_no_protection_is_doubted() 
 def test_a_step_without_targets_is_warned_of() -> None:
     selects: list[dict[str, object]] = [{"name": "web-1"}, {"name": "web-*", "teepod": "prod-9"}, {"name": "web-1"}]
     assert of(WarningCode.STEP_EMPTY, *selects) == [
-        "step 'step 2' has no target: it selects no CVM",
-        "step 'step 3' has no target: it selects no CVM that no step before it has",
+        "step 'step 2' has no target: no CVM selected",
+        "step 'step 3' has no target: all selected CVMs belong to earlier steps",
     ]
     guards: dict[str, object] = {"protect": {"name": "web-2"}}
     (warning,) = of(WarningCode.STEP_EMPTY, {"name": "web-1"}, {"name": "web-2"}, guards=guards)
-    assert warning == "step 'step 2' has no target: 1 CVM selected, all left alone"
+    assert warning == "step 'step 2' has no target: 1 CVM selected, all skipped"
 
 
 def test_every_cvm_without_any_guard_is_warned_of() -> None:
@@ -63,7 +63,7 @@ def test_cvms_of_which_a_fact_is_not_known_are_warned_of() -> None:
     (warning,) = (
         each.message for each in plan_of(book, [cvm(1, app=None), cvm(2)]).warnings if each.code == "fact_unknown"
     )
-    assert "1 selected CVM left alone (dev-1)" in warning
+    assert "1 selected CVM skipped (dev-1)" in warning
     assert "exit code 6" in warning
 
 

@@ -119,9 +119,7 @@ def test_a_deadline_that_can_not_be_met_is_a_warning_that_names_the_first_and_re
     assert late.deadline is not None
     assert (late.deadline.late, late.deadline.settle, late.deadline.basis) == (list(range(1, 10)), 30, "assumed")
     (warning,) = said_of(late)
-    assert warning == (
-        "the deadline of 10s can't be met: 9 targets will be asked after it, 'web-2' first, about 30s after the start"
-    )
+    assert warning == ("the deadline of 10s can't be met: 9 targets too late, first 'web-2', about 30s after the start")
     assert is_allowed(late)
     met = plan_of(book({"waves": ["1", "100%"]}, deadline="10s"), FLEET, settle_seconds={"stop": 5.0})
     assert met.deadline is not None
@@ -143,11 +141,11 @@ def test_a_deadline_reckons_with_the_limits_and_the_patience_of_each_step() -> N
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
-        ("settle:", "waves: [1, 1]\n    settle:", 12, "steps[0].waves: each size counts all targets up to then, so 1"),
+        ("settle:", "waves: [1, 1]\n    settle:", 12, "steps[0].waves: sizes are cumulative, so 1"),
         ("settle:", "waves: []\n    settle:", 12, "steps[0].waves is empty"),
         ("settle:", "waves: 10%\n    settle:", 12, "steps[0].waves must be a list"),
         ("settle:", "waves: [1, 150%]\n    settle:", 12, "steps[0].waves[1]: must be at most 100%"),
-        ("settle:", "waves: [0, 100%]\n    settle:", 12, "steps[0].waves: a wave of 0 acts on nothing"),
+        ("settle:", "waves: [0, 100%]\n    settle:", 12, "steps[0].waves: a wave of 0 has no target"),
         ("settle:", "order_by: price\n    settle:", 12, "steps[0].order_by must be 'cost', 'teepod' or 'name'"),
         ("max_targets: 5", "keep_running: {per: app, min: 1}", 5, "per must be 'app_id' or 'teepod', not 'app'"),
         ("max_targets: 5", "keep_running: {per: app_id}", 5, "the key 'min' is missing in guards.keep_running"),

@@ -134,14 +134,14 @@ def test_every_value_that_covers_nothing_is_told_once_with_the_nearest() -> None
         "no CVM of status 'runningg'; known: running, stopped",
         "no CVM of app_id '0xc3'; known: a1, b2",
     ]
-    assert describe_unmatched([select(name="x")], []) == ["no CVM named 'x'; there are none at all"]
+    assert describe_unmatched([select(name="x")], []) == ["no CVM named 'x'; no known values"]
 
 
 def test_of_many_known_values_the_nearest_are_told() -> None:
     fleet = [cvm(n, f"web-{n}") for n in range(20)] + [cvm(99, "y" * 1_000_000)]
     (near,) = describe_unmatched([select(name="web-3x")], fleet)
     assert near.startswith("no CVM named 'web-3x'; nearest known: web-3")
-    assert describe_unmatched([select(name="qqq")], fleet) == ["no CVM named 'qqq'; 20 are known, none like it"]
+    assert describe_unmatched([select(name="qqq")], fleet) == ["no CVM named 'qqq'; 20 known values, no similar value"]
 
 
 FLEET = [
@@ -153,9 +153,9 @@ FLEET = [
     ("value", "hint"),
     [
         ("staging-*", "nearest known: stage-*"),
-        ("zebra-*", "8 are known, none like it"),
+        ("zebra-*", "8 known values, no similar value"),
         ("wrker-4", "nearest known: worker-4"),
-        ("qqqqqqq", "8 are known, none like it"),
+        ("qqqqqqq", "8 known values, no similar value"),
     ],
 )
 def test_a_pattern_is_compared_with_the_patterns_of_known_names(value: str, hint: str) -> None:

@@ -55,13 +55,11 @@ def test_a_percentage_is_of_those_that_are_up_now_and_is_rounded_up() -> None:
 
 def test_with_fewer_up_than_are_to_stay_all_are_left_alone() -> None:
     up = fleet("running", "running", "stopped")
-    assert reasons("3", up) == dict.fromkeys(
-        ("web-1", "web-2"), "kept running: only 2 of app a1 up, and 3 are to stay up"
-    )
+    assert reasons("3", up) == dict.fromkeys(("web-1", "web-2"), "kept running: only 2 of app a1 up, 3 must stay up")
     (found,) = spare_survivors([rule("3")], up, up)
     assert (found.short, found.message) == (
         1,
-        "2 spared so that at least 3 of each app stay up; 1 app with fewer left alone",
+        "2 spared so that at least 3 of each app stay up; 1 app with fewer up, all kept",
     )
 
 

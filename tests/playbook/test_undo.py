@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from orchestrator.action import Action
 from orchestrator.cvm import DOWN, Cvm
+from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.guards import merge_guards
-from orchestrator.playbook.lock import list_drifted
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.undo import TakenDown, Undo
 from orchestrator.skip_reason import SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
-from tests.playbook.test_lock import moved
+from tests.playbook.test_frozen_plan import moved
 from tests.playbook.test_plan import plan_of, said_of
 
 FLEET = [cvm(1, "dev-1", "stopped"), cvm(2, "dev-2", "stopped", pod=2), cvm(3, "dev-3", "stopped", app="b2")]
@@ -74,7 +74,7 @@ def test_whoever_was_touched_since_is_left_alone_with_what_changed_and_the_other
     plan = held(undo_of(FLEET), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [(each.reason, each.selected) for each in list_drifted(plan)] == [(f"drifted: {reason}", True)]
-    assert said_of(plan) == ["1 CVM of 3 that the run took down drifted since: left alone"]
+    assert said_of(plan) == ["1 of 3 CVMs taken down by the run drifted: skipped"]
 
 
 def test_one_that_runs_again_is_as_wanted_whatever_it_is_called_now() -> None:
@@ -110,7 +110,7 @@ def late_undo() -> Undo:
 def test_one_that_went_down_after_the_run_is_started_and_named() -> None:
     plan = held(late_undo(), FLEET)
     assert [target.cvm for target in plan.targets] == FLEET
-    assert said_of(plan) == ["3 CVMs not seen down by the run in time, down now, started too: dev-1, dev-2, dev-3"]
+    assert said_of(plan) == ["3 CVMs not seen down by the run, down now, started too: dev-1, dev-2, dev-3"]
 
 
 @pytest.mark.parametrize(

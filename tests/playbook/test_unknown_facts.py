@@ -58,7 +58,7 @@ def test_a_cvm_that_may_be_protected_is_left_alone_with_a_reason_of_its_own(
     left = {each.cvm.ref.id: each for each in plan.skipped}["cvm_1"]
     assert left.why == Reason(SkipReason.FACT_UNKNOWN, fact, "protect")
     assert left.selected
-    assert plan.guards[0].message.endswith("1 other CVM left alone, whose name, app or teepod is not known")
+    assert plan.guards[0].message.endswith("1 other CVM skipped: name, app or teepod not known")
 
 
 @pytest.mark.parametrize(

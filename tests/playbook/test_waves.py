@@ -63,12 +63,12 @@ def test_no_wave_reaches_further_than_its_size_but_for_the_one_target_that_each_
 @pytest.mark.parametrize(
     ("sizes", "reason"),
     [
-        (["0"], "acts on nothing"),
-        (["0%", "10%"], "acts on nothing"),
+        (["0"], "has no target"),
+        (["0%", "10%"], "has no target"),
         (["5", "5"], "5 must be above 5"),
         (["5", "10%", "3"], "3 must be above 5"),
         (["20%", "10%"], "10% must be above 20%"),
-        (["100%", "500"], "nothing is left for 500"),
+        (["100%", "500"], "no target is left for 500"),
     ],
 )
 def test_sizes_that_do_not_grow_are_refused(sizes: list[str], reason: str) -> None:

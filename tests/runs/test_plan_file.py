@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm
 from orchestrator.errors import PlanFileError
+from orchestrator.playbook.frozen_plan import MARK
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.load import load_source
-from orchestrator.playbook.lock import MARK
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards

@@ -18,7 +18,7 @@ from orchestrator.playbook.schema import Guards
 from orchestrator.reply import StatusRead
 from orchestrator.runs.recheck import mark_withheld, to_send, to_skip
 from tests.playbook.fleet import cvm
-from tests.playbook.test_lock import moved
+from tests.playbook.test_frozen_plan import moved
 
 ONE = cvm(1, "web-1")
 NOTE = BillingNote(Rates(Decimal("0.1"), Decimal("0.01"), "hourly_rate"), (), triggered=True)

@@ -23,8 +23,8 @@ from orchestrator.engine.job import Job
 from orchestrator.engine.read.status import Observation
 from orchestrator.errors import OrchestratorError, PlanFileError, UsageError
 from orchestrator.moment import timestamp, utc_now
+from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.load import find_playbook, load_playbook
-from orchestrator.playbook.lock import Lock
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned
@@ -115,7 +115,7 @@ def run_plan_file(
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
 
-def _frozen(lock: Lock, file: Path) -> Frozen:
+def _frozen(lock: FrozenPlan, file: Path) -> Frozen:
     limits = {"max_targets": lock.guards.max_targets, "max_percent": lock.guards.max_percent}
     guards = {name: Decimal(limit) for name, limit in limits.items() if limit is not None}
     return Frozen("the plan file", lock.limits, lock.steps, guards, lock.loaded.playbook.notify.on, file=file)
@@ -254,6 +254,6 @@ async def _tell_refused(session: Session, order: RunRequest, error: Orchestrator
         await tell_refused(session.settings, order.loaded, error, where.base_url, simulated=session.simulated)
 
 
-def _origin(lock: Lock, file: Path, now: datetime) -> str:
+def _origin(lock: FrozenPlan, file: Path, now: datetime) -> str:
     age = format_duration(max(0.0, (now - lock.made_at).total_seconds()))
     return f"From {safe_text(file, 4096)}, made {age} ago by {safe_text(lock.actor)} (digest {lock.digest})\n"

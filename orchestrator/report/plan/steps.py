@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
 from orchestrator.outcome import ENDS_THE_RUN, Outcome
-from orchestrator.playbook.resolved_steps import AnyPlanned, Follows, Message, OwnLimits, PlannedStep, Question
+from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, Message, OwnLimits, PlannedStep, Question
 from orchestrator.plural import plural
 from orchestrator.runs.steps import steps_from
 from orchestrator.safe_text import safe_text
@@ -83,7 +83,7 @@ def _on_one_line(text: str) -> str:
     return safe_text(" ".join(text.split()), _WIDTH)
 
 
-def _ended(follows: Follows) -> str:
+def _ended(follows: FollowUp) -> str:
     if follows.outcomes == ENDS_THE_RUN:
         return "did not end as wanted"
     words = [words for outcome, words in _ENDED.items() if outcome in follows.outcomes]

@@ -14,7 +14,7 @@ from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
 from orchestrator.moment import utc_now
-from orchestrator.playbook.lock import list_drifted
+from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
 from orchestrator.plural import plural

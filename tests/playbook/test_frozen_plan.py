@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator.cvm import Cvm
+from orchestrator.playbook.frozen_plan import FrozenPlan, FrozenTarget, list_drifted
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.lock import Lock, LockedTarget, list_drifted
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.recheck import list_changes
 from orchestrator.playbook.schema import Guards, Playbook
@@ -24,14 +24,14 @@ FLEET = [cvm(1, "dev-1"), cvm(2, "dev-2", pod=2), cvm(3, "kms-1", app="b2")]
 BOOK = playbook({"name": "*"})
 
 
-def lock_of(book: Playbook = BOOK, fleet: list[Cvm] | None = None) -> Lock:
+def lock_of(book: Playbook = BOOK, fleet: list[Cvm] | None = None) -> FrozenPlan:
     plan = plan_of(book, FLEET if fleet is None else fleet)
-    return Lock(
+    return FrozenPlan(
         loaded=LoadedPlaybook(book, Path("p.yaml"), "0" * 64, b"", {}),
         guards=merge_guards(book.guards, Guards()),
         limits=LIMITS,
         steps=plan.steps,
-        targets=tuple(LockedTarget(each.step, each.action, each.cvm) for each in plan.targets),
+        targets=tuple(FrozenTarget(each.step, each.action, each.cvm) for each in plan.targets),
         made_at=THEN,
         actor="me@here",
         version="1",
@@ -40,7 +40,7 @@ def lock_of(book: Playbook = BOOK, fleet: list[Cvm] | None = None) -> Lock:
     )
 
 
-def held(lock: Lock, fleet: list[Cvm], book: Playbook = BOOK, *, hours: float = 0, **more: Any) -> Plan:  # noqa: ANN401
+def held(lock: FrozenPlan, fleet: list[Cvm], book: Playbook = BOOK, *, hours: float = 0, **more: Any) -> Plan:  # noqa: ANN401
     plan = plan_of(book, fleet, target_filter=lock.filter_target, **more)
     return lock.apply_to_plan(plan, now=THEN + timedelta(hours=hours), version="1")
 
@@ -81,7 +81,7 @@ def test_a_target_that_changed_is_left_alone_with_what_changed_and_the_others_go
     plan = held(lock_of(), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [each.reason for each in list_drifted(plan)] == [f"drifted: {reason}"]
-    assert any("1 target of 3 in the plan file drifted" in warning for warning in said_of(plan))
+    assert any("1 of 3 targets in the plan file drifted" in warning for warning in said_of(plan))
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_a_cvm_that_belongs_to_another_step_or_to_none_by_now_has_drifted() -> N
     second = playbook({"name": "dev-2"}, {"name": "x"})
     plan = held(lock_of(first), FLEET, second)
     assert [each.reason for each in plan.skipped] == [
-        "drifted: the playbook no longer selects it",
-        "drifted: it was for stop in 'step 2', is for stop in 'step 1'",
+        "drifted: no longer selected by the playbook",
+        "drifted: stop in 'step 2' became stop in 'step 1'",
         "not selected",
     ]
 
@@ -147,7 +147,7 @@ def test_what_is_as_another_action_would_have_it_is_not_as_wanted() -> None:
     start = BOOK.acting_steps[0].model_copy(update={"action": "start"})
     reason = lock_of().filter_target(ONE, start, Reason(SkipReason.ALREADY_UP, "running"))
     assert reason is not None
-    assert reason.text == "drifted: it was for stop in 'step 1', is for start in 'step 1'"
+    assert reason.text == "drifted: stop in 'step 1' became start in 'step 1'"
 
 
 def test_the_steps_are_those_of_the_file() -> None:
@@ -155,7 +155,7 @@ def test_the_steps_are_those_of_the_file() -> None:
     assert held(lock, FLEET, settle_timeout=1).steps == lock.steps
 
 
-@pytest.mark.parametrize(("hours", "said"), [(23, None), (25, "the plan file is 1d1h old"), (-1, "made in the future")])
+@pytest.mark.parametrize(("hours", "said"), [(23, None), (25, "the plan file is 1d1h old"), (-1, "from the future")])
 def test_an_old_plan_is_said_to_be_old(hours: float, said: str | None) -> None:
     warnings = said_of(held(lock_of(), FLEET, hours=hours))
     assert (said in warnings[0]) if said else not warnings
@@ -163,4 +163,4 @@ def test_an_old_plan_is_said_to_be_old(hours: float, said: str | None) -> None:
 
 def test_a_plan_of_another_version_is_said_to_be_one() -> None:
     plan = lock_of().apply_to_plan(plan_of(BOOK, FLEET), now=THEN, version="2")
-    assert said_of(plan) == ["the plan file was made by version 1, this is 2"]
+    assert said_of(plan) == ["the plan file was made by version 1, this is version 2"]

@@ -1,7 +1,7 @@
-"""A plan that was written down to be read by somebody: what it holds a later run to.
+"""A plan from a plan file: the limits on a later run.
 
-Such a run plans anew, and then goes to those CVMs alone that the file has as targets and that are what they were when
-it was made. Every other target of the file is *drifted*: named, with what changed, and left alone.
+The later run makes a new plan. Its targets are only CVMs that are targets of the file and unchanged since the file was
+made. All other targets of the file are *drifted*: skipped, with the changes as the reason.
 """
 
 from collections.abc import Iterable
@@ -22,14 +22,14 @@ from orchestrator.skip_reason import ALREADY, CHANGED, Reason, SkipReason
 
 FORMAT = "orchestrator plan"
 MARK = f'{{\n  "format": "{FORMAT}",\n'.encode()
-"""How every plan file begins."""
+"""The first bytes of every plan file."""
 _OLD_S = 24 * 3600
 _CLOCKS_DIFFER_S = 300
 
 
 @dataclass(frozen=True, slots=True)
-class LockedTarget:
-    """One target of a plan file: the CVM as it was, and what was to be done with it."""
+class FrozenTarget:
+    """A target of a plan file: the earlier CVM, with its step and action."""
 
     step: str
     action: str
@@ -37,29 +37,29 @@ class LockedTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
-    """A plan file.
+class FrozenPlan:
+    """The content of a plan file.
 
     Attributes:
-        loaded: the playbook, as it was when the file was made.
-        guards: those that held then, the settings' included.
-        limits: how fast and how wide.
+        loaded: the playbook at the time of the file.
+        guards: the guards at the time of the file, including the settings' guards.
+        limits: the limits of the run's rate and width.
         steps: the steps in order.
-        targets: what may be acted on.
-        made_at: when the file was made.
-        actor: by whom, user@host.
-        version: of the orchestrator that made it.
-        cloud_url: what it is for.
-        workspace: the id of the workspace that it is for; None where that is not known.
-        key_fingerprint: of the key that read the inventory; None in files of earlier versions.
-        digest: of the file, in hex.
+        targets: the only possible targets.
+        made_at: creation time of the file.
+        actor: author of the file, as user@host.
+        version: version of the orchestrator at that time.
+        cloud_url: base URL of the cloud.
+        workspace: id of the workspace; None if unknown.
+        key_fingerprint: fingerprint of the API key for the inventory; None in files of earlier versions.
+        digest: digest of the file, in hex.
     """
 
     loaded: LoadedPlaybook
     guards: Guards
     limits: RunLimits
     steps: tuple[AnyPlanned, ...]
-    targets: tuple[LockedTarget, ...]
+    targets: tuple[FrozenTarget, ...]
     made_at: datetime
     actor: str
     version: str
@@ -67,23 +67,23 @@ class Lock:
     digest: str
     workspace: str | None = None
     key_fingerprint: str | None = None
-    _by_cvm: ByCvm[LockedTarget] = field(init=False, repr=False, compare=False)
+    _by_cvm: ByCvm[FrozenTarget] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_cvm", ByCvm((target.cvm.ref, target) for target in self.targets))
 
     @property
     def source(self) -> str:
-        """What it was taken from, for people."""
+        """The source of the limits as text."""
         return "the plan file"
 
     def filter_target(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
-        """Why a CVM of today's inventory is left alone; None for a target of the file that is what it was.
+        """Return the reason to skip a CVM of the present inventory; None for an unchanged target of the file.
 
         Args:
-            cvm: as it is now.
-            step: the step that covers it now.
-            reason: why a plan of today would skip it.
+            cvm: the CVM at present.
+            step: the present step that covers the CVM.
+            reason: the skip reason of a new plan.
         """
         target = self._by_cvm.find(cvm.ref)
         if target is None:
@@ -93,27 +93,27 @@ class Lock:
             return reason
         otherwise = None
         if step is None:
-            otherwise = "the playbook no longer selects it"
+            otherwise = "no longer selected by the playbook"
         elif (step.name, step.action) != (target.step, target.action):
-            otherwise = f"it was for {target.action} in {target.step!r}, is for {step.action} in {step.name!r}"
+            otherwise = f"{target.action} in {target.step!r} became {step.action} in {step.name!r}"
         return recheck_cvm(target.cvm, cvm, reason, otherwise)
 
     def lacks_facts(self, cvm: Cvm) -> bool:
-        """Whether the list does not give a fact of a target that the file has."""
+        """Return True if the list of CVMs lacks a fact of a target of the file."""
         target = self._by_cvm.find(cvm.ref)
         return target is not None and lacks_facts(target.cvm.ref, cvm.ref)
 
     def whole_of_starts(self, cvms: Iterable[Cvm]) -> None:
-        """A plan file is checked against all CVMs of the workspace, as a playbook is."""
+        """Return None: all CVMs of the workspace are the denominator, as for a playbook."""
         del cvms
 
     def apply_to_plan(self, plan: Plan, *, now: datetime, version: str) -> Plan:
-        """A plan that was made with this lock's last word, with what else is to be said about it.
+        """Add missing targets and warnings to a plan made with `filter_target`.
 
         Args:
-            plan: that plan.
+            plan: the plan.
             now: the time of day.
-            version: of this orchestrator.
+            version: version of this orchestrator.
         """
         left = self._by_cvm.left_by(cvm.ref for cvm in plan.cvms)
         gone = (Skipped(each.cvm, Reason(SkipReason.GONE), selected=True) for each in left)
@@ -125,24 +125,23 @@ class Lock:
         if left:
             yield PlanWarning(
                 WarningCode.DRIFTED,
-                f"{plural(len(left), 'target')} of {len(self.targets)} in the plan file drifted since it was made: "
-                "left alone",
+                f"{len(left)} of {plural(len(self.targets), 'target')} in the plan file drifted: skipped",
             )
         unlisted = sum(each.why.code is SkipReason.NOT_IN_PLAN_FILE for each in plan.skipped)
         if unlisted:
             sentence = f"{plural(unlisted, 'CVM')} selected by the playbook now, but no target of the plan file"
-            yield PlanWarning(WarningCode.NOT_IN_PLAN_FILE, f"{sentence}: left alone")
+            yield PlanWarning(WarningCode.NOT_IN_PLAN_FILE, f"{sentence}: skipped")
         age = (now - self.made_at).total_seconds()
         if age > _OLD_S:
             yield PlanWarning(WarningCode.PLAN_FILE_AGE, f"the plan file is {format_duration(age // 60 * 60)} old")
         elif age < -_CLOCKS_DIFFER_S:
-            sentence = "the plan file was made in the future, by this machine's clock"
+            sentence = "the plan file is from the future by this machine's clock; check the clocks"
             yield PlanWarning(WarningCode.PLAN_FILE_AGE, sentence)
         if version != self.version:
-            sentence = f"the plan file was made by version {self.version}, this is {version}"
+            sentence = f"the plan file was made by version {self.version}, this is version {version}"
             yield PlanWarning(WarningCode.PLAN_FILE_VERSION, sentence)
 
 
 def list_drifted(plan: Plan) -> tuple[Skipped, ...]:
-    """The CVMs of a plan file that are left alone because they have changed."""
+    """List the CVMs of a plan file skipped because of changes."""
     return tuple(each for each in plan.skipped if each.why.code in CHANGED)
