@@ -1,6 +1,6 @@
-"""Calendars in .ics files, whose events a schedule leaves out.
+"""Calendars in .ics files: a schedule omits firings during their events.
 
-A file is worked out in a process of its own, with limits on time and memory: whatever stands in it, the reader goes on.
+A process of its own evaluates a file, with limits on time and memory: no file can stop the reader.
 """
 
 import hashlib
@@ -23,31 +23,31 @@ from orchestrator.playbook.regular_file import read_regular
 
 MAX_BYTES = 5_000_000
 CPU_SECONDS = 20
-"""How much processor time one file may take."""
+"""Processor seconds per file."""
 _WALL_SECONDS = 120
-"""A busy machine gives the process less than one processor."""
+"""Seconds of real time; on a busy machine the process gets less than one processor."""
 _SECRETS = ("ORCHESTRATOR_", "PHALA_")
 _DAY = timedelta(days=1)
 _REMEMBERED = 16
 
 Hours: TypeAlias = tuple[datetime, datetime, str]
-"""From when, until when, and what goes on then."""
+"""Start, end and name of an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class DaysOff:
-    """What the events of a calendar take: whole days of the schedule's zone, and stretches of time.
+    """Days and times covered by the events of a calendar.
 
     Attributes:
-        days: the days, each with what goes on.
-        hours: the stretches of time in UTC, in order; none of them overlap.
+        days: days in the schedule's zone, with the event's name.
+        hours: time ranges in UTC, in order, without overlaps.
     """
 
     days: Mapping[date, str] = field(default_factory=dict, repr=False)
     hours: tuple[Hours, ...] = field(default=(), repr=False)
 
     def event_at(self, moment: datetime, day: date) -> str | None:
-        """What goes on at this moment, or all of this day; None where nothing does."""
+        """Return the name of the event at this moment or on this day; None without an event."""
         if day in self.days:
             return self.days[day]
         position = bisect_right(self.hours, moment, key=lambda each: each[0]) - 1
@@ -56,7 +56,7 @@ class DaysOff:
         return None
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it: days in a row with one name are one entry."""
+        """Return the JSON form: consecutive days with the same name are one entry."""
         rows = sorted(self.days.items())
         runs = groupby(enumerate(rows), key=lambda each: (each[1][0].toordinal() - each[0], each[1][1]))
         days = []
@@ -70,7 +70,7 @@ class DaysOff:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "DaysOff":
-        """What a document says; raises KeyError, TypeError or ValueError where it is none."""
+        """Build the days from a document; raises KeyError, TypeError or ValueError for an invalid document."""
         days = {}
         for first, last, what in document["days"]:
             day, ends = date.fromisoformat(first), date.fromisoformat(last)
@@ -84,9 +84,9 @@ class DaysOff:
 
 
 class CalendarReader:
-    """Reads .ics files, each in a process of its own.
+    """Reads .ics files, every file in a process of its own.
 
-    Several playbooks often name one file: the files read last are remembered by their content and zone.
+    Several playbooks often share a file, so a cache keeps the last files by content and zone.
     """
 
     def __init__(self) -> None:
@@ -98,12 +98,13 @@ class CalendarReader:
         """Read an .ics file.
 
         Args:
-            file: where it is.
-            zone: of events that name none.
+            file: path of the file.
+            zone: zone of events without their own zone.
 
         Raises:
-            PlaybookError: when it is missing, unreadable, too large, no calendar, takes too long, or has an event
-                that makes no sense.
+            PlaybookError: when the file is missing, unreadable, too large or no calendar, takes too long, or has an
+                invalid
+                event.
         """
         try:
             data = read_regular(file, MAX_BYTES)
@@ -119,19 +120,19 @@ class CalendarReader:
         return self._remembered[key]
 
     def remember(self, digest: str, zone: str, found: DaysOff) -> None:
-        """Take what was worked out before of a file with this digest."""
+        """Cache the result for a file with this digest."""
         self._remembered[digest, zone] = found
         while len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
 
     def stop(self) -> None:
-        """End what is being read, in whatever thread, and read nothing more."""
+        """Kill all reading processes, in any thread, and refuse further reads."""
         self._stopped = True
         for process in list(self._processes):
             process.kill()
 
     def _read_in_process(self, data: bytes, zone: ZoneInfo, file: Path) -> dict[str, Any]:
-        """Have another process work a calendar out, one that knows no secrets and can be killed."""
+        """Evaluate a calendar in another process without secrets; a time limit kills the process."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_SECRETS)}
         command = [sys.executable, "-P", "-m", "orchestrator.playbook.ics_process", zone.key, str(CPU_SECONDS)]
         pipe = subprocess.PIPE
@@ -147,7 +148,7 @@ class CalendarReader:
             document: dict[str, Any] = json.loads(out)
         except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
             message = f"the calendar {file} can't be used: it takes more than {CPU_SECONDS} seconds, or too much memory"
-            raise PlaybookError(message, hint="take a calendar with fewer events") from error
+            raise PlaybookError(message, hint="use a calendar with fewer events") from error
         finally:
             process.kill()
             process.wait()
@@ -155,16 +156,16 @@ class CalendarReader:
         return document
 
 
-_HINT = "correct it in the calendar program and export it again, or write the days into `not_on`"
+_HINT = "correct the event in the calendar program and export again, or write the days into `not_on`"
 
 
 def compute_digest(data: bytes) -> str:
-    """The SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file's content, in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def read_calendar(file: Path, zone: ZoneInfo) -> DaysOff:
-    """Read one .ics file, as `CalendarReader` does."""
+    """Read a single .ics file, as `CalendarReader` does."""
     return CalendarReader()(file, zone)
 
 

@@ -1,7 +1,7 @@
-"""What a schedule comes to: every firing, every one that is left out, and why. Plain functions; time is an argument.
+"""Compute the firings of a schedule, and the omitted firings with reasons. Plain functions; time is an argument.
 
-An expression that names hours goes by the clock: each time that it names fires once on each day, whatever the clocks
-do. One that fires in every hour goes by elapsed time, as a clock on the wall passes it.
+An expression with certain hours follows the wall clock: every named time fires once a day, even on days with a clock
+change. An expression with all 24 hours follows elapsed time, as a wall clock passes the named times.
 """
 
 import hashlib
@@ -21,33 +21,33 @@ from orchestrator.playbook.walltime import Place, locate_wall_time, next_change
 
 _SECOND = timedelta(seconds=1)
 _BEFORE = timedelta(days=1, minutes=1)
-"""No gap is longer than a day: what is moved into a stretch of time was meant for no earlier."""
+"""The longest gap of local time is a day, so an earlier wall time never moves into the searched time."""
 _HOURS_OF_A_DAY = 24
 
 
 class Calendar(Protocol):
-    """A calendar of days and hours at which nothing is to fire."""
+    """A calendar of days and hours without firings."""
 
     def event_at(self, moment: datetime, day: date) -> str | None:
-        """What goes on then, in a word or two; None where nothing does."""
+        """Return the event at this moment as a few words; None without an event."""
         ...
 
 
 class ClockCase(StrEnum):
-    """How the moment of a firing was found."""
+    """The relation of a firing's local time to clock changes."""
 
     PLAIN = "plain"
-    """Clocks show the time once that day."""
+    """Clocks show the time once on this day."""
     GAP = "gap"
-    """Clocks skip the time that day: it fires at the first moment after the gap."""
+    """Clocks skip the time on this day; the firing moves to the first moment after the gap."""
     FOLD = "fold"
-    """Clocks show the time twice that day: it fires at the first."""
+    """Clocks show the time twice on this day; the firing happens at the first moment."""
     AGAIN = "again"
-    """Clocks show the time for the second time; what fires in every hour does so again."""
+    """Clocks show the time for the second time; a schedule of every hour fires again."""
 
 
 class LeftOutCode(StrEnum):
-    """Why nothing fires at a time that the cron expression names."""
+    """Reasons for an omitted firing."""
 
     BEFORE_FROM = "before_from"
     AFTER_UNTIL = "after_until"
@@ -55,20 +55,20 @@ class LeftOutCode(StrEnum):
     DAY_OFF = "day_off"
     """`not_on` names the day or the time."""
     SAME_MOMENT = "same_moment"
-    """An earlier time falls on the same moment, since clocks were put forward."""
+    """An earlier time falls on the same moment, because clocks were set forward."""
     SNOOZED = "snoozed"
     NOT_YET_ENABLED = "not_yet_enabled"
-    """The schedule was not there yet, or was another one, when this was planned."""
+    """The schedule was new or changed: at the planned time, this schedule was not in force."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """A schedule with all that it refers to.
+    """A schedule with its calendars.
 
     Attributes:
-        name: the playbook's; a firing's jitter depends on it.
-        schedule: what the playbook says.
-        calendars: the calendars that `not_on` names, by their text there.
+        name: the playbook's name; the jitter of a firing depends on the name.
+        schedule: the schedule of the playbook.
+        calendars: the calendars of `not_on`, by their text there.
     """
 
     name: str
@@ -78,16 +78,16 @@ class Timetable:
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """One time at which the playbook is to run.
+    """A planned start of the playbook.
 
     Attributes:
-        planned: when it is due, in UTC; what `from`, `until` and `not_on` look at, and its identity.
-        local: the same, as clocks in the schedule's zone show it.
-        wanted: the wall time that the cron expression names.
-        moment: when it happens, in UTC: `planned` and its share of the jitter.
-        latest: the last moment at which it could have happened, in UTC.
-        decision: how `planned` was found.
-        note: the same in words; empty where there is nothing to say.
+        planned: planned time in UTC, compared with `from`, `until` and `not_on`; identifies the firing.
+        local: the planned time in the schedule's zone.
+        wanted: the wall time in the cron expression.
+        moment: start time in UTC: `planned` plus jitter.
+        latest: the latest possible start time in UTC.
+        decision: the relation of the local time to clock changes.
+        note: the same in words; empty for a plain time.
     """
 
     planned: datetime
@@ -101,15 +101,15 @@ class Firing:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """One time that the cron expression names, and at which nothing fires.
+    """An omitted firing: a time in the cron expression without a start.
 
     Attributes:
-        planned: when it would have been due, in UTC.
-        local: the same, as clocks in the schedule's zone show it.
-        wanted: the wall time that the cron expression names.
-        code: why not.
-        reason: the same in words.
-        moment: when it would have happened, in UTC; None where that was not worked out.
+        planned: planned time in UTC.
+        local: the planned time in the schedule's zone.
+        wanted: the wall time in the cron expression.
+        code: the reason.
+        reason: the reason in words.
+        moment: start time in UTC with jitter; None if not computed.
     """
 
     planned: datetime
@@ -129,7 +129,7 @@ class _Due:
 
 
 def list_firings(timetable: Timetable, start: datetime, end: datetime) -> Iterator[Firing | LeftOut]:
-    """Every firing that is planned from `start` on and before `end`, and every one that is left out, in order.
+    """Yield all firings and omitted firings planned from `start` and before `end`, in order.
 
     Args:
         timetable: the schedule.
@@ -147,7 +147,7 @@ def list_firings(timetable: Timetable, start: datetime, end: datetime) -> Iterat
     closes = last_second(schedule.until, zone) if schedule.until is not None else None
     fired: datetime | None = None
     for due, following in pairwise(chain(dues, (None,))):
-        assert due is not None  # noqa: S101 - None is the last, and never the first of two
+        assert due is not None  # noqa: S101 - None is only the last of all
         planned = due.place.moment
         if planned >= end:
             return
@@ -169,7 +169,7 @@ def list_firings(timetable: Timetable, start: datetime, end: datetime) -> Iterat
 
 
 def find_next_firing(timetable: Timetable, now: datetime, within: timedelta = timedelta(days=366)) -> Firing | None:
-    """The first firing that is planned from `now` or `from` on; None where none is so soon."""
+    """Return the first firing from `now` or from the schedule's `from`; None without a firing in this time."""
     schedule = timetable.schedule
     zone = load_zone(schedule.timezone)
     start = now if schedule.from_ is None else max(now, first_second(schedule.from_, zone))
@@ -184,25 +184,25 @@ def _has_hours(cron: str) -> bool:
 
 
 def _list_clock_times(cron: str, zone: ZoneInfo, start: datetime) -> Iterator[_Due]:
-    """Each wall time that the expression names, once."""
+    """Yield every wall time of the expression once."""
     for wall in CronSim(cron, start.astimezone(zone).replace(tzinfo=None) - _BEFORE):
         place = locate_wall_time(wall, zone)
         if place.gap is not None:
             gap = f"clocks went from {place.gap.begins:%H:%M} to {place.gap.ends:%H:%M}"
-            yield _Due(wall, place, ClockCase.GAP, f"moved from {wall:%H:%M}, which there is not: {gap}")
+            yield _Due(wall, place, ClockCase.GAP, f"moved from {wall:%H:%M}, a skipped time: {gap}")
         elif place.second is not None:
             offset = place.second.astimezone(zone)
             yield _Due(
-                wall, place, ClockCase.FOLD, f"the first of two; not again at {wall:%H:%M} {format_offset(offset)}"
+                wall, place, ClockCase.FOLD, f"first of two; no second firing at {wall:%H:%M} {format_offset(offset)}"
             )
         else:
             yield _Due(wall, place)
 
 
 def _list_elapsed_times(schedule: Schedule, start: datetime) -> Iterator[_Due]:
-    """Each moment at which clocks show a time that the expression names.
+    """Yield every moment with a wall time of the expression.
 
-    Between two changes of the clocks the wall time goes on evenly, so that the library needs to know no zone.
+    Between two clock changes local time is continuous, so the library needs no zone.
     """
     zone = load_zone(schedule.timezone)
     opens = start - timedelta(minutes=1)
@@ -238,18 +238,18 @@ def _find_omission(timetable: Timetable, due: _Due, fired: datetime | None) -> t
     day = due.wall.date()
     gap = due.place.gap
     if gap is not None and gap.covers_day(day):
-        return LeftOutCode.NO_SUCH_DAY, f"there is no {day} in {timetable.schedule.timezone}"
+        return LeftOutCode.NO_SUCH_DAY, f"{day} does not exist in {timetable.schedule.timezone}"
     off = find_day_off(timetable, due.place.moment, day)
     if off is not None:
         return LeftOutCode.DAY_OFF, off
     if due.place.moment == fired:
-        reason = f"{due.wall:%H:%M} and an earlier one fall on one moment, which fires once"
+        reason = f"{due.wall:%H:%M} falls on the same moment as an earlier firing"
         return LeftOutCode.SAME_MOMENT, reason
     return None
 
 
 def find_day_off(timetable: Timetable, planned: datetime, day: date) -> str | None:
-    """The entry of `not_on` that leaves this moment of this local day out; None where no entry does."""
+    """Return the entry of `not_on` for this moment and local day; None without an entry."""
     for number, entry in enumerate(timetable.schedule.not_on):
         place = f"not_on[{number}]"
         if isinstance(entry, Days):
@@ -263,13 +263,13 @@ def find_day_off(timetable: Timetable, planned: datetime, day: date) -> str | No
 
 
 def _compute_jitter(name: str, planned: datetime, latest: datetime) -> timedelta:
-    """How much later a firing happens, in whole seconds: always the same for the same playbook and moment."""
+    """Compute the delay of a firing in whole seconds: always the same for the same playbook and moment."""
     seed = hashlib.sha256(f"{name}\0{timestamp(planned)}".encode()).digest()
     seconds = int((latest - planned).total_seconds())
     return timedelta(seconds=int.from_bytes(seed[:8], "big") % (seconds + 1))
 
 
 def format_offset(local: datetime) -> str:
-    """How far clocks are from UTC: `+01:00`."""
+    """Format the offset from UTC: `+01:00`."""
     text = local.strftime("%z")
     return f"{text[:3]}:{text[3:5]}"

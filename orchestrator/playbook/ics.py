@@ -1,6 +1,6 @@
-"""Work out which days and hours the events of an iCalendar file (RFC 5545) take. Pure functions.
+"""Compute the days and hours covered by the events of an iCalendar file (RFC 5545). Pure functions.
 
-`calendars` runs this module as a process of its own, since a file of somebody else decides how much work there is.
+`calendars` runs this module in a process of its own, because a foreign file decides the amount of work.
 """
 
 import re
@@ -17,39 +17,39 @@ from orchestrator.playbook.calendars import DaysOff, Hours
 from orchestrator.playbook.schedule import FIRST_YEAR, LAST_YEAR
 
 MAX_TIMES = 300_000
-"""How many days and stretches of hours the events of one file may take, before they are merged."""
+"""Most days and time ranges of one file's events, before merging."""
 _LONGEST_NAME = 80
 _FIRST, _LAST = date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)
 _DAY = timedelta(days=1)
 _WHEN = ("DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID", "STATUS")
-"""The properties that decide when an event is. A fault in any other changes nothing here."""
+"""Properties that decide an event's time. A fault in another property does not matter."""
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _RANGES = {"BYMONTH": 12, "BYMONTHDAY": 31, "BYYEARDAY": 366, "BYWEEKNO": 53, "BYSETPOS": 366}
 _TIMES = {"BYHOUR": range(24), "BYMINUTE": range(60), "BYSECOND": range(61)}
 _KNOWN = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST", "BYDAY", *_RANGES, *_TIMES}
 _EVENT = re.compile(rb"^BEGIN:VEVENT[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _LIBRARY_FAULTS = (ValueError, TypeError, KeyError, AttributeError, LookupError, ArithmeticError, RecursionError)
-"""What the libraries raise on calendars that make no sense."""
+"""Exceptions raised by the libraries for invalid calendars."""
 
 
 class CalendarError(Exception):
-    """A calendar cannot be used. The message names the event."""
+    """A calendar is unusable. The message names the event."""
 
 
 class TooMuchWorkError(BaseException):
-    """The time for one file is used up. No handler for faults of a calendar catches this."""
+    """The time limit of a file has passed. A BaseException, so no handler for calendar faults catches the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """One VEVENT.
+    """A VEVENT.
 
     Attributes:
-        raw: the event as the library parsed it.
-        zone: the zone of times that name none.
-        begins: its DTSTART; a `datetime` without a zone is in `clock`.
-        clock: the zone in which it repeats; None for events of whole days.
-        what: its summary.
+        raw: the event as parsed by the library.
+        zone: the zone of times without a zone.
+        begins: the event's DTSTART; a `datetime` without a zone is in `clock`.
+        clock: the zone of the event's repetitions; None for events of whole days.
+        what: the event's summary.
     """
 
     raw: Any = field(repr=False)
@@ -59,7 +59,7 @@ class _Event:
     what: str
 
     def wall_time(self, when: date) -> date:
-        """This day or time as the event's own clocks show it."""
+        """Convert a day or time to the event's own wall time."""
         if self.clock is None:
             return when.date() if isinstance(when, datetime) else when
         if not isinstance(when, datetime):
@@ -68,14 +68,14 @@ class _Event:
 
 
 def find_days_off(data: bytes, zone: ZoneInfo) -> DaysOff:
-    """Work out the days and hours that the events of a calendar take, from 2000 to 2199.
+    """Compute the days and hours covered by the events of a calendar, from 2000 to 2199.
 
     Args:
-        data: the .ics file.
-        zone: of times that name none.
+        data: content of the .ics file.
+        zone: the zone of times without a zone.
 
     Raises:
-        CalendarError: when an event makes no sense, or when there is none.
+        CalendarError: when an event is invalid, or the calendar has no events.
     """
     days: list[tuple[date, date, str]] = []
     hours: list[Hours] = []
@@ -121,7 +121,7 @@ def _parse_event(raw: Any, zone: ZoneInfo, calendar: Any) -> _Event:  # noqa: AN
             raise CalendarError(f"{_describe_event(raw)} has a property that cannot be read{given}")
     if "EXRULE" in raw:
         raise CalendarError(
-            f"{_describe_event(raw)} has an EXRULE, which calendar programs treat in different ways; use EXDATE"
+            f"{_describe_event(raw)} has an EXRULE, and calendar programs disagree about EXRULE; use EXDATE"
         )
     begins = _single_value(raw, "DTSTART")
     if begins is None:
@@ -138,7 +138,7 @@ def _parse_event(raw: Any, zone: ZoneInfo, calendar: Any) -> _Event:  # noqa: AN
 
 
 def _find_named_zone(calendar: Any) -> tzinfo | None:  # noqa: ANN401 - the library has no types for it
-    """The zone in which a calendar of UTC times means its repetitions, if it says so."""
+    """Return the named zone of a calendar with UTC times, for its repetitions; None without a name."""
     try:
         return ZoneInfo(str(calendar["X-WR-TIMEZONE"]))
     except (KeyError, ValueError, OSError):
@@ -146,7 +146,7 @@ def _find_named_zone(calendar: Any) -> tzinfo | None:  # noqa: ANN401 - the libr
 
 
 def _single_value(raw: Any, name: str) -> Any:  # noqa: ANN401 - the library has no types for it
-    """The value of a property that may stand once."""
+    """Return the value of a property that may occur once."""
     found = raw.get(name)
     if isinstance(found, list):
         raise CalendarError(f"{_describe_event(raw)} has more than one {name}")
@@ -162,7 +162,7 @@ def _check_zone(raw: Any, name: str, value: Any, params: Any) -> None:  # noqa: 
 
 
 def _list_values(raw: Any, name: str) -> Iterator[Any]:  # noqa: ANN401 - the library has no types for it
-    """The values of a property that may stand several times, with several values each."""
+    """Yield the values of a property that may occur several times, with several values each time."""
     found = raw.get(name, [])
     for each in found if isinstance(found, list) else [found]:
         for value in each.dts:
@@ -172,7 +172,7 @@ def _list_values(raw: Any, name: str) -> Iterator[Any]:  # noqa: ANN401 - the li
 
 
 def _find_replaced(events: Iterable[_Event]) -> dict[str, set[date]]:
-    """The occurrences that another entry of the same UID replaces: days, or times in UTC."""
+    """Find the occurrences replaced by another entry with the same UID: days, or times in UTC."""
     found: dict[str, set[date]] = {}
     for event in events:
         replaced = _single_value(event.raw, "RECURRENCE-ID")
@@ -188,7 +188,7 @@ def _find_replaced(events: Iterable[_Event]) -> dict[str, set[date]]:
 
 
 def _list_times(event: _Event, moved: Mapping[str, set[date]]) -> Iterator[tuple[date, date]]:
-    """The first and last day of each occurrence, or its begin and end in UTC."""
+    """Yield first and last day of every occurrence, or start and end in UTC."""
     if str(event.raw.get("STATUS", "")).upper() == "CANCELLED":
         return
     left_out = _find_excluded(event)
@@ -202,7 +202,7 @@ def _list_times(event: _Event, moved: Mapping[str, set[date]]) -> Iterator[tuple
         first, last = _compute_span(
             event, begins, own_length or length, is_elapsed=is_elapsed or own_length is not None
         )
-        # A day that is called off calls off what begins at any time of that day.
+        # A cancelled day cancels all occurrences of that day.
         if begins in seen or first in left_out or (isinstance(begins, datetime) and begins.date() in left_out):
             continue
         seen.add(begins)
@@ -218,13 +218,13 @@ def _compute_span(event: _Event, begins: date, length: timedelta, *, is_elapsed:
 
 
 def _compute_length(event: _Event) -> tuple[timedelta, bool]:
-    """How long an event lasts, and whether that is by elapsed time and not by the clock."""
+    """Return the duration of an event, and whether the duration is elapsed time, not wall time."""
     ends, duration = _single_value(event.raw, "DTEND"), _single_value(event.raw, "DURATION")
     name = _describe_event(event.raw)
     if ends is not None and duration is not None:
         raise CalendarError(f"{name} has both DTEND and DURATION")
     if duration is not None and not isinstance(duration, timedelta):
-        raise CalendarError(f"{name} has a DURATION that is none")
+        raise CalendarError(f"{name} has an invalid DURATION")
     if ends is not None and isinstance(ends, datetime) != (event.clock is not None):
         raise CalendarError(f"{name}: one of DTSTART and DTEND is a day, the other one a time")
     exact = duration is not None and bool(duration % _DAY)
@@ -234,15 +234,15 @@ def _compute_length(event: _Event) -> tuple[timedelta, bool]:
     if event.clock is None:
         if length % _DAY:
             raise CalendarError(f"{name} takes whole days, but its DURATION does not")
-        # Without an end, and with one that is its begin, it takes its day.
+        # An event without an end, or with an end equal to its start, takes one day.
         return max(length, _DAY), False
     if not length:
-        raise CalendarError(f"{name} has a time but no end, so that it takes no time; give it an end")
+        raise CalendarError(f"{name} has a time but no end; add an end")
     return length, exact
 
 
 def _find_excluded(event: _Event) -> set[date]:
-    """The occurrences that are called off: days, or times in UTC."""
+    """Find the cancelled occurrences: days, or times in UTC."""
     found: set[date] = set()
     for each in _list_values(event.raw, "EXDATE"):
         found.add(_to_utc(each, event.clock) if isinstance(each, datetime) and event.clock is not None else each)
@@ -250,7 +250,7 @@ def _find_excluded(event: _Event) -> set[date]:
 
 
 def _list_occurrences(event: _Event) -> Iterator[tuple[date, timedelta | None]]:
-    """Each begin as the event's own clocks show it, with its length where it has one of its own."""
+    """Yield every start as wall time of the event, with the occurrence's own duration if given."""
     yield event.begins, None
     for value in _list_values(event.raw, "RDATE"):
         begins, ends = value if isinstance(value, tuple) else (value, None)
@@ -260,7 +260,7 @@ def _list_occurrences(event: _Event) -> Iterator[tuple[date, timedelta | None]]:
             continue
         length = ends if isinstance(ends, timedelta) else _to_utc(ends, event.zone) - _to_utc(begins, event.zone)
         if event.clock is None or length <= timedelta():
-            raise CalendarError(f"{_describe_event(event.raw)} has an RDATE with a period that makes no sense")
+            raise CalendarError(f"{_describe_event(event.raw)} has an RDATE with an invalid period")
         yield wall_time, length
     rules = event.raw.get("RRULE", [])
     for rule in rules if isinstance(rules, list) else [rules]:
@@ -278,11 +278,11 @@ def _list_repetitions(event: _Event, rule: Any) -> Iterator[date]:  # noqa: ANN4
             break
         yield begins if event.clock is not None else begins.date()
     if not matched:
-        raise CalendarError(f"{_describe_event(event.raw)} repeats on days that there never are: {text}")
+        raise CalendarError(f"{_describe_event(event.raw)} repeats on days that never exist: {text}")
 
 
 def _check_rule(event: _Event, rule: Any) -> str:  # noqa: ANN401 - the library has no types for it
-    """A rule as text, its UNTIL by the event's own clocks."""
+    """Return a rule as text, with UNTIL as wall time of the event."""
     parts = {str(key).upper(): value if isinstance(value, list) else [value] for key, value in rule.items()}
     text = rule.to_ical().decode()
     fault = next(_list_rule_faults(parts), None)
@@ -298,14 +298,14 @@ def _check_rule(event: _Event, rule: Any) -> str:  # noqa: ANN401 - the library 
 
 
 def _list_rule_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
-    """What RFC 5545 forbids in a rule, or what makes it repeat within a day."""
+    """Yield the violations of RFC 5545 in a rule, and repetitions within a day."""
     frequency = "".join(str(each).upper() for each in parts.get("FREQ", []))
     if not frequency:
         yield "without FREQ"
     if frequency not in _FREQUENCIES or any(len(parts.get(key, [])) > 1 for key in _TIMES):
         yield "that repeats within a day; events may repeat daily or less often"
     for key in sorted(set(parts) - _KNOWN):
-        yield f"with {key} that is not known"
+        yield f"with the unknown part {key}"
     if "COUNT" in parts and "UNTIL" in parts:
         yield "with both COUNT and UNTIL"
     if "BYWEEKNO" in parts and frequency != "YEARLY":
@@ -321,10 +321,10 @@ def _list_number_faults(parts: Mapping[str, list[Any]]) -> Iterator[str]:
             yield f"with {key} below 1"
     for key, highest in _RANGES.items():
         if any(not 1 <= abs(int(each)) <= highest for each in parts.get(key, [])):
-            yield f"with a {key} that there is not"
+            yield f"with a {key} out of range"
     for key, allowed in _TIMES.items():
         if any(int(each) not in allowed for each in parts.get(key, [])):
-            yield f"with a {key} that there is not"
+            yield f"with a {key} out of range"
 
 
 def _to_utc(when: date, zone: tzinfo) -> datetime:
@@ -346,7 +346,7 @@ def _event_summary(raw: Any) -> str:  # noqa: ANN401 - the library has no types 
 
 
 def _describe_event(raw: Any) -> str:  # noqa: ANN401 - the library has no types for it
-    """How messages name an event: by its summary, its first day and its UID."""
+    """Describe an event for messages: summary, first day and UID."""
     facts = []
     begins = raw.get("DTSTART")
     if begins is not None and "DTSTART" not in {name for name, _ in raw.errors} and not isinstance(begins, list):

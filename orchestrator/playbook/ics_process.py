@@ -1,4 +1,4 @@
-"""The process that works one calendar out: the file on stdin, `DaysOff` or an error as JSON on stdout.
+"""The process that evaluates one calendar: the file on stdin, `DaysOff` or an error as JSON on stdout.
 
 Usage: python -m orchestrator.playbook.ics_process ZONE CPU_SECONDS
 """
@@ -18,7 +18,7 @@ _SECONDS_TO_SAY_SO = 2
 
 
 def _limit_resources(cpu_seconds: int) -> None:
-    """Raise `TooMuchWorkError` after so much processor time; the system kills the process a little later."""
+    """Raise `TooMuchWorkError` after this much processor time; the system kills the process a little later."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise TooMuchWorkError
@@ -31,7 +31,7 @@ def _limit_resources(cpu_seconds: int) -> None:
 
 
 def main(zone: str, cpu_seconds: str) -> None:
-    """Read, work out, and print."""
+    """Read a calendar, compute its days, and print the document."""
     _limit_resources(int(cpu_seconds))
     try:
         document = find_days_off(sys.stdin.buffer.read(), ZoneInfo(zone)).document()

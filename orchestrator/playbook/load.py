@@ -1,4 +1,4 @@
-"""From a file to a playbook: parse, put the variables in, check against the schema, and say where it is wrong."""
+"""Load a playbook from a file: parse, substitute variables, validate with the schema, and locate errors."""
 
 import copy
 import difflib
@@ -21,22 +21,22 @@ from orchestrator.validation_messages import dotted, explain, nearest
 _T = TypeVar("_T")
 _SCHEMA_HINT = "`orchestrator schema` prints what each key takes"
 _MOST_FINDINGS = 50
-"""Findings of one file that are told; a hint for each takes time."""
+"""Most reported findings per file; the hint of every finding takes time."""
 _STRUCTURE = frozenset({"model_type", "model_attributes_type", "dict_type", "list_type"})
-"""What is wrong whatever a variable stands for, since a value never becomes more than text."""
+"""Faults that no value of a variable can correct, because a value is always text."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedPlaybook:
-    """A playbook and what the audit log says about where it came from.
+    """A playbook with its origin, for the audit log.
 
     Attributes:
-        playbook: what it says, with the variables put in.
-        file: where it was read.
-        sha256: of the file as it was, in hex.
-        data: what stood in the file.
-        variables: what each declared variable stood for.
-        undefined: required variables that were left open (`validate` alone allows that).
+        playbook: the playbook, with all variables substituted.
+        file: the playbook's file.
+        sha256: hash of the file's content, in hex.
+        data: content of the file.
+        variables: the value of every declared variable.
+        undefined: required variables without a value; always empty without `allow_undefined`.
     """
 
     playbook: Playbook
@@ -48,10 +48,10 @@ class LoadedPlaybook:
 
 
 def find_playbook(name: str, folder: Path = Path("playbooks"), shipped: Path = SHIPPED) -> Path:
-    """The file that `name` means: a path, or the name of a playbook in `./playbooks` or of one that is shipped.
+    """Find the file of a playbook: a path, or the name of a playbook in `./playbooks` or of a shipped playbook.
 
     Raises:
-        PlaybookError: when there is none.
+        PlaybookError: when there is no such playbook.
     """
     path = Path(name)
     if _file_exists(path) or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
@@ -71,7 +71,7 @@ def _file_exists(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):
-        # A name that is too long for a file, or has a NUL.
+        # The name is too long for a file, or has a NUL.
         return False
 
 
@@ -80,18 +80,18 @@ def load_playbook(file: Path, assignments: Mapping[str, str], *, allow_undefined
 
     Args:
         file: the YAML file.
-        assignments: the values that the caller gives to variables.
-        allow_undefined: whether required variables may be left open; what they would fill is then not checked.
+        assignments: the caller's values of variables.
+        allow_undefined: whether required variables may have no value; keys with such variables are then not checked.
 
     Raises:
-        PlaybookError: with file, line and key, when it can't be used.
-        UsageError: when a value is given to a variable that is not declared.
+        PlaybookError: with file, line and key, when the playbook is invalid.
+        UsageError: when a variable with a value is not declared.
     """
     return load_source(read_source(file), assignments, allow_undefined=allow_undefined)
 
 
 def load_source(source: Source, assignments: Mapping[str, str], *, allow_undefined: bool = False) -> LoadedPlaybook:
-    """The playbook that a parsed document is; arguments and errors as `load_playbook` has them."""
+    """Load a playbook from a parsed document; arguments and errors as in `load_playbook`."""
     declared = _read_variables(source)
     values = {name: variable.default for name, variable in declared.items() if variable.default is not None}
     unknown = [name for name in assignments if name not in declared]
@@ -110,7 +110,7 @@ def load_source(source: Source, assignments: Mapping[str, str], *, allow_undefin
         first, *rest = (_missing_value_error(name, declared[name], source) for name in undefined)
         first.more = tuple(rest)
         raise first
-    # An open variable stands for itself, so that it can be told in what the schema finds.
+    # A variable without a value keeps its reference as text, so that faults caused by the reference are found.
     open_ones = {name: f"${{{name}}}" for name in undefined}
     tree = substitute_variables(source, {**values, **open_ones}, declared)
     playbook = _validate_tree(Playbook, tree, source, (), tuple(open_ones.values()))
@@ -150,9 +150,9 @@ def _validate_tree(kind: type[_T], tree: Tree, source: Source, prefix: KeyPath, 
         faults = error.errors()
     open_places = [_fault_place(fault) for fault in faults if _is_open(fault, open_ones)]
     if len(open_places) == len(faults):
-        # Nothing is wrong but what open variables would fill: check the rest as if those keys were left out.
+        # All faults are keys with variables without a value: check the rest without those keys.
         return _validate_tree(kind, _remove_places(tree, open_places), source, prefix)
-    # A key that is missing is often one that stands there misspelt, and that one has the better hint.
+    # A missing key is often a misspelt key, and the fault of the misspelt key has the better hint.
     is_open = frozenset(open_places)
     faults = [fault for fault in faults if _fault_place(fault) not in is_open]
     faults.sort(key=lambda fault: (_is_missing(fault), source.line_of((*prefix, *_fault_place(fault)))))
@@ -164,7 +164,7 @@ def _validate_tree(kind: type[_T], tree: Tree, source: Source, prefix: KeyPath, 
 
 
 def _find_step_kind(fault: ErrorDetails) -> str | None:
-    """The kind of step that a finding is about, where pydantic says so in its place, after `steps` and a number."""
+    """Return the kind of the step in an error's location, after `steps` and an index; None without a kind."""
     place = fault["loc"]
     return str(place[2]) if len(place) > 2 and place[0] == "steps" and place[2] in KINDS else None  # noqa: PLR2004
 
@@ -195,7 +195,7 @@ def _locate_fault(fault: ErrorDetails, kind: object, source: Source, prefix: Key
         message = f"{dotted(place)}: {fault['ctx']['reason']}"
     if place[-1:] == ("action",) and fault["type"] == "literal_error":
         hint = (
-            "`stop` pulls the power, `shutdown` asks the guest to shut down; they are different actions; "
+            "`stop` is a forced stop, `shutdown` asks the guest to shut down; "
             "`pause` asks a person, `notify` sends a message"
         )
     return PlaybookError(message, hint=hint or _SCHEMA_HINT, file=source.file, line=source.line_of(place))
@@ -206,7 +206,7 @@ def _remove_places(tree: Tree, places: list[KeyPath]) -> Tree:
     for place in places:
         holder: Any = result
         if place[0] == "schedule":
-            # Its keys depend on each other; what is open in one leaves nothing to check in the rest.
+            # The keys of a schedule depend on each other: without one key, the rest can't be checked.
             holder.pop("schedule", None)
             continue
         for part in place[:-1]:
@@ -219,4 +219,4 @@ def _remove_places(tree: Tree, places: list[KeyPath]) -> Tree:
 
 
 def _suggest_name(name: str, known: list[str]) -> str:
-    return nearest(name, known) if known else "it declares none"
+    return nearest(name, known) if known else "the playbook declares no variables"

@@ -1,4 +1,4 @@
-"""Where the playbooks lie that are shipped with this package."""
+"""The folder of the shipped playbooks."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ SHIPPED = next(
     (folder for folder in (_PACKAGE / "playbooks", _PACKAGE.parent / "playbooks") if folder.is_dir()),
     _PACKAGE / "playbooks",
 )
-"""In the package; in a checkout, which an editable install leads to, beside it."""
+"""In the installed package; beside the package in a checkout or an editable install."""
 
 
 def list_playbooks(folder: Path) -> list[str]:
-    """The names of the playbooks in a folder; none where there is no such folder."""
+    """List the names of the playbooks in a folder; empty for a missing folder."""
     return sorted(path.stem for path in folder.glob("*.y*ml")) if folder.is_dir() else []

@@ -1,7 +1,7 @@
-"""YAML in which every scalar stays text, and every place keeps its line.
+"""Parse YAML with every scalar as text, and with the line of every key and item.
 
-PyYAML composes the node graph; the values are built here, because its constructors would turn an app_id of digits
-into a number, `no` into a boolean, and let the second of two equal keys win in silence.
+PyYAML composes the node graph; this module builds the values. PyYAML's constructors would turn an app_id of digits into
+a number and `no` into a boolean, and would ignore duplicate keys.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
-"""Keys, texts, lists and mappings; reading each of them takes time."""
+"""Most keys, texts, lists and mappings; every value takes time."""
 _ALIAS = "anchors and aliases (& and *) are not allowed"
 _TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 
@@ -31,10 +31,10 @@ class Source:
     """A parsed YAML document.
 
     Attributes:
-        file: where it came from.
-        tree: mappings, lists and text; nothing else.
-        sha256: of the document's bytes, in hex.
-        data: those bytes.
+        file: the document's file.
+        tree: mappings, lists and text only.
+        sha256: hash of the document's bytes, in hex.
+        data: the document's bytes.
         lines: the line (from 1) of every key and list item, by its path from the root.
     """
 
@@ -45,7 +45,7 @@ class Source:
     lines: dict[KeyPath, int] = field(default_factory=dict)
 
     def line_of(self, path: KeyPath) -> int:
-        """The line of the innermost place on this path that stands in the document."""
+        """Return the line of a path, or of its nearest parent in the document."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
@@ -55,8 +55,8 @@ def read_source(file: Path) -> Source:
     """Read and parse a YAML file.
 
     Raises:
-        PlaybookError: with the line, when it is missing, unreadable, too large, not YAML, uses aliases, has a duplicate
-            key, or is not a mapping.
+        PlaybookError: with the line, when the file is missing, unreadable, too large or not YAML, uses aliases, has a
+            duplicate key, or is not a mapping.
     """
     if "\0" in str(file):
         raise PlaybookError("there is no such playbook: its path has a NUL", file=file)
@@ -72,7 +72,7 @@ def read_source(file: Path) -> Source:
 
 
 def parse_source(data: bytes, file: Path) -> Source:
-    """Parse a YAML document; the same errors as `read_source`."""
+    """Parse a YAML document; errors as in `read_source`."""
     if len(data) > MAX_BYTES:
         raise PlaybookError(f"the playbook has more than {MAX_BYTES:,} bytes", file=file)
     text = _decode_text(data, file)
@@ -94,8 +94,8 @@ def _suggest_files(file: Path) -> str:
     folder = file.parent
     names = sorted({p.name for suffix in ("*.yaml", "*.yml") for p in folder.glob(suffix)}) if folder.is_dir() else []
     if names:
-        return f"in {folder} there are: {', '.join(names[:8])}"
-    return "give the path of a playbook, or the name of one in ./playbooks"
+        return f"playbooks in {folder}: {', '.join(names[:8])}"
+    return "give the path of a playbook, or the name of a playbook in ./playbooks"
 
 
 def _parse_tree(text: str, file: Path) -> tuple[dict[str, Tree], dict[KeyPath, int]]:
@@ -110,7 +110,7 @@ def _parse_tree(text: str, file: Path) -> tuple[dict[str, Tree], dict[KeyPath, i
         message = f"the playbook has a character that YAML does not allow: {chr(error.character)!r}"
         raise PlaybookError(message, file=file, line=line) from error
     except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError) as error:
-        # Among them: an escape beyond Unicode, and a number in a directive that is too long to be one.
+        # For example an escape beyond Unicode, or a number in a directive with too many digits.
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         line = loader.line + 1 if loader is not None else 1
         raise PlaybookError(f"not valid YAML: {reason}", file=file, line=line) from error
@@ -149,12 +149,12 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> Playboo
 
 
 class _Loader(yaml.BaseLoader):
-    """Composes nodes, and stops at the first alias: allowing them would allow documents that expand to gigabytes."""
+    """Composes nodes up to the first alias: aliases would allow documents that expand to gigabytes."""
 
     values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - PyYAML's own
-        """Compose one node."""
+        """Compose a node; refuse aliases and too many values."""
         self.values += 1
         if self.values > MAX_VALUES:
             mark = _start_mark(self.peek_event())  # type: ignore[no-untyped-call] # PyYAML's stubs leave it out
@@ -170,7 +170,7 @@ def _start_mark(event: yaml.Event) -> yaml.Mark | None:
 
 
 class _Builder:
-    """Turns nodes into a tree of text, and remembers lines."""
+    """Builds a tree of text from nodes, and records lines."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -194,7 +194,7 @@ class _Builder:
         text = str(node.value)
         if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
             line = node.start_mark.line + 1
-            raise PlaybookError("half of a surrogate pair is not text", file=self.file, line=line)
+            raise PlaybookError("the text has half of a surrogate pair", file=self.file, line=line)
         return text
 
     def _build_mapping(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> dict[str, Tree]:

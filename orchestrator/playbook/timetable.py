@@ -1,4 +1,4 @@
-"""From a playbook to its timetable: the schedule with the calendars that it names."""
+"""Load a playbook's timetable: the schedule with its calendars."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,19 +15,19 @@ from orchestrator.playbook.source import parse_source
 def load_timetable(
     loaded: LoadedPlaybook, read: Callable[[Path, ZoneInfo], Calendar] = read_calendar
 ) -> Timetable | None:
-    """Read the calendars that a playbook's schedule names.
+    """Read the calendars of a playbook's schedule.
 
-    A run does not need them: a calendar that is broken holds up no stop that somebody starts.
+    A run does not need the calendars: a broken calendar never blocks a run started by a person.
 
     Args:
         loaded: the playbook.
-        read: reads a calendar; given its path, and the zone of events that name none.
+        read: reads a calendar, given its path and the zone of events without their own zone.
 
     Returns:
-        The timetable; None where the playbook has no schedule.
+        The timetable; None for a playbook without a schedule.
 
     Raises:
-        PlaybookError: when a calendar is missing or can't be used; it names the playbook, the line and the key.
+        PlaybookError: when a calendar is missing or unusable, with playbook, line and key.
     """
     schedule = loaded.playbook.schedule
     if schedule is None:
@@ -40,7 +40,7 @@ def load_timetable(
                 calendars[entry.text] = read(loaded.file.parent / entry.text, zone)
             except PlaybookError as error:
                 line = parse_source(loaded.data, loaded.file).line_of(("schedule", "not_on", number))
-                hint = error.hint or "its path is taken from the playbook's own folder"
+                hint = error.hint or "the path is relative to the playbook's folder"
                 message = f"schedule.not_on[{number}]: {error.message}"
                 raise PlaybookError(message, hint=hint, file=loaded.file, line=line) from error
     return Timetable(loaded.playbook.name, schedule, calendars)

@@ -1,4 +1,4 @@
-"""`${var}`: replaced inside text values only, after parsing, so that a value can never become YAML."""
+"""Replace `${var}` inside text values, only after parsing: a value can never become YAML."""
 
 import difflib
 import re
@@ -10,14 +10,14 @@ from orchestrator.validation_messages import dotted
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 MAX_PUT_IN = 1_000_000
-"""Characters: as many as a playbook may have without variables."""
+"""Characters: the same as the limit of a playbook without variables."""
 
 
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
-    """The variables of `--var k=v`, in order, the last one winning.
+    """Parse the variables of `--var k=v`, in order; the last value of a name wins.
 
     Raises:
-        UsageError: when one of them has no `=` or no name.
+        UsageError: when an assignment has no `=` or no name.
     """
     values: dict[str, str] = {}
     for pair in pairs:
@@ -31,12 +31,12 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def substitute_variables(source: Source, values: Mapping[str, str], declared: Mapping[str, object]) -> dict[str, Tree]:
-    """The document with every `${name}` outside of `vars` replaced by its value.
+    """Replace every `${name}` outside of `vars` by the variable's value.
 
     Args:
         source: the document.
-        values: what each variable stands for.
-        declared: the variables that the playbook declares, for the hint.
+        values: the value of every variable.
+        declared: the declared variables, for the hint.
 
     Raises:
         PlaybookError: with the line, when a name is not declared.
@@ -49,10 +49,10 @@ def substitute_variables(source: Source, values: Mapping[str, str], declared: Ma
             return [walk_tree(value, (*path, index)) for index, value in enumerate(tree)]
         if "${" in _REFERENCE.sub("", tree):
             raise PlaybookError(
-                f"{dotted(path)} has a ${{ that does not make a ${{NAME}}",
+                f"{dotted(path)} has an incomplete ${{NAME}}",
                 file=source.file,
                 line=source.line_of(path),
-                hint="write ${NAME}, where NAME is declared under `vars`",
+                hint="write ${NAME} with a NAME declared under `vars`",
             )
         return _REFERENCE.sub(lambda match: look_up_value(match.group(1), path), tree)
 

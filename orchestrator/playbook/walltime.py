@@ -1,4 +1,4 @@
-"""What a wall clock shows, and the moment that this is: twice a year, in many zones, there is none or there are two."""
+"""Convert wall time to moments: at a clock change, a wall time has no moment or two moments."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -11,30 +11,30 @@ _DAYS_AHEAD = 366
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Wall times that never were, because clocks were put forward.
+    """Skipped wall times, because clocks were set forward.
 
     Attributes:
-        begins: the first time that was left out.
-        ends: what clocks showed instead.
+        begins: the first skipped time.
+        ends: the first time after the gap.
     """
 
     begins: datetime
     ends: datetime
 
     def covers_day(self, day: date) -> bool:
-        """Whether this whole day was left out."""
+        """Return True if this whole day is skipped."""
         midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - what a wall clock shows
         return self.begins <= midnight and midnight + _DAY <= self.ends
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a wall time stands in time.
+    """The moments of a wall time.
 
     Attributes:
-        moment: in UTC; of two the first, and of none the first after the gap.
-        gap: that the wall time is in; None where there was such a time.
-        second: the later of two moments; None where there is one.
+        moment: in UTC; the first of two, or the first moment after a gap.
+        gap: the gap around the wall time; None for an existing time.
+        second: the later of two moments; None for a single moment.
     """
 
     moment: datetime
@@ -43,7 +43,7 @@ class Place:
 
 
 def locate_wall_time(wall: datetime, zone: ZoneInfo) -> Place:
-    """The moment at which clocks in this zone show this time (without a zone of its own)."""
+    """Find the moments of a wall time (without a zone) in this zone."""
     before, after = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if before == after:
         return Place(before)
@@ -56,9 +56,9 @@ def locate_wall_time(wall: datetime, zone: ZoneInfo) -> Place:
 
 
 def next_change(zone: ZoneInfo, moment: datetime) -> datetime:
-    """The first moment after this one from which on clocks there are set otherwise; at the most a year later.
+    """Find the next clock change of a zone after this moment, at most a year later.
 
-    No zone has put its clocks back and forth within one day.
+    No zone has set its clocks back and forth within one day.
     """
     offset = moment.astimezone(zone).utcoffset()
     for _ in range(_DAYS_AHEAD):
@@ -70,7 +70,7 @@ def next_change(zone: ZoneInfo, moment: datetime) -> datetime:
 
 
 def _change_between(zone: ZoneInfo, early: datetime, late: datetime) -> datetime:
-    """The moment of a change of the clocks, in UTC."""
+    """Find the moment of a clock change between two moments, in UTC."""
     offset = early.astimezone(zone).utcoffset()
     while late - early > _SECOND:
         middle = early + (late - early) // 2

@@ -82,7 +82,7 @@ def test_whoever_changed_is_left_alone_new_ones_are_not_touched_and_the_others_g
     assert safe_text.code == 3
     assert "2 CVMs of 9 will be stopped" in safe_text.out
     assert "prod-1  name was web-1, is prod-1" in safe_text.out
-    assert "5 targets of 8 in the plan file drifted" in safe_text.out
+    assert "5 of 8 targets in the plan file drifted" in safe_text.out
     assert "1 CVM selected by the playbook now, but no target of the plan file" in safe_text.out
     desk.assert_nothing_happened()
 

@@ -10,7 +10,7 @@ from tests.e2e.test_start import LISTED, loaded
 
 NIGHTLY = Path(__file__).parents[2] / "playbooks" / "nightly-cost-stop.yaml"
 SCHEDULE = '{cron: "30 2 * * *", timezone: Europe/Berlin, not_on: ["2027-03-30"], until: 2027-10-31}'
-MOVED = "moved from 02:30, which there is not: clocks went from 02:00 to 03:00"
+MOVED = "moved from 02:30, a skipped time: clocks went from 02:00 to 03:00"
 HOLIDAYS = """\
 BEGIN:VCALENDAR
 BEGIN:VEVENT
@@ -67,7 +67,7 @@ def test_json_is_one_document_with_the_same(desk: Desk) -> None:
             "starts": "2027-10-31T00:30:00Z",
             "latest": "2027-10-31T00:30:00Z",
             "decision": "fold",
-            "note": "the first of two; not again at 02:30 +01:00",
+            "note": "first of two; no second firing at 02:30 +01:00",
         }
     ]
     assert [each["reason"] for each in document["left_out"]] == ["after `until`, 2027-10-31"]

@@ -143,7 +143,7 @@ def test_a_playbook_without_a_schedule_has_no_timetable(tmp_path: Path) -> None:
         (b"<html>Please log in</html>", "can't be used"),
         (b"", "can't be used"),
         (b"\xff\xfe\x00", "can't be used"),
-        (b"x" * 5_000_001, "has more than 5,000,000 bytes"),
+        (b"x" * 5_000_001, ": more than 5,000,000 bytes"),
     ],
 )
 def test_a_calendar_that_can_not_be_used_is_told_by_line_and_key(tmp_path: Path, data: bytes | None, says: str) -> None:
@@ -156,4 +156,6 @@ def test_a_calendar_that_can_not_be_used_is_told_by_line_and_key(tmp_path: Path,
     assert (caught.value.file, caught.value.line) == (str(tmp_path / "p.yaml"), 7)
     assert caught.value.message.startswith(f"schedule.not_on[1]: the calendar {tmp_path / 'holidays.ics'}")
     of_content = says == "can't be used"
-    assert (caught.value.hint or "").startswith("correct it" if of_content else "its path is taken from the playbook")
+    assert (caught.value.hint or "").startswith(
+        "correct the event" if of_content else "the path is relative to the playbook"
+    )

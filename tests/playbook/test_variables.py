@@ -86,7 +86,7 @@ def test_a_value_for_a_variable_that_is_not_declared_is_a_usage_error_with_the_n
     assert caught.value.hint == "did you mean 'teepod'?"
     with pytest.raises(UsageError) as caught:
         load(tmp_path, "name: x\nsteps: [{action: stop, select: {all: true}}]\n", teepod="a")
-    assert caught.value.hint == "it declares none"
+    assert caught.value.hint == "the playbook declares no variables"
 
 
 @pytest.mark.parametrize("text", [VALID, TYPED, TYPED.replace('["${teepod}"]', "${teepod}")])

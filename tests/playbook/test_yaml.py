@@ -131,7 +131,7 @@ def test_a_path_that_no_file_can_have_is_a_playbook_error(tmp_path: Path, name: 
 def test_a_pipe_is_no_playbook_and_is_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "p.yaml"
     os.mkfifo(pipe)
-    with pytest.raises(PlaybookError, match="it is not a regular file"):
+    with pytest.raises(PlaybookError, match="not a regular file"):
         read_source(pipe)
 
 

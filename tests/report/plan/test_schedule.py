@@ -26,8 +26,8 @@ def test_on_a_narrow_terminal_the_words_stand_below_the_times() -> None:
         "Sun 2027-03-28 03:00 +02:00",
         "    2027-03-28 01:00Z",
         "    starts at 03:08:22; moved from",
-        "    02:30, which there is not: clocks",
-        "    went from 02:00 to 03:00",
+        "    02:30, a skipped time: clocks went",
+        "    from 02:00 to 03:00",
     ]
 
 
