@@ -14,27 +14,27 @@ from orchestrator.colour import WHEN, colour
 _COMMANDS = {
     "validate": ("orchestrator.cli.commands.validate", "Check playbooks without a network."),
     "schema": ("orchestrator.cli.commands.schema", "Print the JSON Schema of playbooks."),
-    "plan": ("orchestrator.cli.commands.plan", "Say what a playbook would do right now. Changes nothing."),
-    "run": ("orchestrator.cli.commands.run", "Carry a playbook out."),
-    "resume": ("orchestrator.cli.commands.resume", "Go on with a run that was interrupted."),
-    "approve": ("orchestrator.cli.commands.approve", "Answer the question that a run waits at."),
-    "abandon": ("orchestrator.cli.commands.abandon", "End an interrupted run without sending anything."),
-    "restore": ("orchestrator.cli.commands.restore", "Undo a run: start what it took down."),
+    "plan": ("orchestrator.cli.commands.plan", "Show what a playbook would do now. Changes nothing."),
+    "run": ("orchestrator.cli.commands.run", "Execute a playbook."),
+    "resume": ("orchestrator.cli.commands.resume", "Continue an interrupted run."),
+    "approve": ("orchestrator.cli.commands.approve", "Answer the open question of a run."),
+    "abandon": ("orchestrator.cli.commands.abandon", "End an interrupted run without sending requests."),
+    "restore": ("orchestrator.cli.commands.restore", "Undo a run: start the CVMs it stopped."),
     "runs": ("orchestrator.cli.commands.runs", "List runs, newest first."),
-    "show": ("orchestrator.cli.commands.show", "Say how a run went."),
-    "report": ("orchestrator.cli.commands.report", "Tell a run in full: as a page, JSON, CSV, Markdown or text."),
-    "reconcile": ("orchestrator.cli.commands.reconcile", "Say what the stops of a run were charged."),
-    "savings": ("orchestrator.cli.commands.savings", "Say what stopping CVMs spared."),
-    "schedule": ("orchestrator.cli.commands.schedule", "Say when playbooks are due."),
-    "serve": ("orchestrator.cli.commands.serve", "Run the schedules of a folder of playbooks until told to stop."),
-    "snooze": ("orchestrator.cli.commands.snooze", "Leave a playbook's firings out for a time."),
-    "audit": ("orchestrator.cli.commands.audit", "Check, seal, tell, export and prune audit logs."),
+    "show": ("orchestrator.cli.commands.show", "Show the result of a run."),
+    "report": ("orchestrator.cli.commands.report", "Write a report of one run: text, HTML, JSON, CSV or Markdown."),
+    "reconcile": ("orchestrator.cli.commands.reconcile", "Compare a run's charges with the vendor's usage records."),
+    "savings": ("orchestrator.cli.commands.savings", "Show what stopped CVMs saved."),
+    "schedule": ("orchestrator.cli.commands.schedule", "Show the schedule of a playbook."),
+    "serve": ("orchestrator.cli.commands.serve", "Run the schedules of a folder of playbooks until stopped."),
+    "snooze": ("orchestrator.cli.commands.snooze", "Skip a playbook's firings for a time."),
+    "audit": ("orchestrator.cli.commands.audit", "Verify, show, export, seal and prune audit logs."),
     "simulate": ("orchestrator.cli.commands.simulate", "Serve a simulated Phala Cloud on this machine."),
-    "completion": ("orchestrator.cli.commands.completion", "Print the shell's completion script."),
+    "completion": ("orchestrator.cli.commands.completion", "Print the completion script of a shell."),
 }
 
 _NEW_OBJECTS = 100_000
-"""So many are made before the youngest are looked through for garbage; 700 is Python's own default."""
+"""Number of new objects between two garbage collections; Python's default is 700."""
 
 
 class _LazyGroup(click.Group):
@@ -77,7 +77,7 @@ class _LazyGroup(click.Group):
 def _colour_option() -> click.Option:
     # `colour.choose` reads the value before the command line is parsed; here click checks and documents the option.
     return click.Option(
-        ["--color"], type=click.Choice(WHEN), expose_value=False, help="Colour the output; default auto."
+        ["--color"], type=click.Choice(WHEN), expose_value=False, help="Colour of the output; default auto."
     )
 
 
@@ -108,8 +108,8 @@ def _leave_out() -> None:
     gc.set_threshold(_NEW_OBJECTS)
     # The search for plugins reads the metadata of every installed package; and a plugin would see the API key.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    # httpx loads rich and pygments for a command line of its own, and httpcore loads trio; each does without where it
-    # is not there. None says so.
+    # httpx loads rich and pygments for its own command line, and httpcore loads trio. Both work without these modules.
+    # None marks a module as missing.
     for name in ("httpx._main", "trio"):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type] # documented for sys.modules; typeshed leaves it out
 

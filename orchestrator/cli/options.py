@@ -23,7 +23,7 @@ def settings_options(command: _F) -> _F:
         "--config",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Settings file; default ./config.toml, else the one in your config folder.",
+        help="Settings file; default ./config.toml, else config.toml in your config folder.",
     )(command)
 
 
@@ -32,7 +32,7 @@ def playbook_options(command: _F, *, required: bool = True) -> _F:
     command = click.option(
         "--simulate",
         is_flag=True,
-        help="Use a simulated cloud that lives as long as this command.",
+        help="Use a simulated cloud for this command only.",
     )(command)
     command = variables_option(command)
     return click.argument(
@@ -50,7 +50,7 @@ def variables_option(command: _F) -> _F:
         "variables",
         metavar="NAME=VALUE",
         multiple=True,
-        help="Give a variable of the playbook its value.",
+        help="Set a variable of the playbook.",
     )(command)
 
 
@@ -59,29 +59,27 @@ def ignore_running_option(command: _F) -> _F:
     return click.option(
         "--ignore-running",
         is_flag=True,
-        help="Act on CVMs even where another run is acting on them. Two runs can act, and bill, twice.",
+        help="Act even on CVMs of another active run. Two runs may send, and be charged, twice.",
     )(command)
 
 
 def json_option(command: _F) -> _F:
     """Add `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")(
-        command
-    )
+    return click.option("--json", "as_json", is_flag=True, help="Print only one JSON document on stdout.")(command)
 
 
 def verbosity_options(command: _F) -> _F:
     """Add `--verbose` and `--quiet`, short forms of log settings."""
 
     @wraps(command)
-    def decorated(*, verbose: bool, quiet: bool, assignments: tuple[str, ...], **given: object) -> object:
+    def decorated(*, verbose: bool, quiet: bool, assignments: tuple[str, ...], **options: object) -> object:
         if verbose and quiet:
-            raise click.UsageError("--verbose and --quiet do not go together.")
+            raise click.UsageError("--verbose and --quiet exclude each other.")
         more = ["log.cvms=each"] if verbose else ["log.cvms=by_teepod", "log.level=warning"] if quiet else []
-        return command(assignments=(*assignments, *more), **given)
+        return command(assignments=(*assignments, *more), **options)
 
-    quieter = click.option("-q", "--quiet", is_flag=True, help="Log nothing but warnings and failures.")
-    louder = click.option("-v", "--verbose", is_flag=True, help="Log each CVM on a terminal too.")
+    quieter = click.option("-q", "--quiet", is_flag=True, help="Log only warnings and failures.")
+    louder = click.option("-v", "--verbose", is_flag=True, help="Log every CVM, also on a terminal.")
     return louder(quieter(decorated))  # type: ignore[return-value] # has options more, which click gives it
 
 

@@ -1,5 +1,4 @@
-"""What the command line takes: one file a command, each with its arguments, its options and its help.
+"""The declarations of the commands: arguments, options and help.
 
-Quick to import, so that `--help` and the shell's completion answer at once: what a command does is in the file of the
-same name above, imported when it is called. That one takes what click read, by the names given here.
+Each command imports its handler from `handlers/` only on a call, so that `--help` and shell completion stay quick.
 """

@@ -9,19 +9,19 @@ from orchestrator.cli.options import json_option, settings_options
 
 @click.command("approve", epilog="\b\nExample: orchestrator approve 20261123T080000Z-4f2a --comment 'disk is copied'")
 @click.argument("run_id", metavar="RUN_ID")
-@click.option("--refuse", is_flag=True, help="Say no: the run ends, and nothing more is sent.")
-@click.option("--step", metavar="NAME", help="Answer only if it is this step that asks.")
-@click.option("--comment", metavar="TEXT", help="Goes to the audit log with the answer.")
-@click.option("--yes", is_flag=True, help="Do not ask whether that is meant.")
+@click.option("--refuse", is_flag=True, help="Refuse: end the run and send nothing more.")
+@click.option("--step", metavar="NAME", help="Answer only a question of this step.")
+@click.option("--comment", metavar="TEXT", help="Comment; recorded in the audit log.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @settings_options
-def command(**given: Any) -> None:
-    """Answer the question that a run waits at, a `pause` step.
+def command(**options: Any) -> None:
+    """Answer the open question of a run, asked by a `pause` step.
 
-    Says what is asked, how the run stands and what follows, asks for a word to be typed, and leaves the answer for the
-    process that carries the run out, on the same machine and as the same user. The audit log says who answered. The
-    first answer counts; one that comes late, or to a run that nobody carries out, is refused with 3.
+    Shows the question, the progress of the run and the next steps, and asks you to type a word. The process that
+    executes the run reads the answer; it runs on the same machine and as the same user. The audit log records who
+    answered. The first answer counts. Exit code 3: the answer came too late, or no process executes the run.
     """
     from orchestrator.cli.handlers.approve import approve
 
-    approve(**given)
+    approve(**options)

@@ -14,13 +14,13 @@ from orchestrator.cli.options import json_option, playbook_options, settings_opt
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the plan down, for someone to read and for `run --plan FILE`. An older plan there is replaced.",
+    help="Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.",
 )
-@click.option("--details", is_flag=True, help="Name every CVM of the inventory, and why it is skipped.")
+@click.option("--details", is_flag=True, help="List every CVM of the inventory, with the reason for skipping it.")
 @json_option
 @settings_options
-def command(**given: Any) -> int:
-    """Say what a playbook would do right now. Sends nothing that changes anything."""
+def command(**options: Any) -> int:
+    """Show what a playbook would do now. Changes nothing."""
     from orchestrator.cli.handlers.plan import plan
 
-    return plan(**given)
+    return plan(**options)

@@ -14,19 +14,19 @@ from orchestrator.cli.options import settings_options
     "--format",
     "form",
     type=click.Choice(["text", "json", "html", "csv", "md"]),
-    help="Default: what the suffix of --out says, else text.",
+    help="Default: the suffix of --out, else text.",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write it there; - is stdout.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE; - is stdout.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("--even-if-altered", is_flag=True, help="Of an altered log, report what stands before the altered line.")
+@click.option("--even-if-altered", is_flag=True, help="Report an altered log up to the altered line.")
 @settings_options
-def command(**given: Any) -> int:
-    """Tell a run in full, from its audit log: timeline, requests, failures, guards, the bill, and the log's digest.
+def command(**options: Any) -> int:
+    """Write a report of one run: timeline, requests, failures, guards, costs, and the log's digest.
 
-    html is one file for a browser, without script or anything from elsewhere; csv has one line a target. Of a log
-    that was altered nothing is told (exit 6), unless you ask for what stands before the altered line; the exit code is
-    6 then as well.
+    html is one file for a browser, without scripts and external resources; csv has one line per target. An altered log
+    is not reported (exit code 6). With --even-if-altered the lines before the change are reported; the exit code is
+    still 6.
     """
     from orchestrator.cli.handlers.report import report
 
-    return report(**given)
+    return report(**options)

@@ -10,21 +10,21 @@ from orchestrator.cli.options import ignore_running_option, json_option, setting
 @click.command("restore", epilog="\b\nExample: orchestrator restore 20261123T080000Z-4f2a --expect 12")
 @click.argument("run_id", metavar="RUN_ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Go on only if the plan has exactly N targets.")
+@click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
 @ignore_running_option
 @json_option
 @settings_options
 @verbosity_options
-def command(**given: Any) -> int:
-    """Undo a finished run: start the CVMs that it took from running to down.
+def command(**options: Any) -> int:
+    """Undo a finished run: start the CVMs it stopped.
 
-    A run of its own: planned, guarded by the settings, audited, resumable. CVMs that have changed since are listed as
-    drifted and left alone. Starting costs money: the plan says how much, and which CVMs have GPUs, for which a new
-    24-hour minimum is charged.
+    This is a new run with its own plan, guards, audit log and resume. CVMs changed since the first run are listed as
+    drifted and skipped. Starting costs money: the plan shows the amount, and the CVMs with GPUs, each charged with a
+    new 24-hour minimum.
 
-    On a terminal it asks for the number of CVMs to be typed. Without one it shows the plan and changes nothing unless
-    --yes or --expect is given.
+    On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;
+    otherwise it shows the plan and changes nothing.
     """
     from orchestrator.cli.handlers.restore import restore
 
-    return restore(**given)
+    return restore(**options)

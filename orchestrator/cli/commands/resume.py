@@ -9,21 +9,21 @@ from orchestrator.cli.options import ignore_running_option, json_option, setting
 
 @click.command("resume", epilog="\b\nExample: orchestrator resume 20261123T080000Z-4f2a --yes")
 @click.argument("run_id", metavar="RUN_ID")
-@click.option("--yes", is_flag=True, help="Do not ask, however old the plan is.")
+@click.option("--yes", is_flag=True, help="Do not ask, whatever the age of the plan.")
 @ignore_running_option
-@click.option("--dry-run", is_flag=True, help="Show what would be sent, watched and skipped; send and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the next requests; send and write nothing.")
 @json_option
 @settings_options
 @verbosity_options
-def command(**given: Any) -> int:
-    """Go on with a run that was interrupted, from what its audit log says.
+def command(**options: Any) -> int:
+    """Continue an interrupted run from its audit log.
 
-    Reads every CVM whose outcome is open, and prints what it will send, watch and skip, before anything is sent. A CVM
-    that changed or became protected since is left alone. Exits as `run` does.
+    Reads the status of every open CVM first. Then shows the CVMs to send to, to watch, and to skip, and continues. CVMs
+    changed or protected since the plan are skipped. The exit codes are those of `run`.
 
-    Asks nothing while the plan is younger than audit.resume_without_asking; later, or with a key that may belong to
-    another workspace, it asks on a terminal, and needs --yes without one.
+    If the plan is older than audit.resume_without_asking, or the API key may belong to another workspace, the command
+    asks on a terminal. Without a terminal it needs --yes then.
     """
     from orchestrator.cli.handlers.resume import resume
 
-    return resume(**given)
+    return resume(**options)

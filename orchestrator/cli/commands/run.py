@@ -22,28 +22,28 @@ from orchestrator.cli.options import (
     "plan_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Keep to the plan that `plan --out FILE` wrote: its targets alone, as far as they have not changed.",
+    help="Execute the plan in FILE, written by `plan --out FILE`. Changed CVMs are skipped.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask whether the plan may go. A pause step asks all the same.")
-@click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Go on only if the plan has exactly N targets.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation. A pause step still asks.")
+@click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
 @ignore_running_option
 @json_option
 @settings_options
 @verbosity_options
-def command(**given: Any) -> int:
-    """Carry a playbook out: plan, confirm, act, watch until settled.
+def command(**options: Any) -> int:
+    """Execute a playbook: plan, confirm, send requests, watch until settled.
 
-    With --plan FILE it touches no CVM that is not a target in FILE, and none that has changed since: those are listed
-    as drifted and left alone. A file that was edited is refused.
+    With --plan FILE, only the targets in FILE are touched. CVMs changed since the plan are listed as drifted and
+    skipped. An edited plan file is refused.
 
-    On a terminal it asks for the number of CVMs to be typed. Without one it changes nothing unless --yes or --expect
-    is given.
+    On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;
+    otherwise it changes nothing.
     """
     from orchestrator.cli.handlers.run import run, run_plan_file
 
-    if given["plan_file"] is not None:
-        return run_plan_file(**given)
-    if given["playbook"] is None:
+    if options["plan_file"] is not None:
+        return run_plan_file(**options)
+    if options["playbook"] is None:
         raise click.UsageError("Missing argument 'PLAYBOOK'.")
-    del given["plan_file"]
-    return run(**given)
+    del options["plan_file"]
+    return run(**options)

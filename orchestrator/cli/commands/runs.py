@@ -10,27 +10,31 @@ _OUTCOMES = ["settled", "refused", "failed", "unsettled", "gone", "resurrected",
 
 
 @click.command("runs", epilog="\b\nExample: orchestrator runs --since 7d --playbook 'nightly-*' --outcome failed")
-@click.option("--since", metavar="AGO|DATE|TIME", help="Only those that began then or later.")
-@click.option("--until", metavar="AGO|DATE|TIME", help="Only those that began before; a date counts to its end.")
-@click.option("--playbook", "playbooks", metavar="NAME", multiple=True, help="Only of this playbook; * and ? stand in.")
+@click.option("--since", metavar="AGO|DATE|TIME", help="Only runs started at or after this time.")
+@click.option(
+    "--until", metavar="AGO|DATE|TIME", help="Only runs started before this time, or before the end of this date."
+)
+@click.option(
+    "--playbook", "playbooks", metavar="NAME", multiple=True, help="Only runs of this playbook; * and ? are wildcards."
+)
 @click.option(
     "--outcome",
     "outcomes",
     type=click.Choice(_OUTCOMES),
     multiple=True,
-    help="Only those in which some CVM ended so.",
+    help="Only runs in which a CVM has this outcome.",
 )
-@click.option("--exit-code", "exit_codes", type=int, metavar="N", multiple=True, help="Only those that ended so.")
-@click.option("--unfinished", is_flag=True, help="Only those that `resume` can go on with.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at the most.")
+@click.option("--exit-code", "exit_codes", type=int, metavar="N", multiple=True, help="Only runs with this exit code.")
+@click.option("--unfinished", is_flag=True, help="Only runs that `resume` can continue.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of runs.")
 @json_option
 @settings_options
-def command(**given: Any) -> None:
-    """List runs, newest first, and what to type for those that are not finished.
+def command(**options: Any) -> None:
+    """List runs, newest first, with the next command for unfinished runs.
 
-    Times are 7d or 12h back from now, a date such as 2027-12-24, or a time such as 2027-12-24T18:00Z; without an offset
-    they are UTC. Options that are given several times widen the choice, different ones narrow it.
+    A time is a duration before now (7d, 12h), a date (2027-12-24), or a moment (2027-12-24T18:00Z). Times without an
+    offset are UTC. A repeated option adds runs; different options together narrow the list.
     """
     from orchestrator.cli.handlers.runs import runs
 
-    runs(**given)
+    runs(**options)

@@ -15,26 +15,25 @@ from orchestrator.cli.options import settings_options
     default=Path("playbooks"),
     show_default=True,
     metavar="FOLDER",
-    help="Whose schedules to run.",
+    help="Folder of playbooks with schedules.",
 )
 @click.option(
     "--listen",
     default="127.0.0.1:8642",
     show_default=True,
     metavar="HOST:PORT",
-    help="Where to answer /healthz, /readyz and /metrics; `none` answers nowhere.",
+    help="Address for /healthz, /readyz and /metrics; `none` turns them off.",
 )
 @settings_options
-def command(**given: Any) -> int:
-    """Run the schedules of a folder of playbooks until told to stop.
+def command(**options: Any) -> int:
+    """Run the schedules of a folder of playbooks until stopped.
 
-    Edits are picked up within seconds; a file that can't be used any more leaves its last valid version in force.
-    Each firing is carried out once, as `run --yes` would, also where the process is killed and started anew. Nothing
-    is asked, and the guards hold.
+    Changed files are read within seconds. If a file becomes invalid, its last valid version stays in force. Each firing
+    runs once, as with `run --yes`, even if the process is killed and restarted. Nothing is asked, and all guards apply.
 
-    The first Ctrl-C or SIGTERM begins nothing more and sends nothing more; a second one leaves at once. What was
-    interrupted goes on at the next start.
+    The first Ctrl-C or SIGTERM starts and sends nothing more; a second one exits at once. Interrupted runs continue at
+    the next start.
     """
     from orchestrator.cli.handlers.serve import serve
 
-    return serve(**given)
+    return serve(**options)

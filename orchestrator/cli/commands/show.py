@@ -11,8 +11,8 @@ from orchestrator.cli.options import json_option, settings_options
 @click.argument("run_id", metavar="RUN_ID")
 @json_option
 @settings_options
-def command(**given: Any) -> None:
-    """Say how a run went, from its audit log."""
+def command(**options: Any) -> None:
+    """Show the result of a run, from its audit log."""
     from orchestrator.cli.handlers.show import show
 
-    show(**given)
+    show(**options)

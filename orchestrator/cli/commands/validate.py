@@ -11,11 +11,11 @@ from orchestrator.cli.options import json_option, variables_option
 @click.argument("playbooks", metavar="[PLAYBOOK...]", nargs=-1)
 @variables_option
 @json_option
-def command(**given: Any) -> int:
-    """Check playbooks without a network. Without PLAYBOOK: those in ./playbooks.
+def command(**options: Any) -> int:
+    """Check playbooks without a network; by default all playbooks in ./playbooks.
 
-    Required variables may be left open; what they would fill is then not checked.
+    Required variables may be missing; values that use them are not checked then.
     """
     from orchestrator.cli.handlers.validate import validate
 
-    return validate(**given)
+    return validate(**options)
