@@ -56,7 +56,7 @@ class DaysOff:
         return None
 
     def document(self) -> dict[str, Any]:
-        """Return the JSON form: consecutive days with the same name are one entry."""
+        """Return the JSON form. Consecutive days with the same name are merged into a single entry."""
         rows = sorted(self.days.items())
         runs = groupby(enumerate(rows), key=lambda each: (each[1][0].toordinal() - each[0], each[1][1]))
         days = []

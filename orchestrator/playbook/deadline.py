@@ -24,7 +24,7 @@ _FOR_ACTIONS = 0.9
 
 @dataclass(frozen=True, slots=True)
 class SendRate:
-    """The rate and width of one step.
+    """The rate and width of a step.
 
     Attributes:
         requests_per_second: all requests together.
@@ -117,7 +117,7 @@ class Forecast:
 
 
 def forecast_deadline(deadline: float, steps: Sequence[tuple[SendRate, Sequence[tuple[int, str]]]]) -> Forecast:
-    """Estimate the send time of every target; the steps run one after another.
+    """Estimate the send time of every target; the steps run in sequence.
 
     Args:
         deadline: seconds from the run's start.

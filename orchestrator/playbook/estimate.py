@@ -22,7 +22,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class StepLoad:
-    """The targets of one step, for the count of requests.
+    """The targets of a step, for the count of requests.
 
     Attributes:
         targets: the number of targets.
@@ -44,7 +44,7 @@ class StepLoad:
 
 
 def estimate_plan(lots: Iterable[StepLoad], burst: int, batch_size: int) -> Estimate:
-    """Estimate requests and seconds: about two status reads per target, and one final read, in batches.
+    """Estimate requests and seconds, with about two status reads per target and a final read, all in batches.
 
     Args:
         lots: the load of every step.

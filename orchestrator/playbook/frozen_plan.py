@@ -104,7 +104,7 @@ class FrozenPlan:
         return target is not None and lacks_facts(target.cvm.ref, cvm.ref)
 
     def whole_of_starts(self, cvms: Iterable[Cvm]) -> None:
-        """Return None: all CVMs of the workspace are the denominator, as for a playbook."""
+        """Leave the denominator of `max_percent` as for a playbook: all CVMs of the workspace."""
         del cvms
 
     def apply_to_plan(self, plan: Plan, *, now: datetime, version: str) -> Plan:

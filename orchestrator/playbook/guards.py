@@ -14,7 +14,7 @@ _N = TypeVar("_N", int, Decimal)
 
 @dataclass(frozen=True, slots=True)
 class GuardCheck:
-    """The result of one guard.
+    """The result of a guard.
 
     Attributes:
         name: the guard's key in the playbook.

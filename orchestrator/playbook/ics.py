@@ -138,7 +138,7 @@ def _parse_event(raw: Any, zone: ZoneInfo, calendar: Any) -> _Event:  # noqa: AN
 
 
 def _find_named_zone(calendar: Any) -> tzinfo | None:  # noqa: ANN401 - the library has no types for it
-    """Return the named zone of a calendar with UTC times, for its repetitions; None without a name."""
+    """Return the named zone of a calendar with UTC times, for its repetitions."""
     try:
         return ZoneInfo(str(calendar["X-WR-TIMEZONE"]))
     except (KeyError, ValueError, OSError):
@@ -146,7 +146,7 @@ def _find_named_zone(calendar: Any) -> tzinfo | None:  # noqa: ANN401 - the libr
 
 
 def _single_value(raw: Any, name: str) -> Any:  # noqa: ANN401 - the library has no types for it
-    """Return the value of a property that may occur once."""
+    """Return the value of a property with at most a single occurrence."""
     found = raw.get(name)
     if isinstance(found, list):
         raise CalendarError(f"{_describe_event(raw)} has more than one {name}")
@@ -162,7 +162,7 @@ def _check_zone(raw: Any, name: str, value: Any, params: Any) -> None:  # noqa: 
 
 
 def _list_values(raw: Any, name: str) -> Iterator[Any]:  # noqa: ANN401 - the library has no types for it
-    """Yield the values of a property that may occur several times, with several values each time."""
+    """Yield the values of a property that may occur several times, even with several values at once."""
     found = raw.get(name, [])
     for each in found if isinstance(found, list) else [found]:
         for value in each.dts:
@@ -218,7 +218,7 @@ def _compute_span(event: _Event, begins: date, length: timedelta, *, is_elapsed:
 
 
 def _compute_length(event: _Event) -> tuple[timedelta, bool]:
-    """Return the duration of an event, and whether the duration is elapsed time, not wall time."""
+    """Return the duration of an event, and True if the duration is elapsed time, not wall time."""
     ends, duration = _single_value(event.raw, "DTEND"), _single_value(event.raw, "DURATION")
     name = _describe_event(event.raw)
     if ends is not None and duration is not None:

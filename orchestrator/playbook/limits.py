@@ -33,7 +33,7 @@ class Limits(RateLimits):
 
 
 class StepLimits(_SharedLimits):
-    """Limits of one step. While the step runs, these limits win over the playbook's `limits`."""
+    """Limits of a single step. While the step runs, these limits win over the playbook's `limits`."""
 
     requests_per_second: Rate | None = None
     """Requests of the step per second; with `auto` for the run, the highest rate during the step."""

@@ -164,7 +164,7 @@ def _validate_tree(kind: type[_T], tree: Tree, source: Source, prefix: KeyPath, 
 
 
 def _find_step_kind(fault: ErrorDetails) -> str | None:
-    """Return the kind of the step in an error's location, after `steps` and an index; None without a kind."""
+    """Return the kind of the step, if an error's location names a kind after `steps` and an index."""
     place = fault["loc"]
     return str(place[2]) if len(place) > 2 and place[0] == "steps" and place[2] in KINDS else None  # noqa: PLR2004
 

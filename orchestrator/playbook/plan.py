@@ -20,7 +20,7 @@ from orchestrator.skip_reason import Reason, SkipReason
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A CVM that a step acts on, in one of the step's waves (counted from 1)."""
+    """A target of a step: a CVM, its action and its wave (counted from 1)."""
 
     step: str
     action: Action
@@ -100,7 +100,7 @@ class Plan:
 
     @property
     def stopped_total(self) -> Total:
-        """The total hourly cost of the targets that go down, without CVMs already on the way down."""
+        """The total hourly cost of the targets to take down, without CVMs already on the way down."""
         return Total.of(
             target.rates
             for target in self.targets
@@ -140,7 +140,7 @@ class PlanConstraint(Protocol):
         """Return True if the list of CVMs lacks a fact needed for the comparison with this CVM."""
 
     def whole_of_starts(self, cvms: Iterable[Cvm]) -> Denominator | None:
-        """Return the denominator of `max_percent` for starts; None for all CVMs of the workspace."""
+        """Return the denominator of `max_percent` for starts, if different from all CVMs of the workspace."""
 
     def apply_to_plan(self, plan: Plan, *, now: datetime, version: str) -> Plan:
         """Add the constraint's skipped CVMs and warnings to a plan made with `filter_target`."""

@@ -201,10 +201,10 @@ def _forecast_steps(
 
 
 def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reason | None]:
-    """Return the index of a CVM's step (-1 for none) and the skip reason (None for a target).
+    """Return the index of a CVM's step, and the skip reason.
 
-    The step is the first step with a matching select and something to do; otherwise the first step with a matching
-    select.
+    The index is -1 without a step, and the reason None for a target. The step is the first step with a matching select
+    and something to do; otherwise the first step with a matching select.
     """
     found = [find_coverage(step.select, cvm) for step in steps]
     covering = [n for n, each in enumerate(found) if each is not Coverage.NO]
@@ -237,7 +237,7 @@ def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reas
 
 
 def find_binding_reason(guards: Guards, cvm: Cvm) -> Reason | None:
-    """Return the reason why the present guards forbid any action on an earlier chosen CVM; None if allowed."""
+    """Return the present guards' reason against any action on an earlier chosen CVM; None if allowed."""
     protected = find_protection(guards.protect, cvm)
     if protected is not None:
         return Reason(SkipReason.PROTECTED, protected)

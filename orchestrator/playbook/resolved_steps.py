@@ -15,7 +15,7 @@ MOST_AT_ONCE = 50
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """The limits of one run: the playbook's own limits, completed by the settings.
+    """The limits of a run: the playbook's own limits, completed by the settings.
 
     Attributes:
         requests_per_second: all requests of the run; the starting rate if `adaptive`.
@@ -38,7 +38,7 @@ class RunLimits:
 
 @dataclass(frozen=True, slots=True)
 class OwnLimits:
-    """The own limits of one step; None for the run's limit.
+    """The own limits of a step. A missing value means the run's limit.
 
     Attributes:
         requests_per_second: all requests of the step; the highest rate if the run's rate is adaptive.
@@ -80,7 +80,7 @@ class FollowUp:
     among: frozenset[str] | None = None
 
     def covers_cvm(self, step: str, outcome: Outcome | None, key: str) -> bool:
-        """Return True if a CVM with this outcome in that step belongs to this step."""
+        """Return True if this step acts on a CVM with this outcome in the given step."""
         return step == self.step and outcome in self.outcomes and (self.among is None or key in self.among)
 
 

@@ -42,7 +42,7 @@ def _check_not_zero(share: Share) -> Share:
 
 
 class _OneOrMore:
-    """A list of mappings; a single mapping stands for a list of one."""
+    """A list of mappings; a single mapping stands for a list with a single item."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         return core_schema.no_info_before_validator_function(_as_list, handler(source))
@@ -81,7 +81,7 @@ class Variable(DocumentedModel):
 
 
 class Protect(DocumentedModel):
-    """CVMs excluded from every action, whatever a select says. One matching key is enough."""
+    """CVMs excluded from every action, even if a select names the CVM. A single matching key is enough."""
 
     name: Texts | None = None
     """Names of CVMs; `*` and `?` are wildcards."""

@@ -65,7 +65,7 @@ def _any_of(results: Iterable[bool | None]) -> bool | None:
 
 
 def _match_key(select: Select | Protect, key: str, cvm: Cvm) -> bool | None:
-    """Match one key of a select or of a protection; None if an unknown fact decides."""
+    """Match a single key of a select or of a protection; None if an unknown fact decides."""
     return _any_of(_BY_KEY[key](value, cvm) for value in getattr(select, key) or ())
 
 
@@ -109,7 +109,7 @@ def is_covered(select: Select, cvm: Cvm) -> bool:
 
 
 def find_unmet_key(select: Select, cvm: Cvm) -> str:
-    """Return the first unmet key of a select, such as `teepod`; empty if the select covers the CVM."""
+    """Return the first unmet key of a select, such as `teepod`; empty for a covered CVM."""
     for key in _BY_KEY:
         if getattr(select, key) is not None and not _match_key(select, key, cvm):
             return key
@@ -119,7 +119,7 @@ def find_unmet_key(select: Select, cvm: Cvm) -> str:
 
 
 def find_unknown_fact(select: Select, cvm: Cvm) -> str | None:
-    """Return the unknown fact behind an undecided match, such as `app_id`; None if no unknown fact decides."""
+    """Return the unknown fact behind an undecided match, such as `app_id`."""
     if _match_select(select, cvm) is not None:
         return None
     inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
@@ -129,7 +129,7 @@ def find_unknown_fact(select: Select, cvm: Cvm) -> str | None:
 
 
 def find_protection(protect: Protect, cvm: Cvm) -> str | None:
-    """Return the protection of a CVM as text, such as `name kms-*`; None for an unprotected CVM."""
+    """Return the protection of a CVM as text, such as `name kms-*`."""
     for key in _PROTECTS:
         for value in getattr(protect, key) or ():
             if _BY_KEY[key](value, cvm):
@@ -141,7 +141,7 @@ _PROTECTS = ("name", "app_id", "teepod")
 
 
 def find_unknown_protection(protect: Protect, cvm: Cvm) -> str | None:
-    """Return the unknown fact that may protect a CVM; None if all needed facts are known."""
+    """Return the unknown fact behind a possible protection of a CVM."""
     return next((key for key in _PROTECTS if _match_key(protect, key, cvm) is None), None)
 
 

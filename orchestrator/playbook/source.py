@@ -149,7 +149,7 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> Playboo
 
 
 class _Loader(yaml.BaseLoader):
-    """Composes nodes up to the first alias: aliases would allow documents that expand to gigabytes."""
+    """Composes nodes up to the first alias: a document with aliases could expand to gigabytes."""
 
     values = 0
 

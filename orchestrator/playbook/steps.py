@@ -53,7 +53,7 @@ class Result(DocumentedModel):
 
 
 class Select(DocumentedModel):
-    """Conditions for CVMs. All keys must match (AND); one matching value per key is enough (OR)."""
+    """Conditions for CVMs. All keys must match (AND); a single matching value per key is enough (OR)."""
 
     teepod: Texts | None = None
     """Numbers or names of teepods; `*` and `?` are wildcards in names."""
@@ -85,7 +85,7 @@ class Select(DocumentedModel):
 
 
 class Escalation(DocumentedModel):
-    """The action on CVMs that are not down in time."""
+    """The action on CVMs still up after the time limit."""
 
     after: PositiveDuration
     """Time for the guest to shut down, from the acceptance of the shutdown (or from the first request, before an
@@ -96,7 +96,7 @@ class Escalation(DocumentedModel):
 
 
 class Step(DocumentedModel):
-    """One action on one selection of CVMs."""
+    """An action on a selection of CVMs."""
 
     name: Text = ""
     """Name of the step in the plan, the audit log and the report; default: `step N`."""

@@ -29,7 +29,7 @@ class SurvivorRule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """The result of one rule.
+    """The result of a rule.
 
     Attributes:
         rule: the rule.
@@ -55,13 +55,12 @@ _NOUN = {"app_id": "app", "teepod": "teepod"}
 
 
 def spare_survivors(rules: Iterable[SurvivorRule], inventory: Iterable[Cvm], going: Sequence[Cvm]) -> list[RuleResult]:
-    """Choose the survivors among the CVMs that a plan takes down.
+    """Choose the survivors among a plan's CVMs to take down.
 
     Args:
         rules: all rules apply.
         inventory: all CVMs of the read inventory.
-        going: the CVMs that the plan takes down, even if only for a while, in the plan's order; the last are spared
-            first.
+        going: the CVMs to take down, even if only for a while, in the plan's order; the last are spared first.
     """
     up = [cvm for cvm in inventory if cvm.status not in DOWN | GOING_DOWN]
     left = list(going)
@@ -97,7 +96,7 @@ def _count_wanted(share: Share, up: int) -> int:
 
 
 def _choose_survivors(members: Sequence[Cvm], last_first: Sequence[Cvm], wanted: int) -> list[Cvm]:
-    """Choose the survivors of one group among the CVMs that the plan takes down."""
+    """Choose the survivors of a group among the CVMs to take down."""
     wanted = min(wanted, len(members))
     in_group = {cvm.ref.key for cvm in members}
     going = {cvm.ref.key for cvm in last_first}
@@ -110,7 +109,7 @@ def _choose_survivors(members: Sequence[Cvm], last_first: Sequence[Cvm], wanted:
 
 
 def _find_group(rule: SurvivorRule, ref: CvmRef) -> str:
-    """Return the group of a CVM. A CVM of an unknown group is a group of its own, so no other CVM replaces it."""
+    """Return the group of a CVM; a CVM of an unknown group forms its own group, because no other CVM can replace it."""
     known = ref.app_id if rule.per == "app_id" else ref.teepod_key
     return known or f"? {ref.key}"
 

@@ -20,7 +20,7 @@ from orchestrator.skip_reason import Reason, SkipReason
 
 @dataclass(frozen=True, slots=True)
 class TakenDown:
-    """A CVM that a run took from running to down.
+    """A CVM taken from running to down by a run.
 
     Attributes:
         ref: the CVM at that time.
@@ -35,7 +35,7 @@ class TakenDown:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """The CVMs taken down by a run: the only CVMs that an undo starts.
+    """The CVMs taken down by a run: the only CVMs to start.
 
     Attributes:
         run_id: id of the run to undo.

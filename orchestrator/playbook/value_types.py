@@ -207,7 +207,7 @@ class Share:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
-        """Return a core schema that validates with `parse`."""
+        """Return a core schema for validation with `parse`."""
         del source, handler
         return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
 

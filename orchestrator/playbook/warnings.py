@@ -17,7 +17,7 @@ from orchestrator.skip_reason import MAY_BE_PROTECTED
 
 
 def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
-    """Yield the warnings about unmatched selectors, GPUs, and steps that share CVMs or never run.
+    """Yield the warnings about unmatched selectors, GPUs, shared CVMs and unreachable steps.
 
     Args:
         playbook: the playbook.
@@ -47,7 +47,7 @@ def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple
 
 
 def list_gpu_warnings(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cvm]]) -> Iterable[PlanWarning]:
-    """Yield a warning for every step with a result selector that may start CVMs with GPUs again.
+    """Yield a warning for every step with a result selector and possible starts of CVMs with GPUs.
 
     Args:
         playbook: the playbook.
@@ -133,7 +133,7 @@ def _list_shared_cvms(playbook: Playbook, targets: tuple[Target, ...]) -> Iterab
 
 
 def _list_unreachable_steps(playbook: Playbook) -> Iterable[PlanWarning]:
-    """Warn about a step for failures of an earlier step that ends the run on failure."""
+    """Warn about a step for failures of an earlier step with `on_failure: stop`."""
     ending = {step.name for step in playbook.acting_steps if step.on_failure == "stop"}
     for step in playbook.acting_steps:
         result = step.select.result
@@ -146,7 +146,7 @@ def _list_unreachable_steps(playbook: Playbook) -> Iterable[PlanWarning]:
 
 
 def list_deadline_warnings(deadline: Forecast | None, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
-    """Warn about a deadline that can't be met: the number of late targets, and the first late target."""
+    """Warn about a missed deadline: the number of late targets, and the first late target."""
     if deadline is not None and not deadline.ok:
         late = deadline.late
         first = targets[late[0]].cvm.ref.name

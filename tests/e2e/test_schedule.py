@@ -42,14 +42,14 @@ def test_a_table_says_when_it_fires_when_not_and_why(desk: Desk) -> None:
         "until 2027-10-31",
         "not on 2027-03-30",
         "",
-        "local                        UTC                why",
+        "local                        UTC                note",
         "Sat 2027-03-27 02:30 +01:00  2027-03-27 01:30Z",
         f"Sun 2027-03-28 03:00 +02:00  2027-03-28 01:00Z  {MOVED}",
         "Mon 2027-03-29 02:30 +02:00  2027-03-29 00:30Z",
-        "Tue 2027-03-30 02:30 +02:00  2027-03-30 00:30Z  left out: not_on[0]: 2027-03-30",
+        "Tue 2027-03-30 02:30 +02:00  2027-03-30 00:30Z  skipped: not_on[0]: 2027-03-30",
         "Wed 2027-03-31 02:30 +02:00  2027-03-31 00:30Z",
         "",
-        "4 firings, 1 left out from Sat 2027-03-27 00:00 +01:00 to Thu 2027-04-01 00:00 +02:00",
+        "4 firings, 1 skipped from Sat 2027-03-27 00:00 +01:00 to Thu 2027-04-01 00:00 +02:00",
     ]
 
 
@@ -111,8 +111,8 @@ def test_holidays_of_a_calendar_beside_the_playbook_are_left_out(desk: Desk) -> 
     (desk.folder / "holidays.ics").write_text(HOLIDAYS)
     schedule = '{cron: "30 2 * * *", timezone: UTC, not_on: holidays.ics}'
     ended = explain(desk, schedule, "--from", "2031-05-01", "--to", "2031-05-01")
-    assert (ended.code, "left out: not_on[0]: Labour Day (holidays.ics)" in ended.out) == (0, True)
-    assert "Nothing fires; the next is at Fri 2031-05-02 02:30 +00:00." in ended.out
+    assert (ended.code, "skipped: not_on[0]: Labour Day (holidays.ics)" in ended.out) == (0, True)
+    assert "No firing in this time; next firing: Fri 2031-05-02 02:30 +00:00." in ended.out
 
 
 def test_what_can_not_be_explained_is_told_with_a_hint(desk: Desk) -> None:
@@ -120,7 +120,7 @@ def test_what_can_not_be_explained_is_told_with_a_hint(desk: Desk) -> None:
         ("schedule", "explain", desk.playbook()): ("the playbook has no schedule", "add `schedule: {cron:"),
         ("schedule", "explain", str(NIGHTLY), "--from", "soon"): ("--from: must be a date or a time", "2027-12-24T"),
         ("schedule", "explain", str(NIGHTLY), "--to", "2027-02-30"): ("--to: there is no such day", "YYYY-MM-DD"),
-        ("schedule", "explain", str(NIGHTLY), "--to", "2020-01-01"): ("--to is before --from", "--from as well"),
+        ("schedule", "explain", str(NIGHTLY), "--to", "2020-01-01"): ("--to is before --from", "give --from too"),
         ("schedule", "explain", "nightly"): ("there is no playbook 'nightly'", "path"),
         ("schedule", "show"): ("No such command 'show'", "orchestrator schedule --help"),
     }
@@ -142,7 +142,7 @@ def test_validate_says_in_words_what_a_schedule_means(desk: Desk) -> None:
     says = "  due at 02:30 on Monday through Friday, UTC; next: Fri 2151-01-01 02:30 +00:00\n"
     assert (ended.code, says in ended.out) == (0, True)
     over = desk.run("validate", playbook(desk, '{cron: "30 2 * * *", timezone: UTC, until: 2020-01-01}'))
-    assert over.out.endswith("  due at 02:30 every day, UTC; it does not fire within a year\n")
+    assert over.out.endswith("  due at 02:30 every day, UTC; no firing within a year\n")
     (document,) = desk.run("validate", str(NIGHTLY), "--json").document
     assert document["schedule"]["words"] == "at 19:30 on Monday through Friday, Europe/Berlin"
     (without,) = desk.run("validate", desk.playbook(), "--json").document

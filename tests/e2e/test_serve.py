@@ -245,7 +245,7 @@ def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(desk:
         assert (asleep.code, "2 firings left out" in asleep.out) == (0, True)
         listed, explained = desk.run_each(("snooze", "--list"), ("schedule", "explain", "daily"))
         assert "daily: snoozed until" in listed.out
-        assert explained.out.count("left out: snoozed until") == 2
+        assert explained.out.count("skipped: snoozed until") == 2
         until(lambda: served.get("/").json()["playbooks"][0]["snoozed_until"])
         assert served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due + timedelta(hours=49))
         assert served.end(signal.SIGTERM) == 0

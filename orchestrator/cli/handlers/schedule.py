@@ -55,7 +55,7 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
         return
     if fault is not None:
         click.echo(f"warning: {safe_text(str(fault), 400)}", err=True)
-        click.echo("`serve` goes on with the last valid version, which is shown here.", err=True)
+        click.echo("`serve` uses the last valid version, shown here.", err=True)
     counts: Counter[type] = Counter()
     first, *facts = head(timetable)
     click.echo("\n".join((click.style(first, bold=True), *facts, "")))
@@ -65,8 +65,8 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
     click.echo("\n" + summary(counts, opens.astimezone(zone), closes.astimezone(zone)))
     if not counts[Firing]:
         coming = find_next_firing(timetable, closes)
-        told = f"the next is at {clock(coming.local)}" if coming else "nor does anything in the year after"
-        click.echo(f"Nothing fires; {told}.")
+        told = f"next firing: {clock(coming.local)}" if coming else "no firing in the following year either"
+        click.echo(f"No firing in this time; {told}.")
 
 
 def _in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, PlaybookError | None]":
@@ -124,8 +124,8 @@ def _stretch(start: str | None, end: str | None, timezone: str, now: datetime) -
     closes = opens + timedelta(days=_DAYS) if end is None else _edge(end, "--to", timezone, last=True) + second
     if closes <= opens:
         raise UsageError(
-            f"--to is before --from, which is {opens.astimezone(zone).isoformat(' ', 'minutes')}",
-            hint="give --from as well to look at the past",
+            f"--to is before --from ({opens.astimezone(zone).isoformat(' ', 'minutes')})",
+            hint="for past firings, give --from too",
         )
     return opens, closes
 

@@ -28,14 +28,14 @@ def in_words(schedule: Schedule) -> str:
 
 def sentence(schedule: Schedule, coming: Firing | None) -> str:
     """Describe a schedule and its next firing."""
-    after = f"next: {clock(coming.local)}" if coming else "it does not fire within a year"
+    after = f"next: {clock(coming.local)}" if coming else "no firing within a year"
     return f"due {in_words(schedule)}; {after}"
 
 
 def when(firing: Firing) -> str:
     """Format the planned time of a firing, and the start time if later."""
     starts = firing.moment.astimezone(firing.local.tzinfo)
-    later = f" (it starts at {starts:%H:%M:%S})" if firing.moment != firing.planned else ""
+    later = f" (starts at {starts:%H:%M:%S})" if firing.moment != firing.planned else ""
     return f"{clock(firing.local)}{later}"
 
 
@@ -63,7 +63,7 @@ def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, b
         width: the width of the terminal, in characters. On a narrow terminal the words stand below the times.
     """
     head_line, room = f"{'local':{_COLUMNS[0]}}  {'UTC':{_COLUMNS[1]}}", sum(_COLUMNS) + 2
-    yield (f"{head_line}  why" if width >= _WIDE else head_line[: max(width, _COLUMNS[0])].rstrip()), False
+    yield (f"{head_line}  note" if width >= _WIDE else head_line[: max(width, _COLUMNS[0])].rstrip()), False
     for each in found:
         fires = isinstance(each, Firing)
         local, utc, why = clock(each.local), f"{each.planned:%Y-%m-%d %H:%M}Z", _why(each)
@@ -79,7 +79,7 @@ def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, b
 
 def _why(each: Firing | LeftOut) -> str:
     if isinstance(each, LeftOut):
-        return f"left out: {safe_text(each.reason)}"
+        return f"skipped: {safe_text(each.reason)}"
     starts = f"starts at {each.moment.astimezone(each.local.tzinfo):%H:%M:%S}" if each.latest != each.planned else ""
     return "; ".join(part for part in (starts, each.note) if part)
 
@@ -93,7 +93,7 @@ def tallied(found: Iterable[Firing | LeftOut], counts: Counter[type]) -> Iterato
 
 def summary(counts: Counter[type], start: datetime, end: datetime) -> str:
     """Describe the number of firings between two local times."""
-    left = f", {counts[LeftOut]} left out" if counts[LeftOut] else ""
+    left = f", {counts[LeftOut]} skipped" if counts[LeftOut] else ""
     return f"{plural(counts[Firing], 'firing')}{left} from {clock(start)} to {clock(end)}"
 
 

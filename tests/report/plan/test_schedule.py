@@ -22,7 +22,7 @@ def test_on_a_narrow_terminal_the_words_stand_below_the_times() -> None:
         "local                        UTC",
         "Sat 2027-03-27 02:30 +01:00",
         "    2027-03-27 01:30Z",
-        "    left out: not_on[0]: 2027-03-27",
+        "    skipped: not_on[0]: 2027-03-27",
         "Sun 2027-03-28 03:00 +02:00",
         "    2027-03-28 01:00Z",
         "    starts at 03:08:22; moved from",
