@@ -1,6 +1,7 @@
 """The end of a command: the exit code, and the error in words or as JSON. A traceback appears only for a bug."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.safe_text import safe_text
 
+_INTERRUPTED = "Interrupted; nothing was changed."
+
 
 def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
     """Run a command and return its exit code."""
@@ -24,13 +27,16 @@ def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
     def terminate(number: int, _frame: object) -> None:
         """End a command after SIGTERM in the same way as after Ctrl-C."""
         terminated.append(number)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job of a script, and no task can be interrupted
+            click.echo(_INTERRUPTED, err=True)
+            os._exit(int(Exit.SIGTERM))
         signal.raise_signal(signal.SIGINT)
 
     signal.signal(signal.SIGTERM, terminate)
     try:
         code = _carried_out(invoke, args)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted; nothing was changed.", err=True)
+        click.echo(_INTERRUPTED, err=True)
         return int(Exit.SIGTERM if terminated else Exit.SIGINT)
     sys.stdout.flush()
     if out.lost is not None:

@@ -5,18 +5,14 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from orchestrator.audit import log
 from orchestrator.cli.main import main
+from tests.warm import FORKSERVER
 
 Where = Literal["before_write", "in_write", "before_sync", "after_sync", "after_seconds"]
-_FORKSERVER = get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(
-    ["tests.crash.victim", "orchestrator.cli.handlers.run", "orchestrator.cli.handlers.resume"]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class Moment:
 
 def run(args: list[str], environment: Mapping[str, str], moment: Moment | None, output: Path) -> int:
     """Carry a command out in a process of its own; its exit code, or minus the signal that it died of."""
-    process = _FORKSERVER.Process(target=_live, args=(args, dict(environment), moment, output))
+    process = FORKSERVER.Process(target=_live, args=(args, dict(environment), moment, output))
     process.start()
     process.join(60)
     assert process.exitcode is not None, "the command hangs"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from orchestrator.simulator.serve import BackgroundSimulator
+from tests.warm import WarmProcess
 
 COMMAND = str(Path(sys.executable).with_name("orchestrator"))
 MODULE = (sys.executable, "-m", "orchestrator")
@@ -33,6 +34,8 @@ steps:
     select: {select}
     settle: {{timeout: {timeout}}}
 """
+
+Process = subprocess.Popen[str] | WarmProcess
 
 
 def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
@@ -111,17 +114,30 @@ class Desk:
     def start(
         self,
         *args: str,
-        command: tuple[str, ...] = (COMMAND,),
+        command: tuple[str, ...] = (),
         env: Mapping[str, str | None] | None = None,
         stdin: int | IO[str] = subprocess.DEVNULL,
         stdout: int | IO[str] = subprocess.PIPE,
         stderr: int | IO[str] = subprocess.PIPE,
-        prepare: Callable[[], None] | None = None,
-    ) -> subprocess.Popen[str]:
-        """Start the command; a variable that is None in `env` is taken away."""
+        prepare: Callable[[], object] | None = None,
+    ) -> Process:
+        """Start the command in a forked process; with `command`, `prepare` or variables of Python, start it anew.
+
+        Args:
+            *args: the arguments.
+            command: the command to start.
+            env: variables beside those of the desk; None takes a variable away.
+            stdin: as for `subprocess.Popen`.
+            stdout: the same.
+            stderr: the same.
+            prepare: sets limits in the new process.
+        """
         environment = {key: value for key, value in {**self.environment, **(env or {})}.items() if value is not None}
+        of_python = any(name.startswith(("PYTHON", "_ORCHESTRATOR_COMPLETE")) for name in env or {})
+        if not (command or prepare or of_python):
+            return WarmProcess(args, cwd=self.folder, env=environment, stdin=stdin, stdout=stdout, stderr=stderr)
         return subprocess.Popen(
-            [*command, *args],
+            [*(command or (COMMAND,)), *args],
             cwd=self.folder,
             env=environment,
             stdin=stdin,
@@ -131,7 +147,7 @@ class Desk:
             preexec_fn=prepare,  # noqa: PLW1509 - only limits of the child are set there
         )
 
-    def end(self, process: subprocess.Popen[str], *, seconds: float = 90) -> Ended:
+    def end(self, process: Process, *, seconds: float = 90) -> Ended:
         """Wait for the end of a process, and check what holds for every process; a busy machine gets time."""
         try:
             out, err = process.communicate(timeout=seconds)
@@ -139,7 +155,7 @@ class Desk:
             process.kill()
             process.communicate()
             raise
-        ended = Ended(process.returncode, out or "", err or "")
+        ended = Ended(process.wait(), out or "", err or "")
         assert "Traceback" not in ended.err, ended.err
         assert self.sim.api_key not in ended.out + ended.err
         return ended

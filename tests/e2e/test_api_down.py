@@ -2,26 +2,25 @@
 
 import json
 import signal
-import subprocess
 import time
 
 import pytest
 
 from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import NAMES, Desk, until
+from tests.e2e.desk import NAMES, Desk, Process, until
 
 SECONDS = 8
 """What *within seconds* means on a busy machine; the API would be down, or ask to wait, for minutes."""
 
 
-def start(desk: Desk) -> subprocess.Popen[str]:
+def start(desk: Desk) -> Process:
     """A run that has sent some of its stops, and has more to send."""
     process = desk.start("run", desk.playbook(rate=16, burst=1), "--yes", "--json")
     until(lambda: len(desk.stops) >= 3 or process.poll() is not None)
     return process
 
 
-def said(process: subprocess.Popen[str], event: str) -> str:
+def said(process: Process, event: str) -> str:
     """Wait for this event on stderr; returns its note."""
     assert process.stderr is not None
     for line in process.stderr:

@@ -11,7 +11,7 @@ from dirty_equals import IsPartialDict, IsStr
 from orchestrator.audit.approvals import ApprovalStore, Left
 from orchestrator.audit.verify import Verdict, read_log
 from tests.e2e.conftest import Finished, OpenDesk, RunAll
-from tests.e2e.desk import Desk, Ended, until
+from tests.e2e.desk import Desk, Ended, Process, until
 from tests.e2e.test_terminal import Terminal, terminal
 
 PLAYBOOK = """\
@@ -36,7 +36,7 @@ def playbook(desk: Desk, *, timeout: str = "1m", first: str = FIRST) -> str:
     return str(file)
 
 
-def asking(desk: Desk, **how: str) -> subprocess.Popen[str]:
+def asking(desk: Desk, **how: str) -> Process:
     """A run in the background that waits for its answer."""
     process = desk.start("run", playbook(desk, **how), "--yes", "--json")
     until(lambda: is_asked(desk))

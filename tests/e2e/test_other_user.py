@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
-from tests.e2e.desk import COMMAND, QUICK, STILL, Desk, until
+from tests.e2e.desk import COMMAND, QUICK, STILL, Desk, Process, until
 from tests.e2e.test_approve import approve, is_asked, playbook
 from tests.e2e.test_serve import serving
 
@@ -55,7 +55,7 @@ class UserDesk(Desk):
 
     def start_as_user(
         self, *args: str, env: Mapping[str, str | None] | None = None, become: Callable[[], None] = become_user
-    ) -> subprocess.Popen[str]:
+    ) -> Process:
         return self.start(*args, command=self.user_command, env={**self._user_env, **(env or {})}, prepare=become)
 
     def assert_all_is_the_users(self) -> None:

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import signal
-import subprocess
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 import pytest
@@ -12,10 +12,10 @@ from dirty_equals import IsPartialDict
 
 from orchestrator.audit.verify import Verdict, read_log
 from tests.e2e.conftest import Finished, OpenDesk, RunAll
-from tests.e2e.desk import NAMES, Desk, Ended, until
+from tests.e2e.desk import NAMES, Desk, Ended, Process, until
 
 
-def under_way(desk: Desk, *, stops: int = 3) -> subprocess.Popen[str]:
+def under_way(desk: Desk, *, stops: int = 3) -> Process:
     """A run that has sent so many of its stops, and has more to send."""
     process = desk.start("run", desk.playbook(rate=16, burst=1), "--yes", "--json")
     until(lambda: len(desk.stops) >= stops or process.poll() is not None)
@@ -98,6 +98,16 @@ def test_told_before_anything_was_sent_it_changes_nothing(
     process.send_signal(number)
     assert desk.end(process) == Ended(code, "", "\nInterrupted; nothing was changed.\n")
     desk.assert_nothing_happened()
+
+
+def test_a_job_of_a_script_ignores_ctrl_c_and_heeds_sigterm(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={"latency": [600, 600]})
+    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    process = desk.start("plan", desk.playbook(), env={"ORCHESTRATOR_CLOUD__TIMEOUT": "600"}, prepare=ignore)
+    until(lambda: desk.sim._server.server_state.connections)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert desk.end(process) == Ended(143, "", "Interrupted; nothing was changed.\n")
 
 
 def test_a_lost_terminal_loses_nothing(runs: Finished) -> None:

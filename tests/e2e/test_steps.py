@@ -64,7 +64,7 @@ def test_a_runbook_that_contradicts_itself_is_refused_with_its_line(open_desk: O
     desk = open_desk()
     for steps, line, words in (
         ("  - {action: stop, select: {result: {step: later}}}\n", 4, "no step 'later' before this one acts on CVMs"),
-        ("  - {action: stop, select: {all: true}, escalate: {after: 1m}}\n", 4, "`escalate` goes with"),
+        ("  - {action: stop, select: {all: true}, escalate: {after: 1m}}\n", 4, "`escalate` needs `action: shutdown`"),
         ("  - {action: pause, question: now}\n", 3, "no step acts on CVMs"),
         ("  - {action: pause}\n", 4, "the key 'question' is missing in steps[0]"),
         ("  - {action: notify, message: x, select: {all: true}}\n", 4, "unknown key 'select' in steps[0]"),

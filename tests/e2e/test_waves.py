@@ -147,4 +147,4 @@ def test_a_wave_soaks_and_a_resume_waits_for_what_is_left_of_it(open_desk: OpenD
 def test_soak_without_waves_is_an_error(open_desk: OpenDesk) -> None:
     desk = open_desk()
     ended = desk.run("validate", rollout(desk, "soak: 6s"))
-    assert (ended.code, "the step has no `waves`" in ended.err + ended.out) == (2, True)
+    assert (ended.code, "`soak` needs `waves`" in ended.err + ended.out) == (2, True)

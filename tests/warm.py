@@ -1,0 +1,179 @@
+"""Start the command in a fork of a process with all modules imported: a start takes a tenth of the time.
+
+The forked process runs the same `main` as the installed command, with its own arguments, environment, folder and
+streams. Tests of the start itself, of terminals and of shells start the installed command.
+"""
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from orchestrator.cli.main import main
+
+FORKSERVER = get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["tests.warm", "tests.crash.victim"])
+
+_HANDLERS = Path(str(sys.modules["orchestrator"].__file__)).parent / "cli" / "handlers"
+if sys.argv[0] == "-c":  # in the process to fork
+    for handler in _HANDLERS.glob("[a-z]*.py"):
+        import_module(f"orchestrator.cli.handlers.{handler.stem}")
+    import_module("orchestrator.cloud.aio")
+
+
+class WarmProcess:
+    """A command in a forked process, with the interface of `subprocess.Popen[str]` as far as tests need it."""
+
+    def __init__(
+        self,
+        args: tuple[str, ...],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdin: int | IO[str],
+        stdout: int | IO[str],
+        stderr: int | IO[str],
+    ) -> None:
+        self.args = ("orchestrator", *args)
+        self.stdout: IO[str] | None = None
+        self.stderr: IO[str] | None = None
+        theirs = [self._open(stdin, "stdin"), self._open(stdout, "stdout")]
+        theirs.append(theirs[1] if stderr == subprocess.STDOUT else self._open(stderr, "stderr"))
+        self._process = FORKSERVER.Process(target=_Streams(theirs), args=(list(args), str(cwd), dict(env)))
+        self._process.start()
+        for fd in {*theirs} - {each for each in (stdin, stdout, stderr) if isinstance(each, int)}:
+            os.close(fd)
+
+    def _open(self, stream: int | IO[str], name: str) -> int:
+        """Return the descriptor for the forked process."""
+        if stream == subprocess.DEVNULL:
+            return os.open(os.devnull, os.O_RDWR)
+        if stream == subprocess.PIPE:
+            ours, theirs = os.pipe()
+            setattr(self, name, os.fdopen(ours, encoding="utf-8"))
+            return theirs
+        return stream if isinstance(stream, int) else os.dup(stream.fileno())
+
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code; minus the signal's number after a death by signal; None before the end."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None before the end."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: when the process lives longer.
+        """
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        return self._process.exitcode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Read the piped streams to their ends, and wait for the end of the process.
+
+        Raises:
+            subprocess.TimeoutExpired: when the process lives longer.
+        """
+        texts = {"stdout": "", "stderr": ""}
+
+        def read(name: str, stream: IO[str]) -> None:
+            with stream:
+                texts[name] = stream.read()
+
+        readers = [
+            threading.Thread(target=read, args=(name, stream), daemon=True)
+            for name, stream in (("stdout", self.stdout), ("stderr", self.stderr))
+            if stream is not None and not stream.closed
+        ]
+        for reader in readers:
+            reader.start()
+        self.wait(timeout)
+        for reader in readers:
+            reader.join(timeout)
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        return texts["stdout"], texts["stderr"]
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class _Streams:
+    """The main function of the forked process, with the descriptors of its streams."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = descriptors
+
+    def __getstate__(self) -> list[Any]:
+        return [DupFd(fd) for fd in self._descriptors]
+
+    def __setstate__(self, state: list[Any]) -> None:
+        self._descriptors = [each.detach() for each in state]
+
+    def __call__(self, args: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
+        """Become the command."""
+        for number, fd in enumerate(self._descriptors):
+            os.dup2(fd, number)
+        for fd in {*self._descriptors} - {0, 1, 2}:
+            os.close(fd)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - they live as long as the process
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(env)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        warnings.simplefilter("error")
+        sys.argv = ["orchestrator", *args]
+        os._exit(_exit_code())
+
+
+def _exit_code() -> int:
+    """Run the command to its end, as the interpreter does."""
+    code = 0
+    try:
+        main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:  # noqa: BLE001 - a bug, printed as the interpreter prints it
+        traceback.print_exc()
+        code = 1
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = code or 120  # the interpreter's own code for streams that cannot be flushed
+    return code
