@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.log import sync_file
 from orchestrator.audit.record import Record
 from orchestrator.state_files import create_file, make_folder, sync_folder, write_all
@@ -134,7 +135,7 @@ class ApprovalStore:
 
     def heard(self, record: Record) -> None:
         """Observe a record of the run: delete the files of answers once the log has recorded an answer."""
-        if record["event"] == "approval.answered":
+        if record["event"] == Event.APPROVAL_ANSWERED:
             self.clear()
 
     def _readers_of_the_log(self) -> set[int]:

@@ -18,6 +18,7 @@ from typing import Self
 import anyio
 import anyio.to_thread
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.verify import Reading, Take, Torn, Verdict, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError
@@ -144,7 +145,7 @@ class AuditLog:
 
     def resumed(self, torn: Torn | None, *, unterminated: bool, **fields: object) -> None:
         """Record `run.resumed`; the same write ends a torn last line and names the torn line."""
-        self._record_after_tear("run.resumed", fields, torn, unterminated=unterminated)
+        self._record_after_tear(Event.RUN_RESUMED, fields, torn, unterminated=unterminated)
 
     def record_about(self, reading: Reading, event: str, **fields: object) -> None:
         """Put a record about a finished run into its chain; the first such record ends a torn last line.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from orchestrator.audit.events import RUN_PRUNED, Event
 from orchestrator.audit.log import sync_file
 from orchestrator.audit.record import Record, canonical
 from orchestrator.audit.seal_create import read_detached
@@ -105,7 +106,7 @@ def look(path: Path, terms: Terms) -> Found:
 
     def take(record: Record) -> None:
         last[:] = [record["ts"], record["event"]]
-        if record["event"] == "run.sealed":
+        if record["event"] == Event.RUN_SEALED:
             seals[:] = [record]
 
     detached = read_detached(seal_file(path), asked=False)
@@ -114,7 +115,7 @@ def look(path: Path, terms: Terms) -> Found:
     if terms.keys:
         sealed = check.fault(reading) is None and not check.since
     else:
-        sealed = last[-1] == "run.sealed" or beside is not None
+        sealed = last[-1] == Event.RUN_SEALED or beside is not None
     seal: Mapping[str, object] | None = None
     if seals:
         seal = {key: seals[0].get(key) for key in ("key_id", "sealed_at", "by", "covers", "signature")}
@@ -220,7 +221,7 @@ def _write_down(found: Found, record: int, *, by: str, at: datetime) -> None:
         {
             "v": 1,
             "ts": timestamp(at),
-            "event": "run.pruned",
+            "event": RUN_PRUNED,
             "run_id": found.run_id,
             "by": by,
             "ended_at": timestamp(found.ended_at),

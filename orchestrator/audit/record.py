@@ -111,7 +111,7 @@ class Chain:
         """
         self.ts = max(self.ts, timestamp(moment))
         record: Record = {key: value if _is_clean(value) else clean(value) for key, value in fields.items()}
-        record |= {"v": VERSION, "seq": self.seq + 1, "ts": self.ts, "run_id": self.run_id, "event": event}
+        record |= {"v": VERSION, "seq": self.seq + 1, "ts": self.ts, "run_id": self.run_id, "event": str(event)}
         record["prev"] = self.prev
         record[_HASH], line = sealed(record)
         self.seq += 1

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.audit.target import APPLY, TargetState
 from orchestrator.cvm import DOWN, CvmRef, normal_uuid
@@ -108,7 +109,7 @@ class RunState:
     @property
     def anything_sent(self) -> bool:
         """True if the log announces any request with an effect on a CVM."""
-        return bool(self.events["action.intent"])
+        return bool(self.events[Event.ACTION_INTENT])
 
     @property
     def money(self) -> dict[str, object]:
@@ -122,21 +123,21 @@ class RunState:
         self.last_ts = record["ts"]
         if event.startswith(("action.", "target.")):
             self._apply_to_target(event, record)
-        elif event == "run.started":
+        elif event == Event.RUN_STARTED:
             self.run_id, self.started = record["run_id"], record
-        elif event == "run.planned":
+        elif event == Event.RUN_PLANNED:
             self._plan(record)
-        elif event in {"step.planned", "notice", "approval.requested", "approval.answered"}:
+        elif event in {Event.STEP_PLANNED, Event.NOTICE, Event.APPROVAL_REQUESTED, Event.APPROVAL_ANSWERED}:
             self._apply_to_step(event, record)
-        elif event == "wave.soaking":
+        elif event == Event.WAVE_SOAKING:
             self.soaks[record["step"], record["wave"]] = record["until"]
-        elif event == "run.interrupted":
+        elif event == Event.RUN_INTERRUPTED:
             self.interrupted = record
-        elif event == "run.resumed":
+        elif event == Event.RUN_RESUMED:
             self.interrupted = self.question = None  # an open question is asked again
-        elif event == "run.finished":
+        elif event == Event.RUN_FINISHED:
             self.finished = record
-        elif event == "billing.reconciled":
+        elif event == Event.BILLING_RECONCILED:
             self._target_of(record).reconciled = record
 
     def _plan(self, record: Record) -> None:
@@ -170,16 +171,16 @@ class RunState:
 
     def _apply_to_step(self, event: str, record: Record) -> None:
         step = record["step"]
-        if event == "approval.requested":
+        if event == Event.APPROVAL_REQUESTED:
             self.question = record
             return
-        if event == "approval.answered":
+        if event == Event.APPROVAL_ANSWERED:
             if self.question is not None:
                 self.answers.append((self.question, record))
             self.question = None
             if record["answer"] != "approved":
                 return
-        if event == "step.planned":
+        if event == Event.STEP_PLANNED:
             planned = next(each for each in self.planned["steps"] if each["name"] == step)
             for entry in record["targets"]:
                 source = self.targets[planned["follows"]["step"], self._add(entry).ref.key]
@@ -188,11 +189,11 @@ class RunState:
         self.passed.add(step)
 
     def _apply_to_target(self, event: str, record: Record) -> None:
-        if event == "action.intent":
+        if event == Event.ACTION_INTENT:
             # The number of a shared request counts all requests of the run.
             self.requests = max(self.requests, record.get("batch") or self.requests + 1)
         target = self._target_of(record)
-        if event == "action.intent":
+        if event == Event.ACTION_INTENT:
             self.wave = target.step, target.wave
         before = target.outcome or target.phase
         APPLY[event](target, record)
@@ -200,11 +201,11 @@ class RunState:
         if after is not before and target.taken_up_by is None:
             self.stages[before.value] -= 1
             self.stages[after.value] += 1
-        if event == "action.accepted":
+        if event == Event.ACTION_ACCEPTED:
             target.billing = self._shared(record["billing"])
         elif event.startswith("target.") and record.get("seconds") is not None:
             self.durations.append(record["seconds"])
-        if event == "target.failed":
+        if event == Event.TARGET_FAILED:
             self.troubles.append(target)
 
     def _target_of(self, record: Record) -> TargetState:

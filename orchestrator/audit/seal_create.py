@@ -15,6 +15,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.keys import key_id
 from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.record import Record
@@ -80,7 +81,7 @@ async def seal_log(path: Path, key: Ed25519PrivateKey, *, by: str, wall: Callabl
         if seal is None:
             assert check.covers is not None  # noqa: S101 - for the type checker; the log is not altered
             seal = make_seal(key, reading.chain.run_id, check.covers, by=by, at=wall())
-            log.record_about(reading, "run.sealed", **seal.fields())
+            log.record_about(reading, Event.RUN_SEALED, **seal.fields())
             try:
                 await log.flush()
             except AuditError as error:
@@ -147,7 +148,7 @@ def _standing(last: Record, check: SealCheck) -> Seal | None:
 
     The seal must be in the log itself and cover all records before it.
     """
-    if last["event"] == "run.sealed" and check.good is not None and check.file is None and not check.since:
+    if last["event"] == Event.RUN_SEALED and check.good is not None and check.file is None and not check.since:
         return check.good
     return None
 

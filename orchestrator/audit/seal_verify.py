@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.audit.seal_format import Covers, Measured, Seal
 from orchestrator.audit.store import is_run_id
@@ -118,7 +119,7 @@ def check_sealed(
             passed[measured.bytes] = measured.lines, measured.sha256
 
     def hear(record: Record) -> None:
-        if record["event"] == "run.sealed":
+        if record["event"] == Event.RUN_SEALED:
             covers = measured.covers(record["seq"] - 1, record["prev"])
             _check_record(check, record, covers, keys)
         take(record)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.action import Action
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
@@ -173,15 +174,15 @@ def _ended(target: TargetState, record: Record) -> None:
 
 
 APPLY: dict[str, Callable[[TargetState, Record], None]] = {
-    "action.intent": _intent,
-    "action.accepted": _accepted,
-    "action.refused": _no_effect,
-    "action.deferred": _deferred,
-    "action.unknown": _unknown,
-    "action.failed": _no_effect,
-    "action.escalated": _escalated,
-    "target.status": _status,
-    "target.settled": _ended,
-    "target.failed": _ended,
+    Event.ACTION_INTENT: _intent,
+    Event.ACTION_ACCEPTED: _accepted,
+    Event.ACTION_REFUSED: _no_effect,
+    Event.ACTION_DEFERRED: _deferred,
+    Event.ACTION_UNKNOWN: _unknown,
+    Event.ACTION_FAILED: _no_effect,
+    Event.ACTION_ESCALATED: _escalated,
+    Event.TARGET_STATUS: _status,
+    Event.TARGET_SETTLED: _ended,
+    Event.TARGET_FAILED: _ended,
 }
 """Functions to apply a record to its target, by the record's event."""

@@ -15,15 +15,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import VERSION, Chain, Record, canonical, sealed
 
 Take: TypeAlias = Callable[[Record], object]
 """Function called with each checked record, in order; the caller keeps no reference to the record."""
 
-AFTER_FINISH = frozenset({"billing.reconciled", "run.sealed"})
+AFTER_FINISH = frozenset({Event.BILLING_RECONCILED, Event.RUN_SEALED})
 """The events that may follow `run.finished`."""
 
-_AFTER_TEAR = frozenset({"run.resumed"})
+_AFTER_TEAR = frozenset({Event.RUN_RESUMED})
 
 
 class Verdict(StrEnum):
@@ -175,7 +176,7 @@ def _follow_on(reading: Reading, record: Record) -> None:
         raise _AlteredError(f"{record['event']} can't follow run.finished")
     chain.run_id, chain.seq, chain.prev, chain.ts = record["run_id"], record["seq"], record["hash"], record["ts"]
     reading.records += 1
-    if record["event"] == "run.finished":
+    if record["event"] == Event.RUN_FINISHED:
         reading.verdict, reading.finished = Verdict.WHOLE, True
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from orchestrator.audit.events import Event
 from orchestrator.engine.protocols import Answer, Approver
 from orchestrator.engine.run_control import RunControl
 from orchestrator.moment import timestamp
@@ -15,7 +16,7 @@ async def tell(course: RunControl, step: Message) -> None:
     Raises:
         AuditError: when the audit log can't be written.
     """
-    course.line.ledger.about_step("notice", step.name, message=step.text)
+    course.line.ledger.about_step(Event.NOTICE, step.name, message=step.text)
     await course.line.ledger.flush()
 
 
@@ -28,7 +29,7 @@ async def ask(course: RunControl, step: Question, approver: Approver | None) -> 
     ledger, clock = course.line.ledger, course.line.clock
     asked_at = clock.now()
     expires_at = clock.wall() + timedelta(seconds=step.timeout)
-    ledger.about_step("approval.requested", step.name, question=step.question, expires_at=timestamp(expires_at))
+    ledger.about_step(Event.APPROVAL_REQUESTED, step.name, question=step.question, expires_at=timestamp(expires_at))
     await ledger.flush()
     answer = await _answer(course, step, approver, expires_at)
     if answer is None and course.ending is not None:
@@ -36,7 +37,7 @@ async def ask(course: RunControl, step: Question, approver: Approver | None) -> 
     said = "timed_out" if answer is None else "approved" if answer.approved else "refused"
     by, via = (None, None) if answer is None else (answer.by, answer.via)
     more = {} if answer is None or answer.comment is None else {"comment": answer.comment}
-    ledger.about_step("approval.answered", step.name, answer=said, by=by, via=via, **more)
+    ledger.about_step(Event.APPROVAL_ANSWERED, step.name, answer=said, by=by, via=via, **more)
     await ledger.flush()
     if said != "approved":
         course.halt(Ending.NOT_APPROVED)

@@ -6,6 +6,7 @@ from functools import partial
 
 import anyio
 
+from orchestrator.audit.events import Event
 from orchestrator.engine.follow_up import plan_follow_up
 from orchestrator.engine.job import Job
 from orchestrator.engine.run_control import RunControl
@@ -87,7 +88,7 @@ async def _soak(course: RunControl, step: PlannedStep, number: int, *, begun: bo
     clock, ledger, wave = course.line.clock, course.line.ledger, (step.name, number)
     if wave not in course.soaks:
         course.soaks[wave] = clock.wall() + timedelta(seconds=step.soak)
-        ledger.about_step("wave.soaking", step.name, wave=number, until=timestamp(course.soaks[wave]))
+        ledger.about_step(Event.WAVE_SOAKING, step.name, wave=number, until=timestamp(course.soaks[wave]))
         await ledger.flush()
     left = (course.soaks[wave] - clock.wall()).total_seconds()
     with course.wait(min(step.soak, left)):

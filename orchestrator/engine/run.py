@@ -7,6 +7,7 @@ from random import Random
 
 import anyio
 
+from orchestrator.audit.events import Event
 from orchestrator.engine.follow_up import follow_up_sources
 from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Approver, AuditSink, Clock, Cloud, CvmClaim
@@ -295,7 +296,7 @@ class Run:
             ending = course.cut_by or Ending.COMPLETED
         if ending.resumable:
             code = self._exit_code(ending)
-            self.ledger.run_event("run.interrupted", reason=ending.value, open=len(left), exit_code=int(code))
+            self.ledger.run_event(Event.RUN_INTERRUPTED, reason=ending.value, open=len(left), exit_code=int(code))
         else:
             self._leave_open(ending, left, unconfirmed)
             code = self._exit_code(ending)
@@ -304,7 +305,7 @@ class Run:
                 more["deadline"] = self._due.verdict(self.ledger.jobs)
             if course.cut_by is not None:
                 more["cut_short_by"] = course.cut_by.value
-            self.ledger.run_event("run.finished", ending=ending.value, exit_code=int(code), **more)
+            self.ledger.run_event(Event.RUN_FINISHED, ending=ending.value, exit_code=int(code), **more)
         await self.ledger.flush()
         return RunResult(ending, code)
 
@@ -331,7 +332,7 @@ class Run:
         with anyio.CancelScope(shield=True):
             open_works = sum(work.outcome is None for work in self.ledger.jobs)
             with suppress(AuditError):  # The log can't be written: no last record.
-                self.ledger.run_event("run.interrupted", reason=ending.value, open=open_works, at_once=True)
+                self.ledger.run_event(Event.RUN_INTERRUPTED, reason=ending.value, open=open_works, at_once=True)
                 await self.ledger.flush()
 
     def take_in(self, fresh: Mapping[str, Observation]) -> None:

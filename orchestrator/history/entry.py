@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from orchestrator.action import Action
+from orchestrator.audit.events import ENDED, Event
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import Phase, TargetState
@@ -107,11 +108,11 @@ class _Fold:
         """Take one more record into account."""
         self.state.apply(record)
         event = record["event"]
-        if event == "run.planned":
+        if event == Event.RUN_PLANNED:
             self._take_list(record)
-        elif event == "action.accepted":
+        elif event == Event.ACTION_ACCEPTED:
             self._accepted[_key(record)] = {"ts": record["ts"], "action": record["action"]}
-        elif event in {"target.settled", "target.failed"}:
+        elif event in ENDED:
             self._ended[_key(record)] = record["ts"]
 
     def _take_list(self, record: Record) -> None:

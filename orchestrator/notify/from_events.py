@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
@@ -21,7 +22,7 @@ from orchestrator.plural import plural
 _MOST_FAILURES = 5
 """Number of failed CVMs named in a notice."""
 
-_FAILURE = "target.failed"
+_FAILURE = Event.TARGET_FAILED
 
 
 def notice_of_start(state: RunState) -> Notice:
@@ -31,10 +32,10 @@ def notice_of_start(state: RunState) -> Notice:
         state: the state by the log, up to `run.planned` or, after a resume, `run.resumed`.
     """
     record = {"seq": state.events.total(), "run_id": state.run_id, "ts": state.last_ts}  # a log's numbers have no gap
-    if state.events["run.resumed"]:
+    if state.events[Event.RUN_RESUMED]:
         still_open = sum(target.outcome is None for target in state.targets.values())
         headline = f" resumed: {still_open} of {plural(state.cvms, 'CVM')} are still open"
-        record |= {"event": "run.resumed"}
+        record |= {"event": Event.RUN_RESUMED}
         return make_notice(record, state, {"start"}, headline, _describe_start(state), facts={"open": still_open})
     headline = f" started: {words.count_actions(target.action for target in state.targets.values())}"
     return make_notice(state.started, state, {"start"}, headline, _describe_start(state), facts={})
@@ -61,7 +62,7 @@ def notice_of_log_failure(state: RunState, reason: str) -> Notice:
         state: the state by the log.
         reason: the problem of the log.
     """
-    record = {"seq": "log", "run_id": state.run_id, "ts": state.last_ts, "event": "run.interrupted"}
+    record = {"seq": "log", "run_id": state.run_id, "ts": state.last_ts, "event": Event.RUN_INTERRUPTED}
     facts = {"reason": "log_failed", "exit_code": int(Exit.ENDED_EARLY), "counts": words.count_outcomes(state)}
     headline = " ended early: the audit log failed"
     return make_notice(record, state, {"end", "failure"}, headline, (words.one_line(reason),), facts=facts)
@@ -193,11 +194,11 @@ def _notice_of_message(record: Record, state: RunState) -> Notice:
 
 
 _NOTICES = {
-    "run.finished": _notice_of_finish,
-    "run.interrupted": _notice_of_interruption,
-    "approval.requested": _notice_of_request,
-    "approval.answered": _notice_of_answer,
-    "notice": _notice_of_message,
+    Event.RUN_FINISHED: _notice_of_finish,
+    Event.RUN_INTERRUPTED: _notice_of_interruption,
+    Event.APPROVAL_REQUESTED: _notice_of_request,
+    Event.APPROVAL_ANSWERED: _notice_of_answer,
+    Event.NOTICE: _notice_of_message,
 }
 
 

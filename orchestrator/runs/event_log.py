@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from orchestrator.audit.events import ENDED, Event
 from orchestrator.audit.log import Observer
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
@@ -19,19 +20,19 @@ from orchestrator.settings.model import LogSection
 
 _HEARD = frozenset(
     {
-        "run.started",
-        "run.resumed",
-        "run.interrupted",
-        "run.finished",
-        "target.settled",
-        "target.failed",
-        "action.deferred",
-        "action.unknown",
-        "action.escalated",
-        "step.planned",
-        "wave.soaking",
-        "approval.answered",
-        "notice",
+        Event.RUN_STARTED,
+        Event.RUN_RESUMED,
+        Event.RUN_INTERRUPTED,
+        Event.RUN_FINISHED,
+        Event.TARGET_SETTLED,
+        Event.TARGET_FAILED,
+        Event.ACTION_DEFERRED,
+        Event.ACTION_UNKNOWN,
+        Event.ACTION_ESCALATED,
+        Event.STEP_PLANNED,
+        Event.WAVE_SOAKING,
+        Event.APPROVAL_ANSWERED,
+        Event.NOTICE,
     }
 )
 
@@ -114,11 +115,11 @@ class _ByTeepod:
     def __call__(self, record: Record) -> None:
         """Log a record, except for the many records of single CVMs."""
         event = record["event"]
-        if event not in {"target.settled", "target.failed"}:
-            if event == "step.planned" and self._open is not None:
+        if event not in ENDED:
+            if event == Event.STEP_PLANNED and self._open is not None:
                 for entry in record["targets"]:
                     self._open_target(self._open, record["step"], CvmRef.of(entry["cvm"]))
-            if event != "action.escalated":
+            if event != Event.ACTION_ESCALATED:
                 log_record(record)
             return
         if record["outcome"] in TROUBLE:
@@ -159,26 +160,26 @@ def log_record(record: Record, **about: object) -> None:
     if event not in _HEARD or record.get("to_abandon"):
         return
     log = structlog.get_logger(**about)
-    if event in {"target.settled", "target.failed"}:
+    if event in ENDED:
         ref = CvmRef.of(record["cvm"])
         facts = {"cvm": ref.name, "id": ref.address, "teepod": ref.teepod, "seconds": record.get("seconds")}
-        if event == "target.settled":
+        if event == Event.TARGET_SETTLED:
             log.info(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the outcome is the event's name
         else:
             facts |= {"reason": record.get("reason")}
             if record.get("request_id") is not None:
                 facts["request_id"] = record["request_id"]
             log.warning(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the same
-    elif event in {"run.started", "run.resumed"}:
+    elif event in {Event.RUN_STARTED, Event.RUN_RESUMED}:
         log.info(event, run_id=record["run_id"])
-    elif event in {"run.interrupted", "run.finished"}:
+    elif event in {Event.RUN_INTERRUPTED, Event.RUN_FINISHED}:
         log.info(event, run_id=record["run_id"], exit_code=record.get("exit_code"), **record["counts"])
-    elif event in {"approval.answered", "notice"}:
+    elif event in {Event.APPROVAL_ANSWERED, Event.NOTICE}:
         said = ("step", "answer", "by", "via", "comment", "message")
         log.info(event, **{key: record[key] for key in said if record.get(key) is not None})
-    elif event == "step.planned":
+    elif event == Event.STEP_PLANNED:
         log.info(event, step=record["step"], action=record["action"], targets=len(record["targets"]))
-    elif event == "wave.soaking":
+    elif event == Event.WAVE_SOAKING:
         log.info(event, step=record["step"], wave=record["wave"], until=record["until"])
     else:
         _log_request(log, record)
@@ -187,9 +188,9 @@ def log_record(record: Record, **about: object) -> None:
 def _log_request(log: Any, record: Record) -> None:  # noqa: ANN401 - whatever structlog gives
     """Log an escalation, a deferral or another unfinished request."""
     ref, reason = CvmRef.of(record["cvm"]), record["reason"]
-    if record["event"] == "action.escalated":
+    if record["event"] == Event.ACTION_ESCALATED:
         log.warning("cvm.escalated", cvm=ref.name, id=ref.address, teepod=ref.teepod, to=record["to"], reason=reason)
-    elif record["event"] == "action.deferred":
+    elif record["event"] == Event.ACTION_DEFERRED:
         wait = record.get("retry_after_s")
         log.debug(f"{record['action']}.deferred", cvm=ref.name, wait=wait, reason=reason)  # noqa: G004 - the event's name
     else:

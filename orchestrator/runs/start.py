@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator import __version__
+from orchestrator.audit.events import Event
 from orchestrator.audit.log import AuditLog, Observer
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
@@ -79,7 +80,7 @@ def begin_log(
     log = AuditLog.create(
         RunStore(session.settings.audit.state_dir).path(run_id),
         run_id,
-        [("run.started", started), ("run.planned", planned)],
+        [(Event.RUN_STARTED, started), (Event.RUN_PLANNED, planned)],
         observers=[state.apply, heard or run_log(session.settings.log, state)],
     )
     return log, state

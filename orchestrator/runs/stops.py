@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from orchestrator.action import Action
+from orchestrator.audit.events import ENDED, Event
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import Phase, TargetState
@@ -67,15 +68,15 @@ class StopsFold:
     def _take_moment(self, event: str, record: Record) -> None:
         cvm = record["cvm"]
         key = record["step"], cvm.get("id") or normal_uuid(cvm.get("vm_uuid") or "")
-        if event == "action.intent":
+        if event == Event.ACTION_INTENT:
             # A request without an effect begins no window. An effective request does, whatever was sent later.
             if key not in self._accepted and self.state.targets[key].phase is Phase.WAITING:
                 self._sent[key] = record["ts"]
-        elif event == "action.accepted":
+        elif event == Event.ACTION_ACCEPTED:
             self._accepted[key] = {"ts": record["ts"], "action": record["action"]}
-        elif event in {"target.settled", "target.failed"}:
+        elif event in ENDED:
             self._ended[key] = record["ts"]
-            if event == "target.settled":
+            if event == Event.TARGET_SETTLED:
                 self._down.setdefault(key, record["ts"])
 
     def stops(self) -> dict[str, list[Stop]]:

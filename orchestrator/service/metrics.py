@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from orchestrator import __version__
 from orchestrator.action import Action
+from orchestrator.audit.events import ENDED
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.reply import Reply
 from orchestrator.service.overview import Overview
@@ -84,7 +85,7 @@ class Metrics:
 
     def recorded(self, playbook: str, record: Mapping[str, Any]) -> None:
         """Count what a record of a run's audit log says."""
-        if record["event"] not in {"target.settled", "target.failed"}:
+        if record["event"] not in ENDED:
             return
         self.targets.labels(playbook, record["action"], record["outcome"]).inc()
         seconds = record.get("seconds")

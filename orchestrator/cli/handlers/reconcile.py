@@ -9,6 +9,7 @@ from random import Random
 import anyio
 import click
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
@@ -90,7 +91,7 @@ def _find_out(settings: Settings, log: AuditLog, reading: Reading, fold: StopsFo
         usage = anyio.run(_read, settings, where, asked) if asked else {}
     found = answered(stops, usage, known, now=utc_now(), pending_for=settings.billing.pending_for)
     for news in found.news:
-        log.record_about(reading, "billing.reconciled", **news.document())
+        log.record_about(reading, Event.BILLING_RECONCILED, **news.document())
     anyio.run(log.flush)
     return found
 

@@ -15,6 +15,7 @@ import anyio
 import anyio.abc
 
 from orchestrator.action import Action
+from orchestrator.audit.events import Event
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.job import Job
@@ -232,12 +233,12 @@ class Dispatcher:
             self._watch(work, True)  # noqa: FBT003 - the callback's one flag
         elif decision.kind is Kind.UNKNOWN:
             work.trouble = decision.reason
-            self._ledger.answered("action.unknown", work, reply, decision.reason)
+            self._ledger.answered(Event.ACTION_UNKNOWN, work, reply, decision.reason)
             self._watch(work, False)  # noqa: FBT003 - the callback's one flag
         elif decision.kind is Kind.DEFERRED:
             self._defer(work, reply, decision)
         elif decision.kind is Kind.KEY_REFUSED:
-            self._ledger.answered("action.failed", work, reply, decision.reason)
+            self._ledger.answered(Event.ACTION_FAILED, work, reply, decision.reason)
             self._key_refused()
         else:
             event, outcome = _FINAL[decision.kind]
@@ -247,7 +248,7 @@ class Dispatcher:
     def _defer(self, work: Job, reply: Reply[object], decision: Decision) -> None:
         wait = round(decision.wait, 3)
         self._ledger.answered(
-            "action.deferred", work, reply, decision.reason, retry_after_s=wait, verify=decision.verify
+            Event.ACTION_DEFERRED, work, reply, decision.reason, retry_after_s=wait, verify=decision.verify
         )
         if decision.whole_run:
             self._gate.pause(decision.wait)
@@ -259,7 +260,7 @@ class Dispatcher:
 
 
 _FINAL = {
-    Kind.REFUSED: ("action.refused", Outcome.REFUSED),
-    Kind.GONE: ("action.failed", Outcome.GONE),
-    Kind.FAILED: ("action.failed", Outcome.FAILED),
+    Kind.REFUSED: (Event.ACTION_REFUSED, Outcome.REFUSED),
+    Kind.GONE: (Event.ACTION_FAILED, Outcome.GONE),
+    Kind.FAILED: (Event.ACTION_FAILED, Outcome.FAILED),
 }

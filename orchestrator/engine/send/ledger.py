@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from orchestrator.action import Action
+from orchestrator.audit.events import Event
 from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import AuditSink, Clock
 from orchestrator.moment import timestamp
@@ -65,7 +66,7 @@ class Ledger:
             work.first_sent = now if work.first_sent is None else work.first_sent
             work.asked_since = now if work.asked_since is None else work.asked_since
             work.batch = self.requests if len(jobs) > 1 else None
-            self._write("action.intent", work, attempt=work.attempts)
+            self._write(Event.ACTION_INTENT, work, attempt=work.attempts)
         self.sent += len(jobs)
 
     def accepted(self, work: Job, reply: Reply[object] | None, status: str | None = None) -> None:
@@ -77,7 +78,7 @@ class Ledger:
         if status is not None:
             fields["status"] = work.status = status
         fields["billing"] = work.note.document(timestamp(self._clock.wall()))
-        self._write("action.accepted", work, **fields)
+        self._write(Event.ACTION_ACCEPTED, work, **fields)
 
     def answered(self, event: str, work: Job, reply: Reply[object], reason: str, **fields: object) -> None:
         """Record the reply to a request: refused, deferred, failed or unknown."""
@@ -85,18 +86,18 @@ class Ledger:
 
     def not_sent(self, work: Job, reason: str) -> None:
         """Record an announced request as not sent, so without effect."""
-        self._write("action.deferred", work, attempt=work.attempts, retry_after_s=None, sent=False, reason=reason)
+        self._write(Event.ACTION_DEFERRED, work, attempt=work.attempts, retry_after_s=None, sent=False, reason=reason)
 
     def record_unanswered(self, work: Job, reason: str = "the run was stopped before the answer came") -> None:
         """Record a sent request as unanswered: the run no longer waits for the answer."""
         work.unanswered = False
-        self._write("action.unknown", work, attempt=work.attempts, reason=reason)
+        self._write(Event.ACTION_UNKNOWN, work, attempt=work.attempts, reason=reason)
 
     def status(self, work: Job, read: StatusRead) -> None:
         """Record a status if the status has changed."""
         if read.status != work.status:
             work.status = read.status
-            self._write("target.status", work, status=read.status, in_progress=read.in_progress)
+            self._write(Event.TARGET_STATUS, work, status=read.status, in_progress=read.in_progress)
 
     def left_alone(self, work: Job, outcome: Outcome, why: Reason) -> None:
         """Record the outcome of a target without a request."""
@@ -122,7 +123,7 @@ class Ledger:
             self.counts[work.outcome] -= 1
         work.outcome = outcome
         self.counts[outcome] += 1
-        event = "target.settled" if outcome in {Outcome.SETTLED, Outcome.GONE} else "target.failed"
+        event = Event.TARGET_SETTLED if outcome in {Outcome.SETTLED, Outcome.GONE} else Event.TARGET_FAILED
         fields = _answer(reply) if reply is not None else {}
         if code is not None:
             fields["code"] = code.value
@@ -132,7 +133,7 @@ class Ledger:
 
     def escalated(self, work: Job, reason: str) -> None:
         """Record an escalation: the CVM did not go down by itself and is to be stopped."""
-        self._write("action.escalated", work, to=Action.STOP.value, reason=reason)
+        self._write(Event.ACTION_ESCALATED, work, to=Action.STOP.value, reason=reason)
         work.escalate(self._clock.now())
 
     def taken_up(self, step: PlannedStep, sources: Sequence[Job], jobs: Sequence[Job]) -> None:
@@ -148,7 +149,7 @@ class Ledger:
             }
             for work in jobs
         ]
-        self._sink.record("step.planned", step=step.name, action=step.action.value, targets=targets)
+        self._sink.record(Event.STEP_PLANNED, step=step.name, action=step.action.value, targets=targets)
         for work in sources:
             work.taken_up = True
             if work.outcome is not None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.report.audit.phrases import sentence
 from orchestrator.report.audit.story import of_cvm
@@ -29,34 +30,34 @@ _TAKEN = frozenset(
 """What stands elsewhere in an event, or in another form."""
 
 _KINDS: dict[str, tuple[list[str], list[str]]] = {
-    "run.started": (["process"], ["start"]),
-    "run.resumed": (["process"], ["start"]),
-    "run.interrupted": (["process"], ["end"]),
-    "run.finished": (["process"], ["end"]),
-    "action.intent": (["api"], ["info"]),
-    "action.accepted": (["api"], ["change", "allowed"]),
-    "action.refused": (["api"], ["denied"]),
-    "action.deferred": (["api"], ["info"]),
-    "action.unknown": (["api"], ["info"]),
-    "action.failed": (["api"], ["info"]),
-    "action.escalated": (["api"], ["info"]),
-    "target.status": (["host"], ["info"]),
-    "target.settled": (["host"], ["change"]),
-    "target.failed": (["host"], ["info"]),
-    "billing.reconciled": (["host"], ["info"]),
+    Event.RUN_STARTED: (["process"], ["start"]),
+    Event.RUN_RESUMED: (["process"], ["start"]),
+    Event.RUN_INTERRUPTED: (["process"], ["end"]),
+    Event.RUN_FINISHED: (["process"], ["end"]),
+    Event.ACTION_INTENT: (["api"], ["info"]),
+    Event.ACTION_ACCEPTED: (["api"], ["change", "allowed"]),
+    Event.ACTION_REFUSED: (["api"], ["denied"]),
+    Event.ACTION_DEFERRED: (["api"], ["info"]),
+    Event.ACTION_UNKNOWN: (["api"], ["info"]),
+    Event.ACTION_FAILED: (["api"], ["info"]),
+    Event.ACTION_ESCALATED: (["api"], ["info"]),
+    Event.TARGET_STATUS: (["host"], ["info"]),
+    Event.TARGET_SETTLED: (["host"], ["change"]),
+    Event.TARGET_FAILED: (["host"], ["info"]),
+    Event.BILLING_RECONCILED: (["host"], ["info"]),
 }
 """The category and the type of each event; those of any other are `process` and `info`."""
 
 _LIFE = {"stop": "end", "shutdown": "end", "start": "start", "restart": "change"}
 _OUTCOMES = {
-    "action.accepted": "success",
-    "action.refused": "failure",
-    "action.deferred": "failure",
-    "action.failed": "failure",
-    "action.unknown": "unknown",
-    "target.settled": "success",
-    "target.failed": "failure",
-    "run.interrupted": "failure",
+    Event.ACTION_ACCEPTED: "success",
+    Event.ACTION_REFUSED: "failure",
+    Event.ACTION_DEFERRED: "failure",
+    Event.ACTION_FAILED: "failure",
+    Event.ACTION_UNKNOWN: "unknown",
+    Event.TARGET_SETTLED: "success",
+    Event.TARGET_FAILED: "failure",
+    Event.RUN_INTERRUPTED: "failure",
 }
 
 
@@ -68,11 +69,11 @@ class Ecs:
 
     def event(self, record: Record) -> dict[str, Any]:
         """Turn a record into an event."""
-        if record["event"] == "run.started":
+        if record["event"] == Event.RUN_STARTED:
             self._run = self._about_run(record)
         cvm = of_cvm(record)
         subject = f"{safe_text(cvm.get('name'), 64)}: " if cvm else ""
-        who = record.get("by") if record["event"] in {"approval.answered", "run.sealed"} else None
+        who = record.get("by") if record["event"] in {Event.APPROVAL_ANSWERED, Event.RUN_SEALED} else None
         user = _user(who) if who else self._run.get("user", {})
         event = {
             "@timestamp": record["ts"],
@@ -122,7 +123,7 @@ def _user(actor: object) -> dict[str, str]:
 def _event(record: Record) -> dict[str, Any]:
     name: str = record["event"]
     category, kinds = _KINDS.get(name, (["process"], ["info"]))
-    if name == "target.settled":
+    if name == Event.TARGET_SETTLED:
         kinds = [_LIFE.get(str(record.get("action")), "change")]
     return _some(
         {
@@ -145,11 +146,11 @@ def _event(record: Record) -> dict[str, Any]:
 def _outcome(record: Record) -> str | None:
     """Return `success`, `failure` or `unknown`; None for an event without a result."""
     name = record["event"]
-    if name == "run.finished":
+    if name == Event.RUN_FINISHED:
         return "success" if record.get("exit_code") == 0 else "failure"
-    if name == "approval.answered":
+    if name == Event.APPROVAL_ANSWERED:
         return "success" if record.get("answer") == "approved" else "failure"
-    if name == "target.failed" and record.get("outcome") == "skipped":
+    if name == Event.TARGET_FAILED and record.get("outcome") == "skipped":
         return "success"
     return _OUTCOMES.get(name)
 

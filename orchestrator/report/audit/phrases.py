@@ -5,6 +5,7 @@ Works for records of any version: a missing field is left out, and an unknown ev
 
 from collections.abc import Callable, Mapping
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.report.audit.run_phrases import RUN_WORDS
 from orchestrator.report.audit.terms import ID, bill, lasting, reason, verb
@@ -87,14 +88,14 @@ def _escalated(record: Record) -> str:
 
 _TELL: dict[str, Callable[[Record], str]] = {
     **RUN_WORDS,
-    "action.intent": asked,
-    "action.accepted": _accepted,
-    "action.refused": lambda record: f"refused{_answer(record)}{reason(record)}",
-    "action.deferred": _deferred,
-    "action.unknown": lambda record: f"no clear answer{_answer(record)}{reason(record)}; the status will tell",
-    "action.failed": lambda record: f"failed{_answer(record)}{reason(record)}",
-    "action.escalated": _escalated,
-    "target.status": _status,
-    "target.settled": _settled,
-    "target.failed": _ended,
+    Event.ACTION_INTENT: asked,
+    Event.ACTION_ACCEPTED: _accepted,
+    Event.ACTION_REFUSED: lambda record: f"refused{_answer(record)}{reason(record)}",
+    Event.ACTION_DEFERRED: _deferred,
+    Event.ACTION_UNKNOWN: lambda record: f"no clear answer{_answer(record)}{reason(record)}; the status will tell",
+    Event.ACTION_FAILED: lambda record: f"failed{_answer(record)}{reason(record)}",
+    Event.ACTION_ESCALATED: _escalated,
+    Event.TARGET_STATUS: _status,
+    Event.TARGET_SETTLED: _settled,
+    Event.TARGET_FAILED: _ended,
 }

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.plural import plural
 from orchestrator.report.audit.terms import ID, REASON, lasting, part, reason, usd, verb
@@ -149,17 +150,17 @@ def _sealed(record: Record) -> str:
 
 
 RUN_WORDS: dict[str, Callable[[Record], str]] = {
-    "run.started": _started,
-    "run.planned": _planned,
-    "run.interrupted": _interrupted,
-    "run.resumed": _resumed,
-    "run.finished": _finished,
-    "run.sealed": _sealed,
-    "step.planned": _step_planned,
-    "wave.soaking": _soaking,
-    "approval.requested": _requested,
-    "approval.answered": _answered,
-    "notice": _notice,
-    "billing.reconciled": _reconciled,
+    Event.RUN_STARTED: _started,
+    Event.RUN_PLANNED: _planned,
+    Event.RUN_INTERRUPTED: _interrupted,
+    Event.RUN_RESUMED: _resumed,
+    Event.RUN_FINISHED: _finished,
+    Event.RUN_SEALED: _sealed,
+    Event.STEP_PLANNED: _step_planned,
+    Event.WAVE_SOAKING: _soaking,
+    Event.APPROVAL_REQUESTED: _requested,
+    Event.APPROVAL_ANSWERED: _answered,
+    Event.NOTICE: _notice,
+    Event.BILLING_RECONCILED: _reconciled,
 }
 """By event."""

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.duration import format_duration
 from orchestrator.playbook.plan_warning import warning_document
@@ -17,16 +18,18 @@ from orchestrator.report.audit.terms import usd, verb
 from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import summary_of
 
-_TELLS_STEPS = frozenset({"run.interrupted", "run.finished"})
-_TALLIED = frozenset({"action.deferred", "target.status", "target.settled", "action.accepted", "action.intent"})
+_TELLS_STEPS = frozenset({Event.RUN_INTERRUPTED, Event.RUN_FINISHED})
+_TALLIED = frozenset(
+    {Event.ACTION_DEFERRED, Event.TARGET_STATUS, Event.TARGET_SETTLED, Event.ACTION_ACCEPTED, Event.ACTION_INTENT}
+)
 _MOST_REASONS = 8
 
 
 _WORDS = (
-    ("action.accepted", "accepted"),
-    ("action.deferred", "put off"),
-    ("target.settled", "settled or gone"),
-    ("target.failed", "ended otherwise"),
+    (Event.ACTION_ACCEPTED, "accepted"),
+    (Event.ACTION_DEFERRED, "put off"),
+    (Event.TARGET_SETTLED, "settled or gone"),
+    (Event.TARGET_FAILED, "ended otherwise"),
 )
 
 
@@ -71,7 +74,7 @@ class RunStory:
         event = record["event"]
         self.start = self.start or record["ts"]
         cvm = of_cvm(record)
-        if event == "billing.reconciled":
+        if event == Event.BILLING_RECONCILED:
             self._charge(record)
         elif cvm:
             self._target(event, record)
@@ -79,7 +82,7 @@ class RunStory:
             if event in _TELLS_STEPS:
                 self._tell_steps()
             self._tell(record, sentence(record))
-            if event == "run.planned":
+            if event == Event.RUN_PLANNED:
                 self._tell_plan(record)
 
     def lines(self) -> list[Line]:

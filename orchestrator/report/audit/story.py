@@ -6,6 +6,7 @@ Both are built record by record while the log is read, and keep little: a log ma
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.audit.events import ANSWERED, ENDED, Event
 from orchestrator.audit.record import Record
 from orchestrator.cvm import normal_uuid
 from orchestrator.moment import parse_timestamp
@@ -13,12 +14,10 @@ from orchestrator.report.audit.phrases import asked, sentence
 from orchestrator.report.audit.terms import bill, verb
 from orchestrator.safe_text import safe_text
 
-_ANSWERS = frozenset({"action.accepted", "action.refused", "action.deferred", "action.unknown", "action.failed"})
-_OUTCOMES = frozenset({"target.settled", "target.failed"})
-_GOOD = frozenset({"action.accepted", "target.settled", "run.finished", "run.sealed"})
-_BAD = frozenset({"action.refused", "action.failed", "target.failed"})
-_DOUBTFUL = frozenset({"action.unknown", "action.deferred", "action.escalated", "run.interrupted"})
-_OF_THE_RUN = frozenset({"run.interrupted", "run.resumed", "run.finished"})
+_GOOD = frozenset({Event.ACTION_ACCEPTED, Event.TARGET_SETTLED, Event.RUN_FINISHED, Event.RUN_SEALED})
+_BAD = frozenset({Event.ACTION_REFUSED, Event.ACTION_FAILED, Event.TARGET_FAILED})
+_DOUBTFUL = frozenset({Event.ACTION_UNKNOWN, Event.ACTION_DEFERRED, Event.ACTION_ESCALATED, Event.RUN_INTERRUPTED})
+_OF_THE_RUN = frozenset({Event.RUN_INTERRUPTED, Event.RUN_RESUMED, Event.RUN_FINISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +98,25 @@ class Chapter:
     def hear(self, record: Record) -> None:
         """Add the next record about the CVM. An announcement waits for its answer and shares its sentence."""
         event, pending = record["event"], self._asked
-        if event == "action.intent":
+        if event == Event.ACTION_INTENT:
             self.conclude()
             self._asked = record
             return
-        if pending is not None and event in _ANSWERS and not record.get("observed"):
+        if pending is not None and event in ANSWERED and not record.get("observed"):
             self._asked = None
             text = f"{asked(pending)}, {sentence(record)}"
             self.lines.append(Line(pending["ts"], text, event, (pending["seq"], record["seq"])))
             return
         self.conclude()
         self.lines.append(Line(record["ts"], sentence(record), event, (record["seq"],)))
-        if event in _OUTCOMES:
+        if event in ENDED:
             self.outcome = str(record.get("outcome"))
 
     def conclude(self) -> None:
         """Add a sentence for an announcement without an answer."""
         if self._asked is not None:
             text = f"{asked(self._asked)}; no answer is on record"
-            self.lines.append(Line(self._asked["ts"], text, "action.intent", (self._asked["seq"],)))
+            self.lines.append(Line(self._asked["ts"], text, Event.ACTION_INTENT, (self._asked["seq"],)))
             self._asked = None
 
 
@@ -143,11 +142,11 @@ class CvmStory:
         """Add the next record of the log."""
         event = record["event"]
         self.start = self.start or record["ts"]
-        if event in {"run.planned", "step.planned"}:
+        if event in {Event.RUN_PLANNED, Event.STEP_PLANNED}:
             self._plan(record)
         elif event in _OF_THE_RUN:
             for chapter in self._by_key.values():
-                if chapter.outcome is None or event == "run.finished":
+                if chapter.outcome is None or event == Event.RUN_FINISHED:
                     chapter.conclude()
                     chapter.lines.append(Line(record["ts"], f"the run: {sentence(record)}", event, (record["seq"],)))
         elif self._is_meant(cvm := of_cvm(record)):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
+from orchestrator.audit.events import Event
 from orchestrator.report.formatting import moment
 
 _Document = Mapping[str, Any]
@@ -16,7 +17,7 @@ def happened(document: _Document) -> list[tuple[str, float, str]]:
     lines: list[tuple[str, float, str]] = []
     for event, group in groupby(document["moments"], key=lambda each: each["event"]):
         each = list(group)
-        if event == "action.escalated" and len(each) > 1:
+        if event == Event.ACTION_ESCALATED and len(each) > 1:
             names = ", ".join(str((one["fields"].get("cvm") or {}).get("name")) for one in each[:_NAMED])
             more = f" and {len(each) - _NAMED:,} more" if len(each) > _NAMED else ""
             words = f"{len(each):,} CVMs were not down in time, and their power was pulled: {names}{more}"
@@ -36,15 +37,16 @@ def _words(one: _Document) -> str:
     cvm = (fields.get("cvm") or {}).get("name")
     until = moment(fields.get("expires_at"))
     told = {
-        "run.interrupted": f"the run ended before its time: {fields.get('reason')}; {fields.get('open')} targets open",
-        "run.resumed": _resumed(fields),
-        "step.planned": f"step {fields.get('step')!r} chose {fields.get('targets')} CVMs",
-        "wave.soaking": f"wave {fields.get('wave')} of step {fields.get('step')!r} is through, the next waits until "
-        f"{moment(fields.get('until'))}",
-        "action.escalated": f"{cvm}: {fields.get('action')} gave way to {fields.get('to')}: {fields.get('reason')}",
-        "approval.requested": f"approval was asked for: {fields.get('question')} (until {until})",
-        "approval.answered": _answer(fields),
-        "notice": f"{fields.get('message')}",
+        Event.RUN_INTERRUPTED: f"the run ended before its time: {fields.get('reason')}; "
+        f"{fields.get('open')} targets open",
+        Event.RUN_RESUMED: _resumed(fields),
+        Event.STEP_PLANNED: f"step {fields.get('step')!r} chose {fields.get('targets')} CVMs",
+        Event.WAVE_SOAKING: f"wave {fields.get('wave')} of step {fields.get('step')!r} is through, "
+        f"the next waits until {moment(fields.get('until'))}",
+        Event.ACTION_ESCALATED: f"{cvm}: {fields.get('action')} gave way to {fields.get('to')}: {fields.get('reason')}",
+        Event.APPROVAL_REQUESTED: f"approval was asked for: {fields.get('question')} (until {until})",
+        Event.APPROVAL_ANSWERED: _answer(fields),
+        Event.NOTICE: f"{fields.get('message')}",
     }
     if event in told:
         return told[event]

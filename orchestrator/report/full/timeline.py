@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from orchestrator.audit.events import ENDED, Event
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.cvm import CvmRef
@@ -16,14 +17,15 @@ from orchestrator.cvm import CvmRef
 Key: TypeAlias = tuple[str, str]
 """A target: the step's name and the CVM's key."""
 
-_TOLD = frozenset({"run.started", "run.planned", "run.finished", "target.status", "billing.reconciled"})
-_ENDED = frozenset({"target.settled", "target.failed"})
-_SENT_AND = {
-    "action.accepted": "accepted",
-    "action.refused": "refused",
-    "action.deferred": "deferred",
-    "action.unknown": "unknown",
-    "action.failed": "failed",
+_TOLD = frozenset(
+    {Event.RUN_STARTED, Event.RUN_PLANNED, Event.RUN_FINISHED, Event.TARGET_STATUS, Event.BILLING_RECONCILED}
+)
+_SENT_AND: dict[str, str] = {
+    Event.ACTION_ACCEPTED: "accepted",
+    Event.ACTION_REFUSED: "refused",
+    Event.ACTION_DEFERRED: "deferred",
+    Event.ACTION_UNKNOWN: "unknown",
+    Event.ACTION_FAILED: "failed",
 }
 _NO_ANSWER = "unanswered"
 
@@ -128,20 +130,20 @@ class RunTimeline:
     def apply(self, record: Record) -> None:
         """Add the next record."""
         event, before = record["event"], self.state.last_ts
-        if event == "run.resumed" and before:
+        if event == Event.RUN_RESUMED and before:
             self.pauses.append(max(0.0, self._since(record["ts"]) - self._since(before)))
         self.state.apply(record)
-        if event not in {"billing.reconciled", "run.sealed"}:
+        if event not in {Event.BILLING_RECONCILED, Event.RUN_SEALED}:
             self.last = self.at(record["ts"])
-        if event == "run.planned":
+        if event == Event.RUN_PLANNED:
             self.skipped = list(record.get("skipped") or ())
-        elif event == "run.sealed":
+        elif event == Event.RUN_SEALED:
             self.seal = record
-        elif event == "action.intent":
+        elif event == Event.ACTION_INTENT:
             self._intent(record)
         elif event in _SENT_AND:
             self._answered(event, record)
-        elif event in _ENDED:
+        elif event in ENDED:
             line = self._line(record)
             line.ended, line.ended_ts = self.at(record["ts"]), record["ts"]
         elif event not in _TOLD:
@@ -181,21 +183,21 @@ class RunTimeline:
         if request is not None and not record.get("observed"):
             request.answer = _SENT_AND[event]
             request.sent = request.sent and record.get("sent", True) is not False
-        if event == "action.accepted":
+        if event == Event.ACTION_ACCEPTED:
             if line.accepted is None:
                 line.accepted, line.accepted_ts = self.at(record["ts"]), record["ts"]
                 line.observed = bool(record.get("observed"))
             line.triggered_at = (record.get("billing") or {}).get("at")
 
     def _moment(self, event: str, record: Record) -> None:
-        if event == "action.escalated":
+        if event == Event.ACTION_ESCALATED:
             line = self._line(record)
             line.escalated, line.escalated_at = record.get("to"), self.at(record["ts"])
-        elif event == "step.planned":
+        elif event == Event.STEP_PLANNED:
             for entry in record.get("targets") or ():
                 self._line(entry).planned = self.at(record["ts"])
         known = {"v", "seq", "ts", "run_id", "event", "prev", "hash", "targets", "skipped", "counts", "money"}
         fields = {key: value for key, value in record.items() if key not in known}
-        if event == "step.planned":
+        if event == Event.STEP_PLANNED:
             fields["targets"] = len(record.get("targets") or ())
         self.moments.append(Moment(record["ts"], self.at(record["ts"]), event, fields))
