@@ -24,7 +24,7 @@ name: nightly-cost-stop
 limits: {requests_per_second: 10, burst: 10, max_in_flight: 20, per_teepod: 20, max_failures: "10%"}
 guards: {protect: {name: ["kms-*", "gateway-*"]}, max_percent: 100}
 steps:
-  - name: pull the power
+  - name: force-stop
     action: stop
     select: {all: true}
     settle: {timeout: 25s}
