@@ -25,11 +25,11 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: $(STAMP)  ## stop a simulated teepod: plan, live progress, summary, audit log
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh playbooks/demo.sh
 
-# One more than cores, since much of the time is waiting; with many more, answers are late, and some tests are about that.
-WORKERS ?= 3
+# Three for each core, since most of the time the tests wait for processes.
+WORKERS ?= $(shell expr 3 \* $$(nproc))
 
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 soak: $(STAMP)  ## run the long seeded suites as well (chaos, crashes)
 	$(BIN)/python -m pytest -m "soak or not soak" --timeout 1800

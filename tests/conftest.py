@@ -1,5 +1,7 @@
 """What holds for all tests."""
 
+from pathlib import Path
+
 import pytest
 import trio
 from hypothesis import HealthCheck, settings
@@ -19,3 +21,21 @@ def _same_order_of_tasks() -> None:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name a case of bytes after its parameter: the content may differ from one test process to the next."""
     return argname if isinstance(val, bytes) else None
+
+
+_SLOW = ("e2e", "docs", "chaos", "crash", "released", "service")
+"""Folders of tests that wait for processes: begun first, and shared out one by one among the test processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the tests of a file out together, except for slow tests without a common fixture."""
+    here = Path(__file__).parent
+    for item in items:
+        alone = item.path.relative_to(here).parts[0] in _SLOW and not _has_common_fixture(item)
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else str(item.path)))
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in _SLOW)
+
+
+def _has_common_fixture(item: pytest.Item) -> bool:
+    definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    return any(each.scope == "module" for fixture in definitions.values() for each in fixture)
