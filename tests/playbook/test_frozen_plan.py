@@ -17,7 +17,7 @@ from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
-from tests.playbook.test_plan import LIMITS, plan_of, said_of
+from tests.playbook.plans import LIMITS, plan_of, said_of
 
 THEN = datetime(2026, 11, 23, 8, tzinfo=UTC)
 FLEET = [cvm(1, "dev-1"), cvm(2, "dev-2", pod=2), cvm(3, "kms-1", app="b2")]

@@ -10,7 +10,7 @@ from orchestrator.playbook.guards import Denominator, check_guards, merge_guards
 from orchestrator.playbook.schema import Guards, Playbook
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
-from tests.playbook.test_plan import is_allowed, plan_of
+from tests.playbook.plans import is_allowed, plan_of
 
 
 def guards(**keys: object) -> Guards:

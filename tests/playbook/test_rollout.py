@@ -13,7 +13,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards, Playbook
 from tests.playbook.fleet import INVENTORIES, cvm
 from tests.playbook.loading import VALID, load, refusal
-from tests.playbook.test_plan import is_allowed, plan_of, said_of
+from tests.playbook.plans import is_allowed, plan_of, said_of
 
 
 def book(*steps: dict[str, object], **keys: object) -> Playbook:

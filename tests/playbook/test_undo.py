@@ -18,8 +18,8 @@ from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.undo import TakenDown, Undo
 from orchestrator.skip_reason import SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
+from tests.playbook.plans import plan_of, said_of
 from tests.playbook.test_frozen_plan import moved
-from tests.playbook.test_plan import plan_of, said_of
 
 FLEET = [cvm(1, "dev-1", "stopped"), cvm(2, "dev-2", "stopped", pod=2), cvm(3, "dev-3", "stopped", app="b2")]
 ONE = FLEET[0]

@@ -13,7 +13,7 @@ from orchestrator.playbook.select import Coverage, find_coverage
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook, select
-from tests.playbook.test_plan import plan_of
+from tests.playbook.plans import plan_of
 
 PROTECTS = st.fixed_dictionaries(
     {},

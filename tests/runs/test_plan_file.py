@@ -24,7 +24,7 @@ from orchestrator.playbook.value_types import Share
 from orchestrator.runs.plan_file import digest, plan_file, read_plan, written
 from tests.docs.pages import ROOT, blocks
 from tests.playbook.fleet import INVENTORIES, cvm
-from tests.playbook.test_plan import LIMITS, plan_of
+from tests.playbook.plans import LIMITS, plan_of
 from tests.report.runs import EVIL
 
 FILE = Path("p.plan")

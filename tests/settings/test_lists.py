@@ -11,7 +11,7 @@ from orchestrator.settings.lists import ADDING_UP, list_settings
 from orchestrator.settings.load import Settings, load_settings
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
-from tests.playbook.test_plan import plan_of
+from tests.playbook.plans import plan_of
 
 NAME = "guards.protect.name"
 BROKEN = ["a-*,b-*", "a-*, b-*", '["a-*"', "[a-*]", "{a}", ""]

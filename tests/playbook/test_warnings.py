@@ -7,7 +7,7 @@ from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.undo import Undo
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
-from tests.playbook.test_plan import plan_of
+from tests.playbook.plans import plan_of
 
 FLEET = [cvm(n, f"web-{n}", app="a1", pod=1) for n in range(1, 9)]
 

@@ -9,44 +9,15 @@ from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.playbook.estimate import StepLoad, estimate_plan
-from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.limits import StepLimits
-from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
-from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.resolved_steps import RunLimits
-from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.playbook.schema import Playbook
 from orchestrator.playbook.steps import Step
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook
-
-LIMITS = RunLimits(5, 5, 10, 10)
-
-
-def plan_of(book: Playbook, inventory: list[Cvm], **more: Any) -> Plan:  # noqa: ANN401 - any argument of make_plan
-    return make_plan(
-        book,
-        inventory,
-        **{
-            "guards": merge_guards(book.guards, Guards()),
-            "limits": LIMITS,
-            "settle_timeout": 600,
-            "price_list": {},
-            "storage_usd_per_gb_hour": Decimal("0.0001"),
-            "batch_size": 100,
-            **more,
-        },
-    )
-
-
-def is_allowed(plan: Plan) -> bool:
-    return all(check.ok for check in plan.guards)
-
-
-def said_of(plan: Plan) -> list[str]:
-    """The warnings of a plan, without the one for plans without guards."""
-    return [each.message for each in plan.warnings if each.code is not WarningCode.NO_GUARDS]
+from tests.playbook.plans import plan_of, said_of
 
 
 @given(st.lists(SELECTS, min_size=1, max_size=3), INVENTORIES, st.randoms(use_true_random=False))
