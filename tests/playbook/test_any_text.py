@@ -80,7 +80,7 @@ def test_any_bytes_are_a_playbook_or_an_error_with_a_line(file: Path, data: byte
 
 @settings(max_examples=150, deadline=None)
 @given(parts=st.lists(st.sampled_from(FRAGMENTS), max_size=40))
-def test_any_row_of_fragments_is_a_playbook_or_an_error_with_a_line(file: Path, parts: list[str]) -> None:
+def test_any_fragments_are_a_playbook_or_an_error_with_a_line(file: Path, parts: list[str]) -> None:
     _loads_or_tells_where(file, "".join(parts).encode("utf-8", "replace"))
 
 

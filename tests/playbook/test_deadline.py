@@ -25,7 +25,7 @@ def on(*teepods: str, wave: int = 1) -> list[tuple[int, str]]:
     return [(wave, teepod) for teepod in teepods]
 
 
-def test_what_goes_at_once_after_a_pause_is_asked_at_once_and_the_rest_at_the_rate() -> None:
+def test_the_burst_is_sent_at_once_and_the_rest_at_the_rate() -> None:
     assert compute_send_times(on("a", "a", "a"), SLOW) == pytest.approx([0, 0.1, 0.2])
     assert compute_send_times(on("a", "a", "a"), replace(SLOW, burst=2)) == pytest.approx([0, 0, 0.1])
 
@@ -35,28 +35,28 @@ def test_teepods_take_turns_unless_there_is_an_order() -> None:
     assert compute_send_times(on("a", "a", "b"), replace(SLOW, in_order=True)) == pytest.approx([0, 0.1, 0.2])
 
 
-def test_many_in_one_request_take_the_time_of_one() -> None:
+def test_a_batch_takes_the_time_of_one_request() -> None:
     assert compute_send_times(on(*"abc"), replace(SLOW, at_once=2, in_order=True)) == pytest.approx([0, 0, 0.1])
     narrow = replace(SLOW, at_once=50, per_teepod=2, in_order=True)
     assert compute_send_times(on(*"aaa"), narrow)[2] >= 0.1, "a batch has no more on one teepod than that may take"
 
 
-def test_few_requests_under_way_wait_for_their_answers() -> None:
+def test_requests_wait_for_answers_at_max_in_flight() -> None:
     assert compute_send_times(on(*"abc"), replace(FAST, max_in_flight=2)) == pytest.approx([0, 0, ANSWER_S])
     assert compute_send_times(on(*"aab"), replace(FAST, per_teepod=1)) == pytest.approx([0, ANSWER_S, 0])
 
 
-def test_a_wave_begins_when_the_one_before_has_settled() -> None:
+def test_a_wave_begins_after_the_wave_before_settled() -> None:
     targets = on("a") + on("a", "a", wave=2) + on("a", wave=3)
     assert compute_send_times(targets, SLOW) == pytest.approx([0, 30, 30.1, 60.1])
 
 
-def test_a_wave_waits_for_the_soak_of_the_one_before() -> None:
+def test_a_wave_waits_for_the_soak() -> None:
     targets = on("a") + on("a", "a", wave=2) + on("a", wave=3)
     assert compute_send_times(targets, replace(SLOW, soak=100)) == pytest.approx([0, 130, 130.1, 260.1])
 
 
-def test_steps_go_one_after_the_other_and_who_is_late_is_named_the_first_first() -> None:
+def test_steps_run_in_sequence_and_late_targets_are_sorted_by_time() -> None:
     both = [(SLOW, on("a", "b", "a")), (SLOW, []), (SLOW, on("a", "b"))]
     found = forecast_deadline(20, both)
     assert found.asked == pytest.approx((0, 0.1, 0.2, 30.2, 30.3))
@@ -65,7 +65,7 @@ def test_steps_go_one_after_the_other_and_who_is_late_is_named_the_first_first()
     assert forecast_deadline(31, both).ok
 
 
-def test_without_waves_and_further_steps_nothing_hangs_on_how_long_settling_takes() -> None:
+def test_the_settle_time_does_not_matter_for_one_step_without_waves() -> None:
     assert forecast_deadline(1, [(SLOW, on("a", "b"))]).settle is None
     assert forecast_deadline(1, [(SLOW, on("a") + on("b", wave=2))]).settle == 30
     assert forecast_deadline(1, []).ok
@@ -81,7 +81,7 @@ def test_without_waves_and_further_steps_nothing_hangs_on_how_long_settling_take
         (5.0, 120.0, {}, 120.0, "escalate.after"),
     ],
 )
-def test_a_shutdown_that_is_escalated_may_take_until_then_however_short_the_settle_timeout_is(
+def test_an_escalated_shutdown_takes_until_its_escalation(
     settle_timeout: float, escalate_after: float | None, known: dict[str, float], seconds: float, basis: str
 ) -> None:
     step = PlannedStep("it", Action.SHUTDOWN, settle_timeout, escalate_after=escalate_after)
@@ -94,7 +94,7 @@ def test_a_shutdown_that_is_escalated_may_take_until_then_however_short_the_sett
     st.integers(1, 5),
     st.booleans(),
 )
-def test_no_window_of_the_forecast_holds_more_than_the_rate_allows_and_no_wave_overtakes(
+def test_the_forecast_keeps_the_rate_and_the_order_of_waves(
     targets: list[tuple[int, str]],
     burst: int,
     in_order: bool,

@@ -50,26 +50,24 @@ def test_a_stop_at_half_past_two_fires_once_on_each_day_of_the_year(zone: str, y
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_so_does_one_at_any_time_of_the_night(zone: str) -> None:
+def test_a_stop_at_any_time_of_the_night_fires_once_on_each_day(zone: str) -> None:
     for hour, minute in ((0, 0), (0, 15), (1, 45), (2, 0), (3, 0), (23, 45)):
         assert_once_a_day(zone, 2027, hour, minute)
 
 
 @settings(max_examples=60, deadline=None)
 @given(ALL_ZONES, YEARS, TIMES)
-def test_a_daily_time_fires_once_on_each_day_whatever_the_zone_and_the_year(
-    zone: str, year: int, time: tuple[int, int]
-) -> None:
+def test_a_daily_time_fires_once_a_day_in_any_zone_and_year(zone: str, year: int, time: tuple[int, int]) -> None:
     assert_once_a_day(zone, year, *time)
 
 
-def test_a_time_in_a_gap_fires_at_the_first_moment_after_it() -> None:
+def test_a_time_in_a_gap_fires_right_after_the_gap() -> None:
     found = fired(timetable("30 2 * * *"), *SPRING)
     assert safe_text(found) == ["03-27 02:30+0100 plain", "03-28 03:00+0200 gap", "03-29 02:30+0200 plain"]
     assert found[1].note == "moved from 02:30, a skipped time: clocks went from 02:00 to 03:00"
 
 
-def test_a_time_in_a_fold_fires_at_the_first_of_the_two() -> None:
+def test_a_repeated_time_fires_at_its_first_moment() -> None:
     found = fired(timetable("30 2 * * *"), *AUTUMN)
     assert safe_text(found) == ["10-30 02:30+0200 plain", "10-31 02:30+0200 fold", "11-01 02:30+0100 plain"]
     assert found[1].note == "first of two; no second firing at 02:30 +01:00"
@@ -92,20 +90,20 @@ def test_gaps_of_half_an_hour_and_at_midnight_are_gaps() -> None:
         ("0 2,3 * * *", ["03-28 03:00+0200 gap"]),
     ],
 )
-def test_what_names_hours_goes_by_the_clock_and_times_that_meet_fire_once(cron: str, expected: list[str]) -> None:
+def test_named_hours_follow_the_clock_and_equal_moments_fire_once(cron: str, expected: list[str]) -> None:
     start = utc(2027, 3, 27, 23)
     found = safe_text(fired(timetable(cron), start, start + timedelta(hours=4)))
     assert [each.endswith(wanted) for each, wanted in zip(found, expected, strict=True)] == [True] * len(expected)
 
 
-def test_the_one_that_does_not_fire_beside_another_is_listed() -> None:
+def test_a_time_on_the_moment_of_another_firing_is_listed_as_skipped() -> None:
     (other,) = left_out(timetable("0 2,3 * * *"), *SPRING)
     assert other.reason == "03:00 falls on the same moment as an earlier firing"
     assert other.wanted == datetime(2027, 3, 28, 3)  # noqa: DTZ001 - a wall time
 
 
 @pytest.mark.parametrize("cron", ["0 * * * *", "0 0-23 * * *", "0 */1 * * *"])
-def test_what_fires_every_hour_fires_every_hour_however_it_is_spelt(cron: str) -> None:
+def test_every_spelling_of_every_hour_fires_every_hour(cron: str) -> None:
     for start, end in (SPRING, AUTUMN):
         moments = [each.planned for each in fired(timetable(cron), start, end)]
         assert moments == [start + timedelta(hours=n) for n in range(int((end - start) / timedelta(hours=1)))]
@@ -115,7 +113,7 @@ def test_what_fires_every_hour_fires_every_hour_however_it_is_spelt(cron: str) -
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("cron", ["*/15 * * * *", "20 * * * SUN", "0,59 * 1-15 * *"])
-def test_what_fires_every_hour_fires_whenever_a_clock_shows_it(zone: str, cron: str) -> None:
+def test_a_schedule_of_every_hour_fires_at_each_clock_time(zone: str, cron: str) -> None:
     """Held to a clock that is read once a minute, for three days around each change of the year."""
     clocks = ZoneInfo(zone)
     hours = [utc(2027, 1, 1) + timedelta(hours=n) for n in range(365 * 24)]
@@ -147,9 +145,7 @@ def test_what_fires_every_hour_fires_whenever_a_clock_shows_it(zone: str, cron: 
     st.integers(1, 5000),
     st.integers(1, 5000),
 )
-def test_where_a_stretch_is_cut_in_two_changes_nothing(
-    zone: str, cron: str, start: datetime, first: int, second: int
-) -> None:
+def test_splitting_a_period_changes_no_firing(zone: str, cron: str, start: datetime, first: int, second: int) -> None:
     table = timetable(cron, zone, jitter="30m", until="2028-10-01")
     middle = start + timedelta(minutes=first)
     end = middle + timedelta(minutes=second)
@@ -158,14 +154,14 @@ def test_where_a_stretch_is_cut_in_two_changes_nothing(
     )
 
 
-def test_the_start_is_part_of_a_stretch_and_the_end_is_not() -> None:
+def test_a_period_includes_its_start_and_excludes_its_end() -> None:
     table = timetable("30 2 * * *", "UTC")
     due = utc(2027, 1, 2, 2, 30)
     assert [each.planned for each in list_firings(table, due, due + DAY)] == [due]
     assert list(list_firings(table, due + SECOND, due + DAY)) == []
 
 
-def test_a_whole_day_that_clocks_skipped_is_left_out() -> None:
+def test_a_day_skipped_by_clocks_has_no_firing() -> None:
     """Samoa went from Thursday to Saturday."""
     table = timetable("30 2 * * *", "Pacific/Apia")
     stretch = utc(2011, 12, 29), utc(2011, 12, 31)
@@ -176,7 +172,7 @@ def test_a_whole_day_that_clocks_skipped_is_left_out() -> None:
 # from, until, not_on
 
 
-def test_nothing_fires_outside_of_from_and_until_whose_days_count_whole() -> None:
+def test_nothing_fires_outside_of_from_and_until() -> None:
     table = timetable("0 0,12,23 * * *", **{"from": "2027-03-28", "until": "2027-10-31"})
     found = fired(table, utc(2027, 1, 1), utc(2028, 1, 1))
     assert safe_text([found[0], found[-1]]) == ["03-28 00:00+0100 plain", "10-31 23:00+0100 plain"]
@@ -184,7 +180,7 @@ def test_nothing_fires_outside_of_from_and_until_whose_days_count_whole() -> Non
     assert {each.reason for each in left} == {"before `from`, 2027-03-28", "after `until`, 2027-10-31"}
 
 
-def test_from_and_until_may_be_times_and_belong_to_what_fires() -> None:
+def test_from_and_until_as_times_are_included() -> None:
     edges = {"from": "2027-06-01T12:00", "until": "2027-06-02T10:00Z"}
     found = fired(timetable("0 * * * *", **edges), utc(2027, 5, 30), utc(2027, 6, 5))
     assert safe_text([found[0], found[-1]]) == ["06-01 12:00+0200 plain", "06-02 12:00+0200 plain"]
@@ -197,9 +193,7 @@ def test_from_and_until_may_be_times_and_belong_to_what_fires() -> None:
     st.integers(0, 40),
     st.integers(0, 100_000),
 )
-def test_whatever_the_jitter_nothing_starts_outside_of_from_and_until(
-    zone: str, begins: date, length: int, jitter: int
-) -> None:
+def test_no_jitter_moves_a_start_outside_of_from_and_until(zone: str, begins: date, length: int, jitter: int) -> None:
     until = begins + timedelta(days=length)
     table = timetable("45 */5 * * *", zone, jitter=jitter, until=str(until), **{"from": str(begins)})
     start = utc(begins.year, begins.month, begins.day) - 2 * DAY
@@ -211,7 +205,7 @@ def test_whatever_the_jitter_nothing_starts_outside_of_from_and_until(
     assert all(before.moment < after.planned for before, after in pairwise(found))
 
 
-def test_each_date_that_is_left_out_says_which_entry_does_it() -> None:
+def test_each_skipped_date_names_its_entry() -> None:
     table = timetable("30 2 * * *", not_on=["2027-12-24", "2027-12-31..2028-01-01"])
     left = left_out(table, utc(2027, 12, 1), utc(2028, 2, 1))
     assert [(each.wanted.date().isoformat(), each.reason) for each in left] == [
@@ -221,13 +215,13 @@ def test_each_date_that_is_left_out_says_which_entry_does_it() -> None:
     ]
 
 
-def test_a_date_is_that_of_the_wall_time_even_where_it_is_moved_into_the_next_day() -> None:
+def test_a_date_is_the_date_of_the_wall_time_before_any_move() -> None:
     stretch = utc(2027, 3, 27), utc(2027, 3, 28, 12)
     for day, expected in (("2027-03-27", []), ("2027-03-28", ["03-28 00:00-0100 gap"])):
         assert safe_text(fired(timetable("30 23 * * SAT", "America/Nuuk", not_on=day), *stretch)) == expected
 
 
-def test_a_calendar_is_asked_for_the_moment_and_the_day() -> None:
+def test_a_calendar_is_searched_by_moment_and_day() -> None:
     class Fair:
         def event_at(self, moment: datetime, day: date) -> str | None:
             return "fair" if day == date(2027, 5, 2) and moment == utc(2027, 5, 2, 0, 30) else None
@@ -259,7 +253,7 @@ def test_jitter_reaches_both_ends_of_its_window() -> None:
     assert shifts == {0, 1, 2, 3, 4}
 
 
-def test_jitter_ends_before_the_next_firing_and_its_seed_is_a_promise() -> None:
+def test_jitter_ends_before_the_next_firing_and_its_seed_is_fixed() -> None:
     found = fired(timetable("0,1 4 * * *", "UTC", jitter="1h"), utc(2027, 1, 1), utc(2027, 1, 2))
     assert [each.latest - each.planned for each in found] == [timedelta(seconds=59), timedelta(hours=1)]
     assert [f"{each.moment:%H:%M:%S}" for each in found] == SEEDED
@@ -277,14 +271,14 @@ def test_without_jitter_a_firing_starts_when_it_is_planned() -> None:
 # the next one
 
 
-def test_the_next_firing_is_looked_for_from_the_day_on_that_it_may_fire() -> None:
+def test_the_search_for_the_next_firing_begins_at_from() -> None:
     table = timetable("* * * * *", "UTC", **{"from": "2190-01-01"})
     coming = find_next_firing(table, utc(2027, 1, 1))
     assert coming is not None
     assert coming.planned == utc(2190, 1, 1)
 
 
-def test_there_is_no_next_firing_after_until_nor_where_none_is_near() -> None:
+def test_there_is_no_next_firing_after_until_or_within_a_year() -> None:
     assert find_next_firing(timetable("* * * * *", until="2027-01-01"), utc(2027, 1, 3)) is None
     assert find_next_firing(timetable("0 0 29 2 *"), utc(2028, 3, 1)) is None
     assert find_next_firing(timetable("0 0 29 2 *"), utc(2028, 3, 1), within=5 * 366 * DAY) is not None
@@ -295,7 +289,7 @@ def test_there_is_no_next_firing_after_until_nor_where_none_is_near() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(ALL_ZONES, st.datetimes(datetime(2001, 1, 1), datetime(2190, 1, 1)))  # noqa: DTZ001 - a wall time
-def test_a_moment_is_found_again_from_what_clocks_show(zone: str, wall: datetime) -> None:
+def test_a_moment_is_found_by_its_wall_time(zone: str, wall: datetime) -> None:
     clocks, wall = ZoneInfo(zone), wall.replace(microsecond=0)
     place = locate_wall_time(wall, clocks)
     moments = [place.moment, *([place.second] if place.second else [])]

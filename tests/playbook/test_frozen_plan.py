@@ -49,7 +49,7 @@ def moved(one: Cvm, **fields: object) -> Cvm:
     return replace(one, ref=replace(one.ref, **fields))  # type: ignore[arg-type] # any field of it
 
 
-def test_when_nothing_has_changed_the_plan_is_the_one_that_was_written_down() -> None:
+def test_without_changes_the_plan_equals_the_plan_file() -> None:
     assert held(lock_of(), FLEET) == plan_of(BOOK, FLEET)
 
 
@@ -75,9 +75,7 @@ ONE = FLEET[0]
         (None, "no longer in the list"),
     ],
 )
-def test_a_target_that_changed_is_left_alone_with_what_changed_and_the_others_go_on(
-    now: Cvm | None, reason: str
-) -> None:
+def test_a_changed_target_is_skipped_with_its_changes(now: Cvm | None, reason: str) -> None:
     plan = held(lock_of(), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [each.reason for each in list_drifted(plan)] == [f"drifted: {reason}"]
@@ -93,29 +91,29 @@ def test_a_target_that_changed_is_left_alone_with_what_changed_and_the_others_go
     ],
     ids=["dashes", "a list without hashids", "what is not compared"],
 )
-def test_the_same_cvm_told_in_other_words_has_not_changed(now: Cvm) -> None:
+def test_another_spelling_of_the_same_facts_is_no_change(now: Cvm) -> None:
     assert list(list_changes(ONE, now)) == []
     assert held(lock_of(), [now, *FLEET[1:]]).targets[0].cvm is now
 
 
-def test_half_a_surrogate_pair_in_a_name_is_as_the_file_can_hold_it() -> None:
+def test_half_a_surrogate_pair_in_a_name_is_no_change() -> None:
     assert list(list_changes(moved(ONE, name="\\ud800"), moved(ONE, name="\ud800"))) == []
 
 
-def test_what_is_down_by_now_is_as_wanted_and_has_not_drifted() -> None:
+def test_a_target_that_is_down_already_has_not_drifted() -> None:
     plan = held(lock_of(), [replace(ONE, status="stopped"), *FLEET[1:]])
     assert [(each.reason, each.selected) for each in plan.skipped] == [("already stopped", True)]
     assert list_drifted(plan) == ()
 
 
-def test_what_is_protected_by_now_has_drifted_and_is_told_by_the_guard_too() -> None:
+def test_a_newly_protected_target_has_drifted() -> None:
     guards = merge_guards(Guards(), Guards.model_validate({"protect": {"name": "kms-*"}}))
     plan = held(lock_of(), FLEET, guards=guards)
     assert [each.reason for each in list_drifted(plan)] == ["drifted: now protected by name kms-*"]
     assert [(check.name, check.value) for check in plan.guards] == [("protect", 1)]
 
 
-def test_cvms_that_match_by_now_and_were_no_targets_are_left_alone_and_counted() -> None:
+def test_newly_selected_cvms_are_skipped_and_counted() -> None:
     was_down = replace(cvm(4, "dev-4"), status="stopped")
     plan = held(lock_of(fleet=[*FLEET, was_down]), [*FLEET, cvm(4, "dev-4"), cvm(5, "dev-5")])
     assert [target.cvm for target in plan.targets] == FLEET
@@ -123,7 +121,7 @@ def test_cvms_that_match_by_now_and_were_no_targets_are_left_alone_and_counted()
     assert any(warning.startswith("2 CVMs selected by the playbook now") for warning in said_of(plan))
 
 
-def test_guards_are_checked_for_what_is_left_against_the_fleet_of_today() -> None:
+def test_guards_compare_the_remaining_targets_with_the_present_fleet() -> None:
     lock = lock_of()
     fleet = [FLEET[0], replace(FLEET[1], status="error"), replace(FLEET[2], status="stopped")]
     guards = merge_guards(Guards(), Guards.model_validate({"max_targets": 1, "max_percent": 50}))
@@ -131,7 +129,7 @@ def test_guards_are_checked_for_what_is_left_against_the_fleet_of_today() -> Non
     assert [(check.value, check.ok) for check in plan.guards] == [(1, True), (50, True)]
 
 
-def test_a_cvm_that_belongs_to_another_step_or_to_none_by_now_has_drifted() -> None:
+def test_a_cvm_of_another_step_or_no_step_has_drifted() -> None:
     first = playbook({"name": "dev-1"}, {"name": "dev-2"})
     second = playbook({"name": "dev-2"}, {"name": "x"})
     plan = held(lock_of(first), FLEET, second)
@@ -142,7 +140,7 @@ def test_a_cvm_that_belongs_to_another_step_or_to_none_by_now_has_drifted() -> N
     ]
 
 
-def test_what_is_as_another_action_would_have_it_is_not_as_wanted() -> None:
+def test_the_goal_of_another_action_is_no_success() -> None:
     """A CVM that was to be stopped, and that the playbook would start by now, is not told as running already."""
     start = BOOK.acting_steps[0].model_copy(update={"action": "start"})
     reason = lock_of().filter_target(ONE, start, Reason(SkipReason.ALREADY_UP, "running"))
@@ -156,11 +154,11 @@ def test_the_steps_are_those_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(("hours", "said"), [(23, None), (25, "the plan file is 1d1h old"), (-1, "from the future")])
-def test_an_old_plan_is_said_to_be_old(hours: float, said: str | None) -> None:
+def test_an_old_plan_is_a_warning(hours: float, said: str | None) -> None:
     warnings = said_of(held(lock_of(), FLEET, hours=hours))
     assert (said in warnings[0]) if said else not warnings
 
 
-def test_a_plan_of_another_version_is_said_to_be_one() -> None:
+def test_a_plan_of_another_version_is_a_warning() -> None:
     plan = lock_of().apply_to_plan(plan_of(BOOK, FLEET), now=THEN, version="2")
     assert said_of(plan) == ["the plan file was made by version 1, this is version 2"]

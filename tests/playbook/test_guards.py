@@ -43,20 +43,20 @@ def test_max_percent_is_exact(targets: int, up: int, percent: str, *, ok: bool) 
 
 
 @given(st.integers(1, 10**6), st.integers(0, 10**6), st.decimals("0.001", 100, places=3))
-def test_the_number_that_is_shown_stands_on_the_same_side_of_the_limit(up: int, some: int, percent: Decimal) -> None:
+def test_the_shown_percentage_is_on_the_right_side_of_the_limit(up: int, some: int, percent: Decimal) -> None:
     (check,) = check_guards(guards(max_percent=str(percent)), targets=min(some, up), up=up, spared=0)
     assert check.ok is (min(some, up) * 100 <= percent * up)
     assert check.ok is (check.value <= percent)
 
 
-def test_a_refusal_by_percentage_names_what_it_is_a_percentage_of() -> None:
+def test_a_refusal_by_percentage_names_the_denominator() -> None:
     (check,) = check_guards(guards(max_percent="50%"), targets=1001, up=2000, spared=0)
     assert check.message == (
         "1001 targets are 50.1% of the 2000 CVMs of the workspace that are up now, at most 50% allowed"
     )
 
 
-def test_the_percentage_is_of_what_is_up_whether_selected_protected_or_not() -> None:
+def test_the_denominator_is_all_cvms_up() -> None:
     fleet = [
         cvm(1, "a"),
         cvm(2, "b"),
@@ -76,15 +76,13 @@ def test_the_percentage_is_of_what_is_up_whether_selected_protected_or_not() -> 
     st.none() | st.integers(1, 9),
     st.none() | st.integers(1, 9),
 )
-def test_of_two_limits_the_smaller_holds(
-    left: int | None, right: int | None, of: int | None, other: int | None
-) -> None:
+def test_the_smaller_of_two_limits_wins(left: int | None, right: int | None, of: int | None, other: int | None) -> None:
     both = merge_guards(guards(max_targets=left, max_percent=of), guards(max_targets=right, max_percent=other))
     assert both.max_targets == min((each for each in (left, right) if each is not None), default=None)
     assert both.max_percent == min((each for each in (of, other) if each is not None), default=None)
 
 
-def test_what_either_protects_is_protected() -> None:
+def test_protections_add_up() -> None:
     both = merge_guards(
         guards(protect={"name": "a", "app_id": "b2"}), guards(protect={"name": ["b", "a"], "teepod": "1"})
     )
@@ -128,7 +126,7 @@ def test_starts_are_counted_as_a_percentage_of_all_cvms_of_the_workspace() -> No
     assert "4 targets to start are 80.0% of the 5 CVMs of the workspace, at most" in percent.message
 
 
-def test_a_plan_that_stops_and_starts_is_held_to_both_percentages() -> None:
+def test_stops_and_starts_have_separate_percentages() -> None:
     checks = check_guards(
         guards(max_percent="50"), targets=7, up=10, spared=0, starts=2, whole_of_starts=Denominator(10)
     )

@@ -102,7 +102,7 @@ from tests.playbook.loading import VALID, refusal
         ("vars:\n  teepod: {required: true}", "vars: 5", 2, "vars must be a mapping", None),
     ],
 )
-def test_a_mistake_is_told_by_line_and_key(
+def test_an_error_names_line_and_key(
     tmp_path: Path, old: str, new: str, *, line: int, says: str, hint: str | None
 ) -> None:
     assert old in VALID
@@ -121,18 +121,18 @@ def test_a_playbook_needs_a_step(tmp_path: Path, text: str) -> None:
     assert "steps" in error.message
 
 
-def test_an_empty_select_is_an_error_that_says_how_to_mean_everything(tmp_path: Path) -> None:
+def test_the_error_of_an_empty_select_names_all_true(tmp_path: Path) -> None:
     error = refusal(tmp_path, "name: x\nsteps:\n  - action: stop\n    select: {}\n")
     assert (error.line, "all: true" in error.message) == (4, True)
 
 
-def test_the_second_of_two_steps_of_one_name_is_pointed_at(tmp_path: Path) -> None:
+def test_the_error_of_equal_step_names_points_at_the_second(tmp_path: Path) -> None:
     step = "  - name: a\n    action: stop\n    select: {all: true}\n"
     error = refusal(tmp_path, f"name: x\nsteps:\n{step}{step}")
     assert (error.line, "two steps have the name 'a'" in error.message) == (6, True)
 
 
-def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+def test_all_errors_of_a_file_are_listed_in_order_of_lines(tmp_path: Path) -> None:
     text = VALID.replace("max_targets: 5", "max_targets: 0").replace("action: stop", "action: halt")
     error = refusal(tmp_path, text.replace("10m", "never"), teepod="a")
     assert [error.line, *(each.line for each in error.more)] == [5, 8, 12]
@@ -143,7 +143,7 @@ def test_a_long_wrong_value_is_cut(tmp_path: Path) -> None:
     assert len(error.message) < 200
 
 
-def test_an_exclude_alone_asks_for_all_true(tmp_path: Path) -> None:
+def test_the_error_of_a_lone_exclude_names_all_true(tmp_path: Path) -> None:
     text = VALID.replace('      teepod: ["${teepod}"]\n      name: "dev-*"\n', "      exclude: {name: x}\n")
     assert "add `all: true`" in refusal(tmp_path, text, teepod="a").message
 

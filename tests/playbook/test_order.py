@@ -17,12 +17,12 @@ def names(by: Order, fleet: list[tuple[Cvm, str | None]]) -> list[str]:
     return [each.ref.name for each, _ in ranked]
 
 
-def test_names_are_sorted_as_people_do() -> None:
+def test_names_are_in_natural_order() -> None:
     fleet = [(cvm(n, name), None) for n, name in enumerate(["web-10", "Web-2", "web-2", "api", "web-007"])]
     assert names("name", list(fleet)) == ["api", "Web-2", "web-2", "web-007", "web-10"]
 
 
-def test_the_dearest_go_first_and_those_of_unknown_cost_last() -> None:
+def test_the_most_expensive_are_first_and_unknown_costs_last() -> None:
     fleet = [
         (cvm(1, "unknown"), None),
         (cvm(2, "cheap"), "0.05"),
@@ -43,7 +43,7 @@ def test_numbers_of_any_length_can_be_sorted() -> None:
 
 
 @given(INVENTORIES, st.sampled_from(["cost", "teepod", "name"]), st.randoms(use_true_random=False))
-def test_the_order_does_not_depend_on_that_of_the_list(inventory: list[Cvm], by: Order, random: Any) -> None:  # noqa: ANN401 - hypothesis' own
+def test_the_order_does_not_depend_on_the_inventory(inventory: list[Cvm], by: Order, random: Any) -> None:  # noqa: ANN401 - hypothesis' own
     costs = {each.ref.key: Decimal(random.randint(0, 3)) if random.random() < 0.8 else None for each in inventory}
     shuffled = list(inventory)
     random.shuffle(shuffled)

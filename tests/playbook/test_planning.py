@@ -21,7 +21,7 @@ from tests.playbook.plans import plan_of, said_of
 
 
 @given(st.lists(SELECTS, min_size=1, max_size=3), INVENTORIES, st.randoms(use_true_random=False))
-def test_every_cvm_is_a_target_or_skipped_once_and_in_any_order_the_same(
+def test_every_cvm_is_once_a_target_or_skipped_in_any_order(
     selects: list[dict[str, object]],
     inventory: list[Cvm],
     random: Any,  # noqa: ANN401 - hypothesis' own
@@ -43,7 +43,7 @@ def test_every_cvm_is_a_target_or_skipped_once_and_in_any_order_the_same(
     assert {(s.reason, s.cvm.ref.key) for s in again.skipped} == {(s.reason, s.cvm.ref.key) for s in plan.skipped}
 
 
-def test_without_a_status_everything_that_is_not_down_is_a_target_whatever_its_status() -> None:
+def test_without_a_status_every_cvm_that_is_not_down_is_a_target() -> None:
     up = ["running", "stopping", "error", "unknown", "hibernated", "creating"]
     fleet = [cvm(n, status=status) for n, status in enumerate(up)]
     fleet += [cvm(10, status="stopped", in_progress=True), cvm(11, status="stopped"), cvm(12, status="exited")]
@@ -67,20 +67,20 @@ def test_a_cvm_belongs_to_the_first_step_that_covers_it_and_steps_keep_their_ord
     assert [each.reason for each in plan.skipped] == ["not selected"]
 
 
-def test_a_cvm_without_hashid_and_uuid_is_skipped_since_names_are_no_addresses() -> None:
+def test_a_cvm_without_hashid_and_uuid_is_skipped() -> None:
     plan = plan_of(playbook({"all": "true"}), [Cvm(ref=CvmRef(None, None, "dev-1"), status="creating")])
     assert not plan.targets
     assert "can't be addressed" in plan.skipped[0].reason
 
 
-def test_a_plan_in_which_everything_selected_is_down_or_protected_still_matched() -> None:
+def test_skipped_cvms_count_as_matches() -> None:
     assert plan_of(playbook({"all": "true"}), [cvm(status="stopped")]).has_matches
     assert plan_of(playbook({"all": "true"}, guards={"protect": {"name": "*"}}), [cvm()]).has_matches
     assert not plan_of(playbook({"name": "x"}), [cvm()]).has_matches
     assert not plan_of(playbook({"status": "running"}), [cvm(status="stopped")]).has_matches
 
 
-def test_the_last_word_leaves_out_further_cvms_and_guards_and_warnings_are_about_the_rest() -> None:
+def test_guards_and_warnings_ignore_cvms_removed_by_the_filter() -> None:
     heard: list[tuple[str, str | None, str | None]] = []
 
     def target_filter(one: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
@@ -109,7 +109,7 @@ def test_the_last_word_leaves_out_further_cvms_and_guards_and_warnings_are_about
     assert said_of(plan) == []
 
 
-def test_a_step_settles_by_its_own_timeout_else_by_the_settings() -> None:
+def test_a_steps_own_settle_timeout_wins() -> None:
     book = Playbook.model_validate(
         {
             "name": "x",
@@ -125,7 +125,7 @@ def test_a_step_settles_by_its_own_timeout_else_by_the_settings() -> None:
     ]
 
 
-def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warned_of() -> None:
+def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warnings() -> None:
     fleet = [cvm(1, gpus=1, gpu_rental=True), cvm(2, gpus=0)]
     plan = plan_of(
         playbook({"name": ["dev-*", "x"]}), fleet, more_warnings=[PlanWarning(WarningCode.LIST_SHIFTING, "it shifted")]
@@ -147,7 +147,7 @@ def test_the_estimate_is_one_stop_a_target_and_a_few_batches(
     assert (found.requests, round(found.seconds, 6)) == (requests, seconds)
 
 
-def test_the_total_is_that_of_the_targets_alone() -> None:
+def test_the_total_counts_targets_only() -> None:
     price = Decimal("0.1")
     fleet = [cvm(n, hourly_compute=price, disk_gb=Decimal(10)) for n in range(3)]
     fleet.append(cvm(9, status="stopped", hourly_compute=price))
@@ -161,7 +161,7 @@ def steps_of(*steps: tuple[str, dict[str, object]], **keys: object) -> Playbook:
     return Playbook.model_validate({"name": "example", "steps": written, **keys})
 
 
-def test_each_action_covers_the_cvms_on_which_it_has_anything_to_do() -> None:
+def test_each_action_targets_cvms_with_something_to_do() -> None:
     fleet = [cvm(1, status="running"), cvm(2, status="stopped"), cvm(3, status="error"), cvm(4, status="exited")]
     for action, chosen in (("shutdown", [1, 3]), ("start", [2, 4]), ("restart", [1])):
         plan = plan_of(steps_of((action, {"all": "true"})), fleet)
@@ -174,7 +174,7 @@ def test_each_action_covers_the_cvms_on_which_it_has_anything_to_do() -> None:
     assert reasons == ["already running", "not down, but error"]
 
 
-def test_a_cvm_belongs_to_the_first_step_that_has_anything_to_do_on_it_and_a_second_one_is_warned_of() -> None:
+def test_a_cvm_belongs_to_the_first_step_with_something_to_do() -> None:
     fleet = [cvm(1, "a"), cvm(2, "b"), cvm(3, "c", status="stopped")]
     plan = plan_of(steps_of(("shutdown", {"all": "true"}), ("start", {"name": ["b", "c"]})), fleet)
     assert [(target.step, target.cvm.ref.name) for target in plan.targets] == [
@@ -195,9 +195,7 @@ def test_a_cvm_belongs_to_the_first_step_that_has_anything_to_do_on_it_and_a_sec
         ("continue", ["failed", "unsettled"], False),
     ],
 )
-def test_a_step_for_what_fails_where_the_run_ends_by_that_is_warned_of(
-    on_failure: str, outcome: list[str], warned: bool
-) -> None:
+def test_a_step_that_never_runs_is_a_warning(on_failure: str, outcome: list[str], warned: bool) -> None:
     result = {"result": {"step": "first", "outcome": outcome}}
     steps = [
         {"name": "first", "action": "stop", "select": {"all": "true"}, "on_failure": on_failure},
@@ -217,12 +215,12 @@ def test_a_step_for_what_fails_where_the_run_ends_by_that_is_warned_of(
         ({"all": "true", "exclude": {"name": "dev-1"}}, "exclude"),
     ],
 )
-def test_what_is_not_selected_names_the_first_key_that_is_not_met(keys: dict[str, object], unmet: str) -> None:
+def test_the_skip_reason_names_the_first_unmet_key(keys: dict[str, object], unmet: str) -> None:
     (skipped,) = plan_of(playbook(keys), [cvm()]).skipped
     assert (skipped.reason, skipped.why.in_full) == ("not selected", f"not selected: {unmet}")
 
 
-def test_what_ends_and_what_begins_are_told_apart() -> None:
+def test_stopped_and_started_totals_are_separate() -> None:
     price = Decimal("0.1")
     fleet = [cvm(1, hourly_compute=price), cvm(2, status="stopped", hourly_compute=price)]
     fleet.append(cvm(3, status="stopped", gpus=1))
@@ -237,7 +235,7 @@ def test_what_ends_and_what_begins_are_told_apart() -> None:
     assert plan_of(playbook({"all": "true"}), fleet).started_total is None
 
 
-def test_only_stops_are_reckoned_in_batches() -> None:
+def test_the_estimate_batches_only_stops() -> None:
     limits = RunLimits(5, 5, 10, 10, dispatch="batch")
     stops, starts = StepLoad(100, limits), StepLoad(100, limits, stops=False)
     assert estimate_plan([stops], 5, 100).requests == 5
@@ -245,7 +243,7 @@ def test_only_stops_are_reckoned_in_batches() -> None:
     assert estimate_plan([StepLoad(50, limits), StepLoad(50, limits, stops=False)], 5, 100).requests == 54
 
 
-def test_the_estimate_goes_by_the_limits_of_each_step() -> None:
+def test_the_estimate_uses_the_limits_of_each_step() -> None:
     written = steps_of(("stop", {"name": "slow-*"}), ("shutdown", {"all": "true"}))
     limits = StepLimits.model_validate({"requests_per_second": "0.5"})
     steps = [written.steps[0].model_copy(update={"limits": limits}), written.steps[1]]
@@ -255,7 +253,7 @@ def test_the_estimate_goes_by_the_limits_of_each_step() -> None:
     assert found.seconds == pytest.approx((11 - 5) / 0.5 + 12 / 5)
 
 
-def test_a_step_that_may_start_gpus_again_is_warned_of_by_its_own_name() -> None:
+def test_a_step_that_may_start_gpus_again_is_a_warning_with_its_name() -> None:
     stop = {"name": "night", "action": "stop", "select": {"all": "true"}}
     start = {"name": "day", "action": "start", "select": {"result": {"step": "night", "outcome": "settled"}}}
     book = Playbook.model_validate({"name": "x", "steps": [stop, start]})

@@ -42,7 +42,7 @@ def test_each_step_has_waves_of_its_own() -> None:
     assert [target.wave for target in plan.targets] == [1, 2, 3, 3, 3, 1, 1, 1, 2, 2]
 
 
-def test_waves_are_shares_of_those_that_are_left_after_the_survivors() -> None:
+def test_waves_are_shares_of_the_targets_without_survivors() -> None:
     guards = {"keep_running": {"per": "app_id", "min": "2"}}
     plan = plan_of(book({"waves": ["50%"]}, guards=guards), FLEET)
     assert [wave for _, wave in waves(plan)] == [1, 1, 1, 2, 2, 2]
@@ -60,20 +60,20 @@ def test_survivors_are_skipped_last_first_and_a_guard_says_how_many() -> None:
     assert plan.has_matches
 
 
-def test_a_plan_in_which_all_are_survivors_has_nothing_to_do_and_is_no_error() -> None:
+def test_a_plan_of_survivors_only_is_no_error() -> None:
     guards = {"keep_running": {"per": "app_id", "min": "100%"}}
     plan = plan_of(book({}, guards=guards), FLEET)
     assert (plan.targets, plan.has_matches, is_allowed(plan)) == ((), True, True)
 
 
-def test_restarts_are_held_to_it_and_starts_are_not() -> None:
+def test_keep_running_applies_to_restarts_but_not_to_starts() -> None:
     guards = {"keep_running": {"per": "app_id", "min": "1"}}
     fleet = [cvm(1, "up-1"), cvm(2, "up-2"), cvm(3, "down", "stopped")]
     assert waves(plan_of(book({"action": "restart"}, guards=guards), fleet)) == [("up-1", 1)]
     assert waves(plan_of(book({"action": "start"}, guards=guards), fleet)) == [("down", 1)]
 
 
-def test_rules_of_the_settings_and_of_the_playbook_all_hold() -> None:
+def test_all_rules_of_settings_and_playbook_apply() -> None:
     settings = Guards.model_validate({"keep_running": {"per": "app_id", "min": "1"}})
     own = Guards.model_validate({"keep_running": [{"per": "teepod", "min": "50%"}, {"per": "app_id", "min": "2"}]})
     both = merge_guards(own, settings)
@@ -114,7 +114,7 @@ def test_every_target_is_in_one_wave_and_every_group_keeps_its_survivors(
         assert sum(each.ref.key not in down for each in members) >= min(wanted, len(members))
 
 
-def test_a_deadline_that_can_not_be_met_is_a_warning_that_names_the_first_and_refuses_nothing() -> None:
+def test_a_missed_deadline_is_only_a_warning_with_the_first_target() -> None:
     late = plan_of(book({"waves": ["1", "100%"]}, deadline="10s"), FLEET)
     assert late.deadline is not None
     assert (late.deadline.late, late.deadline.settle, late.deadline.basis) == (list(range(1, 10)), 30, "assumed")
@@ -127,7 +127,7 @@ def test_a_deadline_that_can_not_be_met_is_a_warning_that_names_the_first_and_re
     assert plan_of(book({}), FLEET).deadline is None
 
 
-def test_a_deadline_reckons_with_the_limits_and_the_patience_of_each_step() -> None:
+def test_a_deadline_includes_the_limits_and_settle_times_of_each_step() -> None:
     ask: dict[str, object] = {"action": "shutdown", "escalate": {"after": "2m"}, "select": {"app_id": "a0"}}
     pull: dict[str, object] = {"limits": {"requests_per_second": "1"}}
     plan = plan_of(book(ask, pull, deadline="1h"), FLEET)
@@ -157,7 +157,7 @@ def test_a_deadline_reckons_with_the_limits_and_the_patience_of_each_step() -> N
         ("vars:", "deadline: soon\nvars:", 2, "deadline: 'soon' is not a duration"),
     ],
 )
-def test_a_mistake_is_told_by_line_and_key(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+def test_an_error_names_line_and_key(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
     error = refusal(tmp_path, VALID.replace(old, new), teepod="1")
     assert says in error.message
     assert error.line == line

@@ -37,7 +37,7 @@ def test_a_schedule_is_read(tmp_path: Path) -> None:
     assert (schedule.on_missed, schedule.on_overlap) == ("run_once", "queue")
 
 
-def test_what_is_left_out_stands_for_caution() -> None:
+def test_the_defaults_of_a_schedule_are_cautious() -> None:
     """A missed stop is not made up for at an hour that nobody chose, and none waits behind another."""
     schedule = Schedule.model_validate({"cron": "0 0 * * *", "timezone": "UTC"})
     assert (schedule.on_missed, schedule.on_overlap, schedule.jitter) == ("skip", "skip", 0)
@@ -94,7 +94,7 @@ def test_what_is_left_out_stands_for_caution() -> None:
         (SCHEDULE, "schedule: daily\n", 1, "schedule must be a mapping of keys to values", None),
     ],
 )
-def test_a_mistake_is_told_by_line_and_key(
+def test_an_error_names_line_and_key(
     tmp_path: Path, old: str, new: str, *, line: int, says: str, hint: str | None
 ) -> None:
     assert old in TEXT
@@ -104,7 +104,7 @@ def test_a_mistake_is_told_by_line_and_key(
     assert hint is None or hint in (error.hint or "")
 
 
-def test_a_day_may_end_where_it_began() -> None:
+def test_a_schedule_may_last_a_single_day() -> None:
     same = {"from": "2027-01-01", "until": "2027-01-01"}
     assert Schedule.model_validate({"cron": "0 0 * * *", "timezone": "UTC", **same}).from_ is not None
 
@@ -126,7 +126,7 @@ def test_variables_are_put_into_a_schedule(tmp_path: Path) -> None:
     assert refusal(tmp_path, text, teepod="Nowhere").line == 3
 
 
-def test_a_schedule_with_open_variables_is_not_checked_and_the_rest_is(tmp_path: Path) -> None:
+def test_only_a_schedule_with_open_variables_is_not_checked(tmp_path: Path) -> None:
     text = TEXT.replace('- "2027-12-24"', '- "${teepod}"').replace('- "2027-12-31..2028-01-02"', '- "${teepod}"')
     assert load(tmp_path, text, open_ones=True).playbook.schedule is None
     assert refusal(tmp_path, text.replace("max_targets", "max_target"), open_ones=True).line == 16
@@ -146,7 +146,7 @@ def test_a_playbook_without_a_schedule_has_no_timetable(tmp_path: Path) -> None:
         (b"x" * 5_000_001, ": more than 5,000,000 bytes"),
     ],
 )
-def test_a_calendar_that_can_not_be_used_is_told_by_line_and_key(tmp_path: Path, data: bytes | None, says: str) -> None:
+def test_the_error_of_an_unusable_calendar_names_line_and_key(tmp_path: Path, data: bytes | None, says: str) -> None:
     """A run does without: it is found where the timetable is asked for."""
     if data is not None:
         (tmp_path / "holidays.ics").write_bytes(data)

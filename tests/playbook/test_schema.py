@@ -18,12 +18,12 @@ def faults(text: str) -> list[str]:
     return [each.message for each in SCHEMA.iter_errors(yaml.safe_load(text))]
 
 
-def test_the_schema_is_a_schema() -> None:
+def test_the_schema_is_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: str(file.stem))
-def test_a_shipped_playbook_loads_and_pleases_an_editor(file: Path) -> None:
+def test_a_shipped_playbook_loads_and_matches_the_schema(file: Path) -> None:
     assert faults(file.read_text(encoding="utf-8")) == []
     open_ones = load_playbook(file, {}, allow_undefined=True).undefined
     loaded = load_playbook(file, dict.fromkeys(open_ones, "a1"))
@@ -54,7 +54,7 @@ def test_three_playbooks_are_shipped() -> None:
         ("guards:\n  max_targets: 5", 'schedule: {cron: "${teepod}", timezone: UTC, from: "${teepod}", not_on: []}'),
     ],
 )
-def test_what_the_program_takes_an_editor_takes(tmp_path: Path, old: str, new: str) -> None:
+def test_the_schema_accepts_valid_playbooks(tmp_path: Path, old: str, new: str) -> None:
     text = VALID.replace(old, new)
     (tmp_path / "p.yaml").write_text(text)
     load_playbook(tmp_path / "p.yaml", {}, allow_undefined=True)
@@ -74,7 +74,7 @@ def test_what_the_program_takes_an_editor_takes(tmp_path: Path, old: str, new: s
         ('teepod: ["${teepod}"]', "teepod: []"),
     ],
 )
-def test_what_the_program_refuses_an_editor_marks(old: str, new: str) -> None:
+def test_the_schema_refuses_invalid_playbooks(old: str, new: str) -> None:
     assert faults(VALID.replace(old, new))
 
 
@@ -91,7 +91,7 @@ def test_a_playbook_is_found_by_path_or_by_its_name_in_the_folder(tmp_path: Path
         find_playbook("x" * 5000, tmp_path)
 
 
-def test_a_shipped_playbook_is_found_by_its_name_after_one_of_the_folder(tmp_path: Path) -> None:
+def test_a_playbook_of_the_folder_wins_over_a_shipped_one(tmp_path: Path) -> None:
     assert find_playbook("nightly-cost-stop", tmp_path) == FOLDER / "nightly-cost-stop.yaml"
     own = tmp_path / "nightly-cost-stop.yml"
     own.touch()

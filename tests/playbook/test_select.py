@@ -31,12 +31,12 @@ from tests.playbook.loading import playbook, select
         ("a**b", "ab", True),
     ],
 )
-def test_a_name_is_matched_whole_with_star_and_question_mark_alone(pattern: str, name: str, *, covered: bool) -> None:
+def test_a_name_pattern_matches_the_whole_name(pattern: str, name: str, *, covered: bool) -> None:
     assert is_covered(select(name=pattern), cvm(name=name)) is covered
 
 
 @given(st.text("ab?*", max_size=8), st.text("ab", max_size=8))
-def test_wildcards_mean_what_their_plain_definition_says(pattern: str, text: str) -> None:
+def test_wildcards_match_by_their_definition(pattern: str, text: str) -> None:
     def plain(pattern: str, text: str) -> bool:
         if not pattern:
             return not text
@@ -47,7 +47,7 @@ def test_wildcards_mean_what_their_plain_definition_says(pattern: str, text: str
     assert not pattern or is_covered(select(name=pattern), cvm(name=text)) is plain(pattern, text)
 
 
-def test_many_stars_take_no_longer_than_few() -> None:
+def test_many_stars_are_as_fast_as_few() -> None:
     assert not is_covered(select(name="*a" * 40 + "b"), cvm(name="a" * 5000))
 
 
@@ -86,16 +86,14 @@ def test_a_select_that_excludes_itself_covers_nothing(keys: dict[str, object], i
 
 
 @given(st.lists(SELECTS, min_size=1, max_size=3), INVENTORIES)
-def test_any_covers_what_one_of_its_selects_covers(branches: list[dict[str, object]], inventory: list[Cvm]) -> None:
+def test_any_covers_the_cvms_of_each_select(branches: list[dict[str, object]], inventory: list[Cvm]) -> None:
     whole = select(any=branches)
     for each in inventory:
         assert is_covered(whole, each) is any(is_covered(select(**branch), each) for branch in branches)
 
 
 @given(SELECTS, INVENTORIES)
-def test_reading_only_the_named_apps_leaves_out_no_cvm_that_is_covered(
-    keys: dict[str, object], inventory: list[Cvm]
-) -> None:
+def test_reading_only_the_named_apps_misses_no_covered_cvm(keys: dict[str, object], inventory: list[Cvm]) -> None:
     whole = select(**keys)
     apps = find_apps_to_read([whole], whole_workspace=False)
     if apps is not None:
@@ -122,7 +120,7 @@ def test_only_the_named_apps_are_read_unless_a_percentage_needs_them_all(
     assert find_apps_to_read([select(**keys), select(name="y")], whole_workspace=False) is None
 
 
-def test_every_value_that_covers_nothing_is_told_once_with_the_nearest() -> None:
+def test_each_unmatched_value_is_listed_once_with_the_nearest() -> None:
     fleet = [cvm(1, "dev-1", pod=1), cvm(2, "dev-2", "stopped", app="b2", pod=2)]
     steps = playbook(
         {"teepod": ["prod-3", "1"], "any": [{"name": "dev-3"}, {"name": "dev-*"}]},
@@ -137,7 +135,7 @@ def test_every_value_that_covers_nothing_is_told_once_with_the_nearest() -> None
     assert describe_unmatched([select(name="x")], []) == ["no CVM named 'x'; no known values"]
 
 
-def test_of_many_known_values_the_nearest_are_told() -> None:
+def test_only_the_nearest_of_many_known_values_are_listed() -> None:
     fleet = [cvm(n, f"web-{n}") for n in range(20)] + [cvm(99, "y" * 1_000_000)]
     (near,) = describe_unmatched([select(name="web-3x")], fleet)
     assert near.startswith("no CVM named 'web-3x'; nearest known: web-3")

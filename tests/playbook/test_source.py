@@ -30,7 +30,7 @@ ONE = "name: x\nsteps:\n  - action: stop\n    select: {%s}\n"
         ("!!str 012", "012"),
     ],
 )
-def test_a_scalar_stays_the_text_it_was_written_as(tmp_path: Path, written: str, text: str | None) -> None:
+def test_a_scalar_keeps_its_spelling(tmp_path: Path, written: str, text: str | None) -> None:
     for key in ("name", "teepod"):
         loaded = load(tmp_path, ONE % f"{key}: [{written}]")
         assert getattr(loaded.playbook.acting_steps[0].select, key) == [text or written]
@@ -74,7 +74,7 @@ def test_an_app_id_of_digits_keeps_its_leading_zeros(tmp_path: Path) -> None:
         ("name: x\ndescription: \x1b[31m\n", 2, "character", None),
     ],
 )
-def test_what_is_not_plain_yaml_is_refused_at_its_line(
+def test_yaml_beyond_plain_values_is_refused_with_its_line(
     tmp_path: Path, text: str, line: int, says: str, hint: str | None
 ) -> None:
     error = refusal(tmp_path, text)
@@ -82,7 +82,7 @@ def test_what_is_not_plain_yaml_is_refused_at_its_line(
     assert hint is None or hint in (error.hint or "")
 
 
-def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
+def test_nested_aliases_are_refused_at_once(tmp_path: Path) -> None:
     rows = ["l0: &l0 [x, x]"] + [f"l{n}: &l{n} [*l{n - 1}, *l{n - 1}]" for n in range(1, 60)]
     assert refusal(tmp_path, "\n".join(rows)).line == 2
 
@@ -114,7 +114,7 @@ def test_a_file_beyond_the_limit_is_refused_without_being_read_whole(tmp_path: P
         load_playbook(Path("/dev/zero"), {})
 
 
-def test_a_missing_file_names_those_that_are_there(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_file_lists_the_existing_files(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").touch()
     with pytest.raises(PlaybookError, match="no such playbook") as caught:
         load_playbook(tmp_path / "p.yaml", {})
@@ -122,20 +122,20 @@ def test_a_missing_file_names_those_that_are_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\0b.yaml", "x" * 5000 + ".yaml"])
-def test_a_path_that_no_file_can_have_is_a_playbook_error(tmp_path: Path, name: str) -> None:
+def test_an_impossible_path_is_a_playbook_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(PlaybookError):
         load_playbook(tmp_path / name, {})
 
 
 @pytest.mark.timeout(20)
-def test_a_pipe_is_no_playbook_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     pipe = tmp_path / "p.yaml"
     os.mkfifo(pipe)
     with pytest.raises(PlaybookError, match="not a regular file"):
         read_source(pipe)
 
 
-def test_a_playbook_of_too_many_values_is_refused_where_they_become_too_many(tmp_path: Path) -> None:
+def test_too_many_values_are_refused_at_the_first_above_the_limit(tmp_path: Path) -> None:
     text = VALID + "".join(f"key{number}: 1\n" for number in range(60_000))
     error = refusal(tmp_path, text, teepod="a")
     assert "more than 20,000 values" in error.message
@@ -143,7 +143,7 @@ def test_a_playbook_of_too_many_values_is_refused_where_they_become_too_many(tmp
     assert error.line < 11_000
 
 
-def test_of_many_findings_the_first_are_told_and_the_others_counted(tmp_path: Path) -> None:
+def test_only_the_first_of_many_findings_are_listed(tmp_path: Path) -> None:
     text = VALID + "".join(f"key{number}: 1\n" for number in range(500))
     error = refusal(tmp_path, text, teepod="a")
     assert (error.message, error.line) == ("unknown key 'key0'", 13)

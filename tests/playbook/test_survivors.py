@@ -35,25 +35,25 @@ def reasons(least: str, inventory: list[Cvm], going: list[Cvm] | None = None) ->
     return {names[key]: reason.text for key, reason in found.reasons.items()}
 
 
-def test_survivors_are_taken_from_the_end_of_the_order_and_told_why() -> None:
+def test_survivors_come_from_the_end_of_the_order_with_reasons() -> None:
     up = fleet("running", "running", "running")
     assert reasons("1", up) == {"web-3": "kept running: 1 of 3 of app a1 stays up"}
     assert reasons("1", up, up[::-1]) == {"web-1": "kept running: 1 of 3 of app a1 stays up"}
     assert list(reasons("2", up)) == ["web-3", "web-2"]
 
 
-def test_whoever_is_not_acted_on_is_a_survivor_already() -> None:
+def test_a_cvm_without_an_action_is_a_survivor_already() -> None:
     up = fleet("running", "running", "running")
     assert reasons("1", up, up[1:]) == {}
     assert list(reasons("2", up, up[1:])) == ["web-3"]
 
 
-def test_a_percentage_is_of_those_that_are_up_now_and_is_rounded_up() -> None:
+def test_a_percentage_of_cvms_up_is_rounded_up() -> None:
     up = fleet("running", "running", "running", "stopped", "exited")
     assert list(reasons("50%", up)) == ["web-3", "web-2"]
 
 
-def test_with_fewer_up_than_are_to_stay_all_are_left_alone() -> None:
+def test_with_too_few_up_all_are_spared() -> None:
     up = fleet("running", "running", "stopped")
     assert reasons("3", up) == dict.fromkeys(("web-1", "web-2"), "kept running: only 2 of app a1 up, 3 must stay up")
     (found,) = spare_survivors([rule("3")], up, up)
@@ -63,27 +63,27 @@ def test_with_fewer_up_than_are_to_stay_all_are_left_alone() -> None:
     )
 
 
-def test_one_that_runs_is_kept_rather_than_one_in_another_state() -> None:
+def test_a_running_cvm_is_kept_first() -> None:
     assert list(reasons("1", fleet("running", "error", "starting"))) == ["web-1"]
     assert list(reasons("2", fleet("running", "error", "starting"))) == ["web-1", "web-3"]
 
 
-def test_one_in_error_that_is_not_acted_on_does_not_stand_in_for_the_last_that_runs() -> None:
+def test_a_cvm_in_error_never_replaces_the_last_running_cvm() -> None:
     up = fleet("running", "error")
     assert list(reasons("1", up, up[:1])) == ["web-1"]
 
 
-def test_one_on_its_way_down_is_no_survivor() -> None:
+def test_a_cvm_on_the_way_down_is_no_survivor() -> None:
     up = fleet("running", "stopping", "shutting_down", "stopped")
     assert list(reasons("1", up, up[:1])) == ["web-1"]
 
 
-def test_a_cvm_of_an_unknown_app_has_nobody_to_stand_in_for_it() -> None:
+def test_a_cvm_of_an_unknown_app_can_not_be_replaced() -> None:
     up = fleet("running", "running", app=None)
     assert reasons("1", up) == dict.fromkeys(("web-1", "web-2"), "kept running: its app is not known")
 
 
-def test_several_rules_all_hold() -> None:
+def test_all_of_several_rules_apply() -> None:
     inventory = [cvm(n, f"web-{n}", app=f"a{n % 2}", pod=n // 2) for n in range(4)]
     apps, teepods = spare_survivors([rule("1"), rule("50%", "teepod")], inventory, inventory)
     assert len(apps.reasons) == 2
@@ -100,7 +100,7 @@ RULES = st.lists(
 
 
 @given(RULES, INVENTORIES, st.randoms(use_true_random=False))
-def test_each_group_keeps_what_it_is_to_keep_whenever_it_had_it_and_no_more_is_spared_than_one_rule_needs(
+def test_each_group_keeps_its_minimum_and_a_rule_spares_no_more(
     rules: list[Rule],
     inventory: list[Cvm],
     random: Any,  # noqa: ANN401 - hypothesis' own

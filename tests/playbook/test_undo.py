@@ -34,7 +34,7 @@ def held(undo: Undo, fleet: list[Cvm], **more: Any) -> Plan:  # noqa: ANN401 - a
     return undo.apply_to_plan(plan, now=datetime(2026, 11, 23, tzinfo=UTC), version="1")
 
 
-def test_all_that_is_as_the_run_left_it_is_started_and_nothing_else() -> None:
+def test_only_unchanged_cvms_of_the_run_are_started() -> None:
     others = [cvm(8, "dev-1", "stopped"), cvm(9, "other", "running")]
     plan = held(undo_of(FLEET), [*FLEET, *others])
     assert [(target.step, target.action, target.cvm) for target in plan.targets] == [
@@ -68,35 +68,33 @@ def test_all_that_is_as_the_run_left_it_is_started_and_nothing_else() -> None:
         (None, "no longer in the list"),
     ],
 )
-def test_whoever_was_touched_since_is_left_alone_with_what_changed_and_the_others_start(
-    now: Cvm | None, reason: str
-) -> None:
+def test_a_changed_cvm_is_skipped_with_its_changes(now: Cvm | None, reason: str) -> None:
     plan = held(undo_of(FLEET), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [(each.reason, each.selected) for each in list_drifted(plan)] == [(f"drifted: {reason}", True)]
     assert said_of(plan) == ["1 of 3 CVMs taken down by the run drifted: skipped"]
 
 
-def test_one_that_runs_again_is_as_wanted_whatever_it_is_called_now() -> None:
+def test_a_cvm_that_runs_again_is_as_wanted_even_with_a_new_name() -> None:
     plan = held(undo_of([ONE]), [replace(moved(ONE, name="b"), status="running")])
     assert (plan.targets, list_drifted(plan)) == ((), ())
     assert ([each.reason for each in plan.skipped], plan.has_matches) == (["already running"], True)
 
 
-def test_one_that_the_settings_protect_is_left_alone() -> None:
+def test_a_cvm_protected_by_the_settings_is_skipped() -> None:
     guards = merge_guards(Guards(), Guards.model_validate({"protect": {"name": ["dev-1"]}}))
     plan = held(undo_of(FLEET), FLEET, guards=guards)
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [each.reason for each in list_drifted(plan)] == ["drifted: now protected by name dev-1"]
 
 
-def test_one_without_a_hashid_then_or_now_is_found_by_its_uuid() -> None:
+def test_a_cvm_without_a_hashid_is_found_by_its_uuid() -> None:
     nameless = moved(ONE, id=None)
     assert [target.cvm for target in held(undo_of([nameless]), [ONE]).targets] == [ONE]
     assert [target.cvm for target in held(undo_of([ONE]), [nameless]).targets] == [nameless]
 
 
-def test_gpus_to_start_are_warned_of() -> None:
+def test_gpus_to_start_are_a_warning() -> None:
     plan = held(undo_of([ONE]), [replace(ONE, gpus=8)])
     assert any("new 24-hour minimum up front" in warning for warning in said_of(plan))
 
@@ -107,7 +105,7 @@ def late_undo() -> Undo:
     return Undo("a run", tuple(late))
 
 
-def test_one_that_went_down_after_the_run_is_started_and_named() -> None:
+def test_a_cvm_that_went_down_after_the_run_is_started_and_named() -> None:
     plan = held(late_undo(), FLEET)
     assert [target.cvm for target in plan.targets] == FLEET
     assert said_of(plan) == ["3 CVMs not seen down by the run, down now, started too: dev-1, dev-2, dev-3"]
@@ -124,13 +122,13 @@ def test_one_that_went_down_after_the_run_is_started_and_named() -> None:
         (None, "drifted: no longer in the list"),
     ],
 )
-def test_one_that_is_not_down_yet_or_was_touched_since_is_not_started(now: Cvm | None, reason: str) -> None:
+def test_a_late_cvm_that_is_up_or_changed_is_not_started(now: Cvm | None, reason: str) -> None:
     plan = held(late_undo(), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [each.reason for each in plan.skipped] == [reason]
 
 
-def test_max_percent_of_an_undo_is_a_share_of_the_cvms_that_were_up_then() -> None:
+def test_max_percent_of_an_undo_counts_the_cvms_up_at_planning() -> None:
     fleet = [*FLEET, *(cvm(number, "other", "stopped") for number in range(4, 11))]
 
     def percent(up_then: int | None) -> tuple[bool, str]:
@@ -151,9 +149,7 @@ def test_max_percent_of_an_undo_is_a_share_of_the_cvms_that_were_up_then() -> No
 
 
 @given(INVENTORIES, INVENTORIES, st.sets(st.integers(0, 11)))
-def test_whatever_has_happened_since_only_what_the_run_took_down_and_is_down_starts(
-    then: list[Cvm], now: list[Cvm], taken: set[int]
-) -> None:
+def test_an_undo_only_starts_cvms_of_the_run_that_are_down(then: list[Cvm], now: list[Cvm], taken: set[int]) -> None:
     undo = undo_of(each for number, each in enumerate(then) if number in taken)
     plan = held(undo, now)
     was = {target.ref.key: target for target in undo.targets}

@@ -50,9 +50,7 @@ def test_hiding_facts_never_adds_a_target(
     ("protect", "fact"),
     [({"app_id": "b2"}, "app_id"), ({"teepod": "2"}, "teepod"), ({"teepod": "prod-*"}, "teepod")],
 )
-def test_a_cvm_that_may_be_protected_is_left_alone_with_a_reason_of_its_own(
-    protect: dict[str, object], fact: str
-) -> None:
+def test_a_possibly_protected_cvm_is_skipped_as_unknown(protect: dict[str, object], fact: str) -> None:
     book = playbook({"all": "true"}, guards={"protect": protect})
     plan = plan_of(book, [cvm(1, app=None, pod=None), cvm(2, app="c3", pod=9, name="x")])
     left = {each.cvm.ref.id: each for each in plan.skipped}["cvm_1"]
@@ -71,21 +69,19 @@ def test_a_cvm_that_may_be_protected_is_left_alone_with_a_reason_of_its_own(
         ({"all": "true", "exclude": {"app_id": "b2"}}, "app_id"),
     ],
 )
-def test_a_cvm_that_may_be_excluded_is_left_alone_with_a_reason_of_its_own(
-    exclude: dict[str, object], fact: str
-) -> None:
+def test_a_possibly_excluded_cvm_is_skipped_as_unknown(exclude: dict[str, object], fact: str) -> None:
     plan = plan_of(playbook({"all": "true", "exclude": exclude}), [cvm(1, app=None, pod=None)])
     assert [each.why for each in plan.skipped] == [Reason(SkipReason.FACT_UNKNOWN, fact, "exclude")]
 
 
-def test_what_is_surely_not_protected_needs_no_further_fact() -> None:
+def test_a_certainly_unprotected_cvm_needs_no_further_fact() -> None:
     """A key whose fact is known decides alone; a pattern that fits every name fits an unknown one."""
     book = playbook({"all": "true", "exclude": {"name": "other", "app_id": "b2"}}, guards={"protect": {"app_id": "b2"}})
     assert [target.cvm.ref.id for target in plan_of(book, [cvm(1, pod=None)]).targets] == ["cvm_1"]
     assert find_coverage(select(all="true", exclude={"name": "*"}), cvm(name="")) is Coverage.NO
 
 
-def test_what_is_not_known_is_not_selected_and_says_so() -> None:
+def test_an_unknown_fact_is_never_selected() -> None:
     plan = plan_of(playbook({"teepod": "1"}), [cvm(1, pod=None), cvm(2, pod=2), cvm(3, pod=1)])
     assert [each.why for each in plan.skipped] == [
         Reason(SkipReason.FACT_UNKNOWN, "teepod", "select"),
@@ -94,7 +90,7 @@ def test_what_is_not_known_is_not_selected_and_says_so() -> None:
     assert not any(each.selected for each in plan.skipped)
 
 
-def test_facts_are_needed_of_those_alone_that_would_be_acted_on() -> None:
+def test_facts_are_only_needed_of_possible_targets() -> None:
     book = playbook({"name": "dev-*"})
     guards = Guards.model_validate({"protect": {"app_id": "b2"}})
     needed, down, other = cvm(1, app=None), cvm(2, status="stopped", app=None), cvm(3, "other", app=None)

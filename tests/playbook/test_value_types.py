@@ -34,13 +34,13 @@ def test_a_share_is_a_number_or_a_percentage_rounded_down(written: object, whole
     "written",
     ["", "%", "-1", "-1%", "101%", "1.5", "ten", "nan", "inf%", "1e3", "1e999999999", "1_0", "٣%", "50%%", True, None],
 )
-def test_anything_else_is_no_share(written: object) -> None:
+def test_other_values_are_no_share(written: object) -> None:
     with pytest.raises(ValueError, match="must be"):
         Share.parse(written)
 
 
 @given(st.integers(0, 10**9) | st.decimals(0, 100, places=2).map(lambda percent: f"{percent}%"))
-def test_a_share_reads_back_from_its_text(written: object) -> None:
+def test_a_share_survives_a_round_trip_as_text(written: object) -> None:
     share = Share.parse(written)
     assert Share.parse(str(share)) == share
 
@@ -65,7 +65,7 @@ def test_a_count_is_a_whole_number_from_1(written: object) -> None:
 
 
 @pytest.mark.parametrize("written", ["0", 0, "-1", "inf", "nan", "1e-320", "", True, None, "5/s"])
-def test_a_rate_is_a_number_that_can_be_waited_for(written: object) -> None:
+def test_a_rate_has_a_lower_bound(written: object) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Rate).validate_python(written)
 
@@ -81,19 +81,19 @@ def test_zero_is_allowed_for_max_failures_alone() -> None:
                 Guards.model_validate({key: zero})
 
 
-def test_one_text_stands_for_a_list_of_it() -> None:
+def test_one_text_is_a_list_of_one() -> None:
     adapter = TypeAdapter(Texts)
     assert adapter.validate_python("a") == adapter.validate_python(["a"]) == ["a"]
 
 
 @pytest.mark.parametrize("value", [[], "", [""], [" "], None, {"a": "b"}, [["a"]], 0x12, [12e4], [True]])
-def test_nothing_else_is_text_least_of_all_a_number_that_a_parser_made(value: object) -> None:
+def test_numbers_and_other_values_are_no_text(value: object) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Texts).validate_python(value)
 
 
 @pytest.mark.parametrize("value", ["yes", "True", "1", 1, "", None])
-def test_truth_has_two_spellings_only(value: object) -> None:
+def test_a_boolean_has_two_spellings_only(value: object) -> None:
     adapter = TypeAdapter(StrictBool)
     assert adapter.validate_python("true") is adapter.validate_python(True) is True
     with pytest.raises(ValidationError):

@@ -13,13 +13,13 @@ TYPED = VALID.replace("max_targets: 5", 'max_targets: "${n}"').replace("vars:\n"
 
 
 @pytest.mark.parametrize("value", EVIL)
-def test_a_value_never_becomes_yaml_nor_is_looked_into_again(tmp_path: Path, value: str) -> None:
+def test_a_value_never_becomes_yaml_or_a_reference(tmp_path: Path, value: str) -> None:
     select = load(tmp_path, VALID, teepod=value).playbook.acting_steps[0].select
     assert select.teepod == [value]
     assert select.name == ["dev-*"]
 
 
-def test_a_variable_stands_anywhere_inside_text_and_as_often_as_wanted(tmp_path: Path) -> None:
+def test_a_variable_may_occur_anywhere_in_text(tmp_path: Path) -> None:
     text = VALID.replace('["${teepod}"]', '["${teepod}", "a-${teepod}-${teepod}"]').replace("first", "pod ${teepod}")
     loaded = load(tmp_path, text, teepod="7")
     assert loaded.playbook.acting_steps[0].select.teepod == ["7", "a-7-7"]
@@ -27,14 +27,14 @@ def test_a_variable_stands_anywhere_inside_text_and_as_often_as_wanted(tmp_path:
     assert loaded.variables == {"teepod": "7"}
 
 
-def test_a_variable_in_a_key_is_no_variable(tmp_path: Path) -> None:
+def test_keys_have_no_variables(tmp_path: Path) -> None:
     assert (
         "unknown key '${teepod}'"
         in refusal(tmp_path, VALID.replace("      name:", '      "${teepod}":'), teepod="name").message
     )
 
 
-def test_what_stands_under_vars_is_not_replaced(tmp_path: Path) -> None:
+def test_vars_are_not_substituted(tmp_path: Path) -> None:
     text = VALID.replace("{required: true}", '{required: true, description: "used as ${teepod} and ${x}"}')
     loaded = load(tmp_path, text, teepod="7")
     assert loaded.playbook.vars["teepod"].description == "used as ${teepod} and ${x}"
@@ -46,14 +46,14 @@ def test_a_dollar_without_a_brace_is_plain_text(tmp_path: Path) -> None:
     ]
 
 
-def test_a_default_holds_until_a_value_is_given(tmp_path: Path) -> None:
+def test_a_given_value_wins_over_the_default(tmp_path: Path) -> None:
     for short in ("{default: prod-1}", "prod-1"):
         text = VALID.replace("{required: true}", short)
         assert load(tmp_path, text).playbook.acting_steps[0].select.teepod == ["prod-1"]
         assert load(tmp_path, text, teepod="prod-2").playbook.acting_steps[0].select.teepod == ["prod-2"]
 
 
-def test_a_value_is_typed_by_the_place_it_stands_in(tmp_path: Path) -> None:
+def test_a_value_gets_the_type_of_its_key(tmp_path: Path) -> None:
     assert load(tmp_path, TYPED, teepod="a", n="12").playbook.guards.max_targets == 12
     error = refusal(tmp_path, TYPED, teepod="a", n="many")
     assert (error.line, error.message) == (6, "guards.max_targets must be a whole number, not 'many'")
@@ -68,7 +68,7 @@ def test_every_variable_without_a_value_is_named_with_its_line(tmp_path: Path) -
 
 @pytest.mark.parametrize("around", ["${teepod}", "${teepod}*", "a-${teepod}-b"])
 @pytest.mark.parametrize("value", ["", " ", "\t\n", "\u3000"])
-def test_an_empty_value_is_refused_whatever_text_stands_around_it(tmp_path: Path, around: str, value: str) -> None:
+def test_an_empty_value_is_refused_with_any_text_around(tmp_path: Path, around: str, value: str) -> None:
     with pytest.raises(UsageError, match="the variable 'teepod' has an empty value"):
         load(tmp_path, VALID.replace("${teepod}", around), teepod=value)
 
@@ -80,7 +80,7 @@ def test_an_empty_default_is_refused_whether_or_not_a_value_is_given(tmp_path: P
         assert (error.line, error.message) == (3, "vars.teepod.default: must not be empty")
 
 
-def test_a_value_for_a_variable_that_is_not_declared_is_a_usage_error_with_the_nearest(tmp_path: Path) -> None:
+def test_a_value_of_an_undeclared_variable_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no variable 'teepd'") as caught:
         load(tmp_path, VALID, teepod="a", teepd="b")
     assert caught.value.hint == "did you mean 'teepod'?"
@@ -90,7 +90,7 @@ def test_a_value_for_a_variable_that_is_not_declared_is_a_usage_error_with_the_n
 
 
 @pytest.mark.parametrize("text", [VALID, TYPED, TYPED.replace('["${teepod}"]', "${teepod}")])
-def test_open_variables_are_left_open_in_text_and_in_typed_places(tmp_path: Path, text: str) -> None:
+def test_open_variables_are_allowed_in_text_and_in_typed_places(tmp_path: Path, text: str) -> None:
     loaded = load(tmp_path, text, open_ones=True)
     assert set(loaded.undefined) == {"teepod"} | ({"n"} if "  n:" in text else set())
 
@@ -107,17 +107,17 @@ def test_open_variables_are_left_open_in_text_and_in_typed_places(tmp_path: Path
         ("guards:\n  max_targets: 5", 'limits: {max_failures: "${teepod}%", burst: "${teepod}"}'),
     ],
 )
-def test_every_typed_place_may_be_left_open(tmp_path: Path, old: str, new: str) -> None:
+def test_every_typed_place_may_have_an_open_variable(tmp_path: Path, old: str, new: str) -> None:
     assert old in VALID
     assert load(tmp_path, VALID.replace(old, new), open_ones=True).undefined == ("teepod",)
 
 
-def test_a_bare_variable_in_braces_hints_at_the_quotes_it_needs(tmp_path: Path) -> None:
+def test_the_hint_for_a_bare_variable_names_quotes(tmp_path: Path) -> None:
     error = refusal(tmp_path, VALID.replace("10m", "${teepod}"), open_ones=True)
     assert (error.line, "${…}" in (error.hint or "")) == (12, True)
 
 
-def test_what_is_wrong_beside_an_open_variable_is_still_found(tmp_path: Path) -> None:
+def test_errors_beside_an_open_variable_are_found(tmp_path: Path) -> None:
     error = refusal(tmp_path, TYPED.replace("10m", "never"), open_ones=True)
     assert (error.line, error.more) == (13, ())
 
@@ -144,7 +144,7 @@ def test_an_assignment_without_name_value_or_encoding_is_refused(pair: str) -> N
         parse_assignments((pair,))
 
 
-def test_what_variables_come_to_is_bounded(tmp_path: Path) -> None:
+def test_the_size_of_substituted_values_is_limited(tmp_path: Path) -> None:
     """Every reference counts, whichever text it stands in."""
     text = VALID.replace('["${teepod}"]', '["' + "${teepod}" * 1000 + '", "x-${teepod}"]')
     assert load(tmp_path, text, teepod="a" * 900).playbook.acting_steps[0].select.teepod

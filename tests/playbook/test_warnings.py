@@ -21,19 +21,19 @@ def of(code: WarningCode, *selects: dict[str, object], guards: dict[str, object]
     ("protect", "named"),
     [({"name": ["web-*", "wbe-1"]}, "'wbe-1'"), ({"app_id": "b2"}, "'b2'"), ({"teepod": ["1", "prod-2"]}, "'prod-2'")],
 )
-def test_a_protect_value_that_fits_no_cvm_is_warned_of(protect: dict[str, object], named: str) -> None:
+def test_an_unmatched_protect_value_is_a_warning(protect: dict[str, object], named: str) -> None:
     (warning,) = of(WarningCode.PROTECT_UNMATCHED, {"name": "web-1"}, guards={"protect": protect})
     assert warning.startswith("protect: no ")
     assert f"{named}; " in warning
     assert "known" in warning
 
 
-def test_where_the_rest_of_the_workspace_is_not_read_no_protection_is_doubted() -> None:
+def test_without_the_whole_workspace_protections_are_no_warning() -> None:
     book = playbook({"app_id": "a1"}, guards={"protect": {"name": "kms-*"}})
     assert plan_of(book, FLEET, whole=False).warnings == ()
 
 
-def test_a_step_without_targets_is_warned_of() -> None:
+def test_a_step_without_targets_is_a_warning() -> None:
     selects: list[dict[str, object]] = [{"name": "web-1"}, {"name": "web-*", "teepod": "prod-9"}, {"name": "web-1"}]
     assert of(WarningCode.STEP_EMPTY, *selects) == [
         "step 'step 2' has no target: no CVM selected",
@@ -44,7 +44,7 @@ def test_a_step_without_targets_is_warned_of() -> None:
     assert warning == "step 'step 2' has no target: 1 CVM selected, all skipped"
 
 
-def test_every_cvm_without_any_guard_is_warned_of() -> None:
+def test_a_plan_of_every_cvm_without_a_guard_is_a_warning() -> None:
     assert of(WarningCode.NO_GUARDS, {"all": "true"})
     assert not of(WarningCode.NO_GUARDS, {"name": "*"})
     some: list[dict[str, object]] = [{"max_targets": 9}, {"max_percent": 100}, {"protect": {"name": "x"}}]
@@ -52,13 +52,13 @@ def test_every_cvm_without_any_guard_is_warned_of() -> None:
         assert not of(WarningCode.NO_GUARDS, {"all": "true"}, guards=guard)
 
 
-def test_an_undo_is_bounded_by_what_its_run_took_down() -> None:
+def test_an_undo_needs_no_guard() -> None:
     undo = Undo("a run", ())
     plan = plan_of(undo.playbook, FLEET, guards=Guards(), target_filter=undo.filter_target)
     assert WarningCode.NO_GUARDS not in {each.code for each in plan.warnings}
 
 
-def test_cvms_of_which_a_fact_is_not_known_are_warned_of() -> None:
+def test_cvms_with_unknown_facts_are_a_warning() -> None:
     book = playbook({"all": "true"}, guards={"protect": {"app_id": "a1"}})
     (warning,) = (
         each.message for each in plan_of(book, [cvm(1, app=None), cvm(2)]).warnings if each.code == "fact_unknown"

@@ -16,7 +16,7 @@ def ends(targets: int, *sizes: str) -> list[int]:
     return compute_wave_ends([Share.parse(size) for size in sizes], targets)
 
 
-def test_sizes_count_all_targets_up_to_then() -> None:
+def test_sizes_are_cumulative() -> None:
     assert ends(200, "1", "10%", "100%") == [1, 20, 200]
     assert ends(200, "5", "50", "50%") == [5, 50, 100, 200], "the last wave is completed to all of them"
 
@@ -26,7 +26,7 @@ def test_percentages_are_rounded_up() -> None:
     assert ends(3, "0.1%") == [1, 3]
 
 
-def test_every_wave_has_a_target_at_least_and_those_without_vanish() -> None:
+def test_every_wave_has_a_target_and_empty_waves_vanish() -> None:
     assert ends(5, "1", "10%", "100%") == [1, 2, 5]
     assert ends(100, "50", "10%", "100%") == [50, 51, 100]
     assert [ends(number, "1", "10%", "100%") for number in range(4)] == [[], [1], [1, 2], [1, 2, 3]]
@@ -49,9 +49,7 @@ def test_each_target_is_in_one_wave_and_no_wave_is_empty(sizes: list[Share], tar
 
 
 @given(SIZES, st.integers(1, 300))
-def test_no_wave_reaches_further_than_its_size_but_for_the_one_target_that_each_has(
-    sizes: list[Share], targets: int
-) -> None:
+def test_no_wave_exceeds_its_size_except_for_one_target(sizes: list[Share], targets: int) -> None:
     found = compute_wave_ends(sizes, targets)
     before = 0
     for size, end in zip(sizes, found, strict=False):
