@@ -2,71 +2,52 @@
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
 import anyio
 import click
 import structlog
 
-from orchestrator.audit.claims import Claim
-from orchestrator.audit.log import AuditLog
-from orchestrator.audit.replay import RunState
 from orchestrator.cli.consoles import stderr, stdout
 from orchestrator.cli.print_error import report
 from orchestrator.cli.terminal_approval import approver_of
 from orchestrator.cli.terminal_input import terminal
 from orchestrator.colour import redraws
-from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import LONG_PAUSE
-from orchestrator.engine.read.status import Observation
 from orchestrator.engine.run import Run
 from orchestrator.outcome import Ending
-from orchestrator.playbook.resolved_steps import AnyPlanned
 from orchestrator.report.run.live import Progress
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.documents import run_document, write_document
 from orchestrator.runs.execute import Beside, carry_to_end, describe_outage, explain_early_end, prepare_run
-from orchestrator.runs.notifications import finish, finish_unless, notices
+from orchestrator.runs.notifications import finish, notices
+from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.session import Session
 
+_UNNOTICED_S = 1.5
+"""Seconds of waiting for notices without an explanation."""
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 
 
-async def carry_out(
-    session: Session,
-    log: AuditLog,
-    state: RunState,
-    jobs: Sequence[Job],
-    steps: Sequence[AnyPlanned],
-    *,
-    workspace_size: int,
-    as_json: bool,
-    claim: Claim,
-    fresh: Mapping[str, Observation] | None = None,
-) -> int:
-    """Carry out a run, show its progress, and print its summary.
+async def carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int:
+    """Carry out a run, show its progress, and print its summary; returns the exit code.
 
     Args:
         session: the connection to the cloud.
-        log: the open audit log; closed before this returns.
-        state: the replayed state of the log, kept up to date by the log.
-        jobs: every target.
-        steps: the steps in order.
-        workspace_size: the number of CVMs in the inventory.
+        opened: the run; its log and its claim are closed before the return.
         as_json: whether stdout is for a JSON document.
-        claim: the run's claim on its CVMs; released after the last request.
-        fresh: the statuses read just now.
     """
+    log, state = opened.log, opened.state
     progress = Progress(
         state,
         lambda: session.gate.gcra.rate,
         lambda: session.gate.passed,
         adaptive=session.limits.adaptive,
     )
-    approver = approver_of(log, state, progress.aside, keys=None if as_json else terminal())
-    run = prepare_run(session, log, state, jobs, workspace_size, approver=approver, claim=claim)
+    approver = approver_of(log, state, session.observer, progress.aside, keys=None if as_json else terminal())
+    run = prepare_run(session, opened, approver)
     progress.is_ending = lambda: run.is_ending
     progress.trouble = partial(_trouble, run, session)
     signals = _Signals(run, progress)
@@ -74,7 +55,7 @@ async def carry_out(
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         async with notices(session, log, state) as notifier:
             beside = (partial(signals.listen, received), _show(progress, as_json=as_json))
-            result = await carry_to_end(session, log, run, steps, beside=beside, fresh=fresh, claim=claim)
+            result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
             if as_json:
                 write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
@@ -83,8 +64,28 @@ async def carry_out(
             error = explain_early_end(result, log)
             if error is not None:
                 report(error, as_json=False)
-            await finish_unless(received, partial(finish, notifier, session.settings.notify, state, result))
+            await _finish_unless(received, partial(finish, notifier, session.settings.notify, state, result))
     return code
+
+
+async def _finish_unless(received: AsyncIterator[signal.Signals], waiting: Callable[[], Awaitable[None]]) -> None:
+    """Wait for the delivery of notices, until a signal cancels the wait."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(_cancel_on_signal, received, group.cancel_scope)
+        group.start_soon(_explain_wait)
+        await waiting()
+        group.cancel_scope.cancel()
+
+
+async def _explain_wait() -> None:
+    await anyio.sleep(_UNNOTICED_S)
+    structlog.get_logger().info("notice.waiting", note="delivering notices of the run; Ctrl-C exits at once")
+
+
+async def _cancel_on_signal(received: AsyncIterator[signal.Signals], waiting: anyio.CancelScope) -> None:
+    async for number in received:
+        if number is not signal.SIGHUP:
+            waiting.cancel()
 
 
 def _trouble(run: Run, session: Session) -> str | None:

@@ -3,6 +3,7 @@
 import anyio
 
 from orchestrator.billing.stopped_period import SeenUp
+from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cvm import UP
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.playbook.limits import Limits
@@ -22,7 +23,8 @@ def running_now(settings: Settings) -> list[SeenUp]:
 
 
 async def _read(settings: Settings, where: Endpoint) -> list[SeenUp]:
-    async with open_session(settings, where, limits_of(Limits(), settings), few=True) as session:
+    limits = limits_of(Limits(), settings)
+    async with open_session(settings, where, limits, LogObserver(settings.log), few=True) as session:
         begun = session.clock.wall()
         inventory = await InventoryReader(session.cloud, session.gate, session.rng).read_all()
         now = session.clock.wall()

@@ -17,6 +17,7 @@ from orchestrator.report.layout import print_lines, prose_lines
 from orchestrator.report.run.question import print_question
 from orchestrator.runs.actor import actor
 from orchestrator.runs.approval import APPROVE, REFUSE, LeftAnswers, left_answers
+from orchestrator.runs.observer import RunObserver
 from orchestrator.safe_text import safe_text
 
 _LISTEN_EVERY = 0.1
@@ -110,15 +111,20 @@ class AtTerminal:
 
 
 def approver_of(
-    log: AuditLog, state: RunState, aside: Callable[[], AbstractContextManager[None]], keys: TerminalInput | None
+    log: AuditLog,
+    state: RunState,
+    observer: RunObserver,
+    aside: Callable[[], AbstractContextManager[None]],
+    keys: TerminalInput | None,
 ) -> Approver:
     """Return the approver for the questions of a run.
 
     Args:
         log: the open audit log of the run.
         state: the replayed state of the log, kept up to date by the log.
+        observer: the observer of the run.
         aside: hides the live view for the length of its block.
         keys: the terminal for questions; None without a terminal.
     """
-    left = left_answers(log, state)
+    left = left_answers(log, state, observer)
     return left if keys is None else AtTerminal(left, state, keys, console=on(keys.screen), aside=aside, by=actor())

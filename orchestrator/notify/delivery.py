@@ -30,7 +30,7 @@ class Transport(Protocol):
 class Warn(Protocol):
     """A logger of warnings."""
 
-    def __call__(self, event: str, **facts: object) -> None:
+    def __call__(self, event: str, /, **facts: object) -> None:
         """Log a warning."""
         ...
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 import anyio
-import structlog
 
 from orchestrator.audit.approvals import ApprovalStore
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.engine.protocols import Answer
 from orchestrator.moment import timestamp, utc_now
+from orchestrator.runs.observer import RunObserver
 
 APPROVE, REFUSE = "approve", "refuse"
 """What is typed: whole words, so that neither Enter nor a slip of one key is an answer."""
@@ -23,34 +23,38 @@ _GRACE = 5.0
 """Seconds by which the last look may be late on a busy machine; later than that, this machine slept."""
 
 
-def left_answers(log: AuditLog, state: RunState) -> "LeftAnswers":
+def left_answers(log: AuditLog, state: RunState, observer: RunObserver) -> "LeftAnswers":
     """Set up the approver for answers left by `orchestrator approve`.
 
     Args:
         log: the open audit log. Once an answer is recorded there, its file is deleted.
         state: the replayed state of the log, kept up to date by the log.
+        observer: the observer of the run.
     """
     answers = ApprovalStore(log.path)
     log.observers.append(answers.heard)
-    return LeftAnswers(answers, state)
+    return LeftAnswers(answers, state, observer)
 
 
 class LeftAnswers:
     """An approver without a terminal, waiting for answers left by `orchestrator approve`."""
 
-    def __init__(self, answers: ApprovalStore, state: RunState, wall: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, answers: ApprovalStore, state: RunState, observer: RunObserver, wall: Callable[[], datetime] = utc_now
+    ) -> None:
         """Set up.
 
         Args:
             answers: the store of the answers.
             state: the replayed state of the run's log, kept up to date by the log.
+            observer: the observer of the run.
             wall: returns the time of day.
         """
-        self._answers, self._state, self._wall = answers, state, wall
+        self._answers, self._state, self._observer, self._wall = answers, state, observer, wall
 
     async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
         """Wait for an answer; None once the question has expired by the time of day."""
-        structlog.get_logger().warning(
+        self._observer.on_warning(
             "waiting_for_approval",
             run_id=self._state.run_id,
             step=step,

@@ -11,6 +11,7 @@ from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job
 from orchestrator.engine.read.status import Observation
 from orchestrator.runs.fresh_status import read_open_statuses
+from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import Session
 from orchestrator.settings.load import Settings
 
@@ -69,14 +70,15 @@ async def read_what_others_changed(
 class RunClaim:
     """A claim with the interface for the engine."""
 
-    def __init__(self, claim: Claim, recheck_after: float) -> None:
+    def __init__(self, claim: Claim, recheck_after: float, observer: RunObserver) -> None:
         """Set up.
 
         Args:
             claim: the claim.
             recheck_after: the longest delay of a status, in seconds.
+            observer: the observer of the run.
         """
-        self._claim, self._recheck_after = claim, recheck_after
+        self._claim, self._recheck_after, self._observer = claim, recheck_after, observer
 
     def narrow(self, refs: Iterable[CvmRef]) -> None:
         """Claim only these CVMs during an approval."""
@@ -84,13 +86,11 @@ class RunClaim:
 
     async def widen(self) -> bool:
         """Wait for the claims of live runs, then claim all CVMs of this run; True after actions of other runs."""
-        wait = await self._claim.widen(self._recheck_after, self._tell)
+        wait = await self._claim.widen(self._recheck_after, self._warn)
         if wait is None:
             return False
         await anyio.sleep(wait)
         return True
 
-    def _tell(self, reason: str) -> None:
-        import structlog  # noqa: PLC0415 - takes long to import
-
-        structlog.get_logger().warning("waiting_for_run", run_id=self._claim.run_id, reason=reason)
+    def _warn(self, reason: str) -> None:
+        self._observer.on_warning("waiting_for_run", run_id=self._claim.run_id, reason=reason)

@@ -1,55 +1,41 @@
 """Carry a run out, from its open log to its end."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
 import anyio
-import structlog
 
-from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Approver
 from orchestrator.engine.rate.breaker import Outage
-from orchestrator.engine.read.status import Observation
 from orchestrator.engine.result import Deadline, RunResult
 from orchestrator.engine.run import Run
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending
-from orchestrator.playbook.resolved_steps import AnyPlanned
 from orchestrator.runs.approval import left_answers
 from orchestrator.runs.claims import RunClaim
+from orchestrator.runs.notifications import finish, notices
+from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.outage_text import outage_text
 from orchestrator.runs.session import Session
+from orchestrator.runs.status import Stop
 
 
-def prepare_run(
-    session: Session,
-    log: AuditLog,
-    state: RunState,
-    jobs: Sequence[Job],
-    workspace_size: int,
-    *,
-    approver: Approver | None = None,
-    claim: Claim | None = None,
-) -> Run:
+def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = None) -> Run:
     """Set up a run to continue from the state of its log.
 
     Args:
         session: the connection to the cloud.
-        log: the open audit log.
-        state: the replayed state of the log, kept up to date by the log.
-        jobs: every target.
-        workspace_size: the number of CVMs in the inventory.
+        opened: the run.
         approver: the source of answers; by default only `orchestrator approve`.
-        claim: the run's claim on its CVMs.
     """
+    log, state, claim = opened.log, opened.state, opened.claim
     return Run(
-        jobs,
+        opened.jobs,
         cloud=session.cloud,
         sink=log,
         clock=session.clock,
@@ -57,26 +43,25 @@ def prepare_run(
         limits=session.limits,
         settle=_settle_of(session),
         rng=session.rng,
-        workspace_size=workspace_size,
+        workspace_size=opened.workspace_size,
         requests=state.requests,
         passed=state.passed,
         refused=state.refused,
-        approver=approver or left_answers(log, state),
+        approver=approver or left_answers(log, state, session.observer),
         due=_due(session, state),
         left_alone=bool(state.left_alone),
-        claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after),
+        claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after, session.observer),
         on_outage=partial(_warn_of_outage, session),
         soaks={wave: parse_timestamp(until) for wave, until in state.soaks.items()},
     )
 
 
 def _warn_of_outage(session: Session, outage: Outage | None) -> None:
-    """Log the begin or the end of an outage of the API."""
-    log = structlog.get_logger()
+    """Warn of the begin or the end of an outage of the API."""
     if outage is None:
-        log.warning("api.up", note="The API answers again: the run goes on.")
+        session.observer.on_warning("api.up", note="The API answers again: the run continues.")
     else:
-        log.warning("api.down", note=describe_outage(session, outage))
+        session.observer.on_warning("api.down", note=describe_outage(session, outage))
 
 
 def _due(session: Session, state: RunState) -> Deadline | None:
@@ -92,26 +77,14 @@ Beside = Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]
 """Something that goes on while a run does, and may leave the run at once by cancelling this scope."""
 
 
-async def carry_to_end(
-    session: Session,
-    log: AuditLog,
-    run: Run,
-    steps: Sequence[AnyPlanned],
-    *,
-    beside: Sequence[Beside] = (),
-    fresh: Mapping[str, Observation] | None = None,
-    claim: Claim,
-) -> RunResult | None:
-    """Carry a run out, save the profile of the API, and close the log.
+async def carry_to_end(session: Session, opened: OpenRun, run: Run, beside: Sequence[Beside] = ()) -> RunResult | None:
+    """Carry a run out, save the profile of the API, close the log, and release the claim.
 
     Args:
         session: the connection to the cloud.
-        log: the open audit log.
-        run: the run.
-        steps: the steps in order.
+        opened: the run.
+        run: the same run, set up by `prepare_run`.
         beside: the tasks to run at the same time.
-        fresh: the statuses read just now.
-        claim: the run's claim on its CVMs, released at the end.
 
     Returns:
         The result of the run; None for a run left at once.
@@ -121,17 +94,42 @@ async def carry_to_end(
         async with anyio.create_task_group() as group:
             for each in beside:
                 group.start_soon(each, group.cancel_scope)
-            run.take_in(fresh or {})
-            result = await run(steps)
+            run.take_in(opened.fresh or {})
+            result = await run(opened.steps)
             group.cancel_scope.cancel()
     finally:
-        log.close()
-        claim.release(has_ended=result is not None and result.ending not in LEAVES_DOUBT)
+        opened.log.close()
+        if opened.claim is not None:
+            opened.claim.release(has_ended=result is not None and result.ending not in LEAVES_DOUBT)
         session.remember(
             batch_size=run.reader.batch_size,
             batch_missing=run.reader.batch_missing,
             settle=run.ledger.settled_within,
         )
+    return result
+
+
+async def carry_out(session: Session, opened: OpenRun, stop: Stop) -> RunResult:
+    """Carry a run out without a person: send notices, and end the run on request.
+
+    Args:
+        session: the connection to the cloud.
+        opened: the run; its log and its claim are closed at the end.
+        stop: the request to end the run. Sent requests are still watched.
+    """
+    run = prepare_run(session, opened)
+
+    async def interrupt(_: anyio.CancelScope) -> None:
+        """End the run on request."""
+        await stop.wanted.wait()
+        run.interrupt(stop.ending)
+        note = "sending nothing more; watching the sent requests"
+        session.observer.on_warning("interrupting", run_id=opened.log.run_id, note=note)
+
+    async with notices(session, opened.log, opened.state) as notifier:
+        result = await carry_to_end(session, opened, run, [interrupt])
+        await finish(notifier, session.settings.notify, opened.state, result)
+    assert result is not None  # noqa: S101 - only a task beside the run can leave the run at once
     return result
 
 

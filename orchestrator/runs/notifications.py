@@ -1,13 +1,9 @@
 """Notifications about a run: the notifier of the settings and the playbook, attached to the run's log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
-from signal import Signals
-
-import anyio
-import structlog
 
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
@@ -24,14 +20,13 @@ from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.value_types import NoticeKind
 from orchestrator.runs.actor import actor
+from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import Session
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import NotifySection
 
 _AFTER_A_SIGNAL = 1.0
-"""Seconds; whoever pressed Ctrl-C does not want to wait for much."""
-_UNNOTICED = 1.5
-"""Seconds; who waits for longer is told what for."""
+"""Seconds to wait for notices after Ctrl-C."""
 
 
 @asynccontextmanager
@@ -45,7 +40,7 @@ async def notices(session: Session, log: AuditLog, state: RunState) -> AsyncIter
     """
     settings = session.settings.notify
     kinds = state.started.get("notify", {}).get("on", settings.on)
-    async with _open_channels(settings, kinds) as notifier:
+    async with _open_channels(settings, kinds, session.observer) as notifier:
         if notifier.has_recipients:
             notifier.send_notice(notice_of_start(state))
             log.observers.append(notifier.make_observer(state))
@@ -68,25 +63,12 @@ async def finish(notifier: Notifier, settings: NotifySection, state: RunState, r
     await notifier.finish_delivery(within)
 
 
-async def finish_unless(received: AsyncIterator[Signals], waiting: Callable[[], Awaitable[None]]) -> None:
-    """Wait for a task, until a signal cancels the wait.
-
-    Args:
-        received: the signals.
-        waiting: the task.
-    """
-    async with anyio.create_task_group() as group:
-        group.start_soon(_until_a_signal, received, group.cancel_scope)
-        group.start_soon(_say_what_it_waits_for)
-        await waiting()
-        group.cancel_scope.cancel()
-
-
 async def tell_refused(
     settings: Settings,
     loaded: LoadedPlaybook,
     error: OrchestratorError,
     cloud_url: str,
+    observer: RunObserver,
     *,
     number: str | None = None,
     simulated: bool = False,
@@ -98,6 +80,7 @@ async def tell_refused(
         loaded: the playbook.
         error: the reason.
         cloud_url: the address of the run's cloud.
+        observer: receives a warning about every undelivered notice.
         number: the unique part of the notice's id; generated when None.
         simulated: whether the cloud is a simulated cloud.
     """
@@ -113,15 +96,17 @@ async def tell_refused(
         cloud_url=cloud_url,
         simulated=simulated,
     )
-    async with _open_channels(settings.notify, settings.notify.on if on is None else on) as notifier:
+    async with _open_channels(settings.notify, settings.notify.on if on is None else on, observer) as notifier:
         notifier.send_notice(notice)
         await notifier.finish_delivery(settings.notify.drain)
 
 
 @asynccontextmanager
-async def _open_channels(settings: NotifySection, kinds: Collection[NoticeKind]) -> AsyncIterator[Notifier]:
+async def _open_channels(
+    settings: NotifySection, kinds: Collection[NoticeKind], observer: RunObserver
+) -> AsyncIterator[Notifier]:
     """Open a notifier with a worker for every channel, for the length of the block."""
-    warn = structlog.get_logger().warning
+    warn = observer.on_warning
     channels, errors = read_channels(settings)
     for error in errors:
         warn("notice.lost", reason=str(error), hint=error.hint)
@@ -136,14 +121,3 @@ async def _open_channels(settings: NotifySection, kinds: Collection[NoticeKind])
                 DeliveryWorker(channel.name, transport, retry_for=settings.retry_for, now=now, rng=rng, warn=warn)
             )
         yield await stack.enter_async_context(open_notifier(workers, kinds, warn))
-
-
-async def _say_what_it_waits_for() -> None:
-    await anyio.sleep(_UNNOTICED)
-    structlog.get_logger().info("notice.waiting", note="for those who are told of the run; Ctrl-C leaves at once")
-
-
-async def _until_a_signal(received: AsyncIterator[Signals], waiting: anyio.CancelScope) -> None:
-    async for number in received:
-        if number is not Signals.SIGHUP:
-            waiting.cancel()

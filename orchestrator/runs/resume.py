@@ -1,15 +1,15 @@
 """The parts of a resume: the check of the log, the frozen limits, and the record of the resume."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from orchestrator.action import Action
-from orchestrator.audit.log import AuditLog, Observer
+from orchestrator.audit.claims import Claim
+from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.billing.rates import Total
@@ -17,10 +17,15 @@ from orchestrator.engine.job import Job
 from orchestrator.errors import NotConfirmedError, SettingsError
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
-from orchestrator.runs.frozen import Applied, Frozen
-from orchestrator.runs.recheck import Rechecked, to_send, to_skip
-from orchestrator.runs.records import limits_from
+from orchestrator.runs.claims import wait_for_statuses
+from orchestrator.runs.frozen import Applied, Frozen, apply_settings
+from orchestrator.runs.observer import RunObserver, forward_records
+from orchestrator.runs.open_run import OpenRun
+from orchestrator.runs.recheck import Rechecked, recheck_run, to_send, to_skip
+from orchestrator.runs.records import limits_from, works_from
+from orchestrator.runs.session import Session
 from orchestrator.runs.steps import steps_from
+from orchestrator.settings.load import Settings
 from orchestrator.skip_reason import Reason
 
 
@@ -29,6 +34,8 @@ class ResumePlan:
     """The plan of a resume.
 
     Attributes:
+        jobs: every target.
+        checked: the current facts about the CVMs.
         send: the targets still to send a request for.
         watch: the targets with a sent request but without a confirmed end.
         skip: the open targets to be left alone, with the reasons.
@@ -39,6 +46,8 @@ class ResumePlan:
         warnings: the warnings for a person.
     """
 
+    jobs: list[Job]
+    checked: Rechecked
     send: tuple[Job, ...]
     watch: tuple[Job, ...]
     skip: tuple[tuple[Job, Reason], ...]
@@ -108,15 +117,11 @@ def check(reading: Reading, state: RunState, path: Path) -> None:
         )
 
 
-def log_warnings(plan: ResumePlan, run_id: str) -> None:
-    """Log the warnings for a person, in place of a printed plan."""
-    for warning in plan.warnings:
-        structlog.get_logger().warning("resume.warning", run_id=run_id, message=warning.message)
-
-
 def resume_plan(jobs: list[Job], checked: Rechecked, applied: Applied) -> ResumePlan:
     """Plan a resume."""
     return ResumePlan(
+        jobs=jobs,
+        checked=checked,
         send=tuple(to_send(jobs, checked.fresh)),
         watch=tuple(work for work in jobs if work.under_way),
         skip=tuple(to_skip(jobs, checked.fresh)),
@@ -128,34 +133,95 @@ def resume_plan(jobs: list[Job], checked: Rechecked, applied: Applied) -> Resume
     )
 
 
-async def go_on_record(
-    log: AuditLog,
-    reading: Reading,
-    state: RunState,
-    jobs: list[Job],
-    heard: Observer,
-    *,
-    stricter: Sequence[str] = (),
-    ignore_running: bool = False,
+@dataclass(frozen=True, slots=True)
+class ReopenedRun:
+    """An unfinished run with its log reopened.
+
+    Attributes:
+        log: the audit log, held by this process.
+        reading: the result of reading the log.
+        state: the replayed state of the log.
+    """
+
+    log: AuditLog
+    reading: Reading
+    state: RunState
+
+    def apply_settings(self, settings: Settings, assignments: Iterable[str] = ()) -> Applied:
+        """Apply the settings stricter than the recorded values; arguments and errors as in `frozen.apply_settings`."""
+        return apply_settings(frozen_in(self.state, self.log.path), settings, assignments)
+
+    async def plan(self, session: Session, applied: Applied, claim: Claim | None) -> ResumePlan:
+        """Read the current state of the run's CVMs, and plan the resume.
+
+        Args:
+            session: the connection to the cloud.
+            applied: the effective limits.
+            claim: the claim on the run's CVMs; None for a plan without a resume.
+
+        Raises:
+            CloudError: when a status or the inventory can't be read.
+            UsageError: when the key belongs to another workspace.
+            GuardError: when a guard stricter than the plan's guard refuses the rest of the run.
+        """
+        if claim is not None:
+            await wait_for_statuses(session, claim)
+        jobs = works_from(self.state, now=session.clock.now(), wall=session.clock.wall())
+        return resume_plan(jobs, await recheck_run(session, self.state, jobs), applied)
+
+    async def record_resume(
+        self, session: Session, plan: ResumePlan, claim: Claim, *, ignore_running: bool = False
+    ) -> OpenRun:
+        """Record the resume; the state follows the log from here on.
+
+        Args:
+            session: the connection to the cloud.
+            plan: the plan of the resume.
+            claim: the claim on the run's CVMs.
+            ignore_running: whether the run acts on CVMs claimed by another run.
+        """
+        fields: dict[str, object] = {"stricter": list(plan.stricter)} if plan.stricter else {}
+        if ignore_running:
+            fields["ignore_running"] = True
+        await record_resume(self.log, self.reading, self.state, plan.jobs, session.observer, **fields)
+        size = self.state.planned["workspace_size"]
+        return OpenRun(self.log, self.state, plan.jobs, plan.steps, size, claim, plan.checked.fresh)
+
+
+@contextmanager
+def reopen_run(path: Path) -> Iterator[ReopenedRun]:
+    """Reopen the log of a run for the length of the block.
+
+    Raises:
+        RunHeldError: when another process carries the run out.
+        SettingsError: when the log can't be written, or was altered.
+        NotConfirmedError: when the log has no plan, so that no request was sent.
+    """
+    state = RunState()
+    log, reading = AuditLog.reopen(path, state.apply)
+    try:
+        check(reading, state, path)
+        yield ReopenedRun(log, reading, state)
+    finally:
+        log.close()
+
+
+async def record_resume(
+    log: AuditLog, reading: Reading, state: RunState, jobs: list[Job], observer: RunObserver, **fields: object
 ) -> None:
-    """Record the resume; `state` follows the log from here on.
+    """Record a resume, and connect the state and the observer to the log.
 
     Args:
         log: the audit log.
         reading: the result of reading the log.
         state: the replayed state of the log.
         jobs: every target.
-        heard: receives every later record.
-        stricter: a phrase for every setting stricter than the recorded value.
-        ignore_running: whether the run acts on CVMs claimed by another run.
+        observer: receives every later record.
+        **fields: more fields of the record.
     """
-    log.observers += [state.apply, heard]
-    fields: dict[str, object] = {"open": sum(work.outcome is None for work in jobs)}
-    if stricter:
-        fields["stricter"] = list(stricter)
-    if ignore_running:
-        fields["ignore_running"] = True
-    log.resumed(reading.torn, unterminated=reading.unterminated, **fields)
+    log.observers += [state.apply, forward_records(observer, state)]
+    opened = sum(job.outcome is None for job in jobs)
+    log.resumed(reading.torn, unterminated=reading.unterminated, open=opened, **fields)
     await log.flush()
 
 

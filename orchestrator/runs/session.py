@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from random import Random
 
 from orchestrator.cloud.client import connect
@@ -23,6 +22,7 @@ from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Reply
 from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprint
 from orchestrator.runs.endpoint import Endpoint
+from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.settings.load import Settings
 
@@ -76,6 +76,7 @@ class Session:
         settle_seconds: by action, the settle time of CVMs in earlier runs, if known.
         identify: reads the id of the key's workspace.
         says_simulated: returns True once the cloud identified itself as simulated in an answer.
+        observer: the observer of the run.
     """
 
     settings: Settings
@@ -91,6 +92,7 @@ class Session:
     finder: AdaptiveRate | None = None
     settle_seconds: Mapping[str, float] = field(default_factory=dict)
     says_simulated: Callable[[], bool] = lambda: False
+    observer: RunObserver = field(default_factory=RunObserver)
 
     @property
     def simulated(self) -> bool:
@@ -117,7 +119,7 @@ class Session:
             settle=settle or {},
         )
         if learnt != ApiProfile():
-            _learnt_file(self.settings).write(
+            _learnt_file(self.settings, self.observer).write(
                 self.endpoint.base_url, fingerprint(self.endpoint.api_key), learnt, self.clock.wall()
             )
 
@@ -126,19 +128,13 @@ _MANY = 100
 """Requests per second from which the CPU that each of them takes counts for more than being ready soon."""
 
 
-def _learnt_file(settings: Settings) -> ApiProfileFile:
-    return ApiProfileFile(settings.audit.state_dir, partial(_warn, settings))
-
-
-def _warn(settings: Settings, event: str, **facts: object) -> None:
-    from orchestrator.runs.event_log import warn  # noqa: PLC0415 - slow to load, and there is rarely something to say
-
-    warn(settings.log, event, **facts)
+def _learnt_file(settings: Settings, observer: RunObserver) -> ApiProfileFile:
+    return ApiProfileFile(settings.audit.state_dir, observer.on_warning)
 
 
 @asynccontextmanager
 async def open_session(
-    settings: Settings, where: Endpoint, limits: RunLimits, *, few: bool = False
+    settings: Settings, where: Endpoint, limits: RunLimits, observer: RunObserver | None = None, *, few: bool = False
 ) -> AsyncIterator[Session]:
     """Open a session for the length of the block.
 
@@ -146,18 +142,20 @@ async def open_session(
         settings: the settings.
         where: the cloud.
         limits: the rate and concurrency limits.
+        observer: the observer of the run; by default none.
         few: whether the session is for a few reads only, at any rate.
     """
+    observer = observer or RunObserver()
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
     learnt = ApiProfile()
     if not where.simulated:
-        learnt = _learnt_file(settings).read(where.base_url, fingerprint(where.api_key), clock.wall())
+        learnt = _learnt_file(settings, observer).read(where.base_url, fingerprint(where.api_key), clock.wall())
     finder = None
     if limits.adaptive:
         finder = AdaptiveRate(with_headroom(limits.burst), now=clock.now(), known=_held(learnt))
         limits = replace(limits, requests_per_second=finder.rate)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, clock)
-    gate.on_long_pause.append(lambda seconds: _warn(settings, "api.wait", note=wait_text(seconds)))
+    gate.on_long_pause.append(lambda seconds: observer.on_warning("api.wait", note=wait_text(seconds)))
     try:
         async with connect(
             where.base_url,
@@ -181,6 +179,7 @@ async def open_session(
                 finder=finder,
                 settle_seconds=learnt.settle,
                 says_simulated=lambda: cloud.simulated,
+                observer=observer,
             )
     except CloudError as error:
         error.hint = "; ".join([*([error.hint] if error.hint else []), *_address(where)])

@@ -1,20 +1,27 @@
-"""The beginning of a run: the request, and the first two records of its log."""
+"""The beginning of a run: the request, the plan, the confirmation, the claim, and the first two records of the log."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from orchestrator import __version__
 from orchestrator.audit.events import Event
-from orchestrator.audit.log import AuditLog, Observer
+from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, new_run_id
+from orchestrator.engine.job import Job
+from orchestrator.errors import NotConfirmedError
 from orchestrator.moment import timestamp
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.plan import PlanConstraint
+from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.runs.actor import actor
-from orchestrator.runs.prepare import Prepared
+from orchestrator.runs.claims import claim_cvms, read_what_others_changed
+from orchestrator.runs.fresh_status import read_open_statuses
+from orchestrator.runs.observer import forward_records
+from orchestrator.runs.open_run import OpenRun
+from orchestrator.runs.plan_check import verdict
+from orchestrator.runs.prepare import Prepared, prepare
 from orchestrator.runs.records import planned_fields, started_fields
 from orchestrator.runs.session import Session
 from orchestrator.runs.workspace import Workspace
@@ -47,23 +54,71 @@ class RunRequest:
     warnings: tuple[PlanWarning, ...] = ()
 
 
-def begin_log(
-    session: Session, order: RunRequest, prepared: Prepared, heard: Observer | None = None
-) -> tuple[AuditLog, RunState]:
-    """Record the actor, the request, and the exact plan.
+Confirm = Callable[[Plan], Awaitable[bool]]
+"""Asks for the confirmation of a plan without refusal: True to carry the plan out. May raise `NotConfirmedError`."""
+
+
+async def plan_request(session: Session, request: RunRequest) -> Prepared:
+    """Read the inventory, and make the plan of a request, with all warnings for a person.
+
+    Raises:
+        CloudError: when the inventory can't be read.
+        UsageError: when the API key belongs to another workspace than the plan file or the run to undo.
+    """
+    prepared = await prepare(session, request.loaded, request.hold)
+    other_key = None
+    if request.hold is not None and request.workspace is not None:
+        other_key = prepared.workspace.compare(request.workspace, request.hold.source)
+    warnings = (*prepared.plan.warnings, *request.warnings, *(() if other_key is None else (other_key,)))
+    return replace(prepared, plan=replace(prepared.plan, warnings=warnings))
+
+
+async def start_run(session: Session, request: RunRequest, prepared: Prepared, confirm: Confirm) -> OpenRun:
+    """Check and confirm a plan, claim its CVMs, and begin the log. Sends no changing request.
 
     Args:
         session: the connection to the cloud.
-        order: the request for the run.
-        prepared: the plan.
-        heard: receives every record; by default `run_log`.
-    """
-    from orchestrator.runs.event_log import configure, run_log  # noqa: PLC0415 - takes long to import
+        request: the request for the run.
+        prepared: the plan, by `plan_request`.
+        confirm: asks for the confirmation. After a late answer, all statuses are read again.
 
-    configure(session.settings.log)
-    run_id = order.run_id or new_run_id(session.clock.wall())
+    Raises:
+        NoMatchError: when the selectors match no CVM.
+        GuardError: when a guard refuses the plan.
+        DriftedError: when all targets of the plan file or the run to undo have changed.
+        NotConfirmedError: when the plan is not confirmed.
+        ClaimedError: when a live run claims one of the CVMs, unless ignored.
+        CloudError: when a status can't be read.
+        SettingsError: when the claim can't be written.
+        AuditError: when the log can't be written.
+    """
+    plan, size = prepared.plan, prepared.workspace_size
+    refusal = verdict(plan, request.hold)
+    if refusal is not None:
+        raise refusal
+    asked_at, asked_on = session.clock.now(), session.clock.wall()
+    run_id = request.run_id or new_run_id(asked_on)
+    if not await confirm(plan):
+        raise NotConfirmedError("the plan was not confirmed", hint="nothing was sent")
+    # Both clocks: the engine's clock stops while a machine sleeps, the wall clock may be set back.
+    waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
+    jobs = [Job.of(target) for target in plan.targets]
+    claim = claim_cvms(session, run_id, [job.ref for job in jobs], ignore_running=request.ignore_running)
+    try:
+        fresh = await read_what_others_changed(session, claim, jobs, size, prepared.read_at)
+        if fresh is None and waited > session.settings.guards.recheck_after:
+            fresh = await read_open_statuses(session, jobs, size)
+        log, state = _begin_log(session, request, prepared, run_id)
+    except BaseException:
+        claim.release(has_ended=True)
+        raise
+    return OpenRun(log, state, jobs, plan.steps, size, claim, fresh)
+
+
+def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id: str) -> tuple[AuditLog, RunState]:
+    """Record the actor, the request, and the exact plan."""
     started = started_fields(
-        order.loaded,
+        request.loaded,
         actor=actor(),
         version=__version__,
         cloud_url=session.endpoint.base_url,
@@ -72,8 +127,8 @@ def begin_log(
         served=not session.endpoint.simulated and session.simulated,
     )
     started.update(prepared.workspace.fields())
-    started.update(order.origin_fields)
-    if order.ignore_running:
+    started.update(request.origin_fields)
+    if request.ignore_running:
         started["ignore_running"] = True
     planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}
     state = RunState()
@@ -81,6 +136,6 @@ def begin_log(
         RunStore(session.settings.audit.state_dir).path(run_id),
         run_id,
         [(Event.RUN_STARTED, started), (Event.RUN_PLANNED, planned)],
-        observers=[state.apply, heard or run_log(session.settings.log, state)],
+        observers=[state.apply, forward_records(session.observer, state)],
     )
     return log, state

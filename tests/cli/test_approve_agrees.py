@@ -18,6 +18,7 @@ from orchestrator.errors import NotAskedError
 from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import Question
 from orchestrator.runs.approval import LeftAnswers
+from orchestrator.runs.observer import RunObserver
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet
 
 RUN_ID = "20261123T080000Z-4f2a"
@@ -47,7 +48,7 @@ def asked_run(
         log = AuditLog.create(path, RUN_ID, FIRST, observers=[state.apply], wall=wall, sync=at_once)
         answers = ApprovalStore(path)
         log.observers.append(answers.heard)
-        fleet = Fleet(FakeCloud(0), approver=LeftAnswers(answers, state, wall), sink=log)
+        fleet = Fleet(FakeCloud(0), approver=LeftAnswers(answers, state, RunObserver(), wall), sink=log)
         fleet.steps = [Question("look", "Go on?", TIMEOUT)]  # type: ignore[list-item] # steps of any kind
         try:
             async with anyio.create_task_group() as group:

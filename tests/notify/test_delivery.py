@@ -40,7 +40,7 @@ class Recipient:
             raise answer
         return answer
 
-    def warn(self, event: str, **facts: object) -> None:
+    def warn(self, event: str, /, **facts: object) -> None:
         self.warnings.append({"event": event, **facts})
 
     def worker(self, retry_for: float = 600.0) -> DeliveryWorker:

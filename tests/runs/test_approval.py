@@ -21,6 +21,7 @@ from orchestrator.engine.protocols import Answer
 from orchestrator.errors import NotAskedError
 from orchestrator.moment import parse_timestamp
 from orchestrator.runs.approval import LeftAnswers
+from orchestrator.runs.observer import RunObserver
 from tests.report.runs import EVIL, RUN_ID, run
 
 pytestmark = pytest.mark.anyio
@@ -73,7 +74,7 @@ class Desk:
         return Left(asked["seq"], asked["hash"], "look", approved=True, by="ann@desk", at="", comment="ok")
 
     def left(self) -> LeftAnswers:
-        return LeftAnswers(self.answers, self.state, wall)
+        return LeftAnswers(self.answers, self.state, RunObserver(), wall)
 
     @contextmanager
     def make_way(self) -> Iterator[None]:
@@ -192,7 +193,7 @@ async def test_an_answer_to_an_earlier_question_answers_nothing(
 async def test_an_answer_that_is_found_after_its_time_is_none(desk: Desk) -> None:
     """As on a machine that slept: the engine's clock stood still, the time of day did not."""
     assert desk.answers.leave(desk.yes)
-    late = LeftAnswers(desk.answers, desk.state, lambda: EXPIRES_AT + timedelta(seconds=10))
+    late = LeftAnswers(desk.answers, desk.state, RunObserver(), lambda: EXPIRES_AT + timedelta(seconds=10))
     assert await asked(late) is None
 
 

@@ -34,8 +34,10 @@ from orchestrator.playbook.value_types import Dispatch
 from orchestrator.runs.endpoint import Endpoint
 from orchestrator.runs.execute import prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
+from orchestrator.runs.observer import RunObserver
+from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.records import planned_fields, works_from
-from orchestrator.runs.resume import go_on_record
+from orchestrator.runs.resume import record_resume
 from orchestrator.runs.session import Session
 from orchestrator.runs.steps import steps_from
 from orchestrator.settings.load import Settings
@@ -266,7 +268,7 @@ class _Process:
             self._played.log, RUN_ID, first, observers=[state.apply], wall=self._clock.wall, sync=self.disk.write
         )
         jobs = [Job.of(target) for target in plan.targets]
-        run = prepare_run(session, self._log, state, jobs, len(inventory.cvms))
+        run = prepare_run(session, OpenRun(self._log, state, jobs, plan.steps, len(inventory.cvms)))
         return await run(plan.steps)
 
     async def _resume(self, session: Session) -> RunResult:
@@ -277,7 +279,8 @@ class _Process:
         jobs = works_from(state, now=self._clock.now(), wall=self._clock.wall())
         size = state.planned["workspace_size"]
         fresh = await read_open_statuses(session, jobs, size)
-        await go_on_record(self._log, reading, state, jobs, lambda _: None)
-        run = prepare_run(session, self._log, state, jobs, size)
+        await record_resume(self._log, reading, state, jobs, RunObserver())
+        steps = steps_from(state.planned)
+        run = prepare_run(session, OpenRun(self._log, state, jobs, steps, size))
         run.take_in(fresh)
-        return await run(steps_from(state.planned))
+        return await run(steps)

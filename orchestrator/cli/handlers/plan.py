@@ -7,6 +7,7 @@ import anyio
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.plan_file import check_place, write_plan_file
 from orchestrator.cli.print_error import report
 from orchestrator.errors import UsageError
@@ -96,5 +97,6 @@ def _tell(
 
 
 async def _plan(settings: Settings, where: Endpoint, loaded: LoadedPlaybook) -> Prepared:
-    async with open_session(settings, where, limits_of(loaded.playbook.limits, settings), few=True) as session:
+    limits = limits_of(loaded.playbook.limits, settings)
+    async with open_session(settings, where, limits, LogObserver(settings.log), few=True) as session:
         return await prepare(session, loaded)

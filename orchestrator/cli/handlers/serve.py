@@ -8,6 +8,7 @@ import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ import anyio.to_thread
 import structlog
 
 from orchestrator import __version__
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
+from orchestrator.cli.event_log import configure, log_record
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.loopback import is_loopback
 from orchestrator.outcome import Ending
-from orchestrator.runs.event_log import configure
+from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import SystemClock
 from orchestrator.runs.unattended import Unattended
 from orchestrator.service.folder import Folder, Reading
@@ -54,6 +59,23 @@ def serve(playbooks: Path, listen: str, config: Path | None, assignments: tuple[
         return anyio.run(_Serving(settings, playbooks, journal, listener).run)
 
 
+class _FiringObserver(RunObserver):
+    """Logs and counts the records of a firing's run, and logs its warnings."""
+
+    def __init__(self, metrics: Metrics, claim: FiringClaim) -> None:
+        self._metrics, self._claim = metrics, claim
+
+    def on_record(self, record: Record, state: RunState) -> None:
+        """Log and count a record."""
+        del state
+        log_record(record, playbook=self._claim.playbook, run_id=self._claim.run_id)
+        self._metrics.recorded(self._claim.playbook, record)
+
+    def on_warning(self, event: str, /, **facts: object) -> None:
+        """Log a warning."""
+        structlog.get_logger().warning(event, **facts)
+
+
 class _Serving:
     """The service with all its parts."""
 
@@ -70,7 +92,7 @@ class _Serving:
             look=self._look,
             snoozes=SnoozeFile(self._settings.audit.state_dir).read,
             journal=self._journal,
-            runner=Unattended(self._settings, self._metrics.recorded, self._metrics.replied),
+            runner=Unattended(self._settings, partial(_FiringObserver, self._metrics), self._metrics.replied),
             clock=SystemClock(),
             tell=self._tell,
             resume_within=timedelta(seconds=self._settings.audit.resume_without_asking),

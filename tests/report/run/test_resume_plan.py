@@ -26,7 +26,9 @@ def job(number: int, action: Action = Action.STOP, **fields: Any) -> Job:  # noq
 
 
 def printed(width: int = 200, **fields: Any) -> str:  # noqa: ANN401 - any field of it
-    empty: dict[str, Any] = dict.fromkeys(("send", "watch", "skip", "steps", "stricter", "warnings"), ())
+    empty: dict[str, Any] = dict.fromkeys(
+        ("jobs", "checked", "send", "watch", "skip", "steps", "stricter", "warnings"), ()
+    )
     state = RunState(run_id=RUN_ID)
     state.started = {"playbook": {"name": "nightly"}, "actor": "ann@host", "ts": "2026-11-25T23:15:48.796391Z"}
     target, file = console(width)

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.runs.event_log import configure, log_record, run_log
+from orchestrator.cli.event_log import configure, log_record, run_log
 from orchestrator.settings.model import LogSection
 from tests.report.runs import about, cvm, plan, records, run
 

@@ -1,0 +1,30 @@
+"""The observer of a command's run: writes the records and warnings of interest to the log on stderr."""
+
+from orchestrator.audit.log import Observer
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
+from orchestrator.runs.observer import RunObserver
+from orchestrator.settings.model import LogSection
+
+
+class LogObserver(RunObserver):
+    """Logs a run by the settings. Logging is imported with the first line, since the import takes long."""
+
+    def __init__(self, settings: LogSection) -> None:
+        self._settings = settings
+        self._write: Observer | None = None
+
+    def on_record(self, record: Record, state: RunState) -> None:
+        """Log a record of interest to a person."""
+        if self._write is None:
+            from orchestrator.cli.event_log import configure, run_log  # noqa: PLC0415 - takes long to import
+
+            configure(self._settings)
+            self._write = run_log(self._settings, state)
+        self._write(record)
+
+    def on_warning(self, event: str, /, **facts: object) -> None:
+        """Log a warning."""
+        from orchestrator.cli.event_log import warn  # noqa: PLC0415 - takes long to import
+
+        warn(self._settings, event, **facts)
