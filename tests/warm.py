@@ -5,14 +5,18 @@ streams. Tests of the start itself, of terminals and of shells start the install
 """
 
 import atexit
+import json
 import os
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.reduction import DupFd
@@ -128,6 +132,79 @@ class WarmProcess:
     def kill(self) -> None:
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+CLIENT = """\
+import json, os, signal, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect(sys.argv[1])
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda number, _: server.sendall(bytes([number])))
+data = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(server, [len(data).to_bytes(4, "big")], [0, 1, 2])
+server.sendall(data)
+code = int(server.recv(16) or b"137")
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+"""A program that starts the command with the streams of a shell; the first argument is the server's socket."""
+
+
+class WarmServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """A server that starts a warm process for every client, and forwards the client's signals."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), _WarmHandler)
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Serve until the end of the block."""
+        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield
+        finally:
+            self.shutdown()
+            thread.join()
+            self.server_close()
+
+
+class _WarmHandler(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        """Start the process, forward signals, and answer with the exit code."""
+        client: socket.socket = self.request
+        size, streams, *_ = socket.recv_fds(client, 4, 3)
+        data = bytearray()
+        while len(data) < int.from_bytes(size, "big"):
+            data += client.recv(65_536)
+        args, cwd, env = json.loads(data)
+        process = WarmProcess(
+            tuple(args),
+            cwd=Path(cwd),
+            env=env,
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
+        )
+        for fd in streams:
+            os.close(fd)
+        threading.Thread(target=_forward_signals, args=(client, process), daemon=True).start()
+        code = process.wait()
+        with suppress(OSError):
+            client.sendall(b"%d" % code)
+            client.shutdown(socket.SHUT_RDWR)
+
+
+def _forward_signals(client: socket.socket, process: WarmProcess) -> None:
+    with suppress(OSError):
+        while numbers := client.recv(16):
+            for number in numbers:
+                process.send_signal(number)
+        process.kill()  # the client was killed
 
 
 class _Streams:

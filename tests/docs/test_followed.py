@@ -51,10 +51,13 @@ def reading(folder: Path, **sections: object) -> Iterator[tuple[Reader, Backgrou
     settings = parse_settings({"timing": QUICK, **sections})
     with BackgroundSimulator(settings) as sim:
         keys = {"PHALA_CLOUD_API_KEY": sim.api_key, "PHALA_CLOUD_API_PREFIX": sim.url, "TYPED": sim.api_key}
-        reader = Reader.at(folder, keys)
-        reader.replace |= {"http://127.0.0.1:8765/api/v1": sim.url, "http://127.0.0.1:8765": sim.url[: -len("/api/v1")]}
-        reader.replace["phak_…"] = sim.api_key
-        yield reader, sim
+        with Reader.at(folder, keys) as reader:
+            reader.replace |= {
+                "http://127.0.0.1:8765/api/v1": sim.url,
+                "http://127.0.0.1:8765": sim.url[: -len("/api/v1")],
+            }
+            reader.replace["phak_…"] = sim.api_key
+            yield reader, sim
 
 
 def test_the_readme_is_followed_to_its_end(tmp_path: Path) -> None:
