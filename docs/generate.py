@@ -226,8 +226,8 @@ def settings_tables() -> str:
     """Every setting, by section."""
     sections: dict[str, list[tuple[str, ...]]] = {}
     for section, key, words, meaning, default in every_setting():
-        safe_text = f"`{default}`" if default is not None else _no_default(f"{section}.{key}")
-        sections.setdefault(section, []).append((f"`{key}`", words, safe_text, meaning, f"`{variable(section, key)}`"))
+        shown = f"`{default}`" if default is not None else _no_default(f"{section}.{key}")
+        sections.setdefault(section, []).append((f"`{key}`", words, shown, meaning, f"`{variable(section, key)}`"))
     head = ("key", "value", "default", "meaning", "in the environment")
     return "\n".join(f"### `[{section}]`\n\n{table(head, rows)}" for section, rows in sections.items())
 

@@ -50,16 +50,16 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width
     """Format a table to a width. Cells without line breaks can make the table wider."""
     texts = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     needed = [_needed(column, [row[n] for row in texts]) for n, column in enumerate(columns)]
-    safe_text = list(range(len(columns)))
-    while _total(needed[n] for n in safe_text) > width:
-        last = max(safe_text, key=lambda n: columns[n].rank)
+    kept = list(range(len(columns)))
+    while _total(needed[n] for n in kept) > width:
+        last = max(kept, key=lambda n: columns[n].rank)
         if not columns[last].rank:
             break
-        safe_text.remove(last)
+        kept.remove(last)
     found = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim", show_edge=False)
-    if (least := _total(needed[n] for n in safe_text)) > width:
+    if (least := _total(needed[n] for n in kept)) > width:
         found.width = least + _GAP
-    for n in safe_text:
+    for n in kept:
         column = columns[n]
         found.add_column(
             column.header,
@@ -69,7 +69,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width
             min_width=needed[n],
         )
     for row in texts:
-        found.add_row(*(row[n] for n in safe_text))
+        found.add_row(*(row[n] for n in kept))
     return found
 
 

@@ -60,7 +60,7 @@ def plan_file(
         workspace: the fields to identify the workspace.
     """
     started = started_fields(loaded, actor=actor, version=version, cloud_url=cloud_url, limits=plan.limits)
-    planned, safe_text = planned_fields(plan, workspace_size), plan_document(plan)
+    planned, shown = planned_fields(plan, workspace_size), plan_document(plan)
     document = {
         "format": FORMAT,
         "v": VERSION,
@@ -78,11 +78,11 @@ def plan_file(
             "protect": {key: getattr(guards.protect, key) for key in ("name", "app_id", "teepod")},
             "keep_running": [{"per": rule.per, "min": str(rule.min)} for rule in guards.keep_running or ()] or None,
         },
-        "guard_checks": safe_text["guards"],
-        "estimate": safe_text["estimate"],
-        "deadline": safe_text["deadline"],
-        "billing": safe_text["billing"],
-        "warnings": safe_text["warnings"],
+        "guard_checks": shown["guards"],
+        "estimate": shown["estimate"],
+        "deadline": shown["deadline"],
+        "billing": shown["billing"],
+        "warnings": shown["warnings"],
         "workspace_size": workspace_size,
         "steps": planned["steps"],
         "targets": [

@@ -30,6 +30,6 @@ def test_a_line_a_second_is_shown_on_a_terminal_and_taken_away_at_the_end_howeve
     going = told(PATHS, lambda: next(ticks))
     assert [next(going) for _ in range(taken)] == PATHS[:taken]
     going.close()  # type: ignore[attr-defined] # a generator
-    safe_text = screen.getvalue()
-    assert safe_text.count("logs read") == said
-    assert safe_text.endswith("\x1b[K") == bool(said)
+    shown = screen.getvalue()
+    assert shown.count("logs read") == said
+    assert shown.endswith("\x1b[K") == bool(said)

@@ -147,9 +147,9 @@ def test_a_yes_lets_the_run_go_on_and_is_on_record_with_who_gave_it(runs: Finish
     assert_each_stopped(desk, *ALL)
     assert read_log(desk.log).verdict is Verdict.WHOLE
     assert list((desk.state / "answers").iterdir()) == [], "nothing is left once it is on record"
-    safe_text = desk.run("show", desk.log.stem).out
-    assert "look: approved by " in safe_text
-    assert "\x1b" not in safe_text
+    shown = desk.run("show", desk.log.stem).out
+    assert "look: approved by " in shown
+    assert "\x1b" not in shown
     assert "waiting_for_approval" in {line["event"] for line in ended.logged}
 
 
@@ -207,12 +207,12 @@ def test_at_the_terminal_only_the_whole_word_counts(desk: Desk) -> None:
         until(lambda: user.shows("approve or refuse: "))
         for slip in ("\n", "y\n", "yes\n"):
             user.type(slip)
-        until(lambda: user.safe_text.count("approve or refuse: ") >= 4 or user.shows("$^"))
+        until(lambda: user.shown.count("approve or refuse: ") >= 4 or user.shows("$^"))
         assert desk.events()["approval.answered"] == 0
-        assert "requests a second" not in user.safe_text.partition("approve or refuse: ")[2], "the live view makes way"
+        assert "requests a second" not in user.shown.partition("approve or refuse: ")[2], "the live view makes way"
         user.type("approve\n")
         assert user.ends_with(0)
-        assert "3  rest: stop 6 CVMs" in user.safe_text
+        assert "3  rest: stop 6 CVMs" in user.shown
     assert (answer(desk)["answer"], answer(desk)["via"]) == ("approved", "terminal")
     assert_each_stopped(desk, *ALL)
 
@@ -222,7 +222,7 @@ def test_ctrl_c_at_the_question_ends_at_once_and_says_how_to_go_on(desk: Desk) -
         until(lambda: user.shows("approve or refuse: "))
         user.type("\x03")
         assert user.ends_with(130)
-        assert f"orchestrator resume {desk.log.stem}" in user.safe_text
+        assert f"orchestrator resume {desk.log.stem}" in user.shown
     assert desk.events()["approval.answered"] == 0
 
 
@@ -231,7 +231,7 @@ def test_an_answer_from_elsewhere_ends_the_question_at_the_terminal(desk: Desk) 
         until(lambda: user.shows("approve or refuse: "))
         assert approve(desk, "--refuse", "--yes", "--comment", "not tonight").code == 0
         assert user.ends_with(8)
-        assert "refused by" in user.safe_text
+        assert "refused by" in user.shown
     assert answer(desk)["comment"] == "not tonight"
 
 

@@ -104,7 +104,7 @@ def test_a_finished_run_is_listed_shown_verified_and_not_resumed_again(desk: Des
     ran = desk.run("run", desk.playbook(), "--yes", "--json").document
     run_id, sent = ran["run_id"], len(desk.stops)
 
-    runs, listed, unfinished, show, safe_text, verify, verified, resume = desk.run_each(
+    runs, listed, unfinished, show, shown, verify, verified, resume = desk.run_each(
         ("runs",),
         ("runs", "--json"),
         ("runs", "--unfinished"),
@@ -122,7 +122,7 @@ def test_a_finished_run_is_listed_shown_verified_and_not_resumed_again(desk: Des
     assert listed.document == [entry]
     assert "no unfinished runs" in unfinished.out
     assert "all as wanted" in show.out
-    assert {key: safe_text.document[key] for key in ran} == ran
+    assert {key: shown.document[key] for key in ran} == ran
     assert (verify.code, "whole and finished" in verify.out) == (0, True)
     assert verified.document == IsPartialDict(exit_code=0, verdict="whole", audit_log=str(desk.log))
     assert (resume.code, "This run is finished" in resume.out) == (0, True)

@@ -78,12 +78,12 @@ def test_whoever_changed_is_left_alone_new_ones_are_not_touched_and_the_others_g
     cvms["web-6"].instance_type = replace(cvms["web-6"].instance_type, id="tdx.other")
     world.add_cvm("web-9", now=now)
 
-    safe_text = desk.run("run", "--plan", str(file), env={"COLUMNS": "200"})
-    assert safe_text.code == 3
-    assert "2 CVMs of 9 will be stopped" in safe_text.out
-    assert "prod-1  name was web-1, is prod-1" in safe_text.out
-    assert "5 of 8 targets in the plan file drifted" in safe_text.out
-    assert "1 CVM selected by the playbook now, but no target of the plan file" in safe_text.out
+    shown = desk.run("run", "--plan", str(file), env={"COLUMNS": "200"})
+    assert shown.code == 3
+    assert "2 CVMs of 9 will be stopped" in shown.out
+    assert "prod-1  name was web-1, is prod-1" in shown.out
+    assert "5 of 8 targets in the plan file drifted" in shown.out
+    assert "1 CVM selected by the playbook now, but no target of the plan file" in shown.out
     desk.assert_nothing_happened()
 
     ended = desk.run(

@@ -49,17 +49,15 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
     world.delete_cvm(cvms["web-3"], now)
     world.set_status(cvms["web-4"], "stopped", now, in_progress=True)
 
-    safe_text = desk.run("restore", run_id, env={"COLUMNS": "200"})
-    assert safe_text.code == 3
-    assert re.search(
-        rf"^Undoes {run_id}, started \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC by ", safe_text.out, re.MULTILINE
-    )
-    assert "which took 6 CVMs from running to down" in safe_text.out
-    assert "2 CVMs of 8 will be started" in safe_text.out
-    assert "begins" in safe_text.out
-    assert "prod-1  name was web-1, is prod-1" in safe_text.out
-    assert "3 of 6 CVMs taken down by the run drifted" in safe_text.out
-    assert "nobody confirmed" in safe_text.err
+    shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
+    assert shown.code == 3
+    assert re.search(rf"^Undoes {run_id}, started \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC by ", shown.out, re.MULTILINE)
+    assert "which took 6 CVMs from running to down" in shown.out
+    assert "2 CVMs of 8 will be started" in shown.out
+    assert "begins" in shown.out
+    assert "prod-1  name was web-1, is prod-1" in shown.out
+    assert "3 of 6 CVMs taken down by the run drifted" in shown.out
+    assert "nobody confirmed" in shown.err
     assert (started(desk), logs(desk)) == ([], 1)
 
     ended = desk.run("restore", run_id, "--expect", "2", "--json")
@@ -156,10 +154,10 @@ def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_des
     world.find_by_name("web-8").name = "prod-1"
     world.set_status(world.find_by_name("web-7"), "running", desk.sim.now())
 
-    safe_text = desk.run("restore", run_id, env={"COLUMNS": "200"})
-    assert "took 0 CVMs from running to down\n8 CVMs more asked to go down and not seen down in time: " in safe_text.out
-    assert all(name in safe_text.out for name in NAMES)
-    assert "4 CVMs not seen down by the run, down now, started too: " in safe_text.out
+    shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
+    assert "took 0 CVMs from running to down\n8 CVMs more asked to go down and not seen down in time: " in shown.out
+    assert all(name in shown.out for name in NAMES)
+    assert "4 CVMs not seen down by the run, down now, started too: " in shown.out
     assert (started(desk), logs(desk)) == ([], 1)
     ended = desk.run("restore", run_id, "--expect", "4", "--json")
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 4})
@@ -188,9 +186,9 @@ def test_gpus_are_warned_of_before_the_question(open_desk: OpenDesk) -> None:
     desk = open_desk(timing=QUICK)
     cvm = desk.sim.world.find_by_name("web-1")
     cvm.instance_type = replace(cvm.instance_type, gpus=1)
-    safe_text = desk.run("restore", stopped(desk, "{name: web-1}"), env={"COLUMNS": "200"})
-    assert safe_text.code == 3
-    assert "1 target with GPUs to start: each is charged a new 24-hour minimum up front" in safe_text.out
+    shown = desk.run("restore", stopped(desk, "{name: web-1}"), env={"COLUMNS": "200"})
+    assert shown.code == 3
+    assert "1 target with GPUs to start: each is charged a new 24-hour minimum up front" in shown.out
 
 
 def test_logs_by_which_nothing_can_be_undone_are_refused_before_anything_is_asked(desk: Desk) -> None:

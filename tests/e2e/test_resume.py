@@ -47,9 +47,9 @@ def test_what_changed_or_became_protected_is_left_alone_by_name_and_with_a_code(
     world.find_by_name(renamed).name = "prod-1"
     protect = {"ORCHESTRATOR_GUARDS__PROTECT__NAME": json.dumps([protected])}
 
-    safe_text = desk.run("resume", desk.log.stem, "--dry-run", env=protect)
-    assert f"1 protected by name {protected}: {protected}" in safe_text.out
-    assert f"1 drifted: name was {renamed}, is prod-1: {renamed}" in safe_text.out
+    shown = desk.run("resume", desk.log.stem, "--dry-run", env=protect)
+    assert f"1 protected by name {protected}: {protected}" in shown.out
+    assert f"1 drifted: name was {renamed}, is prod-1: {renamed}" in shown.out
     ended = desk.run("resume", desk.log.stem, "--json", env=protect)
     codes = {each["cvm"]["name"]: each["code"] for each in ended.document["targets"] if each["outcome"] == "not_sent"}
     assert codes == {renamed: "drifted", protected: "protected", failed: "drifted", moved: "drifted"}

@@ -20,7 +20,7 @@ class Terminal:
 
     def __init__(self, master: int, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.safe_text = ""
+        self.shown = ""
         self._master = master
         os.set_blocking(master, False)
 
@@ -28,12 +28,12 @@ class Terminal:
         """Whether it has shown this by now, or stopped showing anything."""
         try:
             while data := os.read(self._master, 65536):
-                self.safe_text += data.decode("utf-8", "replace")
+                self.shown += data.decode("utf-8", "replace")
         except BlockingIOError:
             pass
         except OSError:
             self.process.wait(5)
-        return re.search(pattern, self.safe_text) is not None
+        return re.search(pattern, self.shown) is not None
 
     def type(self, keys: str) -> None:
         """Press keys."""
@@ -48,7 +48,7 @@ class Terminal:
         """Wait for the end, reading on; whether it is this one."""
         until(lambda: self.shows("(?!)") or self.process.poll() is not None)
         self.shows("(?!)")
-        assert "Traceback" not in self.safe_text, self.safe_text
+        assert "Traceback" not in self.shown, self.shown
         return self.process.wait(5) == code
 
 
@@ -105,9 +105,9 @@ def test_on_a_terminal_it_asks_for_the_number_of_cvms_and_shows_the_run_live(ope
         user.type("8\n")
         until(lambda: user.shows(r"\d settling"))
         assert user.ends_with(0)
-        assert "8 CVMs of 8 will be stopped" in user.safe_text
-        assert "all as wanted" in user.safe_text
-        assert desk.sim.api_key not in user.safe_text
+        assert "8 CVMs of 8 will be stopped" in user.shown
+        assert "all as wanted" in user.shown
+        assert desk.sim.api_key not in user.shown
     assert desk.effective == dict.fromkeys(NAMES, 1)
 
 
@@ -146,7 +146,7 @@ def test_output_that_leads_elsewhere_does_not_keep_a_person_at_the_terminal_from
     """The terminal shows the plan as well where stdout does not."""
     with (desk.folder / "elsewhere").open("w") as file, terminal(desk, elsewhere=dict.fromkeys(streams, file)) as user:
         until(lambda: user.shows(r"Type the number of CVMs to stop \(8\)"))
-        assert "8 CVMs of 8 will be stopped" in user.safe_text
+        assert "8 CVMs of 8 will be stopped" in user.shown
         user.type("8\n")
         assert user.ends_with(0)
     assert desk.effective == dict.fromkeys(NAMES, 1)
@@ -157,8 +157,8 @@ def test_output_that_leads_elsewhere_does_not_keep_a_person_at_the_terminal_from
 def test_where_stdin_leads_elsewhere_nobody_is_asked(desk: Desk) -> None:
     with terminal(desk, elsewhere={"stdin": subprocess.DEVNULL}) as user:
         assert user.ends_with(3)
-        assert "Type the number" not in user.safe_text
-        assert "Nothing was sent: not confirmed." in user.safe_text
+        assert "Type the number" not in user.shown
+        assert "Nothing was sent: not confirmed." in user.shown
     desk.assert_nothing_happened()
 
 
@@ -180,7 +180,7 @@ def test_ctrl_c_at_the_question_changes_nothing(desk: Desk) -> None:
         until(lambda: user.shows("Type the number"))
         user.type("\x03")
         assert user.ends_with(130)
-        assert "nothing was changed" in user.safe_text
+        assert "nothing was changed" in user.shown
     desk.assert_nothing_happened()
 
 
@@ -189,7 +189,7 @@ def test_ctrl_c_during_the_run_sends_nothing_more_and_says_how_to_go_on(desk: De
         until(lambda: len(desk.stops) >= 3)
         user.type("\x03")
         assert user.ends_with(130)
-        assert f"orchestrator resume {desk.log.stem}" in user.safe_text
+        assert f"orchestrator resume {desk.log.stem}" in user.shown
     assert 3 <= sum(desk.effective.values()) < 8
     show, report = desk.run_each(("show", desk.log.stem), ("report", desk.log.stem, "--format", "text"))
     for told in (show.out, report.out):
@@ -199,8 +199,8 @@ def test_ctrl_c_during_the_run_sends_nothing_more_and_says_how_to_go_on(desk: De
         assert f"orchestrator resume {desk.log.stem}" in told
     with terminal(desk, command=("runs",), columns=60) as user:
         assert user.ends_with(0)
-        assert re.search(rf"^to go on:\s*^orchestrator resume {desk.log.stem}\s*$", user.safe_text, re.MULTILINE)
-        assert re.search(rf"{desk.log.stem}.*unfinished", user.safe_text)
+        assert re.search(rf"^to go on:\s*^orchestrator resume {desk.log.stem}\s*$", user.shown, re.MULTILINE)
+        assert re.search(rf"{desk.log.stem}.*unfinished", user.shown)
 
 
 def test_a_terminal_that_is_closed_loses_nothing(desk: Desk) -> None:
@@ -235,8 +235,8 @@ def test_names_of_others_cannot_steer_the_terminal(open_desk: OpenDesk) -> None:
     desk = open_desk(fleet={"cvms": 1, "names": [evil], "stopped_share": 0}, behaviour=[{"kind": "errors", "count": 1}])
     ended = desk.run("run", desk.playbook(), "--yes", env={"ORCHESTRATOR_LOG__FORMAT": "console"})
     assert ended.code == 6
-    safe_text = desk.run("plan", desk.playbook(), "--details").out + ended.out + ended.err
-    assert not {"\x1b", "\x07", "\u202e"} & set(safe_text)
+    shown = desk.run("plan", desk.playbook(), "--details").out + ended.out + ended.err
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
 
 
 def test_a_yes_that_comes_late_is_carried_out_on_fresh_statuses(open_desk: OpenDesk) -> None:
@@ -262,8 +262,8 @@ def test_a_terminal_shows_a_line_for_each_teepod_and_with_verbose_for_each_cvm(
 ) -> None:
     with terminal(desk, "--yes", *option) as user:
         assert user.ends_with(0)
-        assert (user.safe_text.count("cvm.settled"), user.safe_text.count("teepod.done")) == (cvms, teepods)
-        assert "all as wanted" in user.safe_text
+        assert (user.shown.count("cvm.settled"), user.shown.count("teepod.done")) == (cvms, teepods)
+        assert "all as wanted" in user.shown
 
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
@@ -287,9 +287,9 @@ def test_plans_errors_and_logs_are_coloured_as_the_environment_and_the_option_sa
         until(lambda: user.shows("Type the number"))
         user.type("no\n")
         assert user.ends_with(3)
-        assert bool(SGR.search(user.safe_text)) is is_coloured
-        assert bool(re.search(r"\x1b\[[0-9;]*mError", user.safe_text)) is is_coloured
+        assert bool(SGR.search(user.shown)) is is_coloured
+        assert bool(re.search(r"\x1b\[[0-9;]*mError", user.shown)) is is_coloured
     with terminal(desk, "--yes", *args) as user:
         assert user.ends_with(0)
-        assert bool(SGR.search(user.safe_text)) is is_coloured
-        assert ("\x1b" in user.safe_text) is (environment != {"TERM": "dumb"}), "nor are lines of a dumb one drawn anew"
+        assert bool(SGR.search(user.shown)) is is_coloured
+        assert ("\x1b" in user.shown) is (environment != {"TERM": "dumb"}), "nor are lines of a dumb one drawn anew"

@@ -52,8 +52,8 @@ def test_a_cvm_of_which_the_fact_stays_unknown_is_left_alone_and_the_run_ends_wi
     assert (ended.code, ended.document["exit_code"], ended.document["counts"]) == (6, 6, {"settled": 6})
     assert {each["cvm"]["name"] for each in ended.document["skipped"]} == BARE
     assert {name for name, stops in desk.effective.items() if not stops} == BARE
-    safe_text = desk.run("show", ended.document["run_id"])
-    assert "left alone" in safe_text.out
+    shown = desk.run("show", ended.document["run_id"])
+    assert "left alone" in shown.out
 
 
 def test_nothing_to_do_but_for_cvms_of_unknown_facts_is_no_success(open_desk: OpenDesk) -> None:

@@ -49,8 +49,8 @@ def test_waves_go_one_after_another_in_order_and_the_deadline_is_reported(open_d
     assert [target["cvm"]["name"] for target in planned_record["targets"]] == NAMES
     assert [target["wave"] for target in planned_record["targets"]] == [1, 2, 2, 2, 3, 3, 3, 3]
     assert_no_wave_overtook(desk.records)
-    safe_text = desk.run("show", desk.log.stem)
-    assert "everybody was asked within 1m" in safe_text.out
+    shown = desk.run("show", desk.log.stem)
+    assert "everybody was asked within 1m" in shown.out
     again = desk.run("plan", file, "--json").document["deadline"]
     assert again["ok"], "there is nothing left to ask"
 

@@ -171,10 +171,8 @@ class FakeCloud:
         self.requests.append((anyio.current_time(), "list", str(page)))
         await anyio.sleep(self.latency)
         refs = [ref for ref in self.refs if ref.name not in self.gone]
-        safe_text = refs[(page - 1) * page_size : page * page_size]
-        cvms = tuple(
-            Cvm(ref=r, status=self.status(r).status, in_progress=self.status(r).in_progress) for r in safe_text
-        )
+        shown = refs[(page - 1) * page_size : page * page_size]
+        cvms = tuple(Cvm(ref=r, status=self.status(r).status, in_progress=self.status(r).in_progress) for r in shown)
         return Reply(value=Page(cvms, len(refs), -(-len(refs) // page_size)), http_status=200)
 
     async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:

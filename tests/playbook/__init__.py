@@ -1,1 +1,1 @@
-"""What people write, and what it means."""
+"""Tests of playbooks and plans."""

@@ -1,4 +1,4 @@
-"""Inventories, small by hand and many by hypothesis."""
+"""Inventories for tests: small fixed fleets, and many fleets by hypothesis."""
 
 from hypothesis import strategies as st
 
@@ -18,7 +18,7 @@ def cvm(
     pod: int | None = 1,
     **more: object,
 ) -> Cvm:
-    """A CVM; its teepod is called `prod-N`."""
+    """Make a CVM; its teepod has the name `prod-N`."""
     teepod = None if pod is None else f"prod-{pod}"
     ref = CvmRef(f"cvm_{number}", f"{number:032x}", name, app, pod, teepod)
     return Cvm(ref=ref, status=status, **more)  # type: ignore[arg-type] # any other field

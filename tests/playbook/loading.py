@@ -1,4 +1,4 @@
-"""Playbooks from text, as a file would give them."""
+"""Load playbooks from text, as from a file."""
 
 from pathlib import Path
 
@@ -29,14 +29,14 @@ steps:
 
 
 def load(folder: Path, text: str | bytes, *, open_ones: bool = False, **variables: str) -> LoadedPlaybook:
-    """The playbook that this text is."""
+    """Load a playbook from this text."""
     file = folder / "p.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     return load_playbook(file, variables, allow_undefined=open_ones)
 
 
 def refusal(folder: Path, text: str | bytes, *, open_ones: bool = False, **variables: str) -> PlaybookError:
-    """The error that this text is refused with; it names the file."""
+    """Return the error for this text; the error names the file."""
     with pytest.raises(PlaybookError) as caught:
         load(folder, text, open_ones=open_ones, **variables)
     assert caught.value.file == str(folder / "p.yaml")
@@ -44,11 +44,11 @@ def refusal(folder: Path, text: str | bytes, *, open_ones: bool = False, **varia
 
 
 def playbook(*selects: dict[str, object], **keys: object) -> Playbook:
-    """A playbook with one step for each select."""
+    """Make a playbook with a step for each select."""
     steps = [{"name": f"step {n}", "action": "stop", "select": each} for n, each in enumerate(selects, start=1)]
     return Playbook.model_validate({"name": "example", "steps": steps, **keys})
 
 
 def select(**keys: object) -> Select:
-    """A select."""
+    """Make a select."""
     return Select.model_validate(keys)

@@ -34,6 +34,6 @@ def is_allowed(plan: Plan) -> bool:
     return all(check.ok for check in plan.guards)
 
 
-def said_of(plan: Plan) -> list[str]:
+def messages_of(plan: Plan) -> list[str]:
     """List the warnings of a plan, except the warning about missing guards."""
     return [each.message for each in plan.warnings if each.code is not WarningCode.NO_GUARDS]

@@ -1,4 +1,4 @@
-"""Whatever stands in a file: a playbook, or an error with its line."""
+"""Any content of a file is a playbook, or an error with a line."""
 
 from pathlib import Path
 

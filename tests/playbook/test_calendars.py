@@ -1,4 +1,4 @@
-"""Calendars in .ics files: which moments and days their events take, held against RFC 5545."""
+"""Calendars in .ics files: the moments and days of events, compared with RFC 5545."""
 
 import os
 import time
@@ -22,7 +22,7 @@ MIDNIGHT = utc(2000, 1, 1)
 
 
 def ics(*events: str, uid: str | None = None, head: str = "") -> bytes:
-    """A calendar of events, each given by its lines; each with a UID of its own unless told otherwise."""
+    """Make a calendar of events from their lines, with a UID per event by default."""
     body = "".join(
         f"BEGIN:VEVENT\nUID:{number if uid is None else uid}\n{event}\nEND:VEVENT\n"
         for number, event in enumerate(events)
@@ -36,7 +36,7 @@ def calendar(*events: str, uid: str | None = None, head: str = "") -> DaysOff:
 
 
 def days(found: DaysOff, year: int, month: int) -> dict[int, str]:
-    """The days of a month with an event that lasts all of them."""
+    """List the days of a month with an event of whole days."""
     named = {day: found.event_at(MIDNIGHT, date(year, month, day)) for day in range(1, 29)}
     return {day: name for day, name in named.items() if name}
 
@@ -51,7 +51,7 @@ def test_an_event_of_one_day_covers_that_day() -> None:
     "end", ["DTEND;VALUE=DATE:20270503", "DURATION:PT0S", "DURATION:P0D", "DURATION:P1D", "DTEND;VALUE=DATE:20270504"]
 )
 def test_every_form_of_a_one_day_event_covers_that_day(end: str) -> None:
-    """Many programs write an end that is the begin, and every calendar program shows the day."""
+    """Many programs write an end equal to the start, and every calendar program shows the day."""
     assert days(calendar(f"DTSTART;VALUE=DATE:20270503\n{end}"), 2027, 5) == {3: "an event"}
 
 
@@ -163,7 +163,7 @@ def test_a_cancelled_event_covers_nothing() -> None:
 
 
 def test_a_transparent_holiday_counts() -> None:
-    """Public calendars mark them so."""
+    """Public calendars mark holidays as transparent."""
     assert days(calendar("DTSTART;VALUE=DATE:20270503\nTRANSP:TRANSPARENT"), 2027, 5) == {3: "an event"}
 
 
@@ -257,7 +257,7 @@ def test_too_many_days_are_an_error() -> None:
 def test_a_simple_rule_covers_the_counted_days(
     first: date, frequency: str, interval: int, count: int, length: int
 ) -> None:
-    """Held to days counted by hand: months and years without such a day are passed over."""
+    """The days are counted by hand; months and years without such a day are skipped."""
     begins: list[date] = []
     step = 0
     while len(begins) < count:
@@ -300,7 +300,7 @@ def test_another_process_reads_a_calendar(tmp_path: Path) -> None:
 
 
 def test_a_slow_calendar_is_an_error_with_the_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rule matches never, and the library looks at each day until the year 9999."""
+    """The rule never matches, so the library checks each day until the year 9999."""
     monkeypatch.setattr(calendars, "CPU_SECONDS", 1)
     file = tmp_path / "c.ics"
     rule = "RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"

@@ -1,4 +1,4 @@
-"""When each target will be asked."""
+"""The estimated send time of each target."""
 
 from dataclasses import replace
 

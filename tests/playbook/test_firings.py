@@ -1,4 +1,4 @@
-"""When schedules fire, on virtual time: whole years, with clocks that are put forward and back."""
+"""Firings of schedules on virtual time, over whole years with clock changes."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.playbook.firings import ClockCase, Firing, Timetable, find_next_firing, list_firings
 from orchestrator.playbook.walltime import locate_wall_time
-from tests.playbook.times import ZONES, fired, left_out, safe_text, timetable, utc
+from tests.playbook.times import ZONES, fired, format_times, left_out, timetable, utc
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
@@ -26,7 +26,7 @@ def year_of(year: int) -> list[date]:
 
 
 def assert_once_a_day(zone: str, year: int, hour: int, minute: int) -> None:
-    """Each local day has one firing, at that time; in a gap at its end, and of two times at the first."""
+    """Check that each local day has a single firing: after the gap, or at the first of two moments."""
     found = list(list_firings(timetable(f"{minute} {hour} * * *", zone), utc(year - 1, 12, 30), utc(year + 1, 1, 3)))
     days = [each for each in found if each.wanted.year == year]
     assert [each.wanted.date() for each in days] == year_of(year)
@@ -63,23 +63,23 @@ def test_a_daily_time_fires_once_a_day_in_any_zone_and_year(zone: str, year: int
 
 def test_a_time_in_a_gap_fires_right_after_the_gap() -> None:
     found = fired(timetable("30 2 * * *"), *SPRING)
-    assert safe_text(found) == ["03-27 02:30+0100 plain", "03-28 03:00+0200 gap", "03-29 02:30+0200 plain"]
+    assert format_times(found) == ["03-27 02:30+0100 plain", "03-28 03:00+0200 gap", "03-29 02:30+0200 plain"]
     assert found[1].note == "moved from 02:30, a skipped time: clocks went from 02:00 to 03:00"
 
 
 def test_a_repeated_time_fires_at_its_first_moment() -> None:
     found = fired(timetable("30 2 * * *"), *AUTUMN)
-    assert safe_text(found) == ["10-30 02:30+0200 plain", "10-31 02:30+0200 fold", "11-01 02:30+0100 plain"]
+    assert format_times(found) == ["10-30 02:30+0200 plain", "10-31 02:30+0200 fold", "11-01 02:30+0100 plain"]
     assert found[1].note == "first of two; no second firing at 02:30 +01:00"
 
 
 def test_gaps_of_half_an_hour_and_at_midnight_are_gaps() -> None:
     lord_howe = fired(timetable("15 2 * * *", "Australia/Lord_Howe"), utc(2027, 10, 2), utc(2027, 10, 3))
-    assert safe_text(lord_howe) == ["10-03 02:30+1100 gap"]
+    assert format_times(lord_howe) == ["10-03 02:30+1100 gap"]
     cairo = fired(timetable("0 0 * * *", "Africa/Cairo"), utc(2027, 4, 29, 12), utc(2027, 4, 30, 12))
-    assert safe_text(cairo) == ["04-30 01:00+0300 gap"]
+    assert format_times(cairo) == ["04-30 01:00+0300 gap"]
     nuuk = fired(timetable("30 23 * * SAT", "America/Nuuk"), utc(2027, 3, 27), utc(2027, 3, 29))
-    assert safe_text(nuuk) == ["03-28 00:00-0100 gap"]
+    assert format_times(nuuk) == ["03-28 00:00-0100 gap"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_gaps_of_half_an_hour_and_at_midnight_are_gaps() -> None:
 )
 def test_named_hours_follow_the_clock_and_equal_moments_fire_once(cron: str, expected: list[str]) -> None:
     start = utc(2027, 3, 27, 23)
-    found = safe_text(fired(timetable(cron), start, start + timedelta(hours=4)))
+    found = format_times(fired(timetable(cron), start, start + timedelta(hours=4)))
     assert [each.endswith(wanted) for each, wanted in zip(found, expected, strict=True)] == [True] * len(expected)
 
 
@@ -108,13 +108,13 @@ def test_every_spelling_of_every_hour_fires_every_hour(cron: str) -> None:
         moments = [each.planned for each in fired(timetable(cron), start, end)]
         assert moments == [start + timedelta(hours=n) for n in range(int((end - start) / timedelta(hours=1)))]
     again = [each for each in fired(timetable(cron), *AUTUMN) if each.decision is ClockCase.AGAIN]
-    assert safe_text(again) == ["10-31 02:00+0100 again"]
+    assert format_times(again) == ["10-31 02:00+0100 again"]
 
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("cron", ["*/15 * * * *", "20 * * * SUN", "0,59 * 1-15 * *"])
 def test_a_schedule_of_every_hour_fires_at_each_clock_time(zone: str, cron: str) -> None:
-    """Held to a clock that is read once a minute, for three days around each change of the year."""
+    """Compared with a clock read once a minute, for three days around each clock change of the year."""
     clocks = ZoneInfo(zone)
     hours = [utc(2027, 1, 1) + timedelta(hours=n) for n in range(365 * 24)]
     offsets = [hour.astimezone(clocks).utcoffset() for hour in hours]
@@ -162,10 +162,10 @@ def test_a_period_includes_its_start_and_excludes_its_end() -> None:
 
 
 def test_a_day_skipped_by_clocks_has_no_firing() -> None:
-    """Samoa went from Thursday to Saturday."""
+    """Samoa changed from Thursday to Saturday."""
     table = timetable("30 2 * * *", "Pacific/Apia")
     stretch = utc(2011, 12, 29), utc(2011, 12, 31)
-    assert safe_text(fired(table, *stretch)) == ["12-29 02:30-1000 plain", "12-31 02:30+1400 plain"]
+    assert format_times(fired(table, *stretch)) == ["12-29 02:30-1000 plain", "12-31 02:30+1400 plain"]
     assert [each.reason for each in left_out(table, *stretch)] == ["2011-12-30 does not exist in Pacific/Apia"]
 
 
@@ -175,7 +175,7 @@ def test_a_day_skipped_by_clocks_has_no_firing() -> None:
 def test_nothing_fires_outside_of_from_and_until() -> None:
     table = timetable("0 0,12,23 * * *", **{"from": "2027-03-28", "until": "2027-10-31"})
     found = fired(table, utc(2027, 1, 1), utc(2028, 1, 1))
-    assert safe_text([found[0], found[-1]]) == ["03-28 00:00+0100 plain", "10-31 23:00+0100 plain"]
+    assert format_times([found[0], found[-1]]) == ["03-28 00:00+0100 plain", "10-31 23:00+0100 plain"]
     left = left_out(table, utc(2027, 3, 27), utc(2027, 11, 1, 11))
     assert {each.reason for each in left} == {"before `from`, 2027-03-28", "after `until`, 2027-10-31"}
 
@@ -183,7 +183,7 @@ def test_nothing_fires_outside_of_from_and_until() -> None:
 def test_from_and_until_as_times_are_included() -> None:
     edges = {"from": "2027-06-01T12:00", "until": "2027-06-02T10:00Z"}
     found = fired(timetable("0 * * * *", **edges), utc(2027, 5, 30), utc(2027, 6, 5))
-    assert safe_text([found[0], found[-1]]) == ["06-01 12:00+0200 plain", "06-02 12:00+0200 plain"]
+    assert format_times([found[0], found[-1]]) == ["06-01 12:00+0200 plain", "06-02 12:00+0200 plain"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -218,7 +218,7 @@ def test_each_skipped_date_names_its_entry() -> None:
 def test_a_date_is_the_date_of_the_wall_time_before_any_move() -> None:
     stretch = utc(2027, 3, 27), utc(2027, 3, 28, 12)
     for day, expected in (("2027-03-27", []), ("2027-03-28", ["03-28 00:00-0100 gap"])):
-        assert safe_text(fired(timetable("30 23 * * SAT", "America/Nuuk", not_on=day), *stretch)) == expected
+        assert format_times(fired(timetable("30 23 * * SAT", "America/Nuuk", not_on=day), *stretch)) == expected
 
 
 def test_a_calendar_is_searched_by_moment_and_day() -> None:

@@ -1,4 +1,4 @@
-"""A plan that was written down: what a later run may still touch."""
+"""Plan files: the possible targets of a later run."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
-from tests.playbook.plans import LIMITS, plan_of, said_of
+from tests.playbook.plans import LIMITS, messages_of, plan_of
 
 THEN = datetime(2026, 11, 23, 8, tzinfo=UTC)
 FLEET = [cvm(1, "dev-1"), cvm(2, "dev-2", pod=2), cvm(3, "kms-1", app="b2")]
@@ -79,7 +79,7 @@ def test_a_changed_target_is_skipped_with_its_changes(now: Cvm | None, reason: s
     plan = held(lock_of(), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [each.reason for each in list_drifted(plan)] == [f"drifted: {reason}"]
-    assert any("1 of 3 targets in the plan file drifted" in warning for warning in said_of(plan))
+    assert any("1 of 3 targets in the plan file drifted" in warning for warning in messages_of(plan))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_newly_selected_cvms_are_skipped_and_counted() -> None:
     plan = held(lock_of(fleet=[*FLEET, was_down]), [*FLEET, cvm(4, "dev-4"), cvm(5, "dev-5")])
     assert [target.cvm for target in plan.targets] == FLEET
     assert [each.why.code for each in plan.skipped] == [SkipReason.NOT_IN_PLAN_FILE] * 2
-    assert any(warning.startswith("2 CVMs selected by the playbook now") for warning in said_of(plan))
+    assert any(warning.startswith("2 CVMs selected by the playbook now") for warning in messages_of(plan))
 
 
 def test_guards_compare_the_remaining_targets_with_the_present_fleet() -> None:
@@ -141,7 +141,7 @@ def test_a_cvm_of_another_step_or_no_step_has_drifted() -> None:
 
 
 def test_the_goal_of_another_action_is_no_success() -> None:
-    """A CVM that was to be stopped, and that the playbook would start by now, is not told as running already."""
+    """A CVM to be stopped, now selected by a start step, is not reported as running already."""
     start = BOOK.acting_steps[0].model_copy(update={"action": "start"})
     reason = lock_of().filter_target(ONE, start, Reason(SkipReason.ALREADY_UP, "running"))
     assert reason is not None
@@ -155,10 +155,10 @@ def test_the_steps_are_those_of_the_file() -> None:
 
 @pytest.mark.parametrize(("hours", "said"), [(23, None), (25, "the plan file is 1d1h old"), (-1, "from the future")])
 def test_an_old_plan_is_a_warning(hours: float, said: str | None) -> None:
-    warnings = said_of(held(lock_of(), FLEET, hours=hours))
+    warnings = messages_of(held(lock_of(), FLEET, hours=hours))
     assert (said in warnings[0]) if said else not warnings
 
 
 def test_a_plan_of_another_version_is_a_warning() -> None:
     plan = lock_of().apply_to_plan(plan_of(BOOK, FLEET), now=THEN, version="2")
-    assert said_of(plan) == ["the plan file was made by version 1, this is version 2"]
+    assert messages_of(plan) == ["the plan file was made by version 1, this is version 2"]

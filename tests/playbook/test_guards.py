@@ -1,4 +1,4 @@
-"""Guards: exact, and clear about what a percentage is of."""
+"""Guards: exact limits and clear denominators."""
 
 from decimal import Decimal
 

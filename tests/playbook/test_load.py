@@ -1,4 +1,4 @@
-"""Every mistake in a playbook is told by file, line and key, with a hint."""
+"""Every error in a playbook names file, line and key, with a hint."""
 
 from pathlib import Path
 

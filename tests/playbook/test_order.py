@@ -1,4 +1,4 @@
-"""In which order a step goes through its targets."""
+"""The order of a step's targets."""
 
 from decimal import Decimal
 from typing import Any

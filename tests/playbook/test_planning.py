@@ -1,4 +1,4 @@
-"""The plan: what a playbook means for an inventory."""
+"""The plan of a playbook for an inventory."""
 
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ from orchestrator.playbook.steps import Step
 from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook
-from tests.playbook.plans import plan_of, said_of
+from tests.playbook.plans import messages_of, plan_of
 
 
 @given(st.lists(SELECTS, min_size=1, max_size=3), INVENTORIES, st.randoms(use_true_random=False))
@@ -106,7 +106,7 @@ def test_guards_and_warnings_ignore_cvms_removed_by_the_filter() -> None:
         ("max_targets", 1, True),
         ("protect", 1, True),
     ]
-    assert said_of(plan) == []
+    assert messages_of(plan) == []
 
 
 def test_a_steps_own_settle_timeout_wins() -> None:
@@ -131,9 +131,9 @@ def test_gpus_rentals_unmatched_values_and_a_shifting_list_are_warnings() -> Non
         playbook({"name": ["dev-*", "x"]}), fleet, more_warnings=[PlanWarning(WarningCode.LIST_SHIFTING, "it shifted")]
     )
     assert len(plan.targets) == 2
-    said = "\n".join(said_of(plan))
+    said = "\n".join(messages_of(plan))
     assert all(each in said for each in ("no CVM named 'x'", "GPU rental", "24-hour minimum", "it shifted"))
-    assert len(said_of(plan)) == 4
+    assert len(messages_of(plan)) == 4
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_the_total_counts_targets_only() -> None:
 
 
 def steps_of(*steps: tuple[str, dict[str, object]], **keys: object) -> Playbook:
-    """A playbook of these actions and selects."""
+    """Make a playbook of these actions and selects."""
     written = [{"name": f"step {n}", "action": action, "select": each} for n, (action, each) in enumerate(steps, 1)]
     return Playbook.model_validate({"name": "example", "steps": written, **keys})
 
@@ -182,7 +182,7 @@ def test_a_cvm_belongs_to_the_first_step_with_something_to_do() -> None:
         ("step 1", "b"),
         ("step 2", "c"),
     ]
-    (warning,) = said_of(plan)
+    (warning,) = messages_of(plan)
     assert warning.startswith("step 'step 2' also selects CVMs of the earlier step 'step 1' (1 CVM)")
 
 
@@ -201,7 +201,7 @@ def test_a_step_that_never_runs_is_a_warning(on_failure: str, outcome: list[str]
         {"name": "first", "action": "stop", "select": {"all": "true"}, "on_failure": on_failure},
         {"name": "then", "action": "stop", "select": result},
     ]
-    warnings = said_of(plan_of(Playbook.model_validate({"name": "example", "steps": steps}), [cvm()]))
+    warnings = messages_of(plan_of(Playbook.model_validate({"name": "example", "steps": steps}), [cvm()]))
     assert [each for each in warnings if "'then'" in each and "never runs" in each] == [*warnings]
     assert bool(warnings) is warned
 
@@ -231,7 +231,7 @@ def test_stopped_and_started_totals_are_separate() -> None:
         price,
         1,
     )
-    assert "to start: each is charged a new 24-hour minimum up front" in said_of(plan)[0]
+    assert "to start: each is charged a new 24-hour minimum up front" in messages_of(plan)[0]
     assert plan_of(playbook({"all": "true"}), fleet).started_total is None
 
 
@@ -257,6 +257,6 @@ def test_a_step_that_may_start_gpus_again_is_a_warning_with_its_name() -> None:
     stop = {"name": "night", "action": "stop", "select": {"all": "true"}}
     start = {"name": "day", "action": "start", "select": {"result": {"step": "night", "outcome": "settled"}}}
     book = Playbook.model_validate({"name": "x", "steps": [stop, start]})
-    said = said_of(plan_of(book, [cvm(1, gpus=1), cvm(2, gpus=0)]))
+    said = messages_of(plan_of(book, [cvm(1, gpus=1), cvm(2, gpus=0)]))
     assert "step 'day' may start up to 1 CVM with GPUs: each is charged a new 24-hour minimum" in said
-    assert not any("'day'" in each for each in said_of(plan_of(book, [cvm(2, gpus=0)])))
+    assert not any("'day'" in each for each in messages_of(plan_of(book, [cvm(2, gpus=0)])))

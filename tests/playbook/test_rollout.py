@@ -13,7 +13,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards, Playbook
 from tests.playbook.fleet import INVENTORIES, cvm
 from tests.playbook.loading import VALID, load, refusal
-from tests.playbook.plans import is_allowed, plan_of, said_of
+from tests.playbook.plans import is_allowed, messages_of, plan_of
 
 
 def book(*steps: dict[str, object], **keys: object) -> Playbook:
@@ -118,12 +118,12 @@ def test_a_missed_deadline_is_only_a_warning_with_the_first_target() -> None:
     late = plan_of(book({"waves": ["1", "100%"]}, deadline="10s"), FLEET)
     assert late.deadline is not None
     assert (late.deadline.late, late.deadline.settle, late.deadline.basis) == (list(range(1, 10)), 30, "assumed")
-    (warning,) = said_of(late)
+    (warning,) = messages_of(late)
     assert warning == ("the deadline of 10s can't be met: 9 targets too late, first 'web-2', about 30s after the start")
     assert is_allowed(late)
     met = plan_of(book({"waves": ["1", "100%"]}, deadline="10s"), FLEET, settle_seconds={"stop": 5.0})
     assert met.deadline is not None
-    assert (met.deadline.ok, met.deadline.basis, said_of(met)) == (True, "earlier runs", [])
+    assert (met.deadline.ok, met.deadline.basis, messages_of(met)) == (True, "earlier runs", [])
     assert plan_of(book({}), FLEET).deadline is None
 
 

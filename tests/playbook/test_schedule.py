@@ -1,4 +1,4 @@
-"""What a playbook may say under `schedule`, and how its mistakes are told."""
+"""The `schedule` section of a playbook, and its errors."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_a_schedule_is_read(tmp_path: Path) -> None:
 
 
 def test_the_defaults_of_a_schedule_are_cautious() -> None:
-    """A missed stop is not made up for at an hour that nobody chose, and none waits behind another."""
+    """A missed stop is not made up for at an unplanned hour, and no run waits behind another run."""
     schedule = Schedule.model_validate({"cron": "0 0 * * *", "timezone": "UTC"})
     assert (schedule.on_missed, schedule.on_overlap, schedule.jitter) == ("skip", "skip", 0)
 
@@ -147,7 +147,7 @@ def test_a_playbook_without_a_schedule_has_no_timetable(tmp_path: Path) -> None:
     ],
 )
 def test_the_error_of_an_unusable_calendar_names_line_and_key(tmp_path: Path, data: bytes | None, says: str) -> None:
-    """A run does without: it is found where the timetable is asked for."""
+    """A run does not need the calendar: only the timetable reads the calendar."""
     if data is not None:
         (tmp_path / "holidays.ics").write_bytes(data)
     loaded = load(tmp_path, TEXT.replace('"2027-12-31..2028-01-02"', "holidays.ics"), teepod="a")

@@ -1,4 +1,4 @@
-"""The JSON Schema, as an editor uses it on what a usual YAML loader makes of a file."""
+"""The JSON Schema, applied to the values of a usual YAML loader, as in an editor; and how playbooks are found."""
 
 from pathlib import Path
 

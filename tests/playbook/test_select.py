@@ -1,4 +1,4 @@
-"""Which CVMs a select covers."""
+"""The CVMs covered by a select."""
 
 import pytest
 from hypothesis import given

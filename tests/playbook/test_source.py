@@ -1,4 +1,4 @@
-"""What a playbook's YAML may be, and where the refusal of everything else points."""
+"""The YAML of a playbook, and the location of refused YAML."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Survivors: whom a plan has to leave running."""
+"""Survivors: the CVMs left running by a plan."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from tests.playbook.fleet import INVENTORIES, cvm
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule by hand."""
+    """A rule without a playbook."""
 
     per: Literal["app_id", "teepod"]
     min: Share

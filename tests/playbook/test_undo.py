@@ -1,4 +1,4 @@
-"""What an earlier run took down: who of them may be started."""
+"""Undo: the CVMs taken down by a run that may be started."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,7 +18,7 @@ from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.undo import TakenDown, Undo
 from orchestrator.skip_reason import SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
-from tests.playbook.plans import plan_of, said_of
+from tests.playbook.plans import messages_of, plan_of
 from tests.playbook.test_frozen_plan import moved
 
 FLEET = [cvm(1, "dev-1", "stopped"), cvm(2, "dev-2", "stopped", pod=2), cvm(3, "dev-3", "stopped", app="b2")]
@@ -43,7 +43,7 @@ def test_only_unchanged_cvms_of_the_run_are_started() -> None:
     assert [(each.cvm, each.why.code, each.selected) for each in plan.skipped] == [
         (each, SkipReason.NOT_IN_RUN, False) for each in others
     ]
-    assert said_of(plan) == []
+    assert messages_of(plan) == []
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_changed_cvm_is_skipped_with_its_changes(now: Cvm | None, reason: str)
     plan = held(undo_of(FLEET), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
     assert [(each.reason, each.selected) for each in list_drifted(plan)] == [(f"drifted: {reason}", True)]
-    assert said_of(plan) == ["1 of 3 CVMs taken down by the run drifted: skipped"]
+    assert messages_of(plan) == ["1 of 3 CVMs taken down by the run drifted: skipped"]
 
 
 def test_a_cvm_that_runs_again_is_as_wanted_even_with_a_new_name() -> None:
@@ -96,7 +96,7 @@ def test_a_cvm_without_a_hashid_is_found_by_its_uuid() -> None:
 
 def test_gpus_to_start_are_a_warning() -> None:
     plan = held(undo_of([ONE]), [replace(ONE, gpus=8)])
-    assert any("new 24-hour minimum up front" in warning for warning in said_of(plan))
+    assert any("new 24-hour minimum up front" in warning for warning in messages_of(plan))
 
 
 def late_undo() -> Undo:
@@ -108,7 +108,7 @@ def late_undo() -> Undo:
 def test_a_cvm_that_went_down_after_the_run_is_started_and_named() -> None:
     plan = held(late_undo(), FLEET)
     assert [target.cvm for target in plan.targets] == FLEET
-    assert said_of(plan) == ["3 CVMs not seen down by the run, down now, started too: dev-1, dev-2, dev-3"]
+    assert messages_of(plan) == ["3 CVMs not seen down by the run, down now, started too: dev-1, dev-2, dev-3"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is not known never matches a select, and always matches a protection or an `exclude`."""
+"""An unknown fact never matches a select, and always matches a protection or an `exclude`."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ PROTECTS = st.fixed_dictionaries(
 
 
 def without(one: Cvm, *facts: str) -> Cvm:
-    """The CVM as a list shows it that does not give these facts."""
+    """Return the CVM of a list without these facts."""
     known = {key: None if key in facts else value for key, value in one.ref.document().items()}
     return replace(one, ref=CvmRef.of(known))
 
@@ -75,7 +75,7 @@ def test_a_possibly_excluded_cvm_is_skipped_as_unknown(exclude: dict[str, object
 
 
 def test_a_certainly_unprotected_cvm_needs_no_further_fact() -> None:
-    """A key whose fact is known decides alone; a pattern that fits every name fits an unknown one."""
+    """A known fact decides its key alone; a pattern for every name also matches an unknown name."""
     book = playbook({"all": "true", "exclude": {"name": "other", "app_id": "b2"}}, guards={"protect": {"app_id": "b2"}})
     assert [target.cvm.ref.id for target in plan_of(book, [cvm(1, pod=None)]).targets] == ["cvm_1"]
     assert find_coverage(select(all="true", exclude={"name": "*"}), cvm(name="")) is Coverage.NO

@@ -1,4 +1,4 @@
-"""The small types: shares, percentages, counts, texts."""
+"""Small types: shares, percentages, counts, texts."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""`${var}`: text for text, after parsing."""
+"""`${var}`: text replaced by text, after parsing."""
 
 from pathlib import Path
 
@@ -145,7 +145,7 @@ def test_an_assignment_without_name_value_or_encoding_is_refused(pair: str) -> N
 
 
 def test_the_size_of_substituted_values_is_limited(tmp_path: Path) -> None:
-    """Every reference counts, whichever text it stands in."""
+    """Every reference counts, in any text."""
     text = VALID.replace('["${teepod}"]', '["' + "${teepod}" * 1000 + '", "x-${teepod}"]')
     assert load(tmp_path, text, teepod="a" * 900).playbook.acting_steps[0].select.teepod
     error = refusal(tmp_path, text, teepod="a" * 1000)

@@ -1,4 +1,4 @@
-"""What a plan warns of, by code."""
+"""The warnings of a plan, by code."""
 
 import pytest
 

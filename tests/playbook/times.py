@@ -1,4 +1,4 @@
-"""Schedules and stretches of time for tests."""
+"""Schedules and periods for tests."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,27 +23,27 @@ ZONES = (
 
 
 def timetable(cron: str, timezone: str = "Europe/Berlin", /, **more: Any) -> Timetable:  # noqa: ANN401 - keys of all kinds
-    """The timetable of a playbook called `example`; `calendars` are by their name in `not_on`."""
+    """Make the timetable of a playbook called `example`; `calendars` have their names in `not_on`."""
     calendars: Mapping[str, Calendar] = more.pop("calendars", {})
     schedule = Schedule.model_validate({"cron": cron, "timezone": timezone, **more})
     return Timetable("example", schedule, calendars)
 
 
 def utc(*parts: int) -> datetime:
-    """A moment in UTC."""
+    """Make a moment in UTC."""
     return datetime(*parts, tzinfo=UTC)  # type: ignore[misc, arg-type] # year, month, day, …
 
 
 def fired(table: Timetable, start: datetime, end: datetime) -> list[Firing]:
-    """What fires."""
+    """List the firings."""
     return [each for each in list_firings(table, start, end) if isinstance(each, Firing)]
 
 
 def left_out(table: Timetable, start: datetime, end: datetime) -> list[LeftOut]:
-    """What is left out."""
+    """List the skipped firings."""
     return [each for each in list_firings(table, start, end) if isinstance(each, LeftOut)]
 
 
-def safe_text(found: list[Firing]) -> list[str]:
-    """Local times with their offset, and the decision."""
+def format_times(found: list[Firing]) -> list[str]:
+    """Format local times with their offset, and the clock case."""
     return [f"{each.local:%m-%d %H:%M%z} {each.decision}" for each in found]

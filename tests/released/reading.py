@@ -65,13 +65,13 @@ def read_runs(version: Path, folder: Path) -> dict[str, dict[str, Output]]:
 
 def facts(outputs: Mapping[str, Output]) -> dict[str, Any]:
     """What later versions have to say about a run too."""
-    safe_text = outputs["show"].document
-    outcomes = {target["cvm"]["name"]: target["outcome"] for target in safe_text["targets"]}
-    money = safe_text["billing"].get("stops") or safe_text["billing"]
+    shown = outputs["show"].document
+    outcomes = {target["cvm"]["name"]: target["outcome"] for target in shown["targets"]}
+    money = shown["billing"].get("stops") or shown["billing"]
     return {
         "verify": outputs["verify"].code,
-        "exit_code": safe_text["exit_code"],
-        "counts": safe_text["counts"],
+        "exit_code": shown["exit_code"],
+        "counts": shown["counts"],
         "outcomes": dict(sorted(outcomes.items())),
         "money": {key: money[key] for key in _MONEY if key in money},
     }

@@ -61,7 +61,7 @@ class Desk:
 
     folder: Path
     state: RunState = field(default_factory=lambda: run(("approval.requested", ASKED)))
-    safe_text: StringIO = field(default_factory=StringIO)
+    shown: StringIO = field(default_factory=StringIO)
     aside: int = 0
 
     @property
@@ -85,7 +85,7 @@ class Desk:
             self.aside -= 1
 
     def terminal(self, keys: TypedKeys) -> AtTerminal:
-        console = Console(file=self.safe_text, width=60, markup=False, highlight=False, emoji=False)
+        console = Console(file=self.shown, width=60, markup=False, highlight=False, emoji=False)
         terminal: Any = keys
         return AtTerminal(
             self.left(), self.state, terminal, console=console, aside=self.make_way, by="me@here", wall=wall
@@ -115,13 +115,13 @@ async def test_nothing_else_that_is_typed_is_an_answer_neither_yes_nor_enter(des
     assert await asked(desk.terminal(keys)) is None
     assert keys.typed == {}
     assert anyio.current_time() == pytest.approx(300, abs=1)
-    assert desk.safe_text.getvalue().count("approve or refuse: ") == len(slips) + 1
-    assert "Nobody answered in time" in desk.safe_text.getvalue()
+    assert desk.shown.getvalue().count("approve or refuse: ") == len(slips) + 1
+    assert "Nobody answered in time" in desk.shown.getvalue()
 
 
 async def test_the_question_says_what_follows_until_when_and_how_to_answer_elsewhere(desk: Desk) -> None:
     await asked(desk.terminal(TypedKeys({1: "approve"})))
-    text = desk.safe_text.getvalue()
+    text = desk.shown.getvalue()
     assert "08:05:00 UTC, 5m from now" in text
     assert f"orchestrator approve {RUN_ID}" in text
     assert "Go on? [red]x[/]" in text
@@ -141,7 +141,7 @@ async def test_an_answer_from_elsewhere_ends_the_question_at_the_terminal(desk: 
         answer = await asked(desk.terminal(TypedKeys({})))
     assert answer == Answer(approved=True, by="ann@desk", via="approve", comment="ok")
     assert anyio.current_time() == pytest.approx(30, abs=1)
-    assert "approved by ann@desk" in desk.safe_text.getvalue()
+    assert "approved by ann@desk" in desk.shown.getvalue()
     assert desk.aside == 0
 
 
@@ -156,14 +156,14 @@ async def test_a_terminal_that_is_closed_leaves_the_answer_to_others(desk: Desk)
         answer = await asked(desk.terminal(TypedKeys({5: None})))
     assert answer is not None
     assert not answer.approved
-    assert "No more is heard from this terminal" in desk.safe_text.getvalue()
+    assert "No more is heard from this terminal" in desk.shown.getvalue()
 
 
 async def test_an_interruption_gives_the_terminal_back_with_its_line_ended(desk: Desk) -> None:
     with anyio.move_on_after(10):
         await asked(desk.terminal(TypedKeys({})))
     assert desk.aside == 0
-    assert desk.safe_text.getvalue().endswith(": \n")
+    assert desk.shown.getvalue().endswith(": \n")
 
 
 async def test_without_a_terminal_an_answer_is_taken_up_within_a_second(desk: Desk) -> None:

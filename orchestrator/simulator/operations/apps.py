@@ -95,11 +95,11 @@ def app_usage(call: Call) -> ApiReply:
     ]
     records.sort(key=lambda record: record.at)
     page = records[query.offset : query.offset + query.limit]
-    plural = page if call.settings.usage.total == "returned" else records
+    counted = page if call.settings.usage.total == "returned" else records
     body = {
         "usage": [usage_record(call.current_view, record) for record in page],
-        "total": len(plural),
-        "total_cost": float(sum((record.cost for record in plural), Decimal(0))),
+        "total": len(counted),
+        "total_cost": float(sum((record.cost for record in counted), Decimal(0))),
     }
     return ApiReply(body)
 

@@ -187,9 +187,9 @@ def test_whatever_others_wrote_is_shown_and_never_obeyed_and_holds_in_a_narrow_t
     ]
     found = cvm_story(EVIL, story)
     (chapter,) = found.chapters
-    safe_text = [*chapter_head(chapter, 60), *text_of(chapter, found.start, 60)]
-    safe_text += [click.unstyle(line) for line in story_lines(run_story(story).lines(), found.start, 60)]
-    for line in map(click.unstyle, safe_text[1:]):
+    shown = [*chapter_head(chapter, 60), *text_of(chapter, found.start, 60)]
+    shown += [click.unstyle(line) for line in story_lines(run_story(story).lines(), found.start, 60)]
+    for line in map(click.unstyle, shown[1:]):
         assert len(line) <= 60
         assert line.isprintable()
 
