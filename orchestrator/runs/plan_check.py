@@ -7,17 +7,17 @@ from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.plural import plural
 
 
-def verdict(plan: Plan, hold: PlanConstraint | None = None) -> OrchestratorError | None:
+def verdict(plan: Plan, constraint: PlanConstraint | None = None) -> OrchestratorError | None:
     """Return the reason not to carry out a plan; None for a valid plan.
 
     Args:
         plan: the plan.
-        hold: the constraints of the plan, such as a plan file.
+        constraint: the constraint of the plan, such as a plan file.
     """
     left = list_drifted(plan)
-    if hold is not None and left and not plan.targets:
+    if constraint is not None and left and not plan.targets:
         return DriftedError(
-            f"nothing is left to do: {plural(len(left), 'target')} of {hold.source} drifted since",
+            f"nothing is left to do: {plural(len(left), 'target')} of {constraint.source} drifted since",
             hint="make a plan anew; if all of them are no longer in the list, is it the key of that workspace?",
         )
     if not plan.has_matches:

@@ -41,19 +41,19 @@ class Prepared:
     workspace: Workspace
 
 
-async def prepare(session: Session, loaded: LoadedPlaybook, hold: PlanConstraint | None = None) -> Prepared:
+async def prepare(session: Session, loaded: LoadedPlaybook, constraint: PlanConstraint | None = None) -> Prepared:
     """Read the inventory and make the plan.
 
     Args:
         session: the connection to the cloud.
         loaded: the playbook.
-        hold: the constraints of the plan, such as a plan file.
+        constraint: the constraint of the plan, such as a plan file.
 
     Raises:
         CloudError: when the inventory can't be read.
     """
     playbook, settings = loaded.playbook, session.settings
-    guards = merge_guards(playbook.guards if hold is None else hold.guards, settings.guards)
+    guards = merge_guards(playbook.guards if constraint is None else constraint.guards, settings.guards)
     selects = [step.select for step in playbook.acting_steps if step.select.result is None]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
     apps = find_apps_to_read(selects, whole_workspace=needs_whole_workspace(guards))
@@ -61,8 +61,8 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: PlanConstraint
     inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
     lacking = list_cvms_lacking_facts(playbook, guards, inventory.cvms)
-    if hold is not None:
-        lacking += [cvm for cvm in inventory.cvms if hold.lacks_facts(cvm) and cvm not in lacking]
+    if constraint is not None:
+        lacking += [cvm for cvm in inventory.cvms if constraint.lacks_facts(cvm) and cvm not in lacking]
     cvms = await reader.complete(inventory.cvms, lacking)
     plan = make_plan(
         playbook,
@@ -75,12 +75,12 @@ async def prepare(session: Session, loaded: LoadedPlaybook, hold: PlanConstraint
         batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
         more_warnings=[*([] if inventory.stable else [_SHIFTING]), *_waits_too_long(playbook, settings)],
         whole=inventory.whole,
-        target_filter=None if hold is None else hold.filter_target,
+        target_filter=None if constraint is None else constraint.filter_target,
         settle_seconds=session.settle_seconds,
-        whole_of_starts=None if hold is None else hold.whole_of_starts(cvms),
+        whole_of_starts=None if constraint is None else constraint.whole_of_starts(cvms),
     )
-    if hold is not None:
-        plan = hold.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
+    if constraint is not None:
+        plan = constraint.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
     workspace = await read_workspace(session, inventory.cvms)
     return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace)
 

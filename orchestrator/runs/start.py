@@ -34,7 +34,7 @@ class RunRequest:
     Attributes:
         loaded: the playbook.
         limits: the rate and concurrency limits.
-        hold: the constraints of the plan; None for a new plan.
+        constraint: the constraint of the plan; None for a new plan.
         origin: the text about the origin of the constraints, for a person.
         origin_fields: the fields of `run.started` about the origin.
         run_id: the id of the run; None for an id generated at the start.
@@ -45,7 +45,7 @@ class RunRequest:
 
     loaded: LoadedPlaybook
     limits: RunLimits
-    hold: PlanConstraint | None = None
+    constraint: PlanConstraint | None = None
     origin: str | None = None
     origin_fields: Mapping[str, object] = field(default_factory=dict)
     run_id: str | None = None
@@ -65,10 +65,10 @@ async def plan_request(session: Session, request: RunRequest) -> Prepared:
         CloudError: when the inventory can't be read.
         UsageError: when the API key belongs to another workspace than the plan file or the run to undo.
     """
-    prepared = await prepare(session, request.loaded, request.hold)
+    prepared = await prepare(session, request.loaded, request.constraint)
     other_key = None
-    if request.hold is not None and request.workspace is not None:
-        other_key = prepared.workspace.compare(request.workspace, request.hold.source)
+    if request.constraint is not None and request.workspace is not None:
+        other_key = prepared.workspace.compare(request.workspace, request.constraint.source)
     warnings = (*prepared.plan.warnings, *request.warnings, *(() if other_key is None else (other_key,)))
     return replace(prepared, plan=replace(prepared.plan, warnings=warnings))
 
@@ -93,7 +93,7 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
         AuditError: when the log can't be written.
     """
     plan, size = prepared.plan, prepared.workspace_size
-    refusal = verdict(plan, request.hold)
+    refusal = verdict(plan, request.constraint)
     if refusal is not None:
         raise refusal
     asked_at, asked_on = session.clock.now(), session.clock.wall()
