@@ -8,10 +8,32 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.audit.events import Event
+from orchestrator.audit.events import (
+    ActionAccepted,
+    ActionIntent,
+    AnyEvent,
+    ApprovalAnswered,
+    ApprovalRequested,
+    Event,
+    Json,
+    MessageSent,
+    PlannedTarget,
+    RunFinished,
+    RunInterrupted,
+    RunPlanned,
+    RunResumed,
+    RunStarted,
+    StepEvent,
+    StepPlanned,
+    TargetEnded,
+    TargetEvent,
+    TargetFailed,
+    WaveSoaking,
+    read_event,
+)
 from orchestrator.audit.record import Record
-from orchestrator.audit.target import APPLY, TargetState
-from orchestrator.cvm import DOWN, CvmRef, normal_uuid
+from orchestrator.audit.target import TargetState
+from orchestrator.cvm import DOWN
 from orchestrator.outcome import Outcome
 from orchestrator.run_bill import run_bill
 from orchestrator.skip_reason import CHANGED, OUT_OF_SCOPE, may_be_protected, with_code
@@ -118,50 +140,50 @@ class RunState:
 
     def apply(self, record: Record) -> None:
         """Apply the next record to the state."""
-        event = record["event"]
-        self.events[event] += 1
-        self.last_ts = record["ts"]
-        if event.startswith(("action.", "target.")):
-            self._apply_to_target(event, record)
-        elif event == Event.RUN_STARTED:
-            self.run_id, self.started = record["run_id"], record
-        elif event == Event.RUN_PLANNED:
-            self._plan(record)
-        elif event in {Event.STEP_PLANNED, Event.NOTICE, Event.APPROVAL_REQUESTED, Event.APPROVAL_ANSWERED}:
-            self._apply_to_step(event, record)
-        elif event == Event.WAVE_SOAKING:
-            self.soaks[record["step"], record["wave"]] = record["until"]
-        elif event == Event.RUN_INTERRUPTED:
-            self.interrupted = record
-        elif event == Event.RUN_RESUMED:
-            self.interrupted = self.question = None  # an open question is asked again
-        elif event == Event.RUN_FINISHED:
-            self.finished = record
-        elif event == Event.BILLING_RECONCILED:
-            self._target_of(record).reconciled = record
+        self.apply_event(read_event(record))
 
-    def _plan(self, record: Record) -> None:
+    def apply_event(self, event: AnyEvent) -> None:
+        """Apply the next event to the state."""
+        self.events[event.name] += 1
+        self.last_ts = event.ts
+        match event:
+            case TargetEvent():
+                self._apply_to_target(event)
+            case StepEvent():
+                self._apply_to_step(event)
+            case RunStarted():
+                self.run_id, self.started = event.run_id, event.record
+            case RunPlanned():
+                self._apply_plan(event)
+            case RunInterrupted():
+                self.interrupted = event.record
+            case RunResumed():
+                self.interrupted = self.question = None  # an open question is asked again
+            case RunFinished():
+                self.finished = event.record
+
+    def _apply_plan(self, plan: RunPlanned) -> None:
         """Add the targets; keep only a small part of the record, because the record may be most of the log."""
-        self.planned = {key: value for key, value in record.items() if key not in {"targets", "skipped"}}
-        if record.get("workspace_size"):
+        self.planned = {key: value for key, value in plan.record.items() if key not in {"targets", "skipped"}}
+        if plan.workspace_size:
             # Logs of earlier versions have no number, but the status of every CVM.
-            every = [*record["targets"], *record.get("skipped", ())]
+            every = [*(target.record for target in plan.targets), *plan.skipped]
             up = sum(entry.get("status") not in DOWN for entry in every)
             self.planned.setdefault("cvms_up", up)
-        entries = (with_code(entry) for entry in record.get("skipped", ()))
+        entries = map(with_code, plan.skipped)
         self.skipped = [entry for entry in entries if entry["code"] not in OUT_OF_SCOPE]
-        for entry in record["targets"]:
-            self._add(entry)
+        for target in plan.targets:
+            self._add_target(target)
 
-    def _add(self, entry: Record) -> TargetState:
+    def _add_target(self, planned: PlannedTarget) -> TargetState:
         target = TargetState(
-            entry["step"],
-            entry["action"],
-            CvmRef.of(entry["cvm"]),
-            before=entry["status"],
-            in_progress=entry.get("in_progress"),
-            bill=self._shared(entry.get("billing") or {}),
-            wave=entry.get("wave", 1),
+            planned.step,
+            planned.action,
+            planned.ref,
+            before=planned.status,
+            in_progress=planned.in_progress,
+            bill=self._share_note(planned.billing),
+            wave=planned.wave,
         )
         self.targets[target.step, target.ref.key] = target
         self.stages[target.stage] += 1
@@ -169,50 +191,54 @@ class RunState:
             self.waves[target.step] = max(target.wave, self.waves.get(target.step, 1))
         return target
 
-    def _apply_to_step(self, event: str, record: Record) -> None:
-        step = record["step"]
-        if event == Event.APPROVAL_REQUESTED:
-            self.question = record
-            return
-        if event == Event.APPROVAL_ANSWERED:
-            if self.question is not None:
-                self.answers.append((self.question, record))
-            self.question = None
-            if record["answer"] != "approved":
-                return
-        if event == Event.STEP_PLANNED:
-            planned = next(each for each in self.planned["steps"] if each["name"] == step)
-            for entry in record["targets"]:
-                source = self.targets[planned["follows"]["step"], self._add(entry).ref.key]
-                self.stages[source.stage] -= 1
-                source.taken_up_by = step
-        self.passed.add(step)
+    def _apply_to_step(self, event: StepEvent) -> None:
+        match event:
+            case WaveSoaking():
+                self.soaks[event.step, event.wave] = event.until
+            case ApprovalRequested():
+                self.question = event.record
+            case ApprovalAnswered():
+                if self.question is not None:
+                    self.answers.append((self.question, event.record))
+                self.question = None
+                if event.is_approved:
+                    self.passed.add(event.step)
+            case StepPlanned():
+                self._apply_follow_up(event)
+                self.passed.add(event.step)
+            case MessageSent():
+                self.passed.add(event.step)
 
-    def _apply_to_target(self, event: str, record: Record) -> None:
-        if event == Event.ACTION_INTENT:
-            # The number of a shared request counts all requests of the run.
-            self.requests = max(self.requests, record.get("batch") or self.requests + 1)
-        target = self._target_of(record)
-        if event == Event.ACTION_INTENT:
-            self.wave = target.step, target.wave
+    def _apply_follow_up(self, event: StepPlanned) -> None:
+        """Add the targets of a follow-up step, and mark their sources in the earlier step."""
+        step = next(each for each in self.planned["steps"] if each["name"] == event.step)
+        for planned in event.targets:
+            source = self.targets[step["follows"]["step"], self._add_target(planned).ref.key]
+            self.stages[source.stage] -= 1
+            source.taken_up_by = event.step
+
+    def _apply_to_target(self, event: TargetEvent) -> None:
+        target = self.targets[event.key]
         before = target.outcome or target.phase
-        APPLY[event](target, record)
+        target.apply(event)
         after = target.outcome or target.phase
         if after is not before and target.taken_up_by is None:
             self.stages[before.value] -= 1
             self.stages[after.value] += 1
-        if event == Event.ACTION_ACCEPTED:
-            target.billing = self._shared(record["billing"])
-        elif event.startswith("target.") and record.get("seconds") is not None:
-            self.durations.append(record["seconds"])
-        if event == Event.TARGET_FAILED:
-            self.troubles.append(target)
+        match event:
+            case ActionIntent():
+                self.wave = target.step, target.wave
+                # The number of a shared request counts all requests of the run.
+                self.requests = max(self.requests, event.batch or self.requests + 1)
+            case ActionAccepted():
+                target.billing = self._share_note(event.billing)
+            case TargetEnded():
+                if event.seconds is not None:
+                    self.durations.append(event.seconds)
+                if isinstance(event, TargetFailed):
+                    self.troubles.append(target)
 
-    def _target_of(self, record: Record) -> TargetState:
-        cvm = record["cvm"]
-        return self.targets[record["step"], cvm.get("id") or normal_uuid(cvm.get("vm_uuid") or "")]
-
-    def _shared(self, billing: dict[str, Any]) -> dict[str, Any]:
+    def _share_note(self, billing: Json) -> dict[str, Any]:
         """Return a billing note without its fields for a single CVM; equal notes share the same mapping."""
         note = {key: value for key, value in billing.items() if key not in {"triggered", "at"}}
         same = (*note, *(tuple(value) if isinstance(value, list) else value for value in note.values()))

@@ -1,14 +1,26 @@
-"""State of a target according to the log, and the effect of each record on that state."""
+"""State of a target according to the log, and the effect of each event on that state."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 from orchestrator.action import Action
-from orchestrator.audit.events import Event
-from orchestrator.audit.record import Record
+from orchestrator.audit.events import (
+    ActionAccepted,
+    ActionDeferred,
+    ActionEscalated,
+    ActionFailed,
+    ActionIntent,
+    ActionRefused,
+    ActionUnknown,
+    BillingReconciled,
+    Json,
+    RepliedEvent,
+    TargetEnded,
+    TargetEvent,
+    TargetSettled,
+    TargetStatus,
+)
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
 from orchestrator.run_bill import BilledTarget, charges_nothing
@@ -44,7 +56,13 @@ class TargetState:
         attempts: number of recorded requests for the target.
         batch: number of the last request, if the request was shared with other targets.
         first_sent_at: timestamp of the first request.
-        accepted_at: timestamp of the acceptance.
+        effective_sent_at: timestamp of the request that had, or may have had, the effect: requests without an effect
+            before this request do not count, nor do requests after the first acceptance.
+        first_accepted_at: timestamp of the first acceptance.
+        accepted_at: timestamp of the last acceptance; after an escalation, still of the escalated action.
+        accepted_action: the action accepted at that time.
+        settled_at: timestamp of the first `target.settled`.
+        ended_at: timestamp of the last outcome.
         status: last status seen.
         reason: in words, the fault or the cause of the present state.
         code: reason why nothing was sent, as a `SkipReason`; None if a request was sent, or without a code.
@@ -56,7 +74,7 @@ class TargetState:
         escalated_from: last status seen before the escalation.
         taken_up_by: the later step that chose this CVM again; then this target is not the last word on the CVM.
         billing: billing note of the acceptance, without its time; shared like `bill`.
-        reconciled: the last `billing.reconciled` record of the target.
+        reconciled: the last record about the charge.
     """
 
     step: str
@@ -64,13 +82,18 @@ class TargetState:
     ref: CvmRef
     before: str | None = None
     in_progress: bool | None = None
-    bill: Mapping[str, Any] = field(default_factory=dict)
+    bill: Json = field(default_factory=dict)
     phase: Phase = Phase.WAITING
     outcome: Outcome | None = None
     attempts: int = 0
     batch: int | None = None
     first_sent_at: str | None = None
+    effective_sent_at: str | None = None
+    first_accepted_at: str | None = None
     accepted_at: str | None = None
+    accepted_action: str | None = None
+    settled_at: str | None = None
+    ended_at: str | None = None
     status: str | None = None
     reason: str | None = None
     code: str | None = None
@@ -81,8 +104,8 @@ class TargetState:
     escalated_at: str | None = None
     escalated_from: str | None = None
     taken_up_by: str | None = None
-    billing: Mapping[str, Any] | None = None
-    reconciled: Mapping[str, Any] | None = None
+    billing: Json | None = None
+    reconciled: BillingReconciled | None = None
 
     @property
     def outcome_so_far(self) -> Outcome:
@@ -111,78 +134,64 @@ class TargetState:
         """The outcome, or the phase of a target without an outcome, as a single word."""
         return str(self.outcome or self.phase)
 
+    def apply(self, event: TargetEvent) -> None:
+        """Apply the next event of the target."""
+        match event:
+            case ActionIntent():
+                self._apply_intent(event)
+            case ActionAccepted():
+                self._apply_acceptance(event)
+            case TargetStatus():
+                self.status = event.status
+            case TargetEnded():
+                self._apply_outcome(event)
+            case ActionDeferred():
+                self._apply_reply(event, Phase.UNKNOWN if event.verify else Phase.WAITING)
+            case ActionUnknown():
+                self._apply_reply(event, Phase.UNKNOWN)
+            case ActionRefused() | ActionFailed():
+                self._apply_reply(event, Phase.WAITING)
+            case ActionEscalated():
+                self.phase, self.batch = Phase.WAITING, None
+                self.escalated_at, self.escalated_from = event.ts, self.status
+                self.reason = event.reason
+            case BillingReconciled():
+                self.reconciled = event
+
+    def _apply_intent(self, intent: ActionIntent) -> None:
+        ts = intent.ts
+        if self.accepted_at is None and self.phase is Phase.WAITING:
+            self.effective_sent_at = ts
+        self.batch = intent.batch
+        self.attempts = intent.attempt
+        self.first_sent_at = self.first_sent_at or ts
+        self.phase = Phase.SENDING
+
+    def _apply_acceptance(self, acceptance: ActionAccepted) -> None:
+        self._apply_reply(acceptance, Phase.SETTLING)
+        self.accepted_at, self.accepted_action = acceptance.ts, acceptance.action
+        self.first_accepted_at = self.first_accepted_at or self.accepted_at
+        self.status = acceptance.status or self.status
+        self.reason = None
+
+    def _apply_reply(self, reply: RepliedEvent, phase: Phase) -> None:
+        self.phase = phase
+        self.request_id = reply.request_id or self.request_id
+        self.http_status = reply.http_status or self.http_status
+        self.reason = reply.reason or self.reason
+
+    def _apply_outcome(self, end: TargetEnded) -> None:
+        self._apply_reply(end, self.phase)
+        self.outcome = Outcome(end.outcome)
+        self.ended_at = end.ts
+        if isinstance(end, TargetSettled):
+            self.settled_at = self.settled_at or end.ts
+        self.status = end.status or self.status
+        self.reason = end.reason
+        unsent = self.outcome in {Outcome.NOT_SENT, Outcome.SKIPPED}
+        self.code = (end.code or code_of(end.record)) if unsent else None
+        self.seconds = end.seconds
+
 
 def _amount(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
-
-
-def _answered(target: TargetState, record: Record) -> None:
-    target.request_id = record.get("request_id") or target.request_id
-    target.http_status = record.get("http_status") or target.http_status
-    target.reason = record.get("reason") or target.reason
-
-
-def _intent(target: TargetState, record: Record) -> None:
-    target.batch = record.get("batch")
-    target.attempts = record["attempt"]
-    target.first_sent_at = target.first_sent_at or record["ts"]
-    target.phase = Phase.SENDING
-
-
-def _accepted(target: TargetState, record: Record) -> None:
-    _answered(target, record)
-    target.phase = Phase.SETTLING
-    target.accepted_at = record["ts"]
-    target.status = record.get("status") or target.status
-    target.reason = None
-
-
-def _unknown(target: TargetState, record: Record) -> None:
-    _answered(target, record)
-    target.phase = Phase.UNKNOWN
-
-
-def _deferred(target: TargetState, record: Record) -> None:
-    _answered(target, record)
-    target.phase = Phase.UNKNOWN if record.get("verify") else Phase.WAITING
-
-
-def _no_effect(target: TargetState, record: Record) -> None:
-    _answered(target, record)
-    target.phase = Phase.WAITING
-
-
-def _escalated(target: TargetState, record: Record) -> None:
-    target.phase, target.batch = Phase.WAITING, None
-    target.escalated_at, target.accepted_at = record["ts"], None
-    target.escalated_from = target.status
-    target.reason = record["reason"]
-
-
-def _status(target: TargetState, record: Record) -> None:
-    target.status = record["status"]
-
-
-def _ended(target: TargetState, record: Record) -> None:
-    _answered(target, record)
-    target.outcome = Outcome(record["outcome"])
-    target.status = record.get("status") or target.status
-    target.reason = record.get("reason")
-    unsent = target.outcome in {Outcome.NOT_SENT, Outcome.SKIPPED}
-    target.code = (record.get("code") or code_of(record)) if unsent else None
-    target.seconds = record.get("seconds")
-
-
-APPLY: dict[str, Callable[[TargetState, Record], None]] = {
-    Event.ACTION_INTENT: _intent,
-    Event.ACTION_ACCEPTED: _accepted,
-    Event.ACTION_REFUSED: _no_effect,
-    Event.ACTION_DEFERRED: _deferred,
-    Event.ACTION_UNKNOWN: _unknown,
-    Event.ACTION_FAILED: _no_effect,
-    Event.ACTION_ESCALATED: _escalated,
-    Event.TARGET_STATUS: _status,
-    Event.TARGET_SETTLED: _ended,
-    Event.TARGET_FAILED: _ended,
-}
-"""Functions to apply a record to its target, by the record's event."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from orchestrator.action import Action
-from orchestrator.audit.events import ENDED, Event
+from orchestrator.audit.events import RunPlanned, read_event
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import Phase, TargetState
@@ -64,7 +64,7 @@ def read_entry(path: Path) -> Entry:
     """
     fold = _Fold()
     try:
-        verdict = read_log(path, fold.take).verdict
+        verdict = read_log(path, fold.apply).verdict
         if verdict is not Verdict.ALTERED:
             return Entry(_row(fold.state, verdict.value), fold.power(), fold.lists())
     except _STRANGE:
@@ -95,72 +95,68 @@ def _row(state: RunState, verdict: str) -> Json:
 
 
 class _Fold:
-    """A log's records, taken in one by one."""
+    """Fold over the records of a log, in order."""
 
     def __init__(self) -> None:
         self.state = RunState()
         self._lists: list[list[Any]] = []
-        self._gone: list[list[Any]] = []
-        self._accepted: dict[tuple[str, str], Record] = {}
-        self._ended: dict[tuple[str, str], str] = {}
+        self._gone: list[tuple[CvmRef, str]] = []
 
-    def take(self, record: Record) -> None:
-        """Take one more record into account."""
-        self.state.apply(record)
-        event = record["event"]
-        if event == Event.RUN_PLANNED:
-            self._take_list(record)
-        elif event == Event.ACTION_ACCEPTED:
-            self._accepted[_key(record)] = {"ts": record["ts"], "action": record["action"]}
-        elif event in ENDED:
-            self._ended[_key(record)] = record["ts"]
+    def apply(self, record: Record) -> None:
+        """Apply the next record."""
+        event = read_event(record)
+        self.state.apply_event(event)
+        if isinstance(event, RunPlanned):
+            self._apply_list(event)
 
-    def _take_list(self, record: Record) -> None:
-        """Which CVMs a reading of the list showed running, and which were missing from it."""
-        at, skipped = record["ts"], record.get("skipped") or []
-        read_after = record.get("read_at") or timestamp(datetime.fromisoformat(at) - _LATE)
-        up = [_names(entry["cvm"]) for entry in (*record["targets"], *skipped) if entry.get("status") == UP]
+    def _apply_list(self, plan: RunPlanned) -> None:
+        """Keep the CVMs running in the inventory of the plan, and the CVMs missing from the inventory."""
+        read_after = plan.read_at or timestamp(datetime.fromisoformat(plan.ts) - _LATE)
+        every = [*(target.record for target in plan.targets), *plan.skipped]
+        up = [_names(entry["cvm"]) for entry in every if entry.get("status") == UP]
         if up:
-            self._lists.append([at, read_after, up])
-        self._gone += [[entry["cvm"], at] for entry in skipped if code_of(entry) is SkipReason.GONE]
+            self._lists.append([plan.ts, read_after, up])
+        self._gone += [
+            (CvmRef.of(entry["cvm"]), plan.ts) for entry in plan.skipped if code_of(entry) is SkipReason.GONE
+        ]
 
     def lists(self) -> bytes:
-        """`[ts, read_after, [[hashid, UUID], …]]` for each reading of the list, compressed."""
+        """Compress `[ts, read_after, [[hashid, UUID], …]]` for each read of the inventory."""
         return zlib.compress(json.dumps(self._lists).encode("ascii")) if self._lists else b""
 
     def power(self) -> Json:
-        """When the run's own targets ran, and what it stopped."""
+        """Collect the periods of running and the stops of the run's targets."""
         told = _Told()
-        for cvm, ts in self._gone:
-            told.note("gone", CvmRef.of(cvm), ts)
+        for ref, ts in self._gone:
+            told.note("gone", ref, ts)
         first: dict[str, TargetState] = {}
-        for key, target in self.state.targets.items():
-            # What a later step takes up may be on its way down: the run found it up all the same.
+        for target in self.state.targets.values():
+            # A target of a follow-up step may be on its way down, although the run found the CVM up.
             was_up = {target.before, first.setdefault(target.ref.key, target).before} & _WAS_UP
-            accepted = self._accepted.get(key)
             if Action(target.action).leaves_running:
-                if accepted is not None:
-                    told.note("started", target.ref, accepted["ts"])
-            elif accepted is not None or target.phase in _IN_DOUBT:
-                told.note("stops", target.ref, accepted["ts"] if accepted else target.first_sent_at, _charge(target))
+                if target.accepted_at is not None:
+                    told.note("started", target.ref, target.accepted_at)
+            elif target.accepted_at is not None or target.phase in _IN_DOUBT:
+                told.note("stops", target.ref, target.accepted_at or target.first_sent_at, _charge(target))
                 if target.outcome is Outcome.RESURRECTED:
-                    told.note("up", target.ref, self._ended[key])
-                elif accepted is not None and was_up:
-                    self._note_end(told, target, accepted, self._ended.get(key))
+                    told.note("up", target.ref, target.ended_at)
+                elif target.accepted_at is not None and was_up:
+                    self._note_end(told, target)
         return told.document()
 
     @staticmethod
-    def _note_end(told: "_Told", target: TargetState, accepted: Record, ended: str | None) -> None:
-        """Whether a stop that was accepted, of a CVM that was up, took it down, and when its compute ended."""
+    def _note_end(told: "_Told", target: TargetState) -> None:
+        """Note the end of the compute of a running CVM after an accepted stop."""
         is_gone = target.outcome is Outcome.GONE
-        is_stop = accepted["action"] == Action.STOP
+        is_stop = target.accepted_action == Action.STOP
         if target.outcome is Outcome.SETTLED or (is_gone and is_stop):
             bill = target.billing or {}
             rates = bill.get("compute_usd_per_hour"), bill.get("storage_usd_per_hour")
             has_gpus = "gpu_24h_minimum_on_restart" in (bill.get("notes") or ())
-            told.note("down", target.ref, accepted["ts"] if is_stop else ended, ended, *rates, has_gpus)
+            since = target.accepted_at if is_stop else target.ended_at
+            told.note("down", target.ref, since, target.ended_at, *rates, has_gpus)
         if is_gone:
-            told.note("gone", target.ref, ended)
+            told.note("gone", target.ref, target.ended_at)
 
 
 class _Told:
@@ -180,10 +176,6 @@ class _Told:
         return {"cvms": [list(astuple(ref)) for ref in self._numbers], **self._events} if self._events else {}
 
 
-def _key(record: Record) -> tuple[str, str]:
-    return record["step"], CvmRef.of(record["cvm"]).key
-
-
 def _names(cvm: Mapping[str, Any]) -> list[str | None]:
     ref = CvmRef.of(cvm)
     return [ref.id, ref.uuid_key]
@@ -193,7 +185,7 @@ def _charge(target: TargetState) -> Json | None:
     """The last that reconciling found out about a stop; None where nobody asked."""
     if target.reconciled is None:
         return None
-    return Reconciled.parse(target.reconciled).document()
+    return Reconciled.parse(target.reconciled.record).document()
 
 
 def lists_of(entry: Entry) -> list[Any]:

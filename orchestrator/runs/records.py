@@ -147,9 +147,11 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Job]:
         rates = Rates(
             _money(billing["compute_usd_per_hour"]), _money(billing["storage_usd_per_hour"]), billing["rate_source"]
         )
+        action = Action.STOP if target.escalated_at else Action(target.action)
+        is_accepted = target.accepted_action == action  # before an escalation, another action may have been accepted
         work = Job(
             step=target.step,
-            action=Action.STOP if target.escalated_at else Action(target.action),
+            action=action,
             ref=target.ref,
             before=target.escalated_from or target.before or "",
             note=BillingNote(rates, tuple(billing["notes"]), triggers_billing(Action(target.action), billing["notes"])),
@@ -159,7 +161,7 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Job]:
             in_doubt=target.phase in _IN_DOUBT,
             singly=target.phase in _IN_DOUBT,  # a batch may have skipped it
             first_sent=engine_time(target.first_sent_at),
-            accepted_at=engine_time(target.accepted_at),
+            accepted_at=engine_time(target.accepted_at) if is_accepted else None,
             escalated_at=engine_time(target.escalated_at),
             billed=target.billing is not None,
             outcome=target.outcome,

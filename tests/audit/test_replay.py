@@ -115,5 +115,27 @@ def test_of_what_reconciling_found_out_the_last_word_on_each_target_holds() -> N
     state = replay(records([*STORY, *said]))
     found = state.targets["stop", "cvm_0"].reconciled
     assert found is not None
-    assert found["state"] == "charged"
+    assert found.state == "charged"
     assert state.targets["stop", "cvm_1"].reconciled is None
+
+
+def test_a_target_has_the_times_of_its_requests_acceptances_and_ends() -> None:
+    shutdown = {"action": "shutdown"}
+    story = [
+        *STORY[:2],
+        ("action.intent", about(0, attempt=1) | shutdown),
+        ("action.deferred", about(0, attempt=1, reason="busy", retry_after_s=1) | shutdown),
+        ("action.intent", about(0, attempt=2) | shutdown),
+        ("action.accepted", about(0, attempt=2, billing=BILLING) | shutdown),
+        ("action.escalated", about(0, to="stop", reason="too slow") | shutdown),
+        ("action.intent", about(0, attempt=3)),
+        ("action.accepted", about(0, attempt=3, billing=BILLING)),
+        ("target.settled", about(0, outcome="settled")),
+        ("target.failed", about(0, outcome="resurrected")),
+    ]
+    target = replay(records(story)).targets["stop", "cvm_0"]
+    seconds = [int(ts[17:19]) for ts in (target.first_sent_at, target.effective_sent_at) if ts]
+    seconds += [int(ts[17:19]) for ts in (target.first_accepted_at, target.accepted_at) if ts]
+    seconds += [int(ts[17:19]) for ts in (target.settled_at, target.ended_at) if ts]
+    assert seconds == [2, 4, 5, 8, 9, 10]
+    assert target.accepted_action == "stop"

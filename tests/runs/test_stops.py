@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from orchestrator.action import Action
+from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import check_log
 from orchestrator.billing.stop import Stop
-from orchestrator.runs.stops import StopsFold, triggering
+from orchestrator.runs.stops import stops_of, triggering
 from tests.audit.logs import BILLING, START, cvm, log
 
 Event = tuple[str, dict[str, Any]]
@@ -24,14 +25,14 @@ def planned(*steps: tuple[str, str]) -> Event:
     return "run.planned", {"targets": targets, "skipped": []}
 
 
-def fold(*events: Event) -> StopsFold:
-    found = StopsFold()
-    check_log(log([("run.started", {}), *events, FINISHED]), found.take)
-    return found
+def fold(*events: Event) -> RunState:
+    state = RunState()
+    check_log(log([("run.started", {}), *events, FINISHED]), state.apply)
+    return state
 
 
 def stops(*events: Event) -> list[Stop]:
-    return fold(*events).stops().get("cvm_0", [])
+    return stops_of(fold(*events)).get("cvm_0", [])
 
 
 def second(number: int) -> Any:  # noqa: ANN401 - a moment
@@ -111,9 +112,9 @@ def test_one_whose_effect_nobody_knows_may_have_triggered_a_charge() -> None:
 
 @pytest.mark.parametrize("action", ["start", "restart"])
 def test_starts_and_restarts_are_left_out(action: str) -> None:
-    found = fold(
+    state = fold(
         planned(("pull", action)),
         about("action.intent", action=action, attempt=1),
         about("action.accepted", action=action, attempt=1, billing=BILLING),
     )
-    assert triggering(found.state) == []
+    assert triggering(state) == []

@@ -30,7 +30,7 @@ from orchestrator.runs.documents import write_document
 from orchestrator.runs.endpoint import Endpoint, endpoint
 from orchestrator.runs.reconciling import Reconciliation, answered, open_stops, questions
 from orchestrator.runs.session import SystemClock, limits_of
-from orchestrator.runs.stops import StopsFold, reconciled_in
+from orchestrator.runs.stops import reconciled_in, stops_of
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
 
@@ -39,19 +39,19 @@ def reconcile(run_id: str, config: Path | None, assignments: tuple[str, ...], *,
     """Find the charges for the stops of a run, unless already known."""
     settings = load_settings(config, assignments)
     path = RunStore(settings.audit.state_dir).find(run_id)
-    fold = StopsFold()
-    log, reading = AuditLog.reopen(path, fold.take)
+    state = RunState()
+    log, reading = AuditLog.reopen(path, state.apply)
     try:
-        _check(reading, fold.state, path)
-        found = _find_out(settings, log, reading, fold)
+        _check(reading, state, path)
+        found = _find_out(settings, log, reading, state)
     finally:
         log.close()
     code = int(Exit.UNSETTLED if found.open else Exit.OK)
     if as_json:
-        document = reconciliation_document(found, fold.state, path, code)
+        document = reconciliation_document(found, state, path, code)
         write_document(document, partial(click.echo, nl=False))
     else:
-        print_reconciliation(stdout(), found, fold.state, path, details=details)
+        print_reconciliation(stdout(), found, state, path, details=details)
     return code
 
 
@@ -79,15 +79,15 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
         )
 
 
-def _find_out(settings: Settings, log: AuditLog, reading: Reading, fold: StopsFold) -> Reconciliation:
+def _find_out(settings: Settings, log: AuditLog, reading: Reading, state: RunState) -> Reconciliation:
     """Ask about the stops with open charges, and record new charges in the log."""
-    known = reconciled_in(fold.state)
-    stops = open_stops(fold.stops(), known, settings.billing.pending_for)
+    known = reconciled_in(state)
+    stops = open_stops(stops_of(state), known, settings.billing.pending_for)
     if not stops:
         return Reconciliation(known)
     asked = questions(stops)
     with endpoint(settings, simulate=False) as where:
-        where.require_url(fold.state.started["cloud_url"])
+        where.require_url(state.started["cloud_url"])
         usage = anyio.run(_read, settings, where, asked) if asked else {}
     found = answered(stops, usage, known, now=utc_now(), pending_for=settings.billing.pending_for)
     for news in found.news:

@@ -46,12 +46,12 @@ def charge_document(target: TargetState) -> _Money | None:
 
 
 def _charge(target: TargetState) -> _Money:
-    found = target.reconciled or {}
+    found = target.reconciled
     return {
-        "state": found.get("state", _NOT_ASKED),
-        "expected_usd": (found.get("expected") or {}).get("usd"),
-        "charged_usd": (found.get("charged") or {}).get("usd"),
-        "reason": found.get("reason"),
+        "state": _NOT_ASKED if found is None else found.state,
+        "expected_usd": ((found and found.expected) or {}).get("usd"),
+        "charged_usd": ((found and found.charged) or {}).get("usd"),
+        "reason": found and found.reason,
     }
 
 
@@ -78,7 +78,7 @@ def _grouped(state: RunState, stops: list[TargetState], group: Callable[[TargetS
 def _sum(targets: Iterable[TargetState], stops: list[TargetState]) -> _Money:
     billed = [target.billed for target in targets]
     down, started = (list(billed_cvms(billed, actions).values()) for actions in (TAKE_DOWN, BRING_UP))
-    found = [Reconciled.parse(target.reconciled) for target in stops if target.reconciled is not None]
+    found = [Reconciled.parse(target.reconciled.record) for target in stops if target.reconciled is not None]
     return {
         "stops": len(stops),
         "starts": len(started),

@@ -9,24 +9,32 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from orchestrator.audit.events import ENDED, Event
+from orchestrator.audit.events import (
+    ActionAccepted,
+    ActionDeferred,
+    ActionEscalated,
+    ActionIntent,
+    BillingReconciled,
+    Json,
+    LogEvent,
+    RepliedEvent,
+    RunFinished,
+    RunPlanned,
+    RunResumed,
+    RunSealed,
+    RunStarted,
+    StepPlanned,
+    TargetEnded,
+    TargetEvent,
+    read_event,
+)
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
-from orchestrator.cvm import CvmRef
 
 Key: TypeAlias = tuple[str, str]
 """A target: the step's name and the CVM's key."""
 
-_TOLD = frozenset(
-    {Event.RUN_STARTED, Event.RUN_PLANNED, Event.RUN_FINISHED, Event.TARGET_STATUS, Event.BILLING_RECONCILED}
-)
-_SENT_AND: dict[str, str] = {
-    Event.ACTION_ACCEPTED: "accepted",
-    Event.ACTION_REFUSED: "refused",
-    Event.ACTION_DEFERRED: "deferred",
-    Event.ACTION_UNKNOWN: "unknown",
-    Event.ACTION_FAILED: "failed",
-}
+_LEFT_OUT = frozenset({"v", "seq", "ts", "run_id", "event", "prev", "hash", "targets", "skipped", "counts", "money"})
 _NO_ANSWER = "unanswered"
 
 
@@ -50,10 +58,9 @@ class Line:
     """The events of a target, in the order of time.
 
     Attributes:
-        intent_ts: the timestamp of the first announced request.
-        intent: the same in seconds, as `RunTimeline.at` counts time; likewise for the other timestamps.
-        accepted_ts: the timestamp of the first acceptance.
-        ended_ts: the timestamp of the last outcome.
+        intent: the first announced request, in seconds as `RunTimeline.at` counts time; likewise for the others.
+        accepted: the first acceptance.
+        ended: the last outcome.
         observed: whether a status read, not a response, showed the acceptance.
         triggered_at: the last billing trigger, by the note.
         escalated: the action in place of the planned action, after an escalation.
@@ -62,11 +69,8 @@ class Line:
         last_request: the last request of the target.
     """
 
-    intent_ts: str | None = None
     intent: float | None = None
-    accepted_ts: str | None = None
     accepted: float | None = None
-    ended_ts: str | None = None
     ended: float | None = None
     observed: bool = False
     triggered_at: str | None = None
@@ -111,7 +115,7 @@ class RunTimeline:
     state: RunState = field(default_factory=RunState)
     lines: dict[Key, Line] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    skipped: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[Json] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     seal: Record | None = None
@@ -129,25 +133,40 @@ class RunTimeline:
 
     def apply(self, record: Record) -> None:
         """Add the next record."""
-        event, before = record["event"], self.state.last_ts
-        if event == Event.RUN_RESUMED and before:
-            self.pauses.append(max(0.0, self._since(record["ts"]) - self._since(before)))
-        self.state.apply(record)
-        if event not in {Event.BILLING_RECONCILED, Event.RUN_SEALED}:
-            self.last = self.at(record["ts"])
-        if event == Event.RUN_PLANNED:
-            self.skipped = list(record.get("skipped") or ())
-        elif event == Event.RUN_SEALED:
-            self.seal = record
-        elif event == Event.ACTION_INTENT:
-            self._intent(record)
-        elif event in _SENT_AND:
-            self._answered(event, record)
-        elif event in ENDED:
-            line = self._line(record)
-            line.ended, line.ended_ts = self.at(record["ts"]), record["ts"]
-        elif event not in _TOLD:
-            self._moment(event, record)
+        event, before = read_event(record), self.state.last_ts
+        if isinstance(event, RunResumed) and before:
+            self.pauses.append(max(0.0, self._since(event.ts) - self._since(before)))
+        self.state.apply_event(event)
+        if not isinstance(event, BillingReconciled | RunSealed):
+            self.last = self.at(event.ts)
+        match event:
+            case TargetEvent():
+                self._add_target_event(event)
+            case RunPlanned():
+                self.skipped = list(event.skipped)
+            case RunSealed():
+                self.seal = record
+            case StepPlanned():
+                for target in event.targets:
+                    self._line((target.step, target.ref.key)).planned = self.at(event.ts)
+                self._add_moment(event)
+            case RunStarted() | RunFinished():
+                pass
+            case _:
+                self._add_moment(event)
+
+    def _add_target_event(self, event: TargetEvent) -> None:
+        match event:
+            case ActionIntent():
+                self._add_intent(event)
+            case TargetEnded():
+                self._line(event.key).ended = self.at(event.ts)
+            case ActionEscalated():
+                line = self._line(event.key)
+                line.escalated, line.escalated_at = event.to, self.at(event.ts)
+                self._add_moment(event)
+            case RepliedEvent():
+                self._add_reply(event)
 
     def at(self, ts: str) -> float:
         """Return the seconds from the run's beginning to a timestamp, without interruptions.
@@ -162,13 +181,13 @@ class RunTimeline:
             self._began = moment
         return (moment - self._began).total_seconds()
 
-    def _line(self, record: Record) -> Line:
-        return self.lines.setdefault((record["step"], CvmRef.of(record["cvm"]).key), Line())
+    def _line(self, key: Key) -> Line:
+        return self.lines.setdefault(key, Line())
 
-    def _intent(self, record: Record) -> None:
-        line, at, batch = self._line(record), self.at(record["ts"]), record.get("batch")
+    def _add_intent(self, event: ActionIntent) -> None:
+        line, at, batch = self._line(event.key), self.at(event.ts), event.batch
         if line.intent is None:
-            line.intent, line.intent_ts = at, record["ts"]
+            line.intent = at
         request = self._batches.get(batch) if batch is not None else None
         if request is None:
             request = Request(at)
@@ -177,27 +196,20 @@ class RunTimeline:
                 self._batches[batch] = request
         line.last_request = request
 
-    def _answered(self, event: str, record: Record) -> None:
-        line = self._line(record)
+    def _add_reply(self, event: RepliedEvent) -> None:
+        line = self._line(event.key)
         request = line.last_request
-        if request is not None and not record.get("observed"):
-            request.answer = _SENT_AND[event]
-            request.sent = request.sent and record.get("sent", True) is not False
-        if event == Event.ACTION_ACCEPTED:
+        observed = isinstance(event, ActionAccepted) and bool(event.observed)
+        if request is not None and not observed:
+            request.answer = event.name.removeprefix("action.")
+            request.sent = request.sent and not (isinstance(event, ActionDeferred) and event.sent is False)
+        if isinstance(event, ActionAccepted):
             if line.accepted is None:
-                line.accepted, line.accepted_ts = self.at(record["ts"]), record["ts"]
-                line.observed = bool(record.get("observed"))
-            line.triggered_at = (record.get("billing") or {}).get("at")
+                line.accepted, line.observed = self.at(event.ts), observed
+            line.triggered_at = event.billing.get("at")
 
-    def _moment(self, event: str, record: Record) -> None:
-        if event == Event.ACTION_ESCALATED:
-            line = self._line(record)
-            line.escalated, line.escalated_at = record.get("to"), self.at(record["ts"])
-        elif event == Event.STEP_PLANNED:
-            for entry in record.get("targets") or ():
-                self._line(entry).planned = self.at(record["ts"])
-        known = {"v", "seq", "ts", "run_id", "event", "prev", "hash", "targets", "skipped", "counts", "money"}
-        fields = {key: value for key, value in record.items() if key not in known}
-        if event == Event.STEP_PLANNED:
-            fields["targets"] = len(record.get("targets") or ())
-        self.moments.append(Moment(record["ts"], self.at(record["ts"]), event, fields))
+    def _add_moment(self, event: LogEvent) -> None:
+        fields = {key: value for key, value in event.record.items() if key not in _LEFT_OUT}
+        if isinstance(event, StepPlanned):
+            fields["targets"] = len(event.record.get("targets") or ())
+        self.moments.append(Moment(event.ts, self.at(event.ts), event.name, fields))
