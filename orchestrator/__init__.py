@@ -2,6 +2,37 @@
 
 A *playbook* says which CVMs and what to do with them, the *plan* says what that means right now, the *engine*
 carries it out, and the *audit log* holds every step before it happens. Each of these words is a folder.
+
+The names in `__all__` are the Python API. They are imported at their first use: the command line does without them.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.runs.api import Options, RunSummary, TargetSummary, plan, read_log, resume, run
+    from orchestrator.runs.observer import RunObserver
+    from orchestrator.runs.status import Stop
+    from orchestrator.settings.load import load_settings
+
+__all__ = [
+    "Options",
+    "RunObserver",
+    "RunSummary",
+    "Stop",
+    "TargetSummary",
+    "load_settings",
+    "plan",
+    "read_log",
+    "resume",
+    "run",
+]
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Not an import statement: rooms below runs/ import the version from here.
+    return getattr(importlib.import_module("orchestrator.runs.api"), name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Job
 from orchestrator.errors import NotConfirmedError, SettingsError
+from orchestrator.moment import parse_timestamp
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.runs.claims import wait_for_statuses
 from orchestrator.runs.frozen import Applied, Frozen, apply_settings
 from orchestrator.runs.observer import RunObserver, forward_records
 from orchestrator.runs.open_run import OpenRun
-from orchestrator.runs.recheck import Rechecked, recheck_run, to_send, to_skip
+from orchestrator.runs.recheck import Rechecked, is_settled_by, recheck_run, to_send, to_skip
 from orchestrator.runs.records import limits_from, works_from
 from orchestrator.runs.session import Session
 from orchestrator.runs.steps import steps_from
@@ -44,6 +45,8 @@ class ResumePlan:
         limits: the effective limits.
         stricter: a phrase for every setting stricter than at the start of the run.
         warnings: the warnings for a person.
+        age: the age of the run's plan, in seconds.
+        may_be_old: the highest age without a question, in seconds.
     """
 
     jobs: list[Job]
@@ -56,6 +59,25 @@ class ResumePlan:
     limits: RunLimits
     stricter: tuple[str, ...]
     warnings: tuple[PlanWarning, ...]
+    age: float = 0.0
+    may_be_old: float = 0.0
+
+    @property
+    def unsent(self) -> list[Job]:
+        """List the targets without a request known to have had an effect."""
+        return [*self.send, *(job for job in self.watch if not job.accepted)]
+
+    @property
+    def doubtful(self) -> int:
+        """Count the CVMs of an old plan perhaps changed on purpose since: not as wanted, and without a known effect."""
+        if self.age <= self.may_be_old:
+            return 0
+        return sum(not is_settled_by(job, self.checked.fresh.get(job.ref.key)) for job in self.unsent)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Check for a reason to ask a person before the resume."""
+        return self.checked.other_key is not None or self.doubtful > 0
 
     def document(self, state: RunState) -> dict[str, Any]:
         """Build the document of `resume --dry-run --json`."""
@@ -167,7 +189,9 @@ class ReopenedRun:
         if claim is not None:
             await wait_for_statuses(session, claim)
         jobs = works_from(self.state, now=session.clock.now(), wall=session.clock.wall())
-        return resume_plan(jobs, await recheck_run(session, self.state, jobs), applied)
+        plan = resume_plan(jobs, await recheck_run(session, self.state, jobs), applied)
+        age = (session.clock.wall() - parse_timestamp(self.state.planned["ts"])).total_seconds()
+        return replace(plan, age=age, may_be_old=session.settings.audit.resume_without_asking)
 
     async def record_resume(
         self, session: Session, plan: ResumePlan, claim: Claim, *, ignore_running: bool = False

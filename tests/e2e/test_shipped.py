@@ -93,6 +93,8 @@ def test_the_example_of_the_help_works_after_an_install(desk: Desk, installed: P
             check=False,
         )
 
+    (package,) = installed.parents[1].glob("lib/*/site-packages/orchestrator")
+    assert (package / "py.typed").is_file()
     example = run("--help").stdout.split("Example: orchestrator run ")[1].splitlines()[0].split()
     planned = run("plan", *example)
     assert (planned.returncode, "will be stopped" in planned.stdout) == (0, True), planned.stderr

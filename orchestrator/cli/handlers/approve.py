@@ -14,7 +14,6 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.cli.consoles import on, stderr
-from orchestrator.cli.reading import read_run_log
 from orchestrator.cli.terminal_input import terminal
 from orchestrator.cli.verdict import ask
 from orchestrator.errors import NotAskedError, SettingsError, UsageError
@@ -22,6 +21,7 @@ from orchestrator.moment import parse_timestamp, timestamp, utc_now
 from orchestrator.report.run.question import answer_lines, clock, print_question
 from orchestrator.runs.actor import actor
 from orchestrator.runs.approval import APPROVE, REFUSE
+from orchestrator.runs.run_log import read_run_log
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 

@@ -17,7 +17,6 @@ from orchestrator.cli.event_log import configure
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.verdict import ask, ask_about_key, last_line
 from orchestrator.duration import format_duration
-from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Exit
 from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.report.run.text import print_run
@@ -25,9 +24,8 @@ from orchestrator.runs.claims import claim_again
 from orchestrator.runs.documents import run_document, write_document
 from orchestrator.runs.endpoint import Endpoint, endpoint
 from orchestrator.runs.frozen import Applied
-from orchestrator.runs.recheck import is_settled_by
 from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run
-from orchestrator.runs.session import Session, open_session
+from orchestrator.runs.session import open_session
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -104,32 +102,30 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -
             if order.as_json:
                 for warning in plan.warnings:
                     session.observer.on_warning("resume.warning", run_id=state.run_id, message=warning.message)
-            _confirm(session, state, plan, yes=order.yes)
+            _confirm(plan, yes=order.yes)
         opened = await order.run.record_resume(session, plan, order.claim, ignore_running=order.ignore_running)
         return await carry_out(session, opened, as_json=order.as_json)
 
 
-def _confirm(session: Session, state: RunState, plan: ResumePlan, *, yes: bool) -> None:
+def _confirm(plan: ResumePlan, *, yes: bool) -> None:
     """Ask about a different key, and about an old plan: someone may have started a CVM on purpose since."""
     if yes:
         return
     if plan.checked.other_key is not None:
         ask_about_key(plan.checked.other_key.message)
-    age = (session.clock.wall() - parse_timestamp(state.planned["ts"])).total_seconds()
-    unsent = [*plan.send, *(work for work in plan.watch if not work.accepted)]
-    number = sum(not is_settled_by(work, plan.checked.fresh.get(work.ref.key)) for work in unsent)
-    if age <= session.settings.audit.resume_without_asking or not number:
+    if not plan.doubtful:
         return
-    if any(work.action.leaves_running for work in unsent):
+    age, number = format_duration(plan.age), plan.doubtful
+    if any(work.action.leaves_running for work in plan.unsent):
         ask(
-            f"The plan is {format_duration(age)} old, and {number} of its CVMs are not as it wants them, and nothing "
+            f"The plan is {age} old, and {number} of its CVMs are not as it wants them, and nothing "
             f"sent to them is known to have had an effect; someone may have meant that.\n"
             f"Type their number ({number}) to go on with them: ",
             str(number),
         )
     else:
         ask(
-            f"The plan is {format_duration(age)} old, and {number} of its CVMs are up of which no stop is known to "
+            f"The plan is {age} old, and {number} of its CVMs are up of which no stop is known to "
             f"have had an effect; someone may have started them on purpose.\n"
             f"Type their number ({number}) to stop them: ",
             str(number),

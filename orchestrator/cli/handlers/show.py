@@ -8,10 +8,10 @@ import click
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.cli.consoles import stdout
-from orchestrator.cli.reading import read_run_log
 from orchestrator.outcome import Ending, Exit, exit_code
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.documents import run_document, write_document
+from orchestrator.runs.run_log import read_run_log
 from orchestrator.settings.load import load_settings
 
 
