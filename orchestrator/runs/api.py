@@ -169,6 +169,7 @@ async def run(
         raise NotConfirmedError("the run has no confirmation", hint="pass expect=N or confirm=FUNCTION")
 
     async def check(plan: Plan) -> bool:
+        """Compare the number of targets, then ask."""
         if expect not in {None, len(plan.targets)}:
             raise NotConfirmedError(f"expect={expect}, but the plan has {len(plan.targets)} targets")
         return confirm is None or await confirm(plan)

@@ -213,6 +213,9 @@ def prepare(page: str, reader: Reader, sim: BackgroundSimulator) -> None:
     }
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(f"name: {name}\n{text}")
+    for script in blocks("python"):
+        if script.page == ROOT / page:
+            (reader.folder / script.text.split("\n")[0].removeprefix("# ")).write_text(script.text)
     for calendar in blocks("ics"):
         if calendar.page == ROOT / page:
             (folder / "holidays.ics").write_text(calendar.text)
