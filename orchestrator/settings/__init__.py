@@ -1,5 +1,5 @@
-"""Settings: what they are (`model`), where they come from (`load`, `toml`), and whose fault a bad one is (`blame`).
+"""Settings: the fields (`model`), the sources (`load`, `toml`, `lists`), and the source of an error (`error_source`).
 
-From the command line, the environment, a TOML file, or the defaults, in this order. May import the words and the
-playbook's small types; nothing else of ours.
+The sources are the command line, the environment, a TOML file and the defaults, in this order. May import the shared
+words and the playbook's small types, no other package of this project.
 """

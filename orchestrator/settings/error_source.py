@@ -1,4 +1,4 @@
-"""Whose fault it is when a setting can't be used: the command line's, a variable's, or a line's of the file."""
+"""Find the source of an invalid setting: the command line, an environment variable, or a line of the file."""
 
 import os
 import re
@@ -20,24 +20,24 @@ SHORT_NAMES: dict[str, tuple[str, str]] = {
     "PHALA_CLOUD_API_KEY": ("cloud", "api_key"),
     "PHALA_CLOUD_API_PREFIX": ("cloud", "base_url"),
 }
-"""The environment variables that have a name of their own, with the setting that each stands for."""
+"""Environment variables with short names, and their settings."""
 
 SECRETS = frozenset(
     {("cloud", "api_key"), ("notify", "webhook_url"), ("notify", "webhook_secret"), ("notify", "slack_url")}
 )
-"""The settings whose values are never shown, and not taken from the command line. Each may come from a `…_file`."""
+"""Settings with secret values: never shown, never taken from the command line. Each may come from a `…_file`."""
 
 
 @dataclass(slots=True)
 class Given:
-    """What was given, by source.
+    """The given values, by source.
 
     Attributes:
-        assigned: on the command line, by section.
-        tree: in the settings file.
-        text: the settings file's own text.
-        file: where that is; None when there is none.
-        origins: where each entry of a list that adds up over the sources comes from, by the list's place.
+        assigned: values of the command line, by section.
+        tree: values of the settings file.
+        text: text of the settings file.
+        file: path of the settings file; None without a file.
+        origins: the source of every entry of a merged list, by the list's path.
     """
 
     assigned: Mapping[str, Any]
@@ -47,20 +47,20 @@ class Given:
     origins: Mapping[tuple[str, ...], Sequence[Origin]] = field(default_factory=dict)
 
 
-def located(fault: ErrorDetails, settings: type[BaseModel], given: Given) -> SettingsError:
-    """A fault with where the value came from. A secret's value is never shown."""
-    place, source = _source(fault, given)
+def locate_fault(fault: ErrorDetails, settings: type[BaseModel], given: Given) -> SettingsError:
+    """Return the error of a fault, with the source of the value. The value of a secret is never shown."""
+    place, source = _find_source(fault, given)
     place, message, hint = explain({**fault, "loc": place}, settings)
     hint = hint or "config.example.toml lists every setting with its default"
     if any(place[: len(secret)] == secret[: len(place)] for secret in SECRETS):
         message = f"{dotted(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
     if place[0] not in settings.model_fields:
         hint = nearest(str(place[0]), settings.model_fields)
-    return at(place, message, hint, given, source)
+    return error_at(place, message, hint, given, source)
 
 
-def _source(fault: ErrorDetails, given: Given) -> tuple[Place, int | None]:
-    """The place of a fault in its own source, and that source where the place alone does not tell."""
+def _find_source(fault: ErrorDetails, given: Given) -> tuple[Place, int | None]:
+    """Return the path of a fault in its own source; also the source, if the path alone is ambiguous."""
     place = fault["loc"]
     for path, origins in given.origins.items():
         length = len(path)
@@ -70,40 +70,40 @@ def _source(fault: ErrorDetails, given: Given) -> tuple[Place, int | None]:
     return place, None
 
 
-def at(place: Place, message: str, hint: str | None, given: Given, source: int | None = None) -> SettingsError:
-    """An error with where the value at a place came from.
+def error_at(place: Place, message: str, hint: str | None, given: Given, source: int | None = None) -> SettingsError:
+    """Return an error with the source of the value at a path.
 
     Args:
-        place: the setting.
-        message: what is wrong.
-        hint: what to do about it.
-        given: what was given.
-        source: the number of the source, by rank (0: the command line, 3: the file); None for the first that has it.
+        place: the path of the setting.
+        message: the error.
+        hint: the remedy.
+        given: the given values.
+        source: the rank of the source (0: the command line, 3: the file); None for the first source with the path.
     """
-    if source in {None, 0} and _holds(given.assigned, place):
+    if source in {None, 0} and _has_value(given.assigned, place):
         return SettingsError(f"--set {dotted(place)}: {message}", hint=hint)
-    for variable in _variables(place) if source in {None, 1, 2} else ():
+    for variable in _list_variables(place) if source in {None, 1, 2} else ():
         if variable.upper() in {name.upper() for name, value in os.environ.items() if value}:
             return SettingsError(f"environment variable {variable}: {message}", hint=hint)
-    if _holds(given.tree, place):
-        return SettingsError(message, file=given.file, line=_line(given.text, place), hint=hint)
+    if _has_value(given.tree, place):
+        return SettingsError(message, file=given.file, line=_find_line(given.text, place), hint=hint)
     return SettingsError(message, hint=hint)
 
 
-def _holds(tree: Mapping[str, Any], place: Place) -> bool:
+def _has_value(tree: Mapping[str, Any], place: Place) -> bool:
     section = tree.get(str(place[0])) if place else None
     return section is not None and (len(place) == 1 or (isinstance(section, Mapping) and place[1] in section))
 
 
-def _variables(place: Place) -> list[str]:
-    """The variables that can hold this place, the nearest first."""
+def _list_variables(place: Place) -> list[str]:
+    """List the environment variables for this path, the most specific first."""
     parts = [part for part in place if isinstance(part, str)]
     long_names = [PREFIX + "__".join(parts[:length]).upper() for length in range(len(parts), 0, -1)]
     return long_names + [name for name, path in SHORT_NAMES.items() if path == place[:2]]
 
 
-def _line(text: str, place: Place) -> int | None:
-    """The line of a key, or of the innermost table or key around it, found by section and name."""
+def _find_line(text: str, place: Place) -> int | None:
+    """Return the line of a key, or of the innermost table or key around it, found by section and name."""
     wanted = [str(part) for part in place]
     best: tuple[int, int | None] = (0, None)
     section: list[str] = []
@@ -111,17 +111,17 @@ def _line(text: str, place: Place) -> int | None:
         header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", row)
         key = None if header else re.match(r"\s*([\w.\-\"' ]+?)\s*=", row)
         if header:
-            path = section = _segments(header.group(1))
+            path = section = _split_key(header.group(1))
         elif key:
-            path = [*section, *_segments(key.group(1))]
+            path = [*section, *_split_key(key.group(1))]
         else:
             continue
-        # A table of its own may begin below the place itself: `[raet.sub]` tells where `raet` is.
+        # A table may begin below the path itself: `[raet.sub]` shows the line of `raet`.
         length = min(len(path), len(wanted))
         if path[:length] == wanted[:length] and length > best[0]:
             best = (length, number)
     return best[1]
 
 
-def _segments(text: str) -> list[str]:
+def _split_key(text: str) -> list[str]:
     return [part.strip().strip("\"'") for part in text.split(".")]

@@ -1,7 +1,7 @@
-"""Settings that are lists: how one is written, and what several sources of the same list come to.
+"""Settings with lists: parse a list, and merge the same list from several sources.
 
-A list is a JSON list, or one plain value, which the command line may repeat. A value that only looks like a list is an
-error: `a-*,b-*` would protect nobody. The highest source replaces the lower ones, but protection adds up.
+A list is a JSON list, or a single plain value; the command line may repeat a setting. Text that only looks like a list
+is an error: `a-*,b-*` would protect nothing. The highest source replaces the lower sources, but protections add up.
 """
 
 import json
@@ -18,36 +18,36 @@ ADDING_UP: tuple[Path, ...] = (
     ("guards", "protect", "teepod"),
     ("guards", "keep_running"),
 )
-"""The lists whose entries hold together, whichever source they come from."""
+"""Lists merged over all sources."""
 
 
 class NotAListError(ValueError):
-    """Raised when text is no list. The first argument says why, the second what to write instead."""
+    """Raised when text is no list. The first argument is the reason, the second the remedy."""
 
 
 def list_settings(model: type[BaseModel], above: Path = ()) -> Iterator[Path]:
-    """The place of every setting that is a list, below a model."""
+    """Yield the path of every setting with a list, below a model."""
     for name, field in model.model_fields.items():
-        for part in _parts(field.annotation):
+        for part in _list_parts(field.annotation):
             if get_origin(part) in {list, tuple}:
                 yield (*above, name)
             elif isinstance(part, type) and issubclass(part, BaseModel):
                 yield from list_settings(part, (*above, name))
 
 
-def _parts(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - any annotation
-    """An annotation, and what it is made of, down to lists and models."""
+def _list_parts(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - any annotation
+    """Yield an annotation and its inner annotations, down to lists and models."""
     yield annotation
     if get_origin(annotation) not in {list, tuple}:
         for part in get_args(annotation):
-            yield from _parts(part)
+            yield from _list_parts(part)
 
 
 def as_list(value: object) -> list[object]:
-    """The entries of what one source gives for a list.
+    """Return the entries of a list from one source.
 
     Raises:
-        NotAListError: when text is neither a JSON list nor one plain value.
+        NotAListError: when text is neither a JSON list nor a single plain value.
     """
     if not isinstance(value, str):
         return value if isinstance(value, list) else [value]
@@ -65,41 +65,43 @@ def as_list(value: object) -> list[object]:
     return [value]
 
 
-def get(tree: Mapping[str, Any], path: Path) -> object:
-    """What stands at a place; None for nothing."""
+def get_value(tree: Mapping[str, Any], path: Path) -> object:
+    """Return the value at a path; None without a value."""
     found: object = tree
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
 
 
-def put(tree: Mapping[str, Any], path: Path, value: object) -> dict[str, Any]:
-    """A tree with another value at a place that it has, or that lacks its last parts."""
+def with_value(tree: Mapping[str, Any], path: Path, value: object) -> dict[str, Any]:
+    """Return a tree with another value at a path; missing parts of the path are created."""
     first, *rest = path
     inner = tree.get(first)
-    below = put(inner if isinstance(inner, Mapping) else {}, tuple(rest), value) if rest else value
+    below = with_value(inner if isinstance(inner, Mapping) else {}, tuple(rest), value) if rest else value
     return {**tree, first: below}
 
 
 class Origin(NamedTuple):
-    """Where an entry of a list that adds up comes from.
+    """The source of an entry in a merged list.
 
     Attributes:
-        source: the number of the source, by rank.
-        place: its place in that source's list.
+        source: the rank of the source.
+        place: the entry's index in the list of that source.
     """
 
     source: int
     place: int
 
 
-def added_up(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[Path, list[Origin]]]:
-    """The lists that add up over some sources, and where each of their entries comes from."""
+def merge_lists(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[Path, list[Origin]]]:
+    """Merge the lists that add up over some sources; also return the source of every entry."""
     tree: dict[str, Any] = {}
     origins: dict[Path, list[Origin]] = {}
     for path in ADDING_UP:
-        given = [(rank, found) for rank, source in enumerate(sources) if isinstance(found := get(source, path), list)]
+        given = [
+            (rank, found) for rank, source in enumerate(sources) if isinstance(found := get_value(source, path), list)
+        ]
         if given:
-            tree = put(tree, path, [entry for _, found in given for entry in found])
+            tree = with_value(tree, path, [entry for _, found in given for entry in found])
             origins[path] = [Origin(rank, index) for rank, found in given for index in range(len(found))]
     return tree, origins

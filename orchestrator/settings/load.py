@@ -1,6 +1,7 @@
-"""Where settings come from, and whose fault it is when they can't be used.
+"""Load the settings from their sources, and locate errors.
 
-Order: command line, `ORCHESTRATOR_…` in the environment, the vendor's names there, the TOML file, the defaults.
+Order: command line, `ORCHESTRATOR_…` in the environment, the vendor's names in the environment, the TOML file, the
+defaults.
 """
 
 import difflib
@@ -18,8 +19,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
-from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, at, located
-from orchestrator.settings.lists import NotAListError, added_up, as_list, get, list_settings, put
+from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, error_at, locate_fault
+from orchestrator.settings.lists import NotAListError, as_list, get_value, list_settings, merge_lists, with_value
 from orchestrator.settings.model import (
     AuditSection,
     BillingSection,
@@ -59,10 +60,10 @@ class Settings(BaseSettings):
     log: LogSection = LogSection()
 
     def key(self) -> str:
-        """The API key, from the settings or from the file that they name.
+        """Return the API key from the settings, or from the key file in the settings.
 
         Raises:
-            SettingsError: when there is none, or the file can't be used.
+            SettingsError: when there is no key, or the file is unusable.
         """
         if self.cloud.api_key is not None:
             return self.cloud.api_key.get_secret_value()
@@ -75,20 +76,20 @@ class Settings(BaseSettings):
 
 
 def read_secret(file: Path, what: str) -> str:
-    """The one word that a file holds which its owner alone may use.
+    """Read a file with a single word, readable only by its owner.
 
     Args:
         file: the file.
-        what: what it is to hold, in words.
+        what: the kind of secret, for messages.
 
     Raises:
-        SettingsError: when it can't be read, others may use it, or it holds anything else.
+        SettingsError: when the file can't be read, others may read the file, or the file has another content.
     """
     try:
         mode = file.stat().st_mode
         text = file.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not plain text"
+        reason = error.strerror if isinstance(error, OSError) else "not plain text"
         raise SettingsError(f"the {what} can't be read: {reason}", file=file) from error
     if mode & _OTHERS_MAY_READ:
         raise SettingsError(f"others may read this {what}", file=file, hint=f"chmod 600 {file}")
@@ -96,24 +97,24 @@ def read_secret(file: Path, what: str) -> str:
         raise SettingsError(f"the file has quotes around the {what}", file=file, hint="remove the quotes")
     if not text or not text.isprintable() or " " in text:
         hint = f"the {what.rsplit(maxsplit=1)[-1]} alone, on one line"
-        raise SettingsError(f"the file does not hold {_a(what)}", file=file, hint=hint)
+        raise SettingsError(f"the file does not hold {_with_article(what)}", file=file, hint=hint)
     return text
 
 
-def _a(what: str) -> str:
+def _with_article(what: str) -> str:
     return f"an {what}" if what[0] in "AEIOU" else f"a {what}"
 
 
 class _ShortNames(PydanticBaseSettingsSource):
-    """The environment variables that have a name of their own."""
+    """The environment variables with short names."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: `__call__` gives everything at once."""
+        """Unused: `__call__` returns all values at once."""
         del field
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """What they say, by section."""
+        """Return the values, by section."""
         found: dict[str, dict[str, str]] = {}
         for variable, (section, name) in SHORT_NAMES.items():
             if os.environ.get(variable):
@@ -122,7 +123,7 @@ class _ShortNames(PydanticBaseSettingsSource):
 
 
 def find_config() -> Path | None:
-    """The TOML file that holds when none is named: `./config.toml`, else the one in the user's config folder."""
+    """Find the default TOML file: `./config.toml`, otherwise `config.toml` in the user's config folder."""
     candidates = [Path("config.toml")]
     with suppress(RuntimeError):  # where the home folder is not known, there is no config folder
         candidates.append(user_config_path("orchestrator") / "config.toml")
@@ -131,23 +132,23 @@ def find_config() -> Path | None:
             if candidate.exists():
                 return candidate
         except OSError:
-            # It may be there, but not for this user: reading it says so.
+            # The file may exist without read permission: the later read reports the error.
             return candidate
     return None
 
 
 def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ()) -> Settings:
-    """The settings that hold.
+    """Load the effective settings.
 
     Args:
-        config: a TOML file; the one of `find_config` when None.
+        config: a TOML file; None for the file of `find_config`.
         assignments: `section.field=value` from the command line.
 
     Raises:
-        SettingsError: with the file and line, or the variable, that is wrong.
-        UsageError: when an assignment can't be understood.
+        SettingsError: with the invalid file and line, or with the invalid variable.
+        UsageError: when an assignment is invalid.
     """
-    given = _assigned(assignments)
+    given = _parse_assignments(assignments)
     _refuse_unknown_variables()
     file = config or find_config()
     text, tree = read_toml(file) if file is not None else ("", {})
@@ -167,69 +168,69 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
             environment = _Environment(settings_cls), _ShortNames(settings_cls)
             trees = [given, *(source() for source in environment), tree]
             trees[1], trees[3] = _with_lists(trees[1], blame, 1), _with_lists(trees[3], blame, 3)
-            together, blame.origins = added_up(trees)
+            together, blame.origins = merge_lists(trees)
             sources = [_Tree(settings_cls, each) for each in (together, *trees)]
             return tuple(_OneSecret(settings_cls, tuple(sources[: rank + 1])) for rank in range(len(sources)))
 
     try:
         return _Loaded()
     except SourceError as error:
-        # Without its cause, which repeats the value.
+        # Without the cause, because its message repeats the value.
         message = f"the environment can't be read as settings: {error}"
-        raise SettingsError(message, hint="sections and lists are JSON there") from None
+        raise SettingsError(message, hint="write sections and lists as JSON in the environment") from None
     except HomeUnknownError as error:
         hint = "set ORCHESTRATOR_STATE_DIR, or HOME"
-        raise SettingsError("the home folder is not known, and with it the state folder", hint=hint) from error
+        raise SettingsError("the home folder is unknown, so the state folder is unknown too", hint=hint) from error
     except ValidationError as error:
-        faults = [located(fault, Settings, blame) for fault in error.errors()]
+        faults = [locate_fault(fault, Settings, blame) for fault in error.errors()]
         first, *rest = faults
         first.more = tuple(rest)
         raise first from None
 
 
 class _Tree(PydanticBaseSettingsSource):
-    """A TOML document that was read already."""
+    """The values of a TOML document already read."""
 
     def __init__(self, settings_cls: type[BaseSettings], tree: Mapping[str, Any]) -> None:
         super().__init__(settings_cls)
         self._tree = tree
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: `__call__` gives everything at once."""
+        """Unused: `__call__` returns all values at once."""
         del field
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The document."""
+        """Return the document."""
         return dict(self._tree)
 
 
 def _with_lists(tree: Mapping[str, Any], blame: Given, source: int) -> dict[str, Any]:
-    """What one source says, each list as a list.
+    """Parse the lists in the values of a source.
 
     Raises:
-        SettingsError: when one of them is none.
+        SettingsError: when a value is no list.
     """
     found = dict(tree)
     for path in list_settings(Settings):
-        value = get(found, path)
+        value = get_value(found, path)
         if value is not None:
             try:
-                found = put(found, path, as_list(value))
+                found = with_value(found, path, as_list(value))
             except NotAListError as error:
                 why, hint = error.args
-                raise at(path, f"{dotted(path)} {why}", hint, blame, source) from None
+                raise error_at(path, f"{dotted(path)} {why}", hint, blame, source) from None
     return found
 
 
 class _Environment(EnvSettingsSource):
-    """The environment, in which a value is JSON only where it looks like a list or a mapping.
+    """The environment. A value is JSON only if the value looks like a list or a mapping.
 
-    Else an app_id of digits would become a number, and the name `null` nothing at all.
+    Otherwise an app_id of digits would become a number, and the name `null` would vanish.
     """
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401 - any JSON
-        """The value of a section; that of a list stays text, which `_with_lists` reads."""
+        """Decode the value of a section; a list stays text for `_with_lists`."""
         if get_origin(field.annotation) in {list, tuple}:
             return value
         if not str(value).lstrip().startswith(("[", "{")):
@@ -238,19 +239,19 @@ class _Environment(EnvSettingsSource):
 
 
 class _OneSecret(PydanticBaseSettingsSource):
-    """The last of some sources, without a secret and its file where one that ranks higher gives either of them."""
+    """The last of several sources, without any secret and secret file that a higher source sets in either form."""
 
     def __init__(self, settings_cls: type[BaseSettings], sources: tuple[PydanticBaseSettingsSource, ...]) -> None:
         super().__init__(settings_cls)
         *self._higher, self._source = sources
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: `__call__` gives everything at once."""
+        """Unused: `__call__` returns all values at once."""
         del field
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """What the source says."""
+        """Return the values of the source."""
         found = self._source()
         for section, secret in SECRETS:
             keys = {secret, f"{secret}_file"}
@@ -266,9 +267,9 @@ def _keys_of(source: PydanticBaseSettingsSource, section: str) -> set[str]:
 
 
 def _refuse_unknown_variables() -> None:
-    """Refuse what looks like one of our variables and is none: a limit that silently does not hold is a trap.
+    """Refuse unknown variables with the prefix of the settings, because a misspelt limit would have no effect.
 
-    Other names that start in the same way are let be: an orchestrator of containers may well set some of its own.
+    Other names with the same prefix are ignored: an orchestrator of containers may set its own variables.
     """
     sections = list(Settings.model_fields)
     for variable in os.environ:
@@ -280,40 +281,40 @@ def _refuse_unknown_variables() -> None:
         if section == "guards" and not os.environ[variable].strip():
             raise SettingsError(
                 f"environment variable {variable} is empty",
-                hint="unset it to have no such guard, or give it a value; an empty guard would protect nothing",
+                hint="unset the variable, or give it a value; an empty guard would protect nothing",
             )
         if section in sections:
             continue
-        known = [_variable(each, name) for each in sections for name in _fields(each)] + list(SHORT_NAMES)
+        known = [_variable_name(each, name) for each in sections for name in _list_fields(each)] + list(SHORT_NAMES)
         looks_ours = any(rest.startswith(f"{each}_") for each in sections)
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if looks_ours or close or (delimiter and field):
             raise SettingsError(f"unknown environment variable {variable}", hint=nearest(name, known))
 
 
-def _variable(section: str, field: str) -> str:
+def _variable_name(section: str, field: str) -> str:
     return f"{PREFIX}{section}__{field}".upper()
 
 
-def _fields(section: str) -> list[str]:
+def _list_fields(section: str) -> list[str]:
     model = Settings.model_fields[section].annotation
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
-def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
+def _parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         section, *fields = name.split(".")
         if not equals or not all(fields) or not fields:
-            raise UsageError(f"--set {name!r} can't be understood", hint="write --set SECTION.FIELD=VALUE")
+            raise UsageError(f"--set {name!r} is not an assignment", hint="write --set SECTION.FIELD=VALUE")
         if section not in Settings.model_fields:
             raise UsageError(f"--set {name}: unknown section {section!r}", hint=nearest(section, Settings.model_fields))
         if tuple(name.split(".")) in SECRETS:
-            variable = "PHALA_CLOUD_API_KEY" if name == "cloud.api_key" else _variable(section, fields[0])
+            variable = "PHALA_CLOUD_API_KEY" if name == "cloud.api_key" else _variable_name(section, fields[0])
             raise UsageError(
-                f"{'a key' if name == 'cloud.api_key' else 'a secret'} on the command line can be read by everybody "
-                "on this machine",
+                f"all users of this machine can read {'a key' if name == 'cloud.api_key' else 'a secret'} on the "
+                "command line",
                 hint=f"set {variable}, or {name}_file in the settings",
             )
         holder = tree
@@ -326,7 +327,7 @@ def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _assigned_value(path: tuple[str, ...], value: str, before: object) -> object:
-    """What an assignment comes to: entries of a list add up, any other value takes the place of the one before."""
+    """Return the value of an assignment: entries of a list add up, any other value replaces the earlier value."""
     if path not in set(list_settings(Settings)):
         return value
     try:

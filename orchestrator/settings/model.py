@@ -1,4 +1,4 @@
-"""Every setting, with its default and its meaning. The docs and `config.example.toml` are made from here."""
+"""Every setting, with its default and its meaning: the source of the docs and of `config.example.toml`."""
 
 from base64 import b64decode
 from decimal import Decimal
@@ -17,42 +17,42 @@ from orchestrator.playbook.value_types import Count, Dispatch, NoticeKind, Posit
 
 
 def _read_url(url: str, *, such_as: str) -> tuple[SplitResult, str]:
-    """The parts of a web address and its host. Its text is not repeated in what is raised."""
+    """Parse a web address; return its parts and its host. Errors never repeat the address."""
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("must be a URL without spaces or characters beyond ASCII")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("is not a URL: its host or port can't be read") from None
+        raise ValueError("is not a URL: host or port can't be read") from None
     del port
     if parts.scheme not in {"http", "https"} or not host:
         raise ValueError(f"must be a URL such as {such_as}")
     return parts, host
 
 
-def _base_url(url: str) -> str:
-    """The URL, if the key may go there. What it says is not repeated: it may hold a password, or be the key itself."""
+def _check_base_url(url: str) -> str:
+    """Check a base URL. Errors never repeat the URL: a wrong URL may hold a password, or be the key itself."""
     parts, host = _read_url(url, such_as="https://cloud-api.phala.com/api/v1")
     if "?" in url or "#" in url or "@" in parts.netloc:
         raise ValueError("must have no query, fragment, user or password")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"must be https, or the key would travel in the clear; {host} is not this machine")
+        raise ValueError(f"must be https, or the key would be sent unencrypted; {host} is not this machine")
     return url.rstrip("/")
 
 
 def check_webhook_url(secret: SecretStr) -> SecretStr:
-    """The URL, if notices may go there. Of what it says nothing is repeated: whoever knows it can post.
+    """Check the URL of a webhook. Errors never repeat the URL, because the URL itself permits posts.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when notices can't be sent to the URL safely.
     """
     url = secret.get_secret_value()
     parts, host = _read_url(url, such_as="https://hooks.example.com/…")
     if "#" in url or "@" in parts.netloc:
         raise ValueError("must have no fragment, user or password")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("must be https, or notices would travel in the clear; it is not on this machine")
+        raise ValueError("must be https, or notices would be sent unencrypted to another machine")
     return secret
 
 
@@ -60,10 +60,10 @@ _SECRET_BYTES = range(24, 65)
 
 
 def check_webhook_secret(secret: SecretStr) -> SecretStr:
-    """The shared secret, if it is one as Standard Webhooks has them.
+    """Check a shared secret in the format of Standard Webhooks.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when the secret has another format.
     """
     scheme, encoded = secret.get_secret_value()[:6], secret.get_secret_value()[6:]
     try:
@@ -71,69 +71,69 @@ def check_webhook_secret(secret: SecretStr) -> SecretStr:
     except ValueError:
         size = 0
     if scheme != "whsec_" or size not in _SECRET_BYTES:
-        raise ValueError("must be `whsec_` and 24 to 64 bytes in base64, such as `openssl rand -base64 32` prints")
+        raise ValueError("must be `whsec_` and 24 to 64 bytes in base64, such as from `openssl rand -base64 32`")
     return secret
 
 
-def _key(secret: SecretStr) -> SecretStr:
+def _check_key(secret: SecretStr) -> SecretStr:
     # A key from a file, such as a mounted Kubernetes secret, often ends with a newline.
     text = secret.get_secret_value().strip()
     if text[:1] in {'"', "'"} or text[-1:] in {'"', "'"}:
         raise ValueError("has quotes around it: give the key without quotes")
     if not text.isascii() or not text.isprintable() or " " in text or not text:
-        raise ValueError("must be printable ASCII without spaces; it may have been pasted with something around it")
+        raise ValueError("must be printable ASCII without spaces; remove other pasted characters")
     return SecretStr(text)
 
 
 class HomeUnknownError(Exception):
-    """Raised when the state folder would be below a home folder that is not known."""
+    """Raised when the state folder would be in an unknown home folder."""
 
 
-def _state_folder() -> Path:
+def _default_state_folder() -> Path:
     try:
         return user_state_path("orchestrator")
     except RuntimeError as error:
         raise HomeUnknownError from error
 
 
-def _file_path(path: Path) -> Path:
+def _check_path(path: Path) -> Path:
     text = str(path)
     if "\0" in text:
-        raise ValueError("must be a path, which has no NUL")
+        raise ValueError("must be a path without a NUL")
     if text == ".":
         raise ValueError("must not be empty")
     try:
         return path.expanduser()
     except RuntimeError:
-        raise ValueError(f"has a home folder that is not known: {text}") from None
+        raise ValueError(f"has an unknown home folder: {text}") from None
 
 
-FilePath = Annotated[Path, AfterValidator(_file_path)]
+FilePath = Annotated[Path, AfterValidator(_check_path)]
 
 
-def _names_no_secret(path: Path) -> Path:
-    """A path is shown where it can't be read, so what was meant for the setting beside it must not be one."""
+def _refuse_secret(path: Path) -> Path:
+    """Refuse a secret in place of a path: an unreadable path is shown in messages."""
     if str(path).startswith(("http:/", "https:/", "whsec_")):
-        raise ValueError("must be the path of a file; the setting of the same name without `_file` takes the value")
+        raise ValueError("must be the path of a file; put the value into the setting without `_file`")
     return path
 
 
-_SecretPath = Annotated[FilePath, AfterValidator(_names_no_secret)]
+_SecretPath = Annotated[FilePath, AfterValidator(_refuse_secret)]
 
 
 class CloudSection(DocumentedModel):
-    """Where the API is, and who asks."""
+    """Address of the API, and the API key."""
 
-    base_url: Annotated[str, AfterValidator(_base_url)] = "https://cloud-api.phala.com/api/v1"
-    """The API, including /api/v1; https unless it is on this machine. PHALA_CLOUD_API_PREFIX is the vendor's name."""
-    api_key: Annotated[SecretStr, AfterValidator(_key)] | None = None
-    """The key of the workspace; better in the environment (PHALA_CLOUD_API_KEY is the vendor's name) than in a file."""
+    base_url: Annotated[str, AfterValidator(_check_base_url)] = "https://cloud-api.phala.com/api/v1"
+    """The API's address with /api/v1; https except on this machine. PHALA_CLOUD_API_PREFIX is the vendor's name."""
+    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = None
+    """Key of the workspace; safer in the environment (PHALA_CLOUD_API_KEY is the vendor's name) than in a file."""
     api_key_file: FilePath | None = None
-    """A file that holds the key and nothing else, readable by its owner alone; `~` is your home folder."""
+    """File with only the key, readable only by its owner; `~` is your home folder."""
     api_version: Literal["2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23"] = "2026-06-23"
-    """Sent as X-Phala-Version; the newest one tells what each CVM costs."""
+    """Sent as X-Phala-Version; the newest version reports the cost of each CVM."""
     timeout: PositiveDuration = 30.0
-    """For one request, from connecting to the last byte of its answer."""
+    """Time for one request, from the connection to the last byte of the answer."""
 
 
 class RateSection(RateLimits):
@@ -171,66 +171,68 @@ class SettleSection(Settle):
 
 
 class GuardsSection(Guards):
-    """Guards that hold for every playbook: the smaller limit wins, and protection adds up."""
+    """Guards for every playbook: the smaller limit wins, and protections add up."""
 
     recheck_after: PositiveDuration = 300.0
-    """When the question was answered later than this, every target's status is read anew before anything is sent."""
+    """After a later answer to the question, every target's status is read again before anything is sent."""
 
 
 class AuditSection(DocumentedModel):
-    """Where runs are kept."""
+    """Storage of runs."""
 
-    state_dir: FilePath = Field(default_factory=_state_folder)
-    """The folder that holds `runs/` and what is kept beside it; ORCHESTRATOR_STATE_DIR is its short name."""
+    state_dir: FilePath = Field(default_factory=_default_state_folder)
+    """Folder of `runs/` and of other state; ORCHESTRATOR_STATE_DIR is its short name."""
     resume_without_asking: PositiveDuration = 3600.0
-    """`resume` asks again before it sends anything when the plan is older: a CVM may have been started on purpose."""
+    """`resume` of an older plan asks again before sending: a CVM may have been started on purpose."""
 
 
 class BillingSection(DocumentedModel):
-    """What the billing notes reckon with, and how long `reconcile` waits for a charge."""
+    """Prices for the billing notes, and the waiting time of `reconcile` for charges."""
 
     storage_usd_per_gb_hour: Annotated[Decimal, Field(ge=0, le=1000)] = Decimal("0.000139")
     """The vendor's published storage price, charged for running and stopped CVMs alike."""
     pending_for: PositiveDuration = 21_600.0
-    """From a stop on; a charge that is not among the usage by then counts as none, such as for less than a minute."""
+    """Time from a stop; a charge still missing in the usage by then counts as none, such as for less than a minute."""
 
 
 class NotifySection(DocumentedModel):
-    """Whom to tell of a run, and of what."""
+    """Receivers and kinds of notices."""
 
     webhook_url: Annotated[SecretStr, AfterValidator(check_webhook_url)] | None = None
-    """Where to POST notices as JSON; https unless it is on this machine. Whoever knows it can post: it is a secret."""
+    """URL for notices as JSON (POST); https except on this machine. A secret, because the URL permits posts."""
     webhook_url_file: _SecretPath | None = None
-    """A file that holds that URL and nothing else, readable by its owner alone."""
+    """File with only that URL, readable only by its owner."""
     webhook_secret: Annotated[SecretStr, AfterValidator(check_webhook_secret)] | None = None
-    """What notices to it are signed with (Standard Webhooks): `whsec_` and 24 to 64 bytes in base64."""
+    """Signature secret of notices (Standard Webhooks): `whsec_` and 24 to 64 bytes in base64."""
     webhook_secret_file: _SecretPath | None = None
-    """A file that holds that secret and nothing else, readable by its owner alone."""
+    """File with only that secret, readable only by its owner."""
     slack_url: Annotated[SecretStr, AfterValidator(check_webhook_url)] | None = None
-    """An incoming webhook of Slack, or of what understands its messages (Mattermost, Discord's URL with /slack)."""
+    """Incoming webhook of Slack, or of a compatible service (Mattermost, Discord's URL with /slack)."""
     slack_url_file: _SecretPath | None = None
-    """A file that holds that URL and nothing else, readable by its owner alone."""
+    """File with only that URL, readable only by its owner."""
     on: tuple[NoticeKind, ...] = ("start", "end", "failure", "approval", "message")
-    """Of what: any of these; "message" is what `notify` steps say. A playbook's own `notify.on` wins over it."""
+    """Kinds of notices; "message" is the message of a `notify` step. A playbook's own `notify.on` wins."""
     timeout: PositiveDuration = 10.0
-    """For one attempt to deliver a notice."""
+    """Time for one attempt to deliver a notice."""
     retry_for: PositiveDuration = 600.0
-    """How long one notice is tried again (429, 5xx, no answer) before it is given up with a warning."""
+    """Time of retries for one notice (429, 5xx, no answer), before a warning gives up the notice."""
     drain: PositiveDuration = 5.0
-    """How long a finished run waits at the most for its last notices; after Ctrl-C no more than a second."""
+    """Longest wait of a finished run for its last notices; after Ctrl-C at most a second."""
 
     @property
     def somebody(self) -> bool:
-        """Whether there is anybody to tell."""
+        """Whether there is any receiver."""
         return bool(self.webhook_url or self.webhook_url_file or self.slack_url or self.slack_url_file)
 
 
 class LogSection(DocumentedModel):
-    """What goes to stderr."""
+    """Log lines on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Below this nothing is written; lines of CVMs that ended as wanted are `info`."""
+    """Lowest level of log lines; lines of CVMs that ended as wanted are `info`."""
     format: Literal["auto", "console", "json"] = "auto"
-    """`auto` is for people on a terminal, and JSON lines otherwise."""
+    """`auto` is text on a terminal, and JSON lines otherwise."""
     cvms: Literal["auto", "each", "by_teepod"] = "auto"
-    """A line for each CVM, or for failures and each teepod: `auto` is by teepod on a terminal, and each otherwise."""
+    """`each`: a line per CVM. `by_teepod`: a line per failure and teepod. `auto`: by teepod on a terminal, otherwise
+    each.
+    """

@@ -1,4 +1,4 @@
-"""Reading a settings file."""
+"""Read a settings file."""
 
 import re
 import tomllib
@@ -9,16 +9,16 @@ from orchestrator.errors import SettingsError
 
 
 def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
-    """The file's text, in which lines can be found, and what it says.
+    """Read a TOML file; return its text, for line numbers, and its values.
 
     Raises:
-        SettingsError: with the line, when it is missing, can't be read, or is not TOML.
+        SettingsError: with the line, when the file is missing, can't be read, or is not TOML.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
         return text, tomllib.loads(text)
     except FileNotFoundError:
-        hint = "copy config.example.toml, or leave --config out"
+        hint = "copy config.example.toml, or remove --config"
         raise SettingsError("there is no such settings file", file=file, hint=hint) from None
     except OSError as error:
         raise SettingsError(f"the settings can't be read: {error.strerror or error}", file=file) from error
@@ -28,26 +28,27 @@ def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
         found = re.search(r"\(at line (\d+)", str(error))
         message = re.sub(r" \(at [^)]*\)$", "", str(error))
         line = int(found.group(1)) if found else None
-        raise SettingsError(f"not valid TOML: {message}", file=file, line=line, hint=_hint(message)) from error
+        raise SettingsError(f"not valid TOML: {message}", file=file, line=line, hint=_find_hint(message)) from error
     except (ValueError, RecursionError) as error:
-        # A path with a NUL, a number of thousands of digits, or lists within lists within lists.
-        raise SettingsError("the settings can't be read: no settings look like this", file=file) from error
+        # A path with a NUL, a number with thousands of digits, or deeply nested lists.
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise SettingsError(f"the settings can't be read: {reason}", file=file) from error
 
 
 _HINTS = {
-    "Invalid value": "text needs quotes, and a list brackets",
+    "Invalid value": "text needs quotes, and a list needs brackets",
     "Expected '=' after a key": "write each setting as KEY = VALUE",
     "Expected ']' at the end of a table declaration": "write a section as [NAME]",
     "Expected newline or end of document": "write one setting a line; text needs quotes",
     "Unterminated string": "a quote is missing at the end of the text",
     "Unclosed array": "a ] is missing at the end of the list",
-    "Cannot overwrite a value": "the setting stands there twice: remove one of them",
-    "Cannot declare": "the section stands there twice: put its settings together",
+    "Cannot overwrite a value": "the setting occurs twice: remove one occurrence",
+    "Cannot declare": "the section occurs twice: merge the two sections",
     "Illegal character": "a quote is missing at the end of the text, or a control character is in the file",
     "Unescaped '\\'": "write \\\\ for a backslash, or put the text in single quotes",
 }
-"""What helps against an error of the TOML parser, by the beginning of its message."""
+"""Remedies for errors of the TOML parser, by the beginning of the parser's message."""
 
 
-def _hint(message: str) -> str | None:
+def _find_hint(message: str) -> str | None:
     return next((hint for beginning, hint in _HINTS.items() if message.startswith(beginning)), None)

@@ -51,7 +51,10 @@ WRONG_LINES = {
     "an unknown setting": (("PLAYBOOK", "--set", "rate.burts=1"), "did you mean 'burst'"),
     "a setting without a value": (("PLAYBOOK", "--set", "rate.burst"), "SECTION.FIELD=VALUE"),
     "a rate of 0": (("PLAYBOOK", "--set", "rate.requests_per_second=0"), "never 'no limit'"),
-    "the key for all to see": (("PLAYBOOK", "--set", "cloud.api_key=phak_visible"), "read by everybody"),
+    "the key for all to see": (
+        ("PLAYBOOK", "--set", "cloud.api_key=phak_visible"),
+        "can read a key",
+    ),
     "the key in the clear": (("PLAYBOOK", "--set", "cloud.base_url=http://cloud.example/api/v1"), "must be https"),
 }
 

@@ -64,7 +64,7 @@ def test_a_url_of_a_source_that_ranks_higher_wins_over_a_file_of_a_lower_one(mon
 
 @pytest.mark.parametrize("name", ["webhook_url", "slack_url", "webhook_secret"])
 def test_no_secret_is_taken_from_the_command_line(name: str) -> None:
-    with pytest.raises(UsageError, match="everybody") as caught:
+    with pytest.raises(UsageError, match="all users") as caught:
         load_settings(None, (f"notify.{name}={URL}",))
     assert SECRET not in str(caught.value)
     assert f"notify.{name}_file" in (caught.value.hint or "")

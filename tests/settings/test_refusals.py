@@ -42,7 +42,7 @@ def refusal(*assignments: str, config: Path | None = None) -> SettingsError:
         ("[cloud]\napi_version = '2020-01-01'\n", 2, "cloud.api_version must be", None),
         ("[audit]\nstate_dir = ''\n", 2, "audit.state_dir: must not be empty", None),
         ("[audit]\nstate_dir = 'a\\u0000b'\n".replace("'", '"'), 2, "audit.state_dir: must be a path", None),
-        ("[audit]\nstate_dir = '~nobody-here/x'\n", 2, "audit.state_dir: has a home folder that is not known", None),
+        ("[audit]\nstate_dir = '~nobody-here/x'\n", 2, "audit.state_dir: has an unknown home folder", None),
         ("rate = 5\n", 1, "rate must be a mapping", None),
         ("[rate]\nburst = \n", 2, "not valid TOML", "quotes"),
         ("[rate]\nburst = 1\nburst = 2\n", 3, "not valid TOML", None),
