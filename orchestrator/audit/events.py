@@ -100,7 +100,7 @@ class Optional(Generic[T]):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """Typed view of a JSON object of the log. Creating a view copies and decodes nothing.
 
@@ -108,6 +108,7 @@ class View:
         record: the JSON object, with all its fields.
     """
 
+    __slots__ = ("record",)  # `slots=True` would break the errors of frozen subclasses
     record: Record
 
 
