@@ -28,8 +28,8 @@ def find_logs(
     """
     if every == bool(names):
         raise UsageError(
-            "name logs, or give --all, not both" if every else "no log was named",
-            hint="give run ids or paths, or --all; `orchestrator runs` lists what there is",
+            "--all excludes named logs" if every else "no log given",
+            hint="give run ids or paths, or --all; `orchestrator runs` lists the runs",
         )
     if every:
         return tuple(sorted(store_of(load_settings(config, assignments))))

@@ -118,7 +118,7 @@ class _Signals:
             return
         self.exit_code = 128 + number
         self._run.interrupt(_ENDINGS[number])
-        self._progress.note = "Sending nothing more; watching what was sent. Press Ctrl-C again to leave at once."
+        self._progress.note = "Sending nothing more; watching the sent requests. Press Ctrl-C again to exit at once."
         structlog.get_logger().warning("interrupting", note=self._progress.note)
 
 

@@ -11,9 +11,7 @@ from orchestrator.errors import UsageError
 STDOUT = Path("-")
 
 _A_RECORD = b'{"'
-"""What every line of an audit log begins with. Documents that do are JSON with a newline after the brace."""
-
-_ELSEWHERE = "name another file"
+"""The start of every line of an audit log. JSON documents have a newline after the brace."""
 
 
 def is_evidence(file: Path) -> bool:
@@ -33,13 +31,14 @@ def check_place(out: Path | None) -> None:
         return
     try:
         if not out.parent.is_dir():
-            raise UsageError("the folder is not there", file=out, hint="make it first")
+            raise UsageError("the folder of the output file does not exist", file=out, hint="create it first")
         if out.exists() and not out.is_file():
-            raise UsageError("it can't be written there: it is no file", file=out, hint="- is stdout")
+            raise UsageError("the output path is not a regular file", file=out, hint="use - for stdout")
         if out.suffix == ".jsonl" or is_evidence(out) or (out.exists() and _is_log(out)):
-            raise UsageError("an audit log or a seal is called so, or stands there", file=out, hint=_ELSEWHERE)
+            message = "the output file is, or is named like, an audit log or a seal"
+            raise UsageError(message, file=out, hint="name another file")
     except (OSError, ValueError) as error:
-        raise UsageError(f"it can't be written: {error}", file=out) from error
+        raise UsageError(f"the output file can't be written: {error}", file=out) from error
 
 
 def write_out(out: Path, data: bytes) -> None:
@@ -51,7 +50,7 @@ def write_out(out: Path, data: bytes) -> None:
     try:
         write_whole(out, data)
     except OSError as error:
-        raise UsageError(f"it can't be written: {error.strerror or error}", file=out) from error
+        raise UsageError(f"the output file can't be written: {error.strerror or error}", file=out) from error
     click.echo(f"Written to {click.format_filename(out)}.", err=True)
 
 

@@ -19,17 +19,17 @@ def check_place(path: Path) -> None:
     """
     try:
         if not path.parent.is_dir():
-            raise PlanFileError("the folder of the plan file is not there", file=path, hint="make it first")
+            raise PlanFileError("the folder of the plan file does not exist", file=path, hint="create it first")
         if not path.exists():
             return
         if not path.is_file():
-            raise PlanFileError("the plan can't be written there: it is no file", file=path)
+            raise PlanFileError("the path of the plan file is not a regular file", file=path)
         with path.open("rb") as file:
             is_plan = file.read(len(MARK)) == MARK
     except (OSError, ValueError) as error:
         raise _unusable("written", error, path) from error
     if not is_plan:
-        raise PlanFileError("there is another file, and no plan", file=path, hint="name another one, or remove it")
+        raise PlanFileError("the existing file is not a plan", file=path, hint="name another file, or remove this file")
 
 
 def write_plan_file(path: Path, data: bytes) -> None:

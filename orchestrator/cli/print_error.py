@@ -40,7 +40,7 @@ def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
         return int(Exit.SIGTERM if terminated else Exit.SIGINT)
     sys.stdout.flush()
     if out.lost is not None:
-        report(UsageError(f"the output can't be written: {out.lost.strerror}"), as_json=False)
+        report(UsageError(f"stdout can't be written: {out.lost.strerror}"), as_json=False)
         # The result of a run counts, even if the output failed.
         return code or int(Exit.OK if args[:1] in (["run"], ["resume"]) else Exit.USAGE)
     return code
@@ -82,7 +82,7 @@ def _echo(text: str) -> None:
 def _usage(error: click.ClickException, *, as_json: bool) -> int:
     hint = None
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        hint = f"`{error.ctx.command_path} --help` says what it takes"
+        hint = f"see `{error.ctx.command_path} --help`"
     # The message lists the choices of an argument on separate lines.
     report(UsageError(" ".join(error.format_message().split()), hint=hint), as_json=as_json)
     return int(Exit.USAGE)

@@ -25,12 +25,12 @@ class UnreadableLogs:
     def count(self, row: Mapping[str, Any]) -> None:
         """Count a log by its row in the history."""
         if row["verdict"] == "unreadable":
-            self._reasons[row.get("reason") or "not a log that this version knows"] += 1
+            self._reasons[row.get("reason") or "unknown format"] += 1
 
     def warn(self) -> None:
         """Print the number of unreadable logs on stderr."""
         for reason, number in self._reasons.items():
-            click.echo(f"Warning: {plural(number, 'log')} cannot be read ({safe_text(reason, 200)})", err=True)
+            click.echo(f"Warning: {plural(number, 'log')} can't be read ({safe_text(reason, 200)})", err=True)
 
 
 def told(paths: Iterable[Path], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:

@@ -64,10 +64,10 @@ class AtTerminal:
                 if not answered:
                     self._say("")  # ends the line of the question
             if answer is None:
-                self._say("\nNobody answered in time.")
+                self._say("\nNo answer before the deadline.")
             elif answer.via == APPROVE:
-                said = "approved" if answer.approved else "refused"
-                self._say(f"\n{said} by {safe_text(answer.by, 100)}, by `orchestrator approve`")
+                said = "Approved" if answer.approved else "Refused"
+                self._say(f"\n{said} by {safe_text(answer.by, 100)} with `orchestrator approve`.")
             return answer
 
     def find_answer(self) -> Answer | None:
@@ -83,7 +83,7 @@ class AtTerminal:
                 return Answer(word == APPROVE, self._by, "terminal")
             self._prompt()
         elif self._keys.gone and not was_gone:
-            self._say(f"\nNo more is heard from this terminal; {self._elsewhere} still answers.")
+            self._say(f"\nThis terminal is closed. Answer with: {self._elsewhere}")
         return None
 
     def _ask(self) -> None:
@@ -92,7 +92,7 @@ class AtTerminal:
             asked = self._state.question
             if asked is not None:
                 print_question(self._console, self._state, asked, self._wall())
-            self._say(f"\nType {APPROVE} to go on, or {REFUSE} to end the run here. From elsewhere:\n{self._elsewhere}")
+            self._say(f"\nType {APPROVE} to continue, or {REFUSE} to end the run. Or elsewhere:\n{self._elsewhere}")
             self._prompt()
         # Called right before the question is shown: text typed earlier is no answer, text typed later is.
         self._keys.forget()

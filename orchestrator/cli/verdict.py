@@ -18,6 +18,7 @@ from orchestrator.errors import (
     OrchestratorError,
 )
 from orchestrator.playbook.plan import Plan
+from orchestrator.plural import plural
 from orchestrator.safe_text import safe_text
 
 _WHY: dict[type[BaseException], str] = {
@@ -26,7 +27,7 @@ _WHY: dict[type[BaseException], str] = {
     NoMatchError: "",  # the plan has no target, and the error says the rest
     DriftedError: "all targets drifted",
 }
-"""Why nothing was sent, in a few words; for other errors the message says so."""
+"""Short reasons for sending nothing; other errors use their message."""
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
 
 
 def _why(error: OrchestratorError | KeyboardInterrupt) -> str:
-    """Return the reason why nothing was sent. Stderr names the runs of a claim and their CVMs."""
+    """Return the reason for sending nothing. Stderr names the runs of a claim and their CVMs."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, ClaimedError) and error.run_ids:
@@ -72,8 +73,8 @@ def confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO
     count = len(plan.targets)
     if expect is not None and expect != count:
         raise NotConfirmedError(
-            f"--expect {expect}, but the plan has {count} targets",
-            hint="the fleet changed, or the playbook selects something else than you think; see `orchestrator plan`",
+            f"--expect {expect}, but the plan has {plural(count, 'target')}",
+            hint="check the targets with `orchestrator plan`",
         )
     if yes or expect is not None or has_nothing_to_do(plan):
         return
@@ -91,7 +92,7 @@ def question(plan: Plan) -> str:
     what = next(iter(verbs), plan.acting_steps[0].action.verb)
     if len(verbs) > 1:
         what = f"act on, {', '.join(f'{number} to {verb}' for verb, number in verbs.items())}"
-    return f"Type the number of CVMs to {what} ({len(plan.targets)}) to go on: "
+    return f"Type the number of CVMs to {what} ({len(plan.targets)}) to continue: "
 
 
 def ask_about_key(warning: str) -> None:
@@ -100,7 +101,7 @@ def ask_about_key(warning: str) -> None:
     Raises:
         NotConfirmedError: when no person consents.
     """
-    ask(f"{warning}.\nType yes to go on: ", "yes", hint="add --yes, if both keys belong to one workspace")
+    ask(f"{warning}.\nType yes to continue: ", "yes", hint="add --yes if both keys belong to one workspace")
 
 
 def ask(
@@ -123,7 +124,7 @@ def ask(
     """
     keys = terminal()
     if keys is None:
-        raise NotConfirmedError("nobody confirmed: this is not a terminal", hint=hint)
+        raise NotConfirmedError("not confirmed: stdin is not a terminal", hint=hint)
     # Under asyncio a first Ctrl-C only marks the task; here Ctrl-C has to end the question.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

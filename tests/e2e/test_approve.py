@@ -249,7 +249,7 @@ def test_a_word_that_was_typed_before_the_question_answers_nothing(desk: Desk) -
     with terminal(desk, "--yes", playbook=playbook(desk), typed="approve\n") as run:
         until(lambda: run.shows("approve or refuse: "))
         with terminal(desk, command=("approve", desk.log.stem), typed="approve\n") as user:
-            until(lambda: user.shows("Type approve to let"))
+            until(lambda: user.shows("Type approve to continue"))
             user.type("no\n")
             assert user.ends_with(3)
         assert desk.events()["approval.answered"] == 0

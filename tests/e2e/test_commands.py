@@ -120,7 +120,7 @@ def test_a_finished_run_is_listed_shown_verified_and_not_resumed_again(desk: Des
     assert re.search(rf"{began} +\d+s  \S+@\S+ +everything  finished \(0\), 8 settled$", line)
     entry = IsPartialDict(run_id=run_id, state="finished", exit_code=0, counts={"settled": 8}, next=None)
     assert listed.document == [entry]
-    assert "no unfinished runs" in unfinished.out
+    assert "No unfinished runs" in unfinished.out
     assert "all as wanted" in show.out
     assert {key: shown.document[key] for key in ran} == ran
     assert (verify.code, "whole and finished" in verify.out) == (0, True)
@@ -195,7 +195,7 @@ def test_a_list_of_runs_keeps_names_whole_and_uses_the_words_of_show(desk: Desk)
     stop_of(begun + timedelta(hours=1), 1, playbook="emergency-stop-teepod").write(desk.state)
     ends = desk.run_each(("runs",), ("show", made.run_id), ("runs", "--json"), envs=[{"COLUMNS": "80"}] * 3)
     listed, shown, document = ends
-    table, _, commands = listed.out.partition("to go on:\n")
+    table, _, commands = listed.out.partition("next commands:\n")
     assert table.count("emergency-stop-teepod") == 2
     assert commands == f"orchestrator resume {made.run_id}\n"
     words = " ".join(table.split())

@@ -89,7 +89,7 @@ def test_an_answer_that_the_run_cannot_read_is_an_error_and_is_taken_back(desk: 
     folder = desk.state / "answers"
     folder.mkdir(mode=0o700)  # root's own, as earlier versions made it
     answered = approve(desk, "--yes", "--json")
-    assert (answered.code, answered.fault["message"]) == (2, "the run cannot read an answer in this folder")
+    assert (answered.code, answered.fault["message"]) == (2, "the run can't read answers in this folder")
     assert f"chown -R --reference={desk.log} {folder}" in answered.fault["hint"]
     assert list(folder.iterdir()) == []
     os.chown(folder, USER.pw_uid, USER.pw_gid)

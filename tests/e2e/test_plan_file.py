@@ -182,15 +182,15 @@ def test_what_does_not_go_with_a_plan_file_is_said(desk: Desk) -> None:
     playbook = desk.playbook()
     other = {"PHALA_CLOUD_API_PREFIX": "https://cloud.example/api/v1"}
     cases: dict[tuple[str, ...], str] = {
-        ("run", playbook, "--plan", file): "PLAYBOOK does not go with --plan",
-        ("run", "--plan", file, "--var", "a=b"): "--var does not go with --plan",
-        ("run", "--plan", file, "--simulate"): "--simulate does not go with --plan",
+        ("run", playbook, "--plan", file): "--plan excludes PLAYBOOK",
+        ("run", "--plan", file, "--var", "a=b"): "--plan excludes --var",
+        ("run", "--plan", file, "--simulate"): "--plan excludes --simulate",
         ("run",): "Missing argument 'PLAYBOOK'",
-        ("plan", playbook, "--simulate", "--out", "x.plan"): "--out does not go with --simulate",
-        ("plan", playbook, "--out", "notes.txt"): "there is another file, and no plan",
-        ("plan", playbook, "--out", "no/where.plan"): "the folder of the plan file is not there",
-        ("plan", playbook, "--out", "."): "it is no file",
-        ("plan", playbook, "--out", "/dev/null"): "it is no file",
+        ("plan", playbook, "--simulate", "--out", "x.plan"): "--out excludes --simulate",
+        ("plan", playbook, "--out", "notes.txt"): "the existing file is not a plan",
+        ("plan", playbook, "--out", "no/where.plan"): "the folder of the plan file does not exist",
+        ("plan", playbook, "--out", "."): "is not a regular file",
+        ("plan", playbook, "--out", "/dev/null"): "is not a regular file",
         ("plan", playbook, "--out", "x" * 300): "too long",
         ("run", "--plan", "."): "the plan file can't be read",
     }

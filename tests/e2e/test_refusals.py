@@ -33,7 +33,9 @@ def test_without_a_yes_nothing_is_done(desk: Desk) -> None:
     answers = ((), ("--expect", "7"), ("--expect", "7", "--yes"))
     file = desk.playbook()
     results = desk.run_each(*(("run", file, "--json", *answer) for answer in answers))
-    for ended, words in zip(results, ("add --yes, or --expect N", "fleet changed", "fleet changed"), strict=True):
+    for ended, words in zip(
+        results, ("add --yes, or --expect N", "orchestrator plan", "orchestrator plan"), strict=True
+    ):
         assert (ended.code, ended.fault["code"]) == (3, "not_confirmed")
         assert words in ended.fault["hint"]
     desk.assert_nothing_happened()
@@ -97,7 +99,7 @@ def test_a_plan_with_nothing_to_do_needs_no_yes(desk: Desk) -> None:
     assert desk.run("run", file, "--yes").code == 0
     stops = len(desk.stops)
     asked, wrong = desk.run_each(("run", file), ("run", file, "--expect", "2", "--json"))
-    assert (asked.code, "Nothing to do: no CVM is left to act on." in asked.out) == (0, True), asked
+    assert (asked.code, "Nothing to do: 0 targets." in asked.out) == (0, True), asked
     assert "not confirmed" not in asked.out + asked.err
     assert (wrong.code, wrong.fault["code"]) == (3, "not_confirmed")
     assert len(desk.stops) == stops

@@ -75,7 +75,7 @@ def test_a_report_never_takes_the_place_of_a_log(desk: Desk) -> None:
     for out in (desk.log, other):
         ended = desk.run("report", desk.log.stem, "--out", str(out))
         assert (ended.code, out.read_bytes()) == (2, before)
-        assert "an audit log or a seal is called so, or stands there" in ended.err
+        assert "is named like, an audit log or a seal" in ended.err
 
 
 def test_nothing_is_told_of_an_altered_log_unless_asked(desk: Desk) -> None:

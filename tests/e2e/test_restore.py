@@ -51,13 +51,13 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
 
     shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
     assert shown.code == 3
-    assert re.search(rf"^Undoes {run_id}, started \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC by ", shown.out, re.MULTILINE)
-    assert "which took 6 CVMs from running to down" in shown.out
+    assert re.search(rf"^Undo of {run_id}, started \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC by ", shown.out, re.MULTILINE)
+    assert "the run stopped 6 running CVMs" in shown.out
     assert "2 CVMs of 8 will be started" in shown.out
     assert "begins" in shown.out
     assert "prod-1  name was web-1, is prod-1" in shown.out
     assert "3 of 6 CVMs taken down by the run drifted" in shown.out
-    assert "nobody confirmed" in shown.err
+    assert "stdin is not a terminal" in shown.err
     assert (started(desk), logs(desk)) == ([], 1)
 
     ended = desk.run("restore", run_id, "--expect", "2", "--json")
@@ -155,7 +155,7 @@ def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_des
     world.set_status(world.find_by_name("web-7"), "running", desk.sim.now())
 
     shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
-    assert "took 0 CVMs from running to down\n8 CVMs more asked to go down and not seen down in time: " in shown.out
+    assert "the run stopped 0 running CVMs\n8 more CVMs asked to stop, but not seen down in time: " in shown.out
     assert all(name in shown.out for name in NAMES)
     assert "4 CVMs not seen down by the run, down now, started too: " in shown.out
     assert (started(desk), logs(desk)) == ([], 1)

@@ -153,5 +153,5 @@ def test_runs_are_chosen_by_time_playbook_outcome_and_exit_code(desk: Desk) -> N
         ("savings", "--json", "--live", "--until", "2h"),
     )
     assert [(each.code, each.fault["code"]) for each in refused] == [(2, "usage")] * 4
-    assert "There are no runs of that choice" in none.out
-    assert "There are more; --limit 4 shows more of them." in cut.out
+    assert "No runs with these options" in none.out
+    assert "There are more runs; show them with --limit 4." in cut.out

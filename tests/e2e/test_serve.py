@@ -249,7 +249,7 @@ def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(desk:
         until(lambda: served.get("/").json()["playbooks"][0]["snoozed_until"])
         assert served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due + timedelta(hours=49))
         assert served.end(signal.SIGTERM) == 0
-    assert desk.run("snooze", "daily", "--clear").out.startswith("daily is no longer snoozed; the next is at")
+    assert desk.run("snooze", "daily", "--clear").out.startswith("daily is no longer snoozed; next firing:")
     assert desk.run("snooze", "--list", "--json").document == []
     desk.assert_nothing_happened()
 
@@ -257,12 +257,12 @@ def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(desk:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("serve", "--playbooks", "nowhere"), "there is no folder of playbooks 'nowhere'"),
-        (("serve", "--playbooks", ".", "--listen", "8642"), "--listen takes an address and a port"),
+        (("serve", "--playbooks", "nowhere"), "the folder of playbooks 'nowhere' does not exist"),
+        (("serve", "--playbooks", ".", "--listen", "8642"), "--listen is not an address and a port"),
         (("snooze", "dayly", "--until", "3d"), "did you mean 'daily'?"),
         (("snooze", "daily", "--until", "2020-01-01"), "is over"),
         (("snooze", "daily", "--until", "soon"), "--until: must be a date or a time"),
-        (("snooze", "daily"), "say one thing"),
+        (("snooze", "daily"), "give one of"),
     ],
 )
 def test_what_is_wrong_with_a_command_line_is_said(desk: Desk, args: tuple[str, ...], says: str) -> None:

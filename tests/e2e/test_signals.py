@@ -46,7 +46,7 @@ def told(*numbers: signal.Signals, stop_seconds: float) -> Callable[[OpenDesk], 
         said = process.stderr
         assert said is not None
         for number in numbers[1:]:
-            until(lambda: "leave at once" in said.readline())
+            until(lambda: "exit at once" in said.readline())
             process.send_signal(number)
         return desk, desk.end(process, seconds=2 if numbers[1:] else 20)
 
@@ -75,7 +75,7 @@ def test_told_once_it_sends_nothing_more_and_watches_what_was_sent(runs: Finishe
     assert ended.code == ended.document["exit_code"] == code
     assert 3 <= sent < 8
     assert ended.document["counts"] == {"settled": sent, "not_sent": 8 - sent}
-    assert "Press Ctrl-C again to leave at once" in ended.err
+    assert "Press Ctrl-C again to exit at once" in ended.err
     assert desk.run("show", desk.log.stem, "--json").document["exit_code"] == code
     assert_finished_by_resume(desk)
 

@@ -199,7 +199,7 @@ def test_ctrl_c_during_the_run_sends_nothing_more_and_says_how_to_go_on(desk: De
         assert f"orchestrator resume {desk.log.stem}" in told
     with terminal(desk, command=("runs",), columns=60) as user:
         assert user.ends_with(0)
-        assert re.search(rf"^to go on:\s*^orchestrator resume {desk.log.stem}\s*$", user.shown, re.MULTILINE)
+        assert re.search(rf"^next commands:\s*^orchestrator resume {desk.log.stem}\s*$", user.shown, re.MULTILINE)
         assert re.search(rf"{desk.log.stem}.*unfinished", user.shown)
 
 

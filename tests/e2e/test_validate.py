@@ -16,12 +16,12 @@ def test_without_arguments_the_playbooks_of_the_folder_are_checked(desk: Desk) -
     (folder / "two.yml").write_text(PLAYBOOK.format(name="another"))
     (folder / "compose.yaml").write_text("services: {web: {image: x}}\n")
     checked, text = desk.run_each(("validate", "--json"), ("validate",))
-    assert (none.code, "no playbook in ./playbooks" in none.fault["message"]) == (2, True)
+    assert (none.code, "no playbooks found in ./playbooks" in none.fault["message"]) == (2, True)
     assert (checked.code, [each["playbook"] for each in checked.document]) == (0, ["one", "another"])
     assert [[each["code"] for each in found["warnings"]] for found in checked.document] == [
         [],
         ["name_differs_from_file"],
     ]
-    assert "warning: the file is called 'two' and the playbook 'another'" in text.err
+    assert "warning: the file is named 'two', but the playbook 'another'" in text.err
     (folder / "three.yaml").write_text("name: three\nsteps: nothing\n")
     assert desk.run("validate").code == 2

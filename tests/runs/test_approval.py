@@ -116,7 +116,7 @@ async def test_nothing_else_that_is_typed_is_an_answer_neither_yes_nor_enter(des
     assert keys.typed == {}
     assert anyio.current_time() == pytest.approx(300, abs=1)
     assert desk.shown.getvalue().count("approve or refuse: ") == len(slips) + 1
-    assert "Nobody answered in time" in desk.shown.getvalue()
+    assert "No answer before the deadline" in desk.shown.getvalue()
 
 
 async def test_the_question_says_what_follows_until_when_and_how_to_answer_elsewhere(desk: Desk) -> None:
@@ -141,7 +141,7 @@ async def test_an_answer_from_elsewhere_ends_the_question_at_the_terminal(desk: 
         answer = await asked(desk.terminal(TypedKeys({})))
     assert answer == Answer(approved=True, by="ann@desk", via="approve", comment="ok")
     assert anyio.current_time() == pytest.approx(30, abs=1)
-    assert "approved by ann@desk" in desk.shown.getvalue()
+    assert "Approved by ann@desk" in desk.shown.getvalue()
     assert desk.aside == 0
 
 
@@ -156,7 +156,7 @@ async def test_a_terminal_that_is_closed_leaves_the_answer_to_others(desk: Desk)
         answer = await asked(desk.terminal(TypedKeys({5: None})))
     assert answer is not None
     assert not answer.approved
-    assert "No more is heard from this terminal" in desk.shown.getvalue()
+    assert "This terminal is closed" in desk.shown.getvalue()
 
 
 async def test_an_interruption_gives_the_terminal_back_with_its_line_ended(desk: Desk) -> None:
@@ -227,11 +227,11 @@ OPEN = ("approval.requested", ASKED)
     ("events", "held", "minutes", "step", "says"),
     [
         ([OPEN, ANSWERED, FINISHED], False, 1, None, "the run is finished.*refused by bob@desk"),
-        ([OPEN], False, 1, None, "no process carries the run out.*orchestrator resume"),
-        ([], True, 1, None, "asks nothing right now"),
-        ([OPEN, ANSWERED], True, 1, None, "asks nothing right now.*refused by bob@desk"),
-        ([OPEN, ("run.resumed", {})], True, 1, None, "asks nothing right now"),
-        ([OPEN], True, 1, "other", "asks in step 'look', not in 'other'"),
+        ([OPEN], False, 1, None, "no process executes the run.*orchestrator resume"),
+        ([], True, 1, None, "has no open question"),
+        ([OPEN, ANSWERED], True, 1, None, "has no open question.*refused by bob@desk"),
+        ([OPEN, ("run.resumed", {})], True, 1, None, "has no open question"),
+        ([OPEN], True, 1, "other", "open question is in step 'look', not in 'other'"),
         ([OPEN], True, 5, None, "expired at 08:05:00 UTC"),
     ],
     ids=["finished", "dead", "no question", "answered", "resumed", "other step", "expired"],
@@ -250,6 +250,6 @@ def test_where_nothing_can_be_answered_it_says_why_and_what_to_do(
 
 def test_a_question_that_was_asked_anew_while_its_answer_was_confirmed_is_another_one() -> None:
     first, second = standing(OPEN), standing(OPEN, ("run.resumed", {}), OPEN)
-    with pytest.raises(NotAskedError, match="asks something else"):
+    with pytest.raises(NotAskedError, match="has a different question"):
         open_question(second, held=True, now=EPOCH, asked=first.question)
     assert open_question(second, held=True, now=EPOCH, step="look", asked=second.question) == second.question

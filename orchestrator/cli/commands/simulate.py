@@ -32,7 +32,7 @@ def command(host: str, port: int, cvms: int | None, seed: int | None, config: Pa
         serve(settings.with_fleet(cvms=cvms, seed=seed), host=host, port=port, on_ready=_announce)
     except OSError as error:
         raise UsageError(
-            f"can't listen on {host}:{port}: {error.strerror or error}", hint="--port 0 takes a free port"
+            f"can't listen on {host}:{port}: {error.strerror or error}", hint="--port 0 chooses a free port"
         ) from error
 
 

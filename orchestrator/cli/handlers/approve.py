@@ -26,7 +26,7 @@ from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
 _WAIT = 10.0
-"""Seconds that a run on a busy machine has to take an answer up; it looks for one every half second."""
+"""Seconds to wait for the run to read the answer. A run checks for answers every half second."""
 _LOOK_EVERY = 0.1
 _LOOKS_A_SECOND = 10
 _LONGEST_COMMENT = 1000
@@ -45,7 +45,7 @@ def approve(
 ) -> None:
     """Answer the open question of a run."""
     if comment is not None and len(comment) > _LONGEST_COMMENT:
-        raise UsageError(f"the comment is longer than {_LONGEST_COMMENT} characters")
+        raise UsageError(f"--comment allows at most {_LONGEST_COMMENT} characters")
     settings = load_settings(config, assignments)
     path = RunStore(settings.audit.state_dir).find(run_id)
     state = _read(path)
@@ -55,7 +55,7 @@ def approve(
         print_question(stderr() if keys is None else on(keys.screen), state, question, utc_now())
     if not yes:
         word = REFUSE if refuse else APPROVE
-        meaning = "end the run here" if refuse else "let it go on"
+        meaning = "end the run" if refuse else "continue the run"
         ask(f"\nType {word} to {meaning}: ", word, hint="add --yes")
         question = open_question(_read(path), held=is_held(path), asked=question, now=utc_now())
     answer = Left(
@@ -88,19 +88,19 @@ def open_question(
     """
     show = f"see `orchestrator show {state.run_id}`"
     if state.finished is not None:
-        raise NotAskedError("the run is finished", hint="; ".join([*answer_lines(state)[-1:], show]))
+        raise NotAskedError("the run is finished already", hint="; ".join([*answer_lines(state)[-1:], show]))
     if not held:
-        again = f"the question is asked anew once `orchestrator resume {state.run_id}` is running"
-        hint = "it was against a simulated cloud that ended with it" if state.cloud_ended else again
-        raise NotAskedError("no process carries the run out, so nobody takes an answer up", hint=hint)
+        again = f"`orchestrator resume {state.run_id}` asks again"
+        hint = "its simulated cloud ended with the run" if state.cloud_ended else again
+        raise NotAskedError("no process executes the run, so no process can read an answer", hint=hint)
     question = state.question
     if question is None:
         last = answer_lines(state)[-1:]
-        raise NotAskedError("the run asks nothing right now", hint="; ".join([*last, show]))
+        raise NotAskedError("the run has no open question", hint="; ".join([*last, show]))
     if asked is not None and question["hash"] != asked["hash"]:
-        raise NotAskedError("the run asks something else by now", hint=f"{show}, and answer again")
+        raise NotAskedError("the run has a different question now", hint=f"{show}, and answer again")
     if step is not None and question["step"] != step:
-        raise NotAskedError(f"the run asks in step {question['step']!r}, not in {step!r}", hint=show)
+        raise NotAskedError(f"the open question is in step {question['step']!r}, not in {step!r}", hint=show)
     expires_at = parse_timestamp(question["expires_at"])
     if now >= expires_at:
         raise NotAskedError(f"the question expired at {clock(expires_at, now)}", hint=show)
@@ -125,11 +125,11 @@ def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep)
         if not answers.leave(answer):
             other = answers.to(answer.seq, answer.hash)
             said = "" if other is None else f": {_word(other.approved)} by {other.by}"
-            raise NotAskedError(f"somebody else answered first{said}", hint="the first answer counts")
+            raise NotAskedError(f"another person answered first{said}", hint="the first answer counts")
         if not answers.can_be_read_by_the_run(answer):
             answers.withdraw(answer)
             hint = f"give the folder to the user of the run: chown -R --reference={path} {answers.folder}"
-            raise SettingsError("the run cannot read an answer in this folder", file=answers.folder, hint=hint)
+            raise SettingsError("the run can't read answers in this folder", file=answers.folder, hint=hint)
     except OSError as error:
         message = f"the answer can't be written: {error.strerror or error}"
         raise SettingsError(message, file=answers.folder) from error
@@ -141,15 +141,15 @@ def _leave(path: Path, answer: Left, wait: Callable[[float], None] = time.sleep)
     if taken_up is False:
         answers.withdraw(answer)
         hint = "; ".join([*answer_lines(_read(path))[-1:], f"see `orchestrator show {path.stem}`"])
-        raise NotAskedError("your answer came too late", hint=hint)
+        raise NotAskedError("the answer came too late", hint=hint)
     return taken_up is True
 
 
 def _ended_before(path: Path, answers: ApprovalStore, answer: Left) -> NotAskedError:
     """Withdraw an answer after the end of the run's process, and return the error."""
     answers.withdraw(answer)
-    hint = f"the question is asked anew once `orchestrator resume {path.stem}` is running"
-    return NotAskedError("the run ended before it took the answer up", hint=hint)
+    hint = f"`orchestrator resume {path.stem}` asks again"
+    return NotAskedError("the process of the run ended before it read the answer", hint=hint)
 
 
 def _taken_up(path: Path, answer: Left, wait: Callable[[float], None]) -> bool | None:
@@ -201,11 +201,11 @@ def _tell(state: RunState, question: Record, answer: Left, *, is_taken_up: bool,
         }
         click.echo(json.dumps(document, indent=2))
     elif is_taken_up:
-        what = "the run goes on" if answer.approved else "the run ends"
-        click.echo(f"{word.capitalize()} by {safe_text(answer.by, 100)}, and on record: {what}.")
+        what = "the run continues" if answer.approved else "the run ends"
+        click.echo(f"{word.capitalize()} by {safe_text(answer.by, 100)} and recorded: {what}.")
     else:
         click.echo(
-            f"{word.capitalize()} by {safe_text(answer.by, 100)}. The run has not taken it up yet; "
-            f"`orchestrator show {safe_text(state.run_id)}` tells when it has."
+            f"{word.capitalize()} by {safe_text(answer.by, 100)}. The run has not read the answer yet; "
+            f"check with `orchestrator show {safe_text(state.run_id)}`."
         )
     sys.stdout.flush()

@@ -29,7 +29,7 @@ from orchestrator.safe_text import safe_text
 from orchestrator.state_files import sync_folder
 
 LineOf: TypeAlias = Callable[[Record], bytes]
-"""What a record of one log is written as."""
+"""Formats a record of a log as a line."""
 
 
 def export(
@@ -55,7 +55,7 @@ def export(
     with _opened(out) as file:
         _write_all(readings, form, begin, file)
     for path, reading in altered:
-        told = f"{safe_text(path, 4096)}: ALTERED at line {reading.line}: {reading.reason}; exported up to there"
+        told = f"{safe_text(path, 4096)}: ALTERED at line {reading.line}: {reading.reason}; exported up to that line"
         click.echo(told, err=True)
     return int(Exit.FAILED if altered else Exit.OK)
 
@@ -64,10 +64,10 @@ def _check_place(out: Path | None, paths: Iterable[Path]) -> None:
     """Refuse to overwrite an audit log or a seal by an export. An older export may be overwritten."""
     try:
         taken = out is not None and out.exists() and (is_evidence(out) or any(map(out.samefile, paths)))
-    except OSError:  # whatever it is, the export tells when it gets there
+    except OSError:  # the export itself reports the error
         return
     if taken:
-        raise UsageError("an audit log or a seal stands there", file=out, hint="name another file")
+        raise UsageError("the output file is an audit log or a seal", file=out, hint="name another file")
 
 
 def _read(path: Path, take: Take) -> Reading:
@@ -78,7 +78,7 @@ def _read(path: Path, take: Take) -> Reading:
 
 
 def _altered(altered: list[tuple[Path, Reading]]) -> AlteredError:
-    hint = "nothing was exported; --even-altered exports such a log up to the line"
+    hint = "nothing was exported; --even-altered exports the log up to that line"
     errors = [
         AlteredError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line, hint=hint)
         for path, reading in altered

@@ -20,6 +20,6 @@ def keygen(out: Path, *, as_json: bool) -> None:
         document = {"exit_code": 0, "key_id": name, "private_key": str(private), "public_key": str(public)}
         click.echo(json.dumps(document, indent=2))
         return
-    click.echo(f"private key  {safe_text(private, 4096)}  seals; keep it off the machines that run playbooks")
-    click.echo(f"public key   {safe_text(public, 4096)}  checks; give it to everybody")
+    click.echo(f"private key  {safe_text(private, 4096)}  for sealing; do not keep it on machines that run playbooks")
+    click.echo(f"public key   {safe_text(public, 4096)}  for verification; give it to all readers")
     click.echo(f"key id       {name}")

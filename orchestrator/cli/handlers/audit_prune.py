@@ -21,7 +21,7 @@ from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
 _NAMED = frozenset({Kept.ALTERED, Kept.FOREIGN, Kept.HELD, Kept.CHANGED})
-"""The reasons for which each log that is kept is named."""
+"""The reasons with a list of the kept logs."""
 _HINTS = {Kept.UNSEALED: "seal them first, or add --unsealed", Kept.UNFINISHED: "resume them, or add --unfinished"}
 _MOST = 20
 
@@ -42,7 +42,7 @@ def prune_logs(
     try:
         age = parse_time_span(older_than)
     except ValueError as error:
-        raise UsageError(f"--older-than: {error}", hint="write a duration such as 90d") from error
+        raise UsageError(f"--older-than: {error}", hint="give a duration such as 90d") from error
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
     store = RunStore(load_settings(config, assignments).audit.state_dir)
     terms = Terms(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)
@@ -60,7 +60,7 @@ def prune_logs(
         kept += late
         if not as_json:
             _say_what_stays(late)
-            click.echo(f"Removed {plural(len(removed), 'log')}; on record in {safe_text(store.pruned, 4096)}.")
+            click.echo(f"Removed {plural(len(removed), 'log')}; recorded in {safe_text(store.pruned, 4096)}.")
     if as_json:
         click.echo(json.dumps(_document(going, removed, kept, dry_run=dry_run), indent=2))
     return int(Exit.OK)
@@ -68,9 +68,9 @@ def prune_logs(
 
 def _confirm(number: int) -> None:
     try:
-        ask(f"Type their number ({number}) to remove them for good: ", str(number))
+        ask(f"Type the number of logs ({number}) to remove them for ever: ", str(number))
     except NotConfirmedError as error:
-        hint = "nothing was removed; add --yes, or --dry-run to only look"
+        hint = "nothing was removed; add --yes, or --dry-run"
         raise NotConfirmedError(error.message, hint=hint) from None
 
 
@@ -87,7 +87,7 @@ def _remove(going: list[Found], store: RunStore, removed: list[Found]) -> list[t
         raise UsageError(
             f"stopped after {plural(len(removed), 'log')}: {error.strerror or error}",
             file=error.filename or store.pruned,
-            hint="what is gone is on record there; the rest was left alone",
+            hint="the removed logs are recorded there; the other logs are unchanged",
         ) from error
     return kept
 
@@ -102,7 +102,7 @@ def _look(path: Path, terms: Terms) -> Found:
 def _say_what_goes(going: list[Found], age: float) -> None:
     older = f"older than {format_duration(age)}"
     if not going:
-        click.echo(f"Nothing to remove that is {older}.")
+        click.echo(f"No logs to remove are {older}.")
         return
     size = sum(each.size for each in going)
     oldest = min(going, key=lambda each: each.ended_at)

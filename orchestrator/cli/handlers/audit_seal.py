@@ -32,7 +32,7 @@ def seal(
     """Sign finished logs."""
     paths = find_logs(logs, config, assignments, every=every)
     if out is not None and not out.is_dir() and (every or len(paths) > 1):
-        raise UsageError("the seals of several logs need a folder", file=out, hint="make it first")
+        raise UsageError("--out must be an existing folder for several logs", file=out, hint="create it first")
     signer = read_private_key(key, _passphrase)
     sealed: list[tuple[Path, Sealed]] = []
     refused: list[tuple[Path, OrchestratorError]] = []
@@ -55,7 +55,7 @@ def seal(
     for path, fault in faults:
         click.echo(f"{safe_text(path, 4096)}: NOT SEALED: {safe_text(fault.message, 500)}")
     if open_still:
-        click.echo(f"{plural(len(open_still), 'run')} not sealed: not finished, or going on")
+        click.echo(f"{plural(len(open_still), 'run')} not sealed: not finished, or in use by a process")
     return code
 
 
@@ -76,10 +76,8 @@ def _line(path: Path, each: Sealed) -> str:
     covers = each.seal.covers
     head = f"{safe_text(path, 4096)}: "
     if not each.new:
-        return f"{head}sealed already at {each.seal.sealed_at}, and nothing came since"
-    return (
-        f"{head}sealed up to line {covers.lines}, digest {covers.hash}; keep {safe_text(each.file, 4096)} elsewhere too"
-    )
+        return f"{head}already sealed at {each.seal.sealed_at}; no newer records"
+    return f"{head}sealed up to line {covers.lines}, digest {covers.hash}; keep a copy of {safe_text(each.file, 4096)}"
 
 
 def _document(

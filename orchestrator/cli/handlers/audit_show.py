@@ -20,8 +20,8 @@ from orchestrator.runs.documents import write_document
 from orchestrator.safe_text import safe_text
 
 _ENDS = {
-    Verdict.UNFINISHED: "the log ends here: the run goes on, or did not finish",
-    Verdict.TORN: "the log ends here, in a line that was cut off",
+    Verdict.UNFINISHED: "the log ends here: the run is active, or did not finish",
+    Verdict.TORN: "the log ends here with an incomplete line",
 }
 
 
@@ -54,7 +54,7 @@ def _read(path: Path, take: Take) -> Reading:
             f"the audit log was altered: {reading.reason}",
             file=path,
             line=reading.line,
-            hint="what is no longer what was written is not told as if it were",
+            hint="an altered log is not shown; see `orchestrator audit verify`",
         )
     return reading
 
@@ -91,7 +91,7 @@ def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> N
     if not story.chapters:
         close = difflib.get_close_matches(wanted, sorted(story.names), n=3)
         hint = f"did you mean {', '.join(safe_text(name, 64) for name in close)}?" if close else None
-        hint = hint or "a CVM is meant by its name, its id or its UUID"
+        hint = hint or "give the name, the id or the UUID of a CVM"
         raise UsageError(f"no CVM {safe_text(wanted, 64)!r} in this run", file=path, hint=hint)
     if as_json:
         chapters: list[dict[str, Any]] = []
@@ -104,7 +104,7 @@ def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> N
     _echo(_head(reading, story.start))
     same = {str(chapter.cvm.get("id") or chapter.cvm.get("vm_uuid")) for chapter in story.chapters}
     if len(same) > 1:
-        _echo(f"{plural(len(same), 'CVM')} of that name; give the id to see one alone")
+        _echo(f"{plural(len(same), 'CVM')} with this name; give an id to see one CVM only")
     width = _width()
     for chapter in story.chapters:
         _echo("")

@@ -53,7 +53,7 @@ def verify(
     """Verify audit logs and their seals."""
     paths = find_logs(logs, config, assignments, every=every)
     if seals and not public_keys:
-        raise UsageError("--seal needs the key that it was made with", hint="give --public-key as well")
+        raise UsageError("--seal needs the public key of the seal", hint="add --public-key FILE")
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
     found = [_check(path, keys, seals, alone=not every and len(paths) == 1) for path in paths]
     if not every and len(found) == 1:
@@ -78,7 +78,7 @@ def verify(
     for each in found:
         _say(each, asked=bool(keys), as_json=False)
     for seal, pruned_at in missing:
-        words = f"pruned at {safe_text(pruned_at, 40)}" if pruned_at else "MISSING, though there is a seal of it"
+        words = f"pruned at {safe_text(pruned_at, 40)}" if pruned_at else "MISSING, but a seal of this log exists"
         click.echo(f"{safe_text(seal.run_id, 64)}: {words}, sealed at {safe_text(seal.sealed_at, 40)}")
     return int(code)
 
@@ -100,13 +100,13 @@ def _named(place: Path, log: Path, *, alone: bool) -> list[Detached]:
     if place.is_dir():
         found = read_detached(place / seal_file(log).name, asked=True)
         if not found and alone:
-            raise UsageError(f"there is no {seal_file(log).name} in this folder", file=place)
+            raise UsageError(f"no {seal_file(log).name} in this folder", file=place)
         return found
     found = read_detached(place, asked=True)
     if not found:
-        raise UsageError("there is no such seal", file=place)
+        raise UsageError("the seal does not exist", file=place)
     if not alone:
-        raise UsageError("several logs need a folder of seals", file=place, hint="name the folder that holds them")
+        raise UsageError("--seal must be a folder for several logs", file=place, hint="give the folder of the seals")
     return found
 
 

@@ -39,7 +39,7 @@ def plan(
     settings = load_settings(config, assignments)
     if out is not None:
         if simulate:
-            raise UsageError("--out does not go with --simulate", hint="that cloud ends with this command")
+            raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
         check_place(out)
     with endpoint(settings, simulate=simulate) as where:
         found = anyio.run(_plan, settings, where, loaded)
@@ -85,13 +85,13 @@ def _tell(
         print_plan(stdout(), plan, description, details=details)
         if digest is not None:
             path = safe_text(out, 4096)
-            click.echo(f"\nWritten to {path} (digest {digest}).\nOnce it is read: orchestrator run --plan {path}")
+            click.echo(f"\nWritten to {path} (digest {digest}).\nAfter the review: orchestrator run --plan {path}")
     elif error is None:
         click.echo(json.dumps(document, indent=2))
     if error is None:
         return int(Exit.OK)
     if out is not None:
-        click.echo(f"The plan was not written to {out}: it can't be carried out.", err=True)
+        click.echo(f"The plan was not written to {out}: it can't be executed.", err=True)
     report(error, as_json=as_json, extra=document)
     return int(error.exit_code)
 

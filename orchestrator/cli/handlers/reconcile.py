@@ -62,20 +62,20 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
             f"the audit log was altered: {reading.reason}",
             file=path,
             line=reading.line,
-            hint="a log that is not what was written does not tell what was stopped, and nothing is added to it",
+            hint="an altered log does not prove the stops of the run; nothing was recorded",
         )
     if state.cloud_ended:
         raise UsageError(
-            "the run was against a simulated cloud, which ended with it",
+            "the simulated cloud of this run ended with the run",
             file=path,
-            hint="to try it out, run against `orchestrator simulate`, which stays",
+            hint="to try this command, run against `orchestrator simulate`",
         )
     if not reading.finished:
         resume = f"first: orchestrator resume {safe_text(state.run_id)}"
         raise UsageError(
-            "the run is not finished, so what it stopped is not known for sure",
+            "the run is not finished, so its stops are not certain",
             file=path,
-            hint=resume if state.planned else "its plan is not on record, so nothing was sent, and nothing charged",
+            hint=resume if state.planned else "the log has no plan: nothing was sent and nothing was charged",
         )
 
 

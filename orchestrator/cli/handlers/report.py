@@ -60,7 +60,7 @@ def _report(
             f"the audit log was altered: {log.reading.reason}",
             file=path,
             line=log.reading.line,
-            hint="--even-if-altered reports what stands before that line",
+            hint="--even-if-altered reports the log up to that line",
         )
     document = report_document(story, log, made_at=utc_now(), version=__version__)
     data = _FORMATS[form](document)

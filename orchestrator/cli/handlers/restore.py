@@ -47,7 +47,7 @@ def restore(
     _check(reading, state, path)
     undo = Undo(state.run_id, taken_down(state), state.planned.get("cvms_up"))
     if not undo.targets:
-        raise NoMatchError("that run took no CVM from running to down", file=path, hint="there is nothing to undo")
+        raise NoMatchError("the run stopped no running CVM", file=path, hint="there is nothing to undo")
     with path.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     playbook = undo.playbook
@@ -69,13 +69,13 @@ def _origin(undo: Undo, state: RunState) -> str:
     """Describe the undone run for people."""
     late = undo.late
     text = (
-        f"Undoes {safe_text(state.run_id)}, started {safe_text(moment(state.started['ts']))} "
-        f"by {safe_text(state.started['actor'])}, "
-        f"which took {plural(len(undo.targets) - len(late), 'CVM')} from running to down\n"
+        f"Undo of {safe_text(state.run_id)}, started {safe_text(moment(state.started['ts']))} "
+        f"by {safe_text(state.started['actor'])}; "
+        f"the run stopped {plural(len(undo.targets) - len(late), 'running CVM')}\n"
     )
     if late:
         text += (
-            f"{plural(len(late), 'CVM')} more asked to go down and not seen down in time: "
+            f"{plural(len(late), 'more CVM')} asked to stop, but not seen down in time: "
             f"{safe_text(names(target.ref.name for target in late), 2000)}\n"
         )
     return text
@@ -88,16 +88,16 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
             f"the audit log was altered: {reading.reason}",
             file=path,
             line=reading.line,
-            hint="a log that is not what was written does not tell what to start; start a playbook with `start` steps",
+            hint="an altered log does not prove which CVMs to start; use a playbook with `start` steps",
         )
     if state.cloud_ended:
-        raise UsageError("the run was against a simulated cloud, which ended with it", file=path)
+        raise UsageError("the simulated cloud of this run ended with the run", file=path)
     if state.finished is None:
         if is_held(path):
-            raise RunHeldError("another process is carrying this run out", file=path, hint="wait for its end")
+            raise RunHeldError("another process executes this run", file=path, hint="wait for its end")
         raise UsageError(
-            "the run is not finished, so what it took down is not known for sure",
+            "the run is not finished, so its stops are not certain",
             file=path,
-            hint=f"first: orchestrator resume {safe_text(state.run_id)}, or, to send nothing more: "
+            hint=f"first: orchestrator resume {safe_text(state.run_id)}, or without further requests: "
             f"orchestrator abandon {safe_text(state.run_id)} --reason TEXT",
         )

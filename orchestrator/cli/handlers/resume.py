@@ -18,6 +18,7 @@ from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.verdict import ask, ask_about_key, last_line
 from orchestrator.duration import format_duration
 from orchestrator.outcome import Exit
+from orchestrator.plural import plural
 from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.claims import claim_again
@@ -81,7 +82,7 @@ def _finished(state: RunState, path: Path, *, as_json: bool) -> int:
     if as_json:
         write_document(run_document(state, code, path), partial(click.echo, nl=False))
     else:
-        click.echo("This run is finished; there is nothing to go on with.\n")
+        click.echo("This run is finished; there is nothing to resume.\n")
         print_run(stdout(), state, code, path)
     return code
 
@@ -118,15 +119,15 @@ def _confirm(plan: ResumePlan, *, yes: bool) -> None:
     age, number = format_duration(plan.age), plan.doubtful
     if any(work.action.leaves_running for work in plan.unsent):
         ask(
-            f"The plan is {age} old, and {number} of its CVMs are not as it wants them, and nothing "
-            f"sent to them is known to have had an effect; someone may have meant that.\n"
-            f"Type their number ({number}) to go on with them: ",
+            f"The plan is {age} old. {plural(number, 'CVM')} did not reach the planned state, and no "
+            f"request to them is known to have had an effect. Someone may have changed them on purpose.\n"
+            f"Type the number of CVMs ({number}) to continue: ",
             str(number),
         )
     else:
         ask(
-            f"The plan is {age} old, and {number} of its CVMs are up of which no stop is known to "
-            f"have had an effect; someone may have started them on purpose.\n"
-            f"Type their number ({number}) to stop them: ",
+            f"The plan is {age} old. CVMs still up: {number}. No stop is known to have had "
+            f"an effect. Someone may have started them on purpose.\n"
+            f"Type the number of CVMs ({number}) to stop them: ",
             str(number),
         )

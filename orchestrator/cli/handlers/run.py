@@ -75,8 +75,8 @@ def run_plan_file(
     """Carry out a plan file, except for targets changed since the plan."""
     for given, name in ((playbook, "PLAYBOOK"), (variables, "--var"), (simulate, "--simulate")):
         if given:
-            hint = "the plan file says which playbook, with which values, and for which cloud"
-            raise UsageError(f"{name} does not go with --plan", hint=hint)
+            hint = "the plan file has the playbook, its variables and the cloud"
+            raise UsageError(f"--plan excludes {name}", hint=hint)
     lock = read_plan(read_plan_file(plan_file), plan_file)
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
@@ -104,7 +104,7 @@ def run_plan_file(
             raise PlanFileError(
                 f"the plan is for {lock.cloud_url}, the settings are for {where.base_url}",
                 file=plan_file,
-                hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the plan did",
+                hint="use the cloud.base_url (PHALA_CLOUD_API_PREFIX) of the plan",
             )
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
@@ -163,7 +163,7 @@ async def _plan_and_start(
         await _tell_refused(session, order, refused, meant=meant)
         return int(refused.exit_code)
     if not as_json:
-        click.echo("Nothing to do: no CVM is left to act on.\n" if has_nothing_to_do(plan) else "")
+        click.echo("Nothing to do: 0 targets.\n" if has_nothing_to_do(plan) else "")
     return run
 
 

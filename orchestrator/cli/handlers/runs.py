@@ -64,11 +64,11 @@ def runs(
     elif found:
         _print(found, utc_now())
         if is_cut:
-            click.echo(f"There are more; --limit {2 * limit} shows more of them.")
+            click.echo(f"There are more runs; show them with --limit {2 * limit}.")
     else:
         such = " unfinished" if unfinished else ""
-        chosen = " of that choice" if choice != RunFilter() else ""
-        click.echo(f"There are no{such} runs{chosen} in {safe_text(store.folder, 4096)}.")
+        chosen = " with these options" if choice != RunFilter() else ""
+        click.echo(f"No{such} runs{chosen} in {safe_text(store.folder, 4096)}.")
 
 
 def _chosen(
@@ -150,7 +150,7 @@ def _print(found: list[tuple[dict[str, Any], dict[str, int]]], now: datetime) ->
     print_table(stdout(), _COLUMNS, rows)
     commands = [row["next"] for row, _ in found if row["next"]]
     if commands:
-        click.echo("\n".join(("to go on:", *commands)))
+        click.echo("\n".join(("next commands:", *commands)))
 
 
 def _took(row: dict[str, Any], now: datetime) -> str:

@@ -49,9 +49,7 @@ def savings(
     try:
         check_place(out)
         if live and until is not None:
-            raise UsageError(
-                "--live does not go with --until", hint="what runs now says nothing of a time that is over"
-            )
+            raise UsageError("--live excludes --until", hint="the CVMs running now say nothing about an earlier time")
         settings = load_settings(config, assignments)
         running = _running(settings) if live else None
         found = _found(settings, by, stretched(since, until), running, simulated=simulated)
@@ -75,7 +73,7 @@ def stretched(since: str, until: str | None) -> tuple[datetime, datetime]:
     asked = stretch(since, until, now)
     begin, end = asked.since, min(asked.until or now, now)
     if begin is None or begin >= end:
-        raise UsageError("there is no time between --since and --until", hint="--since 30d looks back 30 days from now")
+        raise UsageError("--since is not before --until", hint="--since 30d means the last 30 days")
     return begin, end
 
 

@@ -53,8 +53,8 @@ def serve(playbooks: Path, listen: str, config: Path | None, assignments: tuple[
     settings.key()
     RunStore(settings.audit.state_dir).prepare()
     if not playbooks.is_dir():
-        hint = "give the folder with --playbooks, or start where there is a folder ./playbooks"
-        raise UsageError(f"there is no folder of playbooks {str(playbooks)!r}", hint=hint)
+        hint = "give the folder with --playbooks, or start in the parent folder of ./playbooks"
+        raise UsageError(f"the folder of playbooks {str(playbooks)!r} does not exist", hint=hint)
     with _listening(listen) as listener, closing(Journal.open(settings.audit.state_dir)) as journal:
         return anyio.run(_Serving(settings, playbooks, journal, listener).run)
 
@@ -149,7 +149,9 @@ class _Serving:
         url = None if self._listener is None else url_of(self._listener)
         self._tell("service.started", version=__version__, playbooks=str(self._folder.path), url=url)
         if self._listener is not None and not is_loopback(self._listener.getsockname()[0]):
-            structlog.get_logger().warning("service.in_the_open", url=url, note="anyone who reaches it can read it")
+            structlog.get_logger().warning(
+                "service.in_the_open", url=url, note="anyone with access to this address can read the service's state"
+            )
 
     def _key_trouble(self) -> Sequence[str]:
         try:
@@ -181,10 +183,10 @@ def _listening(address: str) -> AbstractContextManager[socket.socket | None]:
         return nullcontext()
     match = _ADDRESS.fullmatch(address)
     if match is None or int(match["port"]) > _LARGEST_PORT:
-        hint = "write HOST:PORT, such as 127.0.0.1:8642, or none"
-        raise UsageError(f"--listen takes an address and a port, not {address!r}", hint=hint)
+        hint = "give HOST:PORT, such as 127.0.0.1:8642, or none"
+        raise UsageError(f"--listen is not an address and a port: {address!r}", hint=hint)
     try:
         return listen(match["six"] or match["host"], int(match["port"]))
     except OSError as error:
-        hint = "another service may have that port; --listen takes another one, or none"
+        hint = "another process may use this port; give --listen another port, or none"
         raise UsageError(f"can't listen on {address}: {error.strerror or error}", hint=hint) from error

@@ -31,7 +31,7 @@ from orchestrator.validation_messages import nearest
 
 _SECOND = timedelta(seconds=1)
 _MANY = 1000
-"""So many firings that are left out are counted one by one."""
+"""The highest exact number of skipped firings."""
 
 
 def snooze(
@@ -49,11 +49,11 @@ def snooze(
     file, now = SnoozeFile(settings.audit.state_dir), utc_now()
     if listed + clear + (until is not None) != 1 or (playbook is None) != listed:
         raise UsageError(
-            "say one thing: PLAYBOOK --until TIME, PLAYBOOK --clear, or --list",
-            hint="`orchestrator snooze --help` has an example",
+            "give one of: PLAYBOOK --until TIME, PLAYBOOK --clear, --list",
+            hint="see `orchestrator snooze --help`",
         )
     if playbook is None:
-        _say(_documents(file, settings.audit.state_dir, now), "Nothing is snoozed.", as_json=as_json)
+        _say(_documents(file, settings.audit.state_dir, now), "No playbook is snoozed.", as_json=as_json)
         return int(Exit.OK)
     zone, source = _find(playbook, settings.audit.state_dir)
     if until is None:
@@ -84,10 +84,10 @@ def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
         loaded = load_playbook(find_playbook(playbook), {}, allow_undefined=True)
     except OrchestratorError as error:
         hint = nearest(playbook, list(known)) if known else error.hint
-        raise UsageError(f"there is no schedule of a playbook {playbook!r}", hint=hint) from error
+        raise UsageError(f"no playbook {playbook!r} with a schedule", hint=hint) from error
     if loaded.playbook.schedule is None or loaded.playbook.name != playbook:
-        hint = "PLAYBOOK is the name that stands in the file, and it needs a `schedule`"
-        raise UsageError(f"there is no schedule of a playbook {playbook!r}", file=loaded.file, hint=hint)
+        hint = "PLAYBOOK is the `name` in the file; the file needs a `schedule`"
+        raise UsageError(f"no playbook {playbook!r} with a schedule", file=loaded.file, hint=hint)
     return loaded.playbook.schedule.timezone, loaded.file
 
 
@@ -99,13 +99,13 @@ def _end(text: str, zone: str, now: datetime) -> datetime:
         try:
             edge = parse_edge(text)
         except PydanticCustomError as error:
-            hint = "write 2026-12-01T08:00, 2026-12-01 (to its end), or how long: 8h, 3d"
+            hint = "give 2026-12-01T08:00, 2026-12-01 (end of that day), or a duration: 8h, 3d"
             raise UsageError(f"--until: {error.message()}", hint=hint) from error
         ends = last_second(edge, load_zone(zone)) + (timedelta() if isinstance(edge, datetime) else _SECOND)
     if ends <= now:
         raise UsageError(
-            f"--until: {clock(ends.astimezone(load_zone(zone)))} is over",
-            hint=f"times go by the clocks of {zone}; now it is {clock(now.astimezone(load_zone(zone)))} there",
+            f"--until: {clock(ends.astimezone(load_zone(zone)))} is in the past",
+            hint=f"times are in {zone}; the time there is {clock(now.astimezone(load_zone(zone)))}",
         )
     return ends.astimezone(UTC)
 
@@ -116,14 +116,14 @@ def _left_out(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
     coming = foresee(outlook.timetable, outlook.state.decided, outlook.state.snooze, now, end=ends)
     snoozed = (each for each in coming if isinstance(each, LeftOut) and each.code is LeftOutCode.SNOOZED)
     number = len(list(islice(snoozed, _MANY + 1)))
-    return f"; {f'more than {_MANY:,} firings' if number > _MANY else plural(number, 'firing')} left out"
+    return f"; {f'more than {_MANY:,} firings' if number > _MANY else plural(number, 'firing')} skipped"
 
 
 def _then(outlook: "_Outlook | None", now: datetime) -> str:
     if outlook is None:
         return ""
     coming = foresee_next(outlook.timetable, outlook.state.decided, outlook.state.snooze, now)
-    return "" if coming is None else f"; the next is at {when(coming)}"
+    return "" if coming is None else f"; next firing: {when(coming)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ def _all_playbooks() -> tuple[str, ...]:
     files = sorted(file for file in folder.glob("*.y*ml") if file.suffix in {".yaml", ".yml"})
     found = tuple(str(file) for file in files if not file.name.startswith(".") and _may_be_playbook(file))
     if not found:
-        hint = "name the files, or start where there is a folder ./playbooks"
-        raise UsageError("there is no playbook in ./playbooks to check", hint=hint)
+        hint = "name the files, or start in the parent folder of ./playbooks"
+        raise UsageError("no playbooks found in ./playbooks", hint=hint)
     return found
 
 
@@ -69,7 +69,7 @@ def _warnings(loaded: LoadedPlaybook) -> list[dict[str, str]]:
     if name == stem:
         return []
     message = (
-        f"the file is called {stem!r} and the playbook {name!r}: commands find the one, `serve` and logs say the other"
+        f"the file is named {stem!r}, but the playbook {name!r}: commands use the file name, `serve` and logs the other"
     )
     return [{"code": "name_differs_from_file", "message": message}]
 
