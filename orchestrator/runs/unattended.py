@@ -59,17 +59,17 @@ class Unattended:
         self._store = RunStore(settings.audit.state_dir)
         self._told: set[str] = set()
 
-    def standing(self, run_id: str) -> RunStatus:
+    def read_status(self, run_id: str) -> RunStatus:
         """Return the status of a run from its audit log."""
         try:
-            return self._standing(self._store.path(run_id))
+            return self._read_status(self._store.path(run_id))
         except FileNotFoundError:
             return RunStatus(State.NOTHING_SENT)
         except OSError:
             return RunStatus(State.UNREADABLE)
 
     @staticmethod
-    def _standing(path: Path) -> RunStatus:
+    def _read_status(path: Path) -> RunStatus:
         if is_held(path):
             return RunStatus(State.HELD)
         state = RunState()

@@ -1,5 +1,4 @@
-"""The service: what is due, what was missed, what goes on, and what it tells monitoring.
+"""The service: runs the schedules of a folder of playbooks, and reports to monitoring.
 
-Decisions are plain functions with time as an argument. May import playbook, audit and the words; how a playbook is
-carried out is the caller's business, behind a protocol.
+`scheduler` decides with time as an argument; a `Runner` (see `protocols`) executes the runs.
 """

@@ -1,7 +1,7 @@
-"""The folder of playbooks, looked at again and again: what is scheduled in it, and what is wrong with it.
+"""Scans of the folder of playbooks: the schedules and the invalid files.
 
-A file that can't be used any more leaves its last valid version in force. A copy of that is kept in the state folder,
-so that it also holds when the service is started anew.
+If a file becomes invalid, its last valid version stays in force. The state folder keeps a copy of that version, also
+for a restarted service.
 """
 
 import difflib
@@ -28,24 +28,24 @@ from orchestrator.playbook.timetable import load_timetable
 from orchestrator.state_files import make_folder, replace_file
 
 ENDS_AFTER = 2
-"""So many looks in a row find a file gone, or without a schedule, before its schedule ends."""
+"""A schedule ends after this many scans in a row without the file, or without a schedule in the file."""
 _READ_AGAIN = timedelta(minutes=5)
-"""When a file that can't be used is read again, though it did not change: the cause may lie elsewhere."""
+"""Time after which an unchanged invalid file is read again: the cause may be another file."""
 _KEYS = re.compile(rb"^(schedule|steps|name)[ \t]*:", re.MULTILINE)
 
 _Signature = tuple[tuple[str, int, int, int] | tuple[str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """A playbook with a schedule.
+class ScheduledPlaybook:
+    """A valid playbook with a schedule.
 
     Attributes:
         loaded: the playbook.
-        timetable: its schedule.
-        when: a digest of when it fires; another one is another schedule.
-        left_out: a digest of what it leaves out.
-        digests: of the calendar files that it names, in their order.
+        timetable: the timetable of the schedule.
+        when: digest of the firing times; a different digest means a different schedule.
+        left_out: digest of the days off.
+        digests: digests of the calendar files, in the order of `not_on`.
     """
 
     loaded: LoadedPlaybook = field(repr=False)
@@ -56,24 +56,24 @@ class Watched:
 
     @property
     def name(self) -> str:
-        """The playbook's."""
+        """Name of the playbook."""
         return self.timetable.name
 
     @property
     def file(self) -> str:
-        """Where it was read."""
+        """Path of the playbook's file."""
         return str(self.loaded.file)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a file.
+    """Fault of a file in the folder.
 
     Attributes:
-        file: which.
-        message: what is wrong, and where.
-        hint: what to do about it.
-        keeps: the playbook of which the last valid version stays in force; None where there is none.
+        file: path of the file.
+        message: the fault and its place.
+        hint: advice for the operator.
+        keeps: the playbook with a last valid version in force; None without a valid version.
     """
 
     file: str
@@ -83,57 +83,57 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What the folder holds.
+class ScanResult:
+    """Result of a scan of the folder.
 
     Attributes:
         watched: the playbooks with a schedule, by name.
-        faults: what is wrong.
-        unsettled: files that may be gone or without a schedule; the next look tells.
+        faults: the faults of files.
+        unsettled: files perhaps gone or without a schedule; the next scan decides.
     """
 
-    watched: Mapping[str, Watched]
+    watched: Mapping[str, ScheduledPlaybook]
     faults: tuple[Fault, ...] = ()
     unsettled: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
 class _File:
-    """What is known of one file: how it was when it was read, and what came of that.
+    """State of one file after the last read.
 
     Attributes:
-        signature: how the file and its calendars were.
-        watched: its last valid version with a schedule.
-        fault: why it can't be used.
-        calendars: the calendars that it names.
-        read_at: when it was read.
-        looks: how many looks in a row found it gone, or without a schedule.
-        is_gone: whether the last look did not find it.
+        signature: times and sizes of the file and its calendars at the last read.
+        watched: the last valid version with a schedule.
+        fault: the fault of the file; None for a valid file.
+        calendars: paths of its calendars.
+        read_at: time of the last read.
+        scans: number of scans in a row without the file, or without a schedule in the file.
+        is_gone: whether the last scan did not find the file.
     """
 
     signature: _Signature = ()
-    watched: Watched | None = None
+    watched: ScheduledPlaybook | None = None
     fault: Fault | None = None
     calendars: tuple[Path, ...] = ()
     read_at: datetime | None = None
-    looks: int = 0
+    scans: int = 0
     is_gone: bool = False
 
 
-class Folder:
+class PlaybookFolder:
     """A folder of playbooks.
 
     Attributes:
-        path: where it is.
+        path: absolute path of the folder.
     """
 
     def __init__(self, path: Path, kept: Path, *, wall: Callable[[], datetime] = utc_now) -> None:
         """Set up.
 
         Args:
-            path: the folder.
-            kept: where copies of the last valid versions are kept.
-            wall: the time of day.
+            path: path of the folder.
+            kept: folder for copies of the last valid versions.
+            wall: returns the time of day.
         """
         self.path = path.absolute()
         self._kept = kept / hashlib.sha256(str(self.path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -142,15 +142,15 @@ class Folder:
         self._read_calendar = CalendarReader()
 
     def stop(self) -> None:
-        """End a look that goes on in another thread."""
+        """Stop a scan in another thread."""
         self._read_calendar.stop()
 
-    def look(self, owners: Mapping[str, str]) -> Reading:
-        """Read what changed since the last look.
+    def scan(self, owners: Mapping[str, str]) -> ScanResult:
+        """Scan the folder, and read files changed since the last scan.
 
         Args:
-            owners: the file from which each playbook's schedule was taken, by its name; another file of that name
-                does not take it over while this one has it.
+            owners: file of each known playbook, by playbook name. A second file with the same name does not replace
+                the first file.
 
         Raises:
             OSError: when the folder can't be read.
@@ -159,22 +159,22 @@ class Folder:
             paths = sorted(self.path / entry.name for entry in entries if _is_playbook(entry))
         owned = {Path(file) for file in owners.values() if Path(file).parent == self.path}
         for path in sorted({*self._files, *owned} - {*paths}):
-            self._miss(path)
+            self._note_missing(path)
         for path in paths:
-            file = self._file(path)
+            file = self._get_file(path)
             if file.is_gone:
-                file.is_gone, file.looks = False, 0
-            before = _signature((path, *file.calendars))
-            if before != file.signature or file.looks or self._is_to_be_read_again(file):
+                file.is_gone, file.scans = False, 0
+            before = _read_signature((path, *file.calendars))
+            if before != file.signature or file.scans or self._is_read_again(file):
                 calendars = file.calendars
-                self._read(path, file, is_owned=path in owned)
-                # Taken before the reading, so that a change in the middle of it shows at the next look.
+                self._read_file(path, file, is_owned=path in owned)
+                # Taken before the read, so that the next scan sees a change during the read.
                 same = calendars == file.calendars
-                file.signature = before if same else before[:1] + _signature(file.calendars)
-        return self._reading(owners)
+                file.signature = before if same else before[:1] + _read_signature(file.calendars)
+        return self._build_result(owners)
 
-    def last_valid(self, path: Path) -> Watched | None:
-        """The last valid version of a file that this or an earlier service kept."""
+    def read_last_valid(self, path: Path) -> ScheduledPlaybook | None:
+        """Read the last valid version of a file, kept by this or an earlier service; None without a valid copy."""
         try:
             loaded = load_source(parse_source(self._kept_copy(path).read_bytes(), path), {})
             schedule = loaded.playbook.schedule
@@ -182,7 +182,7 @@ class Folder:
             if schedule is None:
                 return None
             if not self._kept_calendars(path).exists():
-                return self._watched(loaded)  # An earlier version kept none.
+                return self._watched(loaded)  # Earlier releases kept no calendars.
             kept = json.loads(self._kept_calendars(path).read_bytes())
             calendars = {text: DaysOff.of(kept[text][2]) for text in texts}
             for text in texts:
@@ -192,76 +192,76 @@ class Folder:
         except (OrchestratorError, OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _file(self, path: Path) -> _File:
+    def _get_file(self, path: Path) -> _File:
         if path not in self._files:
-            self._files[path] = _File(watched=self.last_valid(path))
+            self._files[path] = _File(watched=self.read_last_valid(path))
         return self._files[path]
 
-    def _miss(self, path: Path) -> None:
-        """Note that a file is not there: it may be on its way to be replaced."""
-        file = self._file(path)
-        file.looks = file.looks + 1 if file.is_gone else 1
+    def _note_missing(self, path: Path) -> None:
+        """Count a missing file: an editor may be replacing the file just now."""
+        file = self._get_file(path)
+        file.scans = file.scans + 1 if file.is_gone else 1
         file.is_gone, file.signature = True, ()
-        if file.looks >= ENDS_AFTER:
+        if file.scans >= ENDS_AFTER:
             del self._files[path]
-            self._forget(path)
+            self._remove_copies(path)
 
-    def _is_to_be_read_again(self, file: _File) -> bool:
+    def _is_read_again(self, file: _File) -> bool:
         if file.fault is None or file.read_at is None:
             return False
         return not timedelta() <= self._wall() - file.read_at < _READ_AGAIN
 
-    def _read(self, path: Path, file: _File, *, is_owned: bool) -> None:
+    def _read_file(self, path: Path, file: _File, *, is_owned: bool) -> None:
         file.read_at = self._wall()
         is_ours = is_owned or file.watched is not None
         try:
             source = read_source(path)
             is_ours = is_ours or _has_schedule(source)
             if not is_ours:
-                file.watched, file.fault, file.calendars, file.looks = None, None, (), 0
+                file.watched, file.fault, file.calendars, file.scans = None, None, (), 0
                 return
-            # One that asks for values is valid as long as nobody schedules it.
+            # Required variables are allowed only in a playbook without a schedule.
             loaded = load_source(source, {}, allow_undefined="schedule" not in source.tree)
-            file.calendars = _calendars(loaded)
+            file.calendars = _calendar_paths(loaded)
             if loaded.playbook.schedule is None:
                 self._note_no_schedule(path, file)
                 return
-            file.watched, file.fault, file.looks = self._watched(loaded), None, 0
-            self._keep(path, file.watched)
+            file.watched, file.fault, file.scans = self._watched(loaded), None, 0
+            self._keep_copies(path, file.watched)
         except (OrchestratorError, OSError, ValueError) as error:
-            file.looks = 0
-            if not is_ours and not _looks_like_ours(path):
+            file.scans = 0
+            if not is_ours and not _may_have_schedule(path):
                 file.fault = None
                 return
             keeps = file.watched.name if file.watched is not None else None
             hint = error.hint if isinstance(error, OrchestratorError) else None
             if isinstance(error, MissingVariableError):
-                hint = "give it a default: nobody is there to give it a value when it fires"
+                hint = "give the variable a default: a firing can't ask for values"
             file.fault = Fault(str(path), str(error), hint, keeps)
 
     def _note_no_schedule(self, path: Path, file: _File) -> None:
-        """Let a schedule go once two looks find a valid playbook without one: a file may be half written."""
-        file.looks += 1
+        """End a schedule after two scans of a valid playbook without a schedule: the file may be half written."""
+        file.scans += 1
         file.fault = None
-        if file.looks >= ENDS_AFTER:
-            file.watched, file.looks = None, 0
-            self._forget(path)
+        if file.scans >= ENDS_AFTER:
+            file.watched, file.scans = None, 0
+            self._remove_copies(path)
 
-    def _watched(self, loaded: LoadedPlaybook) -> Watched:
+    def _watched(self, loaded: LoadedPlaybook) -> ScheduledPlaybook:
         timetable = load_timetable(loaded, self._read_calendar)
         assert timetable is not None  # noqa: S101 - it has a schedule
-        digests = [compute_digest(read_regular(path, MAX_BYTES)) for path in _calendars(loaded)]
+        digests = [compute_digest(read_regular(path, MAX_BYTES)) for path in _calendar_paths(loaded)]
         return _watched(loaded, timetable, digests)
 
-    def _reading(self, owners: Mapping[str, str]) -> Reading:
-        by_name: dict[str, list[Watched]] = {}
+    def _build_result(self, owners: Mapping[str, str]) -> ScanResult:
+        by_name: dict[str, list[ScheduledPlaybook]] = {}
         for file in self._files.values():
             if file.watched is not None:
                 by_name.setdefault(file.watched.name, []).append(file.watched)
         watched = {}
         faults = [file.fault for file in self._files.values() if file.fault is not None]
         for name, found in by_name.items():
-            # A file that was renamed is its successor from the first look on.
+            # A renamed file replaces the missing file at the first scan.
             several = [each for each in found if not self._files[Path(each.file)].is_gone] or found
             one = next((each for each in several if each.file == owners.get(name)), None)
             if len(several) == 1:
@@ -271,9 +271,11 @@ class Folder:
             for each in several:
                 if each is not one:
                     others = ", ".join(Path(other.file).name for other in several if other is not each)
-                    message = f"{each.file}: another playbook is called {name!r} too: {others}"
-                    faults.append(Fault(each.file, message, "one name, one playbook: rename one of them"))
-        return Reading(watched, tuple(faults), frozenset(str(path) for path, file in self._files.items() if file.looks))
+                    message = f"{each.file}: the name {name!r} is also used in {others}"
+                    faults.append(Fault(each.file, message, "playbook names must be unique: rename a playbook"))
+        return ScanResult(
+            watched, tuple(faults), frozenset(str(path) for path, file in self._files.items() if file.scans)
+        )
 
     def _kept_copy(self, path: Path) -> Path:
         return self._kept / f"{path.name}.kept"
@@ -281,8 +283,8 @@ class Folder:
     def _kept_calendars(self, path: Path) -> Path:
         return self._kept / f"{path.name}.calendars.json"
 
-    def _keep(self, path: Path, watched: Watched) -> None:
-        """Keep a copy of a playbook, and of what its calendars come to; without one things go on all the same."""
+    def _keep_copies(self, path: Path, watched: ScheduledPlaybook) -> None:
+        """Keep a copy of a playbook and of the days off in its calendars. A failed copy is no error."""
         zone = watched.timetable.schedule.timezone
         found = watched.timetable.calendars
         calendars = {
@@ -292,29 +294,29 @@ class Folder:
         }
         with suppress(OSError):
             if calendars:
-                self._replace(self._kept_calendars(path), json.dumps(calendars).encode())
-            self._replace(self._kept_copy(path), watched.loaded.data)
+                self._replace_copy(self._kept_calendars(path), json.dumps(calendars).encode())
+            self._replace_copy(self._kept_copy(path), watched.loaded.data)
 
-    def _replace(self, copy: Path, data: bytes) -> None:
+    def _replace_copy(self, copy: Path, data: bytes) -> None:
         if copy.exists() and copy.read_bytes() == data:
             return
         make_folder(self._kept)
         replace_file(copy, data)
 
-    def _forget(self, path: Path) -> None:
+    def _remove_copies(self, path: Path) -> None:
         for copy in (self._kept_copy(path), self._kept_calendars(path)):
             copy.unlink(missing_ok=True)
 
 
-def _watched(loaded: LoadedPlaybook, timetable: Timetable, digests: list[str]) -> Watched:
+def _watched(loaded: LoadedPlaybook, timetable: Timetable, digests: list[str]) -> ScheduledPlaybook:
     schedule = timetable.schedule
     when = [schedule.cron, schedule.timezone, str(schedule.from_), str(schedule.until)]
     left_out = [[each.text for each in schedule.not_on], digests]
-    return Watched(loaded, timetable, _digest(when), _digest(left_out), tuple(digests))
+    return ScheduledPlaybook(loaded, timetable, _hash_json(when), _hash_json(left_out), tuple(digests))
 
 
 def _has_schedule(source: Source) -> bool:
-    """Whether a file is a playbook that has a schedule, or has one misspelt. Other tools have files here too."""
+    """Check for a playbook with a schedule, perhaps misspelt. Files of other tools are ignored."""
     keys = list(source.tree)
     if "schedule" in keys:
         return "steps" in keys or "name" in keys
@@ -322,8 +324,8 @@ def _has_schedule(source: Source) -> bool:
     return is_playbook and bool(difflib.get_close_matches("schedule", keys, n=1, cutoff=0.8))
 
 
-def _looks_like_ours(path: Path) -> bool:
-    """Whether a file that is no valid YAML was to be a playbook with a schedule; so is one that can't be read."""
+def _may_have_schedule(path: Path) -> bool:
+    """Check invalid YAML for the keys of a playbook with a schedule; True also for an unreadable file."""
     try:
         keys = set(_KEYS.findall(read_regular(path, MAX_PLAYBOOK)))
     except (OSError, ValueError):
@@ -332,7 +334,7 @@ def _looks_like_ours(path: Path) -> bool:
 
 
 def _is_playbook(entry: "os.DirEntry[str]") -> bool:
-    # A link whose target is away is a playbook that can't be read for now.
+    # A link without its target counts as a playbook, unreadable for now.
     return entry.name.endswith((".yaml", ".yml")) and not entry.name.startswith(".") and not entry.is_dir()
 
 
@@ -342,11 +344,11 @@ def _calendar_texts(loaded: LoadedPlaybook) -> list[str]:
     return [each.text for each in entries if isinstance(each, CalendarFile)]
 
 
-def _calendars(loaded: LoadedPlaybook) -> tuple[Path, ...]:
+def _calendar_paths(loaded: LoadedPlaybook) -> tuple[Path, ...]:
     return tuple(loaded.file.parent / text for text in _calendar_texts(loaded))
 
 
-def _signature(paths: tuple[Path, ...]) -> _Signature:
+def _read_signature(paths: tuple[Path, ...]) -> _Signature:
     found: list[tuple[str, int, int, int] | tuple[str]] = []
     for path in paths:
         try:
@@ -358,5 +360,5 @@ def _signature(paths: tuple[Path, ...]) -> _Signature:
     return tuple(found)
 
 
-def _digest(what: object) -> str:
+def _hash_json(what: object) -> str:
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]

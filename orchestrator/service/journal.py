@@ -1,7 +1,7 @@
-"""The service's journal: what it decided, durable before it acts on it. One service has it at a time.
+"""The service's journal: every decision, on disk before the service acts. One service at a time has the journal.
 
-It is JSON Lines, appended and synced. From time to time, and whenever the service starts, it is replaced by one line
-that says the same, so that it does not grow without bound. What was carried out stands in the audit logs of the runs.
+The journal is JSON Lines, appended and synced. A snapshot of one line replaces the journal at each start, and after
+2,000 lines, to bound its size. The audit logs of the runs record the requests.
 """
 
 import fcntl
@@ -23,32 +23,32 @@ from orchestrator.service.service_state import ServiceState
 from orchestrator.state_files import create_file, make_folder, open_or_create, sync_folder, write_all
 
 FOLDER = "service"
-"""Where the service keeps its state, below the state folder."""
+"""Name of the service's folder in the state folder."""
 _VERSION = 1
 _FILE, _LOCK = "journal.jsonl", "lock"
 _LINES = 2000
-"""So many lines are added before the journal is replaced by one that says the same."""
+"""Number of lines before a snapshot replaces the journal."""
 
 
 class Journal:
-    """The journal, open for appending and locked against every other service.
+    """The journal, open for appending and locked against other services.
 
     Attributes:
-        memory: what it says; what could not be written is not in it.
-        failure: why the last write failed; None when it did not.
+        state: the state after all written records.
+        failure: reason of a failed last write; None after a successful write.
     """
 
     def __init__(
         self,
         folder: Path,
         lock: int,
-        memory: ServiceState,
+        state: ServiceState,
         *,
         wall: Callable[[], datetime] = utc_now,
         sync: Sync = in_thread,
     ) -> None:
-        """Set up; `open_journal` opens one."""
-        self.memory = memory
+        """Set up; use `open` instead."""
+        self.state = state
         self.failure: str | None = None
         self._path = folder / _FILE
         self._lock, self._wall, self._sync = lock, wall, sync
@@ -58,26 +58,26 @@ class Journal:
 
     @classmethod
     def open(cls, state_dir: Path, *, wall: Callable[[], datetime] = utc_now, sync: Sync = in_thread) -> Self:
-        """Take the journal of a state folder over, from where it ends.
+        """Lock and open the journal of a state folder.
 
         Raises:
-            RunHeldError: when another service has it.
-            SettingsError: when it can't be used.
+            RunHeldError: when another service holds the journal.
+            SettingsError: when the journal can't be used.
         """
         folder = state_dir.expanduser() / FOLDER
         lock = None
         try:
             make_folder(folder)
-            lock = _locked(folder / _LOCK)
-            journal = cls(folder, lock, read_memory(state_dir), wall=wall, sync=sync)
-            journal._replace()
+            lock = _lock_folder(folder / _LOCK)
+            journal = cls(folder, lock, read_state(state_dir), wall=wall, sync=sync)
+            journal._write_snapshot()
         except OSError as error:
             if lock is not None:
                 os.close(lock)
             raise SettingsError(
                 f"the service's journal can't be used: {error.strerror or error}",
                 file=folder,
-                hint="set ORCHESTRATOR_STATE_DIR to a folder of yours",
+                hint="set ORCHESTRATOR_STATE_DIR to a folder of your own",
             ) from error
         except SettingsError:
             if lock is not None:
@@ -86,29 +86,29 @@ class Journal:
         return journal
 
     async def write(self, event: str, **fields: object) -> None:
-        """Return once this is on disk.
+        """Append a record; returns once the record is on disk.
 
         Raises:
-            OSError: when it can't be written; nothing may be done for which it would speak.
+            OSError: when the record can't be written; the caller must not act on the decision then.
         """
         async with self._turn:
             record = {"v": _VERSION, "ts": timestamp(self._wall()), "event": event, **fields}
             try:
-                # Shielded: what was handed to the disk has an end that must be known.
+                # Shielded: the result of a started write must be known.
                 with anyio.CancelScope(shield=True):
-                    await self._sync(partial(self._append, _line(record)))
+                    await self._sync(partial(self._append_line, _format_line(record)))
             except OSError as error:
                 self.failure = error.strerror or str(error)
                 raise
             self.failure = None
-            self.memory.apply(record)
+            self.state.apply(record)
             if self._lines >= _LINES:
-                # The old one is as good as the new one.
+                # After a failure the old journal stays valid.
                 with suppress(OSError):
-                    await self._sync(self._replace)
+                    await self._sync(self._write_snapshot)
 
     def close(self) -> None:
-        """Let go of it. Closing twice is fine."""
+        """Close and unlock the journal. A second call does nothing."""
         for fd in (self._fd, self._lock):
             if fd is not None:
                 with suppress(OSError):
@@ -116,20 +116,20 @@ class Journal:
         self._fd = None
         self._lock = -1
 
-    def _append(self, line: bytes) -> None:
+    def _append_line(self, line: bytes) -> None:
         if self._fd is None:
             raise OSError(os.strerror(9))
-        # What an earlier write left half done goes first.
+        # Remove the rest of an earlier failed write.
         os.ftruncate(self._fd, self._size)
         write_all(self._fd, line)
         sync_file(self._fd)
         self._size += len(line)
         self._lines += 1
 
-    def _replace(self) -> None:
-        """Put a journal of one line in the place of this one."""
+    def _write_snapshot(self) -> None:
+        """Replace the journal by a snapshot of one line."""
         now = self._wall()
-        line = _line({"v": _VERSION, "ts": timestamp(now), "event": "snapshot", **self.memory.snapshot(now)})
+        line = _format_line({"v": _VERSION, "ts": timestamp(now), "event": "snapshot", **self.state.snapshot(now)})
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
         fd = create_file(new, os.O_WRONLY | os.O_APPEND)
@@ -146,47 +146,47 @@ class Journal:
         self._fd, self._size, self._lines = fd, len(line), 1
 
 
-def read_memory(state_dir: Path) -> ServiceState:
-    """What the journal of a state folder says, whoever has it; nothing where there is none.
+def read_state(state_dir: Path) -> ServiceState:
+    """Read the state from the journal of a state folder, without the lock; an empty state without a journal.
 
     Raises:
-        SettingsError: when it is not what a service wrote.
-        OSError: when it can't be read.
+        SettingsError: when the journal is damaged.
+        OSError: when the journal can't be read.
     """
     path = state_dir.expanduser() / FOLDER / _FILE
-    memory = ServiceState()
+    state = ServiceState()
     try:
         *lines, _torn = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        return memory
+        return state
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
             if record["v"] > _VERSION:
-                hint = "run the version that wrote it, or a later one"
-                raise SettingsError("a later version wrote the service's journal", file=path, line=number, hint=hint)
-            memory.apply(record)
+                message = "the service's journal is from a later version of orchestrator"
+                raise SettingsError(message, file=path, line=number, hint="use that version or a later version")
+            state.apply(record)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(
-                "the service's journal is not what a service wrote",
+                "the service's journal is damaged",
                 file=path,
                 line=number,
-                hint="move it away: every schedule is then taken as just enabled; first see `orchestrator runs "
-                "--unfinished`",
+                hint="check `orchestrator runs --unfinished`, then move the journal away; all schedules then count as "
+                "newly enabled",
             ) from error
-    return memory
+    return state
 
 
-def _line(record: dict[str, Any]) -> bytes:
+def _format_line(record: dict[str, Any]) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def _locked(path: Path) -> int:
+def _lock_folder(path: Path) -> int:
     fd = open_or_create(path, os.O_RDWR)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        hint = "one service a state folder: stop the other one, or give this one an ORCHESTRATOR_STATE_DIR of its own"
-        raise RunHeldError("another `orchestrator serve` has this state folder", file=path.parent, hint=hint) from None
+        hint = "stop the other service, or set another ORCHESTRATOR_STATE_DIR for this service"
+        raise RunHeldError("another `orchestrator serve` uses this state folder", file=path.parent, hint=hint) from None
     return fd

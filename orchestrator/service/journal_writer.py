@@ -1,48 +1,48 @@
-"""What happens goes through here: into the journal first, and then to those who want to know."""
+"""Events of the service: into the journal first, then to the log and the metrics."""
 
 from orchestrator.service.journal import Journal
-from orchestrator.service.protocols import Tell
+from orchestrator.service.protocols import EventSink
 from orchestrator.service.service_state import ServiceState
 
 
 class JournalWriter:
-    """Writes down, and tells.
+    """Writer of the journal; passes each written event on to an event sink.
 
     Attributes:
-        tell: told of what is not written down.
-        troubles: what keeps the service from doing its work, by what is in trouble.
+        emit: the event sink; called directly for events outside the journal.
+        troubles: reasons for a service out of order, by the affected part.
     """
 
-    def __init__(self, journal: Journal, tell: Tell) -> None:
-        self._journal, self.tell = journal, tell
+    def __init__(self, journal: Journal, emit: EventSink) -> None:
+        self._journal, self.emit = journal, emit
         self.troubles: dict[str, str] = {}
 
     @property
-    def memory(self) -> ServiceState:
-        """What is written down."""
-        return self._journal.memory
+    def state(self) -> ServiceState:
+        """State after all written records."""
+        return self._journal.state
 
     @property
     def failure(self) -> str | None:
-        """Why nothing could be written down the last time; None when it could."""
+        """Reason of a failed last write; None after a successful write."""
         return self._journal.failure
 
     async def write(self, event: str, **fields: object) -> None:
-        """Write something down, and tell of it; what is not on disk did not happen.
+        """Write an event to the journal, then pass the event on. An event that is not on disk did not happen.
 
         Raises:
-            OSError: when it can't be written.
+            OSError: when the journal can't be written.
         """
         await self._journal.write(event, **fields)
-        self.tell(event, **fields)
+        self.emit(event, **fields)
 
-    def note(self, what: str, trouble: str | None) -> None:
-        """Tell of a trouble when it comes, when it changes, and when it goes."""
+    def set_trouble(self, what: str, trouble: str | None) -> None:
+        """Set or clear the trouble of a part of the service; reports only changes."""
         if trouble == self.troubles.get(what):
             return
         if trouble is None:
             del self.troubles[what]
-            self.tell("service.mended", what=what)
+            self.emit("service.mended", what=what)
         else:
             self.troubles[what] = trouble
-            self.tell("service.trouble", what=what, reason=trouble)
+            self.emit("service.trouble", what=what, reason=trouble)

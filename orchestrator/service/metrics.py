@@ -1,4 +1,4 @@
-"""What Prometheus is told: counters of what happened since the process began, and gauges of how things stand."""
+"""Metrics for Prometheus: counters since the start of the process, and gauges of the current state."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -21,22 +21,22 @@ _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 1200, 3600)
 
 
 class Metrics:
-    """The numbers of one service.
+    """Metrics of one service.
 
     Attributes:
-        registry: all of them.
+        registry: the registry of all metrics.
     """
 
     def __init__(self, overview: Callable[[], Overview]) -> None:
         """Set up.
 
         Args:
-            overview: says how things stand; asked whenever the numbers are.
+            overview: returns the current state, for each scrape.
         """
         self.registry = registry = CollectorRegistry()
         self.firings = Counter(
             "orchestrator_firings",
-            "Firings by what became of them: ran, failed (changed nothing), missed, snoozed, overlap, day_off, left.",
+            "Firings by result: ran, failed (changed nothing), missed, snoozed, overlap, day_off, left.",
             ["playbook", "result"],
             registry=registry,
         )
@@ -46,22 +46,22 @@ class Metrics:
         )
         self.settle = Histogram(
             "orchestrator_settle_seconds",
-            "Seconds from a target's first request until it was settled.",
+            "Seconds from the first request to a target until the target settled.",
             ["playbook", "action"],
             buckets=_SECONDS,
             registry=registry,
         )
         self.rate_limited = Counter(
-            "orchestrator_rate_limited", "Answers 429 of the API, to any request.", ["playbook"], registry=registry
+            "orchestrator_rate_limited", "API replies with status 429.", ["playbook"], registry=registry
         )
         registry.register(_Gauges(overview))
         ProcessCollector(registry=registry)
 
-    def tell(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
-        """Count what the service tells."""
+    def count_event(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - fields differ by event
+        """Count an event of the service."""
         name = facts.get("playbook")
         if event == "schedule.enabled":
-            self.known(str(name))
+            self.add_playbook(str(name))
         elif event == "firing.ended":
             self.firings.labels(name, facts["result"]).inc()
             if facts["exit_code"] is not None:
@@ -71,8 +71,8 @@ class Metrics:
         elif event == "firing.missed":
             self.firings.labels(name, "missed").inc(facts["count"])
 
-    def known(self, playbook: str) -> None:
-        """Show every series of a playbook from the start, at 0: an increase is seen only of what was there before."""
+    def add_playbook(self, playbook: str) -> None:
+        """Create every series of a playbook at 0: Prometheus sees an increase only of an existing series."""
         for result in _RESULTS:
             self.firings.labels(playbook, result)
         for code in Exit:
@@ -83,8 +83,8 @@ class Metrics:
                 self.targets.labels(playbook, action.value, outcome.value)
         self.rate_limited.labels(playbook)
 
-    def recorded(self, playbook: str, record: Mapping[str, Any]) -> None:
-        """Count what a record of a run's audit log says."""
+    def count_record(self, playbook: str, record: Mapping[str, Any]) -> None:
+        """Count an outcome in a record of a run's audit log."""
         if record["event"] not in ENDED:
             return
         self.targets.labels(playbook, record["action"], record["outcome"]).inc()
@@ -92,61 +92,59 @@ class Metrics:
         if record["outcome"] == "settled" and seconds is not None:
             self.settle.labels(playbook, record["action"]).observe(seconds)
 
-    def replied(self, playbook: str, reply: Reply[object]) -> None:
-        """Count what the API answered."""
+    def count_reply(self, playbook: str, reply: Reply[object]) -> None:
+        """Count a reply of the API."""
         if reply.http_status == _TOO_MANY:
             self.rate_limited.labels(playbook).inc()
 
 
 class _Gauges(Collector):
-    """How things stand, told when somebody asks."""
+    """Gauges of the current state, computed for each scrape."""
 
     def __init__(self, overview: Callable[[], Overview]) -> None:
         self._overview = overview
 
     def collect(self) -> Iterable[Metric]:
-        """All of them."""
+        """Return all gauges."""
         now = self._overview()
-        yield _by_playbook(
+        yield _build_family(
             "next_firing_timestamp_seconds",
-            "When the playbook fires next.",
-            {row.name: _seconds(row.next.moment if row.next else None) for row in now.rows},
+            "Time of the playbook's next firing.",
+            {row.name: _to_seconds(row.next.moment if row.next else None) for row in now.rows},
         )
-        yield _by_playbook(
+        yield _build_family(
             "last_success_timestamp_seconds",
-            "When a run of the playbook's schedule last ended with exit code 0.",
-            {row.name: _seconds(row.last_success) for row in now.rows},
+            "End of the last scheduled run with exit code 0.",
+            {row.name: _to_seconds(row.last_success) for row in now.rows},
         )
-        yield _by_playbook(
+        yield _build_family(
             "success_due_timestamp_seconds",
-            "By when a run should have succeeded: later than this without one, something is wrong.",
-            {row.name: _seconds(row.success_due) for row in now.rows},
+            "Time of the next expected success; a later time without a success means a problem.",
+            {row.name: _to_seconds(row.success_due) for row in now.rows},
         )
-        yield _by_playbook(
+        yield _build_family(
             "snoozed_until_timestamp_seconds",
-            "Until when the playbook is snoozed.",
-            {row.name: _seconds(row.snoozed_until) for row in now.rows},
+            "End of the playbook's snooze.",
+            {row.name: _to_seconds(row.snoozed_until) for row in now.rows},
         )
-        yield _by_playbook(
+        yield _build_family(
             "runs_under_way",
-            "Runs of the playbook that go on.",
+            "Active runs of the playbook.",
             {row.name: float(row.running is not None) for row in now.rows},
         )
-        yield _by_playbook(
+        yield _build_family(
             "firings_waiting",
-            "Firings of the playbook that wait for the run before them.",
+            "Firings of the playbook in the queue behind an active run.",
             {row.name: float(row.waiting) for row in now.rows},
         )
-        yield GaugeMetricFamily("orchestrator_invalid_playbooks", "Files that can't be used.", value=len(now.faults))
-        yield GaugeMetricFamily(
-            "orchestrator_troubles", "What keeps the service from doing its work.", value=len(now.troubles)
-        )
-        info = GaugeMetricFamily("orchestrator_build_info", "The version that runs.", labels=["version"])
+        yield GaugeMetricFamily("orchestrator_invalid_playbooks", "Invalid playbook files.", value=len(now.faults))
+        yield GaugeMetricFamily("orchestrator_troubles", "Problems of the service itself.", value=len(now.troubles))
+        info = GaugeMetricFamily("orchestrator_build_info", "Version of the service.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
 
 
-def _by_playbook(name: str, says: str, values: Mapping[str, float | None]) -> GaugeMetricFamily:
+def _build_family(name: str, says: str, values: Mapping[str, float | None]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"orchestrator_{name}", says, labels=["playbook"])
     for playbook, value in values.items():
         if value is not None:
@@ -154,5 +152,5 @@ def _by_playbook(name: str, says: str, values: Mapping[str, float | None]) -> Ga
     return family
 
 
-def _seconds(moment: datetime | None) -> float | None:
+def _to_seconds(moment: datetime | None) -> float | None:
     return None if moment is None else moment.timestamp()

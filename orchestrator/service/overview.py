@@ -1,4 +1,4 @@
-"""What the service says of itself: what there is, what runs, what comes next, and whether it is well. Pure."""
+"""Overview of the service: playbooks, active runs, next firings and problems. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from orchestrator.playbook.schedule import load_zone
 from orchestrator.service.folder import Fault
 
 STUCK_AFTER = 60.0
-"""Seconds; a service that has not been round its playbooks for so long is stuck."""
+"""Seconds without a completed round over the playbooks, after which the service counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One playbook.
+    """State of one playbook.
 
     Attributes:
-        name: the playbook's.
-        file: where it was read.
-        timezone: of its schedule.
-        next: the firing that comes next; None where none does within a year.
-        snoozed_until: when its snooze ends, if it has one.
-        running: the run that goes on.
-        waiting: how many firings wait for it.
-        last: how the last firing ended.
-        last_success: when a run last ended with exit code 0.
-        success_due: the moment of the first firing after that, or after the schedule was enabled.
+        name: name of the playbook.
+        file: path of its file.
+        timezone: time zone of its schedule.
+        next: the next firing; None without a firing within a year.
+        snoozed_until: end of the snooze; None without a snooze.
+        running: id of the active run; None without an active run.
+        waiting: number of firings in the queue.
+        last: result of the last firing.
+        last_success: end of the last run with exit code 0.
+        success_due: time of the first firing after the last success, or after the schedule was enabled.
     """
 
     name: str
@@ -45,16 +45,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The service at a moment.
+    """State of the service at a moment.
 
     Attributes:
-        now: that moment.
-        began: when it was started; None before that.
+        now: the moment.
+        began: start of the service; None before the start.
         rows: the playbooks, by name.
-        faults: what is wrong with files in the folder.
-        troubles: what keeps the service from doing its work.
-        stopping: whether it was told to stop.
-        round_at: when it was last round its playbooks, by the event loop's clock; None before the first time.
+        faults: faults of files in the folder.
+        troubles: problems of the service itself.
+        stopping: whether the service was asked to stop.
+        round_at: end of the last round over the playbooks, by the event loop's clock; None before the first round.
     """
 
     now: datetime
@@ -66,16 +66,16 @@ class Overview:
     round_at: float | None
 
     def is_stuck(self, clock: float) -> bool:
-        """Whether it has not been round for long, by the event loop's clock."""
+        """Check for a long time without a round, by the event loop's clock."""
         return self.round_at is not None and clock - self.round_at > STUCK_AFTER
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the JSON document."""
         return {
-            "now": _utc(self.now),
-            "began": _utc(self.began),
+            "now": _format_utc(self.now),
+            "began": _format_utc(self.began),
             "stopping": self.stopping,
-            "playbooks": [_row(row) for row in self.rows],
+            "playbooks": [_build_row_document(row) for row in self.rows],
             "invalid": [
                 {"file": each.file, "error": each.message, "hint": each.hint, "keeps": each.keeps}
                 for each in self.faults
@@ -84,7 +84,7 @@ class Overview:
         }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _build_row_document(row: Row) -> dict[str, Any]:
     firing = row.next
     return {
         "playbook": row.name,
@@ -93,19 +93,19 @@ def _row(row: Row) -> dict[str, Any]:
         "next": None
         if firing is None
         else {
-            "planned": _utc(firing.planned),
-            "starts": _utc(firing.moment),
+            "planned": _format_utc(firing.planned),
+            "starts": _format_utc(firing.moment),
             "local": firing.moment.astimezone(load_zone(row.timezone)).isoformat(),
         },
-        "snoozed_until": _utc(row.snoozed_until),
+        "snoozed_until": _format_utc(row.snoozed_until),
         "running": row.running,
         "waiting": row.waiting,
         "last": row.last,
-        "last_success": _utc(row.last_success),
-        "success_due": _utc(row.success_due),
+        "last_success": _format_utc(row.last_success),
+        "success_due": _format_utc(row.success_due),
         "error": None,
     }
 
 
-def _utc(moment: datetime | None) -> str | None:
+def _format_utc(moment: datetime | None) -> str | None:
     return None if moment is None else timestamp(moment)

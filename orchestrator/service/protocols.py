@@ -1,4 +1,4 @@
-"""What the service needs from outside: a clock, something that carries runs out, and somebody to tell."""
+"""Interfaces to the outside: clock, runner and event sink."""
 
 from datetime import datetime
 from typing import Protocol
@@ -9,32 +9,32 @@ from orchestrator.runs.status import Ended, RunStatus, Stop
 
 
 class Clock(Protocol):
-    """The time of day."""
+    """A clock for the time of day."""
 
     def wall(self) -> datetime:
-        """The time of day, in UTC."""
+        """Return the time of day, in UTC."""
         ...
 
 
 class Runner(Protocol):
-    """Carries runs out. Neither raises for what can go wrong with a run."""
+    """Executes runs. Failures of a run are results, not exceptions."""
 
-    def standing(self, run_id: str) -> RunStatus:
-        """Where a run stands."""
+    def read_status(self, run_id: str) -> RunStatus:
+        """Read the status of a run from its audit log."""
         ...
 
     async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
-        """Plan and carry out."""
+        """Plan and execute a new run."""
         ...
 
     async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
-        """Go on with a run whose log is unfinished."""
+        """Continue a run with an unfinished log."""
         ...
 
 
-class Tell(Protocol):
-    """Told of everything that a person or a metric may want to know."""
+class EventSink(Protocol):
+    """Receives every event for the log and the metrics."""
 
     def __call__(self, event: str, /, **facts: object) -> None:
-        """Take note of an event; must not raise."""
+        """Handle an event; must not raise."""
         ...

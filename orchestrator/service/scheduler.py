@@ -1,6 +1,6 @@
-"""What is to be done about a playbook's firings at a moment: the service's decisions. Pure; time is an argument.
+"""The service's decisions about the firings of a playbook. Pure; time is an argument.
 
-`foresee` says what comes next and what is left out, for the service, its page and the command line alike.
+`forecast_firings` lists future firings and skipped firings, for the service, its page and the command line.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -25,40 +25,40 @@ from orchestrator.playbook.schedule import load_zone
 from orchestrator.service.service_state import ScheduleState, Watermark
 
 GRACE = timedelta(minutes=1)
-"""A firing that is seen up to this much later than it was to happen is in time; later, it was missed."""
+"""A firing up to this much late is in time; a later firing is missed."""
 COUNTED = 2000
-"""So many missed firings are counted; more than that are told as this many."""
+"""Highest count of missed firings; more are reported as this number."""
 _LOOK_BACK = timedelta(days=400)
-"""What was missed longer ago than this is over."""
+"""Older missed firings are ignored."""
 _TICK = timedelta(microseconds=1)
 _WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), _LOOK_BACK)
 
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """A time in which a playbook does not fire.
+    """A period without firings of a playbook.
 
     Attributes:
-        begins: from then on.
-        until: and before then.
+        begins: start of the period.
+        until: end of the period, excluded.
     """
 
     begins: datetime
     until: datetime
 
     def covers(self, planned: datetime, now: datetime) -> bool:
-        """Whether a firing that is looked at now is to be left out: nothing begins while the snooze lasts."""
+        """Check if a firing is to be skipped now: no run starts during a snooze."""
         return now < self.until or self.begins <= planned < self.until
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Which firings of a playbook are decided, and which are planned.
+    """The decided and the planned firings of a playbook.
 
     Attributes:
-        mark: how far all of them are decided.
-        one_by_one: those that were decided beyond that, by their moments as text.
-        kept: those whose planned time has come, by that time: when each happens. An edit moves none of them.
+        mark: watermark; all firings up to there are decided.
+        one_by_one: decided firings beyond the watermark, by planned time as text.
+        kept: start times of firings with a past planned time, by planned time. An edit does not move these firings.
     """
 
     mark: Watermark
@@ -67,11 +67,11 @@ class Decided:
 
     @classmethod
     def of(cls, known: ScheduleState) -> "Decided":
-        """What the journal says."""
+        """Return the decisions recorded in the journal."""
         return cls(known.mark, known.decided, known.kept)
 
     def is_open(self, firing: Firing) -> bool:
-        """Whether nothing is decided of this one."""
+        """Check for a firing without a decision."""
         if timestamp(firing.planned) in self.one_by_one:
             return False
         if firing.planned in self.kept:
@@ -80,20 +80,20 @@ class Decided:
 
 
 NOTHING_DECIDED = Decided(Watermark(datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)))
-"""Of a playbook that no service knows."""
+"""No decisions: for a playbook unknown to the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class DueFiring:
-    """The firings of one playbook on which is to be decided now.
+    """The firings of one playbook to decide now.
 
     Attributes:
-        missed: those that are late, oldest first; of very many the last ones.
-        in_time: those that are not, oldest first.
-        count: how many were missed.
-        waiting: those whose planned time has come and whose moment has not, by moment.
-        days_off: those whose planned time had come before their day became a day off.
-        coming: the first after them; None where none is so soon.
+        missed: the missed firings, oldest first; of very many, only the last.
+        in_time: the firings in time, oldest first.
+        count: number of missed firings.
+        waiting: firings between their planned time and their start time (jitter), by start time.
+        days_off: firings with a past planned time on a day that became a day off since.
+        coming: the next firing; None without a firing soon.
     """
 
     missed: tuple[Firing, ...] = ()
@@ -106,12 +106,12 @@ class DueFiring:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Carry this firing out: now, or after the run before it.
+    """Decision: start a run for this firing, now or after the active run.
 
     Attributes:
-        firing: which.
-        missed: how many missed ones it stands for, itself among them where it was missed.
-        waits: whether the run before it still goes on.
+        firing: the firing.
+        missed: number of missed firings replaced by this run, including itself if missed.
+        waits: whether an earlier run is still active.
     """
 
     firing: Firing
@@ -121,12 +121,12 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Leave this firing out.
+    """Decision: skip firings.
 
     Attributes:
-        firing: which; the last, where there are several.
-        reason: why.
-        count: how many there are.
+        firing: the firing, or the last of several firings.
+        reason: code of the reason.
+        count: number of firings.
     """
 
     firing: Firing
@@ -136,12 +136,12 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """Let these firings go: they were missed, and the schedule does not make up for that.
+    """Decision: drop missed firings, because `on_missed` is `skip`.
 
     Attributes:
-        first: the first of them.
-        last: the last of them.
-        count: how many there are.
+        first: the first missed firing.
+        last: the last missed firing.
+        count: number of missed firings.
     """
 
     first: Firing
@@ -152,35 +152,37 @@ class Miss:
 Step = Start | Skip | Miss
 
 
-def due(timetable: Timetable, decided: Decided, now: datetime) -> DueFiring:
-    """What is due of a playbook, and what comes next.
+def find_due_firings(timetable: Timetable, decided: Decided, now: datetime) -> DueFiring:
+    """Find the due firings of a playbook, and the next firing.
 
     Args:
-        timetable: its schedule.
-        decided: what was decided of it.
+        timetable: timetable of the playbook.
+        decided: the decided firings.
         now: the time of day.
     """
     start = max(decided.mark.planned_after + _TICK, now - _LOOK_BACK)
-    past = list(islice(_open(timetable, decided, start, now + _TICK), COUNTED + 1))
+    past = list(islice(_list_open(timetable, decided, start, now + _TICK), COUNTED + 1))
     count = sum(now - each.moment > GRACE for each in past)
     if len(past) > COUNTED:
         count = COUNTED
-        tries = (list(_open(timetable, decided, max(start, now - back), now + _TICK)) for back in _WINDOWS)
+        tries = (list(_list_open(timetable, decided, max(start, now - back), now + _TICK)) for back in _WINDOWS)
         past = [past[0], *next((found for found in tries if found), [])]
     waiting = sorted((each for each in past if each.moment > now), key=lambda each: each.moment)
     past = [each for each in past if each.moment <= now]
-    kept = (_as_kept(timetable, *each) for each in sorted(decided.kept.items()))
+    kept = (_build_kept(timetable, *each) for each in sorted(decided.kept.items()))
     return DueFiring(
         missed=tuple(each for each in past if now - each.moment > GRACE),
         in_time=tuple(each for each in past if now - each.moment <= GRACE),
         count=count,
         waiting=tuple(waiting),
-        days_off=tuple(each for each in kept if decided.is_open(each) and _day_off(timetable, each) is not None),
-        coming=min([*waiting[:1], *_next_planned(timetable, decided, now)], key=lambda each: each.moment, default=None),
+        days_off=tuple(each for each in kept if decided.is_open(each) and _find_day_off(timetable, each) is not None),
+        coming=min(
+            [*waiting[:1], *_find_next_planned(timetable, decided, now)], key=lambda each: each.moment, default=None
+        ),
     )
 
 
-def foresee(
+def forecast_firings(
     timetable: Timetable,
     decided: Decided,
     snooze: Snooze | None,
@@ -189,68 +191,68 @@ def foresee(
     end: datetime,
     start: datetime | None = None,
 ) -> Iterator[Firing | LeftOut]:
-    """What happens, and what is left out and why, in the order of their planned times.
+    """Forecast firings and skipped firings, in the order of their planned times.
 
-    This holds as long as nobody edits, snoozes, or sets the clock.
+    The forecast assumes no edits, no new snoozes, and no change of the clock.
 
     Args:
-        timetable: the schedule.
-        decided: what was decided of it.
-        snooze: the playbook's snooze, if it has one.
-        now: the time of day. What happened before then is listed as the schedule has it.
-        end: nothing is listed that is planned then or later.
-        start: nothing is listed that is planned before then; by default nothing that has happened by now.
+        timetable: timetable of the playbook.
+        decided: the decided firings.
+        snooze: the snooze of the playbook; None without a snooze.
+        now: the time of day. Earlier firings are listed by the schedule alone.
+        end: end of the planned times, excluded.
+        start: start of the planned times; None for only future firings.
     """
     first = start
     if first is None:
         first = min([now - timedelta(seconds=timetable.schedule.jitter), *decided.kept])
-    for each in _merged(timetable, decided, first, end):
-        found = _foreseen(timetable, decided, snooze, now, each) if isinstance(each, Firing) else each
+    for each in _merge_kept(timetable, decided, first, end):
+        found = _forecast_firing(timetable, decided, snooze, now, each) if isinstance(each, Firing) else each
         if found is not None and (start is not None or max(found.planned, found.moment or found.planned) >= now):
             yield found
 
 
-def foresee_next(timetable: Timetable, decided: Decided, snooze: Snooze | None, now: datetime) -> Firing | None:
-    """The first firing that happens after now; None where none does within a year."""
+def forecast_next_firing(timetable: Timetable, decided: Decided, snooze: Snooze | None, now: datetime) -> Firing | None:
+    """Forecast the next firing after now; None without a firing within a year."""
     found = [
         each
-        for each in foresee(timetable, decided, snooze, now, end=now + _TICK)
+        for each in forecast_firings(timetable, decided, snooze, now, end=now + _TICK)
         if isinstance(each, Firing) and each.moment > now
     ]
-    # What is planned later and before the end of the snooze is left out, however long its jitter.
+    # Firings planned before the end of the snooze are skipped, whatever their jitter.
     after = now if snooze is None else max(now, snooze.until - _TICK)
-    return min([*found, *_next_planned(timetable, decided, after)], key=lambda each: each.moment, default=None)
+    return min([*found, *_find_next_planned(timetable, decided, after)], key=lambda each: each.moment, default=None)
 
 
-def success_due(timetable: Timetable, since: datetime, snooze: Snooze | None) -> datetime | None:
-    """By when a run should have begun that then succeeds: the moment of the first firing after `since`.
+def find_success_due(timetable: Timetable, since: datetime, snooze: Snooze | None) -> datetime | None:
+    """Find the start time of the next firing expected to succeed: the first after `since`.
 
-    Days off and snoozed firings do not count; None where nothing fires within a year.
+    Days off and snoozed firings do not count. None without a firing within a year.
     """
-    found = _next_planned(timetable, NOTHING_DECIDED, since)
+    found = _find_next_planned(timetable, NOTHING_DECIDED, since)
     if found and snooze is not None and snooze.covers(found[0].planned, found[0].moment):
-        found = _next_planned(timetable, NOTHING_DECIDED, max(since, snooze.until - _TICK))
+        found = _find_next_planned(timetable, NOTHING_DECIDED, max(since, snooze.until - _TICK))
     return found[0].moment if found else None
 
 
-def _foreseen(
+def _forecast_firing(
     timetable: Timetable, decided: Decided, snooze: Snooze | None, now: datetime, firing: Firing
 ) -> Firing | LeftOut | None:
-    """What comes of a firing; None where it happened before the clock was set back."""
+    """Forecast the result of a firing; None if decided before the clock was set back."""
     if firing.moment > now and timestamp(firing.planned) in decided.one_by_one:
         return None
-    why_not = _why_not(timetable, decided, snooze, now, firing)
+    why_not = _find_skip_reason(timetable, decided, snooze, now, firing)
     if why_not is None:
         return firing
     return LeftOut(firing.planned, firing.local, firing.wanted, *why_not, moment=firing.moment)
 
 
-def _why_not(
+def _find_skip_reason(
     timetable: Timetable, decided: Decided, snooze: Snooze | None, now: datetime, firing: Firing
 ) -> tuple[LeftOutCode, str] | None:
     if firing.moment > now and not decided.is_open(firing):
-        return LeftOutCode.NOT_YET_ENABLED, "the schedule was enabled or changed after this was planned"
-    off = _day_off(timetable, firing)
+        return LeftOutCode.NOT_YET_ENABLED, "the schedule was enabled or changed after this firing was planned"
+    off = _find_day_off(timetable, firing)
     if off is not None:
         return LeftOutCode.DAY_OFF, off
     if snooze is not None and firing.moment >= min(snooze.begins, now) and snooze.covers(firing.planned, firing.moment):
@@ -259,8 +261,8 @@ def _why_not(
     return None
 
 
-def _next_planned(timetable: Timetable, decided: Decided, after: datetime) -> list[Firing]:
-    """The first open firing that is planned later than this; none where none is within a year."""
+def _find_next_planned(timetable: Timetable, decided: Decided, after: datetime) -> list[Firing]:
+    """Find the first open firing planned after this time; an empty list without a firing within a year."""
     start = max(decided.mark.planned_after, after) + _TICK
     while True:
         firing = find_next_firing(timetable, start)
@@ -269,27 +271,27 @@ def _next_planned(timetable: Timetable, decided: Decided, after: datetime) -> li
         start = firing.planned + _TICK
 
 
-def _merged(timetable: Timetable, decided: Decided, start: datetime, end: datetime) -> Iterator[Firing | LeftOut]:
-    """What the schedule says, and in place of it what was kept."""
-    kept = [_as_kept(timetable, *each) for each in sorted(decided.kept.items()) if start <= each[0] < end]
+def _merge_kept(timetable: Timetable, decided: Decided, start: datetime, end: datetime) -> Iterator[Firing | LeftOut]:
+    """List the firings of the schedule, with kept firings in place of their recalculation."""
+    kept = [_build_kept(timetable, *each) for each in sorted(decided.kept.items()) if start <= each[0] < end]
     said = (each for each in list_firings(timetable, start, end) if each.planned not in decided.kept)
     return merge(kept, said, key=lambda each: each.planned)
 
 
-def _open(timetable: Timetable, decided: Decided, start: datetime, end: datetime) -> Iterator[Firing]:
+def _list_open(timetable: Timetable, decided: Decided, start: datetime, end: datetime) -> Iterator[Firing]:
     first = min([start, *decided.kept])
     return (
         each
-        for each in _merged(timetable, decided, first, end)
+        for each in _merge_kept(timetable, decided, first, end)
         if isinstance(each, Firing)
         and (each.planned >= start or each.planned in decided.kept)
         and decided.is_open(each)
-        and _day_off(timetable, each) is None
+        and _find_day_off(timetable, each) is None
     )
 
 
-def _as_kept(timetable: Timetable, planned: datetime, moment: datetime) -> Firing:
-    """A firing whose planned time had come, whatever the schedule says since."""
+def _build_kept(timetable: Timetable, planned: datetime, moment: datetime) -> Firing:
+    """Build a firing with a past planned time, unaffected by later edits of the schedule."""
     local = planned.astimezone(load_zone(timetable.schedule.timezone))
     wanted = local.replace(tzinfo=None, fold=0)
     same = (each for each in list_firings(timetable, planned, planned + _TICK) if isinstance(each, Firing))
@@ -297,27 +299,27 @@ def _as_kept(timetable: Timetable, planned: datetime, moment: datetime) -> Firin
     return replace(firing, moment=moment, latest=max(moment, firing.latest))
 
 
-def _day_off(timetable: Timetable, firing: Firing) -> str | None:
+def _find_day_off(timetable: Timetable, firing: Firing) -> str | None:
     return find_day_off(timetable, firing.planned, firing.wanted.date()) if timetable.schedule.not_on else None
 
 
-def decide(
+def decide_firings(
     timetable: Timetable, due: DueFiring, now: datetime, snooze: Snooze | None, *, runs: bool, waits: bool
 ) -> list[Step]:
-    """What to do, in order.
+    """Decide the due firings of a playbook, in order.
 
-    Missed firings are made up for by one run, whatever their number; where one is in time, that one stands for them.
+    One run replaces all missed firings; a firing in time replaces them as well.
 
     Args:
-        timetable: the schedule.
-        due: what is due of it.
+        timetable: timetable of the playbook.
+        due: the due firings.
         now: the time of day.
-        snooze: the playbook's snooze, if it has one.
-        runs: whether a run of the playbook goes on.
-        waits: whether a firing of it waits for that.
+        snooze: the snooze of the playbook; None without a snooze.
+        runs: whether a run of the playbook is active.
+        waits: whether a firing of the playbook is in the queue.
     """
-    missed, snoozed = _parted(due.missed, snooze, now)
-    in_time, snoozed_now = _parted(due.in_time, snooze, now)
+    missed, snoozed = _split_snoozed(due.missed, snooze, now)
+    in_time, snoozed_now = _split_snoozed(due.in_time, snooze, now)
     count = due.count - len(snoozed) if missed else 0
     steps: list[Step] = [Skip(each, "day_off") for each in due.days_off]
     if snoozed or snoozed_now:
@@ -339,8 +341,8 @@ def decide(
     return steps
 
 
-def _parted(found: Sequence[Firing], snooze: Snooze | None, now: datetime) -> tuple[list[Firing], list[Firing]]:
-    """Those that are not snoozed, and those that are."""
+def _split_snoozed(found: Sequence[Firing], snooze: Snooze | None, now: datetime) -> tuple[list[Firing], list[Firing]]:
+    """Split firings into firings without a snooze and snoozed firings."""
     parts: tuple[list[Firing], list[Firing]] = [], []
     for each in found:
         parts[snooze is not None and snooze.covers(each.planned, now)].append(each)

@@ -1,7 +1,7 @@
-"""The service: looks at the folder, has the agenda decide, writes down what was decided, and then has it carried out.
+"""The service: scan the folder, decide, record the decision, start the run.
 
-A firing is claimed in the journal before its run begins, under the id that the run will have. So whenever the process
-dies, the claim and the run's own audit log tell what is left to do, and no firing is carried out twice.
+The journal records the claim of a firing, with its run id, before the run starts. After a crash the claim and the run's
+audit log show the open work, so no firing runs twice.
 """
 
 import math
@@ -18,47 +18,57 @@ from orchestrator.outcome import Ending
 from orchestrator.playbook.firings import Firing
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Stop
-from orchestrator.service.folder import Watched
+from orchestrator.service.folder import ScheduledPlaybook
 from orchestrator.service.journal import Journal
 from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.overview import Overview, Row
-from orchestrator.service.protocols import Clock, Runner, Tell
-from orchestrator.service.registry import Look, ScheduleRegistry
-from orchestrator.service.runs import Runs
-from orchestrator.service.scheduler import GRACE, Decided, Miss, Skip, Step, decide, due, foresee_next, success_due
+from orchestrator.service.protocols import Clock, EventSink, Runner
+from orchestrator.service.registry import ScanFolder, ScheduleRegistry
+from orchestrator.service.runs import RunQueue
+from orchestrator.service.scheduler import (
+    GRACE,
+    Decided,
+    Miss,
+    Skip,
+    Step,
+    decide_firings,
+    find_due_firings,
+    find_success_due,
+    forecast_next_firing,
+)
 from orchestrator.service.service_state import ScheduleState, Watermark
 from orchestrator.service.snoozes import Snoozed
 
-LOOK_EVERY = 2.0
-"""Seconds; edits, snoozes and clocks that were set are seen after this at the latest."""
-_LOOK_AGAIN = timedelta(hours=1)
-"""When a schedule that has no firing within a year is looked at again."""
+SCAN_INTERVAL = 2.0
+"""Longest delay, in seconds, before an edit, a snooze or a changed clock takes effect."""
+_FORECAST_AGAIN = timedelta(hours=1)
+"""Time between two forecasts of a schedule without a firing within a year."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Coming:
-    """What was found to come next, and for what that holds."""
+class _NextDecision:
+    """The next decision about a playbook, and the facts it depends on."""
 
-    watched: Watched
+    watched: ScheduledPlaybook
     mark: Watermark
     firing: Firing | None
     at: datetime
 
-    def holds(self, watched: Watched, mark: Watermark, now: datetime) -> bool:
-        """Whether nothing is due for that reason."""
-        return self.watched is watched and self.mark == mark and self.at <= now < self.wakes
+    def is_current(self, watched: ScheduledPlaybook, mark: Watermark, now: datetime) -> bool:
+        """Check that the facts are unchanged and the next decision is not due."""
+        return self.watched is watched and self.mark == mark and self.at <= now < self.wakes_at
 
     @property
-    def wakes(self) -> datetime:
-        """When something is to be decided: at a firing's planned time, and at its moment."""
+    def wakes_at(self) -> datetime:
+        """Time of the next decision: the planned time of a firing, then its start time."""
         if self.firing is None:
-            return self.at + _LOOK_AGAIN
+            return self.at + _FORECAST_AGAIN
         return self.firing.planned if self.firing.planned > self.at else self.firing.moment
 
 
 @dataclass(frozen=True, slots=True)
-class _Foreseen:
-    """What was said to happen next, and for what that holds."""
+class _Forecast:
+    """The forecast of the next firing, and the facts it depends on."""
 
     reasons: tuple[object, ...]
     firing: Firing | None
@@ -67,154 +77,155 @@ class _Foreseen:
 
 
 class Service:
-    """Runs the schedules of a folder until told to stop."""
+    """Runs the schedules of a folder until stopped."""
 
     def __init__(
         self,
         *,
-        look: Look,
+        scan: ScanFolder,
         snoozes: Callable[[], Mapping[str, Snoozed]],
         journal: Journal,
         runner: Runner,
         clock: Clock,
-        tell: Tell,
+        emit: EventSink,
         resume_within: timedelta = timedelta(hours=1),
-        look_every: float = LOOK_EVERY,
+        scan_interval: float = SCAN_INTERVAL,
     ) -> None:
         """Set up.
 
         Args:
-            look: reads the folder.
+            scan: scans the folder.
             snoozes: reads the snoozes.
-            journal: what was decided.
-            runner: carries runs out.
+            journal: the journal of decisions.
+            runner: executes runs.
             clock: the time of day.
-            tell: told of what happens.
-            resume_within: a run that was cut off longer ago is left to a person, unless its schedule makes up for what
-                is late.
-            look_every: seconds between two looks at the folder, at the most.
+            emit: receives all events.
+            resume_within: a run interrupted longer ago is left to a person, unless `on_missed` is `run_once`.
+            scan_interval: longest time between two scans of the folder, in seconds.
         """
-        self._scribe = JournalWriter(journal, tell)
-        self._roster = ScheduleRegistry(look, snoozes, self._scribe, self._keep_planned)
+        self._writer = JournalWriter(journal, emit)
+        self._registry = ScheduleRegistry(scan, snoozes, self._writer, self._record_planned_firings)
         self._runner, self._clock = runner, clock
-        self._resume_within, self._look_every = resume_within, look_every
+        self._resume_within, self._scan_interval = resume_within, scan_interval
         self._stop, self._wake = Stop(), anyio.Event()
-        self._runs: Runs | None = None
-        self._coming: dict[str, _Coming] = {}
-        self._foreseen: dict[str, _Foreseen] = {}
+        self._runs: RunQueue | None = None
+        self._coming: dict[str, _NextDecision] = {}
+        self._forecasts: dict[str, _Forecast] = {}
         self._began: datetime | None = None
         self._round_at: float | None = None
 
     async def __call__(self) -> int:
-        """Go on until told to stop, and until what runs has come to its end.
+        """Run until stopped, and until the active runs have ended.
 
         Returns:
-            How many firings are left to be taken up at the next start.
+            Number of firings left for the next start.
         """
         self._began = self._clock.wall()
         async with anyio.create_task_group() as group:
-            self._runs = runs = Runs(
+            self._runs = runs = RunQueue(
                 group=group,
                 runner=self._runner,
-                roster=self._roster,
-                scribe=self._scribe,
+                registry=self._registry,
+                writer=self._writer,
                 clock=self._clock,
                 stop=self._stop,
                 resume_within=self._resume_within,
-                ended=self._look_up,
+                ended=self._wake_up,
             )
-            await self._begin(runs, group)
+            await self._start_up(runs, group)
             while not self._stop.wanted.is_set():
-                await self._round(runs, group)
-                await self._sleep()
-            self._roster.stop()
-            self._scribe.tell("service.stopping", running=len(runs.running))
+                await self._run_round(runs, group)
+                await self._wait_for_next()
+            self._registry.stop()
+            self._writer.emit("service.stopping", running=len(runs.running))
         return runs.left
 
-    async def _begin(self, runs: Runs, group: TaskGroup) -> None:
-        """Look at the folder for the first time, however long that takes, and take up what an earlier process left."""
+    async def _start_up(self, runs: RunQueue, group: TaskGroup) -> None:
+        """Complete the first scan, without a time limit, then continue the claims of the previous process."""
 
         async def leave_when_stopped() -> None:
             await self._stop.wanted.wait()
-            self._roster.stop()
+            self._registry.stop()
 
         async with anyio.create_task_group() as first:
             first.start_soon(leave_when_stopped)
-            await self._roster.look(group, math.inf)
+            await self._registry.scan(group, math.inf)
             first.cancel_scope.cancel()
         if not self._stop.wanted.is_set():
-            self._scribe.tell("service.watching", schedules=len(self._roster.watched))
-            await runs.recover()
+            self._writer.emit("service.watching", schedules=len(self._registry.watched))
+            await runs.recover_claims()
 
     def stop(self, ending: Ending) -> None:
-        """Begin no more firings; what runs sends nothing more, and watches what was sent."""
+        """Start no more firings; active runs send nothing more and watch the sent requests."""
         self._stop.want(ending)
-        self._look_up()
+        self._wake_up()
 
-    def _look_up(self) -> None:
+    def _wake_up(self) -> None:
         self._wake.set()
 
-    async def _sleep(self) -> None:
-        seconds = self._look_every
-        soonest = min((each.wakes for each in self._coming.values() if each.firing), default=None)
-        if soonest is not None and self._scribe.failure is None:
+    async def _wait_for_next(self) -> None:
+        seconds = self._scan_interval
+        soonest = min((each.wakes_at for each in self._coming.values() if each.firing), default=None)
+        if soonest is not None and self._writer.failure is None:
             seconds = min(seconds, max((soonest - self._clock.wall()).total_seconds(), 0.01))
         with anyio.move_on_after(seconds):
             await self._wake.wait()
         self._wake = anyio.Event()
 
-    async def _round(self, runs: Runs, group: TaskGroup) -> None:
-        await self._roster.look(group)
-        watched = self._roster.watched
+    async def _run_round(self, runs: RunQueue, group: TaskGroup) -> None:
+        await self._registry.scan(group)
+        watched = self._registry.watched
         for name in {*self._coming} - {*watched}:
             del self._coming[name]
         for each in list(watched.values()):
-            with suppress(OSError):  # What could not be written down is due at the next round.
-                await self._fire(each, runs)
-        await runs.go_on()
+            with suppress(OSError):  # Unwritten decisions are due again in the next round.
+                await self._decide_playbook(each, runs)
+        await runs.start_waiting()
         self._round_at = anyio.current_time()
-        failure = self._scribe.failure
-        self._scribe.note("journal", None if failure is None else f"the journal can't be written: {failure}")
+        failure = self._writer.failure
+        self._writer.set_trouble("journal", None if failure is None else f"the journal can't be written: {failure}")
 
-    async def _fire(self, watched: Watched, runs: Runs) -> None:
+    async def _decide_playbook(self, watched: ScheduledPlaybook, runs: RunQueue) -> None:
         name, now = watched.name, self._clock.wall()
-        known, seen = self._scribe.memory.playbooks[name], self._coming.get(name)
-        await self._hold_to_the_clock(name, known, now)
-        if seen is not None and seen.holds(watched, known.mark, now):
+        known, seen = self._writer.state.playbooks[name], self._coming.get(name)
+        await self._check_clock(name, known, now)
+        if seen is not None and seen.is_current(watched, known.mark, now):
             return
-        found = due(watched.timetable, Decided.of(known), now)
-        snooze, waits = self._roster.snooze_of(name), bool(runs.waiting(name))
-        for step in decide(watched.timetable, found, now, snooze, runs=name in runs.running, waits=waits):
-            await self._take(watched, step, now, runs)
-        await self._keep(name, found.waiting)
-        # Only now: what could not be written down is still due.
-        self._coming[name] = _Coming(watched, known.mark, found.coming, now)
+        found = find_due_firings(watched.timetable, Decided.of(known), now)
+        snooze, waits = self._registry.find_snooze(name), bool(runs.count_waiting(name))
+        for step in decide_firings(watched.timetable, found, now, snooze, runs=name in runs.running, waits=waits):
+            await self._apply_step(watched, step, now, runs)
+        await self._record_planned(name, found.waiting)
+        # Set only after the writes: unwritten decisions are still due.
+        self._coming[name] = _NextDecision(watched, known.mark, found.coming, now)
         if seen is None or seen.watched is not watched:
             starts = None if found.coming is None else timestamp(found.coming.moment)
-            self._scribe.tell("schedule.watched", playbook=name, next=starts)
+            self._writer.emit("schedule.watched", playbook=name, next=starts)
 
-    async def _keep_planned(self, watched: Watched) -> None:
-        """Write down what is planned by a version that is to be replaced, so that the new one moves none of it."""
-        found = due(watched.timetable, Decided.of(self._scribe.memory.playbooks[watched.name]), self._clock.wall())
-        await self._keep(watched.name, (*found.in_time, *found.waiting))
+    async def _record_planned_firings(self, watched: ScheduledPlaybook) -> None:
+        """Record the planned firings of an old version, so that the new version does not move them."""
+        found = find_due_firings(
+            watched.timetable, Decided.of(self._writer.state.playbooks[watched.name]), self._clock.wall()
+        )
+        await self._record_planned(watched.name, (*found.in_time, *found.waiting))
 
-    async def _keep(self, name: str, planned: Iterable[Firing]) -> None:
+    async def _record_planned(self, name: str, planned: Iterable[Firing]) -> None:
         for firing in planned:
-            if firing.planned not in self._scribe.memory.playbooks[name].kept:
+            if firing.planned not in self._writer.state.playbooks[name].kept:
                 moments = {"planned": timestamp(firing.planned), "moment": timestamp(firing.moment)}
-                await self._scribe.write("firing.planned", playbook=name, **moments)
+                await self._writer.write("firing.planned", playbook=name, **moments)
 
-    async def _hold_to_the_clock(self, name: str, known: ScheduleState, now: datetime) -> None:
-        """When the clock was set back, go on from there; what was decided beyond that stays decided."""
+    async def _check_clock(self, name: str, known: ScheduleState, now: datetime) -> None:
+        """Move the watermark back after the clock was set back; later decisions stay valid."""
         if now >= known.mark.planned_after - GRACE:
             return
         to = now if known.forgotten is None else max(now, parse_timestamp(known.forgotten))
         if to < known.mark.planned_after:
             before = timestamp(known.mark.planned_after)
-            await self._scribe.write("clock.set_back", playbook=name, before=before, to=timestamp(to))
+            await self._writer.write("clock.set_back", playbook=name, before=before, to=timestamp(to))
 
-    async def _take(self, watched: Watched, step: Step, now: datetime, runs: Runs) -> None:
-        name, write = watched.name, self._scribe.write
+    async def _apply_step(self, watched: ScheduledPlaybook, step: Step, now: datetime, runs: RunQueue) -> None:
+        name, write = watched.name, self._writer.write
         if isinstance(step, Miss):
             first, last = timestamp(step.first.planned), timestamp(step.last.planned)
             await write("firing.missed", playbook=name, first=first, planned=last, count=step.count)
@@ -226,51 +237,51 @@ class Service:
                 name,
                 step.firing.planned,
                 step.firing.moment,
-                runs.unused_id(now),
+                runs.find_unused_id(now),
                 missed=step.missed,
                 run_once=watched.timetable.schedule.on_missed == "run_once",
                 queued=step.waits,
             )
-            await runs.add(claim)
+            await runs.claim_firing(claim)
 
     def overview(self) -> Overview:
-        """What there is, what runs and what comes next."""
+        """Return the current state of the service."""
         now = self._clock.wall()
         return Overview(
             now=now,
             began=self._began,
-            rows=tuple(self._row(watched, now) for _, watched in sorted(self._roster.watched.items())),
-            faults=self._roster.faults,
-            troubles=tuple(self._scribe.troubles.values()),
+            rows=tuple(self._build_row(watched, now) for _, watched in sorted(self._registry.watched.items())),
+            faults=self._registry.faults,
+            troubles=tuple(self._writer.troubles.values()),
             stopping=self._stop.wanted.is_set(),
             round_at=self._round_at,
         )
 
-    def _row(self, watched: Watched, now: datetime) -> Row:
+    def _build_row(self, watched: ScheduledPlaybook, now: datetime) -> Row:
         name = watched.name
-        known, snooze = self._scribe.memory.playbooks[name], self._roster.snooze_of(name)
+        known, snooze = self._writer.state.playbooks[name], self._registry.find_snooze(name)
         running = None if self._runs is None else self._runs.running.get(name)
         return Row(
             name=name,
             file=watched.file,
             timezone=watched.timetable.schedule.timezone,
-            next=self._next(watched, known, now),
+            next=self._forecast_next(watched, known, now),
             snoozed_until=snooze.until if snooze is not None and now < snooze.until else None,
             running=None if running is None else running.run_id,
-            waiting=0 if self._runs is None else self._runs.waiting(name),
+            waiting=0 if self._runs is None else self._runs.count_waiting(name),
             last=known.last,
             last_success=known.last_success,
-            success_due=success_due(watched.timetable, known.awaited_since or known.mark.planned_after, snooze),
+            success_due=find_success_due(watched.timetable, known.awaited_since or known.mark.planned_after, snooze),
         )
 
-    def _next(self, watched: Watched, known: ScheduleState, now: datetime) -> Firing | None:
-        """What happens next, looked for again only when something changed or its moment has come."""
-        snooze = self._roster.snooze_of(watched.name)
+    def _forecast_next(self, watched: ScheduledPlaybook, known: ScheduleState, now: datetime) -> Firing | None:
+        """Forecast the next firing; repeated only after a change or after that firing."""
+        snooze = self._registry.find_snooze(watched.name)
         reasons = (watched, known.mark, len(known.kept), next(reversed(known.decided), None), snooze)
-        before = self._foreseen.get(watched.name)
+        before = self._forecasts.get(watched.name)
         if before is not None and before.reasons == reasons and before.at <= now < before.until:
             return before.firing
-        firing = foresee_next(watched.timetable, Decided.of(known), snooze, now)
-        until = now + _LOOK_AGAIN if firing is None else firing.moment
-        self._foreseen[watched.name] = _Foreseen(reasons, firing, now, until)
+        firing = forecast_next_firing(watched.timetable, Decided.of(known), snooze, now)
+        until = now + _FORECAST_AGAIN if firing is None else firing.moment
+        self._forecasts[watched.name] = _Forecast(reasons, firing, now, until)
         return firing

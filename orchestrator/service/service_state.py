@@ -1,7 +1,6 @@
-"""What the service knows of schedules and firings: the fold of its journal. Pure.
+"""State of the service's schedules and firings: the replay of the journal. Pure.
 
-A firing is known by its playbook's name and the moment for which it was planned. Whatever was decided about it once is
-never decided again.
+The key of a firing is the name of its playbook and its planned time. Each firing is decided only once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,20 +12,20 @@ from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.runs.firing import FiringClaim
 
 REMEMBERED = 1000
-"""How many decided firings of a playbook are known one by one; the rest is known to lie before them."""
+"""Number of decided firings kept individually per playbook; all others are older."""
 _FORGOTTEN_AFTER = timedelta(days=31)
-"""What was known of a schedule that ended goes after this."""
+"""Time after which the state of an ended schedule is dropped."""
 
 Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """How far the firings of a playbook are decided.
+    """Watermark of the decided firings of a playbook.
 
     Attributes:
-        planned_after: what is planned then or before is decided.
-        moment_after: what would have happened then or before does not count.
+        planned_after: firings planned up to this time are decided.
+        moment_after: firings with a start time up to this time are ignored.
     """
 
     planned_after: datetime
@@ -35,21 +34,21 @@ class Watermark:
 
 @dataclass(slots=True)
 class ScheduleState:
-    """What is known of one playbook's schedule.
+    """State of one playbook's schedule.
 
     Attributes:
-        file: where the playbook was read.
-        timezone: of its schedule.
-        when: a digest of when it fires.
-        left_out: a digest of what it leaves out.
-        mark: how far its firings are decided.
-        decided: the last of those that were, oldest first.
-        kept: the firings whose planned time has come and that wait for their moment, by the planned time.
-        forgotten: the latest of those that are not in `decided` any more.
-        ended_at: when its schedule was taken away; None while it is there.
+        file: path of the playbook's file.
+        timezone: time zone of the schedule.
+        when: digest of the firing times.
+        left_out: digest of the days off.
+        mark: watermark of the decided firings.
+        decided: the last decided firings, oldest first.
+        kept: start times of firings with a past planned time, by planned time.
+        forgotten: the latest firing dropped from `decided`.
+        ended_at: end of the schedule; None while in force.
         last: the last run of a firing: planned, run_id, exit_code, result, at.
-        last_success: when a run last ended with exit code 0.
-        awaited_since: the first firing after this is to succeed: when the schedule was enabled, or last succeeded.
+        last_success: end of the last run with exit code 0.
+        awaited_since: last success, or time of enabling; the first firing after this time should succeed.
     """
 
     file: str
@@ -65,8 +64,8 @@ class ScheduleState:
     last_success: datetime | None = None
     awaited_since: datetime | None = None
 
-    def decide(self, planned: str) -> None:
-        """Note that this one is decided."""
+    def mark_decided(self, planned: str) -> None:
+        """Mark a firing as decided."""
         self.kept.pop(parse_timestamp(planned), None)
         self.decided[planned] = None
         while len(self.decided) > REMEMBERED:
@@ -74,12 +73,12 @@ class ScheduleState:
             del self.decided[oldest]
             self.forgotten = max(oldest, self.forgotten or oldest)
 
-    def advance(self, planned: datetime) -> None:
-        """Note that everything up to this one is decided."""
+    def advance_mark(self, planned: datetime) -> None:
+        """Move the watermark up to a planned time."""
         self.mark = Watermark(max(planned, self.mark.planned_after), self.mark.moment_after)
 
     def document(self) -> dict[str, Any]:
-        """As a snapshot has it."""
+        """Return the document for a snapshot."""
         return {
             "file": self.file,
             "timezone": self.timezone,
@@ -98,7 +97,7 @@ class ScheduleState:
 
     @classmethod
     def of(cls, document: Record) -> "ScheduleState":
-        """What a snapshot says."""
+        """Build the state from a document of a snapshot."""
         ended_at, last_success = document["ended_at"], document["last_success"]
         awaited_since = document.get("awaited_since", last_success)
         return cls(
@@ -118,11 +117,11 @@ class ScheduleState:
 
 
 class ServiceState:
-    """What a journal's records add up to.
+    """State of the service after the records of the journal.
 
     Attributes:
-        playbooks: what is known of each schedule, by the playbook's name.
-        claims: the firings that are claimed and not ended, by what they are known by, oldest first.
+        playbooks: state of each schedule, by playbook name.
+        claims: the open claims of firings, by key, oldest first.
     """
 
     def __init__(self) -> None:
@@ -130,22 +129,22 @@ class ServiceState:
         self.claims: dict[tuple[str, str], FiringClaim] = {}
 
     def __repr__(self) -> str:
-        return f"<Memory of {len(self.playbooks)} schedules, {len(self.claims)} claims open>"
+        return f"<ServiceState: {len(self.playbooks)} schedules, {len(self.claims)} open claims>"
 
-    def present(self) -> Iterator[tuple[str, ScheduleState]]:
-        """The schedules that have not ended."""
+    def list_present(self) -> Iterator[tuple[str, ScheduleState]]:
+        """List the schedules in force."""
         return ((name, known) for name, known in self.playbooks.items() if known.ended_at is None)
 
     def apply(self, record: Record) -> None:
-        """Take one more record into account.
+        """Apply a record of the journal.
 
         Raises:
-            KeyError: when it is no record of a journal. So do ValueError and TypeError.
+            KeyError: when the record is invalid. Also ValueError and TypeError.
         """
         _APPLY[record["event"]](self, record)
 
     def snapshot(self, now: datetime) -> dict[str, Any]:
-        """All of it as the fields of one record, but for what is long over."""
+        """Return the fields of a snapshot record, without schedules that ended long ago."""
         kept = {
             name: known.document()
             for name, known in self.playbooks.items()
@@ -154,25 +153,25 @@ class ServiceState:
         return {"playbooks": kept, "claims": [claim.fields() for claim in self.claims.values()]}
 
 
-def _snapshot(memory: ServiceState, record: Record) -> None:
-    memory.playbooks = {name: ScheduleState.of(document) for name, document in record["playbooks"].items()}
+def _apply_snapshot(state: ServiceState, record: Record) -> None:
+    state.playbooks = {name: ScheduleState.of(document) for name, document in record["playbooks"].items()}
     claims = [FiringClaim.of(each) for each in record["claims"]]
-    memory.claims = {claim.key: claim for claim in claims}
+    state.claims = {claim.key: claim for claim in claims}
 
 
-def _enabled(memory: ServiceState, record: Record) -> None:
+def _apply_enabled(state: ServiceState, record: Record) -> None:
     at = parse_timestamp(record["ts"])
-    before = memory.playbooks.get(record["playbook"])
+    before = state.playbooks.get(record["playbook"])
     known = ScheduleState(record["file"], record["timezone"], record["when"], record["left_out"], Watermark(at, at))
     known.awaited_since = at
     if before is not None:
         known.decided, known.forgotten = before.decided, before.forgotten
         known.last, known.last_success = before.last, before.last_success
-    memory.playbooks[record["playbook"]] = known
+    state.playbooks[record["playbook"]] = known
 
 
-def _changed(memory: ServiceState, record: Record) -> None:
-    known, at = memory.playbooks[record["playbook"]], parse_timestamp(record["ts"])
+def _apply_changed(state: ServiceState, record: Record) -> None:
+    known, at = state.playbooks[record["playbook"]], parse_timestamp(record["ts"])
     if record["when"] != known.when:
         known.mark = Watermark(at, at)
         known.awaited_since = at
@@ -182,43 +181,43 @@ def _changed(memory: ServiceState, record: Record) -> None:
     known.when, known.left_out = record["when"], record["left_out"]
 
 
-def _ended(memory: ServiceState, record: Record) -> None:
-    memory.playbooks[record["playbook"]].ended_at = parse_timestamp(record["ts"])
+def _apply_schedule_ended(state: ServiceState, record: Record) -> None:
+    state.playbooks[record["playbook"]].ended_at = parse_timestamp(record["ts"])
 
 
-def _set_back(memory: ServiceState, record: Record) -> None:
-    known, to = memory.playbooks[record["playbook"]], parse_timestamp(record["to"])
+def _apply_set_back(state: ServiceState, record: Record) -> None:
+    known, to = state.playbooks[record["playbook"]], parse_timestamp(record["to"])
     known.mark = Watermark(to, to)
 
 
-def _claimed(memory: ServiceState, record: Record) -> None:
+def _apply_claimed(state: ServiceState, record: Record) -> None:
     claim = FiringClaim.of(record)
-    memory.claims[claim.key] = claim
-    _decided(memory, record)
+    state.claims[claim.key] = claim
+    _apply_decided(state, record)
 
 
-def _decided(memory: ServiceState, record: Record) -> None:
-    known = memory.playbooks.get(record["playbook"])
-    if known is not None:  # a claim may outlive what is known of a schedule that ended long ago
-        known.decide(record["planned"])
-        known.advance(parse_timestamp(record["planned"]))
+def _apply_decided(state: ServiceState, record: Record) -> None:
+    known = state.playbooks.get(record["playbook"])
+    if known is not None:  # a claim may outlive the state of its ended schedule
+        known.mark_decided(record["planned"])
+        known.advance_mark(parse_timestamp(record["planned"]))
 
 
-def _planned(memory: ServiceState, record: Record) -> None:
-    known = memory.playbooks[record["playbook"]]
+def _apply_planned(state: ServiceState, record: Record) -> None:
+    known = state.playbooks[record["playbook"]]
     known.kept[parse_timestamp(record["planned"])] = parse_timestamp(record["moment"])
 
 
-def _missed(memory: ServiceState, record: Record) -> None:
-    # Not one by one: with a clock that was wrong it may be missed now, and come in time later.
-    known, planned = memory.playbooks[record["playbook"]], parse_timestamp(record["planned"])
+def _apply_missed(state: ServiceState, record: Record) -> None:
+    # Not marked individually: after a correction of the clock, a missed firing may be in time again.
+    known, planned = state.playbooks[record["playbook"]], parse_timestamp(record["planned"])
     known.kept = {each: moment for each, moment in known.kept.items() if each > planned}
-    known.advance(planned)
+    known.advance_mark(planned)
 
 
-def _over(memory: ServiceState, record: Record) -> None:
-    memory.claims.pop((record["playbook"], record["planned"]), None)
-    known = memory.playbooks.get(record["playbook"])
+def _apply_firing_ended(state: ServiceState, record: Record) -> None:
+    state.claims.pop((record["playbook"], record["planned"]), None)
+    known = state.playbooks.get(record["playbook"])
     if known is None:
         return
     keys = ("planned", "run_id", "exit_code", "result", "reason")
@@ -228,14 +227,14 @@ def _over(memory: ServiceState, record: Record) -> None:
 
 
 _APPLY = {
-    "snapshot": _snapshot,
-    "schedule.enabled": _enabled,
-    "schedule.changed": _changed,
-    "schedule.ended": _ended,
-    "clock.set_back": _set_back,
-    "firing.planned": _planned,
-    "firing.claimed": _claimed,
-    "firing.left_out": _decided,
-    "firing.missed": _missed,
-    "firing.ended": _over,
+    "snapshot": _apply_snapshot,
+    "schedule.enabled": _apply_enabled,
+    "schedule.changed": _apply_changed,
+    "schedule.ended": _apply_schedule_ended,
+    "clock.set_back": _apply_set_back,
+    "firing.planned": _apply_planned,
+    "firing.claimed": _apply_claimed,
+    "firing.left_out": _apply_decided,
+    "firing.missed": _apply_missed,
+    "firing.ended": _apply_firing_ended,
 }

@@ -1,4 +1,4 @@
-"""Snoozes: times in which a playbook does not fire, in a file that the service and `orchestrator snooze` share."""
+"""The file of snoozes, shared by the service and `orchestrator snooze`."""
 
 import fcntl
 import json
@@ -18,16 +18,16 @@ from orchestrator.state_files import make_folder, open_or_create, replace_file
 
 _VERSION = 1
 _KEPT = timedelta(days=400)
-"""A snooze that is over still tells why a firing was left out, when that is looked at late."""
+"""Time to keep an ended snooze: the reason for firings skipped then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snoozed:
-    """One entry of the file.
+    """An entry of the file.
 
     Attributes:
-        snooze: the time.
-        by: who said so.
+        snooze: the period.
+        by: the person, user@host.
     """
 
     snooze: Snooze
@@ -35,25 +35,25 @@ class Snoozed:
 
 
 class SnoozeFile:
-    """The file, atomically replaced at every change, so that a reader never sees half of it.
+    """The file of snoozes; each change replaces the file atomically.
 
     Attributes:
-        path: where it is.
+        path: path of the file.
     """
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir.expanduser() / FOLDER / "snoozes.json"
 
     def read(self) -> dict[str, Snoozed]:
-        """Every snooze, also those that are over, by the playbook's name.
+        """Read all snoozes, also ended snoozes, by playbook name.
 
         Raises:
-            SettingsError: when it is not what this wrote, or can't be read.
+            SettingsError: when the file is damaged or can't be read.
         """
         try:
             document = json.loads(self.path.read_bytes())
             if document["v"] != _VERSION:
-                raise SettingsError("a later version wrote the file of snoozes", file=self.path)
+                raise SettingsError("the file of snoozes is from a later version of orchestrator", file=self.path)
             return {
                 name: Snoozed(Snooze(parse_timestamp(each["begins"]), parse_timestamp(each["until"])), each["by"])
                 for name, each in document["snoozes"].items()
@@ -63,43 +63,43 @@ class SnoozeFile:
         except OSError as error:
             raise SettingsError(f"the file of snoozes can't be read: {error.strerror}", file=self.path) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            hint = "remove it: nothing is snoozed then"
-            raise SettingsError("the file of snoozes is not what was written", file=self.path, hint=hint) from error
+            hint = "remove the file; this ends all snoozes"
+            raise SettingsError("the file of snoozes is damaged", file=self.path, hint=hint) from error
 
-    def put(self, name: str, snoozed: Snoozed) -> None:
-        """Snooze a playbook, or change how long it is snoozed; durable when this returns."""
+    def set_snooze(self, name: str, snoozed: Snoozed) -> None:
+        """Snooze a playbook, or change the end of its snooze; on disk after the return."""
         begins, until = snoozed.snooze.begins, snoozed.snooze.until
 
-        def change(snoozes: Mapping[str, Snoozed]) -> dict[str, Snoozed]:
+        def extend_snooze(snoozes: Mapping[str, Snoozed]) -> dict[str, Snoozed]:
             lasting = snoozes.get(name)
             since = lasting.snooze.begins if lasting is not None and begins < lasting.snooze.until else begins
             return {**snoozes, name: Snoozed(Snooze(since, until), snoozed.by)}
 
-        self._change(change, begins)
+        self._change_file(extend_snooze, begins)
 
-    def clear(self, name: str, now: datetime) -> bool:
-        """End a playbook's snooze now. Returns whether it was snoozed."""
+    def clear_snooze(self, name: str, now: datetime) -> bool:
+        """End the snooze of a playbook now; returns False without an active snooze."""
         lasting = False
 
-        def end(snoozes: Mapping[str, Snoozed]) -> dict[str, Snoozed]:
+        def end_snooze(snoozes: Mapping[str, Snoozed]) -> dict[str, Snoozed]:
             nonlocal lasting
             found = snoozes.get(name)
             lasting = found is not None and now < found.snooze.until
             if found is None or not lasting:
                 return dict(snoozes)
-            # What it left out stays left out.
+            # Firings skipped so far stay skipped.
             return {**snoozes, name: Snoozed(Snooze(found.snooze.begins, now), found.by)}
 
-        self._change(end, now)
+        self._change_file(end_snooze, now)
         return lasting
 
-    def _change(self, change: Callable[[Mapping[str, Snoozed]], dict[str, Snoozed]], now: datetime) -> None:
+    def _change_file(self, change: Callable[[Mapping[str, Snoozed]], dict[str, Snoozed]], now: datetime) -> None:
         try:
             make_folder(self.path.parent)
-            with self._alone():
+            with self._hold_lock():
                 snoozes = change(self.read())
                 kept = {name: each for name, each in snoozes.items() if now - each.snooze.until < _KEPT}
-                self._write(kept)
+                self._write_file(kept)
         except OSError as error:
             raise SettingsError(
                 f"the file of snoozes can't be written: {error.strerror or error}",
@@ -108,7 +108,7 @@ class SnoozeFile:
             ) from error
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _hold_lock(self) -> Iterator[None]:
         fd = open_or_create(self.path.with_suffix(".lock"), os.O_RDWR)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -116,7 +116,7 @@ class SnoozeFile:
         finally:
             os.close(fd)
 
-    def _write(self, snoozes: Mapping[str, Snoozed]) -> None:
+    def _write_file(self, snoozes: Mapping[str, Snoozed]) -> None:
         entries = {
             name: {
                 "begins": timestamp(each.snooze.begins),

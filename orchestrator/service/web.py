@@ -1,4 +1,4 @@
-"""What the service answers over HTTP: how it is, and what it counts. Nothing can be changed through it."""
+"""The service over HTTP, read-only: health, metrics and overview."""
 
 import asyncio
 import contextlib
@@ -23,12 +23,12 @@ from orchestrator.service.overview import Overview
 
 MAX_CONNECTIONS = 64
 HEAD_SECONDS = 10.0
-"""How long a connection may take for the head of a request, and how long it may stay idle."""
+"""Time limit for the head of a request, and for an idle connection."""
 ERROR_EVERY = 60.0
-"""Seconds between two log lines of one error of the event loop."""
+"""Seconds between two log lines about the same error of the event loop."""
 _ERRORS_KNOWN = 100
 _ACCEPTED_AT_ONCE = 16
-"""The event loop accepts so many connections before it looks at the first of them."""
+"""Number of connections accepted by the event loop before it serves the first."""
 _QUEUED = 512
 _UNAVAILABLE = 503
 
@@ -36,63 +36,63 @@ _UNAVAILABLE = 503
 def create_app(
     overview: Callable[[], Overview], metrics: Metrics, more_troubles: Callable[[], Sequence[str]]
 ) -> Starlette:
-    """The application.
+    """Create the HTTP application.
 
     Args:
-        overview: says how things stand.
-        metrics: the numbers.
-        more_troubles: what else keeps the service from doing its work.
+        overview: returns the state of the service.
+        metrics: metrics of the service.
+        more_troubles: returns more problems of the service.
     """
 
-    async def healthz(_: Request) -> Response:
-        """Whether the process is alive: it answers, and has been round its playbooks lately."""
+    async def serve_healthz(_: Request) -> Response:
+        """Report a live process: a recent round over the playbooks."""
         if overview().is_stuck(anyio.current_time()):
             return PlainTextResponse("stuck\n", _UNAVAILABLE)
         return PlainTextResponse("ok\n")
 
-    async def readyz(_: Request) -> Response:
-        """Whether firings would be carried out."""
+    async def serve_readyz(_: Request) -> Response:
+        """Report a service ready for firings."""
         now = overview()
         troubles = [*now.troubles, *more_troubles()]
         if now.round_at is None:
-            troubles.append("it is starting")
+            troubles.append("the service is starting")
         if now.stopping:
-            troubles.append("it is stopping")
+            troubles.append("the service is stopping")
         document = {"ready": not troubles, "troubles": troubles, "invalid": now.document()["invalid"]}
         return JSONResponse(document, _UNAVAILABLE if troubles else 200)
 
-    async def plural(request: Request) -> Response:
-        """The numbers, in the format that is asked for."""
+    async def serve_metrics(request: Request) -> Response:
+        """Return the metrics, in the requested format."""
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), media_type=None, headers={"content-type": media_type})
 
-    async def all_of_it(_: Request) -> Response:
-        """What there is, what runs and what comes next."""
+    async def serve_overview(_: Request) -> Response:
+        """Return the overview as JSON."""
         return JSONResponse({"version": __version__, **overview().document()})
 
     return Starlette(
         routes=[
-            Route("/", all_of_it),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", plural),
+            Route("/", serve_overview),
+            Route("/healthz", serve_healthz),
+            Route("/readyz", serve_readyz),
+            Route("/metrics", serve_metrics),
         ]
     )
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection, of a bounded number, each with a bounded time for the head of its next request.
+    """A connection with a time limit for the head of its next request; the number of connections is limited.
 
-    Idle connections must neither keep others from an answer nor take the descriptors that runs need.
+    Idle connections must not block other connections, nor use up the file descriptors of runs.
     """
 
     opened_at = 0.0
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the library has it
-        """Begin; the oldest connection ends where there are too many."""
+        """Begin; aborts the oldest connection above the limit."""
         self.opened_at = self.loop.time()
-        # One that was ended a moment ago is still among them.
+        # A connection aborted a moment ago is still in the set.
         open_ones = (each for each in self.connections if isinstance(each, BoundedProtocol))
         others = [each for each in open_ones if not each.transport.is_closing()]
         if len(others) >= max_connections():
@@ -101,12 +101,12 @@ class BoundedProtocol(H11Protocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop the time limit."""
         self._forget_head()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Wait for another request, or end."""
+        """Start the time limit for the next request."""
         super().on_response_complete()
         self._await_head()
 
@@ -125,7 +125,7 @@ class BoundedProtocol(H11Protocol):
 
 
 def max_connections() -> int:
-    """How many connections are held at once: an eighth of the descriptors at the most; runs need the others."""
+    """Return the limit of open connections: at most an eighth of the file descriptors, for the sake of the runs."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -133,14 +133,14 @@ def max_connections() -> int:
 
 
 class RepeatedErrors:
-    """Tells which of the event loop's errors to log: each of them once a minute."""
+    """Filter for errors of the event loop: passes each error on once a minute."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, emit: Callable[[str], None]) -> None:
+        self._emit = emit
         self._told_at: dict[str, float] = {}
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle an error that nobody waits for."""
+        """Handle an error without a waiting task."""
         what = str(context.get("exception") or context.get("message"))
         now = loop.time()
         if now - self._told_at.get(what, -math.inf) < ERROR_EVERY:
@@ -148,11 +148,11 @@ class RepeatedErrors:
         if len(self._told_at) >= _ERRORS_KNOWN:
             self._told_at.clear()
         self._told_at[what] = now
-        self._tell(f"{context.get('message')}: {what}")
+        self._emit(f"{context.get('message')}: {what}")
 
 
 class Server(uvicorn.Server):
-    """Serves in an event loop that others use too, and leaves signals to them."""
+    """HTTP server in a shared event loop, without signal handlers of its own."""
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(
@@ -171,28 +171,28 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin, with a queue of the system's that is longer than what is accepted at once."""
+        """Start, with a system queue longer than the number of connections accepted at once."""
         await super().startup(sockets)
         for each in sockets or ():
             each.listen(_QUEUED)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
+        """Install no signal handlers."""
         yield
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+def open_listener(host: str, port: int) -> socket.socket:
+    """Open a listening socket.
 
     Raises:
-        OSError: when it can't.
+        OSError: when the address can't be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
 
 
-def url_of(listener: socket.socket) -> str:
-    """Where a socket is reached."""
+def format_url(listener: socket.socket) -> str:
+    """Format the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from orchestrator.moment import timestamp
-from orchestrator.service.folder import Folder
+from orchestrator.service.folder import PlaybookFolder
 from orchestrator.service.journal import Journal
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import NAMES, Desk, until
@@ -116,7 +116,7 @@ def serving(desk: Desk, *args: str, env: Mapping[str, str | None] | None = None)
 
 def was_watched_since(desk: Desk, moment: datetime) -> None:
     """Have the service believe that it saw the schedule first at this moment."""
-    (watched,) = Folder(desk.folder / "playbooks", desk.folder / "kept").look({}).watched.values()
+    (watched,) = PlaybookFolder(desk.folder / "playbooks", desk.folder / "kept").scan({}).watched.values()
     about = {"playbook": watched.name, "file": watched.file, "timezone": "UTC"}
 
     async def write() -> None:

@@ -61,6 +61,6 @@ async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
 def test_a_log_that_cannot_be_read_is_a_state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with BackgroundSimulator(parse_settings({"fleet": {"cvms": 1}})) as sim, mailbox() as box:
         runner = Unattended(settings(tmp_path, sim, box, monkeypatch), lambda _: RunObserver(), lambda *_: None)
-        assert runner.standing("20261123T120000Z-4f2a").state is State.NOTHING_SENT
+        assert runner.read_status("20261123T120000Z-4f2a").state is State.NOTHING_SENT
         (tmp_path / "state" / "runs" / "20261123T120000Z-4f2a.jsonl").mkdir(parents=True)  # opens, and cannot be read
-        assert runner.standing("20261123T120000Z-4f2a").state is State.UNREADABLE
+        assert runner.read_status("20261123T120000Z-4f2a").state is State.UNREADABLE

@@ -19,7 +19,7 @@ from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, Stop
-from orchestrator.service.folder import Folder, Reading
+from orchestrator.service.folder import PlaybookFolder, ScanResult
 from orchestrator.service.journal import Journal
 from orchestrator.service.scheduler import Snooze
 from orchestrator.service.service import Service
@@ -84,7 +84,7 @@ class FakeRunner:
         self.dies: Callable[[str], None] = lambda _place: None
         self.order: list[str] = []
 
-    def standing(self, run_id: str) -> RunStatus:
+    def read_status(self, run_id: str) -> RunStatus:
         run = self.world.runs.get(run_id)
         if run is None:
             return RunStatus(State.NOTHING_SENT)
@@ -137,14 +137,14 @@ class House:
     """One machine."""
 
     def __init__(
-        self, folder: Path, *, epoch: datetime = MONDAY, seconds: float = 3.0, look_every: float = 20.0
+        self, folder: Path, *, epoch: datetime = MONDAY, seconds: float = 3.0, scan_interval: float = 20.0
     ) -> None:
         self.playbooks = folder / "playbooks"
         self.playbooks.mkdir()
         self.state = folder / "state"
         self.wall = Wall(epoch)
         self.world = World()
-        self.look_every = look_every
+        self.scan_interval = scan_interval
         self.look_takes = 0.0
         self.seconds = seconds
         self.told: list[tuple[str, dict[str, Any]]] = []
@@ -163,9 +163,9 @@ class House:
         return path
 
     def snooze(self, name: str, begins: datetime, until: datetime) -> None:
-        SnoozeFile(self.state).put(name, Snoozed(Snooze(begins, until), "me@here"))
+        SnoozeFile(self.state).set_snooze(name, Snoozed(Snooze(begins, until), "me@here"))
 
-    def tell(self, event: str, /, **facts: object) -> None:
+    def emit(self, event: str, /, **facts: object) -> None:
         self.told.append((event, facts))
 
     def events(self, *names: str) -> list[dict[str, Any]]:
@@ -176,20 +176,20 @@ class House:
     async def process(self) -> AsyncIterator[Service]:
         """A process that is killed at the end of the block, however far it is."""
         journal = Journal.open(self.state, wall=self.wall.wall, sync=self.sync)
-        folder = Folder(self.playbooks, self.state / "service" / "kept", wall=self.wall.wall)
+        folder = PlaybookFolder(self.playbooks, self.state / "service" / "kept", wall=self.wall.wall)
 
-        async def look(owners: Mapping[str, str]) -> Reading:
+        async def scan(owners: Mapping[str, str]) -> ScanResult:
             await anyio.sleep(self.look_takes)
-            return folder.look(owners)
+            return folder.scan(owners)
 
         self.service = Service(
-            look=look,
+            scan=scan,
             snoozes=SnoozeFile(self.state).read,
             journal=journal,
             runner=self.runner,
             clock=self.wall,
-            tell=self.tell,
-            look_every=self.look_every,
+            emit=self.emit,
+            scan_interval=self.scan_interval,
         )
         self.left, self.ended = None, anyio.Event()
         try:

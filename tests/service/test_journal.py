@@ -9,8 +9,8 @@ from orchestrator.audit.log import inline
 from orchestrator.errors import SettingsError
 from orchestrator.moment import timestamp
 from orchestrator.service import journal as the_journal
-from orchestrator.service import service_state as memory
-from orchestrator.service.journal import Journal, read_memory
+from orchestrator.service import service_state
+from orchestrator.service.journal import Journal, read_state
 from orchestrator.state_files import write_all
 from tests.service.house import MONDAY
 
@@ -45,8 +45,8 @@ async def a_claim(state: Path) -> None:
 async def test_what_was_written_is_known_again(tmp_path: Path) -> None:
     await a_claim(tmp_path)
     journal = opened(tmp_path)
-    assert [claim.run_id for claim in journal.memory.claims.values()] == [CLAIM["run_id"]]
-    assert journal.memory.playbooks["a"].mark.planned_after == MONDAY
+    assert [claim.run_id for claim in journal.state.claims.values()] == [CLAIM["run_id"]]
+    assert journal.state.playbooks["a"].mark.planned_after == MONDAY
     journal.close()
     assert json.loads(file_of(tmp_path).read_bytes())["event"] == "snapshot"
     assert file_of(tmp_path).stat().st_mode & 0o777 == 0o600
@@ -57,13 +57,13 @@ async def test_a_line_that_was_cut_off_counts_for_nothing_and_is_not_in_the_way(
     whole = file_of(tmp_path).read_bytes()
     for end in range(0, len(whole), 5):
         file_of(tmp_path).write_bytes(whole[:end])
-        assert read_memory(tmp_path).claims == {}
+        assert read_state(tmp_path).claims == {}
     file_of(tmp_path).write_bytes(whole + b'{"v":1,"ev')
     journal = opened(tmp_path)
     await journal.write("firing.ended", **CLAIM, result="ran", exit_code=0, reason=None)
     journal.close()
-    assert read_memory(tmp_path).claims == {}
-    assert read_memory(tmp_path).playbooks["a"].last_success == MONDAY
+    assert read_state(tmp_path).claims == {}
+    assert read_state(tmp_path).playbooks["a"].last_success == MONDAY
 
 
 async def test_a_write_that_failed_half_way_leaves_nothing_behind(
@@ -80,17 +80,17 @@ async def test_a_write_that_failed_half_way_leaves_nothing_behind(
     monkeypatch.setattr(the_journal, "write_all", half)
     with pytest.raises(OSError, match="No space"):
         await journal.write("firing.claimed", **CLAIM)
-    assert (journal.memory.claims, journal.failure) == ({}, "No space left on device")
+    assert (journal.state.claims, journal.failure) == ({}, "No space left on device")
     monkeypatch.undo()
     await journal.write("firing.claimed", **CLAIM)
     assert journal.failure is None
     journal.close()
-    assert len(read_memory(tmp_path).claims) == 1
+    assert len(read_state(tmp_path).claims) == 1
 
 
 async def test_it_is_replaced_by_what_it_says_when_it_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(the_journal, "_LINES", 10)
-    monkeypatch.setattr(memory, "REMEMBERED", 40)
+    monkeypatch.setattr(service_state, "REMEMBERED", 40)
     journal = opened(tmp_path)
     await journal.write("schedule.enabled", **ABOUT)
     for number in range(60):
@@ -99,11 +99,11 @@ async def test_it_is_replaced_by_what_it_says_when_it_is_long(tmp_path: Path, mo
         await journal.write("firing.claimed", **claim)
         await journal.write("firing.ended", **claim, result="ran", exit_code=0, reason=None)
     assert len(file_of(tmp_path).read_bytes().splitlines()) <= 10
-    known = journal.memory.playbooks["a"]
-    assert (len(known.decided), journal.memory.claims) == (40, {})
+    known = journal.state.playbooks["a"]
+    assert (len(known.decided), journal.state.claims) == (40, {})
     assert known.forgotten is not None
     journal.close()
-    assert read_memory(tmp_path).playbooks["a"] == known
+    assert read_state(tmp_path).playbooks["a"] == known
     assert file_of(tmp_path).stat().st_size < 3_000
 
 
@@ -111,7 +111,7 @@ async def test_it_is_replaced_by_what_it_says_when_it_is_long(tmp_path: Path, mo
 async def test_a_journal_that_is_not_what_a_service_wrote_is_refused(tmp_path: Path, line: str) -> None:
     await a_claim(tmp_path)
     file_of(tmp_path).write_text(line + "\n")
-    with pytest.raises(SettingsError, match="not what a service wrote") as refused:
+    with pytest.raises(SettingsError, match="journal is damaged") as refused:
         opened(tmp_path)
     assert refused.value.line == 1
     file_of(tmp_path).unlink()

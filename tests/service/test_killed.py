@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from orchestrator.moment import parse_timestamp, timestamp
-from orchestrator.service.journal import read_memory
+from orchestrator.service.journal import read_state
 from tests.service.house import MONDAY, FakeRunner, House, KilledError
 
 pytestmark = pytest.mark.anyio
@@ -99,7 +99,7 @@ async def hold_to_once(home: House, seed: int, share: float) -> None:
     rng = Random(seed)
     home.write("makes-up", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue")
     home.write("lets-go", cron="*/20 * * * *", timezone="UTC", on_missed="skip", on_overlap="queue")
-    home.look_every = 60
+    home.scan_interval = 60
     written: list[dict[str, Any]] = []
     lives = await live_a_week(home, rng, share, written)
     end = lives[-1][1] - timedelta(minutes=10)
@@ -124,7 +124,7 @@ async def hold_to_once(home: House, seed: int, share: float) -> None:
         for number in range(FakeRunner.actions)
     )
     made_up_for(home, lives, end, written)
-    still_open = read_memory(home.state).claims.values()
+    still_open = read_state(home.state).claims.values()
     assert [claim for claim in still_open if claim.planned < end] == []
 
 

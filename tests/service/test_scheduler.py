@@ -20,10 +20,10 @@ from orchestrator.service.scheduler import (
     Skip,
     Snooze,
     Start,
-    decide,
-    due,
-    foresee,
-    foresee_next,
+    decide_firings,
+    find_due_firings,
+    forecast_firings,
+    forecast_next_firing,
 )
 from orchestrator.service.service_state import ScheduleState, ServiceState, Watermark
 
@@ -41,37 +41,39 @@ def since(moment: datetime, decided: Container[str] = ()) -> Decided:
 
 def test_at_its_very_moment_a_firing_is_due_and_a_microsecond_before_it_is_not() -> None:
     mark = since(NOON - 10 * MINUTE)
-    assert [each.planned for each in due(table(), mark, NOON).in_time] == [NOON]
-    before = due(table(), mark, NOON - timedelta(microseconds=1))
+    assert [each.planned for each in find_due_firings(table(), mark, NOON).in_time] == [NOON]
+    before = find_due_firings(table(), mark, NOON - timedelta(microseconds=1))
     assert (before.in_time, before.coming and before.coming.planned) == ((), NOON)
 
 
 def test_a_firing_that_is_late_by_more_than_the_grace_was_missed() -> None:
     mark = since(NOON - 10 * MINUTE)
-    assert due(table(), mark, NOON + GRACE).count == 0
-    late = due(table(), mark, NOON + GRACE + SECOND)
+    assert find_due_firings(table(), mark, NOON + GRACE).count == 0
+    late = find_due_firings(table(), mark, NOON + GRACE + SECOND)
     assert (late.count, late.in_time, [each.planned for each in late.missed]) == (1, (), [NOON])
 
 
 def test_what_is_planned_and_waits_for_its_jitter_comes_next() -> None:
     jittered = table("0 0 * * *", jitter="10h")
     midnight = NOON.replace(hour=0)
-    found = due(jittered, since(midnight - SECOND), midnight + SECOND)
+    found = find_due_firings(jittered, since(midnight - SECOND), midnight + SECOND)
     assert found.coming is not None
     assert (found.coming.planned, found.in_time, found.missed) == (midnight, (), ())
 
 
 def test_what_was_decided_before_the_clock_was_set_back_is_not_due_again() -> None:
     decided = {timestamp(NOON)}
-    found = due(table(), since(NOON - 10 * MINUTE, decided), NOON)
+    found = find_due_firings(table(), since(NOON - 10 * MINUTE, decided), NOON)
     assert (found.in_time, found.coming and found.coming.planned) == ((), NOON + HOUR)
-    following = foresee_next(table(), since(NOON - 10 * MINUTE, decided), None, NOON - 5 * MINUTE)
+    following = forecast_next_firing(table(), since(NOON - 10 * MINUTE, decided), None, NOON - 5 * MINUTE)
     assert following is not None
     assert following.planned == NOON + HOUR
 
 
 def test_very_many_missed_firings_are_found_without_looking_at_each() -> None:
-    found = due(table("* * * * *", on_missed="run_once"), since(NOON - timedelta(days=300)), NOON + 30 * SECOND)
+    found = find_due_firings(
+        table("* * * * *", on_missed="run_once"), since(NOON - timedelta(days=300)), NOON + 30 * SECOND
+    )
     assert found.count == COUNTED
     assert [each.planned for each in found.in_time] == [NOON]
     assert found.missed[-1].planned == NOON - MINUTE
@@ -80,7 +82,7 @@ def test_very_many_missed_firings_are_found_without_looking_at_each() -> None:
 
 def test_nothing_is_made_up_for_that_was_due_more_than_400_days_ago() -> None:
     yearly = table("0 0 1 1 *", on_missed="run_once")
-    found = due(yearly, since(NOON - timedelta(days=5000)), NOON.replace(year=2028, month=12))
+    found = find_due_firings(yearly, since(NOON - timedelta(days=5000)), NOON.replace(year=2028, month=12))
     assert [each.planned.year for each in found.missed] == [2028]
 
 
@@ -88,14 +90,14 @@ def test_a_snooze_leaves_out_what_lies_in_it_and_nothing_begins_while_it_lasts()
     snooze = Snooze(NOON - 150 * MINUTE, NOON + 30 * MINUTE)
     catching_up = table(on_missed="run_once")
     now = NOON + 10 * MINUTE
-    found = due(catching_up, since(NOON - 5 * HOUR + SECOND), now)
-    (step,) = decide(catching_up, found, now, snooze, runs=False, waits=False)
+    found = find_due_firings(catching_up, since(NOON - 5 * HOUR + SECOND), now)
+    (step,) = decide_firings(catching_up, found, now, snooze, runs=False, waits=False)
     assert isinstance(step, Skip)
     assert (step.reason, step.count, step.firing.planned) == ("snoozed", 5, NOON)
     # Once it is over, what was missed before it is made up for.
     later = NOON + 40 * MINUTE
-    found = due(catching_up, since(NOON - 5 * HOUR + SECOND), later)
-    left, start = decide(catching_up, found, later, snooze, runs=False, waits=False)
+    found = find_due_firings(catching_up, since(NOON - 5 * HOUR + SECOND), later)
+    left, start = decide_firings(catching_up, found, later, snooze, runs=False, waits=False)
     assert isinstance(left, Skip)
     assert isinstance(start, Start)
     assert (left.count, start.missed, start.firing.planned) == (3, 2, NOON - 3 * HOUR)
@@ -114,8 +116,8 @@ def test_whatever_was_missed_at_most_one_run_makes_up_for_it(
     runs, waits = busy
     schedule = table(f"*/{minutes} * * * *", on_missed=on_missed, on_overlap=on_overlap)
     now = NOON + down * SECOND
-    found = due(schedule, since(NOON), now)
-    steps = decide(schedule, found, now, None, runs=runs, waits=waits)
+    found = find_due_firings(schedule, since(NOON), now)
+    steps = decide_firings(schedule, found, now, None, runs=runs, waits=waits)
     starts = [step for step in steps if isinstance(step, Start)]
     late = [step for step in starts if now - step.firing.moment > GRACE]
     assert len(late) <= (on_missed == "run_once" and not found.in_time)
@@ -136,33 +138,33 @@ class Scheduler:
 
     def __init__(self, timetable: Timetable) -> None:
         self.timetable = timetable
-        self.memory = ServiceState()
+        self.state = ServiceState()
         self.snooze: Snooze | None = None
         self.began: list[tuple[datetime, datetime]] = []
         self.left_out: list[datetime] = []
 
     def write(self, now: datetime, event: str, **fields: object) -> None:
-        self.memory.apply({"ts": timestamp(now), "event": event, "playbook": "x", **fields})
+        self.state.apply({"ts": timestamp(now), "event": event, "playbook": "x", **fields})
 
     def change(self, now: datetime, timetable: Timetable) -> None:
         """Take another version in the place of this one, as the service does."""
-        found = due(self.timetable, self.decided, now)
+        found = find_due_firings(self.timetable, self.decided, now)
         self.keep(now, (*found.in_time, *found.waiting))
         self.timetable = timetable
         about = {"file": "", "timezone": "UTC", "when": str(timetable.schedule), "left_out": ""}
-        self.write(now, "schedule.changed" if "x" in self.memory.playbooks else "schedule.enabled", **about)
+        self.write(now, "schedule.changed" if "x" in self.state.playbooks else "schedule.enabled", **about)
 
     @property
     def decided(self) -> Decided:
-        return Decided.of(self.memory.playbooks["x"])
+        return Decided.of(self.state.playbooks["x"])
 
     def keep(self, now: datetime, planned: Iterable[Firing]) -> None:
         for each in planned:
             self.write(now, "firing.planned", planned=timestamp(each.planned), moment=timestamp(each.moment))
 
     def step(self, now: datetime) -> None:
-        found = due(self.timetable, self.decided, now)
-        for step in decide(self.timetable, found, now, self.snooze, runs=False, waits=False):
+        found = find_due_firings(self.timetable, self.decided, now)
+        for step in decide_firings(self.timetable, found, now, self.snooze, runs=False, waits=False):
             if isinstance(step, Start):
                 self.began.append((step.firing.planned, now))
                 claim = FiringClaim("x", step.firing.planned, step.firing.moment, "id").fields()
@@ -172,13 +174,13 @@ class Scheduler:
                 self.write(now, "firing.left_out", planned=timestamp(step.firing.planned))
             else:
                 pytest.fail(f"{step}")
-        self.keep(now, due(self.timetable, self.decided, now).waiting)
+        self.keep(now, find_due_firings(self.timetable, self.decided, now).waiting)
 
     def go_on(self, now: datetime, until: datetime) -> None:
         """Decide whenever something is planned or to happen, up to this moment."""
         while now < until:
             self.step(now)
-            found = due(self.timetable, self.decided, now)
+            found = find_due_firings(self.timetable, self.decided, now)
             wakes = [each.moment for each in found.waiting]
             if found.coming is not None:
                 wakes.append(found.coming.planned if found.coming.planned > now else found.coming.moment)
@@ -207,7 +209,7 @@ def test_what_is_foreseen_is_what_happens(
     """After any edits and snoozes: the next firing, its moment, and all that is left out, by the second."""
     now = NOON.replace(hour=22)
     scheduler = Scheduler(first)
-    scheduler.memory.playbooks["x"] = ScheduleState("", "UTC", "", "", Watermark(now, now))
+    scheduler.state.playbooks["x"] = ScheduleState("", "UTC", "", "", Watermark(now, now))
     for wait, timetable, snoozed in [*edits, (ask, edits[-1][1] if edits else first, None)]:
         scheduler.go_on(now, now + wait * SECOND)
         now += wait * SECOND
@@ -217,8 +219,8 @@ def test_what_is_foreseen_is_what_happens(
             scheduler.snooze = Snooze(now, now + snoozed * SECOND)
     known = (scheduler.timetable, scheduler.decided, scheduler.snooze, now)
     ends = now + 2 * HOUR
-    coming = foresee_next(*known)
-    listed = [each for each in foresee(*known, end=ends) if (each.moment or each.planned) < ends]
+    coming = forecast_next_firing(*known)
+    listed = [each for each in forecast_firings(*known, end=ends) if (each.moment or each.planned) < ends]
     scheduler.began.clear()
     scheduler.left_out.clear()
     scheduler.go_on(now, ends - timedelta(microseconds=1))

@@ -149,7 +149,7 @@ async def test_what_was_missed_while_the_process_was_down_is_handled_once(house:
 
 
 async def test_a_machine_that_slept_sees_what_it_missed_within_seconds(house: OpenHouse) -> None:
-    home = house(look_every=5)
+    home = house(scan_interval=5)
     home.write("hourly", cron="0 * * * *", timezone="UTC", on_missed="run_once")
     async with home.process():
         await home.until(at("1 00:30"))
@@ -381,7 +381,7 @@ async def test_a_snooze_that_is_cleared_lets_the_next_firing_pass(house: OpenHou
         await home.until(at("1 01:30"))
         from orchestrator.service.snoozes import SnoozeFile  # noqa: PLC0415
 
-        assert SnoozeFile(home.state).clear("asleep", home.wall.wall())
+        assert SnoozeFile(home.state).clear_snooze("asleep", home.wall.wall())
         await home.until(at("1 02:30"))
     assert home.world.carried_out("asleep") == planned("1 02:00")
 
@@ -561,7 +561,7 @@ async def test_a_claimed_run_that_needs_nothing_more_or_must_not_be_touched_is_l
     async with home.process():
         await home.until(at("1 01:05"))
     sent = dict(home.world.actions)
-    monkeypatch.setattr(home.runner, "standing", lambda _run_id: RunStatus(state, None, 6))
+    monkeypatch.setattr(home.runner, "read_status", lambda _run_id: RunStatus(state, None, 6))
     async with home.process():
         await home.until(at("1 01:45"))
     (ended,) = home.events("firing.ended")
@@ -628,7 +628,7 @@ async def test_an_edit_between_the_planned_time_and_the_start_moves_nothing(
     house: OpenHouse, edit: dict[str, str], *, restarted: bool
 ) -> None:
     """The jitter of this firing is some minutes; whatever is edited meanwhile, it happens at its moment, once."""
-    home = house(epoch=EVENING, look_every=2)
+    home = house(epoch=EVENING, scan_interval=2)
     home.write("nightly", **JITTERED)
     async with home.process():
         await home.until(at("1 18:54:15"))
@@ -650,7 +650,7 @@ async def test_an_edit_between_the_planned_time_and_the_start_moves_nothing(
 
 
 async def test_a_day_that_is_off_since_the_planned_time_is_left_out_and_on_record(house: OpenHouse) -> None:
-    home = house(epoch=EVENING, look_every=2)
+    home = house(epoch=EVENING, scan_interval=2)
     home.write("nightly", **JITTERED)
     async with home.process():
         await home.until(at("1 18:54:15"))
@@ -663,7 +663,7 @@ async def test_a_day_that_is_off_since_the_planned_time_is_left_out_and_on_recor
 
 
 async def test_an_edit_at_the_very_moment_of_a_firing_loses_it_not(house: OpenHouse) -> None:
-    home = house(look_every=2)
+    home = house(scan_interval=2)
     home.write("hourly", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 00:59:59"))
@@ -677,7 +677,7 @@ async def test_an_edit_at_the_very_moment_of_a_firing_loses_it_not(house: OpenHo
 async def test_what_the_page_says_of_a_snooze_within_the_jitter_is_what_happens(
     house: OpenHouse, until: str, *, ran: bool
 ) -> None:
-    home = house(epoch=EVENING, look_every=2)
+    home = house(epoch=EVENING, scan_interval=2)
     home.write("nightly", **JITTERED)
     async with home.process():
         await home.until(at("1 18:54:15"))
@@ -692,7 +692,7 @@ async def test_what_the_page_says_of_a_snooze_within_the_jitter_is_what_happens(
 
 async def test_a_slow_look_at_the_folder_holds_up_no_firing(house: OpenHouse) -> None:
     """A calendar that takes minutes to read is about its own playbook alone."""
-    home = house(look_every=2)
+    home = house(scan_interval=2)
     home.write("hourly", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 00:59:30"))

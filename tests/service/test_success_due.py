@@ -7,7 +7,7 @@ import pytest
 from orchestrator.playbook.firings import Timetable
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.service.metrics import Metrics
-from orchestrator.service.scheduler import Snooze, success_due
+from orchestrator.service.scheduler import Snooze, find_success_due
 from tests.service.test_web import CALM
 
 FRIDAY = datetime(2027, 3, 5, 20, tzinfo=UTC)
@@ -18,13 +18,13 @@ def weekdays(**more: object) -> Timetable:
 
 
 def test_after_a_success_on_friday_the_next_is_due_on_monday() -> None:
-    assert success_due(weekdays(), FRIDAY, None) == datetime(2027, 3, 8, 19, 30, tzinfo=UTC)
+    assert find_success_due(weekdays(), FRIDAY, None) == datetime(2027, 3, 8, 19, 30, tzinfo=UTC)
 
 
 def test_days_off_and_snoozes_are_not_due() -> None:
-    assert success_due(weekdays(not_on="2027-03-08"), FRIDAY, None) == datetime(2027, 3, 9, 19, 30, tzinfo=UTC)
+    assert find_success_due(weekdays(not_on="2027-03-08"), FRIDAY, None) == datetime(2027, 3, 9, 19, 30, tzinfo=UTC)
     snooze = Snooze(FRIDAY, FRIDAY + timedelta(days=4))
-    assert success_due(weekdays(), FRIDAY, snooze) == datetime(2027, 3, 10, 19, 30, tzinfo=UTC)
+    assert find_success_due(weekdays(), FRIDAY, snooze) == datetime(2027, 3, 10, 19, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_days_off_and_snoozes_are_not_due() -> None:
 )
 def test_every_series_is_there_from_the_start(labels: tuple[str, dict[str, str]]) -> None:
     metrics = Metrics(lambda: CALM)
-    metrics.known("x")
+    metrics.add_playbook("x")
     assert metrics.registry.get_sample_value(*labels) == 0

@@ -89,18 +89,18 @@ async def test_nothing_can_be_changed_through_it(path: str) -> None:
 
 async def test_what_happens_is_counted_by_playbook() -> None:
     service = Service()
-    tell = service.metrics.tell
-    tell("schedule.enabled", playbook="nightly")
-    tell("firing.ended", playbook="nightly", result="ran", exit_code=6)
-    tell("firing.ended", playbook="nightly", result="snoozed", exit_code=None)
-    tell("firing.left_out", playbook="nightly", reason="overlap", count=1)
-    tell("firing.missed", playbook="nightly", count=7)
+    emit = service.metrics.count_event
+    emit("schedule.enabled", playbook="nightly")
+    emit("firing.ended", playbook="nightly", result="ran", exit_code=6)
+    emit("firing.ended", playbook="nightly", result="snoozed", exit_code=None)
+    emit("firing.left_out", playbook="nightly", reason="overlap", count=1)
+    emit("firing.missed", playbook="nightly", count=7)
     settled = {"event": "target.settled", "action": "stop", "outcome": "settled", "seconds": 12.5}
-    service.metrics.recorded("nightly", settled)
-    service.metrics.recorded("nightly", {**settled, "event": "target.failed", "outcome": "refused"})
-    service.metrics.recorded("nightly", {**settled, "event": "action.accepted"})
+    service.metrics.count_record("nightly", settled)
+    service.metrics.count_record("nightly", {**settled, "event": "target.failed", "outcome": "refused"})
+    service.metrics.count_record("nightly", {**settled, "event": "action.accepted"})
     for status in (429, 429, 200):
-        service.metrics.replied("nightly", Reply(http_status=status))
+        service.metrics.count_reply("nightly", Reply(http_status=status))
     found = await service.samples()
     one = "playbook=nightly"
     results = {result: found[f"orchestrator_firings_total{{{one},result={result}}}"] for result in ("ran", "missed")}

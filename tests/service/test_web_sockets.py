@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.service import web
 from orchestrator.service.metrics import Metrics
-from orchestrator.service.web import RepeatedErrors, Server, create_app, listen
+from orchestrator.service.web import RepeatedErrors, Server, create_app, open_listener
 from tests.service.test_web import CALM
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ def anyio_backend() -> str:
 @asynccontextmanager
 async def served() -> AsyncIterator[int]:
     """A server of this test; gives its port."""
-    listener = listen("127.0.0.1", 0)
+    listener = open_listener("127.0.0.1", 0)
     server = Server(create_app(lambda: CALM, Metrics(lambda: CALM), list))
     serving = asyncio.create_task(server.serve([listener]))
     try:

@@ -22,7 +22,7 @@ from orchestrator.safe_text import safe_text
 
 if TYPE_CHECKING:
     from orchestrator.playbook.firings import Timetable
-    from orchestrator.service.state import ScheduleState
+    from orchestrator.service.state import StoredSchedule
 
 _DAYS = 30
 _PIPE_WIDTH = 160
@@ -40,7 +40,7 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
         tallied,
     )
     from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the same
-    from orchestrator.service.scheduler import foresee  # noqa: PLC0415 - the same
+    from orchestrator.service.scheduler import forecast_firings  # noqa: PLC0415 - the same
 
     file = find_playbook(playbook)
     timetable, fault = _in_force(file, parse_assignments(variables))
@@ -48,7 +48,7 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
     zone, now = load_zone(timetable.schedule.timezone), utc_now()
     opens, closes = _stretch(start, end, timetable.schedule.timezone, now)
     begins = None if start is None else opens
-    found = foresee(timetable, state.decided, state.snooze, now, start=begins, end=closes)
+    found = forecast_firings(timetable, state.decided, state.snooze, now, start=begins, end=closes)
     if as_json:
         document = explain_document(timetable, str(file), found, (opens, closes), fault)
         write_document(document, sys.stdout.write)
@@ -97,14 +97,14 @@ def _kept(file: Path) -> "Timetable | None":
     return None
 
 
-def _state(playbook: str) -> "ScheduleState":
+def _state(playbook: str) -> "StoredSchedule":
     """Read the schedule's state left by `serve` in the state directory of the settings, if available."""
-    from orchestrator.service.state import ScheduleState, read_schedule_state  # noqa: PLC0415 - loads cron
+    from orchestrator.service.state import StoredSchedule, read_stored_schedule  # noqa: PLC0415 - loads cron
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
     with suppress(OrchestratorError, OSError):
-        return read_schedule_state(load_settings(None, ()).audit.state_dir, playbook)
-    return ScheduleState()
+        return read_stored_schedule(load_settings(None, ()).audit.state_dir, playbook)
+    return StoredSchedule()
 
 
 def _load(file: Path, values: Mapping[str, str]) -> LoadedPlaybook:

@@ -28,14 +28,14 @@ from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import SystemClock
 from orchestrator.runs.unattended import Unattended
-from orchestrator.service.folder import Folder, Reading
+from orchestrator.service.folder import PlaybookFolder, ScanResult
 from orchestrator.service.journal import FOLDER, Journal
 from orchestrator.service.metrics import Metrics
 from orchestrator.service.overview import Overview
 from orchestrator.service.service import Service
 from orchestrator.service.snoozes import SnoozeFile
 from orchestrator.service.state import KEPT
-from orchestrator.service.web import RepeatedErrors, Server, create_app, listen, url_of
+from orchestrator.service.web import RepeatedErrors, Server, create_app, format_url, open_listener
 from orchestrator.settings.load import Settings, load_settings
 
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
@@ -81,7 +81,7 @@ class _Serving:
 
     def __init__(self, settings: Settings, playbooks: Path, journal: Journal, listener: socket.socket | None) -> None:
         self._settings, self._journal, self._listener = settings, journal, listener
-        self._folder = Folder(playbooks, settings.audit.state_dir.expanduser() / FOLDER / KEPT)
+        self._folder = PlaybookFolder(playbooks, settings.audit.state_dir.expanduser() / FOLDER / KEPT)
         self._metrics = Metrics(self._overview)
         self._service: Service
         self._exit_code = 0
@@ -89,21 +89,21 @@ class _Serving:
     async def run(self) -> int:
         """Serve until stopped; returns the exit code."""
         self._service = Service(
-            look=self._look,
+            scan=self._scan,
             snoozes=SnoozeFile(self._settings.audit.state_dir).read,
             journal=self._journal,
-            runner=Unattended(self._settings, partial(_FiringObserver, self._metrics), self._metrics.replied),
+            runner=Unattended(self._settings, partial(_FiringObserver, self._metrics), self._metrics.count_reply),
             clock=SystemClock(),
-            tell=self._tell,
+            emit=self._emit,
             resume_within=timedelta(seconds=self._settings.audit.resume_without_asking),
         )
-        for name, _ in self._journal.memory.present():
-            self._metrics.known(name)
+        for name, _ in self._journal.state.list_present():
+            self._metrics.add_playbook(name)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
             async with anyio.create_task_group() as everything:
                 everything.start_soon(self._listen, received, everything.cancel_scope)
                 left = await self._serve()
-                self._tell("service.stopped", left_for_later=left)
+                self._emit("service.stopped", left_for_later=left)
                 everything.cancel_scope.cancel()
                 return self._exit_code if left else 0
         return self._exit_code
@@ -113,7 +113,7 @@ class _Serving:
         self._announce()
         if self._listener is None:
             return await self._service()
-        asyncio.get_running_loop().set_exception_handler(RepeatedErrors(self._tell_error))
+        asyncio.get_running_loop().set_exception_handler(RepeatedErrors(self._emit_error))
         server = Server(create_app(self._service.overview, self._metrics, self._key_trouble))
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [self._listener])
@@ -121,15 +121,15 @@ class _Serving:
             server.should_exit = True
         return left
 
-    def _tell_error(self, error: str) -> None:
-        self._tell("service.error", error=error)
+    def _emit_error(self, error: str) -> None:
+        self._emit("service.error", error=error)
 
     def _overview(self) -> Overview:
         return self._service.overview()
 
-    async def _look(self, owners: Mapping[str, str]) -> Reading:
+    async def _scan(self, owners: Mapping[str, str]) -> ScanResult:
         try:
-            return await anyio.to_thread.run_sync(self._folder.look, owners, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(self._folder.scan, owners, abandon_on_cancel=True)
         except anyio.get_cancelled_exc_class():
             self._folder.stop()
             raise
@@ -146,8 +146,8 @@ class _Serving:
             self._service.stop(_ENDINGS[number])
 
     def _announce(self) -> None:
-        url = None if self._listener is None else url_of(self._listener)
-        self._tell("service.started", version=__version__, playbooks=str(self._folder.path), url=url)
+        url = None if self._listener is None else format_url(self._listener)
+        self._emit("service.started", version=__version__, playbooks=str(self._folder.path), url=url)
         if self._listener is not None and not is_loopback(self._listener.getsockname()[0]):
             structlog.get_logger().warning(
                 "service.in_the_open", url=url, note="anyone with access to this address can read the service's state"
@@ -160,7 +160,7 @@ class _Serving:
             return (str(error),)
         return ()
 
-    def _tell(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
+    def _emit(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
         """Log an event, and count the event."""
         said = {key: value for key, value in facts.items() if value is not None and key not in _DIGESTS}
         bug = said.pop("exc_info", None)
@@ -174,7 +174,7 @@ class _Serving:
             log.warning(event, **said)
         else:
             log.info(event, **said)
-        self._metrics.tell(event, **facts)
+        self._metrics.count_event(event, **facts)
 
 
 def _listening(address: str) -> AbstractContextManager[socket.socket | None]:
@@ -186,7 +186,7 @@ def _listening(address: str) -> AbstractContextManager[socket.socket | None]:
         hint = "give HOST:PORT, such as 127.0.0.1:8642, or none"
         raise UsageError(f"--listen is not an address and a port: {address!r}", hint=hint)
     try:
-        return listen(match["six"] or match["host"], int(match["port"]))
+        return open_listener(match["six"] or match["host"], int(match["port"]))
     except OSError as error:
         hint = "another process may use this port; give --listen another port, or none"
         raise UsageError(f"can't listen on {address}: {error.strerror or error}", hint=hint) from error

@@ -22,10 +22,10 @@ from orchestrator.plural import plural
 from orchestrator.report.plan.schedule import clock, when
 from orchestrator.runs.actor import actor
 from orchestrator.safe_text import safe_text
-from orchestrator.service.journal import read_memory
-from orchestrator.service.scheduler import Snooze, foresee, foresee_next
+from orchestrator.service.journal import read_state
+from orchestrator.service.scheduler import Snooze, forecast_firings, forecast_next_firing
 from orchestrator.service.snoozes import Snoozed, SnoozeFile
-from orchestrator.service.state import ScheduleState, read_kept_version, read_schedule_state
+from orchestrator.service.state import StoredSchedule, read_kept_version, read_stored_schedule
 from orchestrator.settings.load import load_settings
 from orchestrator.validation_messages import nearest
 
@@ -57,7 +57,7 @@ def snooze(
         return int(Exit.OK)
     zone, source = _find(playbook, settings.audit.state_dir)
     if until is None:
-        lasted = file.clear(playbook, now)
+        lasted = file.clear_snooze(playbook, now)
         if as_json:
             click.echo(json.dumps({"playbook": playbook, "snoozed_until": None, "was_snoozed": lasted}, indent=2))
         else:
@@ -65,7 +65,7 @@ def snooze(
             click.echo(f"{safe_text(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
         return int(Exit.OK)
     ends = _end(until, zone, now)
-    file.put(playbook, Snoozed(Snooze(now, ends), actor()))
+    file.set_snooze(playbook, Snoozed(Snooze(now, ends), actor()))
     if as_json:
         click.echo(json.dumps(_document(playbook, file.read()[playbook], zone), indent=2))
         return int(Exit.OK)
@@ -77,7 +77,7 @@ def snooze(
 
 def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
     """Find the time zone and the file of a playbook known to the service, or stored in ./playbooks."""
-    known = dict(read_memory(state_dir).present())
+    known = dict(read_state(state_dir).list_present())
     if playbook in known:
         return known[playbook].timezone, Path(known[playbook].file)
     try:
@@ -113,7 +113,7 @@ def _end(text: str, zone: str, now: datetime) -> datetime:
 def _left_out(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
     if outlook is None:
         return ""
-    coming = foresee(outlook.timetable, outlook.state.decided, outlook.state.snooze, now, end=ends)
+    coming = forecast_firings(outlook.timetable, outlook.state.decided, outlook.state.snooze, now, end=ends)
     snoozed = (each for each in coming if isinstance(each, LeftOut) and each.code is LeftOutCode.SNOOZED)
     number = len(list(islice(snoozed, _MANY + 1)))
     return f"; {f'more than {_MANY:,} firings' if number > _MANY else plural(number, 'firing')} skipped"
@@ -122,7 +122,7 @@ def _left_out(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
 def _then(outlook: "_Outlook | None", now: datetime) -> str:
     if outlook is None:
         return ""
-    coming = foresee_next(outlook.timetable, outlook.state.decided, outlook.state.snooze, now)
+    coming = forecast_next_firing(outlook.timetable, outlook.state.decided, outlook.state.snooze, now)
     return "" if coming is None else f"; next firing: {when(coming)}"
 
 
@@ -131,7 +131,7 @@ class _Outlook:
     """The next firing of a playbook, and the known facts."""
 
     timetable: Timetable
-    state: ScheduleState
+    state: StoredSchedule
 
 
 def _outlook(source: Path, playbook: str, state_dir: Path) -> _Outlook | None:
@@ -142,11 +142,11 @@ def _outlook(source: Path, playbook: str, state_dir: Path) -> _Outlook | None:
     if timetable is None:
         kept = read_kept_version(state_dir, source)
         timetable = None if kept is None else kept.timetable
-    return None if timetable is None else _Outlook(timetable, read_schedule_state(state_dir, playbook))
+    return None if timetable is None else _Outlook(timetable, read_stored_schedule(state_dir, playbook))
 
 
 def _documents(file: SnoozeFile, state_dir: Path, now: datetime) -> list[dict[str, object]]:
-    known = read_memory(state_dir).playbooks
+    known = read_state(state_dir).playbooks
     return [
         _document(name, each, known[name].timezone if name in known else "UTC")
         for name, each in sorted(file.read().items())
