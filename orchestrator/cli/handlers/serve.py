@@ -69,7 +69,7 @@ class _FiringObserver(RunObserver):
         """Log and count a record."""
         del state
         log_record(record, playbook=self._claim.playbook, run_id=self._claim.run_id)
-        self._metrics.recorded(self._claim.playbook, record)
+        self._metrics.count_record(self._claim.playbook, record)
 
     def on_warning(self, event: str, /, **facts: object) -> None:
         """Log a warning."""
