@@ -1,4 +1,4 @@
-"""Whether text is coloured: `--color`, else `NO_COLOR`, `TERM` and what each stream leads to."""
+"""Coloured output: `--color`, otherwise `NO_COLOR`, `TERM` and the target of each stream."""
 
 import os
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ _chosen: _When = "auto"
 
 
 def choose(args: Sequence[str]) -> None:
-    """Take `--color` from a command line before it is read, since an error in it is coloured or not as well."""
-    global _chosen  # noqa: PLW0603 - a choice for the whole process, as the environment is
+    """Apply `--color` before the command line is parsed, because parse errors have colours too."""
+    global _chosen  # noqa: PLW0603 - a choice for the whole process, like the environment
     options = args[: args.index("--")] if "--" in args else args
     words = [word for arg in options for word in arg.split("=", 1)]
     given = [value for option, value in pairwise(words) if option == "--color"]
@@ -21,20 +21,20 @@ def choose(args: Sequence[str]) -> None:
 
 
 def colour() -> bool | None:
-    """Whether to colour: yes, no, or None where each stream decides."""
+    """Return True or False for all streams, or None for a choice per stream."""
     if _chosen != "auto":
         return _chosen == "always"
     return False if os.environ.get("NO_COLOR") or _is_dumb() else None
 
 
 def is_coloured(stream: TextIO) -> bool:
-    """Whether text for this stream is coloured."""
+    """Return True if text for this stream has colours."""
     found = colour()
     return stream.isatty() if found is None else found
 
 
 def redraws(stream: TextIO) -> bool:
-    """Whether a line that was shown on this stream can be drawn anew."""
+    """Return True if a line on this stream can be replaced."""
     return stream.isatty() and not _is_dumb()
 
 

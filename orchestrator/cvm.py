@@ -1,8 +1,8 @@
-"""The words everybody uses: a CVM, its identifiers and its status.
+"""A CVM, its identifiers and its status: words for all packages.
 
-Facts of the API that live here: statuses are plain strings and more may come; `in_progress` means that an operation
-still holds the CVM whatever its status says; UUIDs come with and without dashes; an app_id is written bare, `0x…` or
-`app_…`. Everything is compared in its normal form.
+Facts of the API: statuses are plain strings, and new statuses may appear; `in_progress` means that an operation holds
+the CVM, whatever the status says; UUIDs come with and without dashes; an app_id is written bare, as `0x…` or as
+`app_…`. All comparisons use normal forms.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,48 +12,48 @@ from decimal import Decimal
 from typing import Any, Generic, Self, TypeVar
 
 DOWN = frozenset({"stopped", "exited"})
-"""The statuses in which a CVM is down, once nothing is in progress any more."""
+"""Statuses of a CVM that is down, if no operation is in progress."""
 
 GOING_DOWN = frozenset({"stopping", "shutting_down"})
-"""The statuses of a CVM on its way down."""
+"""Statuses of a CVM on the way down."""
 
 COMING_UP = frozenset({"starting", "restarting", "creating"})
-"""The statuses of a CVM on its way up."""
+"""Statuses of a CVM on the way up."""
 
 UP = "running"
 
 
 def normal_uuid(text: str) -> str:
-    """A UUID without dashes and in lower case, the form in which two of them are compared."""
+    """Return a UUID without dashes and in lower case, for comparisons."""
     return text.replace("-", "").lower()
 
 
 def normal_app_id(text: str) -> str:
-    """An app_id without `0x` or `app_` and in lower case, the form in which two of them are compared."""
+    """Return an app_id without `0x` or `app_` and in lower case, for comparisons."""
     return text.strip().lower().removeprefix("app_").removeprefix("0x")
 
 
 def is_down(status: str, *, in_progress: bool) -> bool:
-    """Whether a CVM of this status is down for good: stopped or exited, and no operation holds it."""
+    """Return True if a CVM is stopped or exited, without an operation in progress."""
     return status in DOWN and not in_progress
 
 
 def is_up(status: str, *, in_progress: bool) -> bool:
-    """Whether a CVM of this status runs, and no operation holds it."""
+    """Return True if a CVM is running, without an operation in progress."""
     return status == UP and not in_progress
 
 
 @dataclass(frozen=True, slots=True)
 class CvmRef:
-    """What identifies a CVM and says where it runs; the `cvm` of every audit record and JSON document.
+    """Identity and location of a CVM; the `cvm` of every audit record and JSON document.
 
     Attributes:
-        id: the hashid `cvm_…`; None where a legacy list gives none.
-        vm_uuid: the UUID as the API wrote it; None while a CVM is being created.
+        id: the hashid `cvm_…`; None if a legacy list gives no hashid.
+        vm_uuid: the UUID in the API's spelling; None during the creation of a CVM.
         name: the CVM's name; not unique, never an address.
-        app_id: the app it belongs to, in normal form; None where the list gives none.
-        teepod_id: the number of its teepod (host node).
-        teepod: the name of its teepod.
+        app_id: the CVM's app, in normal form; None if the list gives no app.
+        teepod_id: the number of the CVM's teepod (host node).
+        teepod: the name of the CVM's teepod.
     """
 
     id: str | None
@@ -65,21 +65,21 @@ class CvmRef:
 
     @property
     def key(self) -> str:
-        """What tells this CVM from every other within one run: its hashid, else its UUID in normal form."""
+        """The CVM's unique key within a run: the hashid, or else the UUID in normal form."""
         return self.id or normal_uuid(self.vm_uuid or "")
 
     @property
     def address(self) -> str:
-        """The identifier to put into a request path: the hashid, else the UUID; never a name or an app_id."""
+        """The identifier for a request path: the hashid, or else the UUID; never a name or an app_id."""
         return self.id or self.vm_uuid or ""
 
     @property
     def uuid_key(self) -> str | None:
-        """The UUID in normal form, under which a batch of statuses answers; None while there is none."""
+        """The UUID in normal form, the key in a batch of statuses; None without a UUID."""
         return normal_uuid(self.vm_uuid) if self.vm_uuid else None
 
     def completed_by(self, other: Self) -> Self:
-        """This CVM, with what it lacks taken from another reading of the same CVM."""
+        """Return this CVM, with missing facts from another read of the same CVM."""
         knows_teepod = self.teepod_id is not None or self.teepod is not None
         return replace(
             self,
@@ -90,7 +90,7 @@ class CvmRef:
         )
 
     def document(self) -> dict[str, object]:
-        """As every audit record and JSON document has it."""
+        """Return the form of audit records and JSON documents."""
         return {
             "id": self.id,
             "vm_uuid": self.vm_uuid,
@@ -102,7 +102,7 @@ class CvmRef:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """The CVM that `document` wrote."""
+        """Read the form of `document`."""
         return cls(
             id=document.get("id"),
             vm_uuid=document.get("vm_uuid"),
@@ -114,7 +114,7 @@ class CvmRef:
 
     @property
     def teepod_key(self) -> str:
-        """What tells its teepod from every other; one shared key for CVMs whose teepod is unknown."""
+        """The unique key of the CVM's teepod; CVMs of an unknown teepod share a key."""
         return str(self.teepod_id) if self.teepod_id is not None else (self.teepod or "")
 
 
@@ -122,7 +122,7 @@ _T = TypeVar("_T")
 
 
 class ByCvm(Generic[_T]):
-    """Things that belong to CVMs each, found again by hashid, and by UUID where one of the two lists gave no hashid."""
+    """Values of CVMs, found by hashid, or by UUID if one of the two lists gave no hashid."""
 
     def __init__(self, pairs: Iterable[tuple[CvmRef, _T]]) -> None:
         pairs = tuple(pairs)
@@ -130,34 +130,34 @@ class ByCvm(Generic[_T]):
         self._by_key = {key: value for ref, value in pairs for key in (ref.id, ref.uuid_key) if key}
 
     def find(self, ref: CvmRef) -> _T | None:
-        """What belongs to this CVM; None for nothing."""
+        """Return the value of this CVM; None without a value."""
         return next((self._by_key[key] for key in (ref.id, ref.uuid_key) if key and key in self._by_key), None)
 
     def left_by(self, refs: Iterable[CvmRef]) -> list[_T]:
-        """What belongs to none of these CVMs, in order."""
+        """Return the values that belong to no CVM of this list, in order."""
         found = {id(self.find(ref)) for ref in refs}
         return [value for value in self._values if id(value) not in found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cvm:
-    """One CVM of the inventory, as a list showed it.
+    """A CVM of the inventory, as read from a list.
 
     Attributes:
-        ref: what identifies it.
-        status: the API's word for its state, an open set.
-        in_progress: whether an operation holds it.
+        ref: identity and location.
+        status: the API's word for the state, an open set.
+        in_progress: whether an operation holds the CVM.
         instance_id: another identifier of the same CVM.
-        instance_type: the name under which `GET /instance-types` prices it.
-        disk_gb: provisioned disk in GB, which is billed whether the CVM runs or not.
-        gpus: number of GPUs; None where the list does not say.
-        gpu_rental: whether the list marks it as managed by an on-demand GPU rental, whose CVMs refuse a stop.
-        billing_period: `hourly`, `monthly` or `skip`; None where the list does not say.
+        instance_type: the name in the prices of `GET /instance-types`.
+        disk_gb: provisioned disk in GB, billed for running and stopped CVMs.
+        gpus: number of GPUs; None if unknown.
+        gpu_rental: whether the list marks the CVM as managed by an on-demand GPU rental; such CVMs refuse a stop.
+        billing_period: `hourly`, `monthly` or `skip`; None if unknown.
         billing_price: `compute_billing_price` in USD per billing period.
         hourly_compute: `hourly_rate.compute` in USD per hour (newest list shape).
         hourly_disk: `hourly_rate.disk` in USD per hour (newest list shape).
-        created_at: the moment of its creation, in UTC; None where the list does not say.
-        workspace: the id of the workspace that owns it; None where the list does not say.
+        created_at: time of creation, in UTC; None if unknown.
+        workspace: id of the CVM's workspace; None if unknown.
     """
 
     ref: CvmRef
@@ -177,5 +177,5 @@ class Cvm:
 
     @property
     def down(self) -> bool:
-        """Whether it is stopped or exited with nothing in progress."""
+        """Whether the CVM is stopped or exited without an operation in progress."""
         return is_down(self.status, in_progress=self.in_progress)

@@ -1,7 +1,7 @@
-"""Models that are described in their JSON Schema by the sentence below each field.
+"""Models with descriptions in their JSON Schema, from the sentence below each field.
 
-pydantic can read these sentences, too, but does so while each class is made: the source is found and parsed anew every
-time that a command starts. Here they are read only where a schema is asked for.
+pydantic can read these sentences too, but reads and parses the source of every class at every start of a command. This
+module reads the sentences only for a schema.
 """
 
 import ast
@@ -21,7 +21,7 @@ class DocumentedModel(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema, with these sentences."""
+        """Return the JSON Schema with the sentences as descriptions."""
         made = handler(schema)
         properties: dict[str, Any] = handler.resolve_ref_schema(made).get("properties", {})
         for model in reversed(cls.__mro__):
@@ -32,7 +32,7 @@ class DocumentedModel(BaseModel):
 
 
 def _sentences(model: type) -> Iterator[tuple[str, str]]:
-    """Each field that has a sentence below it in this class's own body, with it; none without its source."""
+    """Yield the fields with a sentence in this class's own body, and the sentence; nothing without the source."""
     try:
         source = inspect.getsource(model)
     except OSError:

@@ -1,4 +1,4 @@
-"""Durations as people write them: a number of seconds, or text such as `40s`, `10m`, `1h30m`."""
+"""Durations as text: a number of seconds, or text such as `40s`, `10m`, `1h30m`."""
 
 import re
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, WithJsonSchema
 
 LONGEST = 10 * 365 * 86400.0
-"""Seconds; no wait of a run is longer than ten years, and arithmetic with dates stays possible."""
+"""Seconds: ten years, so that arithmetic with dates stays possible."""
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _TEXT = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
@@ -15,17 +15,17 @@ _BARE_NUMBER = re.compile(r"[+-]?[\d.,_]+")
 
 
 _PATTERN = r"^\d+(\.\d+)?$|^(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?$|\$\{[^{}]+\}"
-"""The same for editors, which see `${var}` before it is replaced."""
+"""The same pattern for editors, before any `${var}` is replaced."""
 
 
 def parse_duration(value: object) -> float:
-    """The number of seconds that a duration stands for.
+    """Parse a duration; return seconds.
 
     Args:
         value: a number of seconds, or text such as `40s`, `10m`, `1h30m`, `2d`, or `40`.
 
     Raises:
-        ValueError: when it is neither, negative, not finite, or longer than ten years.
+        ValueError: when the value has another form, is negative, not finite, or longer than ten years.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(min(value, LONGEST + 1))
@@ -47,10 +47,10 @@ def parse_duration(value: object) -> float:
 
 
 def parse_time_span(text: str) -> float:
-    """The number of seconds that a duration on the command line stands for, where days and times are taken too.
+    """Parse a duration on the command line, in options that also take days and times; return seconds.
 
     Raises:
-        ValueError: when it is none, or a number without a unit: `20261201` is meant as a day.
+        ValueError: when the text is no duration, or a number without a unit: `20261201` is meant as a day.
     """
     if _BARE_NUMBER.fullmatch(text.strip()):
         raise ValueError(f"{text.strip()[:40]!r} is a number without a unit")
@@ -58,7 +58,7 @@ def parse_time_span(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration for people: `0.4s`, `40s`, `10m`, `1h30m`."""
+    """Format a duration: `0.4s`, `40s`, `10m`, `1h30m`."""
     if seconds < 10:  # noqa: PLR2004 - below ten seconds a tenth is worth showing
         return f"{seconds:.1f}".removesuffix(".0") + "s"
     rest = round(seconds)
@@ -79,4 +79,4 @@ Duration = Annotated[
         },
     ),
 ]
-"""A pydantic type: seconds as a float, read from a number or from text such as `1h30m`."""
+"""A pydantic type: seconds as a float, from a number or from text such as `1h30m`."""

@@ -1,10 +1,10 @@
-"""Which hosts can only be this machine."""
+"""Loopback addresses."""
 
 from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host can only be this machine."""
+    """Return True if a host is certainly this machine."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Moments as they are written down: RFC 3339 in UTC, to the microsecond."""
+"""Moments as text: RFC 3339 in UTC, in microseconds."""
 
 from datetime import UTC, datetime
 
@@ -6,15 +6,15 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """Return the time of day."""
     return datetime.now(UTC)
 
 
 def timestamp(moment: datetime) -> str:
-    """A moment as text that sorts by time."""
+    """Format a moment; the texts sort by time."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_timestamp(text: str) -> datetime:
-    """The moment that `timestamp` wrote."""
+    """Parse the text of `timestamp`."""
     return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)

@@ -1,11 +1,11 @@
-"""How a target can end, how a run can end, and the exit code that follows: contracts, all three."""
+"""Outcomes of targets, endings of runs, and exit codes: three contracts."""
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 
 
 class Outcome(StrEnum):
-    """How one target ended."""
+    """Outcomes of a target."""
 
     SETTLED = "settled"
     """Down (or running, by the action), with nothing in progress, and still so at the end of the run."""
@@ -42,7 +42,7 @@ class Exit(IntEnum):
 
 
 class Ending(StrEnum):
-    """Why a run came to its end."""
+    """Reasons for the end of a run."""
 
     COMPLETED = "completed"
     MAX_FAILURES = "max_failures"
@@ -59,12 +59,12 @@ class Ending(StrEnum):
 
     @property
     def resumable(self) -> bool:
-        """Whether `resume` can take the run up again: it ended for a reason outside its own plan."""
+        """Whether `resume` can continue the run: the reason for its end is outside the run's own plan."""
         return self not in {Ending.COMPLETED, Ending.ABANDONED, *OF_ITS_OWN_MAKING}
 
 
 OF_ITS_OWN_MAKING = frozenset({Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.CANARY_FAILED, Ending.NOT_APPROVED})
-"""The early endings that the playbook asks for, which leave the rest unsent for good."""
+"""Early endings required by the playbook; the rest stays unsent for good."""
 
 _EARLY = frozenset(
     {
@@ -75,23 +75,23 @@ _EARLY = frozenset(
 _FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.RESURRECTED})
 
 COUNTS_AS_FAILURE = _FAILED
-"""The outcomes that `max_failures` counts."""
+"""The outcomes counted by `max_failures`."""
 
 ENDS_THE_RUN = _FAILED | {Outcome.UNSETTLED}
-"""The outcomes of a target that end the run after a step with `on_failure: stop`, and after a canary."""
+"""Outcomes of a target that end the run after a step with `on_failure: stop`, and after a canary."""
 
 
 def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: bool, left_alone: bool = False) -> Exit:
-    """The exit code of a run that ended this way with these outcomes.
+    """Return the exit code of a run with this ending and these outcomes.
 
     Args:
-        ending: why the run ended.
-        counts: how many targets ended in each way.
+        ending: the reason for the run's end.
+        counts: the number of targets of each outcome.
         anything_sent: whether a request that can change something was ever announced.
-        left_alone: whether a CVM that a step selects was left alone since a fact of it is not known.
+        left_alone: whether a selected CVM was skipped because of an unknown fact.
 
-    Where several hold, interruption goes first, then an early end, failures, and time-outs. A refused key before
-    anything was sent changed nothing, which is what 5 says.
+    If several codes apply, the order is: interruption, early end, failures, time-outs. A refused key before the first
+    request changed nothing, so the code is 5.
     """
     if ending is Ending.SIGINT:
         return Exit.SIGINT
@@ -111,7 +111,7 @@ def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: b
 
 
 AS_WANTED = frozenset({Outcome.SETTLED, Outcome.GONE, Outcome.SKIPPED})
-"""The outcomes of targets that are as their step wanted them."""
+"""The outcomes of targets in the state wanted by their step."""
 
 TROUBLE = frozenset(Outcome) - AS_WANTED - {Outcome.NOT_SENT}
-"""The outcomes of targets that something went wrong with."""
+"""The outcomes of targets with a problem."""

@@ -1,4 +1,4 @@
-"""Small words for people."""
+"""Numbers and lists of names as text."""
 
 from collections.abc import Iterable
 
@@ -6,12 +6,12 @@ _MOST_NAMES = 20
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 target`, `2 targets`."""
+    """Format a number with its noun: `1 target`, `2 targets`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def names(some: Iterable[str]) -> str:
-    """`web-1, web-2`; after the first 20, `and 5 more`."""
+    """Join names: `web-1, web-2`; after the first 20, `and 5 more`."""
     every = list(some)
     more = [f"and {len(every) - _MOST_NAMES} more"] if len(every) > _MOST_NAMES else []
     return ", ".join([*every[:_MOST_NAMES], *more])

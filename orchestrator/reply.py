@@ -1,7 +1,7 @@
-"""What a cloud answers, as values: the words that the engine reads and the cloud client writes.
+"""Replies of a cloud as values, written by the cloud client and read by the engine.
 
-A request never raises for what the other side did. It gives a `Reply`: either a value, or what went wrong in enough
-detail to decide what follows. Deciding is not done here.
+A request never raises because of the other side. The result is a `Reply`: a value, or the problem in enough detail for
+a decision. The decision is made elsewhere.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from orchestrator.cvm import Cvm, is_down, is_up
 T_co = TypeVar("T_co", covariant=True)
 
 NOT_FOUND_CODES = frozenset({"ERR-03-001", "ERR-03-004", "ERR-03-005"})
-"""The error codes with which the API says that it has no such CVM or app."""
+"""Error codes of the API for an unknown CVM or app."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRead:
-    """One CVM's status as one read showed it.
+    """The status of a CVM in a single read.
 
     Attributes:
         status: the API's word, an open set.
         in_progress: whether an operation holds the CVM; missing from an answer means False.
-        error: the API's own words on a failed operation or boot, if any.
+        error: the API's message about a failed operation or boot, if any.
     """
 
     status: str
@@ -35,23 +35,23 @@ class StatusRead:
 
     @property
     def down(self) -> bool:
-        """Whether it is stopped or exited with nothing in progress."""
+        """Whether the CVM is stopped or exited without an operation in progress."""
         return is_down(self.status, in_progress=self.in_progress)
 
     @property
     def up(self) -> bool:
-        """Whether it runs with nothing in progress."""
+        """Whether the CVM is running without an operation in progress."""
         return is_up(self.status, in_progress=self.in_progress)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchStopped:
-    """What the API says of a request to stop many CVMs at once. Which ones it skipped it does not say.
+    """The API's answer to a request to stop many CVMs. The answer does not name the skipped CVMs.
 
     Attributes:
-        stopped: how many it took.
-        skipped: how many it left alone: an operation holds them, they lack a UUID, or a GPU rental manages them.
-        errors: why it could not stop some, by the hashid that was sent.
+        stopped: the number of accepted CVMs.
+        skipped: the number of skipped CVMs: with an operation in progress, without a UUID, or managed by a GPU rental.
+        errors: the errors of other CVMs, by the sent hashid.
     """
 
     stopped: int
@@ -61,12 +61,12 @@ class BatchStopped:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of the CVM list.
+    """A page of the CVM list.
 
     Attributes:
-        cvms: the CVMs on it.
-        total: how many CVMs the server counts over all pages.
-        pages: how many pages there are of the size asked for.
+        cvms: the CVMs of the page.
+        total: the server's number of CVMs over all pages.
+        pages: the number of pages of the requested size.
     """
 
     cvms: tuple[Cvm, ...]
@@ -76,18 +76,18 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageRecord:
-    """One record of metered usage. What can't be read in it is None.
+    """A record of metered usage. Unreadable fields are None.
 
     Attributes:
         cvm: the UUID of the CVM, in normal form.
         usage_type: `compute`, `storage` or another category, in lower case.
-        event_type: the API's word for why there is this record, an open set.
-        cost: US dollars, exactly as many digits as the answer has.
-        minutes: how long a usage it is for.
-        at: when the record was made.
-        begin: when the usage began; None also where the answer has a day without a time.
-        end: when it ended; the same.
-        key: what the API calls the record's unique key.
+        event_type: the API's word for the cause of the record, an open set.
+        cost: US dollars, with exactly the digits of the answer.
+        minutes: the duration of the usage.
+        at: creation time of the record.
+        begin: start of the usage; None also for a day without a time.
+        end: end of the usage; None also for a day without a time.
+        key: the API's unique key of the record.
     """
 
     cvm: str
@@ -103,12 +103,12 @@ class UsageRecord:
 
 @dataclass(frozen=True, slots=True)
 class UsagePage:
-    """One page of an app's metered usage.
+    """A page of an app's metered usage.
 
     Attributes:
-        records: those on it.
-        total: the server's count; of the page or of all pages, the vendor's document leaves that open.
-        ahead: by how many seconds the server's clock is ahead of this machine's, to a second; None where it is silent.
+        records: the records of the page.
+        total: the server's count; of the page or of all pages (the vendor's document leaves this open).
+        ahead: seconds by which the server's clock is ahead of this machine's, to a second; None if unknown.
     """
 
     records: tuple[UsageRecord, ...]
@@ -118,18 +118,18 @@ class UsagePage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply(Generic[T_co]):
-    """The answer to one request, or what came instead of one.
+    """The answer to a request, or the problem in place of an answer.
 
     Attributes:
-        value: what was asked for; None unless the answer was a success that could be read.
-        http_status: the status code; None when no complete response head came.
-        sent: False only when it is certain that the request never left (no connection could be made).
-        problem: in plain words what went wrong, with the API's own words where it gave any; None on success.
-        error_code: the API's `ERR-MM-NNN` code, where it gave one.
-        retry_after: seconds to wait, from the Retry-After header as a number or a date; None where there was none.
-        request_id: the API's id of the request, for its support.
+        value: the requested value; None unless the answer was a readable success.
+        http_status: the status code; None without a complete response head.
+        sent: False only if the request certainly never left (no connection was made).
+        problem: the problem in plain words, with the API's own message if any; None on success.
+        error_code: the API's `ERR-MM-NNN` code, if any.
+        retry_after: seconds to wait, from the Retry-After header as a number or a date; None without the header.
+        request_id: the API's id of the request, for the vendor's support.
         latency: seconds from sending to the end of the answer.
-        is_json: False when the body is not JSON: the page of a gateway, and no answer of the API.
+        is_json: False for a body that is not JSON: the page of a gateway, not an answer of the API.
     """
 
     value: T_co | None = None
@@ -144,10 +144,10 @@ class Reply(Generic[T_co]):
 
     @property
     def says_not_found(self) -> bool:
-        """Whether the API itself says that there is no such thing; a bare 404 may come from a gateway."""
+        """Whether the API itself reports an unknown CVM or app; a bare 404 may come from a gateway."""
         return self.http_status == HTTPStatus.NOT_FOUND and self.error_code in NOT_FOUND_CODES
 
     @property
     def latency_ms(self) -> int:
-        """The latency in whole milliseconds, as the audit log has it."""
+        """The latency in whole milliseconds, for the audit log."""
         return round(self.latency * 1000)

@@ -1,4 +1,4 @@
-"""Text of others, made safe to show: no terminal escapes, no markup, no line breaks, no reversed reading order."""
+"""Foreign text made safe for output: no terminal escapes, no markup, no line breaks, no reversed reading order."""
 
 import unicodedata
 
@@ -6,11 +6,11 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def safe_text(text: object, width: int = 200) -> str:
-    """Text for a terminal: control, format and bidirectional characters escaped, and cut to a width.
+    """Escape control, format and bidirectional characters, and cut the text to a width.
 
     Args:
-        text: anything; None is shown as a dash.
-        width: characters at the most.
+        text: any value; None is shown as a dash.
+        width: the most characters.
     """
     if text is None:
         return "-"

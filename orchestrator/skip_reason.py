@@ -1,4 +1,7 @@
-"""Why a CVM is left alone: a code for programs, and a sentence for people. Old records without codes still read."""
+"""The reason for a skipped CVM: a code for programs, and a sentence for people.
+
+Old records without codes stay readable.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from typing import Any
 
 
 class SkipReason(StrEnum):
-    """Why a CVM of the inventory is not acted on, or why a target's request was not sent."""
+    """Reasons why a CVM is skipped, or why a target's request was not sent."""
 
     NOT_SELECTED = "not_selected"
     """No step selects the CVM."""
@@ -18,21 +21,21 @@ class SkipReason(StrEnum):
     ALREADY_UP = "already_up"
     """The CVM is running already."""
     NOT_UP = "not_up"
-    """The CVM is not running, so that it can't be restarted."""
+    """The CVM is not running, so it can't be restarted."""
     NOT_DOWN = "not_down"
-    """The CVM is not down, so that it can't be started."""
+    """The CVM is not down, so it can't be started."""
     NO_ADDRESS = "no_address"
-    """The CVM has neither hashid nor UUID yet, so that no request can name it."""
+    """The CVM has neither hashid nor UUID yet, so no request can name the CVM."""
     FACT_UNKNOWN = "fact_unknown"
-    """The CVM's app, teepod or name is not known, and a `protect`, an `exclude` or a select needs that fact."""
+    """The CVM's app, teepod or name is unknown, and a `protect`, an `exclude` or a select needs that fact."""
     KEPT_RUNNING = "kept_running"
-    """A rule of `keep_running` spares the CVM."""
+    """A rule of `keep_running` keeps the CVM up."""
     DRIFTED = "drifted"
     """The CVM has changed since the plan was made, or since the run to undo ended."""
     GONE = "gone"
     """The CVM of a plan, or of a run to undo, is no longer in the list."""
     NOT_IN_PLAN_FILE = "not_in_plan_file"
-    """The playbook selects the CVM now, but the plan file does not have it as a target."""
+    """The playbook selects the CVM now, but the CVM is no target of the plan file."""
     NOT_IN_RUN = "not_in_run"
     """The run to undo did not take the CVM down."""
     MAX_FAILURES = "max_failures"
@@ -48,16 +51,16 @@ class SkipReason(StrEnum):
 
 
 CHANGED = frozenset({SkipReason.DRIFTED, SkipReason.GONE})
-"""The CVM is not any more what a plan file or a run's log says."""
+"""The CVM differs from the plan file or from the run's log."""
 
 MAY_BE_PROTECTED = frozenset({"protect", "exclude"})
-"""What needs a fact so that a CVM of which the fact is not known is left alone, although a step selects it."""
+"""Users of a fact: if the fact of a selected CVM is unknown, the CVM is skipped."""
 
 ALREADY = frozenset({SkipReason.ALREADY_DOWN, SkipReason.ALREADY_UP})
-"""The CVM is as the action would leave it."""
+"""The CVM is already as the action would leave the CVM."""
 
 OUT_OF_SCOPE = frozenset({SkipReason.NOT_SELECTED, SkipReason.NOT_IN_RUN})
-"""Nothing was to be done with the CVM in the first place."""
+"""The CVM was never meant to be a target."""
 
 _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.NOT_SELECTED: "not selected",
@@ -79,23 +82,23 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.NOT_APPROVED: "the run ended early: a question was not answered with yes",
     SkipReason.ABANDONED: "the run was abandoned before its request was sent",
 }
-"""The sentence of each code, with a place for the detail, and one for what needs an unknown fact."""
+"""The sentence of each code, with placeholders for the detail and for the user of an unknown fact."""
 
 _SUMMARIES: Mapping[SkipReason, str] = {
     SkipReason.KEPT_RUNNING: "kept running",
     SkipReason.DRIFTED: "drifted",
 }
-"""The sentence without its detail, of the codes whose detail differs from CVM to CVM."""
+"""The sentence without its detail, for codes whose detail differs between CVMs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A code, and what is peculiar to one CVM.
+    """A code with the detail of a CVM.
 
     Attributes:
         code: the code.
-        detail: such as the pattern that protects the CVM; empty where the code says all.
-        needed_by: what needs a fact that is not known: `protect`, `exclude` or `select`.
+        detail: for example the pattern that protects the CVM; empty if the code is enough.
+        needed_by: the user of an unknown fact: `protect`, `exclude` or `select`.
     """
 
     code: SkipReason
@@ -109,17 +112,17 @@ class Reason:
 
     @property
     def in_full(self) -> str:
-        """The sentence, with the first key of each select that a CVM does not meet."""
+        """The sentence, with the first unmet key of each select."""
         is_about_a_key = self.code is SkipReason.NOT_SELECTED and bool(self.detail)
         return f"{self.text}: {self.detail}" if is_about_a_key else self.text
 
     @property
     def summary(self) -> str:
-        """The sentence, without what differs from CVM to CVM."""
+        """The sentence, without details that differ between CVMs."""
         return _SUMMARIES.get(self.code, self.text)
 
     def fields(self) -> dict[str, str]:
-        """As records and documents have it."""
+        """Return the fields of records and documents."""
         needed_by = {"needed_by": self.needed_by} if self.needed_by else {}
         return {"reason": self.text, "code": self.code.value, **needed_by}
 
@@ -143,13 +146,13 @@ _RELEASED: tuple[tuple[str, SkipReason], ...] = (
     ("the run ended early: a CVM of the first wave", SkipReason.CANARY_FAILED),
     ("the run ended early: a question", SkipReason.NOT_APPROVED),
 )
-"""How the sentences of records without codes begin, the longer of two beginnings first. Version 0.1 wrote these."""
+"""Beginnings of sentences in records without codes (version 0.1); the longer of two beginnings is first."""
 
 
 def code_of(entry: Mapping[str, Any]) -> SkipReason | None:
-    """The code of a record or of an entry of `skipped`, derived from its sentence where an old one has no code.
+    """Return the code of a record or of an entry of `skipped`; an old entry's code comes from its sentence.
 
-    None where it has neither, or where a later version wrote a code that this one does not know.
+    None without code and sentence, or for a code of a later version.
     """
     code = entry.get("code")
     if code is not None:
@@ -162,17 +165,17 @@ _CODES = frozenset(SkipReason)
 
 
 def may_be_protected(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry of `skipped` is a CVM that a step selects, left alone since a fact is not known."""
+    """Return True if an entry of `skipped` is a selected CVM skipped because of an unknown fact."""
     return code_of(entry) is SkipReason.FACT_UNKNOWN and entry.get("needed_by") in MAY_BE_PROTECTED
 
 
 def summary_of(entry: Mapping[str, Any]) -> str:
-    """The sentence of a record or of an entry of `skipped`, without what differs from CVM to CVM."""
+    """Return the sentence of a record or of an entry of `skipped`, without details that differ between CVMs."""
     code = code_of(entry)
     summary = None if code is None else _SUMMARIES.get(code)
     return summary or str(entry.get("reason") or "no reason given")
 
 
 def with_code(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of `skipped` with its code; null where there is none."""
+    """Return an entry of `skipped` with its code; null without a code."""
     return {**entry, "code": entry["code"] if "code" in entry else code_of(entry)}

@@ -1,4 +1,4 @@
-"""Pydantic's findings in words for the person who wrote the file: which key, what is wrong, what to write instead."""
+"""Messages for pydantic's findings: the key, the error, and a hint for the author of the file."""
 
 import difflib
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ Place = tuple[str | int, ...]
 
 
 def dotted(place: Place) -> str:
-    """A place in a document as people write it: `steps[0].select.name`."""
+    """Format a path in a document: `steps[0].select.name`."""
     text = ""
     for part in place:
         text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
@@ -36,12 +36,12 @@ def dotted(place: Place) -> str:
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """A hint that names the nearest of the known words.
+    """Return a hint with the nearest known word.
 
     Args:
-        name: the word that is not known.
-        known: the words that are.
-        otherwise: the hint where none is near; without it one that names them all.
+        name: the unknown word.
+        known: the known words.
+        otherwise: the hint without a near word; default: a list of all known words.
     """
     words = sorted(known)
     close = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
@@ -57,12 +57,12 @@ def explain(
     root: Any,  # noqa: ANN401 - any annotation
     prefix: Place = (),
 ) -> tuple[Place, str, str | None]:
-    """One finding as the place it is at, a message, and a hint.
+    """Return the path, the message and the hint of a finding.
 
     Args:
-        fault: one entry of `ValidationError.errors()`.
-        root: the model, or another annotation, that the document was checked against.
-        prefix: where in the whole document that part stands.
+        fault: an entry of `ValidationError.errors()`.
+        root: the model, or another annotation, of the validated part.
+        prefix: the path of the validated part in the whole document.
     """
     inner: Place = tuple(fault["loc"])
     kind, given, context = fault["type"], fault["input"], fault.get("ctx", {})
@@ -76,7 +76,7 @@ def explain(
         return place, f"{key} must be {context['expected']}, not {_shown(given)}", None
     if kind in {"greater_than_equal", "greater_than"}:
         bound = f"at least {context['ge']}" if "ge" in context else f"above {context['gt']}"
-        hint = "0 is never 'no limit'; leave the key out to have none" if str(given).strip("0.%") == "" else None
+        hint = "0 is never 'no limit'; remove the key for no limit" if str(given).strip("0.%") == "" else None
         return place, f"{key} must be {bound}, not {_shown(given)}", hint
     if kind in {"less_than_equal", "less_than"}:
         bound = f"at most {context['le']}" if "le" in context else f"below {context['lt']}"
@@ -103,7 +103,7 @@ def _shown(value: object) -> str:
 
 
 def _keys_at(root: Any, place: Place) -> list[str]:  # noqa: ANN401 - any annotation
-    """The keys that the model at this place takes."""
+    """List the keys of the model at this path."""
     annotation = root
     for part in place:
         if get_origin(annotation) is dict:
