@@ -1,9 +1,9 @@
 """Stop fleets of Phala Cloud confidential VMs by playbook, and prove afterwards what was done.
 
-A *playbook* says which CVMs and what to do with them, the *plan* says what that means right now, the *engine*
-carries it out, and the *audit log* holds every step before it happens. Each of these words is a folder.
+A *playbook* selects CVMs and actions, the *plan* lists the present targets, the *engine* carries the plan out, and the
+*audit log* records every step in advance. Each of these words is a folder.
 
-The names in `__all__` are the Python API. They are imported at their first use: the command line does without them.
+The names in `__all__` are the Python API, imported at first use: the command line does not need these names.
 """
 
 import importlib

@@ -1,24 +1,24 @@
-"""Every error that a person can meet, each with the exit code it stands for.
+"""All errors for people, with their exit codes.
 
-    OrchestratorError                 what was wrong, where, and what to do
+    OrchestratorError                 the error, its place, and the remedy
     ├── UsageError            exit 2  a command line that can't be carried out
-    │   ├── PlaybookError             a playbook that can't be used
+    │   ├── PlaybookError             an invalid playbook
     │   │   └── MissingVariableError  a variable has no value
-    │   ├── SettingsError             settings that can't be used
-    │   └── PlanFileError             a plan file that can't be used
-    ├── NotConfirmedError     exit 3  nobody said yes
+    │   ├── SettingsError             invalid settings
+    │   └── PlanFileError             an invalid plan file
+    ├── NotConfirmedError     exit 3  no person confirmed
     ├── GuardError            exit 3  a guard refuses the plan
-    ├── DriftedError          exit 3  of a plan file's targets, or of a run's to undo, none is as it was
-    ├── RunHeldError          exit 3  another process is carrying the run out
+    ├── DriftedError          exit 3  all targets of a plan file, or of a run to undo, have changed
+    ├── RunHeldError          exit 3  another process carries the run out
     ├── ClaimedError          exit 3  another run is acting on the same CVMs
-    ├── NotAskedError         exit 3  a run has no question that could be answered
+    ├── NotAskedError         exit 3  a run has no open question
     ├── NoMatchError          exit 4  the selectors matched no CVM at all
-    ├── CloudError            exit 5  the cloud can't be reached, or refuses the key, or makes no sense
-    ├── AlteredError          exit 6  an audit log is not what was written
+    ├── CloudError            exit 5  no connection to the cloud, a refused key, or an unreadable answer
+    ├── AlteredError          exit 6  an audit log was altered
     ├── UnfinishedError       exit 7  an audit log is whole so far, but unfinished or torn
     └── AuditError            exit 8  the audit log can't be written or continued
 
-Anything else that escapes is a bug, and exit 1.
+Any other escaping error is a bug, and exit 1.
 """
 
 from pathlib import Path
@@ -27,16 +27,16 @@ from orchestrator.outcome import Exit
 
 
 class OrchestratorError(Exception):
-    """What went wrong in words for a person.
+    """An error with a message for people.
 
     Attributes:
-        message: what was wrong.
-        hint: what to do about it; None where there is nothing sensible to say.
-        file: the file the fault is in, if it is in one.
+        message: the error.
+        hint: the remedy; None without a useful remedy.
+        file: the file with the error, if any.
         line: the line in that file, counted from 1.
         code: a short stable name of the error for programs.
-        more: further faults of the same file, found in the same reading.
-        exit_code: the exit code of a command that ends with it.
+        more: further errors of the same file, from the same read.
+        exit_code: the exit code of a command that ends with this error.
     """
 
     exit_code = Exit.BUG
@@ -59,7 +59,7 @@ class OrchestratorError(Exception):
 
     @property
     def where(self) -> str:
-        """`file:line: `, or as much of it as is known."""
+        """`file:line: `, as far as known."""
         if self.file is None:
             return ""
         return f"{self.file}:{self.line}: " if self.line is not None else f"{self.file}: "
@@ -69,7 +69,7 @@ class OrchestratorError(Exception):
 
 
 class UsageError(OrchestratorError):
-    """Raised when a command line can't be carried out as it was given."""
+    """Raised when a command line can't be carried out."""
 
     exit_code = Exit.USAGE
     code = "usage"
@@ -86,19 +86,19 @@ class MissingVariableError(PlaybookError):
 
 
 class SettingsError(UsageError):
-    """Raised when the settings can't be read or do not hold together."""
+    """Raised when the settings can't be read or contradict each other."""
 
     code = "settings"
 
 
 class PlanFileError(UsageError):
-    """Raised when a plan file can't be read or written, is not what `plan --out` wrote, or is for another cloud."""
+    """Raised when a plan file can't be read or written, is not the output of `plan --out`, or is for another cloud."""
 
     code = "plan_file"
 
 
 class NotConfirmedError(OrchestratorError):
-    """Raised when a run was not confirmed: no terminal to ask on, the wrong number typed, or `--expect` not met."""
+    """Raised when a run was not confirmed: no terminal, a wrong number typed, or `--expect` not met."""
 
     exit_code = Exit.GUARD
     code = "not_confirmed"
@@ -112,21 +112,21 @@ class GuardError(OrchestratorError):
 
 
 class DriftedError(OrchestratorError):
-    """Raised when no target of a plan file, or of a run to undo, is left: all not as wanted already have changed."""
+    """Raised when no target of a plan file, or of a run to undo, is left, because targets have changed."""
 
     exit_code = Exit.GUARD
     code = "drifted"
 
 
 class RunHeldError(OrchestratorError):
-    """Raised when another process is carrying the run out."""
+    """Raised when another process carries the run out."""
 
     exit_code = Exit.GUARD
     code = "run_held"
 
 
 class ClaimedError(OrchestratorError):
-    """Raised when a live run claims CVMs that this run would touch.
+    """Raised when a live run claims CVMs of this run.
 
     Attributes:
         run_ids: the live runs.
@@ -138,42 +138,42 @@ class ClaimedError(OrchestratorError):
 
 
 class NotAskedError(OrchestratorError):
-    """Raised when an answer can't be given: the run asks nothing, or nobody takes it up, or it comes too late."""
+    """Raised when an answer is impossible: the run asks nothing, no process reads the answer, or the answer is late."""
 
     exit_code = Exit.GUARD
     code = "not_asked"
 
 
 class NoMatchError(OrchestratorError):
-    """Raised when the selectors matched no CVM at all, or a run to undo took none down."""
+    """Raised when the selectors matched no CVM at all, or a run to undo took no CVM down."""
 
     exit_code = Exit.NO_MATCH
     code = "no_match"
 
 
 class CloudError(OrchestratorError):
-    """Raised when the inventory can't be had: no connection, a refused key, or an answer that can't be read."""
+    """Raised when the inventory can't be read: no connection, a refused key, or an unreadable answer."""
 
     exit_code = Exit.CLOUD
     code = "cloud"
 
 
 class AlteredError(OrchestratorError):
-    """Raised by the `audit` commands when a log is not what was written, or not what its seal says."""
+    """Raised by the `audit` commands when a log was altered, or contradicts its seal."""
 
     exit_code = Exit.FAILED
     code = "altered"
 
 
 class UnfinishedError(OrchestratorError):
-    """Raised by the `audit` commands when a log that has to be finished is whole so far, but is not."""
+    """Raised by the `audit` commands when a log is whole so far, but must be finished and is not."""
 
     exit_code = Exit.UNSETTLED
     code = "unfinished"
 
 
 class AuditError(OrchestratorError):
-    """Raised when the audit log can't be written, so that nothing more may be sent."""
+    """Raised when the audit log can't be written; nothing more may be sent then."""
 
     exit_code = Exit.ENDED_EARLY
     code = "audit"
