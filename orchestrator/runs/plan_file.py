@@ -7,8 +7,10 @@ slips, not from a person able to compute a new digest.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,8 +27,12 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
 from orchestrator.runs.documents import plan_document
+from orchestrator.runs.frozen import Frozen, apply_settings
 from orchestrator.runs.records import limits_from, planned_fields, started_fields
+from orchestrator.runs.start import RunRequest
 from orchestrator.runs.steps import steps_from
+from orchestrator.runs.workspace import Workspace
+from orchestrator.settings.load import Settings
 
 VERSION = 1
 
@@ -137,6 +143,53 @@ def read_plan(data: bytes, file: Path) -> FrozenPlan:
     if lock.loaded.sha256 != saved.playbook.sha256:
         raise PlanFileError("the playbook in the plan file is not the one that it names", file=file, hint=_AGAIN)
     return lock
+
+
+def request_plan(
+    frozen: FrozenPlan, file: Path, settings: Settings, assignments: Iterable[str], *, ignore_running: bool = False
+) -> RunRequest:
+    """Make the request for a run of a plan file.
+
+    Args:
+        frozen: the plan.
+        file: the plan file.
+        settings: the current settings. A stricter value than in the plan applies.
+        assignments: the settings given on the command line, as `section.field=value`.
+        ignore_running: whether to act on CVMs claimed by another run.
+
+    Raises:
+        UsageError: when a value of the command line would have no effect.
+    """
+    limits = {"max_targets": frozen.guards.max_targets, "max_percent": frozen.guards.max_percent}
+    guards = {name: Decimal(limit) for name, limit in limits.items() if limit is not None}
+    notify_on = frozen.loaded.playbook.notify.on
+    recorded = Frozen("the plan file", frozen.limits, frozen.steps, guards, notify_on, file=file)
+    applied = apply_settings(recorded, settings, assignments)
+    frozen = replace(frozen, limits=applied.limits, steps=applied.steps)
+    origin = {"path": str(file), "digest": frozen.digest, "made_at": timestamp(frozen.made_at), "actor": frozen.actor}
+    return RunRequest(
+        frozen.loaded,
+        frozen.limits,
+        frozen,
+        origin_fields={"plan_file": origin},
+        ignore_running=ignore_running,
+        workspace=Workspace(frozen.workspace, frozen.key_fingerprint),
+        warnings=applied.warnings,
+    )
+
+
+def require_cloud(frozen: FrozenPlan, base_url: str, file: Path) -> None:
+    """Refuse a plan of another cloud.
+
+    Raises:
+        PlanFileError: when this is another cloud.
+    """
+    if base_url != frozen.cloud_url:
+        raise PlanFileError(
+            f"the plan is for {frozen.cloud_url}, the settings are for {base_url}",
+            file=file,
+            hint="use the cloud.base_url (PHALA_CLOUD_API_PREFIX) of the plan",
+        )
 
 
 def _document(data: bytes, file: Path) -> dict[str, Any]:

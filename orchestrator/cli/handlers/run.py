@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -19,8 +18,8 @@ from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.print_error import report
 from orchestrator.cli.verdict import ask_about_key, confirm, has_nothing_to_do, last_line
 from orchestrator.duration import format_duration
-from orchestrator.errors import OrchestratorError, PlanFileError, UsageError
-from orchestrator.moment import timestamp, utc_now
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.moment import utc_now
 from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.plan import Plan
@@ -28,12 +27,10 @@ from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.endpoint import Endpoint, endpoint
-from orchestrator.runs.frozen import Frozen, apply_settings
 from orchestrator.runs.open_run import OpenRun
-from orchestrator.runs.plan_file import read_plan
+from orchestrator.runs.plan_file import read_plan, request_plan, require_cloud
 from orchestrator.runs.session import Session, limits_of, open_session
 from orchestrator.runs.start import RunRequest, plan_request, start_run
-from orchestrator.runs.workspace import Workspace
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
 
@@ -80,39 +77,11 @@ def run_plan_file(
     lock = read_plan(read_plan_file(plan_file), plan_file)
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
-    applied = apply_settings(_frozen(lock, plan_file), settings, assignments)
-    lock = replace(lock, limits=applied.limits, steps=applied.steps)
-    order = RunRequest(
-        lock.loaded,
-        lock.limits,
-        lock,
-        _origin(lock, plan_file, utc_now()),
-        {
-            "plan_file": {
-                "path": str(plan_file),
-                "digest": lock.digest,
-                "made_at": timestamp(lock.made_at),
-                "actor": lock.actor,
-            }
-        },
-        ignore_running=ignore_running,
-        workspace=Workspace(lock.workspace, lock.key_fingerprint),
-        warnings=applied.warnings,
-    )
+    request = request_plan(lock, plan_file, settings, assignments, ignore_running=ignore_running)
+    order = replace(request, origin=_origin(lock, plan_file, utc_now()))
     with endpoint(settings, simulate=False) as where:
-        if where.base_url != lock.cloud_url:
-            raise PlanFileError(
-                f"the plan is for {lock.cloud_url}, the settings are for {where.base_url}",
-                file=plan_file,
-                hint="use the cloud.base_url (PHALA_CLOUD_API_PREFIX) of the plan",
-            )
+        require_cloud(lock, where.base_url, plan_file)
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
-
-
-def _frozen(lock: FrozenPlan, file: Path) -> Frozen:
-    limits = {"max_targets": lock.guards.max_targets, "max_percent": lock.guards.max_percent}
-    guards = {name: Decimal(limit) for name, limit in limits.items() if limit is not None}
-    return Frozen("the plan file", lock.limits, lock.steps, guards, lock.loaded.playbook.notify.on, file=file)
 
 
 async def open_and_run(
