@@ -1,4 +1,4 @@
-"""What many runs come to: an index over their logs, which can be made anew from them at any time, and what was saved.
+"""The history of many runs: an index over their logs, always reproducible from the logs, and the savings.
 
-May import audit, billing and the words.
+May import audit, billing and the shared words.
 """

@@ -1,4 +1,4 @@
-"""What is kept of one log: a line for lists of runs, and what it tells of when CVMs ran. Made from the log alone."""
+"""The index entry of a log, made from the log alone: a row for lists of runs, and facts about running CVMs."""
 
 import json
 import zlib
@@ -24,28 +24,27 @@ from orchestrator.skip_reason import SkipReason, code_of
 Json: TypeAlias = dict[str, Any]
 
 _LATE = timedelta(minutes=5)
-"""How long after its list was read a plan may be confirmed; later, statuses are read anew by default."""
+"""The longest time between a plan's list and a confirmation without a new read of the statuses, by default."""
 _WAS_UP = COMING_UP | {UP}
 _IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
 _STRANGE = (KeyError, ValueError, TypeError, AttributeError, RecursionError)
-"""What a log can bring about that is whole, and yet not of a kind that this version knows."""
+"""Exceptions caused by a whole log in a form unknown to this version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is kept of one log, as plain JSON.
+    """The index entry of a log, as plain JSON.
 
     Attributes:
-        row: the run in short: `verdict`, `playbook`, `actor`, `started_at`, `last_record_at`, `exit_code` (null while
-            it is not finished), `planned` (whether anything could have been sent), `simulated`, `cloud_ended`,
-            `trigger`, `restores`, `counts`, `stages` (how many targets are at each stage, such as `waiting`),
-            `targets`, `cloud_url`, and `question` (`step`, `question` and `expires_at` of the last one that has no
-            answer, or null).
-        power: what it tells of when CVMs ran, and of charges; empty where it tells nothing. `cvms` has what identifies
-            each, in the order of `CvmRef`, and the others say by a number which of them they are about: `down` has
-            `[cvm, ts, ts seen, compute, storage, has_gpus]`, `started`, `up` and `gone` have `[cvm, ts]`, and `stops`,
-            which are all that took effect or may have, `[cvm, ts, the last billing.reconciled or null]`.
-        lists: which CVMs its lists showed running, compressed, for they may be long; see `lists_of`.
+        row: the run in short: `verdict`, `playbook`, `actor`, `started_at`, `last_record_at`, `exit_code` (null for an
+            unfinished run), `planned` (whether a request was possible), `simulated`, `cloud_ended`, `trigger`,
+            `restores`, `counts`, `stages` (the number of targets per stage, such as `waiting`), `targets`, `cloud_url`,
+            and `question` (`step`, `question` and `expires_at` of the last unanswered question, or null).
+        power: the log's facts about running CVMs and charges; empty without facts. `cvms` has the identities of CVMs,
+            in the order of `CvmRef`; the other lists refer to a CVM by its index: `down` has `[cvm, ts, ts seen,
+            compute, storage, has_gpus]`, `started`, `up` and `gone` have `[cvm, ts]`, and `stops`, all stops with a
+            certain or possible effect, have `[cvm, ts, the last billing.reconciled or null]`.
+        lists: the CVMs running in the log's lists, compressed because lists may be long; see `lists_of`.
     """
 
     row: Json
@@ -54,13 +53,13 @@ class Entry:
 
 
 def read_entry(path: Path) -> Entry:
-    """What a log comes to.
+    """Make the index entry of a log.
 
-    An altered log comes to nothing but the word that it was altered; so does, as `unreadable`, one that is whole and
-    that this version can't make sense of.
+    The entry of an altered log has only the verdict. The same applies, with the verdict `unreadable`, to a whole log in
+    a form unknown to this version.
 
     Raises:
-        OSError: when it can't be read.
+        OSError: when the log can't be read.
     """
     fold = _Fold()
     try:
@@ -160,19 +159,19 @@ class _Fold:
 
 
 class _Told:
-    """What a log tells, each CVM written down once."""
+    """The facts of a log; every CVM is written once."""
 
     def __init__(self) -> None:
         self._numbers: dict[CvmRef, int] = {}
         self._events: Json = {}
 
     def note(self, kind: str, ref: CvmRef, *facts: object) -> None:
-        """Note one more event of a CVM."""
+        """Note a further event of a CVM."""
         number = self._numbers.setdefault(ref, len(self._numbers))
         self._events.setdefault(kind, []).append([number, *facts])
 
     def document(self) -> Json:
-        """All of it; empty where there is nothing."""
+        """Return all facts; empty without facts."""
         return {"cvms": [list(astuple(ref)) for ref in self._numbers], **self._events} if self._events else {}
 
 
@@ -182,13 +181,13 @@ def _names(cvm: Mapping[str, Any]) -> list[str | None]:
 
 
 def _charge(target: TargetState) -> Json | None:
-    """The last that reconciling found out about a stop; None where nobody asked."""
+    """Return the last reconciled charge of a stop, if any."""
     if target.reconciled is None:
         return None
     return Reconciled.parse(target.reconciled.record).document()
 
 
 def lists_of(entry: Entry) -> list[Any]:
-    """`[ts, read_after, [[hashid, UUID], …]]` for each reading of the list."""
+    """Return `[ts, read_after, [[hashid, UUID], …]]` for each read of the list."""
     found: list[Any] = json.loads(zlib.decompress(entry.lists)) if entry.lists else []
     return found

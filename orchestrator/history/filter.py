@@ -1,4 +1,4 @@
-"""Which runs a person wants to see. Pure."""
+"""Filters for runs. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from orchestrator.history.time_range import TimeRange
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """What a run has to be like. Of each kind one is enough, and of a kind that is empty nothing is asked.
+    """Conditions for a run. A single match per condition is enough; an empty condition matches every run.
 
     Attributes:
-        stretch: when it began.
-        playbooks: patterns of its playbook's name, with * and ?.
-        outcomes: how some target of it ended.
-        exit_codes: how it ended itself.
+        stretch: the range of the start time.
+        playbooks: patterns of the playbook's name, with * and ?.
+        outcomes: outcomes of at least one target.
+        exit_codes: exit codes of the run.
     """
 
     stretch: TimeRange = field(default_factory=TimeRange)
@@ -26,7 +26,7 @@ class RunFilter:
     exit_codes: Collection[int] = ()
 
     def takes(self, row: Json) -> bool:
-        """Whether a run with this row is one of them."""
+        """Return True if a run with this row matches."""
         return (
             self._began_then(row.get("started_at"))
             and (not self.playbooks or any(fnmatchcase(row.get("playbook") or "", each) for each in self.playbooks))
@@ -35,5 +35,5 @@ class RunFilter:
         )
 
     def _began_then(self, started_at: str | None) -> bool:
-        """A log that does not tell when it began, such as an altered one, is in every stretch: it has to be seen."""
+        """Return True if the start time matches. A log without a start time, such as an altered log, always matches."""
         return started_at is None or datetime.fromisoformat(started_at) in self.stretch

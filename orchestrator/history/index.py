@@ -1,8 +1,8 @@
-"""The index over the logs: what each comes to, kept in one file so that years of them need not be read again.
+"""An index over the logs in one file, so that years of logs need no further read.
 
-It is never the truth. An entry holds for one state of one file, down to the time at which its inode changed; anything
-else, and the log is read. A row that is not what was written, a file that is no index, is locked, is of another version
-or can't be written: the logs tell the same, only later.
+The index is never the truth. An entry is valid for a single state of a single file, down to the change time of its
+inode; in any other case the log is read. The logs give the same facts, only later, if a row was altered, or the file is
+no index, is locked, has another version or can't be written.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from orchestrator.state_files import open_or_create
 _T = TypeVar("_T")
 
 _FORMAT = 5
-"""Counts up when an entry comes to say something else of the same log."""
+"""Raise this number when the entry of the same log changes."""
 _NEW_NS = 2_000_000_000
-"""A file that changed this lately may change again without its times telling."""
+"""A file changed more recently than this may change again without a visible difference in its times."""
 _AT_ONCE = 250
-"""How many entries are written together."""
+"""Entries per write."""
 _SCHEMA = "CREATE TABLE entry (name TEXT PRIMARY KEY, stamp TEXT, row TEXT, power TEXT, lists BLOB, digest BLOB)"
 _MADE_BY = f"{_FORMAT} {__version__}"
 _LEFT_ALONE = frozenset(
@@ -36,27 +36,27 @@ _LEFT_ALONE = frozenset(
         *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_AUTH),
     }
 )
-"""Errors that are not the file's own fault: it may be of use to the next command."""
+"""Errors outside the file itself: the next command may be able to use the file."""
 
 
 def stamp_of(found: os.stat_result) -> str:
-    """What a file's state is told by: no write leaves all of it as it was."""
+    """Return the state of a file as text: every write changes the text."""
     return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 class Index:
-    """The index below one state folder. It never raises for what becomes of its file; close it in the end.
+    """The index of a state folder. Never raises because of its file; close the index at the end.
 
     Attributes:
-        path: where it is.
+        path: path of the index file.
     """
 
     def __init__(self, state_dir: Path, *, patience: float = 0.5, now_ns: Callable[[], int] = time.time_ns) -> None:
-        """Open it, or make it anew where what is there is of no use.
+        """Open the index, or replace an unusable file.
 
         Args:
-            state_dir: the folder that holds it.
-            patience: for how many seconds to wait where another command is writing.
+            state_dir: folder of the index.
+            patience: seconds to wait for another command's write.
             now_ns: the wall clock.
         """
         self._now_ns = now_ns
@@ -75,17 +75,17 @@ class Index:
         self.close()
 
     def row(self, name: str, stamp: str) -> dict[str, Any] | None:
-        """The row of a log of this name in this state; None where it has to be read."""
+        """Return the row of a log in this state, if the index has an entry."""
         found = self._find(name, stamp)
         return None if found is None else json.loads(found[0])
 
     def entry(self, name: str, stamp: str) -> Entry | None:
-        """All that is kept of a log of this name in this state; None where it has to be read."""
+        """Return the whole entry of a log in this state, if the index has an entry."""
         found = self._find(name, stamp)
         return None if found is None else Entry(json.loads(found[0]), json.loads(found[1]), found[2])
 
     def keep(self, name: str, found: os.stat_result, entry: Entry) -> None:
-        """Keep what a log of this name came to, unless it changed so lately that it may change unseen."""
+        """Store the entry of a log, unless the log changed too recently to detect another change."""
         if self._now_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < _NEW_NS or self._file is None:
             return
         self._new[name] = (stamp_of(found), entry)
@@ -93,7 +93,7 @@ class Index:
             self._write()
 
     def keep_only(self, names: Iterable[str]) -> None:
-        """Forget logs that are no longer there."""
+        """Delete the entries of missing logs."""
         there = set(map(_plain, names))
 
         def forget(file: sqlite3.Connection) -> None:
@@ -105,7 +105,7 @@ class Index:
         self._try(forget)
 
     def close(self) -> None:
-        """Write what is new, and be done with it."""
+        """Write new entries, and close the file."""
         self._write()
         self._do_without()
 
@@ -134,7 +134,7 @@ class Index:
         self._try(write)
 
     def _open(self) -> None:
-        """Open the file; one of another version, or that is no index, is made anew."""
+        """Open the file; replace a file of another version, or a file that is no index."""
         try:
             self._connect()
         except sqlite3.Error as error:
@@ -149,12 +149,12 @@ class Index:
             os.close(open_or_create(self.path, os.O_RDWR))
         # `mode=rw`: the database never creates a file itself, such as the target of a link.
         self._file = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", timeout=self._patience, uri=True)
-        # A crash may cost the index, which is made anew; nothing waits for a disk, and no second file lies about.
+        # A crash may destroy the index, and the index is then replaced: no wait for the disk, and no second file.
         self._file.execute("PRAGMA journal_mode = MEMORY")
         self._file.execute("PRAGMA synchronous = OFF")
 
     def _try(self, ask: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """What the index says; None where there is none, or it turns out to be of no use."""
+        """Run a query on a usable index."""
         if self._file is None:
             return None
         try:
@@ -164,14 +164,14 @@ class Index:
             return None
 
     def _after(self, error: sqlite3.Error) -> None:
-        """Do without an index that is held or can't be written, and make one anew that is broken."""
+        """Ignore an index that is locked or can't be written; replace a broken index."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _LEFT_ALONE:
             self._do_without()
         else:
             self._make_anew()
 
     def _make_anew(self) -> None:
-        """Put a new index in the place of one that can't be used; do without where that can't be done either."""
+        """Replace an unusable index; continue without an index if a replacement is impossible."""
         self._do_without()
         try:
             self.path.unlink(missing_ok=True)
@@ -193,10 +193,10 @@ class Index:
 
 
 def _plain(name: str) -> str:
-    """A file's name as text of which every database can keep all."""
+    """Return a file's name as text for any database."""
     return name.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _digest(name: str, stamp: str, row: str, power: str, lists: bytes) -> bytes:
-    """What tells a row that was written from one that became something else."""
+    """Compute the digest of a row, to detect altered rows."""
     return hashlib.blake2b(f"{name}\0{stamp}\0{row}\0{power}\0".encode() + lists, digest_size=16).digest()

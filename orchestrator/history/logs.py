@@ -1,4 +1,4 @@
-"""Every log of a state folder, as the index or, where that does not know it, the log itself tells of it."""
+"""Read all logs of a state folder through the index, or from the log if the index has no entry."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,15 +10,15 @@ from orchestrator.history.index import Index, stamp_of
 from orchestrator.history.time_range import TimeRange
 
 Read: TypeAlias = Callable[[Path], Entry]
-"""How a log is read that the index does not know."""
+"""Reads a log without an index entry."""
 
 _UNREADABLE = "unreadable"
 _SLACK = timedelta(days=1)
-"""By how much the time in a run's name may differ from the one in its log."""
+"""The largest difference between the time in a run's name and the time in its log."""
 
 
 def rows(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Json]]:
-    """The row of each log, in order. A log that vanished meanwhile is left out."""
+    """Yield the row of each log, in order; skip a log that vanished."""
     for path in paths:
         try:
             row = index.row(path.name, stamp_of(path.stat()))
@@ -33,7 +33,7 @@ def rows(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterat
 
 
 def entries(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Entry]]:
-    """All that is kept of each log, in order. A log that vanished meanwhile is left out."""
+    """Yield the entry of each log, in order; skip a log that vanished."""
     for path in paths:
         try:
             entry = index.entry(path.name, stamp_of(path.stat()))
@@ -45,7 +45,7 @@ def entries(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Ite
 
 
 def named_within(paths: Iterable[Path], stretch: TimeRange) -> Iterator[Path]:
-    """Those whose name, as far as it tells a time, does not rule out that they lie within this stretch."""
+    """Yield the logs within this time range by their names; a name without a time is always within."""
     for path in paths:
         try:
             named = datetime.strptime(path.name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
@@ -59,7 +59,7 @@ def named_within(paths: Iterable[Path], stretch: TimeRange) -> Iterator[Path]:
 
 
 def _read(path: Path, index: Index, read: Read) -> Entry | None:
-    """Read a log; None when it is gone."""
+    """Read a log, unless the log is gone."""
     try:
         before = path.stat()
         entry = read(path)

@@ -1,4 +1,4 @@
-"""What runs saved, from the entries of their logs."""
+"""The savings of runs, from the entries of their logs."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -20,20 +20,20 @@ _FINISHED = frozenset({"whole", "unfinished", "torn"})
 
 @dataclass(frozen=True, slots=True)
 class SavingsReport:
-    """What runs saved in some time.
+    """The savings of runs in a time range.
 
     Attributes:
-        since: when that time begins.
-        until: when it ends.
-        by: what a row is of.
+        since: start of the range.
+        until: end of the range.
+        by: the grouping of the rows.
         rows: the sums, the largest saving first.
-        together: all rows together.
-        edges: the days of that time, or the stretches of several days.
-        spared: what each of them spared of compute, in USD.
-        ask: the runs of which stops were charged what nobody asked for yet, or was not known when asked, oldest first.
-        runs: how many logs are taken into account.
-        left_out: how many logs are not, by why: `altered`, `unreadable`, `simulated`.
-        live: whether it was looked up which CVMs run now.
+        together: the sum of all rows.
+        edges: the days of the range, or periods of several days.
+        spared: saved compute in USD per day or period.
+        ask: runs with stops whose charges are unknown so far, oldest first.
+        runs: the number of included logs.
+        left_out: the number of excluded logs by reason: `altered`, `unreadable`, `simulated`.
+        live: whether the present statuses of the CVMs were read.
     """
 
     since: datetime
@@ -58,15 +58,15 @@ def saved(
     simulated: bool = False,
     running: Iterable[SeenUp] | None = None,
 ) -> SavingsReport:
-    """Add up what runs saved.
+    """Add up the savings of runs.
 
     Args:
-        entries: of all logs, whenever their runs were: a CVM that was stopped long ago may stand still until today.
-        by: what a row is of.
-        since: when the time begins that is asked for.
-        until: when it ends; not after now.
-        simulated: whether to count the runs against simulated clouds, and those alone.
-        running: what runs now by a list that was just read; None where none was.
+        entries: the entries of all logs of any time: a CVM stopped long ago may still be down.
+        by: the grouping of the rows.
+        since: start of the range.
+        until: end of the range; not after now.
+        simulated: whether to count only runs against simulated clouds.
+        running: the CVMs running now, by a new list; None without a list.
     """
     tale, left_out = _Tale(since, until), Counter[str]()
     for path, entry in entries:
@@ -98,14 +98,14 @@ def saved(
 
 
 _Charge: TypeAlias = tuple[str, str | None, str]
-"""A usage record: the cloud, the CVM, and the key that the API gave it."""
+"""A usage record: the cloud, the CVM, and the record's key in the API."""
 
 
 class _Tale:
-    """What many logs tell of when CVMs ran.
+    """The events of CVMs in many logs.
 
     Attributes:
-        runs: how many logs were taken in.
+        runs: the number of included logs.
     """
 
     def __init__(self, since: datetime, until: datetime) -> None:
@@ -117,7 +117,7 @@ class _Tale:
         self._lists: list[tuple[str, Entry]] = []
 
     def take(self, run_id: str, entry: Entry) -> None:
-        """Take one more log into account."""
+        """Include a further log."""
         cloud, playbook, power = entry.row["cloud_url"] or "", entry.row["playbook"] or "", entry.power
         self.runs += 1
         if entry.lists:
@@ -139,7 +139,7 @@ class _Tale:
                 self._stops.append((ChargedStop(ref, when, run_id, playbook, found), charges))
 
     def stops(self) -> list[ChargedStop]:
-        """Every stop in the time that is asked for. What two runs found to be charged is the charge of the first."""
+        """Return all stops in the range. A charge found by two runs belongs to the first run."""
         return [
             replace(stop, found=_without_a_charge(stop.found))
             if stop.found and charges and all(self._first[each] != (stop.at, stop.run_id) for each in charges)
@@ -148,7 +148,7 @@ class _Tale:
         ]
 
     def events(self) -> Iterable[Power]:
-        """All that the logs tell; of the CVMs in lists only those matter that some run took down."""
+        """Return all events of the logs; CVMs in lists count only if a run took the CVM down."""
         known = {
             (event.cloud, name)
             for event in self._events

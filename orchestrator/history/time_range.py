@@ -1,4 +1,4 @@
-"""A stretch of time as people ask for it: `30d` back from now, a date, or a time. Pure.
+"""Time ranges on the command line: `30d` back from now, a date, or a time. Pure.
 
 A date or a time without an offset is UTC, as in the logs and in the names of runs.
 """
@@ -15,16 +15,16 @@ from orchestrator.errors import UsageError
 from orchestrator.playbook.schedule import first_second, last_second, parse_edge
 
 _BACK = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
-_TAKES = "write how long ago, such as 30d or 12h, a date such as 2027-12-24, or a time such as 2027-12-24T18:00Z"
+_TAKES = "write a duration such as 30d or 12h (back from now), a date such as 2027-12-24, or a time: 2027-12-24T18:00Z"
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """From when, and before when.
+    """A range of time.
 
     Attributes:
-        since: its first moment, in UTC; None for the beginning of all records.
-        until: the first moment after it, in UTC; None for no end.
+        since: the first moment, in UTC; None without a start.
+        until: the first moment after the range, in UTC; None without an end.
     """
 
     since: datetime | None = None
@@ -35,20 +35,20 @@ class TimeRange:
 
 
 def stretch(since: str | None, until: str | None, now: datetime) -> TimeRange:
-    """What `--since` and `--until` mean.
+    """Parse `--since` and `--until`.
 
     Args:
         since: the first moment; a date from its beginning.
-        until: until then; a date to its end.
-        now: the time of day, from which durations go back.
+        until: the last moment; a date until its end.
+        now: the time of day, the base of durations.
 
     Raises:
-        UsageError: when one of them can't be read, or there is no time between them.
+        UsageError: when a value is invalid, or the range is empty.
     """
     begin = None if since is None else _moment(since, "--since", now)
     end = None if until is None else _moment(until, "--until", now, last=True)
     if begin is not None and (begin >= end if end is not None else begin > now):
-        after = "now" if end is None else f"--until, which is {end:%Y-%m-%d %H:%M}Z"
+        after = "now" if end is None else f"--until ({end:%Y-%m-%d %H:%M}Z)"
         raise UsageError(f"--since is {begin:%Y-%m-%d %H:%M}Z, not before {after}", hint=_TAKES)
     return TimeRange(begin, end)
 
