@@ -1,15 +1,15 @@
-"""Which usage records a stop triggered. Pure.
+"""Find the usage records triggered by a stop. Pure.
 
-What the vendor's documents leave open is not taken for granted: the words of `event_type`, whether a period is of
-moments or of days, how the clocks of the two sides differ. The rule, as the docs have it:
+The vendor's documents leave some facts open, so this module assumes nothing about these facts: the words of
+`event_type`, periods of moments or of days, the difference between the clocks. The rule, as in the docs:
 
-- A record can count if it is of the CVM, its usage type is compute, and it lies in the stop's window: from when the
-  stop was sent until some minutes after the CVM was seen down. It lies there by the end of its period, or, where that
-  is not a moment, by when it was made.
-- It does not count if its usage began after the CVM was down, which is usage of a later start.
-- If its event type speaks of a stop, it counts; if it speaks of hours, starts or minimums, it does not.
-- If its event type says nothing of the kind, it counts if no record that speaks of a stop is there, it was not made
-  before the window, it does not end on the full hour as ordinary metering does, and it is the last of its kind.
+- A record can count if it belongs to the CVM, its usage type is compute, and it lies in the stop's window: from the
+  sending of the stop until some minutes after the CVM was seen down. The end of the record's period decides, or its
+  creation time if the period has no moments.
+- A record does not count if its usage began after the CVM was down: such usage belongs to a later start.
+- A record whose event type names a stop counts; a record whose event type names hours, starts or minimums does not.
+- A record with another event type counts if no record names a stop, and if the record was not made before the window,
+  does not end on the full hour like ordinary metering, and is the last of its kind.
 """
 
 import re
@@ -22,16 +22,16 @@ from orchestrator.billing.stop import Stop
 from orchestrator.reply import UsageRecord
 
 TOLERANCE = timedelta(seconds=2)
-"""So much earlier than its request a charge may be dated: fractions are cut off, and clocks differ a little."""
+"""A charge may be dated this much before its request: fractions are cut off, and clocks differ a little."""
 
 _TO_THE_MINUTE = timedelta(minutes=1)
-"""The same where it is dated to the minute."""
+"""The same for a charge dated to the minute."""
 
 _SECOND = timedelta(seconds=1)
 _ROUNDED = Decimal("1.5")
-"""By so many minutes a period may differ from the minutes it is for, where it is dated to the minute."""
+"""Minutes by which a period dated to the minute may differ from its own minutes."""
 _ROUNDED_TO_THE_HOUR = Decimal("0.02")
-"""The same for one of full hours: where it differs by more, it is a calendar's hour or day that the minutes lie in."""
+"""The same for full hours: with a larger difference, the period is the calendar hour or day around the minutes."""
 
 _STOPS = re.compile(r"stop|shut.?down|power.?off|halt|terminat", re.IGNORECASE)
 _OTHERWISE = re.compile(
@@ -44,12 +44,12 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def compute_of(usage: Sequence[UsageRecord]) -> list[UsageRecord]:
-    """The records of compute, each without its period if that is not one of moments."""
+    """Return the compute records, without periods that are not moments."""
     return [each for each in map(_exact, usage) if each.usage_type == _COMPUTE]
 
 
 def charges_of(stop: Stop, compute: Sequence[UsageRecord]) -> list[UsageRecord]:
-    """The records that the stop triggered."""
+    """Return the records triggered by the stop."""
     since, until = stop.window
     here = [
         each
@@ -58,7 +58,7 @@ def charges_of(stop: Stop, compute: Sequence[UsageRecord]) -> list[UsageRecord]:
     ]
     told = [each for each in here if speaks_of_a_stop(each)]
     if told:
-        # A record without a period does not tell which of two stops it is of: the first is this one's.
+        # A record without a period may belong to either of two stops: the first record belongs to this stop.
         first = min(map(when, told))
         return [each for each in told if each.begin is not None or when(each) - first <= TOLERANCE]
     silent = [each for each in here if not _speaks_of_another(each) and not _on_the_hour(each)]
@@ -67,23 +67,23 @@ def charges_of(stop: Stop, compute: Sequence[UsageRecord]) -> list[UsageRecord]:
 
 
 def speaks_of_a_stop(record: UsageRecord) -> bool:
-    """Whether its event type speaks of a stop, and of nothing else."""
+    """Return True if the event type names a stop and nothing else."""
     return bool(_STOPS.search(record.event_type)) and not _OTHERWISE.search(record.event_type)
 
 
 def _speaks_of_another(record: UsageRecord) -> bool:
-    """Whether its event type speaks of anything but a stop."""
+    """Return True if the event type names anything except a stop."""
     return bool(_OTHERWISE.search(record.event_type)) and not _STOPS.search(record.event_type)
 
 
 def _lies_in(record: UsageRecord, since: datetime, until: datetime) -> bool:
-    """Whether a record may be of this window."""
+    """Return True if a record may belong to this window."""
     told = speaks_of_a_stop(record)
     made = [each for each in (record.end, record.at) if each is not None]
     ends_here = told and record.end is not None and record.end >= since - TOLERANCE
     if not made or not (ends_here or all(_not_before(each, since) for each in made)):
         return False
-    # A period that a stop rounded up may run beyond the window; a record that was made late may, too.
+    # A period rounded up by a stop may end after the window, and so may a late record.
     return (min(made) if told else made[0]) <= until
 
 
@@ -93,23 +93,23 @@ def _not_before(moment: datetime, since: datetime) -> bool:
 
 
 def when(record: UsageRecord) -> datetime:
-    """The moment that it is of, as far as it says."""
+    """Return the moment of a record, as far as known."""
     return record.end or record.at or _NEVER
 
 
 def known_by(record: UsageRecord) -> datetime:
-    """The moment by which it was there, as far as it says: one paid up front is made before its period ends."""
+    """Return the time by which a record existed: a record paid up front is made before its period ends."""
     return min(when(record), record.at or _NEVER)
 
 
 def _on_the_hour(record: UsageRecord) -> bool:
-    """Whether it ends with an hour, or a second before."""
+    """Return True if a record ends with an hour, or a second before."""
     end = when(record)
     return (end.minute, end.second) in {(0, 0), (59, 59)}
 
 
 def _exact(record: UsageRecord) -> UsageRecord:
-    """The record, without its period if that is not one of moments: a whole day or hour that its minutes lie in."""
+    """Return the record, without a period that is only the day or hour around its minutes."""
     if record.begin is None or record.end is None or record.minutes is None:
         return record
     lasted = Decimal((record.end - record.begin) // _SECOND) / 60

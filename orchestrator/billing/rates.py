@@ -1,4 +1,4 @@
-"""What one CVM costs per hour, and where that figure comes from."""
+"""Hourly rates of a CVM, with their source."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ HOURS_PER_MONTH = 730
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What one CVM costs.
+    """The rates of a CVM.
 
     Attributes:
-        compute: USD per hour while it runs; None where unknown.
-        storage: USD per hour, running or stopped; None where the disk's size is unknown.
-        source: where the compute figure comes from: `hourly_rate` or `compute_billing_price` (both the CVM's own
-            entry in the list), `instance_types` (the public price list); None where unknown.
+        compute: USD per hour while running; None if unknown.
+        storage: USD per hour, running or stopped; None if the disk's size is unknown.
+        source: the source of the compute rate: `hourly_rate` or `compute_billing_price` (both the CVM's own entry in
+            the list), `instance_types` (the public price list); None if unknown.
     """
 
     compute: Decimal | None
@@ -33,11 +33,11 @@ class Rates:
 
 
 def rates_of(cvm: Cvm, price_list: Mapping[str, Decimal], storage_usd_per_gb_hour: Decimal) -> Rates:
-    """The rates of one CVM.
+    """Find the rates of a CVM.
 
     Args:
-        cvm: as the list showed it.
-        price_list: USD per hour by instance type; empty where it was not read.
+        cvm: the CVM in the list.
+        price_list: USD per hour by instance type; empty if not read.
         storage_usd_per_gb_hour: the setting `billing.storage_usd_per_gb_hour`.
     """
     storage = cvm.hourly_disk
@@ -49,7 +49,7 @@ def rates_of(cvm: Cvm, price_list: Mapping[str, Decimal], storage_usd_per_gb_hou
 
 def _compute(cvm: Cvm, price_list: Mapping[str, Decimal]) -> tuple[Decimal | None, str | None]:
     if cvm.billing_period in NOT_HOURLY:
-        # No hourly price could be told without guessing, and no hourly charge ends with a stop.
+        # An hourly price would be a guess, and no hourly charge ends with a stop.
         return None, None
     if cvm.hourly_compute is not None:
         return cvm.hourly_compute, "hourly_rate"
@@ -62,7 +62,7 @@ def _compute(cvm: Cvm, price_list: Mapping[str, Decimal]) -> tuple[Decimal | Non
 
 
 def needs_price_list(cvms: Iterable[Cvm]) -> bool:
-    """Whether the public price list could fill in a rate that the CVMs' own entries lack."""
+    """Return True if the public price list could complete a missing rate of these CVMs."""
     nothing: dict[str, Decimal] = {}
     return any(
         cvm.instance_type is not None and cvm.billing_period in {None, "hourly"} and _compute(cvm, nothing)[0] is None
@@ -77,8 +77,8 @@ class Total:
     Attributes:
         compute: the sum of the known compute rates.
         storage: the sum of the known storage rates.
-        compute_unknown: how many CVMs have no known compute rate.
-        storage_unknown: how many CVMs have no known storage rate.
+        compute_unknown: the number of CVMs without a known compute rate.
+        storage_unknown: the number of CVMs without a known storage rate.
     """
 
     compute: Decimal = Decimal(0)
@@ -88,7 +88,7 @@ class Total:
 
     @classmethod
     def of(cls, rates: Iterable[Rates]) -> "Total":
-        """Add up."""
+        """Add up rates."""
         every = list(rates)
         return cls(
             compute=sum((each.compute for each in every if each.compute is not None), Decimal(0)),
@@ -98,7 +98,7 @@ class Total:
         )
 
     def document(self) -> dict[str, str | int | None]:
-        """As JSON documents have it: null where a part is unknown, with what is known beside it."""
+        """Return the form of JSON documents: null for a partly unknown sum, with the known part beside it."""
         return {
             "compute_usd_per_hour": None if self.compute_unknown else plain(self.compute),
             "storage_usd_per_hour": None if self.storage_unknown else plain(self.storage),
@@ -110,6 +110,6 @@ class Total:
 
 
 def plain(amount: Decimal) -> str:
-    """A decimal string without exponent and without trailing zeros."""
+    """Format a decimal without exponent and without trailing zeros."""
     text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,4 +1,4 @@
-"""What each stop was charged, by the usage records of its CVM, and what was to be expected of it. Pure."""
+"""The actual and the expected charge of each stop, by the usage records of its CVM. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from orchestrator.moment import timestamp
 from orchestrator.reply import UsageRecord
 
 NOT_YET = "no usage record of it yet"
-"""The reason of a plain `pending`."""
+"""The usual reason of `pending`."""
 
 LOOK_BACK = timedelta(hours=25)
-"""So long before a stop usage is asked for: the record that tells up to when compute was charged already."""
+"""Usage before a stop is read for this time, to find the last record charged before the stop."""
 
 LOOK_AHEAD = timedelta(hours=25)
-"""So long after its window: a record may be dated by when it was made, or by its day."""
+"""Usage after the window is read for this time: a record may have its creation time or its day as its date."""
 
 _NAMES_AN_APP = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CENT_OF_MINUTE = Decimal("0.01")
 _MICRO_USD = Decimal("0.000001")
 _LEAST = Decimal(1)
-"""Minutes; less is not charged."""
+"""Minutes; shorter usage is not charged."""
 
 _NOT_KNOWN = Figure(None, None, Basis.ESTIMATED)
 _NOT_SEEN = Figure(None, None, Basis.OBSERVED)
@@ -42,15 +42,15 @@ def reconcile(
     now: datetime,
     pending_for: float,
 ) -> list[Reconciled]:
-    """What each stop of one CVM was charged.
+    """Find the charge of each stop of a CVM.
 
     Args:
-        stops: of this CVM, in the order of their sending.
-        usage: its records, in any order.
-        gone: whether the API does not know its app (any more).
-        ahead: by how much the API's clock is ahead of the one that wrote the stops' times.
-        now: when the usage was asked for.
-        pending_for: seconds after a stop from which on no charge is to be expected any more.
+        stops: the stops of this CVM, in the order of sending.
+        usage: the CVM's usage records, in any order.
+        gone: whether the API does not know the CVM's app (any more).
+        ahead: the lead of the API's clock over the clock of the stops' times.
+        now: the time of the usage read.
+        pending_for: seconds after a stop; a charge is not expected later.
     """
     compute = compute_of(usage)
     found = []
@@ -59,17 +59,17 @@ def reconcile(
         charges = charges_of(stop, compute)
         left = [each for each in compute if each not in charges]
         found.append(_reconciled(stop, charges, left, gone=gone, now=now, pending_for=pending_for))
-        compute = left  # a record is the charge of one stop alone
+        compute = left  # a record belongs to one stop only
     return found
 
 
 def untold(stop: Stop, reason: str, now: datetime, standing: ChargeState = ChargeState.UNKNOWN) -> Reconciled:
-    """What is said of a stop whose usage could not be looked at, for this reason."""
+    """Return the result for a stop whose usage could not be read, with this reason."""
     return _say(stop, now, standing, reason)
 
 
 def why_untold(ref: CvmRef) -> str | None:
-    """Why nothing can be found out about a CVM; None when it can."""
+    """Return the reason why the usage of a CVM can't be read; None if readable."""
     if ref.app_id is None:
         return "the list gave no app_id for this CVM, and usage is told by app"
     if _NAMES_AN_APP.fullmatch(ref.app_id) is None:
@@ -108,14 +108,14 @@ def _reconciled(
 
 
 def _peculiar(charges: Sequence[UsageRecord]) -> str | None:
-    """What a reader of the figures should know."""
+    """Return a remark for the reader of the figures, if needed."""
     if not speaks_of_a_stop(charges[0]):
         return f"told by its time alone: event type {charges[0].event_type!r}"
     return None if len(charges) == 1 else f"charged in {len(charges)} records"
 
 
 def _expected(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRecord]) -> Figure:
-    """The open minutes times the compute rate, by what was charged before and when the CVM was stopped."""
+    """Compute the expected charge: the open minutes times the compute rate."""
     opened = _opened(stop, charges, others)
     if opened is None:
         return Figure(None, None, Basis.ESTIMATED)
@@ -128,19 +128,19 @@ def _expected(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[Usage
 
 
 def _opened(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRecord]) -> datetime | None:
-    """Since when compute was not charged yet when the stop came; None where no record tells.
+    """Find the start of the uncharged compute at the time of the stop; None without a record.
 
-    Up to the end of the last record before it, or from the beginning of the charge, whichever is later: between the two
-    the CVM may have been down.
+    The start is the end of the last earlier record, or the start of the charge, whichever is later: the CVM may have
+    been down in between.
     """
-    # One that is paid up front is made before its period ends.
+    # A record paid up front is made before its period ends.
     before = [each for each in others if known_by(each) <= stop.stopped_at]
     last = max(before, key=when, default=None)
     begins = [each.begin for each in charges if each.begin is not None]
     if begins:
         return max(min(begins), when(last)) if last is not None and when(last) <= stop.stopped_at else min(begins)
     if last is None or speaks_of_a_stop(last):
-        return None  # it was started since, nobody knows when
+        return None  # the CVM was started since, at an unknown time
     return when(last)
 
 

@@ -1,4 +1,4 @@
-"""What reconciling found out about one stop, as the log has it: expected, charged, and the difference."""
+"""The reconciled charge of a stop, as recorded in the log: expected, charged, and the difference."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,40 +12,40 @@ from orchestrator.cvm import CvmRef
 
 
 class ChargeState(StrEnum):
-    """What is known of the charge that a stop triggered."""
+    """States of a stop's charge."""
 
     CHARGED = "charged"
-    """Its usage records are there."""
+    """The usage records exist."""
     PENDING = "pending"
-    """None is there yet; asking again later may find it."""
+    """No usage record exists yet; a later read may find the record."""
     NONE = "none"
-    """None came within the time after which none is to be expected any more."""
+    """No usage record came within the time limit for charges."""
     UNKNOWN = "unknown"
-    """It can't be found out, for the reason that is given."""
+    """The charge can't be found out, for the given reason."""
 
     @property
     def final(self) -> bool:
-        """Whether asking again is of no use."""
+        """Whether a later read can't change the state."""
         return self is not ChargeState.PENDING
 
 
 class Basis(StrEnum):
-    """Where a figure comes from."""
+    """Sources of a figure."""
 
     OBSERVED = "observed"
-    """The vendor's usage records say so."""
+    """The vendor's usage records."""
     ESTIMATED = "estimated"
-    """Reckoned by this program from what it knows."""
+    """An estimate of this program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """An amount for compute.
+    """An amount of compute.
 
     Attributes:
-        usd: in US dollars; None where unknown.
-        minutes: what it is for; None where unknown.
-        basis: where both come from.
+        usd: US dollars; None if unknown.
+        minutes: minutes of usage; None if unknown.
+        basis: the source of both.
     """
 
     usd: Decimal | None
@@ -53,31 +53,31 @@ class Figure:
     basis: Basis
 
     def document(self) -> dict[str, str | None]:
-        """As the audit log and JSON documents have it."""
+        """Return the form of the audit log and of JSON documents."""
         return {"usd": _text(self.usd), "minutes": _text(self.minutes), "basis": self.basis.value}
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
-        """The figure that `document` wrote."""
+        """Parse the form of `document`."""
         return cls(_decimal(document["usd"]), _decimal(document["minutes"]), Basis(document["basis"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """One `billing.reconciled` record.
+    """A `billing.reconciled` record.
 
     Attributes:
         step: the target's step.
-        action: its action.
+        action: the target's action.
         ref: the CVM.
-        asked_at: when the usage was asked for, RFC 3339 in UTC.
-        since: where the window begins in which its charge is looked for.
-        until: where it ends; None with `since` where there was nothing to look for.
-        standing: what is known.
+        asked_at: time of the usage read, RFC 3339 in UTC.
+        since: start of the window of possible charges.
+        until: end of the window; None, like `since`, without a window.
+        standing: the state of the charge.
         expected: the open minutes times the compute rate.
-        charged: what the usage records say; null figures unless `standing` is `charged` or `none`.
-        billing_keys: of those records, in order; one that has none is left out.
-        reason: in words why it is not charged, or what is peculiar; None where there is nothing to say.
+        charged: the charge in the usage records; null figures unless `standing` is `charged` or `none`.
+        billing_keys: the keys of the usage records, in order; records without a key are left out.
+        reason: the reason for a missing charge, or a remark; None without both.
     """
 
     step: str
@@ -94,12 +94,12 @@ class Reconciled:
 
     @property
     def difference(self) -> Decimal | None:
-        """Charged less expected, in US dollars; as much an estimate as `expected` is. None where either is unknown."""
+        """Charged minus expected, in US dollars, an estimate like `expected`; None if either is unknown."""
         charged, expected = self.charged.usd, self.expected.usd
         return None if charged is None or expected is None else charged - expected
 
     def document(self) -> dict[str, object]:
-        """The fields of the record."""
+        """Return the fields of the record."""
         return {
             "step": self.step,
             "action": self.action,
@@ -116,7 +116,7 @@ class Reconciled:
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> Self:
-        """What a `billing.reconciled` record says."""
+        """Parse a `billing.reconciled` record."""
         return cls(
             step=record["step"],
             action=record["action"],
@@ -132,21 +132,21 @@ class Reconciled:
         )
 
     def says_the_same_as(self, other: "Reconciled") -> bool:
-        """Whether both say the same, whenever each was asked for and by whatever clock."""
+        """Return True if both records agree, apart from the time of the read and the clock."""
         return replace(self, asked_at="", since=other.since, until=other.until) == replace(other, asked_at="")
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciledTotal:
-    """What many stops together were charged.
+    """The charges of many stops together.
 
     Attributes:
-        charged_usd: the sum of what is known to be charged.
-        charged_minutes: the minutes that it is for, as far as the usage records say.
-        expected_usd: the sum of what was expected of the stops whose expectation is known, whatever became of them.
-        difference_usd: the sum of the differences that are known.
-        standings: how many stops stand how.
-        compared: for how many the difference is known.
+        charged_usd: the sum of the known charges.
+        charged_minutes: the minutes of these charges, as far as known.
+        expected_usd: the sum of the known expected charges, whatever the actual charge.
+        difference_usd: the sum of the known differences.
+        standings: the number of stops in each state.
+        compared: the number of stops with a known difference.
     """
 
     charged_usd: Decimal
@@ -158,21 +158,21 @@ class ReconciledTotal:
 
     @property
     def charged(self) -> int:
-        """For how many stops a charge was found."""
+        """The number of stops with a charge."""
         return self.standings.get(ChargeState.CHARGED, 0)
 
     @property
     def pending(self) -> int:
-        """For how many stops it may still come."""
+        """The number of stops with a possible later charge."""
         return self.standings.get(ChargeState.PENDING, 0)
 
     @property
     def unknown(self) -> int:
-        """For how many stops it can't be found out."""
+        """The number of stops with an unknown charge."""
         return self.standings.get(ChargeState.UNKNOWN, 0)
 
     def document(self) -> dict[str, object]:
-        """As JSON documents have it."""
+        """Return the form of JSON documents."""
         return {
             "charged_usd": plain(self.charged_usd),
             "charged_minutes": plain(self.charged_minutes),
@@ -184,10 +184,10 @@ class ReconciledTotal:
 
 
 def total(stops: Iterable[Reconciled]) -> ReconciledTotal:
-    """Add up what many stops were charged: exact decimals, nothing rounded.
+    """Add up the charges of many stops: exact decimals, nothing rounded.
 
     Args:
-        stops: one for each stop, the last that was recorded.
+        stops: the last record of each stop.
     """
     every = list(stops)
     differences = [each.difference for each in every if each.difference is not None]

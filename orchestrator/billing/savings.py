@@ -1,7 +1,7 @@
-"""What standstills spared, what they did not, and what the stops were charged. Pure.
+"""Savings of stopped periods, remaining costs, and the charges of stops. Pure.
 
-Every standstill's money is rounded to a millionth of a dollar, once; all sums are sums of these, so that the rows of a
-table and its total agree exactly. What is unknown is in no sum, and counted.
+The money of each stopped period is rounded once, to a millionth of a dollar. All sums add these amounts, so the rows of
+a table agree exactly with the total. Unknown amounts are counted, and are in no sum.
 """
 
 from bisect import bisect_right
@@ -16,26 +16,26 @@ from orchestrator.billing.stopped_period import End, StoppedPeriod
 from orchestrator.cvm import CvmRef
 
 MICRO = Decimal("0.000001")
-"""A millionth of a dollar, to which money is rounded."""
+"""A millionth of a dollar, the unit of rounded money."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _HOUR = Decimal(timedelta(hours=1) // _MICROSECOND)
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 By: TypeAlias = Literal["playbook", "app", "teepod"]
-"""By what standstills are put together."""
+"""The grouping of stopped periods."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChargedStop:
-    """A stop or shutdown that took effect, or may have, and so had open usage charged at once.
+    """A stop or shutdown with a certain or possible effect, so that open usage was charged at once.
 
     Attributes:
         ref: the CVM.
-        at: when it was accepted; where that is not known, when it was sent.
+        at: time of acceptance, or time of sending if the acceptance is unknown.
         run_id: the run.
         playbook: the run's playbook.
-        found: what reconciling found out about it; None where nobody asked.
+        found: the reconciled charge; None before any reconciliation.
     """
 
     ref: CvmRef
@@ -47,18 +47,18 @@ class ChargedStop:
 
 @dataclass(slots=True)
 class Sum:
-    """Amounts of which some may be unknown.
+    """A sum with possibly unknown amounts.
 
     Attributes:
-        usd: the sum of those that are known.
-        unknown: how many are not.
+        usd: the sum of the known amounts.
+        unknown: the number of unknown amounts.
     """
 
     usd: Decimal = Decimal(0)
     unknown: int = 0
 
     def add(self, amount: Decimal | None) -> None:
-        """Take one more into account."""
+        """Add an amount."""
         if amount is None:
             self.unknown += 1
         else:
@@ -66,26 +66,26 @@ class Sum:
 
     @property
     def whole(self) -> Decimal | None:
-        """The sum; None where a part of it is unknown."""
+        """The sum; None if an amount is unknown."""
         return None if self.unknown else self.usd
 
 
 @dataclass(slots=True)
 class Row:
-    """What some standstills and stops come to.
+    """The sums of some stopped periods and stops.
 
     Attributes:
-        key: the playbook, the app's id or the teepod they have in common; None where their logs do not say.
-        times: how many standstills there are.
-        stood: how long they lasted together.
-        compute: what their compute would have cost, at the rates of when they began.
-        storage: what their storage went on costing.
-        minimums: what was left, at their beginnings, of the 24 hours that GPU CVMs are charged for up front.
-        open: how many have not ended.
-        seen: how many ended at a moment that is not known, and was taken for the first at which the CVM ran again.
-        at_most: what of `compute` is for these: it may be as little as nothing.
+        key: the shared playbook, app id or teepod; None if the logs do not name one.
+        times: the number of stopped periods.
+        stood: the total duration.
+        compute: the saved compute cost, at the rates at the start of each period.
+        storage: the remaining storage cost.
+        minimums: the unused part of the 24 hours charged up front for GPU CVMs, at the start of each period.
+        open: the number of periods without an end.
+        seen: the number of periods with an unknown end; the first read of the running CVM counts as the end.
+        at_most: the part of `compute` from these periods: an upper limit.
         cvms: the numbers of the CVMs.
-        stops: those of this time, each charged what was open.
+        stops: the stops in the range, each with a charge of open usage.
     """
 
     key: str | None
@@ -102,21 +102,21 @@ class Row:
 
     @property
     def charges(self) -> ReconciledTotal:
-        """What the stops were charged, as far as anybody asked."""
+        """The charges of the stops, as far as reconciled."""
         return total(stop.found for stop in self.stops if stop.found is not None)
 
     @property
     def uncharged(self) -> int:
-        """Of how many stops the charge is in no sum: nobody asked, it is pending, or it can't be found out."""
+        """The number of stops without a charge in the sums: not reconciled, pending or unknown."""
         return self.not_asked + self.charges.pending + self.charges.unknown
 
     @property
     def not_asked(self) -> int:
-        """For how many stops nobody asked what they were charged."""
+        """The number of stops without any reconciliation."""
         return sum(stop.found is None for stop in self.stops)
 
     def add(self, each: StoppedPeriod, since: datetime) -> None:
-        """Take one more standstill into account; what was charged up front for one that began before `since` is not."""
+        """Add a stopped period. An up-front charge before `since` does not count."""
         length = each.end - each.begin
         self.times += 1
         self.stood += length
@@ -133,7 +133,7 @@ class Row:
 
 
 def cost(rate: Decimal | None, length: timedelta) -> Decimal | None:
-    """What this long costs at this rate in USD per hour, to a millionth of a dollar; None where the rate is unknown."""
+    """Compute the cost of a duration at a rate in USD per hour, to a millionth of a dollar; None without a rate."""
     if rate is None:
         return None
     exact = _EXACT.divide(_EXACT.multiply(rate, Decimal(length // _MICROSECOND)), _HOUR)
@@ -141,12 +141,12 @@ def cost(rate: Decimal | None, length: timedelta) -> Decimal | None:
 
 
 def hours(length: timedelta) -> Decimal:
-    """A length in hours, to a millionth of one."""
+    """Convert a duration to hours, to a millionth of an hour."""
     return _EXACT.divide(Decimal(length // _MICROSECOND), _HOUR).quantize(MICRO, context=_EXACT)
 
 
 def clipped(found: Iterable[StoppedPeriod], since: datetime, until: datetime) -> Iterator[StoppedPeriod]:
-    """The parts of standstills that lie between two moments; one that goes on after the second one is open."""
+    """Yield the parts of stopped periods between two moments; a period that continues afterwards is open."""
     for each in found:
         begin, end = max(each.begin, since), min(each.end, until)
         if begin < end:
@@ -157,13 +157,13 @@ def clipped(found: Iterable[StoppedPeriod], since: datetime, until: datetime) ->
 def add_up(
     found: Iterable[StoppedPeriod], stops: Iterable[ChargedStop], by: By, since: datetime
 ) -> tuple[list[Row], Row]:
-    """The rows, the largest saving first, and all of them together.
+    """Return the rows, the largest saving first, and the sum of all rows.
 
     Args:
-        found: the standstills, clipped to the time that is asked for.
-        stops: those of that time.
-        by: what a row is of.
-        since: when that time begins.
+        found: the stopped periods, clipped to the range.
+        stops: the stops in the range.
+        by: the grouping of the rows.
+        since: start of the range.
     """
     rows: dict[str | None, Row] = {}
     together, key_of = Row(None), _KEYS[by]
@@ -183,11 +183,11 @@ _KEYS: dict[By, Callable[[str, CvmRef], str | None]] = {
     "app": lambda _, ref: ref.app_id,
     "teepod": lambda _, ref: ref.teepod or ref.teepod_key or None,
 }
-"""What standstills and stops of one row have in common."""
+"""The grouping key of stopped periods and stops."""
 
 
 def days(since: datetime, until: datetime, most: int = 60) -> list[datetime]:
-    """The edges of the days of UTC in this time, or of so many days each that they are no more than `most` pieces."""
+    """Return the edges of the UTC days in a range, or of longer periods for at most `most` pieces."""
     length = timedelta(days=max(1, -(-(until - since) // timedelta(days=most))))
     edges = [since]
     edge = since.replace(hour=0, minute=0, second=0, microsecond=0) + length
@@ -198,7 +198,7 @@ def days(since: datetime, until: datetime, most: int = 60) -> list[datetime]:
 
 
 def over_time(found: Iterable[StoppedPeriod], edges: list[datetime]) -> list[Decimal]:
-    """What the compute between each two edges would have cost, in USD, as far as rates are known."""
+    """Compute the saved compute cost between each two edges, in USD, as far as rates are known."""
     spared = [Decimal(0)] * (len(edges) - 1)
     for each in found:
         index = max(bisect_right(edges, each.begin) - 1, 0)

@@ -1,9 +1,10 @@
-"""When which CVM stood still: from the moment at which its compute ended to the next start that is on record. Pure.
+"""Stopped periods of CVMs: from the end of compute to the next recorded start. Pure.
 
-A force stop ends it when it is accepted, a shutdown when the CVM is seen down; `reconcile` reckons with the same.
+Compute ends when a forced stop is accepted, or when a CVM is seen down after a shutdown; `reconcile` uses the same
+rule.
 
-What is known is what logs tell. Between two runs a CVM may be started by anybody: then it stands still until the first
-reading that shows it running, which is later than its start. Such an end is *seen*, not *started*.
+The logs are the only source. Between two runs any person may start a CVM. The period then ends at the first read of the
+running CVM, later than the actual start. Such an end is *seen*, not *started*.
 """
 
 from collections import defaultdict
@@ -17,26 +18,26 @@ from typing import TypeAlias
 from orchestrator.cvm import CvmRef, normal_uuid
 
 LAG = timedelta(seconds=2)
-"""By how much a list may lag behind a status that was read on its own."""
+"""The largest lag of a list behind a single status read."""
 
 GPU_MINIMUM = timedelta(hours=24)
-"""What every start of a CVM with GPUs is charged up front."""
+"""The up-front charge of every start of a CVM with GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
 class WentDown:
-    """A run took a CVM that was up down, and saw it there.
+    """A run took a CVM down, and saw the CVM down.
 
     Attributes:
-        cloud: the URL of the API, without which a CVM's id says nothing.
+        cloud: the URL of the API; CVM ids are only unique within a cloud.
         ref: the CVM.
-        at: when its compute ended.
-        seen: when its status was read as down.
+        at: end of the CVM's compute.
+        seen: time of the read that showed the CVM down.
         run_id: the run.
         playbook: the run's playbook.
-        compute: what its compute costs, in USD per hour; None where unknown.
-        storage: what its storage costs, in USD per hour; None where unknown.
-        has_gpus: whether its starts are charged a 24-hour minimum.
+        compute: compute cost, in USD per hour; None if unknown.
+        storage: storage cost, in USD per hour; None if unknown.
+        has_gpus: whether each start is charged a 24-hour minimum.
     """
 
     cloud: str
@@ -57,7 +58,7 @@ class Started:
     Attributes:
         cloud: the URL of the API.
         ref: the CVM.
-        at: when.
+        at: time of acceptance.
     """
 
     cloud: str
@@ -72,8 +73,8 @@ class SeenUp:
     Attributes:
         cloud: the URL of the API.
         ref: the CVM.
-        at: when that was written down.
-        read_after: the reading was begun no earlier than this.
+        at: time of the record.
+        read_after: the earliest possible start of the read.
     """
 
     cloud: str
@@ -89,7 +90,7 @@ class SeenGone:
     Attributes:
         cloud: the URL of the API.
         ref: the CVM.
-        at: when.
+        at: time of the record.
     """
 
     cloud: str
@@ -98,33 +99,33 @@ class SeenGone:
 
 
 Power: TypeAlias = WentDown | Started | SeenUp | SeenGone
-"""Something that a log tells of whether a CVM runs."""
+"""A fact of a log about a CVM's power state."""
 
 
 class End(StrEnum):
-    """How a standstill ended."""
+    """Ends of a stopped period."""
 
     STARTED = "started"
     """A start or restart of a run was accepted."""
     SEEN = "seen"
-    """Somebody started it in between: the moment is the first at which it was seen running, later than its start."""
+    """The CVM was started outside of runs: the end is the first read of the running CVM, later than the start."""
     DELETED = "deleted"
-    """It was found deleted."""
+    """The CVM was found deleted."""
     OPEN = "open"
-    """No end is on record: it lasts until now."""
+    """No end is on record: the period lasts until now."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoppedPeriod:
-    """A CVM stood still.
+    """A stopped period of a CVM.
 
     Attributes:
-        cvm: a number that this CVM has and no other.
-        stop: how it began.
-        begin: when.
-        end: until when.
-        how: how it ended.
-        minimum_left: how much was left of the 24 hours that its last start on record was charged for up front.
+        cvm: a unique number of the CVM.
+        stop: the event at the start.
+        begin: start of the period.
+        end: end of the period.
+        how: the kind of end.
+        minimum_left: the unused part of the 24 hours charged up front at the last recorded start.
     """
 
     cvm: int
@@ -136,9 +137,9 @@ class StoppedPeriod:
 
 
 def standstills(story: Iterable[Power], now: datetime) -> list[StoppedPeriod]:
-    """Every standstill that these events tell of, in the order of their beginnings.
+    """Find all stopped periods in these events, in order of their start.
 
-    A second stop without a start in between begins nothing: the first one holds. What lies after `now` is left out.
+    A second stop without a start in between begins no new period. Events after `now` are ignored.
     """
     known = [event for event in story if event.at <= now]
     found: list[StoppedPeriod] = []
@@ -176,7 +177,7 @@ def _minimum_left(stop: WentDown, last_start: datetime | None) -> timedelta:
 
 
 def _by_cvm(events: Iterable[Power]) -> Iterable[list[Power]]:
-    """The events of each CVM. Some lists tell of a CVM by its hashid, some by its UUID, most by both."""
+    """Group the events by CVM. Some lists identify a CVM by hashid, some by UUID, most by both."""
     called: dict[tuple[str, str | None, str | None], list[Power]] = defaultdict(list)
     for event in events:
         called[event.cloud, event.ref.id, event.ref.vm_uuid].append(event)
