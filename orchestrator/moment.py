@@ -18,3 +18,9 @@ def timestamp(moment: datetime) -> str:
 def parse_timestamp(text: str) -> datetime:
     """Parse the text of `timestamp`."""
     return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)
+
+
+def format_clock(moment: datetime, now: datetime | None = None) -> str:
+    """Format a moment in UTC for people; with the date unless on the same day as `now`."""
+    same_day = now is not None and moment.date() == now.date()
+    return f"{moment:%H:%M:%S} UTC" if same_day else f"{moment:%Y-%m-%d %H:%M:%S} UTC"

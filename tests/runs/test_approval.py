@@ -15,11 +15,11 @@ from rich.console import Console
 
 from orchestrator.audit.approvals import ApprovalStore, Left
 from orchestrator.audit.replay import RunState
-from orchestrator.cli.handlers.approve import open_question
 from orchestrator.cli.terminal_approval import AtTerminal
 from orchestrator.engine.protocols import Answer
 from orchestrator.errors import NotAskedError
 from orchestrator.moment import parse_timestamp
+from orchestrator.runs.answer import find_question
 from orchestrator.runs.approval import LeftAnswers
 from orchestrator.runs.observer import RunObserver
 from tests.report.runs import EVIL, RUN_ID, run
@@ -244,12 +244,12 @@ def test_where_nothing_can_be_answered_it_says_why_and_what_to_do(
     says: str,
 ) -> None:
     with pytest.raises(NotAskedError) as refused:
-        open_question(standing(*events), held=held, now=EPOCH + timedelta(minutes=minutes), step=step)
+        find_question(standing(*events), held=held, now=EPOCH + timedelta(minutes=minutes), step=step)
     assert re.search(says, f"{refused.value} {refused.value.hint}")
 
 
 def test_a_question_that_was_asked_anew_while_its_answer_was_confirmed_is_another_one() -> None:
     first, second = standing(OPEN), standing(OPEN, ("run.resumed", {}), OPEN)
     with pytest.raises(NotAskedError, match="has a different question"):
-        open_question(second, held=True, now=EPOCH, asked=first.question)
-    assert open_question(second, held=True, now=EPOCH, step="look", asked=second.question) == second.question
+        find_question(second, held=True, now=EPOCH, asked=first.question)
+    assert find_question(second, held=True, now=EPOCH, step="look", asked=second.question) == second.question

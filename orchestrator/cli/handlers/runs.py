@@ -18,9 +18,8 @@ from orchestrator.history.filter import RunFilter
 from orchestrator.history.index import Index
 from orchestrator.history.logs import named_within, rows
 from orchestrator.history.time_range import stretch
-from orchestrator.moment import parse_timestamp, utc_now
+from orchestrator.moment import format_clock, parse_timestamp, utc_now
 from orchestrator.report.layout import Column, print_table
-from orchestrator.report.run.question import clock
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
@@ -167,6 +166,6 @@ def _outcome(row: dict[str, Any], stages: dict[str, int], now: datetime) -> Text
     if row["exit_code"] is not None:
         outcome.append(f" ({row['exit_code']})", "dim")
     if row["question"] is not None:
-        outcome.append(f", asks until {clock(parse_timestamp(row['question']['expires_at']), now)}", "yellow")
+        outcome.append(f", asks until {format_clock(parse_timestamp(row['question']['expires_at']), now)}", "yellow")
     counts = row["counts"] if row["state"] == "finished" else stages
     return outcome.append("".join(f", {number} {name}" for name, number in counts.items()))

@@ -8,29 +8,23 @@ from rich.text import Text
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
-from orchestrator.moment import parse_timestamp
+from orchestrator.moment import format_clock, parse_timestamp
 from orchestrator.report.layout import fact_lines, print_lines, prose_lines
 from orchestrator.report.plan.steps import step_lines, targets_ahead
+from orchestrator.runs.answer import describe_answer
 from orchestrator.runs.steps import steps_from
 from orchestrator.safe_text import safe_text
 
 _MOST_LINES = 20
 _WIDTH = 400
-_ANSWERS = {"approved": "approved", "refused": "refused", "timed_out": "nobody answered in time"}
 
 
 def waits(state: RunState) -> str | None:
     """Say in a line that a run waits for an answer; None for a run without an open question or at its end."""
     if state.question is None or state.finished is not None or state.interrupted is not None:
         return None
-    until = clock(parse_timestamp(state.question["expires_at"]))
+    until = format_clock(parse_timestamp(state.question["expires_at"]))
     return f"waits for an answer until {until}: orchestrator approve {safe_text(state.run_id)}"
-
-
-def clock(moment: datetime, now: datetime | None = None) -> str:
-    """Format a moment in UTC for people; with the date unless on the same day as `now`."""
-    same_day = now is not None and moment.date() == now.date()
-    return f"{moment:%H:%M:%S} UTC" if same_day else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def print_question(console: Console, state: RunState, question: Record, now: datetime) -> None:
@@ -62,7 +56,9 @@ def print_question(console: Console, state: RunState, question: Record, now: dat
         facts.append(("then", "the run ends"))
     expires_at = parse_timestamp(question["expires_at"])
     left = format_duration(max(0, round((expires_at - now).total_seconds())))
-    facts.append(("until", f"{clock(expires_at, now)}, {left} from now; without an answer the run ends as if refused"))
+    facts.append(
+        ("until", f"{format_clock(expires_at, now)}, {left} from now; without an answer the run ends as if refused")
+    )
     print_lines(console, fact_lines(console, facts))
 
 
@@ -73,14 +69,7 @@ def answer_lines(state: RunState, *, going_on: bool = True) -> list[str]:
         state: the run.
         going_on: whether a process carries the run out; without a process, no answer to an open question is read.
     """
-    lines = [_answer(question, record) for question, record in state.answers]
+    lines = [describe_answer(question, record) for question, record in state.answers]
     if state.question is not None and not going_on and state.finished is None:
         lines.append(f"{safe_text(state.question['step'], 60)}: not answered; resume asks it anew")
     return lines
-
-
-def _answer(question: Record, record: Record) -> str:
-    answer = _ANSWERS.get(record["answer"], safe_text(record["answer"], 20))
-    by = f" by {safe_text(record['by'], 100)} ({safe_text(record['via'], 20)})" if record.get("by") else ""
-    comment = f": {safe_text(record['comment'], _WIDTH)}" if record.get("comment") else ""
-    return f"{safe_text(question['step'], 60)}: {answer}{by}{comment}"

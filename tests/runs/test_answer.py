@@ -1,6 +1,7 @@
 """`approve` and the run agree about what counted: whenever the answer comes, and whenever the run is killed."""
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from orchestrator.audit.approvals import ApprovalStore, Left
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import read_log
-from orchestrator.cli.handlers.approve import _leave
 from orchestrator.errors import NotAskedError
 from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import Question
+from orchestrator.runs.answer import leave_answer
 from orchestrator.runs.approval import LeftAnswers
 from orchestrator.runs.observer import RunObserver
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet
@@ -74,12 +75,22 @@ def state_of(path: Path) -> RunState:
     return state
 
 
-def plural(path: Path, answer: Left, wait: Callable[[float], None] = lambda _seconds: None) -> bool:
-    """Whether `approve` says that the answer counted."""
-    try:
-        return _leave(path, answer, wait)
-    except NotAskedError:
-        return False
+async def nothing() -> None:
+    """Do nothing beside `approve`."""
+
+
+def counts(path: Path, answer: Left, beside: Callable[[], Coroutine[Any, Any, None]] = nothing) -> bool:
+    """Whether `approve` says that the answer counted; on virtual time."""
+
+    async def approve() -> bool:
+        is_recorded = False
+        async with anyio.create_task_group() as group:
+            group.start_soon(beside)
+            with suppress(NotAskedError):
+                is_recorded = await leave_answer(path, answer)
+        return is_recorded
+
+    return anyio.run(approve, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
 
 
 @pytest.mark.parametrize("offset", [-0.75, -0.5, -0.25, -0.001, 0.0, 0.001, 0.25])
@@ -99,7 +110,7 @@ def test_an_answer_around_the_time_out_counts_for_both_or_for_neither(tmp_path: 
     assert approved or offset >= 0
     for each in given:
         ApprovalStore(path).withdraw(each)
-        assert plural(path, each) is approved
+        assert counts(path, each) is approved
 
 
 def test_a_run_that_is_killed_in_the_middle_of_its_log_and_its_approver_agree(tmp_path: Path) -> None:
@@ -121,7 +132,7 @@ def test_a_run_that_is_killed_in_the_middle_of_its_log_and_its_approver_agree(tm
         path.write_bytes(whole[:length])
         if state_of(path).question is None and not state_of(path).answers:
             continue  # killed before the question was on record, so nobody was asked
-        approved = plural(path, given[0])
+        approved = counts(path, given[0])
         assert approved is ("look" in state_of(path).passed)
         said.add(approved)
         ApprovalStore(path).clear()
@@ -140,17 +151,17 @@ def test_a_run_that_ends_between_two_looks_and_its_approver_agree(tmp_path: Path
     path.write_bytes(b"".join(lines[:-1]))
     state = RunState()
     log, _ = AuditLog.reopen(path, state.apply, sync=at_once)
-    waits = 0
+    ended = False
 
-    def wait(_seconds: float) -> None:
-        nonlocal waits
-        if waits == looks:
-            if recorded:
-                said = {"answer": "approved", "by": "ann@desk", "via": "approve"}
-                log.record("approval.answered", step="look", **said)
-                anyio.run(log.flush)
-            log.close()
-        waits += 1
+    async def end() -> None:
+        nonlocal ended
+        await anyio.sleep((looks + 0.5) * 0.1)
+        if recorded:
+            said = {"answer": "approved", "by": "ann@desk", "via": "approve"}
+            log.record("approval.answered", step="look", **said)
+            await log.flush()
+        log.close()
+        ended = True
 
-    assert plural(path, yes_to(state), wait) is recorded is ("look" in state_of(path).passed)
-    assert waits > looks
+    assert counts(path, yes_to(state), end) is recorded is ("look" in state_of(path).passed)
+    assert ended

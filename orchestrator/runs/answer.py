@@ -1,0 +1,154 @@
+"""Answer the open question of a run from another process: `orchestrator approve`."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+
+from orchestrator.audit.approvals import ApprovalStore, Left
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import is_held
+from orchestrator.errors import NotAskedError, SettingsError
+from orchestrator.moment import format_clock, parse_timestamp
+from orchestrator.runs.run_log import read_run_log
+from orchestrator.safe_text import safe_text
+
+_WAIT = 10.0
+"""Seconds to wait for the run to read the answer. A run checks for answers every half second."""
+_LOOK_EVERY = 0.1
+_LOOKS_A_SECOND = 10
+_WIDTH = 400
+_ANSWERS = {"approved": "approved", "refused": "refused", "timed_out": "nobody answered in time"}
+
+
+def find_question(
+    state: RunState, *, held: bool, now: datetime, step: str | None = None, asked: Record | None = None
+) -> Record:
+    """Return the question open for an answer.
+
+    Args:
+        state: the replayed state of the run's log.
+        held: whether a process carries the run out.
+        now: the time of day.
+        step: the step of the question; None for any step.
+        asked: the expected question; None for any question.
+
+    Raises:
+        NotAskedError: when there is no such question.
+    """
+    show = f"see `orchestrator show {state.run_id}`"
+    if state.finished is not None:
+        raise NotAskedError("the run is finished already", hint="; ".join([*_last_answer(state), show]))
+    if not held:
+        again = f"`orchestrator resume {state.run_id}` asks again"
+        hint = "its simulated cloud ended with the run" if state.cloud_ended else again
+        raise NotAskedError("no process executes the run, so no process can read an answer", hint=hint)
+    question = state.question
+    if question is None:
+        last = _last_answer(state)
+        raise NotAskedError("the run has no open question", hint="; ".join([*last, show]))
+    if asked is not None and question["hash"] != asked["hash"]:
+        raise NotAskedError("the run has a different question now", hint=f"{show}, and answer again")
+    if step is not None and question["step"] != step:
+        raise NotAskedError(f"the open question is in step {question['step']!r}, not in {step!r}", hint=show)
+    expires_at = parse_timestamp(question["expires_at"])
+    if now >= expires_at:
+        raise NotAskedError(f"the question expired at {format_clock(expires_at, now)}", hint=show)
+    return question
+
+
+def read_state(path: Path) -> RunState:
+    """Replay the log of a run."""
+    state = RunState()
+    read_run_log(path, state.apply)
+    return state
+
+
+async def leave_answer(path: Path, answer: Left) -> bool:
+    """Leave an answer for the run, and wait a limited time for the record of the answer.
+
+    Returns:
+        True if the run has recorded the answer; False if the run has not read the answer yet.
+
+    Raises:
+        NotAskedError: when another person answered first, or no process can read the answer.
+        SettingsError: when the answer can't be written.
+    """
+    answers = ApprovalStore(path)
+    try:
+        if not answers.leave(answer):
+            other = answers.to(answer.seq, answer.hash)
+            said = "" if other is None else f": {answer_word(other.approved)} by {other.by}"
+            raise NotAskedError(f"another person answered first{said}", hint="the first answer counts")
+        if not answers.can_be_read_by_the_run(answer):
+            answers.withdraw(answer)
+            hint = f"give the folder to the user of the run: chown -R --reference={path} {answers.folder}"
+            raise SettingsError("the run can't read answers in this folder", file=answers.folder, hint=hint)
+    except OSError as error:
+        message = f"the answer can't be written: {error.strerror or error}"
+        raise SettingsError(message, file=answers.folder) from error
+    taken_up = await _wait_for_record(path, answer)
+    if taken_up is None and not is_held(path):
+        taken_up = _is_on_record(read_state(path), answer)  # the run may have taken the answer and ended since then
+        if taken_up is None:
+            raise _ended_before(path, answers, answer)
+    if taken_up is False:
+        answers.withdraw(answer)
+        hint = "; ".join([*_last_answer(read_state(path)), f"see `orchestrator show {path.stem}`"])
+        raise NotAskedError("the answer came too late", hint=hint)
+    return taken_up is True
+
+
+def _ended_before(path: Path, answers: ApprovalStore, answer: Left) -> NotAskedError:
+    """Withdraw an answer after the end of the run's process, and return the error."""
+    answers.withdraw(answer)
+    hint = f"`orchestrator resume {path.stem}` asks again"
+    return NotAskedError("the process of the run ended before it read the answer", hint=hint)
+
+
+async def _wait_for_record(path: Path, answer: Left) -> bool | None:
+    """Wait for the answer in the log: True if recorded, False after another answer, None without an answer so far."""
+    size = -1
+    for look in range(1, round(_WAIT / _LOOK_EVERY) + 1):
+        if (now := os.stat(path).st_size) != size:  # noqa: PTH116 - quick; a thread for each look costs more
+            size, state = now, read_state(path)
+            said = _is_on_record(state, answer)
+            if said is not None:
+                return said
+        if look % _LOOKS_A_SECOND == 0 and not is_held(path):
+            return None
+        await anyio.sleep(_LOOK_EVERY)
+    return None
+
+
+def _is_on_record(state: RunState, answer: Left) -> bool | None:
+    """Check the log for the answer: True if recorded, False after another answer, None for an open question."""
+    for question, record in state.answers:
+        if question["hash"] == answer.hash:
+            return _is_it(record, answer)
+    is_open = state.question is not None and state.question["hash"] == answer.hash
+    return None if is_open else False
+
+
+def _is_it(record: Record, answer: Left) -> bool:
+    same = (record["answer"], record["by"], record["via"]) == (answer_word(answer.approved), answer.by, "approve")
+    return same and record.get("comment") == answer.comment
+
+
+def answer_word(approved: bool) -> str:  # noqa: FBT001 - the answer itself
+    """Name an answer, as in the log."""
+    return "approved" if approved else "refused"
+
+
+def _last_answer(state: RunState) -> list[str]:
+    return [describe_answer(*answer) for answer in state.answers[-1:]]
+
+
+def describe_answer(question: Record, record: Record) -> str:
+    """Describe a recorded answer in a line, for people."""
+    answer = _ANSWERS.get(record["answer"], safe_text(record["answer"], 20))
+    by = f" by {safe_text(record['by'], 100)} ({safe_text(record['via'], 20)})" if record.get("by") else ""
+    comment = f": {safe_text(record['comment'], _WIDTH)}" if record.get("comment") else ""
+    return f"{safe_text(question['step'], 60)}: {answer}{by}{comment}"
