@@ -9,10 +9,10 @@ import anyio
 import click
 import structlog
 
-from orchestrator.cli.consoles import stderr, stdout
-from orchestrator.cli.print_error import report
+from orchestrator.cli.consoles import stderr_console, stdout_console
+from orchestrator.cli.print_error import print_error
 from orchestrator.cli.terminal_approval import approver_of
-from orchestrator.cli.terminal_input import terminal
+from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.colour import redraws
 from orchestrator.engine.rate.gate import LONG_PAUSE
 from orchestrator.engine.run import Run
@@ -46,24 +46,24 @@ async def carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int:
         lambda: session.gate.passed,
         adaptive=session.limits.adaptive,
     )
-    approver = approver_of(log, state, session.observer, progress.aside, keys=None if as_json else terminal())
+    approver = approver_of(log, state, session.observer, progress.aside, keys=None if as_json else open_terminal())
     run = prepare_run(session, opened, approver)
     progress.is_ending = lambda: run.is_ending
-    progress.trouble = partial(_trouble, run, session)
+    progress.trouble = partial(_find_trouble, run, session)
     signals = _Signals(run, progress)
     # Signals are handled until the end of the output, so that no signal can cut the output off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         async with notices(session, log, state) as notifier:
-            beside = (partial(signals.listen, received), _show(progress, as_json=as_json))
+            beside = (partial(signals.listen, received), _choose_display(progress, as_json=as_json))
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
             if as_json:
                 write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
             else:
-                print_run(stdout(), state, code, log.path)
+                print_run(stdout_console(), state, code, log.path)
             error = explain_early_end(result, log)
             if error is not None:
-                report(error, as_json=False)
+                print_error(error, as_json=False)
             await _finish_unless(received, partial(finish, notifier, session.settings.notify, state, result))
     return code
 
@@ -88,7 +88,7 @@ async def _cancel_on_signal(received: AsyncIterator[signal.Signals], waiting: an
             waiting.cancel()
 
 
-def _trouble(run: Run, session: Session) -> str | None:
+def _find_trouble(run: Run, session: Session) -> str | None:
     """Return the reason why the run can't ask the API now."""
     if run.outage is not None:
         return describe_outage(session, run.outage)
@@ -107,9 +107,9 @@ class _Signals:
     async def listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
         """Handle signals until cancelled."""
         async for number in received:
-            self._take(number, everything)
+            self._handle_signal(number, everything)
 
-    def _take(self, number: signal.Signals, everything: anyio.CancelScope) -> None:
+    def _handle_signal(self, number: signal.Signals, everything: anyio.CancelScope) -> None:
         if number is signal.SIGHUP:
             return  # The terminal is gone. The run continues, and the audit log records the result.
         self._seen += 1
@@ -122,18 +122,18 @@ class _Signals:
         structlog.get_logger().warning("interrupting", note=self._progress.note)
 
 
-def _show(progress: Progress, *, as_json: bool) -> Beside:
+def _choose_display(progress: Progress, *, as_json: bool) -> Beside:
     """Choose the display of a run: live on a terminal, plain lines to a pipe, nothing for `--json` in a pipe."""
 
-    async def live(_: anyio.CancelScope) -> None:
-        await progress.live(stderr())
+    async def show_live(_: anyio.CancelScope) -> None:
+        await progress.live(stderr_console())
 
-    async def plain(_: anyio.CancelScope) -> None:
+    async def print_plain(_: anyio.CancelScope) -> None:
         await progress.plain(click.echo)
 
-    async def nothing(_: anyio.CancelScope) -> None:
+    async def show_nothing(_: anyio.CancelScope) -> None:
         return
 
     if redraws(sys.stderr):
-        return live
-    return nothing if as_json else plain
+        return show_live
+    return show_nothing if as_json else print_plain

@@ -10,22 +10,22 @@ from orchestrator.colour import colour
 _PIPE_WIDTH = 200
 
 
-def stdout() -> Console:
+def stdout_console() -> Console:
     """Return the console for plans and summaries; wide enough for unbroken lines outside a terminal."""
-    return _console(sys.stdout)
+    return _build_console(sys.stdout)
 
 
-def stderr() -> Console:
+def stderr_console() -> Console:
     """Return the console for the live view."""
-    return _console(sys.stderr)
+    return _build_console(sys.stderr)
 
 
-def on(stream: TextIO) -> Console:
+def console_on(stream: TextIO) -> Console:
     """Return the console for questions on the terminal behind a stream."""
-    return _console(stream)
+    return _build_console(stream)
 
 
-def _console(stream: TextIO) -> Console:
+def _build_console(stream: TextIO) -> Console:
     # A console without a file follows stdout and stderr; a live view replaces both for a while.
     file = None if stream in (sys.stdout, sys.stderr) else stream
     found = colour()

@@ -50,7 +50,7 @@ class _Stderr:
         sys.stderr.flush()
 
 
-def configure(settings: LogSection) -> None:
+def configure_log(settings: LogSection) -> None:
     """Set logging up by the settings."""
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: Any
@@ -63,27 +63,27 @@ def configure(settings: LogSection) -> None:
     stream: Any = _Stderr()
     target: TextIO = stream
     structlog.configure(
-        processors=[structlog.processors.add_log_level, stamp, _escape if console else _keep, renderer],
+        processors=[structlog.processors.add_log_level, stamp, _escape_text if console else _keep_text, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(file=target),
         cache_logger_on_first_use=False,
     )
 
 
-def warn(settings: LogSection, event: str, **facts: object) -> None:
+def log_warning(settings: LogSection, event: str, **facts: object) -> None:
     """Set logging up, and log a warning before the first run."""
-    configure(settings)
+    configure_log(settings)
     structlog.get_logger().warning(event, **facts)
 
 
-def _escape(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _escape_text(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Escape text from outside for the terminal, and leave out facts without a value."""
     del logger, name
     known = {key: value for key, value in event.items() if value is not None}
     return {key: safe_text(value) if isinstance(value, str) else value for key, value in known.items()}
 
 
-def _keep(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _keep_text(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Return the event unchanged; JSON does its own escaping."""
     del logger, name
     return event

@@ -17,14 +17,14 @@ class LogObserver(RunObserver):
     def on_record(self, record: Record, state: RunState) -> None:
         """Log a record of interest to a person."""
         if self._write is None:
-            from orchestrator.cli.event_log import configure, run_log  # noqa: PLC0415 - takes long to import
+            from orchestrator.cli.event_log import configure_log, run_log  # noqa: PLC0415 - takes long to import
 
-            configure(self._settings)
+            configure_log(self._settings)
             self._write = run_log(self._settings, state)
         self._write(record)
 
     def on_warning(self, event: str, /, **facts: object) -> None:
         """Log a warning."""
-        from orchestrator.cli.event_log import warn  # noqa: PLC0415 - takes long to import
+        from orchestrator.cli.event_log import log_warning  # noqa: PLC0415 - takes long to import
 
-        warn(self._settings, event, **facts)
+        log_warning(self._settings, event, **facts)

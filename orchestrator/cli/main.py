@@ -102,7 +102,7 @@ def group(ctx: click.Context) -> None:
     ctx.color = colour()
 
 
-def _leave_out() -> None:
+def _skip_unneeded_work() -> None:
     """Skip unneeded work of libraries, for a quick start of the process."""
     # Nearly all objects made at the start stay: garbage collection took a tenth of the time.
     gc.set_threshold(_NEW_OBJECTS)
@@ -116,14 +116,14 @@ def _leave_out() -> None:
 
 def main() -> None:
     """Run the command line, and exit with the exit code of the contract."""
-    _leave_out()
+    _skip_unneeded_work()
     from orchestrator.cli.print_error import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
 
-    code = exit_of(_invoke, sys.argv[1:])
+    code = exit_of(_invoke_group, sys.argv[1:])
     # The end of the process frees all memory; a last garbage collection is not needed.
     gc.freeze()
     sys.exit(code)
 
 
-def _invoke(args: list[str]) -> Any:  # noqa: ANN401 - a command's exit code, or None
+def _invoke_group(args: list[str]) -> Any:  # noqa: ANN401 - a command's exit code, or None
     return group.main(args=args, prog_name="orchestrator", standalone_mode=False)

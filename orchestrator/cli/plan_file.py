@@ -27,7 +27,7 @@ def check_place(path: Path) -> None:
         with path.open("rb") as file:
             is_plan = file.read(len(MARK)) == MARK
     except (OSError, ValueError) as error:
-        raise _unusable("written", error, path) from error
+        raise _build_error("written", error, path) from error
     if not is_plan:
         raise PlanFileError("the existing file is not a plan", file=path, hint="name another file, or remove this file")
 
@@ -42,7 +42,7 @@ def write_plan_file(path: Path, data: bytes) -> None:
     try:
         write_whole(path, data)
     except OSError as error:
-        raise _unusable("written", error, path) from error
+        raise _build_error("written", error, path) from error
 
 
 def read_plan_file(path: Path) -> bytes:
@@ -54,9 +54,9 @@ def read_plan_file(path: Path) -> bytes:
     try:
         return read_regular(path, _LARGEST_FILE)
     except (OSError, ValueError) as error:
-        raise _unusable("read", error, path) from error
+        raise _build_error("read", error, path) from error
 
 
-def _unusable(what: str, error: OSError | ValueError, path: Path) -> PlanFileError:
+def _build_error(what: str, error: OSError | ValueError, path: Path) -> PlanFileError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     return PlanFileError(f"the plan file can't be {what}: {reason}", file=path)

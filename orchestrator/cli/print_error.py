@@ -24,7 +24,7 @@ def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
     choose(args)
     terminated: list[int] = []
 
-    def terminate(number: int, _frame: object) -> None:
+    def on_sigterm(number: int, _frame: object) -> None:
         """End a command after SIGTERM in the same way as after Ctrl-C."""
         terminated.append(number)
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job of a script, and no task can be interrupted
@@ -32,21 +32,21 @@ def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
             os._exit(int(Exit.SIGTERM))
         signal.raise_signal(signal.SIGINT)
 
-    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        code = _carried_out(invoke, args)
+        code = _call_command(invoke, args)
     except (KeyboardInterrupt, click.Abort):
         click.echo(_INTERRUPTED, err=True)
         return int(Exit.SIGTERM if terminated else Exit.SIGINT)
     sys.stdout.flush()
     if out.lost is not None:
-        report(UsageError(f"stdout can't be written: {out.lost.strerror}"), as_json=False)
+        print_error(UsageError(f"stdout can't be written: {out.lost.strerror}"), as_json=False)
         # The result of a run counts, even if the output failed.
         return code or int(Exit.OK if args[:1] in (["run"], ["resume"]) else Exit.USAGE)
     return code
 
 
-def _carried_out(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
+def _call_command(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
     as_json = "--json" in args
     try:
         result = invoke(args)
@@ -56,33 +56,33 @@ def _carried_out(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return int(Exit.USAGE)
     except click.ClickException as error:
-        return _usage(error, as_json=as_json)
+        return _print_usage_error(error, as_json=as_json)
     except OrchestratorError as error:
-        report(error, as_json=as_json)
+        print_error(error, as_json=as_json)
         return int(error.exit_code)
     return result if isinstance(result, int) else int(Exit.OK)
 
 
-def report(error: OrchestratorError, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
+def print_error(error: OrchestratorError, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
     """Print an error: on stderr in words, and with `--json` also on stdout as a document."""
     if as_json:
         from orchestrator.runs.documents import error_document  # noqa: PLC0415 - keeps `--help` quick
 
         click.echo(json.dumps({**(extra or {}), **error_document(error)}, indent=2, ensure_ascii=True))
     for each in (error, *error.more):
-        _echo(click.style("Error: ", fg="red", bold=True) + safe_text(each, 2000))
+        _print_line(click.style("Error: ", fg="red", bold=True) + safe_text(each, 2000))
         if each.hint:
-            _echo(click.style("  Hint: ", fg="yellow") + safe_text(each.hint, 2000))
+            _print_line(click.style("  Hint: ", fg="yellow") + safe_text(each.hint, 2000))
 
 
-def _echo(text: str) -> None:
+def _print_line(text: str) -> None:
     click.echo(text, err=True, color=colour())
 
 
-def _usage(error: click.ClickException, *, as_json: bool) -> int:
+def _print_usage_error(error: click.ClickException, *, as_json: bool) -> int:
     hint = None
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"see `{error.ctx.command_path} --help`"
     # The message lists the choices of an argument on separate lines.
-    report(UsageError(" ".join(error.format_message().split()), hint=hint), as_json=as_json)
+    print_error(UsageError(" ".join(error.format_message().split()), hint=hint), as_json=as_json)
     return int(Exit.USAGE)

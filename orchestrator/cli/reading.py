@@ -33,7 +33,7 @@ class UnreadableLogs:
             click.echo(f"Warning: {plural(number, 'log')} can't be read ({safe_text(reason, 200)})", err=True)
 
 
-def told(paths: Iterable[Path], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
+def with_progress(paths: Iterable[Path], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
     """Yield the same paths; on a terminal, show the number of logs read so far every second."""
     if not redraws(sys.stderr):
         yield from paths

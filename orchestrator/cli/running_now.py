@@ -19,10 +19,10 @@ def running_now(settings: Settings) -> list[SeenUp]:
         CloudError: when the inventory can't be read.
     """
     with endpoint(settings, simulate=False) as where:
-        return anyio.run(_read, settings, where)
+        return anyio.run(_read_running, settings, where)
 
 
-async def _read(settings: Settings, where: Endpoint) -> list[SeenUp]:
+async def _read_running(settings: Settings, where: Endpoint) -> list[SeenUp]:
     limits = limits_of(Limits(), settings)
     async with open_session(settings, where, limits, LogObserver(settings.log), few=True) as session:
         begun = session.clock.wall()

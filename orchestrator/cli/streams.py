@@ -47,7 +47,7 @@ def open_streams() -> SafeStream:
         pass
     os.close(spare)
     out = SafeStream(1, "w", closefd=False)
-    sys.stdout = _text(out, sys.stdout)
+    sys.stdout = _open_text(out, sys.stdout)
     sys.stderr = text_on(2, sys.stderr)
     return out
 
@@ -59,10 +59,10 @@ def text_on(fd: int, like: TextIO | None) -> TextIO:
         fd: an open file; the file stays open.
         like: a stream with the wanted encoding; None for UTF-8.
     """
-    return _text(SafeStream(fd, "w", closefd=False), like)
+    return _open_text(SafeStream(fd, "w", closefd=False), like)
 
 
-def _text(raw: SafeStream, stream: TextIO | None) -> TextIO:
+def _open_text(raw: SafeStream, stream: TextIO | None) -> TextIO:
     """Wrap a raw stream as text; characters outside the encoding are escaped."""
     encoding = stream.encoding if stream is not None else "utf-8"
     return io.TextIOWrapper(

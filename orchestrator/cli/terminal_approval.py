@@ -9,7 +9,7 @@ from rich.text import Text
 
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.cli.consoles import on
+from orchestrator.cli.consoles import console_on
 from orchestrator.cli.terminal_input import TerminalInput
 from orchestrator.engine.protocols import Answer, Approver
 from orchestrator.moment import utc_now
@@ -55,19 +55,19 @@ class AtTerminal:
         """Ask, and wait for an answer; None once the question has expired by the time of day."""
         del step, question  # the log's own record contains both
         with self._aside():
-            self._ask()
+            self._print_question()
             answered = False
             try:
                 answer = await self._left.wait(self.find_answer, expires_at, _LISTEN_EVERY)
                 answered = True
             finally:
                 if not answered:
-                    self._say("")  # ends the line of the question
+                    self._print_text("")  # ends the line of the question
             if answer is None:
-                self._say("\nNo answer before the deadline.")
+                self._print_text("\nNo answer before the deadline.")
             elif answer.via == APPROVE:
                 said = "Approved" if answer.approved else "Refused"
-                self._say(f"\n{said} by {safe_text(answer.by, 100)} with `orchestrator approve`.")
+                self._print_text(f"\n{said} by {safe_text(answer.by, 100)} with `orchestrator approve`.")
             return answer
 
     def find_answer(self) -> Answer | None:
@@ -76,26 +76,28 @@ class AtTerminal:
         if found is not None:
             return found
         was_gone = self._keys.gone
-        typed = self._keys.line()
+        typed = self._keys.read_typed()
         if typed is not None:
             word = typed.casefold()
             if word in {APPROVE, REFUSE}:
                 return Answer(word == APPROVE, self._by, "terminal")
-            self._prompt()
+            self._print_prompt()
         elif self._keys.gone and not was_gone:
-            self._say(f"\nThis terminal is closed. Answer with: {self._elsewhere}")
+            self._print_text(f"\nThis terminal is closed. Answer with: {self._elsewhere}")
         return None
 
-    def _ask(self) -> None:
+    def _print_question(self) -> None:
         with self._console.capture() as question:
-            self._say("")
+            self._print_text("")
             asked = self._state.question
             if asked is not None:
                 print_question(self._console, self._state, asked, self._wall())
-            self._say(f"\nType {APPROVE} to continue, or {REFUSE} to end the run. Or elsewhere:\n{self._elsewhere}")
-            self._prompt()
+            self._print_text(
+                f"\nType {APPROVE} to continue, or {REFUSE} to end the run. Or elsewhere:\n{self._elsewhere}"
+            )
+            self._print_prompt()
         # Called right before the question is shown: text typed earlier is no answer, text typed later is.
-        self._keys.forget()
+        self._keys.drop_typed()
         self._console.file.write(question.get())
         self._console.file.flush()
 
@@ -103,10 +105,10 @@ class AtTerminal:
     def _elsewhere(self) -> str:
         return f"orchestrator approve {self._state.run_id}"
 
-    def _prompt(self) -> None:
+    def _print_prompt(self) -> None:
         self._console.print(Text(f"{APPROVE} or {REFUSE}: ", "bold"), end="")
 
-    def _say(self, text: str) -> None:
+    def _print_text(self, text: str) -> None:
         print_lines(self._console, prose_lines(self._console, text))
 
 
@@ -127,4 +129,8 @@ def approver_of(
         keys: the terminal for questions; None without a terminal.
     """
     left = left_answers(log, state, observer)
-    return left if keys is None else AtTerminal(left, state, keys, console=on(keys.screen), aside=aside, by=actor())
+    return (
+        left
+        if keys is None
+        else AtTerminal(left, state, keys, console=console_on(keys.screen), aside=aside, by=actor())
+    )

@@ -29,7 +29,7 @@ class TerminalInput:
         self.screen = screen
         self._fd = fd
 
-    def ask(self, question: str) -> str:
+    def ask_line(self, question: str) -> str:
         """Ask, and wait for a line; returns the line without blanks around the text, empty at the end of the input.
 
         Earlier typed text is dropped.
@@ -42,13 +42,13 @@ class TerminalInput:
         with os.fdopen(self._fd, "rb", buffering=0, closefd=False) as typed:
             return typed.readline().decode("utf-8", "replace").strip()
 
-    def forget(self) -> None:
+    def drop_typed(self) -> None:
         """Drop the text typed so far: no answer comes before its question."""
         if self._in_front():
             with suppress(OSError, termios.error):
                 termios.tcflush(self._fd, termios.TCIFLUSH)
 
-    def line(self) -> str | None:
+    def read_typed(self) -> str | None:
         """Return a line typed by now, without blanks around the text, or None."""
         if self.gone or not self._in_front():
             return None
@@ -72,18 +72,18 @@ class TerminalInput:
             return False
 
 
-def terminal() -> TerminalInput | None:
+def open_terminal() -> TerminalInput | None:
     """Return the terminal for questions to a person; None for any other stdin.
 
     Questions are shown on stderr; if stderr leads elsewhere, on the terminal itself.
     """
     if sys.stdin is None or not sys.stdin.isatty():
         return None
-    screen = sys.stderr if sys.stderr.isatty() else _screen(sys.stdin.fileno())
+    screen = sys.stderr if sys.stderr.isatty() else _open_screen(sys.stdin.fileno())
     return None if screen is None else TerminalInput(sys.stdin.fileno(), screen)
 
 
-def _screen(fd: int) -> TextIO | None:
+def _open_screen(fd: int) -> TextIO | None:
     """Open the terminal of this process, or the terminal behind a descriptor, for writing; None if neither opens."""
     with suppress(OSError):
         return text_on(os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY), sys.stderr)

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.cli.event_log import configure, log_record, run_log
+from orchestrator.cli.event_log import configure_log, log_record, run_log
 from orchestrator.settings.model import LogSection
 from tests.report.runs import about, cvm, plan, records, run
 
@@ -128,7 +128,7 @@ def test_an_abandonment_is_not_shown_as_a_resume() -> None:
 
 
 def test_a_fact_without_a_value_is_not_shown_to_people(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(LogSection(format="console"))
+    configure_log(LogSection(format="console"))
     log_record({"event": "target.failed", "outcome": "unsettled", "cvm": CVM, "reason": "late", "seconds": 3.0})
     assert "cvm.unsettled" in (shown := capsys.readouterr().err)
     assert "None" not in shown

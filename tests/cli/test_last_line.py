@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.audit.claims import Overlap, refuse_live
-from orchestrator.cli.verdict import last_line
+from orchestrator.cli.confirmation import last_line
 from orchestrator.errors import ClaimedError
 
 RUN_ID = "20261123T080000Z-4f2a"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.reading import told
+from orchestrator.cli.reading import with_progress
 
 PATHS = [Path(str(number)) for number in range(5)]
 
@@ -27,7 +27,7 @@ def test_a_line_a_second_is_shown_on_a_terminal_and_taken_away_at_the_end_howeve
     screen = stream()
     monkeypatch.setattr(sys, "stderr", screen)
     ticks = count(0, 0.5)
-    going = told(PATHS, lambda: next(ticks))
+    going = with_progress(PATHS, lambda: next(ticks))
     assert [next(going) for _ in range(taken)] == PATHS[:taken]
     going.close()  # type: ignore[attr-defined] # a generator
     shown = screen.getvalue()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.action import Action
-from orchestrator.cli.verdict import question
+from orchestrator.cli.confirmation import plan_question
 from orchestrator.cvm import Cvm
 from orchestrator.outcome import Exit
 from orchestrator.playbook.planning import make_plan
@@ -244,7 +244,7 @@ def test_a_plan_and_its_question_name_each_action_and_what_begins() -> None:
     assert "each CVM then has 10m to settle" in text
     assert "stops  $0.2000 an hour" in text
     assert "begins  $0.1000 an hour" in text
-    assert question(made) == (
+    assert plan_question(made) == (
         "Type the number of CVMs to act on, 1 to stop, 1 to shut down, 1 to start, 1 to restart (4) to continue: "
     )
 
@@ -267,7 +267,7 @@ def test_a_plan_of_starts_alone_says_what_they_begin_to_cost_and_to_run() -> Non
     assert "1 CVM of 1 will be started" in text
     assert "then has 10m to run" in text
     assert "stops" not in text
-    assert question(made) == "Type the number of CVMs to start (1) to continue: "
+    assert plan_question(made) == "Type the number of CVMs to start (1) to continue: "
 
 
 def test_a_run_that_a_schedule_began_says_which_and_for_when() -> None:

@@ -43,10 +43,10 @@ class TypedKeys:
     gone: bool = False
     forgotten: int = 0
 
-    def forget(self) -> None:
+    def drop_typed(self) -> None:
         self.forgotten += 1
 
-    def line(self) -> str | None:
+    def read_typed(self) -> str | None:
         due = [at for at in self.typed if at <= anyio.current_time()]
         if not due or self.gone:
             return None

@@ -21,6 +21,6 @@ def command(**options: Any) -> int:
 
     Exit code 3: a process still executes the run. Exit code 5: a status can't be read. Nothing is recorded then.
     """
-    from orchestrator.cli.handlers.abandon import abandon
+    from orchestrator.cli.handlers.abandon import abandon_interrupted_run
 
-    return abandon(**options)
+    return abandon_interrupted_run(**options)

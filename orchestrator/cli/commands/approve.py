@@ -22,6 +22,6 @@ def command(**options: Any) -> None:
     executes the run reads the answer; it runs on the same machine and as the same user. The audit log records who
     answered. The first answer counts. Exit code 3: the answer came too late, or no process executes the run.
     """
-    from orchestrator.cli.handlers.approve import approve
+    from orchestrator.cli.handlers.approve import answer_question
 
-    approve(**options)
+    answer_question(**options)

@@ -43,9 +43,9 @@ def verify(**options: Any) -> int:
     so far, but unfinished or torn. With --public-key, 6 also means: no valid seal by that key. With --public-key and
     --all, 6 also means: a sealed log is missing and was not pruned. For several logs, 6 takes precedence over 7.
     """
-    from orchestrator.cli.handlers.audit_verify import verify
+    from orchestrator.cli.handlers.audit_verify import verify_logs
 
-    return verify(**options)
+    return verify_logs(**options)
 
 
 @command.command("show", epilog="\b\nExample: orchestrator audit show 20261123T080000Z-4f2a --cvm worker-7")
@@ -67,9 +67,9 @@ def show(**options: Any) -> None:
     Without --cvm: who started the run, what was planned, what went wrong, who was asked, and how the run ended. If
     several CVMs have the name, all of them are shown.
     """
-    from orchestrator.cli.handlers.audit_show import show
+    from orchestrator.cli.handlers.audit_show import show_history
 
-    show(**options)
+    show_history(**options)
 
 
 @command.command("export", epilog="\b\nExample: orchestrator audit export --all --since 1h --out events.jsonl")
@@ -93,9 +93,9 @@ def export(**options: Any) -> int:
     Each log is checked first. If a log was altered, nothing is written (exit code 6). Each event has an `event.id`,
     the same in every export, so that a SIEM can skip events it already has.
     """
-    from orchestrator.cli.handlers.audit_export import export
+    from orchestrator.cli.handlers.audit_export import export_logs
 
-    return export(**options)
+    return export_logs(**options)
 
 
 @command.command("seal", epilog="\b\nExample: orchestrator audit seal 20261123T080000Z-4f2a --key seal.pem")
@@ -122,9 +122,9 @@ def seal(**options: Any) -> int:
     Appends `run.sealed` to the log, and writes the seal to RUN_ID.seal.json beside the log. Sealing again covers newer
     records; without newer records, the command reports the existing seal.
     """
-    from orchestrator.cli.handlers.audit_seal import seal
+    from orchestrator.cli.handlers.audit_seal import seal_logs
 
-    return seal(**options)
+    return seal_logs(**options)
 
 
 @command.command("keygen", epilog="\b\nExample: orchestrator audit keygen --out seal.pem")
@@ -138,9 +138,9 @@ def seal(**options: Any) -> int:
 @json_option
 def keygen(**options: Any) -> None:
     """Generate a key pair for sealing audit logs."""
-    from orchestrator.cli.handlers.audit_keygen import keygen
+    from orchestrator.cli.handlers.audit_keygen import generate_keys
 
-    keygen(**options)
+    generate_keys(**options)
 
 
 @command.command("prune", epilog="\b\nExample: orchestrator audit prune --older-than 90d --dry-run")

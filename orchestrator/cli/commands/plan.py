@@ -21,6 +21,6 @@ from orchestrator.cli.options import json_option, playbook_options, settings_opt
 @settings_options
 def command(**options: Any) -> int:
     """Show what a playbook would do now. Changes nothing."""
-    from orchestrator.cli.handlers.plan import plan
+    from orchestrator.cli.handlers.plan import show_plan
 
-    return plan(**options)
+    return show_plan(**options)

@@ -21,6 +21,6 @@ def command(**options: Any) -> int:
     Exit code 0: complete. Exit code 7: some charges are pending, because usage records arrive some time after a stop.
     Run the command again later; it asks only about pending charges.
     """
-    from orchestrator.cli.handlers.reconcile import reconcile
+    from orchestrator.cli.handlers.reconcile import reconcile_run
 
-    return reconcile(**options)
+    return reconcile_run(**options)

@@ -27,6 +27,6 @@ def command(**options: Any) -> int:
     is not reported (exit code 6). With --even-if-altered the lines before the change are reported; the exit code is
     still 6.
     """
-    from orchestrator.cli.handlers.report import report
+    from orchestrator.cli.handlers.report import write_report
 
-    return report(**options)
+    return write_report(**options)

@@ -25,6 +25,6 @@ def command(**options: Any) -> int:
     On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;
     otherwise it shows the plan and changes nothing.
     """
-    from orchestrator.cli.handlers.restore import restore
+    from orchestrator.cli.handlers.restore import restore_run
 
-    return restore(**options)
+    return restore_run(**options)

@@ -24,6 +24,6 @@ def command(**options: Any) -> int:
     If the plan is older than audit.resume_without_asking, or the API key may belong to another workspace, the command
     asks on a terminal. Without a terminal it needs --yes then.
     """
-    from orchestrator.cli.handlers.resume import resume
+    from orchestrator.cli.handlers.resume import resume_run
 
-    return resume(**options)
+    return resume_run(**options)

@@ -39,11 +39,11 @@ def command(**options: Any) -> int:
     On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;
     otherwise it changes nothing.
     """
-    from orchestrator.cli.handlers.run import run, run_plan_file
+    from orchestrator.cli.handlers.run import run_plan_file, run_playbook
 
     if options["plan_file"] is not None:
         return run_plan_file(**options)
     if options["playbook"] is None:
         raise click.UsageError("Missing argument 'PLAYBOOK'.")
     del options["plan_file"]
-    return run(**options)
+    return run_playbook(**options)

@@ -35,6 +35,6 @@ def command(**options: Any) -> None:
     A time is a duration before now (7d, 12h), a date (2027-12-24), or a moment (2027-12-24T18:00Z). Times without an
     offset are UTC. A repeated option adds runs; different options together narrow the list.
     """
-    from orchestrator.cli.handlers.runs import runs
+    from orchestrator.cli.handlers.runs import list_runs
 
-    runs(**options)
+    list_runs(**options)

@@ -35,6 +35,6 @@ def command(**options: Any) -> int:
     A time is a duration before now (30d, 12h), a date (2027-12-24), or a moment (2027-12-24T18:00Z). Times without an
     offset are UTC. Reads only the audit logs, except with --live. Changes nothing.
     """
-    from orchestrator.cli.handlers.savings import savings
+    from orchestrator.cli.handlers.savings import print_savings
 
-    return savings(**options)
+    return print_savings(**options)

@@ -28,6 +28,6 @@ def explain(**options: Any) -> None:
     Dates and times are in the schedule's time zone, unless they have an offset: 2027-03-28, 2027-03-28T02:30,
     2027-03-28T02:30Z. Sends nothing and starts nothing.
     """
-    from orchestrator.cli.handlers.schedule import explain
+    from orchestrator.cli.handlers.schedule import explain_schedule
 
-    explain(**options)
+    explain_schedule(**options)

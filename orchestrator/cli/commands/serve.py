@@ -34,6 +34,6 @@ def command(**options: Any) -> int:
     The first Ctrl-C or SIGTERM starts and sends nothing more; a second one exits at once. Interrupted runs continue at
     the next start.
     """
-    from orchestrator.cli.handlers.serve import serve
+    from orchestrator.cli.handlers.serve import serve_playbooks
 
-    return serve(**options)
+    return serve_playbooks(**options)

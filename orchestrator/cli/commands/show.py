@@ -13,6 +13,6 @@ from orchestrator.cli.options import json_option, settings_options
 @settings_options
 def command(**options: Any) -> None:
     """Show the result of a run, from its audit log."""
-    from orchestrator.cli.handlers.show import show
+    from orchestrator.cli.handlers.show import show_run
 
-    show(**options)
+    show_run(**options)

@@ -22,6 +22,6 @@ def command(**options: Any) -> int:
     PLAYBOOK is the `name` in the file. Times are in the time zone of the schedule, unless they have an offset; a date
     includes that day.
     """
-    from orchestrator.cli.handlers.snooze import snooze
+    from orchestrator.cli.handlers.snooze import snooze_playbook
 
-    return snooze(**options)
+    return snooze_playbook(**options)

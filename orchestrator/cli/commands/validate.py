@@ -16,6 +16,6 @@ def command(**options: Any) -> int:
 
     Required variables may be missing; values that use them are not checked then.
     """
-    from orchestrator.cli.handlers.validate import validate
+    from orchestrator.cli.handlers.validate import validate_playbooks
 
-    return validate(**options)
+    return validate_playbooks(**options)

@@ -7,8 +7,8 @@ import anyio
 import click
 
 from orchestrator.audit.store import RunStore
-from orchestrator.cli.consoles import stdout
-from orchestrator.cli.event_log import configure
+from orchestrator.cli.consoles import stdout_console
+from orchestrator.cli.event_log import configure_log
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.engine.result import RunResult
 from orchestrator.errors import UsageError
@@ -24,13 +24,15 @@ from orchestrator.settings.load import Settings, load_settings
 _LONGEST_REASON = 1000
 
 
-def abandon(run_id: str, config: Path | None, assignments: tuple[str, ...], *, reason: str, as_json: bool) -> int:
+def abandon_interrupted_run(
+    run_id: str, config: Path | None, assignments: tuple[str, ...], *, reason: str, as_json: bool
+) -> int:
     """End an unfinished run without a request to its CVMs."""
     reason = reason.strip()
     if not 0 < len(reason) <= _LONGEST_REASON:
         raise UsageError(f"--reason needs 1 to {_LONGEST_REASON} characters")
     settings = load_settings(config, assignments)
-    configure(settings.log)
+    configure_log(settings.log)
     with reopen_run(RunStore(settings.audit.state_dir).find(run_id)) as reopened:
         state, path = reopened.state, reopened.log.path
         if state.finished is not None:
@@ -46,7 +48,7 @@ def abandon(run_id: str, config: Path | None, assignments: tuple[str, ...], *, r
     if as_json:
         write_document(run_document(state, code, path), partial(click.echo, nl=False))
     else:
-        print_run(stdout(), state, code, path)
+        print_run(stdout_console(), state, code, path)
     return code
 
 

@@ -11,9 +11,9 @@ from orchestrator.audit.approvals import Left
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
-from orchestrator.cli.consoles import on, stderr
-from orchestrator.cli.terminal_input import terminal
-from orchestrator.cli.verdict import ask
+from orchestrator.cli.confirmation import require_answer
+from orchestrator.cli.consoles import console_on, stderr_console
+from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.report.run.question import print_question
@@ -26,7 +26,7 @@ from orchestrator.settings.load import load_settings
 _LONGEST_COMMENT = 1000
 
 
-def approve(
+def answer_question(
     run_id: str,
     config: Path | None,
     assignments: tuple[str, ...],
@@ -45,12 +45,12 @@ def approve(
     state = read_state(path)
     question = find_question(state, held=is_held(path), step=step, now=utc_now())
     if not as_json or not yes:
-        keys = None if yes else terminal()
-        print_question(stderr() if keys is None else on(keys.screen), state, question, utc_now())
+        keys = None if yes else open_terminal()
+        print_question(stderr_console() if keys is None else console_on(keys.screen), state, question, utc_now())
     if not yes:
         word = REFUSE if refuse else APPROVE
         meaning = "end the run" if refuse else "continue the run"
-        ask(f"\nType {word} to {meaning}: ", word, hint="add --yes")
+        require_answer(f"\nType {word} to {meaning}: ", word, hint="add --yes")
         question = find_question(read_state(path), held=is_held(path), asked=question, now=utc_now())
     answer = Left(
         question["seq"],
@@ -62,10 +62,10 @@ def approve(
         comment=comment or None,
     )
     is_taken_up = anyio.run(leave_answer, path, answer)
-    _tell(state, question, answer, is_taken_up=is_taken_up, as_json=as_json)
+    _print_answer(state, question, answer, is_taken_up=is_taken_up, as_json=as_json)
 
 
-def _tell(state: RunState, question: Record, answer: Left, *, is_taken_up: bool, as_json: bool) -> None:
+def _print_answer(state: RunState, question: Record, answer: Left, *, is_taken_up: bool, as_json: bool) -> None:
     word = answer_word(answer.approved)
     if as_json:
         document = {

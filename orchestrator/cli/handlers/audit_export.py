@@ -32,7 +32,7 @@ LineOf: TypeAlias = Callable[[Record], bytes]
 """Formats a record of a log as a line."""
 
 
-def export(
+def export_logs(
     logs: tuple[str, ...],
     config: Path | None,
     assignments: tuple[str, ...],
@@ -48,11 +48,11 @@ def export(
     paths = find_logs(logs, config, assignments, every=every)
     _check_place(out, paths)
     # Checked before the first write: an altered log must not leave the machine as a sound log.
-    readings = [(path, _read(path, drop)) for path in paths]
+    readings = [(path, _read_records(path, drop)) for path in paths]
     altered = [(path, reading) for path, reading in readings if reading.verdict is Verdict.ALTERED]
     if altered and not even_altered:
-        raise _altered(altered)
-    with _opened(out) as file:
+        raise _build_altered_error(altered)
+    with _open_output(out) as file:
         _write_all(readings, form, begin, file)
     for path, reading in altered:
         told = f"{safe_text(path, 4096)}: ALTERED at line {reading.line}: {reading.reason}; exported up to that line"
@@ -70,14 +70,14 @@ def _check_place(out: Path | None, paths: Iterable[Path]) -> None:
         raise UsageError("the output file is an audit log or a seal", file=out, hint="name another file")
 
 
-def _read(path: Path, take: Take) -> Reading:
+def _read_records(path: Path, take: Take) -> Reading:
     try:
         return read_log(path, take)
     except OSError as error:
         raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
 
 
-def _altered(altered: list[tuple[Path, Reading]]) -> AlteredError:
+def _build_altered_error(altered: list[tuple[Path, Reading]]) -> AlteredError:
     hint = "nothing was exported; --even-altered exports the log up to that line"
     errors = [
         AlteredError(f"the audit log was altered: {reading.reason}", file=path, line=reading.line, hint=hint)
@@ -95,38 +95,38 @@ def _write_all(readings: list[tuple[Path, Reading]], form: str, begin: datetime 
     for path, reading in readings:
         line_of = _FORMS[form](file)
 
-        def take(record: Record, reading: Reading = reading, line_of: LineOf = line_of) -> None:
+        def write_record(record: Record, reading: Reading = reading, line_of: LineOf = line_of) -> None:
             if record["seq"] <= reading.records:
                 line = line_of(record)  # also of records left out: a later record may need their facts
                 if record["ts"] >= since:
                     file.write(line)
-                    if _nobody_reads(file):
-                        raise _NobodyReadsError
+                    if _has_no_reader(file):
+                        raise _NoReaderError
 
         try:
-            again = _read(path, take)
-        except _NobodyReadsError:
+            again = _read_records(path, write_record)
+        except _NoReaderError:
             return
         if again.verdict is Verdict.ALTERED and reading.verdict is not Verdict.ALTERED:
-            raise _altered([(path, again)])
+            raise _build_altered_error([(path, again)])
 
 
-class _NobodyReadsError(Exception):
+class _NoReaderError(Exception):
     """Raised within this module after the reader of the pipe has closed (`| head`)."""
 
 
-def _nobody_reads(file: BinaryIO) -> bool:
+def _has_no_reader(file: BinaryIO) -> bool:
     raw = getattr(file, "raw", None)
     return isinstance(raw, SafeStream) and raw.unread
 
 
-def _ecs(file: BinaryIO) -> LineOf:
+def _format_ecs(file: BinaryIO) -> LineOf:
     del file
     event = Ecs().event
     return lambda record: _json_line(event(record))
 
 
-def _jsonl(file: BinaryIO) -> LineOf:
+def _format_jsonl(file: BinaryIO) -> LineOf:
     del file
     return lambda record: _json_line(record, sort_keys=True)
 
@@ -137,7 +137,7 @@ def _json_line(document: Mapping[str, object], *, sort_keys: bool = False) -> by
     return text.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
 
 
-def _csv(file: BinaryIO) -> LineOf:
+def _format_csv(file: BinaryIO) -> LineOf:
     del file
     return lambda record: _csv_line(row(record))
 
@@ -148,11 +148,11 @@ def _csv_line(cells: Iterable[str]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-_FORMS: dict[str, Callable[[BinaryIO], LineOf]] = {"ecs": _ecs, "jsonl": _jsonl, "csv": _csv}
+_FORMS: dict[str, Callable[[BinaryIO], LineOf]] = {"ecs": _format_ecs, "jsonl": _format_jsonl, "csv": _format_csv}
 
 
 @contextmanager
-def _opened(out: Path | None) -> Iterator[BinaryIO]:
+def _open_output(out: Path | None) -> Iterator[BinaryIO]:
     """Open standard output, or a file written whole or not at all."""
     if out is None:
         yield sys.stdout.buffer

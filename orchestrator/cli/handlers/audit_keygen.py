@@ -11,7 +11,7 @@ from orchestrator.safe_text import safe_text
 _NAME = "orchestrator-seal.pem"
 
 
-def keygen(out: Path, *, as_json: bool) -> None:
+def generate_keys(out: Path, *, as_json: bool) -> None:
     """Generate a key pair to seal logs."""
     private = out / _NAME if out.is_dir() else out
     public = private.with_suffix(".pub.pem")

@@ -10,7 +10,7 @@ import click
 from orchestrator.audit.keys import key_id, read_public_key
 from orchestrator.audit.pruning import Found, Kept, Terms, look, prune
 from orchestrator.audit.store import RunStore
-from orchestrator.cli.verdict import ask
+from orchestrator.cli.confirmation import require_answer
 from orchestrator.duration import format_duration, parse_time_span
 from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.moment import timestamp, utc_now
@@ -46,35 +46,35 @@ def prune_logs(
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
     store = RunStore(load_settings(config, assignments).audit.state_dir)
     terms = Terms(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)
-    found = [_look(path, terms) for path in sorted(store)]
+    found = [_inspect_log(path, terms) for path in sorted(store)]
     going = [each for each in found if each.kept is None]
     kept = [(each, each.kept) for each in found if each.kept is not None]
     if not as_json:
-        _say_what_goes(going, age)
-        _say_what_stays(kept)
+        _print_removals(going, age)
+        _print_kept(kept)
     removed: list[Found] = []
     if going and not dry_run:
         if not yes:
-            _confirm(len(going))
-        late = _remove(going, store, removed)
+            _confirm_removal(len(going))
+        late = _remove_logs(going, store, removed)
         kept += late
         if not as_json:
-            _say_what_stays(late)
+            _print_kept(late)
             click.echo(f"Removed {plural(len(removed), 'log')}; recorded in {safe_text(store.pruned, 4096)}.")
     if as_json:
-        click.echo(json.dumps(_document(going, removed, kept, dry_run=dry_run), indent=2))
+        click.echo(json.dumps(_prune_document(going, removed, kept, dry_run=dry_run), indent=2))
     return int(Exit.OK)
 
 
-def _confirm(number: int) -> None:
+def _confirm_removal(number: int) -> None:
     try:
-        ask(f"Type the number of logs ({number}) to remove them for ever: ", str(number))
+        require_answer(f"Type the number of logs ({number}) to remove them for ever: ", str(number))
     except NotConfirmedError as error:
         hint = "nothing was removed; add --yes, or --dry-run"
         raise NotConfirmedError(error.message, hint=hint) from None
 
 
-def _remove(going: list[Found], store: RunStore, removed: list[Found]) -> list[tuple[Found, Kept]]:
+def _remove_logs(going: list[Found], store: RunStore, removed: list[Found]) -> list[tuple[Found, Kept]]:
     """Remove logs, and return the logs kept after all."""
     kept: list[tuple[Found, Kept]] = []
     try:
@@ -92,14 +92,14 @@ def _remove(going: list[Found], store: RunStore, removed: list[Found]) -> list[t
     return kept
 
 
-def _look(path: Path, terms: Terms) -> Found:
+def _inspect_log(path: Path, terms: Terms) -> Found:
     try:
         return look(path, terms)
     except OSError as error:
         raise UsageError(f"the log can't be read: {error.strerror or error}; nothing was removed", file=path) from error
 
 
-def _say_what_goes(going: list[Found], age: float) -> None:
+def _print_removals(going: list[Found], age: float) -> None:
     older = f"older than {format_duration(age)}"
     if not going:
         click.echo(f"No logs to remove are {older}.")
@@ -116,7 +116,7 @@ def _say_what_goes(going: list[Found], age: float) -> None:
             click.echo(f"  of them {word}: {number}")
 
 
-def _say_what_stays(kept: list[tuple[Found, Kept]]) -> None:
+def _print_kept(kept: list[tuple[Found, Kept]]) -> None:
     for why, number in Counter(why for _, why in kept).items():
         hint = f" ({_HINTS[why]})" if why in _HINTS else ""
         click.echo(f"Kept: {plural(number, 'log')}, {why}{hint}")
@@ -128,10 +128,10 @@ def _say_what_stays(kept: list[tuple[Found, Kept]]) -> None:
                 click.echo(f"  and {len(names) - _MOST} more")
 
 
-def _document(
+def _prune_document(
     going: list[Found], removed: list[Found], kept: list[tuple[Found, Kept]], *, dry_run: bool
 ) -> dict[str, object]:
-    def about(each: Found) -> dict[str, object]:
+    def log_document(each: Found) -> dict[str, object]:
         return {
             "run_id": each.run_id,
             "audit_log": str(each.path),
@@ -144,7 +144,7 @@ def _document(
     return {
         "exit_code": int(Exit.OK),
         "dry_run": dry_run,
-        "to_remove": [about(each) for each in going],
+        "to_remove": [log_document(each) for each in going],
         "removed": [each.run_id for each in removed],
-        "kept": [{**about(each), "why": why.name.lower()} for each, why in kept],
+        "kept": [{**log_document(each), "why": why.name.lower()} for each, why in kept],
     }

@@ -19,7 +19,7 @@ from orchestrator.runs.actor import actor
 from orchestrator.safe_text import safe_text
 
 
-def seal(
+def seal_logs(
     logs: tuple[str, ...],
     key: Path,
     out: Path | None,
@@ -33,12 +33,12 @@ def seal(
     paths = find_logs(logs, config, assignments, every=every)
     if out is not None and not out.is_dir() and (every or len(paths) > 1):
         raise UsageError("--out must be an existing folder for several logs", file=out, hint="create it first")
-    signer = read_private_key(key, _passphrase)
+    signer = read_private_key(key, _ask_passphrase)
     sealed: list[tuple[Path, Sealed]] = []
     refused: list[tuple[Path, OrchestratorError]] = []
     for path in paths:
         try:
-            sealed.append((path, _seal(path, signer, out)))
+            sealed.append((path, _seal_log(path, signer, out)))
         except OrchestratorError as error:
             if len(paths) == 1 and not every:
                 raise
@@ -48,10 +48,10 @@ def seal(
     faults = [each for each in refused if each not in open_still]
     code = max((int(fault.exit_code) for _, fault in faults), default=0)
     if as_json:
-        click.echo(json.dumps(_document(code, sealed, refused), indent=2))
+        click.echo(json.dumps(_seal_document(code, sealed, refused), indent=2))
         return code
     for path, each in sealed:
-        click.echo(_line(path, each))
+        click.echo(_format_line(path, each))
     for path, fault in faults:
         click.echo(f"{safe_text(path, 4096)}: NOT SEALED: {safe_text(fault.message, 500)}")
     if open_still:
@@ -59,20 +59,20 @@ def seal(
     return code
 
 
-def _seal(path: Path, signer: Ed25519PrivateKey, out: Path | None) -> Sealed:
+def _seal_log(path: Path, signer: Ed25519PrivateKey, out: Path | None) -> Sealed:
     if out is not None:
         return seal_elsewhere(path, out / seal_file(path).name if out.is_dir() else out, signer, by=actor())
     return anyio.run(partial(seal_log, path, signer, by=actor()))
 
 
-def _passphrase() -> str | None:
+def _ask_passphrase() -> str | None:
     if sys.stdin is None or not sys.stdin.isatty():
         return None
     answer: str = click.prompt("Passphrase of the key", hide_input=True, err=True)
     return answer
 
 
-def _line(path: Path, each: Sealed) -> str:
+def _format_line(path: Path, each: Sealed) -> str:
     covers = each.seal.covers
     head = f"{safe_text(path, 4096)}: "
     if not each.new:
@@ -80,7 +80,7 @@ def _line(path: Path, each: Sealed) -> str:
     return f"{head}sealed up to line {covers.lines}, digest {covers.hash}; keep a copy of {safe_text(each.file, 4096)}"
 
 
-def _document(
+def _seal_document(
     code: int, sealed: list[tuple[Path, Sealed]], refused: list[tuple[Path, OrchestratorError]]
 ) -> dict[str, object]:
     return {

@@ -25,7 +25,7 @@ _ENDS = {
 }
 
 
-def show(
+def show_history(
     run_id: str,
     cvm: str | None,
     limit: int,
@@ -44,7 +44,7 @@ def show(
         _show_cvm(path, cvm, most, as_json=as_json)
 
 
-def _read(path: Path, take: Take) -> Reading:
+def _read_records(path: Path, take: Take) -> Reading:
     try:
         reading = read_log(path, take)
     except OSError as error:
@@ -59,34 +59,34 @@ def _read(path: Path, take: Take) -> Reading:
     return reading
 
 
-def _echo(text: str) -> None:
+def _print(text: str) -> None:
     """Print in colour on a terminal only, unless `NO_COLOR` is set."""
     click.echo(text)
 
 
-def _width() -> int | None:
+def _terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _show_run(path: Path, limit: int | None, *, as_json: bool) -> None:
     story = RunStory(limit)
-    reading = _read(path, story.hear)
+    reading = _read_records(path, story.hear)
     lines, start = story.lines(), story.start
     if as_json:
-        _write(_document(reading, path) | {"left_out": story.left_out, "story": document(lines, start)})
+        _write_document(_log_document(reading, path) | {"left_out": story.left_out, "story": document(lines, start)})
         return
-    _echo(_head(reading, start))
-    for text in story_lines(lines, start, _width()):
-        _echo(text)
-    _end(reading)
+    _print(_format_head(reading, start))
+    for text in story_lines(lines, start, _terminal_width()):
+        _print(text)
+    _print_end(reading)
     if story.left_out:
-        _echo(left_out(story.left_out, "sentence"))
-    _echo(f"\n  One CVM: orchestrator audit show {safe_text(path.stem, 64)} --cvm NAME")
+        _print(left_out(story.left_out, "sentence"))
+    _print(f"\n  One CVM: orchestrator audit show {safe_text(path.stem, 64)} --cvm NAME")
 
 
 def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> None:
     story = CvmStory(wanted)
-    reading = _read(path, story.hear)
+    reading = _read_records(path, story.hear)
     story.conclude()
     if not story.chapters:
         close = difflib.get_close_matches(wanted, sorted(story.names), n=3)
@@ -99,35 +99,35 @@ def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> N
             lines, more = cut(chapter.lines, limit)
             about = {"step": chapter.step, "action": chapter.action, "cvm": chapter.cvm, "outcome": chapter.outcome}
             chapters.append({**about, "left_out": more, "story": document(lines, story.start)})
-        _write(_document(reading, path) | {"cvms": chapters})
+        _write_document(_log_document(reading, path) | {"cvms": chapters})
         return
-    _echo(_head(reading, story.start))
+    _print(_format_head(reading, story.start))
     same = {str(chapter.cvm.get("id") or chapter.cvm.get("vm_uuid")) for chapter in story.chapters}
     if len(same) > 1:
-        _echo(f"{plural(len(same), 'CVM')} with this name; give an id to see one CVM only")
-    width = _width()
+        _print(f"{plural(len(same), 'CVM')} with this name; give an id to see one CVM only")
+    width = _terminal_width()
     for chapter in story.chapters:
-        _echo("")
+        _print("")
         for text in chapter_head(chapter, width):
-            _echo(text)
+            _print(text)
         lines, more = cut(chapter.lines, limit)
         for text in story_lines(lines, story.start, width):
-            _echo(text)
+            _print(text)
         if more:
-            _echo(left_out(more, "sentence"))
-    _end(reading)
+            _print(left_out(more, "sentence"))
+    _print_end(reading)
 
 
-def _head(reading: Reading, start: str) -> str:
+def _format_head(reading: Reading, start: str) -> str:
     return f"Run {safe_text(reading.chain.run_id, 64)}, {safe_text(start[:10], 10)}; times are UTC"
 
 
-def _end(reading: Reading) -> None:
+def _print_end(reading: Reading) -> None:
     if reading.verdict in _ENDS and not reading.finished:
-        _echo(f"  … {_ENDS[reading.verdict]}")
+        _print(f"  … {_ENDS[reading.verdict]}")
 
 
-def _document(reading: Reading, path: Path) -> dict[str, Any]:
+def _log_document(reading: Reading, path: Path) -> dict[str, Any]:
     return {
         "run_id": reading.chain.run_id or None,
         "audit_log": str(path),
@@ -136,5 +136,5 @@ def _document(reading: Reading, path: Path) -> dict[str, Any]:
     }
 
 
-def _write(found: dict[str, Any]) -> None:
+def _write_document(found: dict[str, Any]) -> None:
     write_document(found, partial(click.echo, nl=False))

@@ -40,7 +40,7 @@ class _Checked:
     code: Exit
 
 
-def verify(
+def verify_logs(
     logs: tuple[str, ...],
     public_keys: tuple[Path, ...],
     seals: tuple[Path, ...],
@@ -55,17 +55,17 @@ def verify(
     if seals and not public_keys:
         raise UsageError("--seal needs the public key of the seal", hint="add --public-key FILE")
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
-    found = [_check(path, keys, seals, alone=not every and len(paths) == 1) for path in paths]
+    found = [_check_log(path, keys, seals, alone=not every and len(paths) == 1) for path in paths]
     if not every and len(found) == 1:
         (only,) = found
-        _say(only, asked=bool(keys), as_json=as_json)
+        _print_verdict(only, asked=bool(keys), as_json=as_json)
         return int(only.code)
     missing = []
     if every and keys:
         store = store_of(load_settings(config, assignments))
-        missing = _missing(store, [*seals, store.folder], keys)
+        missing = _find_missing(store, [*seals, store.folder], keys)
     # With --all, a run carried out by a live process is no reason for alarm.
-    codes = {each.code for each in found if not every or not _goes_on(each)}
+    codes = {each.code for each in found if not every or not _is_in_use(each)}
     codes |= {Exit.FAILED for _, pruned_at in missing if pruned_at is None}
     code = next((grave for grave in _GRAVEST if grave in codes), Exit.OK)
     if as_json:
@@ -76,17 +76,17 @@ def verify(
         click.echo(json.dumps({"exit_code": int(code), "logs": documents, "missing": lacking}, indent=2))
         return int(code)
     for each in found:
-        _say(each, asked=bool(keys), as_json=False)
+        _print_verdict(each, asked=bool(keys), as_json=False)
     for seal, pruned_at in missing:
         words = f"pruned at {safe_text(pruned_at, 40)}" if pruned_at else "MISSING, but a seal of this log exists"
         click.echo(f"{safe_text(seal.run_id, 64)}: {words}, sealed at {safe_text(seal.sealed_at, 40)}")
     return int(code)
 
 
-def _check(path: Path, keys: Mapping[str, Ed25519PublicKey], seals: Iterable[Path], *, alone: bool) -> _Checked:
+def _check_log(path: Path, keys: Mapping[str, Ed25519PublicKey], seals: Iterable[Path], *, alone: bool) -> _Checked:
     detached = read_detached(seal_file(path), asked=False) if keys else []
     for each in seals:
-        detached += _named(each, path, alone=alone)
+        detached += _read_named_seals(each, path, alone=alone)
     try:
         reading, check = read_sealed(path, keys, detached)
     except OSError as error:
@@ -95,7 +95,7 @@ def _check(path: Path, keys: Mapping[str, Ed25519PublicKey], seals: Iterable[Pat
     return _Checked(path, reading, check, _CODES[reading.verdict] if sound else Exit.FAILED)
 
 
-def _named(place: Path, log: Path, *, alone: bool) -> list[Detached]:
+def _read_named_seals(place: Path, log: Path, *, alone: bool) -> list[Detached]:
     """Read the seals of a log from a `--seal` path: a file, or the seal file of the run in a directory."""
     if place.is_dir():
         found = read_detached(place / seal_file(log).name, asked=True)
@@ -110,7 +110,7 @@ def _named(place: Path, log: Path, *, alone: bool) -> list[Detached]:
     return found
 
 
-def _missing(
+def _find_missing(
     store: RunStore, folders: Iterable[Path], keys: Mapping[str, Ed25519PublicKey]
 ) -> list[tuple[Seal, str | None]]:
     """Find good seals without their log, with the time of pruning if pruned."""
@@ -125,11 +125,11 @@ def _missing(
     return [(seal, store.pruned_at(seal.run_id)) for seal in sorted(lost, key=lambda seal: seal.run_id)]
 
 
-def _goes_on(checked: _Checked) -> bool:
+def _is_in_use(checked: _Checked) -> bool:
     return checked.reading.verdict is Verdict.UNFINISHED and is_held(checked.path)
 
 
-def _say(checked: _Checked, *, asked: bool, as_json: bool) -> None:
+def _print_verdict(checked: _Checked, *, asked: bool, as_json: bool) -> None:
     about = checked.reading, checked.check, checked.path
     if as_json:
         click.echo(json.dumps(verdict_document(*about, int(checked.code), asked=asked), indent=2))

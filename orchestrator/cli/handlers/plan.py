@@ -9,7 +9,7 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.plan_file import check_place, write_plan_file
-from orchestrator.cli.print_error import report
+from orchestrator.cli.print_error import print_error
 from orchestrator.errors import UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
@@ -23,7 +23,7 @@ from orchestrator.runs.session import limits_of, open_session
 from orchestrator.settings.load import Settings, load_settings
 
 
-def plan(
+def show_plan(
     playbook: str,
     variables: tuple[str, ...],
     config: Path | None,
@@ -42,14 +42,14 @@ def plan(
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
         check_place(out)
     with endpoint(settings, simulate=simulate) as where:
-        found = anyio.run(_plan, settings, where, loaded)
+        found = anyio.run(_read_and_plan, settings, where, loaded)
         written = None
         if out is not None and verdict(found.plan) is None:
-            written = _write_down(out, found, loaded, where.base_url)
-    return _tell(found.plan, loaded.playbook.description, out, written, details=details, as_json=as_json)
+            written = _write_plan(out, found, loaded, where.base_url)
+    return _print_result(found.plan, loaded.playbook.description, out, written, details=details, as_json=as_json)
 
 
-def _write_down(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
+def _write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
     """Write the plan file; returns its digest."""
     from orchestrator.runs.actor import actor  # noqa: PLC0415 - the requests had to go out first
     from orchestrator.runs.plan_file import plan_file, written  # noqa: PLC0415 - the same
@@ -69,7 +69,7 @@ def _write_down(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: s
     return str(document["digest"])
 
 
-def _tell(
+def _print_result(
     plan: Plan, description: str | None, out: Path | None, digest: str | None, *, details: bool, as_json: bool
 ) -> int:
     from orchestrator.runs.documents import plan_document  # noqa: PLC0415 - the requests had to go out first
@@ -78,11 +78,11 @@ def _tell(
     if digest is not None:
         document["plan_file"] = {"path": str(out), "digest": digest}
     if not as_json:
-        from orchestrator.cli.consoles import stdout  # noqa: PLC0415 - only for people; a good part of the start
+        from orchestrator.cli.consoles import stdout_console  # noqa: PLC0415 - only for people; a good part of the start
         from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
         from orchestrator.safe_text import safe_text  # noqa: PLC0415 - the same
 
-        print_plan(stdout(), plan, description, details=details)
+        print_plan(stdout_console(), plan, description, details=details)
         if digest is not None:
             path = safe_text(out, 4096)
             click.echo(f"\nWritten to {path} (digest {digest}).\nAfter the review: orchestrator run --plan {path}")
@@ -92,11 +92,11 @@ def _tell(
         return int(Exit.OK)
     if out is not None:
         click.echo(f"The plan was not written to {out}: it can't be executed.", err=True)
-    report(error, as_json=as_json, extra=document)
+    print_error(error, as_json=as_json, extra=document)
     return int(error.exit_code)
 
 
-async def _plan(settings: Settings, where: Endpoint, loaded: LoadedPlaybook) -> Prepared:
+async def _read_and_plan(settings: Settings, where: Endpoint, loaded: LoadedPlaybook) -> Prepared:
     limits = limits_of(loaded.playbook.limits, settings)
     async with open_session(settings, where, limits, LogObserver(settings.log), few=True) as session:
         return await prepare(session, loaded)

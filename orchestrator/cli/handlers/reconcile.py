@@ -14,7 +14,7 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.cli.consoles import stdout
+from orchestrator.cli.consoles import stdout_console
 from orchestrator.cloud.client import connect
 from orchestrator.colour import redraws
 from orchestrator.engine.rate.gate import Gate
@@ -35,15 +35,17 @@ from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
 
 
-def reconcile(run_id: str, config: Path | None, assignments: tuple[str, ...], *, details: bool, as_json: bool) -> int:
+def reconcile_run(
+    run_id: str, config: Path | None, assignments: tuple[str, ...], *, details: bool, as_json: bool
+) -> int:
     """Find the charges for the stops of a run, unless already known."""
     settings = load_settings(config, assignments)
     path = RunStore(settings.audit.state_dir).find(run_id)
     state = RunState()
     log, reading = AuditLog.reopen(path, state.apply)
     try:
-        _check(reading, state, path)
-        found = _find_out(settings, log, reading, state)
+        _check_log(reading, state, path)
+        found = _find_charges(settings, log, reading, state)
     finally:
         log.close()
     code = int(Exit.UNSETTLED if found.open else Exit.OK)
@@ -51,11 +53,11 @@ def reconcile(run_id: str, config: Path | None, assignments: tuple[str, ...], *,
         document = reconciliation_document(found, state, path, code)
         write_document(document, partial(click.echo, nl=False))
     else:
-        print_reconciliation(stdout(), found, state, path, details=details)
+        print_reconciliation(stdout_console(), found, state, path, details=details)
     return code
 
 
-def _check(reading: Reading, state: RunState, path: Path) -> None:
+def _check_log(reading: Reading, state: RunState, path: Path) -> None:
     """Refuse a log unfit for more records about its stops."""
     if reading.verdict is Verdict.ALTERED:
         raise SettingsError(
@@ -79,7 +81,7 @@ def _check(reading: Reading, state: RunState, path: Path) -> None:
         )
 
 
-def _find_out(settings: Settings, log: AuditLog, reading: Reading, state: RunState) -> Reconciliation:
+def _find_charges(settings: Settings, log: AuditLog, reading: Reading, state: RunState) -> Reconciliation:
     """Ask about the stops with open charges, and record new charges in the log."""
     known = reconciled_in(state)
     stops = open_stops(stops_of(state), known, settings.billing.pending_for)
@@ -88,7 +90,7 @@ def _find_out(settings: Settings, log: AuditLog, reading: Reading, state: RunSta
     asked = questions(stops)
     with endpoint(settings, simulate=False) as where:
         where.require_url(state.started["cloud_url"])
-        usage = anyio.run(_read, settings, where, asked) if asked else {}
+        usage = anyio.run(_read_usage, settings, where, asked) if asked else {}
     found = answered(stops, usage, known, now=utc_now(), pending_for=settings.billing.pending_for)
     for news in found.news:
         log.record_about(reading, Event.BILLING_RECONCILED, **news.document())
@@ -96,7 +98,7 @@ def _find_out(settings: Settings, log: AuditLog, reading: Reading, state: RunSta
     return found
 
 
-async def _read(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion]) -> dict[str, AppUsage]:
+async def _read_usage(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion]) -> dict[str, AppUsage]:
     # The rate of the settings, not the run's rate: an emergency is over by now.
     limits = limits_of(Limits(), settings)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, SystemClock())
@@ -108,10 +110,10 @@ async def _read(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion
         max_in_flight=limits.max_in_flight,
     ) as cloud:
         reader = UsageReader(cloud, gate, Random())  # noqa: S311 - jitter, not secrets
-        return await reader.read(asked, partial(_tell, len(asked)))
+        return await reader.read(asked, partial(_show_progress, len(asked)))
 
 
-def _tell(all_of_them: int, read: int) -> None:
+def _show_progress(all_of_them: int, read: int) -> None:
     """Show the progress of the reading on a terminal, in a line erased at the end."""
     if redraws(sys.stderr):
         line = f"reading usage: {read} of {plural(all_of_them, 'app')}"

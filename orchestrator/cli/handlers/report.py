@@ -10,9 +10,9 @@ from typing import IO, Any
 from orchestrator import __version__
 from orchestrator.audit.store import is_held
 from orchestrator.audit.verify import Verdict, check_lines
-from orchestrator.cli import print_error as fail
 from orchestrator.cli.audit_logs import find_log
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
+from orchestrator.cli.print_error import print_error
 from orchestrator.errors import AlteredError, OrchestratorError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
@@ -22,7 +22,7 @@ from orchestrator.report.full.timeline import RunTimeline
 _SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".md": "md", ".txt": "text"}
 
 
-def report(
+def write_report(
     run_id: str,
     form: str | None,
     out: Path | None,
@@ -35,13 +35,13 @@ def report(
     """Write a full report of a run, from its audit log."""
     form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
     try:
-        return _report(run_id, form, out, config, assignments, even_if_altered=even_if_altered)
+        return _write(run_id, form, out, config, assignments, even_if_altered=even_if_altered)
     except OrchestratorError as error:
-        fail.report(error, as_json=form == "json")
+        print_error(error, as_json=form == "json")
         return int(error.exit_code)
 
 
-def _report(
+def _write(
     run_id: str,
     form: str,
     out: Path | None,
@@ -53,7 +53,7 @@ def _report(
     path = find_log(run_id, config, assignments)
     check_place(out)
     story = RunTimeline()
-    log = _read(path, story)
+    log = _read_log_file(path, story)
     altered = log.reading.verdict is Verdict.ALTERED
     if altered and not even_if_altered:
         raise AlteredError(
@@ -65,17 +65,17 @@ def _report(
     document = report_document(story, log, made_at=utc_now(), version=__version__)
     data = _FORMATS[form](document)
     if out is None or out == STDOUT:
-        _print(data, form)
+        _print_report(data, form)
     else:
         write_out(out, data)
     return int(Exit.FAILED if altered else Exit.OK)
 
 
-def _read(path: Path, story: RunTimeline) -> LogFile:
+def _read_log_file(path: Path, story: RunTimeline) -> LogFile:
     """Read a log once, for its records and for its digest."""
     sha256, size = hashlib.sha256(), 0
 
-    def lines(file: IO[bytes]) -> Iterator[bytes]:
+    def hash_lines(file: IO[bytes]) -> Iterator[bytes]:
         nonlocal size
         for line in file:
             sha256.update(line)
@@ -84,7 +84,7 @@ def _read(path: Path, story: RunTimeline) -> LogFile:
 
     try:
         with path.open("rb") as file:
-            reading = check_lines(each := lines(file), story.apply)
+            reading = check_lines(each := hash_lines(file), story.apply)
             for _ in each:  # the digest also covers the rest of an altered log
                 pass
         running = story.state.finished is None and is_held(path)
@@ -93,13 +93,13 @@ def _read(path: Path, story: RunTimeline) -> LogFile:
     return LogFile(path, size, sha256.hexdigest(), reading, running)
 
 
-def _text(document: Mapping[str, Any]) -> bytes:
+def _render_text(document: Mapping[str, Any]) -> bytes:
     from orchestrator.report.full.text import report_text  # noqa: PLC0415 - only the format that was asked for
 
     return report_text(document).encode("utf-8")
 
 
-def _json(document: Mapping[str, Any]) -> bytes:
+def _render_json(document: Mapping[str, Any]) -> bytes:
     from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the same
 
     text = StringIO()
@@ -107,34 +107,34 @@ def _json(document: Mapping[str, Any]) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def _html(document: Mapping[str, Any]) -> bytes:
+def _render_html(document: Mapping[str, Any]) -> bytes:
     from orchestrator.report.full.html.report import report_html  # noqa: PLC0415 - the same
 
     return report_html(document)
 
 
-def _csv(document: Mapping[str, Any]) -> bytes:
+def _render_csv(document: Mapping[str, Any]) -> bytes:
     from orchestrator.report.full.csv import report_csv  # noqa: PLC0415 - the same
 
     return report_csv(document).encode("utf-8")
 
 
-def _markdown(document: Mapping[str, Any]) -> bytes:
+def _render_markdown(document: Mapping[str, Any]) -> bytes:
     from orchestrator.report.full.markdown import report_markdown  # noqa: PLC0415 - the same
 
     return report_markdown(document).encode("utf-8")
 
 
 _FORMATS: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
-    "text": _text,
-    "json": _json,
-    "html": _html,
-    "csv": _csv,
-    "md": _markdown,
+    "text": _render_text,
+    "json": _render_json,
+    "html": _render_html,
+    "csv": _render_csv,
+    "md": _render_markdown,
 }
 
 
-def _print(data: bytes, form: str) -> None:
+def _print_report(data: bytes, form: str) -> None:
     """Print to stdout: text in the encoding of the terminal, other formats always in UTF-8."""
     if form == "text":
         sys.stdout.write(data.decode("utf-8"))

@@ -18,7 +18,7 @@ from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
 
-def restore(
+def restore_run(
     run_id: str,
     config: Path | None,
     assignments: tuple[str, ...],
@@ -35,14 +35,14 @@ def restore(
     path = store.find(run_id)
     undo, state = read_undo(path)
     order = replace(
-        request_undo(undo, state, path, settings, ignore_running=ignore_running), origin=_origin(undo, state)
+        request_undo(undo, state, path, settings, ignore_running=ignore_running), origin=_describe_origin(undo, state)
     )
     with endpoint(settings, simulate=False) as where:
         where.require_url(state.started["cloud_url"])
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
 
-def _origin(undo: Undo, state: RunState) -> str:
+def _describe_origin(undo: Undo, state: RunState) -> str:
     """Describe the undone run for people."""
     late = undo.late
     text = (

@@ -12,10 +12,10 @@ from orchestrator.audit.claims import Claim
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.cli.carry_out import carry_out
-from orchestrator.cli.consoles import stdout
-from orchestrator.cli.event_log import configure
+from orchestrator.cli.confirmation import ask_about_key, last_line, require_answer
+from orchestrator.cli.consoles import stdout_console
+from orchestrator.cli.event_log import configure_log
 from orchestrator.cli.log_observer import LogObserver
-from orchestrator.cli.verdict import ask, ask_about_key, last_line
 from orchestrator.duration import format_duration
 from orchestrator.outcome import Exit
 from orchestrator.plural import plural
@@ -30,7 +30,7 @@ from orchestrator.runs.session import open_session
 from orchestrator.settings.load import Settings, load_settings
 
 
-def resume(
+def resume_run(
     run_id: str,
     config: Path | None,
     assignments: tuple[str, ...],
@@ -42,21 +42,23 @@ def resume(
 ) -> int:
     """Resume an interrupted run from its audit log."""
     settings = load_settings(config, assignments)
-    configure(settings.log)
+    configure_log(settings.log)
     with reopen_run(RunStore(settings.audit.state_dir).find(run_id)) as reopened:
         state = reopened.state
         if state.finished is not None:
-            return _finished(state, reopened.log.path, as_json=as_json)
+            return _print_finished(state, reopened.log.path, as_json=as_json)
         applied = reopened.apply_settings(settings, assignments)
         with endpoint(settings, simulate=False) as where:
             where.require_url(state.started["cloud_url"])
             with nullcontext() if dry_run else claim_again(settings, state, ignore_running=ignore_running) as claim:
-                order = _Order(reopened, applied, claim, ignore_running=ignore_running, yes=yes, as_json=as_json)
+                order = _ResumeRequest(
+                    reopened, applied, claim, ignore_running=ignore_running, yes=yes, as_json=as_json
+                )
                 return anyio.run(partial(_open_and_resume, settings, where, order))
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _ResumeRequest:
     """The run to resume, and the options.
 
     Attributes:
@@ -77,17 +79,17 @@ class _Order:
     as_json: bool
 
 
-def _finished(state: RunState, path: Path, *, as_json: bool) -> int:
+def _print_finished(state: RunState, path: Path, *, as_json: bool) -> int:
     code = int((state.finished or {})["exit_code"])
     if as_json:
         write_document(run_document(state, code, path), partial(click.echo, nl=False))
     else:
         click.echo("This run is finished; there is nothing to resume.\n")
-        print_run(stdout(), state, code, path)
+        print_run(stdout_console(), state, code, path)
     return code
 
 
-async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -> int:
+async def _open_and_resume(settings: Settings, where: Endpoint, order: _ResumeRequest) -> int:
     state = order.run.state
     async with open_session(settings, where, order.applied.limits, LogObserver(settings.log)) as session:
         with last_line(as_json=order.as_json, nothing="Nothing more"):
@@ -95,7 +97,7 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -
             if order.claim is None and order.as_json:
                 write_document(plan.document(state), partial(click.echo, nl=False))
             elif not order.as_json:
-                print_resume_plan(stdout(), plan, state)
+                print_resume_plan(stdout_console(), plan, state)
             if order.claim is None:
                 if not order.as_json:
                     click.echo("Nothing was sent: --dry-run.")
@@ -103,12 +105,12 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _Order) -
             if order.as_json:
                 for warning in plan.warnings:
                     session.observer.on_warning("resume.warning", run_id=state.run_id, message=warning.message)
-            _confirm(plan, yes=order.yes)
+            _confirm_resume(plan, yes=order.yes)
         opened = await order.run.record_resume(session, plan, order.claim, ignore_running=order.ignore_running)
         return await carry_out(session, opened, as_json=order.as_json)
 
 
-def _confirm(plan: ResumePlan, *, yes: bool) -> None:
+def _confirm_resume(plan: ResumePlan, *, yes: bool) -> None:
     """Ask about a different key, and about an old plan: someone may have started a CVM on purpose since."""
     if yes:
         return
@@ -118,14 +120,14 @@ def _confirm(plan: ResumePlan, *, yes: bool) -> None:
         return
     age, number = format_duration(plan.age), plan.doubtful
     if any(work.action.leaves_running for work in plan.unsent):
-        ask(
+        require_answer(
             f"The plan is {age} old. {plural(number, 'CVM')} did not reach the planned state, and no "
             f"request to them is known to have had an effect. Someone may have changed them on purpose.\n"
             f"Type the number of CVMs ({number}) to continue: ",
             str(number),
         )
     else:
-        ask(
+        require_answer(
             f"The plan is {age} old. CVMs still up: {number}. No stop is known to have had "
             f"an effect. Someone may have started them on purpose.\n"
             f"Type the number of CVMs ({number}) to stop them: ",

@@ -13,10 +13,10 @@ import anyio
 import click
 
 from orchestrator.audit.store import RunStore
+from orchestrator.cli.confirmation import ask_about_key, confirm_plan, has_nothing_to_do, last_line
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.plan_file import read_plan_file
-from orchestrator.cli.print_error import report
-from orchestrator.cli.verdict import ask_about_key, confirm, has_nothing_to_do, last_line
+from orchestrator.cli.print_error import print_error
 from orchestrator.duration import format_duration
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.moment import utc_now
@@ -35,7 +35,7 @@ from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
 
 
-def run(
+def run_playbook(
     playbook: str,
     variables: tuple[str, ...],
     config: Path | None,
@@ -78,7 +78,7 @@ def run_plan_file(
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
     request = request_plan(lock, plan_file, settings, assignments, ignore_running=ignore_running)
-    order = replace(request, origin=_origin(lock, plan_file, utc_now()))
+    order = replace(request, origin=_describe_origin(lock, plan_file, utc_now()))
     with endpoint(settings, simulate=False) as where:
         require_cloud(lock, where.base_url, plan_file)
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
@@ -95,10 +95,10 @@ async def open_and_run(
 ) -> int:
     """Plan, confirm and carry out; returns the exit code."""
     async with open_session(settings, where, order.limits, LogObserver(settings.log)) as session:
-        return await _run(session, order, yes=yes, expect=expect, as_json=as_json)
+        return await _run_in_session(session, order, yes=yes, expect=expect, as_json=as_json)
 
 
-async def _run(session: Session, order: RunRequest, *, yes: bool, expect: int | None, as_json: bool) -> int:
+async def _run_in_session(session: Session, order: RunRequest, *, yes: bool, expect: int | None, as_json: bool) -> int:
     run = await _plan_and_start(session, order, yes=yes, expect=expect, as_json=as_json)
     if isinstance(run, int):
         return run
@@ -119,16 +119,16 @@ async def _plan_and_start(
         await _tell_refused(session, order, failure, meant=meant)
         raise
     plan = prepared.plan
-    show = partial(_show, order, plan)
+    show = partial(_print_plan, order, plan)
     if not as_json:
         show(sys.stdout)
     try:
         with last_line(as_json=as_json):
             seen = not as_json and sys.stdout.isatty()
-            ask_person = partial(_confirm, yes=yes, expect=expect, show=None if seen else show)
+            ask_person = partial(_confirm_with_key, yes=yes, expect=expect, show=None if seen else show)
             run = await start_run(session, order, prepared, ask_person)
     except OrchestratorError as refused:
-        report(refused, as_json=as_json, extra=plan_document(plan))
+        print_error(refused, as_json=as_json, extra=plan_document(plan))
         await _tell_refused(session, order, refused, meant=meant)
         return int(refused.exit_code)
     if not as_json:
@@ -136,23 +136,25 @@ async def _plan_and_start(
     return run
 
 
-async def _confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None) -> bool:
+async def _confirm_with_key(
+    plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None
+) -> bool:
     """Get a confirmation of the plan, and of another API key: `--expect` is about the number of CVMs alone."""
-    confirm(plan, yes=yes, expect=expect, show=show)
+    confirm_plan(plan, yes=yes, expect=expect, show=show)
     other_key = next((each for each in plan.warnings if each.code is WarningCode.OTHER_KEY), None)
     if other_key is not None and expect is not None and not yes:
         ask_about_key(other_key.message)
     return True
 
 
-def _show(order: RunRequest, plan: Plan, stream: TextIO) -> None:
+def _print_plan(order: RunRequest, plan: Plan, stream: TextIO) -> None:
     """Print the plan."""
-    from orchestrator.cli.consoles import on  # noqa: PLC0415 - the requests had to go out first
+    from orchestrator.cli.consoles import console_on  # noqa: PLC0415 - the requests had to go out first
     from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
 
     if order.origin is not None:
         click.echo(order.origin, file=stream)
-    print_plan(on(stream), plan, order.loaded.playbook.description)
+    print_plan(console_on(stream), plan, order.loaded.playbook.description)
 
 
 async def _tell_refused(session: Session, order: RunRequest, error: OrchestratorError, *, meant: bool) -> None:
@@ -164,6 +166,6 @@ async def _tell_refused(session: Session, order: RunRequest, error: Orchestrator
         await tell_refused(session.settings, order.loaded, error, url, session.observer, simulated=simulated)
 
 
-def _origin(lock: FrozenPlan, file: Path, now: datetime) -> str:
+def _describe_origin(lock: FrozenPlan, file: Path, now: datetime) -> str:
     age = format_duration(max(0.0, (now - lock.made_at).total_seconds()))
     return f"From {safe_text(file, 4096)}, made {age} ago by {safe_text(lock.actor)} (digest {lock.digest})\n"

@@ -11,8 +11,8 @@ import click
 from rich.text import Text
 
 from orchestrator.audit.store import RunStore, is_held
-from orchestrator.cli.consoles import stdout
-from orchestrator.cli.reading import UnreadableLogs, told
+from orchestrator.cli.consoles import stdout_console
+from orchestrator.cli.reading import UnreadableLogs, with_progress
 from orchestrator.duration import format_duration
 from orchestrator.history.filter import RunFilter
 from orchestrator.history.index import Index
@@ -34,7 +34,7 @@ _STYLES = {
 }
 
 
-def runs(
+def list_runs(
     *,
     since: str | None,
     until: str | None,
@@ -54,14 +54,14 @@ def runs(
     store.prepare()
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
-        found = list(islice(_chosen(store, index, choice, unreadable, unfinished=unfinished), limit + 1))
+        found = list(islice(_select_runs(store, index, choice, unreadable, unfinished=unfinished), limit + 1))
     unreadable.warn()
     is_cut = len(found) > limit
     del found[limit:]
     if as_json:
         click.echo(json.dumps([row for row, _ in found], indent=2))
     elif found:
-        _print(found, utc_now())
+        _print_runs(found, utc_now())
         if is_cut:
             click.echo(f"There are more runs; show them with --limit {2 * limit}.")
     else:
@@ -70,16 +70,16 @@ def runs(
         click.echo(f"No{such} runs{chosen} in {safe_text(store.folder, 4096)}.")
 
 
-def _chosen(
+def _select_runs(
     store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
     """Yield the selected runs, with the number of targets at every stage."""
-    for path, row in rows(told(named_within(store, choice.stretch)), index):
+    for path, row in rows(with_progress(named_within(store, choice.stretch)), index):
         unreadable.count(row)
         if not choice.takes(row):
             continue
-        standing = _standing(row, path)
-        if unfinished and standing != "unfinished":
+        state = _find_state(row, path)
+        if unfinished and state != "unfinished":
             continue
         listed = {
             "run_id": path.stem,
@@ -87,12 +87,12 @@ def _chosen(
             "actor": row.get("actor"),
             "started_at": row.get("started_at"),
             "last_record_at": row.get("last_record_at"),
-            "state": standing,
+            "state": state,
             "exit_code": row.get("exit_code"),
             "counts": row["counts"],
             "audit_log": str(path),
-            "next": _next(row, standing, path.stem),
-            "question": row.get("question") if standing == "running" else None,
+            "next": _next_command(row, state, path.stem),
+            "question": row.get("question") if state == "running" else None,
             "simulated": bool(row.get("simulated")),
             "trigger": row.get("trigger"),
             "restores": row.get("restores"),
@@ -100,7 +100,7 @@ def _chosen(
         yield listed, row.get("stages") or {}
 
 
-def _standing(row: dict[str, Any], path: Path) -> str:
+def _find_state(row: dict[str, Any], path: Path) -> str:
     if row["verdict"] in {"altered", "unreadable"}:
         return str(row["verdict"])
     if row["exit_code"] is not None:
@@ -115,11 +115,11 @@ def _standing(row: dict[str, Any], path: Path) -> str:
     return "simulated" if row["cloud_ended"] else "unfinished"
 
 
-def _next(row: dict[str, Any], standing: str, run_id: str) -> str | None:
+def _next_command(row: dict[str, Any], state: str, run_id: str) -> str | None:
     """Return the next command to type."""
-    if standing == "unfinished":
+    if state == "unfinished":
         return f"orchestrator resume {run_id}"
-    return f"orchestrator approve {run_id}" if standing == "running" and row.get("question") else None
+    return f"orchestrator approve {run_id}" if state == "running" and row.get("question") else None
 
 
 _COLUMNS = (
@@ -132,27 +132,27 @@ _COLUMNS = (
 )
 
 
-def _print(found: list[tuple[dict[str, Any], dict[str, int]]], now: datetime) -> None:
+def _print_runs(found: list[tuple[dict[str, Any], dict[str, int]]], now: datetime) -> None:
     rows: list[list[str | Text]] = [
         [
             Text(safe_text(row["run_id"])),
             f"{row['started_at'][:16].replace('T', ' ')}Z" if row["started_at"] else "-",
-            _took(row, now),
+            _format_duration(row, now),
             f"schedule {safe_text(row['trigger'].get('schedule'), 40)}"
             if row["trigger"]
             else safe_text(row["actor"], 60),
             safe_text(row["playbook"]),
-            _outcome(row, stages, now),
+            _format_outcome(row, stages, now),
         ]
         for row, stages in found
     ]
-    print_table(stdout(), _COLUMNS, rows)
+    print_table(stdout_console(), _COLUMNS, rows)
     commands = [row["next"] for row, _ in found if row["next"]]
     if commands:
         click.echo("\n".join(("next commands:", *commands)))
 
 
-def _took(row: dict[str, Any], now: datetime) -> str:
+def _format_duration(row: dict[str, Any], now: datetime) -> str:
     """Return the duration of a run; for a live run, the time since its start."""
     if not row["started_at"] or not row["last_record_at"]:
         return "-"
@@ -160,7 +160,7 @@ def _took(row: dict[str, Any], now: datetime) -> str:
     return format_duration(max(0, round((end - parse_timestamp(row["started_at"])).total_seconds())))
 
 
-def _outcome(row: dict[str, Any], stages: dict[str, int], now: datetime) -> Text:
+def _format_outcome(row: dict[str, Any], stages: dict[str, int], now: datetime) -> Text:
     """Describe the end of a run, or the current stages of its targets, in the words of `show`."""
     outcome = Text.assemble((row["state"], _STYLES.get(row["state"], "")))
     if row["exit_code"] is not None:

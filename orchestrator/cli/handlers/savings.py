@@ -12,9 +12,9 @@ import click
 from orchestrator.audit.store import RunStore
 from orchestrator.billing.savings import By
 from orchestrator.billing.stopped_period import SeenUp
-from orchestrator.cli import print_error as fail
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
-from orchestrator.cli.reading import UnreadableLogs, told
+from orchestrator.cli.print_error import print_error
+from orchestrator.cli.reading import UnreadableLogs, with_progress
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.history.entry import Entry
 from orchestrator.history.index import Index
@@ -31,7 +31,7 @@ _SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".
 _PIPE_WIDTH = 100
 
 
-def savings(
+def print_savings(
     *,
     since: str,
     until: str | None,
@@ -51,19 +51,19 @@ def savings(
         if live and until is not None:
             raise UsageError("--live excludes --until", hint="the CVMs running now say nothing about an earlier time")
         settings = load_settings(config, assignments)
-        running = _running(settings) if live else None
-        found = _found(settings, by, stretched(since, until), running, simulated=simulated)
+        running = _read_running(settings) if live else None
+        found = _compute_savings(settings, by, parse_period(since, until), running, simulated=simulated)
         if out is None or out == STDOUT:
-            _print(found, form)
+            _print_savings(found, form)
         else:
             write_out(out, _FORMATS[form](found))
     except OrchestratorError as error:
-        fail.report(error, as_json=form == "json")
+        print_error(error, as_json=form == "json")
         return int(error.exit_code)
     return int(Exit.OK)
 
 
-def stretched(since: str, until: str | None) -> tuple[datetime, datetime]:
+def parse_period(since: str, until: str | None) -> tuple[datetime, datetime]:
     """Parse the requested time, cut off at the present.
 
     Raises:
@@ -77,13 +77,13 @@ def stretched(since: str, until: str | None) -> tuple[datetime, datetime]:
     return begin, end
 
 
-def _running(settings: Settings) -> list[SeenUp]:
+def _read_running(settings: Settings) -> list[SeenUp]:
     from orchestrator.cli.running_now import running_now  # noqa: PLC0415 - the network takes long to load
 
     return running_now(settings)
 
 
-def _found(
+def _compute_savings(
     settings: Settings, by: By, asked: tuple[datetime, datetime], running: list[SeenUp] | None, *, simulated: bool
 ) -> SavingsReport:
     store = RunStore(settings.audit.state_dir)
@@ -91,24 +91,24 @@ def _found(
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
         paths = list(store)
-        every = _counted(entries(told(paths), index), unreadable)
+        every = _count_unreadable(entries(with_progress(paths), index), unreadable)
         found = saved(every, by, *asked, simulated=simulated, running=running)
         index.keep_only(path.name for path in paths)
     unreadable.warn()
     return found
 
 
-def _counted(found: Iterable[tuple[Path, Entry]], unreadable: UnreadableLogs) -> Iterator[tuple[Path, Entry]]:
+def _count_unreadable(found: Iterable[tuple[Path, Entry]], unreadable: UnreadableLogs) -> Iterator[tuple[Path, Entry]]:
     for path, entry in found:
         unreadable.count(entry.row)
         yield path, entry
 
 
-def _text(found: SavingsReport) -> bytes:
+def _render_text(found: SavingsReport) -> bytes:
     return "".join(f"{line}\n" for line in savings_lines(found, _PIPE_WIDTH)).encode("utf-8")
 
 
-def _json(found: SavingsReport) -> bytes:
+def _render_json(found: SavingsReport) -> bytes:
     from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the engine's rooms come with it
 
     text = StringIO()
@@ -116,32 +116,32 @@ def _json(found: SavingsReport) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def _csv(found: SavingsReport) -> bytes:
+def _render_csv(found: SavingsReport) -> bytes:
     return savings_csv(found).encode("utf-8")
 
 
-def _html(found: SavingsReport) -> bytes:
+def _render_html(found: SavingsReport) -> bytes:
     from orchestrator.report.savings.page import savings_page  # noqa: PLC0415 - only the format that was asked for
 
     return savings_page(found)
 
 
-def _svg(found: SavingsReport) -> bytes:
+def _render_svg(found: SavingsReport) -> bytes:
     from orchestrator.report.savings.page import savings_svg  # noqa: PLC0415 - the same
 
     return savings_svg(found)
 
 
 _FORMATS: Mapping[str, Callable[[SavingsReport], bytes]] = {
-    "text": _text,
-    "json": _json,
-    "csv": _csv,
-    "html": _html,
-    "svg": _svg,
+    "text": _render_text,
+    "json": _render_json,
+    "csv": _render_csv,
+    "html": _render_html,
+    "svg": _render_svg,
 }
 
 
-def _print(found: SavingsReport, form: str) -> None:
+def _print_savings(found: SavingsReport, form: str) -> None:
     """Print to stdout: text in the terminal's encoding, other formats always in UTF-8."""
     if form == "text":
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH

@@ -28,7 +28,9 @@ _DAYS = 30
 _PIPE_WIDTH = 160
 
 
-def explain(playbook: str, start: str | None, end: str | None, variables: tuple[str, ...], *, as_json: bool) -> None:
+def explain_schedule(
+    playbook: str, start: str | None, end: str | None, variables: tuple[str, ...], *, as_json: bool
+) -> None:
     """List every firing of a playbook's schedule, and every skipped firing with the reason."""
     from orchestrator.playbook.firings import Firing, find_next_firing  # noqa: PLC0415 - loads cron
     from orchestrator.report.plan.schedule import (  # noqa: PLC0415 - the same
@@ -43,10 +45,10 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
     from orchestrator.service.scheduler import forecast_firings  # noqa: PLC0415 - the same
 
     file = find_playbook(playbook)
-    timetable, fault = _in_force(file, parse_assignments(variables))
-    state = _state(timetable.name)
+    timetable, fault = _load_in_force(file, parse_assignments(variables))
+    state = _read_state(timetable.name)
     zone, now = load_zone(timetable.schedule.timezone), utc_now()
-    opens, closes = _stretch(start, end, timetable.schedule.timezone, now)
+    opens, closes = _parse_period(start, end, timetable.schedule.timezone, now)
     begins = None if start is None else opens
     found = forecast_firings(timetable, state.decided, state.snooze, now, start=begins, end=closes)
     if as_json:
@@ -69,15 +71,15 @@ def explain(playbook: str, start: str | None, end: str | None, variables: tuple[
         click.echo(f"No firing in this time; {told}.")
 
 
-def _in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, PlaybookError | None]":
+def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, PlaybookError | None]":
     """Return the timetable of a playbook; for an unusable file, the version used by `serve`, and the fault."""
     from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415 - loads cron
 
     try:
-        loaded = _load(file, values)
+        loaded = _load_schedule(file, values)
         timetable = load_timetable(loaded)
     except PlaybookError as error:
-        kept = _kept(file)
+        kept = _read_kept(file)
         if kept is None:
             raise
         return kept, error
@@ -87,7 +89,7 @@ def _in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, Playbo
     return timetable, None
 
 
-def _kept(file: Path) -> "Timetable | None":
+def _read_kept(file: Path) -> "Timetable | None":
     from orchestrator.service.state import read_kept_version  # noqa: PLC0415 - loads cron
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
@@ -97,7 +99,7 @@ def _kept(file: Path) -> "Timetable | None":
     return None
 
 
-def _state(playbook: str) -> "StoredSchedule":
+def _read_state(playbook: str) -> "StoredSchedule":
     """Read the schedule's state left by `serve` in the state directory of the settings, if available."""
     from orchestrator.service.state import StoredSchedule, read_stored_schedule  # noqa: PLC0415 - loads cron
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
@@ -107,7 +109,7 @@ def _state(playbook: str) -> "StoredSchedule":
     return StoredSchedule()
 
 
-def _load(file: Path, values: Mapping[str, str]) -> LoadedPlaybook:
+def _load_schedule(file: Path, values: Mapping[str, str]) -> LoadedPlaybook:
     # Variables of the steps are not needed here.
     loaded = load_playbook(file, values, allow_undefined=True)
     if loaded.playbook.schedule is None and loaded.undefined and "schedule" in read_source(file).tree:
@@ -116,12 +118,12 @@ def _load(file: Path, values: Mapping[str, str]) -> LoadedPlaybook:
     return loaded
 
 
-def _stretch(start: str | None, end: str | None, timezone: str, now: datetime) -> tuple[datetime, datetime]:
+def _parse_period(start: str | None, end: str | None, timezone: str, now: datetime) -> tuple[datetime, datetime]:
     """Return the begin and the end of the time; the end is excluded."""
     zone = load_zone(timezone)
     second = timedelta(seconds=1)
-    opens = now.replace(microsecond=0) if start is None else _edge(start, "--from", timezone, last=False)
-    closes = opens + timedelta(days=_DAYS) if end is None else _edge(end, "--to", timezone, last=True) + second
+    opens = now.replace(microsecond=0) if start is None else _parse_edge(start, "--from", timezone, last=False)
+    closes = opens + timedelta(days=_DAYS) if end is None else _parse_edge(end, "--to", timezone, last=True) + second
     if closes <= opens:
         raise UsageError(
             f"--to is before --from ({opens.astimezone(zone).isoformat(' ', 'minutes')})",
@@ -130,7 +132,7 @@ def _stretch(start: str | None, end: str | None, timezone: str, now: datetime) -
     return opens, closes
 
 
-def _edge(text: str, option: str, timezone: str, *, last: bool) -> datetime:
+def _parse_edge(text: str, option: str, timezone: str, *, last: bool) -> datetime:
     try:
         edge = parse_edge(text)
     except PydanticCustomError as error:

@@ -20,7 +20,7 @@ from orchestrator import __version__
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
-from orchestrator.cli.event_log import configure, log_record
+from orchestrator.cli.event_log import configure_log, log_record
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.loopback import is_loopback
 from orchestrator.outcome import Ending
@@ -46,16 +46,16 @@ _WARNINGS = frozenset({"playbook.invalid", "firing.missed", "firing.left_out", "
 _DIGESTS = frozenset({"when", "left_out"})
 
 
-def serve(playbooks: Path, listen: str, config: Path | None, assignments: tuple[str, ...]) -> int:
+def serve_playbooks(playbooks: Path, listen: str, config: Path | None, assignments: tuple[str, ...]) -> int:
     """Run the schedules of a directory until stopped."""
     settings = load_settings(config, assignments)
-    configure(settings.log)
+    configure_log(settings.log)
     settings.key()
     RunStore(settings.audit.state_dir).prepare()
     if not playbooks.is_dir():
         hint = "give the folder with --playbooks, or start in the parent folder of ./playbooks"
         raise UsageError(f"the folder of playbooks {str(playbooks)!r} does not exist", hint=hint)
-    with _listening(listen) as listener, closing(Journal.open(settings.audit.state_dir)) as journal:
+    with _open_address(listen) as listener, closing(Journal.open(settings.audit.state_dir)) as journal:
         return anyio.run(_Serving(settings, playbooks, journal, listener).run)
 
 
@@ -82,39 +82,39 @@ class _Serving:
     def __init__(self, settings: Settings, playbooks: Path, journal: Journal, listener: socket.socket | None) -> None:
         self._settings, self._journal, self._listener = settings, journal, listener
         self._folder = PlaybookFolder(playbooks, settings.audit.state_dir.expanduser() / FOLDER / KEPT)
-        self._metrics = Metrics(self._overview)
+        self._metrics = Metrics(self._build_overview)
         self._service: Service
         self._exit_code = 0
 
     async def run(self) -> int:
         """Serve until stopped; returns the exit code."""
         self._service = Service(
-            scan=self._scan,
+            scan=self._scan_folder,
             snoozes=SnoozeFile(self._settings.audit.state_dir).read,
             journal=self._journal,
             runner=Unattended(self._settings, partial(_FiringObserver, self._metrics), self._metrics.count_reply),
             clock=SystemClock(),
-            emit=self._emit,
+            emit=self._emit_event,
             resume_within=timedelta(seconds=self._settings.audit.resume_without_asking),
         )
         for name, _ in self._journal.state.list_present():
             self._metrics.add_playbook(name)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
             async with anyio.create_task_group() as everything:
-                everything.start_soon(self._listen, received, everything.cancel_scope)
-                left = await self._serve()
-                self._emit("service.stopped", left_for_later=left)
+                everything.start_soon(self._handle_signals, received, everything.cancel_scope)
+                left = await self._serve_requests()
+                self._emit_event("service.stopped", left_for_later=left)
                 everything.cancel_scope.cancel()
                 return self._exit_code if left else 0
         return self._exit_code
 
-    async def _serve(self) -> int:
+    async def _serve_requests(self) -> int:
         """Run the schedules, and serve HTTP requests; returns the number of firings left for the next start."""
-        self._announce()
+        self._log_start()
         if self._listener is None:
             return await self._service()
         asyncio.get_running_loop().set_exception_handler(RepeatedErrors(self._emit_error))
-        server = Server(create_app(self._service.overview, self._metrics, self._key_trouble))
+        server = Server(create_app(self._service.overview, self._metrics, self._find_key_trouble))
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [self._listener])
             left = await self._service()
@@ -122,19 +122,19 @@ class _Serving:
         return left
 
     def _emit_error(self, error: str) -> None:
-        self._emit("service.error", error=error)
+        self._emit_event("service.error", error=error)
 
-    def _overview(self) -> Overview:
+    def _build_overview(self) -> Overview:
         return self._service.overview()
 
-    async def _scan(self, owners: Mapping[str, str]) -> ScanResult:
+    async def _scan_folder(self, owners: Mapping[str, str]) -> ScanResult:
         try:
             return await anyio.to_thread.run_sync(self._folder.scan, owners, abandon_on_cancel=True)
         except anyio.get_cancelled_exc_class():
             self._folder.stop()
             raise
 
-    async def _listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
+    async def _handle_signals(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
         """Handle signals: the first Ctrl-C or SIGTERM stops the service gracefully, a second at once."""
         async for number in received:
             if number is signal.SIGHUP:
@@ -145,22 +145,22 @@ class _Serving:
             self._exit_code = 128 + number
             self._service.stop(_ENDINGS[number])
 
-    def _announce(self) -> None:
+    def _log_start(self) -> None:
         url = None if self._listener is None else format_url(self._listener)
-        self._emit("service.started", version=__version__, playbooks=str(self._folder.path), url=url)
+        self._emit_event("service.started", version=__version__, playbooks=str(self._folder.path), url=url)
         if self._listener is not None and not is_loopback(self._listener.getsockname()[0]):
             structlog.get_logger().warning(
                 "service.in_the_open", url=url, note="anyone with access to this address can read the service's state"
             )
 
-    def _key_trouble(self) -> Sequence[str]:
+    def _find_key_trouble(self) -> Sequence[str]:
         try:
             self._settings.key()
         except SettingsError as error:
             return (str(error),)
         return ()
 
-    def _emit(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
+    def _emit_event(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
         """Log an event, and count the event."""
         said = {key: value for key, value in facts.items() if value is not None and key not in _DIGESTS}
         bug = said.pop("exc_info", None)
@@ -177,7 +177,7 @@ class _Serving:
         self._metrics.count_event(event, **facts)
 
 
-def _listening(address: str) -> AbstractContextManager[socket.socket | None]:
+def _open_address(address: str) -> AbstractContextManager[socket.socket | None]:
     """Open a listening socket; None for `none`."""
     if address == "none":
         return nullcontext()

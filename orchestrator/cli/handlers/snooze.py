@@ -34,7 +34,7 @@ _MANY = 1000
 """The highest exact number of skipped firings."""
 
 
-def snooze(
+def snooze_playbook(
     playbook: str | None,
     until: str | None,
     config: Path | None,
@@ -53,29 +53,31 @@ def snooze(
             hint="see `orchestrator snooze --help`",
         )
     if playbook is None:
-        _say(_documents(file, settings.audit.state_dir, now), "No playbook is snoozed.", as_json=as_json)
+        _print_snoozes(
+            _snooze_documents(file, settings.audit.state_dir, now), "No playbook is snoozed.", as_json=as_json
+        )
         return int(Exit.OK)
-    zone, source = _find(playbook, settings.audit.state_dir)
+    zone, source = _find_schedule(playbook, settings.audit.state_dir)
     if until is None:
         lasted = file.clear_snooze(playbook, now)
         if as_json:
             click.echo(json.dumps({"playbook": playbook, "snoozed_until": None, "was_snoozed": lasted}, indent=2))
         else:
-            then = _then(_outlook(source, playbook, settings.audit.state_dir), now)
+            then = _describe_next(_read_outlook(source, playbook, settings.audit.state_dir), now)
             click.echo(f"{safe_text(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
         return int(Exit.OK)
-    ends = _end(until, zone, now)
+    ends = _parse_end(until, zone, now)
     file.set_snooze(playbook, Snoozed(Snooze(now, ends), actor()))
     if as_json:
-        click.echo(json.dumps(_document(playbook, file.read()[playbook], zone), indent=2))
+        click.echo(json.dumps(_snooze_document(playbook, file.read()[playbook], zone), indent=2))
         return int(Exit.OK)
-    local, outlook = ends.astimezone(load_zone(zone)), _outlook(source, playbook, settings.audit.state_dir)
-    told = f"{_left_out(outlook, now, ends)}{_then(outlook, now)}"
+    local, outlook = ends.astimezone(load_zone(zone)), _read_outlook(source, playbook, settings.audit.state_dir)
+    told = f"{_describe_skipped(outlook, now, ends)}{_describe_next(outlook, now)}"
     click.echo(f"{safe_text(playbook)} is snoozed until {clock(local)}{told}.")
     return int(Exit.OK)
 
 
-def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
+def _find_schedule(playbook: str, state_dir: Path) -> tuple[str, Path]:
     """Find the time zone and the file of a playbook known to the service, or stored in ./playbooks."""
     known = dict(read_state(state_dir).list_present())
     if playbook in known:
@@ -91,7 +93,7 @@ def _find(playbook: str, state_dir: Path) -> tuple[str, Path]:
     return loaded.playbook.schedule.timezone, loaded.file
 
 
-def _end(text: str, zone: str, now: datetime) -> datetime:
+def _parse_end(text: str, zone: str, now: datetime) -> datetime:
     """Return the end of a snooze: the first moment with firings again."""
     try:
         ends = now + timedelta(seconds=parse_time_span(text))
@@ -110,7 +112,7 @@ def _end(text: str, zone: str, now: datetime) -> datetime:
     return ends.astimezone(UTC)
 
 
-def _left_out(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
+def _describe_skipped(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
     if outlook is None:
         return ""
     coming = forecast_firings(outlook.timetable, outlook.state.decided, outlook.state.snooze, now, end=ends)
@@ -119,7 +121,7 @@ def _left_out(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
     return f"; {f'more than {_MANY:,} firings' if number > _MANY else plural(number, 'firing')} skipped"
 
 
-def _then(outlook: "_Outlook | None", now: datetime) -> str:
+def _describe_next(outlook: "_Outlook | None", now: datetime) -> str:
     if outlook is None:
         return ""
     coming = forecast_next_firing(outlook.timetable, outlook.state.decided, outlook.state.snooze, now)
@@ -134,7 +136,7 @@ class _Outlook:
     state: StoredSchedule
 
 
-def _outlook(source: Path, playbook: str, state_dir: Path) -> _Outlook | None:
+def _read_outlook(source: Path, playbook: str, state_dir: Path) -> _Outlook | None:
     """Find the next firing, if known, by the version used by the service."""
     timetable = None
     with suppress(OrchestratorError):
@@ -145,16 +147,16 @@ def _outlook(source: Path, playbook: str, state_dir: Path) -> _Outlook | None:
     return None if timetable is None else _Outlook(timetable, read_stored_schedule(state_dir, playbook))
 
 
-def _documents(file: SnoozeFile, state_dir: Path, now: datetime) -> list[dict[str, object]]:
+def _snooze_documents(file: SnoozeFile, state_dir: Path, now: datetime) -> list[dict[str, object]]:
     known = read_state(state_dir).playbooks
     return [
-        _document(name, each, known[name].timezone if name in known else "UTC")
+        _snooze_document(name, each, known[name].timezone if name in known else "UTC")
         for name, each in sorted(file.read().items())
         if now < each.snooze.until
     ]
 
 
-def _document(playbook: str, snoozed: Snoozed, zone: str) -> dict[str, object]:
+def _snooze_document(playbook: str, snoozed: Snoozed, zone: str) -> dict[str, object]:
     until = snoozed.snooze.until
     return {
         "playbook": playbook,
@@ -166,7 +168,7 @@ def _document(playbook: str, snoozed: Snoozed, zone: str) -> dict[str, object]:
     }
 
 
-def _say(documents: list[dict[str, object]], nothing: str, *, as_json: bool) -> None:
+def _print_snoozes(documents: list[dict[str, object]], nothing: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(documents, indent=2))
     elif not documents:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.print_error import report
+from orchestrator.cli.print_error import print_error
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
@@ -15,7 +15,7 @@ from orchestrator.playbook.source import read_source
 from orchestrator.playbook.variables import parse_assignments
 
 
-def validate(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
+def validate_playbooks(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
     """Check playbooks without a network."""
     values = parse_assignments(variables)
     errors: list[OrchestratorError] = []
@@ -23,14 +23,14 @@ def validate(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json:
     for name in playbooks or _all_playbooks():
         try:
             loaded = load_playbook(find_playbook(name), values, allow_undefined=True)
-            due = None if loaded.playbook.schedule is None else _due(loaded)
+            due = None if loaded.playbook.schedule is None else _schedule_document(loaded)
         except PlaybookError as error:
             errors += (error, *error.more)
             continue
-        warnings = _warnings(loaded)
-        documents.append({**_document(loaded), "schedule": due, "warnings": warnings})
+        warnings = _list_warnings(loaded)
+        documents.append({**_playbook_document(loaded), "schedule": due, "warnings": warnings})
         if not as_json:
-            click.echo(_line(loaded))
+            click.echo(_format_line(loaded))
             for warning in warnings:
                 click.echo(f"  warning: {warning['message']}", err=True)
             if due is not None:
@@ -39,7 +39,7 @@ def validate(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json:
                     click.echo(f"  warning: {warning['message']}", err=True)
     if errors:
         errors[0].more = tuple(errors[1:])
-        report(errors[0], as_json=as_json, extra={"playbooks": documents})
+        print_error(errors[0], as_json=as_json, extra={"playbooks": documents})
         return int(Exit.USAGE)
     if as_json:
         click.echo(json.dumps(documents, indent=2))
@@ -64,7 +64,7 @@ def _may_be_playbook(file: Path) -> bool:
         return True
 
 
-def _warnings(loaded: LoadedPlaybook) -> list[dict[str, str]]:
+def _list_warnings(loaded: LoadedPlaybook) -> list[dict[str, str]]:
     name, stem = loaded.playbook.name, loaded.file.stem
     if name == stem:
         return []
@@ -74,7 +74,7 @@ def _warnings(loaded: LoadedPlaybook) -> list[dict[str, str]]:
     return [{"code": "name_differs_from_file", "message": message}]
 
 
-def _document(loaded: LoadedPlaybook) -> dict[str, object]:
+def _playbook_document(loaded: LoadedPlaybook) -> dict[str, object]:
     return {
         "file": str(loaded.file),
         "playbook": loaded.playbook.name,
@@ -84,7 +84,7 @@ def _document(loaded: LoadedPlaybook) -> dict[str, object]:
     }
 
 
-def _due(loaded: LoadedPlaybook) -> dict[str, Any]:
+def _schedule_document(loaded: LoadedPlaybook) -> dict[str, Any]:
     # Only playbooks with a schedule need these modules.
     from orchestrator.playbook.firings import find_next_firing  # noqa: PLC0415
     from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415
@@ -95,7 +95,7 @@ def _due(loaded: LoadedPlaybook) -> dict[str, Any]:
     return due_document(timetable.schedule, find_next_firing(timetable, utc_now()))
 
 
-def _line(loaded: LoadedPlaybook) -> str:
+def _format_line(loaded: LoadedPlaybook) -> str:
     needs = f"; needs {', '.join(f'--var {name}=…' for name in loaded.undefined)}" if loaded.undefined else ""
     steps = len(loaded.playbook.steps)
     return f"{Path(loaded.file)}: ok, {steps} step{'' if steps == 1 else 's'}{needs}"

@@ -10,7 +10,7 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.record import digest
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import read_log
-from orchestrator.cli.handlers.audit_export import export
+from orchestrator.cli.handlers.audit_export import export_logs
 
 RUN_ID = "20261123T080000Z-4f2a"
 HIDDEN = "".join(chr(code) for code in range(0x11000) if unicodedata.category(chr(code)) in {"Cc", "Cf", "Zl", "Zp"})
@@ -28,7 +28,7 @@ def log(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("form", ["ecs", "jsonl", "csv"])
 def test_no_hidden_character_leaves_in_any_format(log: Path, tmp_path: Path, form: str) -> None:
     out = tmp_path / "out"
-    assert export((str(log),), None, (), form=form, out=out, since=None, every=False, even_altered=False) == 0
+    assert export_logs((str(log),), None, (), form=form, out=out, since=None, every=False, even_altered=False) == 0
     text = out.read_bytes().decode()
     assert not set(HIDDEN) & set(text) - {"\n"}
     assert "ann" in text
@@ -36,7 +36,7 @@ def test_no_hidden_character_leaves_in_any_format(log: Path, tmp_path: Path, for
 
 def test_the_records_of_an_export_have_the_hashes_that_they_bear(log: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    export((str(log),), None, (), form="jsonl", out=out, since=None, every=False, even_altered=False)
+    export_logs((str(log),), None, (), form="jsonl", out=out, since=None, every=False, even_altered=False)
     state = RunState()
     read_log(log, state.apply)
     (line,) = out.read_text("ascii").splitlines()

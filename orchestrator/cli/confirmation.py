@@ -8,7 +8,7 @@ from typing import TextIO
 
 import click
 
-from orchestrator.cli.terminal_input import terminal
+from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import (
     ClaimedError,
     DriftedError,
@@ -42,12 +42,12 @@ def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
         yield
     except (OrchestratorError, KeyboardInterrupt) as error:
         if not as_json:
-            why = _why(error)
+            why = _find_reason(error)
             click.echo(f"\n{nothing} was sent{why and ': '}{why}.")
         raise
 
 
-def _why(error: OrchestratorError | KeyboardInterrupt) -> str:
+def _find_reason(error: OrchestratorError | KeyboardInterrupt) -> str:
     """Return the reason for sending nothing. Stderr names the runs of a claim and their CVMs."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
@@ -56,7 +56,7 @@ def _why(error: OrchestratorError | KeyboardInterrupt) -> str:
     return _WHY.get(type(error), safe_text(error.message, 400))
 
 
-def confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None = None) -> None:
+def confirm_plan(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None = None) -> None:
     """Get a confirmation: `--yes`, `--expect` with the right number, or the number typed by a person.
 
     A plan with nothing to do needs no confirmation.
@@ -78,7 +78,7 @@ def confirm(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO
         )
     if yes or expect is not None or has_nothing_to_do(plan):
         return
-    ask(question(plan), str(count), show=show)
+    require_answer(plan_question(plan), str(count), show=show)
 
 
 def has_nothing_to_do(plan: Plan) -> bool:
@@ -86,7 +86,7 @@ def has_nothing_to_do(plan: Plan) -> bool:
     return not plan.targets and not any(plan.may_follow.values())
 
 
-def question(plan: Plan) -> str:
+def plan_question(plan: Plan) -> str:
     """Return the question to a person, with the number of targets as the answer."""
     verbs = Counter(target.action.verb for target in plan.targets)
     what = next(iter(verbs), plan.acting_steps[0].action.verb)
@@ -101,10 +101,10 @@ def ask_about_key(warning: str) -> None:
     Raises:
         NotConfirmedError: when no person consents.
     """
-    ask(f"{warning}.\nType yes to continue: ", "yes", hint="add --yes if both keys belong to one workspace")
+    require_answer(f"{warning}.\nType yes to continue: ", "yes", hint="add --yes if both keys belong to one workspace")
 
 
-def ask(
+def require_answer(
     question: str,
     answer: str,
     hint: str = "add --yes, or --expect N",
@@ -122,7 +122,7 @@ def ask(
     Raises:
         NotConfirmedError: when there is no terminal, or another text was typed.
     """
-    keys = terminal()
+    keys = open_terminal()
     if keys is None:
         raise NotConfirmedError("not confirmed: stdin is not a terminal", hint=hint)
     # Under asyncio a first Ctrl-C only marks the task; here Ctrl-C has to end the question.
@@ -130,7 +130,7 @@ def ask(
     try:
         if show is not None:
             show(keys.screen)
-        typed = keys.ask(question)
+        typed = keys.ask_line(question)
     finally:
         signal.signal(signal.SIGINT, handler)
     if typed != answer:
