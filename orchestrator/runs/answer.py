@@ -40,7 +40,7 @@ def find_question(
     """
     show = f"see `orchestrator show {state.run_id}`"
     if state.finished is not None:
-        raise NotAskedError("the run is finished already", hint="; ".join([*_last_answer(state), show]))
+        raise NotAskedError("the run is finished", hint="; ".join([*_last_answer(state), show]))
     if not held:
         again = f"`orchestrator resume {state.run_id}` asks again"
         hint = "its simulated cloud ended with the run" if state.cloud_ended else again

@@ -36,7 +36,7 @@ def abandon_interrupted_run(
     with reopen_run(RunStore(settings.audit.state_dir).find(run_id)) as reopened:
         state, path = reopened.state, reopened.log.path
         if state.finished is not None:
-            raise UsageError("the run is finished already", file=path, hint=f"see `orchestrator show {state.run_id}`")
+            raise UsageError("the run is finished", file=path, hint=f"see `orchestrator show {state.run_id}`")
         if state.cloud_ended:
             raise UsageError("the simulated cloud of this run ended with the run", file=path)
         with endpoint(settings, simulate=False) as where:
