@@ -10,7 +10,7 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def names(some: Iterable[str]) -> str:
+def join_names(some: Iterable[str]) -> str:
     """Join names: `web-1, web-2`; after the first 20, `and 5 more`."""
     every = list(some)
     more = [f"and {len(every) - _MOST_NAMES} more"] if len(every) > _MOST_NAMES else []

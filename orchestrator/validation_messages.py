@@ -27,7 +27,7 @@ _WANTED = {
 Place = tuple[str | int, ...]
 
 
-def dotted(place: Place) -> str:
+def format_path(place: Place) -> str:
     """Format a path in a document: `steps[0].select.name`."""
     text = ""
     for part in place:
@@ -35,7 +35,7 @@ def dotted(place: Place) -> str:
     return text
 
 
-def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+def suggest_nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
     """Return a hint with the nearest known word.
 
     Args:
@@ -52,7 +52,7 @@ def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> st
     return f"known here: {', '.join(words)}" if words else ""
 
 
-def explain(
+def explain_fault(
     fault: ErrorDetails,
     root: Any,  # noqa: ANN401 - any annotation
     prefix: Place = (),
@@ -67,9 +67,13 @@ def explain(
     inner: Place = tuple(fault["loc"])
     kind, given, context = fault["type"], fault["input"], fault.get("ctx", {})
     place = (*prefix, *inner)
-    key = dotted(place)
+    key = format_path(place)
     if kind == "extra_forbidden":
-        return place, f"unknown key {place[-1]!r}{_inside(place)}", nearest(str(place[-1]), _keys_at(root, inner[:-1]))
+        return (
+            place,
+            f"unknown key {place[-1]!r}{_inside(place)}",
+            suggest_nearest(str(place[-1]), _keys_at(root, inner[:-1])),
+        )
     if kind == "missing":
         return place, f"the key {place[-1]!r} is missing{_inside(place)}", None
     if kind == "literal_error":
@@ -90,7 +94,7 @@ def explain(
 
 
 def _inside(place: Place) -> str:
-    return f" in {dotted(place[:-1])}" if len(place) > 1 else ""
+    return f" in {format_path(place[:-1])}" if len(place) > 1 else ""
 
 
 def _shown(value: object) -> str:

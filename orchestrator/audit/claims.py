@@ -22,7 +22,7 @@ import anyio
 from orchestrator.audit.store import RunStore, is_run_id
 from orchestrator.cvm import CvmRef
 from orchestrator.errors import ClaimedError, SettingsError
-from orchestrator.plural import names, plural
+from orchestrator.plural import join_names, plural
 from orchestrator.state_files import make_folder, open_or_create
 
 _KEEP_S = 86_400
@@ -273,7 +273,7 @@ def refuse_live(overlaps: list[Overlap]) -> None:
     """
     live = [each for each in overlaps if each.is_live]
     if live:
-        runs = [f"run {each.run_id} ({plural(len(each.cvms), 'CVM')}: {names(each.cvms)})" for each in live]
+        runs = [f"run {each.run_id} ({plural(len(each.cvms), 'CVM')}: {join_names(each.cvms)})" for each in live]
         hint = (
             "wait for the end of that run, or add --ignore-running to act on these CVMs all the same: "
             "two runs can act, and bill, twice"

@@ -59,11 +59,11 @@ def charges_of(stop: Stop, compute: Sequence[UsageRecord]) -> list[UsageRecord]:
     told = [each for each in here if speaks_of_a_stop(each)]
     if told:
         # A record without a period may belong to either of two stops: the first record belongs to this stop.
-        first = min(map(when, told))
-        return [each for each in told if each.begin is not None or when(each) - first <= TOLERANCE]
+        first = min(map(moment_of, told))
+        return [each for each in told if each.begin is not None or moment_of(each) - first <= TOLERANCE]
     silent = [each for each in here if not _speaks_of_another(each) and not _on_the_hour(each)]
-    last = max(map(when, silent), default=None)
-    return [each for each in silent if when(each) == last]
+    last = max(map(moment_of, silent), default=None)
+    return [each for each in silent if moment_of(each) == last]
 
 
 def speaks_of_a_stop(record: UsageRecord) -> bool:
@@ -92,19 +92,19 @@ def _not_before(moment: datetime, since: datetime) -> bool:
     return moment >= since - (_TO_THE_MINUTE if to_the_minute else TOLERANCE)
 
 
-def when(record: UsageRecord) -> datetime:
+def moment_of(record: UsageRecord) -> datetime:
     """Return the moment of a record, as far as known."""
     return record.end or record.at or _NEVER
 
 
 def known_by(record: UsageRecord) -> datetime:
     """Return the time by which a record existed: a record paid up front is made before its period ends."""
-    return min(when(record), record.at or _NEVER)
+    return min(moment_of(record), record.at or _NEVER)
 
 
 def _on_the_hour(record: UsageRecord) -> bool:
     """Return True if a record ends with an hour, or a second before."""
-    end = when(record)
+    end = moment_of(record)
     return (end.minute, end.second) in {(0, 0), (59, 59)}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from orchestrator.action import Action
-from orchestrator.billing.rates import NOT_HOURLY, Rates, plain
+from orchestrator.billing.rates import NOT_HOURLY, Rates, format_amount
 from orchestrator.cvm import GOING_DOWN, Cvm
 from orchestrator.run_bill import ALREADY_GOING_DOWN
 
@@ -59,8 +59,8 @@ class BillingNote:
         """What holds of the note before anything was sent, as `run.planned` has it."""
         compute, storage = self.rates.compute, self.rates.storage
         return {
-            "compute_usd_per_hour": None if compute is None else plain(compute),
-            "storage_usd_per_hour": None if storage is None else plain(storage),
+            "compute_usd_per_hour": None if compute is None else format_amount(compute),
+            "storage_usd_per_hour": None if storage is None else format_amount(storage),
             "rate_source": self.rates.source,
             "notes": list(self.codes),
         }

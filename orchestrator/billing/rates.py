@@ -100,16 +100,16 @@ class Total:
     def document(self) -> dict[str, str | int | None]:
         """Return the form of JSON documents: null for a partly unknown sum, with the known part beside it."""
         return {
-            "compute_usd_per_hour": None if self.compute_unknown else plain(self.compute),
-            "storage_usd_per_hour": None if self.storage_unknown else plain(self.storage),
-            "known_compute_usd_per_hour": plain(self.compute),
-            "known_storage_usd_per_hour": plain(self.storage),
+            "compute_usd_per_hour": None if self.compute_unknown else format_amount(self.compute),
+            "storage_usd_per_hour": None if self.storage_unknown else format_amount(self.storage),
+            "known_compute_usd_per_hour": format_amount(self.compute),
+            "known_storage_usd_per_hour": format_amount(self.storage),
             "compute_unknown": self.compute_unknown,
             "storage_unknown": self.storage_unknown,
         }
 
 
-def plain(amount: Decimal) -> str:
+def format_amount(amount: Decimal) -> str:
     """Format a decimal without exponent and without trailing zeros."""
     text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

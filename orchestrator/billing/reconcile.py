@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
 
-from orchestrator.billing.charges import TOLERANCE, charges_of, compute_of, known_by, speaks_of_a_stop, when
+from orchestrator.billing.charges import TOLERANCE, charges_of, compute_of, known_by, moment_of, speaks_of_a_stop
 from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.cvm import CvmRef
@@ -63,12 +63,12 @@ def reconcile(
     return found
 
 
-def untold(stop: Stop, reason: str, now: datetime, standing: ChargeState = ChargeState.UNKNOWN) -> Reconciled:
+def without_usage(stop: Stop, reason: str, now: datetime, standing: ChargeState = ChargeState.UNKNOWN) -> Reconciled:
     """Return the result for a stop whose usage could not be read, with this reason."""
     return _say(stop, now, standing, reason)
 
 
-def why_untold(ref: CvmRef) -> str | None:
+def why_without_usage(ref: CvmRef) -> str | None:
     """Return the reason why the usage of a CVM can't be read; None if readable."""
     if ref.app_id is None:
         return "the list gave no app_id for this CVM, and usage is told by app"
@@ -135,13 +135,17 @@ def _opened(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRe
     """
     # A record paid up front is made before its period ends.
     before = [each for each in others if known_by(each) <= stop.stopped_at]
-    last = max(before, key=when, default=None)
+    last = max(before, key=moment_of, default=None)
     begins = [each.begin for each in charges if each.begin is not None]
     if begins:
-        return max(min(begins), when(last)) if last is not None and when(last) <= stop.stopped_at else min(begins)
+        return (
+            max(min(begins), moment_of(last))
+            if last is not None and moment_of(last) <= stop.stopped_at
+            else min(begins)
+        )
     if last is None or speaks_of_a_stop(last):
         return None  # the CVM was started since, at an unknown time
-    return when(last)
+    return moment_of(last)
 
 
 def _say(
@@ -154,7 +158,7 @@ def _say(
     charged: Figure = _NOT_SEEN,
     charges: Sequence[UsageRecord] = (),
 ) -> Reconciled:
-    looked = why_untold(stop.ref) is None
+    looked = why_without_usage(stop.ref) is None
     since, until = stop.window
     return Reconciled(
         step=stop.step,

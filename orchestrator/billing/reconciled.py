@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
 
-from orchestrator.billing.rates import plain
+from orchestrator.billing.rates import format_amount
 from orchestrator.cvm import CvmRef
 
 
@@ -174,16 +174,16 @@ class ReconciledTotal:
     def document(self) -> dict[str, object]:
         """Return the form of JSON documents."""
         return {
-            "charged_usd": plain(self.charged_usd),
-            "charged_minutes": plain(self.charged_minutes),
-            "expected_usd": plain(self.expected_usd),
-            "difference_usd": plain(self.difference_usd),
+            "charged_usd": format_amount(self.charged_usd),
+            "charged_minutes": format_amount(self.charged_minutes),
+            "expected_usd": format_amount(self.expected_usd),
+            "difference_usd": format_amount(self.difference_usd),
             "compared": self.compared,
             **{standing.value: self.standings.get(standing, 0) for standing in ChargeState},
         }
 
 
-def total(stops: Iterable[Reconciled]) -> ReconciledTotal:
+def add_up_charges(stops: Iterable[Reconciled]) -> ReconciledTotal:
     """Add up the charges of many stops: exact decimals, nothing rounded.
 
     Args:
@@ -202,7 +202,7 @@ def total(stops: Iterable[Reconciled]) -> ReconciledTotal:
 
 
 def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else plain(amount)
+    return None if amount is None else format_amount(amount)
 
 
 def _decimal(text: str | None) -> Decimal | None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal, TypeAlias
 
-from orchestrator.billing.reconciled import Reconciled, ReconciledTotal, total
+from orchestrator.billing.reconciled import Reconciled, ReconciledTotal, add_up_charges
 from orchestrator.billing.stopped_period import End, StoppedPeriod
 from orchestrator.cvm import CvmRef
 
@@ -71,7 +71,7 @@ class Sum:
 
 
 @dataclass(slots=True)
-class Row:
+class SavingsRow:
     """The sums of some stopped periods and stops.
 
     Attributes:
@@ -103,7 +103,7 @@ class Row:
     @property
     def charges(self) -> ReconciledTotal:
         """The charges of the stops, as far as reconciled."""
-        return total(stop.found for stop in self.stops if stop.found is not None)
+        return add_up_charges(stop.found for stop in self.stops if stop.found is not None)
 
     @property
     def uncharged(self) -> int:
@@ -120,11 +120,11 @@ class Row:
         length = each.end - each.begin
         self.times += 1
         self.stood += length
-        compute = cost(each.stop.compute, length)
+        compute = compute_cost(each.stop.compute, length)
         self.compute.add(compute)
-        self.storage.add(cost(each.stop.storage, length))
+        self.storage.add(compute_cost(each.stop.storage, length))
         if each.minimum_left and each.stop.at >= since:
-            self.minimums.add(cost(each.stop.compute, each.minimum_left))
+            self.minimums.add(compute_cost(each.stop.compute, each.minimum_left))
         self.open += each.how is End.OPEN
         if each.how is End.SEEN:
             self.seen += 1
@@ -132,7 +132,7 @@ class Row:
         self.cvms.add(each.cvm)
 
 
-def cost(rate: Decimal | None, length: timedelta) -> Decimal | None:
+def compute_cost(rate: Decimal | None, length: timedelta) -> Decimal | None:
     """Compute the cost of a duration at a rate in USD per hour, to a millionth of a dollar; None without a rate."""
     if rate is None:
         return None
@@ -140,12 +140,12 @@ def cost(rate: Decimal | None, length: timedelta) -> Decimal | None:
     return exact.quantize(MICRO, context=_EXACT)
 
 
-def hours(length: timedelta) -> Decimal:
+def to_hours(length: timedelta) -> Decimal:
     """Convert a duration to hours, to a millionth of an hour."""
     return _EXACT.divide(Decimal(length // _MICROSECOND), _HOUR).quantize(MICRO, context=_EXACT)
 
 
-def clipped(found: Iterable[StoppedPeriod], since: datetime, until: datetime) -> Iterator[StoppedPeriod]:
+def clip_periods(found: Iterable[StoppedPeriod], since: datetime, until: datetime) -> Iterator[StoppedPeriod]:
     """Yield the parts of stopped periods between two moments; a period that continues afterwards is open."""
     for each in found:
         begin, end = max(each.begin, since), min(each.end, until)
@@ -156,7 +156,7 @@ def clipped(found: Iterable[StoppedPeriod], since: datetime, until: datetime) ->
 
 def add_up(
     found: Iterable[StoppedPeriod], stops: Iterable[ChargedStop], by: By, since: datetime
-) -> tuple[list[Row], Row]:
+) -> tuple[list[SavingsRow], SavingsRow]:
     """Return the rows, the largest saving first, and the sum of all rows.
 
     Args:
@@ -165,15 +165,15 @@ def add_up(
         by: the grouping of the rows.
         since: start of the range.
     """
-    rows: dict[str | None, Row] = {}
-    together, key_of = Row(None), _KEYS[by]
+    rows: dict[str | None, SavingsRow] = {}
+    together, key_of = SavingsRow(None), _KEYS[by]
     for each in found:
         key = key_of(each.stop.playbook, each.stop.ref)
-        rows.setdefault(key, Row(key)).add(each, since)
+        rows.setdefault(key, SavingsRow(key)).add(each, since)
         together.add(each, since)
     for stop in stops:
         key = key_of(stop.playbook, stop.ref)
-        rows.setdefault(key, Row(key)).stops.append(stop)
+        rows.setdefault(key, SavingsRow(key)).stops.append(stop)
         together.stops.append(stop)
     return sorted(rows.values(), key=lambda row: (-row.compute.usd, -row.stood, row.key or "")), together
 
@@ -186,7 +186,7 @@ _KEYS: dict[By, Callable[[str, CvmRef], str | None]] = {
 """The grouping key of stopped periods and stops."""
 
 
-def days(since: datetime, until: datetime, most: int = 60) -> list[datetime]:
+def split_into_days(since: datetime, until: datetime, most: int = 60) -> list[datetime]:
     """Return the edges of the UTC days in a range, or of longer periods for at most `most` pieces."""
     length = timedelta(days=max(1, -(-(until - since) // timedelta(days=most))))
     edges = [since]
@@ -197,13 +197,13 @@ def days(since: datetime, until: datetime, most: int = 60) -> list[datetime]:
     return [*edges, until]
 
 
-def over_time(found: Iterable[StoppedPeriod], edges: list[datetime]) -> list[Decimal]:
+def spread_over_time(found: Iterable[StoppedPeriod], edges: list[datetime]) -> list[Decimal]:
     """Compute the saved compute cost between each two edges, in USD, as far as rates are known."""
     spared = [Decimal(0)] * (len(edges) - 1)
     for each in found:
         index = max(bisect_right(edges, each.begin) - 1, 0)
         while index < len(spared) and edges[index] < each.end:
             inside = min(each.end, edges[index + 1]) - max(each.begin, edges[index])
-            spared[index] += cost(each.stop.compute, inside) or Decimal(0)
+            spared[index] += compute_cost(each.stop.compute, inside) or Decimal(0)
             index += 1
     return spared

@@ -136,7 +136,7 @@ class StoppedPeriod:
     minimum_left: timedelta = timedelta(0)
 
 
-def standstills(story: Iterable[Power], now: datetime) -> list[StoppedPeriod]:
+def find_stopped_periods(story: Iterable[Power], now: datetime) -> list[StoppedPeriod]:
     """Find all stopped periods in these events, in order of their start.
 
     A second stop without a start in between begins no new period. Events after `now` are ignored.

@@ -17,7 +17,7 @@ _SLACK = timedelta(days=1)
 """The largest difference between the time in a run's name and the time in its log."""
 
 
-def rows(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Json]]:
+def read_rows(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Json]]:
     """Yield the row of each log, in order; skip a log that vanished."""
     for path in paths:
         try:
@@ -32,7 +32,7 @@ def rows(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterat
         yield path, row
 
 
-def entries(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Entry]]:
+def read_entries(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Entry]]:
     """Yield the entry of each log, in order; skip a log that vanished."""
     for path in paths:
         try:

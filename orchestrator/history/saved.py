@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled
-from orchestrator.billing.savings import By, ChargedStop, Row, add_up, clipped, days, over_time
-from orchestrator.billing.stopped_period import Power, SeenGone, SeenUp, Started, WentDown, standstills
+from orchestrator.billing.savings import (
+    By,
+    ChargedStop,
+    SavingsRow,
+    add_up,
+    clip_periods,
+    split_into_days,
+    spread_over_time,
+)
+from orchestrator.billing.stopped_period import Power, SeenGone, SeenUp, Started, WentDown, find_stopped_periods
 from orchestrator.cvm import CvmRef
 from orchestrator.history.entry import Entry, lists_of
 
@@ -39,8 +47,8 @@ class SavingsReport:
     since: datetime
     until: datetime
     by: By
-    rows: list[Row]
-    together: Row
+    rows: list[SavingsRow]
+    together: SavingsRow
     edges: list[datetime]
     spared: list[Decimal]
     ask: list[str] = field(default_factory=list)
@@ -49,7 +57,7 @@ class SavingsReport:
     live: bool = False
 
 
-def saved(
+def add_up_savings(
     entries: Iterable[tuple[Path, Entry]],
     by: By,
     since: datetime,
@@ -77,10 +85,10 @@ def saved(
             left_out["simulated" if row["simulated"] else "real"] += 1
         else:
             tale.take(path.stem, entry)
-    found = list(clipped(standstills(chain(tale.events(), running or ()), until), since, until))
+    found = list(clip_periods(find_stopped_periods(chain(tale.events(), running or ()), until), since, until))
     stops = tale.stops()
     rows, together = add_up(found, stops, by, since)
-    edges = days(since, until)
+    edges = split_into_days(since, until)
     unknown = {stop.run_id for stop in stops if stop.found is None or stop.found.standing is ChargeState.PENDING}
     return SavingsReport(
         since,
@@ -89,7 +97,7 @@ def saved(
         rows,
         together,
         edges,
-        over_time(found, edges),
+        spread_over_time(found, edges),
         ask=sorted(unknown),
         runs=tale.runs,
         left_out=left_out,

@@ -34,7 +34,7 @@ class TimeRange:
         return (self.since is None or self.since <= moment) and (self.until is None or moment < self.until)
 
 
-def stretch(since: str | None, until: str | None, now: datetime) -> TimeRange:
+def parse_time_range(since: str | None, until: str | None, now: datetime) -> TimeRange:
     """Parse `--since` and `--until`.
 
     Args:

@@ -16,7 +16,7 @@ from orchestrator.playbook.shipped import SHIPPED, list_playbooks
 from orchestrator.playbook.source import KeyPath, Source, Tree, read_source
 from orchestrator.playbook.steps import KINDS
 from orchestrator.playbook.variables import substitute_variables
-from orchestrator.validation_messages import dotted, explain, nearest
+from orchestrator.validation_messages import explain_fault, format_path, suggest_nearest
 
 _T = TypeVar("_T")
 _SCHEMA_HINT = "`orchestrator schema` prints what each key takes"
@@ -187,12 +187,12 @@ def _locate_fault(fault: ErrorDetails, kind: object, source: Source, prefix: Key
     tag = _find_step_kind(fault)
     if tag is not None:
         kind, prefix, fault["loc"] = KINDS[tag], fault["loc"][:2], fault["loc"][3:]
-    place, message, hint = explain(fault, kind, prefix)
+    place, message, hint = explain_fault(fault, kind, prefix)
     if fault["type"] == SAME_STEP:
         place = (*place, fault["ctx"]["index"], "name")
     if fault["type"] == WRONG_RESULT:
         place = (*place, fault["ctx"]["index"], "select", "result")
-        message = f"{dotted(place)}: {fault['ctx']['reason']}"
+        message = f"{format_path(place)}: {fault['ctx']['reason']}"
     if place[-1:] == ("action",) and fault["type"] == "literal_error":
         hint = (
             "`stop` is a forced stop, `shutdown` asks the guest to shut down; "
@@ -219,4 +219,4 @@ def _remove_places(tree: Tree, places: list[KeyPath]) -> Tree:
 
 
 def _suggest_name(name: str, known: list[str]) -> str:
-    return nearest(name, known) if known else "the playbook declares no variables"
+    return suggest_nearest(name, known) if known else "the playbook declares no variables"

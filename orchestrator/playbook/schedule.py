@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.documented_model import DocumentedModel
 from orchestrator.duration import Duration
-from orchestrator.validation_messages import nearest
+from orchestrator.validation_messages import suggest_nearest
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -70,7 +70,7 @@ def _parse_timezone(value: object) -> str:
     alike = [each for each in known if each.lower() == name.lower()]
     # A list of all 600 names would not help.
     otherwise = "use a name such as Europe/Berlin, America/New_York or UTC"
-    _raise_error(f"there is no time zone {str(value)[:60]!r}", nearest(name, alike or known, otherwise))
+    _raise_error(f"there is no time zone {str(value)[:60]!r}", suggest_nearest(name, alike or known, otherwise))
 
 
 def _parse_day(text: str, given: str) -> date:

@@ -14,7 +14,7 @@ from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.plural import names, plural
+from orchestrator.plural import join_names, plural
 from orchestrator.skip_reason import Reason, SkipReason
 
 
@@ -137,7 +137,7 @@ class Undo:
             yield PlanWarning(
                 WarningCode.LATE_STOPS,
                 f"{plural(len(started), 'CVM')} not seen down by the run, down now, started too: "
-                f"{names(ref.name for ref in started)}",
+                f"{join_names(ref.name for ref in started)}",
             )
         left = list_drifted(plan)
         if left:

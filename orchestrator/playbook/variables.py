@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from orchestrator.errors import PlaybookError, UsageError
 from orchestrator.playbook.source import KeyPath, Source, Tree
-from orchestrator.validation_messages import dotted
+from orchestrator.validation_messages import format_path
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 MAX_PUT_IN = 1_000_000
@@ -49,7 +49,7 @@ def substitute_variables(source: Source, values: Mapping[str, str], declared: Ma
             return [walk_tree(value, (*path, index)) for index, value in enumerate(tree)]
         if "${" in _REFERENCE.sub("", tree):
             raise PlaybookError(
-                f"{dotted(path)} has an incomplete ${{NAME}}",
+                f"{format_path(path)} has an incomplete ${{NAME}}",
                 file=source.file,
                 line=source.line_of(path),
                 hint="write ${NAME} with a NAME declared under `vars`",

@@ -12,7 +12,7 @@ from orchestrator.playbook.plan import Skipped, Target
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import describe_unmatched, describe_unmatched_protection, is_covered
-from orchestrator.plural import names, plural
+from orchestrator.plural import join_names, plural
 from orchestrator.skip_reason import MAY_BE_PROTECTED
 
 
@@ -108,7 +108,7 @@ def list_omission_warnings(
         facts = ", ".join(sorted({each.why.detail for each in unknown}))
         yield PlanWarning(
             WarningCode.FACT_UNKNOWN,
-            f"{plural(len(unknown), 'selected CVM')} skipped ({names(each.cvm.ref.name for each in unknown)}): "
+            f"{plural(len(unknown), 'selected CVM')} skipped ({join_names(each.cvm.ref.name for each in unknown)}): "
             f"`protect` or `exclude` needs an unknown fact ({facts}); the run ends with exit code 6 at best",
         )
 

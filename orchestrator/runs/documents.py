@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.audit.replay import RunState
-from orchestrator.billing.rates import plain
+from orchestrator.billing.rates import format_amount
 from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan
@@ -78,7 +78,7 @@ def _deadline(plan: Plan, deadline: Forecast) -> dict[str, Any]:
 
 
 def _amount(usd: Decimal | None) -> str | None:
-    return None if usd is None else plain(usd)
+    return None if usd is None else format_amount(usd)
 
 
 def _number(value: Decimal | int) -> float | int:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.audit.record import Record, canonical, clean
-from orchestrator.billing.rates import plain
+from orchestrator.billing.rates import format_amount
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import PlanFileError, UsageError
 from orchestrator.moment import parse_timestamp, timestamp
@@ -80,7 +80,7 @@ def plan_file(
         "limits": started["limits"],
         "guards": {
             "max_targets": guards.max_targets,
-            "max_percent": None if guards.max_percent is None else plain(guards.max_percent),
+            "max_percent": None if guards.max_percent is None else format_amount(guards.max_percent),
             "protect": {key: getattr(guards.protect, key) for key in ("name", "app_id", "teepod")},
             "keep_running": [{"per": rule.per, "min": str(rule.min)} for rule in guards.keep_running or ()] or None,
         },

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from orchestrator.billing.reconcile import LOOK_AHEAD, LOOK_BACK, reconcile, untold, why_untold
+from orchestrator.billing.reconcile import LOOK_AHEAD, LOOK_BACK, reconcile, why_without_usage, without_usage
 from orchestrator.billing.reconciled import ChargeState, Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.engine.read.usage import AppQuestion, AppUsage
@@ -58,7 +58,7 @@ def questions(stops: Stops) -> list[AppQuestion]:
     """Make the usage questions: a question for every app, about all its CVMs and their whole windows."""
     by_app: dict[str, list[Stop]] = {}
     for stop in (stop for each in stops.values() for stop in each):
-        if stop.ref.app_id is not None and why_untold(stop.ref) is None:
+        if stop.ref.app_id is not None and why_without_usage(stop.ref) is None:
             by_app.setdefault(stop.ref.app_id, []).append(stop)
     return [
         AppQuestion(
@@ -95,7 +95,7 @@ def answered(
             for stop in each:
                 if not _is_closed(known.get((stop.step, cvm)), stop, pending_for):
                     problems[stop.step, cvm] = app.problem
-                    found.setdefault((stop.step, cvm), untold(stop, app.problem, now, ChargeState.PENDING))
+                    found.setdefault((stop.step, cvm), without_usage(stop, app.problem, now, ChargeState.PENDING))
             continue
         for stop, said in zip(each, _say(each, app, now=now, pending_for=pending_for), strict=True):
             before = known.get((stop.step, cvm))
@@ -108,9 +108,9 @@ def answered(
 def _say(stops: Sequence[Stop], app: AppUsage | None, *, now: datetime, pending_for: float) -> list[Reconciled]:
     """Evaluate the answer about an app for the stops of a CVM."""
     ref = stops[0].ref
-    reason = why_untold(ref)
+    reason = why_without_usage(ref)
     if app is None or reason is not None:
-        return [untold(stop, reason or "its app was not asked about", now) for stop in stops]
+        return [without_usage(stop, reason or "its app was not asked about", now) for stop in stops]
     records = app.by_cvm.get(ref.uuid_key or "", ())
     ahead = timedelta(seconds=app.ahead)
     return reconcile(stops, records, gone=app.gone, ahead=ahead, now=now, pending_for=pending_for)

@@ -9,7 +9,7 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import SERVED, RunState
 from orchestrator.audit.target import Phase, TargetState
 from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
-from orchestrator.billing.rates import Rates, plain
+from orchestrator.billing.rates import Rates, format_amount
 from orchestrator.cvm import UP
 from orchestrator.engine.job import Job
 from orchestrator.engine.rate.adaptive import START
@@ -88,8 +88,8 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
         "guards": [
             {
                 "name": check.name,
-                "limit": None if check.limit is None else plain(Decimal(check.limit)),
-                "value": plain(Decimal(check.value)),
+                "limit": None if check.limit is None else format_amount(Decimal(check.limit)),
+                "value": format_amount(Decimal(check.value)),
                 "ok": check.ok,
             }
             for check in plan.guards

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings.lists import Origin
-from orchestrator.validation_messages import Place, dotted, explain, nearest
+from orchestrator.validation_messages import Place, explain_fault, format_path, suggest_nearest
 
 PREFIX = "ORCHESTRATOR_"
 SHORT_NAMES: dict[str, tuple[str, str]] = {
@@ -50,12 +50,12 @@ class Given:
 def locate_fault(fault: ErrorDetails, settings: type[BaseModel], given: Given) -> SettingsError:
     """Return the error of a fault, with the source of the value. The value of a secret is never shown."""
     place, source = _find_source(fault, given)
-    place, message, hint = explain({**fault, "loc": place}, settings)
+    place, message, hint = explain_fault({**fault, "loc": place}, settings)
     hint = hint or "config.example.toml lists every setting with its default"
     if any(place[: len(secret)] == secret[: len(place)] for secret in SECRETS):
-        message = f"{dotted(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
+        message = f"{format_path(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
     if place[0] not in settings.model_fields:
-        hint = nearest(str(place[0]), settings.model_fields)
+        hint = suggest_nearest(str(place[0]), settings.model_fields)
     return error_at(place, message, hint, given, source)
 
 
@@ -81,7 +81,7 @@ def error_at(place: Place, message: str, hint: str | None, given: Given, source:
         source: the rank of the source (0: the command line, 3: the file); None for the first source with the path.
     """
     if source in {None, 0} and _has_value(given.assigned, place):
-        return SettingsError(f"--set {dotted(place)}: {message}", hint=hint)
+        return SettingsError(f"--set {format_path(place)}: {message}", hint=hint)
     for variable in _list_variables(place) if source in {None, 1, 2} else ():
         if variable.upper() in {name.upper() for name, value in os.environ.items() if value}:
             return SettingsError(f"environment variable {variable}: {message}", hint=hint)

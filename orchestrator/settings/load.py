@@ -33,7 +33,7 @@ from orchestrator.settings.model import (
     SettleSection,
 )
 from orchestrator.settings.toml import read_toml
-from orchestrator.validation_messages import dotted, nearest
+from orchestrator.validation_messages import format_path, suggest_nearest
 
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 
@@ -219,7 +219,7 @@ def _with_lists(tree: Mapping[str, Any], blame: Given, source: int) -> dict[str,
                 found = with_value(found, path, as_list(value))
             except NotAListError as error:
                 why, hint = error.args
-                raise error_at(path, f"{dotted(path)} {why}", hint, blame, source) from None
+                raise error_at(path, f"{format_path(path)} {why}", hint, blame, source) from None
     return found
 
 
@@ -289,7 +289,7 @@ def _refuse_unknown_variables() -> None:
         looks_ours = any(rest.startswith(f"{each}_") for each in sections)
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if looks_ours or close or (delimiter and field):
-            raise SettingsError(f"unknown environment variable {variable}", hint=nearest(name, known))
+            raise SettingsError(f"unknown environment variable {variable}", hint=suggest_nearest(name, known))
 
 
 def _variable_name(section: str, field: str) -> str:
@@ -309,7 +309,9 @@ def _parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not all(fields) or not fields:
             raise UsageError(f"--set {name!r} is not an assignment", hint="write --set SECTION.FIELD=VALUE")
         if section not in Settings.model_fields:
-            raise UsageError(f"--set {name}: unknown section {section!r}", hint=nearest(section, Settings.model_fields))
+            raise UsageError(
+                f"--set {name}: unknown section {section!r}", hint=suggest_nearest(section, Settings.model_fields)
+            )
         if tuple(name.split(".")) in SECRETS:
             variable = "PHALA_CLOUD_API_KEY" if name == "cloud.api_key" else _variable_name(section, fields[0])
             raise UsageError(
@@ -334,4 +336,4 @@ def _assigned_value(path: tuple[str, ...], value: str, before: object) -> object
         return [*(before if isinstance(before, list) else ()), *as_list(value)]
     except NotAListError as error:
         why, hint = error.args
-        raise UsageError(f"--set {dotted(path)}: {value[:60]!r} {why}", hint=hint) from None
+        raise UsageError(f"--set {format_path(path)}: {value[:60]!r} {why}", hint=hint) from None

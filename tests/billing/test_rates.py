@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.action import Action
 from orchestrator.billing.note import NOTES, billing_note
-from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR, Rates, Total, needs_price_list, plain, rates_of
+from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR, Rates, Total, format_amount, needs_price_list, rates_of
 from orchestrator.cvm import Cvm, CvmRef
 
 PRICES = {"tdx.small": Decimal("0.058")}
@@ -91,13 +91,13 @@ def test_the_price_list_is_read_only_where_it_can_help(fields: dict[str, object]
     ],
 )
 def test_money_is_written_plainly(amount: str, text: str) -> None:
-    assert plain(Decimal(amount)) == text
+    assert format_amount(Decimal(amount)) == text
 
 
 @given(st.decimals(0, 10**9, places=9))
 def test_written_money_reads_back_exactly(amount: Decimal) -> None:
-    assert Decimal(plain(amount)) == amount
-    assert "E" not in plain(amount).upper()
+    assert Decimal(format_amount(amount)) == amount
+    assert "E" not in format_amount(amount).upper()
 
 
 RATES = st.builds(Rates, st.none() | st.decimals(0, 99, places=6), st.none() | st.decimals(0, 9, places=6), st.none())
@@ -111,7 +111,7 @@ def test_a_total_is_null_where_a_part_is_unknown_with_what_is_known_beside_it(ev
         known = sum((each for each in amounts if each is not None), Decimal(0))
         assert Decimal(str(document[f"known_{part}_usd_per_hour"])) == known
         assert document[f"{part}_unknown"] == amounts.count(None)
-        assert document[f"{part}_usd_per_hour"] == (None if None in amounts else plain(known))
+        assert document[f"{part}_usd_per_hour"] == (None if None in amounts else format_amount(known))
     assert not any(isinstance(value, float) for value in document.values())
 
 

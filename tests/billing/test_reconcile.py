@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.action import Action
 from orchestrator.billing.reconcile import reconcile
-from orchestrator.billing.reconciled import ChargeState, Reconciled, total
+from orchestrator.billing.reconciled import ChargeState, Reconciled, add_up_charges
 from orchestrator.billing.stop import Stop
 from orchestrator.cloud.wire_usage import usage_page_of
 from orchestrator.cvm import CvmRef
@@ -117,10 +117,10 @@ def test_the_charges_of_a_run_s_stops_add_up_to_what_the_meter_charged_for_them(
     meter.shuffled(seed)
     if stops:
         found = said(stops, meter)
-        assert total(found).charged_usd == due
+        assert add_up_charges(found).charged_usd == due
         # Each stop by itself, as when every one of them was a run of its own.
         apart = [one(stop, meter) for stop in stops]
-        assert total(apart).charged_usd == due
+        assert add_up_charges(apart).charged_usd == due
 
 
 @settings(deadline=None)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled, total
+from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled, add_up_charges
 from orchestrator.cvm import CvmRef
 
 REF = CvmRef("cvm_1", "00000000-0000-4000-8000-000000000001", "web-1", "ab" * 20, 1, "prod-1")
@@ -64,7 +64,7 @@ def test_asking_again_and_hearing_the_same_is_nothing_new() -> None:
 @settings(deadline=None)
 @given(st.lists(st.decimals(0, 1000, places=12)))
 def test_the_sum_of_what_was_charged_is_exact(costs: list[Decimal]) -> None:
-    found = total(replace(CHARGED, charged=Figure(cost, None, Basis.OBSERVED)) for cost in costs)
+    found = add_up_charges(replace(CHARGED, charged=Figure(cost, None, Basis.OBSERVED)) for cost in costs)
     units = sum(int(cost * 10**12) for cost in costs)
     assert found.charged_usd * 10**12 == units
     assert found.charged == len(costs)
@@ -72,7 +72,7 @@ def test_the_sum_of_what_was_charged_is_exact(costs: list[Decimal]) -> None:
 
 def test_a_sum_leaves_out_what_is_not_known_and_says_of_how_many() -> None:
     no_rate = replace(CHARGED, expected=Figure(None, Decimal(20), Basis.ESTIMATED))
-    found = total([CHARGED, PENDING, no_rate]).document()
+    found = add_up_charges([CHARGED, PENDING, no_rate]).document()
     assert found["charged_usd"] == "0.04"
     assert found["expected_usd"] == "0.0386"
     assert (found["difference_usd"], found["compared"]) == ("0.0007", 1)

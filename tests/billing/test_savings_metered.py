@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from orchestrator.billing.savings import Row, add_up, clipped
-from orchestrator.billing.stopped_period import Power, Started, WentDown, standstills
+from orchestrator.billing.savings import SavingsRow, add_up, clip_periods
+from orchestrator.billing.stopped_period import Power, Started, WentDown, find_stopped_periods
 from orchestrator.cvm import CvmRef
 from orchestrator.simulator import actions
 from orchestrator.simulator.machine import SimulatedCvm
@@ -26,7 +26,7 @@ def sums(world: World, cvm: SimulatedCvm, kind: str, since: float = 0.0) -> Deci
     )
 
 
-def saved(world: World, cvm: SimulatedCvm, story: list[tuple[str, float]]) -> Row:
+def saved(world: World, cvm: SimulatedCvm, story: list[tuple[str, float]]) -> SavingsRow:
     """What the logs of runs that did this would say."""
 
     def at(seconds: float) -> datetime:
@@ -39,7 +39,7 @@ def saved(world: World, cvm: SimulatedCvm, story: list[tuple[str, float]]) -> Ro
         else Started("cloud", ref, at(moment))
         for action, moment in story
     ]
-    found = clipped(standstills(events, at(END)), at(0) - timedelta(days=1), at(END))
+    found = clip_periods(find_stopped_periods(events, at(END)), at(0) - timedelta(days=1), at(END))
     return add_up(found, [], "playbook", at(0) - timedelta(days=1))[1]
 
 

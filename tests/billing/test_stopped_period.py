@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.billing.stopped_period import LAG, End, Power, SeenUp, Started, WentDown, standstills
+from orchestrator.billing.stopped_period import LAG, End, Power, SeenUp, Started, WentDown, find_stopped_periods
 from tests.billing.stops import CLOUD, at, down, gone, ref, seen, started
 
 NOW = at(100)
@@ -17,7 +17,9 @@ NOW = at(100)
 def spans(*events: Power) -> list[tuple[float, float, End]]:
     """Begin and end of each standstill in hours."""
     hour = timedelta(hours=1)
-    return [((each.begin - at(0)) / hour, (each.end - at(0)) / hour, each.how) for each in standstills(events, NOW)]
+    return [
+        ((each.begin - at(0)) / hour, (each.end - at(0)) / hour, each.how) for each in find_stopped_periods(events, NOW)
+    ]
 
 
 def test_a_cvm_stands_still_from_its_stop_to_its_start() -> None:
@@ -62,8 +64,10 @@ def test_a_cvm_is_the_same_by_hashid_and_by_uuid_with_and_without_dashes() -> No
         (1, 5, End.SEEN),
         (7, 9, End.SEEN),
     ]
-    assert len(standstills([down(1, cvm=by_uuid), down(1, cvm=by_hashid)], NOW)) == 2  # nothing says that they are one
-    assert len(standstills([down(1, cvm=by_uuid), down(1, cvm=by_hashid), seen(0, cvm=both)], NOW)) == 1
+    assert (
+        len(find_stopped_periods([down(1, cvm=by_uuid), down(1, cvm=by_hashid)], NOW)) == 2
+    )  # nothing says that they are one
+    assert len(find_stopped_periods([down(1, cvm=by_uuid), down(1, cvm=by_hashid), seen(0, cvm=both)], NOW)) == 1
 
 
 def test_two_clouds_may_give_the_same_id_to_different_cvms() -> None:
@@ -72,7 +76,7 @@ def test_two_clouds_may_give_the_same_id_to_different_cvms() -> None:
 
 def test_what_is_left_of_a_gpu_minimum_counts_from_the_last_start_on_record() -> None:
     def left(*events: Power) -> list[timedelta]:
-        return [each.minimum_left for each in standstills(events, NOW)]
+        return [each.minimum_left for each in find_stopped_periods(events, NOW)]
 
     hours = timedelta(hours=1)
     assert left(started(0), down(10, has_gpus=True)) == [14 * hours]
@@ -107,7 +111,7 @@ def test_standstills_are_those_of_a_walk_through_every_hour_in_whatever_order_lo
 ) -> None:
     events: list[Power] = [make(hour, number) for make, hour, number in made]  # type: ignore[operator] # one of four
     rng.shuffle(events)
-    found = standstills(events, NOW)
+    found = find_stopped_periods(events, NOW)
     for number in (1, 2, 3):
         mine = [each for each in found if each.stop.ref == ref(number)]
         expected = by_the_clock(events, number, 100)
@@ -118,4 +122,4 @@ def test_standstills_are_those_of_a_walk_through_every_hour_in_whatever_order_lo
 
 def test_a_restart_on_record_ends_a_standstill_too_and_a_sighting_of_the_same_moment_adds_nothing() -> None:
     events: list[Power] = [Started(CLOUD, ref(), at(5)), SeenUp(CLOUD, ref(), at(5), at(5)), down(1)]
-    assert [each.end for each in standstills(events, NOW)] == [at(5)]
+    assert [each.end for each in find_stopped_periods(events, NOW)] == [at(5)]

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.audit.store import RunStore
 from orchestrator.history.entry import Entry, Json, read_entry
 from orchestrator.history.index import Index, stamp_of
-from orchestrator.history.logs import entries, named_within, rows
+from orchestrator.history.logs import named_within, read_entries, read_rows
 from orchestrator.history.time_range import TimeRange
 from tests.history.made import Made, stop_of
 
@@ -51,11 +51,11 @@ class Desk:
 
     def listed(self) -> list[Json]:
         with self.open() as index:
-            return [row for _, row in rows(RunStore(self.state), index, self._read)]
+            return [row for _, row in read_rows(RunStore(self.state), index, self._read)]
 
     def kept(self) -> list[tuple[str, Entry]]:
         with self.open() as index:
-            return [(path.name, entry) for path, entry in entries(RunStore(self.state), index, self._read)]
+            return [(path.name, entry) for path, entry in read_entries(RunStore(self.state), index, self._read)]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_log_that_has_just_changed_is_not_kept_since_it_may_change_again_unsee
     changed = path.stat().st_ctime_ns
     for age_s, known in ((1, False), (3, True)):
         with Index(tmp_path, now_ns=partial(int, changed + age_s * 10**9)) as index:
-            list(rows([path], index))
+            list(read_rows([path], index))
         with Index(tmp_path) as index:
             assert (index.row(path.name, stamp_of(path.stat())) is not None) is known
 
@@ -194,7 +194,7 @@ def test_an_index_that_can_only_be_read_is_read(desk: Desk) -> None:
     with Index(desk.state, patience=0.0) as index:
         assert index._file is not None
         index._file.execute("PRAGMA query_only = ON")
-        assert len(list(rows(RunStore(desk.state), index))) == 2
+        assert len(list(read_rows(RunStore(desk.state), index))) == 2
     assert desk.read.count(first.name) == 1
     assert len(desk.listed()) == 2
 
@@ -228,7 +228,7 @@ def test_commands_side_by_side_all_see_every_run(desk: Desk) -> None:
 def test_a_log_that_vanishes_while_it_is_listed_is_left_out(tmp_path: Path) -> None:
     path = stop_of(BEGUN, 1).write(tmp_path)
     with Index(tmp_path) as index:
-        assert list(rows([path.with_name("20261101T080000Z-ffff.jsonl"), path], index)) == [
+        assert list(read_rows([path.with_name("20261101T080000Z-ffff.jsonl"), path], index)) == [
             (path, read_entry(path).row)
         ]
 

@@ -10,8 +10,8 @@ import pytest
 from orchestrator.audit.store import RunStore
 from orchestrator.billing.savings import By
 from orchestrator.history.index import Index
-from orchestrator.history.logs import entries
-from orchestrator.history.saved import SavingsReport, saved
+from orchestrator.history.logs import read_entries
+from orchestrator.history.saved import SavingsReport, add_up_savings
 from orchestrator.moment import timestamp
 from tests.history.made import Made, cvm, stop_of
 
@@ -24,7 +24,7 @@ def of(
     state: Path, *, by: By = "playbook", since: datetime = BEGUN - 24 * HOUR, simulated: bool = False
 ) -> SavingsReport:
     with Index(state) as index:
-        return saved(entries(RunStore(state), index), by, since, NOW, simulated=simulated)
+        return add_up_savings(read_entries(RunStore(state), index), by, since, NOW, simulated=simulated)
 
 
 def stood(found: SavingsReport) -> float:

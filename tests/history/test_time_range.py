@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.history.time_range import TimeRange, stretch
+from orchestrator.history.time_range import TimeRange, parse_time_range
 
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
 
@@ -23,16 +23,16 @@ NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
     ],
 )
 def test_a_moment_is_so_long_ago_or_a_date_or_a_time_which_is_utc_without_an_offset(text: str, begin: datetime) -> None:
-    assert stretch(text, None, NOW) == TimeRange(begin, None)
+    assert parse_time_range(text, None, NOW) == TimeRange(begin, None)
 
 
 def test_until_a_date_is_until_its_end_and_until_a_time_is_until_then() -> None:
-    assert stretch(None, "2026-11-20", NOW).until == datetime(2026, 11, 21, tzinfo=UTC)
-    assert stretch(None, "2026-11-20T10:00Z", NOW).until == datetime(2026, 11, 20, 10, tzinfo=UTC)
+    assert parse_time_range(None, "2026-11-20", NOW).until == datetime(2026, 11, 21, tzinfo=UTC)
+    assert parse_time_range(None, "2026-11-20T10:00Z", NOW).until == datetime(2026, 11, 20, 10, tzinfo=UTC)
 
 
 def test_a_stretch_has_its_first_moment_and_not_its_last() -> None:
-    asked = stretch("2026-11-20", "2026-11-20", NOW)
+    asked = parse_time_range("2026-11-20", "2026-11-20", NOW)
     assert datetime(2026, 11, 20, tzinfo=UTC) in asked
     assert datetime(2026, 11, 21, tzinfo=UTC) not in asked
     assert NOW in TimeRange()
@@ -41,11 +41,11 @@ def test_a_stretch_has_its_first_moment_and_not_its_last() -> None:
 @pytest.mark.parametrize("text", ["30", "yesterday", "2026-13-01", "4000d", "1h1d", "-3d", "", "2026-11-20T25:00"])
 def test_what_is_neither_is_refused_with_what_it_takes(text: str) -> None:
     with pytest.raises(UsageError, match=r"--since") as caught:
-        stretch(text, None, NOW)
+        parse_time_range(text, None, NOW)
     assert "such as 30d or 12h" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(("since", "until"), [("1h", "2h"), ("2027-01-01", None), ("2026-11-20", "2026-11-19")])
 def test_a_stretch_without_any_time_is_refused(since: str, until: str | None) -> None:
     with pytest.raises(UsageError, match="not before"):
-        stretch(since, until, NOW)
+        parse_time_range(since, until, NOW)

@@ -12,8 +12,8 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
-from orchestrator.billing.savings import By, ChargedStop, add_up, clipped, days, over_time
-from orchestrator.billing.stopped_period import Power, standstills
+from orchestrator.billing.savings import By, ChargedStop, add_up, clip_periods, split_into_days, spread_over_time
+from orchestrator.billing.stopped_period import Power, find_stopped_periods
 from orchestrator.history.saved import SavingsReport
 from orchestrator.report.savings.document import savings_csv, savings_document
 from orchestrator.report.savings.page import savings_page, savings_svg
@@ -35,13 +35,13 @@ def made(by: By = "playbook", until: float = 24 * 40) -> SavingsReport:
         *(down(24 * day, 4, playbook="+weekend") for day in range(0, 40, 2)),
         *(started(24 * day + 12, 4) for day in range(0, 40, 2)),
     ]
-    found = list(clipped(standstills(story, until_at), at(0), until_at))
+    found = list(clip_periods(find_stopped_periods(story, until_at), at(0), until_at))
     stops = [charged("0.0204"), charged("0.0013"), charged(None, 3, "pending"), ChargedStop(ref(4), at(1), "r", EVIL)]
     rows, together = add_up(found, stops, by, at(0))
-    edges = days(at(0), until_at)
+    edges = split_into_days(at(0), until_at)
     left_out = Counter({"altered": 2, "simulated": 1})
     asked = [f"2026110{day}T080000Z-0000" for day in range(1, 6)]
-    return SavingsReport(at(0), until_at, by, rows, together, edges, over_time(found, edges), asked, 7, left_out)
+    return SavingsReport(at(0), until_at, by, rows, together, edges, spread_over_time(found, edges), asked, 7, left_out)
 
 
 @pytest.mark.parametrize("by", ["playbook", "app", "teepod"])
@@ -76,7 +76,7 @@ def test_an_amount_of_which_a_part_is_unknown_is_marked_so() -> None:
 def test_a_charge_that_can_not_be_found_out_is_marked_and_said_too() -> None:
     stops = [charged("0.0204"), charged(None, 2, "unknown")]
     rows, together = add_up([], stops, "teepod", at(0))
-    edges = days(at(0), at(24))
+    edges = split_into_days(at(0), at(24))
     text = " ".join(savings_lines(SavingsReport(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100))
     assert "$0.02+" in text
     assert "The charges of 1 stop can't be found out, and are in no sum." in text
@@ -90,7 +90,7 @@ def test_that_rounded_rows_do_not_come_to_the_rounded_total_is_said_only_where_i
     thirds = [down(0, number, rate="0.004", storage="0", playbook=f"p{number}") for number in (1, 2, 3)]
 
     def said(hours: float) -> bool:
-        found = list(clipped(standstills(thirds, at(hours)), at(0), at(hours)))
+        found = list(clip_periods(find_stopped_periods(thirds, at(hours)), at(0), at(hours)))
         rows, together = add_up(found, [], "playbook", at(0))
         saved = replace(made(), rows=rows, together=together, spared=[Decimal(0)], edges=[at(0), at(hours)])
         words = "Each figure is rounded by itself"
@@ -165,8 +165,8 @@ def test_the_chart_is_an_svg_of_its_own_with_a_column_for_each_day_that_spared_s
 
 
 def test_columns_are_days_or_as_many_days_as_fit() -> None:
-    assert len(days(at(3), at(3) + timedelta(days=30))) == 32
-    assert len(days(at(0), at(0) + timedelta(days=3650))) <= 62
+    assert len(split_into_days(at(3), at(3) + timedelta(days=30))) == 32
+    assert len(split_into_days(at(0), at(0) + timedelta(days=3650))) <= 62
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])

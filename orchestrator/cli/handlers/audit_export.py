@@ -20,7 +20,7 @@ from orchestrator.cli.audit_logs import find_logs
 from orchestrator.cli.out_file import is_evidence
 from orchestrator.cli.streams import SafeStream
 from orchestrator.errors import AlteredError, UsageError
-from orchestrator.history.time_range import stretch
+from orchestrator.history.time_range import parse_time_range
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.csv import COLUMNS, row
@@ -44,7 +44,7 @@ def export_logs(
     even_altered: bool,
 ) -> int:
     """Write the records of audit logs for another system."""
-    begin = stretch(since, None, utc_now()).since
+    begin = parse_time_range(since, None, utc_now()).since
     paths = find_logs(logs, config, assignments, every=every)
     _check_place(out, paths)
     # Checked before the first write: an altered log must not leave the machine as a sound log.

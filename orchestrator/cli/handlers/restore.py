@@ -10,7 +10,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore
 from orchestrator.cli.handlers.run import open_and_run
 from orchestrator.playbook.undo import Undo
-from orchestrator.plural import names, plural
+from orchestrator.plural import join_names, plural
 from orchestrator.report.formatting import moment
 from orchestrator.runs.endpoint import endpoint
 from orchestrator.runs.restore import read_undo, request_undo
@@ -53,6 +53,6 @@ def _describe_origin(undo: Undo, state: RunState) -> str:
     if late:
         text += (
             f"{plural(len(late), 'more CVM')} asked to stop, but not seen down in time: "
-            f"{safe_text(names(target.ref.name for target in late), 2000)}\n"
+            f"{safe_text(join_names(target.ref.name for target in late), 2000)}\n"
         )
     return text

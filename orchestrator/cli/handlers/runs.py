@@ -16,8 +16,8 @@ from orchestrator.cli.reading import UnreadableLogs, with_progress
 from orchestrator.duration import format_duration
 from orchestrator.history.filter import RunFilter
 from orchestrator.history.index import Index
-from orchestrator.history.logs import named_within, rows
-from orchestrator.history.time_range import stretch
+from orchestrator.history.logs import named_within, read_rows
+from orchestrator.history.time_range import parse_time_range
 from orchestrator.moment import format_clock, parse_timestamp, utc_now
 from orchestrator.report.layout import Column, print_table
 from orchestrator.safe_text import safe_text
@@ -48,7 +48,7 @@ def list_runs(
     as_json: bool,
 ) -> None:
     """List runs, newest first, and the next command for unfinished runs."""
-    choice = RunFilter(stretch(since, until, utc_now()), playbooks, outcomes, exit_codes)
+    choice = RunFilter(parse_time_range(since, until, utc_now()), playbooks, outcomes, exit_codes)
     settings = load_settings(config, assignments)
     store = RunStore(settings.audit.state_dir)
     store.prepare()
@@ -74,7 +74,7 @@ def _select_runs(
     store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
     """Yield the selected runs, with the number of targets at every stage."""
-    for path, row in rows(with_progress(named_within(store, choice.stretch)), index):
+    for path, row in read_rows(with_progress(named_within(store, choice.stretch)), index):
         unreadable.count(row)
         if not choice.takes(row):
             continue

@@ -18,9 +18,9 @@ from orchestrator.cli.reading import UnreadableLogs, with_progress
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.history.entry import Entry
 from orchestrator.history.index import Index
-from orchestrator.history.logs import entries
-from orchestrator.history.saved import SavingsReport, saved
-from orchestrator.history.time_range import stretch
+from orchestrator.history.logs import read_entries
+from orchestrator.history.saved import SavingsReport, add_up_savings
+from orchestrator.history.time_range import parse_time_range
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.savings.document import savings_csv, savings_document
@@ -70,7 +70,7 @@ def parse_period(since: str, until: str | None) -> tuple[datetime, datetime]:
         UsageError: when the time is empty.
     """
     now = utc_now()
-    asked = stretch(since, until, now)
+    asked = parse_time_range(since, until, now)
     begin, end = asked.since, min(asked.until or now, now)
     if begin is None or begin >= end:
         raise UsageError("--since is not before --until", hint="--since 30d means the last 30 days")
@@ -91,8 +91,8 @@ def _compute_savings(
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
         paths = list(store)
-        every = _count_unreadable(entries(with_progress(paths), index), unreadable)
-        found = saved(every, by, *asked, simulated=simulated, running=running)
+        every = _count_unreadable(read_entries(with_progress(paths), index), unreadable)
+        found = add_up_savings(every, by, *asked, simulated=simulated, running=running)
         index.keep_only(path.name for path in paths)
     unreadable.warn()
     return found

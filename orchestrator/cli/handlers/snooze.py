@@ -27,7 +27,7 @@ from orchestrator.service.scheduler import Snooze, forecast_firings, forecast_ne
 from orchestrator.service.snoozes import Snoozed, SnoozeFile
 from orchestrator.service.state import StoredSchedule, read_kept_version, read_stored_schedule
 from orchestrator.settings.load import load_settings
-from orchestrator.validation_messages import nearest
+from orchestrator.validation_messages import suggest_nearest
 
 _SECOND = timedelta(seconds=1)
 _MANY = 1000
@@ -85,7 +85,7 @@ def _find_schedule(playbook: str, state_dir: Path) -> tuple[str, Path]:
     try:
         loaded = load_playbook(find_playbook(playbook), {}, allow_undefined=True)
     except OrchestratorError as error:
-        hint = nearest(playbook, list(known)) if known else error.hint
+        hint = suggest_nearest(playbook, list(known)) if known else error.hint
         raise UsageError(f"no playbook {playbook!r} with a schedule", hint=hint) from error
     if loaded.playbook.schedule is None or loaded.playbook.name != playbook:
         hint = "PLAYBOOK is the `name` in the file; the file needs a `schedule`"

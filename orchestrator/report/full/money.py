@@ -9,7 +9,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.billing.note import NOTES
 from orchestrator.billing.rates import Rates, Total
-from orchestrator.billing.reconciled import Basis, Reconciled, total
+from orchestrator.billing.reconciled import Basis, Reconciled, add_up_charges
 from orchestrator.run_bill import BRING_UP, TAKE_DOWN, BilledTarget, Effect, billed_cvms
 from orchestrator.runs.stops import triggering
 
@@ -86,7 +86,11 @@ def _sum(targets: Iterable[TargetState], stops: list[TargetState]) -> _Money:
         "pending": _rate(down, Effect.PENDING),
         "begun": _rate(started, Effect.CONFIRMED) if started else None,
         "begun_pending": _rate(started, Effect.PENDING) if started else None,
-        "charged": {"basis": Basis.OBSERVED.value, **total(found).document(), _NOT_ASKED: len(stops) - len(found)},
+        "charged": {
+            "basis": Basis.OBSERVED.value,
+            **add_up_charges(found).document(),
+            _NOT_ASKED: len(stops) - len(found),
+        },
     }
 
 

@@ -11,7 +11,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Job
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, Question, RunLimits
-from orchestrator.plural import names, plural
+from orchestrator.plural import join_names, plural
 from orchestrator.report.formatting import moment
 from orchestrator.report.layout import print_lines, warning_lines
 from orchestrator.runs.resume import ResumePlan
@@ -62,7 +62,7 @@ def _add_rows(table: Table, label: str, jobs: Iterable[Job], what: Any) -> None:
     if not groups:
         table.add_row(label, "no CVM")
     for number, (text, members) in enumerate(groups.items()):
-        listed = names(safe_text(work.ref.name, 40) for work in members)
+        listed = join_names(safe_text(work.ref.name, 40) for work in members)
         table.add_row(
             "" if number else label, Text.assemble(f"{len(members)} {safe_text(text, 200)}: ", (listed, "dim"))
         )

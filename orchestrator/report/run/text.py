@@ -14,7 +14,7 @@ from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import TROUBLE, Outcome
-from orchestrator.plural import names, plural
+from orchestrator.plural import join_names, plural
 from orchestrator.report.exit_meanings import ENDINGS, meaning_of, meaning_of_run
 from orchestrator.report.formatting import moment
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines
@@ -114,7 +114,7 @@ def _left_alone(state: RunState) -> _Facts:
     """Name the selected CVMs left alone because of an unknown fact."""
     left = state.left_alone
     if left:
-        listed = names(safe_text(each["cvm"]["name"], 64) for each in left)
+        listed = join_names(safe_text(each["cvm"]["name"], 64) for each in left)
         yield "left alone", Text.assemble(listed, (f"  {safe_text(summary_of(left[0]), 300)}", "yellow"))
 
 

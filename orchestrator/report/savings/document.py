@@ -6,8 +6,8 @@ from decimal import Decimal
 from io import StringIO
 from typing import Any
 
-from orchestrator.billing.rates import plain
-from orchestrator.billing.savings import Row, Sum, hours
+from orchestrator.billing.rates import format_amount
+from orchestrator.billing.savings import SavingsRow, Sum, to_hours
 from orchestrator.history.saved import SavingsReport
 from orchestrator.moment import timestamp
 from orchestrator.plural import plural
@@ -39,7 +39,7 @@ def savings_document(saved: SavingsReport) -> dict[str, Any]:
         "rows": [{"key": row.key, **_row(row)} for row in saved.rows],
         "total": _row(saved.together),
         "over_time": [
-            {"from": timestamp(begin), "to": timestamp(end), "known_compute_usd": plain(usd)}
+            {"from": timestamp(begin), "to": timestamp(end), "known_compute_usd": format_amount(usd)}
             for begin, end, usd in zip(saved.edges, saved.edges[1:], saved.spared, strict=False)
         ],
         "runs": saved.runs,
@@ -62,25 +62,25 @@ def savings_csv(saved: SavingsReport) -> str:
     return file.getvalue()
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: SavingsRow) -> dict[str, Any]:
     return {
         "times": row.times,
         "cvms": len(row.cvms),
-        "hours": plain(hours(row.stood)),
+        "hours": format_amount(to_hours(row.stood)),
         **_sum("compute", row.compute),
         **_sum("storage", row.storage),
         **_sum("gpu_minimums", row.minimums),
         "open": row.open,
         "seen": row.seen,
-        "seen_known_compute_usd": plain(row.at_most.usd),
+        "seen_known_compute_usd": format_amount(row.at_most.usd),
         "charges": {"stops": len(row.stops), **row.charges.document(), "not_asked": row.not_asked},
     }
 
 
 def _sum(name: str, amounts: Sum) -> dict[str, str | int | None]:
     return {
-        f"{name}_usd": None if amounts.whole is None else plain(amounts.whole),
-        f"known_{name}_usd": plain(amounts.usd),
+        f"{name}_usd": None if amounts.whole is None else format_amount(amounts.whole),
+        f"known_{name}_usd": format_amount(amounts.usd),
         f"{name}_unknown": amounts.unknown,
     }
 

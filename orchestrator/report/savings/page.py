@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, tostring
 
-from orchestrator.billing.savings import Row, hours
+from orchestrator.billing.savings import SavingsRow, to_hours
 from orchestrator.history.saved import SavingsReport
 from orchestrator.plural import plural
 from orchestrator.report.html.elements import Cell, e, figure, section, table
@@ -50,10 +50,10 @@ def savings_svg(saved: SavingsReport) -> bytes:
     return drawn + b"\n"
 
 
-def _figures(row: Row) -> tuple[str, str, str, str]:
+def _figures(row: SavingsRow) -> tuple[str, str, str, str]:
     charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
     compute = money(row.compute.usd, row.compute.unknown, row.times)
-    return f"{hours(row.stood):,.1f}", compute, money(row.storage.usd, row.storage.unknown, row.times), charged
+    return f"{to_hours(row.stood):,.1f}", compute, money(row.storage.usd, row.storage.unknown, row.times), charged
 
 
 def _tile(figure: str, words: str) -> Element:
@@ -64,7 +64,7 @@ def _table(saved: SavingsReport) -> Element:
     columns_of = ((saved.by, ""), ("CVMs", "num"), ("times", "num"), ("hours", "num"))
     amounts = (("not spent", "num"), ("storage", "num"), ("charged", "num"), ("GPU minimums", "num"))
 
-    def cells(name: str, row: Row) -> Sequence[Cell]:
+    def cells(name: str, row: SavingsRow) -> Sequence[Cell]:
         counts = (f"{len(row.cvms):,}", f"{row.times:,}")
         return name, *counts, *_figures(row), money(row.minimums.usd, row.minimums.unknown, row.times)
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.reconcile import NOT_YET
-from orchestrator.billing.reconciled import ChargeState, Reconciled, ReconciledTotal, total
+from orchestrator.billing.reconciled import ChargeState, Reconciled, ReconciledTotal, add_up_charges
 from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table
 from orchestrator.runs.reconciling import Key, Reconciliation
@@ -41,7 +41,7 @@ def reconciliation_document(found: Reconciliation, state: RunState, audit_log: P
         "audit_log": str(audit_log),
         "asked": found.asked,
         "recorded": len(found.news),
-        "total": total(found.found.values()).document(),
+        "total": add_up_charges(found.found.values()).document(),
         "targets": targets,
         "next": f"orchestrator reconcile {state.run_id}" if found.open else None,
     }
@@ -60,7 +60,7 @@ def print_reconciliation(
         details: whether to list every CVM, not only the most important rows.
     """
     run_id = safe_text(state.run_id)
-    sums = total(found.found.values())
+    sums = add_up_charges(found.found.values())
     console.print(Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {_tally(sums)}"))
     if not found.found:
         console.print(Text("No stop of this run took effect, so there is nothing to reconcile."))

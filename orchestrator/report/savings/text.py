@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import chain, dropwhile
 
-from orchestrator.billing.savings import Row, hours
+from orchestrator.billing.savings import SavingsRow, to_hours
 from orchestrator.history.saved import SavingsReport
 from orchestrator.plural import plural
 from orchestrator.report.savings.document import assumptions, cents
@@ -77,11 +77,11 @@ def _table(saved: SavingsReport, width: int) -> Iterator[str]:
         yield _line("together", saved.together, room, heads)
 
 
-def _line(name: str, row: Row, room: int, heads: Sequence[str]) -> str:
+def _line(name: str, row: SavingsRow, room: int, heads: Sequence[str]) -> str:
     charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
     compute = money(row.compute.usd, row.compute.unknown, row.times)
     storage = money(row.storage.usd, row.storage.unknown, row.times)
-    cells = dict(zip(_HEADS, (f"{hours(row.stood):,.1f}", compute, storage, charged), strict=True))
+    cells = dict(zip(_HEADS, (f"{to_hours(row.stood):,.1f}", compute, storage, charged), strict=True))
     return f"{name:{room}}" + "".join(f" {cells[head]:>{_COLUMN}}" for head in heads)
 
 
@@ -121,7 +121,7 @@ def marks(saved: SavingsReport) -> Iterator[str]:
         return round(whole, digits) != sum((round(part, digits) for part in parts), Decimal(0))
 
     if (
-        differs(hours(together.stood), [hours(row.stood) for row in rows], 1)
+        differs(to_hours(together.stood), [to_hours(row.stood) for row in rows], 1)
         or differs(together.compute.usd, [row.compute.usd for row in rows])
         or differs(together.storage.usd, [row.storage.usd for row in rows])
         or differs(together.minimums.usd, [row.minimums.usd for row in rows])

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.audit.target import Phase
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.billing.reconciled import Reconciled, total
+from orchestrator.billing.reconciled import Reconciled, add_up_charges
 from orchestrator.outcome import Outcome
 from orchestrator.report.full.document import LogFile, report_document
 from orchestrator.report.full.phrases import STAGES, sign, troubled
@@ -138,7 +138,7 @@ def test_charges_add_up_as_reconciling_adds_them_up() -> None:
     events = [event for n, each in enumerate((ONE, TWO, THREE)) for event in stopped(each, n)]
     found = [reconciled(ONE, 20, "0.0125"), reconciled(TWO, 21, "1.005"), reconciled(THREE, 22, None, "pending")]
     bill = document(ALL, *events, finished(9), *found)["billing"]
-    sums = total(Reconciled.parse(fields) for _, _, fields in found)
+    sums = add_up_charges(Reconciled.parse(fields) for _, _, fields in found)
     assert bill["total"]["charged"] == {"basis": "observed", **sums.document(), "not_asked": 0}
     for by in ("by_app", "by_teepod"):
         assert sum(Decimal(each["charged"]["charged_usd"]) for each in bill[by]) == sums.charged_usd
