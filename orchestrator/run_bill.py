@@ -3,12 +3,12 @@
 A request that was accepted is not yet a CVM that costs less: only a CVM that was seen down counts as stopped.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from orchestrator.action import Action
+from orchestrator.action import Action, Goal
 from orchestrator.cvm import COMING_UP, DOWN, UP
 from orchestrator.outcome import Outcome
 
@@ -61,7 +61,7 @@ class BilledTarget:
         """What its action came to."""
         if self.outcome in _AS_WANTED:
             return Effect.CONFIRMED
-        if self.action is Action.START:
+        if self.action.goal is Goal.UP:
             back = self.outcome is Outcome.FAILED and self.status in DOWN
             return Effect.UNDONE if back else Effect.PENDING
         if self.outcome is Outcome.GONE:
@@ -90,8 +90,8 @@ def billed_cvms(targets: Iterable[BilledTarget], actions: frozenset[Action]) -> 
     return found
 
 
-TAKE_DOWN = frozenset({Action.STOP, Action.SHUTDOWN})
-BRING_UP = frozenset({Action.START})
+TAKE_DOWN = frozenset(action for action in Action if action.goal is Goal.DOWN)
+BRING_UP = frozenset(action for action in Action if action.goal is Goal.UP)
 
 
 def run_bill(targets: Iterable[BilledTarget]) -> dict[str, object]:
@@ -133,7 +133,6 @@ def _sum(amounts: Iterable[Decimal | None]) -> str | None:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def charges_nothing(note: Mapping[str, object]) -> bool:
-    """Whether a billing note says that its action charges nothing."""
-    codes = note.get("notes")
+def charges_nothing(codes: object) -> bool:
+    """Check the codes of a billing note, or of a record, for an action without a charge of its own."""
     return isinstance(codes, list | tuple) and ALREADY_GOING_DOWN in codes

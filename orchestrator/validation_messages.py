@@ -76,7 +76,7 @@ def explain_fault(
         )
     if kind == "missing":
         return place, f"the key {place[-1]!r} is missing{_inside(place)}", None
-    if kind == "literal_error":
+    if kind in {"literal_error", "enum"}:
         return place, f"{key} must be {context['expected']}, not {_shown(given)}", None
     if kind in {"greater_than_equal", "greater_than"}:
         bound = f"at least {context['ge']}" if "ge" in context else f"above {context['gt']}"

@@ -115,6 +115,12 @@ class TargetState:
         return Outcome.NOT_SENT if self.phase is Phase.WAITING else Outcome.UNSETTLED
 
     @property
+    def current_action(self) -> Action:
+        """The action of the last request: after an escalation, the stronger action."""
+        action = Action(self.action)
+        return action if self.escalated_at is None else action.spec.escalates_to or action
+
+    @property
     def billed(self) -> BilledTarget:
         """The target's facts for the bill."""
         note = self.billing or {}
@@ -124,7 +130,7 @@ class TargetState:
             self.outcome,
             self.status,
             billed=self.billing is not None,
-            charges=not charges_nothing(note),
+            charges=not charges_nothing(note.get("notes")),
             compute=_amount(note.get("compute_usd_per_hour")),
             storage=_amount(note.get("storage_usd_per_hour")),
         )

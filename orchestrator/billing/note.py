@@ -41,10 +41,9 @@ class BillingNote:
 
     def for_action(self, action: Action) -> "BillingNote":
         """The note of another action on the same CVM."""
-        every, with_gpus = _CODES[action]
-        gpus = any(code in self.codes for _, code in _CODES.values())
+        gpus = any(each.spec.gpu_note in self.codes for each in Action)
         kept = [code for code in self.codes if code in _OF_THE_CVM]
-        codes = (*every, *([with_gpus] if gpus else []), *kept)
+        codes = (*action.spec.notes, *([action.spec.gpu_note] if gpus else []), *kept)
         return BillingNote(self.rates, codes, triggers_billing(action, codes))
 
     def document(self, at: str) -> dict[str, object]:
@@ -66,16 +65,6 @@ class BillingNote:
         }
 
 
-_DOWN = ["open_compute_charged", "compute_ends", "storage_continues"], "gpu_24h_minimum_on_restart"
-_CODES = {
-    Action.STOP: _DOWN,
-    Action.SHUTDOWN: _DOWN,
-    Action.START: (["compute_begins", "storage_continues"], "gpu_24h_minimum"),
-    Action.RESTART: (["restart_charge_unknown", "storage_continues"], "gpu_24h_minimum_possible"),
-}
-"""The codes that every note of an action has, and the one for a CVM with GPUs."""
-
-
 _OF_THE_CVM = frozenset({"gpu_rental", "compute_rate_unknown", "not_billed_hourly"})
 """The codes that are about the CVM, whatever is done to it."""
 
@@ -87,17 +76,16 @@ def triggers_billing(action: Action, codes: Collection[str] = ()) -> bool | None
         action: the action.
         codes: the codes of its note.
     """
-    if action is Action.RESTART:
-        return None
-    return not action.leaves_running and ALREADY_GOING_DOWN not in codes
+    charges = action.spec.charges
+    return None if charges is None else charges and ALREADY_GOING_DOWN not in codes
 
 
 def billing_note(cvm: Cvm, rates: Rates, action: Action) -> BillingNote:
     """What an action on this CVM does to the bill."""
-    every, with_gpus = _CODES[action]
+    every = action.spec.notes
     if cvm.status in GOING_DOWN and not action.leaves_running:
-        every = [ALREADY_GOING_DOWN, "storage_continues"]
-    codes = [*every, with_gpus] if cvm.gpus else [*every]
+        every = (ALREADY_GOING_DOWN, "storage_continues")
+    codes = [*every, action.spec.gpu_note] if cvm.gpus else [*every]
     if cvm.gpu_rental and not action.leaves_running:
         codes.append("gpu_rental")
     if cvm.billing_period in NOT_HOURLY:

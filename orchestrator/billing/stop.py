@@ -49,7 +49,7 @@ class Stop:
     @property
     def stopped_at(self) -> datetime:
         """When compute is taken to have ended: at once for a stop, when it was seen down for a shutdown."""
-        at_once = self.accepted if self.action is Action.STOP else None
+        at_once = self.accepted if self.action.spec.is_instant else None
         return at_once or self.down or self.accepted or self.ended
 
     def moved(self, ahead: timedelta) -> "Stop":

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from orchestrator import __version__
+from orchestrator.action import Action
 from orchestrator.cloud import wire, wire_usage
 from orchestrator.cloud.answers import reply_of, seconds_ahead
 from orchestrator.cloud.http import MEBIBYTE, Http
@@ -83,21 +84,17 @@ class PhalaCloud:
         exchange = await self._http.exchange("GET", "/auth/me")
         return reply_of(exchange, wire.workspace_of, self._wall())
 
-    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        """`POST /cvms/{cvm_id}/stop`: cuts the power, cancels any operation in progress, triggers billing."""
-        return await self._act("stop", ref)
+    async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
+        """`POST /cvms/{cvm_id}/…`: stop, shutdown, start, or restart (without `force`).
 
-    async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
-        """`POST /cvms/{cvm_id}/shutdown`: SIGTERM, then SIGKILL after a while; triggers billing."""
-        return await self._act("shutdown", ref)
-
-    async def start(self, ref: CvmRef) -> Reply[StatusRead]:
-        """`POST /cvms/{cvm_id}/start`: powers the CVM on and allocates its GPUs."""
-        return await self._act("start", ref)
-
-    async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
-        """`POST /cvms/{cvm_id}/restart` without `force`: a graceful shutdown and a start."""
-        return await self._act("restart", ref)
+        A stop cuts the power and cancels any operation in progress. A shutdown sends SIGTERM, and SIGKILL after a
+        while. Both trigger billing. A start allocates the GPUs. A restart is a graceful shutdown and a start.
+        """
+        if not wire.is_address(ref.address):
+            return _unaddressed("CVM", ref.address)
+        path = f"/cvms/{ref.address}/{action.spec.endpoint}"
+        exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER)
+        return reply_of(exchange, lambda body: wire.acted_of(body, ref), self._wall())
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
         """`POST /cvms/batch-stop`: force-stops up to 50 CVMs; the answer counts skipped CVMs without their ids."""
@@ -116,13 +113,6 @@ class PhalaCloud:
         path = f"/cvms/{ref.address}/state"
         exchange = await self._http.exchange("GET", path, largest=_ACTION_ANSWER)
         return reply_of(exchange, wire.status_of, self._wall())
-
-    async def _act(self, operation: str, ref: CvmRef) -> Reply[StatusRead]:
-        if not wire.is_address(ref.address):
-            return _unaddressed("CVM", ref.address)
-        path = f"/cvms/{ref.address}/{operation}"
-        exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER)
-        return reply_of(exchange, lambda body: wire.acted_of(body, ref), self._wall())
 
 
 def _unaddressed(what: str, identifier: str) -> Reply[Any]:

@@ -89,12 +89,12 @@ class Job:
 
     @property
     def may_escalate(self) -> bool:
-        """Whether the action can escalate; only a shutdown can."""
-        return self.action is Action.SHUTDOWN
+        """Whether the action can escalate."""
+        return self.action.spec.escalates_to is not None
 
     def escalate(self, now: float) -> None:
-        """Change the action to a stop, which cuts the power of the CVM."""
-        self.action, self.escalated_at = Action.STOP, now
+        """Change the action to a stronger action."""
+        self.action, self.escalated_at = self.action.spec.escalates_to or self.action, now
         self.accepted_at, self.in_doubt, self.batch = None, False, None
         self.before, self.singly = self.status or self.before, True
 

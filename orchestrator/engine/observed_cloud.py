@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
+from orchestrator.action import Action
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.engine.protocols import Cloud
 from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
@@ -18,7 +19,7 @@ class ObservedCloud:
         self._cloud, self._tell = cloud, heard
 
     def __repr__(self) -> str:
-        return f"<HeardCloud of {self._cloud!r}>"
+        return f"<ObservedCloud of {self._cloud!r}>"
 
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
         """Read a page of the workspace's CVMs; pages count from 1."""
@@ -36,21 +37,9 @@ class ObservedCloud:
         """Read the price list: USD per hour by instance type."""
         return self._heard(await self._cloud.price_list())
 
-    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Stop a CVM: cut its power."""
-        return self._heard(await self._cloud.stop(ref))
-
-    async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Ask the guest of a CVM to shut down."""
-        return self._heard(await self._cloud.shutdown(ref))
-
-    async def start(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Start a CVM."""
-        return self._heard(await self._cloud.start(ref))
-
-    async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Restart a CVM: a shutdown and a start."""
-        return self._heard(await self._cloud.restart(ref))
+    async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
+        """Send the request of an action on a CVM."""
+        return self._heard(await self._cloud.act(action, ref))
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
         """Stop up to 50 CVMs with a single request: cut their power."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+from orchestrator.action import Action
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
 
@@ -29,20 +30,8 @@ class Cloud(Protocol):
         """Read the price list: USD per hour by instance type."""
         ...
 
-    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Stop a CVM: cut its power."""
-        ...
-
-    async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Ask the guest of a CVM to shut down."""
-        ...
-
-    async def start(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Start a CVM."""
-        ...
-
-    async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
-        """Restart a CVM: a shutdown and a start."""
+    async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
+        """Send the request of an action on a CVM."""
         ...
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:

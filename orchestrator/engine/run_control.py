@@ -6,7 +6,7 @@ from datetime import datetime
 
 import anyio
 
-from orchestrator.action import Action, is_as_wanted
+from orchestrator.action import Goal, is_as_wanted
 from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import LONG_PAUSE
 from orchestrator.engine.read.status import Observation
@@ -157,6 +157,6 @@ class RunControl:
             elif work.withheld is not None:
                 ledger.status(work, seen.read)
                 ledger.withheld(work, work.withheld)
-            elif work.action is Action.RESTART and seen.read.down:
+            elif work.action.goal is Goal.RESTARTED and seen.read.down:
                 ledger.status(work, seen.read)
                 ledger.ended(work, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")

@@ -6,7 +6,6 @@ from random import Random
 
 import anyio
 
-from orchestrator.action import Action
 from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Clock, Cloud
 from orchestrator.engine.rate.backoff import Pace
@@ -98,7 +97,7 @@ class Wave:
             ledger=line.ledger,
             clock=line.clock,
             per_teepod=limits.per_teepod,
-            at_once=MOST_AT_ONCE if limits.dispatch == "batch" and step.action is Action.STOP else 1,
+            at_once=MOST_AT_ONCE if limits.dispatch == "batch" and step.action.spec.is_batchable else 1,
             patience=step.settle_timeout,
             escalate_after=step.escalate_after,
             in_order=step.order_by is not None,

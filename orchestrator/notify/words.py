@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending, Exit
@@ -64,8 +65,7 @@ def format_moment(text: str) -> str:
 def count_actions(actions: Iterable[str]) -> str:
     """Count the CVMs to stop, to start and so on."""
     each = Counter(actions)
-    verbs = {"shutdown": "shut down"}
-    parts = [f"{number} to {verbs.get(action, action)}" for action, number in each.items()]
+    parts = [f"{number} to {Action(action).verb}" for action, number in each.items()]
     return ", ".join(parts) or "no CVM to act on so far"
 
 

@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from orchestrator.action import Action
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
 
 ANSWER_S = 0.5
 """Assumed seconds of the API's answer; matters where only few requests may be in flight."""
-
-SETTLE_S = {Action.STOP: 30.0, Action.SHUTDOWN: 60.0, Action.START: 60.0, Action.RESTART: 90.0}
-"""Assumed seconds to settle, per action, where the next wave or step waits for settled CVMs."""
 
 Basis = Literal["earlier runs", "assumed", "escalate.after", "settle.timeout"]
 """The source of the settle time in an estimate."""
@@ -58,7 +54,7 @@ def derive_send_rate(step: PlannedStep, limits: RunLimits, settle: Mapping[str, 
         settle: seconds to settle in earlier runs, by action; empty if unknown.
     """
     limits = step.limits.within(limits)
-    in_batches = limits.dispatch == "batch" and step.action is Action.STOP
+    in_batches = limits.dispatch == "batch" and step.action.spec.is_batchable
     known = settle.get(step.action)
     seconds: float
     basis: Basis
@@ -68,7 +64,9 @@ def derive_send_rate(step: PlannedStep, limits: RunLimits, settle: Mapping[str, 
             "escalate.after",
         )  # settle.timeout does not matter: it starts anew with the stop
     else:
-        usual: tuple[float, Basis] = (SETTLE_S[step.action], "assumed") if known is None else (known, "earlier runs")
+        usual: tuple[float, Basis] = (
+            (step.action.spec.settle_s, "assumed") if known is None else (known, "earlier runs")
+        )
         seconds, basis = min((step.settle_timeout, "settle.timeout"), usual)
     return SendRate(
         limits.requests_per_second,

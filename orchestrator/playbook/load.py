@@ -193,7 +193,7 @@ def _locate_fault(fault: ErrorDetails, kind: object, source: Source, prefix: Key
     if fault["type"] == WRONG_RESULT:
         place = (*place, fault["ctx"]["index"], "select", "result")
         message = f"{format_path(place)}: {fault['ctx']['reason']}"
-    if place[-1:] == ("action",) and fault["type"] == "literal_error":
+    if place[-1:] == ("action",) and fault["type"] == "enum":
         hint = (
             "`stop` is a forced stop, `shutdown` asks the guest to shut down; "
             "`pause` asks a person, `notify` sends a message"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from itertools import groupby
 
-from orchestrator.action import Action, nothing_to_do
+from orchestrator.action import Action, Goal, nothing_to_do
 from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
@@ -90,7 +90,7 @@ def make_plan(
             skipped.append(Skipped(cvm, reason, selected=position >= 0))
     targets.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
     kept = spare_survivors(
-        guards.keep_running or (), cvms, [each.cvm for _, each in targets if each.action is not Action.START]
+        guards.keep_running or (), cvms, [each.cvm for _, each in targets if each.action.goal is not Goal.UP]
     )
     survivors = {key: reason for each in kept for key, reason in each.reasons.items()}
     by_key = {target.cvm.ref.key: target.cvm for _, target in targets}
@@ -109,7 +109,7 @@ def make_plan(
             targets=len(chosen),
             up=sum(not cvm.down for cvm in cvms),
             spared=spared,
-            starts=sum(target.action is Action.START for target in chosen),
+            starts=sum(target.action.goal is Goal.UP for target in chosen),
             whole_of_starts=whole_of_starts or Denominator(len(cvms)),
             kept=kept,
             unsure=sum(each.why.needed_by == "protect" for each in skipped),
@@ -177,7 +177,7 @@ def _list_lots(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: R
             if limits.adaptive:  # an adaptive rate never exceeds the step's own rate
                 own = replace(own, requests_per_second=min(own.requests_per_second, limits.requests_per_second))
             yield StepLoad(
-                number[step.name], own, step.action is Action.STOP, (step.soak or 0.0) * (waves[step.name] - 1)
+                number[step.name], own, step.action.spec.is_batchable, (step.soak or 0.0) * (waves[step.name] - 1)
             )
 
 

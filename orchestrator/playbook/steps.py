@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from orchestrator.action import Action
 from orchestrator.documented_model import DocumentedModel
 from orchestrator.playbook.limits import Settle, StepLimits
 from orchestrator.playbook.value_types import (
@@ -95,12 +96,15 @@ class Escalation(DocumentedModel):
     """`stop` is a forced stop."""
 
 
+ActionName = Annotated[Action, WithJsonSchema({"enum": [*Action], "title": "Action", "type": "string"})]
+
+
 class Step(DocumentedModel):
     """An action on a selection of CVMs."""
 
     name: Text = ""
     """Name of the step in the plan, the audit log and the report; default: `step N`."""
-    action: Literal["stop", "shutdown", "start", "restart"]
+    action: ActionName
     """`stop` is a forced stop, `shutdown` asks the guest to shut down, `start` powers on, `restart` shuts down and
     powers on.
     """
@@ -125,7 +129,7 @@ class Step(DocumentedModel):
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
-        if self.escalate is not None and self.action != "shutdown":
+        if self.escalate is not None and self.action.spec.escalates_to is None:
             raise ValueError(f"`escalate` needs `action: shutdown`; remove `escalate` from the {self.action}")
         if self.soak is not None and self.waves is None:
             raise ValueError("`soak` needs `waves`; add `waves` or remove `soak`")

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.action import Action
+from orchestrator.action import Goal
 from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
 from orchestrator.playbook.deadline import Forecast
@@ -30,15 +30,15 @@ def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple
     if rented:
         sentence = f"{plural(rented, 'target')} managed by a GPU rental; such CVMs usually refuse a stop"
         yield PlanWarning(WarningCode.GPU_RENTAL, sentence)
-    gpus = Counter(target.action for target in targets if target.cvm.gpus)
-    if minimum := gpus[Action.STOP] + gpus[Action.SHUTDOWN]:
+    gpus = Counter(target.action.goal for target in targets if target.cvm.gpus)
+    if minimum := gpus[Goal.DOWN]:
         targets_with = f"{plural(minimum, 'target')} with GPUs"
         yield _gpu_warning(f"{targets_with}: a later start of such a CVM is charged a new 24-hour minimum")
-    if minimum := gpus[Action.START]:
+    if minimum := gpus[Goal.UP]:
         yield _gpu_warning(
             f"{plural(minimum, 'target')} with GPUs to start: each is charged a new 24-hour minimum up front"
         )
-    if minimum := gpus[Action.RESTART]:
+    if minimum := gpus[Goal.RESTARTED]:
         yield _gpu_warning(
             f"{plural(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum"
         )
@@ -55,8 +55,8 @@ def list_gpu_warnings(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cv
     """
     for step in playbook.acting_steps:
         gpus = sum(bool(cvm.gpus) for cvm in taken_up.get(step.name, {}).values())
-        if gpus and Action(step.action).leaves_running:
-            charged = "is" if step.action == "start" else "may be"
+        if gpus and step.action.leaves_running:
+            charged = "is" if step.action.goal is Goal.UP else "may be"
             yield _gpu_warning(
                 f"step {step.name!r} may {step.action} up to {plural(gpus, 'CVM')} with GPUs: each {charged} charged "
                 f"a new 24-hour minimum"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from orchestrator.action import Action, is_as_wanted
+from orchestrator.action import Goal, is_as_wanted
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.cvm import ByCvm, Cvm
@@ -88,9 +88,9 @@ def mark_withheld(
             work.withheld = _why_withheld(target, work, cvm, guards, touched=work.ref.key in touched)
         elif seen is not None and seen.read is not None:
             work.withheld = Reason(SkipReason.GONE)
-    under_way = {work.ref.key for work in jobs if work.under_way and work.action is not Action.START}
+    under_way = {work.ref.key for work in jobs if work.under_way and work.action.goal is not Goal.UP}
     up = [now.get(cvm.ref.key, cvm) for cvm in cvms if cvm.ref.key not in under_way]
-    going = [work for work in to_send(jobs, fresh) if work.action is not Action.START and work.ref.key in now]
+    going = [work for work in to_send(jobs, fresh) if work.action.goal is not Goal.UP and work.ref.key in now]
     by_key = {work.ref.key: work for work in going}
     for rule in spare_survivors(guards.keep_running or (), up, [now[work.ref.key] for work in going]):
         for key, reason in rule.reasons.items():
@@ -155,7 +155,7 @@ def _check_guards(
         return limit is not None and (name not in limits or limit < limits[name])
 
     left = {work.ref.key: work for work in to_send(jobs, fresh)}
-    starts = sum(work.action is Action.START for work in left.values())
+    starts = sum(work.action.goal is Goal.UP for work in left.values())
     up = sum(not cvm.down for cvm in cvms)
     undo = Denominator(up + starts, "that are up now, or that the run to undo took down")
     checks: Iterable[GuardCheck] = check_guards(

@@ -147,7 +147,7 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Job]:
         rates = Rates(
             _money(billing["compute_usd_per_hour"]), _money(billing["storage_usd_per_hour"]), billing["rate_source"]
         )
-        action = Action.STOP if target.escalated_at else Action(target.action)
+        action = target.current_action
         is_accepted = target.accepted_action == action  # before an escalation, another action may have been accepted
         work = Job(
             step=target.step,

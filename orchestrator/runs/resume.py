@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from orchestrator.action import Action
+from orchestrator.action import Goal
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
@@ -96,7 +96,7 @@ class ResumePlan:
     @property
     def starts(self) -> bool:
         """Check for CVMs to start."""
-        return any(work.action is Action.START for work in self.send)
+        return any(work.action.goal is Goal.UP for work in self.send)
 
     @property
     def ends(self) -> Total:
@@ -106,7 +106,7 @@ class ResumePlan:
     @property
     def begins(self) -> Total:
         """Sum the charges to be started by the remaining requests."""
-        return Total.of(work.note.rates for work in self.send if work.action is Action.START)
+        return Total.of(work.note.rates for work in self.send if work.action.goal is Goal.UP)
 
 
 def frozen_in(state: RunState, path: Path) -> Frozen:

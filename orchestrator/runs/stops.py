@@ -28,7 +28,7 @@ def triggering(state: RunState) -> list[TargetState]:
         for target in state.targets.values()
         if not Action(target.action).leaves_running
         and (target.billing is not None or target.phase in _IN_DOUBT)
-        and not charges_nothing(target.billing or target.bill)
+        and not charges_nothing((target.billing or target.bill).get("notes"))
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from orchestrator.action import Action
 from orchestrator.cloud.client import PhalaCloud, connect
 from orchestrator.cvm import CvmRef
 from orchestrator.reply import Reply
@@ -23,10 +24,10 @@ OPERATIONS: dict[str, Call] = {
     "cvm": lambda cloud: cloud.cvm(REF),
     "price_list": lambda cloud: cloud.price_list(),
     "usage_page": lambda cloud: cloud.usage_page("ab12", since=SINCE, until=UNTIL, limit=5000, offset=10_000),
-    "stop": lambda cloud: cloud.stop(REF),
-    "shutdown": lambda cloud: cloud.shutdown(REF),
-    "start": lambda cloud: cloud.start(REF),
-    "restart": lambda cloud: cloud.restart(REF),
+    "stop": lambda cloud: cloud.act(Action.STOP, REF),
+    "shutdown": lambda cloud: cloud.act(Action.SHUTDOWN, REF),
+    "start": lambda cloud: cloud.act(Action.START, REF),
+    "restart": lambda cloud: cloud.act(Action.RESTART, REF),
     "statuses": lambda cloud: cloud.statuses([UUID]),
     "state": lambda cloud: cloud.state(REF),
 }

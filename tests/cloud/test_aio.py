@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from orchestrator.action import Action
 from orchestrator.cloud.aio import ThroughAiohttp
 from orchestrator.cloud.transport import Destination, ThroughHttpx, carrier_to
 from tests.cloud.fakes import KEY, REF
@@ -25,7 +26,7 @@ async def test_a_second_answer_in_one_piece_with_the_first_is_thrown_away() -> N
 
     async with serving(talk) as server, reaching(server.port, many=True) as cloud:
         for _ in range(3):
-            reply = await cloud.stop(REF)
+            reply = await cloud.act(Action.STOP, REF)
             assert reply.value is not None
             assert reply.value.status == "stopping"
     assert (server.connections, len(server.requests)) == (3, 3)
@@ -38,7 +39,7 @@ async def test_a_server_that_speaks_first_is_asked_once_and_not_connected_to_aga
         await peer.gone()
 
     async with serving(talk) as server, reaching(server.port, many=True) as cloud:
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
     assert reply.value is None
     assert reply.problem
     assert server.connections == 1

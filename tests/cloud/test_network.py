@@ -6,6 +6,7 @@ import anyio
 import httpx
 import pytest
 
+from orchestrator.action import Action
 from orchestrator.cloud.http import LARGEST_ANSWER
 from tests.cloud.fakes import OPERATIONS, Endless, Server, ask, client
 from tests.simulator.cloud import cloud as simulated
@@ -135,7 +136,7 @@ async def test_the_simulator_is_understood_in_every_version() -> None:
             first = page.cvms[0]
             assert (await cloud.list_app(first.ref.app_id or "")).value
             assert (await cloud.price_list()).value
-            stopped = await cloud.stop(first.ref)
+            stopped = await cloud.act(Action.STOP, first.ref)
             assert stopped.value is not None
             assert stopped.value.status == "stopping"
             await anyio.sleep(600)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.action import Action
 from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import Peer, always, answer, every_name_is, reaching, serving
 
@@ -33,7 +34,7 @@ async def test_what_is_sent_to_this_machine_is_never_handed_to_a_proxy(
     async with serving(always) as proxy, serving(always, host="0.0.0.0") as server:  # noqa: S104 - 127.0.0.2 is loopback as well
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         async with reaching(server.port, many=many, host=host) as cloud:
-            assert (await cloud.stop(REF)).value is not None
+            assert (await cloud.act(Action.STOP, REF)).value is not None
     assert (len(server.requests), len(proxy.requests)) == (1, 0)
 
 
@@ -44,7 +45,7 @@ async def test_what_goes_out_goes_through_the_proxy_that_is_named(
     async with serving(always) as proxy, serving(always) as server:
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         async with reaching(server.port, many=many, host="cloud.example") as cloud:
-            assert (await cloud.stop(REF)).value is not None
+            assert (await cloud.act(Action.STOP, REF)).value is not None
     assert (len(server.requests), len(proxy.requests)) == (0, 1)
     assert proxy.requests[0].startswith(b"POST http://cloud.example")
 
@@ -59,7 +60,7 @@ async def test_no_proxy_names_what_is_reached_directly(
         monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", excepted)
         async with reaching(server.port, many=many, host="cloud.example") as cloud:
-            assert (await cloud.stop(REF)).value is not None
+            assert (await cloud.act(Action.STOP, REF)).value is not None
     assert (len(server.requests), len(proxy.requests)) == (1, 0)
 
 
@@ -73,7 +74,7 @@ async def test_what_a_proxy_refuses_to_carry_never_left_and_the_proxy_never_saw_
     async with serving(talk) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         async with reaching(443, many=many, scheme="https", host="cloud.example") as cloud:
-            reply = await cloud.stop(REF)
+            reply = await cloud.act(Action.STOP, REF)
     assert (reply.http_status, reply.sent) == (None, False)
     assert "407" in (reply.problem or "")
     assert proxy.requests[0].startswith(b"CONNECT cloud.example:443 ")
@@ -87,7 +88,7 @@ async def test_what_a_proxy_that_is_not_there_should_carry_never_left(
         port = listener.getsockname()[1]
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
     async with reaching(443, many=many, scheme="https", host="cloud.example") as cloud:
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
     assert (reply.http_status, reply.sent) == (None, False)
 
 
@@ -97,7 +98,7 @@ async def test_a_netrc_file_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_pat
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     async with serving(always) as server, reaching(server.port, many=many, host="cloud.example") as cloud:
-        assert (await cloud.stop(REF)).value is not None
+        assert (await cloud.act(Action.STOP, REF)).value is not None
     assert b"authorization" not in server.requests[0].lower()
 
 
@@ -109,5 +110,5 @@ async def test_a_bracketed_address_in_no_proxy_does_not_break_the_client(
         monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", excepted)
         async with reaching(server.port, many=many, host="cloud.example") as cloud:
-            assert (await cloud.stop(REF)).value is not None
+            assert (await cloud.act(Action.STOP, REF)).value is not None
     assert (len(server.requests), len(proxy.requests)) == (0, 1)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from orchestrator import __version__
+from orchestrator.action import Action
 from orchestrator.cloud.client import PhalaCloud, connect
 from orchestrator.cvm import CvmRef
 from orchestrator.errors import CloudError
@@ -74,7 +75,7 @@ async def test_each_operation_is_one_request_with_key_version_and_agent(
 async def test_a_cvm_without_a_hashid_is_addressed_by_its_uuid() -> None:
     server = Server(_empty)
     async with client(server) as cloud:
-        await cloud.stop(CvmRef(None, UUID, "dev-1", "a1"))
+        await cloud.act(Action.STOP, CvmRef(None, UUID, "dev-1", "a1"))
     assert server.requests[0].url.path == f"/api/v1/cvms/{UUID}/stop"
 
 
@@ -84,8 +85,8 @@ async def test_a_cvm_without_a_hashid_is_addressed_by_its_uuid() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda c, bad: c.stop(CvmRef(bad, None, "n")),
-        lambda c, bad: c.start(CvmRef(bad, None, "n")),
+        lambda c, bad: c.act(Action.STOP, CvmRef(bad, None, "n")),
+        lambda c, bad: c.act(Action.START, CvmRef(bad, None, "n")),
         lambda c, bad: c.state(CvmRef(bad, None, "n")),
         lambda c, bad: c.list_app(bad),
     ],
@@ -110,7 +111,7 @@ async def test_what_is_no_identifier_is_never_put_into_a_request(
 async def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(status: int, location: str) -> None:
     server = Server(lambda _: httpx.Response(status, headers={"location": location}))
     async with client(server) as cloud:
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
     assert len(server.requests) == 1
     assert (reply.value, reply.http_status) == (None, status)
     assert f"redirect to {location}" in (reply.problem or "")

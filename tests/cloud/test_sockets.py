@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.send.classify import Kind, decide
 from tests.cloud.fakes import KEY, REF
@@ -39,7 +40,7 @@ BREAKS: dict[str, Break] = {
 async def test_a_stop_is_sent_as_it_should_and_the_connection_is_used_again(*, many: bool) -> None:
     async with serving(always) as server, reaching(server.port, many=many) as cloud:
         for _ in range(3):
-            assert (await cloud.stop(REF)).value is not None
+            assert (await cloud.act(Action.STOP, REF)).value is not None
         assert (await cloud.statuses(["a"])).http_status == 200
         assert (await cloud.list_page(2, 50)).http_status == 200
     assert server.connections == 1
@@ -71,8 +72,8 @@ async def test_a_stop_whose_connection_breaks_without_an_answer_is_unknown_and_n
 
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
         for _ in range(before):
-            assert (await cloud.stop(REF)).value is not None
-        reply = await cloud.stop(REF)
+            assert (await cloud.act(Action.STOP, REF)).value is not None
+        reply = await cloud.act(Action.STOP, REF)
     assert (reply.value, reply.http_status, reply.sent) == (None, None, True)
     assert "the connection broke" in (reply.problem or "")
     assert len(server.requests) == before + 1
@@ -100,7 +101,7 @@ async def test_a_connection_that_the_server_closed_while_idle_is_not_used(*, not
 
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
         for _ in range(5):
-            assert (await cloud.stop(REF)).value is not None
+            assert (await cloud.act(Action.STOP, REF)).value is not None
             # The server's end of it comes with the answer or in a turn of the loop after it.
             await _turns(20 if noticed else 5)
     assert (server.connections, len(server.requests)) == (5, 5)
@@ -125,7 +126,7 @@ async def test_an_answer_that_comes_unasked_is_not_taken_for_the_next_one_s(*, m
 
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
         for _ in range(3):
-            reply = await cloud.stop(REF)
+            reply = await cloud.act(Action.STOP, REF)
             assert reply.value is not None
             assert reply.value.status == "stopping"
             read.set()
@@ -152,13 +153,13 @@ async def test_a_cancelled_exchange_leaves_nothing_behind_that_a_later_one_could
 
     async with serving(talk) as server, reaching(server.port, many=many, max_in_flight=1) as cloud:
         async with anyio.create_task_group() as group:
-            group.start_soon(cloud.stop, CvmRef("cvm_late", None, "late"))
+            group.start_soon(cloud.act, Action.STOP, CvmRef("cvm_late", None, "late"))
             await asked.wait()
             await _turns(10)
             group.cancel_scope.cancel()
         cancelled.set()
         for _ in range(2):
-            reply = await cloud.stop(REF)
+            reply = await cloud.act(Action.STOP, REF)
             assert reply.value is not None
             assert reply.value.status == "stopping"
     assert (server.connections, len(server.requests)) == (2, 3)
@@ -168,7 +169,7 @@ async def test_what_nobody_listens_for_never_left(*, many: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     async with reaching(port, many=many) as cloud:
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
     assert (reply.http_status, reply.sent) == (None, False)
     assert "no connection" in (reply.problem or "")
 
@@ -179,7 +180,7 @@ async def test_what_has_no_address_never_left(monkeypatch: pytest.MonkeyPatch, *
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     async with reaching(1, many=many, host="cloud.example") as cloud:
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
     assert (reply.http_status, reply.sent) == (None, False)
     assert "Name or service not known" in (reply.problem or "")
 
@@ -189,7 +190,7 @@ async def test_what_waits_for_a_tls_handshake_that_never_comes_never_left(*, man
         serving(Peer.gone) as server,
         reaching(server.port, many=many, scheme="https", host="localhost", timeout=1) as cloud,
     ):
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
     assert (reply.http_status, reply.sent) == (None, False)
     assert "no connection" in (reply.problem or "")
 
@@ -207,9 +208,9 @@ async def test_what_waits_for_a_free_connection_never_left(*, many: bool) -> Non
         reaching(server.port, many=many, max_in_flight=1, timeout=1) as cloud,
         anyio.create_task_group() as group,
     ):
-        group.start_soon(cloud.stop, CvmRef("cvm_first", None, "first"))
+        group.start_soon(cloud.act, Action.STOP, CvmRef("cvm_first", None, "first"))
         await asked.wait()
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
         assert (reply.http_status, reply.sent) == (None, False)
     assert len(server.requests) == 1
     assert b"cvm_first" in server.requests[0]
@@ -235,7 +236,7 @@ async def test_an_answer_that_does_not_end_in_time_is_unknown_and_its_connection
         closed.set()
 
     async with serving(talk) as server, reaching(server.port, many=many, timeout=0.7) as cloud:
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
         await closed.wait()
     assert (reply.value, reply.http_status, reply.sent, reply.problem) == (None, status, True, problem)
     assert len(server.requests) == 1
@@ -279,7 +280,7 @@ async def test_what_is_no_proper_answer_is_a_problem_in_words(raw: bytes, *, man
         await peer.write(raw)
 
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
     assert (reply.value, reply.sent) == (None, True)
     assert reply.problem
     assert len(server.requests) == 1
@@ -294,7 +295,7 @@ async def test_an_odd_status_is_no_answer_of_the_api_and_says_that_the_request_w
         await peer.write(answer(b"<html>", status))
 
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
     assert (reply.value, reply.sent, reply.is_json) == (None, True, False)
     assert decide(reply, 1, 0.5).kind is Kind.UNKNOWN
 
@@ -323,7 +324,7 @@ async def test_every_proper_answer_is_read_whatever_its_form(raw: bytes, *, many
 
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
         for _ in range(2):
-            reply = await cloud.stop(REF)
+            reply = await cloud.act(Action.STOP, REF)
             assert reply.value is not None, reply.problem
             assert reply.value.status == "stopping"
             await _turns(10)
@@ -347,7 +348,7 @@ async def test_an_endless_answer_is_cut_off_and_its_connection_closed(*, packed:
             closed.set()
 
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
         await closed.wait()
         assert "larger than 4 MiB" in (reply.problem or "")
     assert (reply.value, reply.http_status, reply.sent) == (None, 200, True)
@@ -363,7 +364,7 @@ async def test_a_redirect_and_a_cookie_are_left_alone(*, many: bool) -> None:
 
     async with serving(talk) as server, reaching(server.port, many=many, host="localhost") as cloud:
         for _ in range(2):
-            reply = await cloud.stop(REF)
+            reply = await cloud.act(Action.STOP, REF)
             assert (reply.value, reply.http_status) == (None, 307)
             assert "a redirect to /elsewhere" in (reply.problem or "")
     assert len(server.requests) == 2
@@ -378,7 +379,7 @@ async def test_localhost_is_reached_at_whichever_of_its_addresses_it_listens(
         pytest.skip("this machine has no IPv6")
     every_name_is(monkeypatch, "::1", "127.0.0.1")
     async with serving(always, host=listens) as server, reaching(server.port, many=many, host=asked) as cloud:
-        assert (await cloud.stop(REF)).value is not None
+        assert (await cloud.act(Action.STOP, REF)).value is not None
     assert len(server.requests) == 1
     assert f"\r\nhost: {asked}:{server.port}\r\n".encode() in server.requests[0].lower()
 
@@ -401,7 +402,7 @@ async def test_each_of_many_at_once_gets_its_own_answer(*, many: bool) -> None:
     async with serving(talk) as server, reaching(server.port, many=many, max_in_flight=20) as cloud:
 
         async def one(number: int) -> None:
-            reply = await cloud.stop(CvmRef(f"cvm_{number}", None, "x"))
+            reply = await cloud.act(Action.STOP, CvmRef(f"cvm_{number}", None, "x"))
             assert reply.value is not None
             assert reply.value.status == f"cvm_{number}"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.action import Action
 from orchestrator.cloud.client import connect
 from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import always, every_name_is, reaching, serving
@@ -91,7 +92,7 @@ async def test_who_vouches_can_be_named_in_the_environment(
         reaching(server.port, many=many, scheme="https", host="cloud.example") as cloud,
     ):
         for _ in range(2):
-            assert (await cloud.stop(REF)).value is not None
+            assert (await cloud.act(Action.STOP, REF)).value is not None
     assert (server.connections, len(server.requests)) == (1, 2)
     assert KEY.encode() in server.requests[0]
 
@@ -106,7 +107,7 @@ async def test_a_folder_of_who_vouches_can_be_named_in_the_environment(
         serving(always, context=_presenting(self_signed)) as server,
         reaching(server.port, many=many, scheme="https", host="cloud.example") as cloud,
     ):
-        assert (await cloud.stop(REF)).value is not None
+        assert (await cloud.act(Action.STOP, REF)).value is not None
     assert len(server.requests) == 1
 
 
@@ -119,7 +120,7 @@ async def test_a_certificate_for_another_name_is_refused(
         serving(always, context=_presenting(self_signed)) as server,
         reaching(server.port, many=many, scheme="https", host="another.example") as cloud,
     ):
-        reply = await cloud.stop(REF)
+        reply = await cloud.act(Action.STOP, REF)
     assert (reply.http_status, reply.sent) == (None, False)
     assert "certificate" in (reply.problem or "").lower()
     assert not server.requests

@@ -99,19 +99,7 @@ class FakeCloud:
         self.effects[ref.name].append(anyio.current_time())
         self.did[ref.name].append(action)
 
-    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        return await self._act(Action.STOP, ref)
-
-    async def shutdown(self, ref: CvmRef) -> Reply[StatusRead]:
-        return await self._act(Action.SHUTDOWN, ref)
-
-    async def start(self, ref: CvmRef) -> Reply[StatusRead]:
-        return await self._act(Action.START, ref)
-
-    async def restart(self, ref: CvmRef) -> Reply[StatusRead]:
-        return await self._act(Action.RESTART, ref)
-
-    async def _act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
+    async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
         self.requests.append((anyio.current_time(), action.value, ref.name))
         self.posts[ref.name] += 1
         self.on_stop(ref)

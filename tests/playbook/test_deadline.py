@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from orchestrator.action import Action
 from orchestrator.playbook.deadline import (
     ANSWER_S,
-    SETTLE_S,
     SendRate,
     compute_send_times,
     derive_send_rate,
@@ -74,7 +73,7 @@ def test_the_settle_time_does_not_matter_for_one_step_without_waves() -> None:
 @pytest.mark.parametrize(
     ("settle_timeout", "escalate_after", "known", "seconds", "basis"),
     [
-        (600.0, None, {}, SETTLE_S[Action.SHUTDOWN], "assumed"),
+        (600.0, None, {}, Action.SHUTDOWN.spec.settle_s, "assumed"),
         (600.0, None, {"shutdown": 7.0}, 7.0, "earlier runs"),
         (5.0, None, {"shutdown": 7.0}, 5.0, "settle.timeout"),
         (600.0, 120.0, {"shutdown": 7.0}, 120.0, "escalate.after"),

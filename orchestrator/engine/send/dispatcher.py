@@ -7,16 +7,14 @@ status.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from math import ceil
 from random import Random
 
 import anyio
 import anyio.abc
 
-from orchestrator.action import Action
 from orchestrator.audit.events import Event
-from orchestrator.cvm import CvmRef
 from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Clock, Cloud
@@ -69,12 +67,6 @@ class Dispatcher:
         self._cloud, self._gate, self._ledger, self._clock, self._rng = cloud, gate, ledger, clock, rng
         self._outbox, self._max_in_flight = outbox, max_in_flight
         self._watch, self._key_refused, self._heard = watch, key_refused, heard
-        self._send_to: dict[Action, Callable[[CvmRef], Awaitable[Reply[StatusRead]]]] = {
-            Action.STOP: cloud.stop,
-            Action.SHUTDOWN: cloud.shutdown,
-            Action.START: cloud.start,
-            Action.RESTART: cloud.restart,
-        }
         self._bell, self._announcement = AutoResetEvent(), AutoResetEvent()
         self._to_send: deque[list[Job]] = deque()
         self._announcing = True
@@ -212,7 +204,7 @@ class Dispatcher:
         await self._ledger.flush()
 
     async def _send_one(self, work: Job) -> tuple[list[Decision], Reply[object]]:
-        reply = await self._send_to[work.action](work.ref)
+        reply = await self._cloud.act(work.action, work.ref)
         return [decide(reply, work.attempts, self._rng.random())], reply
 
     async def _send_batch(self, jobs: list[Job]) -> tuple[list[Decision], Reply[object]]:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from orchestrator.action import Action
 from orchestrator.audit.events import Event
 from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import AuditSink, Clock
@@ -11,7 +10,7 @@ from orchestrator.moment import timestamp
 from orchestrator.outcome import COUNTS_AS_FAILURE, Outcome
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import Reply, StatusRead
-from orchestrator.run_bill import BilledTarget, run_bill
+from orchestrator.run_bill import BilledTarget, charges_nothing, run_bill
 from orchestrator.skip_reason import Reason, SkipReason
 
 
@@ -133,7 +132,8 @@ class Ledger:
 
     def escalated(self, work: Job, reason: str) -> None:
         """Record an escalation: the CVM did not go down by itself and is to be stopped."""
-        self._write(Event.ACTION_ESCALATED, work, to=Action.STOP.value, reason=reason)
+        stronger = work.action.spec.escalates_to or work.action
+        self._write(Event.ACTION_ESCALATED, work, to=stronger.value, reason=reason)
         work.escalate(self._clock.now())
 
     def taken_up(self, step: PlannedStep, sources: Sequence[Job], jobs: Sequence[Job]) -> None:
@@ -174,7 +174,7 @@ class Ledger:
                 work.outcome,
                 work.status,
                 billed=work.billed,
-                charges=work.note.triggered is not False or work.action.leaves_running,
+                charges=not charges_nothing(work.note.codes),
                 compute=work.note.rates.compute,
                 storage=work.note.rates.storage,
             )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from orchestrator.action import Action
 from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Clock
 from orchestrator.engine.send.by_teepod import StopQueue
@@ -131,7 +130,7 @@ class SendQueue:
         reason = f"the API's answers never told whether the {work.action} had an effect, and it had none{last}"
         if self._given_up(work, reason):
             return
-        if work.action is Action.STOP:
+        if work.action.spec.is_instant:
             self._queue.push(work)
         else:
             # A start without a free GPU has the same replies, perhaps for a long time.
@@ -152,7 +151,7 @@ class SendQueue:
 
     def _last_moment(self, work: Job) -> float:
         """Time of the last attempt for an unaccepted shutdown; infinity if no stop would follow."""
-        if self._escalate_after is None or work.action is not Action.SHUTDOWN or work.asked_since is None:
+        if self._escalate_after is None or not work.may_escalate or work.asked_since is None:
             return float("inf")
         # Not by `first_sent`: a run may be resumed hours later, and a CVM is stopped only after a shutdown request.
         return work.asked_since + self._escalate_after

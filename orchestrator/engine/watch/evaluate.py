@@ -24,7 +24,7 @@ only after a second read with the same result, begun `recheck_after` seconds lat
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.action import Action
+from orchestrator.action import Action, Goal
 from orchestrator.cvm import COMING_UP, DOWN, GOING_DOWN, UP
 from orchestrator.reply import StatusRead
 
@@ -98,7 +98,7 @@ def judge(watched: Watched, read: StatusRead, begun: float, recheck_after: float
         begun: start time of the read.
         recheck_after: the longest lag of a status, in seconds.
     """
-    accepted, unknown = _RULES[watched.action]
+    accepted, unknown = _RULES[watched.action.goal]
     return (accepted if watched.accepted else unknown)(watched, read, begun, recheck_after)
 
 
@@ -203,10 +203,9 @@ def _perhaps_coming_back(watched: Watched, read: StatusRead, begun: float, reche
 
 
 _RULES = {
-    Action.STOP: (_going_down, _perhaps_going_down),
-    Action.SHUTDOWN: (_going_down, _perhaps_going_down),
-    Action.START: (_coming_up, _perhaps_coming_up),
-    Action.RESTART: (_coming_back, _perhaps_coming_back),
+    Goal.DOWN: (_going_down, _perhaps_going_down),
+    Goal.UP: (_coming_up, _perhaps_coming_up),
+    Goal.RESTARTED: (_coming_back, _perhaps_coming_back),
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from orchestrator.action import Action
 from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.report.audit.phrases import sentence
@@ -48,7 +49,7 @@ _KINDS: dict[str, tuple[list[str], list[str]]] = {
 }
 """The category and the type of each event; those of any other are `process` and `info`."""
 
-_LIFE = {"stop": "end", "shutdown": "end", "start": "start", "restart": "change"}
+_ACTIONS = frozenset(Action)
 _OUTCOMES = {
     Event.ACTION_ACCEPTED: "success",
     Event.ACTION_REFUSED: "failure",
@@ -124,7 +125,8 @@ def _event(record: Record) -> dict[str, Any]:
     name: str = record["event"]
     category, kinds = _KINDS.get(name, (["process"], ["info"]))
     if name == Event.TARGET_SETTLED:
-        kinds = [_LIFE.get(str(record.get("action")), "change")]
+        action = record.get("action")
+        kinds = [Action(action).spec.ecs_type if action in _ACTIONS else "change"]
     return _some(
         {
             "kind": "event",

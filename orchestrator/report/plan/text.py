@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.action import Action
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
@@ -68,21 +67,13 @@ def print_plan(
     print_lines(console, below)
 
 
-_WILL_BE = {
-    Action.STOP: "stopped (power pulled)",
-    Action.SHUTDOWN: "shut down (the guest is asked to)",
-    Action.START: "started",
-    Action.RESTART: "restarted (the guest is asked to shut down)",
-}
-
-
 def _what_happens(plan: Plan, total: int) -> str:
     """Describe the actions and the number of CVMs."""
     actions = list(dict.fromkeys(step.action for step in plan.acting_steps if plan.count_targets(step.action)))
     if len(actions) < 2:  # noqa: PLR2004 - several
         action = actions[0] if actions else plan.acting_steps[0].action
-        return f"{plural(len(plan.targets), 'CVM')} of {total} will be {_WILL_BE[action]}"
-    parts = [f"{plan.count_targets(action)} {_WILL_BE[action]}" for action in actions]
+        return f"{plural(len(plan.targets), 'CVM')} of {total} will be {action.spec.done}"
+    parts = [f"{plan.count_targets(action)} {action.spec.done}" for action in actions]
     return f"{plural(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
 
 
@@ -230,7 +221,7 @@ def _get_there(plan: Plan) -> str:
 
 def _money(plan: Plan) -> Text:
     lines = []
-    if plan.count_targets(Action.STOP) or plan.count_targets(Action.SHUTDOWN):
+    if any(not target.action.leaves_running for target in plan.targets):
         lines += [("stops  ", plan.stopped_total, "compute"), ("goes on  ", plan.stopped_total, "storage")]
     if plan.started_total is not None:
         lines += [("begins  ", plan.started_total, "compute")]

@@ -6,6 +6,7 @@ from typing import TypeVar
 import anyio
 import pytest
 
+from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.rate.adaptive import START, AdaptiveRate, KnownRate
 from orchestrator.engine.rate.adaptive_cloud import AdaptiveCloud
@@ -34,8 +35,8 @@ class LimitedCloud(FakeCloud):
         self.refused.append(now)
         return Reply(http_status=429, retry_after=1.0, problem="too many requests", latency=0.001)
 
-    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
-        return self._limited() or await super().stop(ref)
+    async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
+        return self._limited() or await super().act(action, ref)
 
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
         return self._limited() or await super().list_page(page, page_size)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 import pytest
 
+from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit
@@ -162,12 +163,12 @@ async def test_an_interruption_does_not_wait_for_answers_that_do_not_come_during
     cloud = FakeCloud(60, seconds=100)
     outage = Outage(cloud, 2, float("inf"))
 
-    async def stop(ref: CvmRef) -> Reply[StatusRead]:
+    async def act(action: Action, ref: CvmRef) -> Reply[StatusRead]:
         if outage.down() and int(ref.name[4:]) % 2:
             await anyio.sleep(1000)
-        return await FakeCloud.stop(cloud, ref)
+        return await FakeCloud.act(cloud, action, ref)
 
-    cloud.stop = stop  # type: ignore[method-assign]
+    cloud.act = act  # type: ignore[method-assign]
     fleet = Fleet(cloud, rate=20)
     async with anyio.create_task_group() as group:
         group.start_soon(fleet.go)
