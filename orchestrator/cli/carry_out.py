@@ -21,7 +21,7 @@ from orchestrator.report.run.live import Progress
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.documents import run_document, write_document
 from orchestrator.runs.execute import Beside, carry_to_end, describe_outage, explain_early_end, prepare_run
-from orchestrator.runs.notifications import finish, notices
+from orchestrator.runs.notifications import finish_notices, send_notices
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.session import Session
@@ -53,7 +53,7 @@ async def carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int:
     signals = _Signals(run, progress)
     # Signals are handled until the end of the output, so that no signal can cut the output off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-        async with notices(session, log, state) as notifier:
+        async with send_notices(session, log, state) as notifier:
             beside = (partial(signals.listen, received), _choose_display(progress, as_json=as_json))
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
@@ -64,7 +64,7 @@ async def carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int:
             error = explain_early_end(result, log)
             if error is not None:
                 print_error(error, as_json=False)
-            await _finish_unless(received, partial(finish, notifier, session.settings.notify, state, result))
+            await _finish_unless(received, partial(finish_notices, notifier, session.settings.notify, state, result))
     return code
 
 

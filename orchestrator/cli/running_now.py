@@ -7,7 +7,7 @@ from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cvm import UP
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.playbook.limits import Limits
-from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.session import limits_of, open_session
 from orchestrator.settings.load import Settings
 
@@ -18,7 +18,7 @@ def running_now(settings: Settings) -> list[SeenUp]:
     Raises:
         CloudError: when the inventory can't be read.
     """
-    with endpoint(settings, simulate=False) as where:
+    with open_endpoint(settings, simulate=False) as where:
         return anyio.run(_read_running, settings, where)
 
 

@@ -15,7 +15,7 @@ from orchestrator.engine.protocols import Answer, Approver
 from orchestrator.moment import utc_now
 from orchestrator.report.layout import print_lines, prose_lines
 from orchestrator.report.run.question import print_question
-from orchestrator.runs.actor import actor
+from orchestrator.runs.actor import find_actor
 from orchestrator.runs.approval import APPROVE, REFUSE, LeftAnswers, left_answers
 from orchestrator.runs.observer import RunObserver
 from orchestrator.safe_text import safe_text
@@ -132,5 +132,5 @@ def approver_of(
     return (
         left
         if keys is None
-        else AtTerminal(left, state, keys, console=console_on(keys.screen), aside=aside, by=actor())
+        else AtTerminal(left, state, keys, console=console_on(keys.screen), aside=aside, by=find_actor())
     )

@@ -4,12 +4,12 @@ import anyio
 
 from orchestrator.engine.result import RunResult
 from orchestrator.moment import parse_timestamp
-from orchestrator.runs.actor import actor
+from orchestrator.runs.actor import find_actor
 from orchestrator.runs.execute import prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
-from orchestrator.runs.notifications import finish, notices
+from orchestrator.runs.notifications import finish_notices, send_notices
 from orchestrator.runs.open_run import OpenRun
-from orchestrator.runs.records import works_from
+from orchestrator.runs.records import rebuild_jobs
 from orchestrator.runs.resume import ReopenedRun, record_resume
 from orchestrator.runs.session import Session
 from orchestrator.runs.workspace import Workspace, read_workspace
@@ -31,13 +31,13 @@ async def abandon_run(session: Session, reopened: ReopenedRun, reason: str) -> R
     age = (session.clock.wall() - parse_timestamp(state.last_ts)).total_seconds()
     # A status proves "no effect" only if the read began late enough after the last request.
     await anyio.sleep(min(settings.settle.recheck_after, max(0.0, settings.settle.recheck_after - age)))
-    jobs = works_from(state, now=session.clock.now(), wall=session.clock.wall())
-    (await read_workspace(session)).compare(Workspace.recorded(state.started), "the run")
+    jobs = rebuild_jobs(state, now=session.clock.now(), wall=session.clock.wall())
+    (await read_workspace(session)).compare_with(Workspace.from_record(state.started), "the run")
     opened = OpenRun(log, state, jobs, (), state.planned["workspace_size"])
     seen = await read_open_statuses(session, jobs, opened.workspace_size)
     await record_resume(log, reopened.reading, state, jobs, session.observer, to_abandon=True)
     run = prepare_run(session, opened)
-    async with notices(session, log, state) as notifier:
-        result = await run.abandon(seen, abandoned_by=actor(), reason=reason)
-        await finish(notifier, settings.notify, state, result)
+    async with send_notices(session, log, state) as notifier:
+        result = await run.abandon(seen, abandoned_by=find_actor(), reason=reason)
+        await finish_notices(notifier, settings.notify, state, result)
     return result

@@ -5,7 +5,7 @@ import os
 import socket
 
 
-def actor() -> str:
+def find_actor() -> str:
     """Return user@host. A user without a name on the system, as in many containers, appears as a number."""
     try:
         user = getpass.getuser()

@@ -24,7 +24,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Playbook
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.documents import counts_of
-from orchestrator.runs.endpoint import endpoint
+from orchestrator.runs.endpoint import open_endpoint
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.open_run import OpenRun
@@ -124,7 +124,7 @@ async def plan(
     """
     settings = _find_settings(options)
     loaded = _load_playbook(playbook, variables or {})
-    with endpoint(settings, simulate=False) as where:
+    with open_endpoint(settings, simulate=False) as where:
         async with open_session(settings, where, limits_of(loaded.playbook.limits, settings), few=True) as session:
             return (await plan_request(session, RunRequest(loaded, session.limits))).plan
 
@@ -178,10 +178,10 @@ async def run(
     RunStore(settings.audit.state_dir).prepare()
     loaded = _load_playbook(playbook, variables or {})
     request = RunRequest(loaded, limits_of(loaded.playbook.limits, settings))
-    with endpoint(settings, simulate=False) as where:
+    with open_endpoint(settings, simulate=False) as where:
         async with open_session(settings, where, request.limits, observer) as session:
             opened = await start_run(session, request, await plan_request(session, request), check)
-            return await _finish(session, opened, stop)
+            return await _carry_out(session, opened, stop)
 
 
 async def resume(
@@ -218,15 +218,18 @@ async def resume(
     with reopen_run(RunStore(settings.audit.state_dir).find(str(run_id))) as reopened:
         state = reopened.state
         if state.finished is not None:
-            return _summarize(state, reopened.log.path)
+            return _summarize_run(state, reopened.log.path)
         applied = reopened.apply_settings(settings)
-        with endpoint(settings, simulate=False) as where, claim_again(settings, state, ignore_running=False) as claim:
+        with (
+            open_endpoint(settings, simulate=False) as where,
+            claim_again(settings, state, ignore_running=False) as claim,
+        ):
             where.require_url(state.started["cloud_url"])
             async with open_session(settings, where, applied.limits, observer) as session:
                 plan = await reopened.plan(session, applied, claim)
                 if plan.is_doubtful and not (confirm is not None and await confirm(plan)):
                     raise NotConfirmedError("the resume was not confirmed", hint="nothing more was sent")
-                return await _finish(session, await reopened.record_resume(session, plan, claim), stop)
+                return await _carry_out(session, await reopened.record_resume(session, plan, claim), stop)
 
 
 def read_log(run_id: str | Path, **options: Unpack[Options]) -> RunSummary:
@@ -246,7 +249,7 @@ def read_log(run_id: str | Path, **options: Unpack[Options]) -> RunSummary:
     path = RunStore(_find_settings(options).audit.state_dir).find(str(run_id))
     state = RunState()
     read_run_log(path, state.apply)
-    return _summarize(state, path)
+    return _summarize_run(state, path)
 
 
 def _find_settings(options: Options) -> Settings:
@@ -275,15 +278,15 @@ def _load_playbook(playbook: str | Path | Playbook, variables: Mapping[str, str]
     return LoadedPlaybook(playbook, Path(playbook.name), hashlib.sha256(data).hexdigest(), data, {})
 
 
-async def _finish(session: Session, opened: OpenRun, stop: Stop | None) -> RunSummary:
+async def _carry_out(session: Session, opened: OpenRun, stop: Stop | None) -> RunSummary:
     """Carry a run out, and summarize its end."""
     result = await carry_out(session, opened, stop or Stop())
-    summary = _summarize(opened.state, opened.log.path)
+    summary = _summarize_run(opened.state, opened.log.path)
     error = explain_early_end(result, opened.log)
     return replace(summary, exit_code=result.exit_code, ending=result.ending, error=error)
 
 
-def _summarize(state: RunState, path: Path) -> RunSummary:
+def _summarize_run(state: RunState, path: Path) -> RunSummary:
     finished = state.finished or {}
     return RunSummary(
         state.run_id,

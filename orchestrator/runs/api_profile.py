@@ -89,7 +89,7 @@ class ApiProfileFile:
     def read(self, base_url: str, workspace: str, now: datetime) -> ApiProfile:
         """Read the profile of the API at an address for a workspace, without outdated values."""
         try:
-            api = self._entry(_known(self._apis(), base_url, workspace), now)
+            api = self._parse_entry(_known_entry(self._read_apis(), base_url, workspace), now)
         except (OSError, ValueError) as error:
             self._left_out(error)
             return ApiProfile()
@@ -104,19 +104,19 @@ class ApiProfileFile:
     def write(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
         """Merge a profile into the file. Unknown values leave the recorded values unchanged."""
         try:
-            self._write(base_url, workspace, learnt, now)
+            self._merge_profile(base_url, workspace, learnt, now)
         except (OSError, ValueError) as error:
-            self._warn("learnt.not_kept", file=str(self.path), reason=_reason(error))
+            self._warn("learnt.not_kept", file=str(self.path), reason=_describe_error(error))
 
-    def _write(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
+    def _merge_profile(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
         apis: dict[str, object] = {}
         try:
-            apis = {url: self._fresh(entry, now) for url, entry in self._apis().items()}
+            apis = {url: self._keep_fresh(entry, now) for url, entry in self._read_apis().items()}
         except _LaterVersionError:
             raise
         except (OSError, ValueError) as error:
             self._left_out(error)
-        api = _Api.model_validate(_known(apis, base_url, workspace) or {})
+        api = _Api.model_validate(_known_entry(apis, base_url, workspace) or {})
         at = timestamp(now)
         if learnt.requests_per_second is not None:
             rate = _Rate(at=at, requests_per_second=learnt.requests_per_second, is_limit=learnt.is_limit)
@@ -127,13 +127,13 @@ class ApiProfileFile:
         if learnt.settle:
             settled = {action: _Settled(at=at, seconds=seconds) for action, seconds in learnt.settle.items()}
             api = api.model_copy(update={"settle": {**api.settle, **settled}})
-        apis[_key(base_url, workspace)] = api.model_dump()
+        apis[_entry_key(base_url, workspace)] = api.model_dump()
         apis = {url: entry for url, entry in apis.items() if entry}
         document = {"v": _VERSION, "apis": apis}
         text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
         replace_file(self.path, text.encode("utf-8"))
 
-    def _apis(self) -> Mapping[str, object]:
+    def _read_apis(self) -> Mapping[str, object]:
         """Read the entries by address; no entries without a file.
 
         Raises:
@@ -159,7 +159,7 @@ class ApiProfileFile:
             raise ValueError("it is not what a run wrote")  # noqa: TRY004 - what stands in a file is a value
         return apis
 
-    def _entry(self, entry: object, now: datetime) -> _Api:
+    def _parse_entry(self, entry: object, now: datetime) -> _Api:
         api = _Api.model_validate({} if entry is None else entry)
         if api.rate is not None and not _is_fresh(api.rate.at, now, _KEPT_FOR):
             api = api.model_copy(update={"rate": None})
@@ -170,31 +170,31 @@ class ApiProfileFile:
         fresh = {action: each for action, each in api.settle.items() if _is_fresh(each.at, now, _KEPT_FOR)}
         return api.model_copy(update={"settle": fresh})
 
-    def _fresh(self, entry: object, now: datetime) -> dict[str, object]:
+    def _keep_fresh(self, entry: object, now: datetime) -> dict[str, object]:
         """Return the valid and recent values of an entry; empty for an entry without any."""
         try:
-            kept = self._entry(entry, now).model_dump()
+            kept = self._parse_entry(entry, now).model_dump()
         except ValueError as error:
             self._left_out(error)
             return {}
         return kept if any(kept.values()) else {}
 
     def _left_out(self, error: Exception) -> None:
-        self._warn("learnt.left_out", file=str(self.path), reason=_reason(error))
+        self._warn("learnt.left_out", file=str(self.path), reason=_describe_error(error))
 
 
-def fingerprint(api_key: str) -> str:
+def fingerprint_workspace(api_key: str) -> str:
     """Return a digest to tell workspaces apart by their key, without giving the key away."""
     return hashlib.sha256(f"orchestrator workspace\n{api_key}".encode()).hexdigest()[:16]
 
 
-def _key(base_url: str, workspace: str) -> str:
+def _entry_key(base_url: str, workspace: str) -> str:
     return f"{base_url} {workspace}"
 
 
-def _known(apis: Mapping[str, object], base_url: str, workspace: str) -> object:
+def _known_entry(apis: Mapping[str, object], base_url: str, workspace: str) -> object:
     """Return the entry of a workspace, or the entry by address alone, written by earlier versions."""
-    return apis.get(_key(base_url, workspace)) or apis.get(base_url)
+    return apis.get(_entry_key(base_url, workspace)) or apis.get(base_url)
 
 
 class _LaterVersionError(ValueError):
@@ -206,7 +206,7 @@ def _is_fresh(at: str, now: datetime, kept_for: timedelta) -> bool:
     return -_CLOCKS_DIFFER <= now - parse_timestamp(at) <= kept_for
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"[:200]

@@ -31,8 +31,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
                 "wave": target.wave,
-                "usd_per_hour": _amount(target.rates.compute),
-                "storage_usd_per_hour": _amount(target.rates.storage),
+                "usd_per_hour": _format_amount(target.rates.compute),
+                "storage_usd_per_hour": _format_amount(target.rates.storage),
             }
             for target in plan.targets
         ],
@@ -43,8 +43,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "guards": [
             {
                 "name": check.name,
-                "limit": None if check.limit is None else _number(check.limit),
-                "value": _number(check.value),
+                "limit": None if check.limit is None else _plain_number(check.limit),
+                "value": _plain_number(check.value),
                 "ok": check.ok,
                 "message": check.message,
             }
@@ -53,12 +53,12 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "estimate": {"requests": plan.estimate.requests, "seconds": round(plan.estimate.seconds, 1)},
         "billing": plan.stopped_total.document()
         | ({"starts": plan.started_total.document()} if plan.started_total else {}),
-        "deadline": None if plan.deadline is None else _deadline(plan, plan.deadline),
+        "deadline": None if plan.deadline is None else _deadline_fields(plan, plan.deadline),
         "warnings": [each.document() for each in plan.warnings],
     }
 
 
-def _deadline(plan: Plan, deadline: Forecast) -> dict[str, Any]:
+def _deadline_fields(plan: Plan, deadline: Forecast) -> dict[str, Any]:
     """Describe the estimated time of the requests beside the deadline, and the late targets, the first ones first."""
     return {
         "seconds": deadline.seconds,
@@ -77,11 +77,11 @@ def _deadline(plan: Plan, deadline: Forecast) -> dict[str, Any]:
     }
 
 
-def _amount(usd: Decimal | None) -> str | None:
+def _format_amount(usd: Decimal | None) -> str | None:
     return None if usd is None else format_amount(usd)
 
 
-def _number(value: Decimal | int) -> float | int:
+def _plain_number(value: Decimal | int) -> float | int:
     return value if isinstance(value, int) else float(value)
 
 
@@ -109,14 +109,14 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
         ],
         "skipped": state.skipped,
         "drifted": state.drifted,
-        "questions": _questions(state),
+        "questions": _list_questions(state),
         "deadline": None if state.finished is None else state.finished.get("deadline"),
         "warnings": [warning_document(each) for each in state.planned.get("warnings") or ()],
         "billing": state.money,
     }
 
 
-def _questions(state: RunState) -> list[dict[str, Any]]:
+def _list_questions(state: RunState) -> list[dict[str, Any]]:
     """List the questions and answers in order; the last question may lack an answer."""
     asked = [*state.answers, *([(state.question, {})] if state.question is not None else [])]
     return [
@@ -152,11 +152,11 @@ def error_document(error: OrchestratorError) -> dict[str, Any]:
     """Build the document of a failed command with `--json`."""
     return {
         "exit_code": int(error.exit_code),
-        "error": {**_fault(error), "more": [_fault(each) for each in error.more]},
+        "error": {**_error_fields(error), "more": [_error_fields(each) for each in error.more]},
     }
 
 
-def _fault(error: OrchestratorError) -> dict[str, Any]:
+def _error_fields(error: OrchestratorError) -> dict[str, Any]:
     return {
         "code": error.code,
         "message": error.message,

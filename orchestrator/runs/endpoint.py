@@ -34,7 +34,7 @@ _NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1
 
 
 @contextmanager
-def endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
+def open_endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
     """Provide the cloud of the settings, or a simulated cloud for the length of the block."""
     if not simulate:
         yield Endpoint(settings.cloud.base_url, settings.key())

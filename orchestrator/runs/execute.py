@@ -18,7 +18,7 @@ from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending
 from orchestrator.runs.approval import left_answers
 from orchestrator.runs.claims import RunClaim
-from orchestrator.runs.notifications import finish, notices
+from orchestrator.runs.notifications import finish_notices, send_notices
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.outage_text import outage_text
 from orchestrator.runs.session import Session
@@ -48,7 +48,7 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         passed=state.passed,
         refused=state.refused,
         approver=approver or left_answers(log, state, session.observer),
-        due=_due(session, state),
+        due=_find_deadline(session, state),
         left_alone=bool(state.left_alone),
         claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after, session.observer),
         on_outage=partial(_warn_of_outage, session),
@@ -64,7 +64,7 @@ def _warn_of_outage(session: Session, outage: Outage | None) -> None:
         session.observer.on_warning("api.down", note=describe_outage(session, outage))
 
 
-def _due(session: Session, state: RunState) -> Deadline | None:
+def _find_deadline(session: Session, state: RunState) -> Deadline | None:
     """Return the deadline for the last request, measured from the first start of the run, also after a resume."""
     deadline = state.planned.get("deadline")
     if deadline is None:
@@ -101,7 +101,7 @@ async def carry_to_end(session: Session, opened: OpenRun, run: Run, beside: Sequ
         opened.log.close()
         if opened.claim is not None:
             opened.claim.release(has_ended=result is not None and result.ending not in LEAVES_DOUBT)
-        session.remember(
+        session.save_profile(
             batch_size=run.reader.batch_size,
             batch_missing=run.reader.batch_missing,
             settle=run.ledger.settled_within,
@@ -127,9 +127,9 @@ async def carry_out(session: Session, opened: OpenRun, stop: Stop) -> RunResult:
         note = "sending nothing more; watching the sent requests"
         session.observer.on_warning("interrupting", run_id=opened.log.run_id, note=note)
 
-    async with notices(session, opened.log, opened.state) as notifier:
+    async with send_notices(session, opened.log, opened.state) as notifier:
         result = await carry_to_end(session, opened, run, [interrupt])
-        await finish(notifier, session.settings.notify, opened.state, result)
+        await finish_notices(notifier, session.settings.notify, opened.state, result)
     assert result is not None  # noqa: S101 - only a task beside the run can leave the run at once
     return result
 

@@ -35,7 +35,7 @@ class FiringClaim:
         """Return the identity of the firing."""
         return self.playbook, timestamp(self.planned)
 
-    def fields(self) -> dict[str, object]:
+    def record_fields(self) -> dict[str, object]:
         """Build the fields for the journal."""
         return {
             "playbook": self.playbook,
@@ -48,7 +48,7 @@ class FiringClaim:
         }
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "FiringClaim":
+    def from_record(cls, record: Mapping[str, Any]) -> "FiringClaim":
         """Read a claim from a journal record."""
         return cls(
             record["playbook"],

@@ -87,7 +87,7 @@ def apply_settings(frozen: Frozen, settings: Settings, assignments: Iterable[str
         UsageError: when a value of the command line would have no effect.
     """
     named = {assignment.partition("=")[0] for assignment in assignments}
-    found = list(_differences(frozen, settings))
+    found = list(_find_differences(frozen, settings))
     refused = [each for each in found if each.setting in named and not each.is_stricter]
     if refused:
         first = refused[0]
@@ -108,7 +108,7 @@ def apply_settings(frozen: Frozen, settings: Settings, assignments: Iterable[str
     return Applied(limits, steps, tuple(each.text for each in found if each.is_stricter), (warning,) if looser else ())
 
 
-def _differences(frozen: Frozen, settings: Settings) -> Iterator[_Difference]:
+def _find_differences(frozen: Frozen, settings: Settings) -> Iterator[_Difference]:
     yield from _rate_differences(frozen, settings.rate)
     for name in ("max_targets", "max_percent"):
         given, limit = getattr(settings.guards, name), frozen.guards.get(name)
@@ -137,7 +137,9 @@ def _rate_differences(frozen: Frozen, rate: RateSection) -> Iterator[_Difference
         if set(values) == {given}:
             continue
         stricter = any(_is_stricter(given, value) for value in values)
-        yield _Difference(f"rate.{name}", _text(given), " or ".join(dict.fromkeys(map(_text, values))), stricter)
+        yield _Difference(
+            f"rate.{name}", _format_value(given), " or ".join(dict.fromkeys(map(_format_value, values))), stricter
+        )
 
 
 def _frozen_values(name: str, limits: RunLimits, own: Iterable[OwnLimits]) -> list[object]:
@@ -160,20 +162,20 @@ def _hold_to(
     given = getattr(rate, name)
     finds_out = name == "requests_per_second" and limits.adaptive
     capped = tuple(
-        replace(step, limits=_cap(step.limits, name, given, everywhere=finds_out))
+        replace(step, limits=_cap_limit(step.limits, name, given, everywhere=finds_out))
         if isinstance(step, PlannedStep)
         else step
         for step in steps
     )
     if not finds_out:
-        values: dict[str, Any] = {name: _stricter(given, getattr(limits, name))}
+        values: dict[str, Any] = {name: _stricter_of(given, getattr(limits, name))}
         return replace(limits, **values), capped
     if given < START:  # the first rate of an adaptive run is higher
         return replace(limits, requests_per_second=given, adaptive=False), capped
     return limits, capped
 
 
-def _cap(own: OwnLimits, name: str, given: object, *, everywhere: bool) -> OwnLimits:
+def _cap_limit(own: OwnLimits, name: str, given: object, *, everywhere: bool) -> OwnLimits:
     """Cap the own limits of a step by a limit of the settings.
 
     Args:
@@ -185,12 +187,12 @@ def _cap(own: OwnLimits, name: str, given: object, *, everywhere: bool) -> OwnLi
     value = getattr(own, name, None)
     if value is None and not everywhere:
         return own
-    return replace(own, **{name: given if value is None else _stricter(given, value)})  # type: ignore[arg-type]
+    return replace(own, **{name: given if value is None else _stricter_of(given, value)})  # type: ignore[arg-type]
 
 
-def _stricter(given: object, value: object) -> object:
+def _stricter_of(given: object, value: object) -> object:
     return given if _is_stricter(given, value) else value
 
 
-def _text(value: object) -> str:
+def _format_value(value: object) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)

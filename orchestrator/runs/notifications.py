@@ -19,7 +19,7 @@ from orchestrator.notify.transport import WebhookTransport
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.value_types import NoticeKind
-from orchestrator.runs.actor import actor
+from orchestrator.runs.actor import find_actor
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import Session
 from orchestrator.settings.load import Settings
@@ -30,7 +30,7 @@ _AFTER_A_SIGNAL = 1.0
 
 
 @asynccontextmanager
-async def notices(session: Session, log: AuditLog, state: RunState) -> AsyncIterator[Notifier]:
+async def send_notices(session: Session, log: AuditLog, state: RunState) -> AsyncIterator[Notifier]:
     """Send notices about a run for the length of the block.
 
     Args:
@@ -47,7 +47,9 @@ async def notices(session: Session, log: AuditLog, state: RunState) -> AsyncIter
         yield notifier
 
 
-async def finish(notifier: Notifier, settings: NotifySection, state: RunState, result: RunResult | None) -> None:
+async def finish_notices(
+    notifier: Notifier, settings: NotifySection, state: RunState, result: RunResult | None
+) -> None:
     """Wait a limited time for undelivered notices after the end of a run.
 
     Args:
@@ -63,7 +65,7 @@ async def finish(notifier: Notifier, settings: NotifySection, state: RunState, r
     await notifier.finish_delivery(within)
 
 
-async def tell_refused(
+async def notify_refusal(
     settings: Settings,
     loaded: LoadedPlaybook,
     error: OrchestratorError,
@@ -92,7 +94,7 @@ async def tell_refused(
         int(error.exit_code),
         number=number or new_run_id(now),
         at=timestamp(now),
-        actor=actor(),
+        actor=find_actor(),
         cloud_url=cloud_url,
         simulated=simulated,
     )

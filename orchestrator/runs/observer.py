@@ -32,8 +32,8 @@ class RunObserver:
 
 def forward_records(observer: RunObserver, state: RunState) -> Observer:
     """Return an observer of a log to pass its records on, together with the replayed state of the log."""
-    return partial(_forward, observer, state)
+    return partial(_forward_record, observer, state)
 
 
-def _forward(observer: RunObserver, state: RunState, record: Record) -> None:
+def _forward_record(observer: RunObserver, state: RunState, record: Record) -> None:
     observer.on_record(record, state)

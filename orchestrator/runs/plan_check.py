@@ -7,7 +7,7 @@ from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.plural import plural
 
 
-def verdict(plan: Plan, constraint: PlanConstraint | None = None) -> OrchestratorError | None:
+def find_refusal(plan: Plan, constraint: PlanConstraint | None = None) -> OrchestratorError | None:
     """Return the reason not to carry out a plan; None for a valid plan.
 
     Args:

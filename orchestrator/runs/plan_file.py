@@ -40,7 +40,7 @@ _AGAIN = "make it anew: `orchestrator plan PLAYBOOK --out FILE`"
 _DIGEST = "digest"
 
 
-def plan_file(
+def build_plan_file(
     plan: Plan,
     loaded: LoadedPlaybook,
     guards: Guards,
@@ -75,7 +75,7 @@ def plan_file(
         "version": version,
         "cloud_url": cloud_url,
         **workspace,
-        "playbook": {**_mapping(started["playbook"]), "description": loaded.playbook.description},
+        "playbook": {**_as_mapping(started["playbook"]), "description": loaded.playbook.description},
         "vars": started["vars"],
         "limits": started["limits"],
         "guards": {
@@ -93,22 +93,22 @@ def plan_file(
         "steps": planned["steps"],
         "targets": [
             {**fields, "in_progress": target.cvm.in_progress, "instance_type": target.cvm.instance_type}
-            for fields, target in zip(_list(planned["targets"]), plan.targets, strict=True)
+            for fields, target in zip(_as_list(planned["targets"]), plan.targets, strict=True)
         ],
         "skipped": planned["skipped"],
         "playbook_text": loaded.data.decode("utf-8").split("\n"),
     }
-    document = _mapping(clean(document))
-    return {**document, _DIGEST: digest(document)}
+    document = _as_mapping(clean(document))
+    return {**document, _DIGEST: compute_digest(document)}
 
 
-def digest(document: dict[str, Any]) -> str:
+def compute_digest(document: dict[str, Any]) -> str:
     """Compute the digest of a plan file's document, without an existing digest field."""
     rest = {key: value for key, value in document.items() if key != _DIGEST}
     return hashlib.sha256(canonical(rest)).hexdigest()
 
 
-def written(document: dict[str, Any]) -> bytes:
+def format_plan_file(document: dict[str, Any]) -> bytes:
     """Format the file: a line for every field, and for every entry of a list. All text is ASCII.
 
     Invisible and misleading characters are written as escapes.
@@ -129,11 +129,11 @@ def read_plan(data: bytes, file: Path) -> FrozenPlan:
     Raises:
         PlanFileError: when the file is not, byte for byte, the output of `plan --out`.
     """
-    document = _document(data, file)
+    document = _parse_document(data, file)
     try:
         saved = _Saved.model_validate(document)
         text = "\n".join(saved.playbook_text).encode()
-        lock = saved.lock(load_source(parse_source(text, Path(saved.playbook.path)), saved.vars), document)
+        lock = saved.freeze_plan(load_source(parse_source(text, Path(saved.playbook.path)), saved.vars), document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -192,7 +192,7 @@ def require_cloud(frozen: FrozenPlan, base_url: str, file: Path) -> None:
         )
 
 
-def _document(data: bytes, file: Path) -> dict[str, Any]:
+def _parse_document(data: bytes, file: Path) -> dict[str, Any]:
     if not data.startswith(MARK):
         raise PlanFileError("this is no plan file", file=file, hint="`orchestrator plan PLAYBOOK --out FILE` makes one")
     try:
@@ -200,7 +200,7 @@ def _document(data: bytes, file: Path) -> dict[str, Any]:
         if document["v"] != VERSION:
             reason = f"the plan file has format {document['v']!r}, this version reads {VERSION}"
             raise PlanFileError(reason, file=file, hint="use the version that made it, or make it anew")
-        whole = written(document) == data and digest(document) == document[_DIGEST]
+        whole = format_plan_file(document) == data and compute_digest(document) == document[_DIGEST]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         whole, document = False, {}
     if not whole:
@@ -209,12 +209,12 @@ def _document(data: bytes, file: Path) -> dict[str, Any]:
     return dict(document)
 
 
-def _mapping(value: object) -> dict[str, Any]:
+def _as_mapping(value: object) -> dict[str, Any]:
     assert isinstance(value, dict)  # noqa: S101 - for the type checker
     return value
 
 
-def _list(value: object) -> list[dict[str, Any]]:
+def _as_list(value: object) -> list[dict[str, Any]]:
     assert isinstance(value, list)  # noqa: S101 - for the type checker
     return value
 
@@ -253,7 +253,7 @@ class _Target(_Part):
     in_progress: bool
     instance_type: str | None
 
-    def locked(self) -> FrozenTarget:
+    def freeze_target(self) -> FrozenTarget:
         ref = CvmRef.of(self.cvm.model_dump())
         cvm = Cvm(ref=ref, status=self.status, in_progress=self.in_progress, instance_type=self.instance_type)
         return FrozenTarget(self.step, self.action, cvm)
@@ -282,13 +282,13 @@ class _Saved(_Part):
     targets: list[_Target]
     playbook_text: list[str]
 
-    def lock(self, loaded: LoadedPlaybook, document: Record) -> FrozenPlan:
+    def freeze_plan(self, loaded: LoadedPlaybook, document: Record) -> FrozenPlan:
         return FrozenPlan(
             loaded=loaded,
             guards=Guards.model_validate({key: value for key, value in self.guards.items() if value is not None}),
             limits=limits_from(document),
             steps=steps_from(document),
-            targets=tuple(target.locked() for target in self.targets),
+            targets=tuple(target.freeze_target() for target in self.targets),
             made_at=parse_timestamp(self.made_at),
             actor=self.actor,
             version=self.version,

@@ -41,7 +41,7 @@ class Prepared:
     workspace: Workspace
 
 
-async def prepare(session: Session, loaded: LoadedPlaybook, constraint: PlanConstraint | None = None) -> Prepared:
+async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: PlanConstraint | None = None) -> Prepared:
     """Read the inventory and make the plan.
 
     Args:

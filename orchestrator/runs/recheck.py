@@ -54,7 +54,7 @@ async def recheck_run(session: Session, state: RunState, jobs: Sequence[Job]) ->
     guards = session.settings.guards
     cvms = await _read_inventory(session, state, jobs, guards)
     workspace = await read_workspace(session, cvms)
-    other_key = workspace.compare(Workspace.recorded(state.started), "the run")
+    other_key = workspace.compare_with(Workspace.from_record(state.started), "the run")
     fresh = await read_open_statuses(session, jobs, state.planned["workspace_size"])
     mark_withheld(state, jobs, cvms, fresh, guards)
     _check_guards(state, jobs, cvms, fresh, guards)

@@ -54,7 +54,7 @@ def open_stops(stops: Stops, known: Mapping[Key, Reconciled], pending_for: float
     }
 
 
-def questions(stops: Stops) -> list[AppQuestion]:
+def make_questions(stops: Stops) -> list[AppQuestion]:
     """Make the usage questions: a question for every app, about all its CVMs and their whole windows."""
     by_app: dict[str, list[Stop]] = {}
     for stop in (stop for each in stops.values() for stop in each):
@@ -71,7 +71,7 @@ def questions(stops: Stops) -> list[AppQuestion]:
     ]
 
 
-def answered(
+def evaluate_answers(
     stops: Stops,
     usage: Mapping[str, AppUsage],
     known: Mapping[Key, Reconciled],
@@ -97,7 +97,7 @@ def answered(
                     problems[stop.step, cvm] = app.problem
                     found.setdefault((stop.step, cvm), without_usage(stop, app.problem, now, ChargeState.PENDING))
             continue
-        for stop, said in zip(each, _say(each, app, now=now, pending_for=pending_for), strict=True):
+        for stop, said in zip(each, _evaluate_app(each, app, now=now, pending_for=pending_for), strict=True):
             before = known.get((stop.step, cvm))
             if before is None or not (_is_closed(before, stop, pending_for) or said.says_the_same_as(before)):
                 found[stop.step, cvm] = said
@@ -105,7 +105,9 @@ def answered(
     return Reconciliation(found, tuple(news), problems, len(usage))
 
 
-def _say(stops: Sequence[Stop], app: AppUsage | None, *, now: datetime, pending_for: float) -> list[Reconciled]:
+def _evaluate_app(
+    stops: Sequence[Stop], app: AppUsage | None, *, now: datetime, pending_for: float
+) -> list[Reconciled]:
     """Evaluate the answer about an app for the stops of a CVM."""
     ref = stops[0].ref
     reason = why_without_usage(ref)

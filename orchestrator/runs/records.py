@@ -94,14 +94,14 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
             }
             for check in plan.guards
         ],
-        "deadline": None if plan.deadline is None else _deadline(plan.deadline),
+        "deadline": None if plan.deadline is None else _deadline_fields(plan.deadline),
         "warnings": [each.document() for each in plan.warnings],
         "workspace_size": workspace_size,
         **({"cvms_up": plan.up} if workspace_size else {}),
     }
 
 
-def _deadline(deadline: Forecast) -> dict[str, object]:
+def _deadline_fields(deadline: Forecast) -> dict[str, object]:
     return {
         "seconds": deadline.seconds,
         "estimate_seconds": round(deadline.estimate_seconds, 1),
@@ -127,7 +127,7 @@ def limits_from(started: Record) -> RunLimits:
     )
 
 
-def works_from(state: RunState, *, now: float, wall: datetime) -> list[Job]:
+def rebuild_jobs(state: RunState, *, now: float, wall: datetime) -> list[Job]:
     """Rebuild every target of a run at the progress recorded in its log.
 
     Args:
@@ -145,7 +145,9 @@ def works_from(state: RunState, *, now: float, wall: datetime) -> list[Job]:
     for target in state.targets.values():
         billing = target.bill
         rates = Rates(
-            _money(billing["compute_usd_per_hour"]), _money(billing["storage_usd_per_hour"]), billing["rate_source"]
+            _parse_money(billing["compute_usd_per_hour"]),
+            _parse_money(billing["storage_usd_per_hour"]),
+            billing["rate_source"],
         )
         action = target.current_action
         is_accepted = target.accepted_action == action  # before an escalation, another action may have been accepted
@@ -214,5 +216,5 @@ def _is_late(last: TargetState, effective: TargetState | None) -> bool | None:
     return effective.outcome is not Outcome.SETTLED if last.outcome in _NOT_SEEN_DOWN else None
 
 
-def _money(text: str | None) -> Decimal | None:
+def _parse_money(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)

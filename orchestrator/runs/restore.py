@@ -59,7 +59,7 @@ def request_undo(
         undo,
         origin_fields={"restores": state.run_id},
         ignore_running=ignore_running,
-        workspace=Workspace.recorded(state.started),
+        workspace=Workspace.from_record(state.started),
     )
 
 

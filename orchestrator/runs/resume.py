@@ -23,7 +23,7 @@ from orchestrator.runs.frozen import Applied, Frozen, apply_settings
 from orchestrator.runs.observer import RunObserver, forward_records
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.recheck import Rechecked, is_settled_by, recheck_run, to_send, to_skip
-from orchestrator.runs.records import limits_from, works_from
+from orchestrator.runs.records import limits_from, rebuild_jobs
 from orchestrator.runs.session import Session
 from orchestrator.runs.steps import steps_from
 from orchestrator.settings.load import Settings
@@ -85,9 +85,9 @@ class ResumePlan:
             "run_id": state.run_id,
             "exit_code": 0,
             "dry_run": True,
-            "send": [_fields(work) for work in self.send],
-            "watch": [_fields(work) for work in self.watch],
-            "skip": [{**_fields(work), **reason.fields()} for work, reason in self.skip],
+            "send": [_job_fields(work) for work in self.send],
+            "watch": [_job_fields(work) for work in self.watch],
+            "skip": [{**_job_fields(work), **reason.fields()} for work, reason in self.skip],
             "ended": self.ended,
             "billing": self.ends.document() | ({"starts": self.begins.document()} if self.starts else {}),
             "warnings": [warning.document() for warning in self.warnings],
@@ -117,7 +117,7 @@ def frozen_in(state: RunState, path: Path) -> Frozen:
     return Frozen("the run's log", limits_from(state.started), steps, guards, told, has_prices=True, file=path)
 
 
-def check(reading: Reading, state: RunState, path: Path) -> None:
+def require_resumable(reading: Reading, state: RunState, path: Path) -> None:
     """Refuse to resume a run from an unusable log.
 
     Raises:
@@ -139,7 +139,7 @@ def check(reading: Reading, state: RunState, path: Path) -> None:
         )
 
 
-def resume_plan(jobs: list[Job], checked: Rechecked, applied: Applied) -> ResumePlan:
+def plan_resume(jobs: list[Job], checked: Rechecked, applied: Applied) -> ResumePlan:
     """Plan a resume."""
     return ResumePlan(
         jobs=jobs,
@@ -188,8 +188,8 @@ class ReopenedRun:
         """
         if claim is not None:
             await wait_for_statuses(session, claim)
-        jobs = works_from(self.state, now=session.clock.now(), wall=session.clock.wall())
-        plan = resume_plan(jobs, await recheck_run(session, self.state, jobs), applied)
+        jobs = rebuild_jobs(self.state, now=session.clock.now(), wall=session.clock.wall())
+        plan = plan_resume(jobs, await recheck_run(session, self.state, jobs), applied)
         age = (session.clock.wall() - parse_timestamp(self.state.planned["ts"])).total_seconds()
         return replace(plan, age=age, may_be_old=session.settings.audit.resume_without_asking)
 
@@ -224,7 +224,7 @@ def reopen_run(path: Path) -> Iterator[ReopenedRun]:
     state = RunState()
     log, reading = AuditLog.reopen(path, state.apply)
     try:
-        check(reading, state, path)
+        require_resumable(reading, state, path)
         yield ReopenedRun(log, reading, state)
     finally:
         log.close()
@@ -249,5 +249,5 @@ async def record_resume(
     await log.flush()
 
 
-def _fields(work: Job) -> Mapping[str, object]:
+def _job_fields(work: Job) -> Mapping[str, object]:
     return {"step": work.step, "action": work.action.value, "cvm": work.document}

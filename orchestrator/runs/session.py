@@ -20,7 +20,7 @@ from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Reply
-from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprint
+from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprint_workspace
 from orchestrator.runs.endpoint import Endpoint
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.outage_text import wait_text
@@ -95,11 +95,11 @@ class Session:
     observer: RunObserver = field(default_factory=RunObserver)
 
     @property
-    def simulated(self) -> bool:
+    def is_simulated(self) -> bool:
         """True for a simulated cloud: the command's own, or a cloud with a mark in its answers."""
         return self.endpoint.simulated or self.says_simulated()
 
-    def remember(self, *, batch_size: int, batch_missing: bool, settle: Mapping[str, float] | None = None) -> None:
+    def save_profile(self, *, batch_size: int, batch_missing: bool, settle: Mapping[str, float] | None = None) -> None:
         """Save the profile of the API for the next run.
 
         Args:
@@ -119,8 +119,8 @@ class Session:
             settle=settle or {},
         )
         if learnt != ApiProfile():
-            _learnt_file(self.settings, self.observer).write(
-                self.endpoint.base_url, fingerprint(self.endpoint.api_key), learnt, self.clock.wall()
+            _open_profile(self.settings, self.observer).write(
+                self.endpoint.base_url, fingerprint_workspace(self.endpoint.api_key), learnt, self.clock.wall()
             )
 
 
@@ -128,7 +128,7 @@ _MANY = 100
 """Requests per second from which the CPU that each of them takes counts for more than being ready soon."""
 
 
-def _learnt_file(settings: Settings, observer: RunObserver) -> ApiProfileFile:
+def _open_profile(settings: Settings, observer: RunObserver) -> ApiProfileFile:
     return ApiProfileFile(settings.audit.state_dir, observer.on_warning)
 
 
@@ -149,10 +149,12 @@ async def open_session(
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
     learnt = ApiProfile()
     if not where.simulated:
-        learnt = _learnt_file(settings, observer).read(where.base_url, fingerprint(where.api_key), clock.wall())
+        learnt = _open_profile(settings, observer).read(
+            where.base_url, fingerprint_workspace(where.api_key), clock.wall()
+        )
     finder = None
     if limits.adaptive:
-        finder = AdaptiveRate(with_headroom(limits.burst), now=clock.now(), known=_held(learnt))
+        finder = AdaptiveRate(with_headroom(limits.burst), now=clock.now(), known=_known_rate(learnt))
         limits = replace(limits, requests_per_second=finder.rate)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, clock)
     gate.on_long_pause.append(lambda seconds: observer.on_warning("api.wait", note=wait_text(seconds)))
@@ -182,11 +184,11 @@ async def open_session(
                 observer=observer,
             )
     except CloudError as error:
-        error.hint = "; ".join([*([error.hint] if error.hint else []), *_address(where)])
+        error.hint = "; ".join([*([error.hint] if error.hint else []), *_explain_address(where)])
         raise
 
 
-def _address(where: Endpoint) -> Iterator[str]:
+def _explain_address(where: Endpoint) -> Iterator[str]:
     """Describe the destination of requests, to help a person find the cause of a failure."""
     yield f"cloud.base_url is {where.base_url}"
     if not where.base_url.endswith("/api/v1"):
@@ -196,6 +198,6 @@ def _address(where: Endpoint) -> Iterator[str]:
         yield f"requests go through the proxy {proxy.host} of {proxy.variable} (NO_PROXY exempts hosts)"
 
 
-def _held(learnt: ApiProfile) -> KnownRate | None:
+def _known_rate(learnt: ApiProfile) -> KnownRate | None:
     rate = learnt.requests_per_second
     return None if rate is None else KnownRate(rate, learnt.is_limit)

@@ -15,13 +15,13 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import RunLimits
-from orchestrator.runs.actor import actor
+from orchestrator.runs.actor import find_actor
 from orchestrator.runs.claims import claim_cvms, read_what_others_changed
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.observer import forward_records
 from orchestrator.runs.open_run import OpenRun
-from orchestrator.runs.plan_check import verdict
-from orchestrator.runs.prepare import Prepared, prepare
+from orchestrator.runs.plan_check import find_refusal
+from orchestrator.runs.prepare import Prepared, prepare_plan
 from orchestrator.runs.records import planned_fields, started_fields
 from orchestrator.runs.session import Session
 from orchestrator.runs.workspace import Workspace
@@ -65,10 +65,10 @@ async def plan_request(session: Session, request: RunRequest) -> Prepared:
         CloudError: when the inventory can't be read.
         UsageError: when the API key belongs to another workspace than the plan file or the run to undo.
     """
-    prepared = await prepare(session, request.loaded, request.constraint)
+    prepared = await prepare_plan(session, request.loaded, request.constraint)
     other_key = None
     if request.constraint is not None and request.workspace is not None:
-        other_key = prepared.workspace.compare(request.workspace, request.constraint.source)
+        other_key = prepared.workspace.compare_with(request.workspace, request.constraint.source)
     warnings = (*prepared.plan.warnings, *request.warnings, *(() if other_key is None else (other_key,)))
     return replace(prepared, plan=replace(prepared.plan, warnings=warnings))
 
@@ -93,7 +93,7 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
         AuditError: when the log can't be written.
     """
     plan, size = prepared.plan, prepared.workspace_size
-    refusal = verdict(plan, request.constraint)
+    refusal = find_refusal(plan, request.constraint)
     if refusal is not None:
         raise refusal
     asked_at, asked_on = session.clock.now(), session.clock.wall()
@@ -119,14 +119,14 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
     """Record the actor, the request, and the exact plan."""
     started = started_fields(
         request.loaded,
-        actor=actor(),
+        actor=find_actor(),
         version=__version__,
         cloud_url=session.endpoint.base_url,
         limits=session.limits,
-        simulated=session.simulated,
-        served=not session.endpoint.simulated and session.simulated,
+        simulated=session.is_simulated,
+        served=not session.endpoint.simulated and session.is_simulated,
     )
-    started.update(prepared.workspace.fields())
+    started.update(prepared.workspace.record_fields())
     started.update(request.origin_fields)
     if request.ignore_running:
         started["ignore_running"] = True

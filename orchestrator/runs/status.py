@@ -70,7 +70,7 @@ class Stop:
     wanted: anyio.Event = field(default_factory=anyio.Event)
     ending: Ending = Ending.SIGTERM
 
-    def want(self, ending: Ending) -> None:
+    def request_end(self, ending: Ending) -> None:
         """Request the end."""
         self.ending = ending
         self.wanted.set()

@@ -20,9 +20,9 @@ def step_fields(step: AnyPlanned) -> dict[str, object]:
         "action": step.action.value,
         "settle_timeout_s": step.settle_timeout,
         "on_failure": step.on_failure,
-        "limits": _limits(step.limits),
+        "limits": _limits_fields(step.limits),
         "escalate_after_s": step.escalate_after,
-        "follows": _follows(step.follows),
+        "follows": _follows_fields(step.follows),
         "waves": None if step.waves is None else [str(size) for size in step.waves],
         "order_by": step.order_by,
         "soak_s": step.soak,
@@ -32,10 +32,10 @@ def step_fields(step: AnyPlanned) -> dict[str, object]:
 
 def steps_from(planned: Record) -> tuple[AnyPlanned, ...]:
     """Read the steps of a run's plan; logs of earlier versions lack some fields."""
-    return tuple(_step(fields) for fields in planned["steps"])
+    return tuple(_parse_step(fields) for fields in planned["steps"])
 
 
-def _step(fields: Record) -> AnyPlanned:
+def _parse_step(fields: Record) -> AnyPlanned:
     if fields["action"] == "pause":
         return Question(fields["name"], fields["question"], fields["timeout_s"])
     if fields["action"] == "notify":
@@ -55,7 +55,7 @@ def _step(fields: Record) -> AnyPlanned:
     )
 
 
-def _limits(limits: OwnLimits) -> dict[str, object] | None:
+def _limits_fields(limits: OwnLimits) -> dict[str, object] | None:
     fields = {
         "requests_per_second": limits.requests_per_second,
         "max_in_flight": limits.max_in_flight,
@@ -71,7 +71,7 @@ def _own_limits(fields: dict[str, Any]) -> OwnLimits:
     return OwnLimits(**{**fields, "max_failures": None if most is None else Share.parse(most)})
 
 
-def _follows(follows: FollowUp | None) -> dict[str, object] | None:
+def _follows_fields(follows: FollowUp | None) -> dict[str, object] | None:
     if follows is None:
         return None
     among = None if follows.among is None else sorted(follows.among)

@@ -17,7 +17,7 @@ _IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
 _Key = tuple[str, str]
 
 
-def triggering(state: RunState) -> list[TargetState]:
+def list_chargeable_targets(state: RunState) -> list[TargetState]:
     """List the targets for `reconcile`: stops and shutdowns with a certain or possible effect.
 
     Refused, unsent and too late requests are left out, and so are starts, restarts, and stops of CVMs already on their
@@ -36,7 +36,7 @@ def reconciled_in(state: RunState) -> dict[_Key, Reconciled]:
     """Return the recorded charges by step and CVM; targets without a reconciliation are left out."""
     return {
         (target.step, target.ref.key): Reconciled.parse(target.reconciled.record)
-        for target in triggering(state)
+        for target in list_chargeable_targets(state)
         if target.reconciled is not None
     }
 
@@ -49,15 +49,15 @@ def stops_of(state: RunState) -> dict[str, list[Stop]]:
         if target.effective_sent_at is not None:
             sent.setdefault(target.ref.key, []).append(parse_timestamp(target.effective_sent_at))
     found: dict[str, list[Stop]] = {}
-    for target in triggering(state):
-        stop = _stop(target, last)
+    for target in list_chargeable_targets(state):
+        stop = _stop_of(target, last)
         # Later charges belong to the next action, whether a stop or not.
         later = min((at for at in sent.get(target.ref.key, ()) if at > stop.sent), default=None)
         found.setdefault(target.ref.key, []).append(replace(stop, later=later))
     return {cvm: sorted(stops, key=lambda stop: stop.sent) for cvm, stops in found.items()}
 
 
-def _stop(target: TargetState, last: str) -> Stop:
+def _stop_of(target: TargetState, last: str) -> Stop:
     return Stop(
         step=target.step,
         action=Action(target.accepted_action or target.action),
@@ -66,7 +66,7 @@ def _stop(target: TargetState, last: str) -> Stop:
         accepted=_time_or_none(target.accepted_at),
         ended=parse_timestamp(target.ended_at or last),
         down=_time_or_none(target.settled_at),
-        rate=_rate(target.billing or target.bill),
+        rate=_rate_of(target.billing or target.bill),
     )
 
 
@@ -74,6 +74,6 @@ def _time_or_none(timestamp: str | None) -> datetime | None:
     return None if timestamp is None else parse_timestamp(timestamp)
 
 
-def _rate(billing: Mapping[str, object]) -> Decimal | None:
+def _rate_of(billing: Mapping[str, object]) -> Decimal | None:
     rate = billing.get("compute_usd_per_hour")
     return None if rate is None else Decimal(str(rate))

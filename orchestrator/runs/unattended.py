@@ -22,10 +22,10 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.reply import Reply
 from orchestrator.runs.claims import claim_again
-from orchestrator.runs.endpoint import endpoint
+from orchestrator.runs.endpoint import open_endpoint
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.firing import FiringClaim
-from orchestrator.runs.notifications import tell_refused
+from orchestrator.runs.notifications import notify_refusal
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.resume import reopen_run
@@ -91,8 +91,8 @@ class Unattended:
         limits = limits_of(loaded.playbook.limits, self._settings)
         request = RunRequest(loaded, limits, origin_fields={"trigger": trigger}, run_id=claim.run_id)
         try:
-            async with self._session(claim, limits) as session:
-                opened = await _unless(stop, partial(_plan_and_start, session, request))
+            async with self._open_session(claim, limits) as session:
+                opened = await _run_unless(stop, partial(_plan_and_start, session, request))
                 if opened is None:
                     return _INTERRUPTED
                 with opened.claim or nullcontext():
@@ -100,7 +100,7 @@ class Unattended:
         except ClaimedError as error:
             return await self._wait_for_others(claim, error, stop)
         except OrchestratorError as error:
-            return await self._tell_refused(claim, loaded, error)
+            return await self._notify_refusal(claim, loaded, error)
 
     async def _wait_for_others(self, claim: FiringClaim, error: ClaimedError, stop: Stop) -> Ended:
         """Wait until no live run acts on the same CVMs; the run is then planned again."""
@@ -114,13 +114,13 @@ class Unattended:
             if not claims.any_live(error.run_ids):
                 return Ended(int(error.exit_code), reason=str(error), waits=True)
 
-    async def _tell_refused(self, claim: FiringClaim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
+    async def _notify_refusal(self, claim: FiringClaim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
         """Send a notice about a refused firing: only once, however often the firing is retried."""
         if claim.run_id not in self._told:
             self._told.add(claim.run_id)
             observer, url = self._observe(claim), self._settings.cloud.base_url
-            await tell_refused(self._settings, loaded, error, url, observer, number=claim.run_id)
-        return _refused(error)
+            await notify_refusal(self._settings, loaded, error, url, observer, number=claim.run_id)
+        return _refusal(error)
 
     async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
         """Resume a run from its audit log."""
@@ -129,8 +129,8 @@ class Unattended:
                 state = reopened.state
                 applied = reopened.apply_settings(self._settings)
                 with claim_again(self._settings, state, ignore_running=False) as held:
-                    async with self._session(claim, applied.limits, state.started["cloud_url"]) as session:
-                        plan = await _unless(stop, partial(reopened.plan, session, applied, held))
+                    async with self._open_session(claim, applied.limits, state.started["cloud_url"]) as session:
+                        plan = await _run_unless(stop, partial(reopened.plan, session, applied, held))
                         if plan is None:
                             return _INTERRUPTED
                         for warning in plan.warnings:
@@ -139,14 +139,14 @@ class Unattended:
         except ClaimedError as error:
             return await self._wait_for_others(claim, error, stop)
         except OrchestratorError as error:
-            return _refused(error)
+            return _refusal(error)
 
     @asynccontextmanager
-    async def _session(
+    async def _open_session(
         self, claim: FiringClaim, limits: RunLimits, cloud_url: str | None = None
     ) -> AsyncIterator[Session]:
         """Open a connection to the cloud; every connection reads the key anew."""
-        with endpoint(self._settings, simulate=False) as where:
+        with open_endpoint(self._settings, simulate=False) as where:
             if cloud_url is not None:
                 where.require_url(cloud_url)
             async with open_session(self._settings, where, limits, self._observe(claim)) as session:
@@ -168,11 +168,11 @@ async def _carry_out(session: Session, opened: OpenRun, stop: Stop) -> Ended:
     return Ended(
         int(result.exit_code),
         interrupted=result.ending in {Ending.SIGINT, Ending.SIGTERM},
-        reason=None if why is None else _words(why),
+        reason=None if why is None else _error_text(why),
     )
 
 
-async def _unless(stop: Stop, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T | None:
+async def _run_unless(stop: Stop, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T | None:
     """Return the result of a task; None for a task stopped before its end."""
     result: _T | None = None
 
@@ -193,9 +193,9 @@ async def _unless(stop: Stop, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T |
     return result
 
 
-def _refused(error: OrchestratorError) -> Ended:
-    return Ended(int(error.exit_code), reason=_words(error))
+def _refusal(error: OrchestratorError) -> Ended:
+    return Ended(int(error.exit_code), reason=_error_text(error))
 
 
-def _words(error: OrchestratorError) -> str:
+def _error_text(error: OrchestratorError) -> str:
     return f"{error}; {error.hint}" if error.hint else str(error)

@@ -15,7 +15,7 @@ _DOMAIN = b"orchestrator-key-v1\n"
 _DIGITS = 16
 
 
-def fingerprint(api_key: str) -> str:
+def fingerprint_key(api_key: str) -> str:
     """Shorten a key to hex digits, different for different keys, without a way back to the key."""
     return hashlib.sha256(_DOMAIN + api_key.encode()).hexdigest()[:_DIGITS]
 
@@ -33,15 +33,15 @@ class Workspace:
     key: str | None
 
     @classmethod
-    def recorded(cls, fields: Mapping[str, Any]) -> Self:
+    def from_record(cls, fields: Mapping[str, Any]) -> Self:
         """Read the workspace from `run.started` or a plan file; earlier versions wrote nothing."""
         return cls(fields.get("workspace"), fields.get("key_fingerprint"))
 
-    def fields(self) -> dict[str, object]:
+    def record_fields(self) -> dict[str, object]:
         """Write the fields of `run.started` and of a plan file."""
         return {"workspace": self.id, "key_fingerprint": self.key}
 
-    def compare(self, earlier: "Workspace", what: str) -> PlanWarning | None:
+    def compare_with(self, earlier: "Workspace", what: str) -> PlanWarning | None:
         """Compare with an earlier record.
 
         Args:
@@ -72,7 +72,7 @@ class Workspace:
 
 async def read_workspace(session: Session, cvms: Iterable[Cvm] = ()) -> Workspace:
     """Find the workspace of the session's key: by the list of CVMs, else by a single request."""
-    key = fingerprint(session.endpoint.api_key)
+    key = fingerprint_key(session.endpoint.api_key)
     found = {cvm.workspace for cvm in cvms}
     if len(found) == 1 and None not in found:
         return Workspace(found.pop(), key)

@@ -91,7 +91,7 @@ class RunQueue:
         Raises:
             OSError: when the claim can't be written; no run starts then.
         """
-        await self._writer.write("firing.claimed", **claim.fields())
+        await self._writer.write("firing.claimed", **claim.record_fields())
         self._enqueue_claim(claim)
 
     def _enqueue_claim(self, claim: FiringClaim) -> None:
@@ -167,7 +167,7 @@ class RunQueue:
             if status.state is State.VOID:
                 claim = replace(claim, run_id=self.find_unused_id(self._clock.wall()))
                 try:
-                    await self._writer.write("firing.claimed", **claim.fields())
+                    await self._writer.write("firing.claimed", **claim.record_fields())
                 except OSError:
                     return claim, Ended(int(Exit.USAGE), interrupted=True)
                 continue

@@ -157,7 +157,7 @@ class Service:
 
     def stop(self, ending: Ending) -> None:
         """Start no more firings; active runs send nothing more and watch the sent requests."""
-        self._stop.want(ending)
+        self._stop.request_end(ending)
         self._wake_up()
 
     def _wake_up(self) -> None:

@@ -150,12 +150,12 @@ class ServiceState:
             for name, known in self.playbooks.items()
             if known.ended_at is None or now - known.ended_at < _FORGOTTEN_AFTER
         }
-        return {"playbooks": kept, "claims": [claim.fields() for claim in self.claims.values()]}
+        return {"playbooks": kept, "claims": [claim.record_fields() for claim in self.claims.values()]}
 
 
 def _apply_snapshot(state: ServiceState, record: Record) -> None:
     state.playbooks = {name: ScheduleState.of(document) for name, document in record["playbooks"].items()}
-    claims = [FiringClaim.of(each) for each in record["claims"]]
+    claims = [FiringClaim.from_record(each) for each in record["claims"]]
     state.claims = {claim.key: claim for claim in claims}
 
 
@@ -191,7 +191,7 @@ def _apply_set_back(state: ServiceState, record: Record) -> None:
 
 
 def _apply_claimed(state: ServiceState, record: Record) -> None:
-    claim = FiringClaim.of(record)
+    claim = FiringClaim.from_record(record)
     state.claims[claim.key] = claim
     _apply_decided(state, record)
 

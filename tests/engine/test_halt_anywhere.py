@@ -20,7 +20,7 @@ from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, PlannedStep, Question
 from orchestrator.reply import Page, Reply, StatusRead
-from orchestrator.runs.records import works_from
+from orchestrator.runs.records import rebuild_jobs
 from orchestrator.runs.steps import step_fields, steps_from
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet, work_of
 from tests.engine.test_escalation import stubborn
@@ -139,7 +139,7 @@ def state_of(fleet: Fleet) -> RunState:
 
 async def resume(cloud: FakeCloud, interrupted: Fleet) -> Fleet:
     state = state_of(interrupted)
-    jobs = works_from(state, now=interrupted.clock.now(), wall=interrupted.clock.wall())
+    jobs = rebuild_jobs(state, now=interrupted.clock.now(), wall=interrupted.clock.wall())
     fleet = Fleet(cloud, jobs=jobs, approver=SlowPerson(), settle=SETTLE, passed=state.passed, refused=state.refused)
     fleet.steps = list(steps_from(state.planned))  # type: ignore[arg-type] # steps of any kind
     fresh = await fleet.run.reader.read([work.ref for work in jobs if work.outcome is None])

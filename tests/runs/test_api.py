@@ -141,7 +141,7 @@ async def test_a_stopped_run_is_resumable(options: Options, tmp_path: Path) -> N
         def on_record(self, record: Record, state: RunState) -> None:
             del state
             if record["event"] == "action.accepted":
-                stop.want(Ending.SIGTERM)
+                stop.request_end(Ending.SIGTERM)
 
     file = tmp_path / "slow.yaml"
     limits = "limits: {requests_per_second: 1, burst: 1}"
@@ -157,7 +157,7 @@ async def test_a_stopped_run_is_resumable(options: Options, tmp_path: Path) -> N
 
 async def test_a_doubtful_resume_needs_a_confirmation(options: Options, tmp_path: Path) -> None:
     stop = Stop()
-    stop.want(Ending.SIGINT)
+    stop.request_end(Ending.SIGINT)
     first = await run(*stop_web(tmp_path), confirm=agree, stop=stop, **options)
     assert first.counts == {Outcome.NOT_SENT: 2}
     config = tmp_path / "cautious.toml"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprint
+from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprint_workspace
 
 URL, OTHER = "https://cloud.example/api/v1", "https://other.example/api/v1"
 MINE, THEIRS = "0123456789abcdef", "fedcba9876543210"
@@ -146,8 +146,8 @@ def test_workspaces_at_one_address_learn_apart(file: Warned) -> None:
     file.write(URL, THEIRS, ApiProfile(requests_per_second=1.0), NOW)
     assert file.read(URL, MINE, NOW) == KNOWN
     assert file.read(URL, THEIRS, NOW) == ApiProfile(requests_per_second=1.0)
-    assert fingerprint("phak_mine") != fingerprint("phak_theirs")
-    assert "phak" not in fingerprint("phak_mine")
+    assert fingerprint_workspace("phak_mine") != fingerprint_workspace("phak_theirs")
+    assert "phak" not in fingerprint_workspace("phak_mine")
 
 
 def test_a_file_by_address_alone_of_version_0_1_is_read_until_a_workspace_has_its_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from orchestrator.errors import PlaybookError
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.playbook.load import load_playbook
 from orchestrator.runs.documents import error_document, plan_document, run_document, write_document
-from orchestrator.runs.records import limits_from, planned_fields, started_fields, works_from
+from orchestrator.runs.records import limits_from, planned_fields, rebuild_jobs, started_fields
 from orchestrator.runs.steps import steps_from
 from tests.playbook.loading import VALID
 from tests.report.runs import LIMITS, about, plan, records, run
@@ -110,7 +110,7 @@ def test_an_error_has_the_fields_of_the_contract_and_all_further_faults() -> Non
 
 
 def taken_up_from(state: RunState) -> list[Job]:
-    return works_from(state, now=1000.0, wall=NOW)
+    return rebuild_jobs(state, now=1000.0, wall=NOW)
 
 
 def test_a_run_that_was_planned_is_taken_up_as_it_was_planned() -> None:

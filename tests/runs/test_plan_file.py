@@ -21,7 +21,7 @@ from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
 from orchestrator.playbook.value_types import Share
-from orchestrator.runs.plan_file import digest, plan_file, read_plan, written
+from orchestrator.runs.plan_file import build_plan_file, compute_digest, format_plan_file, read_plan
 from tests.docs.pages import ROOT, blocks
 from tests.playbook.fleet import INVENTORIES, cvm
 from tests.playbook.plans import LIMITS, plan_of
@@ -53,7 +53,7 @@ def planned(fleet: list[Cvm], limits: RunLimits = LIMITS, **more: Any) -> Plan: 
 
 
 def document(plan: Plan) -> dict[str, Any]:
-    return plan_file(
+    return build_plan_file(
         plan,
         LOADED,
         GUARDS,
@@ -68,7 +68,7 @@ def document(plan: Plan) -> dict[str, Any]:
 
 @cache
 def example() -> bytes:
-    return written(document(planned([cvm(1, "dev-1"), cvm(2, "kms-1"), cvm(3, status="stopped")])))
+    return format_plan_file(document(planned([cvm(1, "dev-1"), cvm(2, "kms-1"), cvm(3, status="stopped")])))
 
 
 def refusal(data: bytes) -> str:
@@ -81,7 +81,7 @@ def refusal(data: bytes) -> str:
 @given(INVENTORIES, st.sampled_from(LIMITED))
 def test_a_plan_that_is_written_and_read_is_the_same_plan(fleet: list[Cvm], limits: RunLimits) -> None:
     plan = planned(fleet, limits)
-    lock = read_plan(written(document(plan)), FILE)
+    lock = read_plan(format_plan_file(document(plan)), FILE)
     assert (lock.loaded, lock.steps, lock.limits) == (LOADED, plan.steps, plan.limits)
     assert lock.guards.model_dump() == GUARDS.model_dump()
     assert [(each.step, each.action, each.cvm) for each in lock.targets] == [
@@ -93,7 +93,7 @@ def test_a_plan_that_is_written_and_read_is_the_same_plan(fleet: list[Cvm], limi
 
 def test_names_of_any_kind_come_back_and_nothing_of_them_reaches_a_terminal() -> None:
     fleet = [cvm(1, EVIL), cvm(2, "\ud800"), cvm(3, "é", instance_type="\ud83d")]
-    data = written(document(planned(fleet)))
+    data = format_plan_file(document(planned(fleet)))
     assert all(32 <= byte < 127 or byte == 10 for byte in data)
     lock = read_plan(data, FILE)
     plan = planned(fleet, target_filter=lock.filter_target)
@@ -146,7 +146,7 @@ def test_another_file_is_said_to_be_no_plan() -> None:
 
 def test_a_file_of_a_later_format_is_left_to_the_version_that_made_it() -> None:
     later = {**document(planned([cvm()])), "v": 2}
-    assert "format 2" in refusal(written({**later, "digest": digest(later)}))
+    assert "format 2" in refusal(format_plan_file({**later, "digest": compute_digest(later)}))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_file_of_a_later_format_is_left_to_the_version_that_made_it() -> None:
 def test_a_digest_that_was_reckoned_anew_does_not_make_nonsense_a_plan(change: dict[str, Any], words: str) -> None:
     """The digest guards against slips alone; what it lets through still has to be a plan."""
     changed = {**document(planned([cvm()])), **change}
-    assert words in refusal(written({**changed, "digest": digest(changed)}))
+    assert words in refusal(format_plan_file({**changed, "digest": compute_digest(changed)}))
 
 
 def documented_check(path: Path) -> None:

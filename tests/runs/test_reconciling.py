@@ -20,7 +20,7 @@ from orchestrator.cvm import CvmRef
 from orchestrator.engine.read.usage import AppUsage
 from orchestrator.reply import UsageRecord
 from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
-from orchestrator.runs.reconciling import Reconciliation, answered, open_stops, questions
+from orchestrator.runs.reconciling import Reconciliation, evaluate_answers, make_questions, open_stops
 from tests.report.runs import EVIL
 
 NOON = datetime(2026, 11, 23, 12, 20, tzinfo=UTC)
@@ -55,7 +55,7 @@ def usage(*numbers: int) -> AppUsage:
 
 
 def asked(stops: list[Stop], usage: dict[str, AppUsage], known: dict[tuple[str, str], Reconciled]) -> Reconciliation:
-    return answered({each.ref.key: [each] for each in stops}, usage, known, now=NOW, pending_for=HOURS_6)
+    return evaluate_answers({each.ref.key: [each] for each in stops}, usage, known, now=NOW, pending_for=HOURS_6)
 
 
 def state_of(stops: list[Stop]) -> RunState:
@@ -72,7 +72,7 @@ def told(found: Reconciliation, stops: list[Stop], *, width: int = 60, details: 
 
 def test_an_app_id_that_can_be_none_keeps_nothing_from_being_asked_about_the_others() -> None:
     stops = [stop(1), stop(2, app="../../x?y#z"), stop(3, app=""), stop(4, app="é")]
-    assert [each.app_id for each in questions({each.ref.key: [each] for each in stops})] == ["a1"]
+    assert [each.app_id for each in make_questions({each.ref.key: [each] for each in stops})] == ["a1"]
     found = asked(stops, {"a1": usage(1)}, {}).found.values()
     assert [each.standing for each in found] == [ChargeState.CHARGED, *[ChargeState.UNKNOWN] * 3]
     assert all("app_id" in (each.reason or "") for each in list(found)[1:])
@@ -80,7 +80,7 @@ def test_an_app_id_that_can_be_none_keeps_nothing_from_being_asked_about_the_oth
 
 def test_each_app_is_asked_about_once_from_a_day_before_its_stops_to_a_day_after() -> None:
     stops = {each.ref.key: [each] for each in (stop(1), stop(9), stop(2, app="b2"), stop(3, app=None))}
-    first, second = questions(stops)
+    first, second = make_questions(stops)
     assert (first.app_id, second.app_id) == ("a1", "b2")
     assert first.cvms == {f"{1:032x}", f"{9:032x}"}
     assert first.since == NOON + timedelta(seconds=1) - timedelta(hours=25)
@@ -98,7 +98,7 @@ def test_what_is_known_for_good_is_not_asked_again() -> None:
 def test_what_counts_as_not_charged_is_asked_about_again_where_one_waits_longer_by_now() -> None:
     stops = [stop(1)]
     by_cvm = {"cvm_1": stops}
-    none = answered(by_cvm, {"a1": usage()}, {}, now=NOW, pending_for=60)
+    none = evaluate_answers(by_cvm, {"a1": usage()}, {}, now=NOW, pending_for=60)
     assert [each.standing for each in none.news] == [ChargeState.NONE]
     assert open_stops(by_cvm, none.found, 60) == {}
     assert open_stops(by_cvm, none.found, HOURS_6) == by_cvm

@@ -9,7 +9,7 @@ from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import check_log
 from orchestrator.billing.stop import Stop
-from orchestrator.runs.stops import stops_of, triggering
+from orchestrator.runs.stops import list_chargeable_targets, stops_of
 from tests.audit.logs import BILLING, START, cvm, log
 
 Event = tuple[str, dict[str, Any]]
@@ -117,4 +117,4 @@ def test_starts_and_restarts_are_left_out(action: str) -> None:
         about("action.intent", action=action, attempt=1),
         about("action.accepted", action=action, attempt=1, billing=BILLING),
     )
-    assert triggering(state) == []
+    assert list_chargeable_targets(state) == []

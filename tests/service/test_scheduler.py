@@ -167,7 +167,7 @@ class Scheduler:
         for step in decide_firings(self.timetable, found, now, self.snooze, runs=False, waits=False):
             if isinstance(step, Start):
                 self.began.append((step.firing.planned, now))
-                claim = FiringClaim("x", step.firing.planned, step.firing.moment, "id").fields()
+                claim = FiringClaim("x", step.firing.planned, step.firing.moment, "id").record_fields()
                 self.write(now, "firing.claimed", **{key: each for key, each in claim.items() if key != "playbook"})
             elif isinstance(step, Skip):
                 self.left_out.append(step.firing.planned)

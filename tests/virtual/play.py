@@ -36,7 +36,7 @@ from orchestrator.runs.execute import prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.open_run import OpenRun
-from orchestrator.runs.records import planned_fields, works_from
+from orchestrator.runs.records import planned_fields, rebuild_jobs
 from orchestrator.runs.resume import record_resume
 from orchestrator.runs.session import Session
 from orchestrator.runs.steps import steps_from
@@ -276,7 +276,7 @@ class _Process:
         self._log, reading = AuditLog.reopen(self._played.log, state.apply, wall=self._clock.wall, sync=self.disk.write)
         if state.finished is not None:
             return RunResult(Ending(state.finished["ending"]), Exit(state.finished["exit_code"]))
-        jobs = works_from(state, now=self._clock.now(), wall=self._clock.wall())
+        jobs = rebuild_jobs(state, now=self._clock.now(), wall=self._clock.wall())
         size = state.planned["workspace_size"]
         fresh = await read_open_statuses(session, jobs, size)
         await record_resume(self._log, reading, state, jobs, RunObserver())

@@ -15,7 +15,7 @@ from orchestrator.errors import UsageError
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.abandon import abandon_run
 from orchestrator.runs.documents import run_document, write_document
-from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.records import limits_from
 from orchestrator.runs.resume import ReopenedRun, reopen_run
 from orchestrator.runs.session import open_session
@@ -39,7 +39,7 @@ def abandon_interrupted_run(
             raise UsageError("the run is finished", file=path, hint=f"see `orchestrator show {state.run_id}`")
         if state.cloud_ended:
             raise UsageError("the simulated cloud of this run ended with the run", file=path)
-        with endpoint(settings, simulate=False) as where:
+        with open_endpoint(settings, simulate=False) as where:
             where.require_url(state.started["cloud_url"])
             result = anyio.run(partial(_open_and_abandon, settings, where, reopened, reason))
     if result.error is not None:

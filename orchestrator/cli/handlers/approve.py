@@ -17,7 +17,7 @@ from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.report.run.question import print_question
-from orchestrator.runs.actor import actor
+from orchestrator.runs.actor import find_actor
 from orchestrator.runs.answer import answer_word, find_question, leave_answer, read_state
 from orchestrator.runs.approval import APPROVE, REFUSE
 from orchestrator.safe_text import safe_text
@@ -57,7 +57,7 @@ def answer_question(
         question["hash"],
         question["step"],
         approved=not refuse,
-        by=actor(),
+        by=find_actor(),
         at=timestamp(utc_now()),
         comment=comment or None,
     )

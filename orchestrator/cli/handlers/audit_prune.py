@@ -16,7 +16,7 @@ from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.plural import plural
-from orchestrator.runs.actor import actor
+from orchestrator.runs.actor import find_actor
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
@@ -78,7 +78,7 @@ def _remove_logs(going: list[Found], store: RunStore, removed: list[Found]) -> l
     """Remove logs, and return the logs kept after all."""
     kept: list[tuple[Found, Kept]] = []
     try:
-        for each, why in prune(going, store.pruned, by=actor(), at=utc_now()):
+        for each, why in prune(going, store.pruned, by=find_actor(), at=utc_now()):
             if why is None:
                 removed.append(each)
             else:

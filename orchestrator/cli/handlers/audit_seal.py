@@ -15,7 +15,7 @@ from orchestrator.audit.store import seal_file
 from orchestrator.cli.audit_logs import find_logs
 from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
 from orchestrator.plural import plural
-from orchestrator.runs.actor import actor
+from orchestrator.runs.actor import find_actor
 from orchestrator.safe_text import safe_text
 
 
@@ -61,8 +61,8 @@ def seal_logs(
 
 def _seal_log(path: Path, signer: Ed25519PrivateKey, out: Path | None) -> Sealed:
     if out is not None:
-        return seal_elsewhere(path, out / seal_file(path).name if out.is_dir() else out, signer, by=actor())
-    return anyio.run(partial(seal_log, path, signer, by=actor()))
+        return seal_elsewhere(path, out / seal_file(path).name if out.is_dir() else out, signer, by=find_actor())
+    return anyio.run(partial(seal_log, path, signer, by=find_actor()))
 
 
 def _ask_passphrase() -> str | None:

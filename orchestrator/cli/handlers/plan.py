@@ -16,9 +16,9 @@ from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.variables import parse_assignments
-from orchestrator.runs.endpoint import Endpoint, endpoint
-from orchestrator.runs.plan_check import verdict
-from orchestrator.runs.prepare import Prepared, prepare
+from orchestrator.runs.endpoint import Endpoint, open_endpoint
+from orchestrator.runs.plan_check import find_refusal
+from orchestrator.runs.prepare import Prepared, prepare_plan
 from orchestrator.runs.session import limits_of, open_session
 from orchestrator.settings.load import Settings, load_settings
 
@@ -41,31 +41,31 @@ def show_plan(
         if simulate:
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
         check_place(out)
-    with endpoint(settings, simulate=simulate) as where:
+    with open_endpoint(settings, simulate=simulate) as where:
         found = anyio.run(_read_and_plan, settings, where, loaded)
         written = None
-        if out is not None and verdict(found.plan) is None:
+        if out is not None and find_refusal(found.plan) is None:
             written = _write_plan(out, found, loaded, where.base_url)
     return _print_result(found.plan, loaded.playbook.description, out, written, details=details, as_json=as_json)
 
 
 def _write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
     """Write the plan file; returns its digest."""
-    from orchestrator.runs.actor import actor  # noqa: PLC0415 - the requests had to go out first
-    from orchestrator.runs.plan_file import plan_file, written  # noqa: PLC0415 - the same
+    from orchestrator.runs.actor import find_actor  # noqa: PLC0415 - the requests had to go out first
+    from orchestrator.runs.plan_file import build_plan_file, format_plan_file  # noqa: PLC0415 - the same
 
-    document = plan_file(
+    document = build_plan_file(
         found.plan,
         loaded,
         found.guards,
         workspace_size=found.workspace_size,
         made_at=utc_now(),
-        actor=actor(),
+        actor=find_actor(),
         version=__version__,
         cloud_url=cloud_url,
-        workspace=found.workspace.fields(),
+        workspace=found.workspace.record_fields(),
     )
-    write_plan_file(out, written(document))
+    write_plan_file(out, format_plan_file(document))
     return str(document["digest"])
 
 
@@ -74,7 +74,7 @@ def _print_result(
 ) -> int:
     from orchestrator.runs.documents import plan_document  # noqa: PLC0415 - the requests had to go out first
 
-    error, document = verdict(plan), plan_document(plan)
+    error, document = find_refusal(plan), plan_document(plan)
     if digest is not None:
         document["plan_file"] = {"path": str(out), "digest": digest}
     if not as_json:
@@ -99,4 +99,4 @@ def _print_result(
 async def _read_and_plan(settings: Settings, where: Endpoint, loaded: LoadedPlaybook) -> Prepared:
     limits = limits_of(loaded.playbook.limits, settings)
     async with open_session(settings, where, limits, LogObserver(settings.log), few=True) as session:
-        return await prepare(session, loaded)
+        return await prepare_plan(session, loaded)

@@ -27,8 +27,8 @@ from orchestrator.playbook.limits import Limits
 from orchestrator.plural import plural
 from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
 from orchestrator.runs.documents import write_document
-from orchestrator.runs.endpoint import Endpoint, endpoint
-from orchestrator.runs.reconciling import Reconciliation, answered, open_stops, questions
+from orchestrator.runs.endpoint import Endpoint, open_endpoint
+from orchestrator.runs.reconciling import Reconciliation, evaluate_answers, make_questions, open_stops
 from orchestrator.runs.session import SystemClock, limits_of
 from orchestrator.runs.stops import reconciled_in, stops_of
 from orchestrator.safe_text import safe_text
@@ -87,11 +87,11 @@ def _find_charges(settings: Settings, log: AuditLog, reading: Reading, state: Ru
     stops = open_stops(stops_of(state), known, settings.billing.pending_for)
     if not stops:
         return Reconciliation(known)
-    asked = questions(stops)
-    with endpoint(settings, simulate=False) as where:
+    asked = make_questions(stops)
+    with open_endpoint(settings, simulate=False) as where:
         where.require_url(state.started["cloud_url"])
         usage = anyio.run(_read_usage, settings, where, asked) if asked else {}
-    found = answered(stops, usage, known, now=utc_now(), pending_for=settings.billing.pending_for)
+    found = evaluate_answers(stops, usage, known, now=utc_now(), pending_for=settings.billing.pending_for)
     for news in found.news:
         log.record_about(reading, Event.BILLING_RECONCILED, **news.document())
     anyio.run(log.flush)

@@ -12,7 +12,7 @@ from orchestrator.cli.handlers.run import open_and_run
 from orchestrator.playbook.undo import Undo
 from orchestrator.plural import join_names, plural
 from orchestrator.report.formatting import moment
-from orchestrator.runs.endpoint import endpoint
+from orchestrator.runs.endpoint import open_endpoint
 from orchestrator.runs.restore import read_undo, request_undo
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
@@ -37,7 +37,7 @@ def restore_run(
     order = replace(
         request_undo(undo, state, path, settings, ignore_running=ignore_running), origin=_describe_origin(undo, state)
     )
-    with endpoint(settings, simulate=False) as where:
+    with open_endpoint(settings, simulate=False) as where:
         where.require_url(state.started["cloud_url"])
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 

@@ -23,7 +23,7 @@ from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.documents import run_document, write_document
-from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.frozen import Applied
 from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run
 from orchestrator.runs.session import open_session
@@ -48,7 +48,7 @@ def resume_run(
         if state.finished is not None:
             return _print_finished(state, reopened.log.path, as_json=as_json)
         applied = reopened.apply_settings(settings, assignments)
-        with endpoint(settings, simulate=False) as where:
+        with open_endpoint(settings, simulate=False) as where:
             where.require_url(state.started["cloud_url"])
             with nullcontext() if dry_run else claim_again(settings, state, ignore_running=ignore_running) as claim:
                 order = _ResumeRequest(

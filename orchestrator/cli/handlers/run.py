@@ -26,7 +26,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.runs.documents import plan_document
-from orchestrator.runs.endpoint import Endpoint, endpoint
+from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.plan_file import read_plan, request_plan, require_cloud
 from orchestrator.runs.session import Session, limits_of, open_session
@@ -52,7 +52,7 @@ def run_playbook(
     settings = load_settings(config, assignments)
     RunStore(settings.audit.state_dir).prepare()
     order = RunRequest(loaded, limits_of(loaded.playbook.limits, settings), ignore_running=ignore_running)
-    with endpoint(settings, simulate=simulate) as where:
+    with open_endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
 
@@ -79,7 +79,7 @@ def run_plan_file(
     RunStore(settings.audit.state_dir).prepare()
     request = request_plan(lock, plan_file, settings, assignments, ignore_running=ignore_running)
     order = replace(request, origin=_describe_origin(lock, plan_file, utc_now()))
-    with endpoint(settings, simulate=False) as where:
+    with open_endpoint(settings, simulate=False) as where:
         require_cloud(lock, where.base_url, plan_file)
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
@@ -116,7 +116,7 @@ async def _plan_and_start(
     try:
         prepared = await plan_request(session, order)
     except OrchestratorError as failure:
-        await _tell_refused(session, order, failure, meant=meant)
+        await _notify_refusal(session, order, failure, meant=meant)
         raise
     plan = prepared.plan
     show = partial(_print_plan, order, plan)
@@ -129,7 +129,7 @@ async def _plan_and_start(
             run = await start_run(session, order, prepared, ask_person)
     except OrchestratorError as refused:
         print_error(refused, as_json=as_json, extra=plan_document(plan))
-        await _tell_refused(session, order, refused, meant=meant)
+        await _notify_refusal(session, order, refused, meant=meant)
         return int(refused.exit_code)
     if not as_json:
         click.echo("Nothing to do: 0 targets.\n" if has_nothing_to_do(plan) else "")
@@ -157,13 +157,13 @@ def _print_plan(order: RunRequest, plan: Plan, stream: TextIO) -> None:
     print_plan(console_on(stream), plan, order.loaded.playbook.description)
 
 
-async def _tell_refused(session: Session, order: RunRequest, error: OrchestratorError, *, meant: bool) -> None:
+async def _notify_refusal(session: Session, order: RunRequest, error: OrchestratorError, *, meant: bool) -> None:
     """Send a notice about a refused run, if a run was meant and no person sits at the terminal."""
     if meant and session.settings.notify.somebody and not sys.stdin.isatty():
-        from orchestrator.runs.notifications import tell_refused  # noqa: PLC0415 - takes long to import
+        from orchestrator.runs.notifications import notify_refusal  # noqa: PLC0415 - takes long to import
 
-        url, simulated = session.endpoint.base_url, session.simulated
-        await tell_refused(session.settings, order.loaded, error, url, session.observer, simulated=simulated)
+        url, simulated = session.endpoint.base_url, session.is_simulated
+        await notify_refusal(session.settings, order.loaded, error, url, session.observer, simulated=simulated)
 
 
 def _describe_origin(lock: FrozenPlan, file: Path, now: datetime) -> str:

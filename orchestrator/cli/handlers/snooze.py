@@ -20,7 +20,7 @@ from orchestrator.playbook.schedule import last_second, load_zone, parse_edge
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.plural import plural
 from orchestrator.report.plan.schedule import clock, when
-from orchestrator.runs.actor import actor
+from orchestrator.runs.actor import find_actor
 from orchestrator.safe_text import safe_text
 from orchestrator.service.journal import read_state
 from orchestrator.service.scheduler import Snooze, forecast_firings, forecast_next_firing
@@ -67,7 +67,7 @@ def snooze_playbook(
             click.echo(f"{safe_text(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
         return int(Exit.OK)
     ends = _parse_end(until, zone, now)
-    file.set_snooze(playbook, Snoozed(Snooze(now, ends), actor()))
+    file.set_snooze(playbook, Snoozed(Snooze(now, ends), find_actor()))
     if as_json:
         click.echo(json.dumps(_snooze_document(playbook, file.read()[playbook], zone), indent=2))
         return int(Exit.OK)

@@ -11,7 +11,7 @@ from orchestrator.billing.note import NOTES
 from orchestrator.billing.rates import Rates, Total
 from orchestrator.billing.reconciled import Basis, Reconciled, add_up_charges
 from orchestrator.run_bill import BRING_UP, TAKE_DOWN, BilledTarget, Effect, billed_cvms
-from orchestrator.runs.stops import triggering
+from orchestrator.runs.stops import list_chargeable_targets
 
 _Money: TypeAlias = dict[str, Any]
 _Group: TypeAlias = tuple[str | None, str | None]
@@ -23,7 +23,7 @@ _WAITING = frozenset({"pending", _NOT_ASKED})
 def money_document(state: RunState) -> _Money:
     """Build the part `billing` of a report: rates from the accepted actions' notes, and reconciled charges."""
     accepted = [target for target in state.targets.values() if target.billing is not None]
-    stops = triggering(state)
+    stops = list_chargeable_targets(state)
     notes = Counter(code for target in accepted for code in (target.billing or {}).get("notes") or ())
     return {
         "currency": "USD",
@@ -42,7 +42,7 @@ def money_document(state: RunState) -> _Money:
 def charge_document(target: TargetState) -> _Money | None:
     """Return the known charge of a target; None for a target without a charge."""
     stops = RunState(targets={("", ""): target})
-    return _charge(target) if triggering(stops) else None
+    return _charge(target) if list_chargeable_targets(stops) else None
 
 
 def _charge(target: TargetState) -> _Money:
