@@ -321,25 +321,22 @@ def _help(option: click.Option, context: click.Context) -> str:
 # Outcomes and exit codes
 
 _EXITS = {
-    Exit.OK: "every target settled as wanted; CVMs that were so already, or deleted instead of stopped, count as such",
+    Exit.OK: "every target settled as wanted; CVMs already as wanted, or deleted instead of stopped, count too",
     Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
-    Exit.USAGE: "usage, playbook or settings are wrong",
-    Exit.GUARD: "refused by a guard, or not confirmed, or another process carries the run out or acts on the same "
-    "CVMs, or all that a plan file "
-    "or `restore` was to do has drifted, or a question was answered with no before anything was sent, or there is no "
-    "question for `approve` to answer",
-    Exit.NO_MATCH: "the selectors matched no CVM at all, or the run to undo took none down",
-    Exit.CLOUD: "the cloud can't be reached or refuses the key, before anything was sent",
-    Exit.FAILED: (
-        "finished; some targets failed, were refused, did not stay so, or were left alone by `resume`; or a selected "
-        "CVM was left alone since its app, teepod or name is not known (`fact_unknown`)"
-    ),
+    Exit.USAGE: "an error in the usage, the playbook or the settings",
+    Exit.GUARD: "refused by a guard; or not confirmed; or another process executes the run, or acts on the same CVMs; "
+    "or every target of a plan file or of `restore` drifted; or a question was refused before the first request; or "
+    "there is no question for `approve` to answer",
+    Exit.NO_MATCH: "the selectors matched no CVM, or the run to undo stopped no CVM",
+    Exit.CLOUD: "the cloud is unreachable or refuses the key, before the first request",
+    Exit.FAILED: "finished; some targets failed, were refused, did not stay as wanted, or were skipped by "
+    "`resume`; or a selected CVM was skipped because its app, teepod or name is unknown (`fact_unknown`)",
     Exit.UNSETTLED: "finished; some targets did not settle in time",
-    Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question answered with no or not "
-    "at all; `abandon`; or, after the first request, the key was refused, the log could not be written, the cloud was "
-    "down or the run took too long",
-    Exit.SIGINT: "interrupted by Ctrl-C; `resume` goes on",
-    Exit.SIGTERM: "terminated; `resume` goes on",
+    Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question without a yes, or "
+    "`abandon`; or, after the first request: a refused key, an unwritable log, an unreachable cloud, or a run that "
+    "took too long",
+    Exit.SIGINT: "interrupted by Ctrl-C; `resume` continues the run",
+    Exit.SIGTERM: "terminated; `resume` continues the run",
 }
 
 
