@@ -175,46 +175,74 @@ class RunStarted(LogEvent):
     """`run.started`. A view of an empty record stands for a log without this record.
 
     Attributes:
-        playbook: `name`, `path` and `sha256` of the playbook.
         actor: user@host.
         version: version of this program.
         cloud_url: address of the API.
         simulated: whether the cloud is simulated.
         simulator: `SERVED` for a simulated cloud that continues after the run.
-        limits: rate and concurrency limits.
         vars: variables of the playbook.
         trigger: schedule and planned time of a scheduled run.
         restores: the run to undo.
         plan_file: `path` and digest of the plan file.
-        notify: `on` with the kinds of notices.
     """
 
     __slots__ = ()
-    playbook, limits, vars = Optional[Json](), Optional[Json](), Optional[Json]()
-    actor, version, cloud_url = Optional[str](), Optional[str](), Optional[str]()
+    actor, version = Optional[str](), Optional[str]()
+    cloud_url = Required[str]()
     simulated, simulator = Optional[bool](), Optional[str]()
-    trigger, restores = Optional[Json](), Optional[str]()
-    plan_file, notify = Optional[Json](), Optional[Json]()
+    vars, plan_file, trigger = Optional[Json](), Optional[Json](), Optional[Json]()
+    restores = Optional[str]()
+
+    @property
+    def playbook(self) -> Json:
+        """`name`, `path` and `sha256` of the playbook; empty if unknown."""
+        return self.record.get("playbook") or {}
+
+    @property
+    def limits(self) -> Json:
+        """Rate and concurrency limits; empty if unknown."""
+        return self.record.get("limits") or {}
+
+    @property
+    def notice_kinds(self) -> list[Any] | None:
+        """Kinds of notices according to the playbook; None if the settings decide."""
+        kinds: list[Any] | None = self.record.get("notify", {}).get("on")
+        return kinds
 
 
 class RunPlanned(LogEvent):
     """`run.planned`. A view of an empty record stands for a log without this record.
 
     Attributes:
-        steps: steps of the plan.
-        guards: checked guards with `name`, `limit`, `value` and `ok`.
         deadline: forecast for the deadline of the playbook.
-        warnings: warnings of the plan; sentences in logs of earlier versions, documents in later logs.
-        workspace_size: number of CVMs in the workspace; 0 if unknown.
         cvms_up: number of CVMs up in the workspace.
         read_at: time of the inventory read.
     """
 
     __slots__ = ()
-    steps, guards, warnings = Optional[list[Json]](), Optional[list[Json]](), Optional[list[Any]]()
     deadline = Optional[Json]()
-    workspace_size, cvms_up = Optional[int](), Optional[int]()
+    cvms_up = Optional[int]()
     read_at = Optional[str]()
+
+    @property
+    def workspace_size(self) -> int:
+        """Number of CVMs in the workspace; 0 if unknown."""
+        return self.record.get("workspace_size") or 0
+
+    @property
+    def steps(self) -> list[Record]:
+        """Steps of the plan, in the form of `step_fields`."""
+        return self.record.get("steps") or []
+
+    @property
+    def guards(self) -> list[Record]:
+        """Checked guards with `name`, `limit`, `value` and `ok`."""
+        return self.record.get("guards") or []
+
+    @property
+    def warnings(self) -> list[Any]:
+        """Warnings of the plan: sentences in logs of earlier versions, documents in later logs."""
+        return self.record.get("warnings") or []
 
     @property
     def targets(self) -> Iterator[PlannedTarget]:
@@ -231,14 +259,13 @@ class RunTotals(LogEvent):
     """`run.interrupted` or `run.finished`.
 
     Attributes:
-        exit_code: exit code of the command; None after an interruption without waiting.
         counts: number of targets by outcome.
         money: effect on the bill, as summed up by `run_bill`.
         requests: number of announced requests.
     """
 
     __slots__ = ()
-    exit_code, requests = Optional[int](), Optional[int]()
+    requests = Optional[int]()
     counts, money = Optional[Json](), Optional[Json]()
 
 
@@ -249,10 +276,12 @@ class RunInterrupted(RunTotals):
         reason: an `Ending`.
         open: number of targets without an outcome.
         at_once: whether the run ended without waiting for answers.
+        exit_code: exit code of the command; None for a run that ended at once.
     """
 
     __slots__ = ()
     reason = Required[str]()
+    exit_code = Optional[int]()
     open, at_once = Optional[int](), Optional[bool]()
 
 
@@ -274,6 +303,7 @@ class RunFinished(RunTotals):
 
     Attributes:
         ending: an `Ending`.
+        exit_code: exit code of the command.
         deadline: result for the deadline of the playbook.
         cut_short_by: the `Ending` that cut the run short.
         abandoned_by: user@host of the person that abandoned the run.
@@ -281,7 +311,8 @@ class RunFinished(RunTotals):
     """
 
     __slots__ = ()
-    ending = Optional[str]()
+    ending = Required[str]()
+    exit_code = Required[int]()
     deadline = Optional[Json]()
     cut_short_by, abandoned_by, reason = Optional[str](), Optional[str](), Optional[str]()
 

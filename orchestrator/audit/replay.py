@@ -51,14 +51,14 @@ class RunState:
 
     Attributes:
         run_id: the run.
-        started: the `run.started` record.
-        planned: the `run.planned` record without its CVMs; empty if the log has no such record, so nothing was sent.
+        started: the start; a view of an empty record if the log has no start.
+        planned: the plan without its CVMs; a view of an empty record if the log has no plan.
         targets: every target, by step and CVM.
         skipped: the skipped CVMs of `run.planned` with their codes, without CVMs outside the run's scope.
         passed: the steps a resume need not repeat: approved questions, sent messages, and follow-up steps that have
             chosen their targets.
-        question: the `approval.requested` record without an answer yet.
-        answers: each answered question and its `approval.answered` record.
+        question: the question without an answer yet.
+        answers: each answered question and its answer.
         waves: number of waves of each step with more than one wave.
         wave: step and wave of the last announced request.
         soaks: end of the wait after a wave, by step and wave number, in the order of the log.
@@ -67,19 +67,19 @@ class RunState:
         durations: seconds from the first request to the outcome, of the last targets.
         events: number of records by event.
         last_ts: timestamp of the last record.
-        interrupted: the last `run.interrupted` record, unless the run was resumed since.
-        finished: the `run.finished` record.
+        interrupted: the last interruption, unless the run was resumed since.
+        finished: the end of the run.
         requests: number of announced requests; stops in a shared request count once.
     """
 
     run_id: str = ""
-    started: Record = field(default_factory=dict)
-    planned: Record = field(default_factory=dict)
+    started: RunStarted = field(default_factory=lambda: RunStarted({}))
+    planned: RunPlanned = field(default_factory=lambda: RunPlanned({}))
     targets: dict[tuple[str, str], TargetState] = field(default_factory=dict)
     skipped: list[Record] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
-    question: Record | None = None
-    answers: list[tuple[Record, Record]] = field(default_factory=list)
+    question: ApprovalRequested | None = None
+    answers: list[tuple[ApprovalRequested, ApprovalAnswered]] = field(default_factory=list)
     waves: dict[str, int] = field(default_factory=dict)
     wave: tuple[str, int] | None = None
     soaks: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -88,8 +88,8 @@ class RunState:
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     events: Counter[str] = field(default_factory=Counter)
     last_ts: str = ""
-    interrupted: Record | None = None
-    finished: Record | None = None
+    interrupted: RunInterrupted | None = None
+    finished: RunFinished | None = None
     requests: int = 0
     _bills: dict[tuple[object, ...], dict[str, Any]] = field(default_factory=dict, repr=False)
 
@@ -116,17 +116,22 @@ class RunState:
     @property
     def refused(self) -> bool:
         """True if the log has an answer other than `approved`: the run goes no further, not even after a resume."""
-        return any(answer["answer"] != "approved" for _, answer in self.answers)
+        return any(not answer.is_approved for _, answer in self.answers)
+
+    @property
+    def has_plan(self) -> bool:
+        """True if the log has a plan; without a plan, nothing was sent."""
+        return bool(self.planned.record)
 
     @property
     def simulated(self) -> bool:
         """True if the run was against a simulated cloud."""
-        return bool(self.started.get("simulated"))
+        return bool(self.started.simulated)
 
     @property
     def cloud_ended(self) -> bool:
         """True if the run's simulated cloud ended with the run; such a run can't be continued."""
-        return self.simulated and self.started.get("simulator") != SERVED
+        return self.simulated and self.started.simulator != SERVED
 
     @property
     def anything_sent(self) -> bool:
@@ -152,24 +157,25 @@ class RunState:
             case StepEvent():
                 self._apply_to_step(event)
             case RunStarted():
-                self.run_id, self.started = event.run_id, event.record
+                self.run_id, self.started = event.run_id, event
             case RunPlanned():
                 self._apply_plan(event)
             case RunInterrupted():
-                self.interrupted = event.record
+                self.interrupted = event
             case RunResumed():
                 self.interrupted = self.question = None  # an open question is asked again
             case RunFinished():
-                self.finished = event.record
+                self.finished = event
 
     def _apply_plan(self, plan: RunPlanned) -> None:
         """Add the targets; keep only a small part of the record, because the record may be most of the log."""
-        self.planned = {key: value for key, value in plan.record.items() if key not in {"targets", "skipped"}}
+        record = {key: value for key, value in plan.record.items() if key not in {"targets", "skipped"}}
         if plan.workspace_size:
             # Logs of earlier versions have no number, but the status of every CVM.
             every = [*(target.record for target in plan.targets), *plan.skipped]
             up = sum(entry.get("status") not in DOWN for entry in every)
-            self.planned.setdefault("cvms_up", up)
+            record.setdefault("cvms_up", up)
+        self.planned = RunPlanned(record)
         entries = map(with_code, plan.skipped)
         self.skipped = [entry for entry in entries if entry["code"] not in OUT_OF_SCOPE]
         for target in plan.targets:
@@ -196,10 +202,10 @@ class RunState:
             case WaveSoaking():
                 self.soaks[event.step, event.wave] = event.until
             case ApprovalRequested():
-                self.question = event.record
+                self.question = event
             case ApprovalAnswered():
                 if self.question is not None:
-                    self.answers.append((self.question, event.record))
+                    self.answers.append((self.question, event))
                 self.question = None
                 if event.is_approved:
                     self.passed.add(event.step)
@@ -211,7 +217,7 @@ class RunState:
 
     def _apply_follow_up(self, event: StepPlanned) -> None:
         """Add the targets of a follow-up step, and mark their sources in the earlier step."""
-        step = next(each for each in self.planned["steps"] if each["name"] == event.step)
+        step = next(each for each in self.planned.steps if each["name"] == event.step)
         for planned in event.targets:
             source = self.targets[step["follows"]["step"], self._add_target(planned).ref.key]
             self.stages[source.stage] -= 1

@@ -75,21 +75,21 @@ def _row(state: RunState, verdict: str) -> Json:
     last_words = (target for target in state.targets.values() if target.taken_up_by is None)
     return {
         "verdict": verdict,
-        "playbook": (state.started.get("playbook") or {}).get("name"),
-        "actor": state.started.get("actor"),
-        "started_at": state.started.get("ts"),
+        "playbook": state.started.playbook.get("name"),
+        "actor": state.started.actor,
+        "started_at": state.started.record.get("ts"),
         "last_record_at": state.last_ts or None,
-        "exit_code": None if state.finished is None else state.finished["exit_code"],
-        "planned": bool(state.planned),
+        "exit_code": None if state.finished is None else state.finished.exit_code,
+        "planned": state.has_plan,
         "simulated": state.simulated,
         "cloud_ended": state.cloud_ended,
-        "trigger": state.started.get("trigger"),
-        "restores": state.started.get("restores"),
+        "trigger": state.started.trigger,
+        "restores": state.started.restores,
         "counts": dict(Counter(target.outcome_so_far.value for target in last_words)),
         "stages": {stage: number for stage, number in state.stages.items() if number},
         "targets": state.cvms,
-        "cloud_url": state.started.get("cloud_url"),
-        "question": state.question and {key: state.question[key] for key in ("step", "question", "expires_at")},
+        "cloud_url": state.started.record.get("cloud_url"),
+        "question": state.question and {key: state.question.record[key] for key in ("step", "question", "expires_at")},
     }
 
 

@@ -38,7 +38,7 @@ def notice_of_start(state: RunState) -> Notice:
         record |= {"event": Event.RUN_RESUMED}
         return make_notice(record, state, {"start"}, headline, _describe_start(state), facts={"open": still_open})
     headline = f" started: {words.count_actions(target.action for target in state.targets.values())}"
-    return make_notice(state.started, state, {"start"}, headline, _describe_start(state), facts={})
+    return make_notice(state.started.record, state, {"start"}, headline, _describe_start(state), facts={})
 
 
 def notice_of(record: Record, state: RunState) -> Notice | None:
@@ -124,7 +124,7 @@ def _notice_of_finish(record: Record, state: RunState) -> Notice:
         "ending": record["ending"],
         "counts": counts,
         "money": record["money"],
-        "seconds": words.seconds_between(state.started["ts"], record["ts"]),
+        "seconds": words.seconds_between(state.started.ts, record["ts"]),
         "failures": [_target_document(target) for target in _last_failures(state)],
     }
     lines = [
@@ -204,11 +204,11 @@ _NOTICES = {
 
 def _describe_start(state: RunState) -> tuple[str, ...]:
     started = state.started
-    trigger = started.get("trigger") or {}
-    by = words.one_line(started["actor"])
+    trigger = started.trigger or {}
+    by = words.one_line(started.actor or "unknown")
     if trigger.get("schedule"):
         by = f"the schedule {words.one_line(trigger['schedule'])}"
-    return (f"started by {by}, cloud {words.one_line(started['cloud_url'])}",)
+    return (f"started by {by}, cloud {words.one_line(started.cloud_url)}",)
 
 
 def _last_failures(state: RunState) -> list[TargetState]:

@@ -58,7 +58,7 @@ def make_notice(
         facts: facts for programs, beside the facts of every notice.
         commands: commands for the next step of an operator.
     """
-    playbook = state.started["playbook"]["name"]
+    playbook = state.started.playbook["name"]
     simulated = "[simulated] " if state.simulated else ""
     return Notice(
         id=f"{state.run_id}-{record['seq']}",
@@ -72,8 +72,8 @@ def make_notice(
             "ts": record["ts"],
             "run_id": state.run_id,
             "playbook": playbook,
-            "actor": state.started["actor"],
-            "cloud_url": state.started["cloud_url"],
+            "actor": state.started.actor,
+            "cloud_url": state.started.cloud_url,
             "simulated": state.simulated,
             "targets": state.cvms,
             "commands": list(commands),

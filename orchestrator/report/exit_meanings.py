@@ -45,10 +45,10 @@ def meaning_of_run(state: RunState, *, running: bool) -> str:
         running: whether a process carries the run out.
     """
     if state.finished is not None:
-        return meaning_of(state.finished.get("exit_code", -1))
+        return meaning_of(state.finished.exit_code)
     if running:
         return "going on"
-    if not state.planned:
+    if not state.has_plan:
         return "nothing was sent"
-    reason = (state.interrupted or {}).get("reason")
+    reason = None if state.interrupted is None else state.interrupted.reason
     return f"not finished: {ENDINGS.get(reason, safe_text(reason, 64))}" if reason else "not finished"

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 
 from orchestrator.audit.approvals import ApprovalStore, Left
-from orchestrator.audit.record import Record
+from orchestrator.audit.events import ApprovalAnswered, ApprovalRequested
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import is_held
 from orchestrator.errors import NotAskedError, SettingsError
@@ -24,8 +24,8 @@ _ANSWERS = {"approved": "approved", "refused": "refused", "timed_out": "nobody a
 
 
 def find_question(
-    state: RunState, *, held: bool, now: datetime, step: str | None = None, asked: Record | None = None
-) -> Record:
+    state: RunState, *, held: bool, now: datetime, step: str | None = None, asked: ApprovalRequested | None = None
+) -> ApprovalRequested:
     """Return the question open for an answer.
 
     Args:
@@ -49,11 +49,11 @@ def find_question(
     if question is None:
         last = _last_answer(state)
         raise NotAskedError("the run has no open question", hint="; ".join([*last, show]))
-    if asked is not None and question["hash"] != asked["hash"]:
+    if asked is not None and question.hash != asked.hash:
         raise NotAskedError("the run has a different question now", hint=f"{show}, and answer again")
-    if step is not None and question["step"] != step:
-        raise NotAskedError(f"the open question is in step {question['step']!r}, not in {step!r}", hint=show)
-    expires_at = parse_timestamp(question["expires_at"])
+    if step is not None and question.step != step:
+        raise NotAskedError(f"the open question is in step {question.step!r}, not in {step!r}", hint=show)
+    expires_at = parse_timestamp(question.expires_at)
     if now >= expires_at:
         raise NotAskedError(f"the question expired at {format_clock(expires_at, now)}", hint=show)
     return question
@@ -126,15 +126,15 @@ async def _wait_for_record(path: Path, answer: Left) -> bool | None:
 def _is_on_record(state: RunState, answer: Left) -> bool | None:
     """Check the log for the answer: True if recorded, False after another answer, None for an open question."""
     for question, record in state.answers:
-        if question["hash"] == answer.hash:
+        if question.hash == answer.hash:
             return _is_it(record, answer)
-    is_open = state.question is not None and state.question["hash"] == answer.hash
+    is_open = state.question is not None and state.question.hash == answer.hash
     return None if is_open else False
 
 
-def _is_it(record: Record, answer: Left) -> bool:
-    same = (record["answer"], record["by"], record["via"]) == (answer_word(answer.approved), answer.by, "approve")
-    return same and record.get("comment") == answer.comment
+def _is_it(record: ApprovalAnswered, answer: Left) -> bool:
+    same = (record.answer, record.by, record.via) == (answer_word(answer.approved), answer.by, "approve")
+    return same and record.comment == answer.comment
 
 
 def answer_word(approved: bool) -> str:  # noqa: FBT001 - the answer itself
@@ -146,9 +146,9 @@ def _last_answer(state: RunState) -> list[str]:
     return [describe_answer(*answer) for answer in state.answers[-1:]]
 
 
-def describe_answer(question: Record, record: Record) -> str:
+def describe_answer(question: ApprovalRequested, record: ApprovalAnswered) -> str:
     """Describe a recorded answer in a line, for people."""
-    answer = _ANSWERS.get(record["answer"], safe_text(record["answer"], 20))
-    by = f" by {safe_text(record['by'], 100)} ({safe_text(record['via'], 20)})" if record.get("by") else ""
-    comment = f": {safe_text(record['comment'], _WIDTH)}" if record.get("comment") else ""
-    return f"{safe_text(question['step'], 60)}: {answer}{by}{comment}"
+    answer = _ANSWERS.get(record.answer, safe_text(record.answer, 20))
+    by = f" by {safe_text(record.by, 100)} ({safe_text(record.via, 20)})" if record.by else ""
+    comment = f": {safe_text(record.comment, _WIDTH)}" if record.comment else ""
+    return f"{safe_text(question.step, 60)}: {answer}{by}{comment}"

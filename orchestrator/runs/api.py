@@ -224,7 +224,7 @@ async def resume(
             open_endpoint(settings, simulate=False) as where,
             claim_again(settings, state, ignore_running=False) as claim,
         ):
-            where.require_url(state.started["cloud_url"])
+            where.require_url(state.started.cloud_url)
             async with open_session(settings, where, applied.limits, observer) as session:
                 plan = await reopened.plan(session, applied, claim)
                 if plan.is_doubtful and not (confirm is not None and await confirm(plan)):
@@ -287,12 +287,12 @@ async def _carry_out(session: Session, opened: OpenRun, stop: Stop | None) -> Ru
 
 
 def _summarize_run(state: RunState, path: Path) -> RunSummary:
-    finished = state.finished or {}
+    finished = state.finished
     return RunSummary(
         state.run_id,
-        state.started["playbook"]["name"],
-        Exit(finished["exit_code"]) if finished else None,
-        Ending(finished["ending"]) if finished else None,
+        state.started.playbook["name"],
+        Exit(finished.exit_code) if finished else None,
+        Ending(finished.ending) if finished else None,
         {Outcome(outcome): number for outcome, number in counts_of(state).items()},
         tuple(
             TargetSummary(

@@ -36,7 +36,7 @@ def claim_again(settings: Settings, state: RunState, *, ignore_running: bool) ->
     """
     refs = [target.ref for target in state.targets.values()]
     claims = Claims(settings.audit.state_dir)
-    return claims.take(state.run_id, state.started["cloud_url"], refs, ignore_running=ignore_running)
+    return claims.take(state.run_id, state.started.cloud_url, refs, ignore_running=ignore_running)
 
 
 async def wait_for_statuses(session: Session, claim: Claim) -> None:

@@ -110,15 +110,17 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dic
         "skipped": state.skipped,
         "drifted": state.drifted,
         "questions": _list_questions(state),
-        "deadline": None if state.finished is None else state.finished.get("deadline"),
-        "warnings": [warning_document(each) for each in state.planned.get("warnings") or ()],
+        "deadline": None if state.finished is None else state.finished.deadline,
+        "warnings": [warning_document(each) for each in state.planned.warnings],
         "billing": state.money,
     }
 
 
 def _list_questions(state: RunState) -> list[dict[str, Any]]:
     """List the questions and answers in order; the last question may lack an answer."""
-    asked = [*state.answers, *([(state.question, {})] if state.question is not None else [])]
+    asked = [(question.record, answer.record) for question, answer in state.answers]
+    if state.question is not None:
+        asked.append((state.question.record, {}))
     return [
         {key: question.get(key) for key in ("step", "question", "expires_at")}
         | {key: answer.get(key) for key in ("answer", "by", "via", "comment")}

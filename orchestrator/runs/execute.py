@@ -66,10 +66,10 @@ def _warn_of_outage(session: Session, outage: Outage | None) -> None:
 
 def _find_deadline(session: Session, state: RunState) -> Deadline | None:
     """Return the deadline for the last request, measured from the first start of the run, also after a resume."""
-    deadline = state.planned.get("deadline")
+    deadline = state.planned.deadline
     if deadline is None:
         return None
-    since = (session.clock.wall() - parse_timestamp(state.started["ts"])).total_seconds()
+    since = (session.clock.wall() - parse_timestamp(state.started.ts)).total_seconds()
     return Deadline(deadline["seconds"], session.clock.now() - since + deadline["seconds"])
 
 

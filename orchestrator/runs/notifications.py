@@ -39,7 +39,8 @@ async def send_notices(session: Session, log: AuditLog, state: RunState) -> Asyn
         state: the replayed state of the log, kept up to date by the log.
     """
     settings = session.settings.notify
-    kinds = state.started.get("notify", {}).get("on", settings.on)
+    declared = state.started.notice_kinds
+    kinds = settings.on if declared is None else declared
     async with _open_channels(settings, kinds, session.observer) as notifier:
         if notifier.has_recipients:
             notifier.send_notice(notice_of_start(state))

@@ -286,8 +286,8 @@ class _Saved(_Part):
         return FrozenPlan(
             loaded=loaded,
             guards=Guards.model_validate({key: value for key, value in self.guards.items() if value is not None}),
-            limits=limits_from(document),
-            steps=steps_from(document),
+            limits=limits_from(document["limits"]),
+            steps=steps_from(document["steps"]),
             targets=tuple(target.freeze_target() for target in self.targets),
             made_at=parse_timestamp(self.made_at),
             actor=self.actor,

@@ -54,8 +54,8 @@ async def recheck_run(session: Session, state: RunState, jobs: Sequence[Job]) ->
     guards = session.settings.guards
     cvms = await _read_inventory(session, state, jobs, guards)
     workspace = await read_workspace(session, cvms)
-    other_key = workspace.compare_with(Workspace.from_record(state.started), "the run")
-    fresh = await read_open_statuses(session, jobs, state.planned["workspace_size"])
+    other_key = workspace.compare_with(Workspace.from_record(state.started.record), "the run")
+    fresh = await read_open_statuses(session, jobs, state.planned.workspace_size)
     mark_withheld(state, jobs, cvms, fresh, guards)
     _check_guards(state, jobs, cvms, fresh, guards)
     return Rechecked(fresh, other_key)
@@ -148,7 +148,7 @@ def _check_guards(
     state: RunState, jobs: Sequence[Job], cvms: Sequence[Cvm], fresh: dict[str, Observation], guards: Guards
 ) -> None:
     """Check the remaining requests against guards made stricter since the plan."""
-    limits = {check["name"]: Decimal(check["limit"]) for check in state.planned.get("guards", ()) if check["limit"]}
+    limits = {check["name"]: Decimal(check["limit"]) for check in state.planned.guards if check["limit"]}
 
     def newly(name: str) -> bool:
         limit = getattr(guards, name)
@@ -167,7 +167,7 @@ def _check_guards(
         up=up,
         spared=0,
         starts=starts,
-        whole_of_starts=undo if "restores" in state.started else Denominator(len(cvms)),
+        whole_of_starts=undo if state.started.restores is not None else Denominator(len(cvms)),
     )
     refused = [f"{check.name}: {check.message}" for check in checks if not check.ok]
     if refused:
@@ -182,7 +182,7 @@ async def _read_inventory(session: Session, state: RunState, jobs: Sequence[Job]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
     apps = {work.ref.app_id for work in jobs}
     known = {app for app in apps if app is not None}
-    if state.planned["workspace_size"] or len(known) < len(apps) or needs_whole_workspace(guards):
+    if state.planned.workspace_size or len(known) < len(apps) or needs_whole_workspace(guards):
         inventory = await reader.read_all()
     else:
         inventory = await reader.read_apps(known)

@@ -1,11 +1,11 @@
 """The first two records of a run: the actor, the request, and the exact plan; and the parser for `resume`."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from orchestrator.action import Action
-from orchestrator.audit.record import Record
 from orchestrator.audit.replay import SERVED, RunState
 from orchestrator.audit.target import Phase, TargetState
 from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
@@ -112,9 +112,8 @@ def _deadline_fields(deadline: Forecast) -> dict[str, object]:
     }
 
 
-def limits_from(started: Record) -> RunLimits:
+def limits_from(limits: Mapping[str, Any]) -> RunLimits:
     """Read the limits of a run from its first record."""
-    limits: dict[str, Any] = started["limits"]
     most, rate = limits["max_failures"], limits["requests_per_second"]
     return RunLimits(
         requests_per_second=START if rate == AUTO else rate,

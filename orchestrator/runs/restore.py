@@ -32,7 +32,7 @@ def read_undo(path: Path) -> tuple[Undo, RunState]:
     except OSError as error:
         raise SettingsError(f"the audit log can't be read: {error.strerror or error}", file=path) from error
     _require_finished(reading, state, path)
-    undo = Undo(state.run_id, taken_down(state), state.planned.get("cvms_up"))
+    undo = Undo(state.run_id, taken_down(state), state.planned.cvms_up)
     if not undo.targets:
         raise NoMatchError("the run stopped no running CVM", file=path, hint="there is nothing to undo")
     return undo, state
@@ -59,7 +59,7 @@ def request_undo(
         undo,
         origin_fields={"restores": state.run_id},
         ignore_running=ignore_running,
-        workspace=Workspace.from_record(state.started),
+        workspace=Workspace.from_record(state.started.record),
     )
 
 

@@ -111,10 +111,10 @@ class ResumePlan:
 
 def frozen_in(state: RunState, path: Path) -> Frozen:
     """Return the frozen settings in the log of a run."""
-    guards = {check["name"]: Decimal(check["limit"]) for check in state.planned.get("guards", ()) if check["limit"]}
-    told = state.started.get("notify", {}).get("on")
-    steps = steps_from(state.planned)
-    return Frozen("the run's log", limits_from(state.started), steps, guards, told, has_prices=True, file=path)
+    guards = {check["name"]: Decimal(check["limit"]) for check in state.planned.guards if check["limit"]}
+    told = state.started.notice_kinds
+    steps = steps_from(state.planned.steps)
+    return Frozen("the run's log", limits_from(state.started.limits), steps, guards, told, has_prices=True, file=path)
 
 
 def require_resumable(reading: Reading, state: RunState, path: Path) -> None:
@@ -131,7 +131,7 @@ def require_resumable(reading: Reading, state: RunState, path: Path) -> None:
             line=reading.line,
             hint="a log that is not what was written can't be gone on with; start a new run",
         )
-    if not state.planned:
+    if not state.has_plan:
         raise NotConfirmedError(
             "the run ended before its plan was on record, so nothing was sent",
             file=path,
@@ -190,7 +190,7 @@ class ReopenedRun:
             await wait_for_statuses(session, claim)
         jobs = rebuild_jobs(self.state, now=session.clock.now(), wall=session.clock.wall())
         plan = plan_resume(jobs, await recheck_run(session, self.state, jobs), applied)
-        age = (session.clock.wall() - parse_timestamp(self.state.planned["ts"])).total_seconds()
+        age = (session.clock.wall() - parse_timestamp(self.state.planned.ts)).total_seconds()
         return replace(plan, age=age, may_be_old=session.settings.audit.resume_without_asking)
 
     async def record_resume(
@@ -208,7 +208,7 @@ class ReopenedRun:
         if ignore_running:
             fields["ignore_running"] = True
         await record_resume(self.log, self.reading, self.state, plan.jobs, session.observer, **fields)
-        size = self.state.planned["workspace_size"]
+        size = self.state.planned.workspace_size
         return OpenRun(self.log, self.state, plan.jobs, plan.steps, size, claim, plan.checked.fresh)
 
 

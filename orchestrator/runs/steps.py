@@ -1,5 +1,6 @@
 """The steps of a plan as fields for `run.planned` and plan files, and the parser."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from orchestrator.action import Action
@@ -30,9 +31,9 @@ def step_fields(step: AnyPlanned) -> dict[str, object]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def steps_from(planned: Record) -> tuple[AnyPlanned, ...]:
+def steps_from(steps: Iterable[Record]) -> tuple[AnyPlanned, ...]:
     """Read the steps of a run's plan; logs of earlier versions lack some fields."""
-    return tuple(_parse_step(fields) for fields in planned["steps"])
+    return tuple(map(_parse_step, steps))
 
 
 def _parse_step(fields: Record) -> AnyPlanned:

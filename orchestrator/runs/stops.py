@@ -43,7 +43,7 @@ def reconciled_in(state: RunState) -> dict[_Key, Reconciled]:
 
 def stops_of(state: RunState) -> dict[str, list[Stop]]:
     """Return the stops of every CVM in the order of sending, by the CVM's key."""
-    last = (state.finished or {}).get("ts") or state.last_ts
+    last = state.last_ts if state.finished is None else state.finished.ts
     sent: dict[str, list[datetime]] = {}
     for target in state.targets.values():
         if target.effective_sent_at is not None:

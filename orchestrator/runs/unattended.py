@@ -75,10 +75,10 @@ class Unattended:
         state = RunState()
         if read_log(path, state.apply).verdict is Verdict.ALTERED:
             return RunStatus(State.ALTERED)
-        if not state.planned:
+        if not state.has_plan:
             return RunStatus(State.VOID)
         if state.finished is not None:
-            return RunStatus(State.FINISHED, exit_code=int(state.finished["exit_code"]))
+            return RunStatus(State.FINISHED, exit_code=int(state.finished.exit_code))
         return RunStatus(State.UNFINISHED, parse_timestamp(state.last_ts))
 
     async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
@@ -129,7 +129,7 @@ class Unattended:
                 state = reopened.state
                 applied = reopened.apply_settings(self._settings)
                 with claim_again(self._settings, state, ignore_running=False) as held:
-                    async with self._open_session(claim, applied.limits, state.started["cloud_url"]) as session:
+                    async with self._open_session(claim, applied.limits, state.started.cloud_url) as session:
                         plan = await _run_unless(stop, partial(reopened.plan, session, applied, held))
                         if plan is None:
                             return _INTERRUPTED

@@ -38,7 +38,7 @@ def test_an_event_gives_the_fields_of_its_record() -> None:
 def test_a_field_of_later_versions_is_none_in_an_old_record() -> None:
     assert TargetSettled(SETTLED).seconds is None
     assert ActionIntent({"event": "action.intent"}).batch is None
-    assert (RunStarted({}).playbook, RunPlanned({}).steps, list(RunPlanned({}).targets)) == (None, None, [])
+    assert (RunStarted({}).actor, RunPlanned({}).steps, list(RunPlanned({}).targets)) == (None, [], [])
 
 
 def test_a_missing_field_of_every_version_is_an_error() -> None:

@@ -91,8 +91,8 @@ def test_of_the_plan_no_more_is_kept_than_what_tells_its_targets_apart() -> None
     targets = [{**about(n), "status": f"up {n}", "billing": {**billing, "notes": ["a"]}} for n in range(3)]
     targets[2]["billing"]["notes"] = []
     state = replay(records([("run.planned", {"targets": targets, "skipped": targets, "workspace_size": 9})]))
-    assert (state.planned["workspace_size"], state.planned["event"]) == (9, "run.planned")
-    assert not state.planned.keys() & {"targets", "skipped"}
+    assert (state.planned.workspace_size, state.planned.name) == (9, "run.planned")
+    assert not state.planned.record.keys() & {"targets", "skipped"}
     first, second, third = state.targets.values()
     assert [target.before for target in state.targets.values()] == ["up 0", "up 1", "up 2"]
     assert first.bill == billing

@@ -108,7 +108,7 @@ def killed_and_resumed(
     deaths = moments(seed)
     code = run(["run", str(playbook), "--yes"], environment, deaths[0], output)
     log = next((folder / "state" / "runs").glob("*.jsonl"), None)
-    if code == KILLED and (log is None or not read(log)[1].planned):
+    if code == KILLED and (log is None or not read(log)[1].has_plan):
         return code, log, False
     for death in [*deaths[1:], None]:
         if code == KILLED:

@@ -37,7 +37,9 @@ def roll_out(folder: Path, seed: int) -> None:
         assert (code, verdict) == (0, Verdict.WHOLE), output.read_text()
         assert state.counts == {"settled": len(state.targets)}
         assert state.finished is not None
-        assert state.finished["deadline"]["met"]
+        deadline = state.finished.deadline
+        assert deadline is not None
+        assert deadline["met"]
         cvms = simulator.world.cvms
         kept = [cvm for cvm in cvms if not cvm.effective_stops]
         assert Counter(cvm.teepod.name for cvm in kept) == Counter({cvm.teepod.name for cvm in cvms})

@@ -141,7 +141,7 @@ async def resume(cloud: FakeCloud, interrupted: Fleet) -> Fleet:
     state = state_of(interrupted)
     jobs = rebuild_jobs(state, now=interrupted.clock.now(), wall=interrupted.clock.wall())
     fleet = Fleet(cloud, jobs=jobs, approver=SlowPerson(), settle=SETTLE, passed=state.passed, refused=state.refused)
-    fleet.steps = list(steps_from(state.planned))  # type: ignore[arg-type] # steps of any kind
+    fleet.steps = list(steps_from(state.planned.steps))  # type: ignore[arg-type] # steps of any kind
     fresh = await fleet.run.reader.read([work.ref for work in jobs if work.outcome is None])
     fleet.run.take_in(fresh)
     await fleet.go()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.action import Action
+from orchestrator.audit.events import RunStarted
 from orchestrator.cli.confirmation import plan_question
 from orchestrator.cvm import Cvm
 from orchestrator.outcome import Exit
@@ -274,7 +275,7 @@ def test_a_run_that_a_schedule_began_says_which_and_for_when() -> None:
     state = run(*STOPPED)
     firing = {"schedule": EVIL, "planned": "2026-11-23T18:30:00.000000Z", "moment": "2026-11-23T18:31:07.000000Z"}
     for trigger in (None, firing):
-        state.started = {**state.started, "trigger": trigger}
+        state.started = RunStarted({**state.started.record, "trigger": trigger})
         target, file = console()
         print_run(target, state, 0, LOG)
         assert ("for 2026-11-23 18:30Z" in STYLE.sub("", file.getvalue())) == (trigger is not None)

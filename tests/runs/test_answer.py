@@ -65,8 +65,9 @@ def asked_run(
 
 
 def yes_to(state: RunState) -> Left:
-    asked = state.question or {}
-    return Left(asked["seq"], asked["hash"], asked["step"], approved=True, by="ann@desk", at="")
+    asked = state.question
+    assert asked is not None
+    return Left(asked.seq, asked.hash, asked.step, approved=True, by="ann@desk", at="")
 
 
 def state_of(path: Path) -> RunState:

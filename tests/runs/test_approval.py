@@ -70,8 +70,9 @@ class Desk:
 
     @property
     def yes(self) -> Left:
-        asked = self.state.question or {}
-        return Left(asked["seq"], asked["hash"], "look", approved=True, by="ann@desk", at="", comment="ok")
+        asked = self.state.question
+        assert asked is not None
+        return Left(asked.seq, asked.hash, "look", approved=True, by="ann@desk", at="", comment="ok")
 
     def left(self) -> LeftAnswers:
         return LeftAnswers(self.answers, self.state, RunObserver(), wall)

@@ -160,9 +160,9 @@ def test_steps_and_limits_read_back_from_their_records(tmp_path: Path) -> None:
     fields = started_fields(loaded, actor="me@here", version="1", cloud_url="https://x", limits=LIMITS)
     assert fields["playbook"] == {"name": "example", "path": str(file), "sha256": loaded.sha256}
     assert fields["vars"] == {"teepod": "prod-1"}
-    assert limits_from(json.loads(json.dumps(fields))) == LIMITS
+    assert limits_from(json.loads(json.dumps(fields))["limits"]) == LIMITS
     made = plan()
-    assert steps_from(records(made)[1]) == made.steps
+    assert steps_from(records(made)[1]["steps"]) == made.steps
 
 
 def test_what_is_planned_is_written_with_money_as_text() -> None:

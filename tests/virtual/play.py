@@ -275,12 +275,12 @@ class _Process:
         state = RunState()
         self._log, reading = AuditLog.reopen(self._played.log, state.apply, wall=self._clock.wall, sync=self.disk.write)
         if state.finished is not None:
-            return RunResult(Ending(state.finished["ending"]), Exit(state.finished["exit_code"]))
+            return RunResult(Ending(state.finished.ending), Exit(state.finished.exit_code))
         jobs = rebuild_jobs(state, now=self._clock.now(), wall=self._clock.wall())
-        size = state.planned["workspace_size"]
+        size = state.planned.workspace_size
         fresh = await read_open_statuses(session, jobs, size)
         await record_resume(self._log, reading, state, jobs, RunObserver())
-        steps = steps_from(state.planned)
+        steps = steps_from(state.planned.steps)
         run = prepare_run(session, OpenRun(self._log, state, jobs, steps, size))
         run.take_in(fresh)
         return await run(steps)

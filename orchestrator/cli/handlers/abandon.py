@@ -40,7 +40,7 @@ def abandon_interrupted_run(
         if state.cloud_ended:
             raise UsageError("the simulated cloud of this run ended with the run", file=path)
         with open_endpoint(settings, simulate=False) as where:
-            where.require_url(state.started["cloud_url"])
+            where.require_url(state.started.cloud_url)
             result = anyio.run(partial(_open_and_abandon, settings, where, reopened, reason))
     if result.error is not None:
         raise result.error
@@ -53,6 +53,6 @@ def abandon_interrupted_run(
 
 
 async def _open_and_abandon(settings: Settings, where: Endpoint, reopened: ReopenedRun, reason: str) -> RunResult:
-    limits = limits_from(reopened.state.started)
+    limits = limits_from(reopened.state.started.limits)
     async with open_session(settings, where, limits, LogObserver(settings.log)) as session:
         return await abandon_run(session, reopened, reason)

@@ -8,7 +8,7 @@ import anyio
 import click
 
 from orchestrator.audit.approvals import Left
-from orchestrator.audit.record import Record
+from orchestrator.audit.events import ApprovalRequested
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, is_held
 from orchestrator.cli.confirmation import require_answer
@@ -53,9 +53,9 @@ def answer_question(
         require_answer(f"\nType {word} to {meaning}: ", word, hint="add --yes")
         question = find_question(read_state(path), held=is_held(path), asked=question, now=utc_now())
     answer = Left(
-        question["seq"],
-        question["hash"],
-        question["step"],
+        question.seq,
+        question.hash,
+        question.step,
         approved=not refuse,
         by=find_actor(),
         at=timestamp(utc_now()),
@@ -65,15 +65,17 @@ def answer_question(
     _print_answer(state, question, answer, is_taken_up=is_taken_up, as_json=as_json)
 
 
-def _print_answer(state: RunState, question: Record, answer: Left, *, is_taken_up: bool, as_json: bool) -> None:
+def _print_answer(
+    state: RunState, question: ApprovalRequested, answer: Left, *, is_taken_up: bool, as_json: bool
+) -> None:
     word = answer_word(answer.approved)
     if as_json:
         document = {
             "run_id": state.run_id,
-            "playbook": state.started["playbook"]["name"],
-            "step": question["step"],
-            "question": question["question"],
-            "expires_at": question["expires_at"],
+            "playbook": state.started.playbook["name"],
+            "step": question.step,
+            "question": question.question,
+            "expires_at": question.expires_at,
             "answer": word,
             "by": answer.by,
             "comment": answer.comment,

@@ -77,7 +77,7 @@ def _check_log(reading: Reading, state: RunState, path: Path) -> None:
         raise UsageError(
             "the run is not finished, so its stops are not certain",
             file=path,
-            hint=resume if state.planned else "the log has no plan: nothing was sent and nothing was charged",
+            hint=resume if state.has_plan else "the log has no plan: nothing was sent and nothing was charged",
         )
 
 
@@ -89,7 +89,7 @@ def _find_charges(settings: Settings, log: AuditLog, reading: Reading, state: Ru
         return Reconciliation(known)
     asked = make_questions(stops)
     with open_endpoint(settings, simulate=False) as where:
-        where.require_url(state.started["cloud_url"])
+        where.require_url(state.started.cloud_url)
         usage = anyio.run(_read_usage, settings, where, asked) if asked else {}
     found = evaluate_answers(stops, usage, known, now=utc_now(), pending_for=settings.billing.pending_for)
     for news in found.news:

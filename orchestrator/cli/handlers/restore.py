@@ -38,7 +38,7 @@ def restore_run(
         request_undo(undo, state, path, settings, ignore_running=ignore_running), origin=_describe_origin(undo, state)
     )
     with open_endpoint(settings, simulate=False) as where:
-        where.require_url(state.started["cloud_url"])
+        where.require_url(state.started.cloud_url)
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
 
@@ -46,8 +46,8 @@ def _describe_origin(undo: Undo, state: RunState) -> str:
     """Describe the undone run for people."""
     late = undo.late
     text = (
-        f"Undo of {safe_text(state.run_id)}, started {safe_text(moment(state.started['ts']))} "
-        f"by {safe_text(state.started['actor'])}; "
+        f"Undo of {safe_text(state.run_id)}, started {safe_text(moment(state.started.ts))} "
+        f"by {safe_text(state.started.actor)}; "
         f"the run stopped {plural(len(undo.targets) - len(late), 'running CVM')}\n"
     )
     if late:

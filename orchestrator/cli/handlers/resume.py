@@ -49,7 +49,7 @@ def resume_run(
             return _print_finished(state, reopened.log.path, as_json=as_json)
         applied = reopened.apply_settings(settings, assignments)
         with open_endpoint(settings, simulate=False) as where:
-            where.require_url(state.started["cloud_url"])
+            where.require_url(state.started.cloud_url)
             with nullcontext() if dry_run else claim_again(settings, state, ignore_running=ignore_running) as claim:
                 order = _ResumeRequest(
                     reopened, applied, claim, ignore_running=ignore_running, yes=yes, as_json=as_json
@@ -80,7 +80,8 @@ class _ResumeRequest:
 
 
 def _print_finished(state: RunState, path: Path, *, as_json: bool) -> int:
-    code = int((state.finished or {})["exit_code"])
+    assert state.finished is not None  # noqa: S101 - the caller checked it
+    code = int(state.finished.exit_code)
     if as_json:
         write_document(run_document(state, code, path), partial(click.echo, nl=False))
     else:

@@ -34,7 +34,7 @@ def show_run(run_id: str, config: Path | None, assignments: tuple[str, ...], *, 
 def _find_exit_code(state: RunState) -> int:
     """Return the exit code of the run; for an unended run, the exit code of an interrupted run."""
     if state.finished is not None:
-        return int(state.finished["exit_code"])
+        return int(state.finished.exit_code)
     if state.interrupted is not None:
-        return int(exit_code(Ending(state.interrupted["reason"]), {}, anything_sent=state.anything_sent))
+        return int(exit_code(Ending(state.interrupted.reason), {}, anything_sent=state.anything_sent))
     return int(Exit.SIGINT)

@@ -73,8 +73,8 @@ def report_document(story: RunTimeline, log: LogFile, *, made_at: datetime, vers
         "moments": [
             {"ts": each.ts, "at_s": each.at, "event": each.event, "fields": each.fields} for each in story.moments
         ],
-        "guards": state.planned.get("guards") or [],
-        "warnings": [warning_document(each)["message"] for each in state.planned.get("warnings") or ()],
+        "guards": state.planned.guards,
+        "warnings": [warning_document(each)["message"] for each in state.planned.warnings],
         "skipped": _skipped(story),
         "billing": money_document(state),
         "log": _log(story, log),
@@ -83,27 +83,33 @@ def report_document(story: RunTimeline, log: LogFile, *, made_at: datetime, vers
 
 def _run(story: RunTimeline, log: LogFile) -> dict[str, Any]:
     state, started = story.state, story.state.started
-    code = state.finished.get("exit_code") if state.finished else None
-    last = (state.finished or {}).get("ts") or state.last_ts or None
+    code = state.finished.exit_code if state.finished else None
+    last = (state.finished.ts if state.finished is not None else state.last_ts) or None
     kept = ("vars", "actor", "version", "cloud_url", "trigger", "plan_file", "restores", "limits")
     return {
         "run_id": state.run_id or log.path.stem,
-        "playbook": started.get("playbook") or {},
-        **{key: started.get(key) for key in kept},
+        "playbook": started.playbook,
+        **{key: started.record.get(key) for key in kept},
         "simulated": state.simulated,
         "cloud_ended": state.cloud_ended,
-        "steps": state.planned.get("steps") or [],
-        "workspace_size": state.planned.get("workspace_size"),
+        "steps": state.planned.steps,
+        "workspace_size": state.planned.record.get("workspace_size"),
         "state": _standing(story, log),
         "exit_code": code,
-        "ending": (state.finished or state.interrupted or {}).get("ending" if state.finished else "reason"),
+        "ending": _ending(state),
         "meaning": _meaning(story, log),
-        "started_at": started.get("ts"),
+        "started_at": started.record.get("ts"),
         "ended_at": last,
-        "seconds": _between(started.get("ts"), last),
+        "seconds": _between(started.record.get("ts"), last),
         "deadline": _deadline(story),
         "paused_s": [round(each, 3) for each in story.pauses],
     }
+
+
+def _ending(state: RunState) -> str | None:
+    if state.finished is not None:
+        return state.finished.ending
+    return None if state.interrupted is None else state.interrupted.reason
 
 
 def _stages(state: RunState, standing: str) -> dict[str, int]:
@@ -119,10 +125,11 @@ def _stage(target: TargetState, standing: str) -> str:
 
 def _deadline(story: RunTimeline) -> dict[str, Any] | None:
     """Return the planned deadline and its result; None without a deadline."""
-    promised = story.state.planned.get("deadline")
+    promised = story.state.planned.deadline
     if not promised:
         return None
-    kept = (story.state.finished or {}).get("deadline") or {}
+    finished = story.state.finished
+    kept = (finished.deadline if finished is not None else None) or {}
     return {"seconds": promised["seconds"], "met": kept.get("met"), "late": kept.get("late")}
 
 
@@ -133,7 +140,7 @@ def _standing(story: RunTimeline, log: LogFile) -> str:
         return "finished"
     if log.running:
         return "running"
-    return "unfinished" if story.state.planned else "not_sent"
+    return "unfinished" if story.state.has_plan else "not_sent"
 
 
 def _meaning(story: RunTimeline, log: LogFile) -> str:
@@ -202,7 +209,7 @@ def _spread(values: list[float]) -> dict[str, float] | None:
 
 def _requests(story: RunTimeline) -> dict[str, Any]:
     sent = [request for request in story.requests if request.sent]
-    limit = (story.state.started.get("limits") or {}).get("requests_per_second")
+    limit = story.state.started.limits.get("requests_per_second")
     width = next((size for size in _SECONDS_A_BIN if story.last / size <= _MOST_BINS), _SECONDS_A_BIN[-1])
     bins = int(story.last // width) + 1
     return {

@@ -58,7 +58,7 @@ def targets_ahead(state: RunState) -> tuple[dict[str, int], dict[str, int]]:
     """Count the open targets of every step of a run, and the possible targets of the follow-up steps."""
     still_open = Counter(target.step for target in state.targets.values() if target.outcome is None)
     may_have: dict[str, set[str]] = {}
-    for step in steps_from(state.planned):
+    for step in steps_from(state.planned.steps):
         if isinstance(step, PlannedStep) and step.follows is not None and step.name not in state.passed:
             may_have[step.name] = {
                 key

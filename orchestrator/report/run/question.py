@@ -5,7 +5,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.audit.record import Record
+from orchestrator.audit.events import ApprovalRequested
 from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
 from orchestrator.moment import format_clock, parse_timestamp
@@ -23,11 +23,11 @@ def waits(state: RunState) -> str | None:
     """Say in a line that a run waits for an answer; None for a run without an open question or at its end."""
     if state.question is None or state.finished is not None or state.interrupted is not None:
         return None
-    until = format_clock(parse_timestamp(state.question["expires_at"]))
+    until = format_clock(parse_timestamp(state.question.expires_at))
     return f"waits for an answer until {until}: orchestrator approve {safe_text(state.run_id)}"
 
 
-def print_question(console: Console, state: RunState, question: Record, now: datetime) -> None:
+def print_question(console: Console, state: RunState, question: ApprovalRequested, now: datetime) -> None:
     """Print an open question, and the facts needed for an answer.
 
     Args:
@@ -36,14 +36,14 @@ def print_question(console: Console, state: RunState, question: Record, now: dat
         question: the `approval.requested` record.
         now: the current time, in UTC.
     """
-    steps = steps_from(state.planned)
-    number = next((n for n, step in enumerate(steps, start=1) if step.name == question["step"]), 0)
-    name = "" if question["step"] == f"step {number}" else f", {safe_text(question['step'], 60)}"
-    playbook = safe_text(state.started["playbook"]["name"])
+    steps = steps_from(state.planned.steps)
+    number = next((n for n, step in enumerate(steps, start=1) if step.name == question.step), 0)
+    name = "" if question.step == f"step {number}" else f", {safe_text(question.step, 60)}"
+    playbook = safe_text(state.started.playbook["name"])
     head = Text.assemble((playbook, "bold"), (f"  step {number} of {len(steps)}{name}", "dim"))
     print_lines(console, prose_lines(console, head))
     console.print()
-    for line in question["question"].strip().splitlines()[:_MOST_LINES]:
+    for line in question.question.strip().splitlines()[:_MOST_LINES]:
         console.print(Text(f"  {safe_text(line, _WIDTH)}", "bold yellow"))
     console.print()
     facts: list[tuple[str, str | Text]] = []
@@ -54,7 +54,7 @@ def print_question(console: Console, state: RunState, question: Record, now: dat
         facts.append(("then" if each == ahead[0][0] else "", Text(f"{each}  {line}")))
     if not ahead:
         facts.append(("then", "the run ends"))
-    expires_at = parse_timestamp(question["expires_at"])
+    expires_at = parse_timestamp(question.expires_at)
     left = format_duration(max(0, round((expires_at - now).total_seconds())))
     facts.append(
         ("until", f"{format_clock(expires_at, now)}, {left} from now; without an answer the run ends as if refused")
@@ -71,5 +71,5 @@ def answer_lines(state: RunState, *, going_on: bool = True) -> list[str]:
     """
     lines = [describe_answer(question, record) for question, record in state.answers]
     if state.question is not None and not going_on and state.finished is None:
-        lines.append(f"{safe_text(state.question['step'], 60)}: not answered; resume asks it anew")
+        lines.append(f"{safe_text(state.question.step, 60)}: not answered; resume asks it anew")
     return lines

@@ -21,9 +21,9 @@ from orchestrator.skip_reason import SkipReason
 
 def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> None:
     """Print the plan for people."""
-    name, actor = state.started["playbook"]["name"], state.started.get("actor", "an unknown person")
+    name, actor = state.started.playbook["name"], state.started.actor or "an unknown person"
     head = Text.assemble(("Resume ", "dim"), (safe_text(state.run_id), "bold"), f"  {safe_text(name)}")
-    console.print(head.append(f", started {safe_text(moment(state.started['ts']))} by {safe_text(actor)}", "dim"))
+    console.print(head.append(f", started {safe_text(moment(state.started.ts))} by {safe_text(actor)}", "dim"))
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")

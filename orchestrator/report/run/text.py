@@ -60,7 +60,7 @@ def print_run(
     else:
         meaning = f"{meaning_of(code or 0)} (exit {code})"
     if state.drifted:
-        source = "run to undo" if "restores" in state.started else "plan file"
+        source = "run to undo" if state.started.restores is not None else "plan file"
         meaning += f"; {len(state.drifted)} of the {source} drifted, left alone"
     head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {meaning}")
     print_lines(console, prose_lines(console, head))
@@ -137,20 +137,20 @@ def _not_sent(console: Console, state: RunState) -> None:
 
 def _cut_short(state: RunState) -> _Facts:
     """Name the reason why a finished run could not confirm its results."""
-    by = (state.finished or {}).get("cut_short_by")
+    by = None if state.finished is None else state.finished.cut_short_by
     if by is not None:
         yield "cut short", Text(ENDINGS.get(by, safe_text(by, 64)), "yellow")
 
 
 def _abandoned(state: RunState) -> _Facts:
-    end = state.finished or {}
-    if "abandoned_by" in end:
-        yield "abandoned", Text(f"by {safe_text(end['abandoned_by'], 100)}: {safe_text(end['reason'], 1000)}")
+    end = state.finished
+    if end is not None and end.abandoned_by is not None:
+        yield "abandoned", Text(f"by {safe_text(end.abandoned_by, 100)}: {safe_text(end.reason, 1000)}")
 
 
 def _deadline(state: RunState) -> _Facts:
     """Say if the last request was sent before the deadline."""
-    deadline = (state.finished or {}).get("deadline")
+    deadline = None if state.finished is None else state.finished.deadline
     if deadline is None:
         return
     limit = format_duration(deadline["seconds"])
@@ -163,16 +163,16 @@ def _deadline(state: RunState) -> _Facts:
 
 def _started(state: RunState) -> _Facts:
     """Say when and by whom the run was started, and its duration up to the last record."""
-    if "actor" in state.started:
-        yield "started", Text(f"{moment(state.started['ts'])} by {safe_text(state.started['actor'], 100)}")
+    if state.started.actor is not None:
+        yield "started", Text(f"{moment(state.started.ts)} by {safe_text(state.started.actor, 100)}")
     if state.finished is not None or state.interrupted is not None:
-        took = parse_timestamp(state.last_ts) - parse_timestamp(state.started["ts"])
+        took = parse_timestamp(state.last_ts) - parse_timestamp(state.started.ts)
         yield "took", format_duration(max(0.0, round(took.total_seconds(), 1)))
 
 
 def _began(state: RunState) -> _Facts:
     """Name the schedule and the firing behind the run; nothing for a run started by a person."""
-    trigger = state.started.get("trigger")
+    trigger = state.started.trigger
     if trigger is not None:
         planned = f"{parse_timestamp(trigger['planned']):%Y-%m-%d %H:%MZ}"
         yield "began", Text(f"by the schedule of {safe_text(trigger['schedule'])}, for {planned}")

@@ -41,6 +41,6 @@ def test_the_records_of_an_export_have_the_hashes_that_they_bear(log: Path, tmp_
     read_log(log, state.apply)
     (line,) = out.read_text("ascii").splitlines()
     record = json.loads(line)
-    assert record == state.started
+    assert record == state.started.record
     claimed = record.pop("hash")
     assert digest(record) == claimed

@@ -128,7 +128,8 @@ def test_a_question_that_nothing_follows_says_so() -> None:
     plan = plan_of([STEPS[0], STEPS[2]])
     state = run(ASKED, made=plan)
     target, file = console()
-    print_question(target, state, state.question or {}, NOW)
+    assert state.question is not None
+    print_question(target, state, state.question, NOW)
     assert re.search(r"then +.*the run ends", file.getvalue())
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from orchestrator.action import Action
+from orchestrator.audit.events import RunStarted
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.note import BillingNote
 from orchestrator.engine.job import Job
@@ -30,7 +31,8 @@ def printed(width: int = 200, **fields: Any) -> str:  # noqa: ANN401 - any field
         ("jobs", "checked", "send", "watch", "skip", "steps", "stricter", "warnings"), ()
     )
     state = RunState(run_id=RUN_ID)
-    state.started = {"playbook": {"name": "nightly"}, "actor": "ann@host", "ts": "2026-11-25T23:15:48.796391Z"}
+    started = {"playbook": {"name": "nightly"}, "actor": "ann@host", "ts": "2026-11-25T23:15:48.796391Z"}
+    state.started = RunStarted(started)
     target, file = console(width)
     print_resume_plan(target, ResumePlan(**{**empty, "ended": 0, "limits": LIMITS, **fields}), state)
     return STYLE.sub("", file.getvalue())
