@@ -12,8 +12,9 @@ from orchestrator import __version__
 from orchestrator.action import Action
 from orchestrator.cloud import wire, wire_usage
 from orchestrator.cloud.answers import reply_of, seconds_ahead
+from orchestrator.cloud.carrier import Destination
 from orchestrator.cloud.http import MEBIBYTE, Http
-from orchestrator.cloud.transport import Destination, ThroughHttpx, carrier_to
+from orchestrator.cloud.transport import ThroughHttpx, carrier_to
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import CloudError
 from orchestrator.moment import utc_now

@@ -7,7 +7,8 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cloud.aio import ThroughAiohttp
-from orchestrator.cloud.transport import Destination, ThroughHttpx, carrier_to
+from orchestrator.cloud.carrier import Destination
+from orchestrator.cloud.transport import ThroughHttpx, carrier_to
 from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import Peer, always, answer, reaching, serving
 

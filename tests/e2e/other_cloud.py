@@ -5,6 +5,7 @@ It shares nothing with the simulator, so that a misreading that the client and t
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ class OtherCloud:
         asked: the queries for usage so far.
         due: what stops had charged so far, in US dollars.
         held_back: the charges that have not arrived among the usage yet.
+        posts: how many requests of each action came.
     """
 
     api_key = "phak_other"
@@ -39,6 +41,7 @@ class OtherCloud:
         self.held_back: list[Any] = []
         self.up: dict[str, datetime | None] = {}
         self.meters = {app: Meter(style) for app in ("a" * 40, "b" * 40)}
+        self.posts: Counter[str] = Counter()
         self._lock = threading.Lock()
         now = datetime.now(UTC)
         for number in range(len(RATES)):
@@ -70,6 +73,12 @@ class OtherCloud:
                 self.held_back += [(meter, each) for each in meter.records[before:]]
                 del meter.records[before:]
         return {"id": number, "vm_uuid": uuid, "status": "stopping", "name": f"web-{number}"}
+
+    def start_again(self, hashid: str) -> dict[str, Any]:
+        """Start a CVM that was stopped."""
+        number = int(hashid.removeprefix("cvm_"))
+        self.start(number, datetime.now(UTC))
+        return {"id": number, "vm_uuid": self.cvm(number)[0], "status": "starting", "name": f"web-{number}"}
 
     def arrive(self) -> None:
         """Let the charges show up among the usage."""
@@ -107,8 +116,10 @@ class OtherCloud:
 
     def post(self, path: str, body: Any) -> dict[str, Any]:  # noqa: ANN401 - parsed JSON
         """Answer a POST."""
-        if path.endswith("/stop"):
-            return self.stop(path.split("/")[2])
+        *_, hashid, operation = path.split("/")
+        if operation in {"stop", "suspend", "start"}:
+            self.posts[operation] += 1
+            return self.start_again(hashid) if operation == "start" else self.stop(hashid)
         found = {UUID(uuid): uuid for uuid in body["vm_uuids"]}
         items = [item for item in self.items() if UUID(item["vm_uuid"]) in found]
         return {found[UUID(each["vm_uuid"])]: {"status": each["status"], "in_progress": False} for each in items}

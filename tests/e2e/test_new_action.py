@@ -1,0 +1,105 @@
+"""A new action is one specification: the checker names the place to write it, and everything else follows."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+import orchestrator
+from orchestrator.simulator.serve import BackgroundSimulator
+from tests.billing.meter import Style
+from tests.e2e.desk import Desk
+from tests.e2e.other_cloud import serving
+
+PACKAGE = Path(orchestrator.__file__).parent
+SPECIFICATION = """_SUSPEND = ActionSpec(
+    goal=Goal.DOWN,
+    verb="suspend",
+    done="suspended",
+    endpoint="suspend",
+    notes=("compute_ends", "storage_continues"),
+    gpu_note="gpu_24h_minimum_on_restart",
+    charges=True,
+    settle_s=30.0,
+    ecs_type="end",
+)
+"""
+PLAYBOOK = """\
+name: suspend-all
+limits: {requests_per_second: 100}
+steps: [{action: suspend, select: {all: true}}]
+"""
+
+
+def with_member(text: str) -> str:
+    """The module of actions with a fifth member, and no specification for it."""
+    return text.replace('    RESTART = "restart"\n', '    SUSPEND = "suspend"\n    RESTART = "restart"\n', 1)
+
+
+def with_specification(text: str) -> str:
+    """The same with a specification."""
+    case = "            case _:\n                assert_never(self)\n"
+    assert case in text
+    added = f"            case Action.SUSPEND:\n                return _SUSPEND\n{case}"
+    return with_member(text).replace(case, added, 1) + SPECIFICATION
+
+
+def found_by_checker(action: Path, cache: Path) -> list[str]:
+    """The errors of mypy in the whole package, with another module of actions."""
+    shadow = ("--shadow-file", str(PACKAGE / "action.py"), str(action))
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(cache), *shadow, "-p", "orchestrator"]
+    out = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=300, check=False).stdout
+    return [line for line in out.splitlines() if ": error: " in line]
+
+
+@pytest.mark.timeout(600)
+def test_the_checker_names_the_place_to_specify_a_new_action_and_no_other(tmp_path: Path) -> None:
+    text, action = (PACKAGE / "action.py").read_text(), tmp_path / "action.py"
+    action.write_text(with_member(text))
+    (error,) = found_by_checker(action, tmp_path / "cache")
+    assert error.startswith("orchestrator/action.py:")
+    assert "Literal[Action.SUSPEND]" in error
+    action.write_text(with_specification(text))
+    assert found_by_checker(action, tmp_path / "cache") == []
+
+
+def test_a_new_action_is_planned_carried_out_and_reported_by_its_specification_alone(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay"
+    shutil.copytree(PACKAGE, overlay / "orchestrator", ignore=shutil.ignore_patterns("__pycache__"))
+    (overlay / "orchestrator" / "action.py").write_text(with_specification((PACKAGE / "action.py").read_text()))
+    playbook = tmp_path / "suspend.yaml"
+    playbook.write_text(PLAYBOOK)
+    with serving(Style(digits=6, counts_all=True)) as cloud:
+        desk = Desk(tmp_path, cast("BackgroundSimulator", cloud))
+        env = {"PYTHONPATH": str(overlay)}
+
+        planned = desk.run("plan", str(playbook), env=env)
+        assert (planned.code, "3 CVMs of 3 will be suspended" in planned.out) == (0, True)
+
+        ended = desk.run("run", str(playbook), "--yes", "--json", env=env)
+        assert (ended.code, ended.document["counts"]) == (0, {"settled": 3}), ended.err
+        assert cloud.posts == {"suspend": 3}
+        (accepted, *_) = [each for each in desk.records if each["event"] == "action.accepted"]
+        assert (accepted["action"], accepted["billing"]["notes"][:2]) == (
+            "suspend",
+            ["compute_ends", "storage_continues"],
+        )
+
+        for command in (
+            ("show", desk.log.stem),
+            ("report", desk.log.stem, "--format", "text"),
+            ("report", desk.log.stem, "--format", "html"),
+            ("audit", "verify", desk.log.stem),
+            ("audit", "show", desk.log.stem),
+            ("audit", "export", desk.log.stem, "--format", "ecs"),
+            ("savings",),
+            ("runs",),
+            ("resume", desk.log.stem),
+        ):
+            shown = desk.run(*command, env=env)
+            assert shown.code == 0, (command, shown.err)
+        restored = desk.run("restore", desk.log.stem, "--yes", "--json", env=env)
+        assert (restored.code, restored.document["counts"]) == (0, {"settled": 3}), restored.err
