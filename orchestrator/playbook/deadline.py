@@ -59,10 +59,8 @@ def derive_send_rate(step: PlannedStep, limits: RunLimits, settle: Mapping[str, 
     seconds: float
     basis: Basis
     if step.escalate_after is not None:
-        seconds, basis = (
-            step.escalate_after,
-            "escalate.after",
-        )  # settle.timeout does not matter: it starts anew with the stop
+        # settle.timeout does not matter: the timeout starts anew with the stop
+        seconds, basis = step.escalate_after, "escalate.after"
     else:
         usual: tuple[float, Basis] = (
             (step.action.spec.settle_s, "assumed") if known is None else (known, "earlier runs")

@@ -98,7 +98,7 @@ def load_source(source: Source, assignments: Mapping[str, str], *, allow_undefin
     if unknown:
         raise UsageError(f"the playbook has no variable {unknown[0]!r}", hint=_suggest_name(unknown[0], list(declared)))
     for name, value in assignments.items():
-        # Around an empty value the rest of a pattern would widen: `${prefix}*` to every name.
+        # An empty value would widen a pattern: `${prefix}*` would match every name.
         if not value.strip():
             raise UsageError(
                 f"the variable {name!r} has an empty value",
