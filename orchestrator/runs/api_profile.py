@@ -20,7 +20,7 @@ _VERSION = 1
 _LARGEST_FILE = 1_000_000
 _KEPT_FOR = timedelta(days=7)
 _MISSING_FOR = timedelta(days=1)
-"""An operation that the API lacks is looked for again sooner: it costs one request, and saves many."""
+"""A missing batch request is tried again sooner: a trial costs one request, and can save many."""
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
@@ -146,17 +146,19 @@ class ApiProfileFile:
         except FileNotFoundError:
             return {}
         if len(content) > _LARGEST_FILE:
-            raise ValueError("it is too large")
+            raise ValueError("the file is too large")
         try:
             document = json.loads(content)
         except RecursionError as error:
-            raise ValueError("it is nested too deeply") from error
+            raise ValueError("the file is nested too deeply") from error
         version = document.get("v") if isinstance(document, dict) else None
         if isinstance(version, int) and version > _VERSION:
-            raise _LaterVersionError(f"a later version of orchestrator wrote it (format {version}, not {_VERSION})")
+            raise _LaterVersionError(
+                f"the file is from a later version of orchestrator (format {version}, not {_VERSION})"
+            )
         apis = document.get("apis") if version == _VERSION else None
         if not isinstance(apis, dict):
-            raise ValueError("it is not what a run wrote")  # noqa: TRY004 - what stands in a file is a value
+            raise ValueError("the file is not a profile")  # noqa: TRY004 - the content of a file is a value
         return apis
 
     def _parse_entry(self, entry: object, now: datetime) -> _Api:

@@ -1,4 +1,4 @@
-"""Answers to a run's questions: at its own terminal, and from anywhere by `orchestrator approve`.
+"""Answers to a run's questions, left by `orchestrator approve`.
 
 The first answer counts. `--yes` is for the plan; it never answers a question.
 """
@@ -16,11 +16,11 @@ from orchestrator.moment import timestamp, utc_now
 from orchestrator.runs.observer import RunObserver
 
 APPROVE, REFUSE = "approve", "refuse"
-"""What is typed: whole words, so that neither Enter nor a slip of one key is an answer."""
+"""The words to type: whole words, so that neither Enter nor a wrong key is an answer."""
 
 _LOOK_EVERY = 0.5
 _GRACE = 5.0
-"""Seconds by which the last look may be late on a busy machine; later than that, this machine slept."""
+"""Longest delay of the last check on a busy machine, in seconds. After a longer delay, this machine was asleep."""
 
 
 def left_answers(log: AuditLog, state: RunState, observer: RunObserver) -> "LeftAnswers":

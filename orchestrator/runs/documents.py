@@ -17,7 +17,7 @@ from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.runs.steps import step_fields
 
 _PIECES = 10_000
-"""Of the pieces that the encoder makes (a key, a value, a comma), how many are written together."""
+"""Number of encoded pieces (a key, a value, a comma) written together."""
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:

@@ -24,13 +24,13 @@ class Endpoint:
         """
         if self.base_url != cloud_url:
             raise UsageError(
-                f"the run is of {cloud_url}, the settings are for {self.base_url}",
-                hint="use the same cloud.base_url (PHALA_CLOUD_API_PREFIX) as the run did",
+                f"the run is for {cloud_url}, the settings are for {self.base_url}",
+                hint="use the cloud.base_url (PHALA_CLOUD_API_PREFIX) of the run",
             )
 
 
 _NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1", "batch-report-1", "batch-report-2")
-"""Some names in a `--simulate` fleet, so that each of the playbooks that come with this finds its CVMs there."""
+"""Names in a `--simulate` fleet, so that every shipped playbook matches some CVMs."""
 
 
 @contextmanager

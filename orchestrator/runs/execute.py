@@ -74,7 +74,7 @@ def _find_deadline(session: Session, state: RunState) -> Deadline | None:
 
 
 Beside = Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]
-"""Something that goes on while a run does, and may leave the run at once by cancelling this scope."""
+"""A task beside a run. The task can leave the run at once by a cancellation of this scope."""
 
 
 async def carry_to_end(session: Session, opened: OpenRun, run: Run, beside: Sequence[Beside] = ()) -> RunResult | None:
@@ -155,14 +155,14 @@ def explain_early_end(result: RunResult | None, log: AuditLog) -> OrchestratorEr
         return None
     if result.ending is Ending.KEY_REFUSED:
         hint = f"check PHALA_CLOUD_API_KEY, then `orchestrator resume {log.run_id}`"
-        return CloudError("the API refuses the key, so nothing more was sent", hint=hint)
+        return CloudError("the API refuses the key; nothing more was sent", hint=hint)
     if result.ending in _WHY:
         return CloudError(_WHY[result.ending], hint=f"later: `orchestrator resume {log.run_id}`")
     return result.error
 
 
 LEAVES_DOUBT = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT, Ending.LOG_FAILED})
-"""Endings after which a request may be without its answer."""
+"""Endings with possibly unanswered requests."""
 
 
 def describe_outage(session: Session, outage: Outage) -> str:
@@ -172,6 +172,6 @@ def describe_outage(session: Session, outage: Outage) -> str:
 
 
 _WHY = {
-    Ending.CLOUD_DOWN: "the API was down for too long (settle.cloud_down), so nothing more was sent",
-    Ending.TIMED_OUT: "the run took too long (settle.whole_run), so nothing more was sent",
+    Ending.CLOUD_DOWN: "the API was down for too long (settle.cloud_down); nothing more was sent",
+    Ending.TIMED_OUT: "the run took too long (settle.whole_run); nothing more was sent",
 }

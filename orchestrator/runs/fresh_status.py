@@ -47,7 +47,7 @@ async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_si
         )
     if len(seen) > 1 and all(each.read is None for each in seen.values()):
         raise CloudError(
-            f"not one of the {len(seen)} open CVMs is known to this key",
-            hint="is it the key of the run's own workspace? If they are all deleted, nothing is left to do",
+            f"the API key finds none of the {len(seen)} open CVMs",
+            hint="use a key of the run's workspace; if all of these CVMs are deleted, nothing is left to do",
         )
     return seen

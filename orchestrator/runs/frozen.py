@@ -95,10 +95,12 @@ def apply_settings(frozen: Frozen, settings: Settings, assignments: Iterable[str
             f"--set {first.setting}={first.given} would have no effect: {frozen.source} says {first.frozen}, "
             f"and only a stricter value applies",
             file=frozen.file,
-            hint="leave it out, or make a new plan",
+            hint="remove this --set, or make a new plan",
         )
     looser = [each for each in found if not each.is_stricter]
-    message = f"settings without effect, since {frozen.source} decides: {', '.join(each.text for each in looser)}"
+    message = (
+        f"settings without effect, because {frozen.source} has other values: {', '.join(each.text for each in looser)}"
+    )
     warning = PlanWarning(WarningCode.SETTINGS_FROZEN, message)
     limits, steps = frozen.limits, frozen.steps
     stricter = {each.setting for each in found if each.is_stricter}

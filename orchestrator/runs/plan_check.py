@@ -17,12 +17,12 @@ def find_refusal(plan: Plan, constraint: PlanConstraint | None = None) -> Orches
     left = list_drifted(plan)
     if constraint is not None and left and not plan.targets:
         return DriftedError(
-            f"nothing is left to do: {plural(len(left), 'target')} of {constraint.source} drifted since",
-            hint="make a plan anew; if all of them are no longer in the list, is it the key of that workspace?",
+            f"nothing is left to do: {plural(len(left), 'target')} of {constraint.source} drifted",
+            hint="make a new plan; if the list has none of these CVMs, check the API key",
         )
     if not plan.has_matches:
         return NoMatchError(
-            "the selectors matched no CVM at all",
+            "the selectors matched no CVM",
             hint="; ".join(each.message for each in plan.warnings if each.code is WarningCode.SELECTOR_UNMATCHED)
             or "`orchestrator plan PLAYBOOK --details` lists the inventory",
         )

@@ -36,7 +36,7 @@ from orchestrator.settings.load import Settings
 
 VERSION = 1
 
-_AGAIN = "make it anew: `orchestrator plan PLAYBOOK --out FILE`"
+_AGAIN = "make a new plan: `orchestrator plan PLAYBOOK --out FILE`"
 _DIGEST = "digest"
 
 
@@ -137,11 +137,11 @@ def read_plan(data: bytes, file: Path) -> FrozenPlan:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise PlanFileError(f"not a plan that can be used: {place}: {first['msg']}", file=file, hint=_AGAIN) from error
+        raise PlanFileError(f"invalid plan file: {place}: {first['msg']}", file=file, hint=_AGAIN) from error
     except (UsageError, ValueError, KeyError) as error:
-        raise PlanFileError(f"not a plan that can be used: {error}", file=file, hint=_AGAIN) from error
+        raise PlanFileError(f"invalid plan file: {error}", file=file, hint=_AGAIN) from error
     if lock.loaded.sha256 != saved.playbook.sha256:
-        raise PlanFileError("the playbook in the plan file is not the one that it names", file=file, hint=_AGAIN)
+        raise PlanFileError("the digest of the playbook in the plan file is wrong", file=file, hint=_AGAIN)
     return lock
 
 
@@ -194,17 +194,19 @@ def require_cloud(frozen: FrozenPlan, base_url: str, file: Path) -> None:
 
 def _parse_document(data: bytes, file: Path) -> dict[str, Any]:
     if not data.startswith(MARK):
-        raise PlanFileError("this is no plan file", file=file, hint="`orchestrator plan PLAYBOOK --out FILE` makes one")
+        raise PlanFileError(
+            "this is not a plan file", file=file, hint="`orchestrator plan PLAYBOOK --out FILE` makes a plan file"
+        )
     try:
         document = json.loads(data)
         if document["v"] != VERSION:
             reason = f"the plan file has format {document['v']!r}, this version reads {VERSION}"
-            raise PlanFileError(reason, file=file, hint="use the version that made it, or make it anew")
+            raise PlanFileError(reason, file=file, hint="use the version of the author, or make a new plan")
         whole = format_plan_file(document) == data and compute_digest(document) == document[_DIGEST]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         whole, document = False, {}
     if not whole:
-        message = "the plan file was edited, or cut off: it is not what `plan --out` wrote"
+        message = "the plan file was edited or cut off after `plan --out`"
         raise PlanFileError(message, file=file, hint=_AGAIN)
     return dict(document)
 

@@ -87,7 +87,7 @@ async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: Pla
 
 _SHIFTING = PlanWarning(
     WarningCode.LIST_SHIFTING,
-    "the list of CVMs kept changing while it was read; the plan may lack one that was just created",
+    "the list of CVMs changed during the read; the plan may lack a new CVM",
 )
 
 
@@ -99,5 +99,5 @@ def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[PlanWarn
         yield PlanWarning(
             WarningCode.QUESTIONS_TOO_LONG,
             f"the questions may wait for {format_duration(waits)}, but a run ends after {format_duration(most)} "
-            f"(settle.whole_run); it can be resumed then, and asks anew",
+            f"(settle.whole_run); the resumed run asks again",
         )

@@ -172,7 +172,7 @@ def _check_guards(
     refused = [f"{check.name}: {check.message}" for check in checks if not check.ok]
     if refused:
         raise GuardError(
-            f"refused by a guard of the settings that is stricter than the plan's: {'; '.join(refused)}",
+            f"refused by a guard of the settings, stricter than the guard of the plan: {'; '.join(refused)}",
             hint="raise the guard on purpose; nothing was sent",
         )
 

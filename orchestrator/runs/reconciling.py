@@ -11,7 +11,7 @@ from orchestrator.engine.read.usage import AppQuestion, AppUsage
 from orchestrator.moment import parse_timestamp
 
 Key = tuple[str, str]
-"""A step and what tells a CVM from others: a target of a run."""
+"""A target of a run: its step, and the CVM's key."""
 
 Stops = Mapping[str, Sequence[Stop]]
 """The stops of each CVM, in the order of their sending."""

@@ -122,7 +122,7 @@ def limits_from(limits: Mapping[str, Any]) -> RunLimits:
         per_teepod=limits["per_teepod"],
         max_failures=None if most is None else Share.parse(most),
         adaptive=rate == AUTO,
-        dispatch=limits.get("dispatch", "single"),  # logs of earlier versions lack it
+        dispatch=limits.get("dispatch", "single"),  # logs of earlier versions lack this field
     )
 
 
@@ -160,7 +160,7 @@ def rebuild_jobs(state: RunState, *, now: float, wall: datetime) -> list[Job]:
             batch=target.batch,
             unanswered=target.outcome is None and target.phase is Phase.SENDING,
             in_doubt=target.phase in _IN_DOUBT,
-            singly=target.phase in _IN_DOUBT,  # a batch may have skipped it
+            singly=target.phase in _IN_DOUBT,  # a batch may have skipped the CVM
             first_sent=engine_time(target.first_sent_at),
             accepted_at=engine_time(target.accepted_at) if is_accepted else None,
             escalated_at=engine_time(target.escalated_at),

@@ -129,13 +129,13 @@ def require_resumable(reading: Reading, state: RunState, path: Path) -> None:
             f"the audit log was altered: {reading.reason}",
             file=path,
             line=reading.line,
-            hint="a log that is not what was written can't be gone on with; start a new run",
+            hint="an altered log can't be continued; start a new run",
         )
     if not state.has_plan:
         raise NotConfirmedError(
-            "the run ended before its plan was on record, so nothing was sent",
+            "the run ended before the record of its plan, so nothing was sent",
             file=path,
-            hint="there is nothing to go on with; start a new run",
+            hint="start a new run",
         )
 
 

@@ -125,7 +125,7 @@ class Session:
 
 
 _MANY = 100
-"""Requests per second from which the CPU that each of them takes counts for more than being ready soon."""
+"""Rate from which low CPU use per request matters more than a quick start, in requests per second."""
 
 
 def _open_profile(settings: Settings, observer: RunObserver) -> ApiProfileFile:
@@ -192,7 +192,7 @@ def _explain_address(where: Endpoint) -> Iterator[str]:
     """Describe the destination of requests, to help a person find the cause of a failure."""
     yield f"cloud.base_url is {where.base_url}"
     if not where.base_url.endswith("/api/v1"):
-        yield "that of Phala Cloud ends with /api/v1"
+        yield "the address of Phala Cloud ends with /api/v1"
     proxy = proxy_for(where.base_url)
     if proxy is not None:
         yield f"requests go through the proxy {proxy.host} of {proxy.variable} (NO_PROXY exempts hosts)"

@@ -10,18 +10,18 @@ from orchestrator.outcome import Ending
 
 
 class State(StrEnum):
-    """How far a run has come, as its audit log says."""
+    """The progress of a run by its audit log."""
 
     NOTHING_SENT = "nothing_sent"
-    """There is no log, so that the run can begin under its id."""
+    """There is no log: the run can begin under its id."""
     VOID = "void"
-    """There is a log without a plan: nothing was sent, and nothing can be under this id."""
+    """The log has no plan: nothing was sent, and the run needs another id."""
     UNFINISHED = "unfinished"
     FINISHED = "finished"
     HELD = "held"
-    """Another process is carrying it out."""
+    """Another process carries the run out."""
     ALTERED = "altered"
-    """The log is not what was written."""
+    """The log was altered."""
     UNREADABLE = "unreadable"
     """The log cannot be read."""
 

@@ -66,7 +66,7 @@ class Workspace:
         return PlanWarning(
             WarningCode.OTHER_KEY,
             f"{what} used another API key (fingerprint {earlier.key}, now {self.key}), and the API does not tell "
-            f"whether both keys belong to one workspace",
+            f"whether both keys belong to the same workspace",
         )
 
 

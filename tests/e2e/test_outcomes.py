@@ -71,6 +71,10 @@ def test_a_gateway_that_answers_stops_for_a_while_changes_no_outcome(
     assert desk.events()["action.unknown"] == 8
 
 
+NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""Under a limit of file sizes Python would write damaged bytecode, which later processes read."""
+
+
 def test_where_several_hold_failures_go_before_time_outs(open_desk: OpenDesk) -> None:
     desk = open_desk(behaviour=[{"kind": "stuck", "names": ["web-1"]}, {"kind": "refuses", "names": ["web-2"]}])
     ended = desk.run("run", desk.playbook(timeout="0.5s"), "--yes", "--json")
@@ -116,6 +120,7 @@ def test_a_log_that_cannot_be_written_any_more_ends_the_run_which_can_be_resumed
         "--yes",
         "--json",
         prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000)),
+        env=NO_BYTECODE,
     )
     ended = desk.end(process)
     assert (ended.code, ended.document["exit_code"]) == (8, 8)
@@ -135,6 +140,7 @@ def test_a_first_line_that_cannot_be_written_means_that_nothing_is_sent(desk: De
         "--yes",
         "--json",
         prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000)),
+        env=NO_BYTECODE,
     )
     assert desk.end(process).code == 2
     desk.assert_nothing_happened()

@@ -134,7 +134,7 @@ def untouched(log: Path) -> None:
 REFUSED: list[tuple[Callable[[Path], None], dict[str, str], int, str]] = [
     (unfinished, {}, 2, "orchestrator resume "),
     (altered, {}, 2, "altered"),
-    (untouched, {"PHALA_CLOUD_API_PREFIX": "http://127.0.0.1:9/api/v1"}, 2, "the run is of"),
+    (untouched, {"PHALA_CLOUD_API_PREFIX": "http://127.0.0.1:9/api/v1"}, 2, "the run is for"),
     (untouched, {"PHALA_CLOUD_API_KEY": "phak_wrong"}, 5, "refuses the key"),
 ]
 

@@ -136,12 +136,12 @@ def test_a_file_that_was_cut_off_anywhere_is_refused() -> None:
 def test_an_edited_file_is_said_to_be_one(edit: Any) -> None:  # noqa: ANN401 - from text to text
     spoilt = edit(example().decode()).encode()
     assert spoilt != example()
-    assert "edited, or cut off" in refusal(spoilt) or not spoilt.startswith(MARK)
+    assert "edited or cut off" in refusal(spoilt) or not spoilt.startswith(MARK)
 
 
 def test_another_file_is_said_to_be_no_plan() -> None:
     for data in (b"", b"{}", b"name: x\n", b"\xff\xfe"):
-        assert refusal(data) == "this is no plan file"
+        assert refusal(data) == "this is not a plan file"
 
 
 def test_a_file_of_a_later_format_is_left_to_the_version_that_made_it() -> None:
@@ -159,7 +159,7 @@ def test_a_file_of_a_later_format_is_left_to_the_version_that_made_it() -> None:
         ({"steps": []}, "steps"),
         ({"made_at": "yesterday"}, "yesterday"),
         ({"playbook_text": ["name: x"], "vars": {}}, "steps"),
-        ({"playbook_text": [*TEXT.split("\n"), "# more"]}, "not the one that it names"),
+        ({"playbook_text": [*TEXT.split("\n"), "# more"]}, "the digest of the playbook in the plan file is wrong"),
         ({"vars": {"other": "x"}}, "no variable 'other'"),
     ],
 )
