@@ -461,7 +461,7 @@ def _records() -> list[Record]:
         ("action.accepted", {**about, **answer, "observed": False, "status": "stopping", "billing": billing}),
         ("target.status", {**about, "status": "stopped", "in_progress": False}),
         ("target.settled", {**about, "outcome": "settled", "status": "stopped", "seconds": 4.161, "reason": None}),
-        ("run.finished", {"counts": {"settled": 1}, "exit_code": 0}),
+        ("run.finished", {"ending": "completed", "counts": {"settled": 1}, "exit_code": 0}),
     ]
     chain = Chain("20261123T080000Z-4f2a")
     moment = datetime(2026, 11, 23, 8, tzinfo=UTC)
