@@ -28,7 +28,7 @@ async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_si
         key_refused=lambda: refused.append(True),
     )
     reader.known_size(workspace_size)
-    wanted = [work.ref for work in jobs if work.outcome is None]
+    wanted = [job.ref for job in jobs if job.outcome is None]
     seen: dict[str, Observation] = {}
     idle = 0
     while idle < _IDLE_ROUNDS and not refused:

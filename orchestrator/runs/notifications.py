@@ -1,9 +1,10 @@
 """Notifications about a run: the notifier of the settings and the playbook, attached to the run's log."""
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
+
+import anyio
 
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
@@ -113,7 +114,7 @@ async def _open_channels(
     channels, errors = read_channels(settings)
     for error in errors:
         warn("notice.lost", reason=str(error), hint=error.hint)
-    now = asyncio.get_running_loop().time
+    now = anyio.current_time
     async with AsyncExitStack() as stack:
         workers = []
         for channel in channels:

@@ -75,24 +75,24 @@ def mark_withheld(
     """
     cvms = tuple(cvms)
     listed = ByCvm((cvm.ref, cvm) for cvm in cvms)
-    touched = {work.ref.key for work in jobs if work.attempts or work.accepted or work.outcome is not None}
+    touched = {job.ref.key for job in jobs if job.attempts or job.accepted or job.outcome is not None}
     now: dict[str, Cvm] = {}
-    for work in jobs:
-        seen, cvm = fresh.get(work.ref.key), listed.find(work.ref)
+    for job in jobs:
+        seen, cvm = fresh.get(job.ref.key), listed.find(job.ref)
         if cvm is not None and seen is not None and seen.read is not None:
             busy = seen.read.in_progress or cvm.in_progress
             cvm = replace(cvm, status=seen.read.status, in_progress=busy)
         if cvm is not None:
-            now[work.ref.key] = cvm
-            target = state.targets[work.step, work.ref.key]
-            work.withheld = _why_withheld(target, work, cvm, guards, touched=work.ref.key in touched)
+            now[job.ref.key] = cvm
+            target = state.targets[job.step, job.ref.key]
+            job.withheld = _why_withheld(target, job, cvm, guards, touched=job.ref.key in touched)
         elif seen is not None and seen.read is not None:
-            work.withheld = Reason(SkipReason.GONE)
-    under_way = {work.ref.key for work in jobs if work.under_way and work.action.goal is not Goal.UP}
+            job.withheld = Reason(SkipReason.GONE)
+    under_way = {job.ref.key for job in jobs if job.under_way and job.action.goal is not Goal.UP}
     up = [now.get(cvm.ref.key, cvm) for cvm in cvms if cvm.ref.key not in under_way]
-    going = [work for work in to_send(jobs, fresh) if work.action.goal is not Goal.UP and work.ref.key in now]
-    by_key = {work.ref.key: work for work in going}
-    for rule in spare_survivors(guards.keep_running or (), up, [now[work.ref.key] for work in going]):
+    going = [job for job in to_send(jobs, fresh) if job.action.goal is not Goal.UP and job.ref.key in now]
+    by_key = {job.ref.key: job for job in going}
+    for rule in spare_survivors(guards.keep_running or (), up, [now[job.ref.key] for job in going]):
         for key, reason in rule.reasons.items():
             by_key[key].withheld = reason
 
@@ -100,47 +100,47 @@ def mark_withheld(
 def to_send(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[Job]:
     """List the targets still to send a request for: not under way, not withheld, and not in the wanted state."""
     return [
-        work
-        for work in jobs
-        if work.outcome is None
-        and not work.under_way
-        and work.withheld is None
-        and not is_settled_by(work, fresh.get(work.ref.key))
+        job
+        for job in jobs
+        if job.outcome is None
+        and not job.under_way
+        and job.withheld is None
+        and not is_settled_by(job, fresh.get(job.ref.key))
     ]
 
 
 def to_skip(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[tuple[Job, Reason]]:
     """List the open targets without a further request, with the reasons."""
     found = []
-    for work in jobs:
-        seen = fresh.get(work.ref.key)
-        if work.outcome is not None or work.under_way:
+    for job in jobs:
+        seen = fresh.get(job.ref.key)
+        if job.outcome is not None or job.under_way:
             continue
-        if is_settled_by(work, seen):
+        if is_settled_by(job, seen):
             status = None if seen is None else seen.read
-            code = SkipReason.ALREADY_UP if work.action.leaves_running else SkipReason.ALREADY_DOWN
-            found.append((work, Reason(SkipReason.GONE) if status is None else Reason(code, status.status)))
-        elif work.withheld is not None:
-            found.append((work, work.withheld))
+            code = SkipReason.ALREADY_UP if job.action.leaves_running else SkipReason.ALREADY_DOWN
+            found.append((job, Reason(SkipReason.GONE) if status is None else Reason(code, status.status)))
+        elif job.withheld is not None:
+            found.append((job, job.withheld))
     return found
 
 
-def is_settled_by(work: Job, seen: Observation | None) -> bool:
+def is_settled_by(job: Job, seen: Observation | None) -> bool:
     """Check a status for a target with nothing left to do: in the wanted state, or deleted."""
     if seen is None:
         return False
-    return seen.read is None or is_as_wanted(work.action, seen.read.status, in_progress=seen.read.in_progress)
+    return seen.read is None or is_as_wanted(job.action, seen.read.status, in_progress=seen.read.in_progress)
 
 
-def _why_withheld(target: TargetState, work: Job, now: Cvm, guards: Guards, *, touched: bool) -> Reason | None:
+def _why_withheld(target: TargetState, job: Job, now: Cvm, guards: Guards, *, touched: bool) -> Reason | None:
     """Return the reason to withhold a target; None for a target unchanged except by the run itself."""
-    if is_as_wanted(work.action, now.status, in_progress=now.in_progress) and work.outcome is None:
+    if is_as_wanted(job.action, now.status, in_progress=now.in_progress) and job.outcome is None:
         return None
     reason = find_binding_reason(guards, now)
-    then = replace(now, ref=work.ref)
+    then = replace(now, ref=job.ref)
     if not touched:
         busy = now.in_progress if target.in_progress is None else target.in_progress
-        then = replace(then, status=work.before, in_progress=busy)
+        then = replace(then, status=job.before, in_progress=busy)
     return recheck_cvm(then, now, None) or reason
 
 
@@ -154,8 +154,8 @@ def _check_guards(
         limit = getattr(guards, name)
         return limit is not None and (name not in limits or limit < limits[name])
 
-    left = {work.ref.key: work for work in to_send(jobs, fresh)}
-    starts = sum(work.action.goal is Goal.UP for work in left.values())
+    left = {job.ref.key: job for job in to_send(jobs, fresh)}
+    starts = sum(job.action.goal is Goal.UP for job in left.values())
     up = sum(not cvm.down for cvm in cvms)
     undo = Denominator(up + starts, "that are up now, or that the run to undo took down")
     checks: Iterable[GuardCheck] = check_guards(
@@ -180,13 +180,13 @@ def _check_guards(
 async def _read_inventory(session: Session, state: RunState, jobs: Sequence[Job], guards: Guards) -> tuple[Cvm, ...]:
     """Read the current CVMs, with the facts for the comparison and the protection."""
     reader = InventoryReader(session.cloud, session.gate, session.rng)
-    apps = {work.ref.app_id for work in jobs}
+    apps = {job.ref.app_id for job in jobs}
     known = {app for app in apps if app is not None}
     if state.planned.workspace_size or len(known) < len(apps) or needs_whole_workspace(guards):
         inventory = await reader.read_all()
     else:
         inventory = await reader.read_apps(known)
-    planned = ByCvm((work.ref, work.ref) for work in jobs)
+    planned = ByCvm((job.ref, job.ref) for job in jobs)
     pairs = ((cvm, planned.find(cvm.ref)) for cvm in inventory.cvms)
     lacking = [
         cvm

@@ -150,7 +150,7 @@ def rebuild_jobs(state: RunState, *, now: float, wall: datetime) -> list[Job]:
         )
         action = target.current_action
         is_accepted = target.accepted_action == action  # before an escalation, another action may have been accepted
-        work = Job(
+        job = Job(
             step=target.step,
             action=action,
             ref=target.ref,
@@ -170,7 +170,7 @@ def rebuild_jobs(state: RunState, *, now: float, wall: datetime) -> list[Job]:
             status=target.status,
             wave=target.wave,
         )
-        jobs.append(work)
+        jobs.append(job)
     return jobs
 
 

@@ -85,9 +85,9 @@ class ResumePlan:
             "run_id": state.run_id,
             "exit_code": 0,
             "dry_run": True,
-            "send": [_job_fields(work) for work in self.send],
-            "watch": [_job_fields(work) for work in self.watch],
-            "skip": [{**_job_fields(work), **reason.fields()} for work, reason in self.skip],
+            "send": [_job_fields(job) for job in self.send],
+            "watch": [_job_fields(job) for job in self.watch],
+            "skip": [{**_job_fields(job), **reason.fields()} for job, reason in self.skip],
             "ended": self.ended,
             "billing": self.ends.document() | ({"starts": self.begins.document()} if self.starts else {}),
             "warnings": [warning.document() for warning in self.warnings],
@@ -96,17 +96,17 @@ class ResumePlan:
     @property
     def starts(self) -> bool:
         """Check for CVMs to start."""
-        return any(work.action.goal is Goal.UP for work in self.send)
+        return any(job.action.goal is Goal.UP for job in self.send)
 
     @property
     def ends(self) -> Total:
         """Sum the charges to be ended by the remaining requests."""
-        return Total.of(work.note.rates for work in self.send if not work.action.leaves_running)
+        return Total.of(job.note.rates for job in self.send if not job.action.leaves_running)
 
     @property
     def begins(self) -> Total:
         """Sum the charges to be started by the remaining requests."""
-        return Total.of(work.note.rates for work in self.send if work.action.goal is Goal.UP)
+        return Total.of(job.note.rates for job in self.send if job.action.goal is Goal.UP)
 
 
 def frozen_in(state: RunState, path: Path) -> Frozen:
@@ -145,9 +145,9 @@ def plan_resume(jobs: list[Job], checked: Rechecked, applied: Applied) -> Resume
         jobs=jobs,
         checked=checked,
         send=tuple(to_send(jobs, checked.fresh)),
-        watch=tuple(work for work in jobs if work.under_way),
+        watch=tuple(job for job in jobs if job.under_way),
         skip=tuple(to_skip(jobs, checked.fresh)),
-        ended=sum(work.outcome is not None and not work.taken_up for work in jobs),
+        ended=sum(job.outcome is not None and not job.taken_up for job in jobs),
         steps=applied.steps,
         limits=applied.limits,
         stricter=applied.stricter,
@@ -249,5 +249,5 @@ async def record_resume(
     await log.flush()
 
 
-def _job_fields(work: Job) -> Mapping[str, object]:
-    return {"step": work.step, "action": work.action.value, "cvm": work.document}
+def _job_fields(job: Job) -> Mapping[str, object]:
+    return {"step": job.step, "action": job.action.value, "cvm": job.document}
