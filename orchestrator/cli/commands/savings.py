@@ -27,7 +27,7 @@ from orchestrator.cli.options import settings_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE; - is stdout.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--live", is_flag=True, help="Count running CVMs as started; reads the inventory.")
-@click.option("--simulated", is_flag=True, help="Include simulated runs (excluded by default).")
+@click.option("--simulated", is_flag=True, help="Count only simulated runs (excluded by default).")
 @settings_options
 def command(**options: Any) -> int:
     """Show what stopped CVMs saved: how long they were down, the saved amount, and the remaining cost.
