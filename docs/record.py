@@ -21,7 +21,7 @@ from rich.text import Text
 PICTURE = Path(__file__).resolve().parent / "images" / "run.svg"
 COMMAND = ("orchestrator", "run", "emergency-stop-teepod", "--simulate", "--var", "teepod=prod-1")
 COLUMNS, ROWS = 104, 60
-_ASKED = re.compile(rb"\((\d+)\) to go on: $")
+_ASKED = re.compile(rb"\((\d+)\) to continue: $")
 _COUNT = re.compile(r"(\d+)/(\d+)")
 _CONTROL = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])")
 
