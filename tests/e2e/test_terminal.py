@@ -250,10 +250,10 @@ def test_a_yes_that_comes_late_is_carried_out_on_fresh_statuses(open_desk: OpenD
         desk.sim.world.set_status(desk.sim.world.find_by_name(name), "stopped", desk.sim.now())
         until(lambda: desk.sim.now() > asked_at + 0.2)
         user.type(f"{len(NAMES)}\n")
-        assert user.ends_with(0)
+        assert user.ends_with(0), user.shown
     skipped = [record["cvm"]["name"] for record in desk.records if record.get("outcome") == "skipped"]
     assert skipped == [name]
-    assert len(desk.stops) == len(NAMES) - 1
+    assert len(desk.stops) == len(NAMES) - 1, [record for record in desk.records if "intent" in record["event"]]
 
 
 @pytest.mark.parametrize(("option", "cvms", "teepods"), [((), 0, 2), (("-v",), 8, 0), (("-q",), 0, 0)])
