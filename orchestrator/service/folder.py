@@ -99,7 +99,7 @@ class ScanResult:
 
 @dataclass(slots=True)
 class _File:
-    """State of one file after the last read.
+    """State of a file after the last read.
 
     Attributes:
         signature: times and sizes of the file and its calendars at the last read.

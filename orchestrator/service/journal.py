@@ -127,7 +127,7 @@ class Journal:
         self._lines += 1
 
     def _write_snapshot(self) -> None:
-        """Replace the journal by a snapshot of one line."""
+        """Replace the journal by a one-line snapshot."""
         now = self._wall()
         line = _format_line({"v": _VERSION, "ts": timestamp(now), "event": "snapshot", **self.state.snapshot(now)})
         new = self._path.with_suffix(".new")

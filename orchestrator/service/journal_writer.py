@@ -6,7 +6,7 @@ from orchestrator.service.service_state import ServiceState
 
 
 class JournalWriter:
-    """Writer of the journal; passes each written event on to an event sink.
+    """Writer of the journal; passes written events on to an event sink.
 
     Attributes:
         emit: the event sink; called directly for events outside the journal.

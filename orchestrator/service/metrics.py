@@ -21,7 +21,7 @@ _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 1200, 3600)
 
 
 class Metrics:
-    """Metrics of one service.
+    """Metrics of the service.
 
     Attributes:
         registry: the registry of all metrics.
@@ -99,7 +99,7 @@ class Metrics:
 
 
 class _Gauges(Collector):
-    """Gauges of the current state, computed for each scrape."""
+    """Gauges of the current state, computed at every scrape."""
 
     def __init__(self, overview: Callable[[], Overview]) -> None:
         self._overview = overview

@@ -16,7 +16,7 @@ STUCK_AFTER = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """State of one playbook.
+    """State of a playbook.
 
     Attributes:
         name: name of the playbook.

@@ -31,7 +31,7 @@ _NOTHING_CHANGED = frozenset({Exit.USAGE, Exit.GUARD, Exit.NO_MATCH, Exit.CLOUD}
 
 
 class RunQueue:
-    """The active runs, and the queue of each playbook.
+    """The active runs, and a queue for every playbook.
 
     Attributes:
         running: the active claims, by playbook.
@@ -131,7 +131,7 @@ class RunQueue:
         return status.last_at is not None and now - status.last_at > self._resume_within
 
     async def start_waiting(self) -> None:
-        """Start the next firing of each queue without an active run."""
+        """Start the next firing of every queue without an active run."""
         now = self._clock.wall()
         for name, line in list(self._waiting.items()):
             if name in self.running or self._stop.wanted.is_set():

@@ -85,7 +85,7 @@ NOTHING_DECIDED = Decided(Watermark(datetime.min.replace(tzinfo=UTC), datetime.m
 
 @dataclass(frozen=True, slots=True)
 class DueFiring:
-    """The firings of one playbook to decide now.
+    """The due firings of a playbook.
 
     Attributes:
         missed: the missed firings, oldest first; of very many, only the last.

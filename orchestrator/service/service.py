@@ -47,7 +47,7 @@ _FORECAST_AGAIN = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class _NextDecision:
-    """The next decision about a playbook, and the facts it depends on."""
+    """The next decision about a playbook, and its premises."""
 
     watched: ScheduledPlaybook
     mark: Watermark
@@ -68,7 +68,7 @@ class _NextDecision:
 
 @dataclass(frozen=True, slots=True)
 class _Forecast:
-    """The forecast of the next firing, and the facts it depends on."""
+    """The forecast of the next firing, and its premises."""
 
     reasons: tuple[object, ...]
     firing: Firing | None
@@ -203,7 +203,7 @@ class Service:
             self._writer.emit("schedule.watched", playbook=name, next=starts)
 
     async def _record_planned_firings(self, watched: ScheduledPlaybook) -> None:
-        """Record the planned firings of an old version, so that the new version does not move them."""
+        """Record the planned firings of an old version, so that a new version does not move firings."""
         found = find_due_firings(
             watched.timetable, Decided.of(self._writer.state.playbooks[watched.name]), self._clock.wall()
         )

@@ -34,7 +34,7 @@ class Watermark:
 
 @dataclass(slots=True)
 class ScheduleState:
-    """State of one playbook's schedule.
+    """State of a playbook's schedule.
 
     Attributes:
         file: path of the playbook's file.

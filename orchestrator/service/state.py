@@ -14,7 +14,7 @@ KEPT = "kept"
 
 @dataclass(frozen=True, slots=True)
 class StoredSchedule:
-    """Stored state of one playbook's schedule.
+    """Stored state of a playbook's schedule.
 
     Attributes:
         decided: the decided and the planned firings.
