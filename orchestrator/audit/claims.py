@@ -84,7 +84,7 @@ class Claims:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return Claim(self, path, fd, (run_id, cloud_url, cvms), overlaps, ignore_running=ignore_running)
         except BlockingIOError as error:
-            raise ClaimedError("another process is carrying this run out", hint="wait for its end") from error
+            raise ClaimedError("another process executes this run", hint="wait for its end") from error
         except OSError as error:
             if fd is not None:
                 os.close(fd)

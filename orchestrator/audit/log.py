@@ -265,7 +265,7 @@ def _lock(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> N
             return
     os.close(fd)
     hint = "wait for it to end, or stop it first"
-    raise RunHeldError("another process is carrying this run out", file=path, hint=hint)
+    raise RunHeldError("another process executes this run", file=path, hint=hint)
 
 
 def _take_back(path: Path, fd: int) -> None:

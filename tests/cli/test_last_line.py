@@ -22,5 +22,5 @@ def test_a_claim_is_told_in_short_and_stderr_alone_names_runs_and_cvms(capsys: p
 def test_another_refusal_of_a_claim_keeps_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     """The run itself is claimed, so that the words about other runs would be false."""
     with pytest.raises(ClaimedError), last_line(as_json=False, nothing="Nothing more"):
-        raise ClaimedError("another process is carrying this run out")
-    assert capsys.readouterr().out == "\nNothing more was sent: another process is carrying this run out.\n"
+        raise ClaimedError("another process executes this run")
+    assert capsys.readouterr().out == "\nNothing more was sent: another process executes this run.\n"
