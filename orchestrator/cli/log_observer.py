@@ -1,10 +1,14 @@
 """The observer of a command's run: writes the records and warnings of interest to the log on stderr."""
 
-from orchestrator.audit.log import Observer
-from orchestrator.audit.record import Record
-from orchestrator.audit.replay import RunState
+from typing import TYPE_CHECKING
+
 from orchestrator.runs.observer import RunObserver
 from orchestrator.settings.model import LogSection
+
+if TYPE_CHECKING:
+    from orchestrator.audit.log import Observer
+    from orchestrator.audit.record import Record
+    from orchestrator.audit.replay import RunState
 
 
 class LogObserver(RunObserver):
@@ -14,7 +18,7 @@ class LogObserver(RunObserver):
         self._settings = settings
         self._write: Observer | None = None
 
-    def on_record(self, record: Record, state: RunState) -> None:
+    def on_record(self, record: "Record", state: "RunState") -> None:
         """Log a record of interest to a person."""
         if self._write is None:
             from orchestrator.cli.event_log import configure_log, run_log  # noqa: PLC0415 - takes long to import

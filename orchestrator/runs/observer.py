@@ -1,10 +1,12 @@
 """The observer of a run, for logs, metrics and displays."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-from orchestrator.audit.log import Observer
-from orchestrator.audit.record import Record
-from orchestrator.audit.replay import RunState
+if TYPE_CHECKING:  # `plan` writes no log, and starts without the import of the audit log
+    from orchestrator.audit.log import Observer
+    from orchestrator.audit.record import Record
+    from orchestrator.audit.replay import RunState
 
 
 class RunObserver:
@@ -13,7 +15,7 @@ class RunObserver:
     The methods run in the event loop of the run: they must return soon, and not raise.
     """
 
-    def on_record(self, record: Record, state: RunState) -> None:
+    def on_record(self, record: "Record", state: "RunState") -> None:
         """Receive a durable record of the audit log.
 
         Args:
@@ -30,10 +32,10 @@ class RunObserver:
         """
 
 
-def forward_records(observer: RunObserver, state: RunState) -> Observer:
+def forward_records(observer: RunObserver, state: "RunState") -> "Observer":
     """Return an observer of a log to pass its records on, together with the replayed state of the log."""
     return partial(_forward_record, observer, state)
 
 
-def _forward_record(observer: RunObserver, state: RunState, record: Record) -> None:
+def _forward_record(observer: RunObserver, state: "RunState", record: "Record") -> None:
     observer.on_record(record, state)

@@ -1,0 +1,31 @@
+"""The log of a command's run: records and warnings on stderr, and nothing imported before the first line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.cli.log_observer import LogObserver
+from orchestrator.settings.model import LogSection
+from tests.report.runs import run
+
+
+def test_records_of_interest_and_warnings_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = LogObserver(LogSection(format="json", cvms="each"))
+    observer.on_warning("api.down", note="HTTP 502")
+    observer.on_record({"event": "run.resumed", "run_id": "20261123T080000Z-4f2a"}, run())
+    observer.on_record({"event": "action.intent"}, run())
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [("api.down" in line, "run.resumed" in line) for line in shown.err.splitlines()] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_a_plan_starts_without_the_audit_log_and_without_logging() -> None:
+    script = """if True:
+        import sys, orchestrator.cli.handlers.plan
+        assert not {"structlog", "orchestrator.audit.log", "orchestrator.report"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
