@@ -11,11 +11,12 @@ import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.audit.events import Event
 from orchestrator.audit.log import sync_file
 from orchestrator.audit.record import Record
+from orchestrator.errors import SettingsError
 from orchestrator.state_files import create_file, make_folder, sync_folder, write_all
 
 _VERSION = 1
@@ -25,7 +26,7 @@ _NAMED_BY = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class ApprovalAnswer:
     """A stored answer to a question of a run.
 
     Attributes:
@@ -47,8 +48,32 @@ class Left:
     comment: str | None = None
 
 
-class ApprovalStore:
-    """Stored answers to the questions of a run.
+class ApprovalStore(Protocol):
+    """Store of the answers to the questions of a run."""
+
+    def submit(self, answer: ApprovalAnswer) -> bool:
+        """Store an answer durably; return False if the question has an answer already.
+
+        Raises:
+            SettingsError: when the answer can't be written, or the run could not read the answer.
+        """
+        ...
+
+    def find(self, seq: int, question_hash: str) -> ApprovalAnswer | None:
+        """Return the answer to the question with this number and hash; None without a readable answer."""
+        ...
+
+    def withdraw(self, answer: ApprovalAnswer) -> None:
+        """Delete an answer if possible; an answer already read by the run stays on record."""
+        ...
+
+    def observe_record(self, record: Record) -> None:
+        """Observe a record of the run: delete the stored answers once the log has recorded an answer."""
+        ...
+
+
+class FileApprovalStore:
+    """Store of answers in small files beside the logs.
 
     Attributes:
         folder: folder of the answers.
@@ -64,15 +89,26 @@ class ApprovalStore:
         self._log = log
         self._run = log.stem
 
-    def leave(self, answer: Left) -> bool:
-        """Store an answer; return False if the question has an answer already.
+    def submit(self, answer: ApprovalAnswer) -> bool:
+        """Store an answer, as `ApprovalStore.submit`."""
+        try:
+            if not self._write(answer):
+                return False
+            if self._can_be_read_by_the_run(answer):
+                return True
+        except OSError as error:
+            raise SettingsError(f"the answer can't be written: {error.strerror or error}", file=self.folder) from error
+        self.withdraw(answer)
+        raise SettingsError(
+            "the run can't read answers in this folder",
+            file=self.folder,
+            hint=f"give the folder to the user of the run: chown -R --reference={self._log} {self.folder}",
+        )
 
-        Raises:
-            OSError: when the answer can't be written.
-        """
+    def _write(self, answer: ApprovalAnswer) -> bool:
         make_folder(self.folder)
         file = self._file(answer.hash)
-        if file.exists() and self.to(answer.seq, answer.hash) is None:
+        if file.exists() and self.find(answer.seq, answer.hash) is None:
             file.unlink(missing_ok=True)  # an unreadable file is no answer and must not block a real answer
         text = json.dumps({"v": _VERSION, "run_id": self._run, **asdict(answer)}, indent=2) + "\n"
         draft = self.folder / f".{self._run}.{secrets.token_hex(8)}"
@@ -91,7 +127,7 @@ class ApprovalStore:
         sync_folder(self.folder)
         return True
 
-    def to(self, seq: int, question_hash: str) -> Left | None:
+    def find(self, seq: int, question_hash: str) -> ApprovalAnswer | None:
         """Read the answer to the question with this number and hash; None without a readable answer."""
         try:
             fd = os.open(self._file(question_hash), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -104,7 +140,7 @@ class ApprovalStore:
             return None
         return answer if (answer.seq, answer.hash) == (seq, question_hash) else None
 
-    def can_be_read_by_the_run(self, answer: Left) -> bool:
+    def _can_be_read_by_the_run(self, answer: ApprovalAnswer) -> bool:
         """Return True if the owner of the log can read this answer, or if the run has read the answer already.
 
         The owner of the log is the user of the run's process.
@@ -120,23 +156,23 @@ class ApprovalStore:
         is_reachable = _allows(self.folder.stat(), owner, os.X_OK) and _allows(found, owner, os.R_OK)
         return owner == 0 or (is_reachable and found.st_uid in {owner, 0})
 
-    def withdraw(self, answer: Left) -> None:
+    def withdraw(self, answer: ApprovalAnswer) -> None:
         """Delete an answer if possible; an answer already read by the run stays on record."""
         with suppress(OSError):
-            if self.to(answer.seq, answer.hash) == answer:
+            if self.find(answer.seq, answer.hash) == answer:
                 self._file(answer.hash).unlink()
 
-    def clear(self) -> None:
+    def clear_answers(self) -> None:
         """Delete all answers of this run, after the log has recorded the answer. Never raises."""
         with suppress(OSError):
             for file in self.folder.iterdir():
                 if file.name.startswith(f"{self._run}."):
                     file.unlink(missing_ok=True)
 
-    def heard(self, record: Record) -> None:
+    def observe_record(self, record: Record) -> None:
         """Observe a record of the run: delete the files of answers once the log has recorded an answer."""
         if record["event"] == Event.APPROVAL_ANSWERED:
-            self.clear()
+            self.clear_answers()
 
     def _readers_of_the_log(self) -> set[int]:
         """Ids of the log's readers: the present user, root, and the owner of the log."""
@@ -154,8 +190,8 @@ def _allows(found: os.stat_result, user: int, right: int) -> bool:
     return bool(found.st_mode & (right << 6 if found.st_uid == user else right))
 
 
-def _parse(document: Any, run: str) -> Left:  # noqa: ANN401 - any JSON value of the file
-    """Parse the document of `leave`.
+def _parse(document: Any, run: str) -> ApprovalAnswer:  # noqa: ANN401 - any JSON value of the file
+    """Parse the document of an answer.
 
     Raises:
         ValueError: when the document has another form, or belongs to another run.
@@ -168,4 +204,4 @@ def _parse(document: Any, run: str) -> Left:  # noqa: ANN401 - any JSON value of
     comment = document.get("comment")
     if comment is not None and not isinstance(comment, str):
         raise ValueError("its comment is no text")
-    return Left(**{name: document[name] for name in kinds}, comment=comment)
+    return ApprovalAnswer(**{name: document[name] for name in kinds}, comment=comment)

@@ -19,7 +19,7 @@ from typing import Self
 
 import anyio
 
-from orchestrator.audit.store import RunStore, is_run_id
+from orchestrator.audit.store import FileRunStore, is_run_id
 from orchestrator.cvm import CvmRef
 from orchestrator.errors import ClaimedError, SettingsError
 from orchestrator.plural import join_names, plural
@@ -57,7 +57,7 @@ class Claims:
 
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir.expanduser() / "claims"
-        self._store = RunStore(state_dir)
+        self._store = FileRunStore(state_dir)
 
     def take(self, run_id: str, cloud_url: str, refs: Iterable[CvmRef], *, ignore_running: bool = False) -> "Claim":
         """Claim CVMs for a run; refuse the claim if a live run claims any of these CVMs.

@@ -1,15 +1,19 @@
-"""The folder of runs: run ids, paths of the logs, and locks of live runs."""
+"""Stores of runs: the protocol of a store, and the folder of log files as its first implementation."""
 
 import fcntl
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
+from orchestrator.audit.approvals import ApprovalStore, FileApprovalStore
+from orchestrator.audit.log import AuditLog, Observer
+from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, drop
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.state_files import make_folder
 
@@ -31,8 +35,179 @@ def seal_file(log: Path) -> Path:
     return log.with_suffix(".seal.json")
 
 
-class RunStore:
-    """The runs of a state folder.
+class StoredRun(Protocol):
+    """A run in a store.
+
+    Attributes:
+        run_id: the run; for a log outside a store, the name of the file.
+        location: the place of the log, for people.
+    """
+
+    @property
+    def run_id(self) -> str: ...  # noqa: D102 - see above
+    @property
+    def location(self) -> str: ...  # noqa: D102 - see above
+
+    def read_lines(self) -> Iterator[bytes]:
+        """Read the lines of the log one after another, with their newlines.
+
+        Raises:
+            OSError: when the log can't be read.
+        """
+        ...
+
+    def open_log(self, take: Take) -> tuple[AuditLog, Reading]:
+        """Lock the log for this process, then read and check the log, to add records.
+
+        Args:
+            take: called with each record, as in `read_log`.
+
+        Raises:
+            RunHeldError: when another process is carrying the run out.
+            SettingsError: when the log can't be continued.
+        """
+        ...
+
+    def is_locked(self) -> bool:
+        """Return True if a process is carrying the run out right now.
+
+        Raises:
+            OSError: when the log can't be read.
+        """
+        ...
+
+    def size(self) -> int:
+        """Size of the log in bytes; every record adds to the size.
+
+        Raises:
+            OSError: when the log can't be read.
+        """
+        ...
+
+    def answers(self) -> ApprovalStore:
+        """Store of the answers to the questions of the run."""
+        ...
+
+
+class RunStore(Protocol):
+    """Store of runs. Files in a folder are one store; code outside this module and the wiring knows the protocol."""
+
+    @property
+    def location(self) -> str:
+        """The place of the store, for people."""
+        ...
+
+    def prepare(self) -> None:
+        """Create the store if it is missing, and check for access.
+
+        Raises:
+            SettingsError: when the store can't be used.
+        """
+        ...
+
+    def create_log(
+        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: Iterable[Observer] = ()
+    ) -> AuditLog:
+        """Create the log of a new run; the first records are durable at the return.
+
+        Raises:
+            SettingsError: when the log can't be written; no request was sent then.
+        """
+        ...
+
+    def get_run(self, run_id: str) -> StoredRun:
+        """Return a run by its id; the run need not exist."""
+        ...
+
+    def find_run(self, name: str) -> StoredRun:
+        """Find a run by its id, or a log by its path.
+
+        Raises:
+            UsageError: when there is no such run.
+        """
+        ...
+
+    def list_runs(self) -> Iterator[StoredRun]:
+        """List the runs, newest first.
+
+        Raises:
+            SettingsError: when the store can't be read.
+        """
+        ...
+
+
+def read_run(run: StoredRun, take: Take = drop) -> Reading:
+    """Read and check the log of a run.
+
+    Raises:
+        OSError: when the log can't be read.
+    """
+    return check_lines(run.read_lines(), take)
+
+
+def read_sound_run(run: StoredRun, take: Take, hint: str | None = None) -> Reading:
+    """Read the log of a run, and refuse an altered log.
+
+    Args:
+        run: the run.
+        take: called with each record, as in `read_log`.
+        hint: the remedy for an altered log.
+
+    Raises:
+        SettingsError: when the log can't be read, or was altered.
+    """
+    try:
+        reading = read_run(run, take)
+    except OSError as error:
+        raise SettingsError(f"the audit log can't be read: {error.strerror or error}", file=run.location) from error
+    require_sound(reading, run, hint)
+    return reading
+
+
+def require_sound(reading: Reading, run: StoredRun, hint: str | None = None) -> None:
+    """Refuse an altered log.
+
+    Raises:
+        SettingsError: when the log was altered.
+    """
+    if reading.verdict is Verdict.ALTERED:
+        raise SettingsError(
+            f"the audit log was altered: {reading.reason}", file=run.location, line=reading.line, hint=hint
+        )
+
+
+class FileRun:
+    """A log in a file, in the folder of a store or anywhere else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_id = path.stem
+        self.location = str(path)
+
+    def read_lines(self) -> Iterator[bytes]:
+        """Read the lines, as `StoredRun.read_lines`."""
+        with self.path.open("rb") as file:
+            yield from file
+
+    def open_log(self, take: Take) -> tuple[AuditLog, Reading]:
+        """Lock and read the log, as `StoredRun.open_log`."""
+        return AuditLog.reopen(self.path, take)
+
+    def is_locked(self) -> bool:
+        """Return True if a process is carrying the run out, as `StoredRun.is_locked`."""
+        return is_held(self.path)
+
+    def size(self) -> int:
+        """Size of the log in bytes."""
+        return self.path.stat().st_size
+
+    def answers(self) -> FileApprovalStore:
+        """Store of the answers, in the folder beside the folder of logs."""
+        return FileApprovalStore(self.path)
+
+
+class FileRunStore:
+    """The runs of a state folder, with a file for each log.
 
     Attributes:
         folder: folder of the logs.
@@ -94,6 +269,29 @@ class RunStore:
                         record = json.loads(line)
                         found = record["ts"] if isinstance(record, dict) and record.get("run_id") == run_id else found
         return found
+
+    @property
+    def location(self) -> str:
+        """The folder of the logs."""
+        return str(self.folder)
+
+    def create_log(
+        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: Iterable[Observer] = ()
+    ) -> AuditLog:
+        """Create the log of a new run, as `RunStore.create_log`."""
+        return AuditLog.create(self.path(run_id), run_id, first, observers=observers)
+
+    def get_run(self, run_id: str) -> FileRun:
+        """Return a run by its id."""
+        return FileRun(self.path(run_id))
+
+    def find_run(self, name: str) -> FileRun:
+        """Find a run by its id, or a log by its path, as `RunStore.find_run`."""
+        return FileRun(self.find(name))
+
+    def list_runs(self) -> Iterator[FileRun]:
+        """List the runs, newest first; only regular files count."""
+        return map(FileRun, self)
 
     def __iter__(self) -> Iterator[Path]:
         """Iterate over the logs, newest first; only regular files count, because a read from a pipe could hang.

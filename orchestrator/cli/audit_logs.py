@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.audit.store import RunStore, is_file
+from orchestrator.audit.store import FileRunStore, is_file
 from orchestrator.errors import UsageError
 from orchestrator.settings.load import Settings, load_settings
 
@@ -36,6 +36,6 @@ def find_logs(
     return tuple(dict.fromkeys(find_log(name, config, assignments) for name in names))
 
 
-def store_of(settings: Settings) -> RunStore:
+def store_of(settings: Settings) -> FileRunStore:
     """Return the directory of runs from the settings."""
-    return RunStore(settings.audit.state_dir)
+    return FileRunStore(settings.audit.state_dir)

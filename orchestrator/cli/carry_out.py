@@ -19,6 +19,7 @@ from orchestrator.engine.run import Run
 from orchestrator.outcome import Ending
 from orchestrator.report.run.live import Progress
 from orchestrator.report.run.text import print_run
+from orchestrator.runs.approval import left_answers
 from orchestrator.runs.documents import run_document, write_document
 from orchestrator.runs.execute import Beside, carry_to_end, describe_outage, explain_early_end, prepare_run
 from orchestrator.runs.notifications import finish_notices, send_notices
@@ -46,7 +47,8 @@ async def carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int:
         lambda: session.gate.passed,
         adaptive=session.limits.adaptive,
     )
-    approver = approver_of(log, state, session.observer, progress.aside, keys=None if as_json else open_terminal())
+    left = left_answers(opened.stored.answers(), log, state, session.observer)
+    approver = approver_of(left, state, progress.aside, keys=None if as_json else open_terminal())
     run = prepare_run(session, opened, approver)
     progress.is_ending = lambda: run.is_ending
     progress.trouble = partial(_find_trouble, run, session)
@@ -58,9 +60,9 @@ async def carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int:
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
             if as_json:
-                write_document(run_document(state, code, log.path), partial(click.echo, nl=False))
+                write_document(run_document(state, code, opened.stored.location), partial(click.echo, nl=False))
             else:
-                print_run(stdout_console(), state, code, log.path)
+                print_run(stdout_console(), state, code, opened.stored.location)
             error = explain_early_end(result, log)
             if error is not None:
                 print_error(error, as_json=False)

@@ -7,7 +7,6 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.consoles import console_on
 from orchestrator.cli.terminal_input import TerminalInput
@@ -16,8 +15,7 @@ from orchestrator.moment import utc_now
 from orchestrator.report.layout import print_lines, prose_lines
 from orchestrator.report.run.question import print_question
 from orchestrator.runs.actor import find_actor
-from orchestrator.runs.approval import APPROVE, REFUSE, LeftAnswers, left_answers
-from orchestrator.runs.observer import RunObserver
+from orchestrator.runs.approval import APPROVE, REFUSE, LeftAnswers
 from orchestrator.safe_text import safe_text
 
 _LISTEN_EVERY = 0.1
@@ -113,22 +111,16 @@ class AtTerminal:
 
 
 def approver_of(
-    log: AuditLog,
-    state: RunState,
-    observer: RunObserver,
-    aside: Callable[[], AbstractContextManager[None]],
-    keys: TerminalInput | None,
+    left: LeftAnswers, state: RunState, aside: Callable[[], AbstractContextManager[None]], keys: TerminalInput | None
 ) -> Approver:
     """Return the approver for the questions of a run.
 
     Args:
-        log: the open audit log of the run.
+        left: the approver for answers from elsewhere.
         state: the replayed state of the log, kept up to date by the log.
-        observer: the observer of the run.
         aside: hides the live view for the length of its block.
         keys: the terminal for questions; None without a terminal.
     """
-    left = left_answers(log, state, observer)
     return (
         left
         if keys is None

@@ -33,7 +33,7 @@ async def abandon_run(session: Session, reopened: ReopenedRun, reason: str) -> R
     await anyio.sleep(min(settings.settle.recheck_after, max(0.0, settings.settle.recheck_after - age)))
     jobs = rebuild_jobs(state, now=session.clock.now(), wall=session.clock.wall())
     (await read_workspace(session)).compare_with(Workspace.from_record(state.started.record), "the run")
-    opened = OpenRun(log, state, jobs, (), state.planned.workspace_size)
+    opened = OpenRun(reopened.stored, log, state, jobs, (), state.planned.workspace_size)
     seen = await read_open_statuses(session, jobs, opened.workspace_size)
     await record_resume(log, reopened.reading, state, jobs, session.observer, to_abandon=True)
     run = prepare_run(session, opened)

@@ -1,18 +1,15 @@
 """Answer the open question of a run from another process: `orchestrator approve`."""
 
-import os
 from datetime import datetime
-from pathlib import Path
 
 import anyio
 
-from orchestrator.audit.approvals import ApprovalStore, Left
+from orchestrator.audit.approvals import ApprovalAnswer, ApprovalStore
 from orchestrator.audit.events import ApprovalAnswered, ApprovalRequested
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import is_held
-from orchestrator.errors import NotAskedError, SettingsError
+from orchestrator.audit.store import StoredRun, read_sound_run
+from orchestrator.errors import NotAskedError
 from orchestrator.moment import format_clock, parse_timestamp
-from orchestrator.runs.run_log import read_run_log
 from orchestrator.safe_text import safe_text
 
 _WAIT = 10.0
@@ -59,14 +56,14 @@ def find_question(
     return question
 
 
-def read_state(path: Path) -> RunState:
+def read_state(run: StoredRun) -> RunState:
     """Replay the log of a run."""
     state = RunState()
-    read_run_log(path, state.apply)
+    read_sound_run(run, state.apply)
     return state
 
 
-async def leave_answer(path: Path, answer: Left) -> bool:
+async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
     """Leave an answer for the run, and wait a limited time for the record of the answer.
 
     Returns:
@@ -76,54 +73,46 @@ async def leave_answer(path: Path, answer: Left) -> bool:
         NotAskedError: when another person answered first, or no process can read the answer.
         SettingsError: when the answer can't be written.
     """
-    answers = ApprovalStore(path)
-    try:
-        if not answers.leave(answer):
-            other = answers.to(answer.seq, answer.hash)
-            said = "" if other is None else f": {answer_word(other.approved)} by {other.by}"
-            raise NotAskedError(f"another person answered first{said}", hint="the first answer counts")
-        if not answers.can_be_read_by_the_run(answer):
-            answers.withdraw(answer)
-            hint = f"give the folder to the user of the run: chown -R --reference={path} {answers.folder}"
-            raise SettingsError("the run can't read answers in this folder", file=answers.folder, hint=hint)
-    except OSError as error:
-        message = f"the answer can't be written: {error.strerror or error}"
-        raise SettingsError(message, file=answers.folder) from error
-    taken_up = await _wait_for_record(path, answer)
-    if taken_up is None and not is_held(path):
-        taken_up = _is_on_record(read_state(path), answer)  # the run may have taken the answer and ended since then
+    answers = run.answers()
+    if not answers.submit(answer):
+        other = answers.find(answer.seq, answer.hash)
+        said = "" if other is None else f": {answer_word(other.approved)} by {other.by}"
+        raise NotAskedError(f"another person answered first{said}", hint="the first answer counts")
+    taken_up = await _wait_for_record(run, answer)
+    if taken_up is None and not run.is_locked():
+        taken_up = _is_on_record(read_state(run), answer)  # the run may have taken the answer and ended since then
         if taken_up is None:
-            raise _ended_before(path, answers, answer)
+            raise _ended_before(run, answers, answer)
     if taken_up is False:
         answers.withdraw(answer)
-        hint = "; ".join([*_last_answer(read_state(path)), f"see `orchestrator show {path.stem}`"])
+        hint = "; ".join([*_last_answer(read_state(run)), f"see `orchestrator show {run.run_id}`"])
         raise NotAskedError("the answer came too late", hint=hint)
     return taken_up is True
 
 
-def _ended_before(path: Path, answers: ApprovalStore, answer: Left) -> NotAskedError:
+def _ended_before(run: StoredRun, answers: ApprovalStore, answer: ApprovalAnswer) -> NotAskedError:
     """Withdraw an answer after the end of the run's process, and return the error."""
     answers.withdraw(answer)
-    hint = f"`orchestrator resume {path.stem}` asks again"
+    hint = f"`orchestrator resume {run.run_id}` asks again"
     return NotAskedError("the process of the run ended before it read the answer", hint=hint)
 
 
-async def _wait_for_record(path: Path, answer: Left) -> bool | None:
+async def _wait_for_record(run: StoredRun, answer: ApprovalAnswer) -> bool | None:
     """Wait for the answer in the log: True if recorded, False after another answer, None without an answer so far."""
     size = -1
     for look in range(1, round(_WAIT / _LOOK_EVERY) + 1):
-        if (now := os.stat(path).st_size) != size:  # noqa: PTH116 - quick; a thread for each look costs more
-            size, state = now, read_state(path)
+        if (now := run.size()) != size:
+            size, state = now, read_state(run)
             said = _is_on_record(state, answer)
             if said is not None:
                 return said
-        if look % _LOOKS_A_SECOND == 0 and not is_held(path):
+        if look % _LOOKS_A_SECOND == 0 and not run.is_locked():
             return None
         await anyio.sleep(_LOOK_EVERY)
     return None
 
 
-def _is_on_record(state: RunState, answer: Left) -> bool | None:
+def _is_on_record(state: RunState, answer: ApprovalAnswer) -> bool | None:
     """Check the log for the answer: True if recorded, False after another answer, None for an open question."""
     for question, record in state.answers:
         if question.hash == answer.hash:
@@ -132,7 +121,7 @@ def _is_on_record(state: RunState, answer: Left) -> bool | None:
     return None if is_open else False
 
 
-def _is_it(record: ApprovalAnswered, answer: Left) -> bool:
+def _is_it(record: ApprovalAnswered, answer: ApprovalAnswer) -> bool:
     same = (record.answer, record.by, record.via) == (answer_word(answer.approved), answer.by, "approve")
     return same and record.comment == answer.comment
 

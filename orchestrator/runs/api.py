@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore
+from orchestrator.audit.store import StoredRun, read_sound_run
 from orchestrator.cvm import CvmRef
 from orchestrator.errors import NotConfirmedError, OrchestratorError, SettingsError, UsageError
 from orchestrator.outcome import Ending, Exit, Outcome
@@ -29,10 +29,10 @@ from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.resume import ResumePlan, reopen_run
-from orchestrator.runs.run_log import read_run_log
 from orchestrator.runs.session import Session, limits_of, open_session
 from orchestrator.runs.start import RunRequest, plan_request, start_run
 from orchestrator.runs.status import Stop
+from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.model import AuditSection, CloudSection
 
@@ -175,7 +175,7 @@ async def run(
         return confirm is None or await confirm(plan)
 
     settings = _find_settings(options)
-    RunStore(settings.audit.state_dir).prepare()
+    run_store(settings).prepare()
     loaded = _load_playbook(playbook, variables or {})
     request = RunRequest(loaded, limits_of(loaded.playbook.limits, settings))
     with open_endpoint(settings, simulate=False) as where:
@@ -215,10 +215,10 @@ async def resume(
         CloudError: when a status or the inventory can't be read.
     """
     settings = _find_settings(options)
-    with reopen_run(RunStore(settings.audit.state_dir).find(str(run_id))) as reopened:
+    with reopen_run(run_store(settings).find_run(str(run_id))) as reopened:
         state = reopened.state
         if state.finished is not None:
-            return _summarize_run(state, reopened.log.path)
+            return _summarize_run(state, reopened.stored)
         applied = reopened.apply_settings(settings)
         with (
             open_endpoint(settings, simulate=False) as where,
@@ -246,10 +246,10 @@ def read_log(run_id: str | Path, **options: Unpack[Options]) -> RunSummary:
         UsageError: when there is no such run.
         SettingsError: when the log can't be read, or was altered.
     """
-    path = RunStore(_find_settings(options).audit.state_dir).find(str(run_id))
+    run = run_store(_find_settings(options)).find_run(str(run_id))
     state = RunState()
-    read_run_log(path, state.apply)
-    return _summarize_run(state, path)
+    read_sound_run(run, state.apply)
+    return _summarize_run(state, run)
 
 
 def _find_settings(options: Options) -> Settings:
@@ -281,12 +281,12 @@ def _load_playbook(playbook: str | Path | Playbook, variables: Mapping[str, str]
 async def _carry_out(session: Session, opened: OpenRun, stop: Stop | None) -> RunSummary:
     """Carry a run out, and summarize its end."""
     result = await carry_out(session, opened, stop or Stop())
-    summary = _summarize_run(opened.state, opened.log.path)
+    summary = _summarize_run(opened.state, opened.stored)
     error = explain_early_end(result, opened.log)
     return replace(summary, exit_code=result.exit_code, ending=result.ending, error=error)
 
 
-def _summarize_run(state: RunState, path: Path) -> RunSummary:
+def _summarize_run(state: RunState, run: StoredRun) -> RunSummary:
     finished = state.finished
     return RunSummary(
         state.run_id,
@@ -307,5 +307,5 @@ def _summarize_run(state: RunState, path: Path) -> RunSummary:
             )
             for target in state.targets.values()
         ),
-        path,
+        Path(run.location),
     )

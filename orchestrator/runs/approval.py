@@ -23,16 +23,16 @@ _GRACE = 5.0
 """Longest delay of the last check on a busy machine, in seconds. After a longer delay, this machine was asleep."""
 
 
-def left_answers(log: AuditLog, state: RunState, observer: RunObserver) -> "LeftAnswers":
+def left_answers(answers: ApprovalStore, log: AuditLog, state: RunState, observer: RunObserver) -> "LeftAnswers":
     """Set up the approver for answers left by `orchestrator approve`.
 
     Args:
-        log: the open audit log. Once an answer is recorded there, its file is deleted.
+        answers: the store of the answers.
+        log: the open audit log. Once an answer is recorded there, the stored answer is deleted.
         state: the replayed state of the log, kept up to date by the log.
         observer: the observer of the run.
     """
-    answers = ApprovalStore(log.path)
-    log.observers.append(answers.heard)
+    log.observers.append(answers.observe_record)
     return LeftAnswers(answers, state, observer)
 
 
@@ -85,5 +85,5 @@ class LeftAnswers:
     def find_answer(self) -> Answer | None:
         """Return the answer left for the open question, or None."""
         asked = self._state.question
-        left = None if asked is None else self._answers.to(asked.seq, asked.hash)
+        left = None if asked is None else self._answers.find(asked.seq, asked.hash)
         return None if left is None else Answer(left.approved, left.by, "approve", left.comment)

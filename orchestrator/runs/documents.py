@@ -85,7 +85,7 @@ def _plain_number(value: Decimal | int) -> float | int:
     return value if isinstance(value, int) else float(value)
 
 
-def run_document(state: RunState, exit_code: int | None, audit_log: Path) -> dict[str, Any]:
+def run_document(state: RunState, exit_code: int | None, audit_log: Path | str) -> dict[str, Any]:
     """Build the document of `run --json`, `resume --json` and `show --json`."""
     return {
         "run_id": state.run_id,

@@ -43,7 +43,7 @@ class Frozen:
     guards: Mapping[str, Decimal]
     notify_on: Sequence[str] | None = None
     has_prices: bool = False
-    file: Path | None = None
+    file: Path | str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import StoredRun
 from orchestrator.engine.job import Job
 from orchestrator.engine.read.status import Observation
 from orchestrator.playbook.resolved_steps import AnyPlanned
@@ -16,6 +17,7 @@ class OpenRun:
     """A run with an open log, ready to be carried out. The plan itself is not kept, to save memory.
 
     Attributes:
+        stored: the run in its store.
         log: the open audit log.
         state: the replayed state of the log, kept up to date by the log.
         jobs: every target.
@@ -25,6 +27,7 @@ class OpenRun:
         fresh: the statuses read just now, by the CVM's key.
     """
 
+    stored: StoredRun
     log: AuditLog
     state: RunState
     jobs: list[Job]

@@ -1,12 +1,11 @@
 """The request to undo a run: start the CVMs taken from running to down by the run."""
 
-from hashlib import file_digest
+from hashlib import sha256
 from pathlib import Path
 
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import is_held
-from orchestrator.audit.verify import Reading, Verdict, read_log
-from orchestrator.errors import NoMatchError, RunHeldError, SettingsError, UsageError
+from orchestrator.audit.store import StoredRun, read_sound_run
+from orchestrator.errors import NoMatchError, RunHeldError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo
 from orchestrator.runs.records import taken_down
@@ -17,7 +16,7 @@ from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings
 
 
-def read_undo(path: Path) -> tuple[Undo, RunState]:
+def read_undo(run: StoredRun) -> tuple[Undo, RunState]:
     """Read the CVMs to start from the log of a finished run.
 
     Raises:
@@ -27,34 +26,33 @@ def read_undo(path: Path) -> tuple[Undo, RunState]:
         NoMatchError: when the run took no CVM from running to down.
     """
     state = RunState()
-    try:
-        reading = read_log(path, state.apply)
-    except OSError as error:
-        raise SettingsError(f"the audit log can't be read: {error.strerror or error}", file=path) from error
-    _require_finished(reading, state, path)
+    hint = "an altered log does not prove which CVMs to start; use a playbook with `start` steps"
+    read_sound_run(run, state.apply, hint)
+    _require_finished(state, run)
     undo = Undo(state.run_id, taken_down(state), state.planned.cvms_up)
     if not undo.targets:
-        raise NoMatchError("the run stopped no running CVM", file=path, hint="there is nothing to undo")
+        raise NoMatchError("the run stopped no running CVM", file=run.location, hint="there is nothing to undo")
     return undo, state
 
 
 def request_undo(
-    undo: Undo, state: RunState, path: Path, settings: Settings, *, ignore_running: bool = False
+    undo: Undo, state: RunState, run: StoredRun, settings: Settings, *, ignore_running: bool = False
 ) -> RunRequest:
     """Make the request to undo a run.
 
     Args:
         undo: the CVMs to start.
         state: the replayed log of the run to undo.
-        path: the log of the run to undo.
+        run: the run to undo.
         settings: the current settings.
         ignore_running: whether to act on CVMs claimed by another run.
     """
-    with path.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
+    digest = sha256()
+    for line in run.read_lines():
+        digest.update(line)
     playbook = undo.playbook
     return RunRequest(
-        LoadedPlaybook(playbook, path, digest, b"", {}),
+        LoadedPlaybook(playbook, Path(run.location), digest.hexdigest(), b"", {}),
         limits_of(playbook.limits, settings),
         undo,
         origin_fields={"restores": state.run_id},
@@ -63,23 +61,16 @@ def request_undo(
     )
 
 
-def _require_finished(reading: Reading, state: RunState, path: Path) -> None:
+def _require_finished(state: RunState, run: StoredRun) -> None:
     """Refuse a log unfit to undo a run."""
-    if reading.verdict is Verdict.ALTERED:
-        raise SettingsError(
-            f"the audit log was altered: {reading.reason}",
-            file=path,
-            line=reading.line,
-            hint="an altered log does not prove which CVMs to start; use a playbook with `start` steps",
-        )
     if state.cloud_ended:
-        raise UsageError("the simulated cloud of this run ended with the run", file=path)
+        raise UsageError("the simulated cloud of this run ended with the run", file=run.location)
     if state.finished is None:
-        if is_held(path):
-            raise RunHeldError("another process executes this run", file=path, hint="wait for its end")
+        if run.is_locked():
+            raise RunHeldError("another process executes this run", file=run.location, hint="wait for its end")
         raise UsageError(
             "the run is not finished, so its stops are not certain",
-            file=path,
+            file=run.location,
             hint=f"first: orchestrator resume {safe_text(state.run_id)}, or without further requests: "
             f"orchestrator abandon {safe_text(state.run_id)} --reason TEXT",
         )

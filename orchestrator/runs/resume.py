@@ -4,17 +4,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from orchestrator.action import Goal
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.audit.store import StoredRun, require_sound
+from orchestrator.audit.verify import Reading
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Job
-from orchestrator.errors import NotConfirmedError, SettingsError
+from orchestrator.errors import NotConfirmedError
 from orchestrator.moment import parse_timestamp
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
@@ -109,32 +109,28 @@ class ResumePlan:
         return Total.of(job.note.rates for job in self.send if job.action.goal is Goal.UP)
 
 
-def frozen_in(state: RunState, path: Path) -> Frozen:
+def frozen_in(state: RunState, run: StoredRun) -> Frozen:
     """Return the frozen settings in the log of a run."""
     guards = {check["name"]: Decimal(check["limit"]) for check in state.planned.guards if check["limit"]}
     told = state.started.notice_kinds
     steps = steps_from(state.planned.steps)
-    return Frozen("the run's log", limits_from(state.started.limits), steps, guards, told, has_prices=True, file=path)
+    return Frozen(
+        "the run's log", limits_from(state.started.limits), steps, guards, told, has_prices=True, file=run.location
+    )
 
 
-def require_resumable(reading: Reading, state: RunState, path: Path) -> None:
+def require_resumable(reading: Reading, state: RunState, run: StoredRun) -> None:
     """Refuse to resume a run from an unusable log.
 
     Raises:
         SettingsError: when the log was altered.
         NotConfirmedError: when the log has no plan, so that no request was sent.
     """
-    if reading.verdict is Verdict.ALTERED:
-        raise SettingsError(
-            f"the audit log was altered: {reading.reason}",
-            file=path,
-            line=reading.line,
-            hint="an altered log can't be continued; start a new run",
-        )
+    require_sound(reading, run, "an altered log can't be continued; start a new run")
     if not state.has_plan:
         raise NotConfirmedError(
             "the run ended before the record of its plan, so nothing was sent",
-            file=path,
+            file=run.location,
             hint="start a new run",
         )
 
@@ -160,18 +156,20 @@ class ReopenedRun:
     """An unfinished run with its log reopened.
 
     Attributes:
+        stored: the run in its store.
         log: the audit log, held by this process.
         reading: the result of reading the log.
         state: the replayed state of the log.
     """
 
+    stored: StoredRun
     log: AuditLog
     reading: Reading
     state: RunState
 
     def apply_settings(self, settings: Settings, assignments: Iterable[str] = ()) -> Applied:
         """Apply the settings stricter than the recorded values; arguments and errors as in `frozen.apply_settings`."""
-        return apply_settings(frozen_in(self.state, self.log.path), settings, assignments)
+        return apply_settings(frozen_in(self.state, self.stored), settings, assignments)
 
     async def plan(self, session: Session, applied: Applied, claim: Claim | None) -> ResumePlan:
         """Read the current state of the run's CVMs, and plan the resume.
@@ -209,11 +207,11 @@ class ReopenedRun:
             fields["ignore_running"] = True
         await record_resume(self.log, self.reading, self.state, plan.jobs, session.observer, **fields)
         size = self.state.planned.workspace_size
-        return OpenRun(self.log, self.state, plan.jobs, plan.steps, size, claim, plan.checked.fresh)
+        return OpenRun(self.stored, self.log, self.state, plan.jobs, plan.steps, size, claim, plan.checked.fresh)
 
 
 @contextmanager
-def reopen_run(path: Path) -> Iterator[ReopenedRun]:
+def reopen_run(run: StoredRun) -> Iterator[ReopenedRun]:
     """Reopen the log of a run for the length of the block.
 
     Raises:
@@ -222,10 +220,10 @@ def reopen_run(path: Path) -> Iterator[ReopenedRun]:
         NotConfirmedError: when the log has no plan, so that no request was sent.
     """
     state = RunState()
-    log, reading = AuditLog.reopen(path, state.apply)
+    log, reading = run.open_log(state.apply)
     try:
-        require_resumable(reading, state, path)
-        yield ReopenedRun(log, reading, state)
+        require_resumable(reading, state, run)
+        yield ReopenedRun(run, log, reading, state)
     finally:
         log.close()
 

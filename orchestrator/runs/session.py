@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 
+from orchestrator.audit.store import RunStore
 from orchestrator.cloud.client import connect
 from orchestrator.cloud.transport import proxy_for
 from orchestrator.engine.protocols import Cloud
@@ -24,6 +25,7 @@ from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprin
 from orchestrator.runs.endpoint import Endpoint
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.outage_text import wait_text
+from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings
 
 
@@ -75,6 +77,7 @@ class Session:
         finder: the finder of the rate; None for a fixed rate.
         settle_seconds: by action, the settle time of CVMs in earlier runs, if known.
         identify: reads the id of the key's workspace.
+        store: the store of runs.
         says_simulated: returns True once the cloud identified itself as simulated in an answer.
         observer: the observer of the run.
     """
@@ -89,6 +92,7 @@ class Session:
     batch_size: int
     batch_missing: bool
     identify: Callable[[], Awaitable[Reply[str]]]
+    store: RunStore
     finder: AdaptiveRate | None = None
     settle_seconds: Mapping[str, float] = field(default_factory=dict)
     says_simulated: Callable[[], bool] = lambda: False
@@ -178,6 +182,7 @@ async def open_session(
                 batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
                 batch_missing=learnt.batch_missing,
                 identify=cloud.workspace,
+                store=run_store(settings),
                 finder=finder,
                 settle_seconds=learnt.settle,
                 says_simulated=lambda: cloud.simulated,

@@ -7,7 +7,7 @@ from orchestrator import __version__
 from orchestrator.audit.events import Event
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore, new_run_id
+from orchestrator.audit.store import new_run_id
 from orchestrator.engine.job import Job
 from orchestrator.errors import NotConfirmedError
 from orchestrator.moment import timestamp
@@ -112,7 +112,7 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
     except BaseException:
         claim.release(has_ended=True)
         raise
-    return OpenRun(log, state, jobs, plan.steps, size, claim, fresh)
+    return OpenRun(session.store.get_run(run_id), log, state, jobs, plan.steps, size, claim, fresh)
 
 
 def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id: str) -> tuple[AuditLog, RunState]:
@@ -132,8 +132,7 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
         started["ignore_running"] = True
     planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}
     state = RunState()
-    log = AuditLog.create(
-        RunStore(session.settings.audit.state_dir).path(run_id),
+    log = session.store.create_log(
         run_id,
         [(Event.RUN_STARTED, started), (Event.RUN_PLANNED, planned)],
         observers=[state.apply, forward_records(session.observer, state)],

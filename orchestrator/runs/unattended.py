@@ -4,15 +4,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 
 from orchestrator.audit.claims import Claims
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore, is_held
-from orchestrator.audit.verify import Verdict, read_log
+from orchestrator.audit.store import StoredRun, read_run
+from orchestrator.audit.verify import Verdict
 from orchestrator.engine.observed_cloud import ObservedCloud
 from orchestrator.errors import ClaimedError, OrchestratorError
 from orchestrator.moment import parse_timestamp, timestamp
@@ -32,6 +31,7 @@ from orchestrator.runs.resume import reopen_run
 from orchestrator.runs.session import Session, limits_of, open_session
 from orchestrator.runs.start import RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, Stop
+from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings
 
 _T = TypeVar("_T")
@@ -56,24 +56,24 @@ class Unattended:
             replied: called with a playbook's name and every answer of the API to its runs.
         """
         self._settings, self._observe, self._replied = settings, observe, replied
-        self._store = RunStore(settings.audit.state_dir)
+        self._store = run_store(settings)
         self._told: set[str] = set()
 
     def read_status(self, run_id: str) -> RunStatus:
         """Return the status of a run from its audit log."""
         try:
-            return self._read_status(self._store.path(run_id))
+            return self._read_status(self._store.get_run(run_id))
         except FileNotFoundError:
             return RunStatus(State.NOTHING_SENT)
         except OSError:
             return RunStatus(State.UNREADABLE)
 
     @staticmethod
-    def _read_status(path: Path) -> RunStatus:
-        if is_held(path):
+    def _read_status(run: StoredRun) -> RunStatus:
+        if run.is_locked():
             return RunStatus(State.HELD)
         state = RunState()
-        if read_log(path, state.apply).verdict is Verdict.ALTERED:
+        if read_run(run, state.apply).verdict is Verdict.ALTERED:
             return RunStatus(State.ALTERED)
         if not state.has_plan:
             return RunStatus(State.VOID)
@@ -125,7 +125,7 @@ class Unattended:
     async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
         """Resume a run from its audit log."""
         try:
-            with reopen_run(self._store.path(claim.run_id)) as reopened:
+            with reopen_run(self._store.get_run(claim.run_id)) as reopened:
                 state = reopened.state
                 applied = reopened.apply_settings(self._settings)
                 with claim_again(self._settings, state, ignore_running=False) as held:

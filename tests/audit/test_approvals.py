@@ -7,51 +7,62 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.approvals import ApprovalStore, Left
+from orchestrator.audit.approvals import ApprovalAnswer, FileApprovalStore
+from orchestrator.errors import SettingsError
 
 RUN = "20261123T080000Z-4f2a"
-YES = Left(5, "ab" * 32, "look", approved=True, by="ann@desk", at="2026-11-23T08:00:00.000000Z", comment="wörks \ud800")
+YES = ApprovalAnswer(
+    5, "ab" * 32, "look", approved=True, by="ann@desk", at="2026-11-23T08:00:00.000000Z", comment="wörks \ud800"
+)
 
 
 @pytest.fixture
-def answers(tmp_path: Path) -> ApprovalStore:
-    (tmp_path / "runs").mkdir()
-    return ApprovalStore(tmp_path / "runs" / f"{RUN}.jsonl")
+def answers(tmp_path: Path) -> FileApprovalStore:
+    return store_of(tmp_path, RUN)
 
 
-def only_file(answers: ApprovalStore) -> Path:
+def store_of(folder: Path, run_id: str) -> FileApprovalStore:
+    log = folder / "runs" / f"{run_id}.jsonl"
+    log.parent.mkdir(exist_ok=True)
+    log.touch()
+    return FileApprovalStore(log)
+
+
+def only_file(answers: FileApprovalStore) -> Path:
     (file,) = answers.folder.iterdir()
     return file
 
 
-def test_an_answer_is_found_by_its_question_and_readable_by_its_owner_alone(answers: ApprovalStore) -> None:
-    assert answers.to(YES.seq, YES.hash) is None
-    assert answers.leave(YES)
-    assert answers.to(YES.seq, YES.hash) == YES
+def test_an_answer_is_found_by_its_question_and_readable_by_its_owner_alone(answers: FileApprovalStore) -> None:
+    assert answers.find(YES.seq, YES.hash) is None
+    assert answers.submit(YES)
+    assert answers.find(YES.seq, YES.hash) == YES
     assert only_file(answers).stat().st_mode & 0o777 == 0o600
     assert answers.folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_first_answer_stays(answers: ApprovalStore) -> None:
-    assert answers.leave(YES)
-    assert not answers.leave(replace(YES, approved=False, by="bob@desk"))
-    assert answers.to(YES.seq, YES.hash) == YES
+def test_the_first_answer_stays(answers: FileApprovalStore) -> None:
+    assert answers.submit(YES)
+    assert not answers.submit(replace(YES, approved=False, by="bob@desk"))
+    assert answers.find(YES.seq, YES.hash) == YES
     assert only_file(answers).is_file(), "and nothing of the second is left behind"
 
 
 @pytest.mark.parametrize("other", [{"hash": "cd" * 32}, {"seq": 6}, {"hash": "ab" * 8 + "00" * 24}])
-def test_no_answer_is_to_a_question_of_another_number_or_hash(answers: ApprovalStore, other: dict[str, object]) -> None:
+def test_no_answer_is_to_a_question_of_another_number_or_hash(
+    answers: FileApprovalStore, other: dict[str, object]
+) -> None:
     """Not even where the hashes begin alike, as their files' names do."""
-    assert answers.leave(YES)
+    assert answers.submit(YES)
     later = replace(YES, **other)  # type: ignore[arg-type] # fields of it
-    assert answers.to(later.seq, later.hash) is None
+    assert answers.find(later.seq, later.hash) is None
 
 
-def test_no_answer_is_to_another_run(answers: ApprovalStore, tmp_path: Path) -> None:
-    assert answers.leave(YES)
-    other = ApprovalStore(tmp_path / "runs" / "20261123T080000Z-0000.jsonl")
+def test_no_answer_is_to_another_run(answers: FileApprovalStore, tmp_path: Path) -> None:
+    assert answers.submit(YES)
+    other = store_of(tmp_path, "20261123T080000Z-0000")
     only_file(answers).rename(answers.folder / f"20261123T080000Z-0000.{YES.hash[:16]}.json")
-    assert other.to(YES.seq, YES.hash) is None
+    assert other.find(YES.seq, YES.hash) is None
 
 
 @pytest.mark.parametrize(
@@ -67,59 +78,61 @@ def test_no_answer_is_to_another_run(answers: ApprovalStore, tmp_path: Path) -> 
     ],
     ids=["empty", "no text", "nested", "no mapping", "half", "approved is text", "huge"],
 )
-def test_what_is_no_answer_is_none_and_does_not_stand_in_the_way_of_one(answers: ApprovalStore, content: bytes) -> None:
-    assert answers.leave(YES)
+def test_what_is_no_answer_is_none_and_does_not_stand_in_the_way_of_one(
+    answers: FileApprovalStore, content: bytes
+) -> None:
+    assert answers.submit(YES)
     file = only_file(answers)
     whole = json.loads(file.read_bytes())
     file.write_bytes(json.dumps({**whole, "approved": "true"}).encode() if content == b"change" else content)
-    assert answers.to(YES.seq, YES.hash) is None
-    assert answers.leave(YES)
-    assert answers.to(YES.seq, YES.hash) == YES
+    assert answers.find(YES.seq, YES.hash) is None
+    assert answers.submit(YES)
+    assert answers.find(YES.seq, YES.hash) == YES
 
 
-def test_a_link_to_somewhere_else_is_not_followed(answers: ApprovalStore, tmp_path: Path) -> None:
-    assert answers.leave(YES)
+def test_a_link_to_somewhere_else_is_not_followed(answers: FileApprovalStore, tmp_path: Path) -> None:
+    assert answers.submit(YES)
     file = only_file(answers)
     file.rename(tmp_path / "elsewhere.json")
     file.symlink_to(tmp_path / "elsewhere.json")
-    assert answers.to(YES.seq, YES.hash) is None
+    assert answers.find(YES.seq, YES.hash) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_file_of_another_user_is_no_answer(answers: ApprovalStore) -> None:
-    assert answers.leave(YES)
+def test_a_file_of_another_user_is_no_answer(answers: FileApprovalStore) -> None:
+    assert answers.submit(YES)
     os.chown(only_file(answers), 54321, -1)
-    assert answers.to(YES.seq, YES.hash) is None
+    assert answers.find(YES.seq, YES.hash) is None
 
 
-def test_an_answer_can_be_taken_back_by_who_left_it_and_by_nobody_else(answers: ApprovalStore) -> None:
-    assert answers.leave(YES)
+def test_an_answer_can_be_taken_back_by_who_left_it_and_by_nobody_else(answers: FileApprovalStore) -> None:
+    assert answers.submit(YES)
     answers.withdraw(replace(YES, by="bob@desk"))
-    assert answers.to(YES.seq, YES.hash) == YES
+    assert answers.find(YES.seq, YES.hash) == YES
     answers.withdraw(YES)
-    assert answers.to(YES.seq, YES.hash) is None
+    assert answers.find(YES.seq, YES.hash) is None
 
 
 def test_once_an_answer_is_on_record_nothing_is_left_of_that_run_and_all_of_others(
-    answers: ApprovalStore, tmp_path: Path
+    answers: FileApprovalStore, tmp_path: Path
 ) -> None:
-    other = ApprovalStore(tmp_path / "runs" / f"{RUN}0.jsonl")
+    other = store_of(tmp_path, f"{RUN}0")
     for each in (answers, other):
-        assert each.leave(YES)
-    answers.heard({"event": "approval.requested"})
-    assert answers.to(YES.seq, YES.hash) == YES
-    answers.heard({"event": "approval.answered"})
-    assert answers.to(YES.seq, YES.hash) is None
-    assert other.to(YES.seq, YES.hash) == YES
+        assert each.submit(YES)
+    answers.observe_record({"event": "approval.requested"})
+    assert answers.find(YES.seq, YES.hash) == YES
+    answers.observe_record({"event": "approval.answered"})
+    assert answers.find(YES.seq, YES.hash) is None
+    assert other.find(YES.seq, YES.hash) == YES
 
 
-def test_where_there_is_no_folder_there_is_nothing_to_clear(answers: ApprovalStore) -> None:
-    answers.clear()
+def test_where_there_is_no_folder_there_is_nothing_to_clear(answers: FileApprovalStore) -> None:
+    answers.clear_answers()
     assert not answers.folder.exists()
 
 
-def test_a_folder_that_can_not_be_used_is_an_error_of_the_system(answers: ApprovalStore) -> None:
+def test_a_folder_that_cannot_be_used_is_an_error_with_its_name(answers: FileApprovalStore) -> None:
     answers.folder.write_text("")
-    with pytest.raises(FileExistsError):
-        answers.leave(YES)
-    answers.clear()
+    with pytest.raises(SettingsError, match="can't be written: File exists"):
+        answers.submit(YES)
+    answers.clear_answers()

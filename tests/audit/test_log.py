@@ -17,7 +17,7 @@ import pytest
 from orchestrator.audit import log as log_module
 from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.record import Record, clean
-from orchestrator.audit.store import RunStore, is_held, new_run_id
+from orchestrator.audit.store import FileRunStore, is_held, new_run_id
 from orchestrator.audit.verify import Verdict, check_log, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError, UsageError
 from tests.audit.logs import RUN_ID, START, STORY, records_in
@@ -221,7 +221,7 @@ async def test_whatever_others_wrote_is_logged_whole_on_one_line(tmp_path: Path,
 
 
 def test_runs_are_found_by_id_or_path_and_nothing_else(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
+    store = FileRunStore(tmp_path)
     store.folder.mkdir()
     path = store.path(RUN_ID)
     path.touch()

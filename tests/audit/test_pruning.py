@@ -11,7 +11,7 @@ from orchestrator.audit.keys import key_id
 from orchestrator.audit.pruning import Found, Kept, Terms, look, prune
 from orchestrator.audit.record import Chain, digest
 from orchestrator.audit.seal_create import seal_elsewhere
-from orchestrator.audit.store import RunStore, seal_file
+from orchestrator.audit.store import FileRunStore, seal_file
 from orchestrator.audit.verify import check_log
 from orchestrator.errors import UsageError
 from tests.audit.logs import RUN_ID, START, STORY, log
@@ -22,30 +22,30 @@ OLD = Terms(before=START + timedelta(days=10))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    found = RunStore(tmp_path)
+def store(tmp_path: Path) -> FileRunStore:
+    found = FileRunStore(tmp_path)
     found.folder.mkdir()
     return found
 
 
-def kept(store: RunStore, data: bytes, terms: Terms = OLD, run_id: str = RUN_ID) -> Kept | None:
+def kept(store: FileRunStore, data: bytes, terms: Terms = OLD, run_id: str = RUN_ID) -> Kept | None:
     path = store.path(run_id)
     path.write_bytes(data)
     return look(path, terms).kept
 
 
-def remove(store: RunStore, *found: Found, at: datetime = LONG_AFTER) -> list[Kept | None]:
+def remove(store: FileRunStore, *found: Found, at: datetime = LONG_AFTER) -> list[Kept | None]:
     return [why for _, why in prune(found, store.pruned, by="me@here", at=at)]
 
 
-def test_an_old_finished_log_that_is_sealed_to_its_end_may_go(store: RunStore) -> None:
+def test_an_old_finished_log_that_is_sealed_to_its_end_may_go(store: FileRunStore) -> None:
     assert kept(store, SEALED) is None
     assert kept(store, LATER) is None
 
 
 @pytest.mark.parametrize("sealed_too", [True, False])
 def test_a_log_goes_by_the_time_of_its_last_record_and_not_by_that_of_its_file(
-    store: RunStore, *, sealed_too: bool
+    store: FileRunStore, *, sealed_too: bool
 ) -> None:
     data = SEALED if sealed_too else log()
     assert kept(store, data, Terms(before=START, unsealed=True)) is Kept.YOUNG
@@ -53,28 +53,28 @@ def test_a_log_goes_by_the_time_of_its_last_record_and_not_by_that_of_its_file(
     assert kept(store, reconciled(data), Terms(before=START + timedelta(minutes=61), unsealed=True)) is None
 
 
-def test_what_is_not_sealed_to_its_end_goes_only_when_told(store: RunStore) -> None:
+def test_what_is_not_sealed_to_its_end_goes_only_when_told(store: FileRunStore) -> None:
     for data in (log(), reconciled(SEALED), SEALED[:-1], SEALED[:-30]):
         assert kept(store, data) is Kept.UNSEALED
         assert kept(store, data, Terms(OLD.before, unfinished=True)) is Kept.UNSEALED
         assert kept(store, data, Terms(OLD.before, unsealed=True)) is None
 
 
-def test_what_did_not_finish_goes_only_when_told(store: RunStore) -> None:
+def test_what_did_not_finish_goes_only_when_told(store: FileRunStore) -> None:
     for data in (log(STORY[:-1]), log(STORY[:1]), log()[:-20], b""):
         assert kept(store, data) is Kept.UNFINISHED
         assert kept(store, data, Terms(OLD.before, unsealed=True)) is Kept.UNFINISHED
         assert kept(store, data, Terms(OLD.before, unfinished=True)) is None
 
 
-def test_what_was_altered_or_is_of_another_run_never_goes(store: RunStore) -> None:
+def test_what_was_altered_or_is_of_another_run_never_goes(store: FileRunStore) -> None:
     anything = Terms(OLD.before, unsealed=True, unfinished=True)
     assert kept(store, SEALED.replace(b'"exit_code":6', b'"exit_code":0'), anything) is Kept.ALTERED
     assert kept(store, SEALED, anything, "20261123T080000Z-ffff") is Kept.FOREIGN
     assert kept(store, SEALED, anything, "my-notes") is Kept.FOREIGN
 
 
-def test_with_a_public_key_only_good_seals_by_it_count(store: RunStore) -> None:
+def test_with_a_public_key_only_good_seals_by_it_count(store: FileRunStore) -> None:
     by_key = Terms(OLD.before, keys=KEYS)
     assert kept(store, SEALED, by_key) is None
     assert kept(store, sealed(log(), OTHER), by_key) is Kept.UNSEALED
@@ -90,7 +90,7 @@ def forged() -> bytes:
     return log() + chain.seal("run.sealed", {"algorithm": "ed25519", "key_id": name, "signature": ""}, START)[1]
 
 
-def test_a_seal_beside_the_log_counts_when_it_is_of_all_of_it(store: RunStore) -> None:
+def test_a_seal_beside_the_log_counts_when_it_is_of_all_of_it(store: FileRunStore) -> None:
     path = store.path(RUN_ID)
     path.write_bytes(log())
     seal_elsewhere(path, seal_file(path), KEY, by="me@here")
@@ -101,13 +101,13 @@ def test_a_seal_beside_the_log_counts_when_it_is_of_all_of_it(store: RunStore) -
 
 
 @pytest.fixture
-def old(store: RunStore) -> Found:
+def old(store: FileRunStore) -> Found:
     path = store.path(RUN_ID)
     path.write_bytes(SEALED)
     return look(path, OLD)
 
 
-def test_what_is_removed_is_on_record_with_its_digest_and_its_seal(store: RunStore, old: Found) -> None:
+def test_what_is_removed_is_on_record_with_its_digest_and_its_seal(store: FileRunStore, old: Found) -> None:
     seal_elsewhere(old.path, seal_file(old.path), KEY, by="me@here")
     assert remove(store, old) == [None]
     assert list(store.folder.iterdir()) == []
@@ -123,7 +123,7 @@ def test_what_is_removed_is_on_record_with_its_digest_and_its_seal(store: RunSto
         store.find("20261123T080000Z-0000")
 
 
-def test_what_somebody_holds_or_changed_meanwhile_is_kept(store: RunStore, old: Found) -> None:
+def test_what_somebody_holds_or_changed_meanwhile_is_kept(store: FileRunStore, old: Found) -> None:
     with old.path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert look(old.path, OLD).kept is Kept.HELD
@@ -136,7 +136,7 @@ def test_what_somebody_holds_or_changed_meanwhile_is_kept(store: RunStore, old: 
     assert store.pruned.read_bytes() == b""
 
 
-def test_a_record_that_was_cut_off_is_ended_and_stays(store: RunStore, old: Found) -> None:
+def test_a_record_that_was_cut_off_is_ended_and_stays(store: FileRunStore, old: Found) -> None:
     store.pruned.write_bytes(b'{"run_id":"2026')
     assert remove(store, old) == [None]
     torn, line = store.pruned.read_bytes().splitlines()
@@ -144,7 +144,7 @@ def test_a_record_that_was_cut_off_is_ended_and_stays(store: RunStore, old: Foun
     assert json.loads(line)["run_id"] == RUN_ID
 
 
-def test_without_a_record_nothing_is_removed(store: RunStore, old: Found) -> None:
+def test_without_a_record_nothing_is_removed(store: FileRunStore, old: Found) -> None:
     store.pruned.mkdir()
     with pytest.raises(IsADirectoryError):
         remove(store, old)

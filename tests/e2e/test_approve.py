@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from dirty_equals import IsPartialDict, IsStr
 
-from orchestrator.audit.approvals import ApprovalStore, Left
+from orchestrator.audit.approvals import ApprovalAnswer, FileApprovalStore
 from orchestrator.audit.verify import Verdict, read_log
 from tests.e2e.conftest import Finished, OpenDesk, RunAll
 from tests.e2e.desk import Desk, Ended, Process, until
@@ -117,7 +117,9 @@ def killed(open_desk: OpenDesk) -> tuple[Desk, Ended]:
     dead = approve(desk, "--yes", "--json")
     assert (dead.code, dead.fault["code"]) == (3, "not_asked")
     assert f"orchestrator resume {desk.log.stem}" in dead.fault["hint"]
-    assert ApprovalStore(desk.log).leave(Left(asked["seq"], asked["hash"], "look", approved=True, by="ann@desk", at=""))
+    assert FileApprovalStore(desk.log).submit(
+        ApprovalAnswer(asked["seq"], asked["hash"], "look", approved=True, by="ann@desk", at="")
+    )
     process = desk.start("resume", desk.log.stem, "--yes", "--json")
     until(lambda: is_asked(desk, 2))
     with pytest.raises(subprocess.TimeoutExpired):

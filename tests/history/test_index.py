@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.store import RunStore
+from orchestrator.audit.store import FileRunStore
 from orchestrator.history.entry import Entry, Json, read_entry
 from orchestrator.history.index import Index, stamp_of
 from orchestrator.history.logs import named_within, read_entries, read_rows
@@ -51,11 +51,11 @@ class Desk:
 
     def listed(self) -> list[Json]:
         with self.open() as index:
-            return [row for _, row in read_rows(RunStore(self.state), index, self._read)]
+            return [row for _, row in read_rows(FileRunStore(self.state), index, self._read)]
 
     def kept(self) -> list[tuple[str, Entry]]:
         with self.open() as index:
-            return [(path.name, entry) for path, entry in read_entries(RunStore(self.state), index, self._read)]
+            return [(path.name, entry) for path, entry in read_entries(FileRunStore(self.state), index, self._read)]
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_an_index_that_can_only_be_read_is_read(desk: Desk) -> None:
     with Index(desk.state, patience=0.0) as index:
         assert index._file is not None
         index._file.execute("PRAGMA query_only = ON")
-        assert len(list(read_rows(RunStore(desk.state), index))) == 2
+        assert len(list(read_rows(FileRunStore(desk.state), index))) == 2
     assert desk.read.count(first.name) == 1
     assert len(desk.listed()) == 2
 

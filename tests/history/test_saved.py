@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit.store import RunStore
+from orchestrator.audit.store import FileRunStore
 from orchestrator.billing.savings import By
 from orchestrator.history.index import Index
 from orchestrator.history.logs import read_entries
@@ -24,7 +24,7 @@ def of(
     state: Path, *, by: By = "playbook", since: datetime = BEGUN - 24 * HOUR, simulated: bool = False
 ) -> SavingsReport:
     with Index(state) as index:
-        return add_up_savings(read_entries(RunStore(state), index), by, since, NOW, simulated=simulated)
+        return add_up_savings(read_entries(FileRunStore(state), index), by, since, NOW, simulated=simulated)
 
 
 def stood(found: SavingsReport) -> float:

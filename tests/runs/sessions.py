@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from orchestrator.audit.store import FileRunStore
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.playbook.load import LoadedPlaybook
@@ -43,6 +44,7 @@ def session_of(cloud: FakeCloud, folder: Path, observer: RunObserver | None = No
         batch_size=1000,
         batch_missing=False,
         identify=identify,
+        store=FileRunStore(folder),
         observer=observer or RunObserver(),
     )
 

@@ -10,9 +10,10 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from orchestrator.audit.approvals import ApprovalStore, Left
+from orchestrator.audit.approvals import ApprovalAnswer, FileApprovalStore
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import FileRun
 from orchestrator.audit.verify import read_log
 from orchestrator.errors import NotAskedError
 from orchestrator.outcome import Ending
@@ -47,8 +48,8 @@ def asked_run(
 
         state = RunState()
         log = AuditLog.create(path, RUN_ID, FIRST, observers=[state.apply], wall=wall, sync=at_once)
-        answers = ApprovalStore(path)
-        log.observers.append(answers.heard)
+        answers = FileApprovalStore(path)
+        log.observers.append(answers.observe_record)
         fleet = Fleet(FakeCloud(0), approver=LeftAnswers(answers, state, RunObserver(), wall), sink=log)
         fleet.steps = [Question("look", "Go on?", TIMEOUT)]  # type: ignore[list-item] # steps of any kind
         try:
@@ -64,10 +65,10 @@ def asked_run(
     return path, ending
 
 
-def yes_to(state: RunState) -> Left:
+def yes_to(state: RunState) -> ApprovalAnswer:
     asked = state.question
     assert asked is not None
-    return Left(asked.seq, asked.hash, asked.step, approved=True, by="ann@desk", at="")
+    return ApprovalAnswer(asked.seq, asked.hash, asked.step, approved=True, by="ann@desk", at="")
 
 
 def state_of(path: Path) -> RunState:
@@ -80,7 +81,7 @@ async def nothing() -> None:
     """Do nothing beside `approve`."""
 
 
-def counts(path: Path, answer: Left, beside: Callable[[], Coroutine[Any, Any, None]] = nothing) -> bool:
+def counts(path: Path, answer: ApprovalAnswer, beside: Callable[[], Coroutine[Any, Any, None]] = nothing) -> bool:
     """Whether `approve` says that the answer counted; on virtual time."""
 
     async def approve() -> bool:
@@ -88,7 +89,7 @@ def counts(path: Path, answer: Left, beside: Callable[[], Coroutine[Any, Any, No
         async with anyio.create_task_group() as group:
             group.start_soon(beside)
             with suppress(NotAskedError):
-                is_recorded = await leave_answer(path, answer)
+                is_recorded = await leave_answer(FileRun(path), answer)
         return is_recorded
 
     return anyio.run(approve, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
@@ -96,32 +97,32 @@ def counts(path: Path, answer: Left, beside: Callable[[], Coroutine[Any, Any, No
 
 @pytest.mark.parametrize("offset", [-0.75, -0.5, -0.25, -0.001, 0.0, 0.001, 0.25])
 def test_an_answer_around_the_time_out_counts_for_both_or_for_neither(tmp_path: Path, offset: float) -> None:
-    given: list[Left] = []
+    given: list[ApprovalAnswer] = []
 
     async def answer(path: Path, state: RunState, fleet: Fleet) -> None:
         del fleet
         await anyio.sleep(TIMEOUT + offset)
         if state.question is not None:
             given.append(yes_to(state))
-            assert ApprovalStore(path).leave(given[0])
+            assert FileApprovalStore(path).submit(given[0])
 
     path, ending = asked_run(tmp_path, answer)
     approved = "look" in state_of(path).passed
     assert (ending is Ending.COMPLETED) is approved
     assert approved or offset >= 0
     for each in given:
-        ApprovalStore(path).withdraw(each)
+        FileApprovalStore(path).withdraw(each)
         assert counts(path, each) is approved
 
 
 def test_a_run_that_is_killed_in_the_middle_of_its_log_and_its_approver_agree(tmp_path: Path) -> None:
-    given: list[Left] = []
+    given: list[ApprovalAnswer] = []
 
     async def answer(path: Path, state: RunState, fleet: Fleet) -> None:
         del fleet
         await anyio.sleep(3)
         given.append(yes_to(state))
-        assert ApprovalStore(path).leave(given[0])
+        assert FileApprovalStore(path).submit(given[0])
 
     path, ending = asked_run(tmp_path, answer)
     assert ending is Ending.COMPLETED
@@ -136,7 +137,7 @@ def test_a_run_that_is_killed_in_the_middle_of_its_log_and_its_approver_agree(tm
         approved = counts(path, given[0])
         assert approved is ("look" in state_of(path).passed)
         said.add(approved)
-        ApprovalStore(path).clear()
+        FileApprovalStore(path).clear_answers()
     assert said == {True, False}
 
 

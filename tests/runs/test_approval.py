@@ -13,7 +13,7 @@ import anyio
 import pytest
 from rich.console import Console
 
-from orchestrator.audit.approvals import ApprovalStore, Left
+from orchestrator.audit.approvals import ApprovalAnswer, FileApprovalStore
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.terminal_approval import AtTerminal
 from orchestrator.engine.protocols import Answer
@@ -65,14 +65,17 @@ class Desk:
     aside: int = 0
 
     @property
-    def answers(self) -> ApprovalStore:
-        return ApprovalStore(self.folder / "runs" / f"{RUN_ID}.jsonl")
+    def answers(self) -> FileApprovalStore:
+        log = self.folder / "runs" / f"{RUN_ID}.jsonl"
+        log.parent.mkdir(exist_ok=True)
+        log.touch()
+        return FileApprovalStore(log)
 
     @property
-    def yes(self) -> Left:
+    def yes(self) -> ApprovalAnswer:
         asked = self.state.question
         assert asked is not None
-        return Left(asked.seq, asked.hash, "look", approved=True, by="ann@desk", at="", comment="ok")
+        return ApprovalAnswer(asked.seq, asked.hash, "look", approved=True, by="ann@desk", at="", comment="ok")
 
     def left(self) -> LeftAnswers:
         return LeftAnswers(self.answers, self.state, RunObserver(), wall)
@@ -136,7 +139,7 @@ async def test_an_answer_from_elsewhere_ends_the_question_at_the_terminal(desk: 
         async def elsewhere() -> None:
             await anyio.sleep(30)
             assert desk.aside == 1, "the live view has made way"
-            assert desk.answers.leave(desk.yes)
+            assert desk.answers.submit(desk.yes)
 
         group.start_soon(elsewhere)
         answer = await asked(desk.terminal(TypedKeys({})))
@@ -151,7 +154,7 @@ async def test_a_terminal_that_is_closed_leaves_the_answer_to_others(desk: Desk)
 
         async def elsewhere() -> None:
             await anyio.sleep(200)
-            assert desk.answers.leave(replace(desk.yes, approved=False))
+            assert desk.answers.submit(replace(desk.yes, approved=False))
 
         group.start_soon(elsewhere)
         answer = await asked(desk.terminal(TypedKeys({5: None})))
@@ -172,7 +175,7 @@ async def test_without_a_terminal_an_answer_is_taken_up_within_a_second(desk: De
 
         async def elsewhere() -> None:
             await anyio.sleep(30)
-            assert desk.answers.leave(desk.yes)
+            assert desk.answers.submit(desk.yes)
 
         group.start_soon(elsewhere)
         answer = await asked(desk.left())
@@ -184,7 +187,7 @@ async def test_without_a_terminal_an_answer_is_taken_up_within_a_second(desk: De
 async def test_an_answer_to_an_earlier_question_answers_nothing(
     desk: Desk, approver: Callable[[Desk], LeftAnswers | AtTerminal]
 ) -> None:
-    assert desk.answers.leave(desk.yes)
+    assert desk.answers.submit(desk.yes)
     again = run(("approval.requested", ASKED), ("run.resumed", {"open": 1}), ("approval.requested", ASKED))
     desk.state = again
     assert await asked(approver(desk)) is None
@@ -193,7 +196,7 @@ async def test_an_answer_to_an_earlier_question_answers_nothing(
 
 async def test_an_answer_that_is_found_after_its_time_is_none(desk: Desk) -> None:
     """As on a machine that slept: the engine's clock stood still, the time of day did not."""
-    assert desk.answers.leave(desk.yes)
+    assert desk.answers.submit(desk.yes)
     late = LeftAnswers(desk.answers, desk.state, RunObserver(), lambda: EXPIRES_AT + timedelta(seconds=10))
     assert await asked(late) is None
 
@@ -207,7 +210,7 @@ async def test_an_answer_of_the_last_half_second_counts(
 
         async def elsewhere() -> None:
             await anyio.sleep(300 - before)
-            assert desk.answers.leave(desk.yes)
+            assert desk.answers.submit(desk.yes)
 
         group.start_soon(elsewhere)
         answer = await asked(approver(desk))

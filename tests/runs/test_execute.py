@@ -57,7 +57,7 @@ async def test_a_requested_end_sends_nothing_more_and_is_resumable(tmp_path: Pat
     result = await carry_out(session, opened, stop)
     assert (result.ending, result.exit_code) == (Ending.SIGINT, Exit.SIGINT)
     assert (sum(cloud.posts.values()), observed.warnings) == (1, ["interrupting"])
-    with reopen_run(opened.log.path) as reopened:
+    with reopen_run(opened.stored) as reopened:
         reopened.log._sync = write_at_once
         applied = reopened.apply_settings(session.settings)
         with claim_again(session.settings, reopened.state, ignore_running=False) as claim:
@@ -82,7 +82,7 @@ async def test_an_abandoned_run_sends_nothing_and_is_finished(tmp_path: Path) ->
     session = session_of(cloud, tmp_path, Observed(stop))
     opened = await start(session)
     await carry_out(session, opened, stop)
-    with reopen_run(opened.log.path) as reopened:
+    with reopen_run(opened.stored) as reopened:
         reopened.log._sync = write_at_once
         result = await abandon_run(session, reopened, "wrong teepod")
     assert (result.ending, result.exit_code) == (Ending.ABANDONED, Exit.ENDED_EARLY)

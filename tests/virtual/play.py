@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from orchestrator.action import Action
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import FileRun, FileRunStore
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cloud.carrier import Destination
@@ -233,6 +234,7 @@ class _Process:
             batch_size=1000,
             batch_missing=False,
             identify=cloud.workspace,
+            store=FileRunStore(self._played.log.parent),
         )
         try:
             return await (self._resume(session) if self._played.log.exists() else self._run(session))
@@ -269,7 +271,9 @@ class _Process:
             self._played.log, RUN_ID, first, observers=[state.apply], wall=self._clock.wall, sync=self.disk.write
         )
         jobs = [Job.of(target) for target in plan.targets]
-        run = prepare_run(session, OpenRun(self._log, state, jobs, plan.steps, len(inventory.cvms)))
+        run = prepare_run(
+            session, OpenRun(FileRun(self._played.log), self._log, state, jobs, plan.steps, len(inventory.cvms))
+        )
         return await run(plan.steps)
 
     async def _resume(self, session: Session) -> RunResult:
@@ -282,6 +286,6 @@ class _Process:
         fresh = await read_open_statuses(session, jobs, size)
         await record_resume(self._log, reading, state, jobs, RunObserver())
         steps = steps_from(state.planned.steps)
-        run = prepare_run(session, OpenRun(self._log, state, jobs, steps, size))
+        run = prepare_run(session, OpenRun(FileRun(self._played.log), self._log, state, jobs, steps, size))
         run.take_in(fresh)
         return await run(steps)

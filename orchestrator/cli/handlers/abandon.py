@@ -6,7 +6,6 @@ from pathlib import Path
 import anyio
 import click
 
-from orchestrator.audit.store import RunStore
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.event_log import configure_log
 from orchestrator.cli.log_observer import LogObserver
@@ -19,6 +18,7 @@ from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.records import limits_from
 from orchestrator.runs.resume import ReopenedRun, reopen_run
 from orchestrator.runs.session import open_session
+from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
 
 _LONGEST_REASON = 1000
@@ -33,12 +33,12 @@ def abandon_interrupted_run(
         raise UsageError(f"--reason needs 1 to {_LONGEST_REASON} characters")
     settings = load_settings(config, assignments)
     configure_log(settings.log)
-    with reopen_run(RunStore(settings.audit.state_dir).find(run_id)) as reopened:
-        state, path = reopened.state, reopened.log.path
+    with reopen_run(run_store(settings).find_run(run_id)) as reopened:
+        state, location = reopened.state, reopened.stored.location
         if state.finished is not None:
-            raise UsageError("the run is finished", file=path, hint=f"see `orchestrator show {state.run_id}`")
+            raise UsageError("the run is finished", file=location, hint=f"see `orchestrator show {state.run_id}`")
         if state.cloud_ended:
-            raise UsageError("the simulated cloud of this run ended with the run", file=path)
+            raise UsageError("the simulated cloud of this run ended with the run", file=location)
         with open_endpoint(settings, simulate=False) as where:
             where.require_url(state.started.cloud_url)
             result = anyio.run(partial(_open_and_abandon, settings, where, reopened, reason))
@@ -46,9 +46,9 @@ def abandon_interrupted_run(
         raise result.error
     code = int(result.exit_code)
     if as_json:
-        write_document(run_document(state, code, path), partial(click.echo, nl=False))
+        write_document(run_document(state, code, location), partial(click.echo, nl=False))
     else:
-        print_run(stdout_console(), state, code, path)
+        print_run(stdout_console(), state, code, location)
     return code
 
 

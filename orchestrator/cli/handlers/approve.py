@@ -7,10 +7,9 @@ from pathlib import Path
 import anyio
 import click
 
-from orchestrator.audit.approvals import Left
+from orchestrator.audit.approvals import ApprovalAnswer
 from orchestrator.audit.events import ApprovalRequested
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore, is_held
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.cli.consoles import console_on, stderr_console
 from orchestrator.cli.terminal_input import open_terminal
@@ -20,6 +19,7 @@ from orchestrator.report.run.question import print_question
 from orchestrator.runs.actor import find_actor
 from orchestrator.runs.answer import answer_word, find_question, leave_answer, read_state
 from orchestrator.runs.approval import APPROVE, REFUSE
+from orchestrator.runs.stores import run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
@@ -41,9 +41,9 @@ def answer_question(
     if comment is not None and len(comment) > _LONGEST_COMMENT:
         raise UsageError(f"--comment allows at most {_LONGEST_COMMENT} characters")
     settings = load_settings(config, assignments)
-    path = RunStore(settings.audit.state_dir).find(run_id)
-    state = read_state(path)
-    question = find_question(state, held=is_held(path), step=step, now=utc_now())
+    run = run_store(settings).find_run(run_id)
+    state = read_state(run)
+    question = find_question(state, held=run.is_locked(), step=step, now=utc_now())
     if not as_json or not yes:
         keys = None if yes else open_terminal()
         print_question(stderr_console() if keys is None else console_on(keys.screen), state, question, utc_now())
@@ -51,8 +51,8 @@ def answer_question(
         word = REFUSE if refuse else APPROVE
         meaning = "end the run" if refuse else "continue the run"
         require_answer(f"\nType {word} to {meaning}: ", word, hint="add --yes")
-        question = find_question(read_state(path), held=is_held(path), asked=question, now=utc_now())
-    answer = Left(
+        question = find_question(read_state(run), held=run.is_locked(), asked=question, now=utc_now())
+    answer = ApprovalAnswer(
         question.seq,
         question.hash,
         question.step,
@@ -61,12 +61,12 @@ def answer_question(
         at=timestamp(utc_now()),
         comment=comment or None,
     )
-    is_taken_up = anyio.run(leave_answer, path, answer)
+    is_taken_up = anyio.run(leave_answer, run, answer)
     _print_answer(state, question, answer, is_taken_up=is_taken_up, as_json=as_json)
 
 
 def _print_answer(
-    state: RunState, question: ApprovalRequested, answer: Left, *, is_taken_up: bool, as_json: bool
+    state: RunState, question: ApprovalRequested, answer: ApprovalAnswer, *, is_taken_up: bool, as_json: bool
 ) -> None:
     word = answer_word(answer.approved)
     if as_json:

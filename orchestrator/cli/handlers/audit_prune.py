@@ -9,7 +9,7 @@ import click
 
 from orchestrator.audit.keys import key_id, read_public_key
 from orchestrator.audit.pruning import Found, Kept, Terms, look, prune
-from orchestrator.audit.store import RunStore
+from orchestrator.audit.store import FileRunStore
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.duration import format_duration, parse_time_span
 from orchestrator.errors import NotConfirmedError, UsageError
@@ -44,7 +44,7 @@ def prune_logs(
     except ValueError as error:
         raise UsageError(f"--older-than: {error}", hint="give a duration such as 90d") from error
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
-    store = RunStore(load_settings(config, assignments).audit.state_dir)
+    store = FileRunStore(load_settings(config, assignments).audit.state_dir)
     terms = Terms(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)
     found = [_inspect_log(path, terms) for path in sorted(store)]
     going = [each for each in found if each.kept is None]
@@ -74,7 +74,7 @@ def _confirm_removal(number: int) -> None:
         raise NotConfirmedError(error.message, hint=hint) from None
 
 
-def _remove_logs(going: list[Found], store: RunStore, removed: list[Found]) -> list[tuple[Found, Kept]]:
+def _remove_logs(going: list[Found], store: FileRunStore, removed: list[Found]) -> list[tuple[Found, Kept]]:
     """Remove logs, and return the logs kept after all."""
     kept: list[tuple[Found, Kept]] = []
     try:

@@ -12,7 +12,7 @@ from orchestrator.audit.keys import key_id, read_public_key
 from orchestrator.audit.seal_create import read_detached
 from orchestrator.audit.seal_format import Seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
-from orchestrator.audit.store import RunStore, is_held, seal_file
+from orchestrator.audit.store import FileRunStore, is_held, seal_file
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.cli.audit_logs import find_logs, store_of
 from orchestrator.errors import UsageError
@@ -111,7 +111,7 @@ def _read_named_seals(place: Path, log: Path, *, alone: bool) -> list[Detached]:
 
 
 def _find_missing(
-    store: RunStore, folders: Iterable[Path], keys: Mapping[str, Ed25519PublicKey]
+    store: FileRunStore, folders: Iterable[Path], keys: Mapping[str, Ed25519PublicKey]
 ) -> list[tuple[Seal, str | None]]:
     """Find good seals without their log, with the time of pruning if pruned."""
     found: dict[str, Seal] = {}

@@ -12,15 +12,15 @@ import click
 from orchestrator.audit.events import Event
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore
-from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.audit.store import StoredRun, require_sound
+from orchestrator.audit.verify import Reading
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.cloud.client import connect
 from orchestrator.colour import redraws
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
 from orchestrator.engine.read.usage import AppQuestion, AppUsage, UsageReader
-from orchestrator.errors import SettingsError, UsageError
+from orchestrator.errors import UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.limits import Limits
@@ -31,6 +31,7 @@ from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.reconciling import Reconciliation, evaluate_answers, make_questions, open_stops
 from orchestrator.runs.session import SystemClock, limits_of
 from orchestrator.runs.stops import reconciled_in, stops_of
+from orchestrator.runs.stores import run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
 
@@ -40,43 +41,37 @@ def reconcile_run(
 ) -> int:
     """Find the charges for the stops of a run, unless already known."""
     settings = load_settings(config, assignments)
-    path = RunStore(settings.audit.state_dir).find(run_id)
+    run = run_store(settings).find_run(run_id)
     state = RunState()
-    log, reading = AuditLog.reopen(path, state.apply)
+    log, reading = run.open_log(state.apply)
     try:
-        _check_log(reading, state, path)
+        _check_log(reading, state, run)
         found = _find_charges(settings, log, reading, state)
     finally:
         log.close()
     code = int(Exit.UNSETTLED if found.open else Exit.OK)
     if as_json:
-        document = reconciliation_document(found, state, path, code)
+        document = reconciliation_document(found, state, run.location, code)
         write_document(document, partial(click.echo, nl=False))
     else:
-        print_reconciliation(stdout_console(), found, state, path, details=details)
+        print_reconciliation(stdout_console(), found, state, run.location, details=details)
     return code
 
 
-def _check_log(reading: Reading, state: RunState, path: Path) -> None:
+def _check_log(reading: Reading, state: RunState, run: StoredRun) -> None:
     """Refuse a log unfit for more records about its stops."""
-    if reading.verdict is Verdict.ALTERED:
-        raise SettingsError(
-            f"the audit log was altered: {reading.reason}",
-            file=path,
-            line=reading.line,
-            hint="an altered log does not prove the stops of the run; nothing was recorded",
-        )
+    require_sound(reading, run, "an altered log does not prove the stops of the run; nothing was recorded")
     if state.cloud_ended:
         raise UsageError(
             "the simulated cloud of this run ended with the run",
-            file=path,
+            file=run.location,
             hint="to try this command, run against `orchestrator simulate`",
         )
     if not reading.finished:
         resume = f"first: orchestrator resume {safe_text(state.run_id)}"
         raise UsageError(
             "the run is not finished, so its stops are not certain",
-            file=path,
+            file=run.location,
             hint=resume if state.has_plan else "the log has no plan: nothing was sent and nothing was charged",
         )
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import anyio
 
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore
 from orchestrator.cli.handlers.run import open_and_run
 from orchestrator.playbook.undo import Undo
 from orchestrator.plural import join_names, plural
 from orchestrator.report.formatting import moment
 from orchestrator.runs.endpoint import open_endpoint
 from orchestrator.runs.restore import read_undo, request_undo
+from orchestrator.runs.stores import run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
@@ -30,12 +30,12 @@ def restore_run(
 ) -> int:
     """Start the CVMs taken from running to down by a run, unless changed since."""
     settings = load_settings(config, assignments)
-    store = RunStore(settings.audit.state_dir)
+    store = run_store(settings)
     store.prepare()
-    path = store.find(run_id)
-    undo, state = read_undo(path)
+    run = store.find_run(run_id)
+    undo, state = read_undo(run)
     order = replace(
-        request_undo(undo, state, path, settings, ignore_running=ignore_running), origin=_describe_origin(undo, state)
+        request_undo(undo, state, run, settings, ignore_running=ignore_running), origin=_describe_origin(undo, state)
     )
     with open_endpoint(settings, simulate=False) as where:
         where.require_url(state.started.cloud_url)

@@ -10,7 +10,6 @@ import click
 
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore
 from orchestrator.cli.carry_out import carry_out
 from orchestrator.cli.confirmation import ask_about_key, last_line, require_answer
 from orchestrator.cli.consoles import stdout_console
@@ -27,6 +26,7 @@ from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.frozen import Applied
 from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run
 from orchestrator.runs.session import open_session
+from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -43,10 +43,10 @@ def resume_run(
     """Resume an interrupted run from its audit log."""
     settings = load_settings(config, assignments)
     configure_log(settings.log)
-    with reopen_run(RunStore(settings.audit.state_dir).find(run_id)) as reopened:
+    with reopen_run(run_store(settings).find_run(run_id)) as reopened:
         state = reopened.state
         if state.finished is not None:
-            return _print_finished(state, reopened.log.path, as_json=as_json)
+            return _print_finished(state, reopened.stored.location, as_json=as_json)
         applied = reopened.apply_settings(settings, assignments)
         with open_endpoint(settings, simulate=False) as where:
             where.require_url(state.started.cloud_url)
@@ -79,14 +79,14 @@ class _ResumeRequest:
     as_json: bool
 
 
-def _print_finished(state: RunState, path: Path, *, as_json: bool) -> int:
+def _print_finished(state: RunState, location: str, *, as_json: bool) -> int:
     assert state.finished is not None  # noqa: S101 - the caller checked it
     code = int(state.finished.exit_code)
     if as_json:
-        write_document(run_document(state, code, path), partial(click.echo, nl=False))
+        write_document(run_document(state, code, location), partial(click.echo, nl=False))
     else:
         click.echo("This run is finished; there is nothing to resume.\n")
-        print_run(stdout_console(), state, code, path)
+        print_run(stdout_console(), state, code, location)
     return code
 
 

@@ -12,7 +12,6 @@ from typing import TextIO
 import anyio
 import click
 
-from orchestrator.audit.store import RunStore
 from orchestrator.cli.confirmation import ask_about_key, confirm_plan, has_nothing_to_do, last_line
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.plan_file import read_plan_file
@@ -31,6 +30,7 @@ from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.plan_file import read_plan, request_plan, require_cloud
 from orchestrator.runs.session import Session, limits_of, open_session
 from orchestrator.runs.start import RunRequest, plan_request, start_run
+from orchestrator.runs.stores import run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
 
@@ -50,7 +50,7 @@ def run_playbook(
     """Carry a playbook out: plan, confirm, act, watch until settled."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     settings = load_settings(config, assignments)
-    RunStore(settings.audit.state_dir).prepare()
+    run_store(settings).prepare()
     order = RunRequest(loaded, limits_of(loaded.playbook.limits, settings), ignore_running=ignore_running)
     with open_endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
@@ -76,7 +76,7 @@ def run_plan_file(
             raise UsageError(f"--plan excludes {name}", hint=hint)
     lock = read_plan(read_plan_file(plan_file), plan_file)
     settings = load_settings(config, assignments)
-    RunStore(settings.audit.state_dir).prepare()
+    run_store(settings).prepare()
     request = request_plan(lock, plan_file, settings, assignments, ignore_running=ignore_running)
     order = replace(request, origin=_describe_origin(lock, plan_file, utc_now()))
     with open_endpoint(settings, simulate=False) as where:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from orchestrator.audit.store import RunStore, is_held
+from orchestrator.audit.store import FileRunStore, is_held
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.reading import UnreadableLogs, with_progress
 from orchestrator.duration import format_duration
@@ -50,7 +50,7 @@ def list_runs(
     """List runs, newest first, and the next command for unfinished runs."""
     choice = RunFilter(parse_time_range(since, until, utc_now()), playbooks, outcomes, exit_codes)
     settings = load_settings(config, assignments)
-    store = RunStore(settings.audit.state_dir)
+    store = FileRunStore(settings.audit.state_dir)
     store.prepare()
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
@@ -71,7 +71,7 @@ def list_runs(
 
 
 def _select_runs(
-    store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
+    store: FileRunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
     """Yield the selected runs, with the number of targets at every stage."""
     for path, row in read_rows(with_progress(named_within(store, choice.stretch)), index):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.audit.store import RunStore
+from orchestrator.audit.store import FileRunStore
 from orchestrator.billing.savings import By
 from orchestrator.billing.stopped_period import SeenUp
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
@@ -86,7 +86,7 @@ def _read_running(settings: Settings) -> list[SeenUp]:
 def _compute_savings(
     settings: Settings, by: By, asked: tuple[datetime, datetime], running: list[SeenUp] | None, *, simulated: bool
 ) -> SavingsReport:
-    store = RunStore(settings.audit.state_dir)
+    store = FileRunStore(settings.audit.state_dir)
     store.prepare()
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:

@@ -19,7 +19,6 @@ import structlog
 from orchestrator import __version__
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore
 from orchestrator.cli.event_log import configure_log, log_record
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.loopback import is_loopback
@@ -27,6 +26,7 @@ from orchestrator.outcome import Ending
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import SystemClock
+from orchestrator.runs.stores import run_store
 from orchestrator.runs.unattended import Unattended
 from orchestrator.service.folder import PlaybookFolder, ScanResult
 from orchestrator.service.journal import FOLDER, Journal
@@ -51,7 +51,7 @@ def serve_playbooks(playbooks: Path, listen: str, config: Path | None, assignmen
     settings = load_settings(config, assignments)
     configure_log(settings.log)
     settings.key()
-    RunStore(settings.audit.state_dir).prepare()
+    run_store(settings).prepare()
     if not playbooks.is_dir():
         hint = "give the folder with --playbooks, or start in the parent folder of ./playbooks"
         raise UsageError(f"the folder of playbooks {str(playbooks)!r} does not exist", hint=hint)

@@ -6,29 +6,29 @@ from pathlib import Path
 import click
 
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore, is_held
+from orchestrator.audit.store import read_sound_run
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.outcome import Ending, Exit, exit_code
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.documents import run_document, write_document
-from orchestrator.runs.run_log import read_run_log
+from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import load_settings
 
 
 def show_run(run_id: str, config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
     """Print the summary of a run, from its audit log."""
     settings = load_settings(config, assignments)
-    path = RunStore(settings.audit.state_dir).find(run_id)
+    run = run_store(settings).find_run(run_id)
     state = RunState()
-    reading = read_run_log(path, state.apply)
-    going_on = state.finished is None and is_held(path)
+    reading = read_sound_run(run, state.apply)
+    going_on = state.finished is None and run.is_locked()
     code = None if going_on else _find_exit_code(state)
     if as_json:
-        document = run_document(state, code, path)
+        document = run_document(state, code, run.location)
         document["log"] = {"verdict": reading.verdict.value, "running": going_on}
         write_document(document, partial(click.echo, nl=False))
     else:
-        print_run(stdout_console(), state, code, path, unfinished=state.finished is None)
+        print_run(stdout_console(), state, code, run.location, unfinished=state.finished is None)
 
 
 def _find_exit_code(state: RunState) -> int:

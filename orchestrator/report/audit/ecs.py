@@ -125,7 +125,7 @@ def _event(record: Record) -> dict[str, Any]:
     name: str = record["event"]
     category, kinds = _KINDS.get(name, (["process"], ["info"]))
     if name == Event.TARGET_SETTLED:
-        action = record.get("action")
+        action = str(record.get("action"))
         kinds = [Action(action).spec.ecs_type if action in _ACTIONS else "change"]
     return _some(
         {

@@ -41,7 +41,7 @@ _Facts = Iterator[tuple[str, str | Text]]
 
 
 def print_run(
-    console: Console, state: RunState, code: int | None, audit_log: Path, *, unfinished: bool = False
+    console: Console, state: RunState, code: int | None, audit_log: Path | str, *, unfinished: bool = False
 ) -> None:
     """Print the end of a run, or the current stages of its targets.
 
@@ -83,7 +83,7 @@ def print_run(
     print_lines(console, fact_lines(console, _facts(state, code, audit_log)))
 
 
-def _facts(state: RunState, code: int | None, audit_log: Path) -> _Facts:
+def _facts(state: RunState, code: int | None, audit_log: Path | str) -> _Facts:
     run_id = safe_text(state.run_id)
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:

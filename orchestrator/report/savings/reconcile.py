@@ -29,7 +29,7 @@ _BASIS = (
 )
 
 
-def reconciliation_document(found: Reconciliation, state: RunState, audit_log: Path, code: int) -> dict[str, Any]:
+def reconciliation_document(found: Reconciliation, state: RunState, audit_log: Path | str, code: int) -> dict[str, Any]:
     """Build the document of `reconcile --json`."""
     targets = []
     for key, each in _in_order(found, state):
@@ -48,7 +48,7 @@ def reconciliation_document(found: Reconciliation, state: RunState, audit_log: P
 
 
 def print_reconciliation(
-    console: Console, found: Reconciliation, state: RunState, audit_log: Path, *, details: bool
+    console: Console, found: Reconciliation, state: RunState, audit_log: Path | str, *, details: bool
 ) -> None:
     """Print a reconciliation: a row for every CVM, the sums to the cent, and the source of the figures.
 
