@@ -36,17 +36,17 @@ def seal_file(log: Path) -> Path:
 
 
 class StoredRun(Protocol):
-    """A run in a store.
-
-    Attributes:
-        run_id: the run; for a log outside a store, the name of the file.
-        location: the place of the log, for people.
-    """
+    """A run in a store."""
 
     @property
-    def run_id(self) -> str: ...  # noqa: D102 - see above
+    def run_id(self) -> str:
+        """The run; for a log outside a store, the name of the file."""
+        ...
+
     @property
-    def location(self) -> str: ...  # noqa: D102 - see above
+    def location(self) -> str:
+        """The place of the log, for people."""
+        ...
 
     def read_lines(self) -> Iterator[bytes]:
         """Read the lines of the log one after another, with their newlines.
