@@ -25,13 +25,15 @@ from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cloud.client import connect
+from orchestrator.engine.context import RunContext, SettleSettings
 from orchestrator.engine.job import Job
 from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.run import Run
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.workspace import Workspace
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
@@ -125,17 +127,10 @@ async def begin(cloud: Cloud, folder: Path, clock: VirtualClock) -> Begun:
         wall=clock.wall,
         sync=inline,
     )
-    run = Run(
-        [Job.of(target) for target in plan.targets],
-        cloud=cloud,
-        sink=log,
-        clock=clock,
-        gate=gate,
-        limits=LIMITS,
-        settle=SettleSettings(),
-        rng=rng,
-        workspace_size=len(inventory.cvms),
-    )
+    settle = SettleSettings()
+    ledger = Ledger([Job.of(target) for target in plan.targets], log, clock)
+    workspace = Workspace(cloud, gate, clock, rng, settle, size=len(inventory.cvms))
+    run = Run(RunContext(ledger, clock, rng, LIMITS, settle), workspace)
     return Begun(run, plan.steps, log, state)
 
 

@@ -9,21 +9,21 @@ from orchestrator.playbook.resolved_steps import FollowUp, PlannedStep
 from orchestrator.playbook.waves import number_waves
 
 
-async def plan_follow_up(course: RunControl, step: PlannedStep, follows: FollowUp) -> None:
+async def plan_follow_up(control: RunControl, step: PlannedStep, follows: FollowUp) -> None:
     """Choose the CVMs of a follow-up step by their present state, and record the choice.
 
     Raises:
         AuditError: when the audit log can't be written.
     """
-    await course.sweep(course.of_step(follows.step))
-    if course.ending is not None:
+    await control.sweep(control.of_step(follows.step))
+    if control.ending is not None:
         return
-    sources = follow_up_sources(follows, course.jobs)
+    sources = follow_up_sources(follows, control.jobs)
     jobs = _arranged(step, [source.followed_by(step) for source in sources])
-    course.line.ledger.taken_up(step, sources, jobs)
-    course.passed.add(step.name)
-    await course.line.ledger.flush()
-    await course.look_again(jobs)
+    control.context.ledger.taken_up(step, sources, jobs)
+    control.passed.add(step.name)
+    await control.context.ledger.flush()
+    await control.look_again(jobs)
 
 
 def follow_up_sources(follows: FollowUp, jobs: Iterable[Job]) -> list[Job]:

@@ -10,29 +10,29 @@ from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import Message, Question
 
 
-async def tell(course: RunControl, step: Message) -> None:
+async def tell(control: RunControl, step: Message) -> None:
     """Record a message; a reader of the audit log delivers the message.
 
     Raises:
         AuditError: when the audit log can't be written.
     """
-    course.line.ledger.about_step(Event.NOTICE, step.name, message=step.text)
-    await course.line.ledger.flush()
+    control.context.ledger.about_step(Event.NOTICE, step.name, message=step.text)
+    await control.context.ledger.flush()
 
 
-async def ask(course: RunControl, step: Question, approver: Approver | None) -> None:
+async def ask(control: RunControl, step: Question, approver: Approver | None) -> None:
     """Request an approval and wait for the answer; a timeout is a refusal, an interruption leaves the question open.
 
     Raises:
         AuditError: when the audit log can't be written.
     """
-    ledger, clock = course.line.ledger, course.line.clock
+    ledger, clock = control.context.ledger, control.context.clock
     asked_at = clock.now()
     expires_at = clock.wall() + timedelta(seconds=step.timeout)
     ledger.about_step(Event.APPROVAL_REQUESTED, step.name, question=step.question, expires_at=timestamp(expires_at))
     await ledger.flush()
-    answer = await _answer(course, step, approver, expires_at)
-    if answer is None and course.ending is not None:
+    answer = await _answer(control, step, approver, expires_at)
+    if answer is None and control.ending is not None:
         return
     said = "timed_out" if answer is None else "approved" if answer.approved else "refused"
     by, via = (None, None) if answer is None else (answer.by, answer.via)
@@ -40,15 +40,17 @@ async def ask(course: RunControl, step: Question, approver: Approver | None) -> 
     ledger.about_step(Event.APPROVAL_ANSWERED, step.name, answer=said, by=by, via=via, **more)
     await ledger.flush()
     if said != "approved":
-        course.halt(Ending.NOT_APPROVED)
-    elif clock.now() - asked_at > course.line.settle.look_again_after:
-        await course.look_again(course.jobs)
+        control.halt(Ending.NOT_APPROVED)
+    elif clock.now() - asked_at > control.context.settle.look_again_after:
+        await control.look_again(control.jobs)
 
 
-async def _answer(course: RunControl, step: Question, approver: Approver | None, expires_at: datetime) -> Answer | None:
-    if approver is None or course.ending is not None:
+async def _answer(
+    control: RunControl, step: Question, approver: Approver | None, expires_at: datetime
+) -> Answer | None:
+    if approver is None or control.ending is not None:
         return None
-    with course.wait(step.timeout):
+    with control.wait(step.timeout):
         return await approver.answer(step.name, step.question, expires_at)
     # The wait is over. A person may have answered since the approver's last check.
-    return approver.find_answer() if course.cut_by is None else None
+    return approver.find_answer() if control.cut_by is None else None

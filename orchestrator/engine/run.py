@@ -1,30 +1,27 @@
 """A run: carries out the steps in order, verifies settled CVMs at the end, and writes the last record."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
-from random import Random
 
 import anyio
 
 from orchestrator.audit.events import Event
+from orchestrator.engine.context import EarlierProgress, RunContext
 from orchestrator.engine.follow_up import follow_up_sources
 from orchestrator.engine.job import Job
-from orchestrator.engine.protocols import Approver, AuditSink, Clock, Cloud, CvmClaim
+from orchestrator.engine.protocols import Approver, CvmClaim
 from orchestrator.engine.questions import ask, tell
-from orchestrator.engine.rate.breaker import Breaker, Outage
-from orchestrator.engine.rate.gate import Gate
-from orchestrator.engine.read.status import Observation, StatusReader
+from orchestrator.engine.rate.breaker import Outage
+from orchestrator.engine.read.status import Observation
 from orchestrator.engine.result import Deadline, RunResult
 from orchestrator.engine.rollout import roll_out
 from orchestrator.engine.run_control import RunControl
-from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.abandon import close_open
 from orchestrator.engine.watch.verify import leave_unconfirmed
-from orchestrator.engine.wave import Line, SettleSettings
+from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import AuditError
 from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, Outcome, exit_code
-from orchestrator.playbook.resolved_steps import AnyPlanned, Message, PlannedStep, Question, RunLimits
+from orchestrator.playbook.resolved_steps import AnyPlanned, Message, PlannedStep, Question
 from orchestrator.skip_reason import Reason, SkipReason
 
 _WHY_NOT_SENT = {
@@ -57,98 +54,49 @@ class Run:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        context: RunContext,
+        workspace: Workspace,
         *,
-        cloud: Cloud,
-        sink: AuditSink,
-        clock: Clock,
-        gate: Gate,
-        limits: RunLimits,
-        settle: SettleSettings,
-        rng: Random,
-        workspace_size: int = 0,
-        requests: int = 0,
+        earlier: EarlierProgress | None = None,
         approver: Approver | None = None,
-        passed: Collection[str] = (),
-        refused: bool = False,
+        claim: CvmClaim | None = None,
         due: Deadline | None = None,
         left_alone: bool = False,
-        claim: CvmClaim | None = None,
-        on_outage: Callable[[Outage | None], None] = lambda _outage: None,
-        soaks: Mapping[tuple[str, int], datetime] | None = None,
     ) -> None:
         """Set up.
 
         Args:
-            jobs: every target of the run, in the order of the steps; a target with an outcome counts as done.
-            cloud: receives the requests.
-            sink: the audit log.
-            clock: the engine's clock.
-            gate: rate limit and concurrency limit for every request.
-            limits: limits on the run's rate, concurrency and failures.
-            settle: settings of the watcher and of the run's timeouts.
-            rng: source of jitter.
-            workspace_size: number of CVMs in the list; 0 if the list was not read.
-            requests: number of changing requests announced in earlier parts of the run.
+            context: ledger of every target, clock, limits and settings; a target with an outcome counts as done.
+            workspace: receives the requests.
+            earlier: recorded progress of the run's earlier parts; None for a new run.
             approver: answers questions; None without an approver.
-            passed: names of the steps with a recorded result, not to be carried out again: approved questions, sent
-                messages, and follow-up steps with their targets chosen.
-            refused: whether a question was refused in an earlier part of the run.
+            claim: keeps other runs away from the CVMs; None without a claim.
             due: deadline for the first request of every target; None without a deadline.
             left_alone: whether the plan skipped a selected CVM because a fact about the CVM is unknown.
-            claim: keeps other runs away from the CVMs; None without a claim.
-            on_outage: called with the outage when the API goes down, and with None when the API answers again.
-            soaks: recorded end of the soak time from an earlier part of the run, by step and wave number.
         """
-        self.ledger = Ledger(jobs, sink, clock, requests)
-        breaker = Breaker(
-            gate,
-            clock,
-            lambda: cloud.list_page(1, 1),
-            give_up_after=settle.cloud_down,
-            gave_up=lambda: self._course.halt(Ending.CLOUD_DOWN),
-            changed=self._outage_changed,
-        )
-        self.reader = StatusReader(
-            cloud=cloud,
-            gate=gate,
-            clock=clock,
-            rng=rng,
-            batch_size=settle.batch_size,
-            batch_missing=settle.batch_missing,
-            key_refused=lambda: self._course.halt(Ending.KEY_REFUSED),
-            heard=breaker.heard,
-        )
-        self.reader.known_size(workspace_size)
-        line = Line(cloud, gate, self.reader, breaker, self.ledger, clock, rng, settle)
-        self._course = RunControl(line, limits, passed, soaks)
-        gate.on_long_pause.append(lambda _seconds: self._course.check_interruption())
-        self._on_outage = on_outage
+        earlier = earlier or EarlierProgress()
+        self.ledger, self.reader = context.ledger, workspace.reader
+        self._control = workspace.observer = RunControl(context, workspace, earlier)
         self._approver, self._due, self._claim, self._left_alone = approver, due, claim, left_alone
-        self._undone: Sequence[AnyPlanned] = ()
-        self._held_to: list[str] = []
-        self._about_the_end: Mapping[str, object] = {}
-        if refused:
-            self._course.halt(Ending.NOT_APPROVED)
+        self._undone: Sequence[AnyPlanned] = ()  # the steps after the current step
+        self._held_to: list[str] = []  # the steps so far with `on_failure: stop`
+        self._about_the_end: Mapping[str, object] = {}  # more fields of `run.finished`
+        if earlier.refused:
+            self._control.halt(Ending.NOT_APPROVED)
 
     @property
     def outage(self) -> Outage | None:
         """Current outage of the API; None while the API answers."""
-        return self._course.line.breaker.outage
+        return self._control.workspace.breaker.outage
 
     @property
     def is_ending(self) -> bool:
         """Whether the run sends no more requests."""
-        return self._course.ending is not None
-
-    def _outage_changed(self, outage: Outage | None) -> None:
-        self._on_outage(outage)
-        if outage is not None:
-            self._course.check_interruption()
+        return self._control.ending is not None
 
     def interrupt(self, ending: Ending) -> None:
         """Interrupt the run: send no more requests, watch sent requests to the end, leave the rest to `resume`."""
-        self._course.halt(ending)
+        self._control.halt(ending)
 
     async def __call__(self, steps: Sequence[AnyPlanned]) -> RunResult:
         """Carry out the steps in order."""
@@ -166,20 +114,20 @@ class Run:
             **about: more fields of `run.finished`.
         """
         self._about_the_end = about
-        self._course.ending = Ending.ABANDONED
-        close_open(self.ledger, seen, self._course.line.settle.recheck_after)
+        self._control.ending = Ending.ABANDONED
+        close_open(self.ledger, seen, self._control.context.settle.recheck_after)
         return await self._carry_out(())
 
     async def _carry_out(self, steps: Sequence[AnyPlanned]) -> RunResult:
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._course.line.breaker.run)
+                group.start_soon(self._control.workspace.breaker.run)
                 group.start_soon(self._time_out)
                 self._answer_for_the_dead()
                 self._undone = steps
-                self._course.count_failures()
+                self._control.count_failures()
                 await self._see_off(steps)
-                while self._undone and self._course.ending is None:
+                while self._undone and self._control.ending is None:
                     step, *self._undone = self._undone
                     await self._go_through(step)
                 result = await self._conclude()
@@ -196,41 +144,41 @@ class Run:
 
     async def _see_off(self, steps: Sequence[AnyPlanned]) -> None:
         """Watch requests sent by an earlier part of the run, if too many failures have ended the run."""
-        if self._course.ending is Ending.MAX_FAILURES:
+        if self._control.ending is Ending.MAX_FAILURES:
             for step in steps:
                 if isinstance(step, PlannedStep):
-                    await roll_out(self._course, step)
+                    await roll_out(self._control, step)
 
     async def _time_out(self) -> None:
-        await anyio.sleep(self._course.line.settle.whole_run)
-        self._course.halt(Ending.TIMED_OUT)
+        await anyio.sleep(self._control.context.settle.whole_run)
+        self._control.halt(Ending.TIMED_OUT)
 
     async def _go_through(self, step: AnyPlanned) -> None:
         if isinstance(step, PlannedStep):
             if not self._later_begun():  # otherwise decided in an earlier part of the run
-                self._course.count_failures(step, len(self._course.of_step(step.name)))
-            await roll_out(self._course, step)
+                self._control.count_failures(step)
+            await roll_out(self._control, step)
             await self._hold_to(step)
-        elif step.name not in self._course.passed:
+        elif step.name not in self._control.passed:
             if isinstance(step, Question) and self._nothing_follows():
                 step = Message(step.name, f"not asked, since nothing is left to do after it: {step.question}")
             if isinstance(step, Question):
                 await self._ask(step)
             else:
-                await tell(self._course, step)
+                await tell(self._control, step)
 
     async def _ask(self, step: Question) -> None:
         """Request an approval; meanwhile other runs may act on CVMs of later steps only."""
         if self._claim is None:
-            await ask(self._course, step, self._approver)
+            await ask(self._control, step, self._approver)
             return
         later = {each.name for each in self._undone}
         self._claim.narrow([work.ref for work in self.ledger.jobs if work.step not in later])
-        await ask(self._course, step, self._approver)
-        if self._course.ending is None:
-            with self._course.wait():
+        await ask(self._control, step, self._approver)
+        if self._control.ending is None:
+            with self._control.wait():
                 if await self._claim.widen():
-                    await self._course.look_again(self._course.jobs)
+                    await self._control.look_again(self._control.jobs)
 
     def _nothing_follows(self) -> bool:
         """Whether no step after a question has a CVM to act on, so the answer changes nothing."""
@@ -238,7 +186,7 @@ class Run:
         if not acting or len(acting) < len(self._undone):
             return False
         sources = {
-            step.follows.step for step in acting if step.follows is not None and step.name not in self._course.passed
+            step.follows.step for step in acting if step.follows is not None and step.name not in self._control.passed
         }
         names = {step.name for step in acting}
         return not any(
@@ -253,16 +201,16 @@ class Run:
         """
         if step.on_failure == "stop":
             self._held_to.append(step.name)
-        if not self._held_to or self._course.ending is not None or self._later_begun() or not self._anything_ahead():
+        if not self._held_to or self._control.ending is not None or self._later_begun() or not self._anything_ahead():
             return
-        jobs = [work for name in self._held_to for work in self._course.of_step(name)]
-        await self._course.sweep(jobs)
+        jobs = [work for name in self._held_to for work in self._control.of_step(name)]
+        await self._control.sweep(jobs)
         if any(work.outcome in ENDS_THE_RUN and not work.taken_up for work in jobs):
-            self._course.halt(Ending.STEP_FAILED)
+            self._control.halt(Ending.STEP_FAILED)
 
     def _later_begun(self) -> bool:
         later = {step.name for step in self._undone}
-        return bool(later & self._course.passed) or any(
+        return bool(later & self._control.passed) or any(
             work.attempts for work in self.ledger.jobs if work.step in later
         )
 
@@ -277,7 +225,7 @@ class Run:
                 and bool(follow_up_sources(step.follows, self.ledger.jobs))
             )
             for step in self._undone
-            if step.name not in self._course.passed
+            if step.name not in self._control.passed
         )
 
     def _exit_code(self, ending: Ending) -> Exit:
@@ -285,15 +233,15 @@ class Run:
         return exit_code(ending, self.ledger.counts, anything_sent=sent, left_alone=self._left_alone)
 
     async def _conclude(self) -> RunResult:
-        course = self._course
+        control = self._control
         unconfirmed: list[Job] = []
-        if not (course.ending or Ending.COMPLETED).resumable:
-            unconfirmed = await course.sweep(self.ledger.jobs)
-        ending = course.ending or Ending.COMPLETED
+        if not (control.ending or Ending.COMPLETED).resumable:
+            unconfirmed = await control.sweep(self.ledger.jobs)
+        ending = control.ending or Ending.COMPLETED
         left = [work for work in self.ledger.jobs if work.outcome is None]
-        nothing_unsent = all(work.under_way for work in left) and not course.cut_short and not self._anything_ahead()
+        nothing_unsent = all(work.under_way for work in left) and not control.cut_short and not self._anything_ahead()
         if ending in _FOR_FAILURES and nothing_unsent:
-            ending = course.cut_by or Ending.COMPLETED
+            ending = control.cut_by or Ending.COMPLETED
         if ending.resumable:
             code = self._exit_code(ending)
             self.ledger.run_event(Event.RUN_INTERRUPTED, reason=ending.value, open=len(left), exit_code=int(code))
@@ -303,15 +251,15 @@ class Run:
             more = dict(self._about_the_end)
             if self._due is not None:
                 more["deadline"] = self._due.verdict(self.ledger.jobs)
-            if course.cut_by is not None:
-                more["cut_short_by"] = course.cut_by.value
+            if control.cut_by is not None:
+                more["cut_short_by"] = control.cut_by.value
             self.ledger.run_event(Event.RUN_FINISHED, ending=ending.value, exit_code=int(code), **more)
         await self.ledger.flush()
         return RunResult(ending, code)
 
     def _leave_open(self, ending: Ending, left: Sequence[Job], unconfirmed: Sequence[Job]) -> None:
         """Give an outcome to the open targets of a run without a later `resume`."""
-        why = "the run ended" if self._course.cut_by is None else _WHY_CUT[self._course.cut_by]
+        why = "the run ended" if self._control.cut_by is None else _WHY_CUT[self._control.cut_by]
         for work in unconfirmed:
             leave_unconfirmed(self.ledger, work, f"{why} before its status was read once more")
         for work in left:
@@ -328,7 +276,7 @@ class Run:
 
     async def _leave_at_once(self) -> None:
         """Record the interruption of a cancelled run, so the log stays whole and `resume` can continue."""
-        ending = self._course.ending or Ending.SIGINT
+        ending = self._control.ending or Ending.SIGINT
         with anyio.CancelScope(shield=True):
             open_works = sum(work.outcome is None for work in self.ledger.jobs)
             with suppress(AuditError):  # The log can't be written: no last record.
@@ -337,7 +285,7 @@ class Run:
 
     def take_in(self, fresh: Mapping[str, Observation]) -> None:
         """Apply fresh statuses to the unsent targets; end targets already in the wanted state."""
-        self._course.take_in(fresh)
+        self._control.take_in(fresh)
 
 
 def _first(group: BaseExceptionGroup[AuditError]) -> AuditError:

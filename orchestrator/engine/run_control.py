@@ -1,19 +1,20 @@
 """Control of a run: ending, finished steps, interruptible waits, and status checks between steps."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 
 import anyio
 
 from orchestrator.action import Goal, is_as_wanted
+from orchestrator.engine.context import EarlierProgress, RunContext
 from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import LONG_PAUSE
 from orchestrator.engine.read.status import Observation
 from orchestrator.engine.watch.verify import sweep
-from orchestrator.engine.wave import Line, Wave
+from orchestrator.engine.wave import Wave
+from orchestrator.engine.workspace import Workspace
 from orchestrator.outcome import Ending, Outcome
-from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
+from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.skip_reason import SkipReason
 
 _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
@@ -27,8 +28,8 @@ class RunControl:
     """State shared by the steps of a run.
 
     Attributes:
-        line: cloud, gate, clock and the other shared parts of the run.
-        limits: limits on the run's rate and concurrency.
+        context: ledger, clock, limits and settings of the run.
+        workspace: cloud, gate, status reader and circuit breaker.
         passed: names of the steps with a recorded result; these steps are not carried out again.
         ending: why the run is to end; None while the run goes on.
         cut_by: the first resumable ending, which leaves all open work to a later `resume`; None before. Set also
@@ -38,15 +39,9 @@ class RunControl:
         soaks: recorded end of the soak time, by step and wave number.
     """
 
-    def __init__(
-        self,
-        line: Line,
-        limits: RunLimits,
-        passed: Collection[str],
-        soaks: Mapping[tuple[str, int], datetime] | None = None,
-    ) -> None:
-        self.line, self.limits, self.passed = line, limits, set(passed)
-        self.soaks = dict(soaks or {})
+    def __init__(self, context: RunContext, workspace: Workspace, earlier: EarlierProgress) -> None:
+        self.context, self.workspace = context, workspace
+        self.passed, self.soaks = set(earlier.passed), dict(earlier.soaks)
         self.ending: Ending | None = None
         self.cut_by: Ending | None = None
         self.cut_short = False
@@ -56,7 +51,7 @@ class RunControl:
     @property
     def jobs(self) -> list[Job]:
         """Every target of the run so far."""
-        return self.line.ledger.jobs
+        return self.context.ledger.jobs
 
     def of_step(self, name: str) -> list[Job]:
         """Targets of a step."""
@@ -77,7 +72,7 @@ class RunControl:
     @property
     def _is_cut_off(self) -> bool:
         """Whether no status can be read for a while: the API is down, or asked for a long pause."""
-        return self.line.breaker.opened_at is not None or self.line.gate.paused_for >= LONG_PAUSE
+        return self.workspace.breaker.opened_at is not None or self.workspace.gate.paused_for >= LONG_PAUSE
 
     def check_interruption(self) -> None:
         """Stop the watcher of an interrupted run if no status can be read for a while."""
@@ -103,13 +98,17 @@ class RunControl:
             finally:
                 self._waits.discard(scope)
 
-    def count_failures(self, step: PlannedStep | None = None, targets: int = 0) -> None:
-        """End the run if the failures exceed the limit of the run, or of this step with `targets` targets."""
-        ledger, limit = self.line.ledger, self.limits.max_failures
+    def count_failures(self, step: PlannedStep | None = None) -> None:
+        """End the run if the failures exceed the limit of the run, or of this step."""
+        ledger, limit = self.context.ledger, self.context.limits.max_failures
         if limit is not None and ledger.failures > limit.of(len({work.ref.key for work in self.jobs})):
             self.halt(Ending.MAX_FAILURES)
         own = step.limits.max_failures if step is not None else None
-        if step is not None and own is not None and ledger.failures_of(step.name) > own.of(targets):
+        if (
+            step is not None
+            and own is not None
+            and ledger.failures_of(step.name) > own.of(len(self.of_step(step.name)))
+        ):
             self.halt(Ending.MAX_FAILURES)
 
     async def sweep(self, jobs: Sequence[Job]) -> list[Job]:
@@ -118,11 +117,10 @@ class RunControl:
         Returns:
             The targets left without confirmation, because the run was cut short.
         """
-        line = self.line
         last_words = [work for work in jobs if not work.taken_up]
         unconfirmed = {work.ref.key: work for work in last_words if work.outcome is Outcome.SETTLED}
         with self.wait():
-            await sweep(line.reader, line.ledger, unconfirmed, line.clock, line.settle.recheck_after)
+            await sweep(self.workspace.reader, self.context, unconfirmed)
         return [*unconfirmed.values()]
 
     async def look_again(self, jobs: Iterable[Job]) -> None:
@@ -130,12 +128,12 @@ class RunControl:
         refs = [work.ref for work in jobs if work.outcome is None]
         if refs:
             with self.wait():
-                self.take_in(await self.line.reader.read(refs))
-            await self.line.ledger.flush()
+                self.take_in(await self.workspace.reader.read(refs))
+            await self.context.ledger.flush()
 
     def take_in(self, fresh: Mapping[str, Observation]) -> None:
         """Apply fresh statuses to the unsent targets; end targets already in the wanted state."""
-        ledger = self.line.ledger
+        ledger = self.context.ledger
         for work in self.jobs:
             seen = fresh.get(work.ref.key)
             if work.outcome is not None or work.accepted or work.in_doubt:

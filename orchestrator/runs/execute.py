@@ -8,11 +8,13 @@ import anyio
 
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
+from orchestrator.engine.context import EarlierProgress, RunContext, SettleSettings
 from orchestrator.engine.protocols import Approver
 from orchestrator.engine.rate.breaker import Outage
 from orchestrator.engine.result import Deadline, RunResult
 from orchestrator.engine.run import Run
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending
@@ -34,25 +36,26 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         approver: the source of answers; by default only `orchestrator approve`.
     """
     log, state, claim = opened.log, opened.state, opened.claim
+    settle = _settle_of(session)
+    ledger = Ledger(opened.jobs, log, session.clock, state.requests)
+    workspace = Workspace(
+        session.cloud,
+        session.gate,
+        session.clock,
+        session.rng,
+        settle,
+        size=opened.workspace_size,
+        on_outage=partial(_warn_of_outage, session),
+    )
+    soaks = {wave: parse_timestamp(until) for wave, until in state.soaks.items()}
     return Run(
-        opened.jobs,
-        cloud=session.cloud,
-        sink=log,
-        clock=session.clock,
-        gate=session.gate,
-        limits=session.limits,
-        settle=_settle_of(session),
-        rng=session.rng,
-        workspace_size=opened.workspace_size,
-        requests=state.requests,
-        passed=state.passed,
-        refused=state.refused,
+        RunContext(ledger, session.clock, session.rng, session.limits, settle),
+        workspace,
+        earlier=EarlierProgress(state.passed, state.refused, soaks),
         approver=approver or left_answers(opened.stored.answers(), log, state, session.observer),
         due=_find_deadline(session, state),
         left_alone=bool(state.left_alone),
         claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after, session.observer),
-        on_outage=partial(_warn_of_outage, session),
-        soaks={wave: parse_timestamp(until) for wave, until in state.soaks.items()},
     )
 
 

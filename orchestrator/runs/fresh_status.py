@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 from orchestrator.engine.job import Job
+from orchestrator.engine.observed_cloud import ObservedCloud
 from orchestrator.engine.read.status import Observation, StatusReader
 from orchestrator.errors import CloudError
+from orchestrator.reply import Reply
 from orchestrator.runs.session import Session
 
+_UNAUTHORIZED = 401
 _IDLE_ROUNDS = 3
 """So many rounds in a row without a single answer are enough."""
 
@@ -17,15 +20,19 @@ async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_si
     Raises:
         CloudError: when a status can't be read, so that the effect of a request is unknown.
     """
-    refused: list[bool] = []
+    refused: list[Reply[object]] = []
+
+    def check_key(reply: Reply[object]) -> None:
+        if reply.http_status == _UNAUTHORIZED:
+            refused.append(reply)
+
     reader = StatusReader(
-        cloud=session.cloud,
+        cloud=ObservedCloud(session.cloud, check_key),
         gate=session.gate,
         clock=session.clock,
         rng=session.rng,
         batch_size=session.batch_size,
         batch_missing=session.batch_missing,
-        key_refused=lambda: refused.append(True),
     )
     reader.known_size(workspace_size)
     wanted = [job.ref for job in jobs if job.outcome is None]

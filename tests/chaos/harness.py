@@ -17,13 +17,15 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cloud.client import connect
+from orchestrator.engine.context import RunContext, SettleSettings
 from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.engine.result import RunResult
 from orchestrator.engine.run import Run
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import CloudError
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.planning import make_plan
@@ -185,17 +187,9 @@ async def _run(
             ],
             observers=[state.apply],
         )
-        run = Run(
-            [Job.of(target) for target in plan.targets],
-            cloud=cloud,
-            sink=log,
-            clock=clock,
-            gate=gate,
-            limits=limits,
-            settle=SETTLE,
-            rng=rng,
-            workspace_size=len(inventory.cvms),
-        )
+        ledger = Ledger([Job.of(target) for target in plan.targets], log, clock)
+        workspace = Workspace(cloud, gate, clock, rng, SETTLE, size=len(inventory.cvms))
+        run = Run(RunContext(ledger, clock, rng, limits, SETTLE), workspace)
         result = await run(plan.steps)
         log.close()
     told = RunState()

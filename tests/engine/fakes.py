@@ -13,13 +13,15 @@ from orchestrator.action import Action
 from orchestrator.billing.note import BillingNote, triggers_billing
 from orchestrator.billing.rates import Rates
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
+from orchestrator.engine.context import EarlierProgress, RunContext, SettleSettings
 from orchestrator.engine.job import Job
-from orchestrator.engine.protocols import Approver, AuditSink
+from orchestrator.engine.protocols import Approver, AuditSink, Cloud
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.engine.result import Deadline, RunResult
 from orchestrator.engine.run import Run
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import AuditError
 from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
 from orchestrator.playbook.value_types import Dispatch, Share
@@ -203,29 +205,32 @@ class Fleet:
         on_outage: Callable[[object], None] = lambda _outage: None,
         soaks: Mapping[tuple[str, int], datetime] | None = None,
         sink: AuditSink | None = None,
+        wrap: Callable[["Fleet"], Cloud] | None = None,
     ) -> None:
         self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
         self.gate = Gate(Gcra(rate, burst), max_in_flight, self.clock)
         share = None if max_failures is None else Share.parse(max_failures)
         self.steps = [PlannedStep("stop", action, timeout)]
         self.jobs = list(jobs) if jobs is not None else [work_of(ref, action) for ref in cloud.refs]
-        self.run = Run(
-            self.jobs,
-            cloud=cloud,
-            sink=self.trail if sink is None else sink,
-            clock=self.clock,
-            gate=self.gate,
-            limits=RunLimits(rate, burst, max_in_flight, per_teepod, share, dispatch=dispatch),
-            settle=settle or SettleSettings(),
-            rng=Random(7),
-            workspace_size=len(cloud.refs),
-            due=due,
-            approver=approver,
-            passed=passed,
-            refused=refused,
-            on_outage=on_outage,
-            soaks=soaks,
+        settle, rng = settle or SettleSettings(), Random(7)
+        self.context = RunContext(
+            Ledger(self.jobs, self.trail if sink is None else sink, self.clock),
+            self.clock,
+            rng,
+            RunLimits(rate, burst, max_in_flight, per_teepod, share, dispatch=dispatch),
+            settle,
         )
+        self.workspace = Workspace(
+            cloud if wrap is None else wrap(self),
+            self.gate,
+            self.clock,
+            rng,
+            settle,
+            size=len(cloud.refs),
+            on_outage=on_outage,
+        )
+        earlier = EarlierProgress(passed, refused, soaks or {})
+        self.run = Run(self.context, self.workspace, earlier=earlier, due=due, approver=approver)
 
     async def go(self) -> RunResult:
         return await self.run(self.steps)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from orchestrator.action import Action
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.context import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.reply import Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.context import SettleSettings
 from orchestrator.outcome import ENDS_THE_RUN, Ending
 from orchestrator.playbook.value_types import Dispatch, OnFailure
 from orchestrator.reply import Reply, StatusRead

@@ -12,8 +12,8 @@ from trio.testing import MockClock
 
 from orchestrator.action import Action
 from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.engine.context import SettleSettings
 from orchestrator.engine.job import Job
-from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.estimate import StepLoad, estimate_plan
 from orchestrator.playbook.plan import Target

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.context import SettleSettings
 from orchestrator.outcome import Exit
 from orchestrator.reply import Page, Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed

@@ -14,8 +14,8 @@ from trio.testing import MockClock
 from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.cvm import CvmRef
+from orchestrator.engine.context import SettleSettings
 from orchestrator.engine.protocols import Answer
-from orchestrator.engine.wave import SettleSettings
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, PlannedStep, Question

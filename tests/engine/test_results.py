@@ -120,7 +120,7 @@ async def test_a_resumed_run_keeps_to_what_was_chosen() -> None:
     cloud.on_stop = lambda _ref: fleet.run.interrupt(Ending.SIGINT) if cloud.requests[-1][1] == "stop" else None
     await fleet.go()
     again = Fleet(cloud, jobs=fleet.run.ledger.jobs)
-    again.run._course.passed = {"pull"}
+    again.run._control.passed = {"pull"}
     again.steps = fleet.steps
     cloud.on_stop = lambda _ref: None
     result = await again.go()

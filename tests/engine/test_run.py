@@ -6,7 +6,7 @@ from random import Random
 import anyio
 import pytest
 
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.context import SettleSettings
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.value_types import Dispatch
 from orchestrator.reply import Reply, StatusRead

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from orchestrator.action import Action
+from orchestrator.engine.context import SettleSettings
 from orchestrator.engine.protocols import Answer
-from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.resolved_steps import PlannedStep, Question
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
@@ -79,7 +79,7 @@ async def test_what_the_last_reads_could_not_confirm_is_unsettled_and_the_log_sa
 ) -> None:
     cloud = FakeCloud(20)
     fleet = story(cloud)
-    goes_down_when(cloud, lambda: fleet.run._course.ending is not None and not _open(fleet))
+    goes_down_when(cloud, lambda: fleet.run._control.ending is not None and not _open(fleet))
     result = await fleet.go()
     last = fleet.trail.records[-1]
     assert (result.exit_code, last["event"], last["cut_short_by"]) == (Exit.ENDED_EARLY, "run.finished", "cloud_down")
@@ -95,7 +95,7 @@ async def test_a_stop_that_was_sent_is_never_called_not_sent_when_its_watch_is_c
     replies = {"web-3": failed(500), "web-5": failed(403)}
     cloud.stop_script = lambda ref, _attempt: replies.get(ref.name)
     fleet = Fleet(cloud, rate=10, burst=1, max_failures="0", settle=SETTLE)
-    goes_down_when(cloud, lambda: fleet.run._course.ending is not None)
+    goes_down_when(cloud, lambda: fleet.run._control.ending is not None)
     result = await fleet.go()
     assert (result.ending, result.exit_code) == (Ending.MAX_FAILURES, Exit.ENDED_EARLY)
     assert {fleet.outcome(f"web-{n}") for n in (0, 1, 2, 3, 4)} == {"unsettled"}
@@ -109,7 +109,7 @@ async def test_a_stop_that_was_sent_is_never_called_not_sent_when_its_watch_is_c
 async def test_a_run_cut_short_with_nothing_left_to_send_can_be_resumed(while_watching: bool) -> None:
     cloud = FakeCloud(6)
     fleet = too_many_failures(cloud)
-    goes_down_when(cloud, lambda: fleet.run._course.ending is not None and (while_watching or not _open(fleet)))
+    goes_down_when(cloud, lambda: fleet.run._control.ending is not None and (while_watching or not _open(fleet)))
     result = await fleet.go()
     assert (result.ending, result.exit_code) == (Ending.CLOUD_DOWN, Exit.ENDED_EARLY)
     assert fleet.trail.records[-1]["event"] == "run.interrupted"
@@ -120,7 +120,7 @@ async def test_an_interruption_of_the_last_reads_leaves_them_to_resume() -> None
     fleet = too_many_failures(cloud)
 
     def batch(_uuids: object) -> Any:  # noqa: ANN401 - no reply of its own
-        if fleet.run._course.ending is not None and not _open(fleet):
+        if fleet.run._control.ending is not None and not _open(fleet):
             fleet.run.interrupt(Ending.SIGTERM)
 
     cloud.batch = batch
@@ -132,7 +132,7 @@ async def test_an_interruption_of_the_last_reads_leaves_them_to_resume() -> None
 async def test_the_time_for_the_whole_run_cuts_the_last_reads_short_as_well() -> None:
     cloud = FakeCloud(20)
     fleet = failed_canary(cloud, SettleSettings(cloud_down=1e9, whole_run=90))
-    goes_down_when(cloud, lambda: fleet.run._course.ending is not None)
+    goes_down_when(cloud, lambda: fleet.run._control.ending is not None)
     result = await fleet.go()
     assert (result.ending, fleet.trail.records[-1]["cut_short_by"]) == (Ending.CANARY_FAILED, "timed_out")
     assert fleet.outcomes() == {"unsettled": 5, "refused": 1, "not_sent": 14}

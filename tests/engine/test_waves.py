@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
+from orchestrator.engine.context import SettleSettings
 from orchestrator.engine.result import Deadline
-from orchestrator.engine.wave import SettleSettings
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import FollowUp, PlannedStep
 from orchestrator.playbook.value_types import Dispatch, OnFailure, Share
@@ -387,7 +387,7 @@ async def test_an_interruption_ends_the_soak_and_a_resume_waits_for_what_is_left
         first.run.interrupt(Ending.SIGINT)
     assert anyio.current_time() < 201
     await anyio.sleep(100)
-    second = soaking(cloud, 600, jobs=first.jobs, soaks=first.run._course.soaks)
+    second = soaking(cloud, 600, jobs=first.jobs, soaks=first.run._control.soaks)
     assert (await second.go()).exit_code is Exit.OK
     assert 600 < second.trail.of("action.intent")[0]["at"] < 610
     assert [record["wave"] for record in second.trail.of("wave.soaking")] == [2]

@@ -5,7 +5,7 @@ fails or leaves out a UUID, the reader asks for single CVMs, or reads the pages 
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import ceil
@@ -30,7 +30,7 @@ _SIZES = (5000, 2000, 1000, 500, 200, 100, 50, 20, 10)
 """Batch sizes to try after a batch was too large: a server's limit is usually a round number."""
 _MOST_SINGLY = 20
 """CVMs to read by single requests in a round, if batch and list do not show them; more if the list has more pages."""
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,9 @@ class StatusReader:
         rng: Random,
         batch_size: int,
         batch_missing: bool = False,
-        key_refused: Callable[[], None],
-        heard: Callable[[Reply[object]], None] = lambda _reply: None,
     ) -> None:
         self.batch_size, self.batch_missing = batch_size, batch_missing
         self._cloud, self._gate, self._clock, self._rng = cloud, gate, clock, rng
-        self._key_refused, self._heard = key_refused, heard
         self._size_is_proven = False
         self._failures = 0
         self._left_out: Counter[str] = Counter()
@@ -131,9 +128,8 @@ class StatusReader:
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
             reply = await self._cloud.statuses([ref.vm_uuid or "" for ref in chunk])
-        self._heard(reply)
         if reply.value is None:
-            self._heed(reply)
+            self._apply_backpressure(reply)
             results.append((chunk, self._not_read(reply, len(chunk))))
             return
         self._failures = 0
@@ -191,7 +187,6 @@ class StatusReader:
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
             reply = await self._cloud.state(ref)
-        self._heard(reply)
         if reply.value is not None:
             seen[ref.key] = Observation(reply.value, begun)
         elif reply.says_not_found:
@@ -199,7 +194,7 @@ class StatusReader:
         elif reply.http_status == _NOT_FOUND:
             not_found.append(ref)
         else:
-            self._heed(reply)
+            self._apply_backpressure(reply)
 
     async def _read_list(self, refs: Sequence[CvmRef], seen: dict[str, Observation]) -> list[CvmRef] | None:
         """Read CVM statuses from the list; return all listed CVMs if the list is surely complete, otherwise None."""
@@ -211,9 +206,8 @@ class StatusReader:
             async with self._gate.turn(Lane.READ):
                 begun = self._clock.now()
                 reply = await self._cloud.list_page(page, PAGE_SIZE)
-            self._heard(reply)
             if reply.value is None:
-                self._heed(reply)
+                self._apply_backpressure(reply)
                 return None
             totals.add(reply.value.total)
             for cvm in reply.value.cvms:
@@ -230,10 +224,8 @@ class StatusReader:
         """Set the number of CVMs in the workspace, used to choose between the list and single reads."""
         self._pages = ceil(cvms / PAGE_SIZE)
 
-    def _heed(self, reply: Reply[_T]) -> None:
-        """React to a failed read: pause the gate, or report a refused key."""
-        if reply.http_status == _UNAUTHORIZED:
-            self._key_refused()
+    def _apply_backpressure(self, reply: Reply[_T]) -> None:
+        """Pause the gate after a failed read, if the API asks for a pause."""
         wait = pause_for(reply, self._failures + 1, self._rng.random())
         if wait is not None:
             self._gate.pause(wait)

@@ -7,21 +7,20 @@ status.
 """
 
 from collections import deque
-from collections.abc import Callable
 from math import ceil
-from random import Random
+from typing import Protocol
 
 import anyio
 import anyio.abc
 
 from orchestrator.audit.events import Event
+from orchestrator.engine.context import RunContext
 from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.job import Job
-from orchestrator.engine.protocols import Clock, Cloud
-from orchestrator.engine.rate.gate import Gate, Lane
+from orchestrator.engine.rate.gate import Lane
 from orchestrator.engine.send.classify import Decision, Kind, decide, decide_batch
-from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.send.queue import SendQueue
+from orchestrator.engine.workspace import Workspace
 from orchestrator.outcome import Outcome
 from orchestrator.reply import Reply, StatusRead
 
@@ -33,40 +32,41 @@ _LINGER = 0.1
 """Seconds for which an answer may wait for other answers before the flush."""
 
 
+class RequestObserver(Protocol):
+    """Receiver of targets with a sent request."""
+
+    def on_accepted(self, work: Job) -> None:
+        """React to an accepted request."""
+        ...
+
+    def on_in_doubt(self, work: Job) -> None:
+        """React to a request of unknown effect."""
+        ...
+
+
 class Dispatcher:
     """Sends the requests of a wave."""
 
     def __init__(
         self,
-        *,
-        cloud: Cloud,
-        gate: Gate,
-        ledger: Ledger,
-        clock: Clock,
-        rng: Random,
-        outbox: SendQueue,
+        context: RunContext,
+        workspace: Workspace,
+        queue: SendQueue,
         max_in_flight: int,
-        watch: Callable[[Job, bool], None],
-        key_refused: Callable[[], None],
-        heard: Callable[[Reply[object]], None],
+        observer: RequestObserver,
     ) -> None:
         """Set up.
 
         Args:
-            cloud: receives the requests.
-            gate: rate limit and concurrency limit for every request.
-            ledger: records what happens to the targets.
-            clock: the engine's clock.
-            rng: source of jitter.
-            outbox: the send queue.
+            context: the shared parts of the run.
+            workspace: receives the requests.
+            queue: the send queue.
             max_in_flight: the most requests in flight; at most twice as many are announced ahead.
-            watch: called with an accepted target (True), or with a target of unknown effect (False).
-            key_refused: called when the API refuses the key.
-            heard: called with every reply.
+            observer: receives every target with an accepted request or a request of unknown effect.
         """
-        self._cloud, self._gate, self._ledger, self._clock, self._rng = cloud, gate, ledger, clock, rng
-        self._outbox, self._max_in_flight = outbox, max_in_flight
-        self._watch, self._key_refused, self._heard = watch, key_refused, heard
+        self._cloud, self._gate = workspace.cloud, workspace.gate
+        self._ledger, self._clock, self._rng = context.ledger, context.clock, context.rng
+        self._queue, self._max_in_flight, self._observer = queue, max_in_flight, observer
         self._bell, self._announcement = AutoResetEvent(), AutoResetEvent()
         self._to_send: deque[list[Job]] = deque()
         self._announcing = True
@@ -114,7 +114,7 @@ class Dispatcher:
             await self._ledger.flush()
 
     async def _announce(self) -> None:
-        while not self._outbox.done and not self._halted:
+        while not self._queue.done and not self._halted:
             ahead = self._ahead()
             if self._announced > ahead // 2:  # in groups: an fsync for each request would cost more than the request
                 await self._bell.wait()
@@ -125,7 +125,7 @@ class Dispatcher:
                 continue
             requests = self._next_requests(ahead - self._announced)
             if not requests:
-                await self._bell.wait(self._outbox.next_due() - self._clock.now())
+                await self._bell.wait(self._queue.next_due() - self._clock.now())
                 continue
             self._announced += len(requests)
             for jobs in requests:
@@ -139,11 +139,11 @@ class Dispatcher:
     def _ahead(self) -> int:
         """The most requests on record and not yet sent."""
         stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
-        return ceil(max(1, stops) / self._outbox.at_once)
+        return ceil(max(1, stops) / self._queue.at_once)
 
     def _next_requests(self, most: int) -> list[list[Job]]:
         requests: list[list[Job]] = []
-        while len(requests) < most and (jobs := self._outbox.next()):
+        while len(requests) < most and (jobs := self._queue.next()):
             requests.append(jobs)
         return requests
 
@@ -167,7 +167,7 @@ class Dispatcher:
         self._announced -= 1
         for work in jobs:
             self._ledger.not_sent(work, "the run was told to stop before this request was sent")
-            self._outbox.answered(work)
+            self._queue.answered(work)
 
     async def _send_on(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         """Send a request, and then the next requests while the gate admits them at once; saves a task per request."""
@@ -189,8 +189,7 @@ class Dispatcher:
         finally:
             self._gate.leave()
             for work in jobs:
-                self._outbox.answered(work)
-        self._heard(reply)
+                self._queue.answered(work)
         for work, decision in zip(jobs, decisions, strict=True):
             self._follow(work, reply, decision)
         self._bell.ring()
@@ -213,7 +212,7 @@ class Dispatcher:
         attempt = max(work.attempts for work in jobs)
         found = decide_batch(reply, hashids, attempt, self._rng.random())
         if reply.value is not None or found[hashids[0]].singly:
-            self._outbox.batch_taken(taken=reply.value is not None)
+            self._queue.batch_taken(taken=reply.value is not None)
         return [found[hashid] for hashid in hashids], reply
 
     def _follow(self, work: Job, reply: Reply[object], decision: Decision) -> None:
@@ -221,21 +220,20 @@ class Dispatcher:
         work.singly = work.singly or decision.singly
         if decision.kind is Kind.ACCEPTED:
             self._ledger.accepted(work, reply, reply.value.status if isinstance(reply.value, StatusRead) else None)
-            self._outbox.taken()
-            self._watch(work, True)  # noqa: FBT003 - the callback's one flag
+            self._queue.taken()
+            self._observer.on_accepted(work)
         elif decision.kind is Kind.UNKNOWN:
             work.trouble = decision.reason
             self._ledger.answered(Event.ACTION_UNKNOWN, work, reply, decision.reason)
-            self._watch(work, False)  # noqa: FBT003 - the callback's one flag
+            self._observer.on_in_doubt(work)
         elif decision.kind is Kind.DEFERRED:
             self._defer(work, reply, decision)
         elif decision.kind is Kind.KEY_REFUSED:
             self._ledger.answered(Event.ACTION_FAILED, work, reply, decision.reason)
-            self._key_refused()
         else:
             event, outcome = _FINAL[decision.kind]
             self._ledger.answered(event, work, reply, decision.reason)
-            self._outbox.end(work, work.if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply)
+            self._queue.end(work, work.if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply)
 
     def _defer(self, work: Job, reply: Reply[object], decision: Decision) -> None:
         wait = round(decision.wait, 3)
@@ -246,9 +244,9 @@ class Dispatcher:
             self._gate.pause(decision.wait)
         if decision.verify:
             work.trouble = decision.reason
-            self._watch(work, False)  # noqa: FBT003 - the callback's one flag
+            self._observer.on_in_doubt(work)
         else:
-            self._outbox.defer(work, decision.wait, decision.reason, reply)
+            self._queue.defer(work, decision.wait, decision.reason, reply)
 
 
 _FINAL = {

@@ -1,18 +1,34 @@
 """Send queue: choose the targets of the next request, defer targets, and give targets up."""
 
-from collections.abc import Callable
+from typing import Protocol
 
+from orchestrator.engine.context import RunContext
 from orchestrator.engine.job import Job
-from orchestrator.engine.protocols import Clock
 from orchestrator.engine.send.by_teepod import StopQueue
 from orchestrator.engine.send.classify import PATIENCE_ATTEMPTS, backoff
 from orchestrator.engine.send.in_order import OrderedQueue
-from orchestrator.engine.send.ledger import Ledger
 from orchestrator.outcome import Outcome
+from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
 from orchestrator.reply import Reply
 
 _REFUSALS_IN_A_ROW = 2
 """Refused batches in a row after which no more batches are sent."""
+
+
+class SendQueueObserver(Protocol):
+    """Receiver of targets ended or overdue in the send queue."""
+
+    def on_failed(self) -> None:
+        """React to a target ended with another outcome than wanted."""
+        ...
+
+    def on_overdue(self, work: Job) -> None:
+        """React to a shutdown not accepted in time: the CVM's status decides about the next request."""
+        ...
+
+    def on_all_sent(self) -> None:
+        """React to the last request."""
+        ...
 
 
 class SendQueue:
@@ -24,42 +40,24 @@ class SendQueue:
         at_once: the most stops in one request.
     """
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        clock: Clock,
-        per_teepod: int,
-        at_once: int,
-        patience: float,
-        escalate_after: float | None,
-        in_order: bool,
-        failed: Callable[[], None],
-        overdue: Callable[[Job], None],
-        all_sent: Callable[[], None],
-    ) -> None:
+    def __init__(self, context: RunContext, step: PlannedStep, limits: RunLimits, observer: SendQueueObserver) -> None:
         """Set up.
 
         Args:
-            ledger: records what happens to the targets.
-            clock: the engine's clock.
-            per_teepod: the most requests under way on one teepod.
-            at_once: the most stops in one request.
-            patience: seconds after which a target deferred again and again is given up.
-            escalate_after: seconds for a shutdown before the CVM is stopped; None for no stop.
-            in_order: whether targets go in the order of adding; otherwise teepods take turns.
-            failed: called after a target ended with another outcome than wanted.
-            overdue: called with a shutdown not accepted in time; the CVM's status decides what follows.
-            all_sent: called when no request is left to send.
+            context: the shared parts of the run.
+            step: the step; ordered targets go in the order of adding, otherwise teepods take turns.
+            limits: limits on concurrency, and the way of dispatch.
+            observer: receives targets ended or overdue in this queue.
         """
         self.unsent = 0
         self.may_return = 0
-        self._ledger, self._clock = ledger, clock
-        self._queue = OrderedQueue(per_teepod) if in_order else StopQueue(per_teepod)
-        self.at_once, self._patience = at_once, patience
-        self._failed, self._overdue, self._all_sent = failed, overdue, all_sent
-        self._escalate_after = escalate_after
-        self._refusals = 0
+        in_batches = limits.dispatch == "batch" and step.action.spec.is_batchable
+        self.at_once = MOST_AT_ONCE if in_batches else 1
+        self._ledger, self._clock, self._observer = context.ledger, context.clock, observer
+        self._queue = (StopQueue if step.order_by is None else OrderedQueue)(limits.per_teepod)
+        self._patience = step.settle_timeout  # seconds; a target deferred for a longer time is given up
+        self._escalate_after = step.escalate_after
+        self._refusals = 0  # refused batches in a row
 
     @property
     def done(self) -> bool:
@@ -86,7 +84,7 @@ class SendQueue:
             self._queue.pop(now)
             if now >= self._last_moment(work):
                 self._queue.done(work)
-                self._overdue(work)
+                self._observer.on_overdue(work)
                 continue
             jobs.append(work)
             if work.singly:
@@ -105,7 +103,7 @@ class SendQueue:
         """Count a target as accepted or ended, so no longer to be sent."""
         self.unsent -= 1
         if not self.unsent:
-            self._all_sent()
+            self._observer.on_all_sent()
 
     def expect_back(self) -> None:
         """Count a watched shutdown that may still need a stop."""
@@ -141,7 +139,7 @@ class SendQueue:
         self._ledger.ended(work, outcome, reason, reply)
         self.taken()
         if outcome is not Outcome.GONE:
-            self._failed()
+            self._observer.on_failed()
 
     def batch_taken(self, *, taken: bool) -> None:
         """Count an accepted or refused batch; after a few refusals in a row, send no more batches."""

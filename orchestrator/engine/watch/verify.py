@@ -2,8 +2,8 @@
 
 import anyio
 
+from orchestrator.engine.context import RunContext
 from orchestrator.engine.job import Job
-from orchestrator.engine.protocols import Clock
 from orchestrator.engine.read.status import StatusReader
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.evaluate import Finding, Watched, judge_again
@@ -15,9 +15,7 @@ _ROUNDS_UNREAD = 60
 """Reads of a CVM with an unreadable status; an outage of the API ends the run earlier."""
 
 
-async def sweep(
-    reader: StatusReader, ledger: Ledger, open_works: dict[str, Job], clock: Clock, recheck_after: float
-) -> None:
+async def sweep(reader: StatusReader, context: RunContext, open_works: dict[str, Job]) -> None:
     """Read settled targets once more, until all targets are confirmed or have another outcome.
 
     A confirmed target, or a target with another outcome, is removed from `open_works` (targets by the key of the CVM).
@@ -28,6 +26,7 @@ async def sweep(
     Raises:
         AuditError: when the audit log can't be written.
     """
+    ledger, clock, recheck_after = context.ledger, context.clock, context.settle.recheck_after
     watched: dict[str, Watched] = {}
     for number in range(_ROUNDS_UNREAD):
         if number:

@@ -1,22 +1,22 @@
 """Watcher: poll the statuses of all watched CVMs in batches, in one loop, without a task for each CVM."""
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
+from typing import Protocol
 
 from orchestrator.action import Goal
 from orchestrator.cvm import UP
 from orchestrator.duration import format_duration
+from orchestrator.engine.context import RunContext
 from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.job import Job
-from orchestrator.engine.protocols import Clock
 from orchestrator.engine.rate.backoff import Pace
 from orchestrator.engine.read.status import Observation, StatusReader
-from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.evaluate import Finding, Watched, judge
 from orchestrator.outcome import Outcome
+from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import StatusRead
 
 _SECONDS_OF_READS = 0.5
@@ -54,6 +54,35 @@ class _Entry:
     untaken: bool = False
 
 
+class WatchObserver(Protocol):
+    """Receiver of the watcher's findings."""
+
+    @property
+    def unsent(self) -> int:
+        """Number of requests still to be sent."""
+        ...
+
+    def escalate(self, work: Job, reason: str) -> None:
+        """Stop a target still running after its shutdown; the target is no longer watched."""
+        ...
+
+    def on_effect(self, work: Job) -> None:
+        """React to the decision about a request of unknown effect: not to be sent again."""
+        ...
+
+    def on_no_effect(self, work: Job) -> None:
+        """React to a request of unknown effect without an effect; the target is no longer watched."""
+        ...
+
+    def on_ended(self, work: Job) -> None:
+        """React to the outcome of a target."""
+        ...
+
+    def on_failed(self) -> None:
+        """React to a target ended with another outcome than wanted."""
+        ...
+
+
 class Watcher:
     """Watches the targets of a wave until every target has an outcome.
 
@@ -62,49 +91,28 @@ class Watcher:
     """
 
     def __init__(
-        self,
-        *,
-        reader: StatusReader,
-        ledger: Ledger,
-        clock: Clock,
-        pace: Pace,
-        timeout: float,
-        recheck_after: float,
-        escalate_after: float | None,
-        unsent: Callable[[], int],
-        escalate: Callable[[Job, str], None],
-        resolved: Callable[[Job, bool], None],
-        ended: Callable[[Job], None],
-        failed: Callable[[], None],
+        self, context: RunContext, reader: StatusReader, pace: Pace, step: PlannedStep, observer: WatchObserver
     ) -> None:
         """Set up.
 
         Args:
+            context: the shared parts of the run.
             reader: reads statuses.
-            ledger: records what happens to the targets.
-            clock: the engine's clock.
             pace: computes the wait between polls.
-            timeout: seconds from the accepted request to the end of the wait for a CVM.
-            recheck_after: the longest lag of a status, in seconds.
-            escalate_after: seconds from an accepted shutdown to the stop of the CVM; None for no stop.
-            unsent: returns the number of requests still to be sent.
-            escalate: called with a target that did not go down by itself; the target is no longer watched.
-            resolved: called with a target of unknown effect and the decision about sending the target again.
-            ended: called with a target that has its outcome.
-            failed: called after a target ended with another outcome than wanted.
+            step: the step, with the timeout and the time of escalation.
+            observer: receives the findings.
         """
-        self.timeout = timeout
-        self._reader, self._ledger, self._clock, self._pace = reader, ledger, clock, pace
-        self._recheck_after = recheck_after
-        self._escalate_after = escalate_after
-        self._unsent, self._escalate, self._resolved = unsent, escalate, resolved
-        self._ended, self._failed = ended, failed
+        self.timeout = step.settle_timeout
+        self._reader, self._pace, self._observer = reader, pace, observer
+        self._ledger, self._clock = context.ledger, context.clock
+        self._recheck_after = context.settle.recheck_after
+        self._escalate_after = step.escalate_after
         self._entries: dict[str, _Entry] = {}
         self._turn: deque[_Entry] = deque()
         self._in_doubt: dict[str, None] = {}  # in the order of their requests
         self._may_escalate: dict[str, None] = {}  # the same order; these targets have another deadline
-        self._last_round = clock.now()
-        self._newest = clock.now()
+        self._last_round = self._clock.now()
+        self._newest = self._clock.now()
         self._sample_was_down = False
         self._bell = AutoResetEvent()
         self._closed = False
@@ -177,12 +185,12 @@ class Watcher:
         now = self._clock.now()
         wait = self._pace.wait(
             watched=len(self._entries),
-            unsent=self._unsent(),
+            unsent=self._observer.unsent,
             oldest=now - oldest.since,
             youngest=self._last_round - self._newest,
             reads=ceil(len(self._entries) / self._reader.batch_size),
         )
-        if self._sample_was_down and not self._unsent():
+        if self._sample_was_down and not self._observer.unsent:
             wait = self._pace.shortest
         due = min(self._last_round + wait, oldest.deadline)
         if self._may_escalate:
@@ -215,7 +223,7 @@ class Watcher:
         entries: dict[str, _Entry] = {}
         if not self._pace.some_are_down:
             entries.update(islice(self._entries.items(), most // 2))
-        elif not self._unsent():
+        elif not self._observer.unsent:
             most *= max(1, int(self._pace.limit.rate * _SECONDS_OF_READS))
         for _ in range(len(self._turn)):
             if len(entries) >= most:
@@ -244,7 +252,7 @@ class Watcher:
             return True
         if finding is Finding.NO_EFFECT and not entry.untaken:
             self._drop(work)
-            self._resolved(work, True)  # noqa: FBT003 - the callback's one flag
+            self._observer.on_no_effect(work)
         elif finding is Finding.ERROR:
             words = seen.read.error or "no further words from the API"
             self._end(work, Outcome.FAILED, f"its status turned to error: {words}")
@@ -301,21 +309,21 @@ class Watcher:
             return
         self._forget_doubt(work)
         self._drop(work)
-        self._escalate(work, reason)
+        self._observer.escalate(work, reason)
 
     def _end(self, work: Job, outcome: Outcome, reason: str | None = None) -> None:
         self._forget_doubt(work)
         self._drop(work)
         self._ledger.ended(work, outcome, reason)
-        self._ended(work)
+        self._observer.on_ended(work)
         if outcome not in {Outcome.SETTLED, Outcome.GONE}:
-            self._failed()
+            self._observer.on_failed()
 
     def _forget_doubt(self, work: Job) -> None:
         """Report a target in doubt as resolved, so the dispatcher does not send the target again."""
         if work.ref.key in self._in_doubt:
             del self._in_doubt[work.ref.key]
-            self._resolved(work, False)  # noqa: FBT003 - the callback's one flag
+            self._observer.on_effect(work)
 
     def _drop(self, work: Job) -> None:
         self._in_doubt.pop(work.ref.key, None)

@@ -1,6 +1,5 @@
 """A run whose rate finds itself, from its first request to its last, on virtual time."""
 
-from dataclasses import replace
 from typing import TypeVar
 
 import anyio
@@ -44,12 +43,13 @@ class LimitedCloud(FakeCloud):
 
 def adaptive(cloud: FakeCloud, *, known: KnownRate | None = None) -> tuple[Fleet, AdaptiveRate]:
     """A fleet whose rate finds itself."""
-    fleet = Fleet(cloud, rate=START, burst=3, max_in_flight=50, per_teepod=50)
-    finder = AdaptiveRate(3, now=fleet.clock.now(), known=known)
+    finder = AdaptiveRate(3, now=anyio.current_time(), known=known)
+
+    def learn(fleet: Fleet) -> AdaptiveCloud:
+        return AdaptiveCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
+
+    fleet = Fleet(cloud, rate=START, burst=3, max_in_flight=50, per_teepod=50, wrap=learn)
     fleet.gate.gcra.rate = finder.rate
-    learning = AdaptiveCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
-    fleet.run._course.line = replace(fleet.run._course.line, cloud=learning)
-    fleet.run.reader._cloud = learning
     return fleet, finder
 
 
@@ -76,7 +76,7 @@ async def test_the_pages_of_the_list_are_heard_too() -> None:
     cloud = LimitedCloud(500, limit=1000, burst=1)
     fleet, finder = adaptive(cloud)
     learning = AdaptiveCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
-    inventory = await InventoryReader(learning, fleet.gate, fleet.run._course.line.rng).read_all()
+    inventory = await InventoryReader(learning, fleet.gate, fleet.context.rng).read_all()
     assert len(inventory.cvms) == 500
     assert fleet.gate.gcra.rate == finder.pace > START
 

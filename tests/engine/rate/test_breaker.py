@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.context import SettleSettings
 from orchestrator.outcome import Ending, Exit
 from orchestrator.reply import Page, Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed

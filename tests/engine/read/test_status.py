@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from orchestrator.engine.wave import SettleSettings
+from orchestrator.engine.context import SettleSettings
 from orchestrator.reply import Reply
 from tests.engine.fakes import FakeCloud, Fleet, failed
 

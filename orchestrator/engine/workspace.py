@@ -1,0 +1,104 @@
+"""Workspace: the parts of a run that belong to one API key."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from orchestrator.engine.context import SettleSettings
+from orchestrator.engine.observed_cloud import ObservedCloud
+from orchestrator.engine.protocols import Clock, Cloud
+from orchestrator.engine.rate.breaker import Breaker, Outage
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.read.status import StatusReader
+from orchestrator.outcome import Ending
+from orchestrator.reply import Reply
+
+_UNAUTHORIZED = 401
+
+
+class WorkspaceObserver(Protocol):
+    """Receiver of a workspace's troubles."""
+
+    def halt(self, ending: Ending) -> None:
+        """End the run: the API refuses the key, or was down for too long."""
+        ...
+
+    def check_interruption(self) -> None:
+        """Check an interrupted run: no status of this workspace can be read for a while."""
+        ...
+
+
+class Workspace:
+    """Cloud, gate, status reader and circuit breaker of one API key.
+
+    Attributes:
+        cloud: receives the requests; the breaker and the check of the key see every reply.
+        gate: rate limit and concurrency limit for every request.
+        reader: reads statuses.
+        breaker: closes the gate while the API is down.
+        observer: receives the workspace's troubles; None before the run is set up.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        gate: Gate,
+        clock: Clock,
+        rng: Random,
+        settle: SettleSettings,
+        *,
+        size: int = 0,
+        on_outage: Callable[[Outage | None], None] = lambda _outage: None,
+    ) -> None:
+        """Set up.
+
+        Args:
+            cloud: receives the requests.
+            gate: rate limit and concurrency limit for every request.
+            clock: the engine's clock.
+            rng: source of jitter.
+            settle: settings of the reader and of the breaker.
+            size: number of CVMs in the list; 0 if the list was not read.
+            on_outage: called with the outage when the API goes down, and with None when the API answers again.
+        """
+        self.gate = gate
+        self.observer: WorkspaceObserver | None = None
+        self._on_outage = on_outage
+        # The probes are not observed: the breaker evaluates their replies, and the first success closes the breaker.
+        self.breaker = Breaker(
+            gate,
+            clock,
+            lambda: cloud.list_page(1, 1),
+            give_up_after=settle.cloud_down,
+            gave_up=lambda: self._halt(Ending.CLOUD_DOWN),
+            changed=self._report_outage,
+        )
+        self.cloud = ObservedCloud(cloud, self._on_reply)
+        self.reader = StatusReader(
+            cloud=self.cloud,
+            gate=gate,
+            clock=clock,
+            rng=rng,
+            batch_size=settle.batch_size,
+            batch_missing=settle.batch_missing,
+        )
+        self.reader.known_size(size)
+        gate.on_long_pause.append(lambda _seconds: self._check_interruption())
+
+    def _on_reply(self, reply: Reply[object]) -> None:
+        self.breaker.heard(reply)
+        if reply.value is None and reply.http_status == _UNAUTHORIZED:
+            self._halt(Ending.KEY_REFUSED)
+
+    def _report_outage(self, outage: Outage | None) -> None:
+        self._on_outage(outage)
+        if outage is not None:
+            self._check_interruption()
+
+    def _halt(self, ending: Ending) -> None:
+        if self.observer is not None:
+            self.observer.halt(ending)
+
+    def _check_interruption(self) -> None:
+        if self.observer is not None:
+            self.observer.check_interruption()
