@@ -130,9 +130,10 @@ async def carry_out(session: Session, opened: OpenRun, stop: Stop) -> RunResult:
         note = "sending nothing more; watching the sent requests"
         session.observer.on_warning("interrupting", run_id=opened.log.run_id, note=note)
 
-    async with send_notices(session, opened.log, opened.state) as notifier:
-        result = await carry_to_end(session, opened, run, [interrupt])
-        await finish_notices(notifier, session.settings.notify, opened.state, result)
+    with opened:
+        async with send_notices(session, opened.log, opened.state) as notifier:
+            result = await carry_to_end(session, opened, run, [interrupt])
+            await finish_notices(notifier, session.settings.notify, opened.state, result)
     assert result is not None  # noqa: S101 - only a task beside the run can leave the run at once
     return result
 

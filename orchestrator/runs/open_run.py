@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
@@ -35,3 +36,12 @@ class OpenRun:
     workspace_size: int
     claim: Claim | None = None
     fresh: Mapping[str, Observation] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the log, and release the claim; after the end of the run both are closed already."""
+        self.log.close()
+        if self.claim is not None:
+            self.claim.release(has_ended=False)

@@ -1,7 +1,7 @@
 """Unattended runs: no terminal, no question, no own signal handlers. The guards hold all the same."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -95,8 +95,7 @@ class Unattended:
                 opened = await _run_unless(stop, partial(_plan_and_start, session, request))
                 if opened is None:
                     return _INTERRUPTED
-                with opened.claim or nullcontext():
-                    return await _carry_out(session, opened, stop)
+                return await _carry_out(session, opened, stop)
         except ClaimedError as error:
             return await self._wait_for_others(claim, error, stop)
         except OrchestratorError as error:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from orchestrator.audit.claims import Claims
@@ -75,6 +76,18 @@ async def test_an_end_requested_before_the_start_sends_nothing(tmp_path: Path) -
     stop.request_end(Ending.SIGTERM)
     assert (await carry_out(session, opened, stop)).exit_code is Exit.SIGTERM
     assert dict(cloud.posts) == {}
+
+
+async def test_a_cancelled_run_closes_its_log_and_releases_its_claim(tmp_path: Path) -> None:
+    session = session_of(FakeCloud(3), tmp_path)
+    for seconds in (0, 1.5):
+        opened = await start(session)
+        with anyio.move_on_after(seconds) as scope:
+            await carry_out(session, opened, Stop())
+        assert scope.cancelled_caught
+        assert not Claims(tmp_path).any_live([opened.log.run_id])
+        with reopen_run(opened.stored) as reopened:
+            assert reopened.state.finished is None
 
 
 async def test_an_abandoned_run_sends_nothing_and_is_finished(tmp_path: Path) -> None:

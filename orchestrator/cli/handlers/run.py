@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -104,7 +103,7 @@ async def _run_in_session(session: Session, order: RunRequest, *, yes: bool, exp
         return run
     from orchestrator.cli.carry_out import carry_out  # noqa: PLC0415 - the live view and the log take long to import
 
-    with run.claim or nullcontext():
+    with run:
         return await carry_out(session, run, as_json=as_json)
 
 
