@@ -6,6 +6,7 @@ no symbolic link of another user.
 """
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -138,3 +139,12 @@ def _hand_over(fd: int, folder: int) -> None:
     if os.geteuid() == 0 and owner.st_uid != 0:
         with suppress(OSError):
             os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+def sync_file(fd: int) -> None:
+    """Make a file durable; on macOS an fsync alone leaves the data in the drive's cache."""
+    full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is None:
+        os.fsync(fd)
+    else:
+        fcntl.fcntl(fd, full)

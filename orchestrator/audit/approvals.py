@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.audit.events import Event
-from orchestrator.audit.log import sync_file
 from orchestrator.audit.record import Record
 from orchestrator.errors import SettingsError
-from orchestrator.state_files import create_file, make_folder, sync_folder, write_all
+from orchestrator.state_files import create_file, make_folder, sync_file, sync_folder, write_all
 
 _VERSION = 1
 _LARGEST = 65_536

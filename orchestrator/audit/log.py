@@ -23,7 +23,7 @@ from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.verify import Reading, Take, Torn, Verdict, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError
 from orchestrator.moment import utc_now
-from orchestrator.state_files import create_file, make_folder, sync_folder, write_all
+from orchestrator.state_files import create_file, make_folder, sync_file, sync_folder, write_all
 
 _REPAIR = "nothing more was sent; make room or repair the disk, then `orchestrator resume`"
 _GONE = "nothing more was sent; without its log the run can't be resumed: see `orchestrator plan` for what is still up"
@@ -240,15 +240,6 @@ class AuditLog:
         if not self._closed:
             self._closed = True
             os.close(self._fd)
-
-
-def sync_file(fd: int) -> None:
-    """Make a file durable; on macOS an fsync alone leaves the data in the drive's cache."""
-    full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is None:
-        os.fsync(fd)
-    else:
-        fcntl.fcntl(fd, full)
 
 
 def _lock(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:

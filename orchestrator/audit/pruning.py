@@ -16,7 +16,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from orchestrator.audit.events import RUN_PRUNED, Event
-from orchestrator.audit.log import sync_file
 from orchestrator.audit.record import Record, canonical
 from orchestrator.audit.seal_create import read_detached
 from orchestrator.audit.seal_format import Covers
@@ -24,7 +23,7 @@ from orchestrator.audit.seal_verify import SealCheck, read_sealed
 from orchestrator.audit.store import is_held, is_run_id, seal_file
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.moment import parse_timestamp, timestamp
-from orchestrator.state_files import open_or_create, sync_folder, write_all
+from orchestrator.state_files import open_or_create, sync_file, sync_folder, write_all
 
 _ID_TIME = "%Y%m%dT%H%M%SZ"
 

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.audit.approvals import ApprovalStore, FileApprovalStore
-from orchestrator.audit.log import AuditLog, Observer
 from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, drop
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.state_files import make_folder
+
+if TYPE_CHECKING:
+    from orchestrator.audit.log import AuditLog, Observer
 
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
 
@@ -56,7 +58,7 @@ class StoredRun(Protocol):
         """
         ...
 
-    def open_log(self, take: Take) -> tuple[AuditLog, Reading]:
+    def open_log(self, take: Take) -> "tuple[AuditLog, Reading]":
         """Lock the log for this process, then read and check the log, to add records.
 
         Args:
@@ -106,8 +108,8 @@ class RunStore(Protocol):
         ...
 
     def create_log(
-        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: Iterable[Observer] = ()
-    ) -> AuditLog:
+        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: "Iterable[Observer]" = ()
+    ) -> "AuditLog":
         """Create the log of a new run; the first records are durable at the return.
 
         Raises:
@@ -189,8 +191,10 @@ class FileRun:
         with self.path.open("rb") as file:
             yield from file
 
-    def open_log(self, take: Take) -> tuple[AuditLog, Reading]:
+    def open_log(self, take: Take) -> "tuple[AuditLog, Reading]":
         """Lock and read the log, as `StoredRun.open_log`."""
+        from orchestrator.audit.log import AuditLog  # noqa: PLC0415 - takes long to import; readers do without
+
         return AuditLog.reopen(self.path, take)
 
     def is_locked(self) -> bool:
@@ -276,9 +280,11 @@ class FileRunStore:
         return str(self.folder)
 
     def create_log(
-        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: Iterable[Observer] = ()
-    ) -> AuditLog:
+        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: "Iterable[Observer]" = ()
+    ) -> "AuditLog":
         """Create the log of a new run, as `RunStore.create_log`."""
+        from orchestrator.audit.log import AuditLog  # noqa: PLC0415 - the same
+
         return AuditLog.create(self.path(run_id), run_id, first, observers=observers)
 
     def get_run(self, run_id: str) -> FileRun:

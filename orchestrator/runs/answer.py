@@ -2,8 +2,6 @@
 
 from datetime import datetime
 
-import anyio
-
 from orchestrator.audit.approvals import ApprovalAnswer, ApprovalStore
 from orchestrator.audit.events import ApprovalAnswered, ApprovalRequested
 from orchestrator.audit.replay import RunState
@@ -99,6 +97,8 @@ def _ended_before(run: StoredRun, answers: ApprovalStore, answer: ApprovalAnswer
 
 async def _wait_for_record(run: StoredRun, answer: ApprovalAnswer) -> bool | None:
     """Wait for the answer in the log: True if recorded, False after another answer, None without an answer so far."""
+    import anyio  # noqa: PLC0415 - takes long to import; `show` needs `describe_answer` alone
+
     size = -1
     for look in range(1, round(_WAIT / _LOOK_EVERY) + 1):
         if (now := run.size()) != size:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestrator.audit.log import sync_file
 from orchestrator.errors import SettingsError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.service.journal import FOLDER
 from orchestrator.service.scheduler import Snooze
-from orchestrator.state_files import make_folder, open_or_create, replace_file
+from orchestrator.state_files import make_folder, open_or_create, replace_file, sync_file
 
 _VERSION = 1
 _KEPT = timedelta(days=400)
