@@ -124,8 +124,8 @@ async def carry_out(session: Session, opened: OpenRun, stop: Stop) -> RunResult:
 
     async def interrupt(_: anyio.CancelScope) -> None:
         """End the run on request."""
-        if not stop.wanted.is_set():  # a request before the start ends the run before the first request
-            await stop.wanted.wait()
+        if not stop.requested.is_set():  # a request before the start ends the run before the first request
+            await stop.requested.wait()
         run.interrupt(stop.ending)
         note = "sending nothing more; watching the sent requests"
         session.observer.on_warning("interrupting", run_id=opened.log.run_id, note=note)

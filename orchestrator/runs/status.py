@@ -63,14 +63,14 @@ class Stop:
     """A request to end runs: no further requests are sent, and sent requests are watched.
 
     Attributes:
-        wanted: set by the request.
+        requested: set by the request.
         ending: the reason for the end.
     """
 
-    wanted: anyio.Event = field(default_factory=anyio.Event)
+    requested: anyio.Event = field(default_factory=anyio.Event)
     ending: Ending = Ending.SIGTERM
 
     def request_end(self, ending: Ending) -> None:
         """Request the end."""
         self.ending = ending
-        self.wanted.set()
+        self.requested.set()

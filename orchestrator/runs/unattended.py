@@ -39,7 +39,7 @@ _LOOK_EVERY_S = 1.0
 _INTERRUPTED = Ended(int(Exit.SIGTERM), interrupted=True)
 
 
-class Unattended:
+class UnattendedRunner:
     """Carries the runs of firings out in this process, with a connection to the cloud for every run."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Unattended:
         claims = Claims(self._settings.audit.state_dir)
         while True:
             with anyio.move_on_after(_LOOK_EVERY_S):
-                await stop.wanted.wait()
+                await stop.requested.wait()
                 return _INTERRUPTED
             if not claims.any_live(error.run_ids):
                 return Ended(int(error.exit_code), reason=str(error), waits=True)
@@ -176,7 +176,7 @@ async def _run_unless(stop: Stop, do: Callable[[], Coroutine[Any, Any, _T]]) -> 
     result: _T | None = None
 
     async def watch(scope: anyio.CancelScope) -> None:
-        await stop.wanted.wait()
+        await stop.requested.wait()
         scope.cancel()
 
     error: OrchestratorError | None = None

@@ -134,7 +134,7 @@ class RunQueue:
         """Start the next firing of every queue without an active run."""
         now = self._clock.wall()
         for name, line in list(self._waiting.items()):
-            if name in self.running or self._stop.wanted.is_set():
+            if name in self.running or self._stop.requested.is_set():
                 continue
             with suppress(OSError):
                 while line and self._registry.is_snoozed(name, line[0].planned, now):
@@ -184,7 +184,7 @@ class RunQueue:
             facts = {"run_id": claim.run_id, "reason": ended.reason, "seconds": TRY_AGAIN, **_claim_fields(claim)}
             self._writer.emit("firing.tried_again", **facts)
             with anyio.move_on_after(TRY_AGAIN):
-                await self._stop.wanted.wait()
+                await self._stop.requested.wait()
                 return claim, replace(ended, interrupted=True)
 
     def _is_snoozed(self, claim: FiringClaim) -> bool:

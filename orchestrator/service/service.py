@@ -133,7 +133,7 @@ class Service:
                 ended=self._wake_up,
             )
             await self._start_up(runs, group)
-            while not self._stop.wanted.is_set():
+            while not self._stop.requested.is_set():
                 await self._run_round(runs, group)
                 await self._wait_for_next()
             self._registry.stop()
@@ -144,14 +144,14 @@ class Service:
         """Complete the first scan, without a time limit, then continue the claims of the previous process."""
 
         async def leave_when_stopped() -> None:
-            await self._stop.wanted.wait()
+            await self._stop.requested.wait()
             self._registry.stop()
 
         async with anyio.create_task_group() as first:
             first.start_soon(leave_when_stopped)
             await self._registry.scan(group, math.inf)
             first.cancel_scope.cancel()
-        if not self._stop.wanted.is_set():
+        if not self._stop.requested.is_set():
             self._writer.emit("service.watching", schedules=len(self._registry.watched))
             await runs.recover_claims()
 
@@ -253,7 +253,7 @@ class Service:
             rows=tuple(self._build_row(watched, now) for _, watched in sorted(self._registry.watched.items())),
             faults=self._registry.faults,
             troubles=tuple(self._writer.troubles.values()),
-            stopping=self._stop.wanted.is_set(),
+            stopping=self._stop.requested.is_set(),
             round_at=self._round_at,
         )
 

@@ -9,7 +9,7 @@ from orchestrator.playbook.load import load_playbook
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.status import State, Stop
-from orchestrator.runs.unattended import Unattended
+from orchestrator.runs.unattended import UnattendedRunner
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
@@ -46,7 +46,7 @@ async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
     world = parse_settings({"fleet": {"cvms": 4, "stopped_share": 0}, "timing": {"stop_seconds": [0.05, 0.1]}})
     claims = [FiringClaim("nightly", NOON, NOON, f"20261123T12000{number}Z-4f2a") for number in range(2)]
     with BackgroundSimulator(world) as sim, mailbox() as box:
-        runner = Unattended(settings(tmp_path, sim, box, monkeypatch), lambda _: RunObserver(), lambda *_: None)
+        runner = UnattendedRunner(settings(tmp_path, sim, box, monkeypatch), lambda _: RunObserver(), lambda *_: None)
         file = tmp_path / "nightly.yaml"
         file.write_text(PLAYBOOK.format(most=1))
         refused = [await runner.start(claims[0], load_playbook(file, {}), Stop()) for _ in range(2)]
@@ -60,7 +60,7 @@ async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
 
 def test_a_log_that_cannot_be_read_is_a_state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with BackgroundSimulator(parse_settings({"fleet": {"cvms": 1}})) as sim, mailbox() as box:
-        runner = Unattended(settings(tmp_path, sim, box, monkeypatch), lambda _: RunObserver(), lambda *_: None)
+        runner = UnattendedRunner(settings(tmp_path, sim, box, monkeypatch), lambda _: RunObserver(), lambda *_: None)
         assert runner.read_status("20261123T120000Z-4f2a").state is State.NOTHING_SENT
         (tmp_path / "state" / "runs" / "20261123T120000Z-4f2a.jsonl").mkdir(parents=True)  # opens, and cannot be read
         assert runner.read_status("20261123T120000Z-4f2a").state is State.UNREADABLE

@@ -100,7 +100,7 @@ class FakeRunner:
         if self.codes:
             return Ended(self.codes.pop(0), reason="as the test has it")
         with anyio.move_on_after(self.seconds / 10):
-            await stop.wanted.wait()
+            await stop.requested.wait()
             return Ended(143, interrupted=True)
         self.dies("before the log")
         now = self.wall.wall()
@@ -121,7 +121,7 @@ class FakeRunner:
         self.order.append(run.playbook)
         while run.sent < self.actions:
             with anyio.move_on_after(self.seconds / self.actions):
-                await stop.wanted.wait()
+                await stop.requested.wait()
                 return Ended(143, interrupted=True)
             self.dies("before an action")
             self.world.actions[run.playbook, run.planned, run.sent] += 1

@@ -27,7 +27,7 @@ from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import SystemClock
 from orchestrator.runs.stores import run_store
-from orchestrator.runs.unattended import Unattended
+from orchestrator.runs.unattended import UnattendedRunner
 from orchestrator.service.folder import PlaybookFolder, ScanResult
 from orchestrator.service.journal import FOLDER, Journal
 from orchestrator.service.metrics import Metrics
@@ -92,7 +92,7 @@ class _Serving:
             scan=self._scan_folder,
             snoozes=SnoozeFile(self._settings.audit.state_dir).read,
             journal=self._journal,
-            runner=Unattended(self._settings, partial(_FiringObserver, self._metrics), self._metrics.count_reply),
+            runner=UnattendedRunner(self._settings, partial(_FiringObserver, self._metrics), self._metrics.count_reply),
             clock=SystemClock(),
             emit=self._emit_event,
             resume_within=timedelta(seconds=self._settings.audit.resume_without_asking),
