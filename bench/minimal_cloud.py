@@ -6,6 +6,7 @@ from random import Random
 
 import anyio
 
+from orchestrator.action import Action
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.reply import Page, Reply, StatusRead
 
@@ -40,16 +41,13 @@ class MinimalCloud:
         down = anyio.current_time() - at >= self._seconds[number]
         return StatusRead("stopped") if down else StatusRead("stopping", in_progress=True)
 
-    async def stop(self, ref: CvmRef) -> Reply[StatusRead]:
+    async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:  # noqa: ARG002 - a run sends only stops here
         """Accept the stop."""
         self._stopped_at.setdefault(int((ref.id or "")[4:]), anyio.current_time())
         await anyio.sleep(LATENCY_SECONDS)
         return Reply(
             value=StatusRead("stopping", in_progress=True), http_status=200, request_id="req_1", latency=LATENCY_SECONDS
         )
-
-    shutdown = start = restart = stop
-    """Required by the `Cloud` protocol; a run never sends these requests here."""
 
     async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
         """Read the requested statuses."""
