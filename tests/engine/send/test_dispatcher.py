@@ -1,0 +1,223 @@
+"""The dispatcher: intents on disk before requests, the decision about each reply, and the end after a halt."""
+
+import anyio
+import pytest
+
+from orchestrator.cvm import CvmRef
+from orchestrator.engine.job import Job
+from orchestrator.engine.send.dispatcher import Dispatcher
+from orchestrator.engine.send.queue import SendQueue
+from orchestrator.errors import AuditError
+from orchestrator.outcome import Outcome
+from orchestrator.playbook.resolved_steps import PlannedStep
+from orchestrator.playbook.value_types import Dispatch
+from orchestrator.reply import Reply, StatusRead
+from tests.engine.fakes import FakeCloud, Fleet, failed
+
+pytestmark = pytest.mark.anyio
+
+
+class Sending:
+    """A dispatcher over a fake cloud, with an observer instead of a watcher."""
+
+    def __init__(
+        self, cloud: FakeCloud, *, rate: float = 100, burst: int = 5, in_flight: int = 20, dispatch: Dispatch = "single"
+    ) -> None:
+        fleet = Fleet(cloud, rate=rate, burst=burst, max_in_flight=in_flight, dispatch=dispatch)
+        self.cloud, self.jobs, self.trail, self.gate = cloud, fleet.jobs, fleet.trail, fleet.gate
+        self.clock, self.workspace = fleet.clock, fleet.workspace
+        step, limits = PlannedStep("stop", fleet.jobs[0].action, 600), fleet.context.limits
+        self.queue = SendQueue(fleet.context, step, limits, self)
+        self.dispatcher = Dispatcher(fleet.context, fleet.workspace, self.queue, in_flight, self)
+        self.accepted: list[str] = []
+        self.in_doubt: list[str] = []
+        self.failures = 0
+        for each in self.jobs:
+            self.queue.add(each)
+
+    def on_accepted(self, work: Job) -> None:
+        self.accepted.append(work.ref.name)
+
+    def on_in_doubt(self, work: Job) -> None:
+        self.in_doubt.append(work.ref.name)
+        self.queue.taken()
+        self.dispatcher.wake()
+
+    def on_failed(self) -> None:
+        self.failures += 1
+
+    def on_overdue(self, work: Job) -> None:
+        raise AssertionError(f"no shutdown in these tests: {work}")
+
+    def on_all_sent(self) -> None:
+        """Do nothing: these tests have no watcher."""
+
+    def names(self, event: str) -> list[str]:
+        return [each["cvm"]["name"] for each in self.trail.of(event)]
+
+
+async def test_every_intent_is_durable_before_its_request() -> None:
+    cloud = FakeCloud(30)
+    sending = Sending(cloud)
+    before: list[bool] = []
+
+    def check(ref: CvmRef) -> None:
+        durable = sending.trail.records[: sending.trail.durable]
+        before.append(any(each["event"] == "action.intent" and each["cvm"]["name"] == ref.name for each in durable))
+
+    cloud.on_stop = check
+    await sending.dispatcher.run()
+    assert before == [True] * 30
+    assert sorted(sending.accepted) == sorted(ref.name for ref in cloud.refs)
+
+
+async def test_every_answer_is_durable_at_the_end() -> None:
+    sending = Sending(FakeCloud(7))
+    await sending.dispatcher.run()
+    assert sending.trail.durable == len(sending.trail.records)
+    assert len(sending.names("action.accepted")) == 7
+
+
+async def test_intents_are_recorded_only_a_little_ahead() -> None:
+    cloud = FakeCloud(100)
+    sending, most = Sending(cloud, rate=20, burst=1), 0
+
+    def count(_ref: object) -> None:
+        nonlocal most
+        most = max(most, len(sending.names("action.intent")) - len(cloud.posts))
+
+    cloud.on_stop = count
+    await sending.dispatcher.run()
+    assert most <= 1, "a twentieth of a second at this rate is one request"
+
+
+async def test_no_more_requests_are_in_flight_than_allowed() -> None:
+    cloud = FakeCloud(40, latency=1)
+    sending, most = Sending(cloud, rate=1000, burst=50, in_flight=4), 0
+
+    def count(_ref: object) -> None:
+        nonlocal most
+        most = max(most, sending.gate.in_flight)
+
+    cloud.on_stop = count
+    await sending.dispatcher.run()
+    assert most == 4
+
+
+@pytest.mark.parametrize(
+    ("reply", "event", "outcome", "failures"),
+    [
+        (failed(403), "action.refused", Outcome.REFUSED, 1),
+        (failed(404, error_code="ERR-03-001"), "action.failed", Outcome.GONE, 0),
+        (failed(422), "action.failed", Outcome.FAILED, 1),
+    ],
+    ids=["refused", "gone", "failed"],
+)
+async def test_a_final_reply_ends_the_target(
+    reply: Reply[StatusRead], event: str, outcome: Outcome, failures: int
+) -> None:
+    cloud = FakeCloud(1)
+    cloud.stop_script = lambda _ref, _attempt: reply
+    sending = Sending(cloud)
+    await sending.dispatcher.run()
+    assert sending.names(event) == ["web-0"]
+    assert (sending.jobs[0].outcome, sending.failures) == (outcome, failures)
+    assert (sending.accepted, sending.in_doubt, cloud.posts["web-0"]) == ([], [], 1)
+
+
+async def test_a_reply_of_unknown_effect_leaves_the_decision_to_the_status() -> None:
+    cloud = FakeCloud(1)
+    cloud.stop_script = lambda _ref, _attempt: failed(502, "bad gateway")
+    sending = Sending(cloud)
+    await sending.dispatcher.run()
+    assert sending.names("action.unknown") == sending.in_doubt == ["web-0"]
+    assert sending.jobs[0].trouble == "bad gateway"
+    assert cloud.posts["web-0"] == 1, "never sent again without a status"
+
+
+async def test_a_deferred_request_is_sent_again_after_its_wait() -> None:
+    cloud = FakeCloud(1)
+    cloud.stop_script = lambda _ref, attempt: failed(409, "in progress") if attempt == 1 else None
+    sending = Sending(cloud)
+    await sending.dispatcher.run()
+    first, second = (at for at, kind, _ in cloud.requests if kind == "stop")
+    assert 0.75 <= second - first <= 1.5
+    assert sending.accepted == ["web-0"]
+
+
+async def test_a_429_pauses_the_gate_for_every_request() -> None:
+    cloud = FakeCloud(20)
+    cloud.stop_script = lambda ref, n: failed(429, retry_after=10.0) if (ref.name, n) == ("web-0", 1) else None
+    sending = Sending(cloud, rate=10, burst=1)
+    await sending.dispatcher.run()
+    times = [at for at, kind, _ in cloud.requests if kind == "stop"]
+    assert times[1] - times[0] >= 10
+    assert times[2] - times[1] < 1
+    assert len(sending.accepted) == 20
+
+
+async def test_a_deferred_request_to_verify_is_not_sent_again_before_its_status_is_read() -> None:
+    cloud = FakeCloud(1)
+    cloud.stop_script = lambda _ref, _attempt: failed(503, "busy", retry_after=1.0)
+    sending = Sending(cloud)
+    await sending.dispatcher.run()
+    assert sending.names("action.deferred") == sending.in_doubt == ["web-0"]
+    assert cloud.posts["web-0"] == 1
+
+
+async def test_a_refused_batch_sends_every_target_alone() -> None:
+    cloud = FakeCloud(3)
+    cloud.many_script = lambda _hashids: Reply(http_status=405, problem="no batches")
+    sending = Sending(cloud, dispatch="batch")
+    await sending.dispatcher.run()
+    assert cloud.count("stops") == 1
+    assert dict(cloud.posts) == {"web-0": 1, "web-1": 1, "web-2": 1}
+    assert all(each.singly for each in sending.jobs)
+
+
+async def test_a_halt_sends_the_requests_on_record_and_due_but_announces_no_more() -> None:
+    cloud = FakeCloud(50)
+    sending = Sending(cloud, rate=100, burst=1)
+
+    def halt(_ref: object) -> None:
+        if cloud.posts.total() == 10:
+            sending.dispatcher.halt()
+
+    cloud.on_stop = halt
+    await sending.dispatcher.run()
+    assert 10 <= cloud.posts.total() <= 20
+    announced = len(sending.names("action.intent"))
+    unsent = [each for each in sending.trail.of("action.deferred") if each.get("sent") is False]
+    assert announced == cloud.posts.total() + len(unsent), "each intent has an answer on record"
+
+
+async def test_a_halt_at_once_records_the_announced_requests_as_not_sent() -> None:
+    cloud = FakeCloud(50)
+    sending = Sending(cloud, rate=100, burst=1)
+
+    def halt(_ref: object) -> None:
+        if cloud.posts.total() == 10:
+            sending.dispatcher.halt(at_once=True)
+
+    cloud.on_stop = halt
+    await sending.dispatcher.run()
+    assert cloud.posts.total() == 10
+    unsent = [each for each in sending.trail.of("action.deferred") if each.get("sent") is False]
+    assert len(unsent) == len(sending.names("action.intent")) - 10
+
+
+async def test_a_cancelled_request_is_recorded_as_unanswered() -> None:
+    sending = Sending(FakeCloud(2, latency=60))
+    with anyio.move_on_after(1):
+        await sending.dispatcher.run()
+    assert sorted(sending.names("action.unknown")) == ["web-0", "web-1"]
+    assert sending.gate.in_flight == 0
+
+
+async def test_nothing_is_sent_without_a_log() -> None:
+    cloud = FakeCloud(3)
+    sending = Sending(cloud)
+    sending.trail.broken = True
+    with pytest.RaisesGroup(AuditError, allow_unwrapped=True, flatten_subgroups=True):
+        await sending.dispatcher.run()
+    assert not cloud.posts
