@@ -11,7 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from orchestrator.report.full.html.timeline import timeline
+from orchestrator.report.full.html import render_section
+from orchestrator.report.full.timeline_section import describe_timeline
 from orchestrator.report.html.page import page
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
@@ -61,7 +62,7 @@ def main() -> None:
         (log,) = (folder / "state" / "runs").glob("*.jsonl")
         made = subprocess.run([COMMAND, "report", log.stem, "--json"], env=env, check=True, stdout=subprocess.PIPE)  # noqa: S603 - the same
         page_file = folder / "report.html"
-        page_file.write_bytes(page("Report", [], [timeline(json.loads(made.stdout))], ""))
+        page_file.write_bytes(page("Report", [], [render_section(describe_timeline(json.loads(made.stdout)))], ""))
         options = (
             "--headless",
             "--no-sandbox",

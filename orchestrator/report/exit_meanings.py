@@ -1,7 +1,9 @@
 """The meaning of exit codes and outcomes, in words for people."""
 
+from collections.abc import Mapping
+
 from orchestrator.audit.replay import RunState
-from orchestrator.outcome import Exit
+from orchestrator.outcome import Ending, Exit
 from orchestrator.safe_text import safe_text
 
 _MEANING: dict[int, str] = {
@@ -20,21 +22,21 @@ def meaning_of(code: int) -> str:
     return _MEANING.get(code, "ended")
 
 
-ENDINGS = {
-    "completed": "every target has an outcome",
-    "max_failures": "more targets failed than max_failures allows",
-    "step_failed": "a step with on_failure: stop did not end as wanted",
-    "canary_failed": "the first wave of a step did not end as wanted",
-    "not_approved": "a question was not answered with yes",
-    "key_refused": "the API refused the key",
-    "log_failed": "the audit log could not be written",
-    "cloud_down": "the cloud was down for too long",
-    "timed_out": "the run took too long",
-    "sigint": "interrupted by Ctrl-C",
-    "sigterm": "terminated",
-    "abandoned": "a person abandoned the run",
+ENDINGS: Mapping[str, str] = {
+    Ending.COMPLETED: "every target has an outcome",
+    Ending.MAX_FAILURES: "more failures than max_failures allows",
+    Ending.STEP_FAILED: "a step with on_failure: stop failed",
+    Ending.CANARY_FAILED: "the first wave of a step failed",
+    Ending.NOT_APPROVED: "not approved",
+    Ending.KEY_REFUSED: "the API refused the key",
+    Ending.LOG_FAILED: "the audit log could not be written",
+    Ending.CLOUD_DOWN: "the cloud was down for too long",
+    Ending.TIMED_OUT: "the run took too long",
+    Ending.SIGINT: "interrupted (Ctrl-C)",
+    Ending.SIGTERM: "terminated (SIGTERM)",
+    Ending.ABANDONED: "an operator abandoned the run",
 }
-"""Why a run ended, or was interrupted."""
+"""The reasons for the end or the interruption of a run."""
 
 
 def meaning_of_run(state: RunState, *, running: bool) -> str:
@@ -47,7 +49,7 @@ def meaning_of_run(state: RunState, *, running: bool) -> str:
     if state.finished is not None:
         return meaning_of(state.finished.exit_code)
     if running:
-        return "going on"
+        return "running"
     if not state.has_plan:
         return "nothing was sent"
     reason = None if state.interrupted is None else state.interrupted.reason

@@ -25,6 +25,13 @@ def per_hour(sums: Mapping[str, Any] | None, kind: str) -> str:
     return f"{amount} and {unknown} not known" if unknown else amount
 
 
+def rate_words(sums: Mapping[str, Any], kind: str) -> str:
+    """Format a rate for an hour and a month, such as `$1.1600/h, $846.80 a month`, and the number of unknown rates."""
+    amount = f"${Decimal(sums[f'known_{kind}_usd_per_hour']):,.4f}/h, {per_month(sums, kind)} a month"
+    unknown = sums[f"{kind}_unknown"]
+    return f"{amount}, {unknown} not known" if unknown else amount
+
+
 def per_month(sums: Mapping[str, Any], kind: str) -> str:
     """Format the rate for a month of 730 hours, to the cent."""
     return dollars(Decimal(sums[f"known_{kind}_usd_per_hour"]) * HOURS_PER_MONTH)

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report.full.html.report import report_html
 from tests.e2e.conftest import OpenDesk, RunAll
 from tests.e2e.desk import Desk, Ended
 from tests.e2e.test_start import LISTED, loaded
-from tests.report.told import hostile
+from tests.report.told import hostile, report_html
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 REFUSING = [{"kind": "refuses", "names": ["web-3"]}]
@@ -45,7 +44,7 @@ def test_every_form_tells_the_same_counts(desk: Desk) -> None:
     )
     assert [each.code for each in (text, document, page, table, markdown)] == [0] * 5
     assert document.document["counts"] == {"settled": 7, "refused": 1}
-    assert re.search(r"7 +settled", text.out)
+    assert re.search(r"7 ✓ settled", text.out)
     assert ">7</strong>✓ settled<" in page.out
     assert sorted(row["outcome"] for row in csv.DictReader(StringIO(table.out))) == ["refused", *["settled"] * 7]
     assert "| settled | as wanted, and still so at the end | 7 |" in markdown.out

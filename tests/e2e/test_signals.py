@@ -136,7 +136,7 @@ def test_a_run_that_is_going_on_cannot_be_resumed_by_another_process(open_desk: 
     second, runs, show = desk.run_each(
         ("resume", desk.log.stem, "--yes", "--json"), ("runs", "--json"), ("show", desk.log.stem)
     )
-    assert "going on" in show.out
+    assert "running" in show.out
     assert (second.code, second.fault["code"]) == (3, "run_held")
     assert runs.document[0]["state"] == "running"
     for cvm in desk.sim.world.cvms:

@@ -7,8 +7,7 @@ from io import StringIO
 import pytest
 
 from orchestrator.report.full.csv import COLUMNS, report_csv
-from orchestrator.report.full.markdown import escaped, report_markdown
-from orchestrator.report.full.text import report_text
+from orchestrator.report.full.markdown import escape
 from tests.report.told import (
     HOSTILE,
     about,
@@ -19,6 +18,8 @@ from tests.report.told import (
     finished,
     hostile,
     reconciled,
+    report_markdown,
+    report_text,
     stopped,
     target,
 )
@@ -42,7 +43,7 @@ def test_text_says_how_the_run_ended_why_a_cvm_failed_and_how_to_verify_the_log(
 def test_text_holds_in_sixty_columns_but_for_digests_and_paths() -> None:
     told = document([target(ONE), target(TWO)], *EVENTS, actor="a" * 30 + "@host", variables={"teepod": "word " * 40})
     long = [line for line in report_text(told).splitlines() if len(line) > 60]
-    assert all(line.split()[0] in {"digest", "sha256"} or "/" in line for line in long), long
+    assert all(line.split()[0] in {"Digest", "SHA-256", "Playbook"} or "/" in line for line in long), long
 
 
 def test_text_has_no_control_characters_whatever_others_wrote() -> None:
@@ -52,7 +53,7 @@ def test_text_has_no_control_characters_whatever_others_wrote() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_markdown_has_no_markup_of_others(name: str) -> None:
-    safe = escaped(name)
+    safe = escape(name)
     assert not set("<>[]`*_|@\n") & set(safe)
     assert "http://" not in safe
     assert "&lt;" not in safe

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.report.full.html import timeline
-from orchestrator.report.full.html.report import report_html
-from tests.report.told import HOSTILE, asked, cvm, document, ended, finished, hostile, stopped, target
+from orchestrator.report.full import timeline_section
+from tests.report.told import HOSTILE, asked, cvm, document, ended, finished, hostile, report_html, stopped, target
 
 VOID = {"meta", "br"}
 LINKS = re.compile(r"https?://(?!www\.w3\.org/2000/svg|127\.0\.0\.1:1/api/v1)\S*")
@@ -216,7 +215,7 @@ def test_a_run_that_did_not_finish_says_so() -> None:
 
 
 def test_of_very_many_cvms_the_tables_have_those_that_did_not_end_as_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeline, "_LISTED", 3)
+    monkeypatch.setattr(timeline_section, "_LISTED", 3)
     ones = [cvm(number) for number in range(5)]
     events = [event for each in ones[:4] for event in stopped(each, 1)]
     told = document([target(each) for each in ones], *events, asked(ones[4], 1), ended(ones[4], 2, "failed"))

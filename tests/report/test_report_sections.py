@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.report.full.html.cvms import stretches
-from orchestrator.report.full.incidents import happened
-from orchestrator.report.full.phrases import deadline_words, left_alone, next_words, trigger_words
+from orchestrator.report.full.incidents import list_incidents
+from orchestrator.report.full.phrases import deadline_words, list_skip_reasons, next_command, trigger_words
+from orchestrator.report.full.timeline_section import time_spans
 from tests.report.told import Event, about, accepted, asked, cvm, document, ended, finished, stopped, target
 
 ONE, TWO = cvm(1), cvm(2)
@@ -21,23 +21,23 @@ def test_the_stretches_of_a_target_follow_one_another_without_a_gap() -> None:
     events = [asked(ONE, 1, **down), accepted(ONE, 2, **down), gave_way(ONE, 5), asked(ONE, 5), accepted(ONE, 6)]
     told = document([target(ONE, action="shutdown")], *events, ended(ONE, 8), finished(9))
     (row,) = told["targets"]
-    assert stretches(row, 9) == [("asked", 1.0, 2.0), ("settling", 2.0, 5.0), ("escalated", 5.0, 8.0)]
+    assert time_spans(row, 9) == [("asked", 1.0, 2.0), ("settling", 2.0, 5.0), ("escalated", 5.0, 8.0)]
 
 
 def test_what_has_no_end_lasts_until_the_last_record() -> None:
     (row,) = document([target(ONE)], asked(ONE, 1), accepted(ONE, 2))["targets"]
-    assert stretches(row, 10) == [("asked", 1.0, 2.0), ("settling", 2.0, 10)]
+    assert time_spans(row, 10) == [("asked", 1.0, 2.0), ("settling", 2.0, 10)]
 
 
-def test_a_target_that_was_not_asked_for_has_no_stretches() -> None:
-    assert stretches(document([target(ONE)])["targets"][0], 10) == []
+def test_a_target_that_was_not_asked_for_has_no_time_spans() -> None:
+    assert time_spans(document([target(ONE)])["targets"][0], 10) == []
 
 
 def test_escalations_in_a_row_are_one_line() -> None:
     told = document([target(ONE), target(TWO)], asked(ONE, 1), asked(TWO, 1), gave_way(ONE, 3), gave_way(TWO, 4))
-    ((_, at, words),) = happened(told)
+    ((_, at, words),) = list_incidents(told)
     assert at == 3.0
-    assert words == "2 CVMs were not down in time, and their power was pulled: web-1, web-2"
+    assert words == "2 CVMs were not down in time, and were force-stopped: web-1, web-2"
 
 
 @pytest.mark.parametrize(
@@ -45,37 +45,40 @@ def test_escalations_in_a_row_are_one_line() -> None:
     [
         ({"answer": "approved", "by": "ann@desk", "via": "approve"}, "approved by ann@desk via approve"),
         ({"answer": "refused", "by": "a@b", "via": "terminal", "comment": "no"}, "refused by a@b via terminal: no"),
-        ({"answer": "timed_out", "by": None, "via": None}, "timed_out: nobody answered in time"),
+        ({"answer": "timed_out", "by": None, "via": None}, "timed_out: no answer in time"),
     ],
 )
 def test_an_answer_says_who_gave_it(fields: dict[str, object], words: str) -> None:
     events = [(1, "approval.requested", {"step": "look", "question": "Go on?", "expires_at": None})]
     told = document([target(ONE)], *events, (2, "approval.answered", {"step": "look", **fields}))
-    assert [line for _, _, line in happened(told)] == ["approval was asked for: Go on? (until -)", words]
+    assert [line for _, _, line in list_incidents(told)] == ["approval requested: Go on? (until -)", words]
 
 
 def test_reasons_that_differ_after_a_colon_are_one() -> None:
     skipped = [{"cvm": cvm(n), "reason": f"kept running: 1 of app {n}", "status": "running"} for n in range(3)]
     told = document([target(ONE)], skipped=[*skipped, {"cvm": TWO, "reason": "already stopped", "status": "stopped"}])
-    assert [(reason, count) for reason, count, _ in left_alone(told)] == [("kept running", 3), ("already stopped", 1)]
+    assert [(reason, count) for reason, count, _ in list_skip_reasons(told)] == [
+        ("kept running", 3),
+        ("already stopped", 1),
+    ]
 
 
 def test_the_deadline_says_whether_it_was_met() -> None:
     kept = {"ending": "completed", "exit_code": 0, "counts": {}, "deadline": {"seconds": 60, "met": False, "late": 2}}
     promised = {"seconds": 60.0, "estimate_seconds": 5, "ok": True, "late": 0}
     told = document([target(ONE)], *stopped(ONE, 1), (9, "run.finished", kept), deadline=promised)
-    assert deadline_words(told) == "1m, not met: 2 were asked later or never"
+    assert deadline_words(told) == "1m, missed: 2 CVMs sent later or never"
     assert deadline_words(document([target(ONE)], deadline=promised)) == "1m"
     assert deadline_words(document([target(ONE)])) is None
 
 
 def test_a_run_that_can_go_on_says_how() -> None:
-    assert next_words(document([target(ONE)])) == "orchestrator resume 20261123T080000Z-4f2a"
-    assert next_words(document([target(ONE)], finished(3))) is None
+    assert next_command(document([target(ONE)])) == "orchestrator resume 20261123T080000Z-4f2a"
+    assert next_command(document([target(ONE)], finished(3))) is None
 
 
 def test_what_started_a_run_is_said() -> None:
     told = document([target(ONE)])
-    assert trigger_words(told) == "a person"
+    assert trigger_words(told) == "manual"
     told["run"]["trigger"] = {"schedule": "nightly", "planned": "2026-11-23T02:30:00.000000Z"}
     assert trigger_words(told) == "schedule nightly, planned for 2026-11-23 02:30:00 UTC"

@@ -9,6 +9,10 @@ from typing import Any
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.verify import Reading, Verdict, check_log
 from orchestrator.report.full.document import LogFile, report_document
+from orchestrator.report.full.html import render_html
+from orchestrator.report.full.markdown import render_markdown
+from orchestrator.report.full.sections import describe_report
+from orchestrator.report.full.text import render_text
 from orchestrator.report.full.timeline import RunTimeline
 
 RUN_ID = "20261123T080000Z-4f2a"
@@ -196,3 +200,18 @@ def hostile(name: str = "".join(HOSTILE[:4])) -> dict[str, Any]:
         guards=guards,
         skipped=skipped,
     )
+
+
+def report_html(of: dict[str, Any]) -> bytes:
+    """Render a document as a page."""
+    return render_html(describe_report(of))
+
+
+def report_markdown(of: dict[str, Any]) -> str:
+    """Render a document as Markdown."""
+    return render_markdown(describe_report(of))
+
+
+def report_text(of: dict[str, Any]) -> str:
+    """Render a document as text."""
+    return render_text(describe_report(of))

@@ -94,9 +94,10 @@ def _read_log_file(path: Path, story: RunTimeline) -> LogFile:
 
 
 def _render_text(document: Mapping[str, Any]) -> bytes:
-    from orchestrator.report.full.text import report_text  # noqa: PLC0415 - only the format that was asked for
+    from orchestrator.report.full.sections import describe_report  # noqa: PLC0415 - the same
+    from orchestrator.report.full.text import render_text  # noqa: PLC0415 - only the format that was asked for
 
-    return report_text(document).encode("utf-8")
+    return render_text(describe_report(document)).encode("utf-8")
 
 
 def _render_json(document: Mapping[str, Any]) -> bytes:
@@ -108,9 +109,10 @@ def _render_json(document: Mapping[str, Any]) -> bytes:
 
 
 def _render_html(document: Mapping[str, Any]) -> bytes:
-    from orchestrator.report.full.html.report import report_html  # noqa: PLC0415 - the same
+    from orchestrator.report.full.html import render_html  # noqa: PLC0415 - the same
+    from orchestrator.report.full.sections import describe_report  # noqa: PLC0415 - the same
 
-    return report_html(document)
+    return render_html(describe_report(document))
 
 
 def _render_csv(document: Mapping[str, Any]) -> bytes:
@@ -120,9 +122,10 @@ def _render_csv(document: Mapping[str, Any]) -> bytes:
 
 
 def _render_markdown(document: Mapping[str, Any]) -> bytes:
-    from orchestrator.report.full.markdown import report_markdown  # noqa: PLC0415 - the same
+    from orchestrator.report.full.markdown import render_markdown  # noqa: PLC0415 - the same
+    from orchestrator.report.full.sections import describe_report  # noqa: PLC0415 - the same
 
-    return report_markdown(document).encode("utf-8")
+    return render_markdown(describe_report(document)).encode("utf-8")
 
 
 _FORMATS: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {

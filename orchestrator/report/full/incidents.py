@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from orchestrator.audit.events import Event
+from orchestrator.report.exit_meanings import ENDINGS
 from orchestrator.report.formatting import moment
 
 _Document = Mapping[str, Any]
@@ -12,7 +13,7 @@ _Document = Mapping[str, Any]
 _NAMED = 10
 
 
-def happened(document: _Document) -> list[tuple[str, float, str]]:
+def list_incidents(document: _Document) -> list[tuple[str, float, str]]:
     """List the unusual events: timestamp, second of the run, and words. Consecutive escalations share a line."""
     lines: list[tuple[str, float, str]] = []
     for event, group in groupby(document["moments"], key=lambda each: each["event"]):
@@ -20,7 +21,7 @@ def happened(document: _Document) -> list[tuple[str, float, str]]:
         if event == Event.ACTION_ESCALATED and len(each) > 1:
             names = ", ".join(str((one["fields"].get("cvm") or {}).get("name")) for one in each[:_NAMED])
             more = f" and {len(each) - _NAMED:,} more" if len(each) > _NAMED else ""
-            words = f"{len(each):,} CVMs were not down in time, and their power was pulled: {names}{more}"
+            words = f"{len(each):,} CVMs were not down in time, and were force-stopped: {names}{more}"
             lines.append((each[0]["ts"], each[0]["at_s"], words))
         else:
             lines += [(one["ts"], one["at_s"], _words(one)) for one in each]
@@ -28,7 +29,7 @@ def happened(document: _Document) -> list[tuple[str, float, str]]:
 
 
 def _resumed(fields: _Document) -> str:
-    what = "the run was abandoned" if fields.get("to_abandon") else "the run went on"
+    what = "the run was abandoned" if fields.get("to_abandon") else "the run was resumed"
     return f"{what}, with {fields.get('open')} targets open"
 
 
@@ -36,15 +37,15 @@ def _words(one: _Document) -> str:
     event, fields = one["event"], one["fields"]
     cvm = (fields.get("cvm") or {}).get("name")
     until = moment(fields.get("expires_at"))
+    reason = ENDINGS.get(str(fields.get("reason")), fields.get("reason"))
     told = {
-        Event.RUN_INTERRUPTED: f"the run ended before its time: {fields.get('reason')}; "
-        f"{fields.get('open')} targets open",
+        Event.RUN_INTERRUPTED: f"the run was interrupted: {reason}; {fields.get('open')} targets open",
         Event.RUN_RESUMED: _resumed(fields),
-        Event.STEP_PLANNED: f"step {fields.get('step')!r} chose {fields.get('targets')} CVMs",
-        Event.WAVE_SOAKING: f"wave {fields.get('wave')} of step {fields.get('step')!r} is through, "
-        f"the next waits until {moment(fields.get('until'))}",
-        Event.ACTION_ESCALATED: f"{cvm}: {fields.get('action')} gave way to {fields.get('to')}: {fields.get('reason')}",
-        Event.APPROVAL_REQUESTED: f"approval was asked for: {fields.get('question')} (until {until})",
+        Event.STEP_PLANNED: f"step {fields.get('step')!r} selected {fields.get('targets')} CVMs",
+        Event.WAVE_SOAKING: f"wave {fields.get('wave')} of step {fields.get('step')!r} has ended, "
+        f"the next wave starts at {moment(fields.get('until'))}",
+        Event.ACTION_ESCALATED: f"{cvm}: {fields.get('action')} replaced by {fields.get('to')}: {fields.get('reason')}",
+        Event.APPROVAL_REQUESTED: f"approval requested: {fields.get('question')} (until {until})",
         Event.APPROVAL_ANSWERED: _answer(fields),
         Event.NOTICE: f"{fields.get('message')}",
     }
@@ -55,6 +56,6 @@ def _words(one: _Document) -> str:
 
 def _answer(fields: _Document) -> str:
     if fields.get("by") is None:
-        return f"{fields.get('answer')}: nobody answered in time"
+        return f"{fields.get('answer')}: no answer in time"
     comment = f": {fields['comment']}" if fields.get("comment") else ""
     return f"{fields.get('answer')} by {fields['by']} via {fields.get('via')}{comment}"

@@ -3,34 +3,37 @@
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.audit.verify import Verdict
 from orchestrator.billing.reconciled import ChargeState
 from orchestrator.duration import format_duration
-from orchestrator.outcome import AS_WANTED, TROUBLE
+from orchestrator.outcome import AS_WANTED, TROUBLE, Outcome
+from orchestrator.plural import plural
+from orchestrator.report.exit_meanings import ENDINGS
 from orchestrator.report.formatting import dollars, moment
 from orchestrator.skip_reason import summary_of
 
 _Document = Mapping[str, Any]
 
 
-STAGES = {
-    "settled": "as wanted, and still so at the end",
-    "gone": "deleted meanwhile",
-    "skipped": "was as wanted already when its turn came",
-    "refused": "the API refuses the action",
-    "failed": "failed for good",
-    "unsettled": "did not settle in time",
-    "resurrected": "was down, and came up again",
-    "not_sent": "nothing was sent",
+STAGES: Mapping[str, str] = {
+    Outcome.SETTLED: "as wanted, and still so at the end",
+    Outcome.GONE: "deleted meanwhile",
+    Outcome.SKIPPED: "already as wanted before its request",
+    Outcome.REFUSED: "the API refuses the action",
+    Outcome.FAILED: "failed for good",
+    Outcome.UNSETTLED: "did not settle in time",
+    Outcome.RESURRECTED: "was down, and came up again",
+    Outcome.NOT_SENT: "nothing was sent",
     "waiting": "not sent yet",
     "sending": "sent, not answered yet",
-    "unknown": "not known yet whether it had an effect",
-    "settling": "accepted, on the way",
+    "unknown": "sent, effect not known yet",
+    "settling": "accepted, not settled yet",
 }
-"""The outcomes for who has not read the reference, and the stages of targets that have none yet."""
+"""The meaning of outcomes, and of the stages of targets without an outcome."""
 
 READS_ARE_NOT_IN_THE_LOG = (
-    "Only requests that change something are in the log. Status reads share the same limit and are not written down, "
-    "so the run's real rate was higher than what is shown."
+    "The log has only requests that change something. Status reads share the limit and are not in the log: the real "
+    "rate was higher."
 )
 
 
@@ -45,9 +48,7 @@ def limit_words(document: _Document) -> str:
     """Describe the limits of the run."""
     limits = document["run"]["limits"] or {}
     rate = limits.get("requests_per_second")
-    speed = (
-        "a rate that it found out while it ran" if rate == "auto" else f"{rate:g} requests a second" if rate else None
-    )
+    speed = "request rate found during the run" if rate == "auto" else f"{rate:g} requests a second" if rate else None
     parts = [
         speed,
         f"burst {limits['burst']}" if "burst" in limits else None,
@@ -65,36 +66,42 @@ def trigger_words(document: _Document) -> str:
     if trigger:
         return f"schedule {trigger.get('schedule')}, planned for {moment(trigger.get('planned'))}"
     if run["restores"]:
-        return f"a person, to undo run {run['restores']}"
-    return f"a person, with the plan file {plan_file.get('path')}" if plan_file else "a person"
+        return f"manual: undo of run {run['restores']}"
+    return f"manual: plan file {plan_file.get('path')}" if plan_file else "manual"
 
 
-def troubled(document: _Document) -> list[_Document]:
+def ending_words(document: _Document) -> str:
+    """Describe the reason for the end or the interruption of the run."""
+    ending = document["run"]["ending"]
+    return "none yet" if ending is None else ENDINGS.get(ending, str(ending))
+
+
+def list_failures(document: _Document) -> list[_Document]:
     """List the targets with a problem."""
-    return [target for target in document["targets"] if ended_badly(target)]
+    return [target for target in document["targets"] if has_failed(target)]
 
 
-def ended_badly(target: _Document) -> bool:
+def has_failed(target: _Document) -> bool:
     """Check a target for a problem without a later follow-up step."""
     return target["stage"] in TROUBLE and target["taken_up_by"] is None
 
 
 def seal_words(seal: _Document) -> str:
-    """Say by whom and when the log was sealed. A report does not check the seal."""
+    """Describe the seal: its author, its time and its key. A report does not check the seal."""
     line = (seal.get("covers") or {}).get("lines")
     until = f", up to line {line}" if line else ""
     key = f"with the key {seal.get('key_id')} (not checked here)"
     return f"by {seal.get('by')}, {moment(seal.get('sealed_at'))}{until}, {key}"
 
 
-def named(target: _Document) -> str:
+def cvm_name(target: _Document) -> str:
     """Return the name of a target's CVM, or a note about the missing name."""
     return str(target["cvm"]["name"]) or "(no name)"
 
 
-def why(target: _Document) -> str:
+def failure_reason(target: _Document) -> str:
     """Explain the failure of a target, in the API's own words if available."""
-    return str(target["reason"] or "the run ended before it was seen to settle")
+    return str(target["reason"] or "the run ended before the CVM was observed to settle")
 
 
 def deadline_words(document: _Document) -> str | None:
@@ -105,19 +112,25 @@ def deadline_words(document: _Document) -> str | None:
     limit = format_duration(deadline["seconds"])
     if deadline["met"] is None:
         return limit
-    return f"{limit}, met" if deadline["met"] else f"{limit}, not met: {deadline['late']} were asked later or never"
+    if not deadline["met"]:
+        return f"{limit}, missed: {plural(deadline['late'], 'CVM')} sent later or never"
+    sent = [target["intent_s"] for target in document["targets"] if target["intent_s"] is not None]
+    # The seconds of a target leave out interruptions, but the deadline counts them.
+    if not sent or document["run"]["paused_s"]:
+        return f"{limit}, met"
+    return f"{limit}, met: last CVM sent after {format_duration(round(max(sent), 1))}"
 
 
-def next_words(document: _Document) -> str | None:
-    """Return the command to continue the run; None for a run without a rest."""
+def next_command(document: _Document) -> str | None:
+    """Return the command to continue the run; None for a finished run."""
     run = document["run"]
     if run["state"] != "unfinished" or run["cloud_ended"]:
         return None
     return f"orchestrator resume {run['run_id']}"
 
 
-def left_alone(document: _Document) -> list[tuple[str, int, list[str]]]:
-    """List the reasons for CVMs left alone, the number of CVMs, and some names.
+def list_skip_reasons(document: _Document) -> list[tuple[str, int, list[str]]]:
+    """List the reasons for skipped CVMs, each with the number of CVMs and some names.
 
     Reasons with different details are merged: otherwise `kept running: 1 of 3 of app …` would appear once for every
     app.
@@ -130,12 +143,12 @@ def left_alone(document: _Document) -> list[tuple[str, int, list[str]]]:
     return sorted(((reason, *found) for reason, found in groups.items()), key=lambda group: -group[1])
 
 
-def sign(stage: str) -> str:
+def stage_mark(stage: str) -> str:
     """Return a mark for an outcome or a stage, to be readable without colour."""
     return "✓" if stage in AS_WANTED else "✗" if stage in TROUBLE or stage == "not_sent" else "…"
 
 
-def done(target: _Document) -> str:
+def action_words(target: _Document) -> str:
     """Describe the action of a target, its escalation, and the follow-up step."""
     to, step = target["escalated_to"], target["taken_up_by"]
     words = f"{target['action']}, then {to}" if to else str(target["action"])
@@ -149,10 +162,10 @@ def amount_charged(charged: _Document) -> str:
 
 def amount_expected(charged: _Document) -> str:
     """Format the expected charge to the cent; a dash before the first reconciliation."""
-    return dollars(charged["expected_usd"]) if _was_asked(charged) else "-"
+    return dollars(charged["expected_usd"]) if _was_requested(charged) else "-"
 
 
-def _was_asked(charged: _Document) -> bool:
+def _was_requested(charged: _Document) -> bool:
     return any(charged[standing.value] for standing in ChargeState)
 
 
@@ -163,13 +176,7 @@ def _is_known(charged: _Document) -> bool:
 def charged_words(charged: _Document) -> str:
     """Describe the known charges for stops."""
     parts = [f"{amount_charged(charged)} for {charged['charged']} (observed)"] if _is_known(charged) else []
-    names = {
-        "pending": "pending",
-        "none": "without a charge",
-        "unknown": "that can't be found out",
-        "not_asked": "not asked yet",
-    }
-    parts += [f"{charged[key]} {words}" for key, words in names.items() if charged.get(key)]
+    parts += [f"{charged[key]} {words}" for key, words in CHARGE_STATES.items() if charged.get(key)]
     return ", ".join(parts)
 
 
@@ -179,33 +186,46 @@ def guard_words(guard: _Document) -> str:
     name = str(guard.get("name"))
     unit = " %" if "percent" in name else ""
     if name == "keep_running":
-        return f"{value} CVMs spared, so that at least {limit} of each stays up"
+        return f"{value} CVMs kept running, at least {limit} of each group"
     if limit is None:
-        return f"{value} CVMs spared" if name == "protect" else f"{value}{unit}"
+        return f"{value} CVMs protected" if name == "protect" else f"{value}{unit}"
     return f"{value}{unit}, limit {limit}{unit}"
 
+
+CHARGE_STATES: Mapping[str, str] = {
+    ChargeState.PENDING: "pending",
+    ChargeState.NONE: "without a charge",
+    ChargeState.UNKNOWN: "with an unknown charge",
+    "not_asked": "not requested yet",
+}
+"""The states of charges. A known charge has its amount instead."""
 
 ANSWERS = {
     "accepted": "the action took effect",
     "refused": "403: the API refuses the action",
-    "deferred": "had no effect, and was sent again later",
-    "unknown": "the answer does not tell whether it had an effect; the status was read",
-    "failed": "a final answer, other than that",
-    "unanswered": "no answer is in the log",
+    "deferred": "no effect: sent again later",
+    "unknown": "effect not known from the answer: the status was read",
+    "failed": "another final answer",
+    "unanswered": "no answer in the log",
 }
-"""How requests can be answered."""
+"""The answers to requests."""
 
 CHARGES = (
-    "Rates are those of the plan, so figures an hour are estimated. What was charged is what the usage records say, as "
-    "far as orchestrator reconcile has asked for them, and is observed. Amounts are added up exactly and rounded where "
-    "they are shown."
+    "Hourly figures are estimates by the rates of the plan. Charges are observed: `orchestrator reconcile` reads the "
+    "usage records. Sums are exact, and rounded only for display."
 )
-"""Where the figures of the bill come from."""
+"""The origin of the figures of the bill."""
 
-VERDICTS = {
-    "whole": "✓ whole and finished when this report was made",
-    "unfinished": "whole so far; the run did not finish",
-    "torn": "whole so far; its last line was cut off",
-    "altered": "✗ ALTERED",
+HASH_CHAIN = (
+    "Each line of the log has the hash of the line before, so changed, moved and removed lines are found. The digest "
+    "is the hash of the last record. A copy of the digest, such as on this page, proves later that the log is the same."
+)
+"""The protection of the log."""
+
+VERDICTS: Mapping[str, str] = {
+    Verdict.WHOLE: "✓ whole and finished at the time of this report",
+    Verdict.UNFINISHED: "whole so far; the run has not finished",
+    Verdict.TORN: "whole so far; the last line was cut off",
+    Verdict.ALTERED: "✗ ALTERED",
 }
-"""What `audit verify` says of a log."""
+"""The results of `audit verify`."""

@@ -60,7 +60,7 @@ def told(event: str, **fields: object) -> str:
         ("target.settled", {"outcome": "gone", "seconds": 1}, "gone after 1s: deleted meanwhile"),
         ("target.failed", {"outcome": "resurrected", "status": "running"}, "came back: it was down, and is up again"),
         ("target.failed", {"outcome": "skipped"}, "left alone: it was as wanted already"),
-        ("run.finished", {"exit_code": 8, "ending": "max_failures"}, "ended early (exit 8): more targets failed than"),
+        ("run.finished", {"exit_code": 8, "ending": "max_failures"}, "ended early (exit 8): more failures than"),
         (
             "approval.answered",
             {"step": "ask", "answer": "approved", "by": "ann", "via": "page"},

@@ -11,7 +11,7 @@ from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.billing.reconciled import Reconciled, add_up_charges
 from orchestrator.outcome import Outcome
 from orchestrator.report.full.document import LogFile, report_document
-from orchestrator.report.full.phrases import STAGES, sign, troubled
+from orchestrator.report.full.phrases import STAGES, list_failures, stage_mark
 from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.report.run.text import print_run
 from tests.report.runs import console
@@ -187,12 +187,12 @@ def test_until_a_run_has_finished_an_open_target_is_where_it_stands_and_no_failu
     open_run, over = document(ALL, *events), document(ALL, *events, finished(9, 7))
     assert open_run["stages"] == {"settled": 1, "settling": 1, "waiting": 1}
     assert over["stages"] == over["counts"] == {"settled": 1, "unsettled": 1, "not_sent": 1}
-    assert (troubled(open_run), len(troubled(over))) == ([], 1)
+    assert (list_failures(open_run), len(list_failures(over))) == ([], 1)
 
 
-def test_every_outcome_and_every_phase_has_words_and_a_sign() -> None:
+def test_every_outcome_and_every_phase_has_words_and_a_stage_mark() -> None:
     assert set(STAGES) == {*Outcome, *Phase}
-    assert {sign(stage) for stage in STAGES} == {"✓", "✗", "…"}
+    assert {stage_mark(stage) for stage in STAGES} == {"✓", "✗", "…"}
 
 
 def test_an_unfinished_run_stands_for_show_as_it_does_for_a_report() -> None:

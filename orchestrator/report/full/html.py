@@ -1,0 +1,157 @@
+"""A report as an HTML page, built from elements."""
+
+from collections.abc import Iterator, Sequence
+from typing import assert_never
+from xml.etree.ElementTree import Element
+
+from orchestrator.report.full.blocks import (
+    Bar,
+    Block,
+    Cell,
+    Code,
+    Commands,
+    Counts,
+    CvmName,
+    Facts,
+    Group,
+    Groups,
+    Heading,
+    Items,
+    Kind,
+    Mood,
+    Paragraph,
+    Report,
+    RowChart,
+    Section,
+    Table,
+    TimeChart,
+)
+from orchestrator.report.full.charts import over_time, rows
+from orchestrator.report.html import elements
+from orchestrator.report.html.elements import Content, e
+from orchestrator.report.html.page import page
+from orchestrator.safe_text import safe_text
+
+_LANE = 1000
+_MOST_HIDDEN = 250
+_LONGEST = 600
+
+_CLASSES = {
+    Kind.NAME: "",
+    Kind.NUMBER: "num",
+    Kind.SENTENCE: "words",
+    Kind.WORD: "nowrap",
+    Kind.ACTION: "acts",
+    Kind.ID: "id",
+    Kind.CODE: "mono",
+    Kind.BAR: "lane",
+}
+
+
+def render_html(report: Report) -> bytes:
+    """Render the page."""
+    mood = "banner" if report.mood is Mood.OPEN else f"banner {report.mood}"
+    head = [
+        e("h1", "Run of ", e("bdi", report.playbook)),
+        e("p", "Run ", e("code", report.run_id), f" started {report.started_at}", cls="soft"),
+        e("p", report.headline, cls=mood),
+    ]
+    title = f"{report.playbook}, run {report.run_id}"
+    return page(title, head, map(render_section, report.sections), report.foot)
+
+
+def render_section(section: Section) -> Element:
+    """Render a section of the page."""
+    contents = (content for block in section.blocks for content in _block(block))
+    return elements.section(section.name, section.title, *contents)
+
+
+def _block(block: Block) -> Iterator[Content]:  # noqa: C901 - a case for every type
+    match block:
+        case Facts():
+            pairs = [(name, _fact(value)) for name, value in block.pairs]
+            yield elements.facts(pairs, "facts one" if block.is_wide else "facts")
+        case Counts():
+            yield _tiles(block)
+        case Heading():
+            yield e("h3", block.text)
+        case Paragraph():
+            yield e("p", block.text, cls="soft" if block.is_note else None)
+        case Items():
+            yield e("ul", *(e("li", safe_text(item, _LONGEST)) for item in block.items))
+        case Commands():
+            yield e("pre", *(part for line in block.lines for part in (e("code", line), e("br"))))
+        case Table():
+            yield from _tables(block)
+        case Groups():
+            yield e("div", *(_group(group, is_open=block.is_open) for group in block.groups), cls="groups")
+        case TimeChart():
+            drawn = over_time(
+                block.summary, block.seconds_each, block.series, length=block.length, stacked=block.is_stacked
+            )
+            yield elements.figure(block.caption, block.keys, drawn)
+        case RowChart():
+            yield elements.figure(
+                block.caption, block.keys, rows(block.summary, block.length, block.labels, block.spans)
+            )
+        case _:
+            assert_never(block)
+
+
+def _tiles(block: Counts) -> Element:
+    tiles = []
+    for each in block.counts:
+        word = f"{each.mark} {each.word}".strip()
+        meaning = e("span", each.meaning, cls="soft")
+        mood = None if each.mood is Mood.OPEN else each.mood.value
+        tiles.append(e("li", e("strong", f"{each.number:,}"), word, e("br"), meaning, cls=mood))
+    return e("ul", *tiles, cls="tiles")
+
+
+def _tables(table: Table) -> Iterator[Element]:
+    """Render a table, with the rows after the first ones in sections to open."""
+    count = len(table.rows)
+    yield _table(table.caption, table, table.rows[: table.shown], table.foot)
+    for first in range(table.shown, count, _MOST_HIDDEN):
+        part = table.rows[first : first + _MOST_HIDDEN]
+        title = f"{table.caption}, {first + 1:,} to {first + len(part):,} of {count:,}"
+        yield e("details", e("summary", title), _table(title, table, part))
+
+
+def _table(caption: str, table: Table, part: Sequence[Sequence[Cell]], foot: Sequence[Cell] | None = None) -> Element:
+    head = [(column.title, _CLASSES[column.kind]) for column in table.columns]
+    cells = ([_cell(cell) for cell in row] for row in part)
+    return elements.table(caption, head, cells, None if foot is None else [_cell(cell) for cell in foot])
+
+
+def _group(group: Group, *, is_open: bool) -> Element:
+    return e("details", e("summary", group.title), *_tables(group.table), open="" if is_open else None)
+
+
+def _fact(value: Cell) -> elements.Cell:
+    return e("code", value.text) if isinstance(value, Code) else e("bdi", value) if isinstance(value, str) else None
+
+
+def _cell(cell: Cell) -> elements.Cell:
+    match cell:
+        case CvmName():
+            return [safe_text(cell.name, 120), e("span", safe_text(cell.address, 40), cls="sub mono")]
+        case Code():
+            return cell.text
+        case Bar():
+            return _bar(cell)
+        case _:
+            return safe_text(cell, _LONGEST)
+
+
+def _bar(bar: Bar) -> Element | None:
+    if not bar.spans:
+        return None
+    paths = [e("path", cls=kind, d=_level(begin, end)) for kind, begin, end in bar.spans]
+    return e("svg", *paths, cls="bar", viewBox=f"0 0 {_LANE} 14", preserveAspectRatio="none", aria_hidden="true")
+
+
+def _level(begin: float, end: float) -> str:
+    first, last = round(begin * _LANE), round(end * _LANE)
+    first, last = min(first, _LANE - 4), max(last, first + 4)  # never too short to be seen
+    return f"M{first} 7H{last}"

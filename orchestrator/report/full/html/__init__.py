@@ -1,1 +1,0 @@
-"""The full report as an HTML page, built from elements."""
