@@ -4,8 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +13,7 @@ from orchestrator.plural import plural
 from orchestrator.safe_text import safe_text
 
 _SOON_S = 1.0
+_T = TypeVar("_T")
 
 
 class UnreadableLogs:
@@ -33,19 +33,19 @@ class UnreadableLogs:
             click.echo(f"Warning: {plural(number, 'log')} can't be read ({safe_text(reason, 200)})", err=True)
 
 
-def with_progress(paths: Iterable[Path], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
-    """Yield the same paths; on a terminal, show the number of logs read so far every second."""
+def with_progress(logs: Iterable[_T], clock: Callable[[], float] = time.monotonic) -> Iterator[_T]:
+    """Yield the same logs; on a terminal, show the number of logs read so far every second."""
     if not redraws(sys.stderr):
-        yield from paths
+        yield from logs
         return
     last, said = clock(), False
     try:
-        for number, path in enumerate(paths):
+        for number, log in enumerate(logs):
             now = clock()
             if now - last >= _SOON_S:
                 click.echo(f"\r{number:,} logs read ", nl=False, err=True)
                 last, said = now, True
-            yield path
+            yield log
     finally:
         if said:
             click.echo("\r\x1b[K", nl=False, err=True)

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from orchestrator.action import Action
 from orchestrator.audit.events import RunPlanned, read_event
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import StoredRun, read_run
 from orchestrator.audit.target import Phase, TargetState
-from orchestrator.audit.verify import Verdict, read_log
+from orchestrator.audit.verify import Verdict
 from orchestrator.billing.reconciled import Reconciled
 from orchestrator.cvm import COMING_UP, UP, CvmRef
 from orchestrator.moment import timestamp
@@ -52,7 +52,7 @@ class Entry:
     lists: bytes = b""
 
 
-def read_entry(path: Path) -> Entry:
+def read_entry(run: StoredRun) -> Entry:
     """Make the index entry of a log.
 
     The entry of an altered log has only the verdict. The same applies, with the verdict `unreadable`, to a whole log in
@@ -63,7 +63,7 @@ def read_entry(path: Path) -> Entry:
     """
     fold = _Fold()
     try:
-        verdict = read_log(path, fold.apply).verdict
+        verdict = read_run(run, fold.apply).verdict
         if verdict is not Verdict.ALTERED:
             return Entry(_row(fold.state, verdict.value), fold.power(), fold.lists())
     except _STRANGE:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from orchestrator import __version__
+from orchestrator.audit.store import LogVersion
 from orchestrator.history.entry import Entry
 from orchestrator.state_files import open_or_create
 
@@ -37,11 +38,6 @@ _LEFT_ALONE = frozenset(
     }
 )
 """Errors outside the file itself: the next command may be able to use the file."""
-
-
-def stamp_of(found: os.stat_result) -> str:
-    """Return the state of a file as text: every write changes the text."""
-    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 class Index:
@@ -84,11 +80,11 @@ class Index:
         found = self._find(name, stamp)
         return None if found is None else Entry(json.loads(found[0]), json.loads(found[1]), found[2])
 
-    def keep(self, name: str, found: os.stat_result, entry: Entry) -> None:
+    def keep(self, name: str, version: LogVersion, entry: Entry) -> None:
         """Store the entry of a log, unless the log changed too recently to detect another change."""
-        if self._now_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < _NEW_NS or self._file is None:
+        if self._now_ns() - version.changed_ns < _NEW_NS or self._file is None:
             return
-        self._new[name] = (stamp_of(found), entry)
+        self._new[name] = (version.stamp, entry)
         if len(self._new) >= _AT_ONCE:
             self._write()
 

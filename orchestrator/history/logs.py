@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TypeAlias
 
+from orchestrator.audit.store import StoredRun
 from orchestrator.history.entry import Entry, Json, read_entry
-from orchestrator.history.index import Index, stamp_of
+from orchestrator.history.index import Index
 from orchestrator.history.time_range import TimeRange
 
-Read: TypeAlias = Callable[[Path], Entry]
+Read: TypeAlias = Callable[[StoredRun], Entry]
 """Reads a log without an index entry."""
 
 _UNREADABLE = "unreadable"
@@ -17,54 +17,54 @@ _SLACK = timedelta(days=1)
 """The largest difference between the time in a run's name and the time in its log."""
 
 
-def read_rows(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Json]]:
+def read_rows(runs: Iterable[StoredRun], index: Index, read: Read = read_entry) -> Iterator[tuple[StoredRun, Json]]:
     """Yield the row of each log, in order; skip a log that vanished."""
-    for path in paths:
+    for run in runs:
         try:
-            row = index.row(path.name, stamp_of(path.stat()))
+            row = index.row(run.run_id, run.read_version().stamp)
         except OSError:
             row = None
         if row is None:
-            entry = _read(path, index, read)
+            entry = _read(run, index, read)
             if entry is None:
                 continue
             row = entry.row
-        yield path, row
+        yield run, row
 
 
-def read_entries(paths: Iterable[Path], index: Index, read: Read = read_entry) -> Iterator[tuple[Path, Entry]]:
+def read_entries(runs: Iterable[StoredRun], index: Index, read: Read = read_entry) -> Iterator[tuple[StoredRun, Entry]]:
     """Yield the entry of each log, in order; skip a log that vanished."""
-    for path in paths:
+    for run in runs:
         try:
-            entry = index.entry(path.name, stamp_of(path.stat()))
+            entry = index.entry(run.run_id, run.read_version().stamp)
         except OSError:
             entry = None
-        entry = entry or _read(path, index, read)
+        entry = entry or _read(run, index, read)
         if entry is not None:
-            yield path, entry
+            yield run, entry
 
 
-def named_within(paths: Iterable[Path], stretch: TimeRange) -> Iterator[Path]:
+def named_within(runs: Iterable[StoredRun], stretch: TimeRange) -> Iterator[StoredRun]:
     """Yield the logs within this time range by their names; a name without a time is always within."""
-    for path in paths:
+    for run in runs:
         try:
-            named = datetime.strptime(path.name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            named = datetime.strptime(run.run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         except ValueError:
-            yield path
+            yield run
             continue
         early = stretch.until is not None and named >= stretch.until + _SLACK
         late = stretch.since is not None and named < stretch.since - _SLACK
         if not early and not late:
-            yield path
+            yield run
 
 
-def _read(path: Path, index: Index, read: Read) -> Entry | None:
+def _read(run: StoredRun, index: Index, read: Read) -> Entry | None:
     """Read a log, unless the log is gone."""
     try:
-        before = path.stat()
-        entry = read(path)
-        if stamp_of(before) == stamp_of(path.stat()):
-            index.keep(path.name, before, entry)
+        before = run.read_version()
+        entry = read(run)
+        if before == run.read_version():
+            index.keep(run.run_id, before, entry)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeAlias
 
+from orchestrator.audit.store import StoredRun
 from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled
 from orchestrator.billing.savings import (
     By,
@@ -58,7 +58,7 @@ class SavingsReport:
 
 
 def add_up_savings(
-    entries: Iterable[tuple[Path, Entry]],
+    entries: Iterable[tuple[StoredRun, Entry]],
     by: By,
     since: datetime,
     until: datetime,
@@ -77,14 +77,14 @@ def add_up_savings(
         running: the CVMs running now, by a new list; None without a list.
     """
     tale, left_out = _Tale(since, until), Counter[str]()
-    for path, entry in entries:
+    for run, entry in entries:
         row = entry.row
         if row["verdict"] not in _FINISHED:
             left_out[row["verdict"]] += 1
         elif row["simulated"] != simulated:
             left_out["simulated" if row["simulated"] else "real"] += 1
         else:
-            tale.take(path.stem, entry)
+            tale.take(run.run_id, entry)
     found = list(clip_periods(find_stopped_periods(chain(tale.events(), running or ()), until), since, until))
     stops = tale.stops()
     rows, together = add_up(found, stops, by, since)

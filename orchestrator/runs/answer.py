@@ -99,10 +99,10 @@ async def _wait_for_record(run: StoredRun, answer: ApprovalAnswer) -> bool | Non
     """Wait for the answer in the log: True if recorded, False after another answer, None without an answer so far."""
     import anyio  # noqa: PLC0415 - takes long to import; `show` needs `describe_answer` alone
 
-    size = -1
+    version = None
     for look in range(1, round(_WAIT / _LOOK_EVERY) + 1):
-        if (now := run.size()) != size:
-            size, state = now, read_state(run)
+        if (now := run.read_version()) != version:
+            version, state = now, read_state(run)
             said = _is_on_record(state, answer)
             if said is not None:
                 return said

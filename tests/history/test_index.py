@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.store import FileRunStore
+from orchestrator.audit.store import FileRun, FileRunStore, StoredRun
 from orchestrator.history.entry import Entry, Json, read_entry
-from orchestrator.history.index import Index, stamp_of
+from orchestrator.history.index import Index
 from orchestrator.history.logs import named_within, read_entries, read_rows
 from orchestrator.history.time_range import TimeRange
 from tests.history.made import Made, stop_of
@@ -42,20 +42,23 @@ class Desk:
         """The index."""
         return self.state / "history.sqlite3"
 
-    def _read(self, path: Path) -> Entry:
-        self.read.append(path.name)
-        return read_entry(path)
+    def _read(self, run: StoredRun) -> Entry:
+        self.read.append(f"{run.run_id}.jsonl")
+        return read_entry(run)
 
     def open(self) -> Index:
         return Index(self.state, patience=0.0, now_ns=much_later)
 
     def listed(self) -> list[Json]:
         with self.open() as index:
-            return [row for _, row in read_rows(FileRunStore(self.state), index, self._read)]
+            return [row for _, row in read_rows(FileRunStore(self.state).list_runs(), index, self._read)]
 
     def kept(self) -> list[tuple[str, Entry]]:
         with self.open() as index:
-            return [(path.name, entry) for path, entry in read_entries(FileRunStore(self.state), index, self._read)]
+            return [
+                (f"{run.run_id}.jsonl", entry)
+                for run, entry in read_entries(FileRunStore(self.state).list_runs(), index, self._read)
+            ]
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_a_log_is_read_once_and_both_times_it_tells_the_same(desk: Desk) -> None:
     path = stop_of(BEGUN, 1, 2).write(desk.state)
-    assert desk.kept() == desk.kept() == [(path.name, read_entry(path))]
+    assert desk.kept() == desk.kept() == [(path.name, read_entry(FileRun(path)))]
     assert desk.listed()[0]["counts"] == {"settled": 2}
     assert desk.read == [path.name]
 
@@ -96,20 +99,20 @@ def test_a_log_that_has_just_changed_is_not_kept_since_it_may_change_again_unsee
     changed = path.stat().st_ctime_ns
     for age_s, known in ((1, False), (3, True)):
         with Index(tmp_path, now_ns=partial(int, changed + age_s * 10**9)) as index:
-            list(read_rows([path], index))
+            list(read_rows([FileRun(path)], index))
         with Index(tmp_path) as index:
-            assert (index.row(path.name, stamp_of(path.stat())) is not None) is known
+            assert (index.row(path.stem, FileRun(path).read_version().stamp) is not None) is known
 
 
 def test_logs_that_are_gone_are_forgotten(desk: Desk) -> None:
     first, second = stop_of(BEGUN, 1).write(desk.state), stop_of(BEGUN + timedelta(days=1), 1).write(desk.state)
     desk.listed()
-    stamp = stamp_of(first.stat())
+    stamp = FileRun(first).read_version().stamp
     with Index(desk.state) as index:
-        assert index.row(first.name, stamp) is not None
-        index.keep_only([second.name])
-        assert index.row(first.name, stamp) is None
-        assert index.row(second.name, stamp_of(second.stat())) is not None
+        assert index.row(first.stem, stamp) is not None
+        index.keep_only([second.stem])
+        assert index.row(first.stem, stamp) is None
+        assert index.row(second.stem, FileRun(second).read_version().stamp) is not None
 
 
 def overwritten(path: Path) -> None:
@@ -194,7 +197,7 @@ def test_an_index_that_can_only_be_read_is_read(desk: Desk) -> None:
     with Index(desk.state, patience=0.0) as index:
         assert index._file is not None
         index._file.execute("PRAGMA query_only = ON")
-        assert len(list(read_rows(FileRunStore(desk.state), index))) == 2
+        assert len(list(read_rows(FileRunStore(desk.state).list_runs(), index))) == 2
     assert desk.read.count(first.name) == 1
     assert len(desk.listed()) == 2
 
@@ -227,9 +230,10 @@ def test_commands_side_by_side_all_see_every_run(desk: Desk) -> None:
 
 def test_a_log_that_vanishes_while_it_is_listed_is_left_out(tmp_path: Path) -> None:
     path = stop_of(BEGUN, 1).write(tmp_path)
+    stored = FileRun(path)
     with Index(tmp_path) as index:
-        assert list(read_rows([path.with_name("20261101T080000Z-ffff.jsonl"), path], index)) == [
-            (path, read_entry(path).row)
+        assert list(read_rows([FileRun(path.with_name("20261101T080000Z-ffff.jsonl")), stored], index)) == [
+            (stored, read_entry(stored).row)
         ]
 
 
@@ -243,4 +247,7 @@ def test_a_strange_name_is_a_name(desk: Desk) -> None:
 def test_only_logs_whose_names_rule_it_out_are_not_even_looked_at() -> None:
     names = ["20261101T080000Z-0000.jsonl", "20261110T080000Z-0000.jsonl", "20261120T080000Z-0000.jsonl", "copy.jsonl"]
     asked = TimeRange(BEGUN + timedelta(days=8), BEGUN + timedelta(days=10))
-    assert [path.name for path in named_within(map(Path, names), asked)] == [names[1], names[3]]
+    assert [f"{run.run_id}.jsonl" for run in named_within((FileRun(Path(name)) for name in names), asked)] == [
+        names[1],
+        names[3],
+    ]

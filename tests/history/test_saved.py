@@ -24,7 +24,7 @@ def of(
     state: Path, *, by: By = "playbook", since: datetime = BEGUN - 24 * HOUR, simulated: bool = False
 ) -> SavingsReport:
     with Index(state) as index:
-        return add_up_savings(read_entries(FileRunStore(state), index), by, since, NOW, simulated=simulated)
+        return add_up_savings(read_entries(FileRunStore(state).list_runs(), index), by, since, NOW, simulated=simulated)
 
 
 def stood(found: SavingsReport) -> float:

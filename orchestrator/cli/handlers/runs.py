@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from orchestrator.audit.store import FileRunStore, is_held
+from orchestrator.audit.store import RunStore, StoredRun
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.reading import UnreadableLogs, with_progress
 from orchestrator.duration import format_duration
@@ -20,6 +20,7 @@ from orchestrator.history.logs import named_within, read_rows
 from orchestrator.history.time_range import parse_time_range
 from orchestrator.moment import format_clock, parse_timestamp, utc_now
 from orchestrator.report.layout import Column, print_table
+from orchestrator.runs.stores import run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
@@ -50,7 +51,7 @@ def list_runs(
     """List runs, newest first, and the next command for unfinished runs."""
     choice = RunFilter(parse_time_range(since, until, utc_now()), playbooks, outcomes, exit_codes)
     settings = load_settings(config, assignments)
-    store = FileRunStore(settings.audit.state_dir)
+    store = run_store(settings)
     store.prepare()
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
@@ -67,22 +68,22 @@ def list_runs(
     else:
         such = " unfinished" if unfinished else ""
         chosen = " with these options" if choice != RunFilter() else ""
-        click.echo(f"No{such} runs{chosen} in {safe_text(store.folder, 4096)}.")
+        click.echo(f"No{such} runs{chosen} in {safe_text(store.location, 4096)}.")
 
 
 def _select_runs(
-    store: FileRunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
+    store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
     """Yield the selected runs, with the number of targets at every stage."""
-    for path, row in read_rows(with_progress(named_within(store, choice.stretch)), index):
+    for run, row in read_rows(with_progress(named_within(store.list_runs(), choice.stretch)), index):
         unreadable.count(row)
         if not choice.takes(row):
             continue
-        state = _find_state(row, path)
+        state = _find_state(row, run)
         if unfinished and state != "unfinished":
             continue
         listed = {
-            "run_id": path.stem,
+            "run_id": run.run_id,
             "playbook": row.get("playbook"),
             "actor": row.get("actor"),
             "started_at": row.get("started_at"),
@@ -90,8 +91,8 @@ def _select_runs(
             "state": state,
             "exit_code": row.get("exit_code"),
             "counts": row["counts"],
-            "audit_log": str(path),
-            "next": _next_command(row, state, path.stem),
+            "audit_log": run.location,
+            "next": _next_command(row, state, run.run_id),
             "question": row.get("question") if state == "running" else None,
             "simulated": bool(row.get("simulated")),
             "trigger": row.get("trigger"),
@@ -100,13 +101,13 @@ def _select_runs(
         yield listed, row.get("stages") or {}
 
 
-def _find_state(row: dict[str, Any], path: Path) -> str:
+def _find_state(row: dict[str, Any], run: StoredRun) -> str:
     if row["verdict"] in {"altered", "unreadable"}:
         return str(row["verdict"])
     if row["exit_code"] is not None:
         return "finished"
     try:
-        if is_held(path):
+        if run.is_locked():
             return "running"
     except OSError:
         return "unreadable"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.audit.store import FileRunStore
+from orchestrator.audit.store import StoredRun
 from orchestrator.billing.savings import By
 from orchestrator.billing.stopped_period import SeenUp
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
@@ -25,6 +25,7 @@ from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.savings.document import savings_csv, savings_document
 from orchestrator.report.savings.text import savings_lines
+from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
 
 _SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".svg": "svg"}
@@ -86,22 +87,24 @@ def _read_running(settings: Settings) -> list[SeenUp]:
 def _compute_savings(
     settings: Settings, by: By, asked: tuple[datetime, datetime], running: list[SeenUp] | None, *, simulated: bool
 ) -> SavingsReport:
-    store = FileRunStore(settings.audit.state_dir)
+    store = run_store(settings)
     store.prepare()
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
-        paths = list(store)
-        every = _count_unreadable(read_entries(with_progress(paths), index), unreadable)
+        runs = list(store.list_runs())
+        every = _count_unreadable(read_entries(with_progress(runs), index), unreadable)
         found = add_up_savings(every, by, *asked, simulated=simulated, running=running)
-        index.keep_only(path.name for path in paths)
+        index.keep_only(run.run_id for run in runs)
     unreadable.warn()
     return found
 
 
-def _count_unreadable(found: Iterable[tuple[Path, Entry]], unreadable: UnreadableLogs) -> Iterator[tuple[Path, Entry]]:
-    for path, entry in found:
+def _count_unreadable(
+    found: Iterable[tuple[StoredRun, Entry]], unreadable: UnreadableLogs
+) -> Iterator[tuple[StoredRun, Entry]]:
+    for run, entry in found:
         unreadable.count(entry.row)
-        yield path, entry
+        yield run, entry
 
 
 def _render_text(found: SavingsReport) -> bytes:
