@@ -1,4 +1,4 @@
-"""What a person hears of a run while it goes on."""
+"""The log of a run on stderr."""
 
 from typing import Literal
 
@@ -42,7 +42,7 @@ MADE = plan([cvm(n, f"web-{n}", teepod=f"prod-{n % 2}", pod=n % 2) for n in rang
 
 
 def logged(settings: LogSection, *outcomes: str) -> list[dict[str, object]]:
-    """The lines about a run whose CVMs end so, one after the other."""
+    """The log lines of a run with these outcomes, in order."""
     events = [
         ("target.settled" if outcome == "settled" else "target.failed", about(n, MADE, outcome=outcome))
         for n, outcome in enumerate(outcomes)

@@ -1,4 +1,4 @@
-"""Who waits at a terminal is told how far it is; nobody else is."""
+"""The progress of reading logs, on a terminal only."""
 
 import sys
 from io import StringIO
@@ -13,7 +13,7 @@ PATHS = [Path(str(number)) for number in range(5)]
 
 
 class Terminal(StringIO):
-    """What is written to a terminal."""
+    """The output on a terminal."""
 
     def isatty(self) -> bool:
         """Always."""

@@ -18,14 +18,14 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What these tests call a crash leaves the disk alone, so there is nothing to wait for."""
+    """Skip fsync: the simulated crashes of these tests do not lose written data."""
     monkeypatch.setattr(journal, "sync_file", lambda _fd: None)
     monkeypatch.setattr(journal, "sync_folder", lambda _folder: None)
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    """Opens the one house of a test."""
+    """Open the machine of a test."""
     opened: list[House] = []
 
     def open_house(**given: Any) -> House:  # noqa: ANN401 - what a house takes

@@ -1,6 +1,6 @@
-"""Where the service lives in these tests: a folder, a state folder, a clock that tests move, and no cloud.
+"""The machine of the service in tests: a folder, a state folder, a settable clock, and no cloud.
 
-A process can be started in it, killed at any moment, and started anew; what the disk and the cloud have seen stays.
+A process can be started, killed at any moment, and restarted; the disk and the requests to the cloud stay.
 """
 
 from collections import Counter
@@ -29,11 +29,11 @@ MONDAY = datetime(2027, 3, 1, tzinfo=UTC)
 
 
 class KilledError(BaseException):
-    """The process is dead; nothing of it goes on."""
+    """Raised to kill the process."""
 
 
 class Wall:
-    """A time of day that follows the event loop's virtual clock, and can be set."""
+    """A settable time of day on the event loop's virtual clock."""
 
     def __init__(self, epoch: datetime) -> None:
         self.epoch = epoch
@@ -45,7 +45,7 @@ class Wall:
 
 @dataclass
 class RunOnDisk:
-    """What the audit log of a run would say."""
+    """The state of a run in its audit log."""
 
     playbook: str
     planned: str
@@ -58,18 +58,18 @@ class RunOnDisk:
 
 @dataclass
 class World:
-    """What is left when the process is dead: logs, and what the cloud was asked for."""
+    """The state that survives a process: logs, and requests to the cloud."""
 
     runs: dict[str, RunOnDisk] = field(default_factory=dict)
     actions: Counter[tuple[str, str, int]] = field(default_factory=Counter)
 
     @property
     def twice(self) -> list[tuple[str, str, int]]:
-        """What was sent for a firing more than once."""
+        """Actions sent more than once for a firing."""
         return [each for each, number in self.actions.items() if number > 1]
 
     def carried_out(self, playbook: str) -> list[str]:
-        """The planned moments of the firings of which a run began, in that order."""
+        """The planned times of the firings with a run, in the order of the runs."""
         return [run.planned for run in self.runs.values() if run.playbook == playbook and not run.void]
 
 
@@ -134,7 +134,7 @@ class FakeRunner:
 
 
 class House:
-    """One machine."""
+    """A machine."""
 
     def __init__(
         self, folder: Path, *, epoch: datetime = MONDAY, seconds: float = 3.0, scan_interval: float = 20.0
@@ -169,12 +169,12 @@ class House:
         self.told.append((event, facts))
 
     def events(self, *names: str) -> list[dict[str, Any]]:
-        """What was told of these events."""
+        """The facts of these events."""
         return [facts for event, facts in self.told if event in names]
 
     @asynccontextmanager
     async def process(self) -> AsyncIterator[Service]:
-        """A process that is killed at the end of the block, however far it is."""
+        """A process, killed at the end of the block."""
         journal = Journal.open(self.state, wall=self.wall.wall, sync=self.sync)
         folder = PlaybookFolder(self.playbooks, self.state / "service" / "kept", wall=self.wall.wall)
 
@@ -205,7 +205,7 @@ class House:
         self.ended.set()
 
     async def stop(self, ending: Ending = Ending.SIGTERM) -> None:
-        """Stop it as SIGTERM does, and wait for its end."""
+        """Stop the service like SIGTERM, and wait for its end."""
         self.service.stop(ending)
         await self.ended.wait()
 

@@ -1,4 +1,4 @@
-"""The folder of playbooks: what is read, when it is read again, and what is kept."""
+"""Scans of the folder of playbooks: reads, repeated reads, and kept versions."""
 
 from datetime import timedelta
 from pathlib import Path

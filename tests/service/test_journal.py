@@ -1,4 +1,4 @@
-"""The journal: what is in it holds, whatever became of its last line, and it does not grow without bound."""
+"""The journal survives a torn last line, and its size is bounded."""
 
 import json
 from pathlib import Path

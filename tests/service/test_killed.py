@@ -1,6 +1,6 @@
-"""Killed at random, at any moment and in the middle of a write, and started anew: each firing happens once.
+"""Random kills at any moment, also during a write, and restarts: each firing happens once.
 
-A process lives for some minutes to hours, dies, and after a while, at times after hours, another one takes its place.
+A process lives for minutes or hours and dies; the next process starts minutes or hours later.
 """
 
 import json
@@ -27,10 +27,10 @@ WEEK = timedelta(days=7)
 
 
 class Reaper:
-    """Kills processes: at a moment, or at one of the places where it hurts most.
+    """Kills processes at a moment, or at a critical place in the code.
 
     Attributes:
-        written: the records that reached the disk, whoever heard of that.
+        written: the records on disk.
     """
 
     def __init__(self, rng: Random, share: float, written: list[dict[str, Any]]) -> None:
@@ -38,7 +38,7 @@ class Reaper:
         self.dead = False
 
     async def sync(self, write: Callable[[], None]) -> None:
-        """Write to the journal, or die before that, in the middle of it, or before anybody knows of it."""
+        """Write to the journal, or die before, during or after the write."""
         draw = self.rng.random() / self.share
         if self.dead or draw < 1 / 3:
             self.die()
@@ -66,7 +66,7 @@ class Reaper:
 async def live_a_week(
     home: House, rng: Random, share: float, written: list[dict[str, Any]]
 ) -> list[tuple[datetime, datetime]]:
-    """Processes come and go for a week, then one stays; returns from when to when each of them lived."""
+    """Run and kill processes for a week, then keep the last; returns the lifetime of every process."""
     lives = []
     while home.wall.wall() < MONDAY + WEEK:
         reaper = Reaper(rng, share, written)
@@ -90,12 +90,12 @@ async def live_a_week(
 
 
 def firings(until: datetime) -> list[datetime]:
-    """Every planned moment: at 0, 20 and 40 minutes past each hour."""
+    """All planned times: at 0, 20 and 40 minutes past the hour."""
     return [MONDAY + STEP * number for number in range(1, (until - MONDAY) // STEP + 1)]
 
 
 async def hold_to_once(home: House, seed: int, share: float) -> None:
-    """A week of a playbook that makes up for what it missed, and of one that does not."""
+    """A week of two playbooks: with `on_missed: run_once` and with `skip`."""
     rng = Random(seed)
     home.write("makes-up", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue")
     home.write("lets-go", cron="*/20 * * * *", timezone="UTC", on_missed="skip", on_overlap="queue")
@@ -129,19 +129,19 @@ async def hold_to_once(home: House, seed: int, share: float) -> None:
 
 
 def is_crowded(record: dict[str, Any], name: str) -> bool:
-    """Whether it leaves a firing out since two others before it were not through yet."""
+    """Check for a firing skipped because of two earlier unfinished firings."""
     return (record["event"], record.get("playbook"), record.get("reason")) == ("firing.left_out", name, "overlap")
 
 
 def was_there(lives: list[tuple[datetime, datetime]], moment: datetime) -> bool:
-    """Whether a process saw this moment and lived on for long enough to get through with it."""
+    """Check that a process lived at this moment and long enough to finish the firing."""
     return any(born <= moment and moment + timedelta(minutes=3) < died for born, died in lives)
 
 
 def made_up_for(
     home: House, lives: list[tuple[datetime, datetime]], end: datetime, written: list[dict[str, Any]]
 ) -> None:
-    """After each gap in which firings were missed, the last of them was made up for, or the next one came in time."""
+    """After each gap with missed firings, the last missed firing ran, or the next firing was in time."""
     fired = set(home.world.carried_out("makes-up"))
     crowded = {
         each["planned"] for each in written if each["event"] == "firing.left_out"

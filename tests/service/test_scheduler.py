@@ -1,4 +1,4 @@
-"""What the agenda decides: plain functions, held against firings counted by hand and at random."""
+"""Decisions of the scheduler, compared with firings counted by hand and at random."""
 
 from collections.abc import Container, Iterable
 from datetime import UTC, datetime, timedelta
@@ -134,7 +134,7 @@ def test_whatever_was_missed_at_most_one_run_makes_up_for_it(
 
 
 class Scheduler:
-    """What the service does with one playbook, without a disk: it decides, writes down, and carries nothing out."""
+    """The service for a single playbook, without a disk: decides and records, but runs nothing."""
 
     def __init__(self, timetable: Timetable) -> None:
         self.timetable = timetable
@@ -147,7 +147,7 @@ class Scheduler:
         self.state.apply({"ts": timestamp(now), "event": event, "playbook": "x", **fields})
 
     def change(self, now: datetime, timetable: Timetable) -> None:
-        """Take another version in the place of this one, as the service does."""
+        """Replace the schedule by another version, as the service does."""
         found = find_due_firings(self.timetable, self.decided, now)
         self.keep(now, (*found.in_time, *found.waiting))
         self.timetable = timetable
@@ -203,10 +203,10 @@ SNOOZES = st.none() | st.integers(10, 5000)
     edits=st.lists(st.tuples(st.integers(1, 3000), SCHEDULES, SNOOZES), max_size=4),
     ask=st.integers(1, 2000),
 )
-def test_what_is_foreseen_is_what_happens(
+def test_the_forecast_is_what_happens(
     first: Timetable, edits: list[tuple[int, Timetable, int | None]], ask: int
 ) -> None:
-    """After any edits and snoozes: the next firing, its moment, and all that is left out, by the second."""
+    """The forecast holds after random edits and snoozes: next firing, start time and skipped firings."""
     now = NOON.replace(hour=22)
     scheduler = Scheduler(first)
     scheduler.state.playbooks["x"] = ScheduleState("", "UTC", "", "", Watermark(now, now))

@@ -1,4 +1,4 @@
-"""What the service does with schedules, edits, missed firings, overlaps, snoozes and signals, on virtual time."""
+"""The service on virtual time: schedules, edits, missed firings, overlaps, snoozes and signals."""
 
 import json
 from collections.abc import Callable
@@ -627,7 +627,7 @@ JITTERED = {"cron": "54 18 * * *", "timezone": "UTC", "jitter": "10m"}
 async def test_an_edit_between_the_planned_time_and_the_start_moves_nothing(
     house: OpenHouse, edit: dict[str, str], *, restarted: bool
 ) -> None:
-    """The jitter of this firing is some minutes; whatever is edited meanwhile, it happens at its moment, once."""
+    """A firing with minutes of jitter happens once, at its start time, despite edits."""
     home = house(epoch=EVENING, scan_interval=2)
     home.write("nightly", **JITTERED)
     async with home.process():
@@ -691,7 +691,7 @@ async def test_what_the_page_says_of_a_snooze_within_the_jitter_is_what_happens(
 
 
 async def test_a_slow_look_at_the_folder_holds_up_no_firing(house: OpenHouse) -> None:
-    """A calendar that takes minutes to read is about its own playbook alone."""
+    """A slow calendar delays only its own playbook."""
     home = house(scan_interval=2)
     home.write("hourly", cron="0 * * * *", timezone="UTC")
     async with home.process():

@@ -1,4 +1,4 @@
-"""The file of snoozes, which the service and the command share."""
+"""The file of snoozes, shared by the service and the command."""
 
 import os
 from datetime import timedelta
@@ -15,7 +15,7 @@ DAY = timedelta(days=1)
 
 
 def snoozed(begins: int, until: int) -> Snoozed:
-    """From one day to another, counted from that Monday."""
+    """A snooze between two days, counted from Monday."""
     return Snoozed(Snooze(MONDAY + begins * DAY, MONDAY + until * DAY), "me@here")
 
 

@@ -1,4 +1,4 @@
-"""By when a run should have succeeded: what the alert for overdue schedules counts from."""
+"""The time of the next expected success, used by the alert for overdue schedules."""
 
 from datetime import UTC, datetime, timedelta
 

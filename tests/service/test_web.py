@@ -1,4 +1,4 @@
-"""What the service answers over HTTP, and what it counts."""
+"""Replies and metrics of the service over HTTP."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ CALM = Overview(MONDAY, MONDAY, (ROW,), (), (), stopping=False, round_at=0.0)
 
 
 class Service:
-    """A service of which everything can be said."""
+    """A service with a settable overview."""
 
     def __init__(self) -> None:
         self.now = CALM
@@ -34,7 +34,7 @@ class Service:
         return await self.client.get(path)
 
     async def samples(self) -> dict[str, float]:
-        """Every sample, as it is written."""
+        """All samples, by series."""
         families = text_string_to_metric_families((await self.get("/metrics")).text)
         found = {}
         for family in families:

@@ -1,4 +1,4 @@
-"""What the server does with connections that send nothing, or too little, on real sockets."""
+"""Connections with no request or half a request, on real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The server is one of asyncio."""
+    """The server needs asyncio."""
     return "asyncio"
 
 
@@ -37,7 +37,7 @@ async def served() -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTT", REQUEST + b"GET /metr"])
 async def test_a_connection_without_a_whole_request_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    """Also one that had an answer before."""
+    """Also a connection with an earlier reply."""
     monkeypatch.setattr(web, "HEAD_SECONDS", 0.3)
     async with served() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

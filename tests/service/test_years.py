@@ -1,4 +1,4 @@
-"""A year of firings in zones with and without daylight saving, as the service carries them out."""
+"""A year of firings by the service, in zones with and without daylight saving."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ MORE = ["UTC", "Australia/Lord_Howe", "America/Santiago", "Africa/Casablanca", "
 
 
 def nightly(zone: ZoneInfo) -> list[datetime]:
-    """02:30 of every day there, once; where clocks skip it, the first moment after the gap."""
+    """02:30 local time of every day, once; after a gap, the first moment."""
     found = []
     day = START.astimezone(zone).replace(hour=0, minute=0, tzinfo=None) - timedelta(days=1)
     while day < END.replace(tzinfo=None) + timedelta(days=2):

@@ -1,4 +1,4 @@
-"""What `audit export` writes: no character of a name acts on a terminal, and every value stays the same."""
+"""`audit export`: no character of a name controls a terminal, and all values stay the same."""
 
 import json
 import unicodedata

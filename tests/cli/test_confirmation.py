@@ -1,4 +1,4 @@
-"""The last line on stdout, where nothing was sent."""
+"""The last line on stdout when nothing was sent."""
 
 import pytest
 
@@ -11,7 +11,7 @@ CVMS = tuple(f"web-{number}" for number in range(1, 31))
 
 
 def test_a_claim_is_told_in_short_and_stderr_alone_names_runs_and_cvms(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error has the names, and its hint says what ignoring the other run can cost."""
+    """The error names the CVMs; its hint has the price of `--ignore-running`."""
     with pytest.raises(ClaimedError) as raised, last_line(as_json=False):
         refuse_live([Overlap(RUN_ID, CVMS, is_live=True, has_ended=False, last_at=0.0)])
     assert capsys.readouterr().out == "\nNothing was sent: another run acts on these CVMs.\n"
@@ -20,7 +20,7 @@ def test_a_claim_is_told_in_short_and_stderr_alone_names_runs_and_cvms(capsys: p
 
 
 def test_another_refusal_of_a_claim_keeps_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """The run itself is claimed, so that the words about other runs would be false."""
+    """The run itself is claimed: words about other runs would be false."""
     with pytest.raises(ClaimedError), last_line(as_json=False, nothing="Nothing more"):
         raise ClaimedError("another process executes this run")
     assert capsys.readouterr().out == "\nNothing more was sent: another process executes this run.\n"
