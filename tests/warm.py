@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import connection, get_context
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -27,6 +27,9 @@ from orchestrator.cli.main import main
 
 FORKSERVER = get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["tests.warm", "tests.crash.victim"])
+
+_POLLING = threading.Lock()
+"""Held to start or poll a process: a start polls all processes, and two polls at once read a wrong exit code, 255."""
 
 _HANDLERS = Path(str(sys.modules["orchestrator"].__file__)).parent / "cli" / "handlers"
 if sys.argv[0] == "-c":  # in the process to fork
@@ -54,7 +57,8 @@ class WarmProcess:
         theirs = [self._open(stdin, "stdin"), self._open(stdout, "stdout")]
         theirs.append(theirs[1] if stderr == subprocess.STDOUT else self._open(stderr, "stderr"))
         self._process = FORKSERVER.Process(target=_Streams(theirs), args=(list(args), str(cwd), dict(env)))
-        self._process.start()
+        with _POLLING:
+            self._process.start()
         for fd in {*theirs} - {each for each in (stdin, stdout, stderr) if isinstance(each, int)}:
             os.close(fd)
 
@@ -77,11 +81,12 @@ class WarmProcess:
     @property
     def returncode(self) -> int | None:
         """Exit code; minus the signal's number after a death by signal; None before the end."""
-        return self._process.exitcode
+        return self.poll()
 
     def poll(self) -> int | None:
         """Return the exit code, or None before the end."""
-        return self._process.exitcode
+        with _POLLING:
+            return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end and return the exit code.
@@ -89,10 +94,11 @@ class WarmProcess:
         Raises:
             subprocess.TimeoutExpired: when the process lives longer.
         """
-        self._process.join(timeout)
-        if self._process.exitcode is None:
+        connection.wait([self._process.sentinel], timeout)
+        code = self.poll()
+        if code is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
-        return self._process.exitcode
+        return code
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Read the piped streams to their ends, and wait for the end of the process.
