@@ -28,14 +28,14 @@ async def write_at_once(write: Callable[[], None]) -> None:
     write()
 
 
-def session_of(cloud: FakeCloud, folder: Path, observer: RunObserver | None = None) -> Session:
+def session_of(cloud: FakeCloud, folder: Path, observer: RunObserver | None = None, workspace: str = "ws_1") -> Session:
     async def identify() -> Reply[str]:
-        return Reply(value="ws_1", http_status=200)
+        return Reply(value=workspace, http_status=200)
 
     clock: Any = VirtualClock()
     return Session(
         Settings(audit=AuditSection(state_dir=folder)),
-        Endpoint("http://127.0.0.1/api/v1", "key", simulated=True),
+        Endpoint("http://127.0.0.1/api/v1", "key"),
         LIMITS,
         cloud,
         Gate(Gcra(LIMITS.requests_per_second, LIMITS.burst), LIMITS.max_in_flight, clock),
