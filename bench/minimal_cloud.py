@@ -49,12 +49,12 @@ class MinimalCloud:
             value=StatusRead("stopping", in_progress=True), http_status=200, request_id="req_1", latency=LATENCY_SECONDS
         )
 
-    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
+    async def read_statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
         """Read the requested statuses."""
         await anyio.sleep(LATENCY_SECONDS)
         return Reply(value={normal_uuid(uuid): self._status(int(uuid[-12:])) for uuid in uuids}, http_status=200)
 
-    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+    async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         """Read one status."""
         await anyio.sleep(LATENCY_SECONDS)
         return Reply(value=self._status(int((ref.id or "")[4:])), http_status=200)
@@ -72,7 +72,7 @@ class MinimalCloud:
         """Read the CVMs of one app."""
         return Reply(value=tuple(Cvm(ref=ref, status="running") for ref in self.refs if ref.app_id == app_id))
 
-    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+    async def read_cvm(self, ref: CvmRef) -> Reply[Cvm]:
         """Read one CVM."""
         return Reply(value=Cvm(ref=ref, status="running"), http_status=200)
 

@@ -57,7 +57,7 @@ class ThroughAiohttp:
             auto_decompress=False,
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-            middlewares=(_once,),
+            middlewares=(_send_once,),
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,
         )
@@ -77,9 +77,9 @@ class ThroughAiohttp:
         except aiohttp.ClientResponseError as error:
             raise httpx.RemoteProtocolError(f"the answer is no HTTP: {error.message}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise httpx.ReadError(_words(error)) from error
+            raise httpx.ReadError(_describe_error(error)) from error
         except ValueError as error:
-            raise httpx.LocalProtocolError(_words(error)) from error
+            raise httpx.LocalProtocolError(_describe_error(error)) from error
         return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
 
 
@@ -95,9 +95,9 @@ class _Body(httpx.AsyncByteStream):
             while chunk := await content.readany():
                 yield chunk
         except aiohttp.ClientPayloadError as error:
-            raise httpx.RemoteProtocolError(_words(error)) from error
+            raise httpx.RemoteProtocolError(_describe_error(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise httpx.ReadError(_words(error)) from error
+            raise httpx.ReadError(_describe_error(error)) from error
 
     async def aclose(self) -> None:
         """Return the connection to the pool after a complete read, otherwise close the connection."""
@@ -124,7 +124,7 @@ class _Connector(aiohttp.TCPConnector):
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"none to {req.url.origin()} within {timeout.connect:g}s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise httpx.ConnectError(_words(error)) from error
+            raise httpx.ConnectError(_describe_error(error)) from error
         return connection
 
     def _is_stale(self, connection: Connection) -> bool:
@@ -143,15 +143,15 @@ class _Connector(aiohttp.TCPConnector):
         return bool(look.poll(0))
 
 
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Send a request once: turn errors that aiohttp would retry into httpx errors."""
     try:
         return await handler(request)
     except aiohttp.ServerDisconnectedError as error:
         raise httpx.RemoteProtocolError("the server closed the connection without an answer") from error
     except aiohttp.ClientOSError as error:
-        raise httpx.ReadError(_words(error)) from error
+        raise httpx.ReadError(_describe_error(error)) from error
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return str(error) or type(error).__name__

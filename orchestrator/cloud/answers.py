@@ -20,7 +20,7 @@ _NO_WORDS = "no further words"
 _MOST_OF_AN_ID = 200
 
 
-def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> Reply[_T]:
+def make_reply(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> Reply[_T]:
     """Convert an exchange to a reply.
 
     Args:
@@ -31,7 +31,7 @@ def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> R
     value, problem = None, exchange.problem
     if problem is None and exchange.status is not None:
         if not HTTPStatus.OK <= exchange.status < HTTPStatus.MULTIPLE_CHOICES:
-            problem = _error(exchange)
+            problem = _describe_error(exchange)
         elif exchange.body is None:
             problem = f"HTTP {exchange.status} whose body is not JSON: {exchange.text or '(empty)'}"
         else:
@@ -41,15 +41,15 @@ def reply_of(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) -> R
                 problem = f"HTTP {exchange.status} whose body can't be read: {error}"
     elif problem is not None and exchange.status is not None:
         problem = f"HTTP {exchange.status}, but {problem}"
-    code = None if problem is None else _code(exchange.body)
+    code = None if problem is None else _read_error_code(exchange.body)
     return Reply(
         value=value,
         http_status=exchange.status,
         sent=exchange.sent,
-        problem=None if problem is None else _cut(problem, MOST_WORDS),
-        error_code=None if code is None else _cut(code, _MOST_OF_AN_ID),
-        retry_after=_retry_after(exchange, now),
-        request_id=_request_id(exchange),
+        problem=None if problem is None else _cut_text(problem, MOST_WORDS),
+        error_code=None if code is None else _cut_text(code, _MOST_OF_AN_ID),
+        retry_after=_read_retry_after(exchange, now),
+        request_id=_read_request_id(exchange),
         latency=exchange.latency,
         is_json=exchange.body is not None,
     )
@@ -62,29 +62,29 @@ def seconds_ahead(exchange: Exchange, now: datetime) -> float | None:
         exchange: the exchange.
         now: the time of day after the exchange.
     """
-    date = _date(exchange.headers.get("date", ""))
+    date = _parse_date(exchange.headers.get("date", ""))
     return None if date is None else (date - now).total_seconds() + 0.5 + exchange.latency / 2
 
 
-def _error(exchange: Exchange) -> str:
+def _describe_error(exchange: Exchange) -> str:
     """Describe an error by its status and the API's own words."""
     status = exchange.status or 0
     location = exchange.headers.get("location")
     if location is not None and HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return f"HTTP {status}: a redirect to {location}, which is not followed"
-    words = _words(exchange.body) or exchange.text.strip()
-    code = _code(exchange.body)
-    return f"HTTP {status}{f' {code}' if code else ''}: {words or _phrase(status)}"
+    words = _read_error_text(exchange.body) or exchange.text.strip()
+    code = _read_error_code(exchange.body)
+    return f"HTTP {status}{f' {code}' if code else ''}: {words or _find_status_phrase(status)}"
 
 
-def _phrase(status: int) -> str:
+def _find_status_phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return _NO_WORDS
 
 
-def _layers(body: object) -> Iterator[dict[str, Any]]:
+def _list_layers(body: object) -> Iterator[dict[str, Any]]:
     """Yield the body of an error, and the structured error in its `detail`, if present."""
     for _ in range(2):
         if not isinstance(body, dict):
@@ -93,11 +93,11 @@ def _layers(body: object) -> Iterator[dict[str, Any]]:
         body = body.get("detail")
 
 
-def _words(body: object) -> str:
-    return next(filter(None, map(_own_words, _layers(body))), "")
+def _read_error_text(body: object) -> str:
+    return next(filter(None, map(_read_layer_text, _list_layers(body))), "")
 
 
-def _own_words(body: dict[str, Any]) -> str:
+def _read_layer_text(body: dict[str, Any]) -> str:
     message = body.get("message")
     if isinstance(message, str) and message:
         advice = body.get("suggestions")
@@ -105,54 +105,56 @@ def _own_words(body: dict[str, Any]) -> str:
         return " ".join([message, *words])
     detail = body.get("detail")
     if isinstance(detail, list):
-        return "; ".join(_finding(each) for each in detail[:_MOST_FINDINGS])
+        return "; ".join(_describe_finding(each) for each in detail[:_MOST_FINDINGS])
     return detail if isinstance(detail, str) else ""
 
 
-def _finding(each: object) -> str:
+def _describe_finding(each: object) -> str:
     if not isinstance(each, dict):
         return each if isinstance(each, str) else _NO_WORDS
     place = each.get("loc")
     parts = place if isinstance(place, list) else []
     where = ".".join(str(part) for part in parts if isinstance(part, str | int))
-    words = _string(each.get("msg")) or _NO_WORDS
+    words = _read_string(each.get("msg")) or _NO_WORDS
     return f"{where}: {words}" if where else words
 
 
-def _code(body: object) -> str | None:
-    return next(filter(None, (_string(each.get("error_code")) for each in _layers(body))), None)
+def _read_error_code(body: object) -> str | None:
+    return next(filter(None, (_read_string(each.get("error_code")) for each in _list_layers(body))), None)
 
 
-def _request_id(exchange: Exchange) -> str | None:
+def _read_request_id(exchange: Exchange) -> str | None:
     header = exchange.headers.get("x-request-id")
-    found = header or next(filter(None, (_string(each.get("request_id")) for each in _layers(exchange.body))), None)
-    return None if found is None else _cut(found, _MOST_OF_AN_ID)
+    found = header or next(
+        filter(None, (_read_string(each.get("request_id")) for each in _list_layers(exchange.body))), None
+    )
+    return None if found is None else _cut_text(found, _MOST_OF_AN_ID)
 
 
-def _string(value: object) -> str | None:
+def _read_string(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _cut(text: str, length: int) -> str:
+def _cut_text(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def _retry_after(exchange: Exchange, now: datetime) -> float | None:
+def _read_retry_after(exchange: Exchange, now: datetime) -> float | None:
     """Read the Retry-After header, a number of seconds or an HTTP date; return seconds to wait."""
     value = exchange.headers.get("retry-after", "").strip()
     if not value:
         return None
     if value.isascii() and value.isdigit():
         return float(value[:9])
-    moment = _date(value)
+    moment = _parse_date(value)
     if moment is None:
         return None
     # Compare with the server's own Date header, so a wrong clock on this machine does not matter.
-    reference = _date(exchange.headers.get("date", "")) or now
+    reference = _parse_date(exchange.headers.get("date", "")) or now
     return max(0.0, (moment - reference).total_seconds())
 
 
-def _date(text: str) -> datetime | None:
+def _parse_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

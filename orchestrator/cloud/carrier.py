@@ -37,7 +37,7 @@ class Destination:
         return self.timeout / 2
 
     @property
-    def outside(self) -> bool:
+    def is_outside(self) -> bool:
         """Whether the target is another machine, so the environment's network settings apply.
 
         A proxy of the environment is for other machines. A simulator on this machine is not behind the proxy, and an

@@ -11,10 +11,10 @@ import httpx
 from orchestrator import __version__
 from orchestrator.action import Action
 from orchestrator.cloud import wire, wire_usage
-from orchestrator.cloud.answers import reply_of, seconds_ahead
+from orchestrator.cloud.answers import make_reply, seconds_ahead
 from orchestrator.cloud.carrier import Destination
 from orchestrator.cloud.http import MEBIBYTE, Http
-from orchestrator.cloud.transport import ThroughHttpx, carrier_to
+from orchestrator.cloud.transport import ThroughHttpx, choose_carrier
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import CloudError
 from orchestrator.moment import utc_now
@@ -42,48 +42,48 @@ class PhalaCloud:
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
         """`GET /cvms/paginated`: pages count from 1, a page has at most 100 CVMs."""
         exchange = await self._http.exchange("GET", "/cvms/paginated", params={"page": page, "page_size": page_size})
-        return reply_of(exchange, lambda body: wire.page_of(body, page_size), self._wall())
+        return make_reply(exchange, lambda body: wire.read_page(body, page_size), self._wall())
 
     async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
         """`GET /apps/{app_id}/cvms`, unpaginated."""
         if not wire.is_address(app_id):
-            return _unaddressed("app_id", app_id)
+            return _refuse_identifier("app_id", app_id)
         exchange = await self._http.exchange("GET", f"/apps/{app_id}/cvms")
-        return reply_of(exchange, wire.cvms_of, self._wall())
+        return make_reply(exchange, wire.read_cvms, self._wall())
 
-    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+    async def read_cvm(self, ref: CvmRef) -> Reply[Cvm]:
         """`GET /cvms/{cvm_id}`."""
         if not wire.is_address(ref.address):
-            return _unaddressed("CVM", ref.address)
+            return _refuse_identifier("CVM", ref.address)
         exchange = await self._http.exchange("GET", f"/cvms/{ref.address}", largest=_ACTION_ANSWER)
-        return reply_of(exchange, lambda body: wire.detail_of(body, ref), self._wall())
+        return make_reply(exchange, lambda body: wire.read_detail(body, ref), self._wall())
 
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """`GET /instance-types`, public."""
         exchange = await self._http.exchange("GET", "/instance-types")
-        return reply_of(exchange, wire.price_list_of, self._wall())
+        return make_reply(exchange, wire.read_price_list, self._wall())
 
     async def usage_page(
         self, app_id: str, *, since: datetime, until: datetime, limit: int, offset: int
     ) -> Reply[UsagePage]:
         """`GET /apps/{app_id}/usage`: metered usage in a period; a page has at most 5000 records."""
         if not wire.is_address(app_id):
-            return _unaddressed("app_id", app_id)
+            return _refuse_identifier("app_id", app_id)
         params: dict[str, int | str] = {
-            "start_date": wire_usage.moment(since),
-            "end_date": wire_usage.moment(until),
+            "start_date": wire_usage.format_moment(since),
+            "end_date": wire_usage.format_moment(until),
             "limit": limit,
             "offset": offset,
         }
         exchange = await self._http.exchange("GET", f"/apps/{app_id}/usage", params=params)
         now = self._wall()
         ahead = seconds_ahead(exchange, now)
-        return reply_of(exchange, lambda body: wire_usage.usage_page_of(body, ahead), now)
+        return make_reply(exchange, lambda body: wire_usage.read_usage_page(body, ahead), now)
 
-    async def workspace(self) -> Reply[str]:
+    async def read_workspace(self) -> Reply[str]:
         """`GET /auth/me`: the id of the key's workspace."""
         exchange = await self._http.exchange("GET", "/auth/me")
-        return reply_of(exchange, wire.workspace_of, self._wall())
+        return make_reply(exchange, wire.read_workspace, self._wall())
 
     async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
         """`POST /cvms/{cvm_id}/…`: stop, shutdown, start, or restart (without `force`).
@@ -92,31 +92,31 @@ class PhalaCloud:
         while. Both trigger billing. A start allocates the GPUs. A restart is a graceful shutdown and a start.
         """
         if not wire.is_address(ref.address):
-            return _unaddressed("CVM", ref.address)
+            return _refuse_identifier("CVM", ref.address)
         path = f"/cvms/{ref.address}/{action.spec.endpoint}"
         exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER)
-        return reply_of(exchange, lambda body: wire.acted_of(body, ref), self._wall())
+        return make_reply(exchange, lambda body: wire.read_action_answer(body, ref), self._wall())
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
         """`POST /cvms/batch-stop`: force-stops up to 50 CVMs; the answer counts skipped CVMs without their ids."""
         exchange = await self._http.exchange("POST", "/cvms/batch-stop", body={"cvm_ids": list(hashids)})
-        return reply_of(exchange, wire.batch_stopped_of, self._wall())
+        return make_reply(exchange, wire.read_batch_stop, self._wall())
 
-    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
+    async def read_statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
         """`POST /status/batch`: the server groups the CVMs by teepod and reads the statuses in parallel."""
         exchange = await self._http.exchange("POST", "/status/batch", body={"vm_uuids": list(uuids)})
-        return reply_of(exchange, wire.statuses_of, self._wall())
+        return make_reply(exchange, wire.read_statuses, self._wall())
 
-    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+    async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         """`GET /cvms/{cvm_id}/state`, without its event stream."""
         if not wire.is_address(ref.address):
-            return _unaddressed("CVM", ref.address)
+            return _refuse_identifier("CVM", ref.address)
         path = f"/cvms/{ref.address}/state"
         exchange = await self._http.exchange("GET", path, largest=_ACTION_ANSWER)
-        return reply_of(exchange, wire.status_of, self._wall())
+        return make_reply(exchange, wire.read_status, self._wall())
 
 
-def _unaddressed(what: str, identifier: str) -> Reply[Any]:
+def _refuse_identifier(what: str, identifier: str) -> Reply[Any]:
     """Build the reply for an unusable identifier: with this identifier in its path, a request would go elsewhere."""
     return Reply(sent=False, problem=f"{identifier[:100]!r} identifies no {what} of this API; nothing was sent")
 
@@ -156,7 +156,7 @@ async def connect(
     }
     target = Destination(base_url=base_url, headers=headers, timeout=timeout, connections=max_in_flight)
     try:
-        carrier = carrier_to(target, many=many) if transport is None else ThroughHttpx(target, transport)
+        carrier = choose_carrier(target, many=many) if transport is None else ThroughHttpx(target, transport)
     except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
         raise CloudError(
             f"no connection can be set up: {error}",

@@ -103,24 +103,24 @@ class Http:
         try:
             with anyio.move_on_after(self._timeout) as time_limit:
                 response = await self._carrier.send(method, path, content)
-                status, headers = response.status_code, _headers(response)
+                status, headers = response.status_code, _collect_headers(response)
                 self.simulated = self.simulated or SIMULATED in headers
-                if not await _read(response, data, largest, headers.get("content-encoding")):
+                if not await _read_body(response, data, largest, headers.get("content-encoding")):
                     problem = f"the answer is larger than {largest // MEBIBYTE} MiB and was cut off"
         except _NEVER_LEFT as error:
-            problem, sent = f"no connection: {_words(error)}", False
+            problem, sent = f"no connection: {_describe_error(error)}", False
         except (TimeoutError, httpx.TimeoutException):
             problem = self._too_late(status)
         except UnpackError as error:
             problem = str(error)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
-            problem = f"the connection broke: {_words(error)}"
+            problem = f"the connection broke: {_describe_error(error)}"
         else:
             if time_limit.cancelled_caught:
                 problem = self._too_late(status)
         if not problem and has_too_many_values(data):
             problem = f"the answer has more than {MOST_VALUES:,} values and was not read"
-        parsed, text = (None, "") if problem else _parse(data)
+        parsed, text = (None, "") if problem else _parse_body(data)
         return Exchange(
             status=status,
             headers=headers,
@@ -135,7 +135,7 @@ class Http:
         return f"no {'whole ' if status else ''}answer within {self._timeout:g}s"
 
 
-def _headers(response: httpx.Response) -> dict[str, str]:
+def _collect_headers(response: httpx.Response) -> dict[str, str]:
     """Collect the headers by name in lower case; join repeated headers, and escape invalid UTF-8 bytes."""
     headers: dict[str, str] = {}
     for name, value in response.headers.raw:
@@ -144,14 +144,14 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return headers
 
 
-async def _read(response: httpx.Response, data: bytearray, largest: int, encoding: str | None) -> bool:
+async def _read_body(response: httpx.Response, data: bytearray, largest: int, encoding: str | None) -> bool:
     """Read the body into `data`; return False if the body is too large.
 
     Raises:
         UnpackError: when a packed body is damaged or incomplete.
     """
 
-    def take(piece: bytes) -> bool:
+    def take_piece(piece: bytes) -> bool:
         data.extend(piece)
         return len(data) <= largest
 
@@ -162,7 +162,7 @@ async def _read(response: httpx.Response, data: bytearray, largest: int, encodin
     try:
         unpacker = None if encoding is None else Unpacker(encoding)
         async for chunk in chunks:
-            if not (take(chunk) if unpacker is None else unpacker.feed(chunk, take)):
+            if not (take_piece(chunk) if unpacker is None else unpacker.feed(chunk, take_piece)):
                 return False
         if unpacker is not None:
             unpacker.finish()
@@ -179,18 +179,18 @@ async def _read(response: httpx.Response, data: bytearray, largest: int, encodin
 def has_too_many_values(data: bytes | bytearray) -> bool:
     """Whether JSON has more values than allowed, counted without parsing: a parsed `{}` takes 30 times its length."""
 
-    def marks(text: bytes | bytearray) -> int:
+    def count_marks(text: bytes | bytearray) -> int:
         return sum(map(text.count, (b"{", b"[", b",")))
 
     # Strings may contain these marks, too. Removing the strings takes longer, so the second count does this.
-    return marks(data) > MOST_VALUES and marks(_STRINGS.sub(b"", data)) > MOST_VALUES
+    return count_marks(data) > MOST_VALUES and count_marks(_STRINGS.sub(b"", data)) > MOST_VALUES
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _parse(data: bytearray) -> tuple[Any, str]:
+def _parse_body(data: bytearray) -> tuple[Any, str]:
     """Parse the body as JSON, or decode a body without valid JSON as text."""
     try:
         return _JSON.decode(data.decode(json.detect_encoding(data), "surrogatepass")), ""
@@ -199,8 +199,8 @@ def _parse(data: bytearray) -> tuple[Any, str]:
         return None, data[: 4 * MOST_WORDS].decode("utf-8", "replace")[:MOST_WORDS]
 
 
-def _refuse(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_JSON = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse)
+_JSON = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)

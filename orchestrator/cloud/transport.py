@@ -18,7 +18,7 @@ from orchestrator.cloud.carrier import IDLE, Carrier, Destination
 from orchestrator.loopback import is_loopback
 
 
-def carrier_to(target: Destination, *, many: bool) -> Carrier:
+def choose_carrier(target: Destination, *, many: bool) -> Carrier:
     """Choose the carrier for the requests to a target.
 
     Args:
@@ -31,11 +31,11 @@ def carrier_to(target: Destination, *, many: bool) -> Carrier:
         OSError: when the environment's certificates can't be read.
     """
     scheme = httpx.URL(target.base_url).scheme
-    context = _context(scheme, trust_env=target.outside)
+    context = _create_context(scheme, trust_env=target.is_outside)
     limits = httpx.Limits(
         max_connections=target.connections, max_keepalive_connections=target.connections, keepalive_expiry=IDLE
     )
-    proxy = proxy_for(target.base_url)
+    proxy = find_proxy(target.base_url)
     if proxy is not None or not many:
         address = None if proxy is None else proxy.url
         transport = httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False, proxy=address)
@@ -94,7 +94,7 @@ class Proxy:
         return self.url.rpartition("@")[2].partition("://")[2] or self.url.rpartition("@")[2]
 
 
-def proxy_for(url: str) -> Proxy | None:
+def find_proxy(url: str) -> Proxy | None:
     """Find the proxy for an address in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; None for this machine and NO_PROXY."""
     parts = urlsplit(url)
     host, named = parts.hostname or "", getproxies()
@@ -105,7 +105,7 @@ def proxy_for(url: str) -> Proxy | None:
     return Proxy(f"{scheme.upper()}_PROXY", proxy if "://" in proxy else f"http://{proxy}")
 
 
-def _context(scheme: str, *, trust_env: bool) -> ssl.SSLContext:
+def _create_context(scheme: str, *, trust_env: bool) -> ssl.SSLContext:
     """Create the TLS context; trust SSL_CERT_FILE or SSL_CERT_DIR of the environment, else the usual authorities."""
     if scheme == "https":
         return httpx.create_ssl_context(trust_env=trust_env)

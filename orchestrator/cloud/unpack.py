@@ -62,7 +62,7 @@ class Unpacker:
                 if self.encoding == "deflate" and len(data) == 1:
                     self._head = data  # two bytes distinguish the two forms of deflate
                     return True
-                self._packed = zlib.decompressobj(self._window(data))
+                self._packed = zlib.decompressobj(self._find_window_bits(data))
             out = self._decompress(self._packed, data)
             if not take(out):
                 return False
@@ -92,7 +92,7 @@ class Unpacker:
         if self._begun and (self._packed is None or not self._packed.eof):
             raise UnpackError("the packed body ends too early")
 
-    def _window(self, data: bytes) -> int:
+    def _find_window_bits(self, data: bytes) -> int:
         if self.encoding != "deflate":
             return _GZIP
         is_zlib = data[0] & 0x0F == _ZLIB_METHOD and (data[0] << 8 | data[1]) % _ZLIB_CHECK == 0

@@ -34,49 +34,49 @@ class ShapeError(ValueError):
     """Raised when an answer does not have the expected shape."""
 
 
-def page_of(body: Any, page_size: int) -> Page:  # noqa: ANN401 - parsed JSON
+def read_page(body: Any, page_size: int) -> Page:  # noqa: ANN401 - parsed JSON
     """Read a page of the list, in either shape."""
-    body = _mapping(body, "a page of CVMs")
-    items, total = body.get("items"), _whole(body.get("total"))
+    body = _require_object(body, "a page of CVMs")
+    items, total = body.get("items"), _read_integer(body.get("total"))
     if not isinstance(items, list) or total is None:
         raise ShapeError("a page of CVMs lacks items or total")
     if len(items) > page_size * _MOST_OF_A_PAGE:
         raise ShapeError(f"a page of CVMs has {len(items)} entries, and {page_size} were asked for")
-    pages = _whole(body.get("pages"))
+    pages = _read_integer(body.get("pages"))
     if pages is None:
-        given = _whole(body.get("page_size"))
+        given = _read_integer(body.get("page_size"))
         pages = -(-total // (given if given is not None and given > 0 else page_size))
     if not 0 <= total <= _MOST_CVMS or not 0 <= pages <= _MOST_CVMS:
         raise ShapeError("a page of CVMs speaks of more CVMs or pages than there can be")
-    return Page(tuple(cvm_of(item) for item in items), total, pages)
+    return Page(tuple(read_cvm(item) for item in items), total, pages)
 
 
-def cvms_of(body: Any) -> tuple[Cvm, ...]:  # noqa: ANN401 - parsed JSON
+def read_cvms(body: Any) -> tuple[Cvm, ...]:  # noqa: ANN401 - parsed JSON
     """Read an unpaginated list of CVMs, in either shape."""
     if not isinstance(body, list):
         raise ShapeError("a list of CVMs is no list")
-    return tuple(cvm_of(item) for item in body)
+    return tuple(read_cvm(item) for item in body)
 
 
-def workspace_of(body: Any) -> str:  # noqa: ANN401 - parsed JSON
+def read_workspace(body: Any) -> str:  # noqa: ANN401 - parsed JSON
     """Read the id of the key's workspace; the legacy shape has no workspace id."""
-    found = _text(_part(_mapping(body, "who is asking"), "workspace").get("id"))
+    found = _read_text(_read_part(_require_object(body, "who is asking"), "workspace").get("id"))
     if found is None:
         raise ShapeError("the answer has no workspace id")
     return found
 
 
-def cvm_of(item: Any) -> Cvm:  # noqa: ANN401 - parsed JSON
+def read_cvm(item: Any) -> Cvm:  # noqa: ANN401 - parsed JSON
     """Read a CVM of a list, in either shape."""
-    item = _mapping(item, "a CVM in the list")
+    item = _require_object(item, "a CVM in the list")
     # A CVM without a status must not hide all other CVMs; `unknown` never counts as settled.
-    status = _text(item.get("status")) or _UNKNOWN
-    return _legacy(item, status) if isinstance(item.get("hosted"), dict) else _current(item, status)
+    status = _read_text(item.get("status")) or _UNKNOWN
+    return _read_legacy_cvm(item, status) if isinstance(item.get("hosted"), dict) else _read_current_cvm(item, status)
 
 
-def detail_of(body: Any, ref: CvmRef) -> Cvm:  # noqa: ANN401 - parsed JSON
+def read_detail(body: Any, ref: CvmRef) -> Cvm:  # noqa: ANN401 - parsed JSON
     """Read the details of a CVM, and check the CVM against `ref`."""
-    cvm = cvm_of(body)
+    cvm = read_cvm(body)
     pairs = ((cvm.ref.id, ref.id), (cvm.ref.uuid_key, ref.uuid_key))
     same = [given == wanted for given, wanted in pairs if given and wanted]
     if not same or not all(same):
@@ -84,48 +84,48 @@ def detail_of(body: Any, ref: CvmRef) -> Cvm:  # noqa: ANN401 - parsed JSON
     return cvm
 
 
-def _legacy(item: dict[str, Any], status: str) -> Cvm:
+def _read_legacy_cvm(item: dict[str, Any], status: str) -> Cvm:
     hosted = item["hosted"]
-    node = _part(item, "node") or _part(item, "teepod")
+    node = _read_part(item, "node") or _read_part(item, "teepod")
     return Cvm(
-        ref=_ref(None, hosted.get("id"), item.get("name") or hosted.get("name"), hosted.get("app_id"), node),
+        ref=_read_ref(None, hosted.get("id"), item.get("name") or hosted.get("name"), hosted.get("app_id"), node),
         status=status,
         in_progress=bool(item.get("in_progress")),
-        instance_id=_text(hosted.get("instance_id")),
-        disk_gb=_decimal(item.get("disk_size")),
-        gpus=_legacy_gpus(hosted),
-        billing_period=_text(item.get("billing_period")),
-        created_at=_moment(item.get("created_at")),
+        instance_id=_read_text(hosted.get("instance_id")),
+        disk_gb=_read_decimal(item.get("disk_size")),
+        gpus=_count_legacy_gpus(hosted),
+        billing_period=_read_text(item.get("billing_period")),
+        created_at=_read_moment(item.get("created_at")),
     )
 
 
-def _legacy_gpus(hosted: dict[str, Any]) -> int | None:
-    listed = _part(_part(hosted, "configuration"), "gpus").get("gpus")
+def _count_legacy_gpus(hosted: dict[str, Any]) -> int | None:
+    listed = _read_part(_read_part(hosted, "configuration"), "gpus").get("gpus")
     return len(listed) if isinstance(listed, list) else None
 
 
-def _current(item: dict[str, Any], status: str) -> Cvm:
-    resource, rate = _part(item, "resource"), _part(item, "hourly_rate")
-    node = _part(item, "node_info") or _part(item, "teepod") or {"id": item.get("teepod_id")}
+def _read_current_cvm(item: dict[str, Any], status: str) -> Cvm:
+    resource, rate = _read_part(item, "resource"), _read_part(item, "hourly_rate")
+    node = _read_part(item, "node_info") or _read_part(item, "teepod") or {"id": item.get("teepod_id")}
     return Cvm(
-        ref=_ref(item.get("id"), item.get("vm_uuid"), item.get("name"), item.get("app_id"), node),
+        ref=_read_ref(item.get("id"), item.get("vm_uuid"), item.get("name"), item.get("app_id"), node),
         status=status,
         in_progress=bool(item.get("in_progress")),
-        instance_id=_text(item.get("instance_id")),
-        instance_type=_text(resource.get("instance_type")),
-        disk_gb=_decimal(resource.get("disk_in_gb")),
-        gpus=_whole(resource.get("gpus")),
+        instance_id=_read_text(item.get("instance_id")),
+        instance_type=_read_text(resource.get("instance_type")),
+        disk_gb=_read_decimal(resource.get("disk_in_gb")),
+        gpus=_read_integer(resource.get("gpus")),
         gpu_rental=bool(item.get("gpu_rental_order")),
-        billing_period=_text(resource.get("billing_period")) or _text(item.get("billing_interval")),
-        billing_price=_decimal(resource.get("compute_billing_price")),
-        hourly_compute=_decimal(rate.get("compute")),
-        hourly_disk=_decimal(rate.get("disk")),
-        created_at=_moment(item.get("created_at")),
-        workspace=_text(_part(item, "workspace").get("id")),
+        billing_period=_read_text(resource.get("billing_period")) or _read_text(item.get("billing_interval")),
+        billing_price=_read_decimal(resource.get("compute_billing_price")),
+        hourly_compute=_read_decimal(rate.get("compute")),
+        hourly_disk=_read_decimal(rate.get("disk")),
+        created_at=_read_moment(item.get("created_at")),
+        workspace=_read_text(_read_part(item, "workspace").get("id")),
     )
 
 
-def _moment(value: Any) -> datetime | None:  # noqa: ANN401 - parsed JSON
+def _read_moment(value: Any) -> datetime | None:  # noqa: ANN401 - parsed JSON
     """Read a time as UTC; a time without an offset is in UTC. Return None for other values."""
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else None
@@ -134,104 +134,108 @@ def _moment(value: Any) -> datetime | None:  # noqa: ANN401 - parsed JSON
         return None
 
 
-def _ref(hashid: Any, uuid: Any, name: Any, app_id: Any, node: dict[str, Any]) -> CvmRef:  # noqa: ANN401 - parsed JSON
-    app = _text(app_id)
+def _read_ref(hashid: Any, uuid: Any, name: Any, app_id: Any, node: dict[str, Any]) -> CvmRef:  # noqa: ANN401 - parsed JSON
+    app = _read_text(app_id)
     return CvmRef(
-        id=_address(hashid),
-        vm_uuid=_address(uuid),
-        name=_text(name) or "",
+        id=_read_address(hashid),
+        vm_uuid=_read_address(uuid),
+        name=_read_text(name) or "",
         app_id=normal_app_id(app) if app else None,
-        teepod_id=_whole(node.get("id")),
-        teepod=_text(node.get("name")),
+        teepod_id=_read_integer(node.get("id")),
+        teepod=_read_text(node.get("name")),
     )
 
 
-def status_of(body: Any) -> StatusRead:  # noqa: ANN401 - parsed JSON
+def read_status(body: Any) -> StatusRead:  # noqa: ANN401 - parsed JSON
     """Read the status of a CVM from a state, a status or the answer to an action."""
-    body = _mapping(body, "a status")
+    body = _require_object(body, "a status")
     status = body.get("status")
     if not isinstance(status, str) or not status:
         raise ShapeError("a status lacks its status")
-    return StatusRead(status, bool(body.get("in_progress")), _text(body.get("boot_error")))
+    return StatusRead(status, bool(body.get("in_progress")), _read_text(body.get("boot_error")))
 
 
-def statuses_of(body: Any) -> Mapping[str, StatusRead]:  # noqa: ANN401 - parsed JSON
+def read_statuses(body: Any) -> Mapping[str, StatusRead]:  # noqa: ANN401 - parsed JSON
     """Read a batch of statuses by UUID in normal form; skip unreadable entries, so the caller reads the CVM again."""
     found = {}
-    for uuid, entry in _mapping(body, "a batch of statuses").items():
+    for uuid, entry in _require_object(body, "a batch of statuses").items():
         try:
-            found[normal_uuid(uuid)] = status_of(entry)
+            found[normal_uuid(uuid)] = read_status(entry)
         except ShapeError:
             continue
     return found
 
 
-def acted_of(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - parsed JSON
+def read_action_answer(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - parsed JSON
     """Read the status in the answer to an action on `ref`.
 
     The `id` of the answer is an integer in the vendor's document and a string in its newest SDK. So the CVM is
     compared by UUID.
     """
-    body = _mapping(body, "the answer to an action")
-    uuid = _text(body.get("vm_uuid"))
+    body = _require_object(body, "the answer to an action")
+    uuid = _read_text(body.get("vm_uuid"))
     if uuid and ref.uuid_key and normal_uuid(uuid) != ref.uuid_key:
         raise ShapeError(f"the answer is about another CVM, {uuid[:100]}")
-    return status_of(body)
+    return read_status(body)
 
 
-def batch_stopped_of(body: Any) -> BatchStopped:  # noqa: ANN401 - parsed JSON
+def read_batch_stop(body: Any) -> BatchStopped:  # noqa: ANN401 - parsed JSON
     """Read the summary of a batch stop."""
-    body = _mapping(body, "the summary of a batch stop")
-    stopped, skipped, listed = _whole(body.get("stopped")), _whole(body.get("skipped")), body.get("errors") or []
+    body = _require_object(body, "the summary of a batch stop")
+    stopped, skipped, listed = (
+        _read_integer(body.get("stopped")),
+        _read_integer(body.get("skipped")),
+        body.get("errors") or [],
+    )
     if stopped is None or skipped is None or not isinstance(listed, list):
         raise ShapeError("the summary of a batch stop lacks stopped or skipped")
     errors = {}
     for entry in listed:
-        hashid = _text(entry.get("cvm_id")) if isinstance(entry, dict) else None
+        hashid = _read_text(entry.get("cvm_id")) if isinstance(entry, dict) else None
         if hashid is None:
             raise ShapeError("an error in the summary of a batch stop does not say whose it is")
-        errors[hashid] = _text(entry.get("error")) or "no further words"
+        errors[hashid] = _read_text(entry.get("error")) or "no further words"
     return BatchStopped(stopped, skipped, errors)
 
 
-def price_list_of(body: Any) -> Mapping[str, Decimal]:  # noqa: ANN401 - parsed JSON
+def read_price_list(body: Any) -> Mapping[str, Decimal]:  # noqa: ANN401 - parsed JSON
     """Read the price list: USD per hour by instance type."""
     prices: dict[str, Decimal] = {}
-    families = _mapping(body, "the price list").get("result")
+    families = _require_object(body, "the price list").get("result")
     for family in families if isinstance(families, list) else ():
         items = family.get("items") if isinstance(family, dict) else None
         for item in items if isinstance(items, list) else ():
-            price = _decimal(item.get("hourly_rate")) if isinstance(item, dict) else None
+            price = _read_decimal(item.get("hourly_rate")) if isinstance(item, dict) else None
             if price is not None and isinstance(item.get("id"), str):
                 prices[item["id"]] = price
     return prices
 
 
-def _mapping(value: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - parsed JSON
+def _require_object(value: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - parsed JSON
     if not isinstance(value, dict):
         raise ShapeError(f"{what} is no object")
     return value
 
 
-def _part(value: dict[str, Any], key: str) -> dict[str, Any]:
+def _read_part(value: dict[str, Any], key: str) -> dict[str, Any]:
     part = value.get(key)
     return part if isinstance(part, dict) else {}
 
 
-def _text(value: object) -> str | None:
+def _read_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _address(value: object) -> str | None:
+def _read_address(value: object) -> str | None:
     """Read an identifier safe for the path of a request; None for other values."""
     return value if isinstance(value, str) and is_address(value) else None
 
 
-def _whole(value: object) -> int | None:
+def _read_integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _decimal(value: object) -> Decimal | None:
+def _read_decimal(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         return None
     try:

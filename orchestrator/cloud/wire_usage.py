@@ -20,12 +20,12 @@ _FRACTION = re.compile(r"[.,](\d+)", re.ASCII)
 _SHORTEST = len("2026-11-23T08")
 
 
-def moment(at: datetime) -> str:
+def format_moment(at: datetime) -> str:
     """Format a time for a request, to the second."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def usage_page_of(body: Any, ahead: float | None) -> UsagePage:  # noqa: ANN401 - parsed JSON
+def read_usage_page(body: Any, ahead: float | None) -> UsagePage:  # noqa: ANN401 - parsed JSON
     """Read a page of an app's metered usage.
 
     Args:
@@ -36,34 +36,34 @@ def usage_page_of(body: Any, ahead: float | None) -> UsagePage:  # noqa: ANN401 
         raise ShapeError("a page of usage has no list of usage")
     total = body.get("total")
     return UsagePage(
-        tuple(usage_of(each) for each in body["usage"]),
+        tuple(read_usage_record(each) for each in body["usage"]),
         total if isinstance(total, int) and not isinstance(total, bool) else None,
         ahead,
     )
 
 
-def usage_of(item: Any) -> UsageRecord:  # noqa: ANN401 - parsed JSON
+def read_usage_record(item: Any) -> UsageRecord:  # noqa: ANN401 - parsed JSON
     """Read a usage record."""
     if not isinstance(item, dict):
         raise ShapeError("a record of usage is no object")
     return UsageRecord(
-        cvm=normal_uuid(_text(item.get("instance_id"))),
-        usage_type=_text(item.get("usage_type")).lower(),
-        event_type=_text(item.get("event_type")),
-        cost=_amount(item.get("cost")),
-        minutes=_amount(item.get("duration_minutes")),
-        at=_moment(item.get("timestamp")),
-        begin=_moment(item.get("billing_start")),
-        end=_moment(item.get("billing_end")),
-        key=_text(item.get("billing_key")) or None,
+        cvm=normal_uuid(_read_text(item.get("instance_id"))),
+        usage_type=_read_text(item.get("usage_type")).lower(),
+        event_type=_read_text(item.get("event_type")),
+        cost=_read_amount(item.get("cost")),
+        minutes=_read_amount(item.get("duration_minutes")),
+        at=_read_moment(item.get("timestamp")),
+        begin=_read_moment(item.get("billing_start")),
+        end=_read_moment(item.get("billing_end")),
+        key=_read_text(item.get("billing_key")) or None,
     )
 
 
-def _text(value: object) -> str:
+def _read_text(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _amount(value: object) -> Decimal | None:
+def _read_amount(value: object) -> Decimal | None:
     """Read a number; a cost is negative for a refund."""
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         return None
@@ -79,9 +79,9 @@ def _amount(value: object) -> Decimal | None:
     return number if number.adjusted() <= _LARGEST and max(digits, places) <= _LONGEST else None
 
 
-def _moment(value: object) -> datetime | None:
+def _read_moment(value: object) -> datetime | None:
     """Read an ISO 8601 time with or without zone and fraction; None for a date without time and other values."""
-    text = _text(value).upper().removesuffix(" UTC")
+    text = _read_text(value).upper().removesuffix(" UTC")
     if len(text) < _SHORTEST:
         return None
     try:

@@ -29,9 +29,9 @@ class ObservedCloud:
         """Read the CVMs of an app."""
         return self._report(await self._cloud.list_app(app_id))
 
-    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+    async def read_cvm(self, ref: CvmRef) -> Reply[Cvm]:
         """Read the details of a CVM."""
-        return self._report(await self._cloud.cvm(ref))
+        return self._report(await self._cloud.read_cvm(ref))
 
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """Read the price list: USD per hour by instance type."""
@@ -45,13 +45,13 @@ class ObservedCloud:
         """Stop up to 50 CVMs with a single request: cut their power."""
         return self._report(await self._cloud.stop_many(hashids))
 
-    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
+    async def read_statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
         """Read the statuses of many CVMs, by UUID in normal form; some may be missing from the answer."""
-        return self._report(await self._cloud.statuses(uuids))
+        return self._report(await self._cloud.read_statuses(uuids))
 
-    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+    async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         """Read the status of a CVM."""
-        return self._report(await self._cloud.state(ref))
+        return self._report(await self._cloud.read_state(ref))
 
     def _report(self, reply: Reply[_T]) -> Reply[_T]:
         self._on_reply(reply)

@@ -22,7 +22,7 @@ class Cloud(Protocol):
         """Read the CVMs of an app."""
         ...
 
-    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+    async def read_cvm(self, ref: CvmRef) -> Reply[Cvm]:
         """Read the details of a CVM."""
         ...
 
@@ -38,11 +38,11 @@ class Cloud(Protocol):
         """Stop up to 50 CVMs with a single request: cut their power."""
         ...
 
-    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
+    async def read_statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
         """Read the statuses of many CVMs, by UUID in normal form; some may be missing from the answer."""
         ...
 
-    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+    async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         """Read the status of a CVM."""
         ...
 

@@ -12,7 +12,7 @@ import anyio.to_thread
 import httpx
 
 from orchestrator import __version__
-from orchestrator.cloud.transport import proxy_for
+from orchestrator.cloud.transport import find_proxy
 from orchestrator.loopback import is_loopback
 from orchestrator.notify.channels.channel import Channel
 from orchestrator.notify.notice import Notice
@@ -75,7 +75,7 @@ class WebhookTransport:
         if self._url.startswith("https:"):
             # In a thread: loading the certificates would block the run's requests.
             context = await anyio.to_thread.run_sync(lambda: httpx.create_ssl_context(trust_env=outside))
-        proxy = proxy_for(self._url) if self._transport is None else None
+        proxy = find_proxy(self._url) if self._transport is None else None
         return httpx.AsyncClient(
             verify=context,
             trust_env=False,

@@ -9,7 +9,7 @@ from random import Random
 
 from orchestrator.audit.store import RunStore
 from orchestrator.cloud.client import connect
-from orchestrator.cloud.transport import proxy_for
+from orchestrator.cloud.transport import find_proxy
 from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.rate.adaptive import START, AdaptiveRate, KnownRate
 from orchestrator.engine.rate.adaptive_cloud import AdaptiveCloud
@@ -181,7 +181,7 @@ async def open_session(
                 rng,
                 batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
                 batch_missing=learnt.batch_missing,
-                identify=cloud.workspace,
+                identify=cloud.read_workspace,
                 store=run_store(settings),
                 finder=finder,
                 settle_seconds=learnt.settle,
@@ -198,7 +198,7 @@ def _explain_address(where: Endpoint) -> Iterator[str]:
     yield f"cloud.base_url is {where.base_url}"
     if not where.base_url.endswith("/api/v1"):
         yield "the address of Phala Cloud ends with /api/v1"
-    proxy = proxy_for(where.base_url)
+    proxy = find_proxy(where.base_url)
     if proxy is not None:
         yield f"requests go through the proxy {proxy.host} of {proxy.variable} (NO_PROXY exempts hosts)"
 

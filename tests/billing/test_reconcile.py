@@ -15,7 +15,7 @@ from orchestrator.action import Action
 from orchestrator.billing.reconcile import reconcile
 from orchestrator.billing.reconciled import ChargeState, Reconciled, add_up_charges
 from orchestrator.billing.stop import Stop
-from orchestrator.cloud.wire_usage import usage_page_of
+from orchestrator.cloud.wire_usage import read_usage_page
 from orchestrator.cvm import CvmRef
 from orchestrator.reply import UsageRecord
 from tests.billing.meter import Meter, Style
@@ -42,7 +42,7 @@ def stop_at(moment: datetime, *, settle: float = 4, action: Action = Action.STOP
 
 def parsed(records: Sequence[dict[str, Any]]) -> list[UsageRecord]:
     body = json.dumps({"usage": list(records), "total": len(records), "total_cost": 0})
-    page = usage_page_of(json.loads(body, parse_float=Decimal), None)
+    page = read_usage_page(json.loads(body, parse_float=Decimal), None)
     return [record for record in page.records if record.cvm == REF.uuid_key]
 
 

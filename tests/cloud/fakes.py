@@ -21,15 +21,15 @@ Call = Callable[[PhalaCloud], Any]
 OPERATIONS: dict[str, Call] = {
     "list_page": lambda cloud: cloud.list_page(1, 100),
     "list_app": lambda cloud: cloud.list_app("ab12"),
-    "cvm": lambda cloud: cloud.cvm(REF),
+    "cvm": lambda cloud: cloud.read_cvm(REF),
     "price_list": lambda cloud: cloud.price_list(),
     "usage_page": lambda cloud: cloud.usage_page("ab12", since=SINCE, until=UNTIL, limit=5000, offset=10_000),
     "stop": lambda cloud: cloud.act(Action.STOP, REF),
     "shutdown": lambda cloud: cloud.act(Action.SHUTDOWN, REF),
     "start": lambda cloud: cloud.act(Action.START, REF),
     "restart": lambda cloud: cloud.act(Action.RESTART, REF),
-    "statuses": lambda cloud: cloud.statuses([UUID]),
-    "state": lambda cloud: cloud.state(REF),
+    "statuses": lambda cloud: cloud.read_statuses([UUID]),
+    "state": lambda cloud: cloud.read_state(REF),
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.cloud.aio import ThroughAiohttp
 from orchestrator.cloud.carrier import Destination
-from orchestrator.cloud.transport import ThroughHttpx, carrier_to
+from orchestrator.cloud.transport import ThroughHttpx, choose_carrier
 from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import Peer, always, answer, reaching, serving
 
@@ -62,11 +62,11 @@ def test_it_carries_many_requests_unless_they_have_to_go_through_a_proxy(
 ) -> None:
     for name in ("HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    assert isinstance(carrier_to(_target(base_url), many=True), ThroughAiohttp)
-    assert isinstance(carrier_to(_target(base_url), many=False), ThroughHttpx)
+    assert isinstance(choose_carrier(_target(base_url), many=True), ThroughAiohttp)
+    assert isinstance(choose_carrier(_target(base_url), many=False), ThroughHttpx)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     proxied = base_url.startswith("https")
-    assert isinstance(carrier_to(_target(base_url), many=True), ThroughHttpx if proxied else ThroughAiohttp)
+    assert isinstance(choose_carrier(_target(base_url), many=True), ThroughHttpx if proxied else ThroughAiohttp)
 
 
 def test_the_key_is_in_no_repr_of_where_requests_go() -> None:

@@ -140,10 +140,10 @@ async def test_the_simulator_is_understood_in_every_version() -> None:
             assert stopped.value is not None
             assert stopped.value.status == "stopping"
             await anyio.sleep(600)
-            state = await cloud.state(first.ref)
+            state = await cloud.read_state(first.ref)
             assert state.value is not None
             assert state.value.down
-            batch = await cloud.statuses([cvm.ref.vm_uuid or "" for cvm in page.cvms])
+            batch = await cloud.read_statuses([cvm.ref.vm_uuid or "" for cvm in page.cvms])
             assert batch.value is not None
             assert {cvm.ref.uuid_key for cvm in page.cvms} == set(batch.value)
             assert batch.value[first.ref.uuid_key or ""].down

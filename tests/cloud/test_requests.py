@@ -87,7 +87,7 @@ async def test_a_cvm_without_a_hashid_is_addressed_by_its_uuid() -> None:
     [
         lambda c, bad: c.act(Action.STOP, CvmRef(bad, None, "n")),
         lambda c, bad: c.act(Action.START, CvmRef(bad, None, "n")),
-        lambda c, bad: c.state(CvmRef(bad, None, "n")),
+        lambda c, bad: c.read_state(CvmRef(bad, None, "n")),
         lambda c, bad: c.list_app(bad),
     ],
     ids=["stop", "start", "state", "list_app"],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cloud.wire import ShapeError, acted_of, cvm_of, page_of, price_list_of, statuses_of
+from orchestrator.cloud.wire import ShapeError, read_action_answer, read_cvm, read_page, read_price_list, read_statuses
 from orchestrator.cvm import CvmRef
 from orchestrator.reply import StatusRead
 from tests.cloud.fakes import REF, UUID, ask
@@ -43,7 +43,7 @@ CURRENT = {
 
 
 def test_a_legacy_entry_is_read() -> None:
-    cvm = cvm_of(LEGACY)
+    cvm = read_cvm(LEGACY)
     assert cvm.ref == CvmRef(None, UUID, "dev-1", "ab", 3, "prod-3")
     assert (cvm.disk_gb, cvm.gpus, cvm.billing_period, cvm.in_progress, cvm.instance_id) == (
         Decimal(40),
@@ -55,7 +55,7 @@ def test_a_legacy_entry_is_read() -> None:
 
 
 def test_a_current_entry_is_read_and_what_is_new_is_ignored() -> None:
-    cvm = cvm_of(CURRENT)
+    cvm = read_cvm(CURRENT)
     assert cvm.ref == CvmRef("cvm_1", UUID, "dev-1", "ab", 3, "prod-3")
     assert (cvm.billing_price, cvm.hourly_compute, cvm.hourly_disk) == (
         Decimal("0.058"),
@@ -80,15 +80,15 @@ def test_what_is_missing_or_null_is_unknown() -> None:
         {"status": ""},
     ]
     for entry in entries:
-        cvm = cvm_of(entry)
+        cvm = read_cvm(entry)
         assert (cvm.ref, cvm.status) == (CvmRef(None, None, ""), "unknown")
         assert (cvm.disk_gb, cvm.gpus, cvm.hourly_compute, cvm.billing_price) == (None, None, None, None)
 
 
 @pytest.mark.parametrize("bad", ["", "..", "a/b", "a b", "a\0", "é", "x" * 1_000_000, 5, None, ["cvm_1"], "\ud800"])
 def test_an_identifier_that_could_not_stand_in_a_path_is_none(bad: object) -> None:
-    assert cvm_of({**CURRENT, "id": bad, "vm_uuid": bad}).ref.address == ""
-    assert cvm_of({**LEGACY, "hosted": {"id": bad}}).ref.address == ""
+    assert read_cvm({**CURRENT, "id": bad, "vm_uuid": bad}).ref.address == ""
+    assert read_cvm({**LEGACY, "hosted": {"id": bad}}).ref.address == ""
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_an_identifier_that_could_not_stand_in_a_path_is_none(bad: object) -> No
     ],
 )
 def test_money_is_a_sane_decimal_or_unknown(written: object, amount: str | None) -> None:
-    cvm = cvm_of({**CURRENT, "hourly_rate": {"compute": written}})
+    cvm = read_cvm({**CURRENT, "hourly_rate": {"compute": written}})
     assert cvm.hourly_compute == (None if amount is None else Decimal(amount))
     assert cvm.hourly_compute is None or not cvm.hourly_compute.is_signed()
 
@@ -131,7 +131,7 @@ def test_money_is_a_sane_decimal_or_unknown(written: object, amount: str | None)
     ],
 )
 def test_pages_are_counted_where_they_are_not_given(more: dict[str, Any], pages: int) -> None:
-    assert page_of({"items": [CURRENT, LEGACY], **more}, 100).pages == pages
+    assert read_page({"items": [CURRENT, LEGACY], **more}, 100).pages == pages
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_pages_are_counted_where_they_are_not_given(more: dict[str, Any], pages:
 )
 def test_a_page_that_makes_no_sense_is_refused(body: object) -> None:
     with pytest.raises(ShapeError):
-        page_of(body, 100)
+        read_page(body, 100)
 
 
 def test_a_batch_is_keyed_by_uuid_in_normal_form_and_leaves_out_what_can_not_be_read() -> None:
@@ -164,7 +164,7 @@ def test_a_batch_is_keyed_by_uuid_in_normal_form_and_leaves_out_what_can_not_be_
         "d": None,
         "e": "stopped",
     }
-    assert statuses_of(body) == {
+    assert read_statuses(body) == {
         UUID.replace("-", ""): StatusRead("stopped"),
         "b": StatusRead("running", in_progress=True, error="no disk"),
     }
@@ -173,7 +173,7 @@ def test_a_batch_is_keyed_by_uuid_in_normal_form_and_leaves_out_what_can_not_be_
 @pytest.mark.parametrize("vm_uuid", [UUID, UUID.replace("-", ""), UUID.upper(), None, ""])
 @pytest.mark.parametrize("number", [1, "cvm_1", "1", None])
 def test_a_stop_is_told_by_uuid_in_any_spelling_and_its_id_does_not_matter(vm_uuid: str | None, number: object) -> None:
-    assert acted_of({"id": number, "vm_uuid": vm_uuid, "status": "stopping"}, REF).status == "stopping"
+    assert read_action_answer({"id": number, "vm_uuid": vm_uuid, "status": "stopping"}, REF).status == "stopping"
 
 
 @pytest.mark.anyio
@@ -186,8 +186,8 @@ async def test_an_answer_about_another_cvm_is_not_taken_for_this_one() -> None:
 
 def test_prices_are_read_leniently() -> None:
     items = [{"id": "a", "hourly_rate": "0.1"}, {"id": 5, "hourly_rate": "1"}, {"id": "b", "hourly_rate": "x"}, None]
-    assert price_list_of({"result": [{"items": items}, {"items": None}, None]}) == {"a": Decimal("0.1")}
-    assert price_list_of({"result": None}) == {}
+    assert read_price_list({"result": [{"items": items}, {"items": None}, None]}) == {"a": Decimal("0.1")}
+    assert read_price_list({"result": None}) == {}
 
 
 @pytest.mark.parametrize(
@@ -202,4 +202,4 @@ def test_prices_are_read_leniently() -> None:
     ],
 )
 def test_the_moment_of_creation_is_read_in_utc_or_is_unknown(text: object, moment: datetime | None) -> None:
-    assert cvm_of({**CURRENT, "created_at": text}).created_at == moment
+    assert read_cvm({**CURRENT, "created_at": text}).created_at == moment

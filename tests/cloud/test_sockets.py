@@ -41,7 +41,7 @@ async def test_a_stop_is_sent_as_it_should_and_the_connection_is_used_again(*, m
     async with serving(always) as server, reaching(server.port, many=many) as cloud:
         for _ in range(3):
             assert (await cloud.act(Action.STOP, REF)).value is not None
-        assert (await cloud.statuses(["a"])).http_status == 200
+        assert (await cloud.read_statuses(["a"])).http_status == 200
         assert (await cloud.list_page(2, 50)).http_status == 200
     assert server.connections == 1
     head = server.requests[0].lower()
@@ -88,8 +88,8 @@ async def test_a_read_is_not_sent_again_behind_the_back_of_the_rate_limit(broken
         await BREAKS[broken](peer)
 
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
-        assert (await cloud.state(REF)).value is not None
-        assert (await cloud.state(REF)).sent
+        assert (await cloud.read_state(REF)).value is not None
+        assert (await cloud.read_state(REF)).sent
     assert len(server.requests) == 2
 
 

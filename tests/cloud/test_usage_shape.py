@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cloud.wire import ShapeError
-from orchestrator.cloud.wire_usage import usage_of, usage_page_of
+from orchestrator.cloud.wire_usage import read_usage_page, read_usage_record
 from orchestrator.moment import utc_now
 from tests.cloud.fakes import ask
 
@@ -32,7 +32,7 @@ RECORD = {
 
 
 def test_a_record_is_read_as_the_document_has_it() -> None:
-    record = usage_of(RECORD)
+    record = read_usage_record(RECORD)
     assert (record.cvm, record.usage_type, record.event_type) == ("0a1b2c3d00004000800000000000000f", "compute", "stop")
     assert (record.cost, record.minutes, record.key) == (Decimal("0.019333"), Decimal(20), "k-1")
     assert record.begin == datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -42,18 +42,18 @@ def test_a_record_is_read_as_the_document_has_it() -> None:
 
 @pytest.mark.parametrize("text", ["2026-11-23T08:20:03z", "2026-11-23 08:20:03 UTC", "20261123T082003Z"])
 def test_a_moment_may_be_written_in_other_ways(text: str) -> None:
-    assert usage_of({**RECORD, "timestamp": text}).at == datetime(2026, 11, 23, 8, 20, 3, tzinfo=UTC)
+    assert read_usage_record({**RECORD, "timestamp": text}).at == datetime(2026, 11, 23, 8, 20, 3, tzinfo=UTC)
 
 
 def test_a_day_alone_is_no_moment() -> None:
-    record = usage_of({**RECORD, "billing_start": "2026-11-23", "billing_end": "2026-11-23"})
+    record = read_usage_record({**RECORD, "billing_start": "2026-11-23", "billing_end": "2026-11-23"})
     assert (record.begin, record.end) == (None, None)
 
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(list(RECORD)), st.none() | st.text() | st.integers() | st.booleans()))
 def test_a_field_that_cannot_be_read_is_unknown_and_hides_no_other(fields: dict[str, Any]) -> None:
-    record = usage_of({**RECORD, **fields})
+    record = read_usage_record({**RECORD, **fields})
     if "cost" not in fields:
         assert record.cost == RECORD["cost"]
 
@@ -61,7 +61,7 @@ def test_a_field_that_cannot_be_read_is_unknown_and_hides_no_other(fields: dict[
 @pytest.mark.parametrize("body", [None, [], {}, {"usage": {}}, {"usage": [1]}])
 def test_what_is_no_page_is_refused(body: object) -> None:
     with pytest.raises(ShapeError):
-        usage_page_of(body, None)
+        read_usage_page(body, None)
 
 
 @pytest.mark.anyio

@@ -139,7 +139,7 @@ class FakeCloud:
         going, there = _WAYS[self.did[ref.name][0]]
         return StatusRead(there) if since >= self.seconds(ref) else StatusRead(going, True)
 
-    async def statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
+    async def read_statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
         self.requests.append((anyio.current_time(), "batch", str(len(uuids))))
         await anyio.sleep(self.latency)
         scripted = self.batch(uuids)
@@ -150,7 +150,7 @@ class FakeCloud:
         value = {uuid: self.status(found[uuid]) for uuid in wanted if uuid in found}
         return Reply(value=value, http_status=200)
 
-    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+    async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         self.requests.append((anyio.current_time(), "state", ref.name))
         await anyio.sleep(self.latency)
         if ref.name in self.gone:
@@ -169,7 +169,7 @@ class FakeCloud:
         self.requests.append((anyio.current_time(), "app", app_id))
         return Reply(value=tuple(Cvm(ref=ref, status="running") for ref in self.refs), http_status=200)
 
-    async def cvm(self, ref: CvmRef) -> Reply[Cvm]:
+    async def read_cvm(self, ref: CvmRef) -> Reply[Cvm]:
         self.requests.append((anyio.current_time(), "detail", ref.name))
         await anyio.sleep(self.latency)
         return self.details.get(ref.name) or Reply(http_status=404)

@@ -37,8 +37,8 @@ class Gatewayed(FakeCloud):
         del uuids
         return Reply(http_status=404, problem="HTML", is_json=False) if self.everywhere and self.away else None
 
-    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
-        reply = await super().state(ref)
+    async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
+        reply = await super().read_state(ref)
         if self.everywhere and self.away:
             return HTML
         return BARE if self.bare else reply
@@ -117,7 +117,7 @@ async def test_a_list_that_may_lack_a_cvm_proves_no_deletion(story: str) -> None
         failure: Reply[Page] = Reply(http_status=404, problem="not here")
         return failure if page > 1 else Reply(http_status=200, value=Page(cvms, total, 2 if total > 100 else 1))
 
-    cloud.state, cloud.list_page = state, page  # type: ignore[assignment,method-assign]
+    cloud.read_state, cloud.list_page = state, page  # type: ignore[assignment,method-assign]
     reader = Fleet(cloud).run.reader
     reader.batch_missing = True
     assert await reader.read([ref]) == {}

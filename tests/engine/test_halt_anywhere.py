@@ -65,8 +65,8 @@ class FragileCloud(FakeCloud):
     def _fault(self) -> Reply[Any] | None:
         return Reply(http_status=502, problem="bad gateway") if self.is_down else None
 
-    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
-        return self._fault() or await super().state(ref)
+    async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
+        return self._fault() or await super().read_state(ref)
 
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
         return self._fault() or await super().list_page(page, page_size)

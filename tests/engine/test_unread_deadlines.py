@@ -23,7 +23,7 @@ ANSWERS: dict[str, Reply[Mapping[str, StatusRead]]] = {
 
 def unreadable(cloud: FakeCloud, answer: str, begin: float, end: float) -> None:
     """Give this answer to every status batch from one moment to another, and an error to every other read."""
-    state, list_page = cloud.state, cloud.list_page
+    state, list_page = cloud.read_state, cloud.list_page
 
     def fails() -> bool:
         return begin <= anyio.current_time() < end
@@ -34,7 +34,7 @@ def unreadable(cloud: FakeCloud, answer: str, begin: float, end: float) -> None:
     async def failing_page(page: int, page_size: int) -> Reply[Page]:
         return Reply(http_status=400, problem="no") if fails() else await list_page(page, page_size)
 
-    cloud.state, cloud.list_page = failing_state, failing_page  # type: ignore[method-assign]
+    cloud.read_state, cloud.list_page = failing_state, failing_page  # type: ignore[method-assign]
     cloud.batch = lambda _uuids: ANSWERS[answer] if fails() else None
 
 
@@ -136,7 +136,7 @@ async def test_the_deadline_of_others_does_not_wait_for_one_that_can_not_be_read
         return Reply(value=value, http_status=200)
 
     unreadable(cloud, "left out", 0, 1000)
-    cloud.statuses = statuses  # type: ignore[method-assign]
+    cloud.read_statuses = statuses  # type: ignore[method-assign]
     fleet = fleet_of(cloud, Action.STOP, 20)
     await fleet.go()
     ended = {r["cvm"]["name"]: r["at"] for r in fleet.trail.of("target.failed")}

@@ -233,7 +233,7 @@ class _Process:
             self._rng,
             batch_size=1000,
             batch_missing=False,
-            identify=cloud.workspace,
+            identify=cloud.read_workspace,
             store=FileRunStore(self._played.log.parent),
         )
         try:

@@ -107,7 +107,7 @@ class InventoryReader:
 
     async def _look_up(self, left: Iterator[CvmRef], found: dict[CvmRef, CvmRef]) -> None:
         for ref in left:
-            reply = await self._ask(partial(self._cloud.cvm, ref))
+            reply = await self._ask(partial(self._cloud.read_cvm, ref))
             if reply.value is not None:
                 found[ref] = ref.completed_by(reply.value.ref)
 

@@ -127,7 +127,7 @@ class StatusReader:
     async def _read_batch(self, chunk: Sequence[CvmRef], seen: dict[str, Observation], results: list[_Result]) -> None:
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
-            reply = await self._cloud.statuses([ref.vm_uuid or "" for ref in chunk])
+            reply = await self._cloud.read_statuses([ref.vm_uuid or "" for ref in chunk])
         if reply.value is None:
             self._apply_backpressure(reply)
             results.append((chunk, self._not_read(reply, len(chunk))))
@@ -186,7 +186,7 @@ class StatusReader:
         """Read the status of a CVM; after a 404 perhaps from a gateway, add the CVM to `not_found` for a list check."""
         async with self._gate.turn(Lane.READ):
             begun = self._clock.now()
-            reply = await self._cloud.state(ref)
+            reply = await self._cloud.read_state(ref)
         if reply.value is not None:
             seen[ref.key] = Observation(reply.value, begun)
         elif reply.says_not_found:

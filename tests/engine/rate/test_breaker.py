@@ -20,11 +20,11 @@ class Outage:
 
     def __init__(self, cloud: FakeCloud, start: float, end: float) -> None:
         self.cloud, self.start, self.end, self.hits = cloud, start, end, list[float]()
-        self.plain_page, self.plain_state = cloud.list_page, cloud.state
+        self.plain_page, self.plain_state = cloud.list_page, cloud.read_state
         cloud.stop_script = lambda _ref, _attempt: failed(502) if self.down() else None
         cloud.batch = self.batch
         cloud.list_page = self.page  # type: ignore[method-assign]
-        cloud.state = self.state  # type: ignore[method-assign]
+        cloud.read_state = self.read_state  # type: ignore[method-assign]
 
     def down(self) -> bool:
         now = anyio.current_time()
@@ -37,7 +37,7 @@ class Outage:
         del uuids
         return Reply(http_status=502, problem="bad gateway") if self.down() else None
 
-    async def state(self, ref: CvmRef) -> Reply[StatusRead]:
+    async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         return failed(502) if self.down() else await self.plain_state(ref)
 
     async def page(self, page: int, page_size: int) -> Reply[Page]:

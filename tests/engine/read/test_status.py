@@ -111,7 +111,7 @@ async def test_an_api_that_is_down_while_cvms_settle_leaves_them_unsettled_at_th
     async def state(_ref: object) -> object:
         return failed(None, "reset")
 
-    cloud.state = state  # type: ignore[assignment,method-assign]
+    cloud.read_state = state  # type: ignore[assignment,method-assign]
     fleet = Fleet(cloud, timeout=120)
     fleet.run.reader.known_size(0)
     await fleet.go()
