@@ -79,9 +79,14 @@ def parse_period(since: str, until: str | None) -> tuple[datetime, datetime]:
 
 
 def _read_running(settings: Settings) -> list[SeenUp]:
-    from orchestrator.cli.running_now import running_now  # noqa: PLC0415 - the network takes long to load
+    import anyio  # noqa: PLC0415 - the network takes long to load
 
-    return running_now(settings)
+    from orchestrator.cli.log_observer import LogObserver  # noqa: PLC0415 - the same
+    from orchestrator.runs.endpoint import open_endpoint  # noqa: PLC0415 - the same
+    from orchestrator.runs.running import read_running  # noqa: PLC0415 - the same
+
+    with open_endpoint(settings, simulate=False) as where:
+        return anyio.run(read_running, settings, where, LogObserver(settings.log))
 
 
 def _compute_savings(
