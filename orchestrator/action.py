@@ -47,7 +47,35 @@ class Action(StrEnum):
     @property
     def leaves_running(self) -> bool:
         """Whether a CVM runs after the action; otherwise the CVM is down."""
-        return self.spec.goal is not Goal.DOWN
+        match goal := self.spec.goal:
+            case Goal.UP | Goal.RESTARTED:
+                return True
+            case Goal.DOWN:
+                return False
+            case _:
+                assert_never(goal)
+
+    @property
+    def starts_cvms(self) -> bool:
+        """Whether the action starts CVMs; otherwise the action takes CVMs down, perhaps for a moment."""
+        match goal := self.spec.goal:
+            case Goal.UP:
+                return True
+            case Goal.DOWN | Goal.RESTARTED:
+                return False
+            case _:
+                assert_never(goal)
+
+    @property
+    def restarts_cvms(self) -> bool:
+        """Whether the action needs a running CVM and leaves the CVM running, so no single status proves the action."""
+        match goal := self.spec.goal:
+            case Goal.RESTARTED:
+                return True
+            case Goal.DOWN | Goal.UP:
+                return False
+            case _:
+                assert_never(goal)
 
     @property
     def verb(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from orchestrator.action import Action, Goal
+from orchestrator.action import Action
 from orchestrator.cvm import COMING_UP, DOWN, UP
 from orchestrator.outcome import Outcome
 
@@ -61,7 +61,7 @@ class BilledTarget:
         """What its action came to."""
         if self.outcome in _AS_WANTED:
             return Effect.CONFIRMED
-        if self.action.goal is Goal.UP:
+        if self.action.starts_cvms:
             back = self.outcome is Outcome.FAILED and self.status in DOWN
             return Effect.UNDONE if back else Effect.PENDING
         if self.outcome is Outcome.GONE:
@@ -90,8 +90,8 @@ def billed_cvms(targets: Iterable[BilledTarget], actions: frozenset[Action]) -> 
     return found
 
 
-TAKE_DOWN = frozenset(action for action in Action if action.goal is Goal.DOWN)
-BRING_UP = frozenset(action for action in Action if action.goal is Goal.UP)
+TAKE_DOWN = frozenset(action for action in Action if not action.leaves_running)
+BRING_UP = frozenset(action for action in Action if action.starts_cvms)
 
 
 def run_bill(targets: Iterable[BilledTarget]) -> dict[str, object]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from orchestrator.action import Goal, is_as_wanted
+from orchestrator.action import is_as_wanted
 from orchestrator.engine.context import EarlierProgress, RunContext
 from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import LONG_PAUSE
@@ -155,6 +155,6 @@ class RunControl:
             elif work.withheld is not None:
                 ledger.status(work, seen.read)
                 ledger.withheld(work, work.withheld)
-            elif work.action.goal is Goal.RESTARTED and seen.read.down:
+            elif work.action.restarts_cvms and seen.read.down:
                 ledger.status(work, seen.read)
                 ledger.ended(work, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")

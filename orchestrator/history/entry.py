@@ -147,12 +147,12 @@ class _Fold:
     def _note_end(told: "_Told", target: TargetState) -> None:
         """Note the end of the compute of a running CVM after an accepted stop."""
         is_gone = target.outcome is Outcome.GONE
-        is_instant = Action(target.accepted_action or target.action).spec.is_instant
-        if target.outcome is Outcome.SETTLED or (is_gone and is_instant):
+        spec = Action(target.accepted_action or target.action).spec
+        if target.outcome is Outcome.SETTLED or (is_gone and spec.is_instant):
             bill = target.billing or {}
             rates = bill.get("compute_usd_per_hour"), bill.get("storage_usd_per_hour")
-            has_gpus = "gpu_24h_minimum_on_restart" in (bill.get("notes") or ())
-            since = target.accepted_at if is_instant else target.ended_at
+            has_gpus = spec.gpu_note in (bill.get("notes") or ())
+            since = target.accepted_at if spec.is_instant else target.ended_at
             told.note("down", target.ref, since, target.ended_at, *rates, has_gpus)
         if is_gone:
             told.note("gone", target.ref, target.ended_at)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from orchestrator.action import Action, Goal
+from orchestrator.action import Action
 from orchestrator.billing.rates import Rates, Total
 from orchestrator.cvm import GOING_DOWN, Cvm
 from orchestrator.playbook.deadline import Forecast
@@ -110,7 +110,7 @@ class Plan:
     @property
     def started_total(self) -> Total | None:
         """The total hourly cost of the targets to start; None without starts."""
-        rates = [target.rates for target in self.targets if target.action.goal is Goal.UP]
+        rates = [target.rates for target in self.targets if target.action.starts_cvms]
         return Total.of(rates) if rates else None
 
     def count_targets(self, action: Action) -> int:

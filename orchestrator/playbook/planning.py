@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from itertools import groupby
 
-from orchestrator.action import Action, Goal, nothing_to_do
+from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
@@ -90,7 +90,7 @@ def make_plan(
             skipped.append(Skipped(cvm, reason, selected=position >= 0))
     targets.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
     kept = spare_survivors(
-        guards.keep_running or (), cvms, [each.cvm for _, each in targets if each.action.goal is not Goal.UP]
+        guards.keep_running or (), cvms, [each.cvm for _, each in targets if not each.action.starts_cvms]
     )
     survivors = {key: reason for each in kept for key, reason in each.reasons.items()}
     by_key = {target.cvm.ref.key: target.cvm for _, target in targets}
@@ -109,7 +109,7 @@ def make_plan(
             targets=len(chosen),
             up=sum(not cvm.down for cvm in cvms),
             spared=spared,
-            starts=sum(target.action.goal is Goal.UP for target in chosen),
+            starts=sum(target.action.starts_cvms for target in chosen),
             whole_of_starts=whole_of_starts or Denominator(len(cvms)),
             kept=kept,
             unsure=sum(each.why.needed_by == "protect" for each in skipped),

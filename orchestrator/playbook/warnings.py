@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import assert_never
 
 from orchestrator.action import Goal
 from orchestrator.cvm import Cvm
@@ -31,19 +32,23 @@ def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple
         sentence = f"{plural(rented, 'target')} managed by a GPU rental; such CVMs usually refuse a stop"
         yield PlanWarning(WarningCode.GPU_RENTAL, sentence)
     gpus = Counter(target.action.goal for target in targets if target.cvm.gpus)
-    if minimum := gpus[Goal.DOWN]:
-        targets_with = f"{plural(minimum, 'target')} with GPUs"
-        yield _gpu_warning(f"{targets_with}: a later start of such a CVM is charged a new 24-hour minimum")
-    if minimum := gpus[Goal.UP]:
-        yield _gpu_warning(
-            f"{plural(minimum, 'target')} with GPUs to start: each is charged a new 24-hour minimum up front"
-        )
-    if minimum := gpus[Goal.RESTARTED]:
-        yield _gpu_warning(
-            f"{plural(minimum, 'target')} with GPUs to restart: each may be charged a new 24-hour minimum"
-        )
+    for goal in Goal:
+        if gpus[goal]:
+            yield _gpu_warning(_describe_minimum(goal, f"{plural(gpus[goal], 'target')} with GPUs"))
     yield from _list_shared_cvms(playbook, targets)
     yield from _list_unreachable_steps(playbook)
+
+
+def _describe_minimum(goal: Goal, targets: str) -> str:
+    match goal:
+        case Goal.DOWN:
+            return f"{targets}: a later start of such a CVM is charged a new 24-hour minimum"
+        case Goal.UP:
+            return f"{targets} to start: each is charged a new 24-hour minimum up front"
+        case Goal.RESTARTED:
+            return f"{targets} to restart: each may be charged a new 24-hour minimum"
+        case _:
+            assert_never(goal)
 
 
 def list_gpu_warnings(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cvm]]) -> Iterable[PlanWarning]:
@@ -56,7 +61,7 @@ def list_gpu_warnings(playbook: Playbook, taken_up: Mapping[str, Mapping[str, Cv
     for step in playbook.acting_steps:
         gpus = sum(bool(cvm.gpus) for cvm in taken_up.get(step.name, {}).values())
         if gpus and step.action.leaves_running:
-            charged = "is" if step.action.goal is Goal.UP else "may be"
+            charged = "is" if step.action.starts_cvms else "may be"
             yield _gpu_warning(
                 f"step {step.name!r} may {step.action} up to {plural(gpus, 'CVM')} with GPUs: each {charged} charged "
                 f"a new 24-hour minimum"

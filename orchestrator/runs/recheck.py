@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from orchestrator.action import Goal, is_as_wanted
+from orchestrator.action import is_as_wanted
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.cvm import ByCvm, Cvm
@@ -88,9 +88,9 @@ def mark_withheld(
             job.withheld = _why_withheld(target, job, cvm, guards, touched=job.ref.key in touched)
         elif seen is not None and seen.read is not None:
             job.withheld = Reason(SkipReason.GONE)
-    under_way = {job.ref.key for job in jobs if job.under_way and job.action.goal is not Goal.UP}
+    under_way = {job.ref.key for job in jobs if job.under_way and not job.action.starts_cvms}
     up = [now.get(cvm.ref.key, cvm) for cvm in cvms if cvm.ref.key not in under_way]
-    going = [job for job in to_send(jobs, fresh) if job.action.goal is not Goal.UP and job.ref.key in now]
+    going = [job for job in to_send(jobs, fresh) if not job.action.starts_cvms and job.ref.key in now]
     by_key = {job.ref.key: job for job in going}
     for rule in spare_survivors(guards.keep_running or (), up, [now[job.ref.key] for job in going]):
         for key, reason in rule.reasons.items():
@@ -155,7 +155,7 @@ def _check_guards(
         return limit is not None and (name not in limits or limit < limits[name])
 
     left = {job.ref.key: job for job in to_send(jobs, fresh)}
-    starts = sum(job.action.goal is Goal.UP for job in left.values())
+    starts = sum(job.action.starts_cvms for job in left.values())
     up = sum(not cvm.down for cvm in cvms)
     undo = Denominator(up + starts, "that are up now, or that the run to undo took down")
     checks: Iterable[GuardCheck] = check_guards(

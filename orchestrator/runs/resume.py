@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from orchestrator.action import Goal
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
@@ -96,7 +95,7 @@ class ResumePlan:
     @property
     def starts(self) -> bool:
         """Check for CVMs to start."""
-        return any(job.action.goal is Goal.UP for job in self.send)
+        return any(job.action.starts_cvms for job in self.send)
 
     @property
     def ends(self) -> Total:
@@ -106,7 +105,7 @@ class ResumePlan:
     @property
     def begins(self) -> Total:
         """Sum the charges to be started by the remaining requests."""
-        return Total.of(job.note.rates for job in self.send if job.action.goal is Goal.UP)
+        return Total.of(job.note.rates for job in self.send if job.action.starts_cvms)
 
 
 def frozen_in(state: RunState, run: StoredRun) -> Frozen:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import cast
 
@@ -39,6 +40,11 @@ def with_member(text: str) -> str:
     return text.replace('    RESTART = "restart"\n', '    SUSPEND = "suspend"\n    RESTART = "restart"\n', 1)
 
 
+def with_goal(text: str) -> str:
+    """The module of actions with a fourth goal, and no decision about it."""
+    return text.replace('    RESTARTED = "restarted"\n', '    PAUSED = "paused"\n    RESTARTED = "restarted"\n', 1)
+
+
 def with_specification(text: str) -> str:
     """The same with a specification."""
     case = "            case _:\n                assert_never(self)\n"
@@ -56,12 +62,17 @@ def found_by_checker(action: Path, cache: Path) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-def test_the_checker_names_the_place_to_specify_a_new_action_and_no_other(tmp_path: Path) -> None:
+def test_the_checker_names_all_places_that_decide_about_a_new_action_or_goal(tmp_path: Path) -> None:
     text, action = (PACKAGE / "action.py").read_text(), tmp_path / "action.py"
-    action.write_text(with_member(text))
-    (error,) = found_by_checker(action, tmp_path / "cache")
-    assert error.startswith("orchestrator/action.py:")
-    assert "Literal[Action.SUSPEND]" in error
+    action.write_text(with_goal(with_member(text)))
+    errors = found_by_checker(action, tmp_path / "cache")
+    assert [error.split(":")[0] for error in errors if "Literal[Action.SUSPEND]" in error] == ["orchestrator/action.py"]
+    assert Counter(error.split(":")[0] for error in errors if "Literal[Goal.PAUSED]" in error) == {
+        "orchestrator/action.py": 5,  # its properties, and the statuses before and after the action
+        "orchestrator/engine/watch/evaluate.py": 1,
+        "orchestrator/playbook/warnings.py": 1,
+    }
+    assert len(errors) == 1 + 7
     action.write_text(with_specification(text))
     assert found_by_checker(action, tmp_path / "cache") == []
 

@@ -21,8 +21,10 @@ holds for a read of a started CVM, because the CVM may have run shortly before. 
 only after a second read with the same result, begun `recheck_after` seconds later.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from orchestrator.action import Action, Goal
 from orchestrator.cvm import COMING_UP, DOWN, GOING_DOWN, UP
@@ -98,8 +100,7 @@ def judge(watched: Watched, read: StatusRead, begun: float, recheck_after: float
         begun: start time of the read.
         recheck_after: the longest lag of a status, in seconds.
     """
-    accepted, unknown = _RULES[watched.action.goal]
-    return (accepted if watched.accepted else unknown)(watched, read, begun, recheck_after)
+    return _find_rule(watched)(watched, read, begun, recheck_after)
 
 
 def judge_again(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
@@ -202,11 +203,17 @@ def _perhaps_coming_back(watched: Watched, read: StatusRead, begun: float, reche
     return Finding.INCONCLUSIVE if _confirmed(watched, begun, recheck_after) else Finding.OPEN
 
 
-_RULES = {
-    Goal.DOWN: (_going_down, _perhaps_going_down),
-    Goal.UP: (_coming_up, _perhaps_coming_up),
-    Goal.RESTARTED: (_coming_back, _perhaps_coming_back),
-}
+def _find_rule(watched: Watched) -> Callable[[Watched, StatusRead, float, float], Finding]:
+    """Find the column of the table for the goal of the action."""
+    match goal := watched.action.goal:
+        case Goal.DOWN:
+            return _going_down if watched.accepted else _perhaps_going_down
+        case Goal.UP:
+            return _coming_up if watched.accepted else _perhaps_coming_up
+        case Goal.RESTARTED:
+            return _coming_back if watched.accepted else _perhaps_coming_back
+        case _:
+            assert_never(goal)
 
 
 def _on_its_way(watched: Watched) -> Finding:

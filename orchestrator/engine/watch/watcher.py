@@ -6,7 +6,6 @@ from itertools import islice
 from math import ceil
 from typing import Protocol
 
-from orchestrator.action import Goal
 from orchestrator.cvm import UP
 from orchestrator.duration import format_duration
 from orchestrator.engine.context import RunContext
@@ -137,7 +136,7 @@ class Watcher:
             watched.deadline = now
         watched.overtaken = work.escalated_at is not None
         # The answer to a restart may show the CVM under way; later reads may miss this status.
-        watched.moved = accepted and work.action.goal is Goal.RESTARTED and work.status not in {None, UP}
+        watched.moved = accepted and work.action.restarts_cvms and work.status not in {None, UP}
         entry = _Entry(work, watched, untaken=untaken)
         self._entries[work.ref.key] = entry
         self._turn.append(entry)
