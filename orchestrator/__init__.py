@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from orchestrator.runs.api import Options, RunSummary, TargetSummary, plan, read_log, resume, run
     from orchestrator.runs.observer import RunObserver
-    from orchestrator.runs.status import Stop
+    from orchestrator.runs.status import StopRequest
     from orchestrator.settings.load import load_settings
 
 __all__ = [
     "Options",
     "RunObserver",
     "RunSummary",
-    "Stop",
+    "StopRequest",
     "TargetSummary",
     "load_settings",
     "plan",

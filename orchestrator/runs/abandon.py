@@ -12,7 +12,7 @@ from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.records import rebuild_jobs
 from orchestrator.runs.resume import ReopenedRun, record_resume
 from orchestrator.runs.session import Session
-from orchestrator.runs.workspace import Workspace, read_workspace
+from orchestrator.runs.workspace import WorkspaceIdentity, read_workspace
 
 
 async def abandon_run(session: Session, reopened: ReopenedRun, reason: str) -> RunResult:
@@ -32,7 +32,7 @@ async def abandon_run(session: Session, reopened: ReopenedRun, reason: str) -> R
     # A status proves "no effect" only if the read began late enough after the last request.
     await anyio.sleep(min(settings.settle.recheck_after, max(0.0, settings.settle.recheck_after - age)))
     jobs = rebuild_jobs(state, now=session.clock.now(), wall=session.clock.wall())
-    (await read_workspace(session)).compare_with(Workspace.from_record(state.started.record), "the run")
+    (await read_workspace(session)).compare_with(WorkspaceIdentity.from_record(state.started.record), "the run")
     opened = OpenRun(reopened.stored, log, state, jobs, (), state.planned.workspace_size)
     seen = await read_open_statuses(session, jobs, opened.workspace_size)
     await record_resume(log, reopened.reading, state, jobs, session.observer, to_abandon=True)

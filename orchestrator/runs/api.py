@@ -2,7 +2,7 @@
 
 `orchestrator` exports these names. The functions print nothing, ask nothing and handle no signals; errors are the
 exceptions of `orchestrator.errors`. The coroutines need asyncio. Cancellation ends a run at once, as a crash does, and
-`resume` continues the run; for an orderly end, pass a `Stop`.
+`resume` continues the run; for an orderly end, pass a `StopRequest`.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.resume import ResumePlan, reopen_run
 from orchestrator.runs.session import Session, limits_of, open_session
 from orchestrator.runs.start import RunRequest, plan_request, start_run
-from orchestrator.runs.status import Stop
+from orchestrator.runs.status import StopRequest
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.model import AuditSection, CloudSection
@@ -136,7 +136,7 @@ async def run(
     expect: int | None = None,
     confirm: Callable[[Plan], Awaitable[bool]] | None = None,
     observer: RunObserver | None = None,
-    stop: Stop | None = None,
+    stop: StopRequest | None = None,
     **options: Unpack[Options],
 ) -> RunSummary:
     """Plan a playbook, confirm the plan, and carry the plan out to its end.
@@ -189,7 +189,7 @@ async def resume(
     *,
     confirm: Callable[[ResumePlan], Awaitable[bool]] | None = None,
     observer: RunObserver | None = None,
-    stop: Stop | None = None,
+    stop: StopRequest | None = None,
     **options: Unpack[Options],
 ) -> RunSummary:
     """Resume an unfinished run from its audit log. A finished run is returned unchanged.
@@ -278,9 +278,9 @@ def _load_playbook(playbook: str | Path | Playbook, variables: Mapping[str, str]
     return LoadedPlaybook(playbook, Path(playbook.name), hashlib.sha256(data).hexdigest(), data, {})
 
 
-async def _carry_out(session: Session, opened: OpenRun, stop: Stop | None) -> RunSummary:
+async def _carry_out(session: Session, opened: OpenRun, stop: StopRequest | None) -> RunSummary:
     """Carry a run out, and summarize its end."""
-    result = await carry_out(session, opened, stop or Stop())
+    result = await carry_out(session, opened, stop or StopRequest())
     summary = _summarize_run(opened.state, opened.stored)
     error = explain_early_end(result, opened.log)
     return replace(summary, exit_code=result.exit_code, ending=result.ending, error=error)

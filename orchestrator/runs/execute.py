@@ -24,7 +24,7 @@ from orchestrator.runs.notifications import finish_notices, send_notices
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.outage_text import outage_text
 from orchestrator.runs.session import Session
-from orchestrator.runs.status import Stop
+from orchestrator.runs.status import StopRequest
 
 
 def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = None) -> Run:
@@ -112,7 +112,7 @@ async def carry_to_end(session: Session, opened: OpenRun, run: Run, beside: Sequ
     return result
 
 
-async def carry_out(session: Session, opened: OpenRun, stop: Stop) -> RunResult:
+async def carry_out(session: Session, opened: OpenRun, stop: StopRequest) -> RunResult:
     """Carry a run out without a person: send notices, and end the run on request.
 
     Args:

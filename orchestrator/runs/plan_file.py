@@ -31,7 +31,7 @@ from orchestrator.runs.frozen import Frozen, apply_settings
 from orchestrator.runs.records import limits_from, planned_fields, started_fields
 from orchestrator.runs.start import RunRequest
 from orchestrator.runs.steps import steps_from
-from orchestrator.runs.workspace import Workspace
+from orchestrator.runs.workspace import WorkspaceIdentity
 from orchestrator.settings.load import Settings
 
 VERSION = 1
@@ -173,7 +173,7 @@ def request_plan(
         frozen,
         origin_fields={"plan_file": origin},
         ignore_running=ignore_running,
-        workspace=Workspace(frozen.workspace, frozen.key_fingerprint),
+        workspace=WorkspaceIdentity(frozen.workspace, frozen.key_fingerprint),
         warnings=applied.warnings,
     )
 

@@ -18,7 +18,7 @@ from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import find_apps_to_read
 from orchestrator.playbook.steps import Pause
 from orchestrator.runs.session import Session
-from orchestrator.runs.workspace import Workspace, read_workspace
+from orchestrator.runs.workspace import WorkspaceIdentity, read_workspace
 from orchestrator.settings.load import Settings
 
 
@@ -38,7 +38,7 @@ class Prepared:
     guards: Guards
     workspace_size: int
     read_at: datetime
-    workspace: Workspace
+    workspace: WorkspaceIdentity
 
 
 async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: PlanConstraint | None = None) -> Prepared:

@@ -21,7 +21,7 @@ from orchestrator.playbook.select import find_unknown_protection
 from orchestrator.playbook.survivors import spare_survivors
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.session import Session
-from orchestrator.runs.workspace import Workspace, read_workspace
+from orchestrator.runs.workspace import WorkspaceIdentity, read_workspace
 from orchestrator.skip_reason import Reason, SkipReason
 
 
@@ -54,7 +54,7 @@ async def recheck_run(session: Session, state: RunState, jobs: Sequence[Job]) ->
     guards = session.settings.guards
     cvms = await _read_inventory(session, state, jobs, guards)
     workspace = await read_workspace(session, cvms)
-    other_key = workspace.compare_with(Workspace.from_record(state.started.record), "the run")
+    other_key = workspace.compare_with(WorkspaceIdentity.from_record(state.started.record), "the run")
     fresh = await read_open_statuses(session, jobs, state.planned.workspace_size)
     mark_withheld(state, jobs, cvms, fresh, guards)
     _check_guards(state, jobs, cvms, fresh, guards)

@@ -11,7 +11,7 @@ from orchestrator.playbook.undo import Undo
 from orchestrator.runs.records import taken_down
 from orchestrator.runs.session import limits_of
 from orchestrator.runs.start import RunRequest
-from orchestrator.runs.workspace import Workspace
+from orchestrator.runs.workspace import WorkspaceIdentity
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings
 
@@ -57,7 +57,7 @@ def request_undo(
         undo,
         origin_fields={"restores": state.run_id},
         ignore_running=ignore_running,
-        workspace=Workspace.from_record(state.started.record),
+        workspace=WorkspaceIdentity.from_record(state.started.record),
     )
 
 

@@ -24,7 +24,7 @@ from orchestrator.runs.plan_check import find_refusal
 from orchestrator.runs.prepare import Prepared, prepare_plan
 from orchestrator.runs.records import planned_fields, started_fields
 from orchestrator.runs.session import Session
-from orchestrator.runs.workspace import Workspace
+from orchestrator.runs.workspace import WorkspaceIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class RunRequest:
     origin_fields: Mapping[str, object] = field(default_factory=dict)
     run_id: str | None = None
     ignore_running: bool = False
-    workspace: Workspace | None = None
+    workspace: WorkspaceIdentity | None = None
     warnings: tuple[PlanWarning, ...] = ()
 
 

@@ -59,7 +59,7 @@ class Ended:
 
 
 @dataclass(slots=True)
-class Stop:
+class StopRequest:
     """A request to end runs: no further requests are sent, and sent requests are watched.
 
     Attributes:

@@ -30,7 +30,7 @@ from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.resume import reopen_run
 from orchestrator.runs.session import Session, limits_of, open_session
 from orchestrator.runs.start import RunRequest, plan_request, start_run
-from orchestrator.runs.status import Ended, RunStatus, State, Stop
+from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings
 
@@ -81,7 +81,7 @@ class UnattendedRunner:
             return RunStatus(State.FINISHED, exit_code=int(state.finished.exit_code))
         return RunStatus(State.UNFINISHED, parse_timestamp(state.last_ts))
 
-    async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
+    async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: StopRequest) -> Ended:
         """Plan a run, and carry the plan out if the guards pass."""
         trigger = {
             "schedule": claim.playbook,
@@ -101,7 +101,7 @@ class UnattendedRunner:
         except OrchestratorError as error:
             return await self._notify_refusal(claim, loaded, error)
 
-    async def _wait_for_others(self, claim: FiringClaim, error: ClaimedError, stop: Stop) -> Ended:
+    async def _wait_for_others(self, claim: FiringClaim, error: ClaimedError, stop: StopRequest) -> Ended:
         """Wait until no live run acts on the same CVMs; the run is then planned again."""
         facts = {"run_id": claim.run_id, "playbook": claim.playbook, "reason": str(error)}
         self._observe(claim).on_warning("waiting_for_run", **facts)
@@ -121,7 +121,7 @@ class UnattendedRunner:
             await notify_refusal(self._settings, loaded, error, url, observer, number=claim.run_id)
         return _refusal(error)
 
-    async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
+    async def resume(self, claim: FiringClaim, stop: StopRequest) -> Ended:
         """Resume a run from its audit log."""
         try:
             with reopen_run(self._store.get_run(claim.run_id)) as reopened:
@@ -161,7 +161,7 @@ async def _plan_and_start(session: Session, request: RunRequest) -> OpenRun:
     return await start_run(session, request, await plan_request(session, request), confirm)
 
 
-async def _carry_out(session: Session, opened: OpenRun, stop: Stop) -> Ended:
+async def _carry_out(session: Session, opened: OpenRun, stop: StopRequest) -> Ended:
     result = await carry_out(session, opened, stop)
     why = explain_early_end(result, opened.log)
     return Ended(
@@ -171,7 +171,7 @@ async def _carry_out(session: Session, opened: OpenRun, stop: Stop) -> Ended:
     )
 
 
-async def _run_unless(stop: Stop, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T | None:
+async def _run_unless(stop: StopRequest, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T | None:
     """Return the result of a task; None for a task stopped before its end."""
     result: _T | None = None
 

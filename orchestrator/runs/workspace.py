@@ -21,7 +21,7 @@ def fingerprint_key(api_key: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Workspace:
+class WorkspaceIdentity:
     """The workspace of a run.
 
     Attributes:
@@ -41,7 +41,7 @@ class Workspace:
         """Write the fields of `run.started` and of a plan file."""
         return {"workspace": self.id, "key_fingerprint": self.key}
 
-    def compare_with(self, earlier: "Workspace", what: str) -> PlanWarning | None:
+    def compare_with(self, earlier: "WorkspaceIdentity", what: str) -> PlanWarning | None:
         """Compare with an earlier record.
 
         Args:
@@ -70,12 +70,12 @@ class Workspace:
         )
 
 
-async def read_workspace(session: Session, cvms: Iterable[Cvm] = ()) -> Workspace:
+async def read_workspace(session: Session, cvms: Iterable[Cvm] = ()) -> WorkspaceIdentity:
     """Find the workspace of the session's key: by the list of CVMs, else by a single request."""
     key = fingerprint_key(session.endpoint.api_key)
     found = {cvm.workspace for cvm in cvms}
     if len(found) == 1 and None not in found:
-        return Workspace(found.pop(), key)
+        return WorkspaceIdentity(found.pop(), key)
     async with session.gate.turn(Lane.READ):
         reply = await session.identify()
-    return Workspace(reply.value, key)
+    return WorkspaceIdentity(reply.value, key)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
-from orchestrator.runs.status import Ended, RunStatus, Stop
+from orchestrator.runs.status import Ended, RunStatus, StopRequest
 
 
 class Clock(Protocol):
@@ -23,11 +23,11 @@ class Runner(Protocol):
         """Read the status of a run from its audit log."""
         ...
 
-    async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
+    async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: StopRequest) -> Ended:
         """Plan and execute a new run."""
         ...
 
-    async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
+    async def resume(self, claim: FiringClaim, stop: StopRequest) -> Ended:
         """Continue a run with an unfinished log."""
         ...
 

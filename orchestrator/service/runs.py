@@ -16,7 +16,7 @@ from orchestrator.audit.store import new_run_id
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Exit
 from orchestrator.runs.firing import FiringClaim
-from orchestrator.runs.status import Ended, RunStatus, State, Stop
+from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.protocols import Clock, Runner
 from orchestrator.service.registry import ScheduleRegistry
@@ -46,7 +46,7 @@ class RunQueue:
         registry: ScheduleRegistry,
         writer: JournalWriter,
         clock: Clock,
-        stop: Stop,
+        stop: StopRequest,
         resume_within: timedelta,
         ended: Callable[[], None],
     ) -> None:

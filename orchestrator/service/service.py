@@ -17,7 +17,7 @@ from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.firings import Firing
 from orchestrator.runs.firing import FiringClaim
-from orchestrator.runs.status import Stop
+from orchestrator.runs.status import StopRequest
 from orchestrator.service.folder import ScheduledPlaybook
 from orchestrator.service.journal import Journal
 from orchestrator.service.journal_writer import JournalWriter
@@ -107,7 +107,7 @@ class Service:
         self._registry = ScheduleRegistry(scan, snoozes, self._writer, self._record_planned_firings)
         self._runner, self._clock = runner, clock
         self._resume_within, self._scan_interval = resume_within, scan_interval
-        self._stop, self._wake = Stop(), anyio.Event()
+        self._stop, self._wake = StopRequest(), anyio.Event()
         self._runs: RunQueue | None = None
         self._coming: dict[str, _NextDecision] = {}
         self._forecasts: dict[str, _Forecast] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from orchestrator import RunObserver, Stop, load_settings, plan, read_log, resume, run
+from orchestrator import RunObserver, StopRequest, load_settings, plan, read_log, resume, run
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.errors import (
@@ -135,7 +135,7 @@ async def test_a_playbook_may_be_a_value(options: Options) -> None:
 
 
 async def test_a_stopped_run_is_resumable(options: Options, tmp_path: Path) -> None:
-    stop = Stop()
+    stop = StopRequest()
 
     class Stopper(RunObserver):
         def on_record(self, record: Record, state: RunState) -> None:
@@ -156,7 +156,7 @@ async def test_a_stopped_run_is_resumable(options: Options, tmp_path: Path) -> N
 
 
 async def test_a_doubtful_resume_needs_a_confirmation(options: Options, tmp_path: Path) -> None:
-    stop = Stop()
+    stop = StopRequest()
     stop.request_end(Ending.SIGINT)
     first = await run(*stop_web(tmp_path), confirm=agree, stop=stop, **options)
     assert first.counts == {Outcome.NOT_SENT: 2}

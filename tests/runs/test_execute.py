@@ -15,7 +15,7 @@ from orchestrator.runs.claims import claim_again
 from orchestrator.runs.execute import carry_out
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.resume import reopen_run
-from orchestrator.runs.status import Stop
+from orchestrator.runs.status import StopRequest
 from tests.engine.fakes import FakeCloud
 from tests.runs.sessions import session_of, write_at_once
 from tests.runs.test_start import start
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 class Observed(RunObserver):
     """Collects warnings, and requests the end of the run after the first accepted request."""
 
-    def __init__(self, stop: Stop | None = None) -> None:
+    def __init__(self, stop: StopRequest | None = None) -> None:
         self.warnings: list[str] = []
         self._stop = stop
 
@@ -43,7 +43,7 @@ class Observed(RunObserver):
 async def test_a_run_ends_with_its_log_closed_and_its_claim_released(tmp_path: Path) -> None:
     session = session_of(FakeCloud(3), tmp_path)
     opened = await start(session)
-    result = await carry_out(session, opened, Stop())
+    result = await carry_out(session, opened, StopRequest())
     assert (result.ending, result.exit_code) == (Ending.COMPLETED, Exit.OK)
     assert opened.state.counts == {Outcome.SETTLED: 3}
     assert read_log(opened.log.path).verdict is Verdict.WHOLE
@@ -51,7 +51,7 @@ async def test_a_run_ends_with_its_log_closed_and_its_claim_released(tmp_path: P
 
 
 async def test_a_requested_end_sends_nothing_more_and_is_resumable(tmp_path: Path) -> None:
-    cloud, stop = FakeCloud(3), Stop()
+    cloud, stop = FakeCloud(3), StopRequest()
     observed = Observed(stop)
     session = session_of(cloud, tmp_path, observed)
     opened = await start(session)
@@ -65,12 +65,12 @@ async def test_a_requested_end_sends_nothing_more_and_is_resumable(tmp_path: Pat
             plan = await reopened.plan(session, applied, claim)
             assert (len(plan.send), plan.ended, plan.is_doubtful) == (2, 1, False)
             again = await reopened.record_resume(session, plan, claim)
-            assert (await carry_out(session, again, Stop())).exit_code is Exit.OK
+            assert (await carry_out(session, again, StopRequest())).exit_code is Exit.OK
     assert set(cloud.posts.values()) == {1}
 
 
 async def test_an_end_requested_before_the_start_sends_nothing(tmp_path: Path) -> None:
-    cloud, stop = FakeCloud(3), Stop()
+    cloud, stop = FakeCloud(3), StopRequest()
     session = session_of(cloud, tmp_path)
     opened = await start(session)
     stop.request_end(Ending.SIGTERM)
@@ -83,7 +83,7 @@ async def test_a_cancelled_run_closes_its_log_and_releases_its_claim(tmp_path: P
     for seconds in (0, 1.5):
         opened = await start(session)
         with anyio.move_on_after(seconds) as scope:
-            await carry_out(session, opened, Stop())
+            await carry_out(session, opened, StopRequest())
         assert scope.cancelled_caught
         assert not Claims(tmp_path).any_live([opened.log.run_id])
         with reopen_run(opened.stored) as reopened:
@@ -91,7 +91,7 @@ async def test_a_cancelled_run_closes_its_log_and_releases_its_claim(tmp_path: P
 
 
 async def test_an_abandoned_run_sends_nothing_and_is_finished(tmp_path: Path) -> None:
-    cloud, stop = FakeCloud(3), Stop()
+    cloud, stop = FakeCloud(3), StopRequest()
     session = session_of(cloud, tmp_path, Observed(stop))
     opened = await start(session)
     await carry_out(session, opened, stop)

@@ -11,7 +11,7 @@ from orchestrator.runs.execute import carry_out
 from orchestrator.runs.restore import read_undo, request_undo
 from orchestrator.runs.session import Session
 from orchestrator.runs.start import plan_request
-from orchestrator.runs.status import Stop
+from orchestrator.runs.status import StopRequest
 from tests.engine.fakes import FakeCloud
 from tests.runs.sessions import session_of
 from tests.runs.test_start import start
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 async def stopped_run(session: Session) -> StoredRun:
     opened = await start(session)
-    await carry_out(session, opened, Stop())
+    await carry_out(session, opened, StopRequest())
     return opened.stored
 
 
@@ -70,6 +70,6 @@ async def test_a_run_that_stopped_no_running_cvm_cannot_be_undone(tmp_path: Path
     session = session_of(cloud, tmp_path)
     opened = await start(session)
     cloud.gone = {ref.name for ref in cloud.refs}
-    await carry_out(session, opened, Stop())
+    await carry_out(session, opened, StopRequest())
     with pytest.raises(NoMatchError, match="stopped no running CVM"):
         read_undo(opened.stored)

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.playbook.load import load_playbook
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.status import State, Stop
+from orchestrator.runs.status import State, StopRequest
 from orchestrator.runs.unattended import UnattendedRunner
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.simulator.serve import BackgroundSimulator
@@ -49,9 +49,9 @@ async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
         runner = UnattendedRunner(settings(tmp_path, sim, box, monkeypatch), lambda _: RunObserver(), lambda *_: None)
         file = tmp_path / "nightly.yaml"
         file.write_text(PLAYBOOK.format(most=1))
-        refused = [await runner.start(claims[0], load_playbook(file, {}), Stop()) for _ in range(2)]
+        refused = [await runner.start(claims[0], load_playbook(file, {}), StopRequest()) for _ in range(2)]
         file.write_text(PLAYBOOK.format(most=9))
-        ended = await runner.start(claims[1], load_playbook(file, {}), Stop())
+        ended = await runner.start(claims[1], load_playbook(file, {}), StopRequest())
     assert ([each.exit_code for each in refused], ended.exit_code) == ([3, 3], 0)
     assert box.events == ["refused", "run.started", "run.finished"]
     assert box.got[0]["id"] == f"refused-{claims[0].run_id}"

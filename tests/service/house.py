@@ -18,7 +18,7 @@ from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
-from orchestrator.runs.status import Ended, RunStatus, State, Stop
+from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.service.folder import PlaybookFolder, ScanResult
 from orchestrator.service.journal import Journal
 from orchestrator.service.scheduler import Snooze
@@ -94,7 +94,7 @@ class FakeRunner:
             return RunStatus(State.FINISHED, exit_code=0)
         return RunStatus(State.UNFINISHED, run.last_at)
 
-    async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: Stop) -> Ended:
+    async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: StopRequest) -> Ended:
         assert loaded.playbook.name == claim.playbook
         assert claim.run_id not in self.world.runs
         if self.codes:
@@ -111,13 +111,13 @@ class FakeRunner:
         self.dies("after the log")
         return await self._go_on(run, stop)
 
-    async def resume(self, claim: FiringClaim, stop: Stop) -> Ended:
+    async def resume(self, claim: FiringClaim, stop: StopRequest) -> Ended:
         run = self.world.runs[claim.run_id]
         assert not run.finished
         assert not run.void
         return await self._go_on(run, stop)
 
-    async def _go_on(self, run: RunOnDisk, stop: Stop) -> Ended:
+    async def _go_on(self, run: RunOnDisk, stop: StopRequest) -> Ended:
         self.order.append(run.playbook)
         while run.sent < self.actions:
             with anyio.move_on_after(self.seconds / self.actions):
