@@ -259,14 +259,21 @@ class RunTotals(LogEvent):
     """`run.interrupted` or `run.finished`.
 
     Attributes:
-        counts: number of targets by outcome.
-        money: effect on the bill, as summed up by `run_bill`.
         requests: number of announced requests.
     """
 
     __slots__ = ()
     requests = Optional[int]()
-    counts, money = Optional[Json](), Optional[Json]()
+
+    @property
+    def counts(self) -> Json:
+        """Number of targets by outcome."""
+        return self.record.get("counts") or {}
+
+    @property
+    def money(self) -> Json:
+        """Effect on the bill, as summed up by `run_bill`."""
+        return self.record.get("money") or {}
 
 
 class RunInterrupted(RunTotals):

@@ -8,7 +8,22 @@ from typing import Any, TextIO
 
 import structlog
 
-from orchestrator.audit.events import ENDED, Event
+from orchestrator.audit.events import (
+    ActionDeferred,
+    ActionEscalated,
+    ActionUnknown,
+    ApprovalAnswered,
+    MessageSent,
+    RunFinished,
+    RunInterrupted,
+    RunResumed,
+    RunStarted,
+    StepPlanned,
+    TargetEnded,
+    TargetSettled,
+    WaveSoaking,
+    read_event,
+)
 from orchestrator.audit.log import Observer
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
@@ -17,24 +32,6 @@ from orchestrator.cvm import CvmRef
 from orchestrator.outcome import TROUBLE, Outcome
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.model import LogSection
-
-_HEARD = frozenset(
-    {
-        Event.RUN_STARTED,
-        Event.RUN_RESUMED,
-        Event.RUN_INTERRUPTED,
-        Event.RUN_FINISHED,
-        Event.TARGET_SETTLED,
-        Event.TARGET_FAILED,
-        Event.ACTION_DEFERRED,
-        Event.ACTION_UNKNOWN,
-        Event.ACTION_ESCALATED,
-        Event.STEP_PLANNED,
-        Event.WAVE_SOAKING,
-        Event.APPROVAL_ANSWERED,
-        Event.NOTICE,
-    }
-)
 
 _Target = tuple[str, str]
 """A step and a CVM's key."""
@@ -114,17 +111,18 @@ class _ByTeepod:
 
     def __call__(self, record: Record) -> None:
         """Log a record, except for the many records of single CVMs."""
-        event = record["event"]
-        if event not in ENDED:
-            if event == Event.STEP_PLANNED and self._open is not None:
-                for entry in record["targets"]:
-                    self._open_target(self._open, record["step"], CvmRef.of(entry["cvm"]))
-            if event != Event.ACTION_ESCALATED:
+        match event := read_event(record):
+            case TargetEnded():
+                if event.outcome in TROUBLE:
+                    log_record(record)
+                self._close_target(event.step, event.ref, event.outcome)
+            case ActionEscalated():
+                pass
+            case _:
+                if isinstance(event, StepPlanned) and self._open is not None:
+                    for target in event.targets:
+                        self._open_target(self._open, event.step, target.ref)
                 log_record(record)
-            return
-        if record["outcome"] in TROUBLE:
-            log_record(record)
-        self._close_target(record["step"], CvmRef.of(record["cvm"]), record["outcome"])
 
     def _close_target(self, step: str, ref: CvmRef, outcome: str) -> None:
         if self._open is None:
@@ -156,42 +154,49 @@ def log_record(record: Record, **about: object) -> None:
         record: the record.
         **about: more facts for every line, for a process with several runs.
     """
-    event: str = record["event"]
-    if event not in _HEARD or record.get("to_abandon"):
-        return
     log = structlog.get_logger(**about)
-    if event in ENDED:
-        ref = CvmRef.of(record["cvm"])
-        facts = {"cvm": ref.name, "id": ref.address, "teepod": ref.teepod, "seconds": record.get("seconds")}
-        if event == Event.TARGET_SETTLED:
-            log.info(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the outcome is the event's name
-        else:
-            facts |= {"reason": record.get("reason")}
-            if record.get("request_id") is not None:
-                facts["request_id"] = record["request_id"]
-            log.warning(f"cvm.{record['outcome']}", **facts)  # noqa: G004 - the same
-    elif event in {Event.RUN_STARTED, Event.RUN_RESUMED}:
-        log.info(event, run_id=record["run_id"])
-    elif event in {Event.RUN_INTERRUPTED, Event.RUN_FINISHED}:
-        log.info(event, run_id=record["run_id"], exit_code=record.get("exit_code"), **record["counts"])
-    elif event in {Event.APPROVAL_ANSWERED, Event.NOTICE}:
-        said = ("step", "answer", "by", "via", "comment", "message")
-        log.info(event, **{key: record[key] for key in said if record.get(key) is not None})
-    elif event == Event.STEP_PLANNED:
-        log.info(event, step=record["step"], action=record["action"], targets=len(record["targets"]))
-    elif event == Event.WAVE_SOAKING:
-        log.info(event, step=record["step"], wave=record["wave"], until=record["until"])
-    else:
-        _log_request(log, record)
+    match event := read_event(record):
+        case TargetEnded():
+            _log_outcome(log, event)
+        case RunStarted():
+            log.info(event.name, run_id=event.run_id)
+        case RunResumed():
+            if not event.to_abandon:
+                log.info(event.name, run_id=event.run_id)
+        case RunInterrupted() | RunFinished():
+            log.info(event.name, run_id=event.run_id, exit_code=event.exit_code, **event.counts)
+        case ApprovalAnswered() | MessageSent():
+            known = ("step", "answer", "by", "via", "comment", "message")
+            log.info(event.name, **{key: record[key] for key in known if record.get(key) is not None})
+        case StepPlanned():
+            log.info(event.name, step=event.step, action=event.action, targets=len(list(event.targets)))
+        case WaveSoaking():
+            log.info(event.name, step=event.step, wave=event.wave, until=event.until)
+        case ActionEscalated() | ActionDeferred() | ActionUnknown():
+            _log_request(log, event)
 
 
-def _log_request(log: Any, record: Record) -> None:  # noqa: ANN401 - whatever structlog gives
-    """Log an escalation, a deferral or another unfinished request."""
-    ref, reason = CvmRef.of(record["cvm"]), record["reason"]
-    if record["event"] == Event.ACTION_ESCALATED:
-        log.warning("cvm.escalated", cvm=ref.name, id=ref.address, teepod=ref.teepod, to=record["to"], reason=reason)
-    elif record["event"] == Event.ACTION_DEFERRED:
-        wait = record.get("retry_after_s")
-        log.debug(f"{record['action']}.deferred", cvm=ref.name, wait=wait, reason=reason)  # noqa: G004 - the event's name
-    else:
-        log.debug(f"{record['action']}.unknown", cvm=ref.name, reason=reason)  # noqa: G004 - the same
+def _log_request(log: Any, event: ActionEscalated | ActionDeferred | ActionUnknown) -> None:  # noqa: ANN401 - as below
+    """Log an escalation, or a request without a result."""
+    match event:
+        case ActionEscalated():
+            ref = event.ref
+            facts = {"cvm": ref.name, "id": ref.address, "teepod": ref.teepod}
+            log.warning("cvm.escalated", **facts, to=event.to, reason=event.reason)
+        case ActionDeferred():
+            wait = event.retry_after_s
+            log.debug(f"{event.action}.deferred", cvm=event.ref.name, wait=wait, reason=event.reason)  # noqa: G004 - the name
+        case ActionUnknown():
+            log.debug(f"{event.action}.unknown", cvm=event.ref.name, reason=event.reason)  # noqa: G004 - the same
+
+
+def _log_outcome(log: Any, event: TargetEnded) -> None:  # noqa: ANN401 - structlog gives any logger
+    ref = event.ref
+    facts = {"cvm": ref.name, "id": ref.address, "teepod": ref.teepod, "seconds": event.seconds}
+    if isinstance(event, TargetSettled):
+        log.info(f"cvm.{event.outcome}", **facts)  # noqa: G004 - the outcome is the event's name
+        return
+    facts["reason"] = event.reason
+    if event.request_id is not None:
+        facts["request_id"] = event.request_id
+    log.warning(f"cvm.{event.outcome}", **facts)  # noqa: G004 - the same

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from orchestrator.audit.events import Event
+from orchestrator.audit.events import (
+    ApprovalAnswered,
+    ApprovalRequested,
+    Event,
+    MessageSent,
+    RunFinished,
+    RunInterrupted,
+    TargetFailed,
+    read_event,
+)
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
@@ -21,8 +30,6 @@ from orchestrator.plural import plural
 
 _MOST_FAILURES = 5
 """Number of failed CVMs named in a notice."""
-
-_FAILURE = Event.TARGET_FAILED
 
 
 def notice_of_start(state: RunState) -> Notice:
@@ -48,11 +55,21 @@ def notice_of(record: Record, state: RunState) -> Notice | None:
         record: a record of the audit log.
         state: the state by the log, including this record.
     """
-    event = record["event"]
-    if event == _FAILURE:
-        return _notice_of_first_failure(record, state)
-    tell = _NOTICES.get(event)
-    return tell(record, state) if tell else None
+    match read_event(record):
+        case TargetFailed():
+            return _notice_of_first_failure(record, state)
+        case RunFinished() as event:
+            return _notice_of_finish(event, state)
+        case RunInterrupted() as event:
+            return _notice_of_interruption(event, state)
+        case ApprovalRequested() as event:
+            return _notice_of_request(event, state)
+        case ApprovalAnswered() as event:
+            return _notice_of_answer(event, state)
+        case MessageSent() as event:
+            return _notice_of_message(event, state)
+        case _:
+            return None
 
 
 def notice_of_log_failure(state: RunState, reason: str) -> Notice:
@@ -117,57 +134,58 @@ def _notice_of_first_failure(record: Record, state: RunState) -> Notice | None:
     return make_notice(record, state, {"failure"}, headline, lines, facts={"failures": [_target_document(target)]})
 
 
-def _notice_of_finish(record: Record, state: RunState) -> Notice:
-    code, counts = record["exit_code"], record["counts"]
-    facts = {
+def _notice_of_finish(event: RunFinished, state: RunState) -> Notice:
+    code, counts = event.exit_code, event.counts
+    seconds = words.seconds_between(state.started.ts, event.ts)
+    facts: dict[str, object] = {
         "exit_code": code,
-        "ending": record["ending"],
+        "ending": event.ending,
         "counts": counts,
-        "money": record["money"],
-        "seconds": words.seconds_between(state.started.ts, record["ts"]),
+        "money": event.money,
+        "seconds": seconds,
         "failures": [_target_document(target) for target in _last_failures(state)],
     }
     lines = [
-        f"took {format_duration(facts['seconds'])}{words.describe_cost_change(record['money'])}",
+        f"took {format_duration(seconds)}{words.describe_cost_change(event.money)}",
         *map(_describe_target, _last_failures(state)),
     ]
     failed = sum(counts.get(each, 0) for each in ENDS_THE_RUN)
-    deadline = record.get("deadline")
+    deadline = event.deadline
     if deadline is not None:
         facts["deadline"] = deadline
         lines += [] if deadline["met"] else [f"deadline missed: {plural(deadline['late'], 'CVM')} too late"]
     if failed > len(_last_failures(state)) > 0:
         lines.append(f"and {failed - len(_last_failures(state))} more")
     kinds: set[NoticeKind] = {"end"} if code == Exit.OK else {"end", "failure"}
-    headline = f" {words.describe_end(code, record['ending'])}: {words.list_counts(counts)} (exit {code})"
+    headline = f" {words.describe_end(code, event.ending)}: {words.list_counts(counts)} (exit {code})"
     return make_notice(
-        record, state, kinds, headline, tuple(lines), facts=facts, commands=(f"orchestrator show {state.run_id}",)
+        event.record, state, kinds, headline, tuple(lines), facts=facts, commands=(f"orchestrator show {state.run_id}",)
     )
 
 
-def _notice_of_interruption(record: Record, state: RunState) -> Notice:
-    code = record.get("exit_code")
+def _notice_of_interruption(event: RunInterrupted, state: RunState) -> Notice:
+    code = event.exit_code
     headline = (
-        f" {words.INTERRUPTED.get(record['reason'], 'interrupted')}: {words.list_counts(words.count_outcomes(state))}"
+        f" {words.INTERRUPTED.get(event.reason, 'interrupted')}: {words.list_counts(words.count_outcomes(state))}"
     )
     facts = {
-        "reason": record["reason"],
+        "reason": event.reason,
         "exit_code": code,
         "counts": words.count_outcomes(state),
-        "open": record["open"],
+        "open": event.open,
     }
     commands = () if state.cloud_ended else (f"orchestrator resume {state.run_id}",)
-    return make_notice(record, state, {"end", "failure"}, headline, (), facts=facts, commands=commands)
+    return make_notice(event.record, state, {"end", "failure"}, headline, (), facts=facts, commands=commands)
 
 
-def _notice_of_request(record: Record, state: RunState) -> Notice:
-    facts = {key: record.get(key) for key in ("step", "question", "expires_at")}
-    question, *lines = words.split_lines(record["question"])
-    until = words.format_moment(record["expires_at"])
-    lines.append(f"{words.name_step(record['step'])}, until {until}; then the run ends as refused")
+def _notice_of_request(event: ApprovalRequested, state: RunState) -> Notice:
+    facts = {key: event.record.get(key) for key in ("step", "question", "expires_at")}
+    question, *lines = words.split_lines(event.question)
+    until = words.format_moment(event.expires_at)
+    lines.append(f"{words.name_step(event.step)}, until {until}; then the run ends as refused")
     headline = f" waits for approval: {question}"
     return make_notice(
-        record,
+        event.record,
         state,
         {"approval"},
         headline,
@@ -177,29 +195,20 @@ def _notice_of_request(record: Record, state: RunState) -> Notice:
     )
 
 
-def _notice_of_answer(record: Record, state: RunState) -> Notice:
-    facts = {key: record.get(key) for key in ("step", "answer", "by", "via", "comment")}
-    by = f" by {words.one_line(record['by'])}" if record.get("by") else ""
-    via = f" ({words.one_line(record['via'])})" if record.get("via") else ""
-    answer = words.one_line(str(record["answer"]).replace("_", " "))
-    comment = words.split_lines(record["comment"]) if record.get("comment") else []
-    headline = f", {words.name_step(record['step'])}: {answer}{by}{via}"
-    return make_notice(record, state, {"approval"}, headline, tuple(comment), facts=facts)
+def _notice_of_answer(event: ApprovalAnswered, state: RunState) -> Notice:
+    facts = {key: event.record.get(key) for key in ("step", "answer", "by", "via", "comment")}
+    by = f" by {words.one_line(event.by)}" if event.by else ""
+    via = f" ({words.one_line(event.via)})" if event.via else ""
+    answer = words.one_line(str(event.answer).replace("_", " "))
+    comment = words.split_lines(event.comment) if event.comment else []
+    headline = f", {words.name_step(event.step)}: {answer}{by}{via}"
+    return make_notice(event.record, state, {"approval"}, headline, tuple(comment), facts=facts)
 
 
-def _notice_of_message(record: Record, state: RunState) -> Notice:
-    first, *more = words.split_lines(record["message"])
-    facts = {"step": record["step"], "message": record["message"]}
-    return make_notice(record, state, {"message"}, f": {first}", tuple(more), facts=facts)
-
-
-_NOTICES = {
-    Event.RUN_FINISHED: _notice_of_finish,
-    Event.RUN_INTERRUPTED: _notice_of_interruption,
-    Event.APPROVAL_REQUESTED: _notice_of_request,
-    Event.APPROVAL_ANSWERED: _notice_of_answer,
-    Event.NOTICE: _notice_of_message,
-}
+def _notice_of_message(event: MessageSent, state: RunState) -> Notice:
+    first, *more = words.split_lines(event.message)
+    facts = {"step": event.step, "message": event.message}
+    return make_notice(event.record, state, {"message"}, f": {first}", tuple(more), facts=facts)
 
 
 def _describe_start(state: RunState) -> tuple[str, ...]:
