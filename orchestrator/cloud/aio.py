@@ -75,7 +75,7 @@ class ThroughAiohttp:
         try:
             response = await self._session.request(method, url, headers=headers, data=content, allow_redirects=False)
         except aiohttp.ClientResponseError as error:
-            raise httpx.RemoteProtocolError(f"the answer is no HTTP: {error.message}") from error
+            raise httpx.RemoteProtocolError(f"the answer is not HTTP: {error.message}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise httpx.ReadError(_describe_error(error)) from error
         except ValueError as error:
@@ -122,7 +122,7 @@ class _Connector(aiohttp.TCPConnector):
             while self._is_stale(connection := await super().connect(req, traces, timeout)):
                 connection.close()
         except TimeoutError as error:
-            raise httpx.ConnectTimeout(f"none to {req.url.origin()} within {timeout.connect:g}s") from error
+            raise httpx.ConnectTimeout(f"timeout of {timeout.connect:g}s at {req.url.origin()}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise httpx.ConnectError(_describe_error(error)) from error
         return connection

@@ -16,7 +16,7 @@ from orchestrator.reply import Reply
 
 _T = TypeVar("_T")
 _MOST_FINDINGS = 20
-_NO_WORDS = "no further words"
+_NO_WORDS = "no error text"
 _MOST_OF_AN_ID = 200
 
 
@@ -33,12 +33,12 @@ def make_reply(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) ->
         if not HTTPStatus.OK <= exchange.status < HTTPStatus.MULTIPLE_CHOICES:
             problem = _describe_error(exchange)
         elif exchange.body is None:
-            problem = f"HTTP {exchange.status} whose body is not JSON: {exchange.text or '(empty)'}"
+            problem = f"HTTP {exchange.status}: the body is not JSON: {exchange.text or '(empty)'}"
         else:
             try:
                 value = parse(exchange.body)
             except ShapeError as error:
-                problem = f"HTTP {exchange.status} whose body can't be read: {error}"
+                problem = f"HTTP {exchange.status}: can't read the body: {error}"
     elif problem is not None and exchange.status is not None:
         problem = f"HTTP {exchange.status}, but {problem}"
     code = None if problem is None else _read_error_code(exchange.body)
@@ -71,7 +71,7 @@ def _describe_error(exchange: Exchange) -> str:
     status = exchange.status or 0
     location = exchange.headers.get("location")
     if location is not None and HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return f"HTTP {status}: a redirect to {location}, which is not followed"
+        return f"HTTP {status}: redirect to {location} not followed"
     words = _read_error_text(exchange.body) or exchange.text.strip()
     code = _read_error_code(exchange.body)
     return f"HTTP {status}{f' {code}' if code else ''}: {words or _find_status_phrase(status)}"

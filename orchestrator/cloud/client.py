@@ -54,7 +54,7 @@ class PhalaCloud:
     async def read_cvm(self, ref: CvmRef) -> Reply[Cvm]:
         """`GET /cvms/{cvm_id}`."""
         if not wire.is_address(ref.address):
-            return _refuse_identifier("CVM", ref.address)
+            return _refuse_identifier("CVM identifier", ref.address)
         exchange = await self._http.exchange("GET", f"/cvms/{ref.address}", largest=_ACTION_ANSWER)
         return make_reply(exchange, lambda body: wire.read_detail(body, ref), self._wall())
 
@@ -92,7 +92,7 @@ class PhalaCloud:
         while. Both trigger billing. A start allocates the GPUs. A restart is a graceful shutdown and a start.
         """
         if not wire.is_address(ref.address):
-            return _refuse_identifier("CVM", ref.address)
+            return _refuse_identifier("CVM identifier", ref.address)
         path = f"/cvms/{ref.address}/{action.spec.endpoint}"
         exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER)
         return make_reply(exchange, lambda body: wire.read_action_answer(body, ref), self._wall())
@@ -110,7 +110,7 @@ class PhalaCloud:
     async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         """`GET /cvms/{cvm_id}/state`, without its event stream."""
         if not wire.is_address(ref.address):
-            return _refuse_identifier("CVM", ref.address)
+            return _refuse_identifier("CVM identifier", ref.address)
         path = f"/cvms/{ref.address}/state"
         exchange = await self._http.exchange("GET", path, largest=_ACTION_ANSWER)
         return make_reply(exchange, wire.read_status, self._wall())
@@ -118,7 +118,7 @@ class PhalaCloud:
 
 def _refuse_identifier(what: str, identifier: str) -> Reply[Any]:
     """Build the reply for an unusable identifier: with this identifier in its path, a request would go elsewhere."""
-    return Reply(sent=False, problem=f"{identifier[:100]!r} identifies no {what} of this API; nothing was sent")
+    return Reply(sent=False, problem=f"{identifier[:100]!r} is not a valid {what}; nothing was sent")
 
 
 @asynccontextmanager

@@ -39,28 +39,28 @@ def read_page(body: Any, page_size: int) -> Page:  # noqa: ANN401 - parsed JSON
     body = _require_object(body, "a page of CVMs")
     items, total = body.get("items"), _read_integer(body.get("total"))
     if not isinstance(items, list) or total is None:
-        raise ShapeError("a page of CVMs lacks items or total")
+        raise ShapeError("a page of CVMs has no `items` or no `total`")
     if len(items) > page_size * _MOST_OF_A_PAGE:
-        raise ShapeError(f"a page of CVMs has {len(items)} entries, and {page_size} were asked for")
+        raise ShapeError(f"a page of CVMs has {len(items)} entries; {page_size} were requested")
     pages = _read_integer(body.get("pages"))
     if pages is None:
         given = _read_integer(body.get("page_size"))
         pages = -(-total // (given if given is not None and given > 0 else page_size))
     if not 0 <= total <= _MOST_CVMS or not 0 <= pages <= _MOST_CVMS:
-        raise ShapeError("a page of CVMs speaks of more CVMs or pages than there can be")
+        raise ShapeError("a page of CVMs has an impossible `total` or `pages`")
     return Page(tuple(read_cvm(item) for item in items), total, pages)
 
 
 def read_cvms(body: Any) -> tuple[Cvm, ...]:  # noqa: ANN401 - parsed JSON
     """Read an unpaginated list of CVMs, in either shape."""
     if not isinstance(body, list):
-        raise ShapeError("a list of CVMs is no list")
+        raise ShapeError("the list of CVMs is not a JSON list")
     return tuple(read_cvm(item) for item in body)
 
 
 def read_workspace(body: Any) -> str:  # noqa: ANN401 - parsed JSON
     """Read the id of the key's workspace; the legacy shape has no workspace id."""
-    found = _read_text(_read_part(_require_object(body, "who is asking"), "workspace").get("id"))
+    found = _read_text(_read_part(_require_object(body, "the identity of the key"), "workspace").get("id"))
     if found is None:
         raise ShapeError("the answer has no workspace id")
     return found
@@ -80,7 +80,7 @@ def read_detail(body: Any, ref: CvmRef) -> Cvm:  # noqa: ANN401 - parsed JSON
     pairs = ((cvm.ref.id, ref.id), (cvm.ref.uuid_key, ref.uuid_key))
     same = [given == wanted for given, wanted in pairs if given and wanted]
     if not same or not all(same):
-        raise ShapeError("the detail is about another CVM")
+        raise ShapeError("the details are about another CVM")
     return cvm
 
 
@@ -148,10 +148,10 @@ def _read_ref(hashid: Any, uuid: Any, name: Any, app_id: Any, node: dict[str, An
 
 def read_status(body: Any) -> StatusRead:  # noqa: ANN401 - parsed JSON
     """Read the status of a CVM from a state, a status or the answer to an action."""
-    body = _require_object(body, "a status")
+    body = _require_object(body, "the status entry")
     status = body.get("status")
     if not isinstance(status, str) or not status:
-        raise ShapeError("a status lacks its status")
+        raise ShapeError("the status entry has no `status` field")
     return StatusRead(status, bool(body.get("in_progress")), _read_text(body.get("boot_error")))
 
 
@@ -175,7 +175,7 @@ def read_action_answer(body: Any, ref: CvmRef) -> StatusRead:  # noqa: ANN401 - 
     body = _require_object(body, "the answer to an action")
     uuid = _read_text(body.get("vm_uuid"))
     if uuid and ref.uuid_key and normal_uuid(uuid) != ref.uuid_key:
-        raise ShapeError(f"the answer is about another CVM, {uuid[:100]}")
+        raise ShapeError(f"the answer is about another CVM: {uuid[:100]}")
     return read_status(body)
 
 
@@ -188,13 +188,13 @@ def read_batch_stop(body: Any) -> BatchStopped:  # noqa: ANN401 - parsed JSON
         body.get("errors") or [],
     )
     if stopped is None or skipped is None or not isinstance(listed, list):
-        raise ShapeError("the summary of a batch stop lacks stopped or skipped")
+        raise ShapeError("the summary of a batch stop has no `stopped`, no `skipped` or no list of `errors`")
     errors = {}
     for entry in listed:
         hashid = _read_text(entry.get("cvm_id")) if isinstance(entry, dict) else None
         if hashid is None:
-            raise ShapeError("an error in the summary of a batch stop does not say whose it is")
-        errors[hashid] = _read_text(entry.get("error")) or "no further words"
+            raise ShapeError("an error in the summary of a batch stop has no `cvm_id`")
+        errors[hashid] = _read_text(entry.get("error")) or "no error text"
     return BatchStopped(stopped, skipped, errors)
 
 
@@ -213,7 +213,7 @@ def read_price_list(body: Any) -> Mapping[str, Decimal]:  # noqa: ANN401 - parse
 
 def _require_object(value: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - parsed JSON
     if not isinstance(value, dict):
-        raise ShapeError(f"{what} is no object")
+        raise ShapeError(f"{what} is not a JSON object")
     return value
 
 

@@ -33,7 +33,7 @@ def read_usage_page(body: Any, ahead: float | None) -> UsagePage:  # noqa: ANN40
         ahead: seconds by which the server's clock is ahead; None if unknown.
     """
     if not isinstance(body, dict) or not isinstance(body.get("usage"), list):
-        raise ShapeError("a page of usage has no list of usage")
+        raise ShapeError("a page of usage has no list `usage`")
     total = body.get("total")
     return UsagePage(
         tuple(read_usage_record(each) for each in body["usage"]),
@@ -45,7 +45,7 @@ def read_usage_page(body: Any, ahead: float | None) -> UsagePage:  # noqa: ANN40
 def read_usage_record(item: Any) -> UsageRecord:  # noqa: ANN401 - parsed JSON
     """Read a usage record."""
     if not isinstance(item, dict):
-        raise ShapeError("a record of usage is no object")
+        raise ShapeError("a usage record is not a JSON object")
     return UsageRecord(
         cvm=normal_uuid(_read_text(item.get("instance_id"))),
         usage_type=_read_text(item.get("usage_type")).lower(),

@@ -43,4 +43,4 @@ def test_marks_within_text_do_not_count() -> None:
 async def test_a_page_has_no_more_entries_than_were_asked_for_by_far() -> None:
     body = {"items": [{"name": "x"}] * 1001, "total": 1001, "pages": 1}
     reply = await ask("list_page", 200, json.dumps(body).encode())
-    assert "a page of CVMs has 1001 entries, and 100 were asked for" in (reply.problem or "")
+    assert "a page of CVMs has 1001 entries; 100 were requested" in (reply.problem or "")
