@@ -40,7 +40,7 @@ from orchestrator.playbook.schedule import Schedule
 from orchestrator.playbook.schema import Guards, Playbook, Protect, json_schema
 from orchestrator.playbook.steps import Select, Step
 from orchestrator.report.full.csv import COLUMNS
-from orchestrator.report.full.document import LogFile, report_document
+from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.report.plan.schedule import explain_document
 from orchestrator.runs.documents import error_document, plan_document, run_document
@@ -502,7 +502,7 @@ def report_json() -> str:
         check_log(b"".join(written)),
     )
     moment = datetime(2026, 11, 23, 9, tzinfo=UTC)
-    return _json(report_document(RunTimeline.of(_records()), log, made_at=moment, version=__version__))
+    return _json(build_report_document(RunTimeline.from_records(_records()), log, made_at=moment, version=__version__))
 
 
 def report_columns() -> str:

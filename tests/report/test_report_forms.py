@@ -6,8 +6,8 @@ from io import StringIO
 
 import pytest
 
-from orchestrator.report.full.csv import COLUMNS, report_csv
-from orchestrator.report.full.markdown import escape
+from orchestrator.report.full.csv import COLUMNS, build_report_csv
+from orchestrator.report.full.markdown import escape_markdown
 from tests.report.told import (
     HOSTILE,
     about,
@@ -53,7 +53,7 @@ def test_text_has_no_control_characters_whatever_others_wrote() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_markdown_has_no_markup_of_others(name: str) -> None:
-    safe = escape(name)
+    safe = escape_markdown(name)
     assert not set("<>[]`*_|@\n") & set(safe)
     assert "http://" not in safe
     assert "&lt;" not in safe
@@ -70,7 +70,7 @@ def test_markdown_tables_have_as_many_cells_in_every_row() -> None:
 
 
 def test_csv_has_one_line_a_target_and_the_documented_columns() -> None:
-    found = rows(report_csv(TOLD))
+    found = rows(build_report_csv(TOLD))
     assert [row["name"] for row in found] == ["web-1", "web-2"]
     assert list(found[0]) == list(COLUMNS)
     assert [(row["outcome"], row["charged_usd"], row["charge_state"]) for row in found] == [
@@ -80,17 +80,17 @@ def test_csv_has_one_line_a_target_and_the_documented_columns() -> None:
 
 
 def test_no_cell_of_csv_can_be_taken_for_a_formula() -> None:
-    cells = [cell for row in csv.reader(StringIO(report_csv(hostile()))) for cell in row]
+    cells = [cell for row in csv.reader(StringIO(build_report_csv(hostile()))) for cell in row]
     assert any(cell.startswith("'=HYPERLINK") for cell in cells)
     assert not [cell for cell in cells if cell.lstrip().startswith(("=", "+", "-", "@", "\t", "\r"))]
 
 
 def test_csv_has_a_line_for_each_target_whatever_its_name() -> None:
-    assert len(rows(report_csv(hostile()))) == len(HOSTILE)
+    assert len(rows(build_report_csv(hostile()))) == len(HOSTILE)
 
 
 def test_a_run_without_targets_can_be_told_in_every_form() -> None:
     empty = document([])
     assert "not finished" in report_text(empty).lower()
     assert report_markdown(empty).startswith("# Run of everything")
-    assert rows(report_csv(empty)) == []
+    assert rows(build_report_csv(empty)) == []

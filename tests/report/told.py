@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.verify import Reading, Verdict, check_log
-from orchestrator.report.full.document import LogFile, report_document
+from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.html import render_html
 from orchestrator.report.full.markdown import render_markdown
 from orchestrator.report.full.sections import describe_report
@@ -151,7 +151,7 @@ def lines(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: objec
 
 def story(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> RunTimeline:
     """What those records tell."""
-    return RunTimeline.of(record for record, _ in lines(targets, *events, **planned))
+    return RunTimeline.from_records(record for record, _ in lines(targets, *events, **planned))
 
 
 def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> dict[str, Any]:
@@ -160,13 +160,13 @@ def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: ob
     data = b"".join(line for _, line in written)
     reading = check_log(data)
     assert reading.verdict is not Verdict.ALTERED, reading.reason
-    return of_story(RunTimeline.of(record for record, _ in written), reading, data)
+    return of_story(RunTimeline.from_records(record for record, _ in written), reading, data)
 
 
 def of_story(told: RunTimeline, reading: Reading, data: bytes = b"") -> dict[str, Any]:
     """The document of a story."""
     log = LogFile(Path(f"/runs/{RUN_ID}.jsonl"), len(data), hashlib.sha256(data).hexdigest(), reading)
-    return report_document(told, log, made_at=BEGAN + timedelta(hours=1), version="0.1.0")
+    return build_report_document(told, log, made_at=BEGAN + timedelta(hours=1), version="0.1.0")
 
 
 def hostile(name: str = "".join(HOSTILE[:4])) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from orchestrator.cli.print_error import print_error
 from orchestrator.errors import AlteredError, OrchestratorError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
-from orchestrator.report.full.document import LogFile, report_document
+from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.timeline import RunTimeline
 
 _SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".md": "md", ".txt": "text"}
@@ -62,7 +62,7 @@ def _write(
             line=log.reading.line,
             hint="--even-if-altered reports the log up to that line",
         )
-    document = report_document(story, log, made_at=utc_now(), version=__version__)
+    document = build_report_document(story, log, made_at=utc_now(), version=__version__)
     data = _FORMATS[form](document)
     if out is None or out == STDOUT:
         _print_report(data, form)
@@ -116,9 +116,9 @@ def _render_html(document: Mapping[str, Any]) -> bytes:
 
 
 def _render_csv(document: Mapping[str, Any]) -> bytes:
-    from orchestrator.report.full.csv import report_csv  # noqa: PLC0415 - the same
+    from orchestrator.report.full.csv import build_report_csv  # noqa: PLC0415 - the same
 
-    return report_csv(document).encode("utf-8")
+    return build_report_csv(document).encode("utf-8")
 
 
 def _render_markdown(document: Mapping[str, Any]) -> bytes:

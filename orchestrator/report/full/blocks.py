@@ -16,7 +16,7 @@ class Mood(StrEnum):
     OPEN = "open"
 
 
-class Kind(StrEnum):
+class ColumnKind(StrEnum):
     """The content of a column, for its alignment and line breaks."""
 
     NAME = "name"
@@ -158,7 +158,7 @@ class Commands:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column of a table.
 
     Attributes:
@@ -168,7 +168,7 @@ class Column:
     """
 
     title: str
-    kind: Kind = Kind.NAME
+    kind: ColumnKind = ColumnKind.NAME
     rank: int = 0
 
 
@@ -185,14 +185,14 @@ class Table:
     """
 
     caption: str
-    columns: Sequence[Column]
+    columns: Sequence[TableColumn]
     rows: Sequence[Sequence[Cell]]
     foot: Sequence[Cell] | None = None
     shown: int = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class TableGroup:
     """A table in a section to open.
 
     Attributes:
@@ -205,7 +205,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class TableGroups:
     """Tables in sections to open. Short formats show only the titles.
 
     Attributes:
@@ -213,7 +213,7 @@ class Groups:
         is_open: whether the sections are open at first.
     """
 
-    groups: Sequence[Group]
+    groups: Sequence[TableGroup]
     is_open: bool
 
 
@@ -261,7 +261,7 @@ class RowChart:
     spans: Sequence[Spans]
 
 
-Block: TypeAlias = Facts | Counts | Heading | Paragraph | Items | Commands | Table | Groups | TimeChart | RowChart
+Block: TypeAlias = Facts | Counts | Heading | Paragraph | Items | Commands | Table | TableGroups | TimeChart | RowChart
 """A part of a section."""
 
 

@@ -88,7 +88,7 @@ class Spans:
     dots: bool = False
 
 
-def over_time(
+def draw_values(
     says: str, seconds_each: float, series: Sequence[Series], *, length: float | None = None, stacked: bool = False
 ) -> list[Element]:
     """Draw values over time.
@@ -100,19 +100,21 @@ def over_time(
         length: the length of the axis in seconds; None for the length of the values.
         stacked: whether to stack the series, the first at the bottom.
     """
-    drawn = _stacked(series) if stacked else list(series)
+    drawn = _stack_series(series) if stacked else list(series)
     lasts = max((len(each.values) for each in series), default=0) * seconds_each
-    return [_over_time(size, says, seconds_each, lasts if length is None else length, drawn) for size in (WIDE, NARROW)]
+    return [
+        _draw_values(size, says, seconds_each, lasts if length is None else length, drawn) for size in (WIDE, NARROW)
+    ]
 
 
-def _over_time(size: Size, says: str, seconds_each: float, length: float, series: Sequence[Series]) -> Element:
-    pygal = _pygal()
+def _draw_values(size: Size, says: str, seconds_each: float, length: float, series: Sequence[Series]) -> Element:
+    pygal = _import_pygal()
     highest = max((value for each in series for value in each.values if value is not None), default=0.0)
     chart = pygal.XY(
-        **_plain(size, length),
+        **_common_options(size, length),
         show_dots=False,
         range=(0, highest or 1.0),
-        y_labels=[{"label": f"{value:,}", "value": value} for value in _levels(highest or 1.0)],
+        y_labels=[{"label": f"{value:,}", "value": value} for value in _tick_values(highest or 1.0)],
     )
     for each in series:
         points = [
@@ -121,10 +123,10 @@ def _over_time(size: Size, says: str, seconds_each: float, length: float, series
             for place in (number, number + 1)  # a value holds until the next one: steps, not slopes
         ]
         chart.add(each.name, points, fill=each.filled)
-    return _kept(chart.render_tree(), size, says, [each.kind for each in series])
+    return _reduce_picture(chart.render_tree(), size, says, [each.kind for each in series])
 
 
-def _stacked(series: Sequence[Series]) -> list[Series]:
+def _stack_series(series: Sequence[Series]) -> list[Series]:
     """Stack the series and return the highest first, so that lower areas are drawn on top."""
     reached: list[float] = [0.0] * max((len(each.values) for each in series), default=0)
     upon: list[Series] = []
@@ -134,7 +136,7 @@ def _stacked(series: Sequence[Series]) -> list[Series]:
     return upon[::-1]
 
 
-def rows(says: str, length: float, labels: Sequence[str | None], spans: Sequence[Spans]) -> list[Element]:
+def draw_spans(says: str, length: float, labels: Sequence[str | None], spans: Sequence[Spans]) -> list[Element]:
     """Draw time spans in rows, the first row on top.
 
     Args:
@@ -143,11 +145,11 @@ def rows(says: str, length: float, labels: Sequence[str | None], spans: Sequence
         labels: the names of the rows; None for too many rows to name.
         spans: the spans to draw.
     """
-    return [_rows(size, says, length, labels, spans) for size in (WIDE, NARROW)]
+    return [_draw_spans(size, says, length, labels, spans) for size in (WIDE, NARROW)]
 
 
-def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], spans: Sequence[Spans]) -> Element:
-    pygal = _pygal()
+def _draw_spans(size: Size, says: str, length: float, labels: Sequence[str | None], spans: Sequence[Spans]) -> Element:
+    pygal = _import_pygal()
     count = max(1, len(labels))
     named = any(labels)
     height = 60 + round(count * 18) if named else size.height + 160
@@ -158,7 +160,7 @@ def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], sp
             {"label": f"{row + 1:,}", "value": row} for row in {0, count // 4, count // 2, count * 3 // 4, count - 1}
         ]
     chart = pygal.XY(
-        **_plain(size, length, height),
+        **_common_options(size, length, height),
         allow_interruptions=True,
         inverse_y_axis=True,
         show_dots=False,
@@ -172,7 +174,7 @@ def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], sp
         chart.add(
             each.name, points[::2] if each.dots else points, stroke=not each.dots, show_dots=each.dots, dots_size=3.5
         )
-    svg = _kept(chart.render_tree(), size, says, [each.kind for each in spans])
+    svg = _reduce_picture(chart.render_tree(), size, says, [each.kind for each in spans])
     # Rows with a name have a gap; rows without a name overlap a little, else the colours look pale.
     thick = (height - 50) / count * (0.7 if named else 1.5)
     for group in svg.iter("g"):
@@ -181,7 +183,7 @@ def _rows(size: Size, says: str, length: float, labels: Sequence[str | None], sp
     return svg
 
 
-def _pygal() -> Any:  # noqa: ANN401 - it has no types
+def _import_pygal() -> Any:  # noqa: ANN401 - it has no types
     """Import the library only for an actual chart."""
     import pygal  # noqa: PLC0415 - see above
 
@@ -190,12 +192,12 @@ def _pygal() -> Any:  # noqa: ANN401 - it has no types
     return pygal
 
 
-def _plain(size: Size, length: float, height: int = 0) -> dict[str, Any]:
+def _common_options(size: Size, length: float, height: int = 0) -> dict[str, Any]:
     """Return the common options of all charts: a time axis, room for the other axis and for values."""
     return {
         "width": size.width,
         "height": height or size.height,
-        "x_labels": [{"label": format_duration(at), "value": at} for at in _moments(length, size.ticks)],
+        "x_labels": [{"label": format_duration(at), "value": at} for at in _tick_seconds(length, size.ticks)],
         "xrange": (0, max(length, 0.1)),
         "explicit_size": False,
         "js": [],
@@ -208,7 +210,7 @@ def _plain(size: Size, length: float, height: int = 0) -> dict[str, Any]:
     }
 
 
-def _kept(tree: Any, size: Size, says: str, kinds: Sequence[str]) -> Element:  # noqa: ANN401 - pygal has no types
+def _reduce_picture(tree: Any, size: Size, says: str, kinds: Sequence[str]) -> Element:  # noqa: ANN401 - pygal has no types
     """Return the picture as its own element, reduced to the parts needed by a page."""
     svg = Element(
         "svg",
@@ -221,28 +223,30 @@ def _kept(tree: Any, size: Size, says: str, kinds: Sequence[str]) -> Element:  #
         },
     )
     for child in tree:
-        kept = _copy(child, kinds)
+        kept = _copy_element(child, kinds)
         if kept is not None:
             svg.append(kept)
     return svg
 
 
-def _copy(element: Any, kinds: Sequence[str]) -> Element | None:  # noqa: ANN401 - the same
+def _copy_element(element: Any, kinds: Sequence[str]) -> Element | None:  # noqa: ANN401 - the same
     tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
     classes = (element.get("class") or "").split()
     if tag not in _KEPT or _LEFT_OUT.intersection(classes):
         return None
-    kept = Element(tag, {key: _short(str(value)) for key, value in element.items() if key in _KEPT[tag] and value})
+    kept = Element(
+        tag, {key: _round_numbers(str(value)) for key, value in element.items() if key in _KEPT[tag] and value}
+    )
     number = next((name.removeprefix("serie-") for name in classes if name.startswith("serie-")), None)
     if number is not None:
         kept.set("class", f"series {kinds[int(number)]}")
     kept.text = element.text if tag == "text" else None
-    children = [child for child in (_copy(each, kinds) for each in element) if child is not None]
-    kept.extend(_joined(children) if number is not None else children)
+    children = [child for child in (_copy_element(each, kinds) for each in element) if child is not None]
+    kept.extend(_join_levels(children) if number is not None else children)
     return kept if tag != "g" or len(kept) else None
 
 
-def _joined(children: list[Element]) -> list[Element]:
+def _join_levels(children: list[Element]) -> list[Element]:
     """Join level lines of the same colour into a single path: a line then takes only a few bytes."""
     level: list[Element] = []
     others: list[Element] = []
@@ -255,17 +259,17 @@ def _joined(children: list[Element]) -> list[Element]:
     return [Element("path", {"class": level[0].get("class", ""), "d": path}), *others]
 
 
-def _short(text: str) -> str:
+def _round_numbers(text: str) -> str:
     return _NUMBER.sub(lambda match: f"{float(match.group()):.2f}".rstrip("0").rstrip("."), text)
 
 
-def _moments(length: float, most: int) -> list[float]:
+def _tick_seconds(length: float, most: int) -> list[float]:
     """Return round moments from 0 on, up to a limit beside the first."""
     step = next((step for step in _STEPS if length / step <= most), max(length / most, 1.0))
     return [number * step for number in range(int(length / step) + 1)]
 
 
-def _levels(highest: float) -> list[int]:
+def _tick_values(highest: float) -> list[int]:
     """Return whole numbers from 0 to the highest value, about five numbers."""
     tens = 10 ** max(0, len(str(int(highest))) - 1)
     steps = (int(tens * share) for share in (0.2, 0.5, 1, 2) if tens * share >= 1)

@@ -40,18 +40,18 @@ COLUMNS = {
 """The columns with their meaning, in order. More may be added at the end; none is changed or taken away."""
 
 
-def report_csv(document: Mapping[str, Any]) -> str:
+def build_report_csv(document: Mapping[str, Any]) -> str:
     """Build the CSV text, with the column names in the first line."""
     out = StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
     for target in document["targets"]:
-        row = {"run_id": document["run"]["run_id"], **_row(target)}
+        row = {"run_id": document["run"]["run_id"], **_target_fields(target)}
         writer.writerow([cell(row[column]) for column in COLUMNS])
     return out.getvalue()
 
 
-def _row(target: Mapping[str, Any]) -> dict[str, object]:
+def _target_fields(target: Mapping[str, Any]) -> dict[str, object]:
     billing, charge = target["billing"] or {}, target["charge"] or {}
     kept = COLUMNS.keys() & target.keys()
     return {

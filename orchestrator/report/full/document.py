@@ -14,8 +14,8 @@ from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.report.exit_meanings import meaning_of_run
-from orchestrator.report.full.money import charge_document, money_document
-from orchestrator.report.full.timeline import Line, Request, RunTimeline
+from orchestrator.report.full.money import build_billing, build_charge
+from orchestrator.report.full.timeline import Request, RunTimeline, TargetTimeline
 from orchestrator.runs.documents import counts_of
 from orchestrator.skip_reason import with_code
 
@@ -47,42 +47,42 @@ class LogFile:
     running: bool = False
 
 
-def report_document(story: RunTimeline, log: LogFile, *, made_at: datetime, version: str) -> dict[str, Any]:
+def build_report_document(timeline: RunTimeline, log: LogFile, *, made_at: datetime, version: str) -> dict[str, Any]:
     """Build the document of `report --format json`, also the source of the other formats.
 
     Args:
-        story: the log's records; of an altered log, the records before the altered line.
+        timeline: the log's records; of an altered log, the records before the altered line.
         log: the log file.
         made_at: the wall clock.
         version: the version of this program.
     """
-    state, standing = story.state, _standing(story, log)
+    state, run_state = timeline.state, _run_state(timeline, log)
     return {
         "report": FORMAT,
         "made_at": timestamp(made_at),
         "made_by": f"orchestrator {version}",
-        "run": _run(story, log),
+        "run": _describe_run(timeline, log),
         "counts": counts_of(state),
-        "stages": _stages(state, standing),
+        "stages": _count_stages(state, run_state),
         "targets": [
-            _target(target, story.lines.get((target.step, target.ref.key), Line()), standing)
+            _describe_target(target, timeline.targets.get((target.step, target.ref.key), TargetTimeline()), run_state)
             for target in state.targets.values()
         ],
-        "times": _times(story),
-        "requests": _requests(story),
+        "times": _measure_durations(timeline),
+        "requests": _count_requests(timeline),
         "moments": [
-            {"ts": each.ts, "at_s": each.at, "event": each.event, "fields": each.fields} for each in story.moments
+            {"ts": each.ts, "at_s": each.at, "event": each.event, "fields": each.fields} for each in timeline.incidents
         ],
         "guards": state.planned.guards,
         "warnings": [warning_document(each)["message"] for each in state.planned.warnings],
-        "skipped": _skipped(story),
-        "billing": money_document(state),
-        "log": _log(story, log),
+        "skipped": _group_skipped(timeline),
+        "billing": build_billing(state),
+        "log": _describe_log(timeline, log),
     }
 
 
-def _run(story: RunTimeline, log: LogFile) -> dict[str, Any]:
-    state, started = story.state, story.state.started
+def _describe_run(timeline: RunTimeline, log: LogFile) -> dict[str, Any]:
+    state, started = timeline.state, timeline.state.started
     code = state.finished.exit_code if state.finished else None
     last = (state.finished.ts if state.finished is not None else state.last_ts) or None
     kept = ("vars", "actor", "version", "cloud_url", "trigger", "plan_file", "restores", "limits")
@@ -94,80 +94,80 @@ def _run(story: RunTimeline, log: LogFile) -> dict[str, Any]:
         "cloud_ended": state.cloud_ended,
         "steps": state.planned.steps,
         "workspace_size": state.planned.record.get("workspace_size"),
-        "state": _standing(story, log),
+        "state": _run_state(timeline, log),
         "exit_code": code,
-        "ending": _ending(state),
-        "meaning": _meaning(story, log),
+        "ending": _ending_code(state),
+        "meaning": _end_in_words(timeline, log),
         "started_at": started.record.get("ts"),
         "ended_at": last,
-        "seconds": _between(started.record.get("ts"), last),
-        "deadline": _deadline(story),
-        "paused_s": [round(each, 3) for each in story.pauses],
+        "seconds": _seconds_between(started.record.get("ts"), last),
+        "deadline": _deadline_result(timeline),
+        "paused_s": [round(each, 3) for each in timeline.pauses],
     }
 
 
-def _ending(state: RunState) -> str | None:
+def _ending_code(state: RunState) -> str | None:
     if state.finished is not None:
         return state.finished.ending
     return None if state.interrupted is None else state.interrupted.reason
 
 
-def _stages(state: RunState, standing: str) -> dict[str, int]:
+def _count_stages(state: RunState, run_state: str) -> dict[str, int]:
     """Count the targets at every stage, by the last record about every CVM."""
     last_words = (target for target in state.targets.values() if target.taken_up_by is None)
-    return dict(Counter(_stage(target, standing) for target in last_words))
+    return dict(Counter(_stage_of(target, run_state) for target in last_words))
 
 
-def _stage(target: TargetState, standing: str) -> str:
+def _stage_of(target: TargetState, run_state: str) -> str:
     """Return the outcome of a target; in an unfinished run, the stage of a target without an outcome."""
-    return target.outcome_so_far.value if standing == "finished" else target.stage
+    return target.outcome_so_far.value if run_state == "finished" else target.stage
 
 
-def _deadline(story: RunTimeline) -> dict[str, Any] | None:
+def _deadline_result(timeline: RunTimeline) -> dict[str, Any] | None:
     """Return the planned deadline and its result; None without a deadline."""
-    promised = story.state.planned.deadline
+    promised = timeline.state.planned.deadline
     if not promised:
         return None
-    finished = story.state.finished
+    finished = timeline.state.finished
     kept = (finished.deadline if finished is not None else None) or {}
     return {"seconds": promised["seconds"], "met": kept.get("met"), "late": kept.get("late")}
 
 
-def _standing(story: RunTimeline, log: LogFile) -> str:
+def _run_state(timeline: RunTimeline, log: LogFile) -> str:
     if log.reading.verdict is Verdict.ALTERED:
         return "altered"
-    if story.state.finished is not None:
+    if timeline.state.finished is not None:
         return "finished"
     if log.running:
         return "running"
-    return "unfinished" if story.state.has_plan else "not_sent"
+    return "unfinished" if timeline.state.has_plan else "not_sent"
 
 
-def _meaning(story: RunTimeline, log: LogFile) -> str:
+def _end_in_words(timeline: RunTimeline, log: LogFile) -> str:
     if log.reading.verdict is Verdict.ALTERED:
-        return f"the log was altered at line {log.reading.line}: only what stands before it is told"
-    return meaning_of_run(story.state, running=log.running)
+        return f"the log was altered at line {log.reading.line}: the report covers only the records before"
+    return meaning_of_run(timeline.state, running=log.running)
 
 
-def _between(start: str | None, end: str | None) -> float | None:
+def _seconds_between(start: str | None, end: str | None) -> float | None:
     if start is None or end is None:
         return None
     return round((parse_timestamp(end) - parse_timestamp(start)).total_seconds(), 3)
 
 
-def _target(target: TargetState, line: Line, standing: str) -> dict[str, Any]:
+def _describe_target(target: TargetState, times: TargetTimeline, run_state: str) -> dict[str, Any]:
     return {
         "step": target.step,
         "action": target.action,
-        "escalated_to": line.escalated,
-        "escalated_s": line.escalated_at,
-        "planned_s": line.planned,
+        "escalated_to": times.escalated,
+        "escalated_s": times.escalated_at,
+        "planned_s": times.planned,
         "taken_up_by": target.taken_up_by,
         "wave": target.wave,
         "cvm": target.ref.document(),
         "before": target.before,
         "outcome": target.outcome_so_far.value,
-        "stage": _stage(target, standing),
+        "stage": _stage_of(target, run_state),
         "status": target.status,
         "reason": target.reason,
         "http_status": target.http_status,
@@ -175,30 +175,30 @@ def _target(target: TargetState, line: Line, standing: str) -> dict[str, Any]:
         "attempts": target.attempts,
         "intent_at": target.first_sent_at,
         "accepted_at": target.first_accepted_at,
-        "observed": line.observed,
+        "observed": times.observed,
         "ended_at": target.ended_at,
-        "intent_s": line.intent,
-        "accepted_s": line.accepted,
-        "ended_s": line.ended,
+        "intent_s": times.intent,
+        "accepted_s": times.accepted,
+        "ended_s": times.ended,
         "seconds": target.seconds,
-        "billing": None if target.billing is None else {"triggered_at": line.triggered_at, **target.billing},
-        "charge": charge_document(target),
+        "billing": None if target.billing is None else {"triggered_at": times.triggered_at, **target.billing},
+        "charge": build_charge(target),
     }
 
 
-def _times(story: RunTimeline) -> dict[str, Any]:
+def _measure_durations(timeline: RunTimeline) -> dict[str, Any]:
     """Return the durations of the accepted targets in seconds, if known from the log."""
-    lines = [line for line in story.lines.values() if line.intent is not None and line.accepted is not None]
-    waits = [line.accepted - line.intent for line in lines if line.accepted is not None and line.intent is not None]
-    settling = [line.ended - line.accepted for line in lines if line.accepted is not None and line.ended is not None]
+    accepted = [each for each in timeline.targets.values() if each.intent is not None and each.accepted is not None]
+    waits = [each.accepted - each.intent for each in accepted if each.accepted is not None and each.intent is not None]
+    settling = [each.ended - each.accepted for each in accepted if each.accepted is not None and each.ended is not None]
     return {
-        "length_s": story.last,
-        "intent_to_accepted_s": _spread(waits),
-        "accepted_to_end_s": _spread(settling),
+        "length_s": timeline.last,
+        "intent_to_accepted_s": _find_quantiles(waits),
+        "accepted_to_end_s": _find_quantiles(settling),
     }
 
 
-def _spread(values: list[float]) -> dict[str, float] | None:
+def _find_quantiles(values: list[float]) -> dict[str, float] | None:
     """Return the values not exceeded by half, nine tenths and all of the values."""
     if not values:
         return None
@@ -207,32 +207,32 @@ def _spread(values: list[float]) -> dict[str, float] | None:
     return {name: round(ordered[ceil(len(ordered) * share) - 1], 3) for name, share in ranks.items()}
 
 
-def _requests(story: RunTimeline) -> dict[str, Any]:
-    sent = [request for request in story.requests if request.sent]
-    limit = story.state.started.limits.get("requests_per_second")
-    width = next((size for size in _SECONDS_A_BIN if story.last / size <= _MOST_BINS), _SECONDS_A_BIN[-1])
-    bins = int(story.last // width) + 1
+def _count_requests(timeline: RunTimeline) -> dict[str, Any]:
+    sent = [request for request in timeline.requests if request.sent]
+    limit = timeline.state.started.limits.get("requests_per_second")
+    width = next((size for size in _SECONDS_A_BIN if timeline.last / size <= _MOST_BINS), _SECONDS_A_BIN[-1])
+    bins = int(timeline.last // width) + 1
     return {
         "sent": len(sent),
         "answers": dict(sorted(Counter(request.answer for request in sent).items())),
-        "announced_and_not_sent": len(story.requests) - len(sent),
+        "announced_and_not_sent": len(timeline.requests) - len(sent),
         "limit_per_second": limit,
         "busiest_second": max(Counter(int(request.at) for request in sent).values(), default=0),
         "seconds_a_bin": width,
-        "bins": _counted(sent, width, bins),
-        "bins_without_effect": _counted([each for each in sent if each.answer != "accepted"], width, bins),
+        "bins": _count_in_bins(sent, width, bins),
+        "bins_without_effect": _count_in_bins([each for each in sent if each.answer != "accepted"], width, bins),
     }
 
 
-def _counted(requests: list[Request], width: int, bins: int) -> list[int]:
+def _count_in_bins(requests: list[Request], width: int, bins: int) -> list[int]:
     counts = Counter(min(int(request.at // width), bins - 1) for request in requests)
     return [counts[number] for number in range(bins)]
 
 
-def _skipped(story: RunTimeline) -> list[dict[str, Any]]:
+def _group_skipped(timeline: RunTimeline) -> list[dict[str, Any]]:
     """Group the CVMs left alone by reason, the most frequent first."""
     groups: dict[tuple[str, str | None], list[str]] = {}
-    for entry in map(with_code, story.skipped):
+    for entry in map(with_code, timeline.skipped):
         key = str(entry.get("reason")), entry["code"]
         groups.setdefault(key, []).append(str((entry.get("cvm") or {}).get("name")))
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
@@ -242,11 +242,11 @@ def _skipped(story: RunTimeline) -> list[dict[str, Any]]:
     ]
 
 
-def _log(story: RunTimeline, log: LogFile) -> dict[str, Any]:
+def _describe_log(timeline: RunTimeline, log: LogFile) -> dict[str, Any]:
     reading = log.reading
     # A log in the runs directory is named by its run's id; any other log by its path.
     name = log.path.stem if log.path.parent.name == "runs" else quote(str(log.path))
-    seal = story.seal
+    seal = timeline.seal
     key = "" if seal is None else " --public-key KEY.pem"
     return {
         "path": str(log.path),

@@ -9,24 +9,24 @@ from orchestrator.report.full.blocks import (
     Block,
     Cell,
     Code,
+    ColumnKind,
     Commands,
     Counts,
     CvmName,
     Facts,
-    Group,
-    Groups,
     Heading,
     Items,
-    Kind,
     Mood,
     Paragraph,
     Report,
     RowChart,
     Section,
     Table,
+    TableGroup,
+    TableGroups,
     TimeChart,
 )
-from orchestrator.report.full.charts import over_time, rows
+from orchestrator.report.full.charts import draw_spans, draw_values
 from orchestrator.report.html import elements
 from orchestrator.report.html.elements import Content, e
 from orchestrator.report.html.page import page
@@ -37,14 +37,14 @@ _MOST_HIDDEN = 250
 _LONGEST = 600
 
 _CLASSES = {
-    Kind.NAME: "",
-    Kind.NUMBER: "num",
-    Kind.SENTENCE: "words",
-    Kind.WORD: "nowrap",
-    Kind.ACTION: "acts",
-    Kind.ID: "id",
-    Kind.CODE: "mono",
-    Kind.BAR: "lane",
+    ColumnKind.NAME: "",
+    ColumnKind.NUMBER: "num",
+    ColumnKind.SENTENCE: "words",
+    ColumnKind.WORD: "nowrap",
+    ColumnKind.ACTION: "acts",
+    ColumnKind.ID: "id",
+    ColumnKind.CODE: "mono",
+    ColumnKind.BAR: "lane",
 }
 
 
@@ -62,17 +62,17 @@ def render_html(report: Report) -> bytes:
 
 def render_section(section: Section) -> Element:
     """Render a section of the page."""
-    contents = (content for block in section.blocks for content in _block(block))
+    contents = (content for block in section.blocks for content in _render_block(block))
     return elements.section(section.name, section.title, *contents)
 
 
-def _block(block: Block) -> Iterator[Content]:  # noqa: C901 - a case for every type
+def _render_block(block: Block) -> Iterator[Content]:  # noqa: C901 - a case for every type
     match block:
         case Facts():
-            pairs = [(name, _fact(value)) for name, value in block.pairs]
+            pairs = [(name, _render_fact(value)) for name, value in block.pairs]
             yield elements.facts(pairs, "facts one" if block.is_wide else "facts")
         case Counts():
-            yield _tiles(block)
+            yield _render_counts(block)
         case Heading():
             yield e("h3", block.text)
         case Paragraph():
@@ -82,23 +82,23 @@ def _block(block: Block) -> Iterator[Content]:  # noqa: C901 - a case for every 
         case Commands():
             yield e("pre", *(part for line in block.lines for part in (e("code", line), e("br"))))
         case Table():
-            yield from _tables(block)
-        case Groups():
-            yield e("div", *(_group(group, is_open=block.is_open) for group in block.groups), cls="groups")
+            yield from _render_table(block)
+        case TableGroups():
+            yield e("div", *(_render_group(group, is_open=block.is_open) for group in block.groups), cls="groups")
         case TimeChart():
-            drawn = over_time(
+            drawn = draw_values(
                 block.summary, block.seconds_each, block.series, length=block.length, stacked=block.is_stacked
             )
             yield elements.figure(block.caption, block.keys, drawn)
         case RowChart():
             yield elements.figure(
-                block.caption, block.keys, rows(block.summary, block.length, block.labels, block.spans)
+                block.caption, block.keys, draw_spans(block.summary, block.length, block.labels, block.spans)
             )
         case _:
             assert_never(block)
 
 
-def _tiles(block: Counts) -> Element:
+def _render_counts(block: Counts) -> Element:
     tiles = []
     for each in block.counts:
         word = f"{each.mark} {each.word}".strip()
@@ -108,50 +108,52 @@ def _tiles(block: Counts) -> Element:
     return e("ul", *tiles, cls="tiles")
 
 
-def _tables(table: Table) -> Iterator[Element]:
+def _render_table(table: Table) -> Iterator[Element]:
     """Render a table, with the rows after the first ones in sections to open."""
     count = len(table.rows)
-    yield _table(table.caption, table, table.rows[: table.shown], table.foot)
+    yield _render_rows(table.caption, table, table.rows[: table.shown], table.foot)
     for first in range(table.shown, count, _MOST_HIDDEN):
         part = table.rows[first : first + _MOST_HIDDEN]
         title = f"{table.caption}, {first + 1:,} to {first + len(part):,} of {count:,}"
-        yield e("details", e("summary", title), _table(title, table, part))
+        yield e("details", e("summary", title), _render_rows(title, table, part))
 
 
-def _table(caption: str, table: Table, part: Sequence[Sequence[Cell]], foot: Sequence[Cell] | None = None) -> Element:
+def _render_rows(
+    caption: str, table: Table, part: Sequence[Sequence[Cell]], foot: Sequence[Cell] | None = None
+) -> Element:
     head = [(column.title, _CLASSES[column.kind]) for column in table.columns]
-    cells = ([_cell(cell) for cell in row] for row in part)
-    return elements.table(caption, head, cells, None if foot is None else [_cell(cell) for cell in foot])
+    cells = ([_render_cell(cell) for cell in row] for row in part)
+    return elements.table(caption, head, cells, None if foot is None else [_render_cell(cell) for cell in foot])
 
 
-def _group(group: Group, *, is_open: bool) -> Element:
-    return e("details", e("summary", group.title), *_tables(group.table), open="" if is_open else None)
+def _render_group(group: TableGroup, *, is_open: bool) -> Element:
+    return e("details", e("summary", group.title), *_render_table(group.table), open="" if is_open else None)
 
 
-def _fact(value: Cell) -> elements.Cell:
+def _render_fact(value: Cell) -> elements.Cell:
     return e("code", value.text) if isinstance(value, Code) else e("bdi", value) if isinstance(value, str) else None
 
 
-def _cell(cell: Cell) -> elements.Cell:
+def _render_cell(cell: Cell) -> elements.Cell:
     match cell:
         case CvmName():
             return [safe_text(cell.name, 120), e("span", safe_text(cell.address, 40), cls="sub mono")]
         case Code():
             return cell.text
         case Bar():
-            return _bar(cell)
+            return _draw_bar(cell)
         case _:
             return safe_text(cell, _LONGEST)
 
 
-def _bar(bar: Bar) -> Element | None:
+def _draw_bar(bar: Bar) -> Element | None:
     if not bar.spans:
         return None
-    paths = [e("path", cls=kind, d=_level(begin, end)) for kind, begin, end in bar.spans]
+    paths = [e("path", cls=kind, d=_level_path(begin, end)) for kind, begin, end in bar.spans]
     return e("svg", *paths, cls="bar", viewBox=f"0 0 {_LANE} 14", preserveAspectRatio="none", aria_hidden="true")
 
 
-def _level(begin: float, end: float) -> str:
+def _level_path(begin: float, end: float) -> str:
     first, last = round(begin * _LANE), round(end * _LANE)
     first, last = min(first, _LANE - 4), max(last, first + 4)  # never too short to be seen
     return f"M{first} 7H{last}"

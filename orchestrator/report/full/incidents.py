@@ -24,29 +24,29 @@ def list_incidents(document: _Document) -> list[tuple[str, float, str]]:
             words = f"{len(each):,} CVMs were not down in time, and were force-stopped: {names}{more}"
             lines.append((each[0]["ts"], each[0]["at_s"], words))
         else:
-            lines += [(one["ts"], one["at_s"], _words(one)) for one in each]
+            lines += [(one["ts"], one["at_s"], _incident_words(one)) for one in each]
     return lines
 
 
-def _resumed(fields: _Document) -> str:
+def _resumption_words(fields: _Document) -> str:
     what = "the run was abandoned" if fields.get("to_abandon") else "the run was resumed"
     return f"{what}, with {fields.get('open')} targets open"
 
 
-def _words(one: _Document) -> str:
+def _incident_words(one: _Document) -> str:
     event, fields = one["event"], one["fields"]
     cvm = (fields.get("cvm") or {}).get("name")
     until = moment(fields.get("expires_at"))
     reason = ENDINGS.get(str(fields.get("reason")), fields.get("reason"))
     told = {
         Event.RUN_INTERRUPTED: f"the run was interrupted: {reason}; {fields.get('open')} targets open",
-        Event.RUN_RESUMED: _resumed(fields),
+        Event.RUN_RESUMED: _resumption_words(fields),
         Event.STEP_PLANNED: f"step {fields.get('step')!r} selected {fields.get('targets')} CVMs",
         Event.WAVE_SOAKING: f"wave {fields.get('wave')} of step {fields.get('step')!r} has ended, "
         f"the next wave starts at {moment(fields.get('until'))}",
         Event.ACTION_ESCALATED: f"{cvm}: {fields.get('action')} replaced by {fields.get('to')}: {fields.get('reason')}",
         Event.APPROVAL_REQUESTED: f"approval requested: {fields.get('question')} (until {until})",
-        Event.APPROVAL_ANSWERED: _answer(fields),
+        Event.APPROVAL_ANSWERED: _answer_words(fields),
         Event.NOTICE: f"{fields.get('message')}",
     }
     if event in told:
@@ -54,7 +54,7 @@ def _words(one: _Document) -> str:
     return f"{event}: " + ", ".join(f"{key} {value}" for key, value in sorted(fields.items()))
 
 
-def _answer(fields: _Document) -> str:
+def _answer_words(fields: _Document) -> str:
     if fields.get("by") is None:
         return f"{fields.get('answer')}: no answer in time"
     comment = f": {fields['comment']}" if fields.get("comment") else ""

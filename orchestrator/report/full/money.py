@@ -20,32 +20,32 @@ _NOT_ASKED = "not_asked"
 _WAITING = frozenset({"pending", _NOT_ASKED})
 
 
-def money_document(state: RunState) -> _Money:
+def build_billing(state: RunState) -> _Money:
     """Build the part `billing` of a report: rates from the accepted actions' notes, and reconciled charges."""
     accepted = [target for target in state.targets.values() if target.billing is not None]
     stops = list_chargeable_targets(state)
     notes = Counter(code for target in accepted for code in (target.billing or {}).get("notes") or ())
     return {
         "currency": "USD",
-        "total": _sum(state.targets.values(), stops),
-        "by_app": _grouped(state, stops, lambda target: (target.ref.app_id, target.ref.app_id)),
-        "by_teepod": _grouped(state, stops, lambda target: (target.ref.teepod_key or None, target.ref.teepod)),
+        "total": _add_up_targets(state.targets.values(), stops),
+        "by_app": _group_sums(state, stops, lambda target: (target.ref.app_id, target.ref.app_id)),
+        "by_teepod": _group_sums(state, stops, lambda target: (target.ref.teepod_key or None, target.ref.teepod)),
         "not_charged_yet": [
             {"step": target.step, "cvm": target.ref.document(), **charge}
             for target in stops
-            if (charge := _charge(target))["state"] in _WAITING
+            if (charge := _describe_charge(target))["state"] in _WAITING
         ],
         "notes": [{"code": code, "count": count, "meaning": NOTES.get(code)} for code, count in sorted(notes.items())],
     }
 
 
-def charge_document(target: TargetState) -> _Money | None:
+def build_charge(target: TargetState) -> _Money | None:
     """Return the known charge of a target; None for a target without a charge."""
     stops = RunState(targets={("", ""): target})
-    return _charge(target) if list_chargeable_targets(stops) else None
+    return _describe_charge(target) if list_chargeable_targets(stops) else None
 
 
-def _charge(target: TargetState) -> _Money:
+def _describe_charge(target: TargetState) -> _Money:
     found = target.reconciled
     return {
         "state": _NOT_ASKED if found is None else found.state,
@@ -55,7 +55,7 @@ def _charge(target: TargetState) -> _Money:
     }
 
 
-def _grouped(state: RunState, stops: list[TargetState], group: Callable[[TargetState], _Group]) -> list[_Money]:
+def _group_sums(state: RunState, stops: list[TargetState], group: Callable[[TargetState], _Group]) -> list[_Money]:
     """Group the sums by a property of the targets, the largest first.
 
     Groups without an accepted action are left out.
@@ -68,24 +68,24 @@ def _grouped(state: RunState, stops: list[TargetState], group: Callable[[TargetS
             members.setdefault(key, ([], []))[number].append(target)
             names[key] = names.get(key) or name
     sums = [
-        {"key": key, "name": names[key], **_sum(targets, of_them)}
+        {"key": key, "name": names[key], **_add_up_targets(targets, of_them)}
         for key, (targets, of_them) in members.items()
         if of_them or any(target.billing is not None for target in targets)
     ]
     return sorted(sums, key=lambda each: (-Decimal(each["ended"]["known_compute_usd_per_hour"]), str(each["name"])))
 
 
-def _sum(targets: Iterable[TargetState], stops: list[TargetState]) -> _Money:
+def _add_up_targets(targets: Iterable[TargetState], stops: list[TargetState]) -> _Money:
     billed = [target.billed for target in targets]
     down, started = (list(billed_cvms(billed, actions).values()) for actions in (TAKE_DOWN, BRING_UP))
     found = [Reconciled.parse(target.reconciled.record) for target in stops if target.reconciled is not None]
     return {
         "stops": len(stops),
         "starts": len(started),
-        "ended": _rate(down, Effect.CONFIRMED, Effect.DELETED),
-        "pending": _rate(down, Effect.PENDING),
-        "begun": _rate(started, Effect.CONFIRMED) if started else None,
-        "begun_pending": _rate(started, Effect.PENDING) if started else None,
+        "ended": _add_up_rates(down, Effect.CONFIRMED, Effect.DELETED),
+        "pending": _add_up_rates(down, Effect.PENDING),
+        "begun": _add_up_rates(started, Effect.CONFIRMED) if started else None,
+        "begun_pending": _add_up_rates(started, Effect.PENDING) if started else None,
         "charged": {
             "basis": Basis.OBSERVED.value,
             **add_up_charges(found).document(),
@@ -94,7 +94,7 @@ def _sum(targets: Iterable[TargetState], stops: list[TargetState]) -> _Money:
     }
 
 
-def _rate(cvms: Iterable[tuple[BilledTarget, Effect]], *effects: Effect) -> _Money:
+def _add_up_rates(cvms: Iterable[tuple[BilledTarget, Effect]], *effects: Effect) -> _Money:
     """Sum the rates of the CVMs with the given effects. Deleted CVMs have no storage rate."""
     rates = [
         Rates(target.compute, Decimal(0) if effect is Effect.DELETED else target.storage, None)

@@ -37,7 +37,7 @@ READS_ARE_NOT_IN_THE_LOG = (
 )
 
 
-def headline(document: _Document) -> str:
+def headline_words(document: _Document) -> str:
     """Describe the end of the run in a line."""
     run = document["run"]
     code = "" if run["exit_code"] is None else f" (exit {run['exit_code']})"

@@ -12,7 +12,7 @@ _MOST_MOMENTS = 150
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StageCounts:
     """Counts of targets, with a value for every moment.
 
     Attributes:
@@ -32,7 +32,7 @@ class Progress:
     otherwise: list[int]
 
 
-def progress(targets: Iterable[Mapping[str, Any]], length: float) -> Progress:
+def count_stages(targets: Iterable[Mapping[str, Any]], length: float) -> StageCounts:
     """Count the targets of a report by stage, from its beginning to its end.
 
     Args:
@@ -44,7 +44,7 @@ def progress(targets: Iterable[Mapping[str, Any]], length: float) -> Progress:
     changes = {stage: [0] * (moments + 1) for stage in ("waiting", "asked", "settling", "as_wanted", "otherwise")}
     for target in targets:
         began = min(ceil(target["planned_s"] / each), moments - 1)
-        for stage, at in _stages(target):
+        for stage, at in _list_stages(target):
             number = moments if at is None else max(began, min(ceil(at / each), moments - 1))
             changes[stage][began] += 1
             changes[stage][number] -= 1
@@ -56,10 +56,10 @@ def progress(targets: Iterable[Mapping[str, Any]], length: float) -> Progress:
         for step in steps[:moments]:
             total += step
             counts[stage].append(total)
-    return Progress(each, **counts)
+    return StageCounts(each, **counts)
 
 
-def _stages(target: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+def _list_stages(target: Mapping[str, Any]) -> list[tuple[str, float | None]]:
     """Return the stages of a target with their end in seconds. The last stage has no end."""
     asked, accepted, ended = target["intent_s"], target["accepted_s"], target["ended_s"]
     stages: list[tuple[str, float | None]] = [("waiting", asked if asked is not None else ended)]

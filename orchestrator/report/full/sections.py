@@ -9,7 +9,7 @@ from orchestrator.report.full.blocks import (
     Block,
     Cell,
     Code,
-    Column,
+    ColumnKind,
     Commands,
     Count,
     Counts,
@@ -17,12 +17,12 @@ from orchestrator.report.full.blocks import (
     Facts,
     Heading,
     Items,
-    Kind,
     Mood,
     Paragraph,
     Report,
     Section,
     Table,
+    TableColumn,
     TimeChart,
 )
 from orchestrator.report.full.charts import Series
@@ -43,7 +43,7 @@ from orchestrator.report.full.phrases import (
     ending_words,
     failure_reason,
     guard_words,
-    headline,
+    headline_words,
     limit_words,
     list_failures,
     list_skip_reasons,
@@ -84,7 +84,7 @@ def describe_report(document: _Document) -> Report:
         playbook=str(run["playbook"].get("name") or "unknown playbook"),
         run_id=str(run["run_id"]),
         started_at=moment(run["started_at"]),
-        headline=("✓ " if good else "✗ " if bad else "… ") + headline(document),
+        headline=("✓ " if good else "✗ " if bad else "… ") + headline_words(document),
         mood=Mood.GOOD if good else Mood.BAD if bad else Mood.OPEN,
         sections=[section for each in describe if (section := each(document)).blocks],
         foot=f"Made {moment(document['made_at'])} by {document['made_by']} from the audit log alone. Times are UTC.",
@@ -117,10 +117,10 @@ def describe_summary(document: _Document) -> Section:
             ("Compute ended", rate_words(total["ended"], "compute")),
             ("Charged", charged_words(total["charged"])),
         ]
-    return Section("summary", "Summary", [_counts(document), Facts(pairs)])
+    return Section("summary", "Summary", [_describe_counts(document), Facts(pairs)])
 
 
-def _counts(document: _Document) -> Counts:
+def _describe_counts(document: _Document) -> Counts:
     counts = document["stages"]
     found = [Count(sum(counts.values()), "", "planned", "targets of the plan")]
     for stage, meaning in STAGES.items():
@@ -135,13 +135,13 @@ def describe_failures(document: _Document) -> Section:
     failures = list_failures(document)
     unsent = [cvm_name(target) for target in document["targets"] if target["stage"] == "not_sent"]
     columns = (
-        Column("CVM"),
-        Column("teepod"),
-        Column("outcome", Kind.WORD),
-        Column("reason", Kind.SENTENCE),
-        Column("last status"),
-        Column("action"),
-        Column("request", Kind.ID),
+        TableColumn("CVM"),
+        TableColumn("teepod"),
+        TableColumn("outcome", ColumnKind.WORD),
+        TableColumn("reason", ColumnKind.SENTENCE),
+        TableColumn("last status"),
+        TableColumn("action"),
+        TableColumn("request", ColumnKind.ID),
     )
     rows = [
         (
@@ -174,7 +174,11 @@ def describe_requests(document: _Document) -> Section:
         sentence = Paragraph("No request that changes something was sent.")
         return Section("requests", "Requests", [sentence], is_empty=True)
     rows = [(name, ANSWERS.get(name, ""), f"{number:,}") for name, number in found["answers"].items()]
-    columns = Column("answer", Kind.WORD), Column("meaning", Kind.SENTENCE), Column("requests", Kind.NUMBER)
+    columns = (
+        TableColumn("answer", ColumnKind.WORD),
+        TableColumn("meaning", ColumnKind.SENTENCE),
+        TableColumn("requests", ColumnKind.NUMBER),
+    )
     unsent = found["announced_and_not_sent"]
     blocks: list[Block] = [
         _request_rate(document),
@@ -215,7 +219,11 @@ def _request_rate(document: _Document) -> TimeChart:
 def describe_incidents(document: _Document) -> Section:
     """Describe the unusual events."""
     rows = [(f"{ts[11:19]} UTC", after(at), words) for ts, at, words in list_incidents(document)]
-    columns = Column("time", Kind.WORD), Column("after", Kind.NUMBER, rank=1), Column("event", Kind.SENTENCE)
+    columns = (
+        TableColumn("time", ColumnKind.WORD),
+        TableColumn("after", ColumnKind.NUMBER, rank=1),
+        TableColumn("event", ColumnKind.SENTENCE),
+    )
     table = Table("Interruptions, approvals, notices and other events", columns, rows, shown=500)
     return Section("moments", "Other events", [table] if rows else [])
 
@@ -226,7 +234,11 @@ def describe_guards(document: _Document) -> Section:
         (str(guard["name"]), guard_words(guard), "✓ kept" if guard["ok"] else "✗ broken")
         for guard in document["guards"]
     ]
-    columns = Column("guard"), Column("value and limit", Kind.SENTENCE), Column("result", Kind.WORD)
+    columns = (
+        TableColumn("guard"),
+        TableColumn("value and limit", ColumnKind.SENTENCE),
+        TableColumn("result", ColumnKind.WORD),
+    )
     blocks: list[Block] = [Table("Guards of the plan", columns, rows) if rows else Paragraph("No guard was set.")]
     if document["warnings"]:
         blocks += [Heading("Warnings of the plan"), Items(document["warnings"])]
@@ -239,7 +251,11 @@ def describe_skipped(document: _Document) -> Section:
     if not groups:
         return Section("skipped", "Skipped", [Paragraph("No CVM was skipped.")], is_empty=True)
     rows = [(reason, f"{count:,}", _name_list(names, count)) for reason, count, names in groups]
-    columns = Column("reason", Kind.SENTENCE), Column("CVMs", Kind.NUMBER), Column("names", Kind.SENTENCE, rank=1)
+    columns = (
+        TableColumn("reason", ColumnKind.SENTENCE),
+        TableColumn("CVMs", ColumnKind.NUMBER),
+        TableColumn("names", ColumnKind.SENTENCE, rank=1),
+    )
     total = f"{sum(count for _, count, _ in groups):,}"
     return Section("skipped", "Skipped", [Table("Skipped CVMs", columns, rows, ("all", total, ""))])
 
@@ -277,17 +293,17 @@ def _pending_rate(name: str, pending: _Document, seen: str) -> Iterator[tuple[st
 
 def _billing_table(by: str, groups: Sequence[_Document], total: _Document) -> Table:
     columns = [
-        Column(by),
-        Column("stops", Kind.NUMBER),
-        Column("compute ended/h (estimated)", Kind.NUMBER, rank=1),
-        Column("compute of CVMs not seen down/h (estimated)", Kind.NUMBER, rank=6),
-        Column("storage still billed/h (estimated)", Kind.NUMBER, rank=4),
-        Column("expected charge (estimated)", Kind.NUMBER, rank=5),
-        Column("charged (observed)", Kind.NUMBER),
-        Column("pending or not requested", Kind.NUMBER, rank=3),
+        TableColumn(by),
+        TableColumn("stops", ColumnKind.NUMBER),
+        TableColumn("compute ended/h (estimated)", ColumnKind.NUMBER, rank=1),
+        TableColumn("compute of CVMs not seen down/h (estimated)", ColumnKind.NUMBER, rank=6),
+        TableColumn("storage still billed/h (estimated)", ColumnKind.NUMBER, rank=4),
+        TableColumn("expected charge (estimated)", ColumnKind.NUMBER, rank=5),
+        TableColumn("charged (observed)", ColumnKind.NUMBER),
+        TableColumn("pending or not requested", ColumnKind.NUMBER, rank=3),
     ]
     if total["starts"]:
-        columns.append(Column("compute begun/h (estimated)", Kind.NUMBER, rank=2))
+        columns.append(TableColumn("compute begun/h (estimated)", ColumnKind.NUMBER, rank=2))
     rows = [_billing_row(str(each["name"] or each["key"] or f"no {by}"), each, total) for each in groups]
     return Table(f"Billing by {by}", columns, rows, _billing_row("all", total, total), shown=40)
 
@@ -313,7 +329,11 @@ def _pending_charges(waiting: Sequence[_Document]) -> Iterator[Block]:
         for each in waiting
         if each["state"] == "pending"
     ]
-    columns = Column("CVM"), Column("expected (estimated)", Kind.NUMBER), Column("reason", Kind.SENTENCE)
+    columns = (
+        TableColumn("CVM"),
+        TableColumn("expected (estimated)", ColumnKind.NUMBER),
+        TableColumn("reason", ColumnKind.SENTENCE),
+    )
     if rows:
         yield Heading("Pending charges")
         yield Table("Stops without a charge yet", columns, rows, shown=50)
@@ -324,7 +344,9 @@ def _billing_notes(notes: Sequence[_Document]) -> Iterator[Block]:
     if rows:
         yield Heading("Billing notes")
         yield Table(
-            "Billing notes of the accepted actions", (Column("note", Kind.SENTENCE), Column("CVMs", Kind.NUMBER)), rows
+            "Billing notes of the accepted actions",
+            (TableColumn("note", ColumnKind.SENTENCE), TableColumn("CVMs", ColumnKind.NUMBER)),
+            rows,
         )
 
 

@@ -9,20 +9,20 @@ from orchestrator.report.full.blocks import (
     Block,
     Cell,
     Code,
-    Column,
+    ColumnKind,
     Commands,
     Counts,
     CvmName,
     Facts,
-    Groups,
     Heading,
     Items,
-    Kind,
     Paragraph,
     Report,
     RowChart,
     Section,
     Table,
+    TableColumn,
+    TableGroups,
     TimeChart,
 )
 from orchestrator.safe_text import safe_text
@@ -35,71 +35,71 @@ _LONGEST_NAME = 40
 
 def render_text(report: Report) -> str:
     """Render the whole report."""
-    head = [*_wrap(f"Run {report.run_id} of {report.playbook}"), *_wrap(report.headline)]
-    sections = ["\n".join(_section(section)) for section in report.sections if not section.is_empty]
-    return "\n\n".join(["\n".join(head), *sections, "\n".join(_wrap(report.foot))]) + "\n"
+    head = [*_wrap_text(f"Run {report.run_id} of {report.playbook}"), *_wrap_text(report.headline)]
+    sections = ["\n".join(_render_section(section)) for section in report.sections if not section.is_empty]
+    return "\n\n".join(["\n".join(head), *sections, "\n".join(_wrap_text(report.foot))]) + "\n"
 
 
-def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
+def _wrap_text(text: str, first: str = "", rest: str = "") -> list[str]:
     return textwrap.wrap(
         safe_text(text, 2000), _WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
     )
 
 
-def _section(section: Section) -> Iterator[str]:
+def _render_section(section: Section) -> Iterator[str]:
     yield section.title
     for block in section.blocks:
-        yield from _block(block)
+        yield from _render_block(block)
 
 
-def _block(block: Block) -> Iterator[str]:  # noqa: C901, PLR0912 - a case for every type
+def _render_block(block: Block) -> Iterator[str]:  # noqa: C901, PLR0912 - a case for every type
     match block:
         case Facts():
             width = max(len(name) for name, _ in block.pairs) + _GAP
             for name, value in block.pairs:
-                yield from _fact(name.ljust(width), value)
+                yield from _render_fact(name.ljust(width), value)
         case Counts():
             for each in block.counts:
-                yield from _wrap(
+                yield from _wrap_text(
                     f"{each.mark or ' '} {each.word:<12} {each.meaning}", f"  {each.number:>7,} ", " " * 25
                 )
         case Heading():
             yield f"  {block.text}:"
         case Paragraph():
-            yield from () if block.is_note else _wrap(block.text, "  ", "  ")
+            yield from () if block.is_note else _wrap_text(block.text, "  ", "  ")
         case Items():
             for item in block.items[:_MOST]:
-                yield from _wrap(item, "  - ", "    ")
-            yield from _rest(block.items)
+                yield from _wrap_text(item, "  - ", "    ")
+            yield from _mention_rest(block.items)
         case Commands():
             yield from (f"    {safe_text(line, 4096)}" for line in block.lines)
         case Table():
-            yield from _table(block)
-        case Groups():
+            yield from _render_table(block)
+        case TableGroups():
             for group in block.groups[:_MOST]:
-                yield from _wrap(group.title, "    ", "      ")
-            yield from _rest(block.groups)
+                yield from _wrap_text(group.title, "    ", "      ")
+            yield from _mention_rest(block.groups)
         case TimeChart():
-            yield from _wrap(block.summary, "  ", "  ")
+            yield from _wrap_text(block.summary, "  ", "  ")
         case RowChart():
             pass
         case _:
             assert_never(block)
 
 
-def _fact(name: str, value: Cell) -> Iterator[str]:
+def _render_fact(name: str, value: Cell) -> Iterator[str]:
     if isinstance(value, Code):
-        yield f"  {name}{_plain(value)}"
+        yield f"  {name}{_cell_text(value)}"
     else:
-        yield from _wrap(_plain(value), f"  {name}", " " * (len(name) + 2))
+        yield from _wrap_text(_cell_text(value), f"  {name}", " " * (len(name) + 2))
 
 
-def _rest(items: Sequence[object]) -> Iterator[str]:
+def _mention_rest(items: Sequence[object]) -> Iterator[str]:
     if len(items) > _MOST:
         yield f"  and {len(items) - _MOST:,} more: --format json"
 
 
-def _plain(cell: Cell) -> str:
+def _cell_text(cell: Cell) -> str:
     match cell:
         case CvmName():
             return safe_text(cell.name, _LONGEST_NAME)
@@ -111,14 +111,14 @@ def _plain(cell: Cell) -> str:
             return safe_text(cell, 2000)
 
 
-def _table(table: Table) -> Iterator[str]:
+def _render_table(table: Table) -> Iterator[str]:
     """Show columns side by side if the table fits; otherwise a paragraph for every row.
 
     Columns with a rank are left out of a table without enough room.
     """
-    kept = [number for number, column in enumerate(table.columns) if column.kind is not Kind.BAR]
-    rows = [[_plain(cell) for cell in row] for row in table.rows[:_MOST]]
-    foot = [] if table.foot is None else [[_plain(cell) for cell in table.foot]]
+    kept = [number for number, column in enumerate(table.columns) if column.kind is not ColumnKind.BAR]
+    rows = [[_cell_text(cell) for cell in row] for row in table.rows[:_MOST]]
+    foot = [] if table.foot is None else [[_cell_text(cell) for cell in table.foot]]
     widths = [
         max(len(row[number]) for row in [*rows, *foot, [column.title for column in table.columns]])
         for number, column in enumerate(table.columns)
@@ -129,24 +129,26 @@ def _table(table: Table) -> Iterator[str]:
         kept.remove(max(ranked, key=lambda number: table.columns[number].rank))
     if sum(widths[number] + _GAP for number in kept) <= _WIDTH:
         titles = [column.title for column in table.columns]
-        yield from (_line(row, table.columns, widths, kept) for row in [titles, *rows, *foot])
+        yield from (_align_cells(row, table.columns, widths, kept) for row in [titles, *rows, *foot])
     else:
         for row in rows:
-            yield from _row_lines(row, table.columns, kept)
-    yield from _rest(table.rows)
+            yield from _render_row(row, table.columns, kept)
+    yield from _mention_rest(table.rows)
 
 
-def _line(row: Sequence[str], columns: Sequence[Column], widths: Sequence[int], kept: Sequence[int]) -> str:
+def _align_cells(row: Sequence[str], columns: Sequence[TableColumn], widths: Sequence[int], kept: Sequence[int]) -> str:
     cells = (
-        row[number].rjust(widths[number]) if columns[number].kind is Kind.NUMBER else row[number].ljust(widths[number])
+        row[number].rjust(widths[number])
+        if columns[number].kind is ColumnKind.NUMBER
+        else row[number].ljust(widths[number])
         for number in kept
     )
     return ("  " + "  ".join(cells)).rstrip()
 
 
-def _row_lines(row: Sequence[str], columns: Sequence[Column], kept: Sequence[int]) -> Iterator[str]:
+def _render_row(row: Sequence[str], columns: Sequence[TableColumn], kept: Sequence[int]) -> Iterator[str]:
     first, *others = kept
-    yield from _wrap(row[first], "  ", "    ")
+    yield from _wrap_text(row[first], "  ", "    ")
     for number in others:
         if row[number] not in {"", "-"}:
-            yield from _wrap(f"{columns[number].title}: {row[number]}", "    ", "      ")
+            yield from _wrap_text(f"{columns[number].title}: {row[number]}", "    ", "      ")

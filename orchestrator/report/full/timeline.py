@@ -43,7 +43,7 @@ class Request:
     """A request for a change.
 
     Attributes:
-        at: seconds since the run began, as `RunTimeline.at` counts time.
+        at: seconds since the run began, as `RunTimeline.seconds_at` counts time.
         answer: `accepted`, `refused`, `deferred`, `unknown`, `failed`, or `unanswered`.
         sent: False for a request announced but not sent.
     """
@@ -54,11 +54,11 @@ class Request:
 
 
 @dataclass(slots=True)
-class Line:
+class TargetTimeline:
     """The events of a target, in the order of time.
 
     Attributes:
-        intent: the first announced request, in seconds as `RunTimeline.at` counts time; likewise for the others.
+        intent: the first announced request, in seconds of `RunTimeline.seconds_at`; likewise for the others.
         accepted: the first acceptance.
         ended: the last outcome.
         observed: whether a status read, not a response, showed the acceptance.
@@ -81,12 +81,12 @@ class Line:
 
 
 @dataclass(slots=True)
-class Moment:
+class Incident:
     """An unusual event of the run or of a target.
 
     Attributes:
         ts: the timestamp in the log.
-        at: seconds since the run began, as `RunTimeline.at` counts time.
+        at: seconds since the run began, as `RunTimeline.seconds_at` counts time.
         event: the record's event.
         fields: the other fields of the record.
     """
@@ -103,20 +103,20 @@ class RunTimeline:
 
     Attributes:
         state: the replayed state of the log.
-        lines: the events of every target.
+        targets: the events of every target.
         requests: every request, in order.
         skipped: the CVMs left alone, as recorded in `run.planned`.
-        moments: the other events.
+        incidents: the other events.
         pauses: the seconds between an end and the next `resume`; `at` leaves pauses out.
         seal: the last `run.sealed` record.
         last: seconds from the beginning to the last record of the run itself.
     """
 
     state: RunState = field(default_factory=RunState)
-    lines: dict[Key, Line] = field(default_factory=dict)
+    targets: dict[Key, TargetTimeline] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     skipped: list[Json] = field(default_factory=list)
-    moments: list[Moment] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     seal: Record | None = None
     last: float = 0.0
@@ -124,21 +124,21 @@ class RunTimeline:
     _batches: dict[int, Request] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> "RunTimeline":
+    def from_records(cls, records: Iterable[Record]) -> "RunTimeline":
         """Build the timeline from records."""
-        story = cls()
+        timeline = cls()
         for record in records:
-            story.apply(record)
-        return story
+            timeline.apply(record)
+        return timeline
 
     def apply(self, record: Record) -> None:
         """Add the next record."""
         event, before = read_event(record), self.state.last_ts
         if isinstance(event, RunResumed) and before:
-            self.pauses.append(max(0.0, self._since(event.ts) - self._since(before)))
+            self.pauses.append(max(0.0, self._seconds_since_start(event.ts) - self._seconds_since_start(before)))
         self.state.apply_event(event)
         if not isinstance(event, BillingReconciled | RunSealed):
-            self.last = self.at(event.ts)
+            self.last = self.seconds_at(event.ts)
         match event:
             case TargetEvent():
                 self._add_target_event(event)
@@ -148,68 +148,68 @@ class RunTimeline:
                 self.seal = record
             case StepPlanned():
                 for target in event.targets:
-                    self._line((target.step, target.ref.key)).planned = self.at(event.ts)
-                self._add_moment(event)
+                    self._timeline_of((target.step, target.ref.key)).planned = self.seconds_at(event.ts)
+                self._add_incident(event)
             case RunStarted() | RunFinished():
                 pass
             case _:
-                self._add_moment(event)
+                self._add_incident(event)
 
     def _add_target_event(self, event: TargetEvent) -> None:
         match event:
             case ActionIntent():
                 self._add_intent(event)
             case TargetEnded():
-                self._line(event.key).ended = self.at(event.ts)
+                self._timeline_of(event.key).ended = self.seconds_at(event.ts)
             case ActionEscalated():
-                line = self._line(event.key)
-                line.escalated, line.escalated_at = event.to, self.at(event.ts)
-                self._add_moment(event)
+                target = self._timeline_of(event.key)
+                target.escalated, target.escalated_at = event.to, self.seconds_at(event.ts)
+                self._add_incident(event)
             case RepliedEvent():
                 self._add_reply(event)
 
-    def at(self, ts: str) -> float:
+    def seconds_at(self, ts: str) -> float:
         """Return the seconds from the run's beginning to a timestamp, without interruptions.
 
         Exact only for the newest record: all pauses so far are subtracted.
         """
-        return max(0.0, round(self._since(ts) - sum(self.pauses), 3))
+        return max(0.0, round(self._seconds_since_start(ts) - sum(self.pauses), 3))
 
-    def _since(self, ts: str) -> float:
+    def _seconds_since_start(self, ts: str) -> float:
         moment = datetime.fromisoformat(ts)  # six times as fast as `parse_timestamp`, and called for every record
         if self._began is None:
             self._began = moment
         return (moment - self._began).total_seconds()
 
-    def _line(self, key: Key) -> Line:
-        return self.lines.setdefault(key, Line())
+    def _timeline_of(self, key: Key) -> TargetTimeline:
+        return self.targets.setdefault(key, TargetTimeline())
 
     def _add_intent(self, event: ActionIntent) -> None:
-        line, at, batch = self._line(event.key), self.at(event.ts), event.batch
-        if line.intent is None:
-            line.intent = at
+        target, at, batch = self._timeline_of(event.key), self.seconds_at(event.ts), event.batch
+        if target.intent is None:
+            target.intent = at
         request = self._batches.get(batch) if batch is not None else None
         if request is None:
             request = Request(at)
             self.requests.append(request)
             if batch is not None:
                 self._batches[batch] = request
-        line.last_request = request
+        target.last_request = request
 
     def _add_reply(self, event: RepliedEvent) -> None:
-        line = self._line(event.key)
-        request = line.last_request
+        target = self._timeline_of(event.key)
+        request = target.last_request
         observed = isinstance(event, ActionAccepted) and bool(event.observed)
         if request is not None and not observed:
             request.answer = event.name.removeprefix("action.")
             request.sent = request.sent and not (isinstance(event, ActionDeferred) and event.sent is False)
         if isinstance(event, ActionAccepted):
-            if line.accepted is None:
-                line.accepted, line.observed = self.at(event.ts), observed
-            line.triggered_at = event.billing.get("at")
+            if target.accepted is None:
+                target.accepted, target.observed = self.seconds_at(event.ts), observed
+            target.triggered_at = event.billing.get("at")
 
-    def _add_moment(self, event: LogEvent) -> None:
+    def _add_incident(self, event: LogEvent) -> None:
         fields = {key: value for key, value in event.record.items() if key not in _LEFT_OUT}
         if isinstance(event, StepPlanned):
             fields["targets"] = len(event.record.get("targets") or ())
-        self.moments.append(Moment(event.ts, self.at(event.ts), event.name, fields))
+        self.incidents.append(Incident(event.ts, self.seconds_at(event.ts), event.name, fields))

@@ -11,21 +11,21 @@ from orchestrator.report.full.blocks import (
     Block,
     Cell,
     Code,
-    Column,
+    ColumnKind,
     CvmName,
-    Group,
-    Groups,
     Heading,
-    Kind,
     Paragraph,
     RowChart,
     Section,
     Table,
+    TableColumn,
+    TableGroup,
+    TableGroups,
     TimeChart,
 )
 from orchestrator.report.full.charts import Series, Spans
 from orchestrator.report.full.phrases import action_words, cvm_name, has_failed, stage_mark
-from orchestrator.report.full.progress import progress
+from orchestrator.report.full.progress import count_stages
 
 _Target = Mapping[str, Any]
 
@@ -50,15 +50,15 @@ _KEYS = {
 }
 
 _COLUMNS = (
-    Column("CVM"),
-    Column("first request to end", Kind.BAR),
-    Column("outcome", Kind.WORD),
-    Column("sent at", Kind.NUMBER),
-    Column("accepted after", Kind.NUMBER),
-    Column("settled after", Kind.NUMBER),
-    Column("requests", Kind.NUMBER),
-    Column("action", Kind.ACTION),
-    Column("app", Kind.CODE),
+    TableColumn("CVM"),
+    TableColumn("first request to end", ColumnKind.BAR),
+    TableColumn("outcome", ColumnKind.WORD),
+    TableColumn("sent at", ColumnKind.NUMBER),
+    TableColumn("accepted after", ColumnKind.NUMBER),
+    TableColumn("settled after", ColumnKind.NUMBER),
+    TableColumn("requests", ColumnKind.NUMBER),
+    TableColumn("action", ColumnKind.ACTION),
+    TableColumn("app", ColumnKind.CODE),
 )
 
 
@@ -80,18 +80,18 @@ def describe_timeline(document: Mapping[str, Any]) -> Section:
         Paragraph(f"From the run's start to its {end}: {after(length)}.{note}"),
         _progress_chart(targets, length),
         _row_chart(targets, length),
-        *_durations(document["times"]),
+        *_describe_durations(document["times"]),
         Heading("Every CVM" if is_whole else "Every CVM without the wanted result"),
         Paragraph(
             f"By teepod, in the order of the requests. Times count from the run's start.{left_out}", is_note=True
         ),
-        Groups(list(_teepod_groups(listed, length)), is_open=len(listed) <= _OPEN),
+        TableGroups(list(_teepod_groups(listed, length)), is_open=len(listed) <= _OPEN),
     ]
     return Section("timeline", "Timeline", blocks)
 
 
 def _progress_chart(targets: Sequence[_Target], length: float) -> TimeChart:
-    found = progress(targets, length)
+    found = count_stages(targets, length)
     counts = [found.otherwise, found.as_wanted, found.settling, found.asked, found.waiting]
     kinds = ["otherwise", "as_wanted", "settling", "asked", "waiting"]
     series = [Series(_KEYS[kind], kind, values) for kind, values in zip(kinds, counts, strict=True)]
@@ -130,7 +130,7 @@ def _row_chart(targets: Sequence[_Target], length: float) -> RowChart:
     )
 
 
-def _durations(times: Mapping[str, Any]) -> Iterator[Block]:
+def _describe_durations(times: Mapping[str, Any]) -> Iterator[Block]:
     names = {"intent_to_accepted_s": "request to acceptance", "accepted_to_end_s": "acceptance to end"}
     rows = [
         (words, *(after(spread[key]) for key in ("half", "nine_tenths", "all")))
@@ -138,17 +138,17 @@ def _durations(times: Mapping[str, Any]) -> Iterator[Block]:
         if (spread := times[name])
     ]
     columns = (
-        Column("duration"),
-        Column("median", Kind.NUMBER),
-        Column("90 %", Kind.NUMBER),
-        Column("longest", Kind.NUMBER),
+        TableColumn("duration"),
+        TableColumn("median", ColumnKind.NUMBER),
+        TableColumn("90 %", ColumnKind.NUMBER),
+        TableColumn("longest", ColumnKind.NUMBER),
     )
     if rows:
         yield Heading("Durations")
         yield Table("Durations of the CVMs", columns, rows)
 
 
-def _teepod_groups(targets: Sequence[_Target], length: float) -> Iterator[Group]:
+def _teepod_groups(targets: Sequence[_Target], length: float) -> Iterator[TableGroup]:
     """Make a table for every teepod, and several tables for a large teepod."""
     teepods: dict[str, list[_Target]] = {}
     for target in targets:
@@ -162,7 +162,7 @@ def _teepod_groups(targets: Sequence[_Target], length: float) -> Iterator[Group]
             mark = max(map(stage_mark, last_words), key="✓…✗".find, default="→")
             title = f"{teepod[:64]}{span}"
             rows = [_cvm_row(each, length) for each in part]
-            yield Group(
+            yield TableGroup(
                 f"{mark} {title}: {tally or 'in a later step'}",
                 Table(f"CVMs on {title}", _COLUMNS, rows, shown=_A_GROUP),
             )
@@ -179,7 +179,7 @@ def _cvm_row(target: _Target, length: float) -> Sequence[Cell]:
     wave = f", wave {target['wave']}" if target["wave"] > 1 else ""
     return (
         CvmName(cvm_name(target), str(cvm["id"] or cvm["vm_uuid"] or "-")),
-        _bar(target, length),
+        _build_bar(target, length),
         f"{mark} {stage}",
         after(target["intent_s"]),
         between(target["intent_s"], target["accepted_s"]) + (" (observed)" if target["observed"] else ""),
@@ -190,7 +190,7 @@ def _cvm_row(target: _Target, length: float) -> Sequence[Cell]:
     )
 
 
-def _bar(target: _Target, length: float) -> Bar:
+def _build_bar(target: _Target, length: float) -> Bar:
     spans = [(kind, begin / length, end / length) for kind, begin, end in time_spans(target, length)]
     if spans and target["ended_s"] is not None and has_failed(target):
         spans.append(("otherwise", target["ended_s"] / length, target["ended_s"] / length))

@@ -4,7 +4,7 @@ import re
 import sys
 from xml.etree.ElementTree import Element
 
-from orchestrator.report.full.charts import Series, Spans, over_time, rows
+from orchestrator.report.full.charts import Series, Spans, draw_spans, draw_values
 
 PLAIN = {"svg", "g", "path", "rect", "circle", "text"}
 HARMLESS = {
@@ -14,12 +14,12 @@ HARMLESS = {
 
 
 def two_series() -> list[Element]:
-    return over_time("two.", 1, [Series("a", "good", [1, 2, 3]), Series("b", "bad", [0, 1, 0], filled=False)])
+    return draw_values("two.", 1, [Series("a", "good", [1, 2, 3]), Series("b", "bad", [0, 1, 0], filled=False)])
 
 
 def three_rows(label: str = "web") -> list[Element]:
     spans = [Spans("s", "settling", [(0, 0, 5), (1, 1, 6), (2, 3, 7)]), Spans("x", "bad", [(2, 7, 7)], dots=True)]
-    return rows("three.", 10, [label, "b", "c"], spans)
+    return draw_spans("three.", 10, [label, "b", "c"], spans)
 
 
 def test_nothing_is_kept_but_shapes_and_text() -> None:
@@ -57,7 +57,7 @@ def test_a_value_holds_until_the_next_one() -> None:
 
 def test_rows_of_one_kind_are_one_path_however_many_they_are() -> None:
     many = [(row, float(row), row + 5.0) for row in range(500)]
-    for chart in rows("many.", 600, [None] * 500, [Spans("s", "settling", many)]):
+    for chart in draw_spans("many.", 600, [None] * 500, [Spans("s", "settling", many)]):
         (path,) = (path for path in chart.iter("path") if "nofill" in (path.get("class") or ""))
         assert (path.get("d") or "").count("M") == 500
 
@@ -73,8 +73,8 @@ def test_the_first_row_is_on_top() -> None:
 
 
 def test_a_chart_without_values_is_drawn_all_the_same() -> None:
-    assert len(over_time("none.", 1, [Series("a", "good", [])])) == 2
-    assert len(rows("none.", 0, [], [Spans("s", "settling", [])])) == 2
+    assert len(draw_values("none.", 1, [Series("a", "good", [])])) == 2
+    assert len(draw_spans("none.", 0, [], [Spans("s", "settling", [])])) == 2
 
 
 def test_drawing_a_chart_leaves_imports_as_they_were() -> None:

@@ -10,7 +10,7 @@ from orchestrator.audit.target import Phase
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.billing.reconciled import Reconciled, add_up_charges
 from orchestrator.outcome import Outcome
-from orchestrator.report.full.document import LogFile, report_document
+from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.phrases import STAGES, list_failures, stage_mark
 from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.report.run.text import print_run
@@ -51,7 +51,7 @@ def test_it_says_whether_the_run_has_finished(
 
 
 def test_a_log_without_a_plan_says_that_nothing_was_sent() -> None:
-    told = of_story(RunTimeline.of([lines([])[0][0]]), Reading(records=1))
+    told = of_story(RunTimeline.from_records([lines([])[0][0]]), Reading(records=1))
     assert (told["run"]["state"], told["run"]["meaning"]) == ("not_sent", "nothing was sent")
 
 
@@ -171,7 +171,8 @@ def test_the_log_is_known_by_its_last_hash_and_by_the_digest_of_the_file() -> No
 
 def test_a_log_that_was_moved_is_verified_by_its_path() -> None:
     told, reading = story(ALL, *stopped(ONE, 1)), Reading(records=5)
-    log = report_document(told, LogFile(Path("/tmp/a b.jsonl"), 1, "0", reading), made_at=BEGAN, version="1")["log"]  # noqa: S108 - nothing is written
+    file = LogFile(Path("/tmp/a b.jsonl"), 1, "0", reading)  # noqa: S108 - nothing is written
+    log = build_report_document(told, file, made_at=BEGAN, version="1")["log"]
     assert log["verify"] == ["orchestrator audit verify '/tmp/a b.jsonl'", "sha256sum 'a b.jsonl'"]
 
 

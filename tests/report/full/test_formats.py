@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.report.full import html, markdown, text
-from orchestrator.report.full.blocks import Column, Kind, Mood, Report, Section, Table
+from orchestrator.report.full.blocks import ColumnKind, Mood, Report, Section, Table, TableColumn
 from orchestrator.report.full.sections import describe_report
 from tests.report.told import asked, cvm, document, ended, finished, report_html, report_markdown, report_text, target
 
@@ -32,18 +32,25 @@ def _report(table: Table) -> Report:
 
 
 def test_a_wide_table_loses_its_columns_by_rank_in_text() -> None:
-    columns = Column("name"), Column("least important", rank=2), Column("amount", Kind.NUMBER), Column("other", rank=1)
+    columns = (
+        TableColumn("name"),
+        TableColumn("least important", rank=2),
+        TableColumn("amount", ColumnKind.NUMBER),
+        TableColumn("other", rank=1),
+    )
     shown = text.render_text(_report(Table("t", columns, [("web", "x" * 30, "7", "y" * 20)])))
     assert "least" not in shown
     assert f"  web   {' ' * 5}7  {'y' * 20}" in shown
 
 
 def test_a_table_too_wide_for_its_columns_is_a_paragraph_a_row_in_text() -> None:
-    columns = Column("name"), Column("why", Kind.SENTENCE)
+    columns = TableColumn("name"), TableColumn("why", ColumnKind.SENTENCE)
     shown = text.render_text(_report(Table("t", columns, [("web", "word " * 20)])))
     assert "  web\n    why: word word" in shown
 
 
 def test_a_page_hides_the_rows_after_the_first_ones() -> None:
-    made = html.render_html(_report(Table("Items", [Column("name")], [(str(n),) for n in range(7)], shown=3))).decode()
+    made = html.render_html(
+        _report(Table("Items", [TableColumn("name")], [(str(n),) for n in range(7)], shown=3))
+    ).decode()
     assert "<summary>Items, 4 to 7 of 7</summary>" in made

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.report.full.progress import progress
+from orchestrator.report.full.progress import count_stages
 from tests.report.told import asked, cvm, document, ended, finished, stopped, target
 
 MOMENTS = st.floats(0, 1000, allow_nan=False)
@@ -24,7 +24,7 @@ def targets(draw: st.DrawFn) -> list[dict[str, object]]:
 
 @given(targets(), st.floats(0.1, 1000))
 def test_at_each_moment_every_target_stands_somewhere(made: list[dict[str, object]], length: float) -> None:
-    found = progress(made, length)
+    found = count_stages(made, length)
     for counts in zip(found.waiting, found.asked, found.settling, found.as_wanted, found.otherwise, strict=True):
         assert sum(counts) == len(made)
         assert min(counts) >= 0
@@ -39,21 +39,21 @@ def test_at_the_end_the_counts_are_the_outcomes() -> None:
         ended(two, 3, "refused"),
         finished(10, 6),
     )
-    found = progress(told["targets"], told["times"]["length_s"])
+    found = count_stages(told["targets"], told["times"]["length_s"])
     assert (found.waiting[-1], found.as_wanted[-1], found.otherwise[-1]) == (1, 1, 1)
 
 
 def test_a_target_that_a_later_step_took_up_is_in_no_count_once_it_ended() -> None:
     times = {"planned_s": 0.0, "intent_s": 1.0, "accepted_s": 2.0, "ended_s": 5.0}
     made = {**times, "outcome": "unsettled", "taken_up_by": "pull"}
-    found = progress([made], 10)
+    found = count_stages([made], 10)
     assert found.otherwise[-1] == found.as_wanted[-1] == found.settling[-1] == 0
     assert max(found.settling) == 1
 
 
 def test_a_target_that_was_chosen_later_is_in_no_count_before() -> None:
     times = {"planned_s": 5.0, "intent_s": 6.0, "accepted_s": 7.0, "ended_s": 8.0}
-    found = progress([{**times, "outcome": "settled", "taken_up_by": None}], 10)
+    found = count_stages([{**times, "outcome": "settled", "taken_up_by": None}], 10)
     stages = (found.waiting, found.asked, found.settling, found.as_wanted, found.otherwise)
     begin = round(5 / found.seconds_each)
     assert [sum(counts[:begin]) for counts in stages] == [0] * 5

@@ -7,15 +7,15 @@ ONE, TWO = cvm(1), cvm(2)
 KEY = ("pull the power", "cvm_1")
 
 
-def test_a_line_has_the_seconds_from_the_beginning_of_the_run() -> None:
-    line = story([target(ONE)], *stopped(ONE, 1)).lines[KEY]
-    assert (line.intent, line.accepted, line.ended) == (1.0, 1.5, 3.5)
+def test_a_timeline_has_the_seconds_from_the_beginning_of_the_run() -> None:
+    told = story([target(ONE)], *stopped(ONE, 1)).targets[KEY]
+    assert (told.intent, told.accepted, told.ended) == (1.0, 1.5, 3.5)
 
 
-def test_a_line_begins_with_the_first_request_and_ends_with_the_last_outcome() -> None:
+def test_a_timeline_begins_with_the_first_request_and_ends_with_the_last_outcome() -> None:
     events = [*stopped(ONE, 1), asked(ONE, 2, attempt=2), ended(ONE, 9, "resurrected")]
-    line = story([target(ONE)], *events).lines[KEY]
-    assert (line.intent, line.ended) == (1.0, 9.0)
+    told = story([target(ONE)], *events).targets[KEY]
+    assert (told.intent, told.ended) == (1.0, 9.0)
 
 
 def test_the_time_in_which_a_run_lay_interrupted_is_left_out() -> None:
@@ -27,7 +27,7 @@ def test_the_time_in_which_a_run_lay_interrupted_is_left_out() -> None:
         *stopped(TWO, 3611),
     )
     assert told.pauses == [3600.0]
-    assert told.lines["pull the power", "cvm_2"].intent == 11.0
+    assert told.targets["pull the power", "cvm_2"].intent == 11.0
     assert told.last == 13.5
 
 
@@ -51,7 +51,7 @@ def test_an_acceptance_that_was_only_seen_is_no_answer_to_a_request() -> None:
     unknown = (2, "action.unknown", about(ONE, reason="a reset", attempt=1))
     told = story([target(ONE)], asked(ONE, 1), unknown, accepted(ONE, 4, observed=True))
     assert [request.answer for request in told.requests] == ["unknown"]
-    assert told.lines[KEY].observed
+    assert told.targets[KEY].observed
 
 
 def test_a_request_without_an_answer_says_so() -> None:
@@ -61,16 +61,16 @@ def test_a_request_without_an_answer_says_so() -> None:
 def test_an_escalation_is_of_its_target_and_a_moment_of_the_run() -> None:
     event = (5, "action.escalated", about(ONE, action="shutdown", to="stop", reason="too slow"))
     told = story([target(ONE, action="shutdown")], asked(ONE, 1, action="shutdown"), event)
-    assert told.lines[KEY].escalated == "stop"
-    assert [(each.event, each.at) for each in told.moments] == [("action.escalated", 5.0)]
+    assert told.targets[KEY].escalated == "stop"
+    assert [(each.event, each.at) for each in told.incidents] == [("action.escalated", 5.0)]
 
 
 def test_an_event_that_nobody_has_heard_of_is_a_moment_with_its_fields() -> None:
-    (moment,) = story([target(ONE)], (3, "moon.rose", {"phase": "full"})).moments
+    (moment,) = story([target(ONE)], (3, "moon.rose", {"phase": "full"})).incidents
     assert (moment.event, moment.fields) == ("moon.rose", {"phase": "full"})
 
 
 def test_a_log_that_ends_after_any_record_can_be_told() -> None:
     written = [record for record, _ in lines([target(ONE)], *stopped(ONE, 1), finished(4))]
     for count in range(len(written) + 1):
-        assert len(RunTimeline.of(written[:count]).state.targets) == (1 if count > 1 else 0)
+        assert len(RunTimeline.from_records(written[:count]).state.targets) == (1 if count > 1 else 0)
