@@ -15,7 +15,7 @@ _WAIT = 10.0
 _LOOK_EVERY = 0.1
 _LOOKS_A_SECOND = 10
 _WIDTH = 400
-_ANSWERS = {"approved": "approved", "refused": "refused", "timed_out": "nobody answered in time"}
+_ANSWERS = {"approved": "approved", "refused": "refused", "timed_out": "no answer in time"}
 
 
 def find_question(

@@ -175,7 +175,7 @@ def test_a_story_is_told_of_the_run_and_of_one_cvm(desk: Desk) -> None:
         "settled",
         "the",
     ]
-    assert "put off" in told[1]
+    assert "deferred" in told[1]
     assert "accepted in" in told[2]
     assert (wrong.code, "web-2" in wrong.err) == (2, True)
     assert document.document["cvms"][0]["outcome"] == "refused"

@@ -74,7 +74,7 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
     assert first["playbook"] == {"name": "restore", "path": str(desk.runs / f"{run_id}.jsonl"), "sha256": digest}
     assert desk.run("audit", "verify", ended.document["run_id"]).code == 0
     told = desk.run("show", ended.document["run_id"], env={"COLUMNS": "200"}).out
-    assert "3 of the run to undo drifted, left alone" in told
+    assert "3 of the run to undo drifted: skipped" in told
 
 
 def test_undone_twice_the_second_has_nothing_to_start_and_what_it_started_is_not_its_to_undo(

@@ -59,8 +59,8 @@ def test_what_was_stopped_and_started_again_is_told_by_every_form_and_agrees_wit
         ("savings", "--by", "teepod", "--since", "1h", "--out", "here.txt"),
     )
     assert [each.code for each in (text, rows, page, chart, by_teepod)] == [0] * 5
-    assert "8 CVMs stood still 8 times" in text.out
-    assert "Not spent: an estimate" in text.out
+    assert "8 CVMs stopped 8 times" in text.out
+    assert "Saved compute: an estimate" in text.out
     hours = sum(Decimal(line["hours"]) for line in csv.DictReader(io.StringIO(rows.out)))
     assert abs(hours - Decimal(total["hours"])) < Decimal("0.0001")
     assert (by_teepod.out, by_teepod.err) == ("", "Written to here.txt.\n")

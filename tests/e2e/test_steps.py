@@ -28,7 +28,7 @@ def test_a_guest_that_takes_too_long_has_its_power_pulled_and_the_rest_is_told_o
     assert operations(desk) == {name: ["shutdown", "power_off"] for name in NAMES}
     assert ended.document["billing"]["triggered"] == 8
     assert desk.run("audit", "verify", desk.log.stem).code == 0
-    assert "the power of 8 CVMs was pulled" in desk.run("show", desk.log.stem).out
+    assert "8 CVMs force-stopped" in desk.run("show", desk.log.stem).out
     restored = desk.run("restore", desk.log.stem, "--expect", "8", "--json")
     assert restored.document["counts"] == {"settled": 8}
 

@@ -50,7 +50,7 @@ def test_waves_go_one_after_another_in_order_and_the_deadline_is_reported(open_d
     assert [target["wave"] for target in planned_record["targets"]] == [1, 2, 2, 2, 3, 3, 3, 3]
     assert_no_wave_overtook(desk.records)
     shown = desk.run("show", desk.log.stem)
-    assert "everybody was asked within 1m" in shown.out
+    assert "1m: last CVM sent after" in shown.out
     again = desk.run("plan", file, "--json").document["deadline"]
     assert again["ok"], "there is nothing left to ask"
 
@@ -141,7 +141,7 @@ def test_a_wave_soaks_and_a_resume_waits_for_what_is_left_of_it(open_desk: OpenD
     first, second = [record["ts"] for record in desk.records if record["event"] == "action.intent"][:2]
     assert second >= soaking["until"]
     assert parse_timestamp(second) - parse_timestamp(first) >= timedelta(seconds=6)
-    assert "wave 1 of step pull is through" in desk.run("audit", "show", desk.log.stem).out
+    assert "wave 1 of step pull has ended" in desk.run("audit", "show", desk.log.stem).out
 
 
 def test_soak_without_waves_is_an_error(open_desk: OpenDesk) -> None:

@@ -52,13 +52,13 @@ def test_the_text_holds_in_sixty_columns_and_lets_no_control_character_through(b
     text = " ".join(" ".join(lines).split())
     for said in (
         "Savings from 2026-11-01 00:00Z to",
-        "Not spent: an estimate",
-        "upper bound. Of what was not spent, $1.42 is theirs, and may be less.",
-        "No rate is known for the compute of 1 and the storage of 1 of",
-        "of 24-hour minimums were paid for hours after these stops",
+        "Saved compute: an estimate",
+        "upper bound. $1.42 of the saved compute is of such periods, and may be less.",
+        "1 have no known compute rate and 1 no known storage rate",
+        "of 24-hour minimums were paid for hours after the stops",
         "The charges of 2 stops are not known yet",
-        "2 altered logs are left out",
-        "An amount with a + lacks parts that are not known",
+        "2 altered logs excluded",
+        "+ after an amount: parts are unknown.",
         "orchestrator reconcile 20261101T080000Z-0000",
         "and 2 more",
     ):
@@ -79,8 +79,8 @@ def test_a_charge_that_can_not_be_found_out_is_marked_and_said_too() -> None:
     edges = split_into_days(at(0), at(24))
     text = " ".join(savings_lines(SavingsReport(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100))
     assert "$0.02+" in text
-    assert "The charges of 1 stop can't be found out, and are in no sum." in text
-    assert "An amount with a + lacks parts that are not known" in text
+    assert "The charges of 1 stop can't be found out: no sum has the amounts." in text
+    assert "+ after an amount: parts are unknown." in text
     rows, together = add_up([], stops[1:], "teepod", at(0))
     lines = savings_lines(SavingsReport(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100)
     assert any(line.endswith(" ?") for line in lines)
@@ -93,7 +93,7 @@ def test_that_rounded_rows_do_not_come_to_the_rounded_total_is_said_only_where_i
         found = list(clip_periods(find_stopped_periods(thirds, at(hours)), at(0), at(hours)))
         rows, together = add_up(found, [], "playbook", at(0))
         saved = replace(made(), rows=rows, together=together, spared=[Decimal(0)], edges=[at(0), at(hours)])
-        words = "Each figure is rounded by itself"
+        words = "Figures are rounded one by one"
         in_text = any(words in line for line in savings_lines(saved, 200))
         assert (words in savings_page(saved).decode()) is in_text
         return in_text
@@ -104,7 +104,7 @@ def test_that_rounded_rows_do_not_come_to_the_rounded_total_is_said_only_where_i
 def test_without_anything_to_tell_it_says_so() -> None:
     rows, together = add_up([], [], "playbook", at(0))
     empty = SavingsReport(at(0), at(24), "playbook", rows, together, [at(0), at(24)], [Decimal(0)])
-    assert "No run took a CVM down in this time" in "\n".join(savings_lines(empty, 80))
+    assert "No CVM was stopped in this time range" in "\n".join(savings_lines(empty, 80))
     assert b"<svg" in savings_page(empty)
     assert savings_document(empty)["total"]["compute_usd"] == "0"
 

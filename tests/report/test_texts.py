@@ -58,7 +58,7 @@ def test_a_plan_says_how_many_why_not_and_under_which_guards() -> None:
     assert "ok  max_percent: 3 targets are 75.0% of the 4 CVMs of the workspace that are up now" in text
     assert "about 6 requests" in text
     assert "each CVM then has 10m to go down" in text
-    assert "$0.1000 an hour, $73.00 a month of compute, and 2 CVMs whose compute rate is unknown" in text
+    assert "compute $0.1000/h, $73.00 a month, and 2 CVMs of unknown rate" in text
 
 
 def test_a_plan_says_how_its_stops_are_sent_and_where_the_rate_begins() -> None:
@@ -68,7 +68,7 @@ def test_a_plan_says_how_its_stops_are_sent_and_where_the_rate_begins() -> None:
     rate = f"{made.limits.requests_per_second:.3g}"
     text = STYLE.sub("", file.getvalue())
     assert (
-        f"requests with up to 50 stops each, less than a second to send at {rate} a second, from where auto goes on"
+        f"requests with up to 50 stops each, less than a second to send at {rate} a second at first, then adapted"
         in text
     )
 
@@ -198,8 +198,8 @@ def test_the_end_of_a_run_tells_what_did_not_end_as_wanted_and_what_to_type_next
     assert "1 settled  1 refused  1 not_sent" in text
     assert "rented [red]x[/]" in text
     assert "not sent: " in text
-    assert "4.5s from its first request to its end" in text
-    assert "stops  $0.1000 an hour, $73.00 a month of compute" in text
+    assert "4.5s from first request to end" in text
+    assert "ends  compute $0.1000/h, $73.00 a month" in text
     assert f"orchestrator resume {RUN_ID}" in text
     assert "resume" not in ended(Exit.OK, *STOPPED, ("run.finished", {"exit_code": 0}))
 
@@ -243,8 +243,8 @@ def test_a_plan_and_its_question_name_each_action_and_what_begins() -> None:
         "1 restarted (the guest is asked to shut down)"
     ) in text
     assert "each CVM then has 10m to settle" in text
-    assert "stops  $0.2000 an hour" in text
-    assert "begins  $0.1000 an hour" in text
+    assert "ends  compute $0.2000/h" in text
+    assert "begins  compute $0.1000/h" in text
     assert plan_question(made) == (
         "Type the number of CVMs to act on, 1 to stop, 1 to shut down, 1 to start, 1 to restart (4) to continue: "
     )

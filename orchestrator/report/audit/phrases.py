@@ -12,12 +12,12 @@ from orchestrator.report.audit.terms import ID, bill, lasting, reason, verb
 from orchestrator.safe_text import safe_text
 
 _OUTCOMES = {
-    "refused": "ended as refused",
+    "refused": "refused by the API",
     "failed": "failed",
     "unsettled": "did not settle in time",
-    "resurrected": "came back: it was down, and is up again",
-    "not_sent": "was not sent: the run ended before",
-    "skipped": "was left alone: it was as wanted already",
+    "resurrected": "came up again after it was down",
+    "not_sent": "not sent: the run ended before",
+    "skipped": "skipped: already as wanted",
 }
 
 
@@ -29,9 +29,7 @@ def sentence(record: Record) -> str:
 
 def asked(record: Record) -> str:
     """Describe a request by its announcement: `asked to stop (request 1)`."""
-    together = (
-        "" if record.get("batch") is None else f", together with others in batch {safe_text(record['batch'], ID)}"
-    )
+    together = "" if record.get("batch") is None else f", in batch {safe_text(record['batch'], ID)}"
     return f"asked to {verb(record.get('action'))} (request {safe_text(record.get('attempt'), ID)}{together})"
 
 
@@ -50,7 +48,7 @@ def _accepted(record: Record) -> str:
     note = record.get("billing")
     money = bill(note) if isinstance(note, Mapping) else ""
     status = f" ({safe_text(record['status'], ID)})" if record.get("status") else ""
-    head = f"seen to have taken effect{status}" if record.get("observed") else f"accepted{_answer(record)}"
+    head = f"observed to have taken effect{status}" if record.get("observed") else f"accepted{_answer(record)}"
     return f"{head}: {money}" if money else head
 
 
@@ -58,7 +56,7 @@ def _deferred(record: Record) -> str:
     if record.get("sent") is False:
         return f"not sent after all{reason(record)}"
     wait = lasting(record.get("retry_after_s"))
-    return f"put off{_answer(record)}{reason(record)}{f'; the API asks to wait {wait}' if wait else ''}"
+    return f"deferred{_answer(record)}{reason(record)}{f'; retry after {wait}' if wait else ''}"
 
 
 def _settled(record: Record) -> str:
@@ -74,12 +72,12 @@ def _ended(record: Record) -> str:
     outcome = str(record.get("outcome"))
     took = lasting(record.get("seconds"))
     words = _OUTCOMES.get(outcome, safe_text(outcome, ID))
-    status = f"; last seen {safe_text(record['status'], ID)}" if record.get("status") else ""
+    status = f"; last status {safe_text(record['status'], ID)}" if record.get("status") else ""
     return f"{words}{f' after {took}' if took and outcome != 'skipped' else ''}{reason(record)}{status}"
 
 
 def _status(record: Record) -> str:
-    return f"seen {safe_text(record.get('status'), ID)}{', in progress' if record.get('in_progress') else ''}"
+    return f"status {safe_text(record.get('status'), ID)}{', in progress' if record.get('in_progress') else ''}"
 
 
 def _escalated(record: Record) -> str:
@@ -92,7 +90,7 @@ _TELL: dict[str, Callable[[Record], str]] = {
     Event.ACTION_ACCEPTED: _accepted,
     Event.ACTION_REFUSED: lambda record: f"refused{_answer(record)}{reason(record)}",
     Event.ACTION_DEFERRED: _deferred,
-    Event.ACTION_UNKNOWN: lambda record: f"no clear answer{_answer(record)}{reason(record)}; the status will tell",
+    Event.ACTION_UNKNOWN: lambda record: f"no clear answer{_answer(record)}{reason(record)}; the status decides",
     Event.ACTION_FAILED: lambda record: f"failed{_answer(record)}{reason(record)}",
     Event.ACTION_ESCALATED: _escalated,
     Event.TARGET_STATUS: _status,

@@ -35,18 +35,18 @@ def _started(record: Record) -> str:
 
 
 def _planned(record: Record) -> str:
-    text = f"planned: {_among(record.get('targets'))}, {_count(record.get('skipped'))} CVMs left alone"
+    text = f"planned: {_among(record.get('targets'))}, {_count(record.get('skipped'))} CVMs skipped"
     size = record.get("workspace_size")
     return f"{text}, of {size} in the workspace" if size else text
 
 
 def _step_planned(record: Record) -> str:
-    return f"step {safe_text(record.get('step'), ID)} chose {_among(record.get('targets'))}"
+    return f"step {safe_text(record.get('step'), ID)} selected {_among(record.get('targets'))}"
 
 
 def _soaking(record: Record) -> str:
     step, until = safe_text(record.get("step"), ID), safe_text(record.get("until"), ID)
-    return f"wave {safe_text(record.get('wave'), ID)} of step {step} is through, the next waits until {until}"
+    return f"wave {safe_text(record.get('wave'), ID)} of step {step} has ended, the next wave starts at {until}"
 
 
 def _among(targets: object) -> str:
@@ -91,7 +91,7 @@ def _deadline(deadline: Mapping[str, Any]) -> str:
     limit = lasting(deadline.get("seconds"))
     if limit is None:
         return ""
-    late = "" if deadline.get("met") else f": {safe_text(deadline.get('late'), ID)} CVMs asked too late"
+    late = "" if deadline.get("met") else f": {safe_text(deadline.get('late'), ID)} CVMs sent too late"
     return f"; deadline of {limit} {'met' if deadline.get('met') else 'missed'}{late}"
 
 
@@ -101,9 +101,9 @@ def _interrupted(record: Record) -> str:
 
 def _resumed(record: Record) -> str:
     torn = record.get("torn")
-    after = f", after line {safe_text(torn.get('line'), ID)} that was cut off" if isinstance(torn, Mapping) else ""
+    after = f", after line {safe_text(torn.get('line'), ID)}, torn" if isinstance(torn, Mapping) else ""
     if record.get("to_abandon"):
-        return f"taken up to be abandoned with {safe_text(record.get('open'), ID)} targets open{after}"
+        return f"resumed to abandon the run with {safe_text(record.get('open'), ID)} targets open{after}"
     return f"resumed with {safe_text(record.get('open'), ID)} targets open{after}"
 
 
@@ -114,7 +114,7 @@ def _requested(record: Record) -> str:
 
 def _answered(record: Record) -> str:
     answer = str(record.get("answer"))
-    words = {"timed_out": "nobody answered in time"}.get(answer, safe_text(answer, ID))
+    words = {"timed_out": "no answer in time"}.get(answer, safe_text(answer, ID))
     by = f" by {safe_text(record['by'], ID)}" if record.get("by") else ""
     via = f", through {safe_text(record['via'], ID)}" if record.get("via") else ""
     comment = f": {safe_text(record['comment'], REASON)}" if record.get("comment") else ""
@@ -131,7 +131,7 @@ def _reconciled(record: Record) -> str:
     if state == "charged":
         words = f"billing: charged {usd(charged.get('usd'))} for {safe_text(charged.get('minutes'), ID)} minutes"
     elif state == "none":
-        words = "billing: no charge came"
+        words = "billing: no charge"
     else:
         words = f"billing: charge {safe_text(state, ID)}"
     if expected.get("usd") is not None:

@@ -1,6 +1,6 @@
 """The story of a run as a whole: its start, its plan, its problems, its answers, and its end.
 
-The normal course is told in a single sentence for every step; `CvmStory` has the details.
+The normal course is a single sentence for every step; `CvmStory` has the details.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ _MOST_REASONS = 8
 
 _WORDS = (
     (Event.ACTION_ACCEPTED, "accepted"),
-    (Event.ACTION_DEFERRED, "put off"),
+    (Event.ACTION_DEFERRED, "deferred"),
     (Event.TARGET_SETTLED, "settled or gone"),
     (Event.TARGET_FAILED, "ended otherwise"),
 )
@@ -43,7 +43,7 @@ class _Step:
     tally: Counter[str] = field(default_factory=Counter)
 
     def line(self, name: str) -> Line:
-        parts = [f"asked {plural(self.tally['action.intent'], 'time')}"]
+        parts = [plural(self.tally[Event.ACTION_INTENT], "request")]
         parts += [f"{self.tally[event]} {word}" for event, word in _WORDS if self.tally[event]]
         took = seconds_between(self.first["ts"], self.last["ts"])
         within = f", within {format_duration(took)}" if took is not None and took >= 0 else ""
@@ -122,13 +122,13 @@ class RunStory:
         if isinstance(deadline, dict):
             held = "" if deadline.get("ok") else f", too late for {safe_text(deadline.get('late'), 40)} CVMs: REFUSED"
             limit, estimate = safe_text(deadline.get("seconds"), 40), safe_text(deadline.get("estimate_seconds"), 40)
-            self._tell(record, f"deadline: {limit} s, {estimate} s reckoned{held}")
+            self._tell(record, f"deadline: {limit} s, {estimate} s estimated{held}")
         reasons = Counter(summary_of(entry) for entry in record.get("skipped") or ())
         for reason, number in reasons.most_common(_MOST_REASONS):
-            self._tell(record, f"left alone: {number}, {safe_text(reason, 200)}")
+            self._tell(record, f"skipped {number}: {safe_text(reason, 200)}")
         if len(reasons) > _MOST_REASONS:
             rest = reasons.total() - sum(number for _, number in reasons.most_common(_MOST_REASONS))
-            self._tell(record, f"left alone: {rest} for other reasons")
+            self._tell(record, f"skipped {rest}: other reasons")
         for warning in record.get("warnings") or ():
             self._tell(record, f"warning: {safe_text(warning_document(warning)['message'], 400)}")
 

@@ -81,7 +81,7 @@ class Chapter:
     """The events of a CVM in a step.
 
     Attributes:
-        step: the step's name; None for a CVM that was left alone.
+        step: the step's name; None for a skipped CVM.
         action: the planned action.
         cvm: the CVM, as recorded in the log.
         lines: the story.
@@ -115,7 +115,7 @@ class Chapter:
     def conclude(self) -> None:
         """Add a sentence for an announcement without an answer."""
         if self._asked is not None:
-            text = f"{asked(self._asked)}; no answer is on record"
+            text = f"{asked(self._asked)}; no answer in the log"
             self.lines.append(Line(self._asked["ts"], text, Event.ACTION_INTENT, (self._asked["seq"],)))
             self._asked = None
 
@@ -177,7 +177,7 @@ class CvmStory:
             cvm = of_cvm(entry)
             self.names.add(str(cvm.get("name")))
             if self._is_meant(cvm):
-                text = f"left alone: {safe_text(entry.get('reason'), 400)}; it was {safe_text(entry.get('status'), 40)}"
+                text = f"skipped: {safe_text(entry.get('reason'), 400)}; it was {safe_text(entry.get('status'), 40)}"
                 line = Line(record["ts"], text, record["event"], (record["seq"],))
                 self.chapters.append(Chapter(None, None, cvm, [line]))
 

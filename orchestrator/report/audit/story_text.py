@@ -50,7 +50,7 @@ def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
     place = f" on {safe_text(cvm['teepod'], 64)}" if cvm.get("teepod") else ""
     name = f"{safe_text(cvm.get('name'), 64)}  {safe_text(cvm.get('id') or cvm.get('vm_uuid'), 64)}{place}"
     if chapter.step is None:
-        told = "left alone"
+        told = "skipped"
     else:
         outcome = safe_text(chapter.outcome or "no outcome", 40)
         told = f"to {verb(chapter.action)} in step {safe_text(chapter.step, 80)}: {outcome}"

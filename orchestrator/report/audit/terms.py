@@ -10,9 +10,9 @@ from orchestrator.duration import format_duration
 from orchestrator.safe_text import safe_text
 
 REASON = 400
-"""Characters of a reason, a question or a path that are shown at the most."""
+"""The most characters shown of a reason, a question or a path."""
 ID = 80
-"""Characters of a name or an id."""
+"""The most characters shown of a name or an id."""
 
 
 def verb(action: object) -> str:
@@ -45,9 +45,9 @@ def bill(note: Mapping[str, Any]) -> str:
         if code in codes:
             parts.append(f"compute {f'of {usd(compute)} an hour ' if compute is not None else ''}{word}")
     if "storage_continues" in codes:
-        parts.append(f"storage {f'of {usd(storage)} an hour ' if storage is not None else ''}goes on")
+        parts.append(f"storage {f'of {usd(storage)} an hour ' if storage is not None else ''}is still billed")
     if "gpu_24h_minimum_on_restart" in codes:
-        parts.append("starting it again is charged a GPU minimum of 24 hours")
+        parts.append("a new start is charged a GPU minimum of 24 hours")
     if "gpu_24h_minimum" in codes:
         parts.append("a GPU minimum of 24 hours is charged")
     return ", ".join(parts)
@@ -62,7 +62,7 @@ def reason(record: Record) -> str:
 
 
 _FOREVER = 1e15
-"""Seconds; nothing that a log tells of lasts as long."""
+"""Seconds: longer than any duration in a log."""
 
 
 def lasting(value: object) -> str | None:

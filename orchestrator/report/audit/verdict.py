@@ -64,11 +64,11 @@ def verdict_lines(reading: Reading, check: SealCheck, path: Path, *, asked: bool
     if reading.verdict is Verdict.ALTERED:
         return
     if reading.records and reading.chain.run_id != path.stem:
-        yield f"  it is the log of run {safe_text(reading.chain.run_id, 64)}"
+        yield f"  the log belongs to run {safe_text(reading.chain.run_id, 64)}"
     if asked:
         yield from _seals(reading, check)
     elif check.found:
-        yield f"  {plural(check.found, 'seal')}, not looked at: give --public-key"
+        yield f"  {plural(check.found, 'seal')}, not checked: give --public-key"
 
 
 def _chain(reading: Reading, path: str) -> str:
@@ -79,7 +79,7 @@ def _chain(reading: Reading, path: str) -> str:
         return f"{path}: ALTERED at line {reading.line}: {reading.reason}"
     if reading.verdict is Verdict.TORN:
         return f"{path}: whole so far ({records}), torn at line {reading.line}: {reading.reason}"
-    return f"{path}: whole so far ({records}), but the run did not finish"
+    return f"{path}: whole so far ({records}), but the run has not finished"
 
 
 def _seals(reading: Reading, check: SealCheck) -> Iterator[str]:
@@ -90,6 +90,6 @@ def _seals(reading: Reading, check: SealCheck) -> Iterator[str]:
         yield f"  {word}{where}: {safe_text(fault, 500)}"
     if good is not None:
         by = f"at {safe_text(good.sealed_at, 40)} by {safe_text(good.by, 100)}, key {good.key_id[:_SHORT]}…"
-        since = f"; {plural(check.since, 'record')} since, for which nobody vouches" if check.since else ""
+        since = f"; {plural(check.since, 'record')} since, not covered by the seal" if check.since else ""
         found = f", in {safe_text(check.file.name)}" if check.file else ""
         yield f"  sealed up to line {good.covers.lines} {by}{found}{since}"

@@ -14,7 +14,7 @@ from orchestrator.skip_reason import SkipReason
 
 _MOST_ROWS = 8
 _MOST_WAVES = 12
-_ORDER = {"cost": "the dearest first", "teepod": "one teepod after another", "name": "by name"}
+_ORDER = {"cost": "most expensive first", "teepod": "teepod by teepod", "name": "by name"}
 
 
 def rollout_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
@@ -37,7 +37,7 @@ def _kept(plan: Plan) -> Iterator[tuple[str, Text]]:
         why = safe_text(each.why.detail, 400)
         yield "" if number else "kept", Text.assemble(safe_text(each.cvm.ref.name, 64), (f"  {why}", "dim"))
     if len(kept) > _MOST_ROWS:
-        yield "", Text(f"and {len(kept) - _MOST_ROWS} more, which `plan --details` names")
+        yield "", Text(f"and {len(kept) - _MOST_ROWS} more: see `plan --details`")
 
 
 def _order(plan: Plan, name: str) -> str:
@@ -50,17 +50,17 @@ def _waves(plan: Plan, name: str) -> str:
     if step.waves is None:
         return ""
     if step.follows is not None:
-        return f"{', '.join(map(str, step.waves))} of those it will have"
+        return f"{', '.join(map(str, step.waves))} of the step's later targets"
     waves = [target.wave for target in plan.targets if target.step == name]
     sizes = [waves.count(number) for number in sorted(set(waves))]
     if len(sizes) < 2:  # noqa: PLR2004 - one wave is none
-        return "one, with all of them" if sizes else ""
+        return "one wave with all targets" if sizes else ""
     first = next(target.cvm.ref.name for target in plan.targets if target.step == name)
     canary = safe_text(first, 40) if sizes[0] == 1 else f"{sizes[0]} CVMs"
     rest = ", then ".join(map(str, sizes[1:_MOST_WAVES]))
-    soaked = "" if step.soak is None else f" and {format_duration(step.soak)} have passed"
+    soaked = "" if step.soak is None else f" and a pause of {format_duration(step.soak)}"
     more = f" and {len(sizes) - _MOST_WAVES} more waves" if len(sizes) > _MOST_WAVES else ""
-    return f"{canary} as the canary, then {rest}{more}, each once the last has settled{soaked}"
+    return f"{canary} as the canary, then {rest}{more}, each after the wave before has settled{soaked}"
 
 
 def _deadline(plan: Plan, deadline: Forecast) -> Text:
@@ -68,15 +68,15 @@ def _deadline(plan: Plan, deadline: Forecast) -> Text:
     last = format_duration(deadline.estimate_seconds)
     settling = ""
     if deadline.settle is not None:
-        settling = f", with {format_duration(deadline.settle)} for CVMs to settle ({deadline.basis})"
+        settling = f", with a settle time of {format_duration(deadline.settle)} ({deadline.basis})"
     if any(isinstance(step, Question) for step in plan.steps):
-        settling += ", if questions are answered at once"
+        settling += ", if questions get an answer at once"
     if deadline.ok:
-        return Text.assemble(("met  ", "green"), f"{limit}: the last is asked after about {last}{settling}")
+        return Text.assemble(("met  ", "green"), f"{limit}: last request after about {last}{settling}")
     late = deadline.late
     first = safe_text(plan.targets[late[0]].cvm.ref.name, 64)
     return Text.assemble(
         ("NOT MET  ", "bold yellow"),
-        f"{limit}: {plural(len(late), 'CVM')} asked after it, {first} first, after about "
-        f"{format_duration(deadline.asked[late[0]])}, the last after {last}{settling}",
+        f"{limit}: {plural(len(late), 'CVM')} too late, first {first} after about "
+        f"{format_duration(deadline.asked[late[0]])}; last request after about {last}{settling}",
     )

@@ -14,8 +14,8 @@ from orchestrator.safe_text import safe_text
 _WIDTH = 200
 _ENDED = {
     Outcome.SETTLED: "settled",
-    Outcome.SKIPPED: "was so already",
-    Outcome.REFUSED: "was refused",
+    Outcome.SKIPPED: "were skipped",
+    Outcome.REFUSED: "were refused",
     Outcome.FAILED: "failed",
     Outcome.UNSETTLED: "did not settle",
     Outcome.RESURRECTED: "came back",
@@ -50,7 +50,7 @@ def step_lines(
             source = numbers.get(step.follows.step, "?")
             most = may_follow.get(step.name, 0)
             number_of = f"up to {plural(most, 'CVM')}" if most else "none so far"
-            what = f"{step.action.verb} what {_ended(step.follows)} in step {source}, {number_of}{_more(step)}"
+            what = f"{step.action.verb} CVMs that {_ended(step.follows)} in step {source}, {number_of}{_more(step)}"
         yield number, f"{name}{what}"
 
 
@@ -94,9 +94,9 @@ def _more(step: PlannedStep) -> str:
     """Describe the other options of a step."""
     parts = []
     if step.escalate_after is not None:
-        parts.append(f"power pulled after {format_duration(step.escalate_after)}")
+        parts.append(f"force-stopped after {format_duration(step.escalate_after)}")
     if step.on_failure == "stop":
-        parts.append("the run ends if one fails")
+        parts.append("a failure ends the run")
     return "".join(f", {part}" for part in (*parts, *_limits(step.limits)))
 
 
@@ -106,8 +106,8 @@ def _limits(limits: OwnLimits) -> Iterator[str]:
     if limits.max_in_flight is not None:
         yield f"{limits.max_in_flight} in flight"
     if limits.per_teepod is not None:
-        yield f"{limits.per_teepod} a teepod"
+        yield f"{limits.per_teepod} per teepod"
     if limits.max_failures is not None:
-        yield f"at most {limits.max_failures} may fail"
+        yield f"at most {limits.max_failures} failures"
     if limits.dispatch is not None:
         yield "in batches" if limits.dispatch == "batch" else "one by one"

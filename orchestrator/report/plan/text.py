@@ -26,7 +26,7 @@ from orchestrator.skip_reason import CHANGED
 
 _MOST_ROWS = 20
 _PIPE_HEIGHT = 50
-"""Lines, where it is no terminal."""
+"""Lines without a terminal."""
 _LEAST_ROWS = 8
 _LEAST_GROUPS = 3
 _LEAST_APPS = 2
@@ -50,7 +50,7 @@ def print_plan(
     total = len(plan.targets) + len(plan.skipped)
     above = [*prose_lines(console, head), *prose_lines(console, _what_happens(plan, total))]
     below = fact_lines(console, _facts(plan))
-    # Where nothing matched, the warnings are the hint of the error that follows.
+    # Without a match, the warnings are the hint of the later error.
     for warning in plan.warnings if plan.has_matches else ():
         below += warning_lines(console, warning.message)
     print_lines(console, above)
@@ -139,7 +139,7 @@ def _print_details(console: Console, plan: Plan, now: datetime) -> None:
         Column("age", rank=7, right=True),
         Column("$/h", rank=4, right=True),
         Column("status", rank=2, wraps=True),
-        Column("what happens", wraps=True),
+        Column("action", wraps=True),
     ]
     in_waves = {target.step for target in plan.targets if target.wave > 1}
     rows: list[list[str | Text]] = []
@@ -206,7 +206,7 @@ def _sending(plan: Plan) -> str:
     rate = " to ".join(f"{rate:g}" for rate in sorted({min(rates), max(rates)}))
     seconds = "less than a second" if plan.estimate.seconds < 1 else format_duration(plan.estimate.seconds)
     if plan.limits.adaptive:
-        return f"{seconds} to send at {plan.limits.requests_per_second:.3g} a second, from where auto goes on"
+        return f"{seconds} to send at {plan.limits.requests_per_second:.3g} a second at first, then adapted"
     return f"{seconds} to send at {rate} a second"
 
 
@@ -222,19 +222,19 @@ def _get_there(plan: Plan) -> str:
 def _money(plan: Plan) -> Text:
     lines = []
     if any(not target.action.leaves_running for target in plan.targets):
-        lines += [("stops  ", plan.stopped_total, "compute"), ("goes on  ", plan.stopped_total, "storage")]
+        lines += [("ends  ", plan.stopped_total, "compute"), ("still billed  ", plan.stopped_total, "storage")]
     if plan.started_total is not None:
         lines += [("begins  ", plan.started_total, "compute")]
-        lines += [] if len(lines) > 1 else [("goes on  ", plan.started_total, "storage")]
+        lines += [] if len(lines) > 1 else [("still billed  ", plan.started_total, "storage")]
     text = Text("\n").join(Text(f"{label}{_amount(total, what)}") for label, total, what in lines)
-    return text if lines else Text("what a restart does to the bill is not documented")
+    return text if lines else Text("the effect of a restart on the bill is not documented")
 
 
 def _amount(total: Total, what: str) -> str:
     per_hour: Decimal = getattr(total, what)
     unknown: int = getattr(total, f"{what}_unknown")
     month = per_hour * HOURS_PER_MONTH
-    known = f"${per_hour:.4f} an hour, ${month:,.2f} a month of {what}"
+    known = f"{what} ${per_hour:.4f}/h, ${month:,.2f} a month"
     if unknown:
-        return f"{known}, and {plural(unknown, 'CVM')} whose {what} rate is unknown"
+        return f"{known}, and {plural(unknown, 'CVM')} of unknown rate"
     return known

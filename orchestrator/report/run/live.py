@@ -24,7 +24,7 @@ from orchestrator.safe_text import safe_text
 _REFRESH = 0.25
 _PLAIN_EVERY = 5.0
 _PLAIN_WAITING = 60.0
-"""While a question is open nothing changes, and an hour is long."""
+"""Seconds between lines during an open question: nothing changes meanwhile."""
 _WINDOW = 5.0
 _ORDER = ("waiting", "sending", "unknown", "settling", *STYLES)
 _DONE = frozenset(STYLES)
@@ -48,7 +48,7 @@ def _wave(state: RunState) -> str | None:
     if step not in state.waves:
         return None
     until = state.soaks.get((step, number))
-    soaking = "" if until is None else f", the next one not before {parse_timestamp(until):%H:%M:%SZ}"
+    soaking = "" if until is None else f", next wave not before {parse_timestamp(until):%H:%M:%SZ}"
     return f"wave {number} of {state.waves[step]}{soaking}"
 
 
@@ -149,7 +149,7 @@ class Progress:
         if not self.is_ending():
             return stages
         unsent = self.state.stages[_WAITING]
-        rest = [("will not be sent", unsent)] if unsent else []
+        rest = [("not sent", unsent)] if unsent else []
         return [("to finish", self._to_finish()), *(each for each in stages if each[0] in _DONE), *rest]
 
     def _to_finish(self) -> int:
@@ -189,7 +189,7 @@ class Progress:
         elapsed = format_duration(time.monotonic() - self._started)
         limit = f"{self._limit():.1f} (auto)" if self._adaptive else f"{self._limit():g}"
         rate = self._rate()
-        burst = " (a burst)" if rate > self._limit() else ""
+        burst = " (burst)" if rate > self._limit() else ""
         speed = Text(f"{rate:.1f} requests a second{burst}, limit {limit}, {elapsed}", "dim")
         wave = _wave(state)
         if wave:

@@ -20,7 +20,7 @@ _WIDTH = 400
 
 
 def waits(state: RunState) -> str | None:
-    """Say in a line that a run waits for an answer; None for a run without an open question or at its end."""
+    """Describe the open question of a run in a line; None for a run without an open question or at its end."""
     if state.question is None or state.finished is not None or state.interrupted is not None:
         return None
     until = format_clock(parse_timestamp(state.question.expires_at))
@@ -56,9 +56,7 @@ def print_question(console: Console, state: RunState, question: ApprovalRequeste
         facts.append(("then", "the run ends"))
     expires_at = parse_timestamp(question.expires_at)
     left = format_duration(max(0, round((expires_at - now).total_seconds())))
-    facts.append(
-        ("until", f"{format_clock(expires_at, now)}, {left} from now; without an answer the run ends as if refused")
-    )
+    facts.append(("until", f"{format_clock(expires_at, now)}, {left} from now; no answer means no: the run ends"))
     print_lines(console, fact_lines(console, facts))
 
 
@@ -71,5 +69,5 @@ def answer_lines(state: RunState, *, going_on: bool = True) -> list[str]:
     """
     lines = [describe_answer(question, record) for question, record in state.answers]
     if state.question is not None and not going_on and state.finished is None:
-        lines.append(f"{safe_text(state.question.step, 60)}: not answered; resume asks it anew")
+        lines.append(f"{safe_text(state.question.step, 60)}: not answered: resume asks again")
     return lines

@@ -21,7 +21,7 @@ from orchestrator.skip_reason import SkipReason
 
 def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> None:
     """Print the plan for people."""
-    name, actor = state.started.playbook["name"], state.started.actor or "an unknown person"
+    name, actor = state.started.playbook["name"], state.started.actor or "unknown"
     head = Text.assemble(("Resume ", "dim"), (safe_text(state.run_id), "bold"), f"  {safe_text(name)}")
     console.print(head.append(f", started {safe_text(moment(state.started.ts))} by {safe_text(actor)}", "dim"))
     table = Table.grid(padding=(0, 2))
@@ -38,7 +38,7 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
         table.add_row("later", Text(", ".join(map(_later, later))))
     table.add_row("rate", Text(_rate(plan.limits)))
     if plan.stricter:
-        table.add_row("stricter", Text(f"by the settings of now: {', '.join(plan.stricter)}"))
+        table.add_row("stricter", Text(f"by the present settings: {', '.join(plan.stricter)}"))
     for line in _money(plan):
         table.add_row("billing", line)
     console.print(table)
@@ -49,7 +49,7 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
 
 def _money(plan: ResumePlan) -> Iterable[str]:
     if any(not work.action.leaves_running for work in plan.send):
-        yield f"stops  {_amount(plan.ends)}"
+        yield f"ends  {_amount(plan.ends)}"
     if plan.starts:
         yield f"begins  {_amount(plan.begins)}"
 
@@ -69,10 +69,10 @@ def _add_rows(table: Table, label: str, jobs: Iterable[Job], what: Any) -> None:
 
 
 def _sent(work: Job) -> str:
-    return f"{work.action} sent, {'end not seen yet' if work.accepted else 'outcome unknown'}"
+    return f"{work.action} sent, {'not settled yet' if work.accepted else 'outcome unknown'}"
 
 
-_AS_WANTED = {SkipReason.ALREADY_DOWN: "down already, nothing sent", SkipReason.ALREADY_UP: "up already, nothing sent"}
+_AS_WANTED = {SkipReason.ALREADY_DOWN: "already down, nothing sent", SkipReason.ALREADY_UP: "already up, nothing sent"}
 
 
 def _is_open(step: AnyPlanned) -> bool:
@@ -80,7 +80,7 @@ def _is_open(step: AnyPlanned) -> bool:
 
 
 def _later(step: AnyPlanned) -> str:
-    what = "asks a person" if isinstance(step, Question) else "chooses its CVMs when its turn comes"
+    what = "requests an approval" if isinstance(step, Question) else "selects its CVMs at its start"
     return f"step {safe_text(step.name, 60)!r} {what}"
 
 
@@ -90,5 +90,5 @@ def _rate(limits: RunLimits) -> str:
 
 
 def _amount(total: Total) -> str:
-    unknown = f", and {plural(total.compute_unknown, 'CVM')} whose rate is unknown" if total.compute_unknown else ""
-    return f"${total.compute:.4f} an hour of compute{unknown}"
+    unknown = f", and {plural(total.compute_unknown, 'CVM')} of unknown rate" if total.compute_unknown else ""
+    return f"compute ${total.compute:.4f}/h{unknown}"

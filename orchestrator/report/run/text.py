@@ -61,7 +61,7 @@ def print_run(
         meaning = f"{meaning_of(code or 0)} (exit {code})"
     if state.drifted:
         source = "run to undo" if state.started.restores is not None else "plan file"
-        meaning += f"; {len(state.drifted)} of the {source} drifted, left alone"
+        meaning += f"; {len(state.drifted)} of the {source} drifted: skipped"
     head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {meaning}")
     print_lines(console, prose_lines(console, head))
     tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
@@ -87,7 +87,7 @@ def _facts(state: RunState, code: int | None, audit_log: Path | str) -> _Facts:
     run_id = safe_text(state.run_id)
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:
-        yield "slowest", f"{format_duration(slowest)} from its first request to its end"
+        yield "slowest", f"{format_duration(slowest)} from first request to end"
     yield from _cut_short(state)
     yield from _started(state)
     yield from _began(state)
@@ -107,15 +107,15 @@ def _facts(state: RunState, code: int | None, audit_log: Path | str) -> _Facts:
     yield "audit log", Text(safe_text(audit_log, 4096), no_wrap=True)
     yield "verify", Text(f"orchestrator audit verify {run_id}", no_wrap=True)
     if state.finished is None and code is not None and not state.cloud_ended:
-        yield "go on", Text(f"orchestrator resume {run_id}", "bold", no_wrap=True)
+        yield "resume", Text(f"orchestrator resume {run_id}", "bold", no_wrap=True)
 
 
 def _left_alone(state: RunState) -> _Facts:
-    """Name the selected CVMs left alone because of an unknown fact."""
+    """Name the selected CVMs skipped because of an unknown fact."""
     left = state.left_alone
     if left:
         listed = join_names(safe_text(each["cvm"]["name"], 64) for each in left)
-        yield "left alone", Text.assemble(listed, (f"  {safe_text(summary_of(left[0]), 300)}", "yellow"))
+        yield "skipped", Text.assemble(listed, (f"  {safe_text(summary_of(left[0]), 300)}", "yellow"))
 
 
 def _not_sent(console: Console, state: RunState) -> None:
@@ -128,7 +128,7 @@ def _not_sent(console: Console, state: RunState) -> None:
     for reason, found in groups.items():
         listed = ", ".join(safe_text(name, 64) for name in found[:_MOST_NAMES])
         rest = len(found) - _MOST_NAMES
-        more = f" and {rest} more, which `orchestrator show {safe_text(state.run_id)} --json` names" if rest > 0 else ""
+        more = f" and {rest} more: see `orchestrator show {safe_text(state.run_id)} --json`" if rest > 0 else ""
         console.print()
         print_lines(console, prose_lines(console, Text.assemble(("not sent: ", STYLES["not_sent"]), listed, more)))
         if reason:
@@ -149,20 +149,29 @@ def _abandoned(state: RunState) -> _Facts:
 
 
 def _deadline(state: RunState) -> _Facts:
-    """Say if the last request was sent before the deadline."""
+    """Compare the last request with the deadline."""
     deadline = None if state.finished is None else state.finished.deadline
     if deadline is None:
         return
     limit = format_duration(deadline["seconds"])
     if deadline["met"]:
-        yield "deadline", Text.assemble(("met  ", "green"), f"everybody was asked within {limit}")
+        yield "deadline", Text.assemble(("met  ", "green"), f"{limit}{_last_request(state)}")
         return
-    late = f"{plural(deadline['late'], 'CVM')} asked after {limit}, or never"
+    late = f"{plural(deadline['late'], 'CVM')} sent after {limit}, or never"
     yield "deadline", Text.assemble(("NOT MET  ", "bold yellow"), late)
 
 
+def _last_request(state: RunState) -> str:
+    """Return the time from the start of the run to the first request of its last CVM."""
+    sent = [target.first_sent_at for target in state.targets.values() if target.first_sent_at is not None]
+    if not sent:
+        return ""
+    seconds = (max(map(parse_timestamp, sent)) - parse_timestamp(state.started.ts)).total_seconds()
+    return f": last CVM sent after {format_duration(max(0.0, round(seconds, 1)))}"
+
+
 def _started(state: RunState) -> _Facts:
-    """Say when and by whom the run was started, and its duration up to the last record."""
+    """Name the start of the run, its actor, and its duration up to the last record."""
     if state.started.actor is not None:
         yield "started", Text(f"{moment(state.started.ts)} by {safe_text(state.started.actor, 100)}")
     if state.finished is not None or state.interrupted is not None:
@@ -175,18 +184,18 @@ def _began(state: RunState) -> _Facts:
     trigger = state.started.trigger
     if trigger is not None:
         planned = f"{parse_timestamp(trigger['planned']):%Y-%m-%d %H:%MZ}"
-        yield "began", Text(f"by the schedule of {safe_text(trigger['schedule'])}, for {planned}")
+        yield "trigger", Text(f"schedule {safe_text(trigger['schedule'])}, planned for {planned}")
 
 
 def _follow_ups(state: RunState) -> _Facts:
     """Count the CVMs still up after the first request, and describe the follow-up."""
     escalated = sum(target.escalated_at is not None for target in state.targets.values())
     if escalated:
-        yield "escalated", f"the power of {plural(escalated, 'CVM')} was pulled, which did not shut down in time"
+        yield "escalated", f"{plural(escalated, 'CVM')} force-stopped: not shut down in time"
     for (step, by), count in Counter(
         (target.step, target.taken_up_by) for target in state.targets.values() if target.taken_up_by
     ).items():
-        yield "taken up", Text(f"{plural(count, 'CVM')} of {safe_text(step)!r} by {safe_text(by)!r}")
+        yield "follow-up", Text(f"{plural(count, 'CVM')} of step {safe_text(step)!r} in step {safe_text(by)!r}")
 
 
 def _print_troubles(console: Console, targets: list[TargetState]) -> None:
@@ -204,7 +213,7 @@ def _print_troubles(console: Console, targets: list[TargetState]) -> None:
 
 
 def _why(target: TargetState) -> str:
-    return f"the run ended before it was seen to settle; last seen {safe_text(target.status)}"
+    return f"the run ended before the CVM was observed to settle; last status {safe_text(target.status)}"
 
 
 def _pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
@@ -219,18 +228,18 @@ def _bill(money: Mapping[str, object]) -> Text:
     text = Text()
     lines: list[tuple[Mapping[str, object], str, str]] = []
     if money["triggered"]:
-        text.append(f"{money['triggered']} stops billed their open compute usage\n")
-        lines = [(money, "compute_usd_per_hour", "stops"), (money, "storage_usd_per_hour", "goes on")]
+        text.append(f"{money['triggered']} stops charged for open compute usage\n")
+        lines = [(money, "compute_usd_per_hour", "ends"), (money, "storage_usd_per_hour", "still billed")]
     starts = money.get("starts")
     if isinstance(starts, Mapping):
         lines.append((starts, "compute_usd_per_hour", "begins"))
     for part, key, label in [*lines, *_pending(money)]:
         amount = part[key]
         if amount is None:
-            text.append(f"{label}: not known for every CVM; see the audit log\n")
+            text.append(f"{label}: unknown for some CVMs (see the audit log)\n")
         else:
             rate = Decimal(str(amount))
             kind = key.split("_")[0]
-            text.append(f"{label}  ${rate:.4f} an hour, ${rate * HOURS_PER_MONTH:,.2f} a month of {kind}\n")
+            text.append(f"{label}  {kind} ${rate:.4f}/h, ${rate * HOURS_PER_MONTH:,.2f} a month\n")
     text.rstrip()
     return text

@@ -42,7 +42,7 @@ def says(saved: SavingsReport) -> str:
     """Describe the chart in a single sentence."""
     most = max(saved.spared, default=Decimal(0))
     return (
-        f"Compute not spent from {saved.since:%Y-%m-%d} to {saved.until:%Y-%m-%d}: "
+        f"Saved compute from {saved.since:%Y-%m-%d} to {saved.until:%Y-%m-%d}: "
         f"${cents(saved.together.compute.usd)} in all, at most ${cents(most)} in one column"
     )
 

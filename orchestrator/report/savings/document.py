@@ -89,42 +89,42 @@ def assumptions(saved: SavingsReport) -> Iterator[str]:
     """Explain the figures and their gaps, in sentences."""
     row, charges = saved.together, saved.together.charges
     yield (
-        "Hours: from when a stop was accepted, or a CVM was seen down after a shutdown, to its next start on record, "
-        "or to the end of the time."
+        "Hours: from the acceptance of a stop, or from the end of a shutdown, to the next recorded start, or to the "
+        "end of the time range."
     )
-    yield "Not spent: an estimate, these hours at the compute rate of the day of the stop."
-    yield "Storage: an estimate as well; it went on being charged, and is no saving."
+    yield "Saved compute: an estimate of these hours at the compute rate of the day of the stop."
+    yield "Storage: an estimate too. Storage is still billed, and no saving."
     yield (
-        "Charged: by the vendor's usage records, what stops settled at once. It is for use before the stop, "
-        "and would have been charged without it."
+        "Charged: the charges at the stop, by the vendor's usage records. The use was before the stop: the charge "
+        "would have come without a stop too."
     )
     if row.seen:
         yield (
-            f"{plural(row.seen, 'standstill')} ended by a start that no run made: counted until the first list "
-            f"that showed the CVM running, so their hours are an upper bound. Of what was not spent, "
-            f"${cents(row.at_most.usd)} is theirs, and may be less."
+            f"{plural(row.seen, 'stopped period')} ended without a start by a run: counted until the first list with "
+            f"the running CVM, so the hours are an upper bound. ${cents(row.at_most.usd)} of the saved compute is of "
+            f"such periods, and may be less."
         )
     if row.open:
-        looked = "None of these CVMs runs by the list read now. A" if saved.live else "A start or"
-        yield f"{plural(row.open, 'standstill')} had not ended. {looked} deletion that no run saw is not known here."
+        unseen = "The present list shows none of the CVMs running. A" if saved.live else "A start or"
+        yield f"{plural(row.open, 'stopped period')} had not ended. {unseen} deletion outside of runs is not known."
     if row.compute.unknown or row.storage.unknown:
         yield (
-            f"No rate is known for the compute of {row.compute.unknown} and the storage of {row.storage.unknown} of "
-            f"{plural(row.times, 'standstill')}: their hours are counted, their money is in no sum."
+            f"Of {plural(row.times, 'stopped period')}, {row.compute.unknown} have no known compute rate and "
+            f"{row.storage.unknown} no known storage rate: the hours count, but no sum has the amounts."
         )
     if row.minimums.usd or row.minimums.unknown:
         yield (
-            f"GPU minimums: ${cents(row.minimums.usd)} of 24-hour minimums were paid for hours after these stops. "
-            "That has to be taken off what was not spent."
+            f"GPU minimums: ${cents(row.minimums.usd)} of 24-hour minimums were paid for hours after the stops. "
+            "Subtract this amount from the saved compute."
         )
     open_charges = row.not_asked + charges.pending
     if open_charges:
-        yield f"The charges of {plural(open_charges, 'stop')} are not known yet, and in no sum."
+        yield f"The charges of {plural(open_charges, 'stop')} are not known yet: no sum has the amounts."
     if charges.unknown:
-        yield f"The charges of {plural(charges.unknown, 'stop')} can't be found out, and are in no sum."
+        yield f"The charges of {plural(charges.unknown, 'stop')} can't be found out: no sum has the amounts."
     for why in ("altered", "unreadable"):
         if number := saved.left_out[why]:
-            yield f"{plural(number, f'{why} log')} {'is' if number == 1 else 'are'} left out: see `orchestrator runs`."
+            yield f"{plural(number, f'{why} log')} excluded: see `orchestrator runs`."
 
 
 def cents(amount: Decimal) -> str:

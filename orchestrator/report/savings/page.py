@@ -26,17 +26,19 @@ def savings_page(saved: SavingsReport) -> bytes:
     """Build the page in UTF-8."""
     row = saved.together
     title = f"Savings from {clock(saved.since)} to {clock(saved.until)}"
-    stood = f"{plural(len(row.cvms), 'CVM')} stood still {plural(row.times, 'time')}"
+    stood = f"{plural(len(row.cvms), 'CVM')} stopped {plural(row.times, 'time')}"
     head = [
         e("h1", title),
-        e("p", f"{plural(saved.runs, 'run')} on record; {stood}.", cls="soft"),
-        e("ul", *map(_tile, _figures(row), ("hours stood still", "not spent", "storage", "charged")), cls="tiles"),
+        e("p", f"{plural(saved.runs, 'run')} included; {stood}.", cls="soft"),
+        e(
+            "ul",
+            *map(_tile, _figures(row), ("hours stopped", "saved compute", "storage still billed", "charged")),
+            cls="tiles",
+        ),
     ]
-    sections = [
-        section("time", "Over time", figure(f"Not spent on compute, {each_column(saved)} (UTC)", (), columns(saved)))
-    ]
+    sections = [section("time", "Over time", figure(f"Saved compute, {each_column(saved)} (UTC)", (), columns(saved)))]
     sections.append(section("rows", f"By {saved.by}", _table(saved)))
-    sections.append(section("meaning", "What the figures mean", *_meaning(saved)))
+    sections.append(section("meaning", "Meaning of the figures", *_meaning(saved)))
     return page(title, head, sections, "Read from the audit logs alone.")
 
 
@@ -62,21 +64,21 @@ def _tile(figure: str, words: str) -> Element:
 
 def _table(saved: SavingsReport) -> Element:
     columns_of = ((saved.by, ""), ("CVMs", "num"), ("times", "num"), ("hours", "num"))
-    amounts = (("not spent", "num"), ("storage", "num"), ("charged", "num"), ("GPU minimums", "num"))
+    amounts = (("saved compute", "num"), ("storage", "num"), ("charged", "num"), ("GPU minimums", "num"))
 
     def cells(name: str, row: SavingsRow) -> Sequence[Cell]:
         counts = (f"{len(row.cvms):,}", f"{row.times:,}")
         return name, *counts, *_figures(row), money(row.minimums.usd, row.minimums.unknown, row.times)
 
     rows = [cells(row.key or "-", row) for row in saved.rows]
-    return table(f"What each {saved.by} came to", (*columns_of, *amounts), rows, cells("together", saved.together))
+    return table(f"Savings by {saved.by}", (*columns_of, *amounts), rows, cells("total", saved.together))
 
 
 def _meaning(saved: SavingsReport) -> list[Element]:
     parts = [e("ul", *(e("li", sentence) for sentence in (*assumptions(saved), *marks(saved))))]
     if saved.ask:
         commands = "\n".join(f"orchestrator reconcile {run_id}" for run_id in saved.ask)
-        parts += [e("p", "To ask for the charges that are not known yet:"), e("pre", *_lines(commands))]
+        parts += [e("p", "To read the unknown charges:"), e("pre", *_lines(commands))]
     return parts
 
 

@@ -24,8 +24,8 @@ _STYLES = {
     ChargeState.UNKNOWN: "red",
 }
 _BASIS = (
-    "Charged is observed: the API's usage records say so. Expected is estimated: the minutes from the last charge to "
-    "the stop, times the compute rate. A difference is as much an estimate."
+    "Charged is observed in the API's usage records. Expected is an estimate: the minutes from the last charge to the "
+    "stop, times the compute rate. The difference is an estimate too."
 )
 
 
@@ -63,7 +63,7 @@ def print_reconciliation(
     sums = add_up_charges(found.found.values())
     console.print(Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {_tally(sums)}"))
     if not found.found:
-        console.print(Text("No stop of this run took effect, so there is nothing to reconcile."))
+        console.print(Text("nothing to reconcile: no stop of this run took effect"))
         return
     rows = _in_order(found, state)
     listed = rows if details else _telling(rows)[:_MOST_ROWS]
@@ -81,7 +81,7 @@ def print_reconciliation(
         facts.append(("difference", _difference(sums)))
     facts.append(("basis", Text(_BASIS)))
     facts.append(("audit log", Text(safe_text(audit_log, 4096), no_wrap=True)))
-    facts.append(("asked", _asked(found)))
+    facts.append(("requested", _asked(found)))
     if found.open:
         facts.append(("later", Text(f"orchestrator reconcile {run_id}", "bold", no_wrap=True)))
     print_lines(console, fact_lines(console, facts))
@@ -123,7 +123,7 @@ def _difference(sums: ReconciledTotal) -> str:
 
 def _asked(found: Reconciliation) -> str:
     if not found.asked:
-        return "nothing: all that can be known is on record"
+        return "nothing: every charge is in the audit log"
     return f"{plural(found.asked, 'app')}; {plural(len(found.news), 'record')} added to the audit log"
 
 

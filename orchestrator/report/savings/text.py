@@ -30,11 +30,11 @@ def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> I
     width = min(max(width, _NARROWEST), _WIDEST)
     row = saved.together
     yield f"Savings from {clock(saved.since)} to {clock(saved.until)}"
-    stood = f"{plural(len(row.cvms), 'CVM')} stood still {plural(row.times, 'time')}"
-    yield f"{plural(saved.runs, 'run')} on record; {stood}"
+    stood = f"{plural(len(row.cvms), 'CVM')} stopped {plural(row.times, 'time')}"
+    yield f"{plural(saved.runs, 'run')} included; {stood}"
     yield ""
     if not row.times and not row.stops:
-        yield "No run took a CVM down in this time, and none was down from before."
+        yield "No CVM was stopped in this time range, by the runs on record."
         return
     yield from _table(saved, width)
     yield ""
@@ -44,7 +44,7 @@ def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> I
     for sentence in chain(assumptions(saved), marks(saved)):
         yield from textwrap.wrap(sentence, width, initial_indent="- ", subsequent_indent="  ")
     if saved.ask:
-        yield "- To ask for the charges that are not known yet:"
+        yield "- To read the unknown charges:"
     for run_id in saved.ask[:_MOST_ASKED]:
         yield f"    orchestrator reconcile {safe_text(run_id, 40)}"
     if len(saved.ask) > _MOST_ASKED:
@@ -57,15 +57,15 @@ def clock(moment: datetime) -> str:
 
 
 _ID = 40
-_HEADS = ("hours", "not spent", "storage", "charged")
+_HEADS = ("hours", "saved", "storage", "charged")
 _FIRST_TO_GO = ("hours", "storage", "charged")
-"""Columns in the order in which they are left out, where the names need the room."""
+"""Columns in the order of removal for lack of width."""
 
 
 def _table(saved: SavingsReport, width: int) -> Iterator[str]:
     longest = max(len(safe_text(row.key)) for row in saved.rows)
     # A long name is cut, the id of an app never.
-    room = max(min(longest, max(_ID, width - len(_HEADS) * (_COLUMN + 1))), len("together"))
+    room = max(min(longest, max(_ID, width - len(_HEADS) * (_COLUMN + 1))), len("total"))
     heads = list(_HEADS)
     for head in _FIRST_TO_GO:
         if room + len(heads) * (_COLUMN + 1) > width:
@@ -74,7 +74,7 @@ def _table(saved: SavingsReport, width: int) -> Iterator[str]:
     for row in saved.rows:
         yield _line(safe_text(row.key, room), row, room, heads)
     if len(saved.rows) > 1:
-        yield _line("together", saved.together, room, heads)
+        yield _line("total", saved.together, room, heads)
 
 
 def _line(name: str, row: SavingsRow, room: int, heads: Sequence[str]) -> str:
@@ -98,7 +98,7 @@ def _bars(saved: SavingsReport, width: int, block: str) -> Iterator[str]:
     pieces = [
         (saved.edges[at], sum(saved.spared[at : at + joined], Decimal(0))) for at in range(0, len(saved.spared), joined)
     ]
-    yield f"Not spent on compute, {each_column(saved, joined)} (UTC)"
+    yield f"Saved compute, {each_column(saved, joined)} (UTC)"
     most, room = max(usd for _, usd in pieces), width - 24
     for begin, usd in dropwhile(lambda piece: not piece[1], pieces):
         yield f"{begin:%Y-%m-%d} {'$' + cents(usd):>10}  {block * round(usd / most * room)}".rstrip()
@@ -115,7 +115,7 @@ def marks(saved: SavingsReport) -> Iterator[str]:
     """Explain the marks and the rounding of the shown amounts, where needed."""
     together, rows = saved.together, saved.rows
     if together.compute.unknown or together.storage.unknown or together.uncharged:
-        yield "An amount with a + lacks parts that are not known; a ? stands where nothing is known."
+        yield "+ after an amount: parts are unknown. ?: the whole amount is unknown."
 
     def differs(whole: Decimal, parts: list[Decimal], digits: int = 2) -> bool:
         return round(whole, digits) != sum((round(part, digits) for part in parts), Decimal(0))
@@ -127,4 +127,4 @@ def marks(saved: SavingsReport) -> Iterator[str]:
         or differs(together.minimums.usd, [row.minimums.usd for row in rows])
         or differs(together.charges.charged_usd, [row.charges.charged_usd for row in rows])
     ):
-        yield "Each figure is rounded by itself; the unrounded ones, as --json has them, add up exactly."
+        yield "Figures are rounded one by one; the exact figures of --json add up."

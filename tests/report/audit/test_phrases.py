@@ -36,19 +36,19 @@ def told(event: str, **fields: object) -> str:
     ("event", "fields", "words"),
     [
         ("action.intent", {"action": "shutdown", "attempt": 2}, "asked to shut down (request 2)"),
-        ("action.intent", {"action": "stop", "attempt": 1, "batch": 7}, "together with others in batch 7"),
+        ("action.intent", {"action": "stop", "attempt": 1, "batch": 7}, "in batch 7"),
         (
             "action.accepted",
             {**ANSWER, "billing": BILLING, "observed": False},
             (
                 "accepted in 84 ms (HTTP 200, request req_1): compute of $0.12 an hour ends, storage of $0.00278 an "
-                "hour goes on, starting it again is charged a GPU minimum of 24 hours"
+                "hour is still billed, a new start is charged a GPU minimum of 24 hours"
             ),
         ),
-        ("action.accepted", {"observed": True, "status": "stopping"}, "seen to have taken effect (stopping)"),
+        ("action.accepted", {"observed": True, "status": "stopping"}, "observed to have taken effect (stopping)"),
         ("action.refused", {"http_status": 403, "reason": "rented"}, "refused (HTTP 403): rented"),
         ("action.unknown", {"http_status": 502, "reason": "HTTP 502: Bad Gateway"}, "answer (HTTP 502): Bad Gateway;"),
-        ("action.deferred", {"http_status": 429, "retry_after_s": 3}, "put off (HTTP 429); the API asks to wait 3s"),
+        ("action.deferred", {"http_status": 429, "retry_after_s": 3}, "deferred (HTTP 429); retry after 3s"),
         (
             "action.deferred",
             {"sent": False, "reason": "the key was refused"},
@@ -58,8 +58,8 @@ def told(event: str, **fields: object) -> str:
         ("action.escalated", {"to": "stop", "reason": "not down after 2m"}, "escalated to stop: not down after 2m"),
         ("target.settled", {"outcome": "settled", "seconds": 12.34, "status": "stopped"}, "settled after 12s, stopped"),
         ("target.settled", {"outcome": "gone", "seconds": 1}, "gone after 1s: deleted meanwhile"),
-        ("target.failed", {"outcome": "resurrected", "status": "running"}, "came back: it was down, and is up again"),
-        ("target.failed", {"outcome": "skipped"}, "left alone: it was as wanted already"),
+        ("target.failed", {"outcome": "resurrected", "status": "running"}, "came up again after it was down"),
+        ("target.failed", {"outcome": "skipped"}, "skipped: already as wanted"),
         ("run.finished", {"exit_code": 8, "ending": "max_failures"}, "ended early (exit 8): more failures than"),
         (
             "approval.answered",
@@ -69,8 +69,8 @@ def told(event: str, **fields: object) -> str:
         ("approval.answered", {"step": "ask", "answer": "refused", "by": "ann", "comment": "no"}, "refused by ann: no"),
         ("run.finished", {"ending": "canary_failed", "cut_short_by": "cloud_down"}, "; cut short: the cloud was down"),
         ("run.finished", {"deadline": {"seconds": 600, "met": True, "late": 0}}, "; deadline of 10m met"),
-        ("run.finished", {"deadline": {"seconds": 600, "met": False, "late": 2}}, "missed: 2 CVMs asked too late"),
-        ("approval.answered", {"step": "ask", "answer": "timed_out"}, "step ask: nobody answered in time"),
+        ("run.finished", {"deadline": {"seconds": 600, "met": False, "late": 2}}, "missed: 2 CVMs sent too late"),
+        ("approval.answered", {"step": "ask", "answer": "timed_out"}, "step ask: no answer in time"),
         (
             "billing.reconciled",
             {
@@ -119,7 +119,7 @@ def test_a_rate_that_is_not_known_is_left_out() -> None:
         "storage_usd_per_hour": None,
         "notes": ["compute_begins", "storage_continues"],
     }
-    assert bill(note) == "compute begins, storage goes on"
+    assert bill(note) == "compute begins, storage is still billed"
 
 
 _JSON: st.SearchStrategy[Any] = st.recursive(

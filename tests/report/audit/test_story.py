@@ -76,9 +76,9 @@ def test_several_cvms_of_one_name_are_all_told_apart() -> None:
     assert heads == [
         "twin  cvm_1 on prod-1  to stop in step s: no outcome",
         "twin  cvm_2 on prod-1  to stop in step s: no outcome",
-        "twin  cvm_3 on prod-1  left alone",
+        "twin  cvm_3 on prod-1  skipped",
     ]
-    assert found.chapters[2].lines[0].text == "left alone: protected by name t*; it was running"
+    assert found.chapters[2].lines[0].text == "skipped: protected by name t*; it was running"
 
 
 def test_a_wave_is_told_of_where_a_step_has_several() -> None:
@@ -97,7 +97,7 @@ def test_the_same_cvm_in_two_steps_has_a_chapter_for_each() -> None:
     story: RunTimeline = [*STORY[:-1], ("step.planned", {"step": "again", "action": "start", "targets": [late]})]
     found = cvm_story("wéb-0", [*story, ("action.intent", {**about(0, attempt=1), "step": "again", "action": "start"})])
     assert [(chapter.step, chapter.action) for chapter in found.chapters] == [("stop", "stop"), ("again", "start")]
-    assert found.chapters[1].lines[-1].text == "asked to start (request 1); no answer is on record"
+    assert found.chapters[1].lines[-1].text == "asked to start (request 1); no answer in the log"
 
 
 def test_a_request_without_an_answer_and_what_a_status_showed_are_told_apart() -> None:
@@ -108,9 +108,9 @@ def test_a_request_without_an_answer_and_what_a_status_showed_are_told_apart() -
     ]
     (chapter,) = cvm_story("wéb-0", story).chapters
     assert [line.text for line in chapter.lines[1:]] == [
-        "asked to stop (request 1); no answer is on record",
+        "asked to stop (request 1); no answer in the log",
         "the run: resumed with 3 targets open",
-        "seen to have taken effect (stopping)",
+        "observed to have taken effect (stopping)",
     ]
 
 
@@ -128,10 +128,10 @@ def test_a_run_is_told_with_what_went_wrong_and_what_went_well_in_one_sentence_a
     found = run_story()
     assert [line.text for line in found.lines()] == [
         "started by -: playbook démo",
-        "planned: 3 targets (3 to stop), 0 CVMs left alone",
-        "step stop (to stop): asked 2 times, 1 accepted, 1 settled or gone, 1 ended otherwise, within 6s",
+        "planned: 3 targets (3 to stop), 0 CVMs skipped",
+        "step stop (to stop): 2 requests, 1 accepted, 1 settled or gone, 1 ended otherwise, within 6s",
         "wéb-1: refused (HTTP 403, request r-2): rented",
-        "wéb-1: ended as refused after 0.2s: rented",
+        "wéb-1: refused by the API after 0.2s: rented",
         "finished: finished; some failed or were refused (exit 6); 1 settled",
     ]
 
@@ -158,7 +158,7 @@ def test_questions_messages_guards_and_charges_have_their_place_in_the_story_of_
     ]
     assert [line.text for line in run_story(story).lines()][2:] == [
         "guard max_targets: 3, at most 200",
-        "left alone: 2, already stopped",
+        "skipped 2: already stopped",
         "warning: one has GPUs",
         "step ask asks: Go on? (until later)",
         "step ask: approved by ann, through terminal",

@@ -46,11 +46,11 @@ def text_of(fleet: list[Cvm] | None = None, width: int = 200, *, details: bool =
 
 def test_a_plan_says_in_which_waves_and_order() -> None:
     text = text_of(waves=["1", "30%"], order_by="name")
-    assert "web-1 as the canary, then 2, then 7, each once the last has settled" in text
+    assert "web-1 as the canary, then 2, then 7, each after the wave before has settled" in text
     soaked = text_of(waves=["1", "30%"], soak="10m")
-    assert "then 2, then 7, each once the last has settled and 10m have passed" in soaked
+    assert "then 2, then 7, each after the wave before has settled and a pause of 10m" in soaked
     assert re.search(r"order +by name", text)
-    assert "one, with all of them" in text_of(waves=["100%"])
+    assert "one wave with all targets" in text_of(waves=["100%"])
     assert "waves" not in text_of()
 
 
@@ -72,14 +72,14 @@ def test_a_plan_says_who_is_kept_running_and_why() -> None:
 def test_many_survivors_are_not_all_listed() -> None:
     fleet = [cvm(number, f"web-{number}", app=f"a{number}") for number in range(40)]
     text = text_of(fleet, guards={"keep_running": {"per": "app_id", "min": "1"}})
-    assert "and 32 more, which `plan --details` names" in text
+    assert "and 32 more: see `plan --details`" in text
 
 
 def test_a_plan_says_whether_its_deadline_can_be_met_and_what_that_rests_on() -> None:
-    assert re.search(r"deadline +met  5m: the last is asked after about 1\.6s *\n", text_of(deadline="5m"))
+    assert re.search(r"deadline +met  5m: last request after about 1\.6s *\n", text_of(deadline="5m"))
     late = text_of(deadline="10s", waves=["1", "100%"])
-    assert "NOT MET  10s: 9 CVMs asked after it, web-2 first, after about 30s" in late
-    assert "with 30s for CVMs to settle (assumed)" in late
+    assert "NOT MET  10s: 9 CVMs too late, first web-2 after about 30s" in late
+    assert "with a settle time of 30s (assumed)" in late
     assert "! the deadline of 10s can't be met" in late
     assert "answered" not in late
 
@@ -97,7 +97,7 @@ def test_a_plan_that_asks_says_that_its_deadline_counts_on_answers() -> None:
         {"action": "pause", "question": "Well?"},
         {"action": "stop", "select": {"all": "true"}},
     ]
-    assert "if questions are answered at once" in text_of(deadline="5m", steps=steps)
+    assert "if questions get an answer at once" in text_of(deadline="5m", steps=steps)
 
 
 def test_the_document_of_a_plan_lists_who_is_late_and_the_log_counts_them() -> None:
@@ -127,8 +127,8 @@ FINISHED = {"counts": {}, "ending": "completed", "exit_code": 0}
 @pytest.mark.parametrize(
     ("deadline", "says"),
     [
-        ({"seconds": 300, "met": True, "late": 0}, "met  everybody was asked within 5m"),
-        ({"seconds": 300, "met": False, "late": 2}, "NOT MET  2 CVMs asked after 5m, or never"),
+        ({"seconds": 300, "met": True, "late": 0}, "met  5m"),
+        ({"seconds": 300, "met": False, "late": 2}, "NOT MET  2 CVMs sent after 5m, or never"),
     ],
 )
 def test_the_summary_says_whether_the_deadline_was_met(deadline: dict[str, object], says: str) -> None:

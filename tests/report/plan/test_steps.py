@@ -60,14 +60,14 @@ def printed(plan: Plan, width: int = 200) -> str:
 
 def test_a_plan_lists_its_steps_in_order_with_all_that_each_of_them_says() -> None:
     lines = dict(step_lines(PLAN.steps, {"first": 3, "rest": 1}, PLAN.may_follow))
-    assert lines[1] == "first: shut down 3 CVMs, power pulled after 2m"
-    assert lines[2] == "stop what did not end as wanted in step 1, up to 3 CVMs, 2 a teepod, at most 5% may fail"
+    assert lines[1] == "first: shut down 3 CVMs, force-stopped after 2m"
+    assert lines[2] == "stop CVMs that did not end as wanted in step 1, up to 3 CVMs, 2 per teepod, at most 5% failures"
     assert lines[3].startswith("look: pause: “Go on? [red]x[/]")
     assert lines[3].endswith("” (1h30m to answer)")
     assert lines[4] == "notify: “on we go”"
-    assert lines[5] == "up: start what settled or was so already in step 1, up to 3 CVMs"
-    assert lines[6] == "rest: stop 1 CVM, the run ends if one fails"
-    assert re.search(r"^steps +1  first: shut down 3 CVMs.*\n +2  stop what", printed(PLAN), re.MULTILINE)
+    assert lines[5] == "up: start CVMs that settled or were skipped in step 1, up to 3 CVMs"
+    assert lines[6] == "rest: stop 1 CVM, a failure ends the run"
+    assert re.search(r"^steps +1  first: shut down 3 CVMs.*\n +2  stop CVMs", printed(PLAN), re.MULTILINE)
 
 
 def test_how_long_it_takes_is_told_by_each_steps_own_rate_and_with_the_time_until_the_power_is_pulled() -> None:
@@ -156,7 +156,7 @@ def test_answers_are_told_with_who_gave_them_how_and_what_they_said() -> None:
     first, second = answer_lines(state)
     assert first.startswith("look: approved by ann@[red]x[/]")
     assert "(approve): [red]x[/]" in first
-    assert second == "look: nobody answered in time"
+    assert second == "look: no answer in time"
     assert is_tame(first)
 
 
@@ -164,5 +164,5 @@ def test_a_question_that_an_interrupted_run_left_open_is_told_as_one_that_resume
     state = run(ASKED, ("run.interrupted", {"reason": "sigint"}), made=PLAN)
     target, file = console()
     print_run(target, state, 130, LOG)
-    assert "look: not answered; resume asks it anew" in file.getvalue()
+    assert "look: not answered: resume asks again" in file.getvalue()
     assert answer_lines(state) == []

@@ -45,8 +45,8 @@ def test_the_start_of_the_run_is_told_to_the_second() -> None:
 @pytest.mark.parametrize(
     ("action", "fields", "row"),
     [
-        (Action.STOP, {"accepted_at": 1.0}, "1 stop sent, end not seen yet: web-1"),
-        (Action.SHUTDOWN, {"accepted_at": 1.0}, "1 shutdown sent, end not seen yet: web-1"),
+        (Action.STOP, {"accepted_at": 1.0}, "1 stop sent, not settled yet: web-1"),
+        (Action.SHUTDOWN, {"accepted_at": 1.0}, "1 shutdown sent, not settled yet: web-1"),
         (Action.START, {"in_doubt": True}, "1 start sent, outcome unknown: web-1"),
     ],
 )
@@ -62,8 +62,8 @@ def test_a_cvm_that_is_as_wanted_is_skipped_without_a_request() -> None:
         (job(4), Reason(SkipReason.GONE)),
     ]
     text = printed(skip=tuple(skip))
-    assert "2 down already, nothing sent: web-1, web-2" in text
-    assert "1 up already, nothing sent: web-3" in text
+    assert "2 already down, nothing sent: web-1, web-2" in text
+    assert "1 already up, nothing sent: web-3" in text
     assert "1 drifted: no longer in the list: web-4" in text
 
 
