@@ -199,7 +199,7 @@ def test_a_log_that_its_user_cannot_read_is_named_by_every_command(desk: UserDes
         assert str(desk.log) in ended.err, command
     for command in (["savings"], ["runs"], ["runs", "--unfinished"], ["runs", "--unfinished", "--json"]):
         ended = desk.end(desk.start_as_user(*command))
-        assert (ended.code, "1 log cannot be read (permission denied)" in ended.err) == (0, True), (command, ended)
+        assert (ended.code, "1 log can't be read (permission denied)" in ended.err) == (0, True), (command, ended)
     desk.runs.chmod(0)
     for command in (["show", run_id], ["audit", "verify", "--all"], ["runs"], ["savings"]):
         ended = desk.end(desk.start_as_user(*command))
