@@ -107,8 +107,9 @@ def _describe_run(timeline: RunTimeline, log: LogFile) -> dict[str, Any]:
 
 
 def _ending_code(state: RunState) -> str | None:
+    """Return the recorded ending; None before the end, and for an end without a recorded ending."""
     if state.finished is not None:
-        return state.finished.ending
+        return state.finished.record.get("ending")
     return None if state.interrupted is None else state.interrupted.reason
 
 

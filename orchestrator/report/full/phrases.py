@@ -72,8 +72,10 @@ def trigger_words(document: _Document) -> str:
 
 def ending_words(document: _Document) -> str:
     """Describe the reason for the end or the interruption of the run."""
-    ending = document["run"]["ending"]
-    return "none yet" if ending is None else ENDINGS.get(ending, str(ending))
+    run = document["run"]
+    if run["ending"] is None:
+        return "none yet" if run["exit_code"] is None else "not in the log"
+    return ENDINGS.get(run["ending"], str(run["ending"]))
 
 
 def list_failures(document: _Document) -> list[_Document]:

@@ -50,6 +50,10 @@ def test_it_says_whether_the_run_has_finished(
     assert document(ALL, *events)["run"]["state"] == state
 
 
+def test_the_ending_of_a_finished_run_without_a_recorded_ending_is_null() -> None:
+    assert document(ALL, (9, "run.finished", {"exit_code": 0, "counts": {}}))["run"]["ending"] is None
+
+
 def test_a_log_without_a_plan_says_that_nothing_was_sent() -> None:
     told = of_story(RunTimeline.from_records([lines([])[0][0]]), Reading(records=1))
     assert (told["run"]["state"], told["run"]["meaning"]) == ("not_sent", "nothing was sent")
