@@ -55,3 +55,7 @@ def test_only_a_known_status_with_nothing_in_progress_is_as_wanted_and_none_show
 ) -> None:
     assert {status for status in STATUSES if is_as_wanted(action, status, in_progress=False)} == wanted
     assert not any(is_as_wanted(action, status, in_progress=True) for status in STATUSES)
+
+
+def test_only_a_stop_is_sent_in_a_batch_because_the_batch_pulls_the_power() -> None:
+    assert [action for action in Action if action.spec.is_batchable] == [Action.STOP]
