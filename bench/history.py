@@ -54,7 +54,7 @@ def _make(state: Path, logs: int) -> int:
         begun = now - _YEARS + _YEARS / logs * number
         run_id = f"{begun:%Y%m%dT%H%M%SZ}-{number % 0x10000:04x}"
         path, chain = folder / f"{run_id}.jsonl", Chain(run_id)
-        lines = [chain.seal(event, fields, begun + after)[1] for event, fields, after in _story(number, begun)]
+        lines = [chain.append(event, fields, begun + after)[1] for event, fields, after in _story(number, begun)]
         size += path.write_bytes(b"".join(lines))
         os.utime(path, (an_hour_ago, an_hour_ago))
     return size

@@ -91,7 +91,7 @@ class FileApprovalStore:
     def submit(self, answer: ApprovalAnswer) -> bool:
         """Store an answer, as `ApprovalStore.submit`."""
         try:
-            if not self._write(answer):
+            if not self._write_answer(answer):
                 return False
             if self._can_be_read_by_the_run(answer):
                 return True
@@ -104,9 +104,9 @@ class FileApprovalStore:
             hint=f"give the folder to the user of the run: chown -R --reference={self._log} {self.folder}",
         )
 
-    def _write(self, answer: ApprovalAnswer) -> bool:
+    def _write_answer(self, answer: ApprovalAnswer) -> bool:
         make_folder(self.folder)
-        file = self._file(answer.hash)
+        file = self._answer_file(answer.hash)
         if file.exists() and self.find(answer.seq, answer.hash) is None:
             file.unlink(missing_ok=True)  # an unreadable file is no answer and must not block a real answer
         text = json.dumps({"v": _VERSION, "run_id": self._run, **asdict(answer)}, indent=2) + "\n"
@@ -129,12 +129,12 @@ class FileApprovalStore:
     def find(self, seq: int, question_hash: str) -> ApprovalAnswer | None:
         """Read the answer to the question with this number and hash; None without a readable answer."""
         try:
-            fd = os.open(self._file(question_hash), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(self._answer_file(question_hash), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
                 if os.fstat(fd).st_uid not in self._readers_of_the_log():
                     return None  # the author can't read the log, so the run never asked the author
                 content = file.read(_LARGEST + 1)
-            answer = _parse(json.loads(content), self._run)
+            answer = _parse_answer(json.loads(content), self._run)
         except (OSError, ValueError, RecursionError):
             return None
         return answer if (answer.seq, answer.hash) == (seq, question_hash) else None
@@ -149,17 +149,17 @@ class FileApprovalStore:
         """
         owner = self._log.stat().st_uid
         try:
-            found = self._file(answer.hash).stat()
+            found = self._answer_file(answer.hash).stat()
         except FileNotFoundError:
             return True
-        is_reachable = _allows(self.folder.stat(), owner, os.X_OK) and _allows(found, owner, os.R_OK)
+        is_reachable = _has_right(self.folder.stat(), owner, os.X_OK) and _has_right(found, owner, os.R_OK)
         return owner == 0 or (is_reachable and found.st_uid in {owner, 0})
 
     def withdraw(self, answer: ApprovalAnswer) -> None:
         """Delete an answer if possible; an answer already read by the run stays on record."""
         with suppress(OSError):
             if self.find(answer.seq, answer.hash) == answer:
-                self._file(answer.hash).unlink()
+                self._answer_file(answer.hash).unlink()
 
     def clear_answers(self) -> None:
         """Delete all answers of this run, after the log has recorded the answer. Never raises."""
@@ -180,16 +180,16 @@ class FileApprovalStore:
             users.add(self._log.stat().st_uid)
         return users
 
-    def _file(self, question_hash: str) -> Path:
+    def _answer_file(self, question_hash: str) -> Path:
         return self.folder / f"{self._run}.{question_hash[:_NAMED_BY]}.json"
 
 
-def _allows(found: os.stat_result, user: int, right: int) -> bool:
+def _has_right(found: os.stat_result, user: int, right: int) -> bool:
     """Return True if a file's mode gives a user this right, as the file's owner or as any other user."""
     return bool(found.st_mode & (right << 6 if found.st_uid == user else right))
 
 
-def _parse(document: Any, run: str) -> ApprovalAnswer:  # noqa: ANN401 - any JSON value of the file
+def _parse_answer(document: Any, run: str) -> ApprovalAnswer:  # noqa: ANN401 - any JSON value of the file
     """Parse the document of an answer.
 
     Raises:

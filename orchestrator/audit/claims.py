@@ -72,17 +72,17 @@ class Claims:
             ClaimedError: when a live run claims any of the CVMs, or another process carries out this run.
             SettingsError: when the claim cannot be written.
         """
-        path, fd = self._file(run_id), None
+        path, fd = self._claim_file(run_id), None
         try:
             make_folder(self._folder)
             with self.locked():
                 cvms = tuple(refs)
-                overlaps = self.overlaps(cloud_url, cvms, without=path)
+                list_overlaps = self.list_overlaps(cloud_url, cvms, without=path)
                 if not ignore_running:
-                    refuse_live(overlaps)
+                    refuse_live(list_overlaps)
                 fd = open_or_create(path, os.O_RDWR)
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return Claim(self, path, fd, (run_id, cloud_url, cvms), overlaps, ignore_running=ignore_running)
+                return Claim(self, path, fd, (run_id, cloud_url, cvms), list_overlaps, ignore_running=ignore_running)
         except BlockingIOError as error:
             raise ClaimedError("another process executes this run", hint="wait for its end") from error
         except OSError as error:
@@ -96,7 +96,7 @@ class Claims:
         with suppress(OSError, ClaimedError), self.locked():
             for run_id in run_ids:
                 with suppress(OSError):
-                    fd = os.open(self._file(run_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    fd = os.open(self._claim_file(run_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                     try:
                         if _is_locked(fd):
                             return True
@@ -104,10 +104,10 @@ class Claims:
                         os.close(fd)
         return False
 
-    def _file(self, run_id: str) -> Path:
+    def _claim_file(self, run_id: str) -> Path:
         return self._folder / f"{run_id if is_run_id(run_id) else sha256(run_id.encode()).hexdigest()}.json"
 
-    def overlaps(self, cloud_url: str, refs: Iterable[CvmRef], *, without: Path) -> list[Overlap]:
+    def list_overlaps(self, cloud_url: str, refs: Iterable[CvmRef], *, without: Path) -> list[Overlap]:
         """List the other claims on these CVMs; the caller holds the lock of `locked`."""
         wanted = {key for ref in refs for key in (ref.id, ref.uuid_key) if key}
         found = []
@@ -115,12 +115,12 @@ class Claims:
             if path == without:
                 continue
             with suppress(OSError, ValueError, KeyError, TypeError):
-                overlap = self._overlap(path, cloud_url, wanted)
+                overlap = self._read_overlap(path, cloud_url, wanted)
                 if overlap is not None:
                     found.append(overlap)
         return found
 
-    def _overlap(self, path: Path, cloud_url: str, wanted: set[str]) -> Overlap | None:
+    def _read_overlap(self, path: Path, cloud_url: str, wanted: set[str]) -> Overlap | None:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             is_live, last_at = _is_locked(fd), os.fstat(fd).st_mtime
@@ -173,18 +173,18 @@ class Claim:
         path: Path,
         fd: int,
         about: tuple[str, str, tuple[CvmRef, ...]],
-        overlaps: list[Overlap],
+        list_overlaps: list[Overlap],
         *,
         ignore_running: bool,
     ) -> None:
         """Write the claim; only `Claims.take` creates claims."""
         self.run_id, self._cloud_url, self._all = about
         self._claims, self._path, self._fd = claims, path, fd
-        self._overlaps, self._ignore_running = overlaps, ignore_running
+        self._overlaps, self._ignore_running = list_overlaps, ignore_running
         self._size, self._is_released, self._narrowed_at = 0, False, time.time()
         self._cvms: tuple[CvmRef, ...] = ()
         os.ftruncate(fd, 0)
-        self._write(self._all)
+        self._write_claim(self._all)
 
     def __enter__(self) -> Self:
         return self
@@ -214,7 +214,7 @@ class Claim:
     def narrow(self, refs: Iterable[CvmRef]) -> None:
         """Reduce the claim to these CVMs for now; the wider claim stays if the change cannot be written."""
         with suppress(OSError, ClaimedError), self._claims.locked():
-            self._write(tuple(refs))
+            self._write_claim(tuple(refs))
             self._narrowed_at = time.time()
 
     async def widen(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
@@ -231,10 +231,10 @@ class Claim:
         while True:
             try:
                 with self._claims.locked():
-                    self._overlaps = self._claims.overlaps(self._cloud_url, self._all, without=self._path)
+                    self._overlaps = self._claims.list_overlaps(self._cloud_url, self._all, without=self._path)
                     if not self._ignore_running:
                         refuse_live(self._overlaps)
-                    self._write(self._all)
+                    self._write_claim(self._all)
                     return self.wait_before_reading(self._narrowed_at, recheck_after)
             except (ClaimedError, OSError) as error:
                 if not told:
@@ -251,10 +251,10 @@ class Claim:
         if not self._is_released:
             self._is_released = True
             with suppress(OSError):
-                self._write(self._cvms, has_ended=has_ended)
+                self._write_claim(self._cvms, has_ended=has_ended)
             os.close(self._fd)
 
-    def _write(self, refs: tuple[CvmRef, ...], *, has_ended: bool = False) -> None:
+    def _write_claim(self, refs: tuple[CvmRef, ...], *, has_ended: bool = False) -> None:
         """Write the claim in place. The file never shrinks, so a full disk cannot cut a later claim short."""
         cvms = [(ref.id, ref.uuid_key, ref.name) for ref in refs]
         document = {"v": 1, "run_id": self.run_id, "cloud_url": self._cloud_url, "ended": has_ended, "cvms": cvms}
@@ -265,13 +265,13 @@ class Claim:
         self._cvms = refs
 
 
-def refuse_live(overlaps: list[Overlap]) -> None:
+def refuse_live(list_overlaps: list[Overlap]) -> None:
     """Refuse a claim on CVMs claimed by a live run.
 
     Raises:
         ClaimedError: when any of the overlapping runs is live.
     """
-    live = [each for each in overlaps if each.is_live]
+    live = [each for each in list_overlaps if each.is_live]
     if live:
         runs = [f"run {each.run_id} ({plural(len(each.cvms), 'CVM')}: {join_names(each.cvms)})" for each in live]
         hint = (

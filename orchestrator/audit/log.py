@@ -91,7 +91,7 @@ class AuditLog:
         try:
             make_folder(path.parent)
             fd = create_file(path, os.O_WRONLY | os.O_APPEND)
-            _lock(fd, path)
+            _lock_file(fd, path)
             log = cls(path, fd, chain, wall=wall, sync=sync)
             log.observers += observers
             for event, fields in first:
@@ -107,7 +107,7 @@ class AuditLog:
                 file=path,
                 hint="nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written",
             ) from error
-        log._settle(batch)
+        log._settle_batch(batch)
         return log
 
     @classmethod
@@ -137,13 +137,13 @@ class AuditLog:
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-            _lock(fd, path)
+            _lock_file(fd, path)
             reading = read(path, take)
         except OSError as error:
             raise SettingsError(f"the audit log can't be continued: {error.strerror or error}", file=path) from error
         return cls(path, fd, reading.chain, wall=wall, sync=sync), reading
 
-    def resumed(self, torn: Torn | None, *, unterminated: bool, **fields: object) -> None:
+    def record_resumed(self, torn: Torn | None, *, unterminated: bool, **fields: object) -> None:
         """Record `run.resumed`; the same write ends a torn last line and names the torn line."""
         self._record_after_tear(Event.RUN_RESUMED, fields, torn, unterminated=unterminated)
 
@@ -183,7 +183,7 @@ class AuditLog:
         """
         if self._failure is not None:
             raise self._failure
-        self._waiting.append(self._chain.seal(event, fields, self._wall()))
+        self._waiting.append(self._chain.append(event, fields, self._wall()))
 
     async def flush(self) -> None:
         """Return once all records so far are on disk.
@@ -205,7 +205,7 @@ class AuditLog:
                     # The batch is taken on the event loop: the writing thread shares no state of the log.
                     batch = self._take_waiting()
                     await self._sync(partial(self._write_out, b"".join(line for _, line in batch)))
-                self._settle(batch)
+                self._settle_batch(batch)
             except OSError as error:
                 self._failure = AuditError(
                     f"the audit log can't be written: {error.strerror or error}",
@@ -228,7 +228,7 @@ class AuditLog:
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
 
-    def _settle(self, batch: Batch) -> None:
+    def _settle_batch(self, batch: Batch) -> None:
         """Count a batch as durable, and call the observers with its records."""
         self._durable = batch[-1][0]["seq"]
         for record, _ in batch:
@@ -242,7 +242,7 @@ class AuditLog:
             os.close(self._fd)
 
 
-def _lock(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
+def _lock_file(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
     """Lock the log against other processes; the system releases the lock when this process dies.
 
     A process that only checks for the lock, as `runs` does, holds the lock for a moment itself. So this function makes

@@ -28,7 +28,7 @@ from orchestrator.state_files import open_or_create, sync_file, sync_folder, wri
 _ID_TIME = "%Y%m%dT%H%M%SZ"
 
 
-class Kept(StrEnum):
+class KeepReason(StrEnum):
     """Reasons to keep a log."""
 
     YOUNG = "younger than that"
@@ -68,7 +68,7 @@ class Found:
     sealed: bool
     seal: Mapping[str, object] | None
     stamp: tuple[int, ...]
-    kept: Kept | None
+    kept: KeepReason | None
 
     @property
     def size(self) -> int:
@@ -77,7 +77,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PrunePolicy:
     """Conditions for the removal of a log.
 
     Attributes:
@@ -93,13 +93,13 @@ class Terms:
     keys: Mapping[str, Ed25519PublicKey] | None = None
 
 
-def look(path: Path, terms: Terms) -> Found:
+def inspect_log(path: Path, terms: PrunePolicy) -> Found:
     """Read a log and decide on its removal.
 
     Raises:
         OSError: when the log can't be read.
     """
-    stamp = _stamp(path)
+    stamp = _read_stamp(path)
     seals: list[Record] = []
     last: list[str] = [""]
 
@@ -120,9 +120,11 @@ def look(path: Path, terms: Terms) -> Found:
         seal = {key: seals[0].get(key) for key in ("key_id", "sealed_at", "by", "covers", "signature")}
     elif beside is not None:
         seal = beside.fields()
-    ended_at = _ended(last[0], path.stem)
+    ended_at = _find_end(last[0], path.stem)
     sealed = sealed and reading.verdict is Verdict.WHOLE
-    kept = _kept(path, reading, check, ended_at, terms, sealed=sealed) or (Kept.HELD if is_held(path) else None)
+    kept = _find_keep_reason(path, reading, check, ended_at, terms, sealed=sealed) or (
+        KeepReason.HELD if is_held(path) else None
+    )
     return Found(
         path=path,
         run_id=path.stem,
@@ -138,21 +140,21 @@ def look(path: Path, terms: Terms) -> Found:
     )
 
 
-def _kept(
-    path: Path, reading: Reading, check: SealCheck, ended_at: datetime, terms: Terms, *, sealed: bool
-) -> Kept | None:
+def _find_keep_reason(
+    path: Path, reading: Reading, check: SealCheck, ended_at: datetime, terms: PrunePolicy, *, sealed: bool
+) -> KeepReason | None:
     if not is_run_id(path.stem) or (reading.records and reading.chain.run_id != path.stem):
-        return Kept.FOREIGN
+        return KeepReason.FOREIGN
     if reading.verdict is Verdict.ALTERED or check.broken is not None:
-        return Kept.ALTERED
+        return KeepReason.ALTERED
     if ended_at >= terms.before:
-        return Kept.YOUNG
+        return KeepReason.YOUNG
     if not reading.finished:
-        return None if terms.unfinished else Kept.UNFINISHED
-    return None if sealed or terms.unsealed else Kept.UNSEALED
+        return None if terms.unfinished else KeepReason.UNFINISHED
+    return None if sealed or terms.unsealed else KeepReason.UNSEALED
 
 
-def _ended(ts: str, run_id: str) -> datetime:
+def _find_end(ts: str, run_id: str) -> datetime:
     with suppress(ValueError):
         return parse_timestamp(ts)
     with suppress(ValueError):
@@ -160,12 +162,14 @@ def _ended(ts: str, run_id: str) -> datetime:
     return datetime.max.replace(tzinfo=UTC)
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
+def _read_stamp(path: Path) -> tuple[int, ...]:
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def prune(found: Iterable[Found], record: Path, *, by: str, at: datetime) -> Iterator[tuple[Found, Kept | None]]:
+def remove_logs(
+    found: Iterable[Found], record: Path, *, by: str, at: datetime
+) -> Iterator[tuple[Found, KeepReason | None]]:
     """Remove logs one after another, and record every removal before its log is deleted.
 
     A log is kept if another process holds the log, or if the log has changed since the read.
@@ -186,23 +190,23 @@ def prune(found: Iterable[Found], record: Path, *, by: str, at: datetime) -> Ite
     try:
         sync_folder(record.parent)
         for each in found:
-            yield each, _remove(each, fd, by=by, at=at)
+            yield each, _remove_log(each, fd, by=by, at=at)
     finally:
         os.close(fd)
 
 
-def _remove(found: Found, record: int, *, by: str, at: datetime) -> Kept | None:
+def _remove_log(found: Found, record: int, *, by: str, at: datetime) -> KeepReason | None:
     try:
         held = os.open(found.path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return Kept.CHANGED
+        return KeepReason.CHANGED
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Kept.HELD
-        if _stamp(found.path) != found.stamp:
-            return Kept.CHANGED
+            return KeepReason.HELD
+        if _read_stamp(found.path) != found.stamp:
+            return KeepReason.CHANGED
         _write_down(found, record, by=by, at=at)
         # Still locked: no process can have continued the run.
         found.path.unlink()

@@ -37,7 +37,7 @@ def digest(record: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical({key: value for key, value in record.items() if key != _HASH})).hexdigest()
 
 
-def sealed(record: Mapping[str, object]) -> tuple[str, bytes]:
+def hash_record(record: Mapping[str, object]) -> tuple[str, bytes]:
     """Compute the hash of a record and its canonical JSON with the hash, with a single encoding of the record.
 
     The record is encoded with a random placeholder instead of the hash. No other part of the record can contain the
@@ -53,7 +53,7 @@ def sealed(record: Mapping[str, object]) -> tuple[str, bytes]:
     return seal, b"".join((head, b'"hash":"', seal.encode("ascii"), b'"', tail))
 
 
-def clean(value: object) -> object:
+def clean_value(value: object) -> object:
     """Convert a value from an API or a person for canonical JSON; a suitable value is returned unchanged.
 
     A `Decimal` becomes a decimal string. Half a surrogate pair, which is not Unicode, becomes its escape as text.
@@ -63,9 +63,9 @@ def clean(value: object) -> object:
     if isinstance(value, str):
         return str(value) if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
-        return {str(clean(str(key))): clean(each) for key, each in value.items()}
+        return {str(clean_value(str(key))): clean_value(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [clean(each) for each in value]
+        return [clean_value(each) for each in value]
     if isinstance(value, Decimal):
         return f"{value:f}"
     return value
@@ -104,16 +104,16 @@ class Chain:
         self.prev = prev
         self.ts = ts
 
-    def seal(self, event: str, fields: Mapping[str, object], moment: datetime) -> tuple[Record, bytes]:
+    def append(self, event: str, fields: Mapping[str, object], moment: datetime) -> tuple[Record, bytes]:
         """Make the next record and its line in the file, with the newline.
 
         The record shares unchanged values with `fields`, so the caller must not change these values later.
         """
         self.ts = max(self.ts, timestamp(moment))
-        record: Record = {key: value if _is_clean(value) else clean(value) for key, value in fields.items()}
+        record: Record = {key: value if _is_clean(value) else clean_value(value) for key, value in fields.items()}
         record |= {"v": VERSION, "seq": self.seq + 1, "ts": self.ts, "run_id": self.run_id, "event": str(event)}
         record["prev"] = self.prev
-        record[_HASH], line = sealed(record)
+        record[_HASH], line = hash_record(record)
         self.seq += 1
         self.prev = record[_HASH]
         return record, line + b"\n"

@@ -85,9 +85,9 @@ class Seal:
     @property
     def statement(self) -> bytes:
         """The signed bytes."""
-        return _DOMAIN + canonical({"run_id": self.run_id, **self._said()})
+        return _DOMAIN + canonical({"run_id": self.run_id, **self._signed_fields()})
 
-    def _said(self) -> dict[str, object]:
+    def _signed_fields(self) -> dict[str, object]:
         return {
             "algorithm": ALGORITHM,
             "key_id": self.key_id,
@@ -102,7 +102,7 @@ class Seal:
 
     def fields(self) -> dict[str, object]:
         """The fields of `run.sealed`."""
-        return {**self._said(), "signature": base64.b64encode(self.signature).decode("ascii")}
+        return {**self._signed_fields(), "signature": base64.b64encode(self.signature).decode("ascii")}
 
     def document(self) -> dict[str, object]:
         """The seal as the document of a separate file."""

@@ -131,8 +131,8 @@ class TargetState:
             self.status,
             billed=self.billing is not None,
             charges=not charges_nothing(note.get("notes")),
-            compute=_amount(note.get("compute_usd_per_hour")),
-            storage=_amount(note.get("storage_usd_per_hour")),
+            compute=_parse_amount(note.get("compute_usd_per_hour")),
+            storage=_parse_amount(note.get("storage_usd_per_hour")),
         )
 
     @property
@@ -199,5 +199,5 @@ class TargetState:
         self.seconds = end.seconds
 
 
-def _amount(text: str | None) -> Decimal | None:
+def _parse_amount(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)

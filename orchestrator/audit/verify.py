@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from orchestrator.audit.events import Event
-from orchestrator.audit.record import VERSION, Chain, Record, canonical, sealed
+from orchestrator.audit.record import VERSION, Chain, Record, canonical, hash_record
 
 Take: TypeAlias = Callable[[Record], object]
 """Function called with each checked record, in order; the caller keeps no reference to the record."""
@@ -120,20 +120,20 @@ def check_lines(lines: Iterable[bytes], take: Take) -> Reading:
         reading.unterminated = not line.endswith(b"\n")
         line = line.removesuffix(b"\n")  # noqa: PLW2901 - a line may be large, so only one copy is kept
         try:
-            record = _record(line)
+            record = _parse_record(line)
             if pending:
                 _check_torn(record, pending, AFTER_FINISH if reading.finished else _AFTER_TEAR)
             _follow_on(reading, record)
         except _AlteredError as error:
             if not _may_be_torn(line):
-                return _altered(reading, pending[0][0] if pending else number, str(error))
+                return _mark_altered(reading, pending[0][0] if pending else number, str(error))
             pending.append((number, line))
         else:
             pending.clear()
             del line
             take(record)
             del record
-    return _conclude(reading, pending, number)
+    return _conclude_reading(reading, pending, number)
 
 
 def _may_be_torn(line: bytes) -> bool:
@@ -145,7 +145,7 @@ def _may_be_torn(line: bytes) -> bool:
     return False
 
 
-def _record(line: bytes) -> Record:
+def _parse_record(line: bytes) -> Record:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -153,7 +153,7 @@ def _record(line: bytes) -> Record:
     if not isinstance(record, dict):
         raise _AlteredError("it is not a record")
     try:
-        written_as = sealed(record)[1]
+        written_as = hash_record(record)[1]
         if written_as != line:
             same = canonical(record) == line
             raise _AlteredError("its content does not match its hash" if same else "it is not canonical JSON")
@@ -182,25 +182,25 @@ def _follow_on(reading: Reading, record: Record) -> None:
 
 def _check_torn(record: Record, pending: list[tuple[int, bytes]], by: frozenset[str]) -> None:
     """Accept unreadable lines as torn only if the next record names exactly these lines as torn."""
-    if record.get("event") not in by or record.get("torn") != _torn(pending).document():
+    if record.get("event") not in by or record.get("torn") != _describe_torn(pending).document():
         raise _AlteredError("it can't be read, and the next record does not name it as torn")
 
 
-def _torn(pending: list[tuple[int, bytes]]) -> Torn:
+def _describe_torn(pending: list[tuple[int, bytes]]) -> Torn:
     data = b"\n".join(line for _, line in pending)
     return Torn(pending[0][0], len(data), hashlib.sha256(data).hexdigest())
 
 
-def _altered(reading: Reading, line: int, reason: str) -> Reading:
+def _mark_altered(reading: Reading, line: int, reason: str) -> Reading:
     reading.verdict, reading.line, reading.reason = Verdict.ALTERED, line, reason
     return reading
 
 
-def _conclude(reading: Reading, pending: list[tuple[int, bytes]], last: int) -> Reading:
+def _conclude_reading(reading: Reading, pending: list[tuple[int, bytes]], last: int) -> Reading:
     if pending and not reading.unterminated:
-        return _altered(reading, pending[0][0], "it can't be read")
+        return _mark_altered(reading, pending[0][0], "it can't be read")
     if pending:
-        reading.verdict, reading.torn = Verdict.TORN, _torn(pending)
+        reading.verdict, reading.torn = Verdict.TORN, _describe_torn(pending)
         reading.line, reading.reason = reading.torn.line, "it was cut off while it was written"
     elif reading.unterminated:
         reading.verdict, reading.line = Verdict.TORN, last

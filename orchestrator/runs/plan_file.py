@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.audit.record import Record, canonical, clean
+from orchestrator.audit.record import Record, canonical, clean_value
 from orchestrator.billing.rates import format_amount
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import PlanFileError, UsageError
@@ -98,7 +98,7 @@ def build_plan_file(
         "skipped": planned["skipped"],
         "playbook_text": loaded.data.decode("utf-8").split("\n"),
     }
-    document = _as_mapping(clean(document))
+    document = _as_mapping(clean_value(document))
     return {**document, _DIGEST: compute_digest(document)}
 
 

@@ -242,7 +242,7 @@ async def record_resume(
     """
     log.observers += [state.apply, forward_records(observer, state)]
     opened = sum(job.outcome is None for job in jobs)
-    log.resumed(reading.torn, unterminated=reading.unterminated, open=opened, **fields)
+    log.record_resumed(reading.torn, unterminated=reading.unterminated, open=opened, **fields)
     await log.flush()
 
 

@@ -50,7 +50,7 @@ STORY: list[tuple[str, dict[str, Any]]] = [
 
 def lines(story: list[tuple[str, dict[str, Any]]] = STORY) -> list[bytes]:
     chain, tick = Chain(RUN_ID), count()
-    return [chain.seal(event, fields, START + timedelta(seconds=next(tick)))[1] for event, fields in story]
+    return [chain.append(event, fields, START + timedelta(seconds=next(tick)))[1] for event, fields in story]
 
 
 def records_in(path: Path) -> list[Record]:

@@ -82,12 +82,12 @@ def test_a_line_torn_after_the_finish_is_named_by_a_record_about_the_run_alone()
     reading = check_log(log() + torn)
     assert reading.torn is not None
     names = {"torn": reading.torn.document()}
-    about = reading.chain.seal("run.sealed", names, START)[1]
+    about = reading.chain.append("run.sealed", names, START)[1]
     assert check_log(log() + torn + b"\n" + about).verdict is Verdict.WHOLE
     assert check_log(log() + torn + b"#\n" + about).verdict is Verdict.ALTERED
-    resumed = check_log(log()).chain.seal("run.resumed", names, START)[1]
+    resumed = check_log(log()).chain.append("run.resumed", names, START)[1]
     assert check_log(log() + torn + b"\n" + resumed).verdict is Verdict.ALTERED
     early = check_log(log(STORY[:4]) + torn)
     assert early.torn is not None
-    about = early.chain.seal("billing.reconciled", {"torn": early.torn.document()}, START)[1]
+    about = early.chain.append("billing.reconciled", {"torn": early.torn.document()}, START)[1]
     assert check_log(log(STORY[:4]) + torn + b"\n" + about).verdict is Verdict.ALTERED

@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.audit import log as log_module
 from orchestrator.audit.log import AuditLog, inline
-from orchestrator.audit.record import Record, clean
+from orchestrator.audit.record import Record, clean_value
 from orchestrator.audit.store import FileRunStore, is_held, new_run_id
 from orchestrator.audit.verify import Verdict, check_log, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError, UsageError
@@ -168,7 +168,7 @@ async def test_a_resume_seals_a_torn_line_and_the_log_is_whole_again(tmp_path: P
     log.path.write_bytes(data[:-cut])
     again, reading = AuditLog.reopen(log.path, ignore, sync=inline)
     assert reading.verdict is Verdict.TORN
-    again.resumed(reading.torn, unterminated=reading.unterminated)
+    again.record_resumed(reading.torn, unterminated=reading.unterminated)
     again.record("run.finished", exit_code=0)
     await again.flush()
     again.close()
@@ -185,12 +185,12 @@ async def test_a_resume_that_is_cut_off_itself_can_be_resumed(tmp_path: Path) ->
     for _ in range(3):
         again, reading = AuditLog.reopen(path, ignore, sync=inline)
         assert reading.verdict is Verdict.TORN
-        again.resumed(reading.torn, unterminated=reading.unterminated)
+        again.record_resumed(reading.torn, unterminated=reading.unterminated)
         await again.flush()
         again.close()
         path.write_bytes(path.read_bytes()[:-10])
     again, reading = AuditLog.reopen(path, ignore, sync=inline)
-    again.resumed(reading.torn, unterminated=reading.unterminated)
+    again.record_resumed(reading.torn, unterminated=reading.unterminated)
     await again.flush()
     again.close()
     assert read_log(path).verdict is Verdict.UNFINISHED
@@ -216,7 +216,7 @@ async def test_whatever_others_wrote_is_logged_whole_on_one_line(tmp_path: Path,
     log.close()
     records: list[Record] = []
     assert check_log(log.path.read_bytes(), records.append).verdict is Verdict.UNFINISHED
-    assert records[-1]["reason"] == clean(text)
+    assert records[-1]["reason"] == clean_value(text)
     assert len(str(records[-1]["reason"])) >= len(text)
 
 
@@ -244,6 +244,6 @@ def test_who_only_asks_whether_a_log_is_held_keeps_nobody_from_taking_it(tmp_pat
     path.touch()
     with path.open("rb") as asking, path.open("rb") as mine:
         fcntl.flock(asking, fcntl.LOCK_SH)
-        log_module._lock(mine.fileno(), path, lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
+        log_module._lock_file(mine.fileno(), path, lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
         with pytest.raises(BlockingIOError):
             fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.audit.keys import key_id
-from orchestrator.audit.pruning import Found, Kept, Terms, look, prune
+from orchestrator.audit.pruning import Found, KeepReason, PrunePolicy, inspect_log, remove_logs
 from orchestrator.audit.record import Chain, digest
 from orchestrator.audit.seal_create import seal_elsewhere
 from orchestrator.audit.store import FileRunStore, seal_file
@@ -18,7 +18,7 @@ from tests.audit.logs import RUN_ID, START, STORY, log
 from tests.audit.test_seal_format import KEY, KEYS, LATER, OTHER, SEALED, reconciled, sealed
 
 LONG_AFTER = START + timedelta(days=100)
-OLD = Terms(before=START + timedelta(days=10))
+OLD = PrunePolicy(before=START + timedelta(days=10))
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def store(tmp_path: Path) -> FileRunStore:
     return found
 
 
-def kept(store: FileRunStore, data: bytes, terms: Terms = OLD, run_id: str = RUN_ID) -> Kept | None:
+def kept(store: FileRunStore, data: bytes, terms: PrunePolicy = OLD, run_id: str = RUN_ID) -> KeepReason | None:
     path = store.path(run_id)
     path.write_bytes(data)
-    return look(path, terms).kept
+    return inspect_log(path, terms).kept
 
 
-def remove(store: FileRunStore, *found: Found, at: datetime = LONG_AFTER) -> list[Kept | None]:
-    return [why for _, why in prune(found, store.pruned, by="me@here", at=at)]
+def remove(store: FileRunStore, *found: Found, at: datetime = LONG_AFTER) -> list[KeepReason | None]:
+    return [why for _, why in remove_logs(found, store.pruned, by="me@here", at=at)]
 
 
 def test_an_old_finished_log_that_is_sealed_to_its_end_may_go(store: FileRunStore) -> None:
@@ -48,63 +48,66 @@ def test_a_log_goes_by_the_time_of_its_last_record_and_not_by_that_of_its_file(
     store: FileRunStore, *, sealed_too: bool
 ) -> None:
     data = SEALED if sealed_too else log()
-    assert kept(store, data, Terms(before=START, unsealed=True)) is Kept.YOUNG
-    assert kept(store, reconciled(data), Terms(before=START + timedelta(minutes=59), unsealed=True)) is Kept.YOUNG
-    assert kept(store, reconciled(data), Terms(before=START + timedelta(minutes=61), unsealed=True)) is None
+    assert kept(store, data, PrunePolicy(before=START, unsealed=True)) is KeepReason.YOUNG
+    assert (
+        kept(store, reconciled(data), PrunePolicy(before=START + timedelta(minutes=59), unsealed=True))
+        is KeepReason.YOUNG
+    )
+    assert kept(store, reconciled(data), PrunePolicy(before=START + timedelta(minutes=61), unsealed=True)) is None
 
 
 def test_what_is_not_sealed_to_its_end_goes_only_when_told(store: FileRunStore) -> None:
     for data in (log(), reconciled(SEALED), SEALED[:-1], SEALED[:-30]):
-        assert kept(store, data) is Kept.UNSEALED
-        assert kept(store, data, Terms(OLD.before, unfinished=True)) is Kept.UNSEALED
-        assert kept(store, data, Terms(OLD.before, unsealed=True)) is None
+        assert kept(store, data) is KeepReason.UNSEALED
+        assert kept(store, data, PrunePolicy(OLD.before, unfinished=True)) is KeepReason.UNSEALED
+        assert kept(store, data, PrunePolicy(OLD.before, unsealed=True)) is None
 
 
 def test_what_did_not_finish_goes_only_when_told(store: FileRunStore) -> None:
     for data in (log(STORY[:-1]), log(STORY[:1]), log()[:-20], b""):
-        assert kept(store, data) is Kept.UNFINISHED
-        assert kept(store, data, Terms(OLD.before, unsealed=True)) is Kept.UNFINISHED
-        assert kept(store, data, Terms(OLD.before, unfinished=True)) is None
+        assert kept(store, data) is KeepReason.UNFINISHED
+        assert kept(store, data, PrunePolicy(OLD.before, unsealed=True)) is KeepReason.UNFINISHED
+        assert kept(store, data, PrunePolicy(OLD.before, unfinished=True)) is None
 
 
 def test_what_was_altered_or_is_of_another_run_never_goes(store: FileRunStore) -> None:
-    anything = Terms(OLD.before, unsealed=True, unfinished=True)
-    assert kept(store, SEALED.replace(b'"exit_code":6', b'"exit_code":0'), anything) is Kept.ALTERED
-    assert kept(store, SEALED, anything, "20261123T080000Z-ffff") is Kept.FOREIGN
-    assert kept(store, SEALED, anything, "my-notes") is Kept.FOREIGN
+    anything = PrunePolicy(OLD.before, unsealed=True, unfinished=True)
+    assert kept(store, SEALED.replace(b'"exit_code":6', b'"exit_code":0'), anything) is KeepReason.ALTERED
+    assert kept(store, SEALED, anything, "20261123T080000Z-ffff") is KeepReason.FOREIGN
+    assert kept(store, SEALED, anything, "my-notes") is KeepReason.FOREIGN
 
 
 def test_with_a_public_key_only_good_seals_by_it_count(store: FileRunStore) -> None:
-    by_key = Terms(OLD.before, keys=KEYS)
+    by_key = PrunePolicy(OLD.before, keys=KEYS)
     assert kept(store, SEALED, by_key) is None
-    assert kept(store, sealed(log(), OTHER), by_key) is Kept.UNSEALED
-    assert kept(store, reconciled(SEALED), by_key) is Kept.UNSEALED
+    assert kept(store, sealed(log(), OTHER), by_key) is KeepReason.UNSEALED
+    assert kept(store, reconciled(SEALED), by_key) is KeepReason.UNSEALED
     assert kept(store, forged()) is None
-    assert kept(store, forged(), by_key) is Kept.ALTERED
+    assert kept(store, forged(), by_key) is KeepReason.ALTERED
 
 
 def forged() -> bytes:
     """A log with a seal that says to be by the key, and is not."""
     chain: Chain = check_log(log()).chain
     name = key_id(KEY.public_key())
-    return log() + chain.seal("run.sealed", {"algorithm": "ed25519", "key_id": name, "signature": ""}, START)[1]
+    return log() + chain.append("run.sealed", {"algorithm": "ed25519", "key_id": name, "signature": ""}, START)[1]
 
 
 def test_a_seal_beside_the_log_counts_when_it_is_of_all_of_it(store: FileRunStore) -> None:
     path = store.path(RUN_ID)
     path.write_bytes(log())
     seal_elsewhere(path, seal_file(path), KEY, by="me@here")
-    assert look(path, OLD).kept is None
-    assert look(path, Terms(OLD.before, keys=KEYS)).kept is None
+    assert inspect_log(path, OLD).kept is None
+    assert inspect_log(path, PrunePolicy(OLD.before, keys=KEYS)).kept is None
     path.write_bytes(reconciled(log()))
-    assert look(path, OLD).kept is Kept.UNSEALED
+    assert inspect_log(path, OLD).kept is KeepReason.UNSEALED
 
 
 @pytest.fixture
 def old(store: FileRunStore) -> Found:
     path = store.path(RUN_ID)
     path.write_bytes(SEALED)
-    return look(path, OLD)
+    return inspect_log(path, OLD)
 
 
 def test_what_is_removed_is_on_record_with_its_digest_and_its_seal(store: FileRunStore, old: Found) -> None:
@@ -126,13 +129,13 @@ def test_what_is_removed_is_on_record_with_its_digest_and_its_seal(store: FileRu
 def test_what_somebody_holds_or_changed_meanwhile_is_kept(store: FileRunStore, old: Found) -> None:
     with old.path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert look(old.path, OLD).kept is Kept.HELD
-        assert remove(store, old) == [Kept.HELD]
+        assert inspect_log(old.path, OLD).kept is KeepReason.HELD
+        assert remove(store, old) == [KeepReason.HELD]
     old.path.write_bytes(reconciled(SEALED))
-    assert remove(store, old) == [Kept.CHANGED]
+    assert remove(store, old) == [KeepReason.CHANGED]
     assert old.path.exists()
     old.path.unlink()
-    assert remove(store, old) == [Kept.CHANGED]
+    assert remove(store, old) == [KeepReason.CHANGED]
     assert store.pruned.read_bytes() == b""
 
 

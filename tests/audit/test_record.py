@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.audit.record import Chain, canonical, clean, digest, sealed
+from orchestrator.audit.record import Chain, canonical, clean_value, digest, hash_record
 from orchestrator.audit.verify import Verdict, check_log
 from tests.audit.logs import RUN_ID, START
 
@@ -48,31 +48,31 @@ def plainly(value: object) -> bytes:
 def test_a_record_that_is_written_once_has_the_bytes_and_the_hash_of_one_written_twice(
     record: dict[str, object], earlier: object
 ) -> None:
-    found, line = sealed(record)
+    found, line = hash_record(record)
     assert found == hashlib.sha256(plainly(record)).hexdigest()
     assert line == plainly({**record, "hash": found}) == canonical({**record, "hash": found})
-    assert sealed({**record, "hash": earlier}) == (found, line)
+    assert hash_record({**record, "hash": earlier}) == (found, line)
     assert digest({**record, "hash": earlier}) == found
 
 
 @given(JSON)
 def test_what_is_plain_json_already_is_not_changed(value: object) -> None:
-    assert clean(value) == value
-    assert plainly(clean(value)) == plainly(value)
+    assert clean_value(value) == value
+    assert plainly(clean_value(value)) == plainly(value)
 
 
 def test_what_is_clean_already_is_not_copied() -> None:
     cvm = {"id": "cvm_1", "name": "wéb", "teepod_id": 1, "rates": [1.5, None, True]}
-    assert clean(cvm) is cvm
+    assert clean_value(cvm) is cvm
 
 
 @given(st.dictionaries(st.text("abghijz"), ANYTHING, max_size=5))
 def test_any_record_that_is_sealed_is_read_back_whole_and_as_it_was_told(fields: dict[str, object]) -> None:
     fields.pop("hash", None)
-    record, line = Chain(RUN_ID).seal("action.failed", fields, START)
+    record, line = Chain(RUN_ID).append("action.failed", fields, START)
     assert check_log(line).verdict is Verdict.UNFINISHED
     assert plainly(json.loads(line)) == plainly(record) == line.rstrip()
-    assert {key: record[key] for key in fields} == {key: clean(value) for key, value in fields.items()}
+    assert {key: record[key] for key in fields} == {key: clean_value(value) for key, value in fields.items()}
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ def test_any_record_that_is_sealed_is_read_back_whole_and_as_it_was_told(fields:
     ],
 )
 def test_what_json_cannot_hold_is_written_in_words(told: object, written: object) -> None:
-    assert clean(told) == written
-    assert not isinstance(told, Mapping) or type(clean(told)) is dict
+    assert clean_value(told) == written
+    assert not isinstance(told, Mapping) or type(clean_value(told)) is dict

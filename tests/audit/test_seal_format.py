@@ -61,7 +61,7 @@ def seal_of(data: bytes, key: Ed25519PrivateKey = KEY) -> Seal:
 
 
 def appended(data: bytes, event: str, fields: dict[str, object]) -> bytes:
-    return data + check_log(data).chain.seal(event, fields, START + timedelta(hours=1))[1]
+    return data + check_log(data).chain.append(event, fields, START + timedelta(hours=1))[1]
 
 
 def sealed(data: bytes, key: Ed25519PrivateKey = KEY) -> bytes:
@@ -107,7 +107,7 @@ _MIDDLE = st.lists(st.tuples(st.sampled_from(["action.intent", "target.status", 
 
 def chained(story: list[tuple[str, dict[str, Any]]]) -> bytes:
     chain = Chain(RUN_ID)
-    return b"".join(chain.seal(event, fields, START)[1] for event, fields in story)
+    return b"".join(chain.append(event, fields, START)[1] for event, fields in story)
 
 
 @settings(max_examples=40, deadline=None)

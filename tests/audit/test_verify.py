@@ -120,7 +120,7 @@ def test_a_torn_line_counts_as_one_only_when_the_resume_after_it_names_it() -> N
     assert (reading.verdict, reading.line) == (Verdict.TORN, 5)
     assert reading.torn is not None
     assert reading.torn.document() == {"line": 5, "bytes": 50, "sha256": hashlib.sha256(torn).hexdigest()}
-    resumed = reading.chain.seal("run.resumed", {"torn": reading.torn.document()}, START)[1]
+    resumed = reading.chain.append("run.resumed", {"torn": reading.torn.document()}, START)[1]
     assert check_log(whole + torn + b"\n" + resumed).verdict is Verdict.UNFINISHED
     for changed in (torn[:-1] + b"#", torn + b"x", LINES[4].rstrip()):
         assert check_log(whole + changed + b"\n" + resumed).verdict is Verdict.ALTERED

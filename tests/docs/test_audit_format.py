@@ -38,7 +38,7 @@ def test_the_vector_holds_for_the_code() -> None:
 def test_a_sealed_record_is_the_vector() -> None:
     """The first record of a chain, at that moment and with those fields, has that hash."""
     chain = Chain("20261123T080000Z-4f2a")
-    record, line = chain.seal("run.started", {"playbook": {"name": "démo"}}, datetime(2026, 11, 23, 8, tzinfo=UTC))
+    record, line = chain.append("run.started", {"playbook": {"name": "démo"}}, datetime(2026, 11, 23, 8, tzinfo=UTC))
     assert record["hash"] == HASH
     assert line.endswith(b"\n")
 
@@ -54,7 +54,9 @@ def log_at(path: Path) -> list[str]:
     chain = Chain("20261123T080000Z-4f2a")
     moment = datetime(2026, 11, 23, 8, tzinfo=UTC)
     fields: dict[str, object] = {"cvm": {"name": "wörker <1>"}, "status": None}
-    lines = [chain.seal(event, fields, moment)[1].decode() for event in ("run.started", "run.planned", "run.finished")]
+    lines = [
+        chain.append(event, fields, moment)[1].decode() for event in ("run.started", "run.planned", "run.finished")
+    ]
     path.write_text("".join(lines), encoding="utf-8")
     return lines
 

@@ -47,7 +47,7 @@ class Made:
 
     def record(self, event: str, **fields: object) -> "Made":
         """Append a record."""
-        self.lines.append(self._chain.seal(event, fields, self._now)[1])
+        self.lines.append(self._chain.append(event, fields, self._now)[1])
         self._now += timedelta(seconds=1)
         return self
 

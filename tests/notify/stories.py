@@ -63,7 +63,7 @@ def finished(code: int = 0, ending: str = "completed", **counts: int) -> Event:
 def records(*events: Event) -> Iterator[Record]:
     chain, ticks = Chain(RUN_ID), count()
     for event, fields in events:
-        yield chain.seal(event, fields, START + timedelta(seconds=next(ticks)))[0]
+        yield chain.append(event, fields, START + timedelta(seconds=next(ticks)))[0]
 
 
 def notices_of(*events: Event, first: list[Event] | None = None) -> list[Notice]:

@@ -72,7 +72,7 @@ def records(made: Plan, *events: tuple[str, dict[str, Any]]) -> list[Record]:
         ("run.planned", planned_fields(made, 5)),
         *events,
     ]
-    return [chain.seal(name, fields, datetime.fromtimestamp(next(ticks), UTC))[0] for name, fields in story]
+    return [chain.append(name, fields, datetime.fromtimestamp(next(ticks), UTC))[0] for name, fields in story]
 
 
 def run(*events: tuple[str, dict[str, Any]], made: Plan | None = None) -> RunState:

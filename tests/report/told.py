@@ -146,7 +146,7 @@ def lines(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: objec
         **planned,
     }
     ordered = sorted([(0.0, "run.started", started), (0.0, "run.planned", plan), *events], key=lambda event: event[0])
-    return [chain.seal(name, fields, BEGAN + timedelta(seconds=at)) for at, name, fields in ordered]
+    return [chain.append(name, fields, BEGAN + timedelta(seconds=at)) for at, name, fields in ordered]
 
 
 def story(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> RunTimeline:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from orchestrator.action import Action
-from orchestrator.audit.record import clean
+from orchestrator.audit.record import clean_value
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.note import billing_note
 from orchestrator.engine.job import Job
@@ -118,7 +118,7 @@ def test_a_run_that_was_planned_is_taken_up_as_it_was_planned() -> None:
     planned, taken_up = [Job.of(target) for target in made.targets], taken_up_from(run(made=made))
     assert len(taken_up) == len(planned) == 3
     for before, after in zip(planned, taken_up, strict=True):
-        assert clean(before.ref.document()) == after.ref.document()
+        assert clean_value(before.ref.document()) == after.ref.document()
         assert (before.step, before.action, before.before, before.note) == (
             after.step,
             after.action,
@@ -167,7 +167,7 @@ def test_steps_and_limits_read_back_from_their_records(tmp_path: Path) -> None:
 
 def test_what_is_planned_is_written_with_money_as_text() -> None:
     made = plan()
-    first = json.loads(json.dumps(clean(planned_fields(made, 5))))["targets"][0]["billing"]
+    first = json.loads(json.dumps(clean_value(planned_fields(made, 5))))["targets"][0]["billing"]
     note = billing_note(made.targets[0].cvm, made.targets[0].rates, Action.STOP)
     assert first == {
         "compute_usd_per_hour": "0.1",

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from orchestrator.audit.keys import key_id, read_public_key
-from orchestrator.audit.pruning import Found, Kept, Terms, look, prune
+from orchestrator.audit.pruning import Found, KeepReason, PrunePolicy, inspect_log, remove_logs
 from orchestrator.audit.store import FileRunStore
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.duration import format_duration, parse_time_span
@@ -20,9 +20,12 @@ from orchestrator.runs.actor import find_actor
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
-_NAMED = frozenset({Kept.ALTERED, Kept.FOREIGN, Kept.HELD, Kept.CHANGED})
+_NAMED = frozenset({KeepReason.ALTERED, KeepReason.FOREIGN, KeepReason.HELD, KeepReason.CHANGED})
 """The reasons with a list of the kept logs."""
-_HINTS = {Kept.UNSEALED: "seal them first, or add --unsealed", Kept.UNFINISHED: "resume them, or add --unfinished"}
+_HINTS = {
+    KeepReason.UNSEALED: "seal them first, or add --unsealed",
+    KeepReason.UNFINISHED: "resume them, or add --unfinished",
+}
 _MOST = 20
 
 
@@ -45,7 +48,7 @@ def prune_logs(
         raise UsageError(f"--older-than: {error}", hint="give a duration such as 90d") from error
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
     store = FileRunStore(load_settings(config, assignments).audit.state_dir)
-    terms = Terms(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)
+    terms = PrunePolicy(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)
     found = [_inspect_log(path, terms) for path in sorted(store)]
     going = [each for each in found if each.kept is None]
     kept = [(each, each.kept) for each in found if each.kept is not None]
@@ -74,11 +77,11 @@ def _confirm_removal(number: int) -> None:
         raise NotConfirmedError(error.message, hint=hint) from None
 
 
-def _remove_logs(going: list[Found], store: FileRunStore, removed: list[Found]) -> list[tuple[Found, Kept]]:
+def _remove_logs(going: list[Found], store: FileRunStore, removed: list[Found]) -> list[tuple[Found, KeepReason]]:
     """Remove logs, and return the logs kept after all."""
-    kept: list[tuple[Found, Kept]] = []
+    kept: list[tuple[Found, KeepReason]] = []
     try:
-        for each, why in prune(going, store.pruned, by=find_actor(), at=utc_now()):
+        for each, why in remove_logs(going, store.pruned, by=find_actor(), at=utc_now()):
             if why is None:
                 removed.append(each)
             else:
@@ -92,9 +95,9 @@ def _remove_logs(going: list[Found], store: FileRunStore, removed: list[Found]) 
     return kept
 
 
-def _inspect_log(path: Path, terms: Terms) -> Found:
+def _inspect_log(path: Path, terms: PrunePolicy) -> Found:
     try:
-        return look(path, terms)
+        return inspect_log(path, terms)
     except OSError as error:
         raise UsageError(f"the log can't be read: {error.strerror or error}; nothing was removed", file=path) from error
 
@@ -116,7 +119,7 @@ def _print_removals(going: list[Found], age: float) -> None:
             click.echo(f"  of them {word}: {number}")
 
 
-def _print_kept(kept: list[tuple[Found, Kept]]) -> None:
+def _print_kept(kept: list[tuple[Found, KeepReason]]) -> None:
     for why, number in Counter(why for _, why in kept).items():
         hint = f" ({_HINTS[why]})" if why in _HINTS else ""
         click.echo(f"Kept: {plural(number, 'log')}, {why}{hint}")
@@ -129,7 +132,7 @@ def _print_kept(kept: list[tuple[Found, Kept]]) -> None:
 
 
 def _prune_document(
-    going: list[Found], removed: list[Found], kept: list[tuple[Found, Kept]], *, dry_run: bool
+    going: list[Found], removed: list[Found], kept: list[tuple[Found, KeepReason]], *, dry_run: bool
 ) -> dict[str, object]:
     def log_document(each: Found) -> dict[str, object]:
         return {
