@@ -16,7 +16,7 @@ from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.colour import redraws
 from orchestrator.engine.rate.gate import LONG_PAUSE
 from orchestrator.engine.run import Run
-from orchestrator.outcome import Ending
+from orchestrator.outcome import Ending, Exit
 from orchestrator.report.run.live import Progress
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.approval import left_answers
@@ -40,6 +40,24 @@ async def carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int:
         opened: the run; its log and its claim are closed before the return.
         as_json: whether stdout is for a JSON document.
     """
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        return await _carry_out(session, opened, as_json=as_json)
+    except anyio.get_cancelled_exc_class():
+        # The signal came before the receiver below was ready. The log has begun, so the user has to know the run.
+        code = Exit.SIGTERM if getattr(on_sigterm, "was_called", False) else Exit.SIGINT
+        _show_result(opened, code, as_json=as_json)
+        return int(code)
+
+
+def _show_result(opened: OpenRun, code: int, *, as_json: bool) -> None:
+    if as_json:
+        write_document(run_document(opened.state, code, opened.stored.location), partial(click.echo, nl=False))
+    else:
+        print_run(stdout_console(), opened.state, code, opened.stored.location)
+
+
+async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int:
     log, state = opened.log, opened.state
     progress = Progress(
         state,
@@ -59,10 +77,7 @@ async def carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int:
             beside = (partial(signals.listen, received), _choose_display(progress, as_json=as_json))
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
-            if as_json:
-                write_document(run_document(state, code, opened.stored.location), partial(click.echo, nl=False))
-            else:
-                print_run(stdout_console(), state, code, opened.stored.location)
+            _show_result(opened, code, as_json=as_json)
             error = explain_early_end(result, log)
             if error is not None:
                 print_error(error, as_json=False)

@@ -18,26 +18,37 @@ from orchestrator.safe_text import safe_text
 _INTERRUPTED = "Interrupted; nothing was changed."
 
 
-def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
-    """Run a command and return its exit code."""
-    out = open_streams()
-    choose(args)
-    terminated: list[int] = []
+class _SigtermHandler:
+    """Signal handler to end a command after SIGTERM in the same way as after Ctrl-C.
 
-    def on_sigterm(number: int, _frame: object) -> None:
-        """End a command after SIGTERM in the same way as after Ctrl-C."""
-        terminated.append(number)
+    Attributes:
+        was_called: whether SIGTERM has come.
+    """
+
+    def __init__(self) -> None:
+        self.was_called = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Interrupt the command."""
+        del number, frame
+        self.was_called = True
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job of a script, and no task can be interrupted
             click.echo(_INTERRUPTED, err=True)
             os._exit(int(Exit.SIGTERM))
         signal.raise_signal(signal.SIGINT)
 
+
+def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
+    """Run a command and return its exit code."""
+    out = open_streams()
+    choose(args)
+    on_sigterm = _SigtermHandler()
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
         code = _call_command(invoke, args)
     except (KeyboardInterrupt, click.Abort):
         click.echo(_INTERRUPTED, err=True)
-        return int(Exit.SIGTERM if terminated else Exit.SIGINT)
+        return int(Exit.SIGTERM if on_sigterm.was_called else Exit.SIGINT)
     sys.stdout.flush()
     if out.lost is not None:
         print_error(UsageError(f"stdout can't be written: {out.lost.strerror}"), as_json=False)

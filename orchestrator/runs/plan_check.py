@@ -29,5 +29,6 @@ def find_refusal(plan: Plan, constraint: PlanConstraint | None = None) -> Orches
     refused = [check for check in plan.guards if not check.ok]
     if refused:
         reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
-        return GuardError(f"refused by a guard: {reasons}", hint="narrow the select, or raise the guard on purpose")
+        narrow = "narrow the select, or " if constraint is None else ""
+        return GuardError(f"refused by a guard: {reasons}", hint=f"{narrow}raise the guard on purpose")
     return None

@@ -58,6 +58,8 @@ def as_list(value: object) -> list[object]:
         except (ValueError, RecursionError):
             raise NotAListError("is not valid JSON", write) from None
         return found if isinstance(found, list) else [found]
+    if value.strip()[:1] in {'"', "'"}:
+        raise NotAListError("has quotes around it", write)
     if "," in value:
         raise NotAListError("has a comma, and is one entry", write)
     if not value.strip():

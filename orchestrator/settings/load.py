@@ -5,6 +5,7 @@ defaults.
 """
 
 import difflib
+import json
 import os
 import stat
 from collections.abc import Mapping
@@ -20,7 +21,15 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, error_at, locate_fault
-from orchestrator.settings.lists import NotAListError, as_list, get_value, list_settings, merge_lists, with_value
+from orchestrator.settings.lists import (
+    ADDING_UP,
+    NotAListError,
+    as_list,
+    get_value,
+    list_settings,
+    merge_lists,
+    with_value,
+)
 from orchestrator.settings.model import (
     AuditSection,
     BillingSection,
@@ -150,6 +159,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
     """
     given = _parse_assignments(assignments)
     _refuse_unknown_variables()
+    _refuse_two_forms()
     file = config or find_config()
     text, tree = read_toml(file) if file is not None else ("", {})
     blame = Given(given, tree, text, file)
@@ -290,6 +300,36 @@ def _refuse_unknown_variables() -> None:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if looks_ours or close or (delimiter and field):
             raise SettingsError(f"unknown environment variable {variable}", hint=suggest_nearest(name, known))
+
+
+def _refuse_two_forms() -> None:
+    """Refuse a merged list in two environment variables, because one of the lists would be lost.
+
+    Raises:
+        SettingsError: when a list stands in a variable of its own and in a variable with JSON, or in two with JSON.
+    """
+    given = {name.upper(): value for name, value in os.environ.items() if value}
+    for path in ADDING_UP:
+        variables = [PREFIX + "__".join(path[:length]).upper() for length in range(1, len(path) + 1)]
+        below = [path[length:] for length in range(1, len(path) + 1)]
+        holders = [
+            variable
+            for variable, rest in zip(variables, below, strict=True)
+            if variable in given and (not rest or _holds_list(given[variable], rest))
+        ]
+        if len(holders) > 1:
+            raise SettingsError(
+                f"environment variables {' and '.join(holders)} both set {format_path(path)}",
+                hint="put all entries into one of them",
+            )
+
+
+def _holds_list(text: str, path: tuple[str, ...]) -> bool:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and get_value(found, path) is not None
 
 
 def _variable_name(section: str, field: str) -> str:

@@ -100,6 +100,21 @@ def test_told_before_anything_was_sent_it_changes_nothing(
     desk.assert_nothing_happened()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_right_after_the_log_has_begun_names_the_run_and_how_to_go_on(
+    open_desk: OpenDesk, number: signal.Signals
+) -> None:
+    desk = open_desk()
+    process = desk.start("run", desk.playbook(rate=1, burst=1), "--yes")
+    until(lambda: list(desk.runs.glob("*.jsonl")))
+    process.send_signal(number)
+    ended = desk.end(process)
+    assert ended.code == 128 + number
+    assert f"orchestrator resume {desk.log.stem}" in ended.out
+    assert "nothing was changed" not in ended.err
+    assert_finished_by_resume(desk)
+
+
 def test_a_job_of_a_script_ignores_ctrl_c_and_heeds_sigterm(open_desk: OpenDesk) -> None:
     desk = open_desk(timing={"latency": [600, 600]})
     ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)

@@ -145,7 +145,7 @@ class FakeCloud:
         scripted = self.batch(uuids)
         if scripted is not None:
             return scripted
-        wanted = {normal_uuid(uuid) for uuid in uuids}
+        wanted = dict.fromkeys(normal_uuid(uuid) for uuid in uuids)  # in the same order whatever the hashes
         found = {ref.uuid_key: ref for ref in self.refs if ref.name not in self.gone}
         value = {uuid: self.status(found[uuid]) for uuid in wanted if uuid in found}
         return Reply(value=value, http_status=200)

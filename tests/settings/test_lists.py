@@ -103,3 +103,23 @@ def test_an_entry_that_can_not_be_used_is_blamed_on_its_own_source(monkeypatch: 
     monkeypatch.setenv("ORCHESTRATOR_GUARDS__PROTECT__TEEPOD", '["2", 5]')
     with pytest.raises(SettingsError, match=r"ORCHESTRATOR_GUARDS__PROTECT__TEEPOD: .*teepod\[1\]"):
         load_settings(None, ("guards.protect.teepod=3",))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ORCHESTRATOR_GUARDS", '{"protect": {"name": ["a-*"]}}'), ("ORCHESTRATOR_GUARDS__PROTECT", '{"name": ["a-*"]}')],
+)
+def test_protection_in_two_forms_of_variable_is_refused_since_one_would_be_lost(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert load_settings().guards.protect.name == ["a-*"]
+    monkeypatch.setenv("ORCHESTRATOR_GUARDS__PROTECT__NAME", '["b-*"]')
+    with pytest.raises(SettingsError, match=f"{variable} and ORCHESTRATOR_GUARDS__PROTECT__NAME both set") as caught:
+        load_settings()
+    assert caught.value.hint == "put all entries into one of them"
+
+
+def test_a_list_entry_with_quotes_around_it_is_refused() -> None:
+    with pytest.raises(UsageError, match="has quotes around it"):
+        load_settings(None, ('guards.protect.name="web-1"',))

@@ -125,7 +125,7 @@ def test_guards_of_the_environment_keep_text_as_text(monkeypatch: pytest.MonkeyP
     assert (guards.max_percent, guards.max_targets) == (Decimal("12.5"), 7)
 
 
-@pytest.mark.parametrize("value", ["12", "012", "0x12", "12e4", "null", "true", "no", '"a"'])
+@pytest.mark.parametrize("value", ["12", "012", "0x12", "12e4", "null", "true", "no"])
 def test_a_variable_for_a_list_is_text_unless_it_looks_like_a_list(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("ORCHESTRATOR_GUARDS__PROTECT__TEEPOD", value)
     assert load_settings().guards.protect.teepod == [value]

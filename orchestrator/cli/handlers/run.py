@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TextIO
 
@@ -143,6 +144,8 @@ async def _confirm_with_key(
     other_key = next((each for each in plan.warnings if each.code is WarningCode.OTHER_KEY), None)
     if other_key is not None and expect is not None and not yes:
         ask_about_key(other_key.message)
+    # Loaded before the log begins, because the load takes long and a signal in between cuts the run short.
+    import_module("orchestrator.cli.carry_out")
     return True
 
 

@@ -85,7 +85,7 @@ def _find_schedule(playbook: str, state_dir: Path) -> tuple[str, Path]:
     try:
         loaded = load_playbook(find_playbook(playbook), {}, allow_undefined=True)
     except OrchestratorError as error:
-        hint = suggest_nearest(playbook, list(known)) if known else error.hint
+        hint = suggest_nearest(playbook, list(known)) if known else "give the `name` of a playbook in ./playbooks"
         raise UsageError(f"no playbook {playbook!r} with a schedule", hint=hint) from error
     if loaded.playbook.schedule is None or loaded.playbook.name != playbook:
         hint = "PLAYBOOK is the `name` in the file; the file needs a `schedule`"

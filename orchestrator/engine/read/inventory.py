@@ -85,8 +85,10 @@ class InventoryReader:
             pages = await self._read_pages()
             reading = _by_key(cvm for page in pages for cvm in page.cvms)
             totals = {page.total for page in pages}
-            if totals == {len(reading)} or before == (set(reading), totals):
-                return Inventory(tuple(reading.values()), whole=True)
+            adds_up = totals == {len(reading)}
+            if adds_up or before == (set(reading), totals):
+                has_all = adds_up or totals == {sum(len(page.cvms) for page in pages)}
+                return Inventory(tuple(reading.values()), whole=True, stable=has_all)
             gathered |= reading
             before = set(reading), totals
         return Inventory(tuple(gathered.values()), whole=True, stable=False)

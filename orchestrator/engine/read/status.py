@@ -201,6 +201,7 @@ class StatusReader:
         wanted = ByCvm((ref, ref) for ref in refs)
         listed: dict[str, CvmRef] = {}
         totals: set[int] = set()
+        entries = 0
         page, pages = 1, 1
         while page <= pages:
             async with self._gate.turn(Lane.READ):
@@ -210,15 +211,18 @@ class StatusReader:
                 self._apply_backpressure(reply)
                 return None
             totals.add(reply.value.total)
+            entries += len(reply.value.cvms)
             for cvm in reply.value.cvms:
                 listed[cvm.ref.key] = cvm.ref
                 ref = wanted.find(cvm.ref)
                 if ref is not None:
                     seen[ref.key] = Observation(StatusRead(cvm.status, cvm.in_progress), begun)
             pages, page = reply.value.pages, page + 1
-        # A list that shifts during the read does not add up. A list with duplicates never adds up, but two reads agree.
+        # A list that lacks entries, or shifts during the read, does not add up. A list with duplicates adds up only by
+        # its entries; then two reads have to agree.
         before, self._listed = self._listed, (frozenset(listed), frozenset(totals))
-        return [*listed.values()] if totals == {len(listed)} or before == self._listed else None
+        repeats = totals == {entries} and before == self._listed
+        return [*listed.values()] if totals == {len(listed)} or repeats else None
 
     def known_size(self, cvms: int) -> None:
         """Set the number of CVMs in the workspace, used to choose between the list and single reads."""

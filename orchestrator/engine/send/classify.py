@@ -10,8 +10,8 @@
 | 409 without an error code; 429 | deferred: had no effect, sent again later |
 | 503 with Retry-After | deferred, and sent again only after the status shows that the request had no effect |
 | no connection could be made | deferred: the request never left |
-| 400, 402, 405, 406, 410 to 417, 422, 428, 431, 451; any other 4xx with an error code | failed |
-| anything else: other 5xx, a bare 404, a reset, a time-out, an unreadable success | unknown: the status decides |
+| 400, 402, 405, 406, 410 to 417, 422, 428, 431, 451; any other 4xx but 404 with an error code | failed |
+| anything else: other 5xx, any other 404, a reset, a time-out, an unreadable success | unknown: the status decides |
 
 A reply to a batch concerns all its CVMs. If the batch was not carried out, the same table applies, with one exception:
 instead of a final outcome, every CVM is sent again in a request of its own. If the batch left CVMs out, the status
@@ -102,7 +102,8 @@ def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
             whole_run=throttled or reply.retry_after is not None,
             verify=status == _UNAVAILABLE,  # a proxy may answer 503 for a request that did reach the API
         )
-    own_refusal = status in _CLIENT_ERROR and reply.error_code is not None and status not in _MAY_HAVE_ACTED
+    has_own_code = status in _CLIENT_ERROR and reply.error_code is not None
+    own_refusal = has_own_code and status not in _MAY_HAVE_ACTED | {_NOT_FOUND}
     if status in _NO_EFFECT or own_refusal:
         return Decision(Kind.FAILED, reason)
     return Decision(Kind.UNKNOWN, reason)

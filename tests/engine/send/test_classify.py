@@ -20,7 +20,7 @@ ACCEPTED: Reply[StatusRead] = Reply(value=StatusRead("stopping"), http_status=20
         *((Reply(http_status=404, error_code=f"ERR-03-00{n}"), Kind.GONE) for n in (1, 4, 5)),
         (Reply(http_status=404), Kind.UNKNOWN),
         (Reply(http_status=404, is_json=False), Kind.UNKNOWN),
-        (Reply(http_status=404, error_code="ERR-03-002"), Kind.FAILED),
+        (Reply(http_status=404, error_code="ERR-03-002"), Kind.UNKNOWN),
         (Reply(http_status=409), Kind.DEFERRED),
         (Reply(http_status=409, error_code="ERR-03-007"), Kind.FAILED),
         (Reply(http_status=422), Kind.FAILED),
