@@ -65,13 +65,13 @@ def read_entry(run: StoredRun) -> Entry:
     try:
         verdict = read_run(run, fold.apply).verdict
         if verdict is not Verdict.ALTERED:
-            return Entry(_row(fold.state, verdict.value), fold.power(), fold.lists())
+            return Entry(_make_row(fold.state, verdict.value), fold.power(), fold.lists())
     except _STRANGE:
-        return Entry(_row(RunState(), "unreadable"))
-    return Entry(_row(RunState(), verdict.value))
+        return Entry(_make_row(RunState(), "unreadable"))
+    return Entry(_make_row(RunState(), verdict.value))
 
 
-def _row(state: RunState, verdict: str) -> Json:
+def _make_row(state: RunState, verdict: str) -> Json:
     last_words = (target for target in state.targets.values() if target.taken_up_by is None)
     return {
         "verdict": verdict,
@@ -112,7 +112,7 @@ class _Fold:
         """Keep the CVMs running in the inventory of the plan, and the CVMs missing from the inventory."""
         read_after = plan.read_at or timestamp(datetime.fromisoformat(plan.ts) - _LATE)
         every = [*(target.record for target in plan.targets), *plan.skipped]
-        up = [_names(entry["cvm"]) for entry in every if entry.get("status") == UP]
+        up = [_cvm_names(entry["cvm"]) for entry in every if entry.get("status") == UP]
         if up:
             self._lists.append([plan.ts, read_after, up])
         self._gone += [
@@ -136,7 +136,7 @@ class _Fold:
                 if target.accepted_at is not None:
                     told.note("started", target.ref, target.accepted_at)
             elif target.accepted_at is not None or target.phase in _IN_DOUBT:
-                told.note("stops", target.ref, target.accepted_at or target.first_sent_at, _charge(target))
+                told.note("stops", target.ref, target.accepted_at or target.first_sent_at, _find_charge(target))
                 if target.outcome is Outcome.RESURRECTED:
                     told.note("up", target.ref, target.ended_at)
                 elif target.accepted_at is not None and was_up:
@@ -175,19 +175,19 @@ class _Told:
         return {"cvms": [list(astuple(ref)) for ref in self._numbers], **self._events} if self._events else {}
 
 
-def _names(cvm: Mapping[str, Any]) -> list[str | None]:
+def _cvm_names(cvm: Mapping[str, Any]) -> list[str | None]:
     ref = CvmRef.of(cvm)
     return [ref.id, ref.uuid_key]
 
 
-def _charge(target: TargetState) -> Json | None:
+def _find_charge(target: TargetState) -> Json | None:
     """Return the last reconciled charge of a stop, if any."""
     if target.reconciled is None:
         return None
     return Reconciled.parse(target.reconciled.record).document()
 
 
-def lists_of(entry: Entry) -> list[Any]:
+def read_lists(entry: Entry) -> list[Any]:
     """Return `[ts, read_after, [[hashid, UUID], …]]` for each read of the list."""
     found: list[Any] = json.loads(zlib.decompress(entry.lists)) if entry.lists else []
     return found

@@ -60,7 +60,7 @@ class Index:
         self._patience = patience
         self._new: dict[str, tuple[str, Entry]] = {}
         self._file: sqlite3.Connection | None = None
-        self._open()
+        self._open_file()
 
     def __enter__(self) -> Self:
         return self
@@ -72,12 +72,12 @@ class Index:
 
     def row(self, name: str, stamp: str) -> dict[str, Any] | None:
         """Return the row of a log in this state, if the index has an entry."""
-        found = self._find(name, stamp)
+        found = self._find_entry(name, stamp)
         return None if found is None else json.loads(found[0])
 
     def entry(self, name: str, stamp: str) -> Entry | None:
         """Return the whole entry of a log in this state, if the index has an entry."""
-        found = self._find(name, stamp)
+        found = self._find_entry(name, stamp)
         return None if found is None else Entry(json.loads(found[0]), json.loads(found[1]), found[2])
 
     def keep(self, name: str, version: LogVersion, entry: Entry) -> None:
@@ -86,11 +86,11 @@ class Index:
             return
         self._new[name] = (version.stamp, entry)
         if len(self._new) >= _AT_ONCE:
-            self._write()
+            self._write_entries()
 
-    def keep_only(self, names: Iterable[str]) -> None:
+    def delete_missing(self, names: Iterable[str]) -> None:
         """Delete the entries of missing logs."""
-        there = set(map(_plain, names))
+        there = set(map(_plain_name, names))
 
         def forget(file: sqlite3.Connection) -> None:
             left = [(name,) for (name,) in file.execute("SELECT name FROM entry") if name not in there]
@@ -98,49 +98,49 @@ class Index:
                 with file:
                     file.executemany("DELETE FROM entry WHERE name = ?", left)
 
-        self._try(forget)
+        self._run_query(forget)
 
     def close(self) -> None:
         """Write new entries, and close the file."""
-        self._write()
+        self._write_entries()
         self._do_without()
 
-    def _find(self, name: str, stamp: str) -> tuple[str, str, bytes] | None:
+    def _find_entry(self, name: str, stamp: str) -> tuple[str, str, bytes] | None:
         wanted = "SELECT row, power, lists, digest FROM entry WHERE name = ? AND stamp = ?"
-        plain = _plain(name)
-        found = self._try(lambda file: file.execute(wanted, (plain, stamp)).fetchone())
+        plain = _plain_name(name)
+        found = self._run_query(lambda file: file.execute(wanted, (plain, stamp)).fetchone())
         if found is None or not all(map(isinstance, found, (str, str, bytes, bytes))):
             return None
         row, power, lists, digest = found
-        return (row, power, lists) if digest == _digest(plain, stamp, row, power, lists) else None
+        return (row, power, lists) if digest == _compute_digest(plain, stamp, row, power, lists) else None
 
-    def _write(self) -> None:
+    def _write_entries(self) -> None:
         if not self._new:
             return
         written = []
         for name, (stamp, entry) in self._new.items():
-            parts = (_plain(name), stamp, json.dumps(entry.row), json.dumps(entry.power), entry.lists)
-            written.append((*parts, _digest(*parts)))
+            parts = (_plain_name(name), stamp, json.dumps(entry.row), json.dumps(entry.power), entry.lists)
+            written.append((*parts, _compute_digest(*parts)))
         self._new.clear()
 
         def write(file: sqlite3.Connection) -> None:
             with file:
                 file.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?)", written)
 
-        self._try(write)
+        self._run_query(write)
 
-    def _open(self) -> None:
+    def _open_file(self) -> None:
         """Open the file; replace a file of another version, or a file that is no index."""
         try:
-            self._connect()
+            self._connect_file()
         except sqlite3.Error as error:
-            self._after(error)
+            self._handle_error(error)
             return
-        made_by = self._try(lambda file: file.execute("SELECT made_by FROM maker").fetchone())
+        made_by = self._run_query(lambda file: file.execute("SELECT made_by FROM maker").fetchone())
         if self._file is not None and made_by != (_MADE_BY,):
             self._make_anew()
 
-    def _connect(self) -> None:
+    def _connect_file(self) -> None:
         with suppress(OSError):
             os.close(open_or_create(self.path, os.O_RDWR))
         # `mode=rw`: the database never creates a file itself, such as the target of a link.
@@ -149,17 +149,17 @@ class Index:
         self._file.execute("PRAGMA journal_mode = MEMORY")
         self._file.execute("PRAGMA synchronous = OFF")
 
-    def _try(self, ask: Callable[[sqlite3.Connection], _T]) -> _T | None:
+    def _run_query(self, ask: Callable[[sqlite3.Connection], _T]) -> _T | None:
         """Run a query on a usable index."""
         if self._file is None:
             return None
         try:
             return ask(self._file)
         except sqlite3.Error as error:
-            self._after(error)
+            self._handle_error(error)
             return None
 
-    def _after(self, error: sqlite3.Error) -> None:
+    def _handle_error(self, error: sqlite3.Error) -> None:
         """Ignore an index that is locked or can't be written; replace a broken index."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _LEFT_ALONE:
             self._do_without()
@@ -171,7 +171,7 @@ class Index:
         self._do_without()
         try:
             self.path.unlink(missing_ok=True)
-            self._connect()
+            self._connect_file()
             assert self._file is not None  # noqa: S101 - it was just opened
             with self._file as file:
                 file.execute("BEGIN IMMEDIATE")
@@ -188,11 +188,11 @@ class Index:
         self._file = None
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     """Return a file's name as text for any database."""
     return name.encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _digest(name: str, stamp: str, row: str, power: str, lists: bytes) -> bytes:
+def _compute_digest(name: str, stamp: str, row: str, power: str, lists: bytes) -> bytes:
     """Compute the digest of a row, to detect altered rows."""
     return hashlib.blake2b(f"{name}\0{stamp}\0{row}\0{power}\0".encode() + lists, digest_size=16).digest()

@@ -25,7 +25,7 @@ def read_rows(runs: Iterable[StoredRun], index: Index, read: Read = read_entry) 
         except OSError:
             row = None
         if row is None:
-            entry = _read(run, index, read)
+            entry = _read_and_keep(run, index, read)
             if entry is None:
                 continue
             row = entry.row
@@ -39,12 +39,12 @@ def read_entries(runs: Iterable[StoredRun], index: Index, read: Read = read_entr
             entry = index.entry(run.run_id, run.read_version().stamp)
         except OSError:
             entry = None
-        entry = entry or _read(run, index, read)
+        entry = entry or _read_and_keep(run, index, read)
         if entry is not None:
             yield run, entry
 
 
-def named_within(runs: Iterable[StoredRun], stretch: TimeRange) -> Iterator[StoredRun]:
+def select_named_within(runs: Iterable[StoredRun], stretch: TimeRange) -> Iterator[StoredRun]:
     """Yield the logs within this time range by their names; a name without a time is always within."""
     for run in runs:
         try:
@@ -58,7 +58,7 @@ def named_within(runs: Iterable[StoredRun], stretch: TimeRange) -> Iterator[Stor
             yield run
 
 
-def _read(run: StoredRun, index: Index, read: Read) -> Entry | None:
+def _read_and_keep(run: StoredRun, index: Index, read: Read) -> Entry | None:
     """Read a log, unless the log is gone."""
     try:
         before = run.read_version()

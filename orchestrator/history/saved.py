@@ -21,7 +21,7 @@ from orchestrator.billing.savings import (
 )
 from orchestrator.billing.stopped_period import Power, SeenGone, SeenUp, Started, WentDown, find_stopped_periods
 from orchestrator.cvm import CvmRef
-from orchestrator.history.entry import Entry, lists_of
+from orchestrator.history.entry import Entry, read_lists
 
 _FINISHED = frozenset({"whole", "unfinished", "torn"})
 
@@ -132,13 +132,15 @@ class _Tale:
             self._lists.append((cloud, entry))
         refs = [CvmRef(*names) for names in power.get("cvms", ())]
         for cvm, at, seen, compute, storage, has_gpus in power.get("down", ()):
-            moments, rates = (_moment(at), _moment(seen)), (_money(compute), _money(storage))
+            moments, rates = (_parse_moment(at), _parse_moment(seen)), (_parse_money(compute), _parse_money(storage))
             self._events.append(WentDown(cloud, refs[cvm], *moments, run_id, playbook, *rates, has_gpus))
-        self._events += [Started(cloud, refs[cvm], _moment(at)) for cvm, at in power.get("started", ())]
-        self._events += [SeenGone(cloud, refs[cvm], _moment(at)) for cvm, at in power.get("gone", ())]
-        self._events += [SeenUp(cloud, refs[cvm], _moment(at), _moment(at)) for cvm, at in power.get("up", ())]
+        self._events += [Started(cloud, refs[cvm], _parse_moment(at)) for cvm, at in power.get("started", ())]
+        self._events += [SeenGone(cloud, refs[cvm], _parse_moment(at)) for cvm, at in power.get("gone", ())]
+        self._events += [
+            SeenUp(cloud, refs[cvm], _parse_moment(at), _parse_moment(at)) for cvm, at in power.get("up", ())
+        ]
         for cvm, at, told in power.get("stops", ()):
-            when, ref = _moment(at), refs[cvm]
+            when, ref = _parse_moment(at), refs[cvm]
             charges = [(cloud, ref.uuid_key, key) for key in (told or {}).get("billing_keys", ())]
             for each in charges:
                 self._first[each] = min(self._first.get(each, (when, run_id)), (when, run_id))
@@ -164,7 +166,7 @@ class _Tale:
             for name in (event.ref.id, event.ref.uuid_key)
             if name
         }
-        return chain(self._events, *(_listed(cloud, lists_of(entry), known) for cloud, entry in self._lists))
+        return chain(self._events, *(_list_running(cloud, read_lists(entry), known) for cloud, entry in self._lists))
 
 
 def _without_a_charge(found: Reconciled) -> Reconciled:
@@ -172,18 +174,18 @@ def _without_a_charge(found: Reconciled) -> Reconciled:
     return replace(found, standing=ChargeState.NONE, expected=not_known, charged=nothing, billing_keys=())
 
 
-def _listed(cloud: str, lists: list[Any], known: set[tuple[str, str]]) -> Iterable[Power]:
+def _list_running(cloud: str, lists: list[Any], known: set[tuple[str, str]]) -> Iterable[Power]:
     for at, read_after, names in lists:
         up = [(name, uuid) for name, uuid in names if (cloud, name) in known or (cloud, uuid) in known]
         if up:
-            moments = _moment(at), _moment(read_after)
+            moments = _parse_moment(at), _parse_moment(read_after)
             for name, uuid in up:
                 yield SeenUp(cloud, CvmRef(name, uuid, ""), *moments)
 
 
-def _moment(text: str) -> datetime:
+def _parse_moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _money(text: str | None) -> Decimal | None:
+def _parse_money(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)

@@ -45,15 +45,15 @@ def parse_time_range(since: str | None, until: str | None, now: datetime) -> Tim
     Raises:
         UsageError: when a value is invalid, or the range is empty.
     """
-    begin = None if since is None else _moment(since, "--since", now)
-    end = None if until is None else _moment(until, "--until", now, last=True)
+    begin = None if since is None else _parse_moment(since, "--since", now)
+    end = None if until is None else _parse_moment(until, "--until", now, last=True)
     if begin is not None and (begin >= end if end is not None else begin > now):
         after = "now" if end is None else f"--until ({end:%Y-%m-%d %H:%M}Z)"
         raise UsageError(f"--since is {begin:%Y-%m-%d %H:%M}Z, not before {after}", hint=_TAKES)
     return TimeRange(begin, end)
 
 
-def _moment(text: str, option: str, now: datetime, *, last: bool = False) -> datetime:
+def _parse_moment(text: str, option: str, now: datetime, *, last: bool = False) -> datetime:
     text = text.strip()
     if _BACK.fullmatch(text):
         try:

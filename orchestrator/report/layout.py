@@ -49,15 +49,15 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequ
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int) -> Table:
     """Format a table to a width. Cells without line breaks can make the table wider."""
     texts = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
-    needed = [_needed(column, [row[n] for row in texts]) for n, column in enumerate(columns)]
+    needed = [_needed_width(column, [row[n] for row in texts]) for n, column in enumerate(columns)]
     kept = list(range(len(columns)))
-    while _total(needed[n] for n in kept) > width:
+    while _total_width(needed[n] for n in kept) > width:
         last = max(kept, key=lambda n: columns[n].rank)
         if not columns[last].rank:
             break
         kept.remove(last)
     found = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim", show_edge=False)
-    if (least := _total(needed[n] for n in kept)) > width:
+    if (least := _total_width(needed[n] for n in kept)) > width:
         found.width = least + _GAP
     for n in kept:
         column = columns[n]
@@ -73,12 +73,12 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width
     return found
 
 
-def _needed(column: Column, cells: Sequence[Text]) -> int:
+def _needed_width(column: Column, cells: Sequence[Text]) -> int:
     widest = max((line.cell_len for cell in cells for line in cell.split("\n")), default=0)
     return max(min(widest, _LEAST) if column.wraps else widest, len(column.header))
 
 
-def _total(widths: Iterable[int]) -> int:
+def _total_width(widths: Iterable[int]) -> int:
     found = list(widths)
     return sum(found) + _GAP * (len(found) - 1)
 
@@ -122,10 +122,10 @@ def print_lines(console: Console, lines: Iterable[Text]) -> None:
 def wrapped(text: Text, width: int) -> list[Text]:
     """Wrap a text to a width. A longer word or command stays whole."""
     lines = text.split("\n")
-    return list(lines) if text.no_wrap else [piece for line in lines for piece in _pieces(line, max(width, _LEAST))]
+    return list(lines) if text.no_wrap else [piece for line in lines for piece in _split_line(line, max(width, _LEAST))]
 
 
-def _pieces(line: Text, width: int) -> list[Text]:
+def _split_line(line: Text, width: int) -> list[Text]:
     breaks, used = [], 0
     for found in _WORD.finditer(line.plain):
         needed = cell_len(found[0].rstrip())

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.audit.store import FileRun, FileRunStore, StoredRun
 from orchestrator.history.entry import Entry, Json, read_entry
 from orchestrator.history.index import Index
-from orchestrator.history.logs import named_within, read_entries, read_rows
+from orchestrator.history.logs import read_entries, read_rows, select_named_within
 from orchestrator.history.time_range import TimeRange
 from tests.history.made import Made, stop_of
 
@@ -110,7 +110,7 @@ def test_logs_that_are_gone_are_forgotten(desk: Desk) -> None:
     stamp = FileRun(first).read_version().stamp
     with Index(desk.state) as index:
         assert index.row(first.stem, stamp) is not None
-        index.keep_only([second.stem])
+        index.delete_missing([second.stem])
         assert index.row(first.stem, stamp) is None
         assert index.row(second.stem, FileRun(second).read_version().stamp) is not None
 
@@ -247,7 +247,7 @@ def test_a_strange_name_is_a_name(desk: Desk) -> None:
 def test_only_logs_whose_names_rule_it_out_are_not_even_looked_at() -> None:
     names = ["20261101T080000Z-0000.jsonl", "20261110T080000Z-0000.jsonl", "20261120T080000Z-0000.jsonl", "copy.jsonl"]
     asked = TimeRange(BEGUN + timedelta(days=8), BEGUN + timedelta(days=10))
-    assert [f"{run.run_id}.jsonl" for run in named_within((FileRun(Path(name)) for name in names), asked)] == [
+    assert [f"{run.run_id}.jsonl" for run in select_named_within((FileRun(Path(name)) for name in names), asked)] == [
         names[1],
         names[3],
     ]

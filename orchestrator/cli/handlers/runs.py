@@ -16,7 +16,7 @@ from orchestrator.cli.reading import UnreadableLogs, with_progress
 from orchestrator.duration import format_duration
 from orchestrator.history.filter import RunFilter
 from orchestrator.history.index import Index
-from orchestrator.history.logs import named_within, read_rows
+from orchestrator.history.logs import read_rows, select_named_within
 from orchestrator.history.time_range import parse_time_range
 from orchestrator.moment import format_clock, parse_timestamp, utc_now
 from orchestrator.report.layout import Column, print_table
@@ -75,7 +75,7 @@ def _select_runs(
     store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
     """Yield the selected runs, with the number of targets at every stage."""
-    for run, row in read_rows(with_progress(named_within(store.list_runs(), choice.stretch)), index):
+    for run, row in read_rows(with_progress(select_named_within(store.list_runs(), choice.stretch)), index):
         unreadable.count(row)
         if not choice.takes(row):
             continue

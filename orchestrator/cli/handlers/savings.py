@@ -99,7 +99,7 @@ def _compute_savings(
         runs = list(store.list_runs())
         every = _count_unreadable(read_entries(with_progress(runs), index), unreadable)
         found = add_up_savings(every, by, *asked, simulated=simulated, running=running)
-        index.keep_only(run.run_id for run in runs)
+        index.delete_missing(run.run_id for run in runs)
     unreadable.warn()
     return found
 

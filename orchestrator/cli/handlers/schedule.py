@@ -35,11 +35,11 @@ def explain_schedule(
     from orchestrator.playbook.firings import Firing, find_next_firing  # noqa: PLC0415 - loads cron
     from orchestrator.report.plan.schedule import (  # noqa: PLC0415 - the same
         clock,
+        count_firings,
         explain_document,
         head,
         rows,
         summary,
-        tallied,
     )
     from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the same
     from orchestrator.service.scheduler import forecast_firings  # noqa: PLC0415 - the same
@@ -62,7 +62,7 @@ def explain_schedule(
     first, *facts = head(timetable)
     click.echo("\n".join((click.style(first, bold=True), *facts, "")))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
-    for line, fires in rows(tallied(found, counts), width):
+    for line, fires in rows(count_firings(found, counts), width):
         click.echo(line if fires else click.style(line, dim=True))
     click.echo("\n" + summary(counts, opens.astimezone(zone), closes.astimezone(zone)))
     if not counts[Firing]:

@@ -20,7 +20,7 @@ COLUMNS = (
 
 def row(record: Record) -> list[str]:
     """Format a record as a row, in the order of `COLUMNS`."""
-    cvm, note = of_cvm(record), _part(record, "billing")
+    cvm, note = of_cvm(record), _find_part(record, "billing")
     notes = note.get("notes")
     found: dict[str, object] = {
         **{name: record.get(name) for name in COLUMNS},
@@ -32,13 +32,13 @@ def row(record: Record) -> list[str]:
         "compute_usd_per_hour": note.get("compute_usd_per_hour"),
         "storage_usd_per_hour": note.get("storage_usd_per_hour"),
         "notes": " ".join(map(str, notes)) if isinstance(notes, list) else None,
-        "charged_usd": _part(record, "charged").get("usd"),
-        "expected_usd": _part(record, "expected").get("usd"),
+        "charged_usd": _find_part(record, "charged").get("usd"),
+        "expected_usd": _find_part(record, "expected").get("usd"),
         "by": record.get("by") or record.get("actor"),
     }
     return [cell(found[name]) for name in COLUMNS]
 
 
-def _part(record: Record, key: str) -> Mapping[str, object]:
+def _find_part(record: Record, key: str) -> Mapping[str, object]:
     part = record.get(key)
     return part if isinstance(part, Mapping) else {}

@@ -75,37 +75,40 @@ class Ecs:
         cvm = of_cvm(record)
         subject = f"{safe_text(cvm.get('name'), 64)}: " if cvm else ""
         who = record.get("by") if record["event"] in {Event.APPROVAL_ANSWERED, Event.RUN_SEALED} else None
-        user = _user(who) if who else self._run.get("user", {})
+        user = _user_fields(who) if who else self._run.get("user", {})
         event = {
             "@timestamp": record["ts"],
             "message": f"{subject}{sentence(record)}",
             "ecs": {"version": ECS_VERSION},
-            "event": _event(record),
+            "event": _event_fields(record),
             "observer": self._run.get("observer", {}),
             "user": user,
-            "cloud": {"provider": "phala", "instance": _some({"id": _address(cvm), "name": cvm.get("name")})},
-            "host": _some({"id": _address(cvm), "name": cvm.get("name")}),
+            "cloud": {
+                "provider": "phala",
+                "instance": _drop_empty({"id": _cloud_address(cvm), "name": cvm.get("name")}),
+            },
+            "host": _drop_empty({"id": _cloud_address(cvm), "name": cvm.get("name")}),
             "http": {
-                "request": _some({"id": record.get("request_id")}),
-                "response": _some({"status_code": record.get("http_status")}),
+                "request": _drop_empty({"id": record.get("request_id")}),
+                "response": _drop_empty({"status_code": record.get("http_status")}),
             },
             "related": {
-                "hosts": [name for name in dict.fromkeys([cvm.get("name"), _address(cvm)]) if name],
+                "hosts": [name for name in dict.fromkeys([cvm.get("name"), _cloud_address(cvm)]) if name],
                 "user": [user["name"]] if user.get("name") else [],
             },
-            "labels": _some({"run_id": record["run_id"], "playbook": self._run.get("playbook")}),
+            "labels": _drop_empty({"run_id": record["run_id"], "playbook": self._run.get("playbook")}),
             "tags": self._run.get("tags", []),
-            OWN: _own(record, cvm),
+            OWN: _own_fields(record, cvm),
         }
-        return _full(event)
+        return _is_filled(event)
 
     @staticmethod
     def _about_run(record: Record) -> dict[str, Any]:
         playbook = record.get("playbook")
-        user = _user(record.get("actor"))
+        user = _user_fields(record.get("actor"))
         return {
             "user": {"name": user["name"]} if "name" in user else {},
-            "observer": _some(
+            "observer": _drop_empty(
                 {"product": "orchestrator", "version": record.get("version"), "hostname": user.get("domain")}
             ),
             "playbook": playbook.get("name") if isinstance(playbook, Mapping) else None,
@@ -113,7 +116,7 @@ class Ecs:
         }
 
 
-def _user(actor: object) -> dict[str, str]:
+def _user_fields(actor: object) -> dict[str, str]:
     """Return the name and the domain of a user from `user@host`."""
     if not isinstance(actor, str):
         return {}
@@ -121,13 +124,13 @@ def _user(actor: object) -> dict[str, str]:
     return {"name": name, "domain": host} if name else {"name": actor}
 
 
-def _event(record: Record) -> dict[str, Any]:
+def _event_fields(record: Record) -> dict[str, Any]:
     name: str = record["event"]
     category, kinds = _KINDS.get(name, (["process"], ["info"]))
     if name == Event.TARGET_SETTLED:
         action = str(record.get("action"))
         kinds = [Action(action).spec.ecs_type if action in _ACTIONS else "change"]
-    return _some(
+    return _drop_empty(
         {
             "kind": "event",
             "module": "orchestrator",
@@ -135,17 +138,17 @@ def _event(record: Record) -> dict[str, Any]:
             "action": name,
             "category": category,
             "type": kinds,
-            "outcome": _outcome(record),
+            "outcome": _event_outcome(record),
             "id": f"{record['run_id']}-{record['seq']}",
             "sequence": record["seq"],
             "hash": record["hash"],
             "reason": record.get("reason"),
-            "duration": _duration(record),
+            "duration": _event_duration(record),
         }
     )
 
 
-def _outcome(record: Record) -> str | None:
+def _event_outcome(record: Record) -> str | None:
     """Return `success`, `failure` or `unknown`; None for an event without a result."""
     name = record["event"]
     if name == Event.RUN_FINISHED:
@@ -157,7 +160,7 @@ def _outcome(record: Record) -> str | None:
     return _OUTCOMES.get(name)
 
 
-def _duration(record: Record) -> int | None:
+def _event_duration(record: Record) -> int | None:
     """Return the duration in nanoseconds: of a request, or of a target from its first request to its outcome."""
     for key, unit in (("seconds", _SECOND), ("latency_ms", _MILLISECOND)):
         value = record.get(key)
@@ -166,11 +169,11 @@ def _duration(record: Record) -> int | None:
     return None
 
 
-def _address(cvm: Mapping[str, Any]) -> object:
+def _cloud_address(cvm: Mapping[str, Any]) -> object:
     return cvm.get("id") or cvm.get("vm_uuid")
 
 
-def _own(record: Record, cvm: Mapping[str, Any]) -> dict[str, Any]:
+def _own_fields(record: Record, cvm: Mapping[str, Any]) -> dict[str, Any]:
     own: dict[str, Any] = {key: value for key, value in record.items() if key not in _TAKEN}
     own |= {"run_id": record["run_id"], "v": record.get("v"), "prev": record["prev"], "cvm": dict(cvm)}
     for key in ("targets", "skipped"):
@@ -185,11 +188,11 @@ def _own(record: Record, cvm: Mapping[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _some(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _full(fields: dict[str, Any]) -> dict[str, Any]:
+def _is_filled(fields: dict[str, Any]) -> dict[str, Any]:
     """Remove null and empty fields."""
-    kept = {key: _full(value) if isinstance(value, dict) else value for key, value in fields.items()}
+    kept = {key: _is_filled(value) if isinstance(value, dict) else value for key, value in fields.items()}
     return {key: value for key, value in kept.items() if value is not None and value not in ({}, [])}

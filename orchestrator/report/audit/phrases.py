@@ -33,7 +33,7 @@ def asked(record: Record) -> str:
     return f"asked to {verb(record.get('action'))} (request {safe_text(record.get('attempt'), ID)}{together})"
 
 
-def _answer(record: Record) -> str:
+def _describe_answer(record: Record) -> str:
     """Format `in 84 ms (HTTP 200, request req_1)`, or the known parts."""
     latency = record.get("latency_ms")
     parts = [
@@ -44,22 +44,22 @@ def _answer(record: Record) -> str:
     return (f" in {safe_text(latency, ID)} ms" if latency is not None else "") + (f" ({told})" if told else "")
 
 
-def _accepted(record: Record) -> str:
+def _describe_acceptance(record: Record) -> str:
     note = record.get("billing")
     money = bill(note) if isinstance(note, Mapping) else ""
     status = f" ({safe_text(record['status'], ID)})" if record.get("status") else ""
-    head = f"observed to have taken effect{status}" if record.get("observed") else f"accepted{_answer(record)}"
+    head = f"observed to have taken effect{status}" if record.get("observed") else f"accepted{_describe_answer(record)}"
     return f"{head}: {money}" if money else head
 
 
-def _deferred(record: Record) -> str:
+def _describe_deferral(record: Record) -> str:
     if record.get("sent") is False:
         return f"not sent after all{reason(record)}"
     wait = lasting(record.get("retry_after_s"))
-    return f"deferred{_answer(record)}{reason(record)}{f'; retry after {wait}' if wait else ''}"
+    return f"deferred{_describe_answer(record)}{reason(record)}{f'; retry after {wait}' if wait else ''}"
 
 
-def _settled(record: Record) -> str:
+def _describe_settling(record: Record) -> str:
     took = lasting(record.get("seconds"))
     after = f" after {took}" if took else ""
     if record.get("outcome") == "gone":
@@ -68,7 +68,7 @@ def _settled(record: Record) -> str:
     return f"settled{after}{status}{reason(record)}"
 
 
-def _ended(record: Record) -> str:
+def _describe_end(record: Record) -> str:
     outcome = str(record.get("outcome"))
     took = lasting(record.get("seconds"))
     words = _OUTCOMES.get(outcome, safe_text(outcome, ID))
@@ -76,24 +76,26 @@ def _ended(record: Record) -> str:
     return f"{words}{f' after {took}' if took and outcome != 'skipped' else ''}{reason(record)}{status}"
 
 
-def _status(record: Record) -> str:
+def _describe_status(record: Record) -> str:
     return f"status {safe_text(record.get('status'), ID)}{', in progress' if record.get('in_progress') else ''}"
 
 
-def _escalated(record: Record) -> str:
+def _describe_escalation(record: Record) -> str:
     return f"escalated to {verb(record.get('to'))}{reason(record)}"
 
 
 _TELL: dict[str, Callable[[Record], str]] = {
     **RUN_WORDS,
     Event.ACTION_INTENT: asked,
-    Event.ACTION_ACCEPTED: _accepted,
-    Event.ACTION_REFUSED: lambda record: f"refused{_answer(record)}{reason(record)}",
-    Event.ACTION_DEFERRED: _deferred,
-    Event.ACTION_UNKNOWN: lambda record: f"no clear answer{_answer(record)}{reason(record)}; the status decides",
-    Event.ACTION_FAILED: lambda record: f"failed{_answer(record)}{reason(record)}",
-    Event.ACTION_ESCALATED: _escalated,
-    Event.TARGET_STATUS: _status,
-    Event.TARGET_SETTLED: _settled,
-    Event.TARGET_FAILED: _ended,
+    Event.ACTION_ACCEPTED: _describe_acceptance,
+    Event.ACTION_REFUSED: lambda record: f"refused{_describe_answer(record)}{reason(record)}",
+    Event.ACTION_DEFERRED: _describe_deferral,
+    Event.ACTION_UNKNOWN: lambda record: (
+        f"no clear answer{_describe_answer(record)}{reason(record)}; the status decides"
+    ),
+    Event.ACTION_FAILED: lambda record: f"failed{_describe_answer(record)}{reason(record)}",
+    Event.ACTION_ESCALATED: _describe_escalation,
+    Event.TARGET_STATUS: _describe_status,
+    Event.TARGET_SETTLED: _describe_settling,
+    Event.TARGET_FAILED: _describe_end,
 }

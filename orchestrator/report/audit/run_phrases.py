@@ -13,7 +13,7 @@ from orchestrator.safe_text import safe_text
 _SHORT = 16
 
 
-def _started(record: Record) -> str:
+def _describe_start(record: Record) -> str:
     playbook = record.get("playbook")
     name = playbook.get("name") if isinstance(playbook, Mapping) else None
     trigger = record.get("trigger")
@@ -34,22 +34,22 @@ def _started(record: Record) -> str:
     return ", ".join(parts)
 
 
-def _planned(record: Record) -> str:
-    text = f"planned: {_among(record.get('targets'))}, {_count(record.get('skipped'))} CVMs skipped"
+def _describe_plan(record: Record) -> str:
+    text = f"planned: {_count_targets(record.get('targets'))}, {_count_items(record.get('skipped'))} CVMs skipped"
     size = record.get("workspace_size")
     return f"{text}, of {size} in the workspace" if size else text
 
 
 def _step_planned(record: Record) -> str:
-    return f"step {safe_text(record.get('step'), ID)} selected {_among(record.get('targets'))}"
+    return f"step {safe_text(record.get('step'), ID)} selected {_count_targets(record.get('targets'))}"
 
 
-def _soaking(record: Record) -> str:
+def _describe_soak(record: Record) -> str:
     step, until = safe_text(record.get("step"), ID), safe_text(record.get("until"), ID)
     return f"wave {safe_text(record.get('wave'), ID)} of step {step} has ended, the next wave starts at {until}"
 
 
-def _among(targets: object) -> str:
+def _count_targets(targets: object) -> str:
     """Format the number of targets: `3 targets`, or `3 targets (2 to stop, 1 to start)`."""
     tally: dict[str, int] = {}
     for target in targets if isinstance(targets, list) else []:
@@ -59,11 +59,11 @@ def _among(targets: object) -> str:
     )
 
 
-def _count(items: object) -> int:
+def _count_items(items: object) -> int:
     return len(items) if isinstance(items, list) else 0
 
 
-def _tally(record: Record) -> str:
+def _describe_counts(record: Record) -> str:
     counts = record.get("counts")
     told = (
         ", ".join(f"{safe_text(n, ID)} {safe_text(o, ID)}" for o, n in counts.items())
@@ -73,21 +73,21 @@ def _tally(record: Record) -> str:
     return f"; {told}" if told else ""
 
 
-def _ending(word: object) -> str:
+def _describe_ending(word: object) -> str:
     return ENDINGS.get(str(word), safe_text(word, ID))
 
 
-def _finished(record: Record) -> str:
+def _describe_finish(record: Record) -> str:
     code = record.get("exit_code")
     meaning = f"{meaning_of(code)} (exit {code})" if isinstance(code, int) else "ended"
-    why = "" if str(record.get("ending") or "completed") == "completed" else f": {_ending(record['ending'])}"
+    why = "" if str(record.get("ending") or "completed") == "completed" else f": {_describe_ending(record['ending'])}"
     if record.get("abandoned_by"):
         why = f": abandoned by {safe_text(record['abandoned_by'], ID)}: {safe_text(record.get('reason'), REASON)}"
-    cut = f"; cut short: {_ending(record['cut_short_by'])}" if record.get("cut_short_by") else ""
-    return f"finished: {meaning}{why}{cut}{_tally(record)}{_deadline(part(record, 'deadline'))}"
+    cut = f"; cut short: {_describe_ending(record['cut_short_by'])}" if record.get("cut_short_by") else ""
+    return f"finished: {meaning}{why}{cut}{_describe_counts(record)}{_describe_deadline(part(record, 'deadline'))}"
 
 
-def _deadline(deadline: Mapping[str, Any]) -> str:
+def _describe_deadline(deadline: Mapping[str, Any]) -> str:
     limit = lasting(deadline.get("seconds"))
     if limit is None:
         return ""
@@ -95,11 +95,11 @@ def _deadline(deadline: Mapping[str, Any]) -> str:
     return f"; deadline of {limit} {'met' if deadline.get('met') else 'missed'}{late}"
 
 
-def _interrupted(record: Record) -> str:
-    return f"interrupted: {_ending(record.get('reason'))}; {safe_text(record.get('open'), ID)} targets open"
+def _describe_interruption(record: Record) -> str:
+    return f"interrupted: {_describe_ending(record.get('reason'))}; {safe_text(record.get('open'), ID)} targets open"
 
 
-def _resumed(record: Record) -> str:
+def _describe_resume(record: Record) -> str:
     torn = record.get("torn")
     after = f", after line {safe_text(torn.get('line'), ID)}, torn" if isinstance(torn, Mapping) else ""
     if record.get("to_abandon"):
@@ -107,12 +107,12 @@ def _resumed(record: Record) -> str:
     return f"resumed with {safe_text(record.get('open'), ID)} targets open{after}"
 
 
-def _requested(record: Record) -> str:
+def _describe_question(record: Record) -> str:
     until = f" (until {safe_text(record['expires_at'], ID)})" if record.get("expires_at") else ""
     return f"step {safe_text(record.get('step'), ID)} asks: {safe_text(record.get('question'), REASON)}{until}"
 
 
-def _answered(record: Record) -> str:
+def _describe_answer(record: Record) -> str:
     answer = str(record.get("answer"))
     words = {"timed_out": "no answer in time"}.get(answer, safe_text(answer, ID))
     by = f" by {safe_text(record['by'], ID)}" if record.get("by") else ""
@@ -121,11 +121,11 @@ def _answered(record: Record) -> str:
     return f"step {safe_text(record.get('step'), ID)}: {words}{by}{via}{comment}"
 
 
-def _notice(record: Record) -> str:
+def _describe_notice(record: Record) -> str:
     return f"step {safe_text(record.get('step'), ID)} says: {safe_text(record.get('message'), REASON)}"
 
 
-def _reconciled(record: Record) -> str:
+def _describe_charge(record: Record) -> str:
     state = str(record.get("state"))
     charged, expected = part(record, "charged"), part(record, "expected")
     if state == "charged":
@@ -141,7 +141,7 @@ def _reconciled(record: Record) -> str:
     return words + reason(record)
 
 
-def _sealed(record: Record) -> str:
+def _describe_seal(record: Record) -> str:
     covers = record.get("covers")
     lines = safe_text(covers.get("lines"), ID) if isinstance(covers, Mapping) else "-"
     return (
@@ -150,17 +150,17 @@ def _sealed(record: Record) -> str:
 
 
 RUN_WORDS: dict[str, Callable[[Record], str]] = {
-    Event.RUN_STARTED: _started,
-    Event.RUN_PLANNED: _planned,
-    Event.RUN_INTERRUPTED: _interrupted,
-    Event.RUN_RESUMED: _resumed,
-    Event.RUN_FINISHED: _finished,
-    Event.RUN_SEALED: _sealed,
+    Event.RUN_STARTED: _describe_start,
+    Event.RUN_PLANNED: _describe_plan,
+    Event.RUN_INTERRUPTED: _describe_interruption,
+    Event.RUN_RESUMED: _describe_resume,
+    Event.RUN_FINISHED: _describe_finish,
+    Event.RUN_SEALED: _describe_seal,
     Event.STEP_PLANNED: _step_planned,
-    Event.WAVE_SOAKING: _soaking,
-    Event.APPROVAL_REQUESTED: _requested,
-    Event.APPROVAL_ANSWERED: _answered,
-    Event.NOTICE: _notice,
-    Event.BILLING_RECONCILED: _reconciled,
+    Event.WAVE_SOAKING: _describe_soak,
+    Event.APPROVAL_REQUESTED: _describe_question,
+    Event.APPROVAL_ANSWERED: _describe_answer,
+    Event.NOTICE: _describe_notice,
+    Event.BILLING_RECONCILED: _describe_charge,
 }
 """By event."""

@@ -75,13 +75,13 @@ class RunStory:
         self.start = self.start or record["ts"]
         cvm = of_cvm(record)
         if event == Event.BILLING_RECONCILED:
-            self._charge(record)
+            self._add_charge(record)
         elif cvm:
-            self._target(event, record)
+            self._add_target_event(event, record)
         else:
             if event in _TELLS_STEPS:
                 self._tell_steps()
-            self._tell(record, sentence(record))
+            self._add_line(record, sentence(record))
             if event == Event.RUN_PLANNED:
                 self._tell_plan(record)
 
@@ -90,10 +90,10 @@ class RunStory:
         steps = [step.line(name) for name, step in self._steps.items()]
         return sorted([*self._lines, *steps, *self._charges_line()], key=lambda line: line.ts)
 
-    def _tell(self, record: Record, text: str, cvm: str | None = None) -> None:
+    def _add_line(self, record: Record, text: str, cvm: str | None = None) -> None:
         self._lines.append(Line(record["ts"], text, record["event"], (record["seq"],), cvm))
 
-    def _target(self, event: str, record: Record) -> None:
+    def _add_target_event(self, event: str, record: Record) -> None:
         step = self._steps.setdefault(str(record.get("step")), _Step(str(record.get("action")), record, record))
         step.tally[event] += 1
         step.last = record
@@ -104,7 +104,7 @@ class RunStory:
             return
         self._kept += 1
         name = safe_text(of_cvm(record).get("name"), 64)
-        self._tell(record, f"{name}: {sentence(record)}", name)
+        self._add_line(record, f"{name}: {sentence(record)}", name)
 
     def _tell_steps(self) -> None:
         self._lines += [step.line(name) for name, step in self._steps.items()]
@@ -115,24 +115,24 @@ class RunStory:
             limit = guard.get("limit")
             most = "" if limit is None else f", at most {safe_text(limit, 40)}"
             held = "" if guard.get("ok") else ": REFUSED"
-            self._tell(
+            self._add_line(
                 record, f"guard {safe_text(guard.get('name'), 80)}: {safe_text(guard.get('value'), 40)}{most}{held}"
             )
         deadline = record.get("deadline")
         if isinstance(deadline, dict):
             held = "" if deadline.get("ok") else f", too late for {safe_text(deadline.get('late'), 40)} CVMs: REFUSED"
             limit, estimate = safe_text(deadline.get("seconds"), 40), safe_text(deadline.get("estimate_seconds"), 40)
-            self._tell(record, f"deadline: {limit} s, {estimate} s estimated{held}")
+            self._add_line(record, f"deadline: {limit} s, {estimate} s estimated{held}")
         reasons = Counter(summary_of(entry) for entry in record.get("skipped") or ())
         for reason, number in reasons.most_common(_MOST_REASONS):
-            self._tell(record, f"skipped {number}: {safe_text(reason, 200)}")
+            self._add_line(record, f"skipped {number}: {safe_text(reason, 200)}")
         if len(reasons) > _MOST_REASONS:
             rest = reasons.total() - sum(number for _, number in reasons.most_common(_MOST_REASONS))
-            self._tell(record, f"skipped {rest}: other reasons")
+            self._add_line(record, f"skipped {rest}: other reasons")
         for warning in record.get("warnings") or ():
-            self._tell(record, f"warning: {safe_text(warning_document(warning)['message'], 400)}")
+            self._add_line(record, f"warning: {safe_text(warning_document(warning)['message'], 400)}")
 
-    def _charge(self, record: Record) -> None:
+    def _add_charge(self, record: Record) -> None:
         charged = record.get("charged")
         try:
             amount = Decimal(charged["usd"]) if isinstance(charged, dict) and charged.get("usd") is not None else None

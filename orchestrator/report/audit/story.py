@@ -143,14 +143,14 @@ class CvmStory:
         event = record["event"]
         self.start = self.start or record["ts"]
         if event in {Event.RUN_PLANNED, Event.STEP_PLANNED}:
-            self._plan(record)
+            self._add_plan(record)
         elif event in _OF_THE_RUN:
             for chapter in self._by_key.values():
                 if chapter.outcome is None or event == Event.RUN_FINISHED:
                     chapter.conclude()
                     chapter.lines.append(Line(record["ts"], f"the run: {sentence(record)}", event, (record["seq"],)))
         elif self._is_meant(cvm := of_cvm(record)):
-            self._chapter(record, cvm).hear(record)
+            self._find_chapter(record, cvm).hear(record)
 
     def _is_meant(self, cvm: dict[str, Any]) -> bool:
         if not cvm:
@@ -160,7 +160,7 @@ class CvmStory:
             bool(self._uuid) and isinstance(uuid, str) and normal_uuid(uuid) == self._uuid
         )
 
-    def _plan(self, record: Record) -> None:
+    def _add_plan(self, record: Record) -> None:
         self._in_waves |= {step.get("name") for step in record.get("steps", ()) if step.get("waves")}
         for target in record.get("targets", ()):
             cvm = of_cvm(target)
@@ -171,7 +171,7 @@ class CvmStory:
                 money = bill(target.get("billing") or {})
                 text = f"planned to {verb(target.get('action'))} in step {safe_text(target.get('step'), 80)}{wave}"
                 text += f"; it was {safe_text(target.get('status'), 40)}{f'; {money}' if money else ''}"
-                chapter = self._chapter(target, cvm)
+                chapter = self._find_chapter(target, cvm)
                 chapter.lines.append(Line(record["ts"], text, record["event"], (record["seq"],)))
         for entry in record.get("skipped", ()):
             cvm = of_cvm(entry)
@@ -181,7 +181,7 @@ class CvmStory:
                 line = Line(record["ts"], text, record["event"], (record["seq"],))
                 self.chapters.append(Chapter(None, None, cvm, [line]))
 
-    def _chapter(self, about: Record, cvm: dict[str, Any]) -> Chapter:
+    def _find_chapter(self, about: Record, cvm: dict[str, Any]) -> Chapter:
         key = (about.get("step"), cvm.get("id") or normal_uuid(str(cvm.get("vm_uuid") or "")))
         if key not in self._by_key:
             chapter = Chapter(about.get("step"), about.get("action"), cvm)

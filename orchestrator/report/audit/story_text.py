@@ -34,11 +34,11 @@ def story_lines(lines: Sequence[Line], start: str, width: int | None) -> Iterato
         offset = f"+{format_duration(after)}" if after is not None and after >= 0 else ""
         head = f"  {safe_text(line.ts[11:21], 10)} {offset:>{_OFFSET}}  "
         colour = _COLOURS.get(line.tone)
-        for number, piece in enumerate(_wrapped(line.text, width, len(head))):
+        for number, piece in enumerate(_wrap_sentence(line.text, width, len(head))):
             yield (head if number == 0 else " " * len(head)) + (click.style(piece, fg=colour) if colour else piece)
 
 
-def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
+def _wrap_sentence(text: str, width: int | None, indent: int) -> list[str]:
     if width is None:
         return [text]
     return textwrap.wrap(text, max(width - indent, _NARROWEST)) or [""]
@@ -58,7 +58,7 @@ def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
         yield f"{click.style(name, bold=True)}  {told}"
     else:
         yield click.style(name, bold=True)
-        yield from (f"  {piece}" for piece in _wrapped(told, width, 2))
+        yield from (f"  {piece}" for piece in _wrap_sentence(told, width, 2))
 
 
 def cut(lines: Sequence[Line], limit: int | None) -> tuple[Sequence[Line], int]:

@@ -60,18 +60,18 @@ def verdict_lines(reading: Reading, check: SealCheck, path: Path, *, asked: bool
         path: the path of the log.
         asked: whether a public key was given to check the seals.
     """
-    yield _chain(reading, safe_text(path, 4096))
+    yield _describe_chain(reading, safe_text(path, 4096))
     if reading.verdict is Verdict.ALTERED:
         return
     if reading.records and reading.chain.run_id != path.stem:
         yield f"  the log belongs to run {safe_text(reading.chain.run_id, 64)}"
     if asked:
-        yield from _seals(reading, check)
+        yield from _describe_seals(reading, check)
     elif check.found:
         yield f"  {plural(check.found, 'seal')}, not checked: give --public-key"
 
 
-def _chain(reading: Reading, path: str) -> str:
+def _describe_chain(reading: Reading, path: str) -> str:
     records = f"{reading.records} records"
     if reading.verdict is Verdict.WHOLE:
         return f"{path}: whole and finished, {records}, digest {reading.chain.prev}"
@@ -82,7 +82,7 @@ def _chain(reading: Reading, path: str) -> str:
     return f"{path}: whole so far ({records}), but the run has not finished"
 
 
-def _seals(reading: Reading, check: SealCheck) -> Iterator[str]:
+def _describe_seals(reading: Reading, check: SealCheck) -> Iterator[str]:
     fault, good = check.fault(reading), check.good
     if fault is not None:
         word = "NOT SEALED" if check.broken is None else "SEAL BROKEN"

@@ -51,7 +51,7 @@ def section(name: str, title: str, *contents: Content) -> Element:
 
 def facts(pairs: Iterable[tuple[str, Cell]], cls: str = "facts") -> Element:
     """Make a list of names and values."""
-    return e("dl", *(e("div", e("dt", name), _filled("dd", value)) for name, value in pairs), cls=cls)
+    return e("dl", *(e("div", e("dt", name), _fill_element("dd", value)) for name, value in pairs), cls=cls)
 
 
 def table(
@@ -69,8 +69,8 @@ def table(
 
     def row(cells: Sequence[Cell]) -> Element:
         first, *others = zip(cells, classes, strict=True)
-        named = _filled("th", first[0], cls=first[1] or None, scope="row")
-        return e("tr", named, *(_filled("td", cell, cls=cls or None) for cell, cls in others))
+        named = _fill_element("th", first[0], cls=first[1] or None, scope="row")
+        return e("tr", named, *(_fill_element("td", cell, cls=cls or None) for cell, cls in others))
 
     inner = e(
         "table",
@@ -94,6 +94,6 @@ def figure(caption: str, keys: Iterable[tuple[str, str]], charts: Iterable[Eleme
     return e("figure", e("figcaption", caption), legend, *charts)
 
 
-def _filled(tag: str, cell: Cell, cls: str | None = None, scope: str | None = None) -> Element:
+def _fill_element(tag: str, cell: Cell, cls: str | None = None, scope: str | None = None) -> Element:
     contents = (cell,) if cell is None or isinstance(cell, str | Element) else cell
     return e(tag, *contents, cls=cls, scope=scope)

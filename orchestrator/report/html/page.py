@@ -20,7 +20,7 @@ def page(title: str, head: Iterable[Content], sections: Iterable[Element], foot:
         foot: a line below all sections.
     """
     parts = list(sections)
-    links = [e("li", e("a", _title(part), href=f"#{part.get('id')}")) for part in parts]
+    links = [e("li", e("a", _find_title(part), href=f"#{part.get('id')}")) for part in parts]
     tree = e(
         "html",
         e(
@@ -32,7 +32,7 @@ def page(title: str, head: Iterable[Content], sections: Iterable[Element], foot:
             e("meta", name="referrer", content="no-referrer"),
             e("meta", name="robots", content="noindex"),
             e("title", title),
-            _style(),
+            _make_style(),
         ),
         e(
             "body",
@@ -50,20 +50,20 @@ def page(title: str, head: Iterable[Content], sections: Iterable[Element], foot:
 @cache
 def policy() -> str:
     """Return the Content-Security-Policy: only the page's own style sheet is allowed, by its hash."""
-    digest = base64.b64encode(hashlib.sha256(_css().encode("utf-8")).digest()).decode("ascii")
+    digest = base64.b64encode(hashlib.sha256(_read_css().encode("utf-8")).digest()).decode("ascii")
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 @cache
-def _css() -> str:
+def _read_css() -> str:
     return files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 
 
-def _style() -> Element:
+def _make_style() -> Element:
     style = Element("style")
-    style.text = _css()
+    style.text = _read_css()
     return style
 
 
-def _title(part: Element) -> str:
+def _find_title(part: Element) -> str:
     return part[0].text or ""

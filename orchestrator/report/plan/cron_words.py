@@ -19,7 +19,7 @@ def cron_in_words(cron: str) -> str:
     """Describe a cron expression in words: `At 02:30 on Monday through Friday`."""
     parts = cron.upper().split()
     both_must_hold = parts[2].startswith("*") or parts[4].startswith("*")
-    plain = [_plain(field, part) for field, part in zip(_FIELDS, parts, strict=True)]
+    plain = [_simplify_field(field, part) for field, part in zip(_FIELDS, parts, strict=True)]
     if not both_must_hold and "*" in {plain[2], plain[4]}:
         # A match of either field is enough, and one field matches every day.
         plain[2] = plain[4] = "*"
@@ -32,14 +32,14 @@ def step_warnings(cron: str) -> Iterator[str]:
     """Warn about steps beyond the range of their field, with only a single value left."""
     for field, name, part in zip(_FIELDS, _NAMES, cron.upper().split(), strict=True):
         for term in part.split(","):
-            values = _values(field, term)
+            values = _list_values(field, term)
             if "/" in term and values is not None and len(values) == 1 and not term.endswith("/1"):
                 yield f"the step of {term!r} is beyond its range: only {name} {values[0]} is left"
 
 
-def _plain(field: Field, part: str) -> str:
+def _simplify_field(field: Field, part: str) -> str:
     """Rewrite a field with the same values: a star for all values, and a list in place of a misleading step."""
-    values = _values(field, part)
+    values = _list_values(field, part)
     if values is None:
         return part
     every = len(RANGES[field]) - (field is Field.DOW)
@@ -55,7 +55,7 @@ def _plain(field: Field, part: str) -> str:
     return ",".join(map(str, values))
 
 
-def _values(field: Field, part: str) -> list[int] | None:
+def _list_values(field: Field, part: str) -> list[int] | None:
     """List the numbers of a field in order; None where a number depends on the month."""
     found = field.parse(part)
     numbers = [each for each in found if isinstance(each, int) and each >= 0]

@@ -19,18 +19,18 @@ _ORDER = {"cost": "most expensive first", "teepod": "teepod by teepod", "name": 
 
 def rollout_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
     """Format the rollout as rows of the plan's facts; no rows for a plan without rollout options."""
-    yield from _kept(plan)
+    yield from _list_survivors(plan)
     several = len(plan.acting_steps) > 1
-    for label, find in (("order", _order), ("waves", _waves)):
+    for label, find in (("order", _describe_order), ("waves", _describe_waves)):
         found = [(step.name, find(plan, step.name)) for step in plan.acting_steps]
         rows = [f"{safe_text(name, 60)}: {text}" if several else text for name, text in found if text]
         for number, row in enumerate(rows):
             yield "" if number else label, Text(row)
     if plan.deadline is not None:
-        yield "deadline", _deadline(plan, plan.deadline)
+        yield "deadline", _describe_deadline(plan, plan.deadline)
 
 
-def _kept(plan: Plan) -> Iterator[tuple[str, Text]]:
+def _list_survivors(plan: Plan) -> Iterator[tuple[str, Text]]:
     """List the CVMs kept running as survivors, and the reasons."""
     kept = [each for each in plan.skipped if each.why.code is SkipReason.KEPT_RUNNING]
     for number, each in enumerate(kept[:_MOST_ROWS]):
@@ -40,12 +40,12 @@ def _kept(plan: Plan) -> Iterator[tuple[str, Text]]:
         yield "", Text(f"and {len(kept) - _MOST_ROWS} more: see `plan --details`")
 
 
-def _order(plan: Plan, name: str) -> str:
+def _describe_order(plan: Plan, name: str) -> str:
     by = next(step.order_by for step in plan.acting_steps if step.name == name)
     return "" if by is None else _ORDER[by]
 
 
-def _waves(plan: Plan, name: str) -> str:
+def _describe_waves(plan: Plan, name: str) -> str:
     step = next(step for step in plan.acting_steps if step.name == name)
     if step.waves is None:
         return ""
@@ -63,7 +63,7 @@ def _waves(plan: Plan, name: str) -> str:
     return f"{canary} as the canary, then {rest}{more}, each after the wave before has settled{soaked}"
 
 
-def _deadline(plan: Plan, deadline: Forecast) -> Text:
+def _describe_deadline(plan: Plan, deadline: Forecast) -> Text:
     limit = format_duration(deadline.seconds)
     last = format_duration(deadline.estimate_seconds)
     settling = ""

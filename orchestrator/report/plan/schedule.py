@@ -66,7 +66,7 @@ def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, b
     yield (f"{head_line}  note" if width >= _WIDE else head_line[: max(width, _COLUMNS[0])].rstrip()), False
     for each in found:
         fires = isinstance(each, Firing)
-        local, utc, why = clock(each.local), f"{each.planned:%Y-%m-%d %H:%M}Z", _why(each)
+        local, utc, why = clock(each.local), f"{each.planned:%Y-%m-%d %H:%M}Z", _explain_firing(each)
         lines = [f"{local}  {utc}"] if width >= room else [local, f"{_INDENT}{utc}"]
         if width >= _WIDE:
             first, *rest = textwrap.wrap(why, width - room - 2) or [""]
@@ -77,14 +77,14 @@ def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, b
             yield line, fires
 
 
-def _why(each: Firing | LeftOut) -> str:
+def _explain_firing(each: Firing | LeftOut) -> str:
     if isinstance(each, LeftOut):
         return f"skipped: {safe_text(each.reason)}"
     starts = f"starts at {each.moment.astimezone(each.local.tzinfo):%H:%M:%S}" if each.latest != each.planned else ""
     return "; ".join(part for part in (starts, each.note) if part)
 
 
-def tallied(found: Iterable[Firing | LeftOut], counts: Counter[type]) -> Iterator[Firing | LeftOut]:
+def count_firings(found: Iterable[Firing | LeftOut], counts: Counter[type]) -> Iterator[Firing | LeftOut]:
     """Yield the same entries, and count the entries by kind on the way."""
     for each in found:
         counts[type(each)] += 1
@@ -106,8 +106,8 @@ def schedule_document(schedule: Schedule) -> dict[str, Any]:
         "warnings": [{"code": "step_beyond_range", "message": each} for each in step_warnings(schedule.cron)],
         "jitter_s": schedule.jitter,
         "not_on": [each.text for each in schedule.not_on],
-        "from": _edge(schedule.from_),
-        "until": _edge(schedule.until),
+        "from": _format_edge(schedule.from_),
+        "until": _format_edge(schedule.until),
         "on_missed": schedule.on_missed,
         "on_overlap": schedule.on_overlap,
     }
@@ -115,7 +115,7 @@ def schedule_document(schedule: Schedule) -> dict[str, Any]:
 
 def due_document(schedule: Schedule, coming: Firing | None) -> dict[str, Any]:
     """Build the schedule part of `validate --json`: the schedule, its next firing, and a sentence about both."""
-    planned = None if coming is None else _utc(coming.planned)
+    planned = None if coming is None else _format_utc(coming.planned)
     return {**schedule_document(schedule), "next": planned, "says": sentence(schedule, coming)}
 
 
@@ -139,30 +139,30 @@ def explain_document(
     left: list[dict[str, Any]] = []
     for each in found:
         times = {
-            "planned": _utc(each.planned),
+            "planned": _format_utc(each.planned),
             "local": each.local.isoformat(),
             "wanted": each.wanted.isoformat(timespec="minutes"),
         }
         if isinstance(each, LeftOut):
             left.append({**times, "code": each.code.value, "reason": each.reason})
         else:
-            moments = {"starts": _utc(each.moment), "latest": _utc(each.latest)}
+            moments = {"starts": _format_utc(each.moment), "latest": _format_utc(each.latest)}
             fires.append({**times, **moments, "decision": each.decision.value, "note": each.note or None})
     return {
         "playbook": timetable.name,
         "file": file,
         "invalid": None if fault is None else {"error": str(fault), "hint": fault.hint},
         "schedule": schedule_document(timetable.schedule),
-        "from": _utc(stretch[0]),
-        "to": _utc(stretch[1]),
+        "from": _format_utc(stretch[0]),
+        "to": _format_utc(stretch[1]),
         "firings": fires,
         "left_out": left,
     }
 
 
-def _edge(edge: date | datetime | None) -> str | None:
+def _format_edge(edge: date | datetime | None) -> str | None:
     return None if edge is None else edge.isoformat()
 
 
-def _utc(moment: datetime) -> str:
+def _format_utc(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -24,7 +24,7 @@ _ENDED = {
 
 def is_worth_a_list(steps: Sequence[AnyPlanned]) -> bool:
     """Tell a plan with several or special steps from a plan with a single plain action."""
-    return len(steps) > 1 or any(_more(step) for step in steps if isinstance(step, PlannedStep))
+    return len(steps) > 1 or any(_describe_options(step) for step in steps if isinstance(step, PlannedStep))
 
 
 def step_lines(
@@ -45,12 +45,14 @@ def step_lines(
         elif isinstance(step, Message):
             what = f"notify: “{_on_one_line(step.text)}”"
         elif step.follows is None:
-            what = f"{step.action.verb} {plural(targets.get(step.name, 0), 'CVM')}{_more(step)}"
+            what = f"{step.action.verb} {plural(targets.get(step.name, 0), 'CVM')}{_describe_options(step)}"
         else:
             source = numbers.get(step.follows.step, "?")
             most = may_follow.get(step.name, 0)
             number_of = f"up to {plural(most, 'CVM')}" if most else "none so far"
-            what = f"{step.action.verb} CVMs that {_ended(step.follows)} in step {source}, {number_of}{_more(step)}"
+            ended = _describe_outcomes(step.follows)
+            options = _describe_options(step)
+            what = f"{step.action.verb} CVMs that {ended} in step {source}, {number_of}{options}"
         yield number, f"{name}{what}"
 
 
@@ -62,14 +64,14 @@ def targets_ahead(state: RunState) -> tuple[dict[str, int], dict[str, int]]:
         if isinstance(step, PlannedStep) and step.follows is not None and step.name not in state.passed:
             may_have[step.name] = {
                 key
-                for key, outcome in _results(state, step.follows.step, may_have)
+                for key, outcome in _list_results(state, step.follows.step, may_have)
                 if (outcome is None or outcome in step.follows.outcomes)
                 and (step.follows.among is None or key in step.follows.among)
             }
     return dict(still_open), {name: len(keys) for name, keys in may_have.items()}
 
 
-def _results(state: RunState, step: str, may_have: Mapping[str, set[str]]) -> Iterator[tuple[str, Outcome | None]]:
+def _list_results(state: RunState, step: str, may_have: Mapping[str, set[str]]) -> Iterator[tuple[str, Outcome | None]]:
     """Yield the known outcomes of a step's CVMs. Possible CVMs of the step count as well."""
     if step in may_have:
         yield from ((key, None) for key in may_have[step])
@@ -83,24 +85,24 @@ def _on_one_line(text: str) -> str:
     return safe_text(" ".join(text.split()), _WIDTH)
 
 
-def _ended(follows: FollowUp) -> str:
+def _describe_outcomes(follows: FollowUp) -> str:
     if follows.outcomes == ENDS_THE_RUN:
         return "did not end as wanted"
     words = [words for outcome, words in _ENDED.items() if outcome in follows.outcomes]
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _more(step: PlannedStep) -> str:
+def _describe_options(step: PlannedStep) -> str:
     """Describe the other options of a step."""
     parts = []
     if step.escalate_after is not None:
         parts.append(f"force-stopped after {format_duration(step.escalate_after)}")
     if step.on_failure == "stop":
         parts.append("a failure ends the run")
-    return "".join(f", {part}" for part in (*parts, *_limits(step.limits)))
+    return "".join(f", {part}" for part in (*parts, *_describe_limits(step.limits)))
 
 
-def _limits(limits: OwnLimits) -> Iterator[str]:
+def _describe_limits(limits: OwnLimits) -> Iterator[str]:
     if limits.requests_per_second is not None:
         yield f"at most {limits.requests_per_second:g} requests a second"
     if limits.max_in_flight is not None:

@@ -49,7 +49,7 @@ def print_plan(
         head.append(f"  {safe_text(description)}", "dim")
     total = len(plan.targets) + len(plan.skipped)
     above = [*prose_lines(console, head), *prose_lines(console, _what_happens(plan, total))]
-    below = fact_lines(console, _facts(plan))
+    below = fact_lines(console, _list_facts(plan))
     # Without a match, the warnings are the hint of the later error.
     for warning in plan.warnings if plan.has_matches else ():
         below += warning_lines(console, warning.message)
@@ -86,7 +86,7 @@ def _print_totals(console: Console, plan: Plan, most: int) -> None:
         console.print()
     half = max(most - _LEAST_APPS - 2, _LEAST_GROUPS)
     beside = [
-        table([Column(name), _COUNT, _PRICE], _rows(found, half), console.width)
+        table([Column(name), _COUNT, _PRICE], _group_rows(found, half), console.width)
         for name, found in (("teepod", teepods), ("name", prefixes))
     ]
     widths = [console.measure(each).maximum for each in beside]
@@ -98,7 +98,7 @@ def _print_totals(console: Console, plan: Plan, most: int) -> None:
         for each in beside:
             console.print(each, crop=False)
     rows = max(most - min(max(len(teepods), len(prefixes)), half) - 2, _LEAST_APPS)
-    print_table(console, [Column("app"), _COUNT, _PRICE], _rows(apps, rows))
+    print_table(console, [Column("app"), _COUNT, _PRICE], _group_rows(apps, rows))
     if has_blanks:
         console.print()
 
@@ -106,7 +106,7 @@ def _print_totals(console: Console, plan: Plan, most: int) -> None:
 _COUNT, _PRICE = Column("CVMs", right=True), Column("$/h", right=True)
 
 
-def _rows(found: list[Group], most: int) -> list[list[str]]:
+def _group_rows(found: list[Group], most: int) -> list[list[str]]:
     return [[group.name, f"{group.cvms:,}", group.price] for group in largest(found, most)]
 
 
@@ -120,7 +120,7 @@ def _print_each(console: Console, plan: Plan) -> None:
             safe_text(target.step, 60),
             teepod_of(target.cvm.ref),
             app_of(target.cvm.ref),
-            _price(target),
+            _format_price(target),
         ]
         for target in sorted(plan.targets, key=lambda each: (order.index(each.step), teepod_of(each.cvm.ref)))
     ]
@@ -128,7 +128,7 @@ def _print_each(console: Console, plan: Plan) -> None:
     console.print()
 
 
-def _price(target: Target) -> str:
+def _format_price(target: Target) -> str:
     return "unknown" if target.rates.compute is None else f"{target.rates.compute:,.4f}"
 
 
@@ -145,21 +145,23 @@ def _print_details(console: Console, plan: Plan, now: datetime) -> None:
     rows: list[list[str | Text]] = []
     for target in plan.targets:
         what = target.action.verb + (f", wave {target.wave}" if target.step in in_waves else "")
-        rows.append([*_place(target.cvm, now), _price(target), safe_text(target.cvm.status), Text(what)])
+        rows.append(
+            [*_describe_place(target.cvm, now), _format_price(target), safe_text(target.cvm.status), Text(what)]
+        )
     for each in plan.skipped:
         why = Text(f"skipped: {safe_text(each.why.in_full)}", "dim")
-        rows.append([*_place(each.cvm, now), "", safe_text(each.cvm.status), why])
+        rows.append([*_describe_place(each.cvm, now), "", safe_text(each.cvm.status), why])
     print_table(console, columns, rows)
     console.print()
 
 
-def _place(cvm: Cvm, now: datetime) -> list[str]:
+def _describe_place(cvm: Cvm, now: datetime) -> list[str]:
     ref = cvm.ref
     names = [safe_text(ref.name, 64), safe_text(ref.address, 64), teepod_of(ref), app_of(ref)]
-    return [*names, safe_text(cvm.instance_type or "", 64), _age(cvm, now)]
+    return [*names, safe_text(cvm.instance_type or "", 64), _format_age(cvm, now)]
 
 
-def _age(cvm: Cvm, now: datetime) -> str:
+def _format_age(cvm: Cvm, now: datetime) -> str:
     """Format the age of a CVM in days, or in hours on its first day; empty for an unknown age."""
     if cvm.created_at is None:
         return ""
@@ -167,7 +169,7 @@ def _age(cvm: Cvm, now: datetime) -> str:
     return f"{hours}h" if hours < 24 else f"{hours // 24}d"  # noqa: PLR2004 - hours of a day
 
 
-def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
+def _list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     if is_worth_a_list(plan.steps):
         targets = Counter(target.step for target in plan.targets)
         for number, line in step_lines(plan.steps, targets, plan.may_follow):
@@ -193,15 +195,15 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     # A force-stopped CVM gets the whole settle time again.
     settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting_steps))
     sending = (
-        f"about {plan.estimate.requests} requests{_batches(plan)}, {_sending(plan)}; "
+        f"about {plan.estimate.requests} requests{_describe_batches(plan)}, {_describe_sending(plan)}; "
         f"each CVM then has {settle} to {_get_there(plan)}"
     )
     yield "takes", sending
     if plan.targets:
-        yield "billing", _money(plan)
+        yield "billing", _describe_bill(plan)
 
 
-def _sending(plan: Plan) -> str:
+def _describe_sending(plan: Plan) -> str:
     rates = {step.limits.within(plan.limits).requests_per_second for step in plan.acting_steps}
     rate = " to ".join(f"{rate:g}" for rate in sorted({min(rates), max(rates)}))
     seconds = "less than a second" if plan.estimate.seconds < 1 else format_duration(plan.estimate.seconds)
@@ -210,7 +212,7 @@ def _sending(plan: Plan) -> str:
     return f"{seconds} to send at {rate} a second"
 
 
-def _batches(plan: Plan) -> str:
+def _describe_batches(plan: Plan) -> str:
     return "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
 
 
@@ -219,18 +221,18 @@ def _get_there(plan: Plan) -> str:
     return "settle" if len(up) > 1 else "run" if True in up else "go down"
 
 
-def _money(plan: Plan) -> Text:
+def _describe_bill(plan: Plan) -> Text:
     lines = []
     if any(not target.action.leaves_running for target in plan.targets):
         lines += [("ends  ", plan.stopped_total, "compute"), ("still billed  ", plan.stopped_total, "storage")]
     if plan.started_total is not None:
         lines += [("begins  ", plan.started_total, "compute")]
         lines += [] if len(lines) > 1 else [("still billed  ", plan.started_total, "storage")]
-    text = Text("\n").join(Text(f"{label}{_amount(total, what)}") for label, total, what in lines)
+    text = Text("\n").join(Text(f"{label}{_format_amount_line(total, what)}") for label, total, what in lines)
     return text if lines else Text("the effect of a restart on the bill is not documented")
 
 
-def _amount(total: Total, what: str) -> str:
+def _format_amount_line(total: Total, what: str) -> str:
     per_hour: Decimal = getattr(total, what)
     unknown: int = getattr(total, f"{what}_unknown")
     month = per_hour * HOURS_PER_MONTH

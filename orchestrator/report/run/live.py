@@ -42,7 +42,7 @@ def time_left(state: RunState, requests_per_second: float, settle_seconds: float
     return waiting / requests_per_second + settle_seconds
 
 
-def _wave(state: RunState) -> str | None:
+def _describe_wave(state: RunState) -> str | None:
     """Describe the current wave of a step; None for a step with a single wave."""
     step, number = state.wave or ("", 1)
     if step not in state.waves:
@@ -110,10 +110,10 @@ class Progress:
                 await anyio.sleep(_REFRESH)
                 continue
             # A stopped view would wipe out the lines above on restart, so every round makes a new view.
-            with _View(self._view(), console=console, auto_refresh=False, transient=True) as view:
+            with _View(self._build_view(), console=console, auto_refresh=False, transient=True) as view:
                 self._live = view
                 while self._live is view:
-                    view.update(self._view(), refresh=True)
+                    view.update(self._build_view(), refresh=True)
                     await anyio.sleep(_REFRESH)
 
     @contextmanager
@@ -139,12 +139,12 @@ class Progress:
 
     def line(self) -> str:
         """Format the state as a single line."""
-        stages = ", ".join(f"{number} {stage}" for stage, number in self._stages())
-        notes = [note for note in (_wave(self.state), waits(self.state), self.trouble()) if note]
+        stages = ", ".join(f"{number} {stage}" for stage, number in self._list_stages())
+        notes = [note for note in (_describe_wave(self.state), waits(self.state), self.trouble()) if note]
         more = "".join(f"; {note}" for note in notes)
         return f"{format_duration(time.monotonic() - self._started)}: {stages}{more}"
 
-    def _stages(self) -> list[tuple[str, int]]:
+    def _list_stages(self) -> list[tuple[str, int]]:
         stages = [(stage, self.state.stages[stage]) for stage in _ORDER if self.state.stages[stage]]
         if not self.is_ending():
             return stages
@@ -156,7 +156,7 @@ class Progress:
         """Count the targets with a sent request and without an outcome."""
         return sum(self.state.stages[stage] for stage in _UNDER_WAY)
 
-    def _rate(self) -> float:
+    def _measure_rate(self) -> float:
         now, passed = time.monotonic(), self._passed()
         self._samples.append((now, passed))
         while now - self._samples[0][0] > _WINDOW:
@@ -168,7 +168,7 @@ class Progress:
         found = self.state.durations
         return sorted(found)[len(found) // 2] if found else None
 
-    def _view(self) -> RenderableType:
+    def _build_view(self) -> RenderableType:
         state, total = self.state, sum(self.state.stages.values())
         done = sum(state.stages[stage] for stage in _DONE)
         left = time_left(state, self._limit(), self._settle_seconds())
@@ -184,14 +184,14 @@ class Progress:
             total, about = done + self._to_finish(), f"{self._to_finish()} to finish"
         head.add_row(ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {about}"))
         tally = Text("  ").join(
-            Text(f"{number} {stage}", STYLES.get(stage, "cyan")) for stage, number in self._stages()
+            Text(f"{number} {stage}", STYLES.get(stage, "cyan")) for stage, number in self._list_stages()
         )
         elapsed = format_duration(time.monotonic() - self._started)
         limit = f"{self._limit():.1f} (auto)" if self._adaptive else f"{self._limit():g}"
-        rate = self._rate()
+        rate = self._measure_rate()
         burst = " (burst)" if rate > self._limit() else ""
         speed = Text(f"{rate:.1f} requests a second{burst}, limit {limit}, {elapsed}", "dim")
-        wave = _wave(state)
+        wave = _describe_wave(state)
         if wave:
             speed.append(f", {wave}")
         notes = [
@@ -201,9 +201,9 @@ class Progress:
         ]
         if trouble:
             notes.append(Text(trouble, "bold red"))
-        return Group(head, tally, speed, *self._troubles(), *notes)
+        return Group(head, tally, speed, *self._list_troubles(), *notes)
 
-    def _troubles(self) -> list[Text]:
+    def _list_troubles(self) -> list[Text]:
         return [
             Text(
                 f"{safe_text(target.ref.name, 40)}  {target.stage}: {safe_text(target.reason, 120)}",

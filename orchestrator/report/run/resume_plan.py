@@ -28,18 +28,18 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     _add_rows(table, "send", plan.send, lambda work: work.action.verb)
-    _add_rows(table, "watch", plan.watch, _sent)
+    _add_rows(table, "watch", plan.watch, _describe_request)
     reasons = {id(work): _AS_WANTED.get(reason.code, reason.text) for work, reason in plan.skip}
     _add_rows(table, "skip", [work for work, _ in plan.skip], lambda work: reasons[id(work)])
     if plan.ended:
         table.add_row("done", plural(plan.ended, "target"))
     later = [step for step in plan.steps if step.name not in state.passed and _is_open(step)]
     if later:
-        table.add_row("later", Text(", ".join(map(_later, later))))
-    table.add_row("rate", Text(_rate(plan.limits)))
+        table.add_row("later", Text(", ".join(map(_describe_step, later))))
+    table.add_row("rate", Text(_describe_rate(plan.limits)))
     if plan.stricter:
         table.add_row("stricter", Text(f"by the present settings: {', '.join(plan.stricter)}"))
-    for line in _money(plan):
+    for line in _describe_bill(plan):
         table.add_row("billing", line)
     console.print(table)
     for warning in plan.warnings:
@@ -47,11 +47,11 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
     console.print()
 
 
-def _money(plan: ResumePlan) -> Iterable[str]:
+def _describe_bill(plan: ResumePlan) -> Iterable[str]:
     if any(not work.action.leaves_running for work in plan.send):
-        yield f"ends  {_amount(plan.ends)}"
+        yield f"ends  {_format_compute(plan.ends)}"
     if plan.starts:
-        yield f"begins  {_amount(plan.begins)}"
+        yield f"begins  {_format_compute(plan.begins)}"
 
 
 def _add_rows(table: Table, label: str, jobs: Iterable[Job], what: Any) -> None:  # noqa: ANN401 - a function
@@ -68,7 +68,7 @@ def _add_rows(table: Table, label: str, jobs: Iterable[Job], what: Any) -> None:
         )
 
 
-def _sent(work: Job) -> str:
+def _describe_request(work: Job) -> str:
     return f"{work.action} sent, {'not settled yet' if work.accepted else 'outcome unknown'}"
 
 
@@ -79,16 +79,16 @@ def _is_open(step: AnyPlanned) -> bool:
     return isinstance(step, Question) or (isinstance(step, PlannedStep) and step.follows is not None)
 
 
-def _later(step: AnyPlanned) -> str:
+def _describe_step(step: AnyPlanned) -> str:
     what = "requests an approval" if isinstance(step, Question) else "selects its CVMs at its start"
     return f"step {safe_text(step.name, 60)!r} {what}"
 
 
-def _rate(limits: RunLimits) -> str:
+def _describe_rate(limits: RunLimits) -> str:
     rate = "auto" if limits.adaptive else f"{limits.requests_per_second:g} requests a second"
     return f"{rate}, burst {limits.burst}, at most {limits.max_in_flight} in flight"
 
 
-def _amount(total: Total) -> str:
+def _format_compute(total: Total) -> str:
     unknown = f", and {plural(total.compute_unknown, 'CVM')} of unknown rate" if total.compute_unknown else ""
     return f"compute ${total.compute:.4f}/h{unknown}"

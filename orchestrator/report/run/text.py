@@ -80,23 +80,23 @@ def print_run(
     if not is_open:
         _not_sent(console, state)
     console.print()
-    print_lines(console, fact_lines(console, _facts(state, code, audit_log)))
+    print_lines(console, fact_lines(console, _list_facts(state, code, audit_log)))
 
 
-def _facts(state: RunState, code: int | None, audit_log: Path | str) -> _Facts:
+def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Facts:
     run_id = safe_text(state.run_id)
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:
         yield "slowest", f"{format_duration(slowest)} from first request to end"
     yield from _cut_short(state)
-    yield from _started(state)
-    yield from _began(state)
+    yield from _describe_start(state)
+    yield from _describe_trigger(state)
     yield from _follow_ups(state)
-    yield from _deadline(state)
+    yield from _describe_deadline(state)
     money = state.money
     if money["triggered"] or "starts" in money:
-        yield "billing", _bill(money)
-    yield from _abandoned(state)
+        yield "billing", _describe_bill(money)
+    yield from _describe_abandonment(state)
     for line in answer_lines(state, going_on=code is None):
         yield "answer", Text(line)
     if state.drifted:
@@ -142,13 +142,13 @@ def _cut_short(state: RunState) -> _Facts:
         yield "cut short", Text(ENDINGS.get(by, safe_text(by, 64)), "yellow")
 
 
-def _abandoned(state: RunState) -> _Facts:
+def _describe_abandonment(state: RunState) -> _Facts:
     end = state.finished
     if end is not None and end.abandoned_by is not None:
         yield "abandoned", Text(f"by {safe_text(end.abandoned_by, 100)}: {safe_text(end.reason, 1000)}")
 
 
-def _deadline(state: RunState) -> _Facts:
+def _describe_deadline(state: RunState) -> _Facts:
     """Compare the last request with the deadline."""
     deadline = None if state.finished is None else state.finished.deadline
     if deadline is None:
@@ -170,7 +170,7 @@ def _last_request(state: RunState) -> str:
     return f": last CVM sent after {format_duration(max(0.0, round(seconds, 1)))}"
 
 
-def _started(state: RunState) -> _Facts:
+def _describe_start(state: RunState) -> _Facts:
     """Name the start of the run, its actor, and its duration up to the last record."""
     if state.started.actor is not None:
         yield "started", Text(f"{moment(state.started.ts)} by {safe_text(state.started.actor, 100)}")
@@ -179,7 +179,7 @@ def _started(state: RunState) -> _Facts:
         yield "took", format_duration(max(0.0, round(took.total_seconds(), 1)))
 
 
-def _began(state: RunState) -> _Facts:
+def _describe_trigger(state: RunState) -> _Facts:
     """Name the schedule and the firing behind the run; nothing for a run started by a person."""
     trigger = state.started.trigger
     if trigger is not None:
@@ -203,7 +203,7 @@ def _print_troubles(console: Console, targets: list[TargetState]) -> None:
     rows: list[list[str | Text]] = []
     for target in targets:
         outcome = target.outcome_so_far.value
-        why = Text(safe_text(target.reason, 300) if target.reason else _why(target))
+        why = Text(safe_text(target.reason, 300) if target.reason else _explain_unsettled(target))
         if target.request_id:
             why.append(f"\nrequest {safe_text(target.request_id, 64)}", "dim")
         ref = target.ref
@@ -212,11 +212,11 @@ def _print_troubles(console: Console, targets: list[TargetState]) -> None:
     print_table(console, [*columns, Column("why", wraps=True)], rows)
 
 
-def _why(target: TargetState) -> str:
+def _explain_unsettled(target: TargetState) -> str:
     return f"the run ended before the CVM was observed to settle; last status {safe_text(target.status)}"
 
 
-def _pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
+def _list_pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
     """Yield the compute of CVMs with an accepted stop or start but without a confirmed end."""
     for part, seen in ((money, "down"), (money.get("starts"), "running")):
         pending = part.get("pending") if isinstance(part, Mapping) else None
@@ -224,7 +224,7 @@ def _pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object]
             yield pending, "compute_usd_per_hour", f"pending: {plural(pending['cvms'], 'CVM')} not seen {seen}"
 
 
-def _bill(money: Mapping[str, object]) -> Text:
+def _describe_bill(money: Mapping[str, object]) -> Text:
     text = Text()
     lines: list[tuple[Mapping[str, object], str, str]] = []
     if money["triggered"]:
@@ -233,7 +233,7 @@ def _bill(money: Mapping[str, object]) -> Text:
     starts = money.get("starts")
     if isinstance(starts, Mapping):
         lines.append((starts, "compute_usd_per_hour", "begins"))
-    for part, key, label in [*lines, *_pending(money)]:
+    for part, key, label in [*lines, *_list_pending(money)]:
         amount = part[key]
         if amount is None:
             text.append(f"{label}: unknown for some CVMs (see the audit log)\n")

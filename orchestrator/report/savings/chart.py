@@ -30,12 +30,12 @@ _YEAR_S = 300 * 86400
 
 def columns(saved: SavingsReport) -> list[Element]:
     """Draw the chart for a wide and for a narrow screen."""
-    return [_columns(saved, size) for size in (_WIDE, _NARROW)]
+    return [_draw_columns(saved, size) for size in (_WIDE, _NARROW)]
 
 
-def wide_columns(saved: SavingsReport) -> Element:
+def draw_wide_chart(saved: SavingsReport) -> Element:
     """Draw the chart for a wide screen only."""
-    return _columns(saved, _WIDE)
+    return _draw_columns(saved, _WIDE)
 
 
 def says(saved: SavingsReport) -> str:
@@ -47,8 +47,8 @@ def says(saved: SavingsReport) -> str:
     )
 
 
-def _columns(saved: SavingsReport, size: _Size) -> Element:
-    top = _level(max(saved.spared, default=Decimal(0)))
+def _draw_columns(saved: SavingsReport, size: _Size) -> Element:
+    top = _round_up(max(saved.spared, default=Decimal(0)))
     width, height = size.width - _LEFT - _RIGHT, size.height - _TOP - _BELOW
     first = saved.edges[0]
     whole = (saved.edges[-1] - first).total_seconds()
@@ -60,15 +60,20 @@ def _columns(saved: SavingsReport, size: _Size) -> Element:
     for number, usd in enumerate(saved.spared):
         tall, wide = height * float(usd / top), across(number + 1) - across(number)
         if usd:
-            place = _short(across(number) + wide * _GAP / 2), _short(_TOP + height - tall)
-            shape = {"x": place[0], "y": place[1], "width": _short(wide * (1 - _GAP)), "height": _short(tall)}
+            place = _shorten_number(across(number) + wide * _GAP / 2), _shorten_number(_TOP + height - tall)
+            shape = {
+                "x": place[0],
+                "y": place[1],
+                "width": _shorten_number(wide * (1 - _GAP)),
+                "height": _shorten_number(tall),
+            }
             bars.append(e("rect", e("title", f"{saved.edges[number]:%Y-%m-%d}: ${cents(usd)}"), **shape))
     form = "%Y-%m-%d" if whole > _YEAR_S else "%m-%d"
     days = [(across(number), edge.strftime(form)) for number, edge in enumerate(saved.edges)]
     return e(
         "svg",
-        e("g", *_lines(top, height, size), cls="axis y"),
-        e("g", *_names(days, size), cls="axis x"),
+        e("g", *_draw_lines(top, height, size), cls="axis y"),
+        e("g", *_draw_names(days, size), cls="axis x"),
         e("g", *bars, cls="series as_wanted"),
         cls=f"chart {size.name}",
         xmlns="http://www.w3.org/2000/svg",
@@ -78,28 +83,28 @@ def _columns(saved: SavingsReport, size: _Size) -> Element:
     )
 
 
-def _lines(top: Decimal, height: int, size: _Size) -> Iterator[Element]:
+def _draw_lines(top: Decimal, height: int, size: _Size) -> Iterator[Element]:
     for number in range(_LEVELS + 1):
-        y = _short(_TOP + height * (1 - number / _LEVELS))
+        y = _shorten_number(_TOP + height * (1 - number / _LEVELS))
         yield e("path", cls="line", d=f"M{_LEFT} {y}H{size.width - _RIGHT}")
         yield e("text", f"${top * number / _LEVELS:,.2f}", x=str(_LEFT - 8), y=y, dy="4")
 
 
-def _names(places: Sequence[tuple[float, str]], size: _Size) -> Iterator[Element]:
+def _draw_names(places: Sequence[tuple[float, str]], size: _Size) -> Iterator[Element]:
     """Draw the names of days below the columns without overlap. The last edge is the end of the chart, not a day."""
     apart = (size.width - _LEFT - _RIGHT) / (size.named + 1)
     last = -apart
     for x, name in places[:-1]:
         if x - last >= apart and x <= size.width - _LEFT / 2:
-            yield e("text", name, x=_short(x), y=str(size.height - 8))
+            yield e("text", name, x=_shorten_number(x), y=str(size.height - 8))
             last = x
 
 
-def _level(most: Decimal) -> Decimal:
+def _round_up(most: Decimal) -> Decimal:
     """Return the height of the chart: the first of 1, 2, 4, 8 and 10 times a power of ten above all values."""
     tens = Decimal(10) ** (most.adjusted() if most else -2)
     return next(tens * step for step in (1, 2, 4, 8, 10) if tens * step >= most)
 
 
-def _short(number: float) -> str:
+def _shorten_number(number: float) -> str:
     return f"{number:.2f}".rstrip("0").rstrip(".")

@@ -36,8 +36,8 @@ def savings_document(saved: SavingsReport) -> dict[str, Any]:
         "since": timestamp(saved.since),
         "until": timestamp(saved.until),
         "by": saved.by,
-        "rows": [{"key": row.key, **_row(row)} for row in saved.rows],
-        "total": _row(saved.together),
+        "rows": [{"key": row.key, **_describe_row(row)} for row in saved.rows],
+        "total": _describe_row(saved.together),
         "over_time": [
             {"from": timestamp(begin), "to": timestamp(end), "known_compute_usd": format_amount(usd)}
             for begin, end, usd in zip(saved.edges, saved.edges[1:], saved.spared, strict=False)
@@ -46,7 +46,7 @@ def savings_document(saved: SavingsReport) -> dict[str, Any]:
         "live": saved.live,
         "left_out": dict(saved.left_out),
         "not_known_yet": saved.ask,
-        "assumptions": list(assumptions(saved)),
+        "assumptions": list(list_assumptions(saved)),
     }
 
 
@@ -56,20 +56,20 @@ def savings_csv(saved: SavingsReport) -> str:
     writer = csv.writer(file)
     writer.writerow((saved.by, *_COLUMNS))
     for row in saved.rows:
-        document = _row(row)
+        document = _describe_row(row)
         flat = {**document, **document["charges"]}
         writer.writerow((cell(row.key), *(flat[name] for name in _COLUMNS)))
     return file.getvalue()
 
 
-def _row(row: SavingsRow) -> dict[str, Any]:
+def _describe_row(row: SavingsRow) -> dict[str, Any]:
     return {
         "times": row.times,
         "cvms": len(row.cvms),
         "hours": format_amount(to_hours(row.stood)),
-        **_sum("compute", row.compute),
-        **_sum("storage", row.storage),
-        **_sum("gpu_minimums", row.minimums),
+        **_describe_sum("compute", row.compute),
+        **_describe_sum("storage", row.storage),
+        **_describe_sum("gpu_minimums", row.minimums),
         "open": row.open,
         "seen": row.seen,
         "seen_known_compute_usd": format_amount(row.at_most.usd),
@@ -77,7 +77,7 @@ def _row(row: SavingsRow) -> dict[str, Any]:
     }
 
 
-def _sum(name: str, amounts: Sum) -> dict[str, str | int | None]:
+def _describe_sum(name: str, amounts: Sum) -> dict[str, str | int | None]:
     return {
         f"{name}_usd": None if amounts.whole is None else format_amount(amounts.whole),
         f"known_{name}_usd": format_amount(amounts.usd),
@@ -85,7 +85,7 @@ def _sum(name: str, amounts: Sum) -> dict[str, str | int | None]:
     }
 
 
-def assumptions(saved: SavingsReport) -> Iterator[str]:
+def list_assumptions(saved: SavingsReport) -> Iterator[str]:
     """Explain the figures and their gaps, in sentences."""
     row, charges = saved.together, saved.together.charges
     yield (

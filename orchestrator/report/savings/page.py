@@ -8,9 +8,9 @@ from orchestrator.history.saved import SavingsReport
 from orchestrator.plural import plural
 from orchestrator.report.html.elements import Cell, e, figure, section, table
 from orchestrator.report.html.page import page
-from orchestrator.report.savings.chart import columns, wide_columns
-from orchestrator.report.savings.document import assumptions
-from orchestrator.report.savings.text import clock, each_column, marks, money
+from orchestrator.report.savings.chart import columns, draw_wide_chart
+from orchestrator.report.savings.document import list_assumptions
+from orchestrator.report.savings.text import clock, each_column, explain_marks, money
 
 _STYLE = """
 svg { color-scheme: light dark; background: #ffffff; font: 11px system-ui, sans-serif; }
@@ -32,19 +32,19 @@ def savings_page(saved: SavingsReport) -> bytes:
         e("p", f"{plural(saved.runs, 'run')} included; {stood}.", cls="soft"),
         e(
             "ul",
-            *map(_tile, _figures(row), ("hours stopped", "saved compute", "storage still billed", "charged")),
+            *map(_make_tile, _list_figures(row), ("hours stopped", "saved compute", "storage still billed", "charged")),
             cls="tiles",
         ),
     ]
     sections = [section("time", "Over time", figure(f"Saved compute, {each_column(saved)} (UTC)", (), columns(saved)))]
-    sections.append(section("rows", f"By {saved.by}", _table(saved)))
-    sections.append(section("meaning", "Meaning of the figures", *_meaning(saved)))
+    sections.append(section("rows", f"By {saved.by}", _make_table(saved)))
+    sections.append(section("meaning", "Meaning of the figures", *_explain_figures(saved)))
     return page(title, head, sections, "Read from the audit logs alone.")
 
 
 def savings_svg(saved: SavingsReport) -> bytes:
     """Build the chart as a file, with its own colours."""
-    svg = wide_columns(saved)
+    svg = draw_wide_chart(saved)
     style = Element("style")
     style.text = _STYLE
     svg.insert(0, style)
@@ -52,37 +52,37 @@ def savings_svg(saved: SavingsReport) -> bytes:
     return drawn + b"\n"
 
 
-def _figures(row: SavingsRow) -> tuple[str, str, str, str]:
+def _list_figures(row: SavingsRow) -> tuple[str, str, str, str]:
     charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
     compute = money(row.compute.usd, row.compute.unknown, row.times)
     return f"{to_hours(row.stood):,.1f}", compute, money(row.storage.usd, row.storage.unknown, row.times), charged
 
 
-def _tile(figure: str, words: str) -> Element:
+def _make_tile(figure: str, words: str) -> Element:
     return e("li", e("strong", figure), words)
 
 
-def _table(saved: SavingsReport) -> Element:
+def _make_table(saved: SavingsReport) -> Element:
     columns_of = ((saved.by, ""), ("CVMs", "num"), ("times", "num"), ("hours", "num"))
     amounts = (("saved compute", "num"), ("storage", "num"), ("charged", "num"), ("GPU minimums", "num"))
 
     def cells(name: str, row: SavingsRow) -> Sequence[Cell]:
         counts = (f"{len(row.cvms):,}", f"{row.times:,}")
-        return name, *counts, *_figures(row), money(row.minimums.usd, row.minimums.unknown, row.times)
+        return name, *counts, *_list_figures(row), money(row.minimums.usd, row.minimums.unknown, row.times)
 
     rows = [cells(row.key or "-", row) for row in saved.rows]
     return table(f"Savings by {saved.by}", (*columns_of, *amounts), rows, cells("total", saved.together))
 
 
-def _meaning(saved: SavingsReport) -> list[Element]:
-    parts = [e("ul", *(e("li", sentence) for sentence in (*assumptions(saved), *marks(saved))))]
+def _explain_figures(saved: SavingsReport) -> list[Element]:
+    parts = [e("ul", *(e("li", sentence) for sentence in (*list_assumptions(saved), *explain_marks(saved))))]
     if saved.ask:
         commands = "\n".join(f"orchestrator reconcile {run_id}" for run_id in saved.ask)
-        parts += [e("p", "To read the unknown charges:"), e("pre", *_lines(commands))]
+        parts += [e("p", "To read the unknown charges:"), e("pre", *_split_lines(commands))]
     return parts
 
 
-def _lines(text: str) -> list[Element | str]:
+def _split_lines(text: str) -> list[Element | str]:
     """Split a text into lines for a `pre` element. Plain line breaks would appear as escapes."""
     found: list[Element | str] = []
     for line in text.split("\n"):

@@ -61,27 +61,27 @@ def print_reconciliation(
     """
     run_id = safe_text(state.run_id)
     sums = add_up_charges(found.found.values())
-    console.print(Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {_tally(sums)}"))
+    console.print(Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {_describe_counts(sums)}"))
     if not found.found:
         console.print(Text("nothing to reconcile: no stop of this run took effect"))
         return
     rows = _in_order(found, state)
-    listed = rows if details else _telling(rows)[:_MOST_ROWS]
+    listed = rows if details else _sort_by_surprise(rows)[:_MOST_ROWS]
     console.print()
     _print_rows(console, [(each, found.problems.get(key)) for key, each in listed])
     if len(listed) < len(rows):
         rest = f"and {plural(len(rows) - len(listed), 'CVM')} more: orchestrator reconcile {run_id} --details"
         print_lines(console, [Text(rest)])
     console.print()
-    charged = Text(f"{_dollars(sums.charged_usd, 2)} for {plural(sums.charged, 'stop')}", "bold")
+    charged = Text(f"{_format_dollars(sums.charged_usd, 2)} for {plural(sums.charged, 'stop')}", "bold")
     facts: list[tuple[str, str | Text]] = [("charged", charged)]
     if sums.pending:
-        facts.append(("pending", _pending(found)))
+        facts.append(("pending", _describe_pending(found)))
     if sums.compared:
-        facts.append(("difference", _difference(sums)))
+        facts.append(("difference", _describe_difference(sums)))
     facts.append(("basis", Text(_BASIS)))
     facts.append(("audit log", Text(safe_text(audit_log, 4096), no_wrap=True)))
-    facts.append(("requested", _asked(found)))
+    facts.append(("requested", _describe_requests(found)))
     if found.open:
         facts.append(("later", Text(f"orchestrator reconcile {run_id}", "bold", no_wrap=True)))
     print_lines(console, fact_lines(console, facts))
@@ -92,7 +92,7 @@ def _in_order(found: Reconciliation, state: RunState) -> list[tuple[Key, Reconci
     return [(key, found.found[key]) for key in state.targets if key in found.found]
 
 
-def _telling(rows: Sequence[tuple[Key, Reconciled]]) -> list[tuple[Key, Reconciled]]:
+def _sort_by_surprise(rows: Sequence[tuple[Key, Reconciled]]) -> list[tuple[Key, Reconciled]]:
     """Put unexpected rows first: stops without a charge, then the largest differences."""
 
     def rank(row: tuple[Key, Reconciled]) -> tuple[bool, Decimal]:
@@ -102,26 +102,26 @@ def _telling(rows: Sequence[tuple[Key, Reconciled]]) -> list[tuple[Key, Reconcil
     return list(rows) if len(rows) <= _MOST_ROWS else sorted(rows, key=rank)
 
 
-def _tally(sums: ReconciledTotal) -> str:
+def _describe_counts(sums: ReconciledTotal) -> str:
     words = {ChargeState.NONE: "not charged", ChargeState.UNKNOWN: "not known"}
     counts = [f"{n} {words.get(each, each.value)}" for each in ChargeState if (n := sums.standings.get(each, 0))]
     return ", ".join(counts) or "no stops"
 
 
-def _pending(found: Reconciliation) -> str:
+def _describe_pending(found: Reconciliation) -> str:
     waiting = [each for each in found.found.values() if each.standing is ChargeState.PENDING]
     known = [each.expected.usd for each in waiting if each.expected.usd is not None]
-    about = f", about {_dollars(sum(known, Decimal(0)), 2)} by estimate" if len(known) == len(waiting) else ""
+    about = f", about {_format_dollars(sum(known, Decimal(0)), 2)} by estimate" if len(known) == len(waiting) else ""
     return f"{plural(len(waiting), 'stop')}{about}"
 
 
-def _difference(sums: ReconciledTotal) -> str:
+def _describe_difference(sums: ReconciledTotal) -> str:
     word = "less" if sums.difference_usd < 0 else "more"
-    amount = _dollars(abs(sums.difference_usd), 2)
+    amount = _format_dollars(abs(sums.difference_usd), 2)
     return f"{amount} {word} than expected, over {plural(sums.compared, 'stop')}"
 
 
-def _asked(found: Reconciliation) -> str:
+def _describe_requests(found: Reconciliation) -> str:
     if not found.asked:
         return "nothing: every charge is in the audit log"
     return f"{plural(found.asked, 'app')}; {plural(len(found.news), 'record')} added to the audit log"
@@ -136,12 +136,12 @@ def _print_rows(console: Console, rows: Sequence[tuple[Reconciled, str | None]])
         why = problem or each.reason
         if why is not None and why != NOT_YET and each.standing is not ChargeState.NONE:
             name.append(f"\n{safe_text(why, 300)}", "dim")
-        amounts = [_dollars(amount, 4) for amount in (each.charged.usd, each.expected.usd, each.difference)]
+        amounts = [_format_dollars(amount, 4) for amount in (each.charged.usd, each.expected.usd, each.difference)]
         cells.append([name, Text(each.standing.value, _STYLES[each.standing]), *amounts])
     print_table(console, columns, cells)
 
 
-def _dollars(amount: Decimal | None, places: int) -> str:
+def _format_dollars(amount: Decimal | None, places: int) -> str:
     if amount is None:
         return "-"
     return f"{'-' if round(amount, places) < 0 else ''}${abs(amount):,.{places}f}"

@@ -9,7 +9,7 @@ from itertools import chain, dropwhile
 from orchestrator.billing.savings import SavingsRow, to_hours
 from orchestrator.history.saved import SavingsReport
 from orchestrator.plural import plural
-from orchestrator.report.savings.document import assumptions, cents
+from orchestrator.report.savings.document import cents, list_assumptions
 from orchestrator.safe_text import safe_text
 
 _NARROWEST = 60
@@ -36,12 +36,12 @@ def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> I
     if not row.times and not row.stops:
         yield "No CVM was stopped in this time range, by the runs on record."
         return
-    yield from _table(saved, width)
+    yield from _table_lines(saved, width)
     yield ""
     if row.compute.usd:
-        yield from _bars(saved, width, "█" if blocks else "#")
+        yield from _bar_lines(saved, width, "█" if blocks else "#")
         yield ""
-    for sentence in chain(assumptions(saved), marks(saved)):
+    for sentence in chain(list_assumptions(saved), explain_marks(saved)):
         yield from textwrap.wrap(sentence, width, initial_indent="- ", subsequent_indent="  ")
     if saved.ask:
         yield "- To read the unknown charges:"
@@ -62,7 +62,7 @@ _FIRST_TO_GO = ("hours", "storage", "charged")
 """Columns in the order of removal for lack of width."""
 
 
-def _table(saved: SavingsReport, width: int) -> Iterator[str]:
+def _table_lines(saved: SavingsReport, width: int) -> Iterator[str]:
     longest = max(len(safe_text(row.key)) for row in saved.rows)
     # A long name is cut, the id of an app never.
     room = max(min(longest, max(_ID, width - len(_HEADS) * (_COLUMN + 1))), len("total"))
@@ -72,12 +72,12 @@ def _table(saved: SavingsReport, width: int) -> Iterator[str]:
             heads.remove(head)
     yield f"{saved.by:{room}}" + "".join(f" {head:>{_COLUMN}}" for head in heads)
     for row in saved.rows:
-        yield _line(safe_text(row.key, room), row, room, heads)
+        yield _row_line(safe_text(row.key, room), row, room, heads)
     if len(saved.rows) > 1:
-        yield _line("total", saved.together, room, heads)
+        yield _row_line("total", saved.together, room, heads)
 
 
-def _line(name: str, row: SavingsRow, room: int, heads: Sequence[str]) -> str:
+def _row_line(name: str, row: SavingsRow, room: int, heads: Sequence[str]) -> str:
     charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
     compute = money(row.compute.usd, row.compute.unknown, row.times)
     storage = money(row.storage.usd, row.storage.unknown, row.times)
@@ -92,7 +92,7 @@ def money(usd: Decimal, unknown: int, of: int) -> str:
     return f"${cents(usd)}{'+' if unknown else ''}"
 
 
-def _bars(saved: SavingsReport, width: int, block: str) -> Iterator[str]:
+def _bar_lines(saved: SavingsReport, width: int, block: str) -> Iterator[str]:
     """Draw the saved compute over time, with few enough lines for a screen."""
     joined = -(-len(saved.spared) // _MOST_BARS)
     pieces = [
@@ -111,7 +111,7 @@ def each_column(saved: SavingsReport, joined: int = 1) -> str:
     return "a day" if length == timedelta(days=1) else f"every {length.days} days"
 
 
-def marks(saved: SavingsReport) -> Iterator[str]:
+def explain_marks(saved: SavingsReport) -> Iterator[str]:
     """Explain the marks and the rounding of the shown amounts, where needed."""
     together, rows = saved.together, saved.rows
     if together.compute.unknown or together.storage.unknown or together.uncharged:

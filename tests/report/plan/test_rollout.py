@@ -115,7 +115,7 @@ def test_a_run_in_progress_says_in_which_wave_it_is() -> None:
     progress = Progress(state, lambda: 5.0, lambda: 1)
     assert progress.line().endswith("; wave 1 of 2")
     target, file = console()
-    target.print(progress._view())
+    target.print(progress._build_view())
     assert "wave 1 of 2" in file.getvalue()
     plain = run(("action.intent", about(0, plan_of(), attempt=1)), made=plan_of())
     assert "wave" not in Progress(plain, lambda: 5.0, lambda: 1).line()

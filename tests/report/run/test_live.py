@@ -38,7 +38,7 @@ def test_the_view_shows_stages_troubles_and_the_note(note: str | None) -> None:
     progress = Progress(state, lambda: 5.0, lambda: 3)
     progress.note = note
     target, file = console()
-    target.print(progress._view())
+    target.print(progress._build_view())
     text = file.getvalue()
     assert "1/3" in text
     assert "1 settling" in text
@@ -68,10 +68,10 @@ def test_more_than_the_limit_is_told_as_a_burst(passed: int, said: str, monkeypa
     monkeypatch.setattr("orchestrator.report.run.live.time.monotonic", lambda: now[0])
     counts = iter([0, passed])
     progress = Progress(run(*SENT), lambda: 5.0, lambda: next(counts))
-    progress._rate()
+    progress._measure_rate()
     now[0] = 5.0
     target, file = console()
-    target.print(progress._view())
+    target.print(progress._build_view())
     assert said in file.getvalue()
 
 
@@ -80,7 +80,7 @@ def test_a_run_that_ends_says_what_is_to_finish_and_what_will_not_be_sent() -> N
     progress = Progress(state, lambda: 5.0, lambda: 3)
     progress.is_ending = lambda: True
     target, file = console()
-    target.print(progress._view())
+    target.print(progress._build_view())
     text = file.getvalue()
     assert "1/2  1 to finish" in text
     assert "1 not sent" in text
@@ -92,7 +92,7 @@ def test_the_view_shows_in_red_why_nothing_is_sent() -> None:
     progress = Progress(run(*SENT), lambda: 5.0, lambda: 1)
     progress.trouble = lambda: outage_text("HTTP 502: bad \x1b[1mgateway", 7.6, 300.0)
     target, file = console()
-    target.print(progress._view())
+    target.print(progress._build_view())
     said = "The API is down (HTTP 502: bad"
     (line,) = (line for line in file.getvalue().splitlines() if said in line)
     assert "\x1b[1;31m" in line
