@@ -1,6 +1,7 @@
 """State of one target in the engine; built from a plan or from an earlier log."""
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from orchestrator.action import Action
 from orchestrator.billing.note import BillingNote, billing_note
@@ -9,6 +10,19 @@ from orchestrator.outcome import Outcome
 from orchestrator.playbook.plan import Target
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.skip_reason import Reason
+
+
+class RequestPhase(Enum):
+    """Phase of a target's present action."""
+
+    WAITING = auto()
+    """No request sent, or the last request had no effect."""
+    UNANSWERED = auto()
+    """The last request has no answer on record, because the process died first: its effect is unknown."""
+    IN_DOUBT = auto()
+    """The effect of the last request is unknown."""
+    ACCEPTED = auto()
+    """The action is known to have taken effect."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,10 +41,9 @@ class Job:
             request and never sent the request.
         batch: the number of the last request, if other targets shared the request; None for a request for one target.
         singly: whether the target needs a request of its own, because a batch would skip the CVM.
-        unanswered: whether the last request has no answer on record, because the process died first.
-        in_doubt: whether the effect of the last request is unknown.
+        phase: the phase of the action; the only place with the knowledge about its effect.
         trouble: text of the last answer with an unknown effect; None before such an answer.
-        accepted_at: time since when the action is known to have taken effect; None before.
+        accepted_at: time of the change to phase ACCEPTED; None before.
         billed: whether an action of the step was ever accepted, so the billing note counts.
         escalated_at: time when the step stopped waiting for the CVM to go down by itself; None before.
         outcome: the outcome; None while the target is open.
@@ -53,8 +66,7 @@ class Job:
     asked_since: float | None = None
     batch: int | None = None
     singly: bool = False
-    unanswered: bool = False
-    in_doubt: bool = False
+    phase: RequestPhase = RequestPhase.WAITING
     trouble: str | None = None
     accepted_at: float | None = None
     billed: bool = False
@@ -75,7 +87,21 @@ class Job:
     @property
     def accepted(self) -> bool:
         """Whether the action is known to have taken effect."""
-        return self.accepted_at is not None
+        return self.phase is RequestPhase.ACCEPTED
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the effect of the last request is unknown."""
+        return self.phase in _DOUBT
+
+    def accept(self, now: float) -> None:
+        """Note that the action took effect."""
+        self.phase, self.accepted_at, self.billed = RequestPhase.ACCEPTED, now, True
+
+    def clear_doubt(self) -> None:
+        """Note that a request of unknown effect had no effect, or needs no decision any more."""
+        if self.in_doubt:
+            self.phase = RequestPhase.WAITING
 
     @property
     def under_way(self) -> bool:
@@ -95,7 +121,7 @@ class Job:
     def escalate(self, now: float) -> None:
         """Change the action to a stronger action."""
         self.action, self.escalated_at = self.action.spec.escalates_to or self.action, now
-        self.accepted_at, self.in_doubt, self.batch = None, False, None
+        self.phase, self.accepted_at, self.batch = RequestPhase.WAITING, None, None
         self.before, self.singly = self.status or self.before, True
 
     def followed_by(self, step: PlannedStep) -> "Job":
@@ -111,3 +137,6 @@ class Job:
         note = billing_note(cvm, target.rates, target.action)
         singly = cvm.in_progress or cvm.gpu_rental
         return cls(target.step, target.action, cvm.ref, cvm.status, note, singly=singly, wave=target.wave)
+
+
+_DOUBT = frozenset({RequestPhase.UNANSWERED, RequestPhase.IN_DOUBT})

@@ -8,7 +8,7 @@ import anyio
 from orchestrator.audit.events import Event
 from orchestrator.engine.context import EarlierProgress, RunContext
 from orchestrator.engine.follow_up import follow_up_sources
-from orchestrator.engine.job import Job
+from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.protocols import Approver, CvmClaim
 from orchestrator.engine.questions import ask, tell
 from orchestrator.engine.rate.breaker import Outage
@@ -139,7 +139,7 @@ class Run:
     def _answer_for_the_dead(self) -> None:
         """Record an unknown answer for every intent without an answer: the process died in between."""
         for work in self.ledger.jobs:
-            if work.unanswered:
+            if work.phase is RequestPhase.UNANSWERED:
                 self.ledger.record_unanswered(work, "the process ended before the answer was on record")
 
     async def _see_off(self, steps: Sequence[AnyPlanned]) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 import anyio
 
 from orchestrator.engine.context import RunContext
-from orchestrator.engine.job import Job
+from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.rate.backoff import Pace
 from orchestrator.engine.send.dispatcher import Dispatcher
 from orchestrator.engine.send.queue import SendQueue
@@ -109,7 +109,8 @@ class Wave:
     def _watch(self, work: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
         if self._escalates and work.may_escalate:
             self._queue.expect_back()
-        work.in_doubt = not accepted
+        if not accepted:
+            work.phase = RequestPhase.IN_DOUBT
         self._watcher.add(work, accepted=accepted, since=since, untaken=untaken)
 
     def on_accepted(self, work: Job) -> None:
@@ -135,13 +136,13 @@ class Wave:
 
     def on_effect(self, work: Job) -> None:
         """Take a target out of the send queue for good: its request of unknown effect is decided."""
-        work.in_doubt = False
+        work.clear_doubt()
         self._queue.taken()
         self._dispatcher.wake()
 
     def on_no_effect(self, work: Job) -> None:
         """Send a target again: its request of unknown effect had no effect."""
-        work.in_doubt = False
+        work.clear_doubt()
         self.on_ended(work)
         self._queue.again(work)
         self._dispatcher.wake()

@@ -11,7 +11,7 @@ from orchestrator.audit.target import Phase, TargetState
 from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
 from orchestrator.billing.rates import Rates, format_amount
 from orchestrator.cvm import UP
-from orchestrator.engine.job import Job
+from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.rate.adaptive import START
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Outcome
@@ -158,8 +158,7 @@ def rebuild_jobs(state: RunState, *, now: float, wall: datetime) -> list[Job]:
             note=BillingNote(rates, tuple(billing["notes"]), triggers_billing(Action(target.action), billing["notes"])),
             attempts=target.attempts,
             batch=target.batch,
-            unanswered=target.outcome is None and target.phase is Phase.SENDING,
-            in_doubt=target.phase in _IN_DOUBT,
+            phase=_find_phase(target, is_accepted=is_accepted),
             singly=target.phase in _IN_DOUBT,  # a batch may have skipped the CVM
             first_sent=engine_time(target.first_sent_at),
             accepted_at=engine_time(target.accepted_at) if is_accepted else None,
@@ -172,6 +171,14 @@ def rebuild_jobs(state: RunState, *, now: float, wall: datetime) -> list[Job]:
         )
         jobs.append(job)
     return jobs
+
+
+def _find_phase(target: TargetState, *, is_accepted: bool) -> RequestPhase:
+    if target.outcome is None and target.phase is Phase.SENDING:
+        return RequestPhase.UNANSWERED
+    if target.phase in _IN_DOUBT:
+        return RequestPhase.IN_DOUBT
+    return RequestPhase.ACCEPTED if is_accepted and target.accepted_at is not None else RequestPhase.WAITING
 
 
 def taken_down(state: RunState) -> tuple[TakenDown, ...]:

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from orchestrator.engine.context import SettleSettings
+from orchestrator.engine.job import RequestPhase
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.value_types import Dispatch
 from orchestrator.reply import Reply, StatusRead
@@ -398,9 +399,9 @@ async def test_a_run_taken_up_again_goes_on_from_what_is_known() -> None:
         cloud.take_effect(work.ref)
     done, accepted, in_doubt, waiting = first.jobs
     jobs = [
-        replace(done, attempts=1, accepted_at=anyio.current_time()),
-        replace(accepted, attempts=1, accepted_at=anyio.current_time()),
-        replace(in_doubt, attempts=1, in_doubt=True),
+        replace(done, attempts=1, phase=RequestPhase.ACCEPTED, accepted_at=anyio.current_time()),
+        replace(accepted, attempts=1, phase=RequestPhase.ACCEPTED, accepted_at=anyio.current_time()),
+        replace(in_doubt, attempts=1, phase=RequestPhase.IN_DOUBT),
         waiting,
     ]
     fleet = Fleet(cloud, jobs=jobs)

@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrator.action import Action
+from orchestrator.engine.job import RequestPhase
 from orchestrator.engine.read.status import Observation
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import OwnLimits, PlannedStep
@@ -17,8 +18,9 @@ def left_with_failures(cloud: FakeCloud, *, run: str | None, step: str | None) -
     """One failed, one accepted, one in doubt, the others not asked; and a second step that was not begun."""
     jobs = [work_of(ref, step="first" if n < 4 else "second") for n, ref in enumerate(cloud.refs)]
     jobs[0].attempts, jobs[0].first_sent, jobs[0].outcome = 1, -10.0, Outcome.FAILED
-    jobs[1].attempts, jobs[1].first_sent, jobs[1].accepted_at, jobs[1].billed = 1, -10.0, -10.0, True
-    jobs[2].attempts, jobs[2].first_sent, jobs[2].in_doubt = 1, -10.0, True
+    jobs[1].attempts, jobs[1].first_sent = 1, -10.0
+    jobs[1].accept(-10.0)
+    jobs[2].attempts, jobs[2].first_sent, jobs[2].phase = 1, -10.0, RequestPhase.IN_DOUBT
     cloud.take_effect(cloud.refs[1])
     cloud.take_effect(cloud.refs[2])
     fleet = Fleet(cloud, jobs=jobs, max_failures=run)
@@ -43,7 +45,7 @@ async def test_a_steps_failures_count_also_when_the_process_died_after_its_last_
     cloud = FakeCloud(6)
     fleet = left_with_failures(cloud, run=None, step="0")
     for work in fleet.jobs[1:4]:
-        work.outcome, work.in_doubt = Outcome.SETTLED, False
+        work.outcome, work.phase = Outcome.SETTLED, RequestPhase.WAITING
         cloud.take_effect(work.ref)
     result = await fleet.go()
     assert (result.ending, cloud.posts.total()) == (Ending.MAX_FAILURES, 0)
@@ -53,7 +55,7 @@ async def test_a_steps_failures_that_the_run_went_on_with_do_not_end_it_later() 
     cloud = FakeCloud(6)
     fleet = left_with_failures(cloud, run=None, step="0")
     for work in fleet.jobs[1:4]:
-        work.outcome, work.in_doubt = Outcome.SETTLED, False
+        work.outcome, work.phase = Outcome.SETTLED, RequestPhase.WAITING
         cloud.take_effect(work.ref)
     fleet.jobs[4].attempts = 1
     result = await fleet.go()
@@ -88,12 +90,12 @@ async def test_an_accepted_shutdown_is_never_called_not_sent_when_the_run_ends_b
     assert fleet.trail.of("target.failed")[-1]["reason"] == "the run ended before its power was pulled"
 
 
-@pytest.mark.parametrize("in_doubt", [False, True], ids=["never sent", "had no effect"])
+@pytest.mark.parametrize("phase", [RequestPhase.WAITING, RequestPhase.IN_DOUBT], ids=["never sent", "had no effect"])
 async def test_whoever_was_not_asked_by_the_part_of_the_run_that_died_is_asked_before_the_power_is_pulled(
-    in_doubt: bool,
+    phase: RequestPhase,
 ) -> None:
     cloud = FakeCloud(1)
-    work = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-3600.0, in_doubt=in_doubt)
+    work = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-3600.0, phase=phase)
     fleet = Fleet(cloud, jobs=[work])
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=30)]
     assert (await fleet.go()).exit_code is Exit.OK

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef, normal_uuid
+from orchestrator.engine.job import RequestPhase
 from orchestrator.outcome import Exit
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import Page, Reply, StatusRead
@@ -117,7 +118,9 @@ async def test_a_run_that_goes_on_after_the_deadline_reads_before_it_stops() -> 
     cloud = FakeCloud(3, seconds=3)
     for ref in cloud.refs:
         cloud.take_effect(ref, Action.SHUTDOWN)
-    jobs = [work_of(ref, Action.SHUTDOWN, attempts=1, accepted_at=0.0) for ref in cloud.refs]
+    jobs = [
+        work_of(ref, Action.SHUTDOWN, attempts=1, phase=RequestPhase.ACCEPTED, accepted_at=0.0) for ref in cloud.refs
+    ]
     await anyio.sleep(1000)
     unreadable(cloud, "an error", 1000, 1003)
     fleet = Fleet(cloud, jobs=jobs)

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.context import SettleSettings
+from orchestrator.engine.job import RequestPhase
 from orchestrator.engine.result import Deadline
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import FollowUp, PlannedStep
@@ -219,7 +220,10 @@ async def test_a_run_taken_up_again_between_waves_goes_on_with_the_same_split() 
     done = {work.ref.name for work in first.jobs if work.outcome is Outcome.SETTLED}
     assert done == {"web-0"}
     jobs = [
-        replace(work, in_doubt=work.attempts > 0 and not work.accepted and work.outcome is None) for work in first.jobs
+        replace(work, phase=RequestPhase.IN_DOUBT)
+        if work.attempts > 0 and not work.accepted and work.outcome is None
+        else replace(work)
+        for work in first.jobs
     ]
     second = rollout(cloud, jobs=jobs)
     result = await second.go()
@@ -242,8 +246,10 @@ async def test_a_wave_that_had_begun_is_finished_and_the_canary_judged_again_bef
     cloud = FakeCloud(10)
     cloud.status_script = lambda ref, _since: StatusRead("running") if ref.name == "web-0" else None
     jobs = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, WAVES, strict=True)]
-    jobs[0].attempts, jobs[0].accepted_at, jobs[0].outcome = 1, 0.0, Outcome.SETTLED
-    jobs[1].attempts, jobs[1].accepted_at = 1, 0.0
+    jobs[0].accept(0.0)
+    jobs[0].attempts, jobs[0].outcome = 1, Outcome.SETTLED
+    jobs[1].accept(0.0)
+    jobs[1].attempts = 1
     cloud.take_effect(jobs[1].ref)
     fleet = rollout(cloud, jobs=jobs)
     result = await fleet.go()

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from orchestrator.action import Action
-from orchestrator.engine.job import Job
+from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.playbook.resolved_steps import FollowUp, PlannedStep
 from orchestrator.reply import StatusRead
@@ -55,7 +55,7 @@ async def test_a_request_of_unknown_outcome_is_watched_and_not_repeated(*, had_a
     cloud = FakeCloud(2)
     if had_an_effect:
         cloud.take_effect(cloud.refs[0])
-    fleet = Fleet(cloud, jobs=withheld(cloud, attempts=1, in_doubt=True))
+    fleet = Fleet(cloud, jobs=withheld(cloud, attempts=1, phase=RequestPhase.IN_DOUBT))
     fleet.run.take_in({})
     result = await fleet.go()
     first = {"settled": 2} if had_an_effect else {"not_sent": 1, "settled": 1}
@@ -66,7 +66,9 @@ async def test_a_request_of_unknown_outcome_is_watched_and_not_repeated(*, had_a
 async def test_an_accepted_request_is_watched_to_its_end() -> None:
     cloud = FakeCloud(2)
     cloud.take_effect(cloud.refs[0])
-    fleet = Fleet(cloud, jobs=withheld(cloud, attempts=1, accepted_at=anyio.current_time()))
+    fleet = Fleet(
+        cloud, jobs=withheld(cloud, attempts=1, phase=RequestPhase.ACCEPTED, accepted_at=anyio.current_time())
+    )
     fleet.run.take_in({})
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 2})
@@ -78,7 +80,9 @@ async def test_a_shutdown_that_takes_too_long_is_not_followed_by_a_stop(*, escal
     cloud = FakeCloud(1)
     cloud.take_effect(cloud.refs[0], Action.SHUTDOWN)
     cloud.status_script = lambda _ref, _since: StatusRead("shutting_down", True)
-    jobs = withheld(cloud, Action.SHUTDOWN, attempts=1, billed=True, accepted_at=anyio.current_time())
+    jobs = withheld(
+        cloud, Action.SHUTDOWN, attempts=1, billed=True, phase=RequestPhase.ACCEPTED, accepted_at=anyio.current_time()
+    )
     if escalated:
         jobs[0].escalate(anyio.current_time())
     fleet = Fleet(cloud, jobs=jobs, action=Action.SHUTDOWN)

@@ -11,7 +11,7 @@ from orchestrator.audit.target import TargetState
 from orchestrator.billing.note import BillingNote
 from orchestrator.billing.rates import Rates
 from orchestrator.cvm import Cvm
-from orchestrator.engine.job import Job
+from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.read.status import Observation
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.schema import Guards
@@ -71,7 +71,7 @@ def test_a_target_is_left_alone_where_the_settings_protect_it_now() -> None:
 
 
 def test_a_status_that_the_run_itself_changed_is_no_drift_and_a_name_is() -> None:
-    sent = work(attempts=1, in_doubt=True)
+    sent = work(attempts=1, phase=RequestPhase.IN_DOUBT)
     rechecked([sent], [replace(ONE, status="stopping", in_progress=True)])
     assert sent.withheld is None
     rechecked([sent], [replace(moved(ONE, name="prod-1"), status="stopping")])
@@ -105,7 +105,7 @@ def test_a_log_without_in_progress_does_not_tell_whether_an_operation_began() ->
 
 def test_survivors_are_spared_with_those_under_way_counted_as_down() -> None:
     fleet = [cvm(number, f"web-{number}") for number in range(4)]
-    under_way = work(fleet[0], attempts=1, accepted_at=0.0)
+    under_way = work(fleet[0], attempts=1, phase=RequestPhase.ACCEPTED, accepted_at=0.0)
     waiting = [work(each) for each in fleet[1:]]
     fresh = rechecked([under_way, *waiting], fleet, {"keep_running": {"per": "app_id", "min": 2}})
     assert [each.ref.name for each in to_send([under_way, *waiting], fresh)] == ["web-1"]

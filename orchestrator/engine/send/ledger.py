@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from orchestrator.audit.events import Event
-from orchestrator.engine.job import Job
+from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.protocols import AuditSink, Clock
 from orchestrator.moment import timestamp
 from orchestrator.outcome import COUNTS_AS_FAILURE, Outcome
@@ -70,7 +70,7 @@ class Ledger:
 
     def accepted(self, work: Job, reply: Reply[object] | None, status: str | None = None) -> None:
         """Record the effect of an action, shown by its reply, or by a status if `reply` is None."""
-        work.accepted_at, work.billed = self._clock.now(), True
+        work.accept(self._clock.now())
         fields: dict[str, object] = {"attempt": work.attempts, "observed": reply is None}
         if reply is not None:
             fields |= _answer(reply)
@@ -89,7 +89,8 @@ class Ledger:
 
     def record_unanswered(self, work: Job, reason: str = "the run was stopped before the answer came") -> None:
         """Record a sent request as unanswered: the run no longer waits for the answer."""
-        work.unanswered = False
+        if work.phase is RequestPhase.UNANSWERED:
+            work.phase = RequestPhase.IN_DOUBT
         self._write(Event.ACTION_UNKNOWN, work, attempt=work.attempts, reason=reason)
 
     def status(self, work: Job, read: StatusRead) -> None:

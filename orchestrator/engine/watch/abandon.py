@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from orchestrator.engine.job import Job
+from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.read.status import Observation
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.evaluate import Finding, Watched, judge
@@ -19,7 +19,7 @@ def close_open(ledger: Ledger, seen: Mapping[str, Observation], recheck_after: f
         recheck_after: the longest lag of a status, in seconds.
     """
     for work in ledger.jobs:
-        if work.unanswered:
+        if work.phase is RequestPhase.UNANSWERED:
             ledger.record_unanswered(work, "the process ended before the answer was on record")
         if work.outcome is None and (work.under_way or work.billed):
             each = seen[work.ref.key]

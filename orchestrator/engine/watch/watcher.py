@@ -108,7 +108,7 @@ class Watcher:
         self._escalate_after = step.escalate_after
         self._entries: dict[str, _Entry] = {}
         self._turn: deque[_Entry] = deque()
-        self._in_doubt: dict[str, None] = {}  # in the order of their requests
+        self._in_doubt: dict[str, None] = {}  # targets in doubt, in the order of their requests
         self._may_escalate: dict[str, None] = {}  # the same order; these targets have another deadline
         self._last_round = self._clock.now()
         self._newest = self._clock.now()

@@ -9,7 +9,7 @@ from orchestrator.action import Action
 from orchestrator.billing.note import BillingNote
 from orchestrator.billing.rates import Rates
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.job import Job
+from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.read.status import Observation
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.abandon import close_open
@@ -38,9 +38,9 @@ class Trail:
         """Nothing is held back."""
 
 
-ACCEPTED = {"accepted_at": 97.0, "billed": True, "first_sent": 97.0}
-IN_DOUBT = {"in_doubt": True, "first_sent": 97.0}
-UNANSWERED = {**IN_DOUBT, "unanswered": True}
+ACCEPTED = {"phase": RequestPhase.ACCEPTED, "accepted_at": 97.0, "billed": True, "first_sent": 97.0}
+IN_DOUBT = {"phase": RequestPhase.IN_DOUBT, "first_sent": 97.0}
+UNANSWERED = {**IN_DOUBT, "phase": RequestPhase.UNANSWERED}
 TO_ESCALATE = {"escalated_at": 98.0, "billed": True, "first_sent": 90.0}
 
 

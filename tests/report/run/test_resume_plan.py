@@ -10,7 +10,7 @@ from orchestrator.action import Action
 from orchestrator.audit.events import RunStarted
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.note import BillingNote
-from orchestrator.engine.job import Job
+from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.report.layout import warning_lines
 from orchestrator.report.run.resume_plan import print_resume_plan
@@ -45,9 +45,9 @@ def test_the_start_of_the_run_is_told_to_the_second() -> None:
 @pytest.mark.parametrize(
     ("action", "fields", "row"),
     [
-        (Action.STOP, {"accepted_at": 1.0}, "1 stop sent, not settled yet: web-1"),
-        (Action.SHUTDOWN, {"accepted_at": 1.0}, "1 shutdown sent, not settled yet: web-1"),
-        (Action.START, {"in_doubt": True}, "1 start sent, outcome unknown: web-1"),
+        (Action.STOP, {"phase": RequestPhase.ACCEPTED}, "1 stop sent, not settled yet: web-1"),
+        (Action.SHUTDOWN, {"phase": RequestPhase.ACCEPTED}, "1 shutdown sent, not settled yet: web-1"),
+        (Action.START, {"phase": RequestPhase.IN_DOUBT}, "1 start sent, outcome unknown: web-1"),
     ],
 )
 def test_a_cvm_to_watch_has_a_request_whose_end_is_not_seen(action: Action, fields: dict[str, Any], row: str) -> None:
