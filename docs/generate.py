@@ -23,8 +23,7 @@ from pydantic_core import PydanticUndefined
 
 from orchestrator import __version__
 from orchestrator.audit.record import Chain, Record, canonical
-from orchestrator.audit.replay import replay
-from orchestrator.audit.verify import check_log
+from orchestrator.audit.verify import check_lines, drop
 from orchestrator.billing.note import NOTES, billing_note
 from orchestrator.cli.main import group
 from orchestrator.cvm import Cvm, CvmRef
@@ -465,7 +464,7 @@ def _records() -> list[Record]:
     ]
     chain = Chain("20261123T080000Z-4f2a")
     moment = datetime(2026, 11, 23, 8, tzinfo=UTC)
-    return [chain.seal(event, fields, moment)[0] for event, fields in events]
+    return [chain.append(event, fields, moment)[0] for event, fields in events]
 
 
 def _json(document: object) -> str:
@@ -489,7 +488,7 @@ def schedule_json() -> str:
 def run_json() -> str:
     """What `run --json` prints."""
     path = Path("/home/me/.local/state/orchestrator/runs/20261123T080000Z-4f2a.jsonl")
-    return _json(run_document(replay(_records()), 0, path))
+    return _json(run_document(RunTimeline.from_records(_records()).state, 0, path))
 
 
 def report_json() -> str:
@@ -499,7 +498,7 @@ def report_json() -> str:
         Path("/home/me/.local/state/orchestrator/runs/20261123T080000Z-4f2a.jsonl"),
         sum(map(len, written)),
         hashlib.sha256(b"".join(written)).hexdigest(),
-        check_log(b"".join(written)),
+        check_lines(written, drop),
     )
     moment = datetime(2026, 11, 23, 9, tzinfo=UTC)
     return _json(build_report_document(RunTimeline.from_records(_records()), log, made_at=moment, version=__version__))

@@ -4,7 +4,6 @@ The same fold serves `resume`, `show`, `runs`, the live view and the summary, so
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -249,11 +248,3 @@ class RunState:
         note = {key: value for key, value in billing.items() if key not in {"triggered", "at"}}
         same = (*note, *(tuple(value) if isinstance(value, list) else value for value in note.values()))
         return self._bills.setdefault(same, note)
-
-
-def replay(records: Iterable[Record]) -> RunState:
-    """Fold the records of a log into the state of its run."""
-    state = RunState()
-    for record in records:
-        state.apply(record)
-    return state

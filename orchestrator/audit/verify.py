@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -105,11 +104,6 @@ def read_log(path: Path, take: Take = drop) -> Reading:
     """
     with path.open("rb") as file:
         return check_lines(file, take)
-
-
-def check_log(data: bytes, take: Take = drop) -> Reading:
-    """Check the bytes of a log."""
-    return check_lines(BytesIO(data), take)
 
 
 def check_lines(lines: Iterable[bytes], take: Take) -> Reading:

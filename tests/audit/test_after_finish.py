@@ -7,9 +7,9 @@ import pytest
 
 from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.record import Record
-from orchestrator.audit.verify import Reading, Verdict, check_log, read_log
+from orchestrator.audit.verify import Reading, Verdict, read_log
 from orchestrator.errors import AuditError
-from tests.audit.logs import RUN_ID, START, STORY, log, records_in
+from tests.logs import RUN_ID, START, STORY, check_log, log, records_in
 
 pytestmark = pytest.mark.anyio
 

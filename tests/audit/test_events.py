@@ -17,8 +17,7 @@ from orchestrator.audit.events import (
     UnknownEvent,
     read_event,
 )
-from orchestrator.audit.replay import replay
-from tests.audit.logs import STORY, about, lines
+from tests.logs import STORY, about, lines, replay
 
 SETTLED: dict[str, Any] = {"event": "target.settled", "ts": "t", **about(0, outcome="settled")}
 

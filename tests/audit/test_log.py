@@ -18,9 +18,9 @@ from orchestrator.audit import log as log_module
 from orchestrator.audit.log import AuditLog, inline
 from orchestrator.audit.record import Record, clean_value
 from orchestrator.audit.store import FileRunStore, is_held, new_run_id
-from orchestrator.audit.verify import Verdict, check_log, read_log
+from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError, UsageError
-from tests.audit.logs import RUN_ID, START, STORY, records_in
+from tests.logs import RUN_ID, START, STORY, check_log, records_in
 
 pytestmark = pytest.mark.anyio
 

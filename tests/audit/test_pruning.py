@@ -12,10 +12,9 @@ from orchestrator.audit.pruning import Found, KeepReason, PrunePolicy, inspect_l
 from orchestrator.audit.record import Chain, digest
 from orchestrator.audit.seal_create import seal_elsewhere
 from orchestrator.audit.store import FileRunStore, seal_file
-from orchestrator.audit.verify import check_log
 from orchestrator.errors import UsageError
-from tests.audit.logs import RUN_ID, START, STORY, log
 from tests.audit.test_seal_format import KEY, KEYS, LATER, OTHER, SEALED, reconciled, sealed
+from tests.logs import RUN_ID, START, STORY, check_log, log
 
 LONG_AFTER = START + timedelta(days=100)
 OLD = PrunePolicy(before=START + timedelta(days=10))

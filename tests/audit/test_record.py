@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.audit.record import Chain, canonical, clean_value, digest, hash_record
-from orchestrator.audit.verify import Verdict, check_log
-from tests.audit.logs import RUN_ID, START
+from orchestrator.audit.verify import Verdict
+from tests.logs import RUN_ID, START, check_log
 
 
 class Word(StrEnum):

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.audit.replay import replay
 from orchestrator.audit.target import Phase
 from orchestrator.billing.rates import Rates, Total
 from orchestrator.outcome import Outcome
-from tests.audit.logs import BILLING, STORY, about, lines
+from tests.logs import BILLING, STORY, about, lines, replay
 
 
 def records(story: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:

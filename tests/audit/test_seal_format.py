@@ -20,9 +20,9 @@ from orchestrator.audit.seal_create import parse_detached, read_detached, seal_e
 from orchestrator.audit.seal_format import Covers, Seal, make_seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, check_sealed, read_sealed
 from orchestrator.audit.store import seal_file
-from orchestrator.audit.verify import Reading, Verdict, check_log
+from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.errors import AlteredError, RunHeldError, UnfinishedError, UsageError
-from tests.audit.logs import RUN_ID, START, STORY, log
+from tests.logs import RUN_ID, START, STORY, check_log, log
 
 pytestmark = pytest.mark.anyio
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.audit.record import GENESIS, canonical, digest
-from orchestrator.audit.verify import Verdict, check_log
-from tests.audit.logs import RUN_ID, START, STORY, lines, log
+from orchestrator.audit.verify import Verdict
+from tests.logs import RUN_ID, START, STORY, check_log, lines, log
 
 WHOLE = log()
 LINES = lines()

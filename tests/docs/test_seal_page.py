@@ -6,9 +6,9 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.audit.logs import log as finished
 from tests.audit.test_seal_format import KEY, LATER, OTHER, SEALED, appended, seal_of, sealed
 from tests.docs.pages import ROOT, blocks
+from tests.logs import log as finished
 
 PAGE = ROOT / "docs/how-to/seal-a-log.md"
 

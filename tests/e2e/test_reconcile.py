@@ -12,10 +12,10 @@ import pytest
 from orchestrator.billing.charges import TOLERANCE
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.usage import meter_usage
-from tests.audit.logs import records_in
 from tests.billing.meter import Style
 from tests.e2e.desk import Desk, until
 from tests.e2e.other_cloud import OtherCloud, serving
+from tests.logs import records_in
 
 STYLES = {
     "plain": Style(digits=6, counts_all=True),

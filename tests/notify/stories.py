@@ -1,17 +1,14 @@
 """Records of runs, for tests of notices."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
-from orchestrator.audit.record import Chain, Record
+from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.notify.from_events import notice_of, notice_of_start
 from orchestrator.notify.notice import Notice
+from tests.logs import build_log
 
-RUN_ID = "20261123T080000Z-4f2a"
-START = datetime(2026, 11, 23, 8, tzinfo=UTC)
 MONEY = {"triggered": 2, "compute_usd_per_hour": "0.25", "storage_usd_per_hour": "0.01"}
 Event = tuple[str, dict[str, Any]]
 
@@ -61,9 +58,7 @@ def finished(code: int = 0, ending: str = "completed", **counts: int) -> Event:
 
 
 def records(*events: Event) -> Iterator[Record]:
-    chain, ticks = Chain(RUN_ID), count()
-    for event, fields in events:
-        yield chain.append(event, fields, START + timedelta(seconds=next(ticks)))[0]
+    return (record for record, _ in build_log(events))
 
 
 def notices_of(*events: Event, first: list[Event] | None = None) -> list[Notice]:

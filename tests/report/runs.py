@@ -3,13 +3,12 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
-from itertools import count
 from typing import Any
 
 from rich.console import Console
 
-from orchestrator.audit.record import Chain, Record
-from orchestrator.audit.replay import RunState, replay
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.plan import Plan
@@ -19,9 +18,9 @@ from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.value_types import Share
 from orchestrator.runs.records import planned_fields
+from tests.logs import build_log, replay
 from tests.playbook.loading import playbook
 
-RUN_ID = "20261123T080000Z-4f2a"
 EVIL = "[red]x[/]\x1b[2J\u202egnp\u200b\n\0:smile:"
 LIMITS = RunLimits(5.0, 5, 10, 10, Share(Decimal(10), percent=True))
 
@@ -66,13 +65,12 @@ def plan(fleet: list[Cvm] | None = None, **guards: object) -> Plan:
 
 def records(made: Plan, *events: tuple[str, dict[str, Any]]) -> list[Record]:
     """The records of a run of this plan, as the audit log would have them."""
-    chain, ticks = Chain(RUN_ID), count()
     story: list[tuple[str, dict[str, Any]]] = [
         ("run.started", {"playbook": {"name": "example"}}),
         ("run.planned", planned_fields(made, 5)),
         *events,
     ]
-    return [chain.append(name, fields, datetime.fromtimestamp(next(ticks), UTC))[0] for name, fields in story]
+    return [record for record, _ in build_log(story, begin=datetime.fromtimestamp(0, UTC))]
 
 
 def run(*events: tuple[str, dict[str, Any]], made: Plan | None = None) -> RunState:

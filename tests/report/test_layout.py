@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines
-from tests.report.runs import RUN_ID, console
+from tests.logs import RUN_ID
+from tests.report.runs import console
 
 WIDTHS = st.integers(1, 200)
 COLUMNS = [Column("name", wraps=True), Column("app", rank=2), Column("id"), Column("why", wraps=True, rank=1)]

@@ -19,7 +19,8 @@ from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.plan.text import print_plan
 from orchestrator.report.plan.totals import app_of, groups, largest, prefix_of, teepod_of
 from orchestrator.report.run.text import print_run
-from tests.report.runs import EVIL, LIMITS, RUN_ID, about, console, cvm, plan, run
+from tests.logs import RUN_ID
+from tests.report.runs import EVIL, LIMITS, about, console, cvm, plan, run
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 LOG = Path(f"/state/{EVIL}/run.jsonl")

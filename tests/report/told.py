@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.audit.record import Chain, Record
-from orchestrator.audit.verify import Reading, Verdict, check_log
+from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.html import render_html
 from orchestrator.report.full.markdown import render_markdown
 from orchestrator.report.full.sections import describe_report
 from orchestrator.report.full.text import render_text
 from orchestrator.report.full.timeline import RunTimeline
+from tests.logs import check_log
 
 RUN_ID = "20261123T080000Z-4f2a"
 BEGAN = datetime(2026, 11, 23, 8, tzinfo=UTC)

@@ -22,7 +22,8 @@ from orchestrator.moment import parse_timestamp
 from orchestrator.runs.answer import find_question
 from orchestrator.runs.approval import LeftAnswers
 from orchestrator.runs.observer import RunObserver
-from tests.report.runs import EVIL, RUN_ID, run
+from tests.logs import RUN_ID
+from tests.report.runs import EVIL, run
 
 pytestmark = pytest.mark.anyio
 

@@ -7,10 +7,9 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.verify import check_log
 from orchestrator.billing.stop import Stop
 from orchestrator.runs.stops import list_chargeable_targets, stops_of
-from tests.audit.logs import BILLING, START, cvm, log
+from tests.logs import BILLING, START, check_log, cvm, log
 
 Event = tuple[str, dict[str, Any]]
 FINISHED: Event = ("run.finished", {"exit_code": 0, "counts": {}})

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.notify.channels.slack import SlackChannel, escape_text
-from tests.notify.stories import RUN_ID, begun, failed, finished, notices_of
+from tests.logs import RUN_ID
+from tests.notify.stories import begun, failed, finished, notices_of
 
 
 def test_slack_gets_the_same_text_plain_and_as_a_block() -> None:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.notify.channels.webhook import WebhookChannel
-from tests.notify.stories import RUN_ID, begun, failed, finished, notices_of
+from tests.logs import RUN_ID
+from tests.notify.stories import begun, failed, finished, notices_of
 
 
 def test_a_webhook_gets_the_text_and_the_facts() -> None:

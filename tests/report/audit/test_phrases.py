@@ -15,7 +15,7 @@ from orchestrator.report.audit.ecs import OWN, Ecs
 from orchestrator.report.audit.phrases import _TELL, sentence
 from orchestrator.report.audit.terms import bill, usd
 from orchestrator.report.cells import cell
-from tests.audit.logs import RUN_ID, STORY, about, lines
+from tests.logs import RUN_ID, STORY, about, lines
 from tests.report.runs import EVIL
 
 RECORDS: list[Record] = [json.loads(line) for line in lines()]

@@ -11,7 +11,7 @@ from orchestrator.audit.record import Chain
 from orchestrator.report.audit.run_story import RunStory
 from orchestrator.report.audit.story import Chapter, CvmStory
 from orchestrator.report.audit.story_text import chapter_head, cut, story_lines
-from tests.audit.logs import BILLING, RUN_ID, START, STORY, about, cvm
+from tests.logs import BILLING, RUN_ID, START, STORY, about, cvm
 from tests.report.runs import EVIL
 
 RunTimeline = list[tuple[str, dict[str, Any]]]

@@ -15,7 +15,8 @@ from orchestrator.report.plan.steps import step_lines, targets_ahead
 from orchestrator.report.plan.text import print_plan
 from orchestrator.report.run.question import answer_lines, print_question, waits
 from orchestrator.report.run.text import print_run
-from tests.report.runs import EVIL, LIMITS, RUN_ID, about, console, cvm, run
+from tests.logs import RUN_ID
+from tests.report.runs import EVIL, LIMITS, about, console, cvm, run
 from tests.report.test_texts import LOG, STYLE, is_tame
 
 STEPS: list[dict[str, Any]] = [

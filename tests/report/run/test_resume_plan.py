@@ -16,7 +16,8 @@ from orchestrator.report.layout import warning_lines
 from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.runs.resume import ResumePlan
 from orchestrator.skip_reason import Reason, SkipReason
-from tests.report.runs import LIMITS, RUN_ID, console, cvm
+from tests.logs import RUN_ID
+from tests.report.runs import LIMITS, console, cvm
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -1,12 +1,15 @@
-"""Logs to try things on."""
+"""Logs for tests: one builder, and a small log."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from orchestrator.audit.record import Chain, Record
-from orchestrator.audit.verify import read_log
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.verify import Reading, Take, check_lines, drop, read_log
 
 RUN_ID = "20261123T080000Z-4f2a"
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -48,9 +51,17 @@ STORY: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+def build_log(
+    story: Iterable[tuple[str, Mapping[str, Any]]], run_id: str = RUN_ID, begin: datetime = START
+) -> Iterator[tuple[Record, bytes]]:
+    """Build the records and lines of a log, with a second between two records."""
+    chain, tick = Chain(run_id), count()
+    for event, fields in story:
+        yield chain.append(event, fields, begin + timedelta(seconds=next(tick)))
+
+
 def lines(story: list[tuple[str, dict[str, Any]]] = STORY) -> list[bytes]:
-    chain, tick = Chain(RUN_ID), count()
-    return [chain.append(event, fields, START + timedelta(seconds=next(tick)))[1] for event, fields in story]
+    return [line for _, line in build_log(story)]
 
 
 def records_in(path: Path) -> list[Record]:
@@ -61,3 +72,16 @@ def records_in(path: Path) -> list[Record]:
 
 def log(story: list[tuple[str, dict[str, Any]]] = STORY) -> bytes:
     return b"".join(lines(story))
+
+
+def replay(records: Iterable[Record]) -> RunState:
+    """Fold the records of a log into the state of its run."""
+    state = RunState()
+    for record in records:
+        state.apply(record)
+    return state
+
+
+def check_log(data: bytes, take: Take = drop) -> Reading:
+    """Check the bytes of a log."""
+    return check_lines(BytesIO(data), take)
