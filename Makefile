@@ -6,11 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
+MUTANTS_STAMP := $(VENV)/.mutants-installed
+MUTANTS_SECONDS ?= 1800
+ONLY ?=
 CASES ?=
 RUNS ?= 3
 QUICK ?=
 
-.PHONY: help demo test check format lock docs prose soak bench bench-docs clean
+.PHONY: help demo test check format lock docs prose soak mutants bench bench-docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +36,15 @@ test: $(STAMP)  ## run the tests
 
 soak: $(STAMP)  ## run the long seeded suites as well (chaos, crashes)
 	$(BIN)/python -m pytest -m "soak or not soak" --timeout 1800
+
+$(MUTANTS_STAMP): $(STAMP) requirements/mutants.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutants.lock
+	@touch $@
+
+# Ends after MUTANTS_SECONDS; the next call goes on with the remaining mutants. Works on copies in `mutants/`.
+mutants: $(MUTANTS_STAMP)  ## change decisions at random, and list changes without a failing test
+	-timeout $(MUTANTS_SECONDS) $(BIN)/mutmut run --max-children 2 $(if $(ONLY),'$(ONLY)')
+	$(BIN)/mutmut results
 
 $(BENCH_STAMP): $(STAMP) requirements/bench.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
@@ -67,6 +79,7 @@ lock: $(STAMP)  ## resolve the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group bench -c requirements/dev.lock -o requirements/bench.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group mutants -c requirements/dev.lock -o requirements/mutants.lock
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) demo mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -116,6 +116,8 @@ def test_a_queue_is_done_once_every_target_is_taken() -> None:
 def test_a_queue_waits_for_shutdowns_that_may_need_a_stop() -> None:
     queue = Bench().queue
     queue.expect_back()
+    queue.expect_back()
+    queue.not_back()
     assert not queue.done
     queue.not_back()
     assert queue.done
@@ -185,6 +187,7 @@ def test_a_target_is_given_up_after_its_patience_and_enough_attempts() -> None:
     bench.queue.defer(target, 5, "busy", BUSY)
     assert target.outcome is Outcome.FAILED
     assert bench.reasons() == ["given up after 4 requests in 61s: busy"]
+    assert bench.sink.records[-1][1]["http_status"] == 429, "the last reply is on record"
     assert (bench.noted.failures, bench.noted.all_sent, bench.queue.unsent) == (1, 1, 0)
     assert bench.queue.next_due() == float("inf")
 
@@ -248,6 +251,8 @@ def test_a_start_without_effect_is_sent_again_after_a_backoff() -> None:
     bench.queue.again(target)
     assert bench.queue.next() == []
     assert bench.queue.next_due() == NOW + backoff(3, 0.5)
+    bench.clock.seconds = bench.queue.next_due()
+    assert bench.queue.next() == [target]
 
 
 @pytest.mark.parametrize(("trouble", "end"), [(None, ""), ("HTTP 502", "; the last of them: HTTP 502")])
