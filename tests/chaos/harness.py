@@ -94,9 +94,14 @@ class Told:
             assert target.outcome in ({Outcome.SETTLED, Outcome.FAILED} if done else {Outcome.FAILED}), target
         assert self.verdict is Verdict.WHOLE
 
-    def hold_to_the_promises(self) -> None:
-        """Every CVM is acted on by exactly one effective request, and the log tells of each request one to one."""
-        assert any(request.fault for request in self.simulator.requests), "nothing went wrong, so nothing was shown"
+    def hold_to_the_promises(self, *, faults_are_certain: bool = True) -> None:
+        """Every CVM is acted on by exactly one effective request, and the log tells of each request one to one.
+
+        Args:
+            faults_are_certain: whether faults are frequent enough for at least one in the run.
+        """
+        if faults_are_certain:
+            assert any(request.fault for request in self.simulator.requests), "nothing went wrong, so nothing was shown"
         cvms = self.simulator.world.cvms
         now = self.simulator.now()
         wanted = {"running"} if self.action.leaves_running else {"stopped", "exited"}

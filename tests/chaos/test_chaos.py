@@ -93,7 +93,7 @@ def test_batches_of_stops_over_many_seeds(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize("percent", [1, 5, 10])
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "shifting_list"])
 def test_each_fault_alone(tmp_path: Path, fault: str, percent: int, seed: int) -> None:
-    misbehave(tmp_path, {fault: percent / 100}, seed=seed).hold_to_the_promises()
+    misbehave(tmp_path, {fault: percent / 100}, seed=seed).hold_to_the_promises(faults_are_certain=percent > 1)
 
 
 @pytest.mark.soak
