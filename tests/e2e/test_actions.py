@@ -61,7 +61,7 @@ def test_what_starts_begin_to_cost_is_told_apart_from_what_stops_end(open_desk: 
     assert ended["triggered"] == 0
     assert ended["starts"]["accepted"] == 1
     assert ended["starts"]["compute_usd_per_hour"] == planned["starts"]["compute_usd_per_hour"]
-    assert desk.run("show", desk.log.stem).out.count("begins  $") == 1
+    assert desk.run("show", desk.log.stem).out.count("begins  compute $") == 1
 
 
 def test_a_start_that_can_not_be_paid_has_failed_with_the_api_s_words(open_desk: OpenDesk) -> None:

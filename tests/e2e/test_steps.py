@@ -57,7 +57,7 @@ steps:
     ]
     assert {each["taken_up_by"] for each in ended.document["targets"][:8]} == {"pull"}
     assert [record["message"] for record in desk.records if record["event"] == "notice"] == ["pulling the power"]
-    assert "8 CVMs of 'ask' by 'pull'" in desk.run("show", desk.log.stem).out
+    assert "8 CVMs of step 'ask' in step 'pull'" in desk.run("show", desk.log.stem).out
 
 
 def test_a_runbook_that_contradicts_itself_is_refused_with_its_line(open_desk: OpenDesk) -> None:

@@ -107,7 +107,7 @@ def test_a_deadline_that_can_not_be_met_is_told_beforehand_and_cuts_nothing_off(
     assert "! the deadline of 0.1s can't be met: 7 targets too late" in planned.out
     ended = desk.run("run", file, "--yes")
     assert ended.code == 0
-    assert re.search(r"NOT MET  [78] CVMs asked after", ended.out), "the first may be late as well"
+    assert re.search(r"NOT MET  [78] CVMs sent after", ended.out), "the first may be late as well"
     learnt = desk.run("plan", file, "--json").document["deadline"]
     assert learnt["ok"]
     assert (desk.state / "learnt.json").exists()
