@@ -1,4 +1,4 @@
-"""An index over the logs in one file, so that years of logs need no further read.
+"""An index over the logs in one file, to avoid reading years of logs again.
 
 The index is never the truth. An entry is valid for a single state of a single file, down to the change time of its
 inode; in any other case the log is read. The logs give the same facts, only later, if a row was altered, or the file is
@@ -130,7 +130,7 @@ class Index:
         self._run_query(write)
 
     def _open_file(self) -> None:
-        """Open the file; replace a file of another version, or a file that is no index."""
+        """Open the file; replace a file of another version, or a file without an index."""
         try:
             self._connect_file()
         except sqlite3.Error as error:
@@ -160,7 +160,7 @@ class Index:
             return None
 
     def _handle_error(self, error: sqlite3.Error) -> None:
-        """Ignore an index that is locked or can't be written; replace a broken index."""
+        """Ignore a locked or read-only index; replace a broken index."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _LEFT_ALONE:
             self._do_without()
         else:

@@ -18,7 +18,7 @@ _SLACK = timedelta(days=1)
 
 
 def read_rows(runs: Iterable[StoredRun], index: Index, read: Read = read_entry) -> Iterator[tuple[StoredRun, Json]]:
-    """Yield the row of each log, in order; skip a log that vanished."""
+    """Yield the row of each log, in order; skip vanished logs."""
     for run in runs:
         try:
             row = index.row(run.run_id, run.read_version().stamp)
@@ -33,7 +33,7 @@ def read_rows(runs: Iterable[StoredRun], index: Index, read: Read = read_entry) 
 
 
 def read_entries(runs: Iterable[StoredRun], index: Index, read: Read = read_entry) -> Iterator[tuple[StoredRun, Entry]]:
-    """Yield the entry of each log, in order; skip a log that vanished."""
+    """Yield the entry of each log, in order; skip vanished logs."""
     for run in runs:
         try:
             entry = index.entry(run.run_id, run.read_version().stamp)

@@ -8,7 +8,7 @@ _LONGEST = 32_000
 """Characters; a cell of the usual spreadsheets holds 32767."""
 
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""What a cell begins with that a spreadsheet may take for a formula; the last four are the wide forms of the first."""
+"""First characters of a formula in a spreadsheet; the last four are the wide forms of the first."""
 
 
 def cell(value: object) -> str:

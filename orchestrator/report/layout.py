@@ -13,7 +13,7 @@ from orchestrator.safe_text import safe_text
 
 _GAP = 2
 _LEAST = 12
-"""Characters that a column of prose keeps at least."""
+"""The least width of a column of prose, in characters."""
 _WORD = re.compile(r"(?:`[^`]*`|\borchestrator (?:\w+ )+\d{8}T\d{6}Z-\w+|\S)+\s*")
 """What is not broken: a word, a command in backquotes, a command with the id of a run."""
 

@@ -19,7 +19,7 @@ from orchestrator.safe_text import safe_text
 
 ECS_VERSION = "8.17.0"
 OWN = "cvm_orchestrator"
-"""The name under which everything stands that ECS has no field for."""
+"""The parent of all fields without an ECS field."""
 
 _SECOND, _MILLISECOND = 1_000_000_000, 1_000_000
 _TAKEN = frozenset(

@@ -22,7 +22,7 @@ _KEPT: Mapping[str, frozenset[str]] = {
     "circle": frozenset({"class", "cx", "cy", "r"}),
     "text": frozenset({"class", "x", "y"}),
 }
-"""The elements of a picture that are kept, each with its attributes; the rest is left out, with all that is in it."""
+"""The kept elements of a picture and their attributes; other elements are removed with their content."""
 
 _LEFT_OUT = frozenset({"text-overlay", "tooltip-overlay", "titles", "legends"})
 _NUMBER = re.compile(r"-?\d+\.\d+")

@@ -9,7 +9,7 @@ from cronsim.explain import Expression
 _FIELDS = (Field.MINUTE, Field.HOUR, Field.DAY, Field.MONTH, Field.DOW)
 _NAMES = ("minute", "hour", "day of month", "month", "day of week")
 _EVEN = {Field.MINUTE: 60, Field.HOUR: 24, Field.MONTH: 12}
-"""Fields in which a step that divides this number goes on evenly from one round to the next."""
+"""The range of fields; a step that divides the range is even across rounds."""
 _FEW = 8
 _WEEK = 7
 _SUFFIX = {"1": "first"[-2:], "2": "second"[-2:], "3": "third"[-2:]}
@@ -56,7 +56,7 @@ def _simplify_field(field: Field, part: str) -> str:
 
 
 def _list_values(field: Field, part: str) -> list[int] | None:
-    """List the numbers of a field in order; None where a number depends on the month."""
+    """List the numbers of a field in order; None for numbers that depend on the month."""
     found = field.parse(part)
     numbers = [each for each in found if isinstance(each, int) and each >= 0]
     if len(numbers) < len(found):
