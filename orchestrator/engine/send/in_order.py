@@ -1,28 +1,23 @@
 """Choice of the next target for ordered targets: the first target on a teepod with room. Pure."""
 
 import heapq
-from collections import Counter
 
 from orchestrator.engine.job import Job
+from orchestrator.engine.send.teepod_queue import TeepodQueue
 
 
-class OrderedQueue:
+class OrderedQueue(TeepodQueue):
     """Queue of unsent targets in the order of their first `push`.
 
-    A deferred target comes back to its own place. The interface is the same as of `StopQueue`.
-
-    Attributes:
-        per_teepod: the most requests under way on one teepod.
+    A deferred target comes back to its own place.
     """
 
     def __init__(self, per_teepod: int) -> None:
-        self.per_teepod = per_teepod
+        super().__init__(per_teepod)
         self._places: dict[str, int] = {}
         self._by_teepod: dict[str, list[tuple[int, Job]]] = {}
         self._heads: list[tuple[int, str]] = []
         """The first target of each teepod with room; outdated entries stay until `peek` removes them."""
-        self._under_way: Counter[str] = Counter()
-        self._later: list[tuple[float, int, Job]] = []
 
     def __len__(self) -> int:
         return sum(map(len, self._by_teepod.values())) + len(self._later)
@@ -34,14 +29,9 @@ class OrderedQueue:
         if queue[0][1] is work:
             self._offer(work.ref.teepod_key)
 
-    def defer(self, work: Job, until: float) -> None:
-        """Put a target aside until this time, in seconds of the engine's clock."""
-        heapq.heappush(self._later, (until, self._place(work), work))
-
     def peek(self, now: float) -> Job | None:
         """Return the first target on a teepod with room, or None."""
-        while self._later and self._later[0][0] <= now:
-            self.push(heapq.heappop(self._later)[2])
+        self._push_due(now)
         while self._heads:
             place, teepod = self._heads[0]
             queue = self._by_teepod[teepod]
@@ -59,18 +49,6 @@ class OrderedQueue:
             self._under_way[teepod] += 1
             self._offer(teepod)
         return work
-
-    def done(self, work: Job) -> None:
-        """Count a target's request as answered, to make room on its teepod."""
-        teepod = work.ref.teepod_key
-        full = self._under_way[teepod] >= self.per_teepod
-        self._under_way[teepod] -= 1
-        if full:
-            self._offer(teepod)
-
-    def next_due(self) -> float:
-        """Earliest due time of the deferred targets; infinity without deferred targets."""
-        return self._later[0][0] if self._later else float("inf")
 
     def _place(self, work: Job) -> int:
         return self._places.setdefault(work.ref.key, len(self._places))
