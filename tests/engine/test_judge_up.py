@@ -113,3 +113,40 @@ def test_a_cvm_that_was_seen_running_has_fallen_once_two_reads_agree(action: Act
     assert findings == [Finding.OPEN, Finding.OPEN, Finding.WENT_DOWN]
     assert judge_again(watched(action), StatusRead("running"), 200, 2) is Finding.SETTLED
     assert judge_again(watched(action), StatusRead("restarting"), 200, 2) is Finding.OPEN
+
+
+@pytest.mark.parametrize(
+    ("read", "finding"),
+    [
+        (StatusRead("error"), Finding.ERROR),
+        (StatusRead("error", True), Finding.OPEN),
+        (StatusRead("x"), Finding.OPEN),
+        (StatusRead("running", True), Finding.OPEN),
+    ],
+)
+def test_an_accepted_restart_fails_only_at_an_error_with_nothing_in_progress(
+    read: StatusRead, finding: Finding
+) -> None:
+    state = watched(Action.RESTART)
+    assert judge(state, read, 101, 2) is finding
+
+
+@pytest.mark.parametrize(("action", "moved"), [(Action.START, False), (Action.RESTART, True)])
+def test_running_counts_from_the_moment_at_which_the_lag_has_passed(action: Action, moved: object) -> None:
+    assert judge(watched(action, moved=bool(moved)), StatusRead("running"), 102, 2) is Finding.SETTLED
+
+
+def test_a_started_cvm_with_an_unknown_status_is_no_news() -> None:
+    assert story(watched(Action.START), (200, "x"), (203, "x")) == [Finding.OPEN, Finding.OPEN]
+
+
+@pytest.mark.parametrize(("before", "finding"), [("stopped", Finding.ERROR), ("error", Finding.OPEN)])
+def test_an_error_after_a_start_is_news_at_once_only_with_another_status_before(before: str, finding: Finding) -> None:
+    assert judge(watched(Action.START, before), StatusRead("error"), 101, 2) is finding
+
+
+@pytest.mark.parametrize(("action", "status"), [(Action.START, "stopped"), (Action.RESTART, "running")])
+def test_an_unchanged_status_counts_from_the_end_of_the_patience(action: Action, status: str) -> None:
+    state = watched(action)
+    judge(state, StatusRead(status), 110, 2)
+    assert state.doubted_at == 110

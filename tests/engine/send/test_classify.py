@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.send.classify import RETRY_AFTER_CAP, Kind, backoff, decide, pause_for
-from orchestrator.reply import Reply, StatusRead
+from orchestrator.engine.send.classify import RETRY_AFTER_CAP, Decision, Kind, backoff, decide, decide_batch, pause_for
+from orchestrator.reply import BatchStopped, Reply, StatusRead
 
 ACCEPTED: Reply[StatusRead] = Reply(value=StatusRead("stopping"), http_status=200)
 
@@ -83,3 +83,64 @@ def test_only_a_success_that_was_read_is_accepted_and_no_server_fault_is_final(
     assert kind is not Kind.ACCEPTED
     if status is None or status >= 500:
         assert kind in {Kind.UNKNOWN, Kind.DEFERRED}
+
+
+TWO = ["cvm_1", "cvm_2"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "decision"),
+    [
+        (Reply(http_status=401, problem="no"), Decision(Kind.KEY_REFUSED, "no")),
+        (Reply(http_status=500, problem="no"), Decision(Kind.UNKNOWN, "no")),
+        (Reply(http_status=429, problem="no"), Decision(Kind.DEFERRED, "no", 2.0, whole_run=True)),
+        (Reply(http_status=409, problem="no"), Decision(Kind.DEFERRED, "no", 2.0, verify=True)),
+        (Reply(http_status=403, problem="no"), Decision(Kind.DEFERRED, "no", verify=True, singly=True)),
+        (Reply(http_status=404, problem="no"), Decision(Kind.DEFERRED, "no", verify=True, singly=True)),
+        (Reply(http_status=422, problem="no"), Decision(Kind.DEFERRED, "no", singly=True)),
+        (Reply(http_status=501, problem="no"), Decision(Kind.DEFERRED, "no", singly=True)),
+    ],
+)
+def test_a_batch_without_a_result_has_one_decision_for_every_cvm(
+    reply: Reply[BatchStopped], decision: Decision
+) -> None:
+    assert decide_batch(reply, TWO, 2, 0.5) == dict.fromkeys(TWO, decision)
+
+
+@pytest.mark.parametrize(
+    ("said", "attempt", "decision"),
+    [
+        (BatchStopped(2, 0, {}), 1, Decision(Kind.ACCEPTED)),
+        (BatchStopped(0, 2, {}), 1, Decision(Kind.DEFERRED, "the batch took 0 and left 2 out", singly=True)),
+        (
+            BatchStopped(0, 2, {}),
+            2,
+            Decision(Kind.DEFERRED, "the batch took 0 and left 2 out", verify=True, singly=True),
+        ),
+        (
+            BatchStopped(1, 1, {}),
+            1,
+            Decision(Kind.UNKNOWN, "the batch took 1 and left 1 out, without saying which", singly=True),
+        ),
+        (
+            BatchStopped(1, 0, {}),
+            1,
+            Decision(Kind.UNKNOWN, "the batch took 1 and left 0 out, without saying which", singly=True),
+        ),
+    ],
+)
+def test_the_numbers_of_a_batch_decide_about_its_cvms(said: BatchStopped, attempt: int, decision: Decision) -> None:
+    assert decide_batch(Reply(value=said, http_status=200), TWO, attempt, 0.5) == dict.fromkeys(TWO, decision)
+
+
+def test_an_error_of_a_cvm_in_a_batch_concerns_this_cvm_only() -> None:
+    reply = Reply(value=BatchStopped(1, 0, {"cvm_2": "not found"}), http_status=200)
+    assert decide_batch(reply, TWO, 1, 0.5) == {
+        "cvm_1": Decision(Kind.ACCEPTED),
+        "cvm_2": Decision(Kind.DEFERRED, "not found", verify=True, singly=True),
+    }
+
+
+def test_an_error_of_a_cvm_outside_the_batch_makes_the_numbers_doubtful() -> None:
+    reply = Reply(value=BatchStopped(2, 0, {"cvm_3": "not found"}), http_status=200)
+    assert {each.kind for each in decide_batch(reply, TWO, 1, 0.5).values()} == {Kind.UNKNOWN}
