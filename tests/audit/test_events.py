@@ -1,11 +1,14 @@
 """The events of the log as types: each event has one, and a type decodes only the fields in use."""
 
+import ast
 import json
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import orchestrator
 from orchestrator.audit.events import (
     TYPES,
     ActionAccepted,
@@ -62,3 +65,15 @@ def test_an_event_of_a_later_version_keeps_its_record() -> None:
 def test_a_log_with_an_event_of_a_later_version_replays() -> None:
     state = replay([*map(json.loads, lines(STORY)), {"event": "target.paused", "ts": "t", **about(0)}])
     assert state.events["target.paused"] == 1
+
+
+def test_code_names_events_by_the_enumeration_alone() -> None:
+    package = Path(str(orchestrator.__file__)).parent
+    named = [
+        (str(path), node.value)
+        for path in package.rglob("*.py")
+        if path.name != "events.py" and "simulator" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in set(Event)
+    ]
+    assert named == []
