@@ -144,3 +144,8 @@ def test_an_error_of_a_cvm_in_a_batch_concerns_this_cvm_only() -> None:
 def test_an_error_of_a_cvm_outside_the_batch_makes_the_numbers_doubtful() -> None:
     reply = Reply(value=BatchStopped(2, 0, {"cvm_3": "not found"}), http_status=200)
     assert {each.kind for each in decide_batch(reply, TWO, 1, 0.5).values()} == {Kind.UNKNOWN}
+
+
+def test_backoff_doubles_up_to_its_cap() -> None:
+    assert [backoff(attempt, 0.5) for attempt in (1, 2, 3, 5, 6, 50)] == [1, 2, 4, 16, 30, 30]
+    assert (backoff(1, 0), backoff(1, 1)) == (0.75, 1.25)

@@ -106,3 +106,33 @@ def test_a_cvm_that_is_on_its_way_up_again_at_the_end_has_risen_too() -> None:
     state = watched()
     findings = [judge_again(state, StatusRead("starting", True), at, 2) for at in (200, 202)]
     assert findings == [Finding.OPEN, Finding.CAME_UP]
+
+
+@pytest.mark.parametrize("read", [StatusRead("error", True), StatusRead("x"), StatusRead("unknown")])
+def test_no_status_under_way_or_unknown_shows_a_settled_cvm_up_again(read: StatusRead) -> None:
+    state = watched()
+    assert [judge_again(state, read, at, 2) for at in (200, 300)] == [Finding.OPEN] * 2
+
+
+@pytest.mark.parametrize(
+    ("status", "early", "late"),
+    [
+        ("shutting_down", Finding.OPEN, Finding.NO_EFFECT),
+        ("stopping", Finding.EFFECT, Finding.EFFECT),
+        ("stopped", Finding.EFFECT, Finding.EFFECT),
+        ("x", Finding.OPEN, Finding.OPEN),
+    ],
+)
+def test_a_stop_of_unknown_effect_after_a_shutdown_needs_another_status(
+    status: str, early: Finding, late: Finding
+) -> None:
+    state = watched("shutting_down", accepted=False)
+    state.overtaken = True
+    assert story(state, (101, status), (102, status)) == [early, late]
+
+
+@pytest.mark.parametrize(("status", "late"), [("running", Finding.NO_EFFECT), ("x", Finding.OPEN)])
+def test_a_batch_had_no_effect_on_a_cvm_up_after_the_lag(status: str, late: Finding) -> None:
+    state = watched(accepted=False)
+    state.shared = True
+    assert story(state, (101, status), (102, status)) == [Finding.OPEN, late]
