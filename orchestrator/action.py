@@ -99,7 +99,8 @@ class ActionSpec:
     Attributes:
         goal: the state of a CVM after the action.
         verb: the action as a verb.
-        done: the action as a participle, for plans.
+        done: the action as a participle.
+        manner: a word on how the action works, for plans; empty if the participle is clear.
         endpoint: last part of the API's path, `POST /cvms/{cvm_id}/ENDPOINT`.
         notes: codes of the billing note of every CVM.
         gpu_note: a further code for a CVM with GPUs.
@@ -114,6 +115,7 @@ class ActionSpec:
     goal: Goal
     verb: str
     done: str
+    manner: str = ""
     endpoint: str
     notes: tuple[str, ...]
     gpu_note: str
@@ -124,13 +126,19 @@ class ActionSpec:
     escalates_to: Action | None = None
     ecs_type: str
 
+    @property
+    def done_in_full(self) -> str:
+        """The participle with the manner."""
+        return f"{self.done} ({self.manner})" if self.manner else self.done
+
 
 _DOWN_NOTES = ("open_compute_charged", "compute_ends", "storage_continues")
 
 _STOP = ActionSpec(
     goal=Goal.DOWN,
     verb="stop",
-    done="stopped (power pulled)",
+    done="stopped",
+    manner="forced",
     endpoint="stop",
     notes=_DOWN_NOTES,
     gpu_note="gpu_24h_minimum_on_restart",
@@ -143,7 +151,8 @@ _STOP = ActionSpec(
 _SHUTDOWN = ActionSpec(
     goal=Goal.DOWN,
     verb="shut down",
-    done="shut down (the guest is asked to)",
+    done="shut down",
+    manner="the guest is asked to",
     endpoint="shutdown",
     notes=_DOWN_NOTES,
     gpu_note="gpu_24h_minimum_on_restart",
@@ -166,7 +175,8 @@ _START = ActionSpec(
 _RESTART = ActionSpec(
     goal=Goal.RESTARTED,
     verb="restart",
-    done="restarted (the guest is asked to shut down)",
+    done="restarted",
+    manner="the guest is asked to shut down",
     endpoint="restart",
     notes=("restart_charge_unknown", "storage_continues"),
     gpu_note="gpu_24h_minimum_possible",

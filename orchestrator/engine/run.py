@@ -270,7 +270,7 @@ class Run:
                 words = f"{why} before a status showed whether its {work.action} had an effect"
                 self.ledger.ended(work, Outcome.UNSETTLED, words)
             elif work.billed:  # the shutdown was accepted, and the planned stop was never sent
-                self.ledger.ended(work, Outcome.UNSETTLED, "the run ended before its power was pulled")
+                self.ledger.ended(work, Outcome.UNSETTLED, "the run ended before the force-stop")
             else:
                 self.ledger.left_alone(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
 

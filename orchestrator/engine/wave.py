@@ -170,5 +170,5 @@ class Wave:
             self._dispatcher.wake()
         elif ending is not None and not ending.resumable:
             self.cut_short = True
-            ledger.ended(work, Outcome.UNSETTLED, f"{reason}; the run ended before its power was pulled")
+            ledger.ended(work, Outcome.UNSETTLED, f"{reason}; the run ended before the force-stop")
             self.on_failed()

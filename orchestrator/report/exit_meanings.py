@@ -1,25 +1,51 @@
-"""The meaning of exit codes and outcomes, in words for people."""
+"""The phrases of exit codes and endings, and the end of a run in a line."""
 
 from collections.abc import Mapping
 
+from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
-from orchestrator.outcome import Ending, Exit
+from orchestrator.outcome import AS_WANTED, Ending, Exit
+from orchestrator.plural import plural
 from orchestrator.safe_text import safe_text
 
-_MEANING: dict[int, str] = {
-    Exit.OK: "all as wanted",
-    Exit.FAILED: "finished; some failed or were refused",
-    Exit.UNSETTLED: "finished; some did not settle in time",
+_MEANINGS: Mapping[int, str] = {
+    Exit.OK: "succeeded",
+    Exit.GUARD: "not approved; no request was sent",
+    Exit.CLOUD: "the API was down or refused the key; no request was sent",
+    Exit.FAILED: "completed with problems",
+    Exit.UNSETTLED: "completed, some CVMs not settled in time",
     Exit.ENDED_EARLY: "ended early",
-    Exit.CLOUD: "the cloud refused; nothing was changed",
-    Exit.SIGINT: "interrupted",
-    Exit.SIGTERM: "terminated",
+    Exit.SIGINT: "interrupted (Ctrl-C)",
+    Exit.SIGTERM: "terminated (SIGTERM)",
 }
+"""The meanings of the exit codes of runs."""
+
+_WITH_A_RESULT = frozenset({Exit.OK, Exit.FAILED, Exit.UNSETTLED, Exit.ENDED_EARLY})
+_ACTIONS = frozenset(Action)
 
 
 def meaning_of(code: int) -> str:
     """Describe the end of a run by its exit code."""
-    return _MEANING.get(code, "ended")
+    return _MEANINGS.get(code, "ended")
+
+
+def describe_end(state: RunState, code: int) -> str:
+    """Describe the end of a run with its result: `succeeded: 32 of 32 CVMs stopped`.
+
+    Args:
+        state: the replayed state of the run's log.
+        code: the exit code.
+    """
+    targets = [target for target in state.targets.values() if target.taken_up_by is None]
+    if not targets or code not in _WITH_A_RESULT:
+        return meaning_of(code)
+    reached = sum(target.outcome_so_far in AS_WANTED for target in targets)
+    actions = {target.action for target in targets}
+    (action,) = actions if len(actions) == 1 and actions <= _ACTIONS else (None,)
+    result = f"{plural(len(targets), 'target')} as planned"
+    if action is not None:
+        result = f"{plural(len(targets), 'CVM')} {Action(action).spec.done}"
+    return f"{meaning_of(code)}: {reached} of {result}"
 
 
 ENDINGS: Mapping[str, str] = {
@@ -47,7 +73,7 @@ def meaning_of_run(state: RunState, *, running: bool) -> str:
         running: whether a process carries the run out.
     """
     if state.finished is not None:
-        return meaning_of(state.finished.exit_code)
+        return describe_end(state, state.finished.exit_code)
     if running:
         return "running"
     if not state.has_plan:

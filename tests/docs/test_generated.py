@@ -31,7 +31,7 @@ def test_the_picture_is_of_a_run_that_went_well_and_loads_nothing() -> None:
     """The recorded picture shows the whole run, and refers to no address but that of the SVG format."""
     picture = (ROOT / "docs/images/run.svg").read_text(encoding="utf-8").replace("&#160;", " ")
     assert "run emergency-stop-teepod" in picture
-    assert "all as wanted (exit 0)" in picture
+    assert "succeeded: 32 of 32 CVMs stopped (exit 0)" in picture
     assert "url(" not in picture.replace("url(#", "")
     assert "@font-face" not in picture
 

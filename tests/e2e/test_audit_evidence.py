@@ -165,13 +165,13 @@ def test_a_story_is_told_of_the_run_and_of_one_cvm(desk: Desk) -> None:
         ("audit", "show", desk.log.stem, "--cvm", "web-5", "--json"),
     )
     assert "web-5: refused" in run.out
-    assert "finished: finished; some failed or were refused (exit 6)" in run.out
+    assert "finished: completed with problems (exit 6)" in run.out
     told = [line[24:] for line in cvm.out.splitlines() if line.startswith("  ")]
     assert [line.split()[0] for line in told] == [
         "planned",
         "asked",
         "asked",
-        *["seen"] * (len(told) - 5),
+        *["status"] * (len(told) - 5),
         "settled",
         "the",
     ]

@@ -56,7 +56,7 @@ def test_a_run_stops_every_target_once_and_says_so_in_words(desk: Desk) -> None:
     ended = desk.run("run", desk.playbook(), "--yes")
     assert ended.code == 0
     assert "8 CVMs of 8 will be stopped" in ended.out
-    assert "all as wanted (exit 0)" in ended.out
+    assert "succeeded: 8 of 8 CVMs stopped (exit 0)" in ended.out
     assert f"orchestrator audit verify {desk.log.stem}" in ended.out
     assert desk.effective == dict.fromkeys(NAMES, 1)
 
@@ -121,7 +121,7 @@ def test_a_finished_run_is_listed_shown_verified_and_not_resumed_again(desk: Des
     entry = IsPartialDict(run_id=run_id, state="finished", exit_code=0, counts={"settled": 8}, next=None)
     assert listed.document == [entry]
     assert "No unfinished runs" in unfinished.out
-    assert "all as wanted" in show.out
+    assert "succeeded: 8 of 8 CVMs stopped" in show.out
     assert {key: shown.document[key] for key in ran} == ran
     assert (verify.code, "whole and finished" in verify.out) == (0, True)
     assert verified.document == IsPartialDict(exit_code=0, verdict="whole", audit_log=str(desk.log))

@@ -106,7 +106,7 @@ def test_on_a_terminal_it_asks_for_the_number_of_cvms_and_shows_the_run_live(ope
         until(lambda: user.shows(r"\d settling"))
         assert user.ends_with(0)
         assert "8 CVMs of 8 will be stopped" in user.shown
-        assert "all as wanted" in user.shown
+        assert "succeeded: " in user.shown
         assert desk.sim.api_key not in user.shown
     assert desk.effective == dict.fromkeys(NAMES, 1)
 
@@ -151,7 +151,7 @@ def test_output_that_leads_elsewhere_does_not_keep_a_person_at_the_terminal_from
         assert user.ends_with(0)
     assert desk.effective == dict.fromkeys(NAMES, 1)
     if "stdout" in streams:
-        assert "all as wanted" in (desk.folder / "elsewhere").read_text()
+        assert "succeeded: " in (desk.folder / "elsewhere").read_text()
 
 
 def test_where_stdin_leads_elsewhere_nobody_is_asked(desk: Desk) -> None:
@@ -263,7 +263,7 @@ def test_a_terminal_shows_a_line_for_each_teepod_and_with_verbose_for_each_cvm(
     with terminal(desk, "--yes", *option) as user:
         assert user.ends_with(0)
         assert (user.shown.count("cvm.settled"), user.shown.count("teepod.done")) == (cvms, teepods)
-        assert "all as wanted" in user.shown
+        assert "succeeded: " in user.shown
 
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")

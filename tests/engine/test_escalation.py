@@ -169,7 +169,7 @@ async def test_a_run_that_failed_too_often_does_not_escalate_any_more_and_says_s
     result = await fleet.go()
     assert (result.exit_code, cloud.count("shutdown"), cloud.count("stop")) == (Exit.ENDED_EARLY, 3, 0)
     (reason,) = (r["reason"] for r in fleet.trail.of("target.failed", STUBBORN))
-    assert reason.endswith("the run ended before its power was pulled")
+    assert reason.endswith("the run ended before the force-stop")
 
 
 async def test_the_bill_counts_a_cvm_once_that_was_shut_down_and_then_stopped() -> None:

@@ -87,7 +87,7 @@ async def test_an_accepted_shutdown_is_never_called_not_sent_when_the_run_ends_b
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5)]
     result = await fleet.go()
     assert (result.ending, fleet.outcomes()) == (Ending.MAX_FAILURES, {"failed": 1, "unsettled": 1})
-    assert fleet.trail.of("target.failed")[-1]["reason"] == "the run ended before its power was pulled"
+    assert fleet.trail.of("target.failed")[-1]["reason"] == "the run ended before the force-stop"
 
 
 @pytest.mark.parametrize("phase", [RequestPhase.WAITING, RequestPhase.IN_DOUBT], ids=["never sent", "had no effect"])

@@ -195,7 +195,7 @@ def test_no_name_reason_or_request_id_takes_over_the_terminal_at_the_end(width: 
 
 def test_the_end_of_a_run_tells_what_did_not_end_as_wanted_and_what_to_type_next() -> None:
     text = STYLE.sub("", ended(Exit.FAILED, *STOPPED, *REFUSED, ("run.interrupted", {})))
-    assert f"Run {RUN_ID}  finished; some failed or were refused (exit 6)" in text
+    assert f"Run {RUN_ID}  completed with problems: 1 of 3 CVMs stopped (exit 6)" in text
     assert "1 settled  1 refused  1 not_sent" in text
     assert "rented [red]x[/]" in text
     assert "not sent: " in text
@@ -240,7 +240,7 @@ def test_a_plan_and_its_question_name_each_action_and_what_begins() -> None:
     print_plan(target, made, None)
     text = STYLE.sub("", file.getvalue())
     assert (
-        "4 CVMs of 4: 1 stopped (power pulled), 1 shut down (the guest is asked to), 1 started, "
+        "4 CVMs of 4: 1 stopped (forced), 1 shut down (the guest is asked to), 1 started, "
         "1 restarted (the guest is asked to shut down)"
     ) in text
     assert "each CVM then has 10m to settle" in text

@@ -72,8 +72,8 @@ def _what_happens(plan: Plan, total: int) -> str:
     actions = list(dict.fromkeys(step.action for step in plan.acting_steps if plan.count_targets(step.action)))
     if len(actions) < 2:  # noqa: PLR2004 - several
         action = actions[0] if actions else plan.acting_steps[0].action
-        return f"{plural(len(plan.targets), 'CVM')} of {total} will be {action.spec.done}"
-    parts = [f"{plan.count_targets(action)} {action.spec.done}" for action in actions]
+        return f"{plural(len(plan.targets), 'CVM')} of {total} will be {action.spec.done_in_full}"
+    parts = [f"{plan.count_targets(action)} {action.spec.done_in_full}" for action in actions]
     return f"{plural(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
 
 

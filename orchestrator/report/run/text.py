@@ -15,7 +15,7 @@ from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import TROUBLE, Outcome
 from orchestrator.plural import join_names, plural
-from orchestrator.report.exit_meanings import ENDINGS, meaning_of, meaning_of_run
+from orchestrator.report.exit_meanings import ENDINGS, describe_end, meaning_of_run
 from orchestrator.report.formatting import moment
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines
 from orchestrator.report.run.question import answer_lines, waits
@@ -58,7 +58,7 @@ def print_run(
     if is_open:
         meaning = (code is None and waits(state)) or meaning_of_run(state, running=code is None)
     else:
-        meaning = f"{meaning_of(code or 0)} (exit {code})"
+        meaning = f"{describe_end(state, code or 0)} (exit {code})"
     if state.drifted:
         source = "run to undo" if state.started.restores is not None else "plan file"
         meaning += f"; {len(state.drifted)} of the {source} drifted: skipped"

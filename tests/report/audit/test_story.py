@@ -47,7 +47,7 @@ def test_the_story_of_a_cvm_goes_from_its_plan_to_its_outcome() -> None:
         "  08:00:01.2     +1.2s  planned to stop in step stop; it was running",
         "  08:00:02.4     +2.4s  asked to stop (request 1), accepted (HTTP 200, request r-1)",
         "  08:00:08.4     +8.4s  settled after 4.5s, stopped",
-        "  08:00:09.6     +9.6s  the run: finished: finished; some failed or were refused (exit 6); 1 settled",
+        "  08:00:09.6     +9.6s  the run: finished: completed with problems (exit 6); 1 settled",
     ]
     assert chapter.outcome == "settled"
 
@@ -132,7 +132,7 @@ def test_a_run_is_told_with_what_went_wrong_and_what_went_well_in_one_sentence_a
         "step stop (to stop): 2 requests, 1 accepted, 1 settled or gone, 1 ended otherwise, within 6s",
         "wéb-1: refused (HTTP 403, request r-2): rented",
         "wéb-1: refused by the API after 0.2s: rented",
-        "finished: finished; some failed or were refused (exit 6); 1 settled",
+        "finished: completed with problems (exit 6); 1 settled",
     ]
 
 
@@ -163,7 +163,7 @@ def test_questions_messages_guards_and_charges_have_their_place_in_the_story_of_
         "step ask asks: Go on? (until later)",
         "step ask: approved by ann, through terminal",
         "step say says: half way",
-        "finished: finished; some failed or were refused (exit 6); 1 settled",
+        "finished: completed with problems (exit 6); 1 settled",
         "billing reconciled: 1 charged, 1 pending; $0.50 in all",
     ]
 
