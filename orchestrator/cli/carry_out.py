@@ -11,18 +11,23 @@ import structlog
 
 from orchestrator.cli.consoles import stderr_console, stdout_console
 from orchestrator.cli.print_error import print_error
-from orchestrator.cli.terminal_approval import approver_of
-from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.colour import redraws
+from orchestrator.engine.protocols import Approver
 from orchestrator.engine.rate.gate import LONG_PAUSE
 from orchestrator.engine.run import Run
 from orchestrator.outcome import Ending, Exit
 from orchestrator.report.run.live import Progress
 from orchestrator.report.run.text import print_run
-from orchestrator.runs.approval import left_answers
 from orchestrator.runs.documents import run_document, write_document
-from orchestrator.runs.execute import Beside, carry_to_end, describe_outage, explain_early_end, prepare_run
-from orchestrator.runs.notifications import finish_notices, send_notices
+from orchestrator.runs.execute import (
+    Beside,
+    carry_to_end,
+    describe_outage,
+    explain_early_end,
+    prepare_run,
+    send_notices,
+    wait_for_answers,
+)
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.session import Session
@@ -65,15 +70,13 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
         lambda: session.gate.passed,
         adaptive=session.limits.adaptive,
     )
-    left = left_answers(opened.stored.answers(), log, state, session.observer)
-    approver = approver_of(left, state, progress.aside, keys=None if as_json else open_terminal())
-    run = prepare_run(session, opened, approver)
+    run = prepare_run(session, opened, _choose_approver(session, opened, progress, as_json=as_json))
     progress.is_ending = lambda: run.is_ending
     progress.trouble = partial(_find_trouble, run, session)
     signals = _Signals(run, progress)
     # Signals are handled until the end of the output, so that no signal can cut the output off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-        async with send_notices(session, log, state) as notifier:
+        async with send_notices(session, log, state) as finish:
             beside = (partial(signals.listen, received), _choose_display(progress, as_json=as_json))
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
@@ -81,8 +84,19 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
             error = explain_early_end(result, log)
             if error is not None:
                 print_error(error, as_json=False)
-            await _finish_unless(received, partial(finish_notices, notifier, session.settings.notify, state, result))
+            await _finish_unless(received, partial(finish, result))
     return code
+
+
+def _choose_approver(session: Session, opened: OpenRun, progress: Progress, *, as_json: bool) -> Approver | None:
+    """Choose who answers questions: a person at the terminal, or `orchestrator approve`; None without a question."""
+    left = wait_for_answers(session, opened)
+    if left is None:
+        return None
+    from orchestrator.cli.terminal_approval import approver_of  # noqa: PLC0415 - most runs ask nothing
+    from orchestrator.cli.terminal_input import open_terminal  # noqa: PLC0415 - the same
+
+    return approver_of(left, opened.state, progress.aside, keys=None if as_json else open_terminal())
 
 
 async def _finish_unless(received: AsyncIterator[signal.Signals], waiting: Callable[[], Awaitable[None]]) -> None:

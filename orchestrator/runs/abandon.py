@@ -5,9 +5,8 @@ import anyio
 from orchestrator.engine.result import RunResult
 from orchestrator.moment import parse_timestamp
 from orchestrator.runs.actor import find_actor
-from orchestrator.runs.execute import prepare_run
+from orchestrator.runs.execute import prepare_run, send_notices
 from orchestrator.runs.fresh_status import read_open_statuses
-from orchestrator.runs.notifications import finish_notices, send_notices
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.records import rebuild_jobs
 from orchestrator.runs.resume import ReopenedRun, record_resume
@@ -37,7 +36,7 @@ async def abandon_run(session: Session, reopened: ReopenedRun, reason: str) -> R
     seen = await read_open_statuses(session, jobs, opened.workspace_size)
     await record_resume(log, reopened.reading, state, jobs, session.observer, to_abandon=True)
     run = prepare_run(session, opened)
-    async with send_notices(session, log, state) as notifier:
+    async with send_notices(session, log, state) as finish:
         result = await run.abandon(seen, abandoned_by=find_actor(), reason=reason)
-        await finish_notices(notifier, settings.notify, state, result)
+        await finish(result)
     return result

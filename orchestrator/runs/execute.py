@@ -1,8 +1,9 @@
 """Carry a run out, from its open log to its end."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -18,13 +19,14 @@ from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending
-from orchestrator.runs.approval import left_answers
 from orchestrator.runs.claims import RunClaim
-from orchestrator.runs.notifications import finish_notices, send_notices
 from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.outage_text import outage_text
 from orchestrator.runs.session import Session
 from orchestrator.runs.status import StopRequest
+
+if TYPE_CHECKING:
+    from orchestrator.runs.approval import LeftAnswers
 
 
 def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = None) -> Run:
@@ -52,11 +54,47 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         RunContext(ledger, session.clock, session.rng, session.limits, settle),
         workspace,
         earlier=EarlierProgress(state.passed, state.refused, soaks),
-        approver=approver or left_answers(opened.stored.answers(), log, state, session.observer),
+        approver=approver or wait_for_answers(session, opened),
         due=_find_deadline(session, state),
         left_alone=bool(state.left_alone),
         claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after, session.observer),
     )
+
+
+def wait_for_answers(session: Session, opened: OpenRun) -> "LeftAnswers | None":
+    """Set up the approver for answers left by `orchestrator approve`; None for a run without a question."""
+    if not opened.has_questions:
+        return None
+    from orchestrator.runs.approval import left_answers  # noqa: PLC0415 - most runs ask nothing
+
+    return left_answers(opened.stored.answers(), opened.log, opened.state, session.observer)
+
+
+Finish = Callable[[RunResult | None], Awaitable[None]]
+"""Waits a limited time for undelivered notices, with the result of the run; None for a run left at once."""
+
+
+@asynccontextmanager
+async def send_notices(session: Session, log: AuditLog, state: RunState) -> AsyncIterator[Finish]:
+    """Send notices about a run for the length of the block, if the settings name a channel.
+
+    Args:
+        session: the session with the settings.
+        log: the open audit log.
+        state: the replayed state of the log, kept up to date by the log.
+    """
+    settings = session.settings.notify
+    if not settings.somebody:
+        yield _finish_nothing
+        return
+    from orchestrator.runs import notifications  # noqa: PLC0415 - most runs notify nobody
+
+    async with notifications.send_notices(session, log, state) as notifier:
+        yield partial(notifications.finish_notices, notifier, settings, state)
+
+
+async def _finish_nothing(result: RunResult | None) -> None:
+    del result
 
 
 def _warn_of_outage(session: Session, outage: Outage | None) -> None:
@@ -131,9 +169,9 @@ async def carry_out(session: Session, opened: OpenRun, stop: StopRequest) -> Run
         session.observer.on_warning("interrupting", run_id=opened.log.run_id, note=note)
 
     with opened:
-        async with send_notices(session, opened.log, opened.state) as notifier:
+        async with send_notices(session, opened.log, opened.state) as finish:
             result = await carry_to_end(session, opened, run, [interrupt])
-            await finish_notices(notifier, session.settings.notify, opened.state, result)
+            await finish(result)
     assert result is not None  # noqa: S101 - only a task beside the run can leave the run at once
     return result
 

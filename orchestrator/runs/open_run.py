@@ -10,7 +10,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun
 from orchestrator.engine.job import Job
 from orchestrator.engine.read.status import Observation
-from orchestrator.playbook.resolved_steps import AnyPlanned
+from orchestrator.playbook.resolved_steps import AnyPlanned, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class OpenRun:
     workspace_size: int
     claim: Claim | None = None
     fresh: Mapping[str, Observation] | None = None
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether a step asks a person."""
+        return any(isinstance(step, Question) for step in self.steps)
 
     def __enter__(self) -> Self:
         return self
