@@ -324,8 +324,8 @@ _EXITS = {
     Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
     Exit.USAGE: "an error in the usage, the playbook or the settings",
     Exit.GUARD: "refused by a guard; or not confirmed; or another process executes the run, or acts on the same CVMs; "
-    "or every target of a plan file or of `restore` drifted; or a question was refused before the first request; or "
-    "there is no question for `approve` to answer",
+    "or every target of a plan file or of `restore` has changed; or a question was refused before the first request; "
+    "or there is no question for `approve` to answer",
     Exit.NO_MATCH: "the selectors matched no CVM, or the run to undo stopped no CVM",
     Exit.CLOUD: "the cloud is unreachable or refuses the key, before the first request",
     Exit.FAILED: "finished; some targets failed, were refused, did not stay as wanted, or were skipped by "

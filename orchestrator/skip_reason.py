@@ -72,8 +72,8 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.NO_ADDRESS: "has neither hashid nor UUID yet, so it can't be addressed",
     SkipReason.FACT_UNKNOWN: "its {} is not known, and `{}` needs that fact",
     SkipReason.KEPT_RUNNING: "kept running: {}",
-    SkipReason.DRIFTED: "drifted: {}",
-    SkipReason.GONE: "drifted: no longer in the list",
+    SkipReason.DRIFTED: "changed: {}",
+    SkipReason.GONE: "no longer in the list",
     SkipReason.NOT_IN_PLAN_FILE: "not a target of the plan file",
     SkipReason.NOT_IN_RUN: "not taken down by that run",
     SkipReason.MAX_FAILURES: "the run ended early: more targets failed than max_failures allows",
@@ -86,7 +86,7 @@ _SENTENCES: Mapping[SkipReason, str] = {
 
 _SUMMARIES: Mapping[SkipReason, str] = {
     SkipReason.KEPT_RUNNING: "kept running",
-    SkipReason.DRIFTED: "drifted",
+    SkipReason.DRIFTED: "changed",
 }
 """The sentence without its detail, for codes whose detail differs between CVMs."""
 

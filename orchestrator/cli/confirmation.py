@@ -25,7 +25,7 @@ _WHY: dict[type[BaseException], str] = {
     NotConfirmedError: "not confirmed",
     GuardError: "refused by a guard",
     NoMatchError: "",  # the plan has no target, and the error says the rest
-    DriftedError: "all targets drifted",
+    DriftedError: "all targets have changed",
 }
 """Short reasons for sending nothing; other errors use their message."""
 

@@ -125,7 +125,7 @@ class FrozenPlan:
         if left:
             yield PlanWarning(
                 WarningCode.DRIFTED,
-                f"{len(left)} of {plural(len(self.targets), 'target')} in the plan file drifted: skipped",
+                f"skipped {len(left)} of {plural(len(self.targets), 'target')} in the plan file: changed since",
             )
         unlisted = sum(each.why.code is SkipReason.NOT_IN_PLAN_FILE for each in plan.skipped)
         if unlisted:

@@ -142,5 +142,5 @@ class Undo:
         left = list_drifted(plan)
         if left:
             what = "taken down by the run" + (" or asked to go down" if late else "")
-            sentence = f"{len(left)} of {plural(len(self.targets), 'CVM')} {what} drifted: skipped"
+            sentence = f"skipped {len(left)} of {plural(len(self.targets), 'CVM')} {what}: changed since"
             yield PlanWarning(WarningCode.DRIFTED, sentence)

@@ -17,7 +17,7 @@ def find_refusal(plan: Plan, constraint: PlanConstraint | None = None) -> Orches
     left = list_drifted(plan)
     if constraint is not None and left and not plan.targets:
         return DriftedError(
-            f"nothing is left to do: {plural(len(left), 'target')} of {constraint.source} drifted",
+            f"nothing is left to do: {plural(len(left), 'target')} of {constraint.source} changed since",
             hint="make a new plan; if the list has none of these CVMs, check the API key",
         )
     if not plan.has_matches:

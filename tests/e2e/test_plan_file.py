@@ -82,7 +82,7 @@ def test_whoever_changed_is_left_alone_new_ones_are_not_touched_and_the_others_g
     assert shown.code == 3
     assert "2 CVMs of 9 will be stopped" in shown.out
     assert "prod-1  name was web-1, is prod-1" in shown.out
-    assert "5 of 8 targets in the plan file drifted" in shown.out
+    assert "skipped 5 of 8 targets in the plan file" in shown.out
     assert "1 CVM selected by the playbook now, but no target of the plan file" in shown.out
     desk.assert_nothing_happened()
 
@@ -92,12 +92,12 @@ def test_whoever_changed_is_left_alone_new_ones_are_not_touched_and_the_others_g
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 1})
     assert stopped(desk) == ["web-8"]
     assert left_alone(ended) == {
-        "prod-1": "drifted: name was web-1, is prod-1",
-        "web-2": IsStr(regex=r"drifted: teepod was \w+ \(#\d+\), is \w+ \(#\d+\)"),
-        "web-3": "drifted: no longer in the list",
-        "web-5": "drifted: an operation is in progress",
-        "web-6": IsStr(regex="drifted: instance type was .*, is tdx.other"),
-        "web-7": "drifted: now protected by name web-7",
+        "prod-1": "changed: name was web-1, is prod-1",
+        "web-2": IsStr(regex=r"changed: teepod was \w+ \(#\d+\), is \w+ \(#\d+\)"),
+        "web-3": "no longer in the list",
+        "web-5": "changed: an operation is in progress",
+        "web-6": IsStr(regex="changed: instance type was .*, is tdx.other"),
+        "web-7": "changed: now protected by name web-7",
     }
     skipped = {each["cvm"]["name"]: each["reason"] for each in desk.records[1]["skipped"]}
     assert skipped == {
@@ -106,7 +106,7 @@ def test_whoever_changed_is_left_alone_new_ones_are_not_touched_and_the_others_g
         "web-9": "not a target of the plan file",
     }
     told = desk.run("show", desk.log.stem, env={"COLUMNS": "200"}).out
-    assert "(exit 0); 6 of the plan file drifted: skipped" in told
+    assert "(exit 0); skipped 6 of the plan file: changed since" in told
 
 
 EDITS: dict[str, Callable[[bytes], bytes]] = {
@@ -142,13 +142,13 @@ def test_when_every_target_drifted_nothing_is_done_and_it_is_no_success(desk: De
     world.set_status(world.find_by_name("web-2"), "stopped", now)
     for ended in desk.run_each(("run", "--plan", str(file), "--yes", "--json"), ("run", "--plan", str(file), "--yes")):
         assert ended.code == 3
-        assert "1 target of the plan file drifted" in ended.err
+        assert "1 target of the plan file changed since" in ended.err
     desk.assert_nothing_happened()
 
     ended = desk.run("run", "--plan", str(file), "--yes", "--json")
     assert ended.fault["code"] == "drifted"
     assert {each["cvm"]["name"]: each["reason"] for each in ended.document["skipped"]} == IsPartialDict(
-        {"a": "drifted: name was web-1, is a", "web-2": "already stopped", "web-3": "not selected"}
+        {"a": "changed: name was web-1, is a", "web-2": "already stopped", "web-3": "not selected"}
     )
     world.find_by_name("web-1").name = "web-1"
     world.set_status(world.find_by_name("web-1"), "stopped", desk.sim.now())
@@ -229,7 +229,7 @@ def test_a_run_of_a_plan_file_is_resumed_without_the_file(open_desk: OpenDesk) -
     file.unlink()
     ended = desk.run("resume", desk.log.stem, "--yes", "--json")
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 7})
-    assert left_alone(ended) == {"a": "drifted: name was web-1, is a"}
+    assert left_alone(ended) == {"a": "changed: name was web-1, is a"}
     assert stopped(desk) == [name for name in (cvm.name for cvm in desk.sim.world.cvms) if name != "a"]
 
 
@@ -248,7 +248,7 @@ def test_every_action_and_what_follows_a_failure_is_kept_to(open_desk: OpenDesk)
 
     ended = desk.run("run", "--plan", "up.plan", "--expect", "2", "--json")
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 2})
-    assert left_alone(ended) == {"web-3": "drifted: status was stopped, is error"}
+    assert left_alone(ended) == {"web-3": "changed: status was stopped, is error"}
     assert {name: kinds for name, kinds in operations(desk).items() if kinds} == {
         "web-1": ["power_on"],
         "web-4": ["restart"],

@@ -56,7 +56,7 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
     assert "2 CVMs of 8 will be started" in shown.out
     assert "begins" in shown.out
     assert "prod-1  name was web-1, is prod-1" in shown.out
-    assert "3 of 6 CVMs taken down by the run drifted" in shown.out
+    assert "skipped 3 of 6 CVMs taken down by the run" in shown.out
     assert "stdin is not a terminal" in shown.err
     assert (started(desk), logs(desk)) == ([], 1)
 
@@ -65,16 +65,16 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
     assert started(desk) == ["web-5", "web-6"]
     assert ended.document["billing"]["starts"]["accepted"] == 2
     assert {each["cvm"]["name"]: each["reason"] for each in ended.document["drifted"]} == {
-        "prod-1": "drifted: name was web-1, is prod-1",
-        "web-3": "drifted: no longer in the list",
-        "web-4": "drifted: an operation is in progress",
+        "prod-1": "changed: name was web-1, is prod-1",
+        "web-3": "no longer in the list",
+        "web-4": "changed: an operation is in progress",
     }
     first = first_record(ended)
     assert first == IsPartialDict(restores=run_id, vars={})
     assert first["playbook"] == {"name": "restore", "path": str(desk.runs / f"{run_id}.jsonl"), "sha256": digest}
     assert desk.run("audit", "verify", ended.document["run_id"]).code == 0
     told = desk.run("show", ended.document["run_id"], env={"COLUMNS": "200"}).out
-    assert "3 of the run to undo drifted: skipped" in told
+    assert "skipped 3 of the run to undo: changed since" in told
 
 
 def test_undone_twice_the_second_has_nothing_to_start_and_what_it_started_is_not_its_to_undo(
@@ -124,7 +124,7 @@ def test_when_all_were_touched_since_nothing_is_done_and_it_is_no_success(open_d
     desk.sim.world.find_by_name("web-1").name = "a"
     ended = desk.run("restore", run_id, "--yes", "--json")
     assert (ended.code, ended.fault["code"]) == (3, "drifted")
-    assert "1 target of the run to undo drifted" in ended.fault["message"]
+    assert "1 target of the run to undo changed since" in ended.fault["message"]
     assert (started(desk), logs(desk)) == ([], 1)
 
 
@@ -163,9 +163,9 @@ def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_des
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 4})
     assert started(desk) == ["web-3", "web-4", "web-5", "web-6"]
     assert {each["cvm"]["name"]: each["reason"] for each in ended.document["drifted"]} == {
-        "web-1": "drifted: not down, but stopping",
-        "web-2": "drifted: not down, but stopping",
-        "prod-1": "drifted: name was web-8, is prod-1",
+        "web-1": "changed: not down, but stopping",
+        "web-2": "changed: not down, but stopping",
+        "prod-1": "changed: name was web-8, is prod-1",
     }
 
 

@@ -49,7 +49,7 @@ def test_what_changed_or_became_protected_is_left_alone_by_name_and_with_a_code(
 
     shown = desk.run("resume", desk.log.stem, "--dry-run", env=protect)
     assert f"1 protected by name {protected}: {protected}" in shown.out
-    assert f"1 drifted: name was {renamed}, is prod-1: {renamed}" in shown.out
+    assert f"1 changed: name was {renamed}, is prod-1: {renamed}" in shown.out
     ended = desk.run("resume", desk.log.stem, "--json", env=protect)
     codes = {each["cvm"]["name"]: each["code"] for each in ended.document["targets"] if each["outcome"] == "not_sent"}
     assert codes == {renamed: "drifted", protected: "protected", failed: "drifted", moved: "drifted"}
@@ -69,7 +69,7 @@ def test_a_short_plan_comes_first_and_a_dry_run_ends_there(open_desk: OpenDesk) 
     document = desk.run("resume", desk.log.stem, "--dry-run", "--json")
     assert text.code == 0
     assert f"{len(waiting)} stop: {', '.join(waiting)}" in text.out
-    assert "stops  $" in text.out
+    assert "ends  compute $" in text.out
     assert text.out.rstrip().endswith("Nothing was sent: --dry-run.")
     assert document.document["dry_run"] is True
     assert [each["cvm"]["name"] for each in document.document["send"]] == waiting

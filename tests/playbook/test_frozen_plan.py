@@ -78,8 +78,8 @@ ONE = FLEET[0]
 def test_a_changed_target_is_skipped_with_its_changes(now: Cvm | None, reason: str) -> None:
     plan = held(lock_of(), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
-    assert [each.reason for each in list_drifted(plan)] == [f"drifted: {reason}"]
-    assert any("1 of 3 targets in the plan file drifted" in warning for warning in messages_of(plan))
+    assert [each.reason for each in list_drifted(plan)] == [f"changed: {reason}" if now else reason]
+    assert any("skipped 1 of 3 targets in the plan file: changed since" in warning for warning in messages_of(plan))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_target_that_is_down_already_has_not_drifted() -> None:
 def test_a_newly_protected_target_has_drifted() -> None:
     guards = merge_guards(Guards(), Guards.model_validate({"protect": {"name": "kms-*"}}))
     plan = held(lock_of(), FLEET, guards=guards)
-    assert [each.reason for each in list_drifted(plan)] == ["drifted: now protected by name kms-*"]
+    assert [each.reason for each in list_drifted(plan)] == ["changed: now protected by name kms-*"]
     assert [(check.name, check.value) for check in plan.guards] == [("protect", 1)]
 
 
@@ -134,8 +134,8 @@ def test_a_cvm_of_another_step_or_no_step_has_drifted() -> None:
     second = playbook({"name": "dev-2"}, {"name": "x"})
     plan = held(lock_of(first), FLEET, second)
     assert [each.reason for each in plan.skipped] == [
-        "drifted: no longer selected by the playbook",
-        "drifted: stop in 'step 2' became stop in 'step 1'",
+        "changed: no longer selected by the playbook",
+        "changed: stop in 'step 2' became stop in 'step 1'",
         "not selected",
     ]
 
@@ -145,7 +145,7 @@ def test_the_goal_of_another_action_is_no_success() -> None:
     start = BOOK.acting_steps[0].model_copy(update={"action": "start"})
     reason = lock_of().filter_target(ONE, start, Reason(SkipReason.ALREADY_UP, "running"))
     assert reason is not None
-    assert reason.text == "drifted: stop in 'step 1' became start in 'step 1'"
+    assert reason.text == "changed: stop in 'step 1' became start in 'step 1'"
 
 
 def test_the_steps_are_those_of_the_file() -> None:

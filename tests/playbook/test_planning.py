@@ -98,7 +98,7 @@ def test_guards_and_warnings_ignore_cvms_removed_by_the_filter() -> None:
     ]
     assert [target.cvm.ref.name for target in plan.targets] == ["b"]
     assert [each.reason for each in plan.skipped] == [
-        "drifted: it has a GPU now",
+        "changed: it has a GPU now",
         "protected by name kms-*",
         "not selected",
     ]

@@ -71,8 +71,10 @@ def test_only_unchanged_cvms_of_the_run_are_started() -> None:
 def test_a_changed_cvm_is_skipped_with_its_changes(now: Cvm | None, reason: str) -> None:
     plan = held(undo_of(FLEET), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
-    assert [(each.reason, each.selected) for each in list_drifted(plan)] == [(f"drifted: {reason}", True)]
-    assert messages_of(plan) == ["1 of 3 CVMs taken down by the run drifted: skipped"]
+    assert [(each.reason, each.selected) for each in list_drifted(plan)] == [
+        (f"changed: {reason}" if now else reason, True)
+    ]
+    assert messages_of(plan) == ["skipped 1 of 3 CVMs taken down by the run: changed since"]
 
 
 def test_a_cvm_that_runs_again_is_as_wanted_even_with_a_new_name() -> None:
@@ -85,7 +87,7 @@ def test_a_cvm_protected_by_the_settings_is_skipped() -> None:
     guards = merge_guards(Guards(), Guards.model_validate({"protect": {"name": ["dev-1"]}}))
     plan = held(undo_of(FLEET), FLEET, guards=guards)
     assert [target.cvm for target in plan.targets] == FLEET[1:]
-    assert [each.reason for each in list_drifted(plan)] == ["drifted: now protected by name dev-1"]
+    assert [each.reason for each in list_drifted(plan)] == ["changed: now protected by name dev-1"]
 
 
 def test_a_cvm_without_a_hashid_is_found_by_its_uuid() -> None:
@@ -114,12 +116,12 @@ def test_a_cvm_that_went_down_after_the_run_is_started_and_named() -> None:
 @pytest.mark.parametrize(
     ("now", "reason"),
     [
-        (replace(ONE, status="stopping"), "drifted: not down, but stopping"),
-        (replace(ONE, status="stopped", in_progress=True), "drifted: an operation is in progress"),
-        (moved(ONE, name="prod-1"), "drifted: name was dev-1, is prod-1"),
-        (moved(ONE, teepod_id=2, teepod="prod-2"), "drifted: teepod was prod-1 (#1), is prod-2 (#2)"),
+        (replace(ONE, status="stopping"), "changed: not down, but stopping"),
+        (replace(ONE, status="stopped", in_progress=True), "changed: an operation is in progress"),
+        (moved(ONE, name="prod-1"), "changed: name was dev-1, is prod-1"),
+        (moved(ONE, teepod_id=2, teepod="prod-2"), "changed: teepod was prod-1 (#1), is prod-2 (#2)"),
         (replace(ONE, status="running"), "already running"),
-        (None, "drifted: no longer in the list"),
+        (None, "no longer in the list"),
     ],
 )
 def test_a_late_cvm_that_is_up_or_changed_is_not_started(now: Cvm | None, reason: str) -> None:

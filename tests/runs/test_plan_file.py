@@ -200,4 +200,4 @@ def test_a_target_without_an_instance_type_is_told_from_one_with() -> None:
     lock = read_plan(example(), FILE)
     fleet = [replace(cvm(1, "dev-1"), instance_type="tdx.small")]
     (left,) = planned(fleet, target_filter=lock.filter_target).skipped
-    assert left.reason == "drifted: instance type was None, is tdx.small"
+    assert left.reason == "changed: instance type was None, is tdx.small"

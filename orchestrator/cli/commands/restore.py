@@ -18,8 +18,8 @@ from orchestrator.cli.options import ignore_running_option, json_option, setting
 def command(**options: Any) -> int:
     """Undo a finished run: start the CVMs it stopped.
 
-    This is a new run with its own plan, guards, audit log and resume. CVMs changed since the first run are listed as
-    drifted and skipped. Starting costs money: the plan shows the amount, and the CVMs with GPUs, each charged with a
+    This is a new run with its own plan, guards, audit log and resume. CVMs changed since the first run are listed and
+    skipped. Starting costs money: the plan shows the amount, and the CVMs with GPUs, each charged with a
     new 24-hour minimum.
 
     On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;

@@ -33,7 +33,7 @@ from orchestrator.cli.options import (
 def command(**options: Any) -> int:
     """Execute a playbook: plan, confirm, send requests, watch until settled.
 
-    With --plan FILE, only the targets in FILE are touched. CVMs changed since the plan are listed as drifted and
+    With --plan FILE, only the targets in FILE are touched. CVMs changed since the plan are listed and
     skipped. An edited plan file is refused.
 
     On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;

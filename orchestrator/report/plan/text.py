@@ -183,7 +183,7 @@ def _list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     for number, each in enumerate(left[:_MOST_ROWS]):
         change = safe_text(each.why.detail or "no longer in the list", 400)
         name = safe_text(each.cvm.ref.name, 64)
-        yield "" if number else "drifted", Text.assemble(name, (f"  {change}", "yellow"))
+        yield "" if number else "changed", Text.assemble(name, (f"  {change}", "yellow"))
     if len(left) > _MOST_ROWS:
         yield "", f"and {len(left) - _MOST_ROWS} more"
     yield from rollout_rows(plan)

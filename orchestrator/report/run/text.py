@@ -61,7 +61,7 @@ def print_run(
         meaning = f"{describe_end(state, code or 0)} (exit {code})"
     if state.drifted:
         source = "run to undo" if state.started.restores is not None else "plan file"
-        meaning += f"; {len(state.drifted)} of the {source} drifted: skipped"
+        meaning += f"; skipped {len(state.drifted)} of the {source}: changed since"
     head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {meaning}")
     print_lines(console, prose_lines(console, head))
     tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
@@ -100,9 +100,9 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Fa
     for line in answer_lines(state, going_on=code is None):
         yield "answer", Text(line)
     if state.drifted:
-        drifted = ", ".join(safe_text(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
+        changed = ", ".join(safe_text(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
         more = f" and {len(state.drifted) - _MOST_ROWS} more" if len(state.drifted) > _MOST_ROWS else ""
-        yield "drifted", Text(drifted + more)
+        yield "changed", Text(changed + more)
     yield from _left_alone(state)
     yield "audit log", Text(safe_text(audit_log, 4096), no_wrap=True)
     yield "verify", Text(f"orchestrator audit verify {run_id}", no_wrap=True)

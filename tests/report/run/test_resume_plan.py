@@ -65,12 +65,12 @@ def test_a_cvm_that_is_as_wanted_is_skipped_without_a_request() -> None:
     text = printed(skip=tuple(skip))
     assert "2 already down, nothing sent: web-1, web-2" in text
     assert "1 already up, nothing sent: web-3" in text
-    assert "1 drifted: no longer in the list: web-4" in text
+    assert "1 no longer in the list: web-4" in text
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_the_further_lines_of_a_warning_are_indented(width: int) -> None:
-    message = "3 CVMs that the run took down drifted since, and were left alone by the rule of plan files"
+    message = "skipped 3 of 6 CVMs taken down by the run: changed since, and so skipped by the rule of plan files"
     text = printed(width, warnings=(PlanWarning(WarningCode.DRIFTED, message),))
     first, *others = text[text.index("! ") :].rstrip().splitlines()
     assert others or width > len(message)
