@@ -29,7 +29,7 @@ def auto(desk: Desk, command: str, name: str, *options: str) -> Ended:
 
 def beginning(ended: Ended) -> float:
     """The rate that the plan says it begins at."""
-    found = re.search(r"to\s+send\s+at\s+([\d.]+)\s+a\s+second,\s+from\s+where\s+auto", ended.out)
+    found = re.search(r"to\s+send\s+at\s+([\d.]+)\s+a\s+second\s+at\s+first", ended.out)
     assert found, ended.out
     return float(found[1])
 

@@ -85,11 +85,14 @@ def _find_schedule(playbook: str, state_dir: Path) -> tuple[str, Path]:
     try:
         loaded = load_playbook(find_playbook(playbook), {}, allow_undefined=True)
     except OrchestratorError as error:
-        hint = suggest_nearest(playbook, list(known)) if known else "give the `name` of a playbook in ./playbooks"
+        hint = suggest_nearest(playbook, list(known)) if known else error.hint
         raise UsageError(f"no playbook {playbook!r} with a schedule", hint=hint) from error
-    if loaded.playbook.schedule is None or loaded.playbook.name != playbook:
-        hint = "PLAYBOOK is the `name` in the file; the file needs a `schedule`"
-        raise UsageError(f"no playbook {playbook!r} with a schedule", file=loaded.file, hint=hint)
+    if loaded.playbook.schedule is None:
+        hint = "add a `schedule`, or give another playbook"
+        raise UsageError(f"the playbook {playbook!r} has no schedule", file=loaded.file, hint=hint)
+    if loaded.playbook.name != playbook:
+        hint = f"give the name in the file: {loaded.playbook.name}"
+        raise UsageError(f"{playbook!r} is not the name of the playbook", file=loaded.file, hint=hint)
     return loaded.playbook.schedule.timezone, loaded.file
 
 
