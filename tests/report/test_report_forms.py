@@ -36,7 +36,12 @@ def rows(text: str) -> list[dict[str, str]]:
 
 def test_text_says_how_the_run_ended_why_a_cvm_failed_and_how_to_verify_the_log() -> None:
     text = report_text(TOLD)
-    for fact in ("some failed or were refused (exit 6)", "HTTP 403: no", "orchestrator audit verify", "$0.01 for 1"):
+    for fact in (
+        "Completed with problems: 1 of 2 CVMs stopped (exit 6)",
+        "HTTP 403: no",
+        "orchestrator audit verify",
+        "$0.01 for 1",
+    ):
         assert fact in text
 
 

@@ -9,22 +9,16 @@ from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.report.audit.run_phrases import RUN_WORDS
 from orchestrator.report.audit.terms import ID, bill, lasting, reason, verb
+from orchestrator.report.phrases import OUTCOMES
 from orchestrator.safe_text import safe_text
 
-_OUTCOMES = {
-    "refused": "refused by the API",
-    "failed": "failed",
-    "unsettled": "did not settle in time",
-    "resurrected": "came up again after it was down",
-    "not_sent": "not sent: the run ended before",
-    "skipped": "skipped: already as wanted",
-}
+_SENTENCES = {outcome.value: phrase.sentence for outcome, phrase in OUTCOMES.items()}
 
 
 def sentence(record: Record) -> str:
     """Describe a record: `accepted in 84 ms (HTTP 200, request req_1): compute of $0.12 an hour ends`."""
-    tell = _TELL.get(str(record.get("event")))
-    return tell(record) if tell else safe_text(record.get("event"), ID)
+    describe = PHRASES.get(str(record.get("event")))
+    return describe(record) if describe else safe_text(record.get("event"), ID)
 
 
 def asked(record: Record) -> str:
@@ -62,16 +56,15 @@ def _describe_deferral(record: Record) -> str:
 def _describe_settling(record: Record) -> str:
     took = lasting(record.get("seconds"))
     after = f" after {took}" if took else ""
-    if record.get("outcome") == "gone":
-        return f"gone{after}: deleted meanwhile"
+    words = _SENTENCES.get(str(record.get("outcome")), "settled")
     status = f", {safe_text(record['status'], ID)}" if record.get("status") else ""
-    return f"settled{after}{status}{reason(record)}"
+    return f"{words}{after}{status}{reason(record)}"
 
 
 def _describe_end(record: Record) -> str:
     outcome = str(record.get("outcome"))
     took = lasting(record.get("seconds"))
-    words = _OUTCOMES.get(outcome, safe_text(outcome, ID))
+    words = _SENTENCES.get(outcome, safe_text(outcome, ID))
     status = f"; last status {safe_text(record['status'], ID)}" if record.get("status") else ""
     return f"{words}{f' after {took}' if took and outcome != 'skipped' else ''}{reason(record)}{status}"
 
@@ -84,7 +77,7 @@ def _describe_escalation(record: Record) -> str:
     return f"escalated to {verb(record.get('to'))}{reason(record)}"
 
 
-_TELL: dict[str, Callable[[Record], str]] = {
+PHRASES: dict[str, Callable[[Record], str]] = {
     **RUN_WORDS,
     Event.ACTION_INTENT: asked,
     Event.ACTION_ACCEPTED: _describe_acceptance,
@@ -99,3 +92,4 @@ _TELL: dict[str, Callable[[Record], str]] = {
     Event.TARGET_SETTLED: _describe_settling,
     Event.TARGET_FAILED: _describe_end,
 }
+"""By event."""

@@ -3,27 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.audit.verify import Verdict
 from orchestrator.billing.reconciled import ChargeState
 from orchestrator.duration import format_duration
-from orchestrator.outcome import AS_WANTED, TROUBLE, Outcome
+from orchestrator.outcome import AS_WANTED, TROUBLE
 from orchestrator.plural import plural
 from orchestrator.report.exit_meanings import ENDINGS
 from orchestrator.report.formatting import dollars, moment
+from orchestrator.report.phrases import CHARGES, OUTCOMES
 from orchestrator.skip_reason import summary_of
 
 _Document = Mapping[str, Any]
 
 
 STAGES: Mapping[str, str] = {
-    Outcome.SETTLED: "as wanted, and still so at the end",
-    Outcome.GONE: "deleted meanwhile",
-    Outcome.SKIPPED: "already as wanted before its request",
-    Outcome.REFUSED: "the API refuses the action",
-    Outcome.FAILED: "failed for good",
-    Outcome.UNSETTLED: "did not settle in time",
-    Outcome.RESURRECTED: "was down, and came up again",
-    Outcome.NOT_SENT: "nothing was sent",
+    **{outcome: phrase.meaning for outcome, phrase in OUTCOMES.items()},
     "waiting": "not sent yet",
     "sending": "sent, not answered yet",
     "unknown": "sent, effect not known yet",
@@ -178,7 +171,9 @@ def _is_known(charged: _Document) -> bool:
 def charged_words(charged: _Document) -> str:
     """Describe the known charges for stops."""
     parts = [f"{amount_charged(charged)} for {charged['charged']} (observed)"] if _is_known(charged) else []
-    parts += [f"{charged[key]} {words}" for key, words in CHARGE_STATES.items() if charged.get(key)]
+    others = [(state.value, words) for state, words in CHARGES.items() if state is not ChargeState.CHARGED]
+    others.append(("not_asked", "not requested yet"))
+    parts += [f"{charged[key]} {words}" for key, words in others if charged.get(key)]
     return ", ".join(parts)
 
 
@@ -194,14 +189,6 @@ def guard_words(guard: _Document) -> str:
     return f"{value}{unit}, limit {limit}{unit}"
 
 
-CHARGE_STATES: Mapping[str, str] = {
-    ChargeState.PENDING: "pending",
-    ChargeState.NONE: "without a charge",
-    ChargeState.UNKNOWN: "with an unknown charge",
-    "not_asked": "not requested yet",
-}
-"""The states of charges. A known charge has its amount instead."""
-
 ANSWERS = {
     "accepted": "the action took effect",
     "refused": "403: the API refuses the action",
@@ -212,7 +199,7 @@ ANSWERS = {
 }
 """The answers to requests."""
 
-CHARGES = (
+CHARGES_NOTE = (
     "Hourly figures are estimates by the rates of the plan. Charges are observed: `orchestrator reconcile` reads the "
     "usage records. Sums are exact, and rounded only for display."
 )
@@ -223,11 +210,3 @@ HASH_CHAIN = (
     "is the hash of the last record. A copy of the digest, such as on this page, proves later that the log is the same."
 )
 """The protection of the log."""
-
-VERDICTS: Mapping[str, str] = {
-    Verdict.WHOLE: "✓ whole and finished at the time of this report",
-    Verdict.UNFINISHED: "whole so far; the run has not finished",
-    Verdict.TORN: "whole so far; the last line was cut off",
-    Verdict.ALTERED: "✗ ALTERED",
-}
-"""The results of `audit verify`."""

@@ -29,11 +29,10 @@ from orchestrator.report.full.charts import Series
 from orchestrator.report.full.incidents import list_incidents
 from orchestrator.report.full.phrases import (
     ANSWERS,
-    CHARGES,
+    CHARGES_NOTE,
     HASH_CHAIN,
     READS_ARE_NOT_IN_THE_LOG,
     STAGES,
-    VERDICTS,
     action_words,
     amount_charged,
     amount_expected,
@@ -53,6 +52,7 @@ from orchestrator.report.full.phrases import (
     trigger_words,
 )
 from orchestrator.report.full.timeline_section import describe_timeline
+from orchestrator.report.phrases import VERDICTS
 
 _Document = Mapping[str, Any]
 
@@ -267,7 +267,7 @@ def describe_billing(document: _Document) -> Section:
     if not total["stops"] and not total["starts"]:
         sentence = Paragraph("No action was accepted: the bill is unchanged.")
         return Section("billing", "Billing", [sentence], is_empty=True)
-    blocks: list[Block] = [Facts(list(_bill_facts(total))), Paragraph(CHARGES, is_note=True)]
+    blocks: list[Block] = [Facts(list(_bill_facts(total))), Paragraph(CHARGES_NOTE, is_note=True)]
     for by in ("app", "teepod"):
         blocks += [Heading(f"By {by}"), _billing_table(by, bill[f"by_{by}"], total)]
     blocks += [*_pending_charges(bill["not_charged_yet"]), *_billing_notes(bill["notes"])]

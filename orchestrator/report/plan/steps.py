@@ -8,18 +8,11 @@ from orchestrator.duration import format_duration
 from orchestrator.outcome import ENDS_THE_RUN, Outcome
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, Message, OwnLimits, PlannedStep, Question
 from orchestrator.plural import plural
+from orchestrator.report.phrases import OUTCOMES
 from orchestrator.runs.steps import steps_from
 from orchestrator.safe_text import safe_text
 
 _WIDTH = 200
-_ENDED = {
-    Outcome.SETTLED: "settled",
-    Outcome.SKIPPED: "were skipped",
-    Outcome.REFUSED: "were refused",
-    Outcome.FAILED: "failed",
-    Outcome.UNSETTLED: "did not settle",
-    Outcome.RESURRECTED: "came back",
-}
 
 
 def is_worth_a_list(steps: Sequence[AnyPlanned]) -> bool:
@@ -88,7 +81,7 @@ def _on_one_line(text: str) -> str:
 def _describe_outcomes(follows: FollowUp) -> str:
     if follows.outcomes == ENDS_THE_RUN:
         return "did not end as wanted"
-    words = [words for outcome, words in _ENDED.items() if outcome in follows.outcomes]
+    words = [phrase.plural for outcome, phrase in OUTCOMES.items() if outcome in follows.outcomes]
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 

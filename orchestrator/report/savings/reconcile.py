@@ -13,6 +13,7 @@ from orchestrator.billing.reconcile import NOT_YET
 from orchestrator.billing.reconciled import ChargeState, Reconciled, ReconciledTotal, add_up_charges
 from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table
+from orchestrator.report.phrases import CHARGES
 from orchestrator.runs.reconciling import Key, Reconciliation
 from orchestrator.safe_text import safe_text
 
@@ -103,8 +104,7 @@ def _sort_by_surprise(rows: Sequence[tuple[Key, Reconciled]]) -> list[tuple[Key,
 
 
 def _describe_counts(sums: ReconciledTotal) -> str:
-    words = {ChargeState.NONE: "not charged", ChargeState.UNKNOWN: "not known"}
-    counts = [f"{n} {words.get(each, each.value)}" for each in ChargeState if (n := sums.standings.get(each, 0))]
+    counts = [f"{count} {words}" for state, words in CHARGES.items() if (count := sums.standings.get(state, 0))]
     return ", ".join(counts) or "no stops"
 
 

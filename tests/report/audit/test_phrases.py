@@ -12,7 +12,7 @@ from orchestrator.audit.record import Record
 from orchestrator.outcome import Ending, Outcome
 from orchestrator.report.audit.csv import COLUMNS, row
 from orchestrator.report.audit.ecs import OWN, Ecs
-from orchestrator.report.audit.phrases import _TELL, sentence
+from orchestrator.report.audit.phrases import PHRASES, sentence
 from orchestrator.report.audit.terms import bill, usd
 from orchestrator.report.cells import cell
 from tests.logs import RUN_ID, STORY, about, lines
@@ -57,7 +57,7 @@ def told(event: str, **fields: object) -> str:
         ("action.unknown", {"reason": "the connection broke"}, "no clear answer: the connection broke; the status"),
         ("action.escalated", {"to": "stop", "reason": "not down after 2m"}, "escalated to stop: not down after 2m"),
         ("target.settled", {"outcome": "settled", "seconds": 12.34, "status": "stopped"}, "settled after 12s, stopped"),
-        ("target.settled", {"outcome": "gone", "seconds": 1}, "gone after 1s: deleted meanwhile"),
+        ("target.settled", {"outcome": "gone", "seconds": 1}, "gone: deleted meanwhile after 1s"),
         ("target.failed", {"outcome": "resurrected", "status": "running"}, "came up again after it was down"),
         ("target.failed", {"outcome": "skipped"}, "skipped: already as wanted"),
         ("run.finished", {"exit_code": 8, "ending": "max_failures"}, "ended early (exit 8): more failures than"),
@@ -106,7 +106,7 @@ def test_amounts_have_as_many_decimals_as_they_need(amount: object, expected: st
     assert usd(amount) == expected
 
 
-def test_there_are_words_for_every_way_in_which_a_run_or_a_target_ends() -> None:
+def test_every_ending_and_every_outcome_has_a_sentence() -> None:
     for ending in Ending:
         assert f": {ending.value}" not in told("run.interrupted", reason=ending.value, open=0)
     for outcome in set(Outcome) - {Outcome.SETTLED, Outcome.GONE, Outcome.FAILED}:
@@ -138,7 +138,7 @@ _ANY = st.dictionaries(st.sampled_from(_NAMES), _JSON, max_size=8)
 
 
 @settings(deadline=None)
-@given(st.sampled_from([*_TELL, "of.another.version"]), _ANY)
+@given(st.sampled_from([*PHRASES, "of.another.version"]), _ANY)
 def test_whatever_stands_in_a_record_it_can_be_told_and_nothing_of_it_reaches_the_terminal(
     event: str, fields: dict[str, Any]
 ) -> None:
