@@ -30,13 +30,15 @@ HARD = dict.fromkeys(("error_after", "reset_after", "truncated", "not_json", "ha
 
 
 def test_all_faults_together_lose_no_stop_and_repeat_none(tmp_path: Path) -> None:
-    misbehave(tmp_path, dict(TOGETHER), seed=1, cvms=150).hold_to_the_promises()
+    misbehave(tmp_path, dict(TOGETHER), seed=1, cvms=100).hold_to_the_promises()
 
 
+@pytest.mark.soak
 def test_answers_that_are_lost_after_the_effect_never_lead_to_a_second_stop(tmp_path: Path) -> None:
     misbehave(tmp_path, dict(HARD), seed=3, cvms=150).hold_to_the_promises()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("fault", ["reset_after", "error_before", "hang_after", "batch_missing"])
 def test_a_single_fault_at_ten_per_cent_changes_nothing_in_the_end(tmp_path: Path, fault: str) -> None:
     rate = 1.0 if fault == "batch_missing" else 0.1
@@ -45,22 +47,24 @@ def test_a_single_fault_at_ten_per_cent_changes_nothing_in_the_end(tmp_path: Pat
 
 def test_batches_of_stops_whose_answers_are_lost_lose_no_stop_and_repeat_none(tmp_path: Path) -> None:
     faults = {fault: {"probability": 0.3, "operations": ["batch_stop"]} for fault in LOST}
-    told = misbehave(tmp_path, {**TOGETHER, **faults}, seed=5, cvms=150, dispatch="batch")
+    told = misbehave(tmp_path, {**TOGETHER, **faults}, seed=5, cvms=100, dispatch="batch")
     told.hold_to_the_promises()
     assert any(request.operation == "batch_stop" and request.fault for request in told.simulator.requests)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("action", [Action.SHUTDOWN, Action.START])
 def test_the_same_holds_of_shutdowns_and_starts(tmp_path: Path, action: Action) -> None:
     misbehave(tmp_path, {**TOGETHER, **HARD}, seed=6, cvms=150, action=action).hold_to_the_promises()
 
 
 def test_a_cvm_is_shut_down_once_and_stopped_once_at_the_most_if_that_takes_too_long(tmp_path: Path) -> None:
-    told = misbehave(tmp_path, {**TOGETHER, **HARD}, seed=8, cvms=150, action=Action.SHUTDOWN, escalate_after=1.5)
+    told = misbehave(tmp_path, {**TOGETHER, **HARD}, seed=8, cvms=80, action=Action.SHUTDOWN, escalate_after=1.5)
     told.hold_to_the_promises()
-    assert 0 < sum(target.escalated_at is not None for target in told.state.targets.values()) < 150
+    assert 0 < sum(target.escalated_at is not None for target in told.state.targets.values()) < 80
 
 
+@pytest.mark.soak
 def test_no_cvm_is_restarted_twice(tmp_path: Path) -> None:
     told = misbehave(tmp_path, {**TOGETHER, **HARD}, seed=7, cvms=150, action=Action.RESTART)
     told.hold_to_one_effect_at_most()

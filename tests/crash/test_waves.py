@@ -62,12 +62,12 @@ def assert_no_wave_overtook(log: Path) -> None:
             assert waves[record["cvm"]["id"]] == min(open_ones.values())
 
 
-@pytest.mark.parametrize("seed", range(40, 45))
+@pytest.mark.parametrize("seed", range(40, 42))
 def test_a_killed_roll_out_goes_on_wave_by_wave(tmp_path: Path, seed: int) -> None:
     roll_out(tmp_path, seed)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(500, 580))
+@pytest.mark.parametrize("seed", [42, 43, 44, *range(500, 580)])
 def test_eighty_more_moments_of_roll_outs(tmp_path: Path, seed: int) -> None:
     roll_out(tmp_path, seed)
