@@ -8,18 +8,18 @@ class AutoResetEvent:
     """Event for a single waiting task; a signal sent between two waits is kept for the next wait."""
 
     def __init__(self) -> None:
-        self._rung = False
+        self._is_set = False
         self._event: anyio.Event | None = None  # created only for a wait that blocks
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """End the current wait, or the next wait if no task waits now."""
-        self._rung = True
+        self._is_set = True
         if self._event is not None:
             self._event.set()
 
     async def wait(self, timeout: float = float("inf")) -> None:  # noqa: ASYNC109 - a wait that ends early is the point
         """Return at the signal, or after `timeout` seconds at the latest."""
-        if not self._rung:
+        if not self._is_set:
             self._event = anyio.Event()
             try:
                 if timeout == float("inf"):
@@ -31,4 +31,4 @@ class AutoResetEvent:
                 self._event = None
         else:
             await anyio.lowlevel.checkpoint()
-        self._rung = False
+        self._is_set = False

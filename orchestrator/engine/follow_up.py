@@ -15,7 +15,7 @@ async def plan_follow_up(control: RunControl, step: PlannedStep, follows: Follow
     Raises:
         AuditError: when the audit log can't be written.
     """
-    await control.sweep(control.of_step(follows.step))
+    await control.verify_settled(control.of_step(follows.step))
     if control.ending is not None:
         return
     sources = follow_up_sources(follows, control.jobs)
@@ -28,14 +28,14 @@ async def plan_follow_up(control: RunControl, step: PlannedStep, follows: Follow
 
 def follow_up_sources(follows: FollowUp, jobs: Iterable[Job]) -> list[Job]:
     """Targets of the earlier step for the follow-up step, without targets already taken by another step."""
-    return [work for work in jobs if not work.taken_up and follows.covers_cvm(work.step, work.outcome, work.ref.key)]
+    return [job for job in jobs if not job.taken_up and follows.covers_cvm(job.step, job.outcome, job.ref.key)]
 
 
 def _arranged(step: PlannedStep, jobs: list[Job]) -> list[Job]:
     """Sort the chosen targets into the step's order and assign their waves."""
     by = step.order_by
     if by is not None:
-        jobs.sort(key=lambda work: rank_target(by, work.ref, work.note.rates.compute))
-    for work, wave in zip(jobs, number_waves(step.waves or (), len(jobs)), strict=True):
-        work.wave = wave
+        jobs.sort(key=lambda job: rank_target(by, job.ref, job.note.rates.compute))
+    for job, wave in zip(jobs, number_waves(step.waves or (), len(jobs)), strict=True):
+        job.wave = wave
     return jobs

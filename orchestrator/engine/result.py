@@ -23,10 +23,10 @@ class Deadline:
     def verdict(self, jobs: Iterable[Job]) -> dict[str, object]:
         """Check the deadline: count CVMs with a first request after the deadline, or with outcome `not_sent`."""
         asked: dict[str, float] = {}
-        for work in jobs:
-            if work.first_sent is not None or work.outcome is Outcome.NOT_SENT:
-                moment = float("inf") if work.first_sent is None else work.first_sent
-                asked[work.ref.key] = min(moment, asked.get(work.ref.key, float("inf")))
+        for job in jobs:
+            if job.first_sent is not None or job.outcome is Outcome.NOT_SENT:
+                moment = float("inf") if job.first_sent is None else job.first_sent
+                asked[job.ref.key] = min(moment, asked.get(job.ref.key, float("inf")))
         late = sum(moment > self.at for moment in asked.values())
         return {"seconds": self.seconds, "met": not late, "late": late}
 

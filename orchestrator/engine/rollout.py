@@ -25,10 +25,10 @@ async def roll_out(control: RunControl, step: PlannedStep) -> None:
         await plan_follow_up(control, step, step.follows)
     jobs = control.of_step(step.name)
     context, limits = control.context, step.limits.within(control.context.limits)
-    with control.workspace.gate.held_to(limits.max_in_flight, step.limits.requests_per_second, limits.adaptive):
+    with control.workspace.gate.limited_to(limits.max_in_flight, step.limits.requests_per_second, limits.adaptive):
         begun = context.clock.now()
-        for number in sorted({work.wave for work in jobs}):
-            wave = [work for work in jobs if work.wave == number]
+        for number in sorted({job.wave for job in jobs}):
+            wave = [job for job in jobs if job.wave == number]
             if control.ending is None and context.clock.now() - begun > context.settle.look_again_after:
                 await control.look_again(wave)
             if control.ending in {None, Ending.MAX_FAILURES} and control.cut_by is None:
@@ -39,13 +39,13 @@ async def roll_out(control: RunControl, step: PlannedStep) -> None:
 
 async def _carry_out(control: RunControl, step: PlannedStep, limits: RunLimits, jobs: Sequence[Job]) -> None:
     ended = control.ending is not None  # decided in an earlier part of the run: only watch the requests already sent
-    open_works = [work for work in jobs if work.outcome is None and (work.under_way or not ended)]
-    if not open_works:
+    open_jobs = [job for job in jobs if job.outcome is None and (job.under_way or not ended)]
+    if not open_jobs:
         return
     control.wave = wave = Wave(control.context, control.workspace, step, limits, control)
     if ended:
         wave.halt(at_once=True, stop_watching=False)
-    await wave.run(open_works)
+    await wave.run(open_jobs)
     control.cut_short = control.cut_short or wave.cut_short
     control.wave = None
 
@@ -57,17 +57,17 @@ async def _look_back(control: RunControl, step: PlannedStep, jobs: Sequence[Job]
     of every settled CVM so far is read once more. There is no check once a later wave has begun, also in an earlier
     part of the run: the decision was made then.
     """
-    ahead = [work for work in jobs if work.wave > number]
-    if any(work.attempts for work in ahead) or all(work.outcome is not None for work in ahead):
+    ahead = [job for job in jobs if job.wave > number]
+    if any(job.attempts for job in ahead) or all(job.outcome is not None for job in ahead):
         return
-    behind = [work for work in jobs if work.wave <= number]
-    await _soak(control, step, number, begun=any(work.attempts for work in behind))
-    await control.sweep(behind)
+    behind = [job for job in jobs if job.wave <= number]
+    await _soak(control, step, number, begun=any(job.attempts for job in behind))
+    await control.verify_settled(behind)
     if control.ending is not None:
         return
     control.count_failures(step)  # CVMs running again count as failures too
-    wrong = {work.wave for work in behind if work.outcome in ENDS_THE_RUN and not work.taken_up}
-    if min(work.wave for work in jobs) in wrong:
+    wrong = {job.wave for job in behind if job.outcome in ENDS_THE_RUN and not job.taken_up}
+    if min(job.wave for job in jobs) in wrong:
         control.halt(Ending.CANARY_FAILED)
     elif wrong and step.on_failure == "stop":
         control.halt(Ending.STEP_FAILED)

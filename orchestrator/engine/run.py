@@ -138,9 +138,9 @@ class Run:
 
     def _answer_for_the_dead(self) -> None:
         """Record an unknown answer for every intent without an answer: the process died in between."""
-        for work in self.ledger.jobs:
-            if work.phase is RequestPhase.UNANSWERED:
-                self.ledger.record_unanswered(work, "the process ended before the answer was on record")
+        for job in self.ledger.jobs:
+            if job.phase is RequestPhase.UNANSWERED:
+                self.ledger.record_unanswered(job, "the process ended before the answer was on record")
 
     async def _see_off(self, steps: Sequence[AnyPlanned]) -> None:
         """Watch requests sent by an earlier part of the run, if too many failures have ended the run."""
@@ -173,7 +173,7 @@ class Run:
             await ask(self._control, step, self._approver)
             return
         later = {each.name for each in self._undone}
-        self._claim.narrow([work.ref for work in self.ledger.jobs if work.step not in later])
+        self._claim.narrow([job.ref for job in self.ledger.jobs if job.step not in later])
         await ask(self._control, step, self._approver)
         if self._control.ending is None:
             with self._control.wait():
@@ -189,9 +189,7 @@ class Run:
             step.follows.step for step in acting if step.follows is not None and step.name not in self._control.passed
         }
         names = {step.name for step in acting}
-        return not any(
-            work.step in sources or (work.step in names and work.outcome is None) for work in self.ledger.jobs
-        )
+        return not any(job.step in sources or (job.step in names and job.outcome is None) for job in self.ledger.jobs)
 
     async def _hold_to(self, step: PlannedStep) -> None:
         """End the run before the next step if a target failed in a step with `on_failure: stop`.
@@ -203,21 +201,19 @@ class Run:
             self._held_to.append(step.name)
         if not self._held_to or self._control.ending is not None or self._later_begun() or not self._anything_ahead():
             return
-        jobs = [work for name in self._held_to for work in self._control.of_step(name)]
-        await self._control.sweep(jobs)
-        if any(work.outcome in ENDS_THE_RUN and not work.taken_up for work in jobs):
+        jobs = [job for name in self._held_to for job in self._control.of_step(name)]
+        await self._control.verify_settled(jobs)
+        if any(job.outcome in ENDS_THE_RUN and not job.taken_up for job in jobs):
             self._control.halt(Ending.STEP_FAILED)
 
     def _later_begun(self) -> bool:
         later = {step.name for step in self._undone}
-        return bool(later & self._control.passed) or any(
-            work.attempts for work in self.ledger.jobs if work.step in later
-        )
+        return bool(later & self._control.passed) or any(job.attempts for job in self.ledger.jobs if job.step in later)
 
     def _anything_ahead(self) -> bool:
         """Whether the remaining steps have any work."""
         later = {step.name for step in self._undone}
-        return any(work.step in later and work.outcome is None for work in self.ledger.jobs) or any(
+        return any(job.step in later and job.outcome is None for job in self.ledger.jobs) or any(
             isinstance(step, Question)
             or (
                 isinstance(step, PlannedStep)
@@ -236,10 +232,10 @@ class Run:
         control = self._control
         unconfirmed: list[Job] = []
         if not (control.ending or Ending.COMPLETED).resumable:
-            unconfirmed = await control.sweep(self.ledger.jobs)
+            unconfirmed = await control.verify_settled(self.ledger.jobs)
         ending = control.ending or Ending.COMPLETED
-        left = [work for work in self.ledger.jobs if work.outcome is None]
-        nothing_unsent = all(work.under_way for work in left) and not control.cut_short and not self._anything_ahead()
+        left = [job for job in self.ledger.jobs if job.outcome is None]
+        nothing_unsent = all(job.under_way for job in left) and not control.cut_short and not self._anything_ahead()
         if ending in _FOR_FAILURES and nothing_unsent:
             ending = control.cut_by or Ending.COMPLETED
         if ending.resumable:
@@ -260,27 +256,27 @@ class Run:
     def _leave_open(self, ending: Ending, left: Sequence[Job], unconfirmed: Sequence[Job]) -> None:
         """Give an outcome to the open targets of a run without a later `resume`."""
         why = "the run ended" if self._control.cut_by is None else _WHY_CUT[self._control.cut_by]
-        for work in unconfirmed:
-            leave_unconfirmed(self.ledger, work, f"{why} before its status was read once more")
-        for work in left:
-            goal = "running" if work.action.leaves_running else "down"
-            if work.accepted:
-                self.ledger.ended(work, Outcome.UNSETTLED, f"{why} before it was seen {goal}")
-            elif work.in_doubt:
-                words = f"{why} before a status showed whether its {work.action} had an effect"
-                self.ledger.ended(work, Outcome.UNSETTLED, words)
-            elif work.billed:  # the shutdown was accepted, and the planned stop was never sent
-                self.ledger.ended(work, Outcome.UNSETTLED, "the run ended before the force-stop")
+        for job in unconfirmed:
+            leave_unconfirmed(self.ledger, job, f"{why} before its status was read once more")
+        for job in left:
+            goal = "running" if job.action.leaves_running else "down"
+            if job.accepted:
+                self.ledger.ended(job, Outcome.UNSETTLED, f"{why} before it was seen {goal}")
+            elif job.in_doubt:
+                words = f"{why} before a status showed whether its {job.action} had an effect"
+                self.ledger.ended(job, Outcome.UNSETTLED, words)
+            elif job.billed:  # the shutdown was accepted, and the planned stop was never sent
+                self.ledger.ended(job, Outcome.UNSETTLED, "the run ended before the force-stop")
             else:
-                self.ledger.left_alone(work, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
+                self.ledger.left_alone(job, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
 
     async def _leave_at_once(self) -> None:
         """Record the interruption of a cancelled run, so the log stays whole and `resume` can continue."""
         ending = self._control.ending or Ending.SIGINT
         with anyio.CancelScope(shield=True):
-            open_works = sum(work.outcome is None for work in self.ledger.jobs)
+            open_jobs = sum(job.outcome is None for job in self.ledger.jobs)
             with suppress(AuditError):  # The log can't be written: no last record.
-                self.ledger.run_event(Event.RUN_INTERRUPTED, reason=ending.value, open=open_works, at_once=True)
+                self.ledger.run_event(Event.RUN_INTERRUPTED, reason=ending.value, open=open_jobs, at_once=True)
                 await self.ledger.flush()
 
     def take_in(self, fresh: Mapping[str, Observation]) -> None:

@@ -10,7 +10,7 @@ from orchestrator.engine.context import EarlierProgress, RunContext
 from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import LONG_PAUSE
 from orchestrator.engine.read.status import Observation
-from orchestrator.engine.watch.verify import sweep
+from orchestrator.engine.watch.verify import verify_settled
 from orchestrator.engine.wave import Wave
 from orchestrator.engine.workspace import Workspace
 from orchestrator.outcome import Ending, Outcome
@@ -55,7 +55,7 @@ class RunControl:
 
     def of_step(self, name: str) -> list[Job]:
         """Targets of a step."""
-        return [work for work in self.jobs if work.step == name]
+        return [job for job in self.jobs if job.step == name]
 
     def halt(self, ending: Ending) -> None:
         """End the run: send no more requests, and watch sent requests to the end if statuses can still be read."""
@@ -101,7 +101,7 @@ class RunControl:
     def count_failures(self, step: PlannedStep | None = None) -> None:
         """End the run if the failures exceed the limit of the run, or of this step."""
         ledger, limit = self.context.ledger, self.context.limits.max_failures
-        if limit is not None and ledger.failures > limit.of(len({work.ref.key for work in self.jobs})):
+        if limit is not None and ledger.failures > limit.of(len({job.ref.key for job in self.jobs})):
             self.halt(Ending.MAX_FAILURES)
         own = step.limits.max_failures if step is not None else None
         if (
@@ -111,21 +111,21 @@ class RunControl:
         ):
             self.halt(Ending.MAX_FAILURES)
 
-    async def sweep(self, jobs: Sequence[Job]) -> list[Job]:
+    async def verify_settled(self, jobs: Sequence[Job]) -> list[Job]:
         """Read the status of these targets' settled CVMs once more, except targets taken up by a later step.
 
         Returns:
             The targets left without confirmation, because the run was cut short.
         """
-        last_words = [work for work in jobs if not work.taken_up]
-        unconfirmed = {work.ref.key: work for work in last_words if work.outcome is Outcome.SETTLED}
+        last_words = [job for job in jobs if not job.taken_up]
+        unconfirmed = {job.ref.key: job for job in last_words if job.outcome is Outcome.SETTLED}
         with self.wait():
-            await sweep(self.workspace.reader, self.context, unconfirmed)
+            await verify_settled(self.workspace.reader, self.context, unconfirmed)
         return [*unconfirmed.values()]
 
     async def look_again(self, jobs: Iterable[Job]) -> None:
         """Read the statuses of the open targets again: the known statuses may be old."""
-        refs = [work.ref for work in jobs if work.outcome is None]
+        refs = [job.ref for job in jobs if job.outcome is None]
         if refs:
             with self.wait():
                 self.take_in(await self.workspace.reader.read(refs))
@@ -134,27 +134,27 @@ class RunControl:
     def take_in(self, fresh: Mapping[str, Observation]) -> None:
         """Apply fresh statuses to the unsent targets; end targets already in the wanted state."""
         ledger = self.context.ledger
-        for work in self.jobs:
-            seen = fresh.get(work.ref.key)
-            if work.outcome is not None or work.accepted or work.in_doubt:
+        for job in self.jobs:
+            seen = fresh.get(job.ref.key)
+            if job.outcome is not None or job.accepted or job.in_doubt:
                 continue
             if seen is None:
-                if work.withheld is not None:
-                    ledger.withheld(work, work.withheld)
+                if job.withheld is not None:
+                    ledger.withheld(job, job.withheld)
             elif seen.read is None:
-                ledger.ended(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
-            elif is_as_wanted(work.action, seen.read.status, in_progress=seen.read.in_progress):
-                ledger.status(work, seen.read)
-                if work.billed:  # the shutdown brought the CVM down, before the planned stop
-                    ledger.ended(work, Outcome.SETTLED)
+                ledger.ended(job, job.if_deleted, "no such CVM any more: it was deleted meanwhile")
+            elif is_as_wanted(job.action, seen.read.status, in_progress=seen.read.in_progress):
+                ledger.status(job, seen.read)
+                if job.billed:  # the shutdown brought the CVM down, before the planned stop
+                    ledger.ended(job, Outcome.SETTLED)
                 else:
-                    up = work.action.leaves_running
+                    up = job.action.leaves_running
                     code = SkipReason.ALREADY_UP if up else SkipReason.ALREADY_DOWN
                     text = f"already {seen.read.status} when its turn came"
-                    ledger.ended(work, Outcome.SKIPPED, text, code=code)
-            elif work.withheld is not None:
-                ledger.status(work, seen.read)
-                ledger.withheld(work, work.withheld)
-            elif work.action.restarts_cvms and seen.read.down:
-                ledger.status(work, seen.read)
-                ledger.ended(work, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")
+                    ledger.ended(job, Outcome.SKIPPED, text, code=code)
+            elif job.withheld is not None:
+                ledger.status(job, seen.read)
+                ledger.withheld(job, job.withheld)
+            elif job.action.restarts_cvms and seen.read.down:
+                ledger.status(job, seen.read)
+                ledger.ended(job, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")

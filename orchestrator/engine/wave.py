@@ -7,7 +7,7 @@ import anyio
 
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.job import Job, RequestPhase
-from orchestrator.engine.rate.backoff import Pace
+from orchestrator.engine.rate.backoff import PollBackoff
 from orchestrator.engine.send.dispatcher import Dispatcher
 from orchestrator.engine.send.queue import SendQueue
 from orchestrator.engine.watch.watcher import Watcher
@@ -61,7 +61,7 @@ class Wave:
         self._escalates = step.escalate_after is not None
         self._queue = SendQueue(context, step, limits, self)
         self._dispatcher = Dispatcher(context, workspace, self._queue, limits.max_in_flight, self)
-        backoff = Pace(context.settle.poll_min, context.settle.poll_max, workspace.gate.gcra)
+        backoff = PollBackoff(context.settle.poll_min, context.settle.poll_max, workspace.gate.gcra)
         self._watcher = Watcher(context, workspace.reader, backoff, step, self)
         self._watching, self._sending = anyio.CancelScope(), anyio.CancelScope()
 
@@ -87,15 +87,15 @@ class Wave:
             AuditError: when the audit log can't be written.
         """
         if self._queue.at_once > 1:
-            jobs = sorted(jobs, key=lambda work: work.singly)  # batches first, and all batches full
-        for work in jobs:
-            if work.accepted:
-                self._watch(work, accepted=True, since=work.accepted_at)
-            elif work.in_doubt:
+            jobs = sorted(jobs, key=lambda job: job.singly)  # batches first, and all batches full
+        for job in jobs:
+            if job.accepted:
+                self._watch(job, accepted=True, since=job.accepted_at)
+            elif job.in_doubt:
                 self._queue.expect()
-                self._watch(work, accepted=False)
+                self._watch(job, accepted=False)
             else:
-                self._queue.add(work)
+                self._queue.add(job)
         async with anyio.create_task_group() as group:
             group.start_soon(self._run_watcher)
             with self._sending:
@@ -106,24 +106,24 @@ class Wave:
         with self._watching:
             await self._watcher.run()
 
-    def _watch(self, work: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
-        if self._escalates and work.may_escalate:
+    def _watch(self, job: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
+        if self._escalates and job.may_escalate:
             self._queue.expect_back()
         if not accepted:
-            work.phase = RequestPhase.IN_DOUBT
-        self._watcher.add(work, accepted=accepted, since=since, untaken=untaken)
+            job.phase = RequestPhase.IN_DOUBT
+        self._watcher.add(job, accepted=accepted, since=since, untaken=untaken)
 
-    def on_accepted(self, work: Job) -> None:
+    def on_accepted(self, job: Job) -> None:
         """Watch a target with an accepted request."""
-        self._watch(work, accepted=True)
+        self._watch(job, accepted=True)
 
-    def on_in_doubt(self, work: Job) -> None:
+    def on_in_doubt(self, job: Job) -> None:
         """Watch a target with a request of unknown effect."""
-        self._watch(work, accepted=False)
+        self._watch(job, accepted=False)
 
-    def on_overdue(self, work: Job) -> None:
+    def on_overdue(self, job: Job) -> None:
         """Let the status decide about a shutdown not accepted in time."""
-        self._watch(work, accepted=False, untaken=True)
+        self._watch(job, accepted=False, untaken=True)
 
     def on_all_sent(self) -> None:
         """Wake the watcher after the last request: polls may come sooner."""
@@ -134,22 +134,22 @@ class Wave:
         """Number of requests still to be sent."""
         return 0 if self._dispatcher.halted else self._queue.unsent
 
-    def on_effect(self, work: Job) -> None:
+    def on_effect(self, job: Job) -> None:
         """Take a target out of the send queue for good: its request of unknown effect is decided."""
-        work.clear_doubt()
+        job.clear_doubt()
         self._queue.taken()
         self._dispatcher.wake()
 
-    def on_no_effect(self, work: Job) -> None:
+    def on_no_effect(self, job: Job) -> None:
         """Send a target again: its request of unknown effect had no effect."""
-        work.clear_doubt()
-        self.on_ended(work)
-        self._queue.again(work)
+        job.clear_doubt()
+        self.on_ended(job)
+        self._queue.again(job)
         self._dispatcher.wake()
 
-    def on_ended(self, work: Job) -> None:
+    def on_ended(self, job: Job) -> None:
         """Count the end of the watch of a target."""
-        if self._escalates and work.may_escalate:
+        if self._escalates and job.may_escalate:
             self._queue.not_back()
             self._dispatcher.wake()
 
@@ -157,18 +157,18 @@ class Wave:
         """Check the limits on failures after a target ended with another outcome than wanted."""
         self._observer.count_failures(self._step)
 
-    def escalate(self, work: Job, reason: str) -> None:
+    def escalate(self, job: Job, reason: str) -> None:
         """Stop a CVM still running after its shutdown, unless no request may be sent."""
-        self.on_ended(work)
+        self.on_ended(job)
         ledger, ending = self._context.ledger, self._observer.ending
-        if work.withheld is not None:
-            ledger.ended(work, Outcome.UNSETTLED, f"{reason}; not stopped: {work.withheld.text}")
+        if job.withheld is not None:
+            ledger.ended(job, Outcome.UNSETTLED, f"{reason}; not stopped: {job.withheld.text}")
             self.on_failed()
         elif not self._dispatcher.halted:
-            ledger.escalated(work, reason)
-            self._queue.add(work)
+            ledger.escalated(job, reason)
+            self._queue.add(job)
             self._dispatcher.wake()
         elif ending is not None and not ending.resumable:
             self.cut_short = True
-            ledger.ended(work, Outcome.UNSETTLED, f"{reason}; the run ended before the force-stop")
+            ledger.ended(job, Outcome.UNSETTLED, f"{reason}; the run ended before the force-stop")
             self.on_failed()

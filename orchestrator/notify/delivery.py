@@ -75,7 +75,7 @@ class DeliveryWorker:
         if len(self._queue) >= _MOST_WAITING:
             self._drop_notice(self._queue.popleft(), "too many notices wait for this recipient")
         self._queue.append(notice)
-        self._wake.ring()
+        self._wake.set()
 
     async def run(self) -> None:
         """Deliver until `finish_delivery` is called and the queue is empty."""
@@ -97,7 +97,7 @@ class DeliveryWorker:
     async def finish_delivery(self, within: float) -> None:
         """Wait until every notice is delivered or dropped, for `within` seconds at most."""
         self._until = self._now() + within
-        self._wake.ring()
+        self._wake.set()
         with anyio.move_on_after(within):
             await self._done.wait()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from orchestrator.cvm import Cvm
-from orchestrator.engine.rate.gate import Lane
+from orchestrator.engine.rate.gate import Priority
 from orchestrator.errors import UsageError
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.runs.session import Session
@@ -76,6 +76,6 @@ async def read_workspace(session: Session, cvms: Iterable[Cvm] = ()) -> Workspac
     found = {cvm.workspace for cvm in cvms}
     if len(found) == 1 and None not in found:
         return WorkspaceIdentity(found.pop(), key)
-    async with session.gate.turn(Lane.READ):
+    async with session.gate.turn(Priority.READ):
         reply = await session.identify()
     return WorkspaceIdentity(reply.value, key)

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
-from orchestrator.engine.send.classify import Kind, decide
+from orchestrator.engine.send.classify import ReplyClass, classify_reply
 from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import STOPPING, Peer, always, answer, every_name_is, reaching, serving
 
@@ -297,7 +297,7 @@ async def test_an_odd_status_is_no_answer_of_the_api_and_says_that_the_request_w
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
         reply = await cloud.act(Action.STOP, REF)
     assert (reply.value, reply.sent, reply.is_json) == (None, True, False)
-    assert decide(reply, 1, 0.5).kind is Kind.UNKNOWN
+    assert classify_reply(reply, 1, 0.5).kind is ReplyClass.UNKNOWN
 
 
 @pytest.mark.parametrize(

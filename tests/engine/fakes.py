@@ -239,7 +239,7 @@ class Fleet:
         return {str(k): v for k, v in self.run.ledger.counts.items() if v}
 
     def outcome(self, name: str) -> str:
-        return str(next(work.outcome for work in self.jobs if work.ref.name == name))
+        return str(next(job.outcome for job in self.jobs if job.ref.name == name))
 
 
 def work_of(ref: CvmRef, action: Action = Action.STOP, **fields: Any) -> Job:  # noqa: ANN401 - whatever Work takes

@@ -65,16 +65,16 @@ def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(  #
         if action is Action.SHUTDOWN:
             fleet.steps = [replace(fleet.steps[0], escalate_after=escalate_after)]
         result = await fleet.go()
-        for work in fleet.jobs:
-            effects = cloud.did[work.ref.name]
+        for job in fleet.jobs:
+            effects = cloud.did[job.ref.name]
             assert len(effects) == len(set(effects))
-            assert len(effects) <= 1 or work.escalated_at is not None
-            if work.outcome is Outcome.SETTLED:
+            assert len(effects) <= 1 or job.escalated_at is not None
+            if job.outcome is Outcome.SETTLED:
                 assert effects
             if effects and not result.ending.resumable:
-                assert work.outcome is not Outcome.NOT_SENT
+                assert job.outcome is not Outcome.NOT_SENT
         if not result.ending.resumable:
-            assert all(work.outcome is not None for work in fleet.jobs)
+            assert all(job.outcome is not None for job in fleet.jobs)
         others = {"action.intent", "action.escalated"}
         answered = [r for r in fleet.trail.records if r["event"].startswith("action.") and r["event"] not in others]
         doubled = [r for r in answered if r.get("observed")]

@@ -72,7 +72,7 @@ def test_waves_hold_whatever_the_api_answers(  # noqa: PLR0917 - all of them giv
 
 def _hold_to_the_promises(fleet: Fleet, ending: Ending) -> None:
     step = fleet.steps[0]
-    wave_of = {work.ref.name: work.wave for work in fleet.jobs}
+    wave_of = {job.ref.name: job.wave for job in fleet.jobs}
     canary = min(wave_of.values())
     ended: dict[str, str] = {}
     for record in fleet.trail.records:
@@ -86,7 +86,7 @@ def _hold_to_the_promises(fleet: Fleet, ending: Ending) -> None:
             assert not [other for other in wrong if wave_of[other] == canary]
             assert not wrong or step.on_failure == "continue"
     if ending in {Ending.CANARY_FAILED, Ending.STEP_FAILED}:
-        assert any(work.outcome in ENDS_THE_RUN for work in fleet.jobs)
-        assert any(work.outcome == "not_sent" for work in fleet.jobs)
+        assert any(job.outcome in ENDS_THE_RUN for job in fleet.jobs)
+        assert any(job.outcome == "not_sent" for job in fleet.jobs)
     elif ending is Ending.COMPLETED:
-        assert all(work.outcome is not None and work.outcome != "not_sent" for work in fleet.jobs)
+        assert all(job.outcome is not None and job.outcome != "not_sent" for job in fleet.jobs)

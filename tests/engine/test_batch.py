@@ -297,7 +297,7 @@ def test_whatever_batches_answer_nobody_is_stopped_twice_and_nobody_is_lost(
         result = await fleet.go()
         assert max((len(times) for times in cloud.effects.values()), default=0) <= 1
         if not result.ending.resumable:
-            assert {work.outcome for work in fleet.jobs} == {Outcome.SETTLED}
+            assert {job.outcome for job in fleet.jobs} == {Outcome.SETTLED}
             assert len(cloud.effects) == 10
         answered = [
             r

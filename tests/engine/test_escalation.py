@@ -152,7 +152,7 @@ async def test_an_interrupted_run_leaves_the_escalation_to_resume() -> None:
         group.start_soon(interrupt)
         result = await fleet.go()
     assert (result.ending, cloud.count("stop")) == (Ending.SIGINT, 0)
-    left = next(work for work in fleet.jobs if work.ref.name == STUBBORN)
+    left = next(job for job in fleet.jobs if job.ref.name == STUBBORN)
     assert (left.outcome, left.accepted) == (None, True)
     again = Fleet(cloud, jobs=fleet.jobs)
     again.steps = fleet.steps

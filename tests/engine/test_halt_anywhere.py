@@ -118,14 +118,14 @@ def state_of(fleet: Fleet) -> RunState:
     """What a log with these records says."""
     targets = [
         {
-            "step": work.step,
+            "step": job.step,
             "action": Action.SHUTDOWN.value,
-            "cvm": work.document,
+            "cvm": job.document,
             "status": "running",
-            "billing": work.note.fields(),
-            "wave": work.wave,
+            "billing": job.note.fields(),
+            "wave": job.wave,
         }
-        for work in fleet.jobs
+        for job in fleet.jobs
     ]
     head: list[dict[str, object]] = [
         {"event": "run.started", "at": 0.0, "run_id": "20261123T080000Z-4f2a"},
@@ -142,7 +142,7 @@ async def resume(cloud: FakeCloud, interrupted: Fleet) -> Fleet:
     jobs = rebuild_jobs(state, now=interrupted.clock.now(), wall=interrupted.clock.wall())
     fleet = Fleet(cloud, jobs=jobs, approver=SlowPerson(), settle=SETTLE, passed=state.passed, refused=state.refused)
     fleet.steps = list(steps_from(state.planned.steps))  # type: ignore[arg-type] # steps of any kind
-    fresh = await fleet.run.reader.read([work.ref for work in jobs if work.outcome is None])
+    fresh = await fleet.run.reader.read([job.ref for job in jobs if job.outcome is None])
     fleet.run.take_in(fresh)
     await fleet.go()
     return fleet
@@ -210,7 +210,7 @@ def play(
 def _hold_to_the_promises(fleet: Fleet, *, outage: bool) -> None:
     """The run is finished, each CVM has an outcome, and none was asked for the same twice."""
     assert fleet.trail.records[-1]["event"] == "run.finished"
-    assert all(work.outcome is not None for work in fleet.run.ledger.jobs)
+    assert all(job.outcome is not None for job in fleet.run.ledger.jobs)
     for ref in fleet.cloud.refs:
         done = fleet.cloud.did[ref.name]
         wanted = {Action.SHUTDOWN, Action.STOP} if ref.name in STUBBORN else {Action.SHUTDOWN}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.action import Action
-from orchestrator.engine.watch.evaluate import Finding, Watched, judge, judge_again
+from orchestrator.engine.watch.evaluate import Finding, WatchState, evaluate_settled_status, evaluate_status
 from orchestrator.reply import StatusRead
 from tests.engine.watch.test_evaluate import reads
 
@@ -13,28 +13,28 @@ UPWARDS = [Action.START, Action.RESTART]
 moments = st.floats(100, 700)
 
 
-def watched(action: Action, before: str | None = None, *, accepted: bool = True, moved: bool = False) -> Watched:
+def watched(action: Action, before: str | None = None, *, accepted: bool = True, moved: bool = False) -> WatchState:
     usual = "stopped" if action is Action.START else "running"
-    return Watched(before or usual, since=100, deadline=700, accepted=accepted, action=action, moved=moved)
+    return WatchState(before or usual, since=100, deadline=700, accepted=accepted, action=action, moved=moved)
 
 
-def story(state: Watched, *told: tuple[float, str]) -> list[Finding]:
-    return [judge(state, StatusRead(status), at, 2) for at, status in told]
+def story(state: WatchState, *told: tuple[float, str]) -> list[Finding]:
+    return [evaluate_status(state, StatusRead(status), at, 2) for at, status in told]
 
 
 @given(st.sampled_from(UPWARDS), reads.filter(lambda read: not read.up), moments, st.booleans())
 def test_nothing_but_running_with_nothing_in_progress_is_ever_taken_for_settled(
     action: Action, read: StatusRead, at: float, moved: object
 ) -> None:
-    assert judge(watched(action, moved=bool(moved)), read, at, 2) is not Finding.SETTLED
+    assert evaluate_status(watched(action, moved=bool(moved)), read, at, 2) is not Finding.SETTLED
 
 
 @given(st.sampled_from(UPWARDS), reads, st.floats(100, 101.99), st.booleans())
 def test_no_read_begun_before_the_lag_has_passed_proves_that_it_runs_or_that_a_request_had_no_effect(
     action: Action, read: StatusRead, at: float, moved: object
 ) -> None:
-    assert judge(watched(action, moved=bool(moved)), read, at, 2) is not Finding.SETTLED
-    assert judge(watched(action, accepted=False), read, at, 2) is not Finding.NO_EFFECT
+    assert evaluate_status(watched(action, moved=bool(moved)), read, at, 2) is not Finding.SETTLED
+    assert evaluate_status(watched(action, accepted=False), read, at, 2) is not Finding.NO_EFFECT
 
 
 @pytest.mark.parametrize("before", ["stopped", "exited"])
@@ -56,23 +56,25 @@ def test_a_started_cvm_that_goes_down_again_has_failed_once_a_second_read_agrees
 
 @pytest.mark.parametrize("status", ["starting", "creating", "restarting"])
 def test_a_start_of_unknown_outcome_had_its_effect_when_the_cvm_comes_up(status: str) -> None:
-    assert judge(watched(Action.START, accepted=False), StatusRead(status), 100.1, 2) is Finding.EFFECT
-    assert judge(watched(Action.START, accepted=False), StatusRead("running"), 102, 2) is Finding.EFFECT
-    assert judge(watched(Action.START, accepted=False), StatusRead("running"), 101, 2) is Finding.OPEN
+    assert evaluate_status(watched(Action.START, accepted=False), StatusRead(status), 100.1, 2) is Finding.EFFECT
+    assert evaluate_status(watched(Action.START, accepted=False), StatusRead("running"), 102, 2) is Finding.EFFECT
+    assert evaluate_status(watched(Action.START, accepted=False), StatusRead("running"), 101, 2) is Finding.OPEN
 
 
 def test_a_start_of_unknown_outcome_had_none_only_if_a_late_read_shows_the_cvm_down_as_before() -> None:
     state = watched(Action.START, accepted=False)
-    assert judge(state, StatusRead("stopped"), 102, 2) is Finding.NO_EFFECT
-    assert judge(state, StatusRead("stopped", True), 102, 2) is Finding.OPEN
-    assert judge(state, StatusRead("stopping"), 102, 2) is Finding.OPEN
-    assert judge(state, StatusRead("unknown"), 600, 2) is Finding.OPEN
+    assert evaluate_status(state, StatusRead("stopped"), 102, 2) is Finding.NO_EFFECT
+    assert evaluate_status(state, StatusRead("stopped", True), 102, 2) is Finding.OPEN
+    assert evaluate_status(state, StatusRead("stopping"), 102, 2) is Finding.OPEN
+    assert evaluate_status(state, StatusRead("unknown"), 600, 2) is Finding.OPEN
 
 
 @pytest.mark.parametrize("status", ["exited", "error"])
 def test_a_start_of_unknown_outcome_after_which_the_guest_ended_or_failed_is_not_sent_again(status: str) -> None:
-    assert judge(watched(Action.START, accepted=False), StatusRead(status), 110, 2) is Finding.EFFECT
-    assert judge(watched(Action.START, status, accepted=False), StatusRead(status), 110, 2) is Finding.NO_EFFECT
+    assert evaluate_status(watched(Action.START, accepted=False), StatusRead(status), 110, 2) is Finding.EFFECT
+    assert (
+        evaluate_status(watched(Action.START, status, accepted=False), StatusRead(status), 110, 2) is Finding.NO_EFFECT
+    )
 
 
 @pytest.mark.parametrize("on_its_way", ["restarting", "stopping", "shutting_down", "stopped", "starting"])
@@ -97,22 +99,22 @@ def test_a_cvm_that_was_never_seen_to_restart_can_not_be_told_to_have_done_so(*,
 @given(reads, moments)
 def test_a_restart_of_unknown_outcome_is_never_said_to_have_had_none(read: StatusRead, at: float) -> None:
     state = watched(Action.RESTART, accepted=False)
-    assert Finding.NO_EFFECT not in {judge(state, read, at, 2), judge(state, read, at + 100, 2)}
+    assert Finding.NO_EFFECT not in {evaluate_status(state, read, at, 2), evaluate_status(state, read, at + 100, 2)}
 
 
 @pytest.mark.parametrize("status", ["restarting", "stopping", "stopped", "starting", "error"])
 def test_a_restart_of_unknown_outcome_had_its_effect_when_the_cvm_is_seen_elsewhere(status: str) -> None:
-    assert judge(watched(Action.RESTART, accepted=False), StatusRead(status), 100.1, 2) is Finding.EFFECT
+    assert evaluate_status(watched(Action.RESTART, accepted=False), StatusRead(status), 100.1, 2) is Finding.EFFECT
 
 
 @pytest.mark.parametrize("action", UPWARDS)
 def test_a_cvm_that_was_seen_running_has_fallen_once_two_reads_agree(action: Action) -> None:
     state = watched(action)
     told = [(200, "stopped"), (201, "stopped"), (202, "stopped")]
-    findings = [judge_again(state, StatusRead(status), at, 2) for at, status in told]
+    findings = [evaluate_settled_status(state, StatusRead(status), at, 2) for at, status in told]
     assert findings == [Finding.OPEN, Finding.OPEN, Finding.WENT_DOWN]
-    assert judge_again(watched(action), StatusRead("running"), 200, 2) is Finding.SETTLED
-    assert judge_again(watched(action), StatusRead("restarting"), 200, 2) is Finding.OPEN
+    assert evaluate_settled_status(watched(action), StatusRead("running"), 200, 2) is Finding.SETTLED
+    assert evaluate_settled_status(watched(action), StatusRead("restarting"), 200, 2) is Finding.OPEN
 
 
 @pytest.mark.parametrize(
@@ -128,12 +130,12 @@ def test_an_accepted_restart_fails_only_at_an_error_with_nothing_in_progress(
     read: StatusRead, finding: Finding
 ) -> None:
     state = watched(Action.RESTART)
-    assert judge(state, read, 101, 2) is finding
+    assert evaluate_status(state, read, 101, 2) is finding
 
 
 @pytest.mark.parametrize(("action", "moved"), [(Action.START, False), (Action.RESTART, True)])
 def test_running_counts_from_the_moment_at_which_the_lag_has_passed(action: Action, moved: object) -> None:
-    assert judge(watched(action, moved=bool(moved)), StatusRead("running"), 102, 2) is Finding.SETTLED
+    assert evaluate_status(watched(action, moved=bool(moved)), StatusRead("running"), 102, 2) is Finding.SETTLED
 
 
 def test_a_started_cvm_with_an_unknown_status_is_no_news() -> None:
@@ -142,11 +144,11 @@ def test_a_started_cvm_with_an_unknown_status_is_no_news() -> None:
 
 @pytest.mark.parametrize(("before", "finding"), [("stopped", Finding.ERROR), ("error", Finding.OPEN)])
 def test_an_error_after_a_start_is_news_at_once_only_with_another_status_before(before: str, finding: Finding) -> None:
-    assert judge(watched(Action.START, before), StatusRead("error"), 101, 2) is finding
+    assert evaluate_status(watched(Action.START, before), StatusRead("error"), 101, 2) is finding
 
 
 @pytest.mark.parametrize(("action", "status"), [(Action.START, "stopped"), (Action.RESTART, "running")])
 def test_an_unchanged_status_counts_from_the_end_of_the_patience(action: Action, status: str) -> None:
     state = watched(action)
-    judge(state, StatusRead(status), 110, 2)
+    evaluate_status(state, StatusRead(status), 110, 2)
     assert state.doubted_at == 110

@@ -101,9 +101,9 @@ async def test_every_intent_is_answered_by_exactly_one_record() -> None:
     fleet = Fleet(cloud)
     await fleet.go()
     answers = ("accepted", "refused", "deferred", "unknown", "failed")
-    for work in fleet.jobs:
-        intents = [r["attempt"] for r in fleet.trail.of("action.intent", work.ref.name)]
-        answered = [r["attempt"] for kind in answers for r in fleet.trail.of(f"action.{kind}", work.ref.name)]
+    for job in fleet.jobs:
+        intents = [r["attempt"] for r in fleet.trail.of("action.intent", job.ref.name)]
+        answered = [r["attempt"] for kind in answers for r in fleet.trail.of(f"action.{kind}", job.ref.name)]
         assert sorted(answered) == intents == list(range(1, len(intents) + 1))
     assert fleet.outcomes() == {"settled": 40}
 
@@ -395,8 +395,8 @@ async def test_fresh_readings_spare_what_is_down_already() -> None:
 async def test_a_run_taken_up_again_goes_on_from_what_is_known() -> None:
     cloud = FakeCloud(4, seconds=30)
     first = Fleet(cloud)
-    for work in first.jobs[:3]:
-        cloud.take_effect(work.ref)
+    for job in first.jobs[:3]:
+        cloud.take_effect(job.ref)
     done, accepted, in_doubt, waiting = first.jobs
     jobs = [
         replace(done, attempts=1, phase=RequestPhase.ACCEPTED, accepted_at=anyio.current_time()),

@@ -52,13 +52,13 @@ async def watch(
     await fleet.go()
     assert fleet.outcomes() == {"settled": count}
     assert set(cloud.posts.values()) == {1}
-    last = {work.wave: max(cloud.effects[w.ref.name][0] for w in jobs if w.wave == work.wave) for work in jobs}
+    last = {job.wave: max(cloud.effects[w.ref.name][0] for w in jobs if w.wave == job.wave) for job in jobs}
     lags, passed = [], []
-    for work in jobs:
-        settled = cloud.effects[work.ref.name][0] + seconds[work.ref.name]
-        (seen,) = (r["at"] for r in fleet.trail.of("target.settled", work.ref.name))
-        lags.append(seen - max(settled, last[work.wave]))
-        passed.append(max(settled, last[work.wave]) - last[work.wave])
+    for job in jobs:
+        settled = cloud.effects[job.ref.name][0] + seconds[job.ref.name]
+        (seen,) = (r["at"] for r in fleet.trail.of("target.settled", job.ref.name))
+        lags.append(seen - max(settled, last[job.wave]))
+        passed.append(max(settled, last[job.wave]) - last[job.wave])
     return Run(lags, passed, (len(cloud.requests) + 1) / count)
 
 

@@ -44,9 +44,9 @@ async def test_after_too_many_failures_nothing_more_is_sent_and_what_was_sent_is
 async def test_a_steps_failures_count_also_when_the_process_died_after_its_last_target() -> None:
     cloud = FakeCloud(6)
     fleet = left_with_failures(cloud, run=None, step="0")
-    for work in fleet.jobs[1:4]:
-        work.outcome, work.phase = Outcome.SETTLED, RequestPhase.WAITING
-        cloud.take_effect(work.ref)
+    for job in fleet.jobs[1:4]:
+        job.outcome, job.phase = Outcome.SETTLED, RequestPhase.WAITING
+        cloud.take_effect(job.ref)
     result = await fleet.go()
     assert (result.ending, cloud.posts.total()) == (Ending.MAX_FAILURES, 0)
 
@@ -54,9 +54,9 @@ async def test_a_steps_failures_count_also_when_the_process_died_after_its_last_
 async def test_a_steps_failures_that_the_run_went_on_with_do_not_end_it_later() -> None:
     cloud = FakeCloud(6)
     fleet = left_with_failures(cloud, run=None, step="0")
-    for work in fleet.jobs[1:4]:
-        work.outcome, work.phase = Outcome.SETTLED, RequestPhase.WAITING
-        cloud.take_effect(work.ref)
+    for job in fleet.jobs[1:4]:
+        job.outcome, job.phase = Outcome.SETTLED, RequestPhase.WAITING
+        cloud.take_effect(job.ref)
     fleet.jobs[4].attempts = 1
     result = await fleet.go()
     assert (result.exit_code, cloud.posts.total()) == (Exit.FAILED, 2)
@@ -67,12 +67,12 @@ async def test_what_goes_down_by_its_own_shutdown_between_escalation_and_stop_is
     billed: bool, outcome: str
 ) -> None:
     cloud = FakeCloud(1)
-    work = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-10.0, billed=billed)
-    work.escalate(-1.0)
-    cloud.take_effect(work.ref)
-    fleet = Fleet(cloud, jobs=[work])
+    job = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-10.0, billed=billed)
+    job.escalate(-1.0)
+    cloud.take_effect(job.ref)
+    fleet = Fleet(cloud, jobs=[job])
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5)]
-    fleet.run.take_in({work.ref.key: Observation(StatusRead("stopped"), 0.0)})
+    fleet.run.take_in({job.ref.key: Observation(StatusRead("stopped"), 0.0)})
     await fleet.go()
     assert (fleet.outcomes(), cloud.posts.total()) == ({outcome: 1}, 0)
 
@@ -95,8 +95,8 @@ async def test_whoever_was_not_asked_by_the_part_of_the_run_that_died_is_asked_b
     phase: RequestPhase,
 ) -> None:
     cloud = FakeCloud(1)
-    work = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-3600.0, phase=phase)
-    fleet = Fleet(cloud, jobs=[work])
+    job = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-3600.0, phase=phase)
+    fleet = Fleet(cloud, jobs=[job])
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=30)]
     assert (await fleet.go()).exit_code is Exit.OK
     assert (cloud.count("shutdown"), cloud.count("stop"), fleet.trail.of("action.escalated")) == (1, 0, [])

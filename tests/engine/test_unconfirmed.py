@@ -140,4 +140,4 @@ async def test_the_time_for_the_whole_run_cuts_the_last_reads_short_as_well() ->
 
 def _open(fleet: Fleet) -> bool:
     """Whether a request that was sent has no outcome yet."""
-    return any(work.attempts and work.outcome is None for work in fleet.jobs)
+    return any(job.attempts and job.outcome is None for job in fleet.jobs)

@@ -22,7 +22,7 @@ ANSWERS: dict[str, Reply[Mapping[str, StatusRead]]] = {
 }
 
 
-def unreadable(cloud: FakeCloud, answer: str, begin: float, end: float) -> None:
+def read_error(cloud: FakeCloud, answer: str, begin: float, end: float) -> None:
     """Give this answer to every status batch from one moment to another, and an error to every other read."""
     state, list_page = cloud.read_state, cloud.list_page
 
@@ -50,7 +50,7 @@ def fleet_of(cloud: FakeCloud, action: Action, seconds: float, *, escalates: boo
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_no_cvm_that_is_down_is_force_stopped_because_a_read_failed(answer: str) -> None:
     cloud = FakeCloud(5, seconds=3)
-    unreadable(cloud, answer, 2.5, 6.5)
+    read_error(cloud, answer, 2.5, 6.5)
     fleet = fleet_of(cloud, Action.SHUTDOWN, 6, escalates=True)
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 5})
@@ -62,7 +62,7 @@ async def test_no_cvm_that_is_down_is_force_stopped_because_a_read_failed(answer
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_no_cvm_that_is_where_it_is_to_be_is_unsettled_because_a_read_failed(action: Action, answer: str) -> None:
     cloud = FakeCloud(5, seconds=3)
-    unreadable(cloud, answer, 2.5, 6.5)
+    read_error(cloud, answer, 2.5, 6.5)
     fleet = fleet_of(cloud, action, 6)
     if action is Action.RESTART:  # seen on its way by the answer to the request alone
         cloud.status_script = lambda _ref, since: (
@@ -75,7 +75,7 @@ async def test_no_cvm_that_is_where_it_is_to_be_is_unsettled_because_a_read_fail
 async def test_a_cvm_that_is_up_at_the_first_read_after_its_deadline_is_force_stopped() -> None:
     cloud = FakeCloud(1)
     cloud.seconds = lambda _ref: 0 if Action.STOP in cloud.did["web-0"] else 1000
-    unreadable(cloud, "an error", 2.5, 20)
+    read_error(cloud, "an error", 2.5, 20)
     fleet = fleet_of(cloud, Action.SHUTDOWN, 6, escalates=True)
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 1})
@@ -86,7 +86,7 @@ async def test_a_cvm_that_is_up_at_the_first_read_after_its_deadline_is_force_st
 @pytest.mark.parametrize("escalates", [True, False])
 async def test_a_status_that_stays_unreadable_is_told_as_such_in_bounded_time(escalates: bool) -> None:
     cloud = FakeCloud(3, seconds=3)
-    unreadable(cloud, "left out", 0, 1000)
+    read_error(cloud, "left out", 0, 1000)
     fleet = fleet_of(cloud, Action.SHUTDOWN, 6, escalates=escalates)
     fleet.run.reader.known_size(0)
     result = await fleet.go()
@@ -122,7 +122,7 @@ async def test_a_run_that_goes_on_after_the_deadline_reads_before_it_stops() -> 
         work_of(ref, Action.SHUTDOWN, attempts=1, phase=RequestPhase.ACCEPTED, accepted_at=0.0) for ref in cloud.refs
     ]
     await anyio.sleep(1000)
-    unreadable(cloud, "an error", 1000, 1003)
+    read_error(cloud, "an error", 1000, 1003)
     fleet = Fleet(cloud, jobs=jobs)
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=30)]
     result = await fleet.go()
@@ -138,7 +138,7 @@ async def test_the_deadline_of_others_does_not_wait_for_one_that_can_not_be_read
         value = {normal_uuid(uuid): StatusRead("stopping", True) for uuid in uuids if normal_uuid(uuid) != hidden}
         return Reply(value=value, http_status=200)
 
-    unreadable(cloud, "left out", 0, 1000)
+    read_error(cloud, "left out", 0, 1000)
     cloud.read_statuses = statuses  # type: ignore[method-assign]
     fleet = fleet_of(cloud, Action.STOP, 20)
     await fleet.go()

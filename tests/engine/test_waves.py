@@ -34,7 +34,7 @@ def rollout(
 
 
 def numbers(fleet: Fleet) -> dict[str, int]:
-    return {work.ref.name: work.wave for work in fleet.jobs}
+    return {job.ref.name: job.wave for job in fleet.jobs}
 
 
 def assert_no_wave_overtook(fleet: Fleet) -> None:
@@ -217,13 +217,13 @@ async def test_a_run_taken_up_again_between_waves_goes_on_with_the_same_split() 
     first = rollout(cloud)
     with anyio.move_on_after(30):
         await first.go()
-    done = {work.ref.name for work in first.jobs if work.outcome is Outcome.SETTLED}
+    done = {job.ref.name for job in first.jobs if job.outcome is Outcome.SETTLED}
     assert done == {"web-0"}
     jobs = [
-        replace(work, phase=RequestPhase.IN_DOUBT)
-        if work.attempts > 0 and not work.accepted and work.outcome is None
-        else replace(work)
-        for work in first.jobs
+        replace(job, phase=RequestPhase.IN_DOUBT)
+        if job.attempts > 0 and not job.accepted and job.outcome is None
+        else replace(job)
+        for job in first.jobs
     ]
     second = rollout(cloud, jobs=jobs)
     result = await second.go()
@@ -341,7 +341,7 @@ async def test_a_step_that_takes_up_a_result_has_its_order_and_waves_once_its_ta
         ("web-7", 3),
         ("web-8", 3),
     ]
-    fleet.jobs = [work for work in fleet.run.ledger.jobs if work.step == "pull"]
+    fleet.jobs = [job for job in fleet.run.ledger.jobs if job.step == "pull"]
     fleet.trail.records = [record for record in fleet.trail.records if record.get("step") == "pull"]
     assert_no_wave_overtook(fleet)
 

@@ -144,8 +144,8 @@ def test_a_stop_that_follows_a_shutdown_is_judged_by_what_was_seen_last_before_i
     stuck = ("target.status", about(2, status="shutting_down"))
     escalated = ("action.escalated", about(2, to="stop", reason="not down within 2s"))
     pulled = [("action.intent", about(2, attempt=2)), ("target.status", about(2, status="stopping"))]
-    work = taken_up_from(run(*asked, stuck, escalated, *pulled))[2]
-    assert (work.action, work.in_doubt, work.before, work.status) == (
+    job = taken_up_from(run(*asked, stuck, escalated, *pulled))[2]
+    assert (job.action, job.in_doubt, job.before, job.status) == (
         Action.STOP,
         True,
         "shutting_down",

@@ -120,7 +120,7 @@ def _confirm_resume(plan: ResumePlan, *, yes: bool) -> None:
     if not plan.doubtful:
         return
     age, number = format_duration(plan.age), plan.doubtful
-    if any(work.action.leaves_running for work in plan.unsent):
+    if any(job.action.leaves_running for job in plan.unsent):
         require_answer(
             f"The plan is {age} old. {plural(number, 'CVM')} did not reach the planned state, and no "
             f"request to them is known to have had an effect. Someone may have changed them on purpose.\n"

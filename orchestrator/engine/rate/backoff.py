@@ -28,7 +28,7 @@ _LEAST, _LEAST_OF_THE_YOUNGEST = 1.3, 0.25
 """After all requests are sent: the shortest wait, in seconds and as a share of the youngest CVM's wait."""
 
 
-class Pace:
+class PollBackoff:
     """Wait between two polls.
 
     Attributes:

@@ -12,7 +12,7 @@ import anyio
 
 from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.protocols import Clock
-from orchestrator.engine.rate.gate import Gate, Lane
+from orchestrator.engine.rate.gate import Gate, Priority
 from orchestrator.reply import Reply
 
 FAULTS_IN_A_ROW = 10
@@ -79,7 +79,7 @@ class Breaker:
         self._reason, self._next_probe = "", 0.0
         self._row = 0
         self._given_up = False
-        self._bell = AutoResetEvent()
+        self._wakeup = AutoResetEvent()
 
     @property
     def outage(self) -> Outage | None:
@@ -97,13 +97,13 @@ class Breaker:
             self.opened_at = self._clock.now()
             self._next_probe = self.opened_at + FIRST_WAIT
             self._gate.close()
-            self._bell.ring()
+            self._wakeup.set()
             self._changed(self.outage)
 
     async def run(self) -> None:
         """Send probes while the breaker is open; run until cancelled, or until the breaker gives up."""
         while True:
-            await self._bell.wait()
+            await self._wakeup.wait()
             if self.opened_at is not None and not await self._recover(self.opened_at):
                 self._given_up = True
                 self._gave_up()
@@ -117,7 +117,7 @@ class Breaker:
             self._next_probe = self._clock.now() + wait
             await anyio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
-            async with self._gate.turn(Lane.PROBE):
+            async with self._gate.turn(Priority.PROBE):
                 reply = await self._probe()
             if not is_fault(reply):
                 self._row, self.opened_at = 0, None

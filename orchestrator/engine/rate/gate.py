@@ -15,7 +15,7 @@ _TURN = 10
 """While reads wait, at least one of this many requests is a read."""
 
 
-class Lane(IntEnum):
+class Priority(IntEnum):
     """Priority of a request: actions go before reads; only probes go while the gate is closed."""
 
     ACT = 0
@@ -43,18 +43,18 @@ class Gate:
         self.max_in_flight = max_in_flight
         self.on_long_pause: list[Callable[[float], None]] = []
         self._clock = clock
-        self._lanes: dict[Lane, deque[AutoResetEvent]] = {lane: deque() for lane in Lane}
+        self._tickets: dict[Priority, deque[AutoResetEvent]] = {priority: deque() for priority in Priority}
         self._since_read = 0
         self._closed = False
 
     def __repr__(self) -> str:
-        waiting = {lane.name: len(queue) for lane, queue in self._lanes.items()}
+        waiting = {priority.name: len(queue) for priority, queue in self._tickets.items()}
         return f"<Gate in_flight={self.in_flight}/{self.max_in_flight} waiting={waiting} {self.gcra!r}>"
 
-    async def enter(self, lane: Lane) -> None:
+    async def enter(self, priority: Priority) -> None:
         """Wait for the turn of a request; call `leave` after the answer."""
         ticket = AutoResetEvent()
-        queue = self._lanes[lane]
+        queue = self._tickets[priority]
         queue.append(ticket)
         try:
             while True:
@@ -63,7 +63,7 @@ class Gate:
                     now = self._clock.now()
                     wait = self.gcra.wait(now)
                     if wait <= 0:
-                        self._go(lane, now)
+                        self._go(priority, now)
                         return
                 await ticket.wait(wait)
         finally:
@@ -73,15 +73,15 @@ class Gate:
                 queue.remove(ticket)
             self.wake()
 
-    def enter_at_once(self, lane: Lane) -> bool:
+    def try_enter(self, priority: Priority) -> bool:
         """Enter without a wait if the limits allow and no request of another lane is due; return whether entered."""
         due = self._next()
-        if self.in_flight >= self.max_in_flight or self._closed or (due and due not in self._lanes[lane]):
+        if self.in_flight >= self.max_in_flight or self._closed or (due and due not in self._tickets[priority]):
             return False
         now = self._clock.now()
         if self.gcra.wait(now) > 0:
             return False
-        self._go(lane, now)
+        self._go(priority, now)
         return True
 
     def leave(self) -> None:
@@ -90,9 +90,9 @@ class Gate:
         self.wake()
 
     @asynccontextmanager
-    async def turn(self, lane: Lane) -> AsyncIterator[None]:
+    async def turn(self, priority: Priority) -> AsyncIterator[None]:
         """Call `enter` and `leave` around a request."""
-        await self.enter(lane)
+        await self.enter(priority)
         try:
             yield
         finally:
@@ -113,7 +113,7 @@ class Gate:
         return max(0.0, self.gcra.paused_until - self._clock.now())
 
     @contextmanager
-    def held_to(self, max_in_flight: int, rate: float | None, adaptive: bool) -> Iterator[None]:  # noqa: FBT001
+    def limited_to(self, max_in_flight: int, rate: float | None, adaptive: bool) -> Iterator[None]:  # noqa: FBT001
         """Apply other limits inside the block.
 
         Args:
@@ -146,21 +146,21 @@ class Gate:
 
     def _next(self) -> AutoResetEvent | None:
         """Find the next ticket; None if no request may go."""
-        acts, reads, probes = self._lanes.values()
+        acts, reads, probes = self._tickets.values()
         if probes or self._closed:
             return probes[0] if probes else None
         if reads and (not acts or self._since_read >= _TURN - 1):
             return reads[0]
         return acts[0] if acts else None
 
-    def _go(self, lane: Lane, now: float) -> None:
+    def _go(self, priority: Priority, now: float) -> None:
         self.gcra.take(now)
         self.in_flight += 1
         self.passed += 1
-        self._since_read = self._since_read + 1 if lane is Lane.ACT else 0
+        self._since_read = self._since_read + 1 if priority is Priority.ACT else 0
 
     def wake(self) -> None:
         """Wake the next waiting request only; the other waiting requests sleep on."""
         ticket = self._next()
         if ticket is not None:
-            ticket.ring()
+            ticket.set()

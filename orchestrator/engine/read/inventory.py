@@ -12,7 +12,7 @@ import anyio
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.rate.gate import Gate
-from orchestrator.engine.read.retry import ask, unreadable
+from orchestrator.engine.read.retry import ask, read_error
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.reply import Page, Reply
 
@@ -59,7 +59,7 @@ class InventoryReader:
             if reply.value is None and reply.http_status == _NOT_FOUND and not reply.says_not_found:
                 return await self._read_apps_from_list(wanted)  # the 404 may come from a gateway
             if reply.value is None and not reply.says_not_found:
-                raise unreadable(reply, _WHAT)
+                raise read_error(reply, _WHAT)
             # An entry without an app id gets the app id of the request.
             of_app = CvmRef(None, None, "", app_id)
             cvms += (replace(cvm, ref=cvm.ref.completed_by(of_app)) for cvm in reply.value or ())
@@ -135,7 +135,7 @@ class InventoryReader:
         for number in sorted(replies):
             page = replies[number].value
             if page is None:
-                raise unreadable(replies[number], _WHAT)
+                raise read_error(replies[number], _WHAT)
             pages.append(page)
         return pages
 

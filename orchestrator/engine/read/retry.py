@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import anyio
 
-from orchestrator.engine.rate.gate import Gate, Lane
-from orchestrator.engine.send.classify import backoff, pause_for
+from orchestrator.engine.rate.gate import Gate, Priority
+from orchestrator.engine.send.classify import backoff_seconds, pause_seconds
 from orchestrator.errors import CloudError
 from orchestrator.reply import Reply
 
@@ -33,21 +33,21 @@ async def ask(request: Callable[[], Awaitable[Reply[_T]]], gate: Gate, rng: Rand
     attempt = 0
     while True:
         attempt += 1
-        async with gate.turn(Lane.READ):
+        async with gate.turn(Priority.READ):
             reply = await request()
         status = reply.http_status
         final = status is not None and 300 <= status < 500 and status not in _PASSING  # noqa: PLR2004 - 3xx, 4xx
         attempts = _ATTEMPTS if reply.sent else _ATTEMPTS_TO_CONNECT
         if reply.value is not None or final or attempt >= attempts:
             return reply
-        wait = pause_for(reply, attempt, rng.random())
+        wait = pause_seconds(reply, attempt, rng.random())
         if wait is not None:
             gate.pause(wait)
         else:
-            await anyio.sleep(backoff(attempt, rng.random()) / 2)
+            await anyio.sleep(backoff_seconds(attempt, rng.random()) / 2)
 
 
-def unreadable(reply: Reply[_T], what: str) -> CloudError:
+def read_error(reply: Reply[_T], what: str) -> CloudError:
     """Build the user's error for a failed read.
 
     Args:

@@ -16,8 +16,8 @@ import anyio
 
 from orchestrator.cvm import ByCvm, CvmRef
 from orchestrator.engine.protocols import Clock, Cloud
-from orchestrator.engine.rate.gate import Gate, Lane
-from orchestrator.engine.send.classify import pause_for
+from orchestrator.engine.rate.gate import Gate, Priority
+from orchestrator.engine.send.classify import pause_seconds
 from orchestrator.reply import Reply, StatusRead
 
 PAGE_SIZE = 100
@@ -125,7 +125,7 @@ class StatusReader:
         return seen
 
     async def _read_batch(self, chunk: Sequence[CvmRef], seen: dict[str, Observation], results: list[_Result]) -> None:
-        async with self._gate.turn(Lane.READ):
+        async with self._gate.turn(Priority.READ):
             begun = self._clock.now()
             reply = await self._cloud.read_statuses([ref.vm_uuid or "" for ref in chunk])
         if reply.value is None:
@@ -184,7 +184,7 @@ class StatusReader:
 
     async def _read_one(self, ref: CvmRef, seen: dict[str, Observation], not_found: list[CvmRef]) -> None:
         """Read the status of a CVM; after a 404 perhaps from a gateway, add the CVM to `not_found` for a list check."""
-        async with self._gate.turn(Lane.READ):
+        async with self._gate.turn(Priority.READ):
             begun = self._clock.now()
             reply = await self._cloud.read_state(ref)
         if reply.value is not None:
@@ -204,7 +204,7 @@ class StatusReader:
         entries = 0
         page, pages = 1, 1
         while page <= pages:
-            async with self._gate.turn(Lane.READ):
+            async with self._gate.turn(Priority.READ):
                 begun = self._clock.now()
                 reply = await self._cloud.list_page(page, PAGE_SIZE)
             if reply.value is None:
@@ -230,6 +230,6 @@ class StatusReader:
 
     def _apply_backpressure(self, reply: Reply[_T]) -> None:
         """Pause the gate after a failed read, if the API asks for a pause."""
-        wait = pause_for(reply, self._failures + 1, self._rng.random())
+        wait = pause_seconds(reply, self._failures + 1, self._rng.random())
         if wait is not None:
             self._gate.pause(wait)

@@ -10,7 +10,7 @@ from typing import Protocol
 import anyio
 
 from orchestrator.engine.rate.gate import Gate
-from orchestrator.engine.read.retry import ask, unreadable
+from orchestrator.engine.read.retry import ask, read_error
 from orchestrator.errors import CloudError
 from orchestrator.reply import Reply, UsagePage, UsageRecord
 
@@ -131,7 +131,7 @@ class UsageReader:
                 if reply.http_status == _NOT_FOUND and reply.is_json:
                     return AppUsage(gone=True)
                 failed.append(reply)
-                return AppUsage(problem=str(unreadable(reply, "its usage")))
+                return AppUsage(problem=str(read_error(reply, "its usage")))
             records, total = reply.value.records, reply.value.total
             before = len(seen)
             for record in records:
@@ -161,4 +161,4 @@ def _by_cvm(records: Iterable[UsageRecord], cvms: frozenset[str]) -> dict[str, l
 
 def _error(failed: Sequence[Reply[UsagePage]]) -> CloudError:
     worst = min(failed, key=lambda reply: (reply.http_status != _UNAUTHORIZED, reply.sent))
-    return unreadable(worst, "the metered usage")
+    return read_error(worst, "the metered usage")

@@ -19,11 +19,11 @@ class StopQueue(TeepodQueue):
     def __len__(self) -> int:
         return sum(map(len, self._by_teepod.values())) + len(self._later)
 
-    def push(self, work: Job) -> None:
+    def push(self, job: Job) -> None:
         """Add a target to the end of its teepod's queue."""
-        teepod = work.ref.teepod_key
+        teepod = job.ref.teepod_key
         queue = self._by_teepod.setdefault(teepod, deque())
-        queue.append(work)
+        queue.append(job)
         if len(queue) == 1 and self._under_way[teepod] < self.per_teepod:
             self._turn.append(teepod)
 
@@ -37,14 +37,14 @@ class StopQueue(TeepodQueue):
         if self.peek(now) is None:
             return None
         teepod = self._turn.popleft()
-        work = self._by_teepod[teepod].popleft()
+        job = self._by_teepod[teepod].popleft()
         self._under_way[teepod] += 1
         self._offer(teepod)
-        return work
+        return job
 
     def _offer(self, teepod: str) -> None:
         if self._by_teepod.get(teepod) and self._under_way[teepod] < self.per_teepod:
             self._turn.append(teepod)
 
-    def _place(self, work: Job) -> int:  # noqa: ARG002 - the order of deferral, not of the targets
+    def _place(self, job: Job) -> int:  # noqa: ARG002 - the order of deferral, not of the targets
         return next(self._order)

@@ -40,7 +40,7 @@ _MAY_HAVE_ACTED = frozenset({408, 425})
 """4xx statuses with a passing cause, not a fault of the request."""
 
 
-class Kind(StrEnum):
+class ReplyClass(StrEnum):
     """Classes of replies to an action."""
 
     ACCEPTED = "accepted"
@@ -65,7 +65,7 @@ class Decision:
         singly: whether the target is sent in a request of its own from now on.
     """
 
-    kind: Kind
+    kind: ReplyClass
     reason: str = ""
     wait: float = 0.0
     whole_run: bool = False
@@ -73,7 +73,7 @@ class Decision:
     singly: bool = False
 
 
-def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
+def classify_reply(reply: Reply[object], attempt: int, jitter: float) -> Decision:
     """Classify the reply to a request for a single CVM.
 
     Args:
@@ -83,20 +83,20 @@ def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
     """
     status, reason = reply.http_status, reply.problem or ""
     if reply.value is not None:
-        return Decision(Kind.ACCEPTED)
+        return Decision(ReplyClass.ACCEPTED)
     if status is None:
         if reply.sent:
-            return Decision(Kind.UNKNOWN, reason)
-        return Decision(Kind.DEFERRED, reason, backoff(attempt, jitter))
-    final = {_UNAUTHORIZED: Kind.KEY_REFUSED, _FORBIDDEN: Kind.REFUSED}.get(status)
+            return Decision(ReplyClass.UNKNOWN, reason)
+        return Decision(ReplyClass.DEFERRED, reason, backoff_seconds(attempt, jitter))
+    final = {_UNAUTHORIZED: ReplyClass.KEY_REFUSED, _FORBIDDEN: ReplyClass.REFUSED}.get(status)
     if reply.says_not_found:
-        final = Kind.GONE
+        final = ReplyClass.GONE
     if final is not None:
         return Decision(final, reason)
     throttled = _is_throttled(reply)
     if throttled or (status == _CONFLICT and reply.error_code is None):
         return Decision(
-            Kind.DEFERRED,
+            ReplyClass.DEFERRED,
             reason,
             _wait(reply, attempt, jitter),
             whole_run=throttled or reply.retry_after is not None,
@@ -105,11 +105,11 @@ def decide(reply: Reply[object], attempt: int, jitter: float) -> Decision:
     has_own_code = status in _CLIENT_ERROR and reply.error_code is not None
     own_refusal = has_own_code and status not in _MAY_HAVE_ACTED | {_NOT_FOUND}
     if status in _NO_EFFECT or own_refusal:
-        return Decision(Kind.FAILED, reason)
-    return Decision(Kind.UNKNOWN, reason)
+        return Decision(ReplyClass.FAILED, reason)
+    return Decision(ReplyClass.UNKNOWN, reason)
 
 
-def decide_batch(
+def classify_batch_reply(
     reply: Reply[BatchStopped], hashids: Sequence[str], attempt: int, jitter: float
 ) -> dict[str, Decision]:
     """Classify the reply to a batch stop; return a decision for every CVM.
@@ -122,11 +122,11 @@ def decide_batch(
     """
     said = reply.value
     if said is None:
-        decision = decide(reply, attempt, jitter)
+        decision = classify_reply(reply, attempt, jitter)
         status = reply.http_status
         if decision.kind not in _OF_THE_WHOLE or status in {_NOT_FOUND, _NOT_IMPLEMENTED}:
             # The error may concern a CVM in the middle, after others were stopped; unless the batch was not even begun.
-            decision = Decision(Kind.DEFERRED, decision.reason, verify=status not in _NOT_BEGUN, singly=True)
+            decision = Decision(ReplyClass.DEFERRED, decision.reason, verify=status not in _NOT_BEGUN, singly=True)
         elif status == _CONFLICT:
             decision = replace(decision, verify=True)
         return dict.fromkeys(hashids, decision)
@@ -135,7 +135,7 @@ def decide_batch(
     found = dict.fromkeys(rest, _for_the_rest(said, adds_up=adds_up, first=attempt == 1))
     for each in hashids:
         if each in said.errors:
-            found[each] = Decision(Kind.DEFERRED, said.errors[each], verify=True, singly=True)
+            found[each] = Decision(ReplyClass.DEFERRED, said.errors[each], verify=True, singly=True)
     return found
 
 
@@ -146,25 +146,25 @@ def _for_the_rest(said: BatchStopped, *, adds_up: bool, first: bool) -> Decision
     """
     words = f"the batch took {said.stopped} and left {said.skipped} out"
     if adds_up and not said.skipped:
-        return Decision(Kind.ACCEPTED)
+        return Decision(ReplyClass.ACCEPTED)
     if adds_up and not said.stopped:
-        return Decision(Kind.DEFERRED, words, verify=not first, singly=True)
-    return Decision(Kind.UNKNOWN, f"{words}, without saying which", singly=True)
+        return Decision(ReplyClass.DEFERRED, words, verify=not first, singly=True)
+    return Decision(ReplyClass.UNKNOWN, f"{words}, without saying which", singly=True)
 
 
 _NOT_BEGUN = frozenset({405, 413, 422, _NOT_IMPLEMENTED})
 """Statuses of a batch that was not understood, or of a server without a batch stop."""
 
-_OF_THE_WHOLE = frozenset({Kind.KEY_REFUSED, Kind.UNKNOWN, Kind.DEFERRED})
+_OF_THE_WHOLE = frozenset({ReplyClass.KEY_REFUSED, ReplyClass.UNKNOWN, ReplyClass.DEFERRED})
 """Reply classes that can hold for a whole batch; a refusal or a failure may concern a single CVM."""
 
 
-def backoff(attempt: int, jitter: float) -> float:
+def backoff_seconds(attempt: int, jitter: float) -> float:
     """Seconds to wait after this many attempts if the API names no time: doubling, capped, with jitter."""
     return float(min(BACKOFF_CAP, 2 ** min(attempt - 1, 10)) * (0.75 + jitter / 2))
 
 
-def pause_for(reply: Reply[object], attempt: int, jitter: float) -> float | None:
+def pause_seconds(reply: Reply[object], attempt: int, jitter: float) -> float | None:
     """Seconds of pause for the whole run, requested by the reply to a read; None without such a request."""
     return _wait(reply, attempt, jitter) if _is_throttled(reply) else None
 
@@ -177,4 +177,4 @@ def _is_throttled(reply: Reply[object]) -> bool:
 def _wait(reply: Reply[object], attempt: int, jitter: float) -> float:
     """Seconds to wait: the API's Retry-After, capped and with jitter upwards, and at least the backoff."""
     asked_for = min(reply.retry_after or 0.0, RETRY_AFTER_CAP) * (1 + jitter / 10)
-    return max(asked_for, backoff(attempt, jitter))
+    return max(asked_for, backoff_seconds(attempt, jitter))

@@ -17,8 +17,8 @@ from orchestrator.audit.events import Event
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.job import Job
-from orchestrator.engine.rate.gate import Lane
-from orchestrator.engine.send.classify import Decision, Kind, decide, decide_batch
+from orchestrator.engine.rate.gate import Priority
+from orchestrator.engine.send.classify import Decision, ReplyClass, classify_batch_reply, classify_reply
 from orchestrator.engine.send.queue import SendQueue
 from orchestrator.engine.workspace import Workspace
 from orchestrator.outcome import Outcome
@@ -35,11 +35,11 @@ _LINGER = 0.1
 class RequestObserver(Protocol):
     """Receiver of targets with a sent request."""
 
-    def on_accepted(self, work: Job) -> None:
+    def on_accepted(self, job: Job) -> None:
         """React to an accepted request."""
         ...
 
-    def on_in_doubt(self, work: Job) -> None:
+    def on_in_doubt(self, job: Job) -> None:
         """React to a request of unknown effect."""
         ...
 
@@ -67,7 +67,7 @@ class Dispatcher:
         self._cloud, self._gate = workspace.cloud, workspace.gate
         self._ledger, self._clock, self._rng = context.ledger, context.clock, context.rng
         self._queue, self._max_in_flight, self._observer = queue, max_in_flight, observer
-        self._bell, self._announcement = AutoResetEvent(), AutoResetEvent()
+        self._wakeup, self._announcement = AutoResetEvent(), AutoResetEvent()
         self._to_send: deque[list[Job]] = deque()
         self._announcing = True
         self._announced = 0
@@ -82,7 +82,7 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Wake the dispatcher to check the send queue again."""
-        self._bell.ring()
+        self._wakeup.set()
 
     def halt(self, *, at_once: bool = False) -> None:
         """Stop sending, except requests on record and due at once; answers to sent requests are still recorded.
@@ -92,7 +92,7 @@ class Dispatcher:
         """
         last_call = self._clock.now() + (0 if at_once else 2 * _AHEAD)
         self._halted, self._last_call = True, min(self._last_call, last_call)
-        self._bell.ring()
+        self._wakeup.set()
         if self._turn is not None and at_once:
             self._turn.cancel()
         elif self._turn is not None:
@@ -117,24 +117,24 @@ class Dispatcher:
         while not self._queue.done and not self._halted:
             ahead = self._ahead()
             if self._announced > ahead // 2:  # in groups: an fsync for each request would cost more than the request
-                await self._bell.wait()
+                await self._wakeup.wait()
                 continue
             near = self._gate.gcra.wait(self._clock.now()) - _AHEAD
             if near > _INSTANT and not self._announced:
-                await self._bell.wait(near)  # nothing is due yet, and the run may be halted before
+                await self._wakeup.wait(near)  # nothing is due yet, and the run may be halted before
                 continue
             requests = self._next_requests(ahead - self._announced)
             if not requests:
-                await self._bell.wait(self._queue.next_due() - self._clock.now())
+                await self._wakeup.wait(self._queue.next_due() - self._clock.now())
                 continue
             self._announced += len(requests)
             for jobs in requests:
                 self._ledger.intend(jobs)
             await self._ledger.flush()
             self._to_send += requests
-            self._announcement.ring()
+            self._announcement.set()
         self._announcing = False
-        self._announcement.ring()
+        self._announcement.set()
 
     def _ahead(self) -> int:
         """The most requests on record and not yet sent."""
@@ -155,7 +155,7 @@ class Dispatcher:
             self._leave_unsent(jobs)
             return
         with anyio.CancelScope(deadline=self._last_call) as self._turn:
-            await self._gate.enter(Lane.ACT)
+            await self._gate.enter(Priority.ACT)
             entered = True
         self._turn = None
         if entered:
@@ -165,17 +165,17 @@ class Dispatcher:
 
     def _leave_unsent(self, jobs: list[Job]) -> None:
         self._announced -= 1
-        for work in jobs:
-            self._ledger.not_sent(work, "the run was told to stop before this request was sent")
-            self._queue.answered(work)
+        for job in jobs:
+            self._ledger.not_sent(job, "the run was told to stop before this request was sent")
+            self._queue.answered(job)
 
     async def _send_on(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         """Send a request, and then the next requests while the gate admits them at once; saves a task per request."""
         while True:
             self._announced -= 1
-            self._bell.ring()
+            self._wakeup.set()
             await self._send(jobs, group)
-            if self._halted or not self._to_send or not self._gate.enter_at_once(Lane.ACT):
+            if self._halted or not self._to_send or not self._gate.try_enter(Priority.ACT):
                 return
             jobs = self._to_send.popleft()
 
@@ -183,16 +183,16 @@ class Dispatcher:
         try:
             decisions, reply = await (self._send_one(jobs[0]) if len(jobs) == 1 else self._send_batch(jobs))
         except anyio.get_cancelled_exc_class():
-            for work in jobs:
-                self._ledger.record_unanswered(work)
+            for job in jobs:
+                self._ledger.record_unanswered(job)
             raise
         finally:
             self._gate.leave()
-            for work in jobs:
-                self._queue.answered(work)
-        for work, decision in zip(jobs, decisions, strict=True):
-            self._follow(work, reply, decision)
-        self._bell.ring()
+            for job in jobs:
+                self._queue.answered(job)
+        for job, decision in zip(jobs, decisions, strict=True):
+            self._follow(job, reply, decision)
+        self._wakeup.set()
         if not self._lingering:
             self._lingering = True
             group.start_soon(self._flush_soon)
@@ -202,55 +202,55 @@ class Dispatcher:
         self._lingering = False
         await self._ledger.flush()
 
-    async def _send_one(self, work: Job) -> tuple[list[Decision], Reply[object]]:
-        reply = await self._cloud.act(work.action, work.ref)
-        return [decide(reply, work.attempts, self._rng.random())], reply
+    async def _send_one(self, job: Job) -> tuple[list[Decision], Reply[object]]:
+        reply = await self._cloud.act(job.action, job.ref)
+        return [classify_reply(reply, job.attempts, self._rng.random())], reply
 
     async def _send_batch(self, jobs: list[Job]) -> tuple[list[Decision], Reply[object]]:
-        hashids = [work.ref.id or "" for work in jobs]
+        hashids = [job.ref.id or "" for job in jobs]
         reply = await self._cloud.stop_many(hashids)
-        attempt = max(work.attempts for work in jobs)
-        found = decide_batch(reply, hashids, attempt, self._rng.random())
+        attempt = max(job.attempts for job in jobs)
+        found = classify_batch_reply(reply, hashids, attempt, self._rng.random())
         if reply.value is not None or found[hashids[0]].singly:
             self._queue.batch_taken(taken=reply.value is not None)
         return [found[hashid] for hashid in hashids], reply
 
-    def _follow(self, work: Job, reply: Reply[object], decision: Decision) -> None:
+    def _follow(self, job: Job, reply: Reply[object], decision: Decision) -> None:
         """Record the decision about a target, and act on the decision."""
-        work.singly = work.singly or decision.singly
-        if decision.kind is Kind.ACCEPTED:
-            self._ledger.accepted(work, reply, reply.value.status if isinstance(reply.value, StatusRead) else None)
+        job.singly = job.singly or decision.singly
+        if decision.kind is ReplyClass.ACCEPTED:
+            self._ledger.accepted(job, reply, reply.value.status if isinstance(reply.value, StatusRead) else None)
             self._queue.taken()
-            self._observer.on_accepted(work)
-        elif decision.kind is Kind.UNKNOWN:
-            work.trouble = decision.reason
-            self._ledger.answered(Event.ACTION_UNKNOWN, work, reply, decision.reason)
-            self._observer.on_in_doubt(work)
-        elif decision.kind is Kind.DEFERRED:
-            self._defer(work, reply, decision)
-        elif decision.kind is Kind.KEY_REFUSED:
-            self._ledger.answered(Event.ACTION_FAILED, work, reply, decision.reason)
+            self._observer.on_accepted(job)
+        elif decision.kind is ReplyClass.UNKNOWN:
+            job.trouble = decision.reason
+            self._ledger.answered(Event.ACTION_UNKNOWN, job, reply, decision.reason)
+            self._observer.on_in_doubt(job)
+        elif decision.kind is ReplyClass.DEFERRED:
+            self._defer(job, reply, decision)
+        elif decision.kind is ReplyClass.KEY_REFUSED:
+            self._ledger.answered(Event.ACTION_FAILED, job, reply, decision.reason)
         else:
             event, outcome = _FINAL[decision.kind]
-            self._ledger.answered(event, work, reply, decision.reason)
-            self._queue.end(work, work.if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply)
+            self._ledger.answered(event, job, reply, decision.reason)
+            self._queue.end(job, job.if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply)
 
-    def _defer(self, work: Job, reply: Reply[object], decision: Decision) -> None:
+    def _defer(self, job: Job, reply: Reply[object], decision: Decision) -> None:
         wait = round(decision.wait, 3)
         self._ledger.answered(
-            Event.ACTION_DEFERRED, work, reply, decision.reason, retry_after_s=wait, verify=decision.verify
+            Event.ACTION_DEFERRED, job, reply, decision.reason, retry_after_s=wait, verify=decision.verify
         )
         if decision.whole_run:
             self._gate.pause(decision.wait)
         if decision.verify:
-            work.trouble = decision.reason
-            self._observer.on_in_doubt(work)
+            job.trouble = decision.reason
+            self._observer.on_in_doubt(job)
         else:
-            self._queue.defer(work, decision.wait, decision.reason, reply)
+            self._queue.defer(job, decision.wait, decision.reason, reply)
 
 
 _FINAL = {
-    Kind.REFUSED: (Event.ACTION_REFUSED, Outcome.REFUSED),
-    Kind.GONE: (Event.ACTION_FAILED, Outcome.GONE),
-    Kind.FAILED: (Event.ACTION_FAILED, Outcome.FAILED),
+    ReplyClass.REFUSED: (Event.ACTION_REFUSED, Outcome.REFUSED),
+    ReplyClass.GONE: (Event.ACTION_FAILED, Outcome.GONE),
+    ReplyClass.FAILED: (Event.ACTION_FAILED, Outcome.FAILED),
 }

@@ -22,12 +22,12 @@ class OrderedQueue(TeepodQueue):
     def __len__(self) -> int:
         return sum(map(len, self._by_teepod.values())) + len(self._later)
 
-    def push(self, work: Job) -> None:
+    def push(self, job: Job) -> None:
         """Add a target at its place in the order; a new target goes to the end."""
-        queue = self._by_teepod.setdefault(work.ref.teepod_key, [])
-        heapq.heappush(queue, (self._place(work), work))
-        if queue[0][1] is work:
-            self._offer(work.ref.teepod_key)
+        queue = self._by_teepod.setdefault(job.ref.teepod_key, [])
+        heapq.heappush(queue, (self._place(job), job))
+        if queue[0][1] is job:
+            self._offer(job.ref.teepod_key)
 
     def peek(self, now: float) -> Job | None:
         """Return the first target on a teepod with room, or None."""
@@ -42,16 +42,16 @@ class OrderedQueue(TeepodQueue):
 
     def pop(self, now: float) -> Job | None:
         """Remove and return the target found by `peek`, and count its request as under way."""
-        work = self.peek(now)
-        if work is not None:
+        job = self.peek(now)
+        if job is not None:
             _, teepod = heapq.heappop(self._heads)
             heapq.heappop(self._by_teepod[teepod])
             self._under_way[teepod] += 1
             self._offer(teepod)
-        return work
+        return job
 
-    def _place(self, work: Job) -> int:
-        return self._places.setdefault(work.ref.key, len(self._places))
+    def _place(self, job: Job) -> int:
+        return self._places.setdefault(job.ref.key, len(self._places))
 
     def _offer(self, teepod: str) -> None:
         queue = self._by_teepod.get(teepod)

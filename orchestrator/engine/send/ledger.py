@@ -26,10 +26,8 @@ class Ledger:
 
     def __init__(self, jobs: Iterable[Job], sink: AuditSink, clock: Clock, requests: int = 0) -> None:
         self.jobs = list(jobs)
-        self.counts: Counter[Outcome] = Counter(
-            work.outcome for work in self.jobs if work.outcome and not work.taken_up
-        )
-        self.sent = sum(work.attempts for work in self.jobs)
+        self.counts: Counter[Outcome] = Counter(job.outcome for job in self.jobs if job.outcome and not job.taken_up)
+        self.sent = sum(job.attempts for job in self.jobs)
         self.requests = requests
         self._sink = sink
         self._clock = clock
@@ -41,15 +39,15 @@ class Ledger:
 
     def failures_of(self, step: str) -> int:
         """Number of failures among the targets of a step."""
-        return sum(work.step == step and work.outcome in COUNTS_AS_FAILURE for work in self.jobs)
+        return sum(job.step == step and job.outcome in COUNTS_AS_FAILURE for job in self.jobs)
 
     @property
     def settled_within(self) -> dict[str, float]:
         """Seconds by action within which nine in ten settled targets settled after their first request."""
         seconds: dict[str, list[float]] = {}
-        for work in self.jobs:
-            if work.outcome is Outcome.SETTLED and work.seconds is not None and work.escalated_at is None:
-                seconds.setdefault(work.action.value, []).append(work.seconds)
+        for job in self.jobs:
+            if job.outcome is Outcome.SETTLED and job.seconds is not None and job.escalated_at is None:
+                seconds.setdefault(job.action.value, []).append(job.seconds)
         return {action: sorted(found)[(9 * len(found) - 1) // 10] for action, found in seconds.items()}
 
     async def flush(self) -> None:
@@ -60,101 +58,101 @@ class Ledger:
         """Record the intent of a request, with a record for every target; a shared request has a batch number."""
         self.requests += 1
         now = self._clock.now()
-        for work in jobs:
-            work.attempts += 1
-            work.first_sent = now if work.first_sent is None else work.first_sent
-            work.asked_since = now if work.asked_since is None else work.asked_since
-            work.batch = self.requests if len(jobs) > 1 else None
-            self._write(Event.ACTION_INTENT, work, attempt=work.attempts)
+        for job in jobs:
+            job.attempts += 1
+            job.first_sent = now if job.first_sent is None else job.first_sent
+            job.asked_since = now if job.asked_since is None else job.asked_since
+            job.batch = self.requests if len(jobs) > 1 else None
+            self._write(Event.ACTION_INTENT, job, attempt=job.attempts)
         self.sent += len(jobs)
 
-    def accepted(self, work: Job, reply: Reply[object] | None, status: str | None = None) -> None:
+    def accepted(self, job: Job, reply: Reply[object] | None, status: str | None = None) -> None:
         """Record the effect of an action, shown by its reply, or by a status if `reply` is None."""
-        work.accept(self._clock.now())
-        fields: dict[str, object] = {"attempt": work.attempts, "observed": reply is None}
+        job.accept(self._clock.now())
+        fields: dict[str, object] = {"attempt": job.attempts, "observed": reply is None}
         if reply is not None:
             fields |= _answer(reply)
         if status is not None:
-            fields["status"] = work.status = status
-        fields["billing"] = work.note.document(timestamp(self._clock.wall()))
-        self._write(Event.ACTION_ACCEPTED, work, **fields)
+            fields["status"] = job.status = status
+        fields["billing"] = job.note.document(timestamp(self._clock.wall()))
+        self._write(Event.ACTION_ACCEPTED, job, **fields)
 
-    def answered(self, event: str, work: Job, reply: Reply[object], reason: str, **fields: object) -> None:
+    def answered(self, event: str, job: Job, reply: Reply[object], reason: str, **fields: object) -> None:
         """Record the reply to a request: refused, deferred, failed or unknown."""
-        self._write(event, work, attempt=work.attempts, reason=reason or None, **_answer(reply), **fields)
+        self._write(event, job, attempt=job.attempts, reason=reason or None, **_answer(reply), **fields)
 
-    def not_sent(self, work: Job, reason: str) -> None:
+    def not_sent(self, job: Job, reason: str) -> None:
         """Record an announced request as not sent, so without effect."""
-        self._write(Event.ACTION_DEFERRED, work, attempt=work.attempts, retry_after_s=None, sent=False, reason=reason)
+        self._write(Event.ACTION_DEFERRED, job, attempt=job.attempts, retry_after_s=None, sent=False, reason=reason)
 
-    def record_unanswered(self, work: Job, reason: str = "the run was stopped before the answer came") -> None:
+    def record_unanswered(self, job: Job, reason: str = "the run was stopped before the answer came") -> None:
         """Record a sent request as unanswered: the run no longer waits for the answer."""
-        if work.phase is RequestPhase.UNANSWERED:
-            work.phase = RequestPhase.IN_DOUBT
-        self._write(Event.ACTION_UNKNOWN, work, attempt=work.attempts, reason=reason)
+        if job.phase is RequestPhase.UNANSWERED:
+            job.phase = RequestPhase.IN_DOUBT
+        self._write(Event.ACTION_UNKNOWN, job, attempt=job.attempts, reason=reason)
 
-    def status(self, work: Job, read: StatusRead) -> None:
+    def status(self, job: Job, read: StatusRead) -> None:
         """Record a status if the status has changed."""
-        if read.status != work.status:
-            work.status = read.status
-            self._write(Event.TARGET_STATUS, work, status=read.status, in_progress=read.in_progress)
+        if read.status != job.status:
+            job.status = read.status
+            self._write(Event.TARGET_STATUS, job, status=read.status, in_progress=read.in_progress)
 
-    def left_alone(self, work: Job, outcome: Outcome, why: Reason) -> None:
+    def left_alone(self, job: Job, outcome: Outcome, why: Reason) -> None:
         """Record the outcome of a target without a request."""
-        self.ended(work, outcome, why.text, code=why.code)
+        self.ended(job, outcome, why.text, code=why.code)
 
-    def withheld(self, work: Job, why: Reason) -> None:
+    def withheld(self, job: Job, why: Reason) -> None:
         """End a target because no more requests may be sent for this target."""
-        if work.billed:  # the shutdown was accepted, and the planned stop may not be sent
-            self.ended(work, Outcome.UNSETTLED, why.text, code=why.code)
+        if job.billed:  # the shutdown was accepted, and the planned stop may not be sent
+            self.ended(job, Outcome.UNSETTLED, why.text, code=why.code)
         else:
-            self.left_alone(work, Outcome.NOT_SENT, why)
+            self.left_alone(job, Outcome.NOT_SENT, why)
 
     def ended(
         self,
-        work: Job,
+        job: Job,
         outcome: Outcome,
         reason: str | None = None,
         reply: Reply[object] | None = None,
         code: SkipReason | None = None,
     ) -> None:
         """Record the outcome of a target; a later outcome (`resurrected`) replaces the earlier outcome."""
-        if work.outcome is not None:
-            self.counts[work.outcome] -= 1
-        work.outcome = outcome
+        if job.outcome is not None:
+            self.counts[job.outcome] -= 1
+        job.outcome = outcome
         self.counts[outcome] += 1
         event = Event.TARGET_SETTLED if outcome in {Outcome.SETTLED, Outcome.GONE} else Event.TARGET_FAILED
         fields = _answer(reply) if reply is not None else {}
         if code is not None:
             fields["code"] = code.value
-        seconds = None if work.first_sent is None else round(self._clock.now() - work.first_sent, 3)
-        work.seconds = seconds
-        self._write(event, work, outcome=outcome.value, status=work.status, seconds=seconds, reason=reason, **fields)
+        seconds = None if job.first_sent is None else round(self._clock.now() - job.first_sent, 3)
+        job.seconds = seconds
+        self._write(event, job, outcome=outcome.value, status=job.status, seconds=seconds, reason=reason, **fields)
 
-    def escalated(self, work: Job, reason: str) -> None:
+    def escalated(self, job: Job, reason: str) -> None:
         """Record an escalation: the CVM did not go down by itself and is to be stopped."""
-        stronger = work.action.spec.escalates_to or work.action
-        self._write(Event.ACTION_ESCALATED, work, to=stronger.value, reason=reason)
-        work.escalate(self._clock.now())
+        stronger = job.action.spec.escalates_to or job.action
+        self._write(Event.ACTION_ESCALATED, job, to=stronger.value, reason=reason)
+        job.escalate(self._clock.now())
 
     def taken_up(self, step: PlannedStep, sources: Sequence[Job], jobs: Sequence[Job]) -> None:
         """Record a follow-up step: targets of an earlier step become targets of this step."""
         targets = [
             {
-                "step": work.step,
-                "action": work.action.value,
-                "cvm": work.document,
-                "status": work.before,
-                "billing": work.note.fields(),
-                "wave": work.wave,
+                "step": job.step,
+                "action": job.action.value,
+                "cvm": job.document,
+                "status": job.before,
+                "billing": job.note.fields(),
+                "wave": job.wave,
             }
-            for work in jobs
+            for job in jobs
         ]
         self._sink.record(Event.STEP_PLANNED, step=step.name, action=step.action.value, targets=targets)
-        for work in sources:
-            work.taken_up = True
-            if work.outcome is not None:
-                self.counts[work.outcome] -= 1
+        for job in sources:
+            job.taken_up = True
+            if job.outcome is not None:
+                self.counts[job.outcome] -= 1
         self.jobs += jobs
 
     def about_step(self, event: str, step: str, **fields: object) -> None:
@@ -170,22 +168,22 @@ class Ledger:
         """Compute the run's bill, the same figures as `RunState.money` reads from the log."""
         return run_bill(
             BilledTarget(
-                work.ref.key,
-                work.action,
-                work.outcome,
-                work.status,
-                billed=work.billed,
-                charges=not charges_nothing(work.note.codes),
-                compute=work.note.rates.compute,
-                storage=work.note.rates.storage,
+                job.ref.key,
+                job.action,
+                job.outcome,
+                job.status,
+                billed=job.billed,
+                charges=not charges_nothing(job.note.codes),
+                compute=job.note.rates.compute,
+                storage=job.note.rates.storage,
             )
-            for work in self.jobs
+            for job in self.jobs
         )
 
-    def _write(self, event: str, work: Job, **fields: object) -> None:
-        if work.batch is not None and event.startswith("action."):
-            fields["batch"] = work.batch
-        self._sink.record(event, step=work.step, action=work.action.value, cvm=work.document, **fields)
+    def _write(self, event: str, job: Job, **fields: object) -> None:
+        if job.batch is not None and event.startswith("action."):
+            fields["batch"] = job.batch
+        self._sink.record(event, step=job.step, action=job.action.value, cvm=job.document, **fields)
 
 
 def _answer(reply: Reply[object]) -> dict[str, object]:

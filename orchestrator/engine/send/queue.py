@@ -5,7 +5,7 @@ from typing import Protocol
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.job import Job
 from orchestrator.engine.send.by_teepod import StopQueue
-from orchestrator.engine.send.classify import PATIENCE_ATTEMPTS, backoff
+from orchestrator.engine.send.classify import PATIENCE_ATTEMPTS, backoff_seconds
 from orchestrator.engine.send.in_order import OrderedQueue
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
@@ -22,7 +22,7 @@ class SendQueueObserver(Protocol):
         """React to a target ended with another outcome than wanted."""
         ...
 
-    def on_overdue(self, work: Job) -> None:
+    def on_overdue(self, job: Job) -> None:
         """React to a shutdown not accepted in time: the CVM's status decides about the next request."""
         ...
 
@@ -64,10 +64,10 @@ class SendQueue:
         """Whether no request is left to send, and no shutdown may still need a stop."""
         return not self.unsent and not self.may_return
 
-    def add(self, work: Job) -> None:
+    def add(self, job: Job) -> None:
         """Add a target to send."""
         self.unsent += 1
-        self._queue.push(work)
+        self._queue.push(job)
 
     def expect(self) -> None:
         """Count a watched target, sent earlier with unknown effect."""
@@ -78,16 +78,16 @@ class SendQueue:
         jobs: list[Job] = []
         now = self._clock.now()
         while len(jobs) < self.at_once:
-            work = self._queue.peek(now)
-            if work is None or (jobs and work.singly):
+            job = self._queue.peek(now)
+            if job is None or (jobs and job.singly):
                 break
             self._queue.pop(now)
-            if now >= self._last_moment(work):
-                self._queue.done(work)
-                self._observer.on_overdue(work)
+            if now >= self._last_moment(job):
+                self._queue.done(job)
+                self._observer.on_overdue(job)
                 continue
-            jobs.append(work)
-            if work.singly:
+            jobs.append(job)
+            if job.singly:
                 break
         return jobs
 
@@ -95,9 +95,9 @@ class SendQueue:
         """Earliest due time of the deferred targets; infinity without deferred targets."""
         return self._queue.next_due()
 
-    def answered(self, work: Job) -> None:
+    def answered(self, job: Job) -> None:
         """Count a target's request as answered, to make room on its teepod."""
-        self._queue.done(work)
+        self._queue.done(job)
 
     def taken(self) -> None:
         """Count a target as accepted or ended, so no longer to be sent."""
@@ -113,30 +113,30 @@ class SendQueue:
         """Count the end of such a watch: the target has an outcome, or is back in this queue."""
         self.may_return -= 1
 
-    def defer(self, work: Job, wait: float, reason: str, reply: Reply[object]) -> None:
+    def defer(self, job: Job, wait: float, reason: str, reply: Reply[object]) -> None:
         """Put a target aside for some seconds, or give the target up."""
-        if not self._given_up(work, reason, reply):
-            self._queue.defer(work, min(self._clock.now() + wait, self._last_moment(work)))
+        if not self._given_up(job, reason, reply):
+            self._queue.defer(job, min(self._clock.now() + wait, self._last_moment(job)))
 
-    def again(self, work: Job) -> None:
+    def again(self, job: Job) -> None:
         """Queue a target again after a request without effect, or end the target."""
-        if work.withheld is not None:
-            self._ledger.withheld(work, work.withheld)
+        if job.withheld is not None:
+            self._ledger.withheld(job, job.withheld)
             self.unsent -= 1
             return
-        last = f"; the last of them: {work.trouble}" if work.trouble else ""
-        reason = f"the API's answers never told whether the {work.action} had an effect, and it had none{last}"
-        if self._given_up(work, reason):
+        last = f"; the last of them: {job.trouble}" if job.trouble else ""
+        reason = f"the API's answers never told whether the {job.action} had an effect, and it had none{last}"
+        if self._given_up(job, reason):
             return
-        if work.action.spec.is_instant:
-            self._queue.push(work)
+        if job.action.spec.is_instant:
+            self._queue.push(job)
         else:
             # A start without a free GPU has the same replies, perhaps for a long time.
-            self._queue.defer(work, min(self._clock.now() + backoff(work.attempts, 0.5), self._last_moment(work)))
+            self._queue.defer(job, min(self._clock.now() + backoff_seconds(job.attempts, 0.5), self._last_moment(job)))
 
-    def end(self, work: Job, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
+    def end(self, job: Job, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
         """End a target without an accepted request."""
-        self._ledger.ended(work, outcome, reason, reply)
+        self._ledger.ended(job, outcome, reason, reply)
         self.taken()
         if outcome is not Outcome.GONE:
             self._observer.on_failed()
@@ -147,21 +147,21 @@ class SendQueue:
         if self._refusals >= _REFUSALS_IN_A_ROW:
             self.at_once = 1
 
-    def _last_moment(self, work: Job) -> float:
+    def _last_moment(self, job: Job) -> float:
         """Time of the last attempt for an unaccepted shutdown; infinity if no stop would follow."""
-        if self._escalate_after is None or not work.may_escalate or work.asked_since is None:
+        if self._escalate_after is None or not job.may_escalate or job.asked_since is None:
             return float("inf")
         # Not by `first_sent`: a run may be resumed hours later, and a CVM is stopped only after a shutdown request.
-        return work.asked_since + self._escalate_after
+        return job.asked_since + self._escalate_after
 
-    def _given_up(self, work: Job, reason: str, reply: Reply[object] | None = None) -> bool:
+    def _given_up(self, job: Job, reason: str, reply: Reply[object] | None = None) -> bool:
         """End a target after too long a time without an accepted request; return whether the target ended."""
         now = self._clock.now()
-        since = work.first_sent if work.escalated_at is None else work.escalated_at
+        since = job.first_sent if job.escalated_at is None else job.escalated_at
         waited = now - (now if since is None else since)
-        if self._last_moment(work) < float("inf"):
+        if self._last_moment(job) < float("inf"):
             return False  # a stop follows then
-        if waited <= self._patience or work.attempts < PATIENCE_ATTEMPTS:
+        if waited <= self._patience or job.attempts < PATIENCE_ATTEMPTS:
             return False
-        self.end(work, Outcome.FAILED, f"given up after {work.attempts} requests in {waited:.0f}s: {reason}", reply)
+        self.end(job, Outcome.FAILED, f"given up after {job.attempts} requests in {waited:.0f}s: {reason}", reply)
         return True

@@ -20,7 +20,7 @@ class TeepodQueue(ABC):
         self._later: list[tuple[float, int, Job]] = []  # a heap of deferred targets, by due time and place
 
     @abstractmethod
-    def push(self, work: Job) -> None:
+    def push(self, job: Job) -> None:
         """Add a target."""
 
     @abstractmethod
@@ -32,20 +32,20 @@ class TeepodQueue(ABC):
         """Remove and return the target found by `peek`, and count its request as under way."""
 
     @abstractmethod
-    def _place(self, work: Job) -> int:
+    def _place(self, job: Job) -> int:
         """Return the place of a deferred target among targets with the same due time."""
 
     @abstractmethod
     def _offer(self, teepod: str) -> None:
         """Offer the next target of a teepod, if the teepod has room."""
 
-    def defer(self, work: Job, until: float) -> None:
+    def defer(self, job: Job, until: float) -> None:
         """Put a target aside until this time, in seconds of the engine's clock."""
-        heapq.heappush(self._later, (until, self._place(work), work))
+        heapq.heappush(self._later, (until, self._place(job), job))
 
-    def done(self, work: Job) -> None:
+    def done(self, job: Job) -> None:
         """Count a target's request as answered, to make room on its teepod."""
-        teepod = work.ref.teepod_key
+        teepod = job.ref.teepod_key
         full = self._under_way[teepod] >= self.per_teepod
         self._under_way[teepod] -= 1
         if full:

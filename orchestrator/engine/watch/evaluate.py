@@ -63,7 +63,7 @@ class Finding(StrEnum):
 
 
 @dataclass(slots=True)
-class Watched:
+class WatchState:
     """State of a watched CVM. Times are seconds of the engine's clock.
 
     Attributes:
@@ -91,7 +91,7 @@ class Watched:
     doubted_at: float | None = None
 
 
-def judge(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
+def evaluate_status(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a status read of a watched CVM, and update the state of the CVM.
 
     Args:
@@ -103,7 +103,7 @@ def judge(watched: Watched, read: StatusRead, begun: float, recheck_after: float
     return _find_rule(watched)(watched, read, begun, recheck_after)
 
 
-def judge_again(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
+def evaluate_settled_status(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a status read of a settled CVM, for the final verification."""
     if watched.action.leaves_running:
         if read.up:
@@ -117,7 +117,7 @@ def judge_again(watched: Watched, read: StatusRead, begun: float, recheck_after:
     return found if left and _confirmed(watched, begun, recheck_after) else Finding.OPEN
 
 
-def _going_down(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
+def _going_down(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a read after an accepted stop or shutdown."""
     if read.down:
         return Finding.SETTLED
@@ -133,7 +133,7 @@ def _going_down(watched: Watched, read: StatusRead, begun: float, recheck_after:
     return Finding.BACK_UP if _confirmed(watched, begun, recheck_after) else Finding.OPEN
 
 
-def _perhaps_going_down(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
+def _perhaps_going_down(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a read after a stop or shutdown of unknown effect."""
     late_enough = begun >= watched.since + recheck_after
     if watched.overtaken and read.status == watched.before and read.status in GOING_DOWN:
@@ -151,7 +151,7 @@ def _perhaps_going_down(watched: Watched, read: StatusRead, begun: float, rechec
     return Finding.NO_EFFECT if late_enough else Finding.OPEN
 
 
-def _coming_up(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
+def _coming_up(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a read after an accepted start."""
     if read.up:
         return Finding.SETTLED if begun >= watched.since + recheck_after else Finding.OPEN
@@ -167,7 +167,7 @@ def _coming_up(watched: Watched, read: StatusRead, begun: float, recheck_after: 
     return Finding.NOT_UP if _confirmed(watched, begun, recheck_after) else Finding.OPEN
 
 
-def _perhaps_coming_up(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
+def _perhaps_coming_up(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a read after a start of unknown effect."""
     late_enough = begun >= watched.since + recheck_after
     if read.status in COMING_UP or (read.status == UP and late_enough):
@@ -180,7 +180,7 @@ def _perhaps_coming_up(watched: Watched, read: StatusRead, begun: float, recheck
     return Finding.NO_EFFECT if late_enough else Finding.OPEN
 
 
-def _coming_back(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
+def _coming_back(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a read after an accepted restart."""
     if read.up and watched.moved:
         return Finding.SETTLED if begun >= watched.since + recheck_after else Finding.OPEN
@@ -193,7 +193,7 @@ def _coming_back(watched: Watched, read: StatusRead, begun: float, recheck_after
     return Finding.ERROR if read.status == "error" and not read.in_progress else Finding.OPEN
 
 
-def _perhaps_coming_back(watched: Watched, read: StatusRead, begun: float, recheck_after: float) -> Finding:
+def _perhaps_coming_back(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a read after a restart of unknown effect."""
     if read.status in COMING_UP | GOING_DOWN | DOWN or (read.status == "error" and not read.in_progress):
         return Finding.EFFECT
@@ -203,7 +203,7 @@ def _perhaps_coming_back(watched: Watched, read: StatusRead, begun: float, reche
     return Finding.INCONCLUSIVE if _confirmed(watched, begun, recheck_after) else Finding.OPEN
 
 
-def _find_rule(watched: Watched) -> Callable[[Watched, StatusRead, float, float], Finding]:
+def _find_rule(watched: WatchState) -> Callable[[WatchState, StatusRead, float, float], Finding]:
     """Find the column of the table for the goal of the action."""
     match goal := watched.action.goal:
         case Goal.DOWN:
@@ -216,12 +216,12 @@ def _find_rule(watched: Watched) -> Callable[[Watched, StatusRead, float, float]
             assert_never(goal)
 
 
-def _on_its_way(watched: Watched) -> Finding:
+def _on_its_way(watched: WatchState) -> Finding:
     watched.moved, watched.doubted_at = True, None
     return Finding.OPEN
 
 
-def _confirmed(watched: Watched, begun: float, recheck_after: float) -> bool:
+def _confirmed(watched: WatchState, begun: float, recheck_after: float) -> bool:
     if watched.doubted_at is None:
         watched.doubted_at = begun
     return begun >= watched.doubted_at + recheck_after

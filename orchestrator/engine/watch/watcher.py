@@ -11,9 +11,9 @@ from orchestrator.duration import format_duration
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.job import Job
-from orchestrator.engine.rate.backoff import Pace
+from orchestrator.engine.rate.backoff import PollBackoff
 from orchestrator.engine.read.status import Observation, StatusReader
-from orchestrator.engine.watch.evaluate import Finding, Watched, judge
+from orchestrator.engine.watch.evaluate import Finding, WatchState, evaluate_status
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import StatusRead
@@ -39,15 +39,15 @@ class _Entry:
     """A watched target.
 
     Attributes:
-        work: the target.
+        job: the target.
         watched: the state of the target's CVM.
         still_up: seconds from the request to the last read of an unsettled status.
         unread: the number of reads without a status, in a row since the deadline.
         untaken: whether the request was not accepted in time, so a single status decides.
     """
 
-    work: Job
-    watched: Watched
+    job: Job
+    watched: WatchState
     still_up: float = 0.0
     unread: int = 0
     untaken: bool = False
@@ -61,19 +61,19 @@ class WatchObserver(Protocol):
         """Number of requests still to be sent."""
         ...
 
-    def escalate(self, work: Job, reason: str) -> None:
+    def escalate(self, job: Job, reason: str) -> None:
         """Stop a target still running after its shutdown; the target is no longer watched."""
         ...
 
-    def on_effect(self, work: Job) -> None:
+    def on_effect(self, job: Job) -> None:
         """React to the decision about a request of unknown effect: not to be sent again."""
         ...
 
-    def on_no_effect(self, work: Job) -> None:
+    def on_no_effect(self, job: Job) -> None:
         """React to a request of unknown effect without an effect; the target is no longer watched."""
         ...
 
-    def on_ended(self, work: Job) -> None:
+    def on_ended(self, job: Job) -> None:
         """React to the outcome of a target."""
         ...
 
@@ -90,7 +90,7 @@ class Watcher:
     """
 
     def __init__(
-        self, context: RunContext, reader: StatusReader, pace: Pace, step: PlannedStep, observer: WatchObserver
+        self, context: RunContext, reader: StatusReader, pace: PollBackoff, step: PlannedStep, observer: WatchObserver
     ) -> None:
         """Set up.
 
@@ -113,14 +113,14 @@ class Watcher:
         self._last_round = self._clock.now()
         self._newest = self._clock.now()
         self._sample_was_down = False
-        self._bell = AutoResetEvent()
+        self._wakeup = AutoResetEvent()
         self._closed = False
 
-    def add(self, work: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
+    def add(self, job: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
         """Add a target to watch.
 
         Args:
-            work: the target.
+            job: the target.
             accepted: False if the effect of the request is unknown.
             since: time of the acceptance, or the end of the request; now by default.
             untaken: whether the request was not accepted in time, so a single status decides.
@@ -130,35 +130,35 @@ class Watcher:
         if not self._entries:
             self._last_round = now
         self._newest = max(self._newest, since)
-        shared = work.batch is not None
-        watched = Watched(work.before, since, since + self._patience(work), accepted, shared, work.action)
+        shared = job.batch is not None
+        watched = WatchState(job.before, since, since + self._patience(job), accepted, shared, job.action)
         if untaken:
             watched.deadline = now
-        watched.overtaken = work.escalated_at is not None
+        watched.overtaken = job.escalated_at is not None
         # The answer to a restart may show the CVM under way; later reads may miss this status.
-        watched.moved = accepted and work.action.restarts_cvms and work.status not in {None, UP}
-        entry = _Entry(work, watched, untaken=untaken)
-        self._entries[work.ref.key] = entry
+        watched.moved = accepted and job.action.restarts_cvms and job.status not in {None, UP}
+        entry = _Entry(job, watched, untaken=untaken)
+        self._entries[job.ref.key] = entry
         self._turn.append(entry)
         if not accepted:
-            self._in_doubt[work.ref.key] = None
-        if self._escalate_after is not None and work.may_escalate:
-            self._may_escalate[work.ref.key] = None
+            self._in_doubt[job.ref.key] = None
+        if self._escalate_after is not None and job.may_escalate:
+            self._may_escalate[job.ref.key] = None
         if not accepted or len(self._entries) == 1:
-            self._bell.ring()
+            self._wakeup.set()
 
-    def _patience(self, work: Job) -> float:
+    def _patience(self, job: Job) -> float:
         """Seconds for a CVM to settle, until the timeout or the escalation."""
-        return self.timeout if self._escalate_after is None or not work.may_escalate else self._escalate_after
+        return self.timeout if self._escalate_after is None or not job.may_escalate else self._escalate_after
 
     def wake(self) -> None:
         """Wake the watcher to compute the next poll again, for example after the last request."""
-        self._bell.ring()
+        self._wakeup.set()
 
     def close(self) -> None:
         """Close the watcher: no more targets will be added."""
         self._closed = True
-        self._bell.ring()
+        self._wakeup.set()
 
     async def run(self) -> None:
         """Watch until the watcher is closed and every target has an outcome.
@@ -170,11 +170,11 @@ class Watcher:
             if not self._entries:
                 if self._closed:
                     return
-                await self._bell.wait()
+                await self._wakeup.wait()
                 continue
             wait = self._due() - self._clock.now()
             if wait > 0:
-                await self._bell.wait(wait)
+                await self._wakeup.wait(wait)
                 continue
             await self._round()
 
@@ -202,11 +202,11 @@ class Watcher:
     async def _round(self) -> None:
         started = self._clock.now()
         entries = self._next_entries()
-        seen = await self._reader.read([entry.work.ref for entry in entries])
+        seen = await self._reader.read([entry.job.ref for entry in entries])
         settled = 0
         is_sample = not self._pace.some_are_down and len(entries) < len(self._entries)
         for entry in entries:
-            settled += self._take_in(entry, seen.get(entry.work.ref.key), started)
+            settled += self._take_in(entry, seen.get(entry.job.ref.key), started)
         self._sample_was_down = is_sample and settled > 0
         await self._ledger.flush()
         self._pace.finished_round(settled=settled, seconds=started - self._last_round)
@@ -228,7 +228,7 @@ class Watcher:
             if len(entries) >= most:
                 break
             entry = self._turn.popleft()
-            key = entry.work.ref.key
+            key = entry.job.ref.key
             if self._entries.get(key) is entry:
                 self._turn.append(entry)
                 entries[key] = entry
@@ -236,44 +236,44 @@ class Watcher:
 
     def _take_in(self, entry: _Entry, seen: Observation | None, round_started: float) -> bool:
         """Act on the result of a poll for a CVM; return True if the CVM has settled or is gone."""
-        work, watched = entry.work, entry.watched
+        job, watched = entry.job, entry.watched
         if seen is None:
             if round_started >= watched.deadline:
                 self._read_again(entry, round_started)
             return False
         if seen.read is None:
-            self._end(work, work.if_deleted, "no such CVM any more: it was deleted meanwhile")
+            self._end(job, job.if_deleted, "no such CVM any more: it was deleted meanwhile")
             return True
         finding = self._judge(entry, seen.read, seen.begun)
         if finding is Finding.SETTLED:
             self._pace.settled(entry.still_up)
-            self._end(work, Outcome.SETTLED)
+            self._end(job, Outcome.SETTLED)
             return True
         if finding is Finding.NO_EFFECT and not entry.untaken:
-            self._drop(work)
-            self._observer.on_no_effect(work)
+            self._drop(job)
+            self._observer.on_no_effect(job)
         elif finding is Finding.ERROR:
             words = seen.read.error or "no further words from the API"
-            self._end(work, Outcome.FAILED, f"its status turned to error: {words}")
+            self._end(job, Outcome.FAILED, f"its status turned to error: {words}")
         elif finding in _FAILURES:
-            words = _FAILURES[finding].format(action=work.action, status=watched.status)
-            self._end_or_escalate(work, Outcome.FAILED, words)
+            words = _FAILURES[finding].format(action=job.action, status=watched.status)
+            self._end_or_escalate(job, Outcome.FAILED, words)
         elif round_started >= watched.deadline:
-            self._end_or_escalate(work, Outcome.UNSETTLED, self._why_unsettled(entry))
+            self._end_or_escalate(job, Outcome.UNSETTLED, self._why_unsettled(entry))
         return False
 
     def _judge(self, entry: _Entry, read: StatusRead, begun: float) -> Finding:
         """Evaluate a status; if the status proves the effect of a request in doubt, record the acceptance first."""
-        work, watched = entry.work, entry.watched
-        self._ledger.status(work, read)
+        job, watched = entry.job, entry.watched
+        self._ledger.status(job, read)
         watched.status = read.status
-        finding = judge(watched, read, begun, self._recheck_after)
+        finding = evaluate_status(watched, read, begun, self._recheck_after)
         if finding is Finding.EFFECT:
-            self._ledger.accepted(work, None)
-            self._forget_doubt(work)
+            self._ledger.accepted(job, None)
+            self._forget_doubt(job)
             watched.accepted, watched.since, entry.untaken = True, self._clock.now(), False
-            watched.deadline = watched.since + self._patience(work)
-            finding = judge(watched, read, begun, self._recheck_after)
+            watched.deadline = watched.since + self._patience(job)
+            finding = evaluate_status(watched, read, begun, self._recheck_after)
         if finding is not Finding.SETTLED:
             entry.still_up = begun - watched.since
         return finding
@@ -283,48 +283,48 @@ class Watcher:
 
         A deadline without a status is no reason to stop a CVM, because the CVM may be down by now.
         """
-        work, watched = entry.work, entry.watched
+        job, watched = entry.job, entry.watched
         entry.unread += 1
         if entry.unread < _UNREAD_ROUNDS:
             watched.deadline = now + self._recheck_after
             return
         last = f"last seen {watched.status!r}" if watched.status else "never seen"
-        over = f"after the {format_duration(self._patience(work))} for the {work.action}"
-        self._end(work, Outcome.UNSETTLED, f"its status could not be read {over}, in {entry.unread} attempts; {last}")
+        over = f"after the {format_duration(self._patience(job))} for the {job.action}"
+        self._end(job, Outcome.UNSETTLED, f"its status could not be read {over}, in {entry.unread} attempts; {last}")
 
     def _why_unsettled(self, entry: _Entry) -> str:
-        work, watched = entry.work, entry.watched
-        patience, last = format_duration(self._patience(work)), f"last seen {watched.status!r}"
+        job, watched = entry.job, entry.watched
+        patience, last = format_duration(self._patience(job)), f"last seen {watched.status!r}"
         if entry.untaken:
-            return f"its {work.action} was not accepted within {patience}; {last}"
+            return f"its {job.action} was not accepted within {patience}; {last}"
         if not watched.accepted:
-            return f"whether the {work.action} had an effect could not be told within {patience}; {last}"
-        wanted = "running" if work.action.leaves_running else "down"
-        return f"not {wanted} within {patience} of the {work.action}; {last}"
+            return f"whether the {job.action} had an effect could not be told within {patience}; {last}"
+        wanted = "running" if job.action.leaves_running else "down"
+        return f"not {wanted} within {patience} of the {job.action}; {last}"
 
-    def _end_or_escalate(self, work: Job, outcome: Outcome, reason: str) -> None:
-        if self._escalate_after is None or not work.may_escalate:
-            self._end(work, outcome, reason)
+    def _end_or_escalate(self, job: Job, outcome: Outcome, reason: str) -> None:
+        if self._escalate_after is None or not job.may_escalate:
+            self._end(job, outcome, reason)
             return
-        self._forget_doubt(work)
-        self._drop(work)
-        self._observer.escalate(work, reason)
+        self._forget_doubt(job)
+        self._drop(job)
+        self._observer.escalate(job, reason)
 
-    def _end(self, work: Job, outcome: Outcome, reason: str | None = None) -> None:
-        self._forget_doubt(work)
-        self._drop(work)
-        self._ledger.ended(work, outcome, reason)
-        self._observer.on_ended(work)
+    def _end(self, job: Job, outcome: Outcome, reason: str | None = None) -> None:
+        self._forget_doubt(job)
+        self._drop(job)
+        self._ledger.ended(job, outcome, reason)
+        self._observer.on_ended(job)
         if outcome not in {Outcome.SETTLED, Outcome.GONE}:
             self._observer.on_failed()
 
-    def _forget_doubt(self, work: Job) -> None:
+    def _forget_doubt(self, job: Job) -> None:
         """Report a target in doubt as resolved, so the dispatcher does not send the target again."""
-        if work.ref.key in self._in_doubt:
-            del self._in_doubt[work.ref.key]
-            self._observer.on_effect(work)
+        if job.ref.key in self._in_doubt:
+            del self._in_doubt[job.ref.key]
+            self._observer.on_effect(job)
 
-    def _drop(self, work: Job) -> None:
-        self._in_doubt.pop(work.ref.key, None)
-        self._may_escalate.pop(work.ref.key, None)
-        del self._entries[work.ref.key]
+    def _drop(self, job: Job) -> None:
+        self._in_doubt.pop(job.ref.key, None)
+        self._may_escalate.pop(job.ref.key, None)
+        del self._entries[job.ref.key]

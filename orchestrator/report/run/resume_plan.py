@@ -27,10 +27,10 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    _add_rows(table, "send", plan.send, lambda work: work.action.verb)
+    _add_rows(table, "send", plan.send, lambda job: job.action.verb)
     _add_rows(table, "watch", plan.watch, _describe_request)
-    reasons = {id(work): _AS_WANTED.get(reason.code, reason.text) for work, reason in plan.skip}
-    _add_rows(table, "skip", [work for work, _ in plan.skip], lambda work: reasons[id(work)])
+    reasons = {id(job): _AS_WANTED.get(reason.code, reason.text) for job, reason in plan.skip}
+    _add_rows(table, "skip", [job for job, _ in plan.skip], lambda job: reasons[id(job)])
     if plan.ended:
         table.add_row("done", plural(plan.ended, "target"))
     later = [step for step in plan.steps if step.name not in state.passed and _is_open(step)]
@@ -48,7 +48,7 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
 
 
 def _describe_bill(plan: ResumePlan) -> Iterable[str]:
-    if any(not work.action.leaves_running for work in plan.send):
+    if any(not job.action.leaves_running for job in plan.send):
         yield f"ends  {_format_compute(plan.ends)}"
     if plan.starts:
         yield f"begins  {_format_compute(plan.begins)}"
@@ -57,19 +57,19 @@ def _describe_bill(plan: ResumePlan) -> Iterable[str]:
 def _add_rows(table: Table, label: str, jobs: Iterable[Job], what: Any) -> None:  # noqa: ANN401 - a function
     """Add a row for every group of targets: the number, the action or the reason against, and the names."""
     groups: dict[str, list[Job]] = {}
-    for work in jobs:
-        groups.setdefault(what(work), []).append(work)
+    for job in jobs:
+        groups.setdefault(what(job), []).append(job)
     if not groups:
         table.add_row(label, "no CVM")
     for number, (text, members) in enumerate(groups.items()):
-        listed = join_names(safe_text(work.ref.name, 40) for work in members)
+        listed = join_names(safe_text(job.ref.name, 40) for job in members)
         table.add_row(
             "" if number else label, Text.assemble(f"{len(members)} {safe_text(text, 200)}: ", (listed, "dim"))
         )
 
 
-def _describe_request(work: Job) -> str:
-    return f"{work.action} sent, {'not settled yet' if work.accepted else 'outcome unknown'}"
+def _describe_request(job: Job) -> str:
+    return f"{job.action} sent, {'not settled yet' if job.accepted else 'outcome unknown'}"
 
 
 _AS_WANTED = {SkipReason.ALREADY_DOWN: "already down, nothing sent", SkipReason.ALREADY_UP: "already up, nothing sent"}

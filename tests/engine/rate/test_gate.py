@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from orchestrator.engine.rate.gate import Gate, Lane
+from orchestrator.engine.rate.gate import Gate, Priority
 from orchestrator.engine.rate.gcra import Gcra
 from tests.engine.fakes import VirtualClock
 
@@ -17,18 +17,18 @@ def make(rate: float = 10, burst: int = 1, most: int = 100) -> Gate:
 async def test_actions_go_before_reads_that_came_first() -> None:
     gate, order = make(), list[str]()
 
-    async def ask(lane: Lane, name: str) -> None:
+    async def ask(lane: Priority, name: str) -> None:
         async with gate.turn(lane):
             order.append(name)
 
     async with anyio.create_task_group() as group:
-        async with gate.turn(Lane.READ):
+        async with gate.turn(Priority.READ):
             pass
         for number in range(3):
-            group.start_soon(ask, Lane.READ, f"read {number}")
+            group.start_soon(ask, Priority.READ, f"read {number}")
         await anyio.sleep(0.01)
         for number in range(3):
-            group.start_soon(ask, Lane.ACT, f"act {number}")
+            group.start_soon(ask, Priority.ACT, f"act {number}")
     assert [name.split()[0] for name in order] == ["act"] * 3 + ["read"] * 3
 
 
@@ -37,12 +37,12 @@ async def test_reads_never_starve_under_an_endless_stream_of_actions() -> None:
 
     async def act() -> None:
         while True:
-            async with gate.turn(Lane.ACT):
+            async with gate.turn(Priority.ACT):
                 pass
 
     async def read() -> None:
         while True:
-            async with gate.turn(Lane.READ):
+            async with gate.turn(Priority.READ):
                 reads.append(anyio.current_time())
 
     with anyio.move_on_after(10):
@@ -58,7 +58,7 @@ async def test_no_more_requests_are_under_way_than_allowed() -> None:
 
     async def ask() -> None:
         nonlocal most
-        async with gate.turn(Lane.ACT):
+        async with gate.turn(Priority.ACT):
             most = max(most, gate.in_flight)
             await anyio.sleep(1)
 
@@ -72,9 +72,9 @@ async def test_no_more_requests_are_under_way_than_allowed() -> None:
 
 async def test_a_pause_that_begins_while_somebody_waits_holds_for_them() -> None:
     gate = make(rate=1)
-    await gate.enter(Lane.ACT)
+    await gate.enter(Priority.ACT)
     async with anyio.create_task_group() as group:
-        group.start_soon(gate.enter, Lane.ACT)
+        group.start_soon(gate.enter, Priority.ACT)
         await anyio.sleep(0.5)
         gate.pause(60)
     assert anyio.current_time() == pytest.approx(60.5)
@@ -82,9 +82,9 @@ async def test_a_pause_that_begins_while_somebody_waits_holds_for_them() -> None
 
 async def test_one_who_gives_up_waiting_does_not_hold_up_the_next() -> None:
     gate = make(rate=1)
-    await gate.enter(Lane.ACT)
+    await gate.enter(Priority.ACT)
     with anyio.move_on_after(0.2):
-        await gate.enter(Lane.ACT)
-    await gate.enter(Lane.READ)
+        await gate.enter(Priority.ACT)
+    await gate.enter(Priority.READ)
     assert anyio.current_time() == pytest.approx(1)
     assert gate.passed == 2

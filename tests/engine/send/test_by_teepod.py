@@ -22,23 +22,23 @@ def test_teepods_take_turns() -> None:
     for number in range(3):
         queue.push(on(1, number))
     queue.push(on(2, 0))
-    order = [work.ref.teepod_id for work in iter(lambda: queue.pop(0), None)]
+    order = [job.ref.teepod_id for job in iter(lambda: queue.pop(0), None)]
     assert order == [1, 2, 1, 1]
 
 
 def test_with_an_order_the_first_goes_first_whatever_its_teepod() -> None:
     queue = OrderedQueue(10)
     jobs = [on(1, 0), on(1, 1), on(2, 0), on(1, 2)]
-    for work in jobs:
-        queue.push(work)
+    for job in jobs:
+        queue.push(job)
     assert list(iter(lambda: queue.pop(0), None)) == jobs
 
 
 def test_with_an_order_one_that_was_put_aside_comes_back_to_its_own_place() -> None:
     queue = OrderedQueue(10)
     first, second, third = on(1, 0), on(1, 1), on(2, 0)
-    for work in (first, second, third):
-        queue.push(work)
+    for job in (first, second, third):
+        queue.push(job)
     assert queue.pop(0) is first
     queue.done(first)
     queue.defer(first, 5)
@@ -52,8 +52,8 @@ BOTH = pytest.mark.parametrize("kind", [StopQueue, OrderedQueue])
 def test_a_full_teepod_waits_while_others_go_on(kind: type[StopQueue | OrderedQueue]) -> None:
     queue = kind(1)
     first, second, other = on(1, 0), on(1, 1), on(2, 0)
-    for work in (first, second, other):
-        queue.push(work)
+    for job in (first, second, other):
+        queue.push(job)
     assert [queue.pop(0), queue.pop(0), queue.pop(0)] == [first, other, None]
     queue.done(first)
     assert queue.pop(0) is second
@@ -61,11 +61,11 @@ def test_a_full_teepod_waits_while_others_go_on(kind: type[StopQueue | OrderedQu
 
 @BOTH
 def test_what_is_deferred_comes_back_when_it_is_due(kind: type[StopQueue | OrderedQueue]) -> None:
-    queue, work = kind(5), on(1, 0)
-    queue.defer(work, 10)
+    queue, job = kind(5), on(1, 0)
+    queue.defer(job, 10)
     assert queue.next_due() == 10
     assert queue.pop(9.9) is None
-    assert queue.pop(10) is work
+    assert queue.pop(10) is job
 
 
 @given(
@@ -80,9 +80,9 @@ def test_nothing_is_lost_or_doubled_and_no_teepod_exceeds_its_share(
     for number, (step, teepod) in enumerate(steps):
         now += 1
         if step in {"push", "defer"}:
-            work = on(teepod, number)
-            waiting.append(work)
-            queue.push(work) if step == "push" else queue.defer(work, now + teepod)
+            job = on(teepod, number)
+            waiting.append(job)
+            queue.push(job) if step == "push" else queue.defer(job, now + teepod)
         elif step == "pop":
             popped = queue.pop(now)
             if popped is not None:
@@ -90,7 +90,7 @@ def test_nothing_is_lost_or_doubled_and_no_teepod_exceeds_its_share(
                 under_way.append(popped)
         elif under_way:
             queue.done(under_way.pop(teepod % len(under_way)))
-        shares = Counter(work.ref.teepod_id for work in under_way)
+        shares = Counter(job.ref.teepod_id for job in under_way)
         assert len(queue) == len(waiting)
         assert not shares or max(shares.values()) <= limit
     while under_way or waiting:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.send.classify import RETRY_AFTER_CAP, Decision, Kind, backoff, decide, decide_batch, pause_for
+from orchestrator.engine.send.classify import (
+    RETRY_AFTER_CAP,
+    Decision,
+    ReplyClass,
+    backoff_seconds,
+    classify_batch_reply,
+    classify_reply,
+    pause_seconds,
+)
 from orchestrator.reply import BatchStopped, Reply, StatusRead
 
 ACCEPTED: Reply[StatusRead] = Reply(value=StatusRead("stopping"), http_status=200)
@@ -13,37 +21,40 @@ ACCEPTED: Reply[StatusRead] = Reply(value=StatusRead("stopping"), http_status=20
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (ACCEPTED, Kind.ACCEPTED),
-        (Reply(http_status=200, problem="not JSON"), Kind.UNKNOWN),
-        (Reply(http_status=401), Kind.KEY_REFUSED),
-        (Reply(http_status=403), Kind.REFUSED),
-        *((Reply(http_status=404, error_code=f"ERR-03-00{n}"), Kind.GONE) for n in (1, 4, 5)),
-        (Reply(http_status=404), Kind.UNKNOWN),
-        (Reply(http_status=404, is_json=False), Kind.UNKNOWN),
-        (Reply(http_status=404, error_code="ERR-03-002"), Kind.UNKNOWN),
-        (Reply(http_status=409), Kind.DEFERRED),
-        (Reply(http_status=409, error_code="ERR-03-007"), Kind.FAILED),
-        (Reply(http_status=422), Kind.FAILED),
-        (Reply(http_status=429), Kind.DEFERRED),
-        (Reply(http_status=500), Kind.UNKNOWN),
-        (Reply(http_status=502), Kind.UNKNOWN),
-        (Reply(http_status=503), Kind.UNKNOWN),
-        (Reply(http_status=503, retry_after=3), Kind.DEFERRED),
-        (Reply(http_status=499, error_code="ERR-01-001"), Kind.FAILED),
-        (Reply(http_status=425, error_code="ERR-01-001"), Kind.UNKNOWN),
-        *((Reply(http_status=status), Kind.UNKNOWN) for status in (101, 300, 307, 399, 408, 421, 425, 499, 600, 999)),
-        *((Reply(http_status=status), Kind.FAILED) for status in (400, 402, 405, 410, 413, 415, 451)),
-        (Reply(problem="reset"), Kind.UNKNOWN),
-        (Reply(problem="refused", sent=False), Kind.DEFERRED),
+        (ACCEPTED, ReplyClass.ACCEPTED),
+        (Reply(http_status=200, problem="not JSON"), ReplyClass.UNKNOWN),
+        (Reply(http_status=401), ReplyClass.KEY_REFUSED),
+        (Reply(http_status=403), ReplyClass.REFUSED),
+        *((Reply(http_status=404, error_code=f"ERR-03-00{n}"), ReplyClass.GONE) for n in (1, 4, 5)),
+        (Reply(http_status=404), ReplyClass.UNKNOWN),
+        (Reply(http_status=404, is_json=False), ReplyClass.UNKNOWN),
+        (Reply(http_status=404, error_code="ERR-03-002"), ReplyClass.UNKNOWN),
+        (Reply(http_status=409), ReplyClass.DEFERRED),
+        (Reply(http_status=409, error_code="ERR-03-007"), ReplyClass.FAILED),
+        (Reply(http_status=422), ReplyClass.FAILED),
+        (Reply(http_status=429), ReplyClass.DEFERRED),
+        (Reply(http_status=500), ReplyClass.UNKNOWN),
+        (Reply(http_status=502), ReplyClass.UNKNOWN),
+        (Reply(http_status=503), ReplyClass.UNKNOWN),
+        (Reply(http_status=503, retry_after=3), ReplyClass.DEFERRED),
+        (Reply(http_status=499, error_code="ERR-01-001"), ReplyClass.FAILED),
+        (Reply(http_status=425, error_code="ERR-01-001"), ReplyClass.UNKNOWN),
+        *(
+            (Reply(http_status=status), ReplyClass.UNKNOWN)
+            for status in (101, 300, 307, 399, 408, 421, 425, 499, 600, 999)
+        ),
+        *((Reply(http_status=status), ReplyClass.FAILED) for status in (400, 402, 405, 410, 413, 415, 451)),
+        (Reply(problem="reset"), ReplyClass.UNKNOWN),
+        (Reply(problem="refused", sent=False), ReplyClass.DEFERRED),
     ],
 )
-def test_each_answer_has_its_meaning(reply: Reply[StatusRead], kind: Kind) -> None:
-    assert decide(reply, 1, 0.5).kind is kind
+def test_each_answer_has_its_meaning(reply: Reply[StatusRead], kind: ReplyClass) -> None:
+    assert classify_reply(reply, 1, 0.5).kind is kind
 
 
 @pytest.mark.parametrize("status", [429, 503, 409])
 def test_a_retry_after_holds_for_the_whole_run(status: int) -> None:
-    decision = decide(Reply(http_status=status, retry_after=7), 1, 0.0)
+    decision = classify_reply(Reply(http_status=status, retry_after=7), 1, 0.0)
     assert (decision.wait, decision.whole_run) == (7, True)
 
 
@@ -51,23 +62,23 @@ def test_a_retry_after_holds_for_the_whole_run(status: int) -> None:
 def test_no_retry_after_shortens_the_backoff(attempt: int, jitter: float, retry_after: float) -> None:
     for status in (409, 429, 503):
         reply: Reply[StatusRead] = Reply(http_status=status, retry_after=retry_after)
-        assert decide(reply, attempt, jitter).wait >= backoff(attempt, jitter)
-        assert status == 409 or (pause_for(reply, attempt, jitter) or 0) >= backoff(attempt, jitter)
+        assert classify_reply(reply, attempt, jitter).wait >= backoff_seconds(attempt, jitter)
+        assert status == 409 or (pause_seconds(reply, attempt, jitter) or 0) >= backoff_seconds(attempt, jitter)
 
 
 def test_a_cvm_that_is_busy_holds_up_nobody_else() -> None:
-    assert not decide(Reply(http_status=409), 1, 0.0).whole_run
+    assert not classify_reply(Reply(http_status=409), 1, 0.0).whole_run
 
 
 def test_a_retry_after_is_capped_and_never_shortened_by_jitter() -> None:
-    assert decide(Reply(http_status=429, retry_after=10**9), 1, 0.0).wait == RETRY_AFTER_CAP
-    assert decide(Reply(http_status=429, retry_after=10), 1, 0.9).wait > 10
+    assert classify_reply(Reply(http_status=429, retry_after=10**9), 1, 0.0).wait == RETRY_AFTER_CAP
+    assert classify_reply(Reply(http_status=429, retry_after=10), 1, 0.9).wait > 10
 
 
 @given(st.integers(1, 100), st.floats(0, 1))
 def test_backoff_grows_with_the_attempts_and_stays_bounded(attempt: int, jitter: float) -> None:
-    assert 0.7 < backoff(attempt, jitter) <= 30 * 1.25
-    assert backoff(attempt, jitter) <= backoff(attempt + 1, jitter)
+    assert 0.7 < backoff_seconds(attempt, jitter) <= 30 * 1.25
+    assert backoff_seconds(attempt, jitter) <= backoff_seconds(attempt + 1, jitter)
 
 
 @given(
@@ -79,10 +90,10 @@ def test_backoff_grows_with_the_attempts_and_stays_bounded(attempt: int, jitter:
 def test_only_a_success_that_was_read_is_accepted_and_no_server_fault_is_final(
     status: int | None, sent: bool, code: str | None, retry_after: float | None
 ) -> None:
-    kind = decide(Reply(http_status=status, sent=sent, error_code=code, retry_after=retry_after), 1, 0.5).kind
-    assert kind is not Kind.ACCEPTED
+    kind = classify_reply(Reply(http_status=status, sent=sent, error_code=code, retry_after=retry_after), 1, 0.5).kind
+    assert kind is not ReplyClass.ACCEPTED
     if status is None or status >= 500:
-        assert kind in {Kind.UNKNOWN, Kind.DEFERRED}
+        assert kind in {ReplyClass.UNKNOWN, ReplyClass.DEFERRED}
 
 
 TWO = ["cvm_1", "cvm_2"]
@@ -91,61 +102,61 @@ TWO = ["cvm_1", "cvm_2"]
 @pytest.mark.parametrize(
     ("reply", "decision"),
     [
-        (Reply(http_status=401, problem="no"), Decision(Kind.KEY_REFUSED, "no")),
-        (Reply(http_status=500, problem="no"), Decision(Kind.UNKNOWN, "no")),
-        (Reply(http_status=429, problem="no"), Decision(Kind.DEFERRED, "no", 2.0, whole_run=True)),
-        (Reply(http_status=409, problem="no"), Decision(Kind.DEFERRED, "no", 2.0, verify=True)),
-        (Reply(http_status=403, problem="no"), Decision(Kind.DEFERRED, "no", verify=True, singly=True)),
-        (Reply(http_status=404, problem="no"), Decision(Kind.DEFERRED, "no", verify=True, singly=True)),
-        (Reply(http_status=422, problem="no"), Decision(Kind.DEFERRED, "no", singly=True)),
-        (Reply(http_status=501, problem="no"), Decision(Kind.DEFERRED, "no", singly=True)),
+        (Reply(http_status=401, problem="no"), Decision(ReplyClass.KEY_REFUSED, "no")),
+        (Reply(http_status=500, problem="no"), Decision(ReplyClass.UNKNOWN, "no")),
+        (Reply(http_status=429, problem="no"), Decision(ReplyClass.DEFERRED, "no", 2.0, whole_run=True)),
+        (Reply(http_status=409, problem="no"), Decision(ReplyClass.DEFERRED, "no", 2.0, verify=True)),
+        (Reply(http_status=403, problem="no"), Decision(ReplyClass.DEFERRED, "no", verify=True, singly=True)),
+        (Reply(http_status=404, problem="no"), Decision(ReplyClass.DEFERRED, "no", verify=True, singly=True)),
+        (Reply(http_status=422, problem="no"), Decision(ReplyClass.DEFERRED, "no", singly=True)),
+        (Reply(http_status=501, problem="no"), Decision(ReplyClass.DEFERRED, "no", singly=True)),
     ],
 )
 def test_a_batch_without_a_result_has_one_decision_for_every_cvm(
     reply: Reply[BatchStopped], decision: Decision
 ) -> None:
-    assert decide_batch(reply, TWO, 2, 0.5) == dict.fromkeys(TWO, decision)
+    assert classify_batch_reply(reply, TWO, 2, 0.5) == dict.fromkeys(TWO, decision)
 
 
 @pytest.mark.parametrize(
     ("said", "attempt", "decision"),
     [
-        (BatchStopped(2, 0, {}), 1, Decision(Kind.ACCEPTED)),
-        (BatchStopped(0, 2, {}), 1, Decision(Kind.DEFERRED, "the batch took 0 and left 2 out", singly=True)),
+        (BatchStopped(2, 0, {}), 1, Decision(ReplyClass.ACCEPTED)),
+        (BatchStopped(0, 2, {}), 1, Decision(ReplyClass.DEFERRED, "the batch took 0 and left 2 out", singly=True)),
         (
             BatchStopped(0, 2, {}),
             2,
-            Decision(Kind.DEFERRED, "the batch took 0 and left 2 out", verify=True, singly=True),
+            Decision(ReplyClass.DEFERRED, "the batch took 0 and left 2 out", verify=True, singly=True),
         ),
         (
             BatchStopped(1, 1, {}),
             1,
-            Decision(Kind.UNKNOWN, "the batch took 1 and left 1 out, without saying which", singly=True),
+            Decision(ReplyClass.UNKNOWN, "the batch took 1 and left 1 out, without saying which", singly=True),
         ),
         (
             BatchStopped(1, 0, {}),
             1,
-            Decision(Kind.UNKNOWN, "the batch took 1 and left 0 out, without saying which", singly=True),
+            Decision(ReplyClass.UNKNOWN, "the batch took 1 and left 0 out, without saying which", singly=True),
         ),
     ],
 )
 def test_the_numbers_of_a_batch_decide_about_its_cvms(said: BatchStopped, attempt: int, decision: Decision) -> None:
-    assert decide_batch(Reply(value=said, http_status=200), TWO, attempt, 0.5) == dict.fromkeys(TWO, decision)
+    assert classify_batch_reply(Reply(value=said, http_status=200), TWO, attempt, 0.5) == dict.fromkeys(TWO, decision)
 
 
 def test_an_error_of_a_cvm_in_a_batch_concerns_this_cvm_only() -> None:
     reply = Reply(value=BatchStopped(1, 0, {"cvm_2": "not found"}), http_status=200)
-    assert decide_batch(reply, TWO, 1, 0.5) == {
-        "cvm_1": Decision(Kind.ACCEPTED),
-        "cvm_2": Decision(Kind.DEFERRED, "not found", verify=True, singly=True),
+    assert classify_batch_reply(reply, TWO, 1, 0.5) == {
+        "cvm_1": Decision(ReplyClass.ACCEPTED),
+        "cvm_2": Decision(ReplyClass.DEFERRED, "not found", verify=True, singly=True),
     }
 
 
 def test_an_error_of_a_cvm_outside_the_batch_makes_the_numbers_doubtful() -> None:
     reply = Reply(value=BatchStopped(2, 0, {"cvm_3": "not found"}), http_status=200)
-    assert {each.kind for each in decide_batch(reply, TWO, 1, 0.5).values()} == {Kind.UNKNOWN}
+    assert {each.kind for each in classify_batch_reply(reply, TWO, 1, 0.5).values()} == {ReplyClass.UNKNOWN}
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:
-    assert [backoff(attempt, 0.5) for attempt in (1, 2, 3, 5, 6, 50)] == [1, 2, 4, 16, 30, 30]
-    assert (backoff(1, 0), backoff(1, 1)) == (0.75, 1.25)
+    assert [backoff_seconds(attempt, 0.5) for attempt in (1, 2, 3, 5, 6, 50)] == [1, 2, 4, 16, 30, 30]
+    assert (backoff_seconds(1, 0), backoff_seconds(1, 1)) == (0.75, 1.25)

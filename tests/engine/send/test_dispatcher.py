@@ -35,19 +35,19 @@ class Sending:
         for each in self.jobs:
             self.queue.add(each)
 
-    def on_accepted(self, work: Job) -> None:
-        self.accepted.append(work.ref.name)
+    def on_accepted(self, job: Job) -> None:
+        self.accepted.append(job.ref.name)
 
-    def on_in_doubt(self, work: Job) -> None:
-        self.in_doubt.append(work.ref.name)
+    def on_in_doubt(self, job: Job) -> None:
+        self.in_doubt.append(job.ref.name)
         self.queue.taken()
         self.dispatcher.wake()
 
     def on_failed(self) -> None:
         self.failures += 1
 
-    def on_overdue(self, work: Job) -> None:
-        raise AssertionError(f"no shutdown in these tests: {work}")
+    def on_overdue(self, job: Job) -> None:
+        raise AssertionError(f"no shutdown in these tests: {job}")
 
     def on_all_sent(self) -> None:
         """Do nothing: these tests have no watcher."""

@@ -11,7 +11,7 @@ from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.context import RunContext, SettleSettings
 from orchestrator.engine.job import Job
-from orchestrator.engine.send.classify import PATIENCE_ATTEMPTS, backoff
+from orchestrator.engine.send.classify import PATIENCE_ATTEMPTS, backoff_seconds
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.send.queue import SendQueue
 from orchestrator.outcome import Outcome
@@ -62,8 +62,8 @@ class Noted:
     def on_failed(self) -> None:
         self.failures += 1
 
-    def on_overdue(self, work: Job) -> None:
-        self.overdue.append(work)
+    def on_overdue(self, job: Job) -> None:
+        self.overdue.append(job)
 
     def on_all_sent(self) -> None:
         self.all_sent += 1
@@ -250,7 +250,7 @@ def test_a_start_without_effect_is_sent_again_after_a_backoff() -> None:
     bench.queue.expect()
     bench.queue.again(target)
     assert bench.queue.next() == []
-    assert bench.queue.next_due() == NOW + backoff(3, 0.5)
+    assert bench.queue.next_due() == NOW + backoff_seconds(3, 0.5)
     bench.clock.seconds = bench.queue.next_due()
     assert bench.queue.next() == [target]
 

@@ -71,8 +71,8 @@ def test_only_what_was_seen_counts_as_settled(
     action: Action, facts: dict[str, Any], status: str | None, outcome: str | None, events: list[str]
 ) -> None:
     before = "stopped" if action is Action.START else "running"
-    work, trail = Job("step", action, REF, before, NOTE, attempts=1, **facts), Trail()
+    job, trail = Job("step", action, REF, before, NOTE, attempts=1, **facts), Trail()
     read = None if status is None else StatusRead(status, in_progress=False)
-    close_open(Ledger([work], trail, Clock()), {REF.key: Observation(read, begun=100.0)}, recheck_after=2.0)
-    assert work.outcome == outcome
+    close_open(Ledger([job], trail, Clock()), {REF.key: Observation(read, begun=100.0)}, recheck_after=2.0)
+    assert job.outcome == outcome
     assert [event for event, _ in trail.records if event.startswith("action.")] == events

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.watch.evaluate import Finding, Watched, judge, judge_again
+from orchestrator.engine.watch.evaluate import Finding, WatchState, evaluate_settled_status, evaluate_status
 from orchestrator.reply import StatusRead
 
 STATUSES = [
@@ -22,23 +22,23 @@ STATUSES = [
 reads = st.builds(StatusRead, st.sampled_from(STATUSES), st.booleans())
 
 
-def watched(before: str = "running", *, accepted: bool = True) -> Watched:
-    return Watched(before, since=100, deadline=700, accepted=accepted)
+def watched(before: str = "running", *, accepted: bool = True) -> WatchState:
+    return WatchState(before, since=100, deadline=700, accepted=accepted)
 
 
-def story(state: Watched, *told: tuple[float, str]) -> list[Finding]:
-    return [judge(state, StatusRead(status), at, 2) for at, status in told]
+def story(state: WatchState, *told: tuple[float, str]) -> list[Finding]:
+    return [evaluate_status(state, StatusRead(status), at, 2) for at, status in told]
 
 
 @pytest.mark.parametrize("status", ["stopped", "exited"])
 def test_down_with_nothing_in_progress_is_settled(status: str) -> None:
-    assert judge(watched(), StatusRead(status), 101, 2) is Finding.SETTLED
-    assert judge(watched(), StatusRead(status, True), 101, 2) is Finding.OPEN
+    assert evaluate_status(watched(), StatusRead(status), 101, 2) is Finding.SETTLED
+    assert evaluate_status(watched(), StatusRead(status, True), 101, 2) is Finding.OPEN
 
 
 @given(reads.filter(lambda read: not read.down), st.floats(100, 700))
 def test_nothing_but_down_is_ever_taken_for_settled(read: StatusRead, at: float) -> None:
-    assert judge(watched(), read, at, 2) is not Finding.SETTLED
+    assert evaluate_status(watched(), read, at, 2) is not Finding.SETTLED
 
 
 def test_reads_that_lag_and_still_say_running_are_no_news() -> None:
@@ -72,46 +72,47 @@ def test_error_is_news_at_once_unless_it_was_in_error_before() -> None:
 
 def test_an_unknown_outcome_had_its_effect_when_the_cvm_goes_down() -> None:
     for status in ("stopping", "stopped", "exited", "shutting_down"):
-        assert judge(watched(accepted=False), StatusRead(status), 100.1, 2) is Finding.EFFECT
+        assert evaluate_status(watched(accepted=False), StatusRead(status), 100.1, 2) is Finding.EFFECT
 
 
 @given(reads, st.floats(100, 101.99))
 def test_no_read_begun_before_the_lag_has_passed_proves_that_a_stop_had_no_effect(read: StatusRead, at: float) -> None:
-    assert judge(watched(accepted=False), read, at, 2) is not Finding.NO_EFFECT
+    assert evaluate_status(watched(accepted=False), read, at, 2) is not Finding.NO_EFFECT
 
 
 def test_a_late_read_that_says_running_proves_it_but_an_unknown_word_or_an_operation_does_not() -> None:
-    assert judge(watched(accepted=False), StatusRead("running"), 102, 2) is Finding.NO_EFFECT
-    assert judge(watched(accepted=False), StatusRead("running", True), 102, 2) is Finding.OPEN
-    assert judge(watched(accepted=False), StatusRead("hibernating"), 600, 2) is Finding.OPEN
-    assert judge(watched(accepted=False), StatusRead("unknown"), 600, 2) is Finding.OPEN
+    assert evaluate_status(watched(accepted=False), StatusRead("running"), 102, 2) is Finding.NO_EFFECT
+    assert evaluate_status(watched(accepted=False), StatusRead("running", True), 102, 2) is Finding.OPEN
+    assert evaluate_status(watched(accepted=False), StatusRead("hibernating"), 600, 2) is Finding.OPEN
+    assert evaluate_status(watched(accepted=False), StatusRead("unknown"), 600, 2) is Finding.OPEN
 
 
 def test_a_cvm_seen_down_has_risen_once_two_reads_agree() -> None:
     state = watched()
     findings = [
-        judge_again(state, StatusRead(s), at, 2) for at, s in [(200, "running"), (201, "running"), (202, "running")]
+        evaluate_settled_status(state, StatusRead(s), at, 2)
+        for at, s in [(200, "running"), (201, "running"), (202, "running")]
     ]
     assert findings == [Finding.OPEN, Finding.OPEN, Finding.CAME_UP]
-    assert judge_again(watched(), StatusRead("stopped"), 200, 2) is Finding.SETTLED
+    assert evaluate_settled_status(watched(), StatusRead("stopped"), 200, 2) is Finding.SETTLED
 
 
 def test_an_unknown_outcome_after_which_the_cvm_is_in_another_state_is_not_sent_again() -> None:
     for status in ("error", "starting", "restarting"):
-        assert judge(watched(accepted=False), StatusRead(status), 110, 2) is Finding.EFFECT
-        assert judge(watched(status, accepted=False), StatusRead(status), 110, 2) is Finding.NO_EFFECT
+        assert evaluate_status(watched(accepted=False), StatusRead(status), 110, 2) is Finding.EFFECT
+        assert evaluate_status(watched(status, accepted=False), StatusRead(status), 110, 2) is Finding.NO_EFFECT
 
 
 def test_a_cvm_that_is_on_its_way_up_again_at_the_end_has_risen_too() -> None:
     state = watched()
-    findings = [judge_again(state, StatusRead("starting", True), at, 2) for at in (200, 202)]
+    findings = [evaluate_settled_status(state, StatusRead("starting", True), at, 2) for at in (200, 202)]
     assert findings == [Finding.OPEN, Finding.CAME_UP]
 
 
 @pytest.mark.parametrize("read", [StatusRead("error", True), StatusRead("x"), StatusRead("unknown")])
 def test_no_status_under_way_or_unknown_shows_a_settled_cvm_up_again(read: StatusRead) -> None:
     state = watched()
-    assert [judge_again(state, read, at, 2) for at in (200, 300)] == [Finding.OPEN] * 2
+    assert [evaluate_settled_status(state, read, at, 2) for at in (200, 300)] == [Finding.OPEN] * 2
 
 
 @pytest.mark.parametrize(
