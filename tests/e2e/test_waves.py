@@ -50,7 +50,7 @@ def test_waves_go_one_after_another_in_order_and_the_deadline_is_reported(open_d
     assert [target["wave"] for target in planned_record["targets"]] == [1, 2, 2, 2, 3, 3, 3, 3]
     assert_no_wave_overtook(desk.records)
     shown = desk.run("show", desk.log.stem)
-    assert "1m: last CVM sent after" in shown.out
+    assert "1m: last request sent after" in shown.out
     again = desk.run("plan", file, "--json").document["deadline"]
     assert again["ok"], "there is nothing left to ask"
 
@@ -107,7 +107,7 @@ def test_a_deadline_that_can_not_be_met_is_told_beforehand_and_cuts_nothing_off(
     assert "! the deadline of 0.1s can't be met: 7 targets too late" in planned.out
     ended = desk.run("run", file, "--yes")
     assert ended.code == 0
-    assert re.search(r"NOT MET  [78] CVMs sent after", ended.out), "the first may be late as well"
+    assert re.search(r"NOT MET  [78] CVMs without a request within", ended.out), "the first may be late as well"
     learnt = desk.run("plan", file, "--json").document["deadline"]
     assert learnt["ok"]
     assert (desk.state / "learnt.json").exists()

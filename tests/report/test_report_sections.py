@@ -67,7 +67,7 @@ def test_the_deadline_says_whether_it_was_met() -> None:
     kept = {"ending": "completed", "exit_code": 0, "counts": {}, "deadline": {"seconds": 60, "met": False, "late": 2}}
     promised = {"seconds": 60.0, "estimate_seconds": 5, "ok": True, "late": 0}
     told = document([target(ONE)], *stopped(ONE, 1), (9, "run.finished", kept), deadline=promised)
-    assert deadline_words(told) == "1m, missed: 2 CVMs sent later or never"
+    assert deadline_words(told) == "1m, missed: 2 CVMs without a request in time"
     assert deadline_words(document([target(ONE)], deadline=promised)) == "1m"
     assert deadline_words(document([target(ONE)])) is None
 

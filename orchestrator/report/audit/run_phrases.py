@@ -91,7 +91,7 @@ def _describe_deadline(deadline: Mapping[str, Any]) -> str:
     limit = lasting(deadline.get("seconds"))
     if limit is None:
         return ""
-    late = "" if deadline.get("met") else f": {safe_text(deadline.get('late'), ID)} CVMs sent too late"
+    late = "" if deadline.get("met") else f": {safe_text(deadline.get('late'), ID)} CVMs without a request in time"
     return f"; deadline of {limit} {'met' if deadline.get('met') else 'missed'}{late}"
 
 

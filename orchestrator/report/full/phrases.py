@@ -108,12 +108,12 @@ def deadline_words(document: _Document) -> str | None:
     if deadline["met"] is None:
         return limit
     if not deadline["met"]:
-        return f"{limit}, missed: {plural(deadline['late'], 'CVM')} sent later or never"
+        return f"{limit}, missed: {plural(deadline['late'], 'CVM')} without a request in time"
     sent = [target["intent_s"] for target in document["targets"] if target["intent_s"] is not None]
     # The seconds of a target leave out interruptions, but the deadline counts them.
     if not sent or document["run"]["paused_s"]:
         return f"{limit}, met"
-    return f"{limit}, met: last CVM sent after {format_duration(round(max(sent), 1))}"
+    return f"{limit}, met: last request sent after {format_duration(round(max(sent), 1))}"
 
 
 def next_command(document: _Document) -> str | None:
@@ -170,7 +170,9 @@ def _is_known(charged: _Document) -> bool:
 
 def charged_words(charged: _Document) -> str:
     """Describe the known charges for stops."""
-    parts = [f"{amount_charged(charged)} for {charged['charged']} (observed)"] if _is_known(charged) else []
+    parts = (
+        [f"{amount_charged(charged)} for {plural(charged['charged'], 'stop')} (observed)"] if _is_known(charged) else []
+    )
     others = [(state.value, words) for state, words in CHARGES.items() if state is not ChargeState.CHARGED]
     others.append(("not_asked", "not requested yet"))
     parts += [f"{charged[key]} {words}" for key, words in others if charged.get(key)]

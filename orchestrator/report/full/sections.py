@@ -355,7 +355,7 @@ def describe_log(document: _Document) -> Section:
     found = document["log"]
     where = f", line {found['line']}: {found['reason']}" if found["line"] is not None else ""
     pairs: list[tuple[str, Cell]] = [
-        ("File", str(found["path"])),
+        ("File", Code(found["path"])),
         ("Verdict", f"{VERDICTS.get(found['verdict'], found['verdict'])}{where}"),
         ("Records", f"{found['records']:,} in {size(found['bytes'])}"),
         ("Digest", Code(found["digest"] or "-")),

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import assert_never
 
 from orchestrator.report.full.blocks import (
@@ -149,6 +150,8 @@ def _align_cells(row: Sequence[str], columns: Sequence[TableColumn], widths: Seq
 def _render_row(row: Sequence[str], columns: Sequence[TableColumn], kept: Sequence[int]) -> Iterator[str]:
     first, *others = kept
     yield from _wrap_text(row[first], "  ", "    ")
-    for number in others:
-        if row[number] not in {"", "-"}:
-            yield from _wrap_text(f"{columns[number].title}: {row[number]}", "    ", "      ")
+    shown = [number for number in others if row[number] not in {"", "-"}]
+    for is_number, group in groupby(shown, key=lambda number: columns[number].kind is ColumnKind.NUMBER):
+        cells = [f"{columns[number].title}: {row[number]}" for number in group]
+        for line in [", ".join(cells)] if is_number else cells:
+            yield from _wrap_text(line, "    ", "      ")

@@ -157,7 +157,7 @@ def _describe_deadline(state: RunState) -> _Facts:
     if deadline["met"]:
         yield "deadline", Text.assemble(("met  ", "green"), f"{limit}{_last_request(state)}")
         return
-    late = f"{plural(deadline['late'], 'CVM')} sent after {limit}, or never"
+    late = f"{plural(deadline['late'], 'CVM')} without a request within {limit}"
     yield "deadline", Text.assemble(("NOT MET  ", "bold yellow"), late)
 
 
@@ -167,7 +167,7 @@ def _last_request(state: RunState) -> str:
     if not sent:
         return ""
     seconds = (max(map(parse_timestamp, sent)) - parse_timestamp(state.started.ts)).total_seconds()
-    return f": last CVM sent after {format_duration(max(0.0, round(seconds, 1)))}"
+    return f": last request sent after {format_duration(max(0.0, round(seconds, 1)))}"
 
 
 def _describe_start(state: RunState) -> _Facts:

@@ -69,7 +69,11 @@ def told(event: str, **fields: object) -> str:
         ("approval.answered", {"step": "ask", "answer": "refused", "by": "ann", "comment": "no"}, "refused by ann: no"),
         ("run.finished", {"ending": "canary_failed", "cut_short_by": "cloud_down"}, "; cut short: the cloud was down"),
         ("run.finished", {"deadline": {"seconds": 600, "met": True, "late": 0}}, "; deadline of 10m met"),
-        ("run.finished", {"deadline": {"seconds": 600, "met": False, "late": 2}}, "missed: 2 CVMs sent too late"),
+        (
+            "run.finished",
+            {"deadline": {"seconds": 600, "met": False, "late": 2}},
+            "missed: 2 CVMs without a request in time",
+        ),
         ("approval.answered", {"step": "ask", "answer": "timed_out"}, "step ask: no answer in time"),
         (
             "billing.reconciled",

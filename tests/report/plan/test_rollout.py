@@ -128,7 +128,7 @@ FINISHED = {"counts": {}, "ending": "completed", "exit_code": 0}
     ("deadline", "says"),
     [
         ({"seconds": 300, "met": True, "late": 0}, "met  5m"),
-        ({"seconds": 300, "met": False, "late": 2}, "NOT MET  2 CVMs sent after 5m, or never"),
+        ({"seconds": 300, "met": False, "late": 2}, "NOT MET  2 CVMs without a request within 5m"),
     ],
 )
 def test_the_summary_says_whether_the_deadline_was_met(deadline: dict[str, object], says: str) -> None:
