@@ -1,8 +1,10 @@
 """Plans and replayed runs to show, with names that try to take over a terminal."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -90,3 +92,46 @@ def console(width: int = 200, height: int = 25) -> tuple[Console, StringIO]:
         file=file, width=width, height=height, force_terminal=True, color_system="truecolor", legacy_windows=False
     )
     return made, file
+
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+LOG = Path(f"/state/{EVIL}/run.jsonl")
+
+
+def is_tame(text: str) -> bool:
+    """Nothing but our own styles, line breaks and visible characters."""
+    plain = STYLE.sub("", text)
+    return all(char == "\n" or char.isprintable() for char in plain) and "\u202e" not in plain
+
+
+BILLING = {"triggered": True, "compute_usd_per_hour": "0.1", "storage_usd_per_hour": "0.002", "notes": []}
+STOPPED = [
+    ("action.intent", about(0, attempt=1)),
+    ("action.accepted", about(0, attempt=1, billing=BILLING, request_id="r1")),
+    ("target.settled", about(0, outcome="settled", status="stopped", seconds=4.5)),
+]
+REFUSED = [
+    ("action.intent", about(1, attempt=1)),
+    ("action.refused", about(1, attempt=1, reason=f"rented {EVIL}", request_id=f"r2{EVIL}")),
+    ("target.failed", about(1, outcome="refused", reason=f"rented {EVIL}", seconds=0.2)),
+]
+
+
+PODS = {f"prod-{n}": n for n in range(1, 7)}
+
+
+def large_fleet(cvms: int = 930) -> list[Cvm]:
+    """CVMs of 310 apps on six teepods, at a tenth of a dollar each."""
+    pods = list(PODS.items())
+    return [
+        cvm(
+            n,
+            f"{('web', 'db', 'batch')[n % 3]}-{n}",
+            app=f"{n // 3:040x}",
+            teepod=pods[n % 6][0],
+            pod=pods[n % 6][1],
+            hourly_compute=Decimal("0.1"),
+            disk_gb=Decimal(20),
+        )
+        for n in range(cvms)
+    ]

@@ -21,7 +21,7 @@ def printed(width: int, rows: list[list[str | Text]]) -> str:
 
 @settings(deadline=None)
 @given(WIDTHS, st.integers(1, 60), st.integers(1, 60), st.text("ab ", max_size=90))
-def test_an_id_stands_whole_in_its_line_or_its_column_is_left_out(width: int, app: int, id_: int, prose: str) -> None:
+def test_an_id_is_whole_or_its_column_is_left_out(width: int, app: int, id_: int, prose: str) -> None:
     text = printed(width, [[prose, "a" * app, "i" * id_, Text(f"why {prose}")]])
     assert any("i" * id_ in line.split() for line in text.splitlines())
     if " app" in text.splitlines()[0]:
@@ -36,7 +36,7 @@ def test_the_column_of_the_highest_rank_goes_first() -> None:
 
 @settings(deadline=None)
 @given(WIDTHS, st.text("word ", max_size=200))
-def test_prose_is_broken_between_words_and_never_within_a_command(width: int, prose: str) -> None:
+def test_prose_breaks_between_words_and_never_within_a_command(width: int, prose: str) -> None:
     commands = [f"orchestrator audit verify {RUN_ID}", "`plan --details`"]
     target, _ = console(width)
     text = f"Type {prose} {commands[0]} {prose} {commands[1]}, {prose}"
@@ -47,7 +47,7 @@ def test_prose_is_broken_between_words_and_never_within_a_command(width: int, pr
     assert all(len(line) <= max(width, 12, longest) + 1 for line in lines), "a comma may follow a command"
 
 
-def test_a_fact_goes_on_below_itself_and_a_whole_one_does_not() -> None:
+def test_a_long_fact_wraps_below_itself_unless_it_is_whole() -> None:
     target, file = console(30)
     facts: list[tuple[str, str | Text]] = [
         ("label", "one two three four five six"),

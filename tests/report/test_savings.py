@@ -45,7 +45,7 @@ def made(by: By = "playbook", until: float = 24 * 40) -> SavingsReport:
 
 
 @pytest.mark.parametrize("by", ["playbook", "app", "teepod"])
-def test_the_text_holds_in_sixty_columns_and_lets_no_control_character_through(by: By) -> None:
+def test_the_text_fits_sixty_columns_without_control_characters(by: By) -> None:
     lines = list(savings_lines(made(by), 60))
     assert max(map(len, lines)) <= 60
     assert all(line.isprintable() for line in lines)
@@ -65,7 +65,7 @@ def test_the_text_holds_in_sixty_columns_and_lets_no_control_character_through(b
         assert said in text
 
 
-def test_an_amount_of_which_a_part_is_unknown_is_marked_so() -> None:
+def test_an_amount_with_an_unknown_part_has_a_mark() -> None:
     nightly = next(line for line in savings_lines(made(), 100) if line.startswith("nightly"))
     assert nightly.split()[2].endswith("+")
     assert nightly.split()[4] == "$0.02+"
@@ -73,7 +73,7 @@ def test_an_amount_of_which_a_part_is_unknown_is_marked_so() -> None:
     assert evil.split()[-1] == "?"
 
 
-def test_a_charge_that_can_not_be_found_out_is_marked_and_said_too() -> None:
+def test_an_unknown_charge_has_a_mark_and_a_sentence() -> None:
     stops = [charged("0.0204"), charged(None, 2, "unknown")]
     rows, together = add_up([], stops, "teepod", at(0))
     edges = split_into_days(at(0), at(24))
@@ -86,7 +86,7 @@ def test_a_charge_that_can_not_be_found_out_is_marked_and_said_too() -> None:
     assert any(line.endswith(" ?") for line in lines)
 
 
-def test_that_rounded_rows_do_not_come_to_the_rounded_total_is_said_only_where_it_is_so() -> None:
+def test_a_rounding_note_appears_only_where_rounded_rows_differ() -> None:
     thirds = [down(0, number, rate="0.004", storage="0", playbook=f"p{number}") for number in (1, 2, 3)]
 
     def said(hours: float) -> bool:
@@ -122,7 +122,7 @@ def test_the_document_is_json_and_its_rows_add_up_to_its_total() -> None:
     assert len(document["assumptions"]) >= 8
 
 
-def test_the_example_in_the_docs_has_every_field_that_there_is() -> None:
+def test_the_example_in_the_docs_has_every_field() -> None:
     page = (ROOT / "docs/reference/json.md").read_text(encoding="utf-8")
     example = json.loads(page.split("## savings")[1].split("```json")[1].split("```")[0])
     document = savings_document(made())
@@ -152,7 +152,7 @@ def test_the_page_loads_nothing_and_no_name_becomes_markup() -> None:
 
 
 @pytest.mark.parametrize("length", [0.001, 5, 24 * 30, 24 * 800])
-def test_the_chart_is_an_svg_of_its_own_with_a_column_for_each_day_that_spared_something(length: float) -> None:
+def test_the_chart_is_an_svg_file_with_a_column_per_day_of_savings(length: float) -> None:
     saved = made(until=length)
     svg = fromstring(savings_svg(saved))  # noqa: S314 - made here
     bars = svg.findall(f".//{SVG}rect")
@@ -170,7 +170,7 @@ def test_columns_are_days_or_as_many_days_as_fit() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
-def test_the_id_of_an_app_is_never_cut_and_other_columns_go(width: int) -> None:
+def test_the_id_of_an_app_is_never_cut(width: int) -> None:
     saved = made("app")
     saved = replace(saved, rows=[replace(row, key=f"{n:040x}") for n, row in enumerate(saved.rows)])
     lines = list(savings_lines(saved, width))

@@ -17,8 +17,7 @@ from orchestrator.runs.documents import error_document, plan_document, run_docum
 from orchestrator.runs.records import limits_from, planned_fields, rebuild_jobs, started_fields
 from orchestrator.runs.steps import steps_from
 from tests.playbook.loading import VALID
-from tests.report.runs import LIMITS, about, plan, records, run
-from tests.report.test_texts import BILLING, REFUSED, STOPPED
+from tests.report.runs import BILLING, LIMITS, REFUSED, STOPPED, about, plan, records, run
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 CVM = {"id", "vm_uuid", "name", "app_id", "teepod_id", "teepod"}

@@ -143,9 +143,7 @@ _ANY = st.dictionaries(st.sampled_from(_NAMES), _JSON, max_size=8)
 
 @settings(deadline=None)
 @given(st.sampled_from([*PHRASES, "of.another.version"]), _ANY)
-def test_whatever_stands_in_a_record_it_can_be_told_and_nothing_of_it_reaches_the_terminal(
-    event: str, fields: dict[str, Any]
-) -> None:
+def test_any_record_has_a_sentence_without_control_characters(event: str, fields: dict[str, Any]) -> None:
     record = {**RECORDS[0], **fields, "event": event}
     text = sentence(record)
     assert text
@@ -155,7 +153,7 @@ def test_whatever_stands_in_a_record_it_can_be_told_and_nothing_of_it_reaches_th
 
 
 @given(st.text() | st.sampled_from(["=1+1", "  =1", "\t=1", "@x", "-1", "+1", "\uff1d1", "\r=1", EVIL]))
-def test_no_cell_is_a_formula_or_holds_what_is_not_shown(text: str) -> None:
+def test_no_cell_is_a_formula_or_has_invisible_characters(text: str) -> None:
     found = cell(text)
     assert not found.lstrip().startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20"))
     assert not any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for char in found)
@@ -171,7 +169,7 @@ def events() -> list[dict[str, Any]]:
     return [ecs.event(record) for record in [started, *RECORDS[1:]]]
 
 
-def test_an_event_of_a_request_has_the_names_that_a_siem_knows() -> None:
+def test_an_event_of_a_request_has_the_fields_of_ecs() -> None:
     event = events()[3]
     assert event["@timestamp"] == RECORDS[3]["ts"]
     assert event["event"] | {} == {
@@ -193,14 +191,14 @@ def test_an_event_of_a_request_has_the_names_that_a_siem_knows() -> None:
     assert event["related"] == {"hosts": ["wéb-0", "cvm_0"], "user": ["me"]}
 
 
-def test_every_event_says_whose_run_it_is_of_and_whether_it_was_simulated() -> None:
+def test_every_event_has_the_actor_and_the_simulated_tag() -> None:
     for event in events():
         assert event["user"] == {"name": "me"}
         assert event["observer"] == {"product": "orchestrator", "version": "1", "hostname": "here"}
         assert (event["labels"], event["tags"]) == ({"run_id": RUN_ID, "playbook": "démo"}, ["simulated"])
 
 
-def test_outcomes_and_durations_are_in_the_words_and_units_of_a_siem() -> None:
+def test_outcomes_and_durations_have_the_words_and_units_of_ecs() -> None:
     found = {event["event"]["action"]: event["event"] for event in events()}
     outcomes = {action: event.get("outcome") for action, event in found.items()}
     assert outcomes == {
@@ -218,7 +216,7 @@ def test_outcomes_and_durations_are_in_the_words_and_units_of_a_siem() -> None:
     assert found["action.refused"]["reason"] == "rented"
 
 
-def test_what_an_index_could_not_keep_as_one_type_is_text() -> None:
+def test_fields_of_mixed_types_are_text() -> None:
     ecs = Ecs()
     rates = []
     for rate in (5.0, "auto"):
@@ -231,7 +229,7 @@ def test_what_an_index_could_not_keep_as_one_type_is_text() -> None:
     assert planned[OWN]["targets"] == {"count": 3}
 
 
-def test_the_answer_to_a_question_is_of_the_one_who_gave_it() -> None:
+def test_the_user_of_an_answer_is_its_author() -> None:
     ecs = Ecs()
     ecs.event({**RECORDS[0], "actor": "me@here"})
     answered = {**RECORDS[0], "event": "approval.answered", "answer": "refused", "by": "ann@there", "step": "ask"}

@@ -53,13 +53,13 @@ def test_the_story_of_a_cvm_goes_from_its_plan_to_its_outcome() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["wéb-1", "cvm_1"])
-def test_a_cvm_is_meant_by_its_name_and_by_its_id(wanted: str) -> None:
+def test_a_cvm_is_found_by_its_name_and_by_its_id(wanted: str) -> None:
     (chapter,) = cvm_story(wanted).chapters
     assert (chapter.cvm["id"], chapter.outcome) == ("cvm_1", "refused")
     assert chapter.lines[1].seq == (5, 6)
 
 
-def test_a_cvm_is_meant_by_its_uuid_however_it_is_written() -> None:
+def test_a_cvm_is_found_by_any_spelling_of_its_uuid() -> None:
     uuid = "00000000-0000-4000-8000-00000000000A"
     target = {"step": "s", "action": "stop", "cvm": {**cvm(7), "id": None, "vm_uuid": uuid}, "status": "running"}
     story: RunTimeline = [STORY[0], ("run.planned", {"targets": [target], "skipped": []})]
@@ -67,7 +67,7 @@ def test_a_cvm_is_meant_by_its_uuid_however_it_is_written() -> None:
     assert not cvm_story("-", story).chapters
 
 
-def test_several_cvms_of_one_name_are_all_told_apart() -> None:
+def test_cvms_of_the_same_name_have_chapters_of_their_own() -> None:
     twins = [{**cvm(1), "name": "twin"}, {**cvm(2), "name": "twin"}]
     targets = [{"step": "s", "action": "stop", "cvm": each, "status": "running"} for each in twins]
     skipped = [{"cvm": {**cvm(3), "name": "twin"}, "reason": "protected by name t*", "status": "running"}]
@@ -81,7 +81,7 @@ def test_several_cvms_of_one_name_are_all_told_apart() -> None:
     assert found.chapters[2].lines[0].text == "skipped: protected by name t*; it was running"
 
 
-def test_a_wave_is_told_of_where_a_step_has_several() -> None:
+def test_a_step_with_several_waves_names_the_wave() -> None:
     targets = [{"step": step, "action": "stop", "cvm": cvm(1), "status": "running", "wave": 2} for step in ("a", "b")]
     planned = {"targets": targets, "skipped": [], "steps": [{"name": "a", "waves": ["1", "100%"]}, {"name": "b"}]}
     found = cvm_story("cvm_1", [STORY[0], ("run.planned", planned)])
@@ -100,7 +100,7 @@ def test_the_same_cvm_in_two_steps_has_a_chapter_for_each() -> None:
     assert found.chapters[1].lines[-1].text == "asked to start (request 1); no answer in the log"
 
 
-def test_a_request_without_an_answer_and_what_a_status_showed_are_told_apart() -> None:
+def test_an_unanswered_request_differs_from_an_observed_effect() -> None:
     story: RunTimeline = [
         *STORY[:3],
         ("run.resumed", {"open": 3}),
@@ -114,7 +114,7 @@ def test_a_request_without_an_answer_and_what_a_status_showed_are_told_apart() -
     ]
 
 
-def test_an_escalation_is_told_within_the_same_chapter() -> None:
+def test_an_escalation_is_in_the_same_chapter() -> None:
     story: RunTimeline = [
         *STORY[:4],
         ("action.escalated", about(0, to="stop", reason="not down after 2m")),
@@ -124,7 +124,7 @@ def test_an_escalation_is_told_within_the_same_chapter() -> None:
     assert [line.event for line in chapter.lines[-2:]] == ["action.escalated", "action.intent"]
 
 
-def test_a_run_is_told_with_what_went_wrong_and_what_went_well_in_one_sentence_a_step() -> None:
+def test_a_run_story_has_every_problem_and_a_sentence_per_step() -> None:
     found = run_story()
     assert [line.text for line in found.lines()] == [
         "started by -: playbook démo",
@@ -136,7 +136,7 @@ def test_a_run_is_told_with_what_went_wrong_and_what_went_well_in_one_sentence_a
     ]
 
 
-def test_questions_messages_guards_and_charges_have_their_place_in_the_story_of_a_run() -> None:
+def test_a_run_story_has_questions_messages_guards_and_charges() -> None:
     planned = {
         **STORY[1][1],
         "guards": [{"name": "max_targets", "limit": "200", "value": "3", "ok": True}],
@@ -177,7 +177,7 @@ def test_a_long_story_is_cut_and_says_so() -> None:
     assert (len(lines), more, lines[-1]) == (8, len(chapter.lines) - 8, chapter.lines[-1])
 
 
-def test_whatever_others_wrote_is_shown_and_never_obeyed_and_holds_in_a_narrow_terminal() -> None:
+def test_foreign_text_is_harmless_and_fits_a_narrow_terminal() -> None:
     evil = {**cvm(0), "name": EVIL, "teepod": EVIL}
     target = {"step": EVIL, "action": EVIL, "cvm": evil, "status": EVIL, "billing": BILLING}
     story: RunTimeline = [

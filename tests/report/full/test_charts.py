@@ -35,7 +35,7 @@ def test_every_chart_is_drawn_for_a_desktop_and_for_a_phone() -> None:
     assert (wide.get("viewBox"), narrow.get("viewBox")) == ("0 0 1000 300", "0 0 360 240")
 
 
-def test_a_chart_says_in_a_sentence_what_it_shows() -> None:
+def test_a_chart_has_a_summary_for_screen_readers() -> None:
     for chart in two_series():
         assert (chart.get("role"), chart.get("aria-label")) == ("img", "two.")
 
@@ -55,7 +55,7 @@ def test_a_value_holds_until_the_next_one() -> None:
     assert [first[1] == second[1] for first, second in zip(points[::2], points[1::2], strict=True)] == [True] * 3
 
 
-def test_rows_of_one_kind_are_one_path_however_many_they_are() -> None:
+def test_rows_of_one_kind_are_a_single_path() -> None:
     many = [(row, float(row), row + 5.0) for row in range(500)]
     for chart in draw_spans("many.", 600, [None] * 500, [Spans("s", "settling", many)]):
         (path,) = (path for path in chart.iter("path") if "nofill" in (path.get("class") or ""))
@@ -72,7 +72,7 @@ def test_the_first_row_is_on_top() -> None:
     assert placed["web"] < placed["b"] < placed["c"]
 
 
-def test_a_chart_without_values_is_drawn_all_the_same() -> None:
+def test_a_chart_without_values_is_drawn() -> None:
     assert len(draw_values("none.", 1, [Series("a", "good", [])])) == 2
     assert len(draw_spans("none.", 0, [], [Spans("s", "settling", [])])) == 2
 

@@ -14,8 +14,7 @@ from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.phrases import STAGES, list_failures, stage_mark
 from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.report.run.text import print_run
-from tests.report.runs import console
-from tests.report.told import (
+from tests.report.logs import (
     BEGAN,
     about,
     accepted,
@@ -32,6 +31,7 @@ from tests.report.told import (
     story,
     target,
 )
+from tests.report.runs import console
 
 ONE, TWO, THREE = cvm(1), cvm(2, teepod=2), cvm(3, teepod=2, app="a2")
 ALL = [target(each) for each in (ONE, TWO, THREE)]
@@ -50,16 +50,16 @@ def test_it_says_whether_the_run_has_finished(
     assert document(ALL, *events)["run"]["state"] == state
 
 
-def test_the_ending_of_a_finished_run_without_a_recorded_ending_is_null() -> None:
+def test_a_finished_run_without_a_recorded_ending_has_a_null_ending() -> None:
     assert document(ALL, (9, "run.finished", {"exit_code": 0, "counts": {}}))["run"]["ending"] is None
 
 
-def test_a_log_without_a_plan_says_that_nothing_was_sent() -> None:
+def test_a_log_without_a_plan_means_that_nothing_was_sent() -> None:
     told = of_story(RunTimeline.from_records([lines([])[0][0]]), Reading(records=1))
     assert (told["run"]["state"], told["run"]["meaning"]) == ("not_sent", "nothing was sent")
 
 
-def test_an_altered_log_is_told_as_altered_whatever_stands_before_the_line() -> None:
+def test_an_altered_log_has_the_state_altered() -> None:
     told = of_story(
         story(ALL, *stopped(ONE, 1)), Reading(verdict=Verdict.ALTERED, records=2, line=3, reason="it is not JSON")
     )
@@ -73,20 +73,20 @@ def test_every_request_is_in_one_bin() -> None:
     assert found["answers"] == {"accepted": 3}
 
 
-def test_the_time_that_half_and_nine_tenths_took_is_one_that_a_cvm_took() -> None:
+def test_the_median_and_the_90_percent_value_are_real_durations() -> None:
     cvms = [cvm(number) for number in range(1, 11)]
     events = [event for n, each in enumerate(cvms, 1) for event in (asked(each, 0), accepted(each, n), ended(each, n))]
     times = document([target(each) for each in cvms], *events)["times"]
     assert times["intent_to_accepted_s"] == {"half": 5.0, "nine_tenths": 9.0, "all": 10.0}
 
 
-def test_cvms_that_were_left_alone_are_counted_by_reason() -> None:
+def test_skipped_cvms_are_counted_by_reason() -> None:
     skipped = [{"cvm": cvm(n), "reason": "already stopped" if n % 2 else "protected", "status": "x"} for n in range(7)]
     found = document(ALL, skipped=skipped)["skipped"]
     assert [(each["reason"], each["count"]) for each in found] == [("protected", 4), ("already stopped", 3)]
 
 
-def test_compute_that_ended_is_what_the_run_says_and_the_groups_add_up_to_it() -> None:
+def test_ended_compute_equals_the_run_and_the_sum_of_the_groups() -> None:
     events = [event for n, each in enumerate((ONE, TWO, THREE)) for event in stopped(each, n)]
     told, state = document(ALL, *events, finished(9)), story(ALL, *events).state
     bill = told["billing"]
@@ -96,7 +96,7 @@ def test_compute_that_ended_is_what_the_run_says_and_the_groups_add_up_to_it() -
             assert sum(Decimal(each["ended"][kind]) for each in bill[by]) == Decimal(bill["total"]["ended"][kind])
 
 
-def test_a_cvm_that_was_shut_down_and_then_stopped_by_a_later_step_ends_once() -> None:
+def test_compute_of_a_cvm_stopped_by_two_steps_ends_once() -> None:
     planned = [target(ONE, action="shutdown", step="ask")]
     follow = [{"name": "ask", "action": "shutdown"}, {"name": "pull", "action": "stop", "follows": {"step": "ask"}}]
     ask, pull = {"step": "ask", "action": "shutdown"}, {"step": "pull", "action": "stop"}
@@ -117,7 +117,7 @@ def test_a_cvm_that_was_shut_down_and_then_stopped_by_a_later_step_ends_once() -
     assert [each["taken_up_by"] for each in told["targets"]] == ["pull", None]
 
 
-def test_an_unknown_rate_is_in_no_sum_and_counted() -> None:
+def test_an_unknown_rate_is_counted_and_in_no_sum() -> None:
     billing = {"triggered": True, "at": "x", **note(None)}
     events = [asked(ONE, 1), accepted(ONE, 2, billing=billing), ended(ONE, 3), *stopped(TWO, 1)]
     ends = document(ALL, *events)["billing"]["total"]["ended"]
@@ -128,7 +128,7 @@ def test_an_unknown_rate_is_in_no_sum_and_counted() -> None:
     )
 
 
-def test_only_cvms_that_were_seen_down_count_as_ended_and_those_up_again_are_not_pending_either() -> None:
+def test_only_cvms_seen_down_count_as_ended() -> None:
     events = [
         *stopped(ONE, 1),
         *[asked(TWO, 1), accepted(TWO, 2)],
@@ -138,7 +138,7 @@ def test_only_cvms_that_were_seen_down_count_as_ended_and_those_up_again_are_not
     assert (sums["stops"], sums["ended"]["cvms"], sums["pending"]["cvms"]) == (3, 1, 1)
 
 
-def test_charges_add_up_as_reconciling_adds_them_up() -> None:
+def test_charges_add_up_as_in_reconcile() -> None:
     events = [event for n, each in enumerate((ONE, TWO, THREE)) for event in stopped(each, n)]
     found = [reconciled(ONE, 20, "0.0125"), reconciled(TWO, 21, "1.005"), reconciled(THREE, 22, None, "pending")]
     bill = document(ALL, *events, finished(9), *found)["billing"]
@@ -150,7 +150,7 @@ def test_charges_add_up_as_reconciling_adds_them_up() -> None:
     assert [each["cvm"]["id"] for each in bill["not_charged_yet"]] == ["cvm_3"]
 
 
-def test_a_stop_that_nobody_asked_about_is_told_apart_from_one_that_is_pending() -> None:
+def test_a_charge_not_requested_yet_is_not_pending() -> None:
     bill = document(ALL, *stopped(ONE, 1), *stopped(TWO, 1), finished(9), reconciled(TWO, 10, None, "pending"))[
         "billing"
     ]
@@ -165,7 +165,7 @@ def test_what_was_refused_is_not_in_the_bill() -> None:
     assert told["targets"][0]["charge"] is None
 
 
-def test_the_log_is_known_by_its_last_hash_and_by_the_digest_of_the_file() -> None:
+def test_the_log_has_its_last_hash_and_the_digest_of_the_file() -> None:
     written = lines(ALL, *stopped(ONE, 1), finished(9))
     log = document(ALL, *stopped(ONE, 1), finished(9))["log"]
     assert log["digest"] == written[-1][0]["hash"]
@@ -173,7 +173,7 @@ def test_the_log_is_known_by_its_last_hash_and_by_the_digest_of_the_file() -> No
     assert log["verify"][0] == "orchestrator audit verify 20261123T080000Z-4f2a"
 
 
-def test_a_log_that_was_moved_is_verified_by_its_path() -> None:
+def test_a_moved_log_is_verified_by_its_path() -> None:
     told, reading = story(ALL, *stopped(ONE, 1)), Reading(records=5)
     file = LogFile(Path("/tmp/a b.jsonl"), 1, "0", reading)  # noqa: S108 - nothing is written
     log = build_report_document(told, file, made_at=BEGAN, version="1")["log"]
@@ -187,7 +187,7 @@ def test_a_sealed_log_is_verified_with_the_key() -> None:
     assert log["verify"][0].endswith("--public-key KEY.pem")
 
 
-def test_until_a_run_has_finished_an_open_target_is_where_it_stands_and_no_failure() -> None:
+def test_an_open_target_of_an_unfinished_run_is_no_failure() -> None:
     events = [*stopped(ONE, 1), asked(TWO, 2), accepted(TWO, 3)]
     open_run, over = document(ALL, *events), document(ALL, *events, finished(9, 7))
     assert open_run["stages"] == {"settled": 1, "settling": 1, "waiting": 1}
@@ -195,12 +195,12 @@ def test_until_a_run_has_finished_an_open_target_is_where_it_stands_and_no_failu
     assert (list_failures(open_run), len(list_failures(over))) == ([], 1)
 
 
-def test_every_outcome_and_every_phase_has_words_and_a_stage_mark() -> None:
+def test_every_outcome_and_every_phase_has_a_stage_mark() -> None:
     assert set(STAGES) == {*Outcome, *Phase}
     assert {stage_mark(stage) for stage in STAGES} == {"✓", "✗", "…"}
 
 
-def test_an_unfinished_run_stands_for_show_as_it_does_for_a_report() -> None:
+def test_an_unfinished_run_has_the_same_stages_in_show_and_report() -> None:
     """The same words and the same counts, whether a signal or a kill ended it, and no open target as a failure."""
     events = [*stopped(ONE, 1), asked(TWO, 2), accepted(TWO, 3)]
     for end in ([], [(4.0, "run.interrupted", {"reason": "sigint", "counts": {}})]):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.report.full.progress import count_stages
-from tests.report.told import asked, cvm, document, ended, finished, stopped, target
+from tests.report.logs import asked, cvm, document, ended, finished, stopped, target
 
 MOMENTS = st.floats(0, 1000, allow_nan=False)
 
@@ -23,7 +23,7 @@ def targets(draw: st.DrawFn) -> list[dict[str, object]]:
 
 
 @given(targets(), st.floats(0.1, 1000))
-def test_at_each_moment_every_target_stands_somewhere(made: list[dict[str, object]], length: float) -> None:
+def test_every_target_is_in_one_count_at_each_moment(made: list[dict[str, object]], length: float) -> None:
     found = count_stages(made, length)
     for counts in zip(found.waiting, found.asked, found.settling, found.as_wanted, found.otherwise, strict=True):
         assert sum(counts) == len(made)
@@ -43,7 +43,7 @@ def test_at_the_end_the_counts_are_the_outcomes() -> None:
     assert (found.waiting[-1], found.as_wanted[-1], found.otherwise[-1]) == (1, 1, 1)
 
 
-def test_a_target_that_a_later_step_took_up_is_in_no_count_once_it_ended() -> None:
+def test_an_ended_target_with_a_follow_up_is_in_no_count() -> None:
     times = {"planned_s": 0.0, "intent_s": 1.0, "accepted_s": 2.0, "ended_s": 5.0}
     made = {**times, "outcome": "unsettled", "taken_up_by": "pull"}
     found = count_stages([made], 10)
@@ -51,7 +51,7 @@ def test_a_target_that_a_later_step_took_up_is_in_no_count_once_it_ended() -> No
     assert max(found.settling) == 1
 
 
-def test_a_target_that_was_chosen_later_is_in_no_count_before() -> None:
+def test_a_target_selected_later_is_in_no_earlier_count() -> None:
     times = {"planned_s": 5.0, "intent_s": 6.0, "accepted_s": 7.0, "ended_s": 8.0}
     found = count_stages([{**times, "outcome": "settled", "taken_up_by": None}], 10)
     stages = (found.waiting, found.asked, found.settling, found.as_wanted, found.otherwise)

@@ -1,7 +1,7 @@
 """A run as a story: when each target was asked for, accepted and settled, and what else happened."""
 
 from orchestrator.report.full.timeline import RunTimeline
-from tests.report.told import about, accepted, asked, cvm, ended, finished, lines, stopped, story, target
+from tests.report.logs import about, accepted, asked, cvm, ended, finished, lines, stopped, story, target
 
 ONE, TWO = cvm(1), cvm(2)
 KEY = ("pull the power", "cvm_1")
@@ -18,7 +18,7 @@ def test_a_timeline_begins_with_the_first_request_and_ends_with_the_last_outcome
     assert (told.intent, told.ended) == (1.0, 9.0)
 
 
-def test_the_time_in_which_a_run_lay_interrupted_is_left_out() -> None:
+def test_the_time_of_an_interruption_is_left_out() -> None:
     told = story(
         [target(ONE), target(TWO)],
         *stopped(ONE, 1),
@@ -31,23 +31,23 @@ def test_the_time_in_which_a_run_lay_interrupted_is_left_out() -> None:
     assert told.last == 13.5
 
 
-def test_what_is_written_after_the_end_does_not_make_the_run_longer() -> None:
+def test_records_after_the_end_do_not_lengthen_the_run() -> None:
     told = story([target(ONE)], *stopped(ONE, 1), finished(4), (9999, "run.sealed", {"by": "ann"}))
     assert told.last == 4.0
     assert told.seal is not None
 
 
-def test_stops_that_shared_a_request_are_one_request() -> None:
+def test_stops_in_one_batch_are_one_request() -> None:
     told = story([target(ONE), target(TWO)], asked(ONE, 1, batch=1), asked(TWO, 1, batch=1), asked(TWO, 2, batch=2))
     assert [request.at for request in told.requests] == [1.0, 2.0]
 
 
-def test_a_request_that_was_announced_and_not_sent_is_told_apart() -> None:
+def test_an_announced_request_not_sent_is_counted_apart() -> None:
     told = story([target(ONE)], asked(ONE, 1), (2, "action.deferred", about(ONE, sent=False, reason="no", attempt=1)))
     assert [request.sent for request in told.requests] == [False]
 
 
-def test_an_acceptance_that_was_only_seen_is_no_answer_to_a_request() -> None:
+def test_an_observed_acceptance_is_no_answer_to_a_request() -> None:
     unknown = (2, "action.unknown", about(ONE, reason="a reset", attempt=1))
     told = story([target(ONE)], asked(ONE, 1), unknown, accepted(ONE, 4, observed=True))
     assert [request.answer for request in told.requests] == ["unknown"]
@@ -58,19 +58,19 @@ def test_a_request_without_an_answer_says_so() -> None:
     assert [request.answer for request in story([target(ONE)], asked(ONE, 1)).requests] == ["unanswered"]
 
 
-def test_an_escalation_is_of_its_target_and_a_moment_of_the_run() -> None:
+def test_an_escalation_is_in_its_target_and_in_the_incidents() -> None:
     event = (5, "action.escalated", about(ONE, action="shutdown", to="stop", reason="too slow"))
     told = story([target(ONE, action="shutdown")], asked(ONE, 1, action="shutdown"), event)
     assert told.targets[KEY].escalated == "stop"
     assert [(each.event, each.at) for each in told.incidents] == [("action.escalated", 5.0)]
 
 
-def test_an_event_that_nobody_has_heard_of_is_a_moment_with_its_fields() -> None:
+def test_an_unknown_event_is_an_incident_with_its_fields() -> None:
     (moment,) = story([target(ONE)], (3, "moon.rose", {"phase": "full"})).incidents
     assert (moment.event, moment.fields) == ("moon.rose", {"phase": "full"})
 
 
-def test_a_log_that_ends_after_any_record_can_be_told() -> None:
+def test_a_log_that_ends_after_any_record_has_a_story() -> None:
     written = [record for record, _ in lines([target(ONE)], *stopped(ONE, 1), finished(4))]
     for count in range(len(written) + 1):
         assert len(RunTimeline.from_records(written[:count]).state.targets) == (1 if count > 1 else 0)

@@ -46,7 +46,7 @@ def test_words_say_what_happens(cron: str, words: str) -> None:
         ("1,*/70 * * * *", 1),
     ],
 )
-def test_a_step_that_leaves_one_value_is_warned_of(cron: str, count: int) -> None:
+def test_a_cron_step_with_one_value_left_is_a_warning(cron: str, count: int) -> None:
     found = list(step_warnings(cron))
     assert len(found) == count
     assert all("only" in each for each in found)

@@ -16,8 +16,7 @@ from orchestrator.report.run.live import Progress
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.records import planned_fields
-from tests.report.runs import EVIL, LIMITS, about, console, cvm, run
-from tests.report.test_texts import LOG, STYLE, is_tame
+from tests.report.runs import EVIL, LIMITS, LOG, STYLE, about, console, cvm, is_tame, run
 
 FLEET = [cvm(number, f"web-{number}", app=f"a{number % 2}") for number in range(1, 11)]
 
@@ -62,7 +61,7 @@ def test_the_details_say_the_wave_of_each_cvm() -> None:
     assert "wave" not in text_of(details=True)
 
 
-def test_a_plan_says_who_is_kept_running_and_why() -> None:
+def test_a_plan_lists_survivors_with_reasons() -> None:
     text = text_of(guards={"keep_running": {"per": "app_id", "min": "1"}})
     assert re.search(r"kept +web-9  1 of 5 of app a1 stays up *\n +web-10  1 of 5 of app a0 stays up", text)
     assert "2 kept running" in text
@@ -75,7 +74,7 @@ def test_many_survivors_are_not_all_listed() -> None:
     assert "and 32 more: see `plan --details`" in text
 
 
-def test_a_plan_says_whether_its_deadline_can_be_met_and_what_that_rests_on() -> None:
+def test_a_plan_has_the_forecast_for_its_deadline_and_the_basis() -> None:
     assert re.search(r"deadline +met  5m: last request after about 1\.6s *\n", text_of(deadline="5m"))
     late = text_of(deadline="10s", waves=["1", "100%"])
     assert "NOT MET  10s: 9 CVMs too late, first web-2 after about 30s" in late
@@ -91,7 +90,7 @@ def test_no_name_takes_over_the_terminal_there(width: int) -> None:
     assert is_tame(text_of(fleet, width, guards=keep, deadline="1", waves=["1", "100%"], order_by="cost"))
 
 
-def test_a_plan_that_asks_says_that_its_deadline_counts_on_answers() -> None:
+def test_the_deadline_of_a_plan_with_questions_assumes_quick_answers() -> None:
     steps = [
         {"action": "stop", "select": {"name": "web-1"}},
         {"action": "pause", "question": "Well?"},
@@ -100,7 +99,7 @@ def test_a_plan_that_asks_says_that_its_deadline_counts_on_answers() -> None:
     assert "if questions get an answer at once" in text_of(deadline="5m", steps=steps)
 
 
-def test_the_document_of_a_plan_lists_who_is_late_and_the_log_counts_them() -> None:
+def test_a_plan_document_lists_late_targets_and_the_log_counts_them() -> None:
     plan = plan_of(deadline="10s", waves=["1", "100%"])
     deadline = json.loads(json.dumps(plan_document(plan)))["deadline"]
     assert [each["cvm"]["name"] for each in deadline["late"]] == [f"web-{number}" for number in range(2, 11)]
@@ -109,7 +108,7 @@ def test_the_document_of_a_plan_lists_who_is_late_and_the_log_counts_them() -> N
     assert plan_document(plan_of())["deadline"] is None
 
 
-def test_a_run_in_progress_says_in_which_wave_it_is() -> None:
+def test_a_run_in_progress_has_its_wave() -> None:
     made = plan_of(waves=["1", "100%"])
     state = run(("action.intent", about(0, made, attempt=1)), made=made)
     progress = Progress(state, lambda: 5.0, lambda: 1)
@@ -131,7 +130,7 @@ FINISHED = {"counts": {}, "ending": "completed", "exit_code": 0}
         ({"seconds": 300, "met": False, "late": 2}, "NOT MET  2 CVMs without a request within 5m"),
     ],
 )
-def test_the_summary_says_whether_the_deadline_was_met(deadline: dict[str, object], says: str) -> None:
+def test_the_summary_has_the_result_for_the_deadline(deadline: dict[str, object], says: str) -> None:
     target, file = console(200)
     print_run(target, run(("run.finished", {**FINISHED, "deadline": deadline})), 0, LOG)
     assert says in STYLE.sub("", file.getvalue())

@@ -31,11 +31,11 @@ def test_on_a_narrow_terminal_the_words_stand_below_the_times() -> None:
     ]
 
 
-def test_lines_say_whether_they_are_about_something_that_fires() -> None:
+def test_lines_have_a_flag_for_real_firings() -> None:
     assert [fires for _, fires in rows(list_firings(TABLE, *SPRING), 160)] == [False, False, True]
 
 
-def test_what_a_calendar_calls_an_event_can_not_move_the_cursor() -> None:
+def test_the_name_of_a_calendar_event_has_no_control_characters() -> None:
     class Loud:
         def event_at(self, *_: object) -> str:
             return "\x1b[2Jfair"

@@ -16,8 +16,7 @@ from orchestrator.report.plan.text import print_plan
 from orchestrator.report.run.question import answer_lines, print_question, waits
 from orchestrator.report.run.text import print_run
 from tests.logs import RUN_ID
-from tests.report.runs import EVIL, LIMITS, about, console, cvm, run
-from tests.report.test_texts import LOG, STYLE, is_tame
+from tests.report.runs import EVIL, LIMITS, LOG, STYLE, about, console, cvm, is_tame, run
 
 STEPS: list[dict[str, Any]] = [
     {"name": "first", "action": "shutdown", "select": {"name": "a-*"}, "escalate": {"after": "2m"}},
@@ -59,7 +58,7 @@ def printed(plan: Plan, width: int = 200) -> str:
     return STYLE.sub("", file.getvalue())
 
 
-def test_a_plan_lists_its_steps_in_order_with_all_that_each_of_them_says() -> None:
+def test_a_plan_lists_its_steps_in_order_with_their_options() -> None:
     lines = dict(step_lines(PLAN.steps, {"first": 3, "rest": 1}, PLAN.may_follow))
     assert lines[1] == "first: shut down 3 CVMs, force-stopped after 2m"
     assert lines[2] == "stop CVMs that did not end as wanted in step 1, up to 3 CVMs, 2 per teepod, at most 5% failures"
@@ -71,13 +70,13 @@ def test_a_plan_lists_its_steps_in_order_with_all_that_each_of_them_says() -> No
     assert re.search(r"^steps +1  first: shut down 3 CVMs.*\n +2  stop CVMs", printed(PLAN), re.MULTILINE)
 
 
-def test_how_long_it_takes_is_told_by_each_steps_own_rate_and_with_the_time_until_the_power_is_pulled() -> None:
+def test_the_estimate_uses_the_rate_and_escalation_of_each_step() -> None:
     slow = plan_of([{**STEPS[0], "limits": {"requests_per_second": "0.5"}}, STEPS[5]])
     assert f"at 0.5 to {LIMITS.requests_per_second:g} a second; each CVM then has 12m to go down" in printed(slow)
 
 
 @pytest.mark.parametrize("width", [60, 200])
-def test_the_list_holds_in_a_narrow_terminal_and_lets_no_text_take_it_over(width: int) -> None:
+def test_the_list_fits_a_narrow_terminal_and_foreign_text_is_harmless(width: int) -> None:
     text = printed(PLAN, width)
     assert is_tame(text)
     assert max(map(len, text.splitlines())) <= width
@@ -93,7 +92,7 @@ def test_a_plain_single_step_needs_no_list(more: dict[str, Any], listed: bool) -
     assert ("steps " in printed(plan_of([step]))) is listed
 
 
-def test_what_lies_ahead_of_a_run_is_what_is_open_and_what_became_of_the_steps_before() -> None:
+def test_targets_ahead_are_open_targets_and_possible_follow_ups() -> None:
     state = run(
         ("target.settled", about(0, PLAN, **SETTLED)), ("target.failed", about(1, PLAN, **FAILED)), ASKED, made=PLAN
     )
@@ -109,7 +108,7 @@ def test_what_lies_ahead_of_a_run_is_what_is_open_and_what_became_of_the_steps_b
 
 
 @pytest.mark.parametrize("width", [60, 200])
-def test_a_question_tells_what_happened_what_follows_and_until_when(width: int) -> None:
+def test_a_question_has_the_stages_the_next_steps_and_its_time_limit(width: int) -> None:
     state = run(("target.settled", about(0, PLAN, **SETTLED)), ASKED, made=PLAN)
     target, file = console(width)
     assert state.question is not None
@@ -125,7 +124,7 @@ def test_a_question_tells_what_happened_what_follows_and_until_when(width: int) 
     assert "01:30:00 UTC, 1h29m50s from now" in text
 
 
-def test_a_question_that_nothing_follows_says_so() -> None:
+def test_a_question_at_the_last_step_ends_the_run() -> None:
     plan = plan_of([STEPS[0], STEPS[2]])
     state = run(ASKED, made=plan)
     target, file = console()
@@ -140,7 +139,7 @@ ANSWERED = (
 )
 
 
-def test_a_run_that_waits_says_so_until_it_is_answered_interrupted_or_finished() -> None:
+def test_a_run_waits_until_an_answer_an_interruption_or_its_end() -> None:
     assert waits(run(made=PLAN)) is None
     line = f"waits for an answer until 1970-01-01 01:30:00 UTC: orchestrator approve {RUN_ID}"
     assert waits(run(ASKED, made=PLAN)) == line
@@ -151,7 +150,7 @@ def test_a_run_that_waits_says_so_until_it_is_answered_interrupted_or_finished()
     assert line in STYLE.sub("", file.getvalue())
 
 
-def test_answers_are_told_with_who_gave_them_how_and_what_they_said() -> None:
+def test_answers_have_their_author_channel_and_comment() -> None:
     timed_out = ("approval.answered", {"step": "look", "answer": "timed_out", "by": None, "via": None})
     state = run(ASKED, ANSWERED, ASKED, timed_out, made=PLAN)
     first, second = answer_lines(state)
@@ -161,7 +160,7 @@ def test_answers_are_told_with_who_gave_them_how_and_what_they_said() -> None:
     assert is_tame(first)
 
 
-def test_a_question_that_an_interrupted_run_left_open_is_told_as_one_that_resume_asks_anew() -> None:
+def test_resume_asks_an_open_question_of_an_interrupted_run_again() -> None:
     state = run(ASKED, ("run.interrupted", {"reason": "sigint"}), made=PLAN)
     target, file = console()
     print_run(target, state, 130, LOG)

@@ -15,14 +15,14 @@ SENT = [
 ]
 
 
-def test_what_is_left_is_sending_the_rest_and_one_more_settling() -> None:
+def test_the_time_left_is_sending_plus_one_settling() -> None:
     state = run(*SENT)
     assert time_left(state, 0.5, None) is None
     assert time_left(state, 0.5, 30.0) == 2 / 0.5 + 30.0
     assert time_left(RunState(), 0.5, None) == 0.0
 
 
-def test_how_long_a_cvm_takes_is_the_median_of_those_that_ended() -> None:
+def test_the_settle_time_is_the_median_of_ended_cvms() -> None:
     state = run(*SENT, ("target.settled", about(0, outcome="settled", status="stopped", seconds=7.0)))
     progress = Progress(state, lambda: 5.0, lambda: 1)
     assert progress._settle_seconds() == 7.0
@@ -47,7 +47,7 @@ def test_the_view_shows_stages_troubles_and_the_note(note: str | None) -> None:
     assert progress.line().endswith("1 waiting, 1 settling, 1 failed")
 
 
-def test_a_view_on_a_terminal_that_became_narrower_wipes_out_every_row_that_it_has_now() -> None:
+def test_a_view_on_a_narrowed_terminal_is_removed_completely() -> None:
     target, file = console(80)
     with _View(Text("x" * 80 + "\nshort"), console=target, auto_refresh=False, transient=True) as view:
         view.refresh()
@@ -63,7 +63,7 @@ def test_a_view_on_a_terminal_that_became_narrower_wipes_out_every_row_that_it_h
 @pytest.mark.parametrize(
     ("passed", "said"), [(40, "8.0 requests a second (burst), limit 5"), (20, "4.0 requests a second, limit 5")]
 )
-def test_more_than_the_limit_is_told_as_a_burst(passed: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_above_the_limit_is_a_burst(passed: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("orchestrator.report.run.live.time.monotonic", lambda: now[0])
     counts = iter([0, passed])
@@ -75,7 +75,7 @@ def test_more_than_the_limit_is_told_as_a_burst(passed: int, said: str, monkeypa
     assert said in file.getvalue()
 
 
-def test_a_run_that_ends_says_what_is_to_finish_and_what_will_not_be_sent() -> None:
+def test_an_ending_run_counts_targets_to_finish_and_not_sent() -> None:
     state = run(*SENT, ("target.settled", about(1, outcome="settled", status="stopped", seconds=3.0)))
     progress = Progress(state, lambda: 5.0, lambda: 3)
     progress.is_ending = lambda: True
@@ -88,7 +88,7 @@ def test_a_run_that_ends_says_what_is_to_finish_and_what_will_not_be_sent() -> N
     assert progress.line().endswith("1 to finish, 1 settled, 1 not sent")
 
 
-def test_the_view_shows_in_red_why_nothing_is_sent() -> None:
+def test_the_view_shows_the_trouble_in_red() -> None:
     progress = Progress(run(*SENT), lambda: 5.0, lambda: 1)
     progress.trouble = lambda: outage_text("HTTP 502: bad \x1b[1mgateway", 7.6, 300.0)
     target, file = console()

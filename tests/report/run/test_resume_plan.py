@@ -39,7 +39,7 @@ def printed(width: int = 200, **fields: Any) -> str:  # noqa: ANN401 - any field
     return STYLE.sub("", file.getvalue())
 
 
-def test_the_start_of_the_run_is_told_to_the_second() -> None:
+def test_the_start_of_the_run_is_shown_to_the_second() -> None:
     assert "nightly, started 2026-11-25 23:15:48 UTC by ann@host" in printed()
 
 
@@ -51,11 +51,11 @@ def test_the_start_of_the_run_is_told_to_the_second() -> None:
         (Action.START, {"phase": RequestPhase.IN_DOUBT}, "1 start sent, outcome unknown: web-1"),
     ],
 )
-def test_a_cvm_to_watch_has_a_request_whose_end_is_not_seen(action: Action, fields: dict[str, Any], row: str) -> None:
+def test_a_cvm_to_watch_has_a_request_without_an_end(action: Action, fields: dict[str, Any], row: str) -> None:
     assert row in printed(watch=(job(1, action, **fields),))
 
 
-def test_a_cvm_that_is_as_wanted_is_skipped_without_a_request() -> None:
+def test_a_cvm_already_as_wanted_is_skipped_without_a_request() -> None:
     skip = [
         (job(1), Reason(SkipReason.ALREADY_DOWN, "stopped")),
         (job(2), Reason(SkipReason.ALREADY_DOWN, "exited")),

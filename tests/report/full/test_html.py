@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.report.full import timeline_section
-from tests.report.told import HOSTILE, asked, cvm, document, ended, finished, hostile, report_html, stopped, target
+from tests.report.logs import HOSTILE, asked, cvm, document, ended, finished, hostile, report_html, stopped, target
 
 VOID = {"meta", "br"}
 LINKS = re.compile(r"https?://(?!www\.w3\.org/2000/svg|127\.0\.0\.1:1/api/v1)\S*")
@@ -70,7 +70,7 @@ def page(request: pytest.FixtureRequest) -> Page:
     return pages()[request.param]
 
 
-def test_no_name_and_no_word_of_others_becomes_an_element() -> None:
+def test_no_foreign_text_becomes_an_element() -> None:
     """A page of hostile text has the elements of the same page with tame text, no more and no others."""
     made = hostile()
     tamed = report_html(
@@ -101,7 +101,7 @@ def _tame(value: Any, change: Any) -> Any:  # noqa: ANN401 - any JSON
 OTHERS = {"name", "teepod", "app_id", "reason", "request_id", "status", "actor", "vars", "warnings", "names", "message"}
 
 
-def test_attributes_that_run_or_load_something_are_nowhere(page: Page) -> None:
+def test_no_attribute_runs_or_loads_anything(page: Page) -> None:
     for tag, attributes in page.found:
         for name, value in attributes.items():
             assert not name.startswith("on"), (tag, name)
@@ -122,7 +122,7 @@ def test_the_policy_allows_nothing_but_the_pages_own_style_sheet(page: Page) -> 
     assert "@import" not in css
 
 
-def test_the_policy_stands_before_everything_that_it_rules(page: Page) -> None:
+def test_the_policy_precedes_all_content(page: Page) -> None:
     names = [attributes.get("http-equiv") or attributes.get("charset") or tag for tag, attributes in page.found]
     assert names[:4] == ["html", "head", "utf-8", "Content-Security-Policy"]
 
@@ -132,7 +132,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     assert LINKS.findall(report_html(document([target(cvm(1))], *stopped(cvm(1), 1))).decode()) == []
 
 
-def test_no_character_that_hides_or_reverses_text_is_in_a_page(page: Page) -> None:
+def test_a_page_has_no_hidden_or_reversing_characters(page: Page) -> None:
     hidden = {"\0", "\x1b", "\u202e", "\u2066", "\u200b", "\x07", "\r", "\ud800"}
     assert not hidden & set("".join(text for _, text in page.texts))
 
@@ -147,7 +147,7 @@ def test_a_very_long_name_is_cut() -> None:
     assert max(len(text) for tag, text in pages()["hostile"].texts if tag not in {"style", "pre"}) <= 2000
 
 
-def test_every_id_is_there_once_and_every_link_leads_to_one(page: Page) -> None:
+def test_every_id_is_unique_and_every_link_has_a_target(page: Page) -> None:
     ids = Counter(attributes["id"] for _, attributes in page.found if "id" in attributes)
     assert set(ids.values()) == {1}
     links = {attributes["href"] for attributes in page.attributes("a")}
@@ -163,13 +163,13 @@ def test_headings_come_in_order(page: Page) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
-def test_there_are_landmarks_a_language_and_a_way_past_the_links(page: Page) -> None:
+def test_a_page_has_landmarks_a_language_and_a_skip_link(page: Page) -> None:
     assert page.attributes("html") == [{"lang": "en"}]
     assert [len(page.attributes(tag)) for tag in ("header", "nav", "main", "footer")] == [1, 1, 1, 1]
     assert page.attributes("a")[0] == {"href": "#main", "class": "skip"}
 
 
-def test_every_table_has_a_caption_headings_with_a_scope_and_a_region_that_keys_can_scroll(page: Page) -> None:
+def test_every_table_has_a_caption_and_scoped_headings(page: Page) -> None:
     tables = len(page.attributes("table"))
     assert len(page.attributes("caption")) == tables
     regions = [each for each in page.attributes("div") if each.get("role") == "region"]
@@ -178,7 +178,7 @@ def test_every_table_has_a_caption_headings_with_a_scope_and_a_region_that_keys_
     assert {each.get("scope") for each in page.attributes("th")} <= {"col", "row"}
 
 
-def test_every_picture_says_what_it_shows_or_is_left_out_for_who_hears_the_page(page: Page) -> None:
+def test_every_picture_has_a_label_or_is_hidden_from_screen_readers(page: Page) -> None:
     for each in page.attributes("svg"):
         assert each.get("aria-hidden") == "true" or (each.get("role") == "img" and each.get("aria-label"))
 
@@ -190,7 +190,7 @@ def test_no_outcome_is_told_by_colour_alone() -> None:
     assert all(text.startswith(("✓ ", "✗ ")) for text in cells)
 
 
-def test_the_tables_of_a_small_run_stand_open_and_those_of_a_large_one_are_closed() -> None:
+def test_only_the_tables_of_a_small_run_are_open() -> None:
     small, large = (pages()[name].attributes("details") for name in ("tame", "many"))
     assert all("open" in each for each in small)
     assert not any("open" in each for each in large)
@@ -214,7 +214,7 @@ def test_a_run_that_did_not_finish_says_so() -> None:
     assert any("Not finished" in text for _, text in Page(report_html(document([target(cvm(1))]))).texts)
 
 
-def test_of_very_many_cvms_the_tables_have_those_that_did_not_end_as_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_of_a_very_large_run_have_only_failed_cvms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeline_section, "_LISTED", 3)
     ones = [cvm(number) for number in range(5)]
     events = [event for each in ones[:4] for event in stopped(each, 1)]

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.report.full.incidents import list_incidents
 from orchestrator.report.full.phrases import deadline_words, list_skip_reasons, next_command, trigger_words
 from orchestrator.report.full.timeline_section import time_spans
-from tests.report.told import Event, about, accepted, asked, cvm, document, ended, finished, stopped, target
+from tests.report.logs import Event, about, accepted, asked, cvm, document, ended, finished, stopped, target
 
 ONE, TWO = cvm(1), cvm(2)
 
@@ -16,7 +16,7 @@ def gave_way(of: dict[str, Any], at: float) -> Event:
     return at, "action.escalated", about(of, action="shutdown", to="stop", reason="not down within 2s")
 
 
-def test_the_stretches_of_a_target_follow_one_another_without_a_gap() -> None:
+def test_the_time_spans_of_a_target_have_no_gap() -> None:
     down = {"action": "shutdown"}
     events = [asked(ONE, 1, **down), accepted(ONE, 2, **down), gave_way(ONE, 5), asked(ONE, 5), accepted(ONE, 6)]
     told = document([target(ONE, action="shutdown")], *events, ended(ONE, 8), finished(9))
@@ -24,12 +24,12 @@ def test_the_stretches_of_a_target_follow_one_another_without_a_gap() -> None:
     assert time_spans(row, 9) == [("asked", 1.0, 2.0), ("settling", 2.0, 5.0), ("escalated", 5.0, 8.0)]
 
 
-def test_what_has_no_end_lasts_until_the_last_record() -> None:
+def test_a_time_span_without_an_end_lasts_until_the_last_record() -> None:
     (row,) = document([target(ONE)], asked(ONE, 1), accepted(ONE, 2))["targets"]
     assert time_spans(row, 10) == [("asked", 1.0, 2.0), ("settling", 2.0, 10)]
 
 
-def test_a_target_that_was_not_asked_for_has_no_time_spans() -> None:
+def test_a_target_without_a_request_has_no_time_spans() -> None:
     assert time_spans(document([target(ONE)])["targets"][0], 10) == []
 
 
@@ -54,7 +54,7 @@ def test_an_answer_says_who_gave_it(fields: dict[str, object], words: str) -> No
     assert [line for _, _, line in list_incidents(told)] == ["approval requested: Go on? (until -)", words]
 
 
-def test_reasons_that_differ_after_a_colon_are_one() -> None:
+def test_reasons_with_different_details_are_merged() -> None:
     skipped = [{"cvm": cvm(n), "reason": f"kept running: 1 of app {n}", "status": "running"} for n in range(3)]
     told = document([target(ONE)], skipped=[*skipped, {"cvm": TWO, "reason": "already stopped", "status": "stopped"}])
     assert [(reason, count) for reason, count, _ in list_skip_reasons(told)] == [
