@@ -164,10 +164,10 @@ def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: ob
     return of_story(RunTimeline.from_records(record for record, _ in written), reading, data)
 
 
-def of_story(told: RunTimeline, reading: Reading, data: bytes = b"") -> dict[str, Any]:
+def of_story(timeline: RunTimeline, reading: Reading, data: bytes = b"") -> dict[str, Any]:
     """The document of a story."""
     log = LogFile(Path(f"/runs/{RUN_ID}.jsonl"), len(data), hashlib.sha256(data).hexdigest(), reading)
-    return build_report_document(told, log, made_at=BEGAN + timedelta(hours=1), version="0.1.0")
+    return build_report_document(timeline, log, made_at=BEGAN + timedelta(hours=1), version="0.1.0")
 
 
 def hostile(name: str = "".join(HOSTILE[:4])) -> dict[str, Any]:

@@ -28,7 +28,7 @@ BILLING = {
 ANSWER = {"attempt": 1, "http_status": 200, "request_id": "req_1", "latency_ms": 84}
 
 
-def told(event: str, **fields: object) -> str:
+def sentence_of(event: str, **fields: object) -> str:
     return sentence({"event": event, **fields})
 
 
@@ -99,7 +99,7 @@ def told(event: str, **fields: object) -> str:
     ],
 )
 def test_a_record_says_what_happened(event: str, fields: dict[str, object], words: str) -> None:
-    assert words in told(event, **fields)
+    assert words in sentence_of(event, **fields)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_amounts_have_as_many_decimals_as_they_need(amount: object, expected: st
 
 def test_every_ending_and_every_outcome_has_a_sentence() -> None:
     for ending in Ending:
-        assert f": {ending.value}" not in told("run.interrupted", reason=ending.value, open=0)
+        assert f": {ending.value}" not in sentence_of("run.interrupted", reason=ending.value, open=0)
     for outcome in set(Outcome) - {Outcome.SETTLED, Outcome.GONE, Outcome.FAILED}:
-        assert told("target.failed", outcome=outcome.value) != outcome.value
+        assert sentence_of("target.failed", outcome=outcome.value) != outcome.value
 
 
 def test_a_rate_that_is_not_known_is_left_out() -> None:

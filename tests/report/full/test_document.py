@@ -38,9 +38,9 @@ ALL = [target(each) for each in (ONE, TWO, THREE)]
 
 
 def test_counts_are_those_of_the_run() -> None:
-    told = document(ALL, *stopped(ONE, 1), asked(TWO, 1), ended(TWO, 2, "refused"), finished(9, 6))
-    assert told["counts"] == {"settled": 1, "refused": 1, "not_sent": 1}
-    assert (told["run"]["state"], told["run"]["exit_code"]) == ("finished", 6)
+    report = document(ALL, *stopped(ONE, 1), asked(TWO, 1), ended(TWO, 2, "refused"), finished(9, 6))
+    assert report["counts"] == {"settled": 1, "refused": 1, "not_sent": 1}
+    assert (report["run"]["state"], report["run"]["exit_code"]) == ("finished", 6)
 
 
 @pytest.mark.parametrize(("events", "state"), [((), "unfinished"), ((finished(9),), "finished")])
@@ -55,16 +55,16 @@ def test_a_finished_run_without_a_recorded_ending_has_a_null_ending() -> None:
 
 
 def test_a_log_without_a_plan_means_that_nothing_was_sent() -> None:
-    told = of_story(RunTimeline.from_records([lines([])[0][0]]), Reading(records=1))
-    assert (told["run"]["state"], told["run"]["meaning"]) == ("not_sent", "nothing was sent")
+    report = of_story(RunTimeline.from_records([lines([])[0][0]]), Reading(records=1))
+    assert (report["run"]["state"], report["run"]["meaning"]) == ("not_sent", "nothing was sent")
 
 
 def test_an_altered_log_has_the_state_altered() -> None:
-    told = of_story(
+    report = of_story(
         story(ALL, *stopped(ONE, 1)), Reading(verdict=Verdict.ALTERED, records=2, line=3, reason="it is not JSON")
     )
-    assert told["run"]["state"] == "altered"
-    assert "line 3" in told["run"]["meaning"]
+    assert report["run"]["state"] == "altered"
+    assert "line 3" in report["run"]["meaning"]
 
 
 def test_every_request_is_in_one_bin() -> None:
@@ -88,8 +88,8 @@ def test_skipped_cvms_are_counted_by_reason() -> None:
 
 def test_ended_compute_equals_the_run_and_the_sum_of_the_groups() -> None:
     events = [event for n, each in enumerate((ONE, TWO, THREE)) for event in stopped(each, n)]
-    told, state = document(ALL, *events, finished(9)), story(ALL, *events).state
-    bill = told["billing"]
+    report, state = document(ALL, *events, finished(9)), story(ALL, *events).state
+    bill = report["billing"]
     for kind in ("compute_usd_per_hour", "storage_usd_per_hour"):
         assert Decimal(bill["total"]["ended"][kind]) == Decimal(str(state.money[kind]))
         for by in ("by_app", "by_teepod"):
@@ -100,7 +100,7 @@ def test_compute_of_a_cvm_stopped_by_two_steps_ends_once() -> None:
     planned = [target(ONE, action="shutdown", step="ask")]
     follow = [{"name": "ask", "action": "shutdown"}, {"name": "pull", "action": "stop", "follows": {"step": "ask"}}]
     ask, pull = {"step": "ask", "action": "shutdown"}, {"step": "pull", "action": "stop"}
-    told = document(
+    report = document(
         planned,
         asked(ONE, 1, **ask),
         accepted(ONE, 2, **ask),
@@ -112,9 +112,9 @@ def test_compute_of_a_cvm_stopped_by_two_steps_ends_once() -> None:
         finished(66),
         steps=follow,
     )
-    assert told["counts"] == {"settled": 1}
-    assert told["billing"]["total"]["ended"]["cvms"] == 1
-    assert [each["taken_up_by"] for each in told["targets"]] == ["pull", None]
+    assert report["counts"] == {"settled": 1}
+    assert report["billing"]["total"]["ended"]["cvms"] == 1
+    assert [each["taken_up_by"] for each in report["targets"]] == ["pull", None]
 
 
 def test_an_unknown_rate_is_counted_and_in_no_sum() -> None:
@@ -160,9 +160,9 @@ def test_a_charge_not_requested_yet_is_not_pending() -> None:
 
 def test_what_was_refused_is_not_in_the_bill() -> None:
     refused = (2, "action.refused", about(ONE, reason="no", http_status=403, attempt=1))
-    told = document(ALL, asked(ONE, 1), refused, ended(ONE, 2, "refused"), finished(9, 6))
-    assert told["billing"]["total"]["stops"] == 0
-    assert told["targets"][0]["charge"] is None
+    report = document(ALL, asked(ONE, 1), refused, ended(ONE, 2, "refused"), finished(9, 6))
+    assert report["billing"]["total"]["stops"] == 0
+    assert report["targets"][0]["charge"] is None
 
 
 def test_the_log_has_its_last_hash_and_the_digest_of_the_file() -> None:
@@ -174,9 +174,9 @@ def test_the_log_has_its_last_hash_and_the_digest_of_the_file() -> None:
 
 
 def test_a_moved_log_is_verified_by_its_path() -> None:
-    told, reading = story(ALL, *stopped(ONE, 1)), Reading(records=5)
+    report, reading = story(ALL, *stopped(ONE, 1)), Reading(records=5)
     file = LogFile(Path("/tmp/a b.jsonl"), 1, "0", reading)  # noqa: S108 - nothing is written
-    log = build_report_document(told, file, made_at=BEGAN, version="1")["log"]
+    log = build_report_document(report, file, made_at=BEGAN, version="1")["log"]
     assert log["verify"] == ["orchestrator audit verify '/tmp/a b.jsonl'", "sha256sum 'a b.jsonl'"]
 
 
@@ -204,10 +204,10 @@ def test_an_unfinished_run_has_the_same_stages_in_show_and_report() -> None:
     """The same words and the same counts, whether a signal or a kill ended it, and no open target as a failure."""
     events = [*stopped(ONE, 1), asked(TWO, 2), accepted(TWO, 3)]
     for end in ([], [(4.0, "run.interrupted", {"reason": "sigint", "counts": {}})]):
-        told = document(ALL, *events, *end)
+        report = document(ALL, *events, *end)
         screen, file = console()
         print_run(screen, story(ALL, *events, *end).state, 130, Path("run.jsonl"), unfinished=True)
         text = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
-        assert told["run"]["meaning"] in text.splitlines()[0]
-        assert all(f"{count} {stage}" in text.splitlines()[1] for stage, count in told["stages"].items())
+        assert report["run"]["meaning"] in text.splitlines()[0]
+        assert all(f"{count} {stage}" in text.splitlines()[1] for stage, count in report["stages"].items())
         assert "unsettled" not in text

@@ -79,7 +79,7 @@ def test_a_page_hides_the_rows_after_the_first_ones() -> None:
 ONE, TWO = cvm(1), cvm(2)
 REFUSED = (2, "action.refused", about(TWO, reason="HTTP 403: no", http_status=403, attempt=1))
 EVENTS = [*stopped(ONE, 1), asked(TWO, 1), REFUSED, ended(TWO, 2, "refused", reason="HTTP 403: no"), finished(5, 6)]
-TOLD = document([target(ONE), target(TWO)], *EVENTS, reconciled(ONE, 6, "0.0125"))
+DOCUMENT = document([target(ONE), target(TWO)], *EVENTS, reconciled(ONE, 6, "0.0125"))
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -87,7 +87,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_text_has_the_ending_the_failures_and_the_verify_command() -> None:
-    text = report_text(TOLD)
+    text = report_text(DOCUMENT)
     for fact in (
         "Completed with problems: 1 of 2 CVMs stopped (exit 6)",
         "HTTP 403: no",
@@ -98,8 +98,8 @@ def test_text_has_the_ending_the_failures_and_the_verify_command() -> None:
 
 
 def test_text_fits_sixty_columns_except_digests_and_paths() -> None:
-    told = document([target(ONE), target(TWO)], *EVENTS, actor="a" * 30 + "@host", variables={"teepod": "word " * 40})
-    long = [line for line in report_text(told).splitlines() if len(line) > 60]
+    report = document([target(ONE), target(TWO)], *EVENTS, actor="a" * 30 + "@host", variables={"teepod": "word " * 40})
+    long = [line for line in report_text(report).splitlines() if len(line) > 60]
     assert all(line.split()[0] in {"Digest", "SHA-256", "Playbook"} or "/" in line for line in long), long
 
 
@@ -127,7 +127,7 @@ def test_markdown_tables_have_as_many_cells_in_every_row() -> None:
 
 
 def test_csv_has_one_line_a_target_and_the_documented_columns() -> None:
-    found = rows(build_report_csv(TOLD))
+    found = rows(build_report_csv(DOCUMENT))
     assert [row["name"] for row in found] == ["web-1", "web-2"]
     assert list(found[0]) == list(COLUMNS)
     assert [(row["outcome"], row["charged_usd"], row["charge_state"]) for row in found] == [

@@ -218,7 +218,7 @@ def test_the_tables_of_a_very_large_run_have_only_failed_cvms(monkeypatch: pytes
     monkeypatch.setattr(timeline_section, "_LISTED", 3)
     ones = [cvm(number) for number in range(5)]
     events = [event for each in ones[:4] for event in stopped(each, 1)]
-    told = document([target(each) for each in ones], *events, asked(ones[4], 1), ended(ones[4], 2, "failed"))
-    page = Page(report_html(told))
+    report = document([target(each) for each in ones], *events, asked(ones[4], 1), ended(ones[4], 2, "failed"))
+    page = Page(report_html(report))
     assert [text for tag, text in page.texts if tag == "th" and text.startswith("web-")] == ["web-4", "web-4"]
     assert any("The 4 others are in the CSV and JSON formats" in text for _, text in page.texts)

@@ -32,14 +32,14 @@ def test_every_target_is_in_one_count_at_each_moment(made: list[dict[str, object
 
 def test_at_the_end_the_counts_are_the_outcomes() -> None:
     one, two, three = cvm(1), cvm(2), cvm(3)
-    told = document(
+    report = document(
         [target(each) for each in (one, two, three)],
         *stopped(one, 1),
         asked(two, 2),
         ended(two, 3, "refused"),
         finished(10, 6),
     )
-    found = count_stages(told["targets"], told["times"]["length_s"])
+    found = count_stages(report["targets"], report["times"]["length_s"])
     assert (found.waiting[-1], found.as_wanted[-1], found.otherwise[-1]) == (1, 1, 1)
 
 
