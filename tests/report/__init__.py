@@ -1,1 +1,1 @@
-"""What people and programs are shown."""
+"""Tests of report/."""

@@ -1,4 +1,4 @@
-"""Runs to report on, written down record by record, with names that try everything."""
+"""Logs of runs for tests of reports, record by record, some with hostile names."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ Event = tuple[float, str, Mapping[str, Any]]
 
 
 def cvm(number: int, name: str | None = None, teepod: int = 1, app: str = "a1") -> dict[str, Any]:
-    """A CVM, as records have it."""
+    """Build a CVM of a record."""
     return {
         "id": f"cvm_{number}",
         "vm_uuid": f"{number:032x}",
@@ -47,7 +47,7 @@ def cvm(number: int, name: str | None = None, teepod: int = 1, app: str = "a1") 
 
 
 def note(compute: str | None = "0.10", storage: str | None = "0.01") -> dict[str, Any]:
-    """A billing note, as `run.planned` has it."""
+    """Build a billing note of `run.planned`."""
     return {
         "compute_usd_per_hour": compute,
         "storage_usd_per_hour": storage,
@@ -57,23 +57,23 @@ def note(compute: str | None = "0.10", storage: str | None = "0.01") -> dict[str
 
 
 def target(of: Mapping[str, Any], step: str = STEP, action: str = "stop", **fields: object) -> dict[str, Any]:
-    """A target, as `run.planned` has it."""
+    """Build a target of `run.planned`."""
     return {"step": step, "action": action, "cvm": of, "status": "running", "billing": note(), "wave": 1, **fields}
 
 
 def about(of: Mapping[str, Any], step: str = STEP, action: str = "stop", **fields: object) -> dict[str, Any]:
-    """The fields of an event of a target."""
+    """Build the fields of an event of a target."""
     return {"step": step, "action": action, "cvm": of, **fields}
 
 
 def asked(of: Mapping[str, Any], at: float, **fields: object) -> Event:
-    """A request for it is announced."""
+    """Build an `action.intent` event."""
     given: dict[str, Any] = {"attempt": 1, **fields}
     return at, "action.intent", about(of, **given)
 
 
 def accepted(of: Mapping[str, Any], at: float, **fields: object) -> Event:
-    """It is accepted."""
+    """Build an `action.accepted` event."""
     billing = {"triggered": True, "at": "2026-11-23T08:00:01.000000Z", **note()}
     given: dict[str, Any] = {
         "attempt": 1,
@@ -87,14 +87,14 @@ def accepted(of: Mapping[str, Any], at: float, **fields: object) -> Event:
 
 
 def ended(of: Mapping[str, Any], at: float, outcome: str = "settled", **fields: object) -> Event:
-    """It has its outcome."""
+    """Build the event of a target's outcome."""
     event = "target.settled" if outcome in {"settled", "gone"} else "target.failed"
     given: dict[str, Any] = {"outcome": outcome, "status": "stopped", "seconds": at, "reason": None, **fields}
     return at, event, about(of, **given)
 
 
 def reconciled(of: Mapping[str, Any], at: float, charged: str | None, state: str = "charged") -> Event:
-    """What it was charged is found out."""
+    """Build a `billing.reconciled` event."""
     fields: dict[str, Any] = {
         "asked_at": "2026-11-23T09:00:00.000000Z",
         "window": {"from": "2026-11-23T08:00:00.000000Z", "to": "2026-11-23T08:10:00.000000Z"},
@@ -109,17 +109,17 @@ def reconciled(of: Mapping[str, Any], at: float, charged: str | None, state: str
 
 
 def finished(at: float, code: int = 0) -> Event:
-    """The run is over."""
+    """Build a `run.finished` event."""
     return at, "run.finished", {"ending": "completed", "exit_code": code, "counts": {}, "money": {}, "requests": 0}
 
 
 def stopped(of: Mapping[str, Any], at: float) -> list[Event]:
-    """All that a stop writes when all goes well: asked for, accepted after 0.5 seconds, settled 2 seconds later."""
+    """Build the events of a successful stop: accepted after 0.5 seconds, settled 2 seconds later."""
     return [asked(of, at), accepted(of, at + 0.5), ended(of, at + 2.5)]
 
 
 def lines(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> list[tuple[Record, bytes]]:
-    """The records of a run of these targets, with their lines in the log; events are put in the order of time."""
+    """Build the records and log lines of a run, in the order of time."""
     chain = Chain(RUN_ID)
     started = {
         "playbook": {"name": planned.pop("name", "everything"), "path": "p.yaml", "sha256": "0" * 64},
@@ -151,12 +151,12 @@ def lines(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: objec
 
 
 def story(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> RunTimeline:
-    """What those records tell."""
+    """Build the timeline of these records."""
     return RunTimeline.from_records(record for record, _ in lines(targets, *events, **planned))
 
 
 def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> dict[str, Any]:
-    """The report's document of a run of these targets."""
+    """Build the report document of a run."""
     written = lines(targets, *events, **planned)
     data = b"".join(line for _, line in written)
     reading = check_log(data)
@@ -165,13 +165,13 @@ def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: ob
 
 
 def of_story(timeline: RunTimeline, reading: Reading, data: bytes = b"") -> dict[str, Any]:
-    """The document of a story."""
+    """Build the report document of a timeline."""
     log = LogFile(Path(f"/runs/{RUN_ID}.jsonl"), len(data), hashlib.sha256(data).hexdigest(), reading)
     return build_report_document(timeline, log, made_at=BEGAN + timedelta(hours=1), version="0.1.0")
 
 
 def hostile(name: str = "".join(HOSTILE[:4])) -> dict[str, Any]:
-    """A report in which everything that others write is hostile: names, apps, teepods, the API's words, the actor."""
+    """Build a report with hostile names, apps, teepods, reasons and actor."""
     every = "".join(HOSTILE[:4])
     cvms = [
         {**cvm(number, name), "teepod": name, "app_id": name, "id": f"cvm_{number}"}

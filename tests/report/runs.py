@@ -1,4 +1,4 @@
-"""Plans and replayed runs to show, with names that try to take over a terminal."""
+"""Plans and replayed runs for tests of texts, with hostile names."""
 
 import re
 from datetime import UTC, datetime
@@ -66,7 +66,7 @@ def plan(fleet: list[Cvm] | None = None, **guards: object) -> Plan:
 
 
 def records(made: Plan, *events: tuple[str, dict[str, Any]]) -> list[Record]:
-    """The records of a run of this plan, as the audit log would have them."""
+    """Build the log records of a run of a plan."""
     story: list[tuple[str, dict[str, Any]]] = [
         ("run.started", {"playbook": {"name": "example"}}),
         ("run.planned", planned_fields(made, 5)),
@@ -80,13 +80,13 @@ def run(*events: tuple[str, dict[str, Any]], made: Plan | None = None) -> RunSta
 
 
 def about(number: int, made: Plan | None = None, **fields: object) -> dict[str, Any]:
-    """The fields of an event of the target of this number."""
+    """Build the fields of an event of a target."""
     target = (made or plan()).targets[number]
     return {"step": target.step, "action": target.action, "cvm": target.cvm.ref.document(), **fields}
 
 
 def console(width: int = 200, height: int = 25) -> tuple[Console, StringIO]:
-    """A console that writes text with styles, as on a terminal, into memory."""
+    """Make a console with styles that writes into memory."""
     file = StringIO()
     made = Console(
         file=file, width=width, height=height, force_terminal=True, color_system="truecolor", legacy_windows=False
@@ -99,7 +99,7 @@ LOG = Path(f"/state/{EVIL}/run.jsonl")
 
 
 def is_tame(text: str) -> bool:
-    """Nothing but our own styles, line breaks and visible characters."""
+    """Check a text for characters other than visible ones, line breaks and own styles."""
     plain = STYLE.sub("", text)
     return all(char == "\n" or char.isprintable() for char in plain) and "\u202e" not in plain
 
@@ -121,7 +121,7 @@ PODS = {f"prod-{n}": n for n in range(1, 7)}
 
 
 def large_fleet(cvms: int = 930) -> list[Cvm]:
-    """CVMs of 310 apps on six teepods, at a tenth of a dollar each."""
+    """Build CVMs of 310 apps on six teepods, at $0.10 an hour each."""
     pods = list(PODS.items())
     return [
         cvm(

@@ -1,4 +1,4 @@
-"""What was saved, as text, JSON, CSV, a page and a chart."""
+"""Savings as text, JSON, CSV, page and chart."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def made(by: By = "playbook", until: float = 24 * 40) -> SavingsReport:
-    """Some of everything: unknown rates, standstills that are open and others whose end was seen, charges."""
+    """Build savings with unknown rates, open and ended periods, and charges."""
     until_at = at(until)
     story: list[Power] = [
         *(down(0, 1, rate="0.1234567"), started(10, 1), down(20, 1, rate="0.1234567", playbook=EVIL), seen(31.5, 1)),

@@ -1,4 +1,4 @@
-"""What records of an audit log say in words, in a table, and as events: safe, and whatever stands in them."""
+"""Records of an audit log as sentences, CSV rows and ECS events, safe to show with any content."""
 
 import json
 import unicodedata

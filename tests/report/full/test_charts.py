@@ -1,4 +1,4 @@
-"""Charts: what of a picture is kept, and what it shows."""
+"""Charts: the kept elements of a picture, and its content."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ def three_rows(label: str = "web") -> list[Element]:
 
 
 def test_nothing_is_kept_but_shapes_and_text() -> None:
-    """No script, no style, no link, no title that pops up; and no attribute that could be one of these."""
+    """A chart has no script, style, link or pop-up title, and no attribute with the same effect."""
     for chart in (*two_series(), *three_rows()):
         assert {element.tag for element in chart.iter()} <= PLAIN
         assert {key for element in chart.iter() for key in element.keys()} <= HARMLESS  # noqa: SIM118 - not a mapping
@@ -78,7 +78,7 @@ def test_a_chart_without_values_is_drawn() -> None:
 
 
 def test_drawing_a_chart_leaves_imports_as_they_were() -> None:
-    """The library adds a finder of its own, of which Python warns at every import that follows."""
+    """The library adds an import finder, and Python warns about the finder at every later import."""
     before = list(sys.meta_path)
     two_series()
     assert [type(each).__name__ for each in sys.meta_path if type(each).__name__ == "PluginImportFixer"] == []

@@ -1,4 +1,4 @@
-"""The document of a report: what every format is made from."""
+"""The JSON document of a report, the source of every format."""
 
 import re
 from decimal import Decimal
@@ -201,7 +201,7 @@ def test_every_outcome_and_every_phase_has_a_stage_mark() -> None:
 
 
 def test_an_unfinished_run_has_the_same_stages_in_show_and_report() -> None:
-    """The same words and the same counts, whether a signal or a kill ended it, and no open target as a failure."""
+    """Both show the same words and counts after a signal and after a kill, and no open target as a failure."""
     events = [*stopped(ONE, 1), asked(TWO, 2), accepted(TWO, 3)]
     for end in ([], [(4.0, "run.interrupted", {"reason": "sigint", "counts": {}})]):
         report = document(ALL, *events, *end)

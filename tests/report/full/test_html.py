@@ -1,4 +1,4 @@
-"""The report as a page: what is in it whatever others wrote, and that anyone can read it."""
+"""The report as a page: safe with any content, and accessible."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ LINKS = re.compile(r"https?://(?!www\.w3\.org/2000/svg|127\.0\.0\.1:1/api/v1)\S*
 
 
 class Page(HTMLParser):
-    """What a browser finds in a page.
+    """The elements, attributes and texts of a page, as a browser parses them.
 
     Attributes:
         found: every element with its attributes, in order.
@@ -71,7 +71,7 @@ def page(request: pytest.FixtureRequest) -> Page:
 
 
 def test_no_foreign_text_becomes_an_element() -> None:
-    """A page of hostile text has the elements of the same page with tame text, no more and no others."""
+    """A page of hostile text has exactly the elements of the same page with harmless text."""
     made = hostile()
     tamed = report_html(
         _with_every_text(made, lambda text: "x" if any(map(str.isalpha, text)) and len(text) > 9 else text)
@@ -128,7 +128,7 @@ def test_the_policy_precedes_all_content(page: Page) -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    """A page of tame names has no address in it but that of the cloud, as text."""
+    """The only address in a page with harmless names is the cloud's, as text."""
     assert LINKS.findall(report_html(document([target(cvm(1))], *stopped(cvm(1), 1))).decode()) == []
 
 
@@ -184,7 +184,7 @@ def test_every_picture_has_a_label_or_is_hidden_from_screen_readers(page: Page) 
 
 
 def test_no_outcome_is_told_by_colour_alone() -> None:
-    """Wherever an outcome stands in a cell there is a sign and the word."""
+    """Every cell with an outcome has a mark and the word."""
     cells = [text for tag, text in pages()["tame"].texts if tag == "td" and "settled" in text]
     assert cells
     assert all(text.startswith(("✓ ", "✗ ")) for text in cells)
@@ -198,7 +198,7 @@ def test_only_the_tables_of_a_small_run_are_open() -> None:
 
 
 def test_a_cvm_takes_less_than_a_thousand_bytes() -> None:
-    """So that 5,000 of them take less than 5 MB."""
+    """5,000 CVMs then take less than 5 MB."""
     few, many = (
         len(
             report_html(

@@ -1,4 +1,4 @@
-"""How many targets stood where at each moment."""
+"""The number of targets at every stage over time."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What the parts of a report say of runs that were not plain."""
+"""The sections of a report of unusual runs."""
 
 from typing import Any
 

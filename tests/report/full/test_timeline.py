@@ -1,4 +1,4 @@
-"""A run as a story: when each target was asked for, accepted and settled, and what else happened."""
+"""The timeline of a run: requests, acceptances and outcomes of the targets, and incidents."""
 
 from orchestrator.report.full.timeline import RunTimeline
 from tests.report.logs import about, accepted, asked, cvm, ended, finished, lines, stopped, story, target

@@ -1,4 +1,4 @@
-"""What cron expressions mean in words, held against when they fire."""
+"""Cron expressions in words, compared with their firings."""
 
 import pytest
 

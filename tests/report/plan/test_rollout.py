@@ -1,4 +1,4 @@
-"""What a plan and a run tell people of order, waves, survivors and the deadline."""
+"""Order, waves, survivors and deadline in the texts of plans and runs."""
 
 import json
 import re

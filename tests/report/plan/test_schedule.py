@@ -1,4 +1,4 @@
-"""How a schedule is shown."""
+"""A schedule as text."""
 
 from orchestrator.playbook.firings import list_firings
 from orchestrator.report.plan.schedule import head, rows

@@ -1,4 +1,4 @@
-"""Steps and questions for people: what happens in order, what is known of it, and what was answered."""
+"""Steps, questions and answers as text."""
 
 import re
 from datetime import UTC, datetime

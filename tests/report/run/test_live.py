@@ -1,4 +1,4 @@
-"""A run while it goes on: what is left of it, told from few figures however many CVMs it has."""
+"""The live view of a run: stages, rate and time left."""
 
 import pytest
 from rich.text import Text

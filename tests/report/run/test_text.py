@@ -32,7 +32,7 @@ def ended(code: int, *events: tuple[str, dict[str, object]], width: int = 200) -
 
 @pytest.mark.parametrize("width", [40, 60, 80, 160])
 def test_no_id_and_no_command_is_wrapped_or_cut_at_any_width(width: int) -> None:
-    """What has no room is left out whole."""
+    """A column without room is left out whole."""
     made = plan(large_fleet(5), max_targets=9, max_percent=100)
     target, file = console(width)
     print_plan(target, made, None)
