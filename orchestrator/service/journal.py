@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import anyio
 
@@ -30,60 +30,27 @@ _LINES = 2000
 """Number of lines before a snapshot replaces the journal."""
 
 
-class Journal:
-    """The journal, open for appending and locked against other services.
+class FileJournal:
+    """The journal file, open for appending and locked against other services, as `Journal`.
 
     Attributes:
         state: the state after all written records.
         failure: reason of a failed last write; None after a successful write.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        lock: int,
-        state: ServiceState,
-        *,
-        wall: Callable[[], datetime] = utc_now,
-        sync: Sync = in_thread,
-    ) -> None:
-        """Set up; use `open` instead."""
+    def __init__(self, path: Path, lock: int, state: ServiceState, *, wall: Callable[[], datetime], sync: Sync) -> None:
+        """Write a snapshot of the state, and continue from there; use `FileJournalStore.open_journal` instead.
+
+        Raises:
+            OSError: when the snapshot can't be written.
+        """
         self.state = state
         self.failure: str | None = None
-        self._path = folder / _FILE
-        self._lock, self._wall, self._sync = lock, wall, sync
+        self._path, self._lock, self._wall, self._sync = path, lock, wall, sync
         self._fd: int | None = None
         self._size = self._lines = 0
         self._turn = anyio.Lock()
-
-    @classmethod
-    def open(cls, state_dir: Path, *, wall: Callable[[], datetime] = utc_now, sync: Sync = in_thread) -> Self:
-        """Lock and open the journal of a state folder.
-
-        Raises:
-            RunHeldError: when another service holds the journal.
-            SettingsError: when the journal can't be used.
-        """
-        folder = state_dir.expanduser() / FOLDER
-        lock = None
-        try:
-            make_folder(folder)
-            lock = _lock_folder(folder / _LOCK)
-            journal = cls(folder, lock, read_state(state_dir), wall=wall, sync=sync)
-            journal._write_snapshot()
-        except OSError as error:
-            if lock is not None:
-                os.close(lock)
-            raise SettingsError(
-                f"the service's journal can't be used: {error.strerror or error}",
-                file=folder,
-                hint="set ORCHESTRATOR_STATE_DIR to a folder of your own",
-            ) from error
-        except SettingsError:
-            if lock is not None:
-                os.close(lock)
-            raise
-        return journal
+        self._write_snapshot()
 
     async def write(self, event: str, **fields: object) -> None:
         """Append a record; returns once the record is on disk.
@@ -146,35 +113,63 @@ class Journal:
         self._fd, self._size, self._lines = fd, len(line), 1
 
 
-def read_state(state_dir: Path) -> ServiceState:
-    """Read the state from the journal of a state folder, without the lock; an empty state without a journal.
+class FileJournalStore:
+    """The journal in the service's folder of a state folder, as `JournalStore`."""
 
-    Raises:
-        SettingsError: when the journal is damaged.
-        OSError: when the journal can't be read.
-    """
-    path = state_dir.expanduser() / FOLDER / _FILE
-    state = ServiceState()
-    try:
-        *lines, _torn = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return state
-    for number, line in enumerate(lines, start=1):
+    def __init__(self, state_dir: Path, *, wall: Callable[[], datetime] = utc_now, sync: Sync = in_thread) -> None:
+        """Set up.
+
+        Args:
+            state_dir: the state folder.
+            wall: the time of day.
+            sync: runs a blocking write.
+        """
+        self._folder = state_dir.expanduser() / FOLDER
+        self._wall, self._sync = wall, sync
+
+    def open_journal(self) -> FileJournal:
+        """Lock and open the journal, as `JournalStore.open_journal`."""
+        lock = None
         try:
-            record = json.loads(line)
-            if record["v"] > _VERSION:
-                message = "the service's journal is from a later version of orchestrator"
-                raise SettingsError(message, file=path, line=number, hint="use that version or a later version")
-            state.apply(record)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            make_folder(self._folder)
+            lock = _lock_folder(self._folder / _LOCK)
+            return FileJournal(self._folder / _FILE, lock, self.read_state(), wall=self._wall, sync=self._sync)
+        except OSError as error:
+            if lock is not None:
+                os.close(lock)
             raise SettingsError(
-                "the service's journal is damaged",
-                file=path,
-                line=number,
-                hint="check `orchestrator runs --unfinished`, then move the journal away; all schedules then count as "
-                "newly enabled",
+                f"the service's journal can't be used: {error.strerror or error}",
+                file=self._folder,
+                hint="set ORCHESTRATOR_STATE_DIR to a folder of your own",
             ) from error
-    return state
+        except SettingsError:
+            if lock is not None:
+                os.close(lock)
+            raise
+
+    def read_state(self) -> ServiceState:
+        """Read the state from the journal, as `JournalStore.read_state`."""
+        path, state = self._folder / _FILE, ServiceState()
+        try:
+            *lines, _torn = path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return state
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line)
+                if record["v"] > _VERSION:
+                    message = "the service's journal is from a later version of orchestrator"
+                    raise SettingsError(message, file=path, line=number, hint="use that version or a later version")
+                state.apply(record)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise SettingsError(
+                    "the service's journal is damaged",
+                    file=path,
+                    line=number,
+                    hint="check `orchestrator runs --unfinished`, then move the journal away; all schedules then count "
+                    "as newly enabled",
+                ) from error
+        return state
 
 
 def _format_line(record: dict[str, Any]) -> bytes:

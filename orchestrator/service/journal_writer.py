@@ -1,7 +1,6 @@
 """Events of the service: into the journal first, then to the log and the metrics."""
 
-from orchestrator.service.journal import Journal
-from orchestrator.service.protocols import EventSink
+from orchestrator.service.protocols import EventSink, Journal
 from orchestrator.service.service_state import ServiceState
 
 

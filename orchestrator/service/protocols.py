@@ -1,11 +1,14 @@
-"""Interfaces to the outside: clock, runner and event sink."""
+"""Interfaces to the outside: clock, runner, event sink and the stores of the service."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, StopRequest
+from orchestrator.service.service_state import ServiceState
+from orchestrator.service.snoozes import Snoozed
 
 
 class Clock(Protocol):
@@ -37,4 +40,80 @@ class EventSink(Protocol):
 
     def __call__(self, event: str, /, **facts: object) -> None:
         """Handle an event; must not raise."""
+        ...
+
+
+class Journal(Protocol):
+    """The open journal of a service. One service at a time has the journal."""
+
+    @property
+    def state(self) -> ServiceState:
+        """The state after all written records."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Reason of a failed last write; None after a successful write."""
+        ...
+
+    async def write(self, event: str, **fields: object) -> None:
+        """Append a record; the record is durable at the return.
+
+        Raises:
+            OSError: when the record can't be written; the caller must not act on the decision then.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the journal, for the next service. A second call does nothing."""
+        ...
+
+
+class JournalStore(Protocol):
+    """Store of the journal."""
+
+    def open_journal(self) -> Journal:
+        """Lock the journal for this service, and read its state.
+
+        Raises:
+            RunHeldError: when another service holds the journal.
+            SettingsError: when the journal can't be used.
+        """
+        ...
+
+    def read_state(self) -> ServiceState:
+        """Read the state without the lock; an empty state without a journal.
+
+        Raises:
+            SettingsError: when the journal is damaged.
+            OSError: when the journal can't be read.
+        """
+        ...
+
+
+class SnoozeStore(Protocol):
+    """Store of the snoozes."""
+
+    def read_snoozes(self) -> Mapping[str, Snoozed]:
+        """Read all snoozes, also ended snoozes, by playbook name.
+
+        Raises:
+            SettingsError: when the snoozes are damaged or can't be read.
+        """
+        ...
+
+    def set_snooze(self, name: str, snoozed: Snoozed) -> None:
+        """Snooze a playbook, or change the end of its snooze; durable at the return.
+
+        Raises:
+            SettingsError: when the snooze can't be written.
+        """
+        ...
+
+    def clear_snooze(self, name: str, now: datetime) -> bool:
+        """End the snooze of a playbook now; returns False without an active snooze.
+
+        Raises:
+            SettingsError: when the change can't be written.
+        """
         ...

@@ -10,6 +10,7 @@ from anyio.abc import TaskGroup
 from orchestrator.errors import SettingsError
 from orchestrator.service.folder import Fault, ScanResult, ScheduledPlaybook
 from orchestrator.service.journal_writer import JournalWriter
+from orchestrator.service.protocols import SnoozeStore
 from orchestrator.service.scheduler import Snooze
 from orchestrator.service.snoozes import Snoozed
 
@@ -30,7 +31,7 @@ class ScheduleRegistry:
     def __init__(
         self,
         scan: ScanFolder,
-        snoozes: Callable[[], Mapping[str, Snoozed]],
+        snoozes: SnoozeStore,
         writer: JournalWriter,
         record_planned: Callable[[ScheduledPlaybook], Awaitable[None]],
     ) -> None:
@@ -38,18 +39,14 @@ class ScheduleRegistry:
 
         Args:
             scan: scans the folder.
-            snoozes: reads the snoozes.
+            snoozes: the store of the snoozes.
             writer: writer of the journal.
             record_planned: records the planned firings of a version, before a new version replaces that version.
         """
         self.watched: dict[str, ScheduledPlaybook] = {}
         self.faults: tuple[Fault, ...] = ()
-        self._scan, self._read_snoozes, self._writer, self._record_planned_firings = (
-            scan,
-            snoozes,
-            writer,
-            record_planned,
-        )
+        self._scan, self._snooze_store, self._writer = scan, snoozes, writer
+        self._record_planned_firings = record_planned
         self._snoozes: Mapping[str, Snoozed] = {}
         self._found: ScanResult | OSError | None = None
         self._ended: anyio.Event | None = None
@@ -72,7 +69,7 @@ class ScheduleRegistry:
             if found is not None:
                 await self._accept_scan(found)
         try:
-            self._snoozes = self._read_snoozes()
+            self._snoozes = self._snooze_store.read_snoozes()
         except SettingsError as error:
             self._writer.set_trouble("snoozes", f"{error}; the earlier snoozes stay in force")
         else:

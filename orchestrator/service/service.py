@@ -5,7 +5,7 @@ audit log show the open work, so no firing runs twice.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,10 +19,9 @@ from orchestrator.playbook.firings import Firing
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import StopRequest
 from orchestrator.service.folder import ScheduledPlaybook
-from orchestrator.service.journal import Journal
 from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.overview import Overview, Row
-from orchestrator.service.protocols import Clock, EventSink, Runner
+from orchestrator.service.protocols import Clock, EventSink, Journal, Runner, SnoozeStore
 from orchestrator.service.registry import ScanFolder, ScheduleRegistry
 from orchestrator.service.runs import RunQueue
 from orchestrator.service.scheduler import (
@@ -37,7 +36,6 @@ from orchestrator.service.scheduler import (
     forecast_next_firing,
 )
 from orchestrator.service.service_state import ScheduleState, Watermark
-from orchestrator.service.snoozes import Snoozed
 
 SCAN_INTERVAL = 2.0
 """Longest delay, in seconds, before an edit, a snooze or a changed clock takes effect."""
@@ -83,7 +81,7 @@ class Service:
         self,
         *,
         scan: ScanFolder,
-        snoozes: Callable[[], Mapping[str, Snoozed]],
+        snoozes: SnoozeStore,
         journal: Journal,
         runner: Runner,
         clock: Clock,
@@ -95,7 +93,7 @@ class Service:
 
         Args:
             scan: scans the folder.
-            snoozes: reads the snoozes.
+            snoozes: the store of the snoozes.
             journal: the journal of decisions.
             runner: executes runs.
             clock: the time of day.

@@ -1,4 +1,4 @@
-"""The file of snoozes, shared by the service and `orchestrator snooze`."""
+"""Snoozes of playbooks, in a file shared by the service and `orchestrator snooze`."""
 
 import fcntl
 import json
@@ -22,7 +22,7 @@ _KEPT = timedelta(days=400)
 
 @dataclass(frozen=True, slots=True)
 class Snoozed:
-    """An entry of the file.
+    """A stored snooze.
 
     Attributes:
         snooze: the period.
@@ -33,8 +33,8 @@ class Snoozed:
     by: str
 
 
-class SnoozeFile:
-    """The file of snoozes; each change replaces the file atomically.
+class FileSnoozeStore:
+    """The file of snoozes, as `SnoozeStore`; each change replaces the file atomically.
 
     Attributes:
         path: path of the file.
@@ -43,12 +43,8 @@ class SnoozeFile:
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir.expanduser() / FOLDER / "snoozes.json"
 
-    def read(self) -> dict[str, Snoozed]:
-        """Read all snoozes, also ended snoozes, by playbook name.
-
-        Raises:
-            SettingsError: when the file is damaged or can't be read.
-        """
+    def read_snoozes(self) -> dict[str, Snoozed]:
+        """Read all snoozes, as `SnoozeStore.read_snoozes`."""
         try:
             document = json.loads(self.path.read_bytes())
             if document["v"] != _VERSION:
@@ -66,7 +62,7 @@ class SnoozeFile:
             raise SettingsError("the file of snoozes is damaged", file=self.path, hint=hint) from error
 
     def set_snooze(self, name: str, snoozed: Snoozed) -> None:
-        """Snooze a playbook, or change the end of its snooze; on disk after the return."""
+        """Snooze a playbook, as `SnoozeStore.set_snooze`."""
         begins, until = snoozed.snooze.begins, snoozed.snooze.until
 
         def extend_snooze(snoozes: Mapping[str, Snoozed]) -> dict[str, Snoozed]:
@@ -77,7 +73,7 @@ class SnoozeFile:
         self._change_file(extend_snooze, begins)
 
     def clear_snooze(self, name: str, now: datetime) -> bool:
-        """End the snooze of a playbook now; returns False without an active snooze."""
+        """End the snooze of a playbook, as `SnoozeStore.clear_snooze`."""
         lasting = False
 
         def end_snooze(snoozes: Mapping[str, Snoozed]) -> dict[str, Snoozed]:
@@ -96,7 +92,7 @@ class SnoozeFile:
         try:
             make_folder(self.path.parent)
             with self._hold_lock():
-                snoozes = change(self.read())
+                snoozes = change(self.read_snoozes())
                 kept = {name: each for name, each in snoozes.items() if now - each.snooze.until < _KEPT}
                 self._write_file(kept)
         except OSError as error:

@@ -18,7 +18,7 @@ import pytest
 
 from orchestrator.moment import timestamp
 from orchestrator.service.folder import PlaybookFolder
-from orchestrator.service.journal import Journal
+from orchestrator.service.journal import FileJournalStore
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import NAMES, Desk, until
 
@@ -120,7 +120,7 @@ def was_watched_since(desk: Desk, moment: datetime) -> None:
     about = {"playbook": watched.name, "file": watched.file, "timezone": "UTC"}
 
     async def write() -> None:
-        with closing(Journal.open(desk.state, wall=lambda: moment)) as journal:
+        with closing(FileJournalStore(desk.state, wall=lambda: moment).open_journal()) as journal:
             await journal.write("schedule.enabled", **about, when=watched.when, left_out=watched.left_out)
 
     anyio.run(write)

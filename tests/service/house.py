@@ -20,10 +20,10 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.service.folder import PlaybookFolder, ScanResult
-from orchestrator.service.journal import Journal
+from orchestrator.service.journal import FileJournalStore
 from orchestrator.service.scheduler import Snooze
 from orchestrator.service.service import Service
-from orchestrator.service.snoozes import Snoozed, SnoozeFile
+from orchestrator.service.snoozes import FileSnoozeStore, Snoozed
 
 MONDAY = datetime(2027, 3, 1, tzinfo=UTC)
 
@@ -163,7 +163,7 @@ class House:
         return path
 
     def snooze(self, name: str, begins: datetime, until: datetime) -> None:
-        SnoozeFile(self.state).set_snooze(name, Snoozed(Snooze(begins, until), "me@here"))
+        FileSnoozeStore(self.state).set_snooze(name, Snoozed(Snooze(begins, until), "me@here"))
 
     def emit(self, event: str, /, **facts: object) -> None:
         self.told.append((event, facts))
@@ -175,7 +175,7 @@ class House:
     @asynccontextmanager
     async def process(self) -> AsyncIterator[Service]:
         """A process, killed at the end of the block."""
-        journal = Journal.open(self.state, wall=self.wall.wall, sync=self.sync)
+        journal = FileJournalStore(self.state, wall=self.wall.wall, sync=self.sync).open_journal()
         folder = PlaybookFolder(self.playbooks, self.state / "service" / "kept", wall=self.wall.wall)
 
         async def scan(owners: Mapping[str, str]) -> ScanResult:
@@ -184,7 +184,7 @@ class House:
 
         self.service = Service(
             scan=scan,
-            snoozes=SnoozeFile(self.state).read,
+            snoozes=FileSnoozeStore(self.state),
             journal=journal,
             runner=self.runner,
             clock=self.wall,

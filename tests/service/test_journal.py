@@ -10,7 +10,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.moment import timestamp
 from orchestrator.service import journal as the_journal
 from orchestrator.service import service_state
-from orchestrator.service.journal import Journal, read_state
+from orchestrator.service.journal import FileJournal, FileJournalStore
 from orchestrator.state_files import write_all
 from tests.service.house import MONDAY
 
@@ -27,8 +27,8 @@ CLAIM = {
 }
 
 
-def opened(state: Path) -> Journal:
-    return Journal.open(state, wall=lambda: MONDAY, sync=inline)
+def opened(state: Path) -> FileJournal:
+    return FileJournalStore(state, wall=lambda: MONDAY, sync=inline).open_journal()
 
 
 def file_of(state: Path) -> Path:
@@ -57,13 +57,13 @@ async def test_a_line_that_was_cut_off_counts_for_nothing_and_is_not_in_the_way(
     whole = file_of(tmp_path).read_bytes()
     for end in range(0, len(whole), 5):
         file_of(tmp_path).write_bytes(whole[:end])
-        assert read_state(tmp_path).claims == {}
+        assert FileJournalStore(tmp_path).read_state().claims == {}
     file_of(tmp_path).write_bytes(whole + b'{"v":1,"ev')
     journal = opened(tmp_path)
     await journal.write("firing.ended", **CLAIM, result="ran", exit_code=0, reason=None)
     journal.close()
-    assert read_state(tmp_path).claims == {}
-    assert read_state(tmp_path).playbooks["a"].last_success == MONDAY
+    assert FileJournalStore(tmp_path).read_state().claims == {}
+    assert FileJournalStore(tmp_path).read_state().playbooks["a"].last_success == MONDAY
 
 
 async def test_a_write_that_failed_half_way_leaves_nothing_behind(
@@ -85,7 +85,7 @@ async def test_a_write_that_failed_half_way_leaves_nothing_behind(
     await journal.write("firing.claimed", **CLAIM)
     assert journal.failure is None
     journal.close()
-    assert len(read_state(tmp_path).claims) == 1
+    assert len(FileJournalStore(tmp_path).read_state().claims) == 1
 
 
 async def test_it_is_replaced_by_what_it_says_when_it_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ async def test_it_is_replaced_by_what_it_says_when_it_is_long(tmp_path: Path, mo
     assert (len(known.decided), journal.state.claims) == (40, {})
     assert known.forgotten is not None
     journal.close()
-    assert read_state(tmp_path).playbooks["a"] == known
+    assert FileJournalStore(tmp_path).read_state().playbooks["a"] == known
     assert file_of(tmp_path).stat().st_size < 3_000
 
 

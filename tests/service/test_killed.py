@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from orchestrator.moment import parse_timestamp, timestamp
-from orchestrator.service.journal import read_state
+from orchestrator.service.journal import FileJournalStore
 from tests.service.house import MONDAY, FakeRunner, House, KilledError
 
 pytestmark = pytest.mark.anyio
@@ -124,7 +124,7 @@ async def hold_to_once(home: House, seed: int, share: float) -> None:
         for number in range(FakeRunner.actions)
     )
     made_up_for(home, lives, end, written)
-    still_open = read_state(home.state).claims.values()
+    still_open = FileJournalStore(home.state).read_state().claims.values()
     assert [claim for claim in still_open if claim.planned < end] == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import RunHeldError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.runs.status import RunStatus, State
-from orchestrator.service.journal import Journal
+from orchestrator.service.journal import FileJournalStore
 from tests.service.house import MONDAY, House, RunOnDisk
 
 pytestmark = pytest.mark.anyio
@@ -379,9 +379,9 @@ async def test_a_snooze_that_is_cleared_lets_the_next_firing_pass(house: OpenHou
         await home.until(at("1 00:30"))
         home.snooze("asleep", home.wall.wall(), at("3 00:00"))
         await home.until(at("1 01:30"))
-        from orchestrator.service.snoozes import SnoozeFile  # noqa: PLC0415
+        from orchestrator.service.snoozes import FileSnoozeStore  # noqa: PLC0415
 
-        assert SnoozeFile(home.state).clear_snooze("asleep", home.wall.wall())
+        assert FileSnoozeStore(home.state).clear_snooze("asleep", home.wall.wall())
         await home.until(at("1 02:30"))
     assert home.world.carried_out("asleep") == planned("1 02:00")
 
@@ -526,7 +526,7 @@ async def test_a_state_folder_has_one_service(house: OpenHouse) -> None:
     async with home.process():
         await home.until(at("1 00:10"))
         with pytest.raises(RunHeldError, match="another `orchestrator serve`"):
-            Journal.open(home.state)
+            FileJournalStore(home.state).open_journal()
 
 
 async def test_the_overview_is_a_json_document(house: OpenHouse) -> None:

@@ -91,10 +91,12 @@ def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, P
 
 def _read_kept(file: Path) -> "Timetable | None":
     from orchestrator.service.state import read_kept_version  # noqa: PLC0415 - loads cron
+    from orchestrator.service.stores import journal_store, kept_folder  # noqa: PLC0415 - the same
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
     with suppress(OrchestratorError, OSError):  # The firings of a playbook are known without settings.
-        kept = read_kept_version(load_settings(None, ()).audit.state_dir, file)
+        settings = load_settings(None, ())
+        kept = read_kept_version(journal_store(settings), kept_folder(settings), file)
         return None if kept is None else kept.timetable
     return None
 
@@ -102,10 +104,12 @@ def _read_kept(file: Path) -> "Timetable | None":
 def _read_state(playbook: str) -> "StoredSchedule":
     """Read the schedule's state left by `serve` in the state directory of the settings, if available."""
     from orchestrator.service.state import StoredSchedule, read_stored_schedule  # noqa: PLC0415 - loads cron
+    from orchestrator.service.stores import journal_store, snooze_store  # noqa: PLC0415 - the same
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
     with suppress(OrchestratorError, OSError):
-        return read_stored_schedule(load_settings(None, ()).audit.state_dir, playbook)
+        settings = load_settings(None, ())
+        return read_stored_schedule(journal_store(settings), snooze_store(settings), playbook)
     return StoredSchedule()
 
 

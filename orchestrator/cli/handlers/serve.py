@@ -29,12 +29,11 @@ from orchestrator.runs.session import SystemClock
 from orchestrator.runs.stores import run_store
 from orchestrator.runs.unattended import UnattendedRunner
 from orchestrator.service.folder import PlaybookFolder, ScanResult
-from orchestrator.service.journal import FOLDER, Journal
 from orchestrator.service.metrics import Metrics
 from orchestrator.service.overview import Overview
+from orchestrator.service.protocols import Journal
 from orchestrator.service.service import Service
-from orchestrator.service.snoozes import SnoozeFile
-from orchestrator.service.state import KEPT
+from orchestrator.service.stores import journal_store, kept_folder, snooze_store
 from orchestrator.service.web import RepeatedErrors, Server, create_app, format_url, open_listener
 from orchestrator.settings.load import Settings, load_settings
 
@@ -55,7 +54,7 @@ def serve_playbooks(playbooks: Path, listen: str, config: Path | None, assignmen
     if not playbooks.is_dir():
         hint = "give the folder with --playbooks, or start in the parent folder of ./playbooks"
         raise UsageError(f"the folder of playbooks {str(playbooks)!r} does not exist", hint=hint)
-    with _open_address(listen) as listener, closing(Journal.open(settings.audit.state_dir)) as journal:
+    with _open_address(listen) as listener, closing(journal_store(settings).open_journal()) as journal:
         return anyio.run(_Serving(settings, playbooks, journal, listener).run)
 
 
@@ -81,7 +80,7 @@ class _Serving:
 
     def __init__(self, settings: Settings, playbooks: Path, journal: Journal, listener: socket.socket | None) -> None:
         self._settings, self._journal, self._listener = settings, journal, listener
-        self._folder = PlaybookFolder(playbooks, settings.audit.state_dir.expanduser() / FOLDER / KEPT)
+        self._folder = PlaybookFolder(playbooks, kept_folder(settings))
         self._metrics = Metrics(self._build_overview)
         self._service: Service
         self._exit_code = 0
@@ -90,7 +89,7 @@ class _Serving:
         """Serve until stopped; returns the exit code."""
         self._service = Service(
             scan=self._scan_folder,
-            snoozes=SnoozeFile(self._settings.audit.state_dir).read,
+            snoozes=snooze_store(self._settings),
             journal=self._journal,
             runner=UnattendedRunner(self._settings, partial(_FiringObserver, self._metrics), self._metrics.count_reply),
             clock=SystemClock(),

@@ -22,11 +22,12 @@ from orchestrator.plural import plural
 from orchestrator.report.plan.schedule import clock, when
 from orchestrator.runs.actor import find_actor
 from orchestrator.safe_text import safe_text
-from orchestrator.service.journal import read_state
+from orchestrator.service.protocols import JournalStore, SnoozeStore
 from orchestrator.service.scheduler import Snooze, forecast_firings, forecast_next_firing
-from orchestrator.service.snoozes import Snoozed, SnoozeFile
+from orchestrator.service.snoozes import Snoozed
 from orchestrator.service.state import StoredSchedule, read_kept_version, read_stored_schedule
-from orchestrator.settings.load import load_settings
+from orchestrator.service.stores import journal_store, kept_folder, snooze_store
+from orchestrator.settings.load import Settings, load_settings
 from orchestrator.validation_messages import suggest_nearest
 
 _SECOND = timedelta(seconds=1)
@@ -46,40 +47,38 @@ def snooze_playbook(
 ) -> int:
     """Snooze the firings of a playbook for a time, end a snooze, or list all snoozes."""
     settings = load_settings(config, assignments)
-    file, now = SnoozeFile(settings.audit.state_dir), utc_now()
+    journal, snoozes, now = journal_store(settings), snooze_store(settings), utc_now()
     if listed + clear + (until is not None) != 1 or (playbook is None) != listed:
         raise UsageError(
             "give one of: PLAYBOOK --until TIME, PLAYBOOK --clear, --list",
             hint="see `orchestrator snooze --help`",
         )
     if playbook is None:
-        _print_snoozes(
-            _snooze_documents(file, settings.audit.state_dir, now), "No playbook is snoozed.", as_json=as_json
-        )
+        _print_snoozes(_snooze_documents(journal, snoozes, now), "No playbook is snoozed.", as_json=as_json)
         return int(Exit.OK)
-    zone, source = _find_schedule(playbook, settings.audit.state_dir)
+    zone, source = _find_schedule(playbook, journal)
     if until is None:
-        lasted = file.clear_snooze(playbook, now)
+        lasted = snoozes.clear_snooze(playbook, now)
         if as_json:
             click.echo(json.dumps({"playbook": playbook, "snoozed_until": None, "was_snoozed": lasted}, indent=2))
         else:
-            then = _describe_next(_read_outlook(source, playbook, settings.audit.state_dir), now)
+            then = _describe_next(_read_outlook(source, playbook, settings), now)
             click.echo(f"{safe_text(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
         return int(Exit.OK)
     ends = _parse_end(until, zone, now)
-    file.set_snooze(playbook, Snoozed(Snooze(now, ends), find_actor()))
+    snoozes.set_snooze(playbook, Snoozed(Snooze(now, ends), find_actor()))
     if as_json:
-        click.echo(json.dumps(_snooze_document(playbook, file.read()[playbook], zone), indent=2))
+        click.echo(json.dumps(_snooze_document(playbook, snoozes.read_snoozes()[playbook], zone), indent=2))
         return int(Exit.OK)
-    local, outlook = ends.astimezone(load_zone(zone)), _read_outlook(source, playbook, settings.audit.state_dir)
+    local, outlook = ends.astimezone(load_zone(zone)), _read_outlook(source, playbook, settings)
     told = f"{_describe_skipped(outlook, now, ends)}{_describe_next(outlook, now)}"
     click.echo(f"{safe_text(playbook)} is snoozed until {clock(local)}{told}.")
     return int(Exit.OK)
 
 
-def _find_schedule(playbook: str, state_dir: Path) -> tuple[str, Path]:
+def _find_schedule(playbook: str, journal: JournalStore) -> tuple[str, Path]:
     """Find the time zone and the file of a playbook known to the service, or stored in ./playbooks."""
-    known = dict(read_state(state_dir).list_present())
+    known = dict(journal.read_state().list_present())
     if playbook in known:
         return known[playbook].timezone, Path(known[playbook].file)
     try:
@@ -139,22 +138,24 @@ class _Outlook:
     state: StoredSchedule
 
 
-def _read_outlook(source: Path, playbook: str, state_dir: Path) -> _Outlook | None:
+def _read_outlook(source: Path, playbook: str, settings: Settings) -> _Outlook | None:
     """Find the next firing, if known, by the version used by the service."""
-    timetable = None
+    journal, timetable = journal_store(settings), None
     with suppress(OrchestratorError):
         timetable = load_timetable(load_playbook(source, {}, allow_undefined=True))
     if timetable is None:
-        kept = read_kept_version(state_dir, source)
+        kept = read_kept_version(journal, kept_folder(settings), source)
         timetable = None if kept is None else kept.timetable
-    return None if timetable is None else _Outlook(timetable, read_stored_schedule(state_dir, playbook))
+    if timetable is None:
+        return None
+    return _Outlook(timetable, read_stored_schedule(journal, snooze_store(settings), playbook))
 
 
-def _snooze_documents(file: SnoozeFile, state_dir: Path, now: datetime) -> list[dict[str, object]]:
-    known = read_state(state_dir).playbooks
+def _snooze_documents(journal: JournalStore, snoozes: SnoozeStore, now: datetime) -> list[dict[str, object]]:
+    known = journal.read_state().playbooks
     return [
         _snooze_document(name, each, known[name].timezone if name in known else "UTC")
-        for name, each in sorted(file.read().items())
+        for name, each in sorted(snoozes.read_snoozes().items())
         if now < each.snooze.until
     ]
 
