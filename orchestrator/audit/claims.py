@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import anyio
 
@@ -52,14 +52,64 @@ class Overlap:
     last_at: float
 
 
-class Claims:
-    """The claims of a state folder."""
+class Claim(Protocol):
+    """The claim of a run; the claim ends with `release`, with its `with` block, or with the process."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._folder = state_dir.expanduser() / "claims"
-        self._store = FileRunStore(state_dir)
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        ...
 
-    def take(self, run_id: str, cloud_url: str, refs: Iterable[CvmRef], *, ignore_running: bool = False) -> "Claim":
+    def __enter__(self) -> Self:
+        """Return the claim."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the claim; requests of the run may be unanswered."""
+        ...
+
+    def wait_before_reading(self, since: float, recheck_after: float) -> float | None:
+        """Seconds to wait before a new read of the statuses; None if the earlier statuses still hold.
+
+        Args:
+            since: time of the earlier read, in seconds since the epoch.
+            recheck_after: seconds by which a status may lag.
+        """
+        ...
+
+    def narrow(self, refs: Iterable[CvmRef]) -> None:
+        """Reduce the claim to these CVMs for now; the wider claim stays if the change cannot be written."""
+        ...
+
+    async def widen(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
+        """Claim all CVMs of the run again, once no live run claims them.
+
+        Args:
+            recheck_after: seconds by which a status may lag.
+            waiting: called once with the reason if the call has to wait.
+
+        Returns:
+            The result of `wait_before_reading` for statuses read when the claim was narrowed.
+        """
+        ...
+
+    def release(self, *, has_ended: bool) -> None:
+        """End the claim. A second call does nothing.
+
+        Args:
+            has_ended: whether the run ended with all its requests answered.
+        """
+        ...
+
+
+class ClaimStore(Protocol):
+    """Store of the claims."""
+
+    def create_claim(
+        self, run_id: str, cloud_url: str, refs: Iterable[CvmRef], *, ignore_running: bool = False
+    ) -> Claim:
         """Claim CVMs for a run; refuse the claim if a live run claims any of these CVMs.
 
         Args:
@@ -72,6 +122,24 @@ class Claims:
             ClaimedError: when a live run claims any of the CVMs, or another process carries out this run.
             SettingsError: when the claim cannot be written.
         """
+        ...
+
+    def is_any_live(self, run_ids: Iterable[str]) -> bool:
+        """Return True if any of these runs is live. A run with an unreadable claim counts as ended."""
+        ...
+
+
+class FileClaimStore:
+    """The claims in files, in a folder beside the folder of logs, as `ClaimStore`."""
+
+    def __init__(self, runs: FileRunStore) -> None:
+        self._folder = runs.folder.with_name("claims")
+        self._store = runs
+
+    def create_claim(
+        self, run_id: str, cloud_url: str, refs: Iterable[CvmRef], *, ignore_running: bool = False
+    ) -> "FileClaim":
+        """Claim CVMs for a run, as `ClaimStore.create_claim`."""
         path, fd = self._claim_file(run_id), None
         try:
             make_folder(self._folder)
@@ -82,7 +150,9 @@ class Claims:
                     refuse_live(list_overlaps)
                 fd = open_or_create(path, os.O_RDWR)
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return Claim(self, path, fd, (run_id, cloud_url, cvms), list_overlaps, ignore_running=ignore_running)
+                return FileClaim(
+                    self, path, fd, (run_id, cloud_url, cvms), list_overlaps, ignore_running=ignore_running
+                )
         except BlockingIOError as error:
             raise ClaimedError("another process executes this run", hint="wait for its end") from error
         except OSError as error:
@@ -91,8 +161,8 @@ class Claims:
             hint = "nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written"
             raise SettingsError(f"cannot claim CVMs: {error.strerror}", file=path, hint=hint) from error
 
-    def any_live(self, run_ids: Iterable[str]) -> bool:
-        """Return True if any of these runs is live. A run with an unreadable claim counts as ended."""
+    def is_any_live(self, run_ids: Iterable[str]) -> bool:
+        """Return True if any of these runs is live, as `ClaimStore.is_any_live`."""
         with suppress(OSError, ClaimedError), self.locked():
             for run_id in run_ids:
                 with suppress(OSError):
@@ -160,8 +230,8 @@ class Claims:
             os.close(fd)
 
 
-class Claim:
-    """The claim of a run; the claim ends with `release`, with its `with` block, or with the process.
+class FileClaim:
+    """The claim of a run in a file, as `Claim`; a lock on the file ends with the process.
 
     Attributes:
         run_id: the run.
@@ -169,7 +239,7 @@ class Claim:
 
     def __init__(
         self,
-        claims: Claims,
+        claims: FileClaimStore,
         path: Path,
         fd: int,
         about: tuple[str, str, tuple[CvmRef, ...]],
@@ -177,7 +247,7 @@ class Claim:
         *,
         ignore_running: bool,
     ) -> None:
-        """Write the claim; only `Claims.take` creates claims."""
+        """Write the claim; only `FileClaimStore.create_claim` creates claims."""
         self.run_id, self._cloud_url, self._all = about
         self._claims, self._path, self._fd = claims, path, fd
         self._overlaps, self._ignore_running = list_overlaps, ignore_running
@@ -195,12 +265,7 @@ class Claim:
         self.release(has_ended=False)
 
     def wait_before_reading(self, since: float, recheck_after: float) -> float | None:
-        """Seconds to wait before a new read of the statuses; None if the earlier statuses still hold.
-
-        Args:
-            since: time of the earlier read, in seconds since the epoch.
-            recheck_after: seconds by which a status may lag.
-        """
+        """Seconds to wait before a new read of the statuses, as `Claim.wait_before_reading`."""
         waits = []
         for other in self._overlaps:
             # A run that ended with all its requests answered has seen their effect.
@@ -212,21 +277,13 @@ class Claim:
         return max(waits, default=None)
 
     def narrow(self, refs: Iterable[CvmRef]) -> None:
-        """Reduce the claim to these CVMs for now; the wider claim stays if the change cannot be written."""
+        """Reduce the claim to these CVMs for now, as `Claim.narrow`."""
         with suppress(OSError, ClaimedError), self._claims.locked():
             self._write_claim(tuple(refs))
             self._narrowed_at = time.time()
 
     async def widen(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
-        """Claim all CVMs of the run again, once no live run claims them.
-
-        Args:
-            recheck_after: seconds by which a status may lag.
-            waiting: called once with the reason if the call has to wait.
-
-        Returns:
-            The result of `wait_before_reading` for statuses read when the claim was narrowed.
-        """
+        """Claim all CVMs of the run again, as `Claim.widen`."""
         told = False
         while True:
             try:
@@ -243,11 +300,7 @@ class Claim:
             await anyio.sleep(_LOOK_EVERY_S)
 
     def release(self, *, has_ended: bool) -> None:
-        """End the claim. A second call does nothing.
-
-        Args:
-            has_ended: whether the run ended with all its requests answered.
-        """
+        """End the claim, as `Claim.release`."""
         if not self._is_released:
             self._is_released = True
             with suppress(OSError):

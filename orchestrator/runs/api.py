@@ -32,7 +32,7 @@ from orchestrator.runs.resume import ResumePlan, reopen_run
 from orchestrator.runs.session import Session, limits_of, open_session
 from orchestrator.runs.start import RunRequest, plan_request, start_run
 from orchestrator.runs.status import StopRequest
-from orchestrator.runs.stores import run_store
+from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.model import AuditSection, CloudSection
 
@@ -222,7 +222,7 @@ async def resume(
         applied = reopened.apply_settings(settings)
         with (
             open_endpoint(settings, simulate=False) as where,
-            claim_again(settings, state, ignore_running=False) as claim,
+            claim_again(claim_store(settings), state, ignore_running=False) as claim,
         ):
             where.require_url(state.started.cloud_url)
             async with open_session(settings, where, applied.limits, observer) as session:

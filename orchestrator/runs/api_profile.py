@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,6 +44,18 @@ class ApiProfile:
     settle: Mapping[str, float] = field(default_factory=dict)
 
 
+class ApiProfileStore(Protocol):
+    """Store of API profiles. A failure is a warning, never an exception."""
+
+    def read_profile(self, base_url: str, workspace: str, now: datetime) -> ApiProfile:
+        """Read the profile of the API at an address for a workspace, without outdated values."""
+        ...
+
+    def merge_profile(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
+        """Merge a profile into the store. Unknown values leave the recorded values unchanged."""
+        ...
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -69,8 +82,8 @@ class _Api(_Model):
     settle: dict[str, _Settled] = {}
 
 
-class ApiProfileFile:
-    """The profile file. Reading an unusable file returns an empty profile; writing never raises.
+class FileApiProfileStore:
+    """The profiles in a file, as `ApiProfileStore`. Reading an unusable file returns an empty profile.
 
     Attributes:
         path: the path of the file.
@@ -86,8 +99,8 @@ class ApiProfileFile:
         self._warn = warn
         self.path = state_dir.expanduser() / "learnt.json"
 
-    def read(self, base_url: str, workspace: str, now: datetime) -> ApiProfile:
-        """Read the profile of the API at an address for a workspace, without outdated values."""
+    def read_profile(self, base_url: str, workspace: str, now: datetime) -> ApiProfile:
+        """Read a profile, as `ApiProfileStore.read_profile`."""
         try:
             api = self._parse_entry(_known_entry(self._read_apis(), base_url, workspace), now)
         except (OSError, ValueError) as error:
@@ -101,14 +114,14 @@ class ApiProfileFile:
             learnt = replace(learnt, batch_size=size, batch_missing=size is None)
         return replace(learnt, settle={action: each.seconds for action, each in api.settle.items()})
 
-    def write(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
-        """Merge a profile into the file. Unknown values leave the recorded values unchanged."""
+    def merge_profile(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
+        """Merge a profile into the file, as `ApiProfileStore.merge_profile`."""
         try:
-            self._merge_profile(base_url, workspace, learnt, now)
+            self._write_merged(base_url, workspace, learnt, now)
         except (OSError, ValueError) as error:
             self._warn("learnt.not_kept", file=str(self.path), reason=_describe_error(error))
 
-    def _merge_profile(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
+    def _write_merged(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
         apis: dict[str, object] = {}
         try:
             apis = {url: self._keep_fresh(entry, now) for url, entry in self._read_apis().items()}

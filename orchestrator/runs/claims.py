@@ -5,7 +5,7 @@ from datetime import datetime
 
 import anyio
 
-from orchestrator.audit.claims import Claim, Claims
+from orchestrator.audit.claims import Claim, ClaimStore
 from orchestrator.audit.replay import RunState
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job
@@ -13,7 +13,6 @@ from orchestrator.engine.read.status import Observation
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import Session
-from orchestrator.settings.load import Settings
 
 
 def claim_cvms(session: Session, run_id: str, refs: Iterable[CvmRef], *, ignore_running: bool) -> Claim:
@@ -23,11 +22,10 @@ def claim_cvms(session: Session, run_id: str, refs: Iterable[CvmRef], *, ignore_
         ClaimedError: when a live run claims one of the CVMs, unless ignored.
         SettingsError: when the claim cannot be written.
     """
-    claims = Claims(session.settings.audit.state_dir)
-    return claims.take(run_id, session.endpoint.base_url, refs, ignore_running=ignore_running)
+    return session.claims.create_claim(run_id, session.endpoint.base_url, refs, ignore_running=ignore_running)
 
 
-def claim_again(settings: Settings, state: RunState, *, ignore_running: bool) -> Claim:
+def claim_again(claims: ClaimStore, state: RunState, *, ignore_running: bool) -> Claim:
     """Claim every CVM of a resumed run, before its statuses are read.
 
     Raises:
@@ -35,8 +33,7 @@ def claim_again(settings: Settings, state: RunState, *, ignore_running: bool) ->
         SettingsError: when the claim cannot be written.
     """
     refs = [target.ref for target in state.targets.values()]
-    claims = Claims(settings.audit.state_dir)
-    return claims.take(state.run_id, state.started.cloud_url, refs, ignore_running=ignore_running)
+    return claims.create_claim(state.run_id, state.started.cloud_url, refs, ignore_running=ignore_running)
 
 
 async def wait_for_statuses(session: Session, claim: Claim) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 
+from orchestrator.audit.claims import ClaimStore
 from orchestrator.audit.store import RunStore
 from orchestrator.cloud.client import connect
 from orchestrator.cloud.transport import find_proxy
@@ -21,11 +22,11 @@ from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Reply
-from orchestrator.runs.api_profile import ApiProfile, ApiProfileFile, fingerprint_workspace
+from orchestrator.runs.api_profile import ApiProfile, ApiProfileStore, fingerprint_workspace
 from orchestrator.runs.endpoint import Endpoint
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.outage_text import wait_text
-from orchestrator.runs.stores import run_store
+from orchestrator.runs.stores import api_profile_store, claim_store, run_store
 from orchestrator.settings.load import Settings
 
 
@@ -78,6 +79,8 @@ class Session:
         settle_seconds: by action, the settle time of CVMs in earlier runs, if known.
         identify: reads the id of the key's workspace.
         store: the store of runs.
+        claims: the store of the claims on CVMs.
+        profiles: the store of API profiles.
         says_simulated: returns True once the cloud identified itself as simulated in an answer.
         observer: the observer of the run.
     """
@@ -93,6 +96,8 @@ class Session:
     batch_missing: bool
     identify: Callable[[], Awaitable[Reply[str]]]
     store: RunStore
+    claims: ClaimStore
+    profiles: ApiProfileStore
     finder: AdaptiveRate | None = None
     settle_seconds: Mapping[str, float] = field(default_factory=dict)
     says_simulated: Callable[[], bool] = lambda: False
@@ -123,17 +128,13 @@ class Session:
             settle=settle or {},
         )
         if learnt != ApiProfile():
-            _open_profile(self.settings, self.observer).write(
+            self.profiles.merge_profile(
                 self.endpoint.base_url, fingerprint_workspace(self.endpoint.api_key), learnt, self.clock.wall()
             )
 
 
 _MANY = 100
 """Rate from which low CPU use per request matters more than a quick start, in requests per second."""
-
-
-def _open_profile(settings: Settings, observer: RunObserver) -> ApiProfileFile:
-    return ApiProfileFile(settings.audit.state_dir, observer.on_warning)
 
 
 @asynccontextmanager
@@ -151,11 +152,9 @@ async def open_session(
     """
     observer = observer or RunObserver()
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
-    learnt = ApiProfile()
+    learnt, profiles = ApiProfile(), api_profile_store(settings, observer.on_warning)
     if not where.simulated:
-        learnt = _open_profile(settings, observer).read(
-            where.base_url, fingerprint_workspace(where.api_key), clock.wall()
-        )
+        learnt = profiles.read_profile(where.base_url, fingerprint_workspace(where.api_key), clock.wall())
     finder = None
     if limits.adaptive:
         finder = AdaptiveRate(with_headroom(limits.burst), now=clock.now(), known=_known_rate(learnt))
@@ -183,6 +182,8 @@ async def open_session(
                 batch_missing=learnt.batch_missing,
                 identify=cloud.read_workspace,
                 store=run_store(settings),
+                claims=claim_store(settings),
+                profiles=profiles,
                 finder=finder,
                 settle_seconds=learnt.settle,
                 says_simulated=lambda: cloud.simulated,

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import anyio
 
-from orchestrator.audit.claims import Claims
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, read_run
 from orchestrator.audit.verify import Verdict
@@ -31,7 +30,7 @@ from orchestrator.runs.resume import reopen_run
 from orchestrator.runs.session import Session, limits_of, open_session
 from orchestrator.runs.start import RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
-from orchestrator.runs.stores import run_store
+from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings
 
 _T = TypeVar("_T")
@@ -56,7 +55,7 @@ class UnattendedRunner:
             replied: called with a playbook's name and every answer of the API to its runs.
         """
         self._settings, self._observe, self._replied = settings, observe, replied
-        self._store = run_store(settings)
+        self._store, self._claims = run_store(settings), claim_store(settings)
         self._told: set[str] = set()
 
     def read_status(self, run_id: str) -> RunStatus:
@@ -105,12 +104,11 @@ class UnattendedRunner:
         """Wait until no live run acts on the same CVMs; the run is then planned again."""
         facts = {"run_id": claim.run_id, "playbook": claim.playbook, "reason": str(error)}
         self._observe(claim).on_warning("waiting_for_run", **facts)
-        claims = Claims(self._settings.audit.state_dir)
         while True:
             with anyio.move_on_after(_LOOK_EVERY_S):
                 await stop.requested.wait()
                 return _INTERRUPTED
-            if not claims.any_live(error.run_ids):
+            if not self._claims.is_any_live(error.run_ids):
                 return Ended(int(error.exit_code), reason=str(error), waits=True)
 
     async def _notify_refusal(self, claim: FiringClaim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
@@ -127,7 +125,7 @@ class UnattendedRunner:
             with reopen_run(self._store.get_run(claim.run_id)) as reopened:
                 state = reopened.state
                 applied = reopened.apply_settings(self._settings)
-                with claim_again(self._settings, state, ignore_running=False) as held:
+                with claim_again(self._claims, state, ignore_running=False) as held:
                     async with self._open_session(claim, applied.limits, state.started.cloud_url) as session:
                         plan = await _run_unless(stop, partial(reopened.plan, session, applied, held))
                         if plan is None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from orchestrator.audit.claims import Claim, Claims
+from orchestrator.audit.claims import Claim, FileClaimStore
+from orchestrator.audit.store import FileRunStore
 from orchestrator.cvm import CvmRef
 from orchestrator.errors import ClaimedError, SettingsError
 
@@ -17,58 +18,58 @@ ONE, TWO = "20261123T080000Z-0001", "20261123T080000Z-0002"
 
 
 @pytest.fixture
-def claims(tmp_path: Path) -> Claims:
+def claims(tmp_path: Path) -> FileClaimStore:
     (tmp_path / "runs").mkdir()
-    return Claims(tmp_path)
+    return FileClaimStore(FileRunStore(tmp_path))
 
 
-def is_refused(claims: Claims, *refs: CvmRef, cloud: str = CLOUD) -> bool:
+def is_refused(claims: FileClaimStore, *refs: CvmRef, cloud: str = CLOUD) -> bool:
     try:
-        claims.take(TWO, cloud, refs).release(has_ended=True)
+        claims.create_claim(TWO, cloud, refs).release(has_ended=True)
     except ClaimedError as error:
         return error.run_ids == (ONE,)
     return False
 
 
-def test_a_cvm_is_claimed_by_one_live_run(claims: Claims) -> None:
-    with claims.take(ONE, CLOUD, [A, B]):
+def test_a_cvm_is_claimed_by_one_live_run(claims: FileClaimStore) -> None:
+    with claims.create_claim(ONE, CLOUD, [A, B]):
         assert is_refused(claims, B, C)
         assert not is_refused(claims, C)
-        assert claims.any_live([ONE])
+        assert claims.is_any_live([ONE])
     assert not is_refused(claims, B, C)
-    assert not claims.any_live([ONE])
+    assert not claims.is_any_live([ONE])
 
 
 @pytest.mark.parametrize(
     "same",
     [CvmRef("cvm_1", None, "renamed"), CvmRef(None, "00000001-0000", "legacy"), CvmRef(None, "000000010000", "")],
 )
-def test_a_cvm_is_known_by_hashid_or_uuid(claims: Claims, same: CvmRef) -> None:
-    with claims.take(ONE, CLOUD, [A]):
+def test_a_cvm_is_known_by_hashid_or_uuid(claims: FileClaimStore, same: CvmRef) -> None:
+    with claims.create_claim(ONE, CLOUD, [A]):
         assert is_refused(claims, same)
 
 
-def test_another_cloud_is_another_matter(claims: Claims) -> None:
-    with claims.take(ONE, CLOUD, [A]):
+def test_another_cloud_is_another_matter(claims: FileClaimStore) -> None:
+    with claims.create_claim(ONE, CLOUD, [A]):
         assert not is_refused(claims, A, cloud="http://127.0.0.1:1/api/v1")
 
 
-def test_a_run_cannot_be_claimed_twice(claims: Claims) -> None:
-    with claims.take(ONE, CLOUD, [A]), pytest.raises(ClaimedError):
-        claims.take(ONE, CLOUD, [C])
+def test_a_run_cannot_be_claimed_twice(claims: FileClaimStore) -> None:
+    with claims.create_claim(ONE, CLOUD, [A]), pytest.raises(ClaimedError):
+        claims.create_claim(ONE, CLOUD, [C])
 
 
-def test_a_narrowed_claim_leaves_the_rest_to_others_until_it_is_widened(claims: Claims) -> None:
-    with claims.take(ONE, CLOUD, [A, B]) as claim:
+def test_a_narrowed_claim_leaves_the_rest_to_others_until_it_is_widened(claims: FileClaimStore) -> None:
+    with claims.create_claim(ONE, CLOUD, [A, B]) as claim:
         claim.narrow([A])
         assert is_refused(claims, A)
         assert not is_refused(claims, B)
 
 
-def test_widening_waits_for_the_run_that_came_between(claims: Claims) -> None:
-    with claims.take(ONE, CLOUD, [A, B]) as claim:
+def test_widening_waits_for_the_run_that_came_between(claims: FileClaimStore) -> None:
+    with claims.create_claim(ONE, CLOUD, [A, B]) as claim:
         claim.narrow([A])
-        other = claims.take(TWO, CLOUD, [B])
+        other = claims.create_claim(TWO, CLOUD, [B])
         reasons: list[str] = []
 
         def waiting(reason: str) -> None:
@@ -82,33 +83,35 @@ def test_widening_waits_for_the_run_that_came_between(claims: Claims) -> None:
 
 @pytest.mark.parametrize(("has_ended", "expected"), [(True, None), (False, 1.0)])
 def test_a_run_that_died_lately_has_its_statuses_waited_for(
-    claims: Claims, has_ended: bool, expected: float | None
+    claims: FileClaimStore, has_ended: bool, expected: float | None
 ) -> None:
-    claims.take(ONE, CLOUD, [A]).release(has_ended=has_ended)
+    claims.create_claim(ONE, CLOUD, [A]).release(has_ended=has_ended)
     time_of_plan = time.time() + 1.0
-    with claims.take(TWO, CLOUD, [A]) as claim:
+    with claims.create_claim(TWO, CLOUD, [A]) as claim:
         wait = claim.wait_before_reading(time_of_plan, recheck_after=60.0)
         assert (wait is None) if expected is None else (wait is not None and 50.0 < wait <= 60.0)
         assert claim.wait_before_reading(time_of_plan + 120.0, recheck_after=60.0) is None
-    with claims.take(TWO, CLOUD, [C]) as claim:
+    with claims.create_claim(TWO, CLOUD, [C]) as claim:
         assert claim.wait_before_reading(0.0, recheck_after=60.0) is None
 
 
-def test_statuses_from_before_another_run_ended_are_read_again(claims: Claims) -> None:
+def test_statuses_from_before_another_run_ended_are_read_again(claims: FileClaimStore) -> None:
     time_of_plan = time.time() - 5.0
-    claims.take(ONE, CLOUD, [A]).release(has_ended=True)
-    with claims.take(TWO, CLOUD, [A]) as claim:
+    claims.create_claim(ONE, CLOUD, [A]).release(has_ended=True)
+    with claims.create_claim(TWO, CLOUD, [A]) as claim:
         assert claim.wait_before_reading(time_of_plan, recheck_after=2.0) == 0.0
 
 
-def test_a_live_run_that_is_ignored_has_statuses_read_again(claims: Claims) -> None:
-    with claims.take(ONE, CLOUD, [A]), claims.take(TWO, CLOUD, [A], ignore_running=True) as claim:
+def test_a_live_run_that_is_ignored_has_statuses_read_again(claims: FileClaimStore) -> None:
+    with claims.create_claim(ONE, CLOUD, [A]), claims.create_claim(TWO, CLOUD, [A], ignore_running=True) as claim:
         assert claim.wait_before_reading(time.time() + 9.0, recheck_after=2.0) == 0.0
 
 
-def test_a_file_that_is_no_claim_claims_nothing_and_old_claims_are_removed(claims: Claims, tmp_path: Path) -> None:
+def test_a_file_that_is_no_claim_claims_nothing_and_old_claims_are_removed(
+    claims: FileClaimStore, tmp_path: Path
+) -> None:
     folder = tmp_path / "claims"
-    claims.take(ONE, CLOUD, [A]).release(has_ended=False)
+    claims.create_claim(ONE, CLOUD, [A]).release(has_ended=False)
     for name, content in (("a", b""), ("b", b"[]"), ("c", b'{"cloud_url": 1}'), ("d", b"\xff")):
         (folder / f"{name}.json").write_bytes(content)
     os.utime(folder / f"{ONE}.json", (0, 0))
@@ -116,13 +119,13 @@ def test_a_file_that_is_no_claim_claims_nothing_and_old_claims_are_removed(claim
     assert not (folder / f"{ONE}.json").exists()
 
 
-def test_a_claim_that_cannot_be_written_is_an_error(claims: Claims, tmp_path: Path) -> None:
+def test_a_claim_that_cannot_be_written_is_an_error(claims: FileClaimStore, tmp_path: Path) -> None:
     (tmp_path / "claims").write_text("no folder")
     with pytest.raises(SettingsError, match="cannot claim CVMs"):
-        claims.take(ONE, CLOUD, [A])
+        claims.create_claim(ONE, CLOUD, [A])
 
 
-def test_a_second_release_does_nothing(claims: Claims) -> None:
-    claim: Claim = claims.take(ONE, CLOUD, [A])
+def test_a_second_release_does_nothing(claims: FileClaimStore) -> None:
+    claim: Claim = claims.create_claim(ONE, CLOUD, [A])
     claim.release(has_ended=True)
     claim.release(has_ended=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from orchestrator.audit.claims import FileClaimStore
 from orchestrator.audit.store import FileRunStore
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
@@ -12,6 +13,7 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Playbook
 from orchestrator.reply import Reply
+from orchestrator.runs.api_profile import FileApiProfileStore
 from orchestrator.runs.endpoint import Endpoint
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import Session
@@ -33,6 +35,7 @@ def session_of(cloud: FakeCloud, folder: Path, observer: RunObserver | None = No
         return Reply(value=workspace, http_status=200)
 
     clock: Any = VirtualClock()
+    observer = observer or RunObserver()
     return Session(
         Settings(audit=AuditSection(state_dir=folder)),
         Endpoint("http://127.0.0.1/api/v1", "key"),
@@ -44,8 +47,10 @@ def session_of(cloud: FakeCloud, folder: Path, observer: RunObserver | None = No
         batch_size=1000,
         batch_missing=False,
         identify=identify,
-        store=FileRunStore(folder),
-        observer=observer or RunObserver(),
+        store=(store := FileRunStore(folder)),
+        claims=FileClaimStore(store),
+        profiles=FileApiProfileStore(folder, observer.on_warning),
+        observer=observer,
     )
 
 

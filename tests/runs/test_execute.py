@@ -5,9 +5,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from orchestrator.audit.claims import Claims
+from orchestrator.audit.claims import FileClaimStore
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
+from orchestrator.audit.store import FileRunStore
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.runs.abandon import abandon_run
@@ -47,7 +48,7 @@ async def test_a_run_ends_with_its_log_closed_and_its_claim_released(tmp_path: P
     assert (result.ending, result.exit_code) == (Ending.COMPLETED, Exit.OK)
     assert opened.state.counts == {Outcome.SETTLED: 3}
     assert read_log(opened.log.path).verdict is Verdict.WHOLE
-    assert not Claims(tmp_path).any_live([opened.log.run_id])
+    assert not FileClaimStore(FileRunStore(tmp_path)).is_any_live([opened.log.run_id])
 
 
 async def test_a_requested_end_sends_nothing_more_and_is_resumable(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ async def test_a_requested_end_sends_nothing_more_and_is_resumable(tmp_path: Pat
     with reopen_run(opened.stored) as reopened:
         reopened.log._sync = write_at_once
         applied = reopened.apply_settings(session.settings)
-        with claim_again(session.settings, reopened.state, ignore_running=False) as claim:
+        with claim_again(session.claims, reopened.state, ignore_running=False) as claim:
             plan = await reopened.plan(session, applied, claim)
             assert (len(plan.send), plan.ended, plan.is_doubtful) == (2, 1, False)
             again = await reopened.record_resume(session, plan, claim)
@@ -85,7 +86,7 @@ async def test_a_cancelled_run_closes_its_log_and_releases_its_claim(tmp_path: P
         with anyio.move_on_after(seconds) as scope:
             await carry_out(session, opened, StopRequest())
         assert scope.cancelled_caught
-        assert not Claims(tmp_path).any_live([opened.log.run_id])
+        assert not FileClaimStore(FileRunStore(tmp_path)).is_any_live([opened.log.run_id])
         with reopen_run(opened.stored) as reopened:
             assert reopened.state.finished is None
 

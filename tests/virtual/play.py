@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from orchestrator.action import Action
+from orchestrator.audit.claims import FileClaimStore
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import FileRun, FileRunStore
@@ -33,6 +34,7 @@ from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.value_types import Dispatch
+from orchestrator.runs.api_profile import FileApiProfileStore
 from orchestrator.runs.endpoint import Endpoint
 from orchestrator.runs.execute import prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
@@ -234,7 +236,9 @@ class _Process:
             batch_size=1000,
             batch_missing=False,
             identify=cloud.read_workspace,
-            store=FileRunStore(self._played.log.parent),
+            store=(store := FileRunStore(self._played.log.parent)),
+            claims=FileClaimStore(store),
+            profiles=FileApiProfileStore(self._played.log.parent, print),
         )
         try:
             return await (self._resume(session) if self._played.log.exists() else self._run(session))

@@ -26,7 +26,7 @@ from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.frozen import Applied
 from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run
 from orchestrator.runs.session import open_session
-from orchestrator.runs.stores import run_store
+from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -50,7 +50,11 @@ def resume_run(
         applied = reopened.apply_settings(settings, assignments)
         with open_endpoint(settings, simulate=False) as where:
             where.require_url(state.started.cloud_url)
-            with nullcontext() if dry_run else claim_again(settings, state, ignore_running=ignore_running) as claim:
+            with (
+                nullcontext()
+                if dry_run
+                else claim_again(claim_store(settings), state, ignore_running=ignore_running) as claim
+            ):
                 order = _ResumeRequest(
                     reopened, applied, claim, ignore_running=ignore_running, yes=yes, as_json=as_json
                 )
