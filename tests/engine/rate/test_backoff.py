@@ -2,28 +2,34 @@
 
 import pytest
 
-from orchestrator.engine.rate.backoff import Pace
+from orchestrator.engine.rate.backoff import PollBackoff
 from orchestrator.engine.rate.gcra import Gcra
 
 
-def new_pace(*, shortest: float = 1, longest: float = 1000) -> Pace:
-    return Pace(shortest, longest, Gcra(10, 5))
+def new_backoff(*, shortest: float = 1, longest: float = 1000) -> PollBackoff:
+    return PollBackoff(shortest, longest, Gcra(10, 5))
 
 
 def wait(  # many reads and old requests by default: then polls need not be soon
-    pace: Pace, *, watched: int = 20, unsent: int = 0, oldest: float = 1000, youngest: float = 1000, reads: int = 1000
+    backoff: PollBackoff,
+    *,
+    watched: int = 20,
+    unsent: int = 0,
+    oldest: float = 1000,
+    youngest: float = 1000,
+    reads: int = 1000,
 ) -> float:
-    return pace.wait(watched=watched, unsent=unsent, oldest=oldest, youngest=youngest, reads=reads)
+    return backoff.wait(watched=watched, unsent=unsent, oldest=oldest, youngest=youngest, reads=reads)
 
 
-def pass_quiet_rounds(pace: Pace, rounds: int) -> Pace:
+def pass_quiet_rounds(backoff: PollBackoff, rounds: int) -> PollBackoff:
     for _ in range(rounds):
-        pace.finished_round(settled=0, seconds=10)
-    return pace
+        backoff.finished_round(settled=0, seconds=10)
+    return backoff
 
 
 def test_each_poll_without_a_settled_cvm_makes_the_wait_half_as_long_again() -> None:
-    assert [wait(pass_quiet_rounds(new_pace(), rounds)) for rounds in range(4)] == [2, 3, 4.5, 6.75]
+    assert [wait(pass_quiet_rounds(new_backoff(), rounds)) for rounds in range(4)] == [2, 3, 4.5, 6.75]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,7 @@ def test_each_poll_without_a_settled_cvm_makes_the_wait_half_as_long_again() -> 
     ],
 )
 def test_without_a_change_the_wait_follows_the_oldest_cvm(unsent: int, oldest: float, expected: float) -> None:
-    assert wait(pass_quiet_rounds(new_pace(), 20), unsent=unsent, oldest=oldest) == pytest.approx(expected)
+    assert wait(pass_quiet_rounds(new_backoff(), 20), unsent=unsent, oldest=oldest) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -54,34 +60,34 @@ def test_without_a_change_the_wait_follows_the_oldest_cvm(unsent: int, oldest: f
     ],
 )
 def test_the_speed_of_settling_predicts_the_wait(watched: int, unsent: int, oldest: float, expected: float) -> None:
-    pace = new_pace()
-    pace.finished_round(settled=10, seconds=10)
-    assert wait(pace, watched=watched, unsent=unsent, oldest=oldest) == pytest.approx(expected)
+    backoff = new_backoff()
+    backoff.finished_round(settled=10, seconds=10)
+    assert wait(backoff, watched=watched, unsent=unsent, oldest=oldest) == pytest.approx(expected)
 
 
 def test_the_speed_is_the_mean_of_the_last_poll_and_the_speed_before() -> None:
-    pace = new_pace()
+    backoff = new_backoff()
     for settled in (10, 30):
-        pace.finished_round(settled=settled, seconds=10)
-    assert wait(pace) == pytest.approx(3)
-    pace.finished_round(settled=2, seconds=0.1)  # a poll counts as one of at least the shortest wait
-    assert wait(pace) == pytest.approx(3)
+        backoff.finished_round(settled=settled, seconds=10)
+    assert wait(backoff) == pytest.approx(3)
+    backoff.finished_round(settled=2, seconds=0.1)  # a poll counts as one of at least the shortest wait
+    assert wait(backoff) == pytest.approx(3)
 
 
 def test_a_poll_without_a_settled_cvm_starts_the_backoff_again() -> None:
-    pace = new_pace()
-    pace.finished_round(settled=100, seconds=10)
-    pace.finished_round(settled=0, seconds=10)
-    assert wait(pace, watched=1000) == 3
-    pace.finished_round(settled=100, seconds=10)
-    assert wait(pace, watched=1000) == pytest.approx(0.3 * 1000 / 7.5)
+    backoff = new_backoff()
+    backoff.finished_round(settled=100, seconds=10)
+    backoff.finished_round(settled=0, seconds=10)
+    assert wait(backoff, watched=1000) == 3
+    backoff.finished_round(settled=100, seconds=10)
+    assert wait(backoff, watched=1000) == pytest.approx(0.3 * 1000 / 7.5)
 
 
-def settled_after(*seconds: float, shortest: float = 1) -> Pace:
-    pace = new_pace(shortest=shortest)
+def settled_after(*seconds: float, shortest: float = 1) -> PollBackoff:
+    backoff = new_backoff(shortest=shortest)
     for each in seconds:
-        pace.settled(each)
-    return pace
+        backoff.settled(each)
+    return backoff
 
 
 @pytest.mark.parametrize(
@@ -94,9 +100,9 @@ def settled_after(*seconds: float, shortest: float = 1) -> Pace:
     ],
 )
 def test_after_all_requests_are_sent_the_longest_settling_predicts_the_last(youngest: float, expected: float) -> None:
-    pace = settled_after(40, 30)
-    assert wait(pace, youngest=youngest) == pytest.approx(expected)
-    assert wait(pace, youngest=youngest, unsent=1) == 2
+    backoff = settled_after(40, 30)
+    assert wait(backoff, youngest=youngest) == pytest.approx(expected)
+    assert wait(backoff, youngest=youngest, unsent=1) == 2
 
 
 def test_a_poll_fits_in_if_exactly_the_shortest_wait_is_left_afterwards() -> None:
@@ -108,16 +114,16 @@ def test_a_poll_fits_in_if_exactly_the_shortest_wait_is_left_afterwards() -> Non
 def test_the_shortest_wait_is_a_quarter_of_the_youngest_wait_within_bounds(
     youngest: float, left: float, expected: float
 ) -> None:
-    pace = settled_after(youngest + left - 0.25, shortest=0.5)
-    assert wait(pace, youngest=youngest) == pytest.approx(expected)
+    backoff = settled_after(youngest + left - 0.25, shortest=0.5)
+    assert wait(backoff, youngest=youngest) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("youngest", "reads", "expected"), [(10, 1, 1.45), (100, 1, 9), (10, 10, 5), (10, 2, 1.45), (10, 3, 1.5)]
 )
 def test_a_settled_cvm_is_seen_soon_after_all_requests_are_sent(youngest: float, reads: int, expected: float) -> None:
-    pace = pass_quiet_rounds(new_pace(), 20)
-    assert wait(pace, youngest=youngest, reads=reads) == pytest.approx(expected)
+    backoff = pass_quiet_rounds(new_backoff(), 20)
+    assert wait(backoff, youngest=youngest, reads=reads) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -125,23 +131,23 @@ def test_a_settled_cvm_is_seen_soon_after_all_requests_are_sent(youngest: float,
     [(1, 2, 1.45), (1, 100, 25), (1000, 50, 18)],
 )
 def test_polls_are_not_rare_while_few_requests_are_left_to_send(unsent: int, oldest: float, expected: float) -> None:
-    pace = pass_quiet_rounds(new_pace(), 20)
-    assert wait(pace, unsent=unsent, oldest=oldest) == pytest.approx(expected)
+    backoff = pass_quiet_rounds(new_backoff(), 20)
+    assert wait(backoff, unsent=unsent, oldest=oldest) == pytest.approx(expected)
 
 
 def test_reads_take_at_most_a_tenth_of_the_rate_limit_while_requests_are_to_be_sent() -> None:
-    pace = Pace(1, 1000, Gcra(2, 5))
-    assert wait(pace, unsent=1, oldest=0) == 5
-    assert wait(pace, unsent=0, oldest=0) == 2
+    backoff = PollBackoff(1, 1000, Gcra(2, 5))
+    assert wait(backoff, unsent=1, oldest=0) == 5
+    assert wait(backoff, unsent=0, oldest=0) == 2
 
 
 def test_no_wait_leaves_the_bounds() -> None:
-    pace = pass_quiet_rounds(new_pace(shortest=3, longest=8), 20)
-    assert wait(pace) == 8
-    assert wait(pace, youngest=0, reads=1) == 3
-    assert new_pace(shortest=10, longest=5).longest == 10
+    backoff = pass_quiet_rounds(new_backoff(shortest=3, longest=8), 20)
+    assert wait(backoff) == 8
+    assert wait(backoff, youngest=0, reads=1) == 3
+    assert new_backoff(shortest=10, longest=5).longest == 10
 
 
 def test_a_cvm_was_seen_down_only_after_the_first_settled_cvm() -> None:
-    assert not new_pace().some_are_down
+    assert not new_backoff().some_are_down
     assert settled_after(1).some_are_down
