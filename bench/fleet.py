@@ -128,7 +128,7 @@ async def begin(cloud: Cloud, folder: Path, clock: VirtualClock) -> Begun:
         sync=inline,
     )
     settle = SettleSettings()
-    ledger = Ledger([Job.of(target) for target in plan.targets], log, clock)
+    ledger = Ledger([Job.from_target(target) for target in plan.targets], log, clock)
     workspace = Workspace(cloud, gate, clock, rng, settle, size=len(inventory.cvms))
     run = Run(RunContext(ledger, clock, rng, LIMITS, settle), workspace)
     return Begun(run, plan.steps, log, state)

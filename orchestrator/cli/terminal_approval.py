@@ -49,7 +49,7 @@ class AtTerminal:
         self._left, self._state, self._keys = left, state, keys
         self._console, self._aside, self._by, self._wall = console, aside, by, wall
 
-    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
+    async def wait_for_answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
         """Ask, and wait for an answer; None once the question has expired by the time of day."""
         del step, question  # the log's own record contains both
         with self._aside():

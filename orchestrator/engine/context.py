@@ -22,7 +22,7 @@ class SettleSettings:
         batch_missing: whether the server is known to have no batch status request.
         cloud_down: the longest outage of the API before the run ends.
         whole_run: the longest duration of a run.
-        look_again_after: the highest age of a known status at the start of a step or wave; older statuses are read
+        refresh_after: the highest age of a known status at the start of a step or wave; older statuses are read
             again.
     """
 
@@ -33,7 +33,7 @@ class SettleSettings:
     batch_missing: bool = False
     cloud_down: float = 600.0
     whole_run: float = 86_400.0
-    look_again_after: float = 60.0
+    refresh_after: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,23 +15,23 @@ async def plan_follow_up(control: RunControl, step: PlannedStep, follows: Follow
     Raises:
         AuditError: when the audit log can't be written.
     """
-    await control.verify_settled(control.of_step(follows.step))
+    await control.verify_settled(control.jobs_of_step(follows.step))
     if control.ending is not None:
         return
     sources = follow_up_sources(follows, control.jobs)
-    jobs = _arranged(step, [source.followed_by(step) for source in sources])
-    control.context.ledger.taken_up(step, sources, jobs)
+    jobs = _sort_jobs(step, [source.create_follow_up(step) for source in sources])
+    control.context.ledger.record_follow_up(step, sources, jobs)
     control.passed.add(step.name)
     await control.context.ledger.flush()
-    await control.look_again(jobs)
+    await control.refresh_statuses(jobs)
 
 
 def follow_up_sources(follows: FollowUp, jobs: Iterable[Job]) -> list[Job]:
     """Targets of the earlier step for the follow-up step, without targets already taken by another step."""
-    return [job for job in jobs if not job.taken_up and follows.covers_cvm(job.step, job.outcome, job.ref.key)]
+    return [job for job in jobs if not job.is_superseded and follows.covers_cvm(job.step, job.outcome, job.ref.key)]
 
 
-def _arranged(step: PlannedStep, jobs: list[Job]) -> list[Job]:
+def _sort_jobs(step: PlannedStep, jobs: list[Job]) -> list[Job]:
     """Sort the chosen targets into the step's order and assign their waves."""
     by = step.order_by
     if by is not None:

@@ -49,7 +49,7 @@ class Job:
         outcome: the outcome; None while the target is open.
         seconds: seconds from the first request to the outcome; None before, and for targets that ended in an earlier
             part of the run.
-        taken_up: whether a later step took up the target, so this outcome is not the final outcome of the CVM.
+        is_superseded: whether a later step took over the target, so this outcome is not the final outcome of the CVM.
         status: the last status seen.
         wave: the number of the target's wave in the step, from 1.
         withheld: why no further request may be sent for the target; None where requests may be sent.
@@ -73,7 +73,7 @@ class Job:
     escalated_at: float | None = None
     outcome: Outcome | None = None
     seconds: float | None = None
-    taken_up: bool = False
+    is_superseded: bool = False
     status: str | None = None
     wave: int = 1
     withheld: Reason | None = None
@@ -85,53 +85,53 @@ class Job:
         self.singly = self.singly or self.ref.id is None or self.ref.vm_uuid is None
 
     @property
-    def accepted(self) -> bool:
+    def is_accepted(self) -> bool:
         """Whether the action is known to have taken effect."""
         return self.phase is RequestPhase.ACCEPTED
 
     @property
-    def in_doubt(self) -> bool:
+    def is_in_doubt(self) -> bool:
         """Whether the effect of the last request is unknown."""
         return self.phase in _DOUBT
 
-    def accept(self, now: float) -> None:
+    def mark_accepted(self, now: float) -> None:
         """Note that the action took effect."""
         self.phase, self.accepted_at, self.billed = RequestPhase.ACCEPTED, now, True
 
     def clear_doubt(self) -> None:
         """Note that a request of unknown effect had no effect, or needs no decision any more."""
-        if self.in_doubt:
+        if self.is_in_doubt:
             self.phase = RequestPhase.WAITING
 
     @property
-    def under_way(self) -> bool:
+    def is_under_way(self) -> bool:
         """Whether a request was sent and its result is still open."""
-        return self.outcome is None and (self.accepted or self.in_doubt)
+        return self.outcome is None and (self.is_accepted or self.is_in_doubt)
 
     @property
-    def if_deleted(self) -> Outcome:
+    def outcome_if_deleted(self) -> Outcome:
         """Outcome for a CVM deleted meanwhile: a failure if the action leaves CVMs running, otherwise gone."""
         return Outcome.FAILED if self.action.leaves_running else Outcome.GONE
 
     @property
-    def may_escalate(self) -> bool:
+    def can_escalate(self) -> bool:
         """Whether the action can escalate."""
         return self.action.spec.escalates_to is not None
 
-    def escalate(self, now: float) -> None:
+    def switch_action(self, now: float) -> None:
         """Change the action to a stronger action."""
         self.action, self.escalated_at = self.action.spec.escalates_to or self.action, now
         self.phase, self.accepted_at, self.batch = RequestPhase.WAITING, None, None
         self.before, self.singly = self.status or self.before, True
 
-    def followed_by(self, step: PlannedStep) -> "Job":
+    def create_follow_up(self, step: PlannedStep) -> "Job":
         """Create the job of a later step for the same CVM."""
         note = self.note.for_action(step.action)
         before = self.status or self.before
         return Job(step.name, step.action, self.ref, before, note, singly=True, withheld=self.withheld)
 
     @classmethod
-    def of(cls, target: Target) -> "Job":
+    def from_target(cls, target: Target) -> "Job":
         """Create the job of a planned target."""
         cvm = target.cvm
         note = billing_note(cvm, target.rates, target.action)

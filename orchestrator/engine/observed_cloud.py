@@ -23,36 +23,36 @@ class ObservedCloud:
 
     async def list_page(self, page: int, page_size: int) -> Reply[Page]:
         """Read a page of the workspace's CVMs; pages count from 1."""
-        return self._report(await self._cloud.list_page(page, page_size))
+        return self._pass_on(await self._cloud.list_page(page, page_size))
 
     async def list_app(self, app_id: str) -> Reply[tuple[Cvm, ...]]:
         """Read the CVMs of an app."""
-        return self._report(await self._cloud.list_app(app_id))
+        return self._pass_on(await self._cloud.list_app(app_id))
 
     async def read_cvm(self, ref: CvmRef) -> Reply[Cvm]:
         """Read the details of a CVM."""
-        return self._report(await self._cloud.read_cvm(ref))
+        return self._pass_on(await self._cloud.read_cvm(ref))
 
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """Read the price list: USD per hour by instance type."""
-        return self._report(await self._cloud.price_list())
+        return self._pass_on(await self._cloud.price_list())
 
     async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
         """Send the request of an action on a CVM."""
-        return self._report(await self._cloud.act(action, ref))
+        return self._pass_on(await self._cloud.act(action, ref))
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
         """Stop up to 50 CVMs with a single request: cut their power."""
-        return self._report(await self._cloud.stop_many(hashids))
+        return self._pass_on(await self._cloud.stop_many(hashids))
 
     async def read_statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:
         """Read the statuses of many CVMs, by UUID in normal form; some may be missing from the answer."""
-        return self._report(await self._cloud.read_statuses(uuids))
+        return self._pass_on(await self._cloud.read_statuses(uuids))
 
     async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         """Read the status of a CVM."""
-        return self._report(await self._cloud.read_state(ref))
+        return self._pass_on(await self._cloud.read_state(ref))
 
-    def _report(self, reply: Reply[_T]) -> Reply[_T]:
+    def _pass_on(self, reply: Reply[_T]) -> Reply[_T]:
         self._on_reply(reply)
         return reply

@@ -91,11 +91,11 @@ class Answer:
 class CvmClaim(Protocol):
     """A run's claim on its CVMs; no other run may act on a claimed CVM."""
 
-    def narrow(self, refs: Iterable[CvmRef]) -> None:
+    def keep_only(self, refs: Iterable[CvmRef]) -> None:
         """Claim only these CVMs while the run waits for a person."""
         ...
 
-    async def widen(self) -> bool:
+    async def claim_again(self) -> bool:
         """Wait until no other run claims the run's CVMs, then claim all again; True if other runs acted on the CVMs."""
         ...
 
@@ -103,7 +103,7 @@ class CvmClaim(Protocol):
 class Approver(Protocol):
     """Source of answers to a run's questions."""
 
-    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
+    async def wait_for_answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
         """Wait for a person's answer; the run ends the wait at its timeout.
 
         Returns:

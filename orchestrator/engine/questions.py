@@ -10,17 +10,17 @@ from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import Message, Question
 
 
-async def tell(control: RunControl, step: Message) -> None:
+async def post_message(control: RunControl, step: Message) -> None:
     """Record a message; a reader of the audit log delivers the message.
 
     Raises:
         AuditError: when the audit log can't be written.
     """
-    control.context.ledger.about_step(Event.NOTICE, step.name, message=step.text)
+    control.context.ledger.record_step_event(Event.NOTICE, step.name, message=step.text)
     await control.context.ledger.flush()
 
 
-async def ask(control: RunControl, step: Question, approver: Approver | None) -> None:
+async def request_approval(control: RunControl, step: Question, approver: Approver | None) -> None:
     """Request an approval and wait for the answer; a timeout is a refusal, an interruption leaves the question open.
 
     Raises:
@@ -29,28 +29,30 @@ async def ask(control: RunControl, step: Question, approver: Approver | None) ->
     ledger, clock = control.context.ledger, control.context.clock
     asked_at = clock.now()
     expires_at = clock.wall() + timedelta(seconds=step.timeout)
-    ledger.about_step(Event.APPROVAL_REQUESTED, step.name, question=step.question, expires_at=timestamp(expires_at))
+    ledger.record_step_event(
+        Event.APPROVAL_REQUESTED, step.name, question=step.question, expires_at=timestamp(expires_at)
+    )
     await ledger.flush()
-    answer = await _answer(control, step, approver, expires_at)
+    answer = await _wait_for_answer(control, step, approver, expires_at)
     if answer is None and control.ending is not None:
         return
     said = "timed_out" if answer is None else "approved" if answer.approved else "refused"
     by, via = (None, None) if answer is None else (answer.by, answer.via)
     more = {} if answer is None or answer.comment is None else {"comment": answer.comment}
-    ledger.about_step(Event.APPROVAL_ANSWERED, step.name, answer=said, by=by, via=via, **more)
+    ledger.record_step_event(Event.APPROVAL_ANSWERED, step.name, answer=said, by=by, via=via, **more)
     await ledger.flush()
     if said != "approved":
         control.halt(Ending.NOT_APPROVED)
-    elif clock.now() - asked_at > control.context.settle.look_again_after:
-        await control.look_again(control.jobs)
+    elif clock.now() - asked_at > control.context.settle.refresh_after:
+        await control.refresh_statuses(control.jobs)
 
 
-async def _answer(
+async def _wait_for_answer(
     control: RunControl, step: Question, approver: Approver | None, expires_at: datetime
 ) -> Answer | None:
     if approver is None or control.ending is not None:
         return None
-    with control.wait(step.timeout):
-        return await approver.answer(step.name, step.question, expires_at)
+    with control.interruptible_wait(step.timeout):
+        return await approver.wait_for_answer(step.name, step.question, expires_at)
     # The wait is over. A person may have answered since the approver's last check.
     return approver.find_answer() if control.cut_by is None else None

@@ -20,7 +20,7 @@ class Deadline:
     seconds: float
     at: float
 
-    def verdict(self, jobs: Iterable[Job]) -> dict[str, object]:
+    def check_jobs(self, jobs: Iterable[Job]) -> dict[str, object]:
         """Check the deadline: count CVMs with a first request after the deadline, or with outcome `not_sent`."""
         asked: dict[str, float] = {}
         for job in jobs:

@@ -10,7 +10,7 @@ from orchestrator.engine.context import EarlierProgress, RunContext
 from orchestrator.engine.follow_up import follow_up_sources
 from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.protocols import Approver, CvmClaim
-from orchestrator.engine.questions import ask, tell
+from orchestrator.engine.questions import post_message, request_approval
 from orchestrator.engine.rate.breaker import Outage
 from orchestrator.engine.read.status import Observation
 from orchestrator.engine.result import Deadline, RunResult
@@ -60,7 +60,7 @@ class Run:
         earlier: EarlierProgress | None = None,
         approver: Approver | None = None,
         claim: CvmClaim | None = None,
-        due: Deadline | None = None,
+        deadline: Deadline | None = None,
         left_alone: bool = False,
     ) -> None:
         """Set up.
@@ -71,16 +71,16 @@ class Run:
             earlier: recorded progress of the run's earlier parts; None for a new run.
             approver: answers questions; None without an approver.
             claim: keeps other runs away from the CVMs; None without a claim.
-            due: deadline for the first request of every target; None without a deadline.
+            deadline: deadline for the first request of every target; None without a deadline.
             left_alone: whether the plan skipped a selected CVM because a fact about the CVM is unknown.
         """
         earlier = earlier or EarlierProgress()
         self.ledger, self.reader = context.ledger, workspace.reader
         self._control = workspace.observer = RunControl(context, workspace, earlier)
-        self._approver, self._due, self._claim, self._left_alone = approver, due, claim, left_alone
-        self._undone: Sequence[AnyPlanned] = ()  # the steps after the current step
-        self._held_to: list[str] = []  # the steps so far with `on_failure: stop`
-        self._about_the_end: Mapping[str, object] = {}  # more fields of `run.finished`
+        self._approver, self._deadline, self._claim, self._left_alone = approver, deadline, claim, left_alone
+        self._remaining: Sequence[AnyPlanned] = ()  # the steps after the current step
+        self._stop_on_failure_steps: list[str] = []  # the steps so far with `on_failure: stop`
+        self._final_fields: Mapping[str, object] = {}  # more fields of `run.finished`
         if earlier.refused:
             self._control.halt(Ending.NOT_APPROVED)
 
@@ -103,7 +103,7 @@ class Run:
         try:
             return await self._carry_out(steps)
         except anyio.get_cancelled_exc_class():
-            await self._leave_at_once()
+            await self._abort_run()
             raise
 
     async def abandon(self, seen: Mapping[str, Observation], **about: object) -> RunResult:
@@ -113,7 +113,7 @@ class Run:
             seen: a fresh status of every open target, read at least `recheck_after` after the run's last request.
             **about: more fields of `run.finished`.
         """
-        self._about_the_end = about
+        self._final_fields = about
         self._control.ending = Ending.ABANDONED
         close_open(self.ledger, seen, self._control.context.settle.recheck_after)
         return await self._carry_out(())
@@ -123,26 +123,26 @@ class Run:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._control.workspace.breaker.run)
                 group.start_soon(self._time_out)
-                self._answer_for_the_dead()
-                self._undone = steps
+                self._record_missing_answers()
+                self._remaining = steps
                 self._control.count_failures()
-                await self._see_off(steps)
-                while self._undone and self._control.ending is None:
-                    step, *self._undone = self._undone
-                    await self._go_through(step)
-                result = await self._conclude()
+                await self._drain_in_flight(steps)
+                while self._remaining and self._control.ending is None:
+                    step, *self._remaining = self._remaining
+                    await self._run_step(step)
+                result = await self._finish_run()
                 group.cancel_scope.cancel()
         except* AuditError as errors:
-            result = RunResult(Ending.LOG_FAILED, Exit.ENDED_EARLY, _first(errors))
+            result = RunResult(Ending.LOG_FAILED, Exit.ENDED_EARLY, _first_error(errors))
         return result
 
-    def _answer_for_the_dead(self) -> None:
+    def _record_missing_answers(self) -> None:
         """Record an unknown answer for every intent without an answer: the process died in between."""
         for job in self.ledger.jobs:
             if job.phase is RequestPhase.UNANSWERED:
                 self.ledger.record_unanswered(job, "the process ended before the answer was on record")
 
-    async def _see_off(self, steps: Sequence[AnyPlanned]) -> None:
+    async def _drain_in_flight(self, steps: Sequence[AnyPlanned]) -> None:
         """Watch requests sent by an earlier part of the run, if too many failures have ended the run."""
         if self._control.ending is Ending.MAX_FAILURES:
             for step in steps:
@@ -153,37 +153,37 @@ class Run:
         await anyio.sleep(self._control.context.settle.whole_run)
         self._control.halt(Ending.TIMED_OUT)
 
-    async def _go_through(self, step: AnyPlanned) -> None:
+    async def _run_step(self, step: AnyPlanned) -> None:
         if isinstance(step, PlannedStep):
-            if not self._later_begun():  # otherwise decided in an earlier part of the run
+            if not self._has_later_begun():  # otherwise decided in an earlier part of the run
                 self._control.count_failures(step)
             await roll_out(self._control, step)
-            await self._hold_to(step)
+            await self._check_on_failure(step)
         elif step.name not in self._control.passed:
-            if isinstance(step, Question) and self._nothing_follows():
+            if isinstance(step, Question) and self._has_nothing_to_follow():
                 step = Message(step.name, f"not asked, since nothing is left to do after it: {step.question}")
             if isinstance(step, Question):
-                await self._ask(step)
+                await self._request_approval(step)
             else:
-                await tell(self._control, step)
+                await post_message(self._control, step)
 
-    async def _ask(self, step: Question) -> None:
+    async def _request_approval(self, step: Question) -> None:
         """Request an approval; meanwhile other runs may act on CVMs of later steps only."""
         if self._claim is None:
-            await ask(self._control, step, self._approver)
+            await request_approval(self._control, step, self._approver)
             return
-        later = {each.name for each in self._undone}
-        self._claim.narrow([job.ref for job in self.ledger.jobs if job.step not in later])
-        await ask(self._control, step, self._approver)
+        later = {each.name for each in self._remaining}
+        self._claim.keep_only([job.ref for job in self.ledger.jobs if job.step not in later])
+        await request_approval(self._control, step, self._approver)
         if self._control.ending is None:
-            with self._control.wait():
-                if await self._claim.widen():
-                    await self._control.look_again(self._control.jobs)
+            with self._control.interruptible_wait():
+                if await self._claim.claim_again():
+                    await self._control.refresh_statuses(self._control.jobs)
 
-    def _nothing_follows(self) -> bool:
+    def _has_nothing_to_follow(self) -> bool:
         """Whether no step after a question has a CVM to act on, so the answer changes nothing."""
-        acting = [step for step in self._undone if isinstance(step, PlannedStep)]
-        if not acting or len(acting) < len(self._undone):
+        acting = [step for step in self._remaining if isinstance(step, PlannedStep)]
+        if not acting or len(acting) < len(self._remaining):
             return False
         sources = {
             step.follows.step for step in acting if step.follows is not None and step.name not in self._control.passed
@@ -191,28 +191,33 @@ class Run:
         names = {step.name for step in acting}
         return not any(job.step in sources or (job.step in names and job.outcome is None) for job in self.ledger.jobs)
 
-    async def _hold_to(self, step: PlannedStep) -> None:
+    async def _check_on_failure(self, step: PlannedStep) -> None:
         """End the run before the next step if a target failed in a step with `on_failure: stop`.
 
         First the status of every settled CVM of these steps is read once more. There is no check once a later step
         has begun, also in an earlier part of the run: the decision was made then.
         """
         if step.on_failure == "stop":
-            self._held_to.append(step.name)
-        if not self._held_to or self._control.ending is not None or self._later_begun() or not self._anything_ahead():
+            self._stop_on_failure_steps.append(step.name)
+        if (
+            not self._stop_on_failure_steps
+            or self._control.ending is not None
+            or self._has_later_begun()
+            or not self._has_work_ahead()
+        ):
             return
-        jobs = [job for name in self._held_to for job in self._control.of_step(name)]
+        jobs = [job for name in self._stop_on_failure_steps for job in self._control.jobs_of_step(name)]
         await self._control.verify_settled(jobs)
-        if any(job.outcome in ENDS_THE_RUN and not job.taken_up for job in jobs):
+        if any(job.outcome in ENDS_THE_RUN and not job.is_superseded for job in jobs):
             self._control.halt(Ending.STEP_FAILED)
 
-    def _later_begun(self) -> bool:
-        later = {step.name for step in self._undone}
+    def _has_later_begun(self) -> bool:
+        later = {step.name for step in self._remaining}
         return bool(later & self._control.passed) or any(job.attempts for job in self.ledger.jobs if job.step in later)
 
-    def _anything_ahead(self) -> bool:
+    def _has_work_ahead(self) -> bool:
         """Whether the remaining steps have any work."""
-        later = {step.name for step in self._undone}
+        later = {step.name for step in self._remaining}
         return any(job.step in later and job.outcome is None for job in self.ledger.jobs) or any(
             isinstance(step, Question)
             or (
@@ -220,7 +225,7 @@ class Run:
                 and step.follows is not None
                 and bool(follow_up_sources(step.follows, self.ledger.jobs))
             )
-            for step in self._undone
+            for step in self._remaining
             if step.name not in self._control.passed
         )
 
@@ -228,62 +233,64 @@ class Run:
         sent = bool(self.ledger.sent)
         return exit_code(ending, self.ledger.counts, anything_sent=sent, left_alone=self._left_alone)
 
-    async def _conclude(self) -> RunResult:
+    async def _finish_run(self) -> RunResult:
         control = self._control
         unconfirmed: list[Job] = []
         if not (control.ending or Ending.COMPLETED).resumable:
             unconfirmed = await control.verify_settled(self.ledger.jobs)
         ending = control.ending or Ending.COMPLETED
         left = [job for job in self.ledger.jobs if job.outcome is None]
-        nothing_unsent = all(job.under_way for job in left) and not control.cut_short and not self._anything_ahead()
+        nothing_unsent = all(job.is_under_way for job in left) and not control.cut_short and not self._has_work_ahead()
         if ending in _FOR_FAILURES and nothing_unsent:
             ending = control.cut_by or Ending.COMPLETED
         if ending.resumable:
             code = self._exit_code(ending)
-            self.ledger.run_event(Event.RUN_INTERRUPTED, reason=ending.value, open=len(left), exit_code=int(code))
+            self.ledger.record_run_event(
+                Event.RUN_INTERRUPTED, reason=ending.value, open=len(left), exit_code=int(code)
+            )
         else:
-            self._leave_open(ending, left, unconfirmed)
+            self._end_open_jobs(ending, left, unconfirmed)
             code = self._exit_code(ending)
-            more = dict(self._about_the_end)
-            if self._due is not None:
-                more["deadline"] = self._due.verdict(self.ledger.jobs)
+            more = dict(self._final_fields)
+            if self._deadline is not None:
+                more["deadline"] = self._deadline.check_jobs(self.ledger.jobs)
             if control.cut_by is not None:
                 more["cut_short_by"] = control.cut_by.value
-            self.ledger.run_event(Event.RUN_FINISHED, ending=ending.value, exit_code=int(code), **more)
+            self.ledger.record_run_event(Event.RUN_FINISHED, ending=ending.value, exit_code=int(code), **more)
         await self.ledger.flush()
         return RunResult(ending, code)
 
-    def _leave_open(self, ending: Ending, left: Sequence[Job], unconfirmed: Sequence[Job]) -> None:
+    def _end_open_jobs(self, ending: Ending, left: Sequence[Job], unconfirmed: Sequence[Job]) -> None:
         """Give an outcome to the open targets of a run without a later `resume`."""
         why = "the run ended" if self._control.cut_by is None else _WHY_CUT[self._control.cut_by]
         for job in unconfirmed:
             leave_unconfirmed(self.ledger, job, f"{why} before its status was read once more")
         for job in left:
             goal = "running" if job.action.leaves_running else "down"
-            if job.accepted:
-                self.ledger.ended(job, Outcome.UNSETTLED, f"{why} before it was seen {goal}")
-            elif job.in_doubt:
+            if job.is_accepted:
+                self.ledger.record_outcome(job, Outcome.UNSETTLED, f"{why} before it was seen {goal}")
+            elif job.is_in_doubt:
                 words = f"{why} before a status showed whether its {job.action} had an effect"
-                self.ledger.ended(job, Outcome.UNSETTLED, words)
+                self.ledger.record_outcome(job, Outcome.UNSETTLED, words)
             elif job.billed:  # the shutdown was accepted, and the planned stop was never sent
-                self.ledger.ended(job, Outcome.UNSETTLED, "the run ended before the force-stop")
+                self.ledger.record_outcome(job, Outcome.UNSETTLED, "the run ended before the force-stop")
             else:
-                self.ledger.left_alone(job, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
+                self.ledger.record_unsent(job, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
 
-    async def _leave_at_once(self) -> None:
+    async def _abort_run(self) -> None:
         """Record the interruption of a cancelled run, so the log stays whole and `resume` can continue."""
         ending = self._control.ending or Ending.SIGINT
         with anyio.CancelScope(shield=True):
             open_jobs = sum(job.outcome is None for job in self.ledger.jobs)
             with suppress(AuditError):  # The log can't be written: no last record.
-                self.ledger.run_event(Event.RUN_INTERRUPTED, reason=ending.value, open=open_jobs, at_once=True)
+                self.ledger.record_run_event(Event.RUN_INTERRUPTED, reason=ending.value, open=open_jobs, at_once=True)
                 await self.ledger.flush()
 
-    def take_in(self, fresh: Mapping[str, Observation]) -> None:
+    def apply_statuses(self, fresh: Mapping[str, Observation]) -> None:
         """Apply fresh statuses to the unsent targets; end targets already in the wanted state."""
-        self._control.take_in(fresh)
+        self._control.apply_statuses(fresh)
 
 
-def _first(group: BaseExceptionGroup[AuditError]) -> AuditError:
+def _first_error(group: BaseExceptionGroup[AuditError]) -> AuditError:
     error = group.exceptions[0]
-    return error if isinstance(error, AuditError) else _first(error)
+    return error if isinstance(error, AuditError) else _first_error(error)

@@ -53,7 +53,7 @@ class RunControl:
         """Every target of the run so far."""
         return self.context.ledger.jobs
 
-    def of_step(self, name: str) -> list[Job]:
+    def jobs_of_step(self, name: str) -> list[Job]:
         """Targets of a step."""
         return [job for job in self.jobs if job.step == name]
 
@@ -80,7 +80,7 @@ class RunControl:
             self.halt(self.ending)
 
     @contextmanager
-    def wait(self, seconds: float = float("inf")) -> Iterator[None]:
+    def interruptible_wait(self, seconds: float = float("inf")) -> Iterator[None]:
         """Cancel the block once `cut_by` is set, or after a timeout.
 
         With `cut_by` set already, the block ends at its first await. Every wait of a run outside a wave uses this
@@ -101,13 +101,13 @@ class RunControl:
     def count_failures(self, step: PlannedStep | None = None) -> None:
         """End the run if the failures exceed the limit of the run, or of this step."""
         ledger, limit = self.context.ledger, self.context.limits.max_failures
-        if limit is not None and ledger.failures > limit.of(len({job.ref.key for job in self.jobs})):
+        if limit is not None and ledger.failure_count > limit.of(len({job.ref.key for job in self.jobs})):
             self.halt(Ending.MAX_FAILURES)
         own = step.limits.max_failures if step is not None else None
         if (
             step is not None
             and own is not None
-            and ledger.failures_of(step.name) > own.of(len(self.of_step(step.name)))
+            and ledger.failure_count_of(step.name) > own.of(len(self.jobs_of_step(step.name)))
         ):
             self.halt(Ending.MAX_FAILURES)
 
@@ -117,44 +117,44 @@ class RunControl:
         Returns:
             The targets left without confirmation, because the run was cut short.
         """
-        last_words = [job for job in jobs if not job.taken_up]
+        last_words = [job for job in jobs if not job.is_superseded]
         unconfirmed = {job.ref.key: job for job in last_words if job.outcome is Outcome.SETTLED}
-        with self.wait():
+        with self.interruptible_wait():
             await verify_settled(self.workspace.reader, self.context, unconfirmed)
         return [*unconfirmed.values()]
 
-    async def look_again(self, jobs: Iterable[Job]) -> None:
+    async def refresh_statuses(self, jobs: Iterable[Job]) -> None:
         """Read the statuses of the open targets again: the known statuses may be old."""
         refs = [job.ref for job in jobs if job.outcome is None]
         if refs:
-            with self.wait():
-                self.take_in(await self.workspace.reader.read(refs))
+            with self.interruptible_wait():
+                self.apply_statuses(await self.workspace.reader.read_statuses(refs))
             await self.context.ledger.flush()
 
-    def take_in(self, fresh: Mapping[str, Observation]) -> None:
+    def apply_statuses(self, fresh: Mapping[str, Observation]) -> None:
         """Apply fresh statuses to the unsent targets; end targets already in the wanted state."""
         ledger = self.context.ledger
         for job in self.jobs:
             seen = fresh.get(job.ref.key)
-            if job.outcome is not None or job.accepted or job.in_doubt:
+            if job.outcome is not None or job.is_accepted or job.is_in_doubt:
                 continue
             if seen is None:
                 if job.withheld is not None:
-                    ledger.withheld(job, job.withheld)
+                    ledger.end_withheld(job, job.withheld)
             elif seen.read is None:
-                ledger.ended(job, job.if_deleted, "no such CVM any more: it was deleted meanwhile")
+                ledger.record_outcome(job, job.outcome_if_deleted, "no such CVM any more: it was deleted meanwhile")
             elif is_as_wanted(job.action, seen.read.status, in_progress=seen.read.in_progress):
-                ledger.status(job, seen.read)
+                ledger.record_status(job, seen.read)
                 if job.billed:  # the shutdown brought the CVM down, before the planned stop
-                    ledger.ended(job, Outcome.SETTLED)
+                    ledger.record_outcome(job, Outcome.SETTLED)
                 else:
                     up = job.action.leaves_running
                     code = SkipReason.ALREADY_UP if up else SkipReason.ALREADY_DOWN
                     text = f"already {seen.read.status} when its turn came"
-                    ledger.ended(job, Outcome.SKIPPED, text, code=code)
+                    ledger.record_outcome(job, Outcome.SKIPPED, text, code=code)
             elif job.withheld is not None:
-                ledger.status(job, seen.read)
-                ledger.withheld(job, job.withheld)
+                ledger.record_status(job, seen.read)
+                ledger.end_withheld(job, job.withheld)
             elif job.action.restarts_cvms and seen.read.down:
-                ledger.status(job, seen.read)
-                ledger.ended(job, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")
+                ledger.record_status(job, seen.read)
+                ledger.record_outcome(job, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")

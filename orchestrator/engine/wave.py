@@ -89,13 +89,13 @@ class Wave:
         if self._queue.at_once > 1:
             jobs = sorted(jobs, key=lambda job: job.singly)  # batches first, and all batches full
         for job in jobs:
-            if job.accepted:
+            if job.is_accepted:
                 self._watch(job, accepted=True, since=job.accepted_at)
-            elif job.in_doubt:
-                self._queue.expect()
+            elif job.is_in_doubt:
+                self._queue.add_watched()
                 self._watch(job, accepted=False)
             else:
-                self._queue.add(job)
+                self._queue.add_job(job)
         async with anyio.create_task_group() as group:
             group.start_soon(self._run_watcher)
             with self._sending:
@@ -106,12 +106,12 @@ class Wave:
         with self._watching:
             await self._watcher.run()
 
-    def _watch(self, job: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
-        if self._escalates and job.may_escalate:
-            self._queue.expect_back()
+    def _watch(self, job: Job, *, accepted: bool, since: float | None = None, is_overdue: bool = False) -> None:
+        if self._escalates and job.can_escalate:
+            self._queue.add_possible_stop()
         if not accepted:
             job.phase = RequestPhase.IN_DOUBT
-        self._watcher.add(job, accepted=accepted, since=since, untaken=untaken)
+        self._watcher.add_job(job, accepted=accepted, since=since, is_overdue=is_overdue)
 
     def on_accepted(self, job: Job) -> None:
         """Watch a target with an accepted request."""
@@ -123,7 +123,7 @@ class Wave:
 
     def on_overdue(self, job: Job) -> None:
         """Let the status decide about a shutdown not accepted in time."""
-        self._watch(job, accepted=False, untaken=True)
+        self._watch(job, accepted=False, is_overdue=True)
 
     def on_all_sent(self) -> None:
         """Wake the watcher after the last request: polls may come sooner."""
@@ -132,25 +132,25 @@ class Wave:
     @property
     def unsent(self) -> int:
         """Number of requests still to be sent."""
-        return 0 if self._dispatcher.halted else self._queue.unsent
+        return 0 if self._dispatcher.is_halted else self._queue.unsent
 
     def on_effect(self, job: Job) -> None:
         """Take a target out of the send queue for good: its request of unknown effect is decided."""
         job.clear_doubt()
-        self._queue.taken()
+        self._queue.count_resolved()
         self._dispatcher.wake()
 
     def on_no_effect(self, job: Job) -> None:
         """Send a target again: its request of unknown effect had no effect."""
         job.clear_doubt()
         self.on_ended(job)
-        self._queue.again(job)
+        self._queue.requeue(job)
         self._dispatcher.wake()
 
     def on_ended(self, job: Job) -> None:
         """Count the end of the watch of a target."""
-        if self._escalates and job.may_escalate:
-            self._queue.not_back()
+        if self._escalates and job.can_escalate:
+            self._queue.remove_possible_stop()
             self._dispatcher.wake()
 
     def on_failed(self) -> None:
@@ -162,13 +162,13 @@ class Wave:
         self.on_ended(job)
         ledger, ending = self._context.ledger, self._observer.ending
         if job.withheld is not None:
-            ledger.ended(job, Outcome.UNSETTLED, f"{reason}; not stopped: {job.withheld.text}")
+            ledger.record_outcome(job, Outcome.UNSETTLED, f"{reason}; not stopped: {job.withheld.text}")
             self.on_failed()
-        elif not self._dispatcher.halted:
-            ledger.escalated(job, reason)
-            self._queue.add(job)
+        elif not self._dispatcher.is_halted:
+            ledger.record_escalation(job, reason)
+            self._queue.add_job(job)
             self._dispatcher.wake()
         elif ending is not None and not ending.resumable:
             self.cut_short = True
-            ledger.ended(job, Outcome.UNSETTLED, f"{reason}; the run ended before the force-stop")
+            ledger.record_outcome(job, Outcome.UNSETTLED, f"{reason}; the run ended before the force-stop")
             self.on_failed()

@@ -71,7 +71,7 @@ class Workspace:
             lambda: cloud.list_page(1, 1),
             give_up_after=settle.cloud_down,
             gave_up=lambda: self._halt(Ending.CLOUD_DOWN),
-            changed=self._report_outage,
+            changed=self.on_outage_change,
         )
         self.cloud = ObservedCloud(cloud, self._on_reply)
         self.reader = StatusReader(
@@ -82,15 +82,16 @@ class Workspace:
             batch_size=settle.batch_size,
             batch_missing=settle.batch_missing,
         )
-        self.reader.known_size(size)
+        self.reader.set_workspace_size(size)
         gate.on_long_pause.append(lambda _seconds: self._check_interruption())
 
     def _on_reply(self, reply: Reply[object]) -> None:
-        self.breaker.heard(reply)
+        self.breaker.on_reply(reply)
         if reply.value is None and reply.http_status == _UNAUTHORIZED:
             self._halt(Ending.KEY_REFUSED)
 
-    def _report_outage(self, outage: Outage | None) -> None:
+    def on_outage_change(self, outage: Outage | None) -> None:
+        """Report an outage, or its end; an interrupted run then stops watching."""
         self._on_outage(outage)
         if outage is not None:
             self._check_interruption()

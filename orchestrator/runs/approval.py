@@ -52,7 +52,7 @@ class LeftAnswers:
         """
         self._answers, self._state, self._observer, self._wall = answers, state, observer, wall
 
-    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
+    async def wait_for_answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
         """Wait for an answer; None once the question has expired by the time of day."""
         self._observer.on_warning(
             "waiting_for_approval",

@@ -77,11 +77,11 @@ class RunClaim:
         """
         self._claim, self._recheck_after, self._observer = claim, recheck_after, observer
 
-    def narrow(self, refs: Iterable[CvmRef]) -> None:
+    def keep_only(self, refs: Iterable[CvmRef]) -> None:
         """Claim only these CVMs during an approval."""
         self._claim.narrow(refs)
 
-    async def widen(self) -> bool:
+    async def claim_again(self) -> bool:
         """Wait for the claims of live runs, then claim all CVMs of this run; True after actions of other runs."""
         wait = await self._claim.widen(self._recheck_after, self._warn)
         if wait is None:

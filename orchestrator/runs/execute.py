@@ -55,7 +55,7 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         workspace,
         earlier=EarlierProgress(state.passed, state.refused, soaks),
         approver=approver or wait_for_answers(session, opened),
-        due=_find_deadline(session, state),
+        deadline=_find_deadline(session, state),
         left_alone=bool(state.left_alone),
         claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after, session.observer),
     )
@@ -135,7 +135,7 @@ async def carry_to_end(session: Session, opened: OpenRun, run: Run, beside: Sequ
         async with anyio.create_task_group() as group:
             for each in beside:
                 group.start_soon(each, group.cancel_scope)
-            run.take_in(opened.fresh or {})
+            run.apply_statuses(opened.fresh or {})
             result = await run(opened.steps)
             group.cancel_scope.cancel()
     finally:
@@ -187,7 +187,7 @@ def _settle_of(session: Session) -> SettleSettings:
         batch_missing=session.batch_missing,
         cloud_down=settle.cloud_down,
         whole_run=settle.whole_run,
-        look_again_after=session.settings.guards.recheck_after,
+        refresh_after=session.settings.guards.recheck_after,
     )
 
 

@@ -34,7 +34,7 @@ async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_si
         batch_size=session.batch_size,
         batch_missing=session.batch_missing,
     )
-    reader.known_size(workspace_size)
+    reader.set_workspace_size(workspace_size)
     wanted = [job.ref for job in jobs if job.outcome is None]
     seen: dict[str, Observation] = {}
     idle = 0
@@ -42,7 +42,7 @@ async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_si
         missing = [ref for ref in wanted if ref.key not in seen]
         if not missing:
             break
-        found = await reader.read(missing)
+        found = await reader.read_statuses(missing)
         seen |= found
         idle = 0 if found else idle + 1
     if refused:

@@ -63,7 +63,7 @@ async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: Pla
     lacking = list_cvms_lacking_facts(playbook, guards, inventory.cvms)
     if constraint is not None:
         lacking += [cvm for cvm in inventory.cvms if constraint.lacks_facts(cvm) and cvm not in lacking]
-    cvms = await reader.complete(inventory.cvms, lacking)
+    cvms = await reader.complete_identifiers(inventory.cvms, lacking)
     plan = make_plan(
         playbook,
         cvms,

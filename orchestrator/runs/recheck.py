@@ -75,7 +75,7 @@ def mark_withheld(
     """
     cvms = tuple(cvms)
     listed = ByCvm((cvm.ref, cvm) for cvm in cvms)
-    touched = {job.ref.key for job in jobs if job.attempts or job.accepted or job.outcome is not None}
+    touched = {job.ref.key for job in jobs if job.attempts or job.is_accepted or job.outcome is not None}
     now: dict[str, Cvm] = {}
     for job in jobs:
         seen, cvm = fresh.get(job.ref.key), listed.find(job.ref)
@@ -88,7 +88,7 @@ def mark_withheld(
             job.withheld = _why_withheld(target, job, cvm, guards, touched=job.ref.key in touched)
         elif seen is not None and seen.read is not None:
             job.withheld = Reason(SkipReason.GONE)
-    under_way = {job.ref.key for job in jobs if job.under_way and not job.action.starts_cvms}
+    under_way = {job.ref.key for job in jobs if job.is_under_way and not job.action.starts_cvms}
     up = [now.get(cvm.ref.key, cvm) for cvm in cvms if cvm.ref.key not in under_way]
     going = [job for job in to_send(jobs, fresh) if not job.action.starts_cvms and job.ref.key in now]
     by_key = {job.ref.key: job for job in going}
@@ -103,7 +103,7 @@ def to_send(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[Job]:
         job
         for job in jobs
         if job.outcome is None
-        and not job.under_way
+        and not job.is_under_way
         and job.withheld is None
         and not is_settled_by(job, fresh.get(job.ref.key))
     ]
@@ -114,7 +114,7 @@ def to_skip(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[tuple[Jo
     found = []
     for job in jobs:
         seen = fresh.get(job.ref.key)
-        if job.outcome is not None or job.under_way:
+        if job.outcome is not None or job.is_under_way:
             continue
         if is_settled_by(job, seen):
             status = None if seen is None else seen.read
@@ -193,4 +193,4 @@ async def _read_inventory(session: Session, state: RunState, jobs: Sequence[Job]
         for cvm, then in pairs
         if then is not None and (lacks_facts(then, cvm.ref) or find_unknown_protection(guards.protect, cvm))
     ]
-    return await reader.complete(inventory.cvms, lacking)
+    return await reader.complete_identifiers(inventory.cvms, lacking)

@@ -165,7 +165,7 @@ def rebuild_jobs(state: RunState, *, now: float, wall: datetime) -> list[Job]:
             escalated_at=engine_time(target.escalated_at),
             billed=target.billing is not None,
             outcome=target.outcome,
-            taken_up=target.taken_up_by is not None,
+            is_superseded=target.taken_up_by is not None,
             status=target.status,
             wave=target.wave,
         )

@@ -64,7 +64,7 @@ class ResumePlan:
     @property
     def unsent(self) -> list[Job]:
         """List the targets without a request known to have had an effect."""
-        return [*self.send, *(job for job in self.watch if not job.accepted)]
+        return [*self.send, *(job for job in self.watch if not job.is_accepted)]
 
     @property
     def doubtful(self) -> int:
@@ -140,9 +140,9 @@ def plan_resume(jobs: list[Job], checked: Rechecked, applied: Applied) -> Resume
         jobs=jobs,
         checked=checked,
         send=tuple(to_send(jobs, checked.fresh)),
-        watch=tuple(job for job in jobs if job.under_way),
+        watch=tuple(job for job in jobs if job.is_under_way),
         skip=tuple(to_skip(jobs, checked.fresh)),
-        ended=sum(job.outcome is not None and not job.taken_up for job in jobs),
+        ended=sum(job.outcome is not None and not job.is_superseded for job in jobs),
         steps=applied.steps,
         limits=applied.limits,
         stricter=applied.stricter,

@@ -118,7 +118,7 @@ class Session:
         """
         if self.endpoint.simulated:
             return
-        held = self.finder.held if self.finder is not None else None
+        held = self.finder.known_rate if self.finder is not None else None
         smaller = batch_size < self.settings.settle.batch_size
         learnt = ApiProfile(
             requests_per_second=held.requests_per_second if held else None,

@@ -102,7 +102,7 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
         raise NotConfirmedError("the plan was not confirmed", hint="nothing was sent")
     # Both clocks: the engine's clock stops while a machine sleeps, the wall clock may be set back.
     waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
-    jobs = [Job.of(target) for target in plan.targets]
+    jobs = [Job.from_target(target) for target in plan.targets]
     claim = claim_cvms(session, run_id, [job.ref for job in jobs], ignore_running=request.ignore_running)
     try:
         fresh = await read_what_others_changed(session, claim, jobs, size, prepared.read_at)

@@ -192,7 +192,7 @@ async def _run(
             ],
             observers=[state.apply],
         )
-        ledger = Ledger([Job.of(target) for target in plan.targets], log, clock)
+        ledger = Ledger([Job.from_target(target) for target in plan.targets], log, clock)
         workspace = Workspace(cloud, gate, clock, rng, SETTLE, size=len(inventory.cvms))
         run = Run(RunContext(ledger, clock, rng, limits, SETTLE), workspace)
         result = await run(plan.steps)

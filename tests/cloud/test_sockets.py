@@ -297,7 +297,7 @@ async def test_an_odd_status_is_no_answer_of_the_api_and_says_that_the_request_w
     async with serving(talk) as server, reaching(server.port, many=many) as cloud:
         reply = await cloud.act(Action.STOP, REF)
     assert (reply.value, reply.sent, reply.is_json) == (None, True, False)
-    assert classify_reply(reply, 1, 0.5).kind is ReplyClass.UNKNOWN
+    assert classify_reply(reply, 1, 0.5).reply_class is ReplyClass.UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ class Fleet:
             on_outage=on_outage,
         )
         earlier = EarlierProgress(passed, refused, soaks or {})
-        self.run = Run(self.context, self.workspace, earlier=earlier, due=due, approver=approver)
+        self.run = Run(self.context, self.workspace, earlier=earlier, deadline=due, approver=approver)
 
     async def go(self) -> RunResult:
         return await self.run(self.steps)

@@ -131,12 +131,12 @@ def send(
     due: list[tuple[float, int, float, float | None]] = []  # when, number, latency, the wait: None before arriving
     in_flight = 0
     while now < seconds:
-        gate.rate, gate.burst = finder.pace, finder.burst
-        wait = gate.wait(now) if in_flight < max_in_flight else float("inf")
+        gate.rate, gate.burst = finder.send_rate, finder.burst
+        wait = gate.wait_seconds(now) if in_flight < max_in_flight else float("inf")
         number += 1
         if wait <= 0:
             change(now)
-            gate.take(now)
+            gate.count_request(now)
             in_flight += 1
             took = rng.uniform(*latency)
             heapq.heappush(due, (now + took / 2, number, took, None))
@@ -153,9 +153,9 @@ def send(
             continue
         in_flight -= 1
         if told <= 0:
-            finder.heard(Reply(value=(), http_status=200, latency=took), now)
+            finder.on_reply(Reply(value=(), http_status=200, latency=took), now)
             continue
         pause = float(max(1, ceil(told))) if retry_after else None
-        finder.heard(Reply(http_status=429, latency=took, retry_after=pause), now)
-        gate.pause(now + (rng.uniform(0.75, 1.25) if pause is None else pause * rng.uniform(1, 1.1)))
+        finder.on_reply(Reply(http_status=429, latency=took, retry_after=pause), now)
+        gate.pause_until(now + (rng.uniform(0.75, 1.25) if pause is None else pause * rng.uniform(1, 1.1)))
     return Sent(requests, finder, now, server.rate)

@@ -161,7 +161,9 @@ async def test_what_is_as_wanted_by_a_fresh_read_is_skipped_and_a_stopped_cvm_is
     jobs = [work_of(ref, action) for ref, action in zip(cloud.refs, [*OTHERS, Action.START], strict=True)]
     fleet = Fleet(cloud, jobs=jobs)
     told = ["stopped", "running", "stopped", "stopped"]
-    fleet.run.take_in({job.ref.key: Observation(StatusRead(status), 0) for job, status in zip(jobs, told, strict=True)})
+    fleet.run.apply_statuses(
+        {job.ref.key: Observation(StatusRead(status), 0) for job, status in zip(jobs, told, strict=True)}
+    )
     assert [job.outcome for job in jobs] == ["skipped", "skipped", "failed", None]
 
 
@@ -239,7 +241,7 @@ async def test_once_a_later_step_has_begun_a_resume_does_not_ask_again_how_the_f
     cloud = FakeCloud(6)
     fleet = two_steps(cloud, "stop")
     for job in fleet.jobs[:3]:
-        job.outcome, job.attempts = job.if_deleted if job.ref.name != "web-0" else job.outcome, 1
+        job.outcome, job.attempts = job.outcome_if_deleted if job.ref.name != "web-0" else job.outcome, 1
     cloud.stop_script = lambda ref, _attempt: failed(403) if ref.name == "web-0" else None
     fleet.jobs[3].attempts = 1
     result = await fleet.go()

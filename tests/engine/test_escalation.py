@@ -153,7 +153,7 @@ async def test_an_interrupted_run_leaves_the_escalation_to_resume() -> None:
         result = await fleet.go()
     assert (result.ending, cloud.count("stop")) == (Ending.SIGINT, 0)
     left = next(job for job in fleet.jobs if job.ref.name == STUBBORN)
-    assert (left.outcome, left.accepted) == (None, True)
+    assert (left.outcome, left.is_accepted) == (None, True)
     again = Fleet(cloud, jobs=fleet.jobs)
     again.steps = fleet.steps
     assert (await again.go()).exit_code is Exit.OK

@@ -96,7 +96,7 @@ async def test_a_bare_404_of_a_cvm_that_is_on_the_list_gives_the_lists_status() 
     cloud.bare = True
     reader = Fleet(cloud).run.reader
     reader.batch_missing = True
-    seen = await reader.read(cloud.refs)
+    seen = await reader.read_statuses(cloud.refs)
     assert [seen[ref.key].read for ref in cloud.refs] == [StatusRead("running")] * 3
 
 
@@ -123,8 +123,8 @@ async def test_a_list_that_may_lack_a_cvm_proves_no_deletion(story: str) -> None
     cloud.read_state, cloud.list_page = state, page  # type: ignore[assignment,method-assign]
     reader = Fleet(cloud).run.reader
     reader.batch_missing = True
-    assert await reader.read([ref]) == {}
-    assert await reader.read([ref]) == {}, "two reads that agree prove nothing of a list that lacks a CVM"
+    assert await reader.read_statuses([ref]) == {}
+    assert await reader.read_statuses([ref]) == {}, "two reads that agree prove nothing of a list that lacks a CVM"
 
 
 @pytest.mark.parametrize("status", [101, 300, 399, 425, 499, 999])

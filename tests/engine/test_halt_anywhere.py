@@ -34,7 +34,7 @@ STEPS: Sequence[AnyPlanned] = (
 """Two waves with a canary, a question, a step that takes up what the first left, and an escalation."""
 TARGETS = [("ask", 1), ("ask", 2), ("ask", 2), ("rest", 1), ("rest", 1)]
 STUBBORN = ("web-2", "web-4")
-SETTLE = SettleSettings(cloud_down=60, look_again_after=60)
+SETTLE = SettleSettings(cloud_down=60, refresh_after=60)
 LONGEST_END, LONGEST_END_OF_AN_OUTAGE = 61.0, 300.0
 """Seconds in which a halted run has to end: its longest settle timeout; and until the breaker opens and gives up."""
 
@@ -42,7 +42,7 @@ LONGEST_END, LONGEST_END_OF_AN_OUTAGE = 61.0, 300.0
 class SlowPerson:
     """Says yes after a while in which what is known of the CVMs grows old."""
 
-    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
+    async def wait_for_answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
         del step, question, expires_at
         await anyio.sleep(100)
         return Answer(approved=True, by="ann@desk", via="terminal")
@@ -142,8 +142,8 @@ async def resume(cloud: FakeCloud, interrupted: Fleet) -> Fleet:
     jobs = rebuild_jobs(state, now=interrupted.clock.now(), wall=interrupted.clock.wall())
     fleet = Fleet(cloud, jobs=jobs, approver=SlowPerson(), settle=SETTLE, passed=state.passed, refused=state.refused)
     fleet.steps = list(steps_from(state.planned.steps))  # type: ignore[arg-type] # steps of any kind
-    fresh = await fleet.run.reader.read([job.ref for job in jobs if job.outcome is None])
-    fleet.run.take_in(fresh)
+    fresh = await fleet.run.reader.read_statuses([job.ref for job in jobs if job.outcome is None])
+    fleet.run.apply_statuses(fresh)
     await fleet.go()
     return fleet
 

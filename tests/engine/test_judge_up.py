@@ -15,7 +15,7 @@ moments = st.floats(100, 700)
 
 def watched(action: Action, before: str | None = None, *, accepted: bool = True, moved: bool = False) -> WatchState:
     usual = "stopped" if action is Action.START else "running"
-    return WatchState(before or usual, since=100, deadline=700, accepted=accepted, action=action, moved=moved)
+    return WatchState(before or usual, since=100, deadline=700, is_accepted=accepted, action=action, has_moved=moved)
 
 
 def story(state: WatchState, *told: tuple[float, str]) -> list[Finding]:
@@ -40,17 +40,17 @@ def test_no_read_begun_before_the_lag_has_passed_proves_that_it_runs_or_that_a_r
 @pytest.mark.parametrize("before", ["stopped", "exited"])
 def test_a_started_cvm_settles_once_it_runs(before: str) -> None:
     told = [(100.5, before), (103, "starting"), (106, "running")]
-    assert story(watched(Action.START, before), *told) == [Finding.OPEN, Finding.OPEN, Finding.SETTLED]
+    assert story(watched(Action.START, before), *told) == [Finding.PENDING, Finding.PENDING, Finding.SETTLED]
 
 
 def test_a_started_cvm_that_stays_down_is_no_news_for_a_while_and_then_failed() -> None:
     told = [(105, "stopped"), (109, "exited"), (111, "stopped"), (114, "stopped")]
-    assert story(watched(Action.START), *told) == [Finding.OPEN] * 3 + [Finding.NOT_UP]
+    assert story(watched(Action.START), *told) == [Finding.PENDING] * 3 + [Finding.NOT_UP]
 
 
 def test_a_started_cvm_that_goes_down_again_has_failed_once_a_second_read_agrees() -> None:
     told = [(101, "starting"), (103, "exited"), (104, "exited"), (105, "exited")]
-    assert story(watched(Action.START), *told) == [Finding.OPEN] * 3 + [Finding.NOT_UP]
+    assert story(watched(Action.START), *told) == [Finding.PENDING] * 3 + [Finding.NOT_UP]
     assert story(watched(Action.START), (101, "starting"), (103, "error"))[-1] is Finding.ERROR
 
 
@@ -58,15 +58,15 @@ def test_a_started_cvm_that_goes_down_again_has_failed_once_a_second_read_agrees
 def test_a_start_of_unknown_outcome_had_its_effect_when_the_cvm_comes_up(status: str) -> None:
     assert evaluate_status(watched(Action.START, accepted=False), StatusRead(status), 100.1, 2) is Finding.EFFECT
     assert evaluate_status(watched(Action.START, accepted=False), StatusRead("running"), 102, 2) is Finding.EFFECT
-    assert evaluate_status(watched(Action.START, accepted=False), StatusRead("running"), 101, 2) is Finding.OPEN
+    assert evaluate_status(watched(Action.START, accepted=False), StatusRead("running"), 101, 2) is Finding.PENDING
 
 
 def test_a_start_of_unknown_outcome_had_none_only_if_a_late_read_shows_the_cvm_down_as_before() -> None:
     state = watched(Action.START, accepted=False)
     assert evaluate_status(state, StatusRead("stopped"), 102, 2) is Finding.NO_EFFECT
-    assert evaluate_status(state, StatusRead("stopped", True), 102, 2) is Finding.OPEN
-    assert evaluate_status(state, StatusRead("stopping"), 102, 2) is Finding.OPEN
-    assert evaluate_status(state, StatusRead("unknown"), 600, 2) is Finding.OPEN
+    assert evaluate_status(state, StatusRead("stopped", True), 102, 2) is Finding.PENDING
+    assert evaluate_status(state, StatusRead("stopping"), 102, 2) is Finding.PENDING
+    assert evaluate_status(state, StatusRead("unknown"), 600, 2) is Finding.PENDING
 
 
 @pytest.mark.parametrize("status", ["exited", "error"])
@@ -80,12 +80,12 @@ def test_a_start_of_unknown_outcome_after_which_the_guest_ended_or_failed_is_not
 @pytest.mark.parametrize("on_its_way", ["restarting", "stopping", "shutting_down", "stopped", "starting"])
 def test_a_restarted_cvm_settles_once_it_was_seen_elsewhere_and_runs(on_its_way: str) -> None:
     told = [(100.5, "running"), (101, on_its_way), (103, "running")]
-    assert story(watched(Action.RESTART), *told) == [Finding.OPEN, Finding.OPEN, Finding.SETTLED]
+    assert story(watched(Action.RESTART), *told) == [Finding.PENDING, Finding.PENDING, Finding.SETTLED]
 
 
 def test_a_restart_whose_answer_showed_it_on_its_way_needs_no_further_sight_of_that() -> None:
     assert story(watched(Action.RESTART, moved=True), (101, "running"), (102, "running")) == [
-        Finding.OPEN,
+        Finding.PENDING,
         Finding.SETTLED,
     ]
 
@@ -93,7 +93,7 @@ def test_a_restart_whose_answer_showed_it_on_its_way_needs_no_further_sight_of_t
 @pytest.mark.parametrize("accepted", [True, False])
 def test_a_cvm_that_was_never_seen_to_restart_can_not_be_told_to_have_done_so(*, accepted: bool) -> None:
     told = [(105, "running"), (111, "running"), (112, "running"), (113, "running")]
-    assert story(watched(Action.RESTART, accepted=accepted), *told) == [Finding.OPEN] * 3 + [Finding.INCONCLUSIVE]
+    assert story(watched(Action.RESTART, accepted=accepted), *told) == [Finding.PENDING] * 3 + [Finding.INCONCLUSIVE]
 
 
 @given(reads, moments)
@@ -112,18 +112,18 @@ def test_a_cvm_that_was_seen_running_has_fallen_once_two_reads_agree(action: Act
     state = watched(action)
     told = [(200, "stopped"), (201, "stopped"), (202, "stopped")]
     findings = [evaluate_settled_status(state, StatusRead(status), at, 2) for at, status in told]
-    assert findings == [Finding.OPEN, Finding.OPEN, Finding.WENT_DOWN]
+    assert findings == [Finding.PENDING, Finding.PENDING, Finding.WENT_DOWN]
     assert evaluate_settled_status(watched(action), StatusRead("running"), 200, 2) is Finding.SETTLED
-    assert evaluate_settled_status(watched(action), StatusRead("restarting"), 200, 2) is Finding.OPEN
+    assert evaluate_settled_status(watched(action), StatusRead("restarting"), 200, 2) is Finding.PENDING
 
 
 @pytest.mark.parametrize(
     ("read", "finding"),
     [
         (StatusRead("error"), Finding.ERROR),
-        (StatusRead("error", True), Finding.OPEN),
-        (StatusRead("x"), Finding.OPEN),
-        (StatusRead("running", True), Finding.OPEN),
+        (StatusRead("error", True), Finding.PENDING),
+        (StatusRead("x"), Finding.PENDING),
+        (StatusRead("running", True), Finding.PENDING),
     ],
 )
 def test_an_accepted_restart_fails_only_at_an_error_with_nothing_in_progress(
@@ -139,10 +139,10 @@ def test_running_counts_from_the_moment_at_which_the_lag_has_passed(action: Acti
 
 
 def test_a_started_cvm_with_an_unknown_status_is_no_news() -> None:
-    assert story(watched(Action.START), (200, "x"), (203, "x")) == [Finding.OPEN, Finding.OPEN]
+    assert story(watched(Action.START), (200, "x"), (203, "x")) == [Finding.PENDING, Finding.PENDING]
 
 
-@pytest.mark.parametrize(("before", "finding"), [("stopped", Finding.ERROR), ("error", Finding.OPEN)])
+@pytest.mark.parametrize(("before", "finding"), [("stopped", Finding.ERROR), ("error", Finding.PENDING)])
 def test_an_error_after_a_start_is_news_at_once_only_with_another_status_before(before: str, finding: Finding) -> None:
     assert evaluate_status(watched(Action.START, before), StatusRead("error"), 101, 2) is finding
 

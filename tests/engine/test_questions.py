@@ -28,7 +28,7 @@ class Person:
         self.asked: list[tuple[str, str, datetime]] = []
         self._answer, self._after = answer, after
 
-    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
+    async def wait_for_answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
         self.asked.append((step, question, expires_at))
         await anyio.sleep(self._after)
         return self._answer

@@ -383,10 +383,10 @@ async def test_fresh_readings_spare_what_is_down_already() -> None:
     cloud.gone.add("web-1")
     await anyio.sleep(10)
     fleet = Fleet(cloud)
-    fleet.run.reader.known_size(0)
-    fresh = await fleet.run.reader.read(cloud.refs)
-    fresh |= await fleet.run.reader.read([cloud.refs[1]])
-    fleet.run.take_in(fresh)
+    fleet.run.reader.set_workspace_size(0)
+    fresh = await fleet.run.reader.read_statuses(cloud.refs)
+    fresh |= await fleet.run.reader.read_statuses([cloud.refs[1]])
+    fleet.run.apply_statuses(fresh)
     await fleet.go()
     assert [fleet.outcome(f"web-{n}") for n in range(4)] == ["skipped", "gone", "settled", "settled"]
     assert set(cloud.posts) == {"web-2", "web-3"}

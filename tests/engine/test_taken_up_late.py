@@ -19,7 +19,7 @@ def left_with_failures(cloud: FakeCloud, *, run: str | None, step: str | None) -
     jobs = [work_of(ref, step="first" if n < 4 else "second") for n, ref in enumerate(cloud.refs)]
     jobs[0].attempts, jobs[0].first_sent, jobs[0].outcome = 1, -10.0, Outcome.FAILED
     jobs[1].attempts, jobs[1].first_sent = 1, -10.0
-    jobs[1].accept(-10.0)
+    jobs[1].mark_accepted(-10.0)
     jobs[2].attempts, jobs[2].first_sent, jobs[2].phase = 1, -10.0, RequestPhase.IN_DOUBT
     cloud.take_effect(cloud.refs[1])
     cloud.take_effect(cloud.refs[2])
@@ -68,11 +68,11 @@ async def test_what_goes_down_by_its_own_shutdown_between_escalation_and_stop_is
 ) -> None:
     cloud = FakeCloud(1)
     job = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-10.0, billed=billed)
-    job.escalate(-1.0)
+    job.switch_action(-1.0)
     cloud.take_effect(job.ref)
     fleet = Fleet(cloud, jobs=[job])
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5)]
-    fleet.run.take_in({job.ref.key: Observation(StatusRead("stopped"), 0.0)})
+    fleet.run.apply_statuses({job.ref.key: Observation(StatusRead("stopped"), 0.0)})
     await fleet.go()
     assert (fleet.outcomes(), cloud.posts.total()) == ({outcome: 1}, 0)
 
@@ -81,7 +81,7 @@ async def test_an_accepted_shutdown_is_never_called_not_sent_when_the_run_ends_b
     cloud = FakeCloud(2)
     cloud.stop_script = lambda _ref, _attempt: failed(400)
     stubborn = work_of(cloud.refs[0], Action.SHUTDOWN, attempts=1, first_sent=-10.0, billed=True)
-    stubborn.escalate(-1.0)
+    stubborn.switch_action(-1.0)
     lost = work_of(cloud.refs[1], Action.SHUTDOWN, attempts=1, first_sent=-10.0, outcome=Outcome.FAILED)
     fleet = Fleet(cloud, jobs=[stubborn, lost], max_failures="0")
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5)]

@@ -23,7 +23,7 @@ SETTLE = SettleSettings(cloud_down=60)
 class Refuser:
     """Answers no at once."""
 
-    async def answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
+    async def wait_for_answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
         del step, question, expires_at
         return Answer(approved=False, by="ann@desk", via="terminal")
 

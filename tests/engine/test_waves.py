@@ -221,7 +221,7 @@ async def test_a_run_taken_up_again_between_waves_goes_on_with_the_same_split() 
     assert done == {"web-0"}
     jobs = [
         replace(job, phase=RequestPhase.IN_DOUBT)
-        if job.attempts > 0 and not job.accepted and job.outcome is None
+        if job.attempts > 0 and not job.is_accepted and job.outcome is None
         else replace(job)
         for job in first.jobs
     ]
@@ -246,9 +246,9 @@ async def test_a_wave_that_had_begun_is_finished_and_the_canary_judged_again_bef
     cloud = FakeCloud(10)
     cloud.status_script = lambda ref, _since: StatusRead("running") if ref.name == "web-0" else None
     jobs = [work_of(ref, wave=wave) for ref, wave in zip(cloud.refs, WAVES, strict=True)]
-    jobs[0].accept(0.0)
+    jobs[0].mark_accepted(0.0)
     jobs[0].attempts, jobs[0].outcome = 1, Outcome.SETTLED
-    jobs[1].accept(0.0)
+    jobs[1].mark_accepted(0.0)
     jobs[1].attempts = 1
     cloud.take_effect(jobs[1].ref)
     fleet = rollout(cloud, jobs=jobs)

@@ -32,7 +32,7 @@ def withheld(
 async def test_a_target_that_waits_is_not_sent_with_the_code_and_the_others_go_on() -> None:
     cloud = FakeCloud(3)
     fleet = Fleet(cloud, jobs=withheld(cloud))
-    fleet.run.take_in({})
+    fleet.run.apply_statuses({})
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.FAILED, {"not_sent": 1, "settled": 2})
     assert set(cloud.posts) == {"web-1", "web-2"}
@@ -45,7 +45,7 @@ async def test_a_target_that_is_as_wanted_already_is_skipped_whatever_else_is_tr
     cloud.take_effect(cloud.refs[0])
     fleet = Fleet(cloud, jobs=withheld(cloud))
     await anyio.sleep(1)
-    fleet.run.take_in(await fleet.run.reader.read(cloud.refs[:1]))
+    fleet.run.apply_statuses(await fleet.run.reader.read_statuses(cloud.refs[:1]))
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"skipped": 1, "settled": 1})
 
@@ -56,7 +56,7 @@ async def test_a_request_of_unknown_outcome_is_watched_and_not_repeated(*, had_a
     if had_an_effect:
         cloud.take_effect(cloud.refs[0])
     fleet = Fleet(cloud, jobs=withheld(cloud, attempts=1, phase=RequestPhase.IN_DOUBT))
-    fleet.run.take_in({})
+    fleet.run.apply_statuses({})
     result = await fleet.go()
     first = {"settled": 2} if had_an_effect else {"not_sent": 1, "settled": 1}
     assert (fleet.outcomes(), result.exit_code) == (first, Exit.OK if had_an_effect else Exit.FAILED)
@@ -69,7 +69,7 @@ async def test_an_accepted_request_is_watched_to_its_end() -> None:
     fleet = Fleet(
         cloud, jobs=withheld(cloud, attempts=1, phase=RequestPhase.ACCEPTED, accepted_at=anyio.current_time())
     )
-    fleet.run.take_in({})
+    fleet.run.apply_statuses({})
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 2})
 
@@ -84,10 +84,10 @@ async def test_a_shutdown_that_takes_too_long_is_not_followed_by_a_stop(*, escal
         cloud, Action.SHUTDOWN, attempts=1, billed=True, phase=RequestPhase.ACCEPTED, accepted_at=anyio.current_time()
     )
     if escalated:
-        jobs[0].escalate(anyio.current_time())
+        jobs[0].switch_action(anyio.current_time())
     fleet = Fleet(cloud, jobs=jobs, action=Action.SHUTDOWN)
     fleet.steps = [PlannedStep("stop", Action.SHUTDOWN, 600, escalate_after=5.0)]
-    fleet.run.take_in(await fleet.run.reader.read(cloud.refs))
+    fleet.run.apply_statuses(await fleet.run.reader.read_statuses(cloud.refs))
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes(), cloud.count("stop")) == (Exit.UNSETTLED, {"unsettled": 1}, 0)
     (ended,) = fleet.trail.of("target.failed")
@@ -102,7 +102,7 @@ async def test_a_later_step_that_takes_up_a_result_leaves_the_cvm_alone_as_well(
     follows = FollowUp("stop", frozenset({Outcome.SETTLED}))
     fleet.steps.append(PlannedStep("again", Action.START, 600, follows=follows))
     await anyio.sleep(5)
-    fleet.run.take_in({})
+    fleet.run.apply_statuses({})
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.FAILED, {"not_sent": 1})
     assert cloud.count("start") == 0

@@ -103,7 +103,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 async def asked(approver: LeftAnswers | AtTerminal) -> Answer | None:
-    return await approver.answer("look", ASKED["question"], EXPIRES_AT)
+    return await approver.wait_for_answer("look", ASKED["question"], EXPIRES_AT)
 
 
 @pytest.mark.parametrize(("typed", "approved"), [("approve", True), ("REFUSE", False)])

@@ -114,7 +114,7 @@ def taken_up_from(state: RunState) -> list[Job]:
 
 def test_a_run_that_was_planned_is_taken_up_as_it_was_planned() -> None:
     made = plan()
-    planned, taken_up = [Job.of(target) for target in made.targets], taken_up_from(run(made=made))
+    planned, taken_up = [Job.from_target(target) for target in made.targets], taken_up_from(run(made=made))
     assert len(taken_up) == len(planned) == 3
     for before, after in zip(planned, taken_up, strict=True):
         assert clean_value(before.ref.document()) == after.ref.document()
@@ -124,18 +124,18 @@ def test_a_run_that_was_planned_is_taken_up_as_it_was_planned() -> None:
             after.before,
             after.note,
         )
-        assert (after.attempts, after.in_doubt, after.accepted, after.outcome) == (0, False, False, None)
+        assert (after.attempts, after.is_in_doubt, after.is_accepted, after.outcome) == (0, False, False, None)
 
 
 def test_a_run_is_taken_up_where_its_log_stands() -> None:
     doubt = [("action.intent", about(2, attempt=3)), ("action.unknown", about(2, attempt=3, reason="reset"))]
     settled, refused, unknown = taken_up_from(run(*STOPPED, *REFUSED, *doubt))
-    assert (settled.accepted, settled.outcome, settled.status) == (True, Outcome.SETTLED, "stopped")
-    assert (refused.accepted, refused.outcome) == (False, Outcome.REFUSED)
-    assert (unknown.in_doubt, unknown.accepted, unknown.attempts, unknown.outcome) == (True, False, 3, None)
-    assert taken_up_from(run(*doubt[:1]))[2].in_doubt
+    assert (settled.is_accepted, settled.outcome, settled.status) == (True, Outcome.SETTLED, "stopped")
+    assert (refused.is_accepted, refused.outcome) == (False, Outcome.REFUSED)
+    assert (unknown.is_in_doubt, unknown.is_accepted, unknown.attempts, unknown.outcome) == (True, False, 3, None)
+    assert taken_up_from(run(*doubt[:1]))[2].is_in_doubt
     accepted = ("action.accepted", about(2, attempt=3, billing=BILLING))
-    assert not taken_up_from(run(*doubt, accepted))[2].in_doubt
+    assert not taken_up_from(run(*doubt, accepted))[2].is_in_doubt
 
 
 def test_a_stop_that_follows_a_shutdown_is_judged_by_what_was_seen_last_before_it() -> None:
@@ -144,7 +144,7 @@ def test_a_stop_that_follows_a_shutdown_is_judged_by_what_was_seen_last_before_i
     escalated = ("action.escalated", about(2, to="stop", reason="not down within 2s"))
     pulled = [("action.intent", about(2, attempt=2)), ("target.status", about(2, status="stopping"))]
     job = taken_up_from(run(*asked, stuck, escalated, *pulled))[2]
-    assert (job.action, job.in_doubt, job.before, job.status) == (
+    assert (job.action, job.is_in_doubt, job.before, job.status) == (
         Action.STOP,
         True,
         "shutting_down",

@@ -274,7 +274,7 @@ class _Process:
         self._log = AuditLog.create(
             self._played.log, RUN_ID, first, observers=[state.apply], wall=self._clock.wall, sync=self.disk.write
         )
-        jobs = [Job.of(target) for target in plan.targets]
+        jobs = [Job.from_target(target) for target in plan.targets]
         run = prepare_run(
             session, OpenRun(FileRun(self._played.log), self._log, state, jobs, plan.steps, len(inventory.cvms))
         )
@@ -291,5 +291,5 @@ class _Process:
         await record_resume(self._log, reading, state, jobs, RunObserver())
         steps = steps_from(state.planned.steps)
         run = prepare_run(session, OpenRun(FileRun(self._played.log), self._log, state, jobs, steps, size))
-        run.take_in(fresh)
+        run.apply_statuses(fresh)
         return await run(steps)

@@ -19,7 +19,7 @@ from orchestrator.cloud.client import connect
 from orchestrator.colour import redraws
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
-from orchestrator.engine.read.usage import AppQuestion, AppUsage, UsageReader
+from orchestrator.engine.read.usage import AppUsage, UsageQuery, UsageReader
 from orchestrator.errors import UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
@@ -93,7 +93,7 @@ def _find_charges(settings: Settings, log: AuditLog, reading: Reading, state: Ru
     return found
 
 
-async def _read_usage(settings: Settings, where: Endpoint, asked: Sequence[AppQuestion]) -> dict[str, AppUsage]:
+async def _read_usage(settings: Settings, where: Endpoint, asked: Sequence[UsageQuery]) -> dict[str, AppUsage]:
     # The rate of the settings, not the run's rate: an emergency is over by now.
     limits = limits_of(Limits(), settings)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, SystemClock())
@@ -105,7 +105,7 @@ async def _read_usage(settings: Settings, where: Endpoint, asked: Sequence[AppQu
         max_in_flight=limits.max_in_flight,
     ) as cloud:
         reader = UsageReader(cloud, gate, Random())  # noqa: S311 - jitter, not secrets
-        return await reader.read(asked, partial(_show_progress, len(asked)))
+        return await reader.read_usage(asked, partial(_show_progress, len(asked)))
 
 
 def _show_progress(all_of_them: int, read: int) -> None:

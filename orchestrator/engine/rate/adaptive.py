@@ -66,7 +66,7 @@ class AdaptiveRate:
 
     Attributes:
         rate: estimate of the accepted requests per second.
-        pace: requests per second to send: a little more than the rate after late requests.
+        send_rate: requests per second to send: a little more than the rate after late requests.
         burst: how many requests may go at once.
     """
 
@@ -75,7 +75,7 @@ class AdaptiveRate:
 
         Args:
             burst: the most requests at once.
-            now: time in seconds, by the same clock as in `heard`.
+            now: time in seconds, by the same clock as in `on_reply`.
             known: the result of an earlier run; None if there is no result.
         """
         self.rate = START
@@ -90,7 +90,7 @@ class AdaptiveRate:
             if known.is_limit:
                 self._limit, self._sure = known.requests_per_second, True
                 self._hold_until = now + _HOLD_WHEN_KNOWN
-        self._evidence = BucketEstimator(now)
+        self._estimator = BucketEstimator(now)
         self._recent: deque[float] = deque()
         self._best = 0.0
         self._refused_at = float("-inf")
@@ -101,10 +101,10 @@ class AdaptiveRate:
         self._last_at = now
 
     def __repr__(self) -> str:
-        return f"<RateFinder {self.rate:.3g}/s burst={self.burst} limit={self._limit} sure={self._sure}>"
+        return f"<AdaptiveRate {self.rate:.3g}/s burst={self.burst} limit={self._limit} sure={self._sure}>"
 
     @property
-    def pace(self) -> float:
+    def send_rate(self) -> float:
         """Requests per second to send: a little more than the rate after late requests."""
         return self.rate * _CATCHING_UP if self._limit is not None and self._late > 1 else self.rate
 
@@ -114,30 +114,30 @@ class AdaptiveRate:
         return min(self._most_at_once, max(self._at_once, ceil(self.rate / 100)))
 
     @property
-    def held(self) -> KnownRate:
+    def known_rate(self) -> KnownRate:
         """Known rate for the start of a later run."""
         took = min(self.rate, self._best)
         if self._limit is not None:
             return KnownRate(max(self._limit, took), is_limit=self._sure)
         return KnownRate(max(took, self._known.requests_per_second if self._known else 0.0), is_limit=False)
 
-    def heard(self, reply: Reply[object], now: float) -> None:
+    def on_reply(self, reply: Reply[object], now: float) -> None:
         """Update the rate by the reply to any request of the run."""
         if reply.http_status == _TOO_MANY:
             # Replies to requests sent before the last fall of the rate say nothing about the new rate.
             if now - reply.latency >= self._refused_at:
-                self._fall(now, reply.retry_after or 1.0)
+                self._lower_rate(now, reply.retry_after or 1.0)
         elif reply.http_status is not None:
-            self._rise(now)
+            self._raise_rate(now)
 
-    def _rise(self, now: float) -> None:
-        self._evidence.passed(now)
+    def _raise_rate(self, now: float) -> None:
+        self._estimator.count_accepted(now)
         if self._back_since is None:
             self._back_since = self._last_at = now
             self._late = 0.0
         # The API's bucket fills up while requests go late, so a part of the missed requests can be sent later.
         late = self._late + self.rate * (now - self._last_at) - 1
-        self._late = min(max(0.0, late), self._evidence.size / 2)
+        self._late = min(max(0.0, late), self._estimator.size / 2)
         self._last_at = now
         window = max(1.0, 4 / self.rate)
         self._recent.append(now)
@@ -146,9 +146,9 @@ class AdaptiveRate:
         self._best = max(self._best, len(self._recent) / window)
         looked = min(window, max(now - self._back_since, _SHORTEST_LOOK))
         if self.rate < 2 * len(self._recent) / looked:  # otherwise something else than the rate holds requests back
-            self.rate += self._growth(now) * min(1.0, self.rate / _CAREFUL)
+            self.rate += self._growth_at(now) * min(1.0, self.rate / _CAREFUL)
 
-    def _growth(self, now: float) -> float:
+    def _growth_at(self, now: float) -> float:
         if self._limit is None:
             return _LOOKING
         if now < self._hold_until:
@@ -158,15 +158,15 @@ class AdaptiveRate:
             return _SEEKING
         return _TRYING if share < _PASSED else _FASTER if share < _FAR else _LOOKING
 
-    def _fall(self, now: float, pause: float) -> None:
+    def _lower_rate(self, now: float, pause: float) -> None:
         before, first = self.rate, self._refused_at == float("-inf")
-        at_once = self._evidence.since_refusal < self.burst
+        at_once = self._estimator.since_refusal < self.burst
         lasted = 0.0 if self._back_since is None else now - self._back_since
         self._quick = self._quick + 1 if self._back_since is not None and lasted < _QUICK else 0
         accident = self._sure and lasted > _PROVEN and not self._accidents and now < self._hold_until
         self._accidents = int(accident)
         self._back_since = None
-        self._evidence.refused(now)
+        self._estimator.count_refused(now)
         if at_once and self._at_once > 1:
             self._at_once = max(1, self._at_once // 2)
             if self._limit is None:
@@ -176,18 +176,18 @@ class AdaptiveRate:
         if accident and self._limit is not None:
             self.rate = _MARGIN * self._limit
         elif first or self._limit is None:
-            self._guess(before)
+            self._guess_limit(before)
         else:
-            self._learn(self._evidence.explain(before), self._limit, before, now)
+            self._learn_limit(self._estimator.estimate_limits(before), self._limit, before, now)
         hold = max(self._hold, min(_LONGEST_SLOW_HOLD, _ANSWERS_TO_HOLD[0] / self.rate))
         if self._sure:
             hold = max(hold, min(_COSTLIEST_HOLD, max(_HOLD_PER_PAUSE * pause, _ANSWERS_TO_HOLD[1] / self.rate)))
         self._hold = min(2 * self._hold, _LONGEST_HOLD)
         self._hold_until = now + hold
 
-    def _guess(self, before: float) -> None:
+    def _guess_limit(self, before: float) -> None:
         """Guess the limit at the first refusal: the size of the API's bucket is unknown."""
-        guess = self._evidence.assume(before, _FIRST_GUESS, _LARGEST_FALL * before)
+        guess = self._estimator.assume_size(before, _FIRST_GUESS, _LARGEST_FALL * before)
         if self._limit is not None and self._limit <= before <= _PASSED * self._limit:
             guess = self._limit  # the limit found by the earlier run
         else:
@@ -195,8 +195,8 @@ class AdaptiveRate:
         self._limit = guess
         self.rate = max(_LOWEST, _MARGIN * guess)
 
-    def _learn(self, found: LimitEstimate, believed: float, before: float, now: float) -> None:
-        if found.contradicts:
+    def _learn_limit(self, found: LimitEstimate, believed: float, before: float, now: float) -> None:
+        if found.is_contradicted:
             self._hold, self._sure = _SHORTEST_HOLD, False
         share = 1 / (3 + 3 * self._unsure)  # more 429s without a known limit: a more careful guess
         limit = found.least ** (1 - share) * found.most**share
@@ -213,7 +213,7 @@ class AdaptiveRate:
         if self._quick >= _QUICK_IN_A_ROW:
             self._limit, self.rate = min(self._limit, 0.8 * before), min(self.rate, _QUICK_FALL * before)
             self._hold, self._sure = _SHORTEST_HOLD, False
-        floor = max(_LOWEST, _FLOOR_OF_MEAN * self._evidence.mean(now))
+        floor = max(_LOWEST, _FLOOR_OF_MEAN * self._estimator.mean_rate(now))
         if self.rate < floor:
             self._limit, self.rate, self._sure = floor, floor, False
         if abs(self._limit / believed - 1) > _NEW_BY:

@@ -10,14 +10,14 @@ from orchestrator.reply import Reply
 class AdaptiveCloud(ObservedCloud):
     """Cloud wrapper: passes every reply to the adaptive rate, and sets the rate limit to the result."""
 
-    def __init__(self, cloud: Cloud, finder: AdaptiveRate, limit: Gcra, clock: Clock) -> None:
-        super().__init__(cloud, self._learn)
-        self._finder, self._limit, self._clock = finder, limit, clock
+    def __init__(self, cloud: Cloud, adaptive_rate: AdaptiveRate, limit: Gcra, clock: Clock) -> None:
+        super().__init__(cloud, self._adapt_rate)
+        self._adaptive_rate, self._limit, self._clock = adaptive_rate, limit, clock
 
     def __repr__(self) -> str:
-        return f"<LearningCloud {self._finder!r} of {self._cloud!r}>"
+        return f"<AdaptiveCloud {self._adaptive_rate!r} of {self._cloud!r}>"
 
-    def _learn(self, reply: Reply[object]) -> None:
+    def _adapt_rate(self, reply: Reply[object]) -> None:
         # The caller leaves the gate next. The gate then wakes the next waiting request, which sees the new rate.
-        self._finder.heard(reply, self._clock.now())
-        self._limit.rate, self._limit.burst = self._finder.pace, self._finder.burst
+        self._adaptive_rate.on_reply(reply, self._clock.now())
+        self._limit.rate, self._limit.burst = self._adaptive_rate.send_rate, self._adaptive_rate.burst

@@ -47,18 +47,18 @@ class PollBackoff:
         self._took = 0.0
         self.some_are_down = False
 
-    def settled(self, still_up: float) -> None:
+    def count_settled(self, still_up: float) -> None:
         """Count a settled CVM, last seen unsettled `still_up` seconds after its request."""
         self.some_are_down = True
         self._took = max(self._took, still_up)
 
-    def finished_round(self, *, settled: int, seconds: float) -> None:
+    def count_poll(self, *, settled: int, seconds: float) -> None:
         """Count a finished poll with `settled` CVMs, `seconds` after the previous poll."""
         speed = settled / max(seconds, self.shortest)
         self._speed = (self._speed + speed) / 2 if self._speed else speed
         self._quiet = 2 * self.shortest if settled else self._quiet * _GROWTH
 
-    def wait(self, *, watched: int, unsent: int, oldest: float, youngest: float, reads: int = 1) -> float:
+    def wait_seconds(self, *, watched: int, unsent: int, oldest: float, youngest: float, reads: int = 1) -> float:
         """Compute the seconds between two polls.
 
         Args:
@@ -72,7 +72,7 @@ class PollBackoff:
         least = self.shortest if unsent else max(self.shortest, min(_LEAST, _LEAST_OF_THE_YOUNGEST * youngest))
         to_send = unsent / self.limit.rate
         if not unsent and left > 0:
-            wait = self._towards(left, least)
+            wait = self._share_of_wait(left, least)
         elif self._quiet > 2 * self.shortest or not self._speed:
             share = _OF_THE_AGE_WHILE_SENDING if unsent else _OF_THE_AGE
             wait = min(self._quiet, max(2 * self.shortest, oldest * share))
@@ -87,7 +87,7 @@ class PollBackoff:
         return min(max(wait, self.shortest), self.longest)
 
     @staticmethod
-    def _towards(left: float, least: float) -> float:
+    def _share_of_wait(left: float, least: float) -> float:
         """Compute a part of the remaining time, or the whole time if the remainder is too short for a poll."""
         part = max(_SHARE_OF_THE_REST * left, least)
         return part if left - part >= least else left

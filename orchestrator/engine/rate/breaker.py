@@ -88,7 +88,7 @@ class Breaker:
             return None
         return Outage(self._reason, self._next_probe, self.opened_at + self._give_up_after)
 
-    def heard(self, reply: Reply[object]) -> None:
+    def on_reply(self, reply: Reply[object]) -> None:
         """Count the reply to any request of the run; open the breaker after too many faults in a row."""
         self._row = self._row + 1 if is_fault(reply) else 0
         if self._row:
@@ -104,13 +104,13 @@ class Breaker:
         """Send probes while the breaker is open; run until cancelled, or until the breaker gives up."""
         while True:
             await self._wakeup.wait()
-            if self.opened_at is not None and not await self._recover(self.opened_at):
+            if self.opened_at is not None and not await self._wait_for_answer(self.opened_at):
                 self._given_up = True
                 self._gave_up()
                 self._gate.open()  # a request that still waits can go and fail; no request waits for ever
                 return
 
-    async def _recover(self, opened_at: float) -> bool:
+    async def _wait_for_answer(self, opened_at: float) -> bool:
         """Send probes until the API answers; return False after too long an outage."""
         wait = FIRST_WAIT
         while self._clock.now() - opened_at < self._give_up_after:

@@ -37,16 +37,16 @@ class _Stretch:
     span: float = _FIRST_SPAN
     ended: float | None = None
 
-    def passed(self, now: float) -> None:
+    def count_accepted(self, now: float) -> None:
         if self.groups and now - self.groups[-1].first < self.span:
             self.groups[-1].last = now
             self.groups[-1].count += 1
             return
         if len(self.groups) >= _MOST_GROUPS:
-            self._coarsen()
+            self._merge_groups()
         self.groups.append(_Group(now, now))
 
-    def _coarsen(self) -> None:
+    def _merge_groups(self) -> None:
         self.span *= 2
         kept = self.groups[:1]
         for group in self.groups[1:]:
@@ -73,9 +73,9 @@ class LimitEstimate(NamedTuple):
     misfit: float
 
     @property
-    def contradicts(self) -> bool:
+    def is_contradicted(self) -> bool:
         """Whether no limit explains the replies: the limit changed meanwhile, or is of another kind."""
-        return self.misfit > 3 * _tolerance(self.most)
+        return self.misfit > 3 * _tolerance_of(self.most)
 
 
 class BucketEstimator:
@@ -93,56 +93,56 @@ class BucketEstimator:
         self.size = _LITTLE
         self._stretches = [_Stretch()]
 
-    def passed(self, now: float) -> None:
+    def count_accepted(self, now: float) -> None:
         """Count an accepted request."""
         self.since_refusal += 1
-        self._stretches[-1].passed(now)
+        self._stretches[-1].count_accepted(now)
 
-    def refused(self, now: float) -> None:
+    def count_refused(self, now: float) -> None:
         """Count a refused request: the bucket is empty."""
         self.since_refusal = 0
         self._stretches[-1].ended = now
         self._stretches.append(_Stretch())
         if len(self._stretches) > _STRETCHES + 1:
-            self._forget(1)
+            self._forget_stretches(1)
 
-    def explain(self, rate: float) -> LimitEstimate:
+    def estimate_limits(self, rate: float) -> LimitEstimate:
         """Estimate the limits consistent with the refusals; the last refusal came at this rate.
 
         If no limit is consistent, forget all stretches but the last, and estimate the limits from the last stretch.
         """
-        found = self._explain(rate)
-        if found.contradicts and len(self._stretches) > 2:  # noqa: PLR2004 - the last finished stretch, and the new stretch
-            self._forget(len(self._stretches) - 2)
-            left = self._explain(rate)
+        found = self._fit_limits(rate)
+        if found.is_contradicted and len(self._stretches) > 2:  # noqa: PLR2004 - the last finished stretch, and the new stretch
+            self._forget_stretches(len(self._stretches) - 2)
+            left = self._fit_limits(rate)
             return left._replace(misfit=found.misfit)
         self.size = found.size
         return found
 
-    def assume(self, rate: float, size: int, least: float) -> float:
+    def assume_size(self, rate: float, size: int, least: float) -> float:
         """Estimate the limit from a single refusal at this rate, for a bucket of this size; not below `least`."""
         self.size = size
         limit = rate
-        while limit > least and self._weigh(limit)[1] < size:
+        while limit > least and self._weigh_limit(limit)[1] < size:
             limit /= _STEP
         return max(limit, least)
 
-    def mean(self, now: float) -> float:
+    def mean_rate(self, now: float) -> float:
         """Mean of accepted requests per second over all stored stretches."""
         count = sum(group.count for stretch in self._stretches for group in stretch.groups)
         return count / max(now - self._began, 1.0)
 
-    def _explain(self, rate: float) -> LimitEstimate:
+    def _fit_limits(self, rate: float) -> LimitEstimate:
         weighed = []
         limit = rate * 1.01
         while limit > rate * _LOWEST:
-            weighed.append((*self._weigh(limit), limit))
+            weighed.append((*self._weigh_limit(limit), limit))
             limit /= _STEP
         misfit, size, best = min(weighed)
-        fits = [limit for wrong, _, limit in weighed if wrong <= misfit + _tolerance(best)]
+        fits = [limit for wrong, _, limit in weighed if wrong <= misfit + _tolerance_of(best)]
         return LimitEstimate(min(fits), max(fits), size, misfit)
 
-    def _weigh(self, limit: float) -> tuple[float, float]:
+    def _weigh_limit(self, limit: float) -> tuple[float, float]:
         """Error of a limit in requests, and the bucket size for this limit."""
         used, at = self._used, self._began
         fullest, least, most = 0.0, float("inf"), 0.0
@@ -161,7 +161,7 @@ class BucketEstimator:
                 least, most = min(least, used), max(most, used)
         return max(most, fullest - 1) - least, least
 
-    def _forget(self, stretches: int) -> None:
+    def _forget_stretches(self, stretches: int) -> None:
         """Forget the oldest stretches; the remaining stretches begin with an empty bucket."""
         ended = self._stretches[stretches - 1].ended
         self._began = self._began if ended is None else ended
@@ -169,6 +169,6 @@ class BucketEstimator:
         del self._stretches[:stretches]
 
 
-def _tolerance(limit: float) -> float:
+def _tolerance_of(limit: float) -> float:
     """Tolerated error in requests, for the network's effect on the spacing of requests."""
     return 1.0 + 0.02 * limit

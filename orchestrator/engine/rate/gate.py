@@ -59,11 +59,11 @@ class Gate:
         try:
             while True:
                 wait = float("inf")
-                if self.in_flight < self.max_in_flight and self._next() is ticket:
+                if self.in_flight < self.max_in_flight and self._next_ticket() is ticket:
                     now = self._clock.now()
-                    wait = self.gcra.wait(now)
+                    wait = self.gcra.wait_seconds(now)
                     if wait <= 0:
-                        self._go(priority, now)
+                        self._admit(priority, now)
                         return
                 await ticket.wait(wait)
         finally:
@@ -71,23 +71,23 @@ class Gate:
                 queue.popleft()
             else:
                 queue.remove(ticket)
-            self.wake()
+            self.wake_next()
 
     def try_enter(self, priority: Priority) -> bool:
         """Enter without a wait if the limits allow and no request of another lane is due; return whether entered."""
-        due = self._next()
+        due = self._next_ticket()
         if self.in_flight >= self.max_in_flight or self._closed or (due and due not in self._tickets[priority]):
             return False
         now = self._clock.now()
-        if self.gcra.wait(now) > 0:
+        if self.gcra.wait_seconds(now) > 0:
             return False
-        self._go(priority, now)
+        self._admit(priority, now)
         return True
 
     def leave(self) -> None:
         """Count a request as answered."""
         self.in_flight -= 1
-        self.wake()
+        self.wake_next()
 
     @asynccontextmanager
     async def turn(self, priority: Priority) -> AsyncIterator[None]:
@@ -101,8 +101,8 @@ class Gate:
     def pause(self, seconds: float) -> None:
         """Pause all requests of the run for some seconds, at the request of the API."""
         is_new = seconds - self.paused_for >= LONG_PAUSE
-        self.gcra.pause(self._clock.now() + seconds)
-        self.wake()
+        self.gcra.pause_until(self._clock.now() + seconds)
+        self.wake_next()
         if is_new:
             for called in self.on_long_pause:
                 called(seconds)
@@ -137,14 +137,14 @@ class Gate:
     def close(self) -> None:
         """Hold all requests except probes until `open`."""
         self._closed = True
-        self.wake()
+        self.wake_next()
 
     def open(self) -> None:
         """Admit requests again."""
         self._closed = False
-        self.wake()
+        self.wake_next()
 
-    def _next(self) -> AutoResetEvent | None:
+    def _next_ticket(self) -> AutoResetEvent | None:
         """Find the next ticket; None if no request may go."""
         acts, reads, probes = self._tickets.values()
         if probes or self._closed:
@@ -153,14 +153,14 @@ class Gate:
             return reads[0]
         return acts[0] if acts else None
 
-    def _go(self, priority: Priority, now: float) -> None:
-        self.gcra.take(now)
+    def _admit(self, priority: Priority, now: float) -> None:
+        self.gcra.count_request(now)
         self.in_flight += 1
         self.passed += 1
         self._since_read = self._since_read + 1 if priority is Priority.ACT else 0
 
-    def wake(self) -> None:
+    def wake_next(self) -> None:
         """Wake the next waiting request only; the other waiting requests sleep on."""
-        ticket = self._next()
+        ticket = self._next_ticket()
         if ticket is not None:
             ticket.set()

@@ -42,16 +42,16 @@ class Gcra:
     def rate(self, rate: float) -> None:
         self._rate = rate
 
-    def wait(self, now: float) -> float:
+    def wait_seconds(self, now: float) -> float:
         """Seconds until the next request may go; 0 or less if a request may go now."""
         earliest = self._arrival - (self.burst - 1) / self.rate
         return max(earliest, self._paused_until) - now
 
-    def take(self, now: float) -> None:
+    def count_request(self, now: float) -> None:
         """Count a request sent now."""
         self._arrival = max(self._arrival, now) + 1 / self.rate
 
-    def pause(self, until: float) -> None:
+    def pause_until(self, until: float) -> None:
         """Hold all requests until this time."""
         self._paused_until = max(self._paused_until, until)
 

@@ -12,7 +12,7 @@ import anyio
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.rate.gate import Gate
-from orchestrator.engine.read.retry import ask, read_error
+from orchestrator.engine.read.retry import read_error, read_with_retry
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.reply import Page, Reply
 
@@ -55,7 +55,7 @@ class InventoryReader:
         cvms: list[Cvm] = []
         wanted = frozenset(app_ids)
         for app_id in sorted(wanted):
-            reply = await self._ask(self._app(app_id))
+            reply = await self._read_with_retry(self._app_request(app_id))
             if reply.value is None and reply.http_status == _NOT_FOUND and not reply.says_not_found:
                 return await self._read_apps_from_list(wanted)  # the 404 may come from a gateway
             if reply.value is None and not reply.says_not_found:
@@ -63,7 +63,7 @@ class InventoryReader:
             # An entry without an app id gets the app id of the request.
             of_app = CvmRef(None, None, "", app_id)
             cvms += (replace(cvm, ref=cvm.ref.completed_by(of_app)) for cvm in reply.value or ())
-        return Inventory(tuple(_by_key(cvms).values()), whole=False)
+        return Inventory(tuple(_index_by_key(cvms).values()), whole=False)
 
     async def _read_apps_from_list(self, app_ids: frozenset[str]) -> Inventory:
         everything = await self.read_all()
@@ -83,7 +83,7 @@ class InventoryReader:
         before: tuple[set[str], set[int]] | None = None
         for _ in range(_PASSES):
             pages = await self._read_pages()
-            reading = _by_key(cvm for page in pages for cvm in page.cvms)
+            reading = _index_by_key(cvm for page in pages for cvm in page.cvms)
             totals = {page.total for page in pages}
             adds_up = totals == {len(reading)}
             if adds_up or before == (set(reading), totals):
@@ -93,7 +93,7 @@ class InventoryReader:
             before = set(reading), totals
         return Inventory(tuple(gathered.values()), whole=True, stable=False)
 
-    async def complete(self, cvms: Sequence[Cvm], lacking: Iterable[Cvm]) -> tuple[Cvm, ...]:
+    async def complete_identifiers(self, cvms: Sequence[Cvm], lacking: Iterable[Cvm]) -> tuple[Cvm, ...]:
         """Complete the identifiers of CVMs from their details, read by single requests.
 
         Args:
@@ -104,29 +104,29 @@ class InventoryReader:
         left = iter([cvm.ref for cvm in lacking if cvm.ref.address])
         async with anyio.create_task_group() as group:
             for _ in range(self._gate.max_in_flight):
-                group.start_soon(self._look_up, left, found)
+                group.start_soon(self._complete_each, left, found)
         return tuple(replace(cvm, ref=found.get(cvm.ref, cvm.ref)) for cvm in cvms)
 
-    async def _look_up(self, left: Iterator[CvmRef], found: dict[CvmRef, CvmRef]) -> None:
+    async def _complete_each(self, left: Iterator[CvmRef], found: dict[CvmRef, CvmRef]) -> None:
         for ref in left:
-            reply = await self._ask(partial(self._cloud.read_cvm, ref))
+            reply = await self._read_with_retry(partial(self._cloud.read_cvm, ref))
             if reply.value is not None:
                 found[ref] = ref.completed_by(reply.value.ref)
 
     async def price_list(self) -> Mapping[str, Decimal]:
         """Read the price list: USD per hour by instance type; empty on failure, so rates stay unknown."""
-        reply = await self._ask(self._cloud.price_list)
+        reply = await self._read_with_retry(self._cloud.price_list)
         return reply.value or {}
 
     async def _read_pages(self) -> list[Page]:
-        replies = {1: await self._ask(self._page(1))}
+        replies = {1: await self._read_with_retry(self._page_request(1))}
         first = replies[1].value
 
         left = iter(range(2, (first.pages if first else 1) + 1))
 
         async def read() -> None:
             for number in left:
-                replies[number] = await self._ask(self._page(number))
+                replies[number] = await self._read_with_retry(self._page_request(number))
 
         async with anyio.create_task_group() as group:
             for _ in range(min(self._gate.max_in_flight, first.pages if first else 1)):
@@ -139,16 +139,16 @@ class InventoryReader:
             pages.append(page)
         return pages
 
-    async def _ask(self, request: Callable[[], Awaitable[Reply[_T]]]) -> Reply[_T]:
-        return await ask(request, self._gate, self._rng)
+    async def _read_with_retry(self, request: Callable[[], Awaitable[Reply[_T]]]) -> Reply[_T]:
+        return await read_with_retry(request, self._gate, self._rng)
 
-    def _page(self, number: int) -> Callable[[], Awaitable[Reply[Page]]]:
+    def _page_request(self, number: int) -> Callable[[], Awaitable[Reply[Page]]]:
         return lambda: self._cloud.list_page(number, PAGE_SIZE)
 
-    def _app(self, app_id: str) -> Callable[[], Awaitable[Reply[tuple[Cvm, ...]]]]:
+    def _app_request(self, app_id: str) -> Callable[[], Awaitable[Reply[tuple[Cvm, ...]]]]:
         return lambda: self._cloud.list_app(app_id)
 
 
-def _by_key(cvms: Iterable[Cvm]) -> dict[str, Cvm]:
+def _index_by_key(cvms: Iterable[Cvm]) -> dict[str, Cvm]:
     """Remove duplicates; the last read of a CVM wins. CVMs without any identifier are all kept."""
     return {cvm.ref.key or f"?{number}": cvm for number, cvm in enumerate(cvms)}

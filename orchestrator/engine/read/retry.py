@@ -22,7 +22,7 @@ _NOT_THE_API = frozenset({301, 302, 303, 307, 308, 404, 405})
 _PASSING = frozenset({408, 409, 425, 429})
 
 
-async def ask(request: Callable[[], Awaitable[Reply[_T]]], gate: Gate, rng: Random) -> Reply[_T]:
+async def read_with_retry(request: Callable[[], Awaitable[Reply[_T]]], gate: Gate, rng: Random) -> Reply[_T]:
     """Send a read request with retries, until an answer is final or the attempts are used up.
 
     Args:

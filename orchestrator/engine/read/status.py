@@ -65,7 +65,7 @@ def _is_missing_from(listed: Sequence[CvmRef], ref: CvmRef) -> bool:
     return (by_id or by_uuid) and not same
 
 
-def _cut(refs: deque[CvmRef], size: int, most: int) -> list[list[CvmRef]]:
+def _split_off(refs: deque[CvmRef], size: int, most: int) -> list[list[CvmRef]]:
     """Remove up to `most` CVMs from the queue, and return them in pieces of this size."""
     taken = [refs.popleft() for _ in range(min(most, len(refs)))]
     return [taken[start : start + size] for start in range(0, len(taken), size)]
@@ -97,7 +97,7 @@ class StatusReader:
         self._pages = 0
         self._listed: tuple[frozenset[str], frozenset[int]] | None = None
 
-    async def read(self, refs: Sequence[CvmRef]) -> dict[str, Observation]:
+    async def read_statuses(self, refs: Sequence[CvmRef]) -> dict[str, Observation]:
         """Read the statuses of CVMs; the result has no entry for an unreadable status."""
         seen: dict[str, Observation] = {}
         singly = [ref for ref in refs if ref.uuid_key is None]
@@ -105,7 +105,7 @@ class StatusReader:
         while by_batch and not self.batch_missing:
             # The first batch proves the batch size; then the other batches go concurrently.
             most = len(by_batch) if self._size_is_proven else self.batch_size
-            chunks = _cut(by_batch, self.batch_size, most)
+            chunks = _split_off(by_batch, self.batch_size, most)
             results: list[_Result] = []
             async with anyio.create_task_group() as group:
                 for chunk in chunks:
@@ -114,14 +114,14 @@ class StatusReader:
             self._failures += any(result is _Chunk.FAILED for _, result in results)
             for asked, result in results:
                 if result is _Chunk.READ:
-                    singly += self._often_left_out(asked, seen)
+                    singly += self._find_left_out(asked, seen)
                 elif result is _Chunk.TOO_LARGE:
                     by_batch.extendleft(reversed(asked))
                 elif self._failures > 1:
                     singly += asked
         singly += by_batch
         if singly:
-            await self._fall_back(singly, seen)
+            await self._read_singly(singly, seen)
         return seen
 
     async def _read_batch(self, chunk: Sequence[CvmRef], seen: dict[str, Observation], results: list[_Result]) -> None:
@@ -130,7 +130,7 @@ class StatusReader:
             reply = await self._cloud.read_statuses([ref.vm_uuid or "" for ref in chunk])
         if reply.value is None:
             self._apply_backpressure(reply)
-            results.append((chunk, self._not_read(reply, len(chunk))))
+            results.append((chunk, self._classify_failure(reply, len(chunk))))
             return
         self._failures = 0
         self._size_is_proven = self._size_is_proven or len(chunk) >= self.batch_size
@@ -140,7 +140,7 @@ class StatusReader:
                 seen[ref.key] = Observation(read, begun)
         results.append((chunk, _Chunk.READ))
 
-    def _not_read(self, reply: Reply[_T], size: int) -> _Chunk:
+    def _classify_failure(self, reply: Reply[_T], size: int) -> _Chunk:
         """Adjust the batch size after a failed batch request, and classify the failure."""
         if reply.http_status in _MISSING and reply.is_json:
             self.batch_missing = True
@@ -155,7 +155,7 @@ class StatusReader:
             return _Chunk.TOO_LARGE
         return _Chunk.FAILED
 
-    def _often_left_out(self, chunk: Sequence[CvmRef], seen: dict[str, Observation]) -> list[CvmRef]:
+    def _find_left_out(self, chunk: Sequence[CvmRef], seen: dict[str, Observation]) -> list[CvmRef]:
         """Find CVMs left out by the batch twice; the first time may have a passing cause."""
         often = []
         for ref in chunk:
@@ -167,7 +167,7 @@ class StatusReader:
                     often.append(ref)
         return often
 
-    async def _fall_back(self, refs: Sequence[CvmRef], seen: dict[str, Observation]) -> None:
+    async def _read_singly(self, refs: Sequence[CvmRef], seen: dict[str, Observation]) -> None:
         if self._pages and len(refs) > self._pages:
             await self._read_list(refs, seen)
             refs = [ref for ref in refs if ref.key not in seen][: max(self._pages, _MOST_SINGLY)]
@@ -224,7 +224,7 @@ class StatusReader:
         repeats = totals == {entries} and before == self._listed
         return [*listed.values()] if totals == {len(listed)} or repeats else None
 
-    def known_size(self, cvms: int) -> None:
+    def set_workspace_size(self, cvms: int) -> None:
         """Set the number of CVMs in the workspace, used to choose between the list and single reads."""
         self._pages = ceil(cvms / PAGE_SIZE)
 

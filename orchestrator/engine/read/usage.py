@@ -10,7 +10,7 @@ from typing import Protocol
 import anyio
 
 from orchestrator.engine.rate.gate import Gate
-from orchestrator.engine.read.retry import ask, read_error
+from orchestrator.engine.read.retry import read_error, read_with_retry
 from orchestrator.errors import CloudError
 from orchestrator.reply import Reply, UsagePage, UsageRecord
 
@@ -31,7 +31,7 @@ class UsageCloud(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class AppQuestion:
+class UsageQuery:
     """Query for the usage of an app.
 
     Attributes:
@@ -71,44 +71,44 @@ class UsageReader:
         self._cloud, self._gate, self._rng = cloud, gate, rng
         self._longest = 0  # records on the longest page so far: a full page has at least this many
 
-    async def read(
-        self, questions: Iterable[AppQuestion], tell: Callable[[int], None] = lambda _: None
+    async def read_usage(
+        self, queries: Iterable[UsageQuery], on_progress: Callable[[int], None] = lambda _: None
     ) -> dict[str, AppUsage]:
         """Read the usage of apps; return the usage by app id.
 
         If the usage of an app can't be read, its entry has the problem, as long as another app can be read.
 
         Args:
-            questions: one query for each app.
-            tell: called after each app with the number of finished apps.
+            queries: one query for each app.
+            on_progress: called after each app with the number of finished apps.
 
         Raises:
             CloudError: when the key is refused, no connection can be made, or no app's usage can be read.
         """
-        asked = list(questions)
+        asked = list(queries)
         left = iter(asked)
         found: dict[str, AppUsage] = {}
         failed: list[Reply[UsagePage]] = []
 
-        async def take_turns() -> None:
+        async def read_in_turn() -> None:
             """Read the remaining apps in turn."""
-            for question in left:
+            for query in left:
                 if any(not reply.sent or reply.http_status == _UNAUTHORIZED for reply in failed):
                     return
-                found[question.app_id] = await self._read_app(question, failed)
-                tell(len(found))
+                found[query.app_id] = await self._read_app(query, failed)
+                on_progress(len(found))
 
         async with anyio.create_task_group() as group:
             for _ in range(min(self._gate.max_in_flight, len(asked))):
-                group.start_soon(take_turns)
+                group.start_soon(read_in_turn)
         if len(found) < len(asked) or (asked and all(each.problem for each in found.values())):
-            raise _error(failed)
+            raise _choose_error(failed)
         fatal = [reply for reply in failed if not reply.sent or reply.http_status == _UNAUTHORIZED]
         if fatal:
-            raise _error(fatal)
+            raise _choose_error(fatal)
         return found
 
-    async def _read_app(self, question: AppQuestion, failed: list[Reply[UsagePage]]) -> AppUsage:
+    async def _read_app(self, query: UsageQuery, failed: list[Reply[UsagePage]]) -> AppUsage:
         """Read every page of an app.
 
         A short page is not surely the last page, because a server may send fewer records than requested. A page is
@@ -120,13 +120,13 @@ class UsageReader:
         while True:
             page = partial(
                 self._cloud.usage_page,
-                question.app_id,
-                since=question.since,
-                until=question.until,
+                query.app_id,
+                since=query.since,
+                until=query.until,
                 limit=PAGE_SIZE,
                 offset=offset,
             )
-            reply = await ask(page, self._gate, self._rng)
+            reply = await read_with_retry(page, self._gate, self._rng)
             if reply.value is None:
                 if reply.http_status == _NOT_FOUND and reply.is_json:
                     return AppUsage(gone=True)
@@ -135,23 +135,23 @@ class UsageReader:
             records, total = reply.value.records, reply.value.total
             before = len(seen)
             for record in records:
-                seen.setdefault(_same(record), record)
+                seen.setdefault(_identity_of(record), record)
             offset += len(records)
             told_all = total == offset and total > len(records)
             # A page without new records: the end, or a server without support for offsets.
             if len(seen) == before or len(records) < self._longest or told_all:
-                return AppUsage(_by_cvm(seen.values(), question.cvms), ahead=reply.value.ahead or 0.0)
+                return AppUsage(_group_by_cvm(seen.values(), query.cvms), ahead=reply.value.ahead or 0.0)
             self._longest = max(self._longest, len(records))
 
 
-def _same(record: UsageRecord) -> tuple[object, ...]:
+def _identity_of(record: UsageRecord) -> tuple[object, ...]:
     """Build the identity of a record, to drop duplicates from overlapping pages."""
     period = record.begin, record.end, record.minutes, record.cost
     when = () if record.key else (record.at,)
     return (record.key, record.cvm, record.usage_type, record.event_type, *period, *when)
 
 
-def _by_cvm(records: Iterable[UsageRecord], cvms: frozenset[str]) -> dict[str, list[UsageRecord]]:
+def _group_by_cvm(records: Iterable[UsageRecord], cvms: frozenset[str]) -> dict[str, list[UsageRecord]]:
     found: dict[str, list[UsageRecord]] = {}
     for record in records:
         if record.cvm in cvms:
@@ -159,6 +159,6 @@ def _by_cvm(records: Iterable[UsageRecord], cvms: frozenset[str]) -> dict[str, l
     return found
 
 
-def _error(failed: Sequence[Reply[UsagePage]]) -> CloudError:
+def _choose_error(failed: Sequence[Reply[UsagePage]]) -> CloudError:
     worst = min(failed, key=lambda reply: (reply.http_status != _UNAUTHORIZED, reply.sent))
     return read_error(worst, "the metered usage")

@@ -39,12 +39,12 @@ class StopQueue(TeepodQueue):
         teepod = self._turn.popleft()
         job = self._by_teepod[teepod].popleft()
         self._under_way[teepod] += 1
-        self._offer(teepod)
+        self._offer_teepod(teepod)
         return job
 
-    def _offer(self, teepod: str) -> None:
+    def _offer_teepod(self, teepod: str) -> None:
         if self._by_teepod.get(teepod) and self._under_way[teepod] < self.per_teepod:
             self._turn.append(teepod)
 
-    def _place(self, job: Job) -> int:  # noqa: ARG002 - the order of deferral, not of the targets
+    def _place_of(self, job: Job) -> int:  # noqa: ARG002 - the order of deferral, not of the targets
         return next(self._order)

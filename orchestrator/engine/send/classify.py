@@ -57,7 +57,7 @@ class Decision:
     """Decision about a target after a reply.
 
     Attributes:
-        kind: the class of the reply.
+        reply_class: the class of the reply.
         reason: the reason in words; empty for an accepted request.
         wait: seconds until a deferred request may be sent again.
         whole_run: whether all requests of the run have to wait.
@@ -65,7 +65,7 @@ class Decision:
         singly: whether the target is sent in a request of its own from now on.
     """
 
-    kind: ReplyClass
+    reply_class: ReplyClass
     reason: str = ""
     wait: float = 0.0
     whole_run: bool = False
@@ -98,7 +98,7 @@ def classify_reply(reply: Reply[object], attempt: int, jitter: float) -> Decisio
         return Decision(
             ReplyClass.DEFERRED,
             reason,
-            _wait(reply, attempt, jitter),
+            _wait_seconds(reply, attempt, jitter),
             whole_run=throttled or reply.retry_after is not None,
             verify=status == _UNAVAILABLE,  # a proxy may answer 503 for a request that did reach the API
         )
@@ -124,7 +124,7 @@ def classify_batch_reply(
     if said is None:
         decision = classify_reply(reply, attempt, jitter)
         status = reply.http_status
-        if decision.kind not in _OF_THE_WHOLE or status in {_NOT_FOUND, _NOT_IMPLEMENTED}:
+        if decision.reply_class not in _OF_THE_WHOLE or status in {_NOT_FOUND, _NOT_IMPLEMENTED}:
             # The error may concern a CVM in the middle, after others were stopped; unless the batch was not even begun.
             decision = Decision(ReplyClass.DEFERRED, decision.reason, verify=status not in _NOT_BEGUN, singly=True)
         elif status == _CONFLICT:
@@ -132,14 +132,14 @@ def classify_batch_reply(
         return dict.fromkeys(hashids, decision)
     rest = [each for each in hashids if each not in said.errors]
     adds_up = len(rest) + len(said.errors) == len(hashids) and said.stopped + said.skipped == len(rest)
-    found = dict.fromkeys(rest, _for_the_rest(said, adds_up=adds_up, first=attempt == 1))
+    found = dict.fromkeys(rest, _decide_rest(said, adds_up=adds_up, first=attempt == 1))
     for each in hashids:
         if each in said.errors:
             found[each] = Decision(ReplyClass.DEFERRED, said.errors[each], verify=True, singly=True)
     return found
 
 
-def _for_the_rest(said: BatchStopped, *, adds_up: bool, first: bool) -> Decision:
+def _decide_rest(said: BatchStopped, *, adds_up: bool, first: bool) -> Decision:
     """Decide about CVMs without an error of their own, by the numbers of a batch reply.
 
     A skipped CVM may be on its way down from an earlier request.
@@ -166,7 +166,7 @@ def backoff_seconds(attempt: int, jitter: float) -> float:
 
 def pause_seconds(reply: Reply[object], attempt: int, jitter: float) -> float | None:
     """Seconds of pause for the whole run, requested by the reply to a read; None without such a request."""
-    return _wait(reply, attempt, jitter) if _is_throttled(reply) else None
+    return _wait_seconds(reply, attempt, jitter) if _is_throttled(reply) else None
 
 
 def _is_throttled(reply: Reply[object]) -> bool:
@@ -174,7 +174,7 @@ def _is_throttled(reply: Reply[object]) -> bool:
     return reply.http_status == _TOO_MANY or (reply.http_status == _UNAVAILABLE and reply.retry_after is not None)
 
 
-def _wait(reply: Reply[object], attempt: int, jitter: float) -> float:
+def _wait_seconds(reply: Reply[object], attempt: int, jitter: float) -> float:
     """Seconds to wait: the API's Retry-After, capped and with jitter upwards, and at least the backoff."""
     asked_for = min(reply.retry_after or 0.0, RETRY_AFTER_CAP) * (1 + jitter / 10)
     return max(asked_for, backoff_seconds(attempt, jitter))

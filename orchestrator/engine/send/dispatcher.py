@@ -76,7 +76,7 @@ class Dispatcher:
         self._turn: anyio.CancelScope | None = None
 
     @property
-    def halted(self) -> bool:
+    def is_halted(self) -> bool:
         """Whether the dispatcher was halted."""
         return self._halted
 
@@ -105,7 +105,7 @@ class Dispatcher:
             AuditError: when the audit log can't be written; then no request is sent.
         """
         async with anyio.create_task_group() as group:
-            group.start_soon(self._announce)
+            group.start_soon(self._announce_requests)
             while self._announcing or self._to_send:
                 if self._to_send:
                     await self._send_in_turn(self._to_send.popleft(), group)
@@ -113,13 +113,13 @@ class Dispatcher:
                     await self._announcement.wait()
             await self._ledger.flush()
 
-    async def _announce(self) -> None:
-        while not self._queue.done and not self._halted:
-            ahead = self._ahead()
+    async def _announce_requests(self) -> None:
+        while not self._queue.is_done and not self._halted:
+            ahead = self._most_announced()
             if self._announced > ahead // 2:  # in groups: an fsync for each request would cost more than the request
                 await self._wakeup.wait()
                 continue
-            near = self._gate.gcra.wait(self._clock.now()) - _AHEAD
+            near = self._gate.gcra.wait_seconds(self._clock.now()) - _AHEAD
             if near > _INSTANT and not self._announced:
                 await self._wakeup.wait(near)  # nothing is due yet, and the run may be halted before
                 continue
@@ -129,21 +129,21 @@ class Dispatcher:
                 continue
             self._announced += len(requests)
             for jobs in requests:
-                self._ledger.intend(jobs)
+                self._ledger.record_intent(jobs)
             await self._ledger.flush()
             self._to_send += requests
             self._announcement.set()
         self._announcing = False
         self._announcement.set()
 
-    def _ahead(self) -> int:
+    def _most_announced(self) -> int:
         """The most requests on record and not yet sent."""
         stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
         return ceil(max(1, stops) / self._queue.at_once)
 
     def _next_requests(self, most: int) -> list[list[Job]]:
         requests: list[list[Job]] = []
-        while len(requests) < most and (jobs := self._queue.next()):
+        while len(requests) < most and (jobs := self._queue.next_request()):
             requests.append(jobs)
         return requests
 
@@ -166,20 +166,20 @@ class Dispatcher:
     def _leave_unsent(self, jobs: list[Job]) -> None:
         self._announced -= 1
         for job in jobs:
-            self._ledger.not_sent(job, "the run was told to stop before this request was sent")
-            self._queue.answered(job)
+            self._ledger.record_not_sent(job, "the run was told to stop before this request was sent")
+            self._queue.count_answer(job)
 
     async def _send_on(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         """Send a request, and then the next requests while the gate admits them at once; saves a task per request."""
         while True:
             self._announced -= 1
             self._wakeup.set()
-            await self._send(jobs, group)
+            await self._send_request(jobs, group)
             if self._halted or not self._to_send or not self._gate.try_enter(Priority.ACT):
                 return
             jobs = self._to_send.popleft()
 
-    async def _send(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
+    async def _send_request(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         try:
             decisions, reply = await (self._send_one(jobs[0]) if len(jobs) == 1 else self._send_batch(jobs))
         except anyio.get_cancelled_exc_class():
@@ -189,9 +189,9 @@ class Dispatcher:
         finally:
             self._gate.leave()
             for job in jobs:
-                self._queue.answered(job)
+                self._queue.count_answer(job)
         for job, decision in zip(jobs, decisions, strict=True):
-            self._follow(job, reply, decision)
+            self._apply_decision(job, reply, decision)
         self._wakeup.set()
         if not self._lingering:
             self._lingering = True
@@ -212,32 +212,36 @@ class Dispatcher:
         attempt = max(job.attempts for job in jobs)
         found = classify_batch_reply(reply, hashids, attempt, self._rng.random())
         if reply.value is not None or found[hashids[0]].singly:
-            self._queue.batch_taken(taken=reply.value is not None)
+            self._queue.count_batch(accepted=reply.value is not None)
         return [found[hashid] for hashid in hashids], reply
 
-    def _follow(self, job: Job, reply: Reply[object], decision: Decision) -> None:
+    def _apply_decision(self, job: Job, reply: Reply[object], decision: Decision) -> None:
         """Record the decision about a target, and act on the decision."""
         job.singly = job.singly or decision.singly
-        if decision.kind is ReplyClass.ACCEPTED:
-            self._ledger.accepted(job, reply, reply.value.status if isinstance(reply.value, StatusRead) else None)
-            self._queue.taken()
+        if decision.reply_class is ReplyClass.ACCEPTED:
+            self._ledger.record_acceptance(
+                job, reply, reply.value.status if isinstance(reply.value, StatusRead) else None
+            )
+            self._queue.count_resolved()
             self._observer.on_accepted(job)
-        elif decision.kind is ReplyClass.UNKNOWN:
+        elif decision.reply_class is ReplyClass.UNKNOWN:
             job.trouble = decision.reason
-            self._ledger.answered(Event.ACTION_UNKNOWN, job, reply, decision.reason)
+            self._ledger.record_reply(Event.ACTION_UNKNOWN, job, reply, decision.reason)
             self._observer.on_in_doubt(job)
-        elif decision.kind is ReplyClass.DEFERRED:
-            self._defer(job, reply, decision)
-        elif decision.kind is ReplyClass.KEY_REFUSED:
-            self._ledger.answered(Event.ACTION_FAILED, job, reply, decision.reason)
+        elif decision.reply_class is ReplyClass.DEFERRED:
+            self._defer_job(job, reply, decision)
+        elif decision.reply_class is ReplyClass.KEY_REFUSED:
+            self._ledger.record_reply(Event.ACTION_FAILED, job, reply, decision.reason)
         else:
-            event, outcome = _FINAL[decision.kind]
-            self._ledger.answered(event, job, reply, decision.reason)
-            self._queue.end(job, job.if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply)
+            event, outcome = _FINAL[decision.reply_class]
+            self._ledger.record_reply(event, job, reply, decision.reason)
+            self._queue.end_job(
+                job, job.outcome_if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply
+            )
 
-    def _defer(self, job: Job, reply: Reply[object], decision: Decision) -> None:
+    def _defer_job(self, job: Job, reply: Reply[object], decision: Decision) -> None:
         wait = round(decision.wait, 3)
-        self._ledger.answered(
+        self._ledger.record_reply(
             Event.ACTION_DEFERRED, job, reply, decision.reason, retry_after_s=wait, verify=decision.verify
         )
         if decision.whole_run:
@@ -246,7 +250,7 @@ class Dispatcher:
             job.trouble = decision.reason
             self._observer.on_in_doubt(job)
         else:
-            self._queue.defer(job, decision.wait, decision.reason, reply)
+            self._queue.defer_job(job, decision.wait, decision.reason, reply)
 
 
 _FINAL = {

@@ -25,9 +25,9 @@ class OrderedQueue(TeepodQueue):
     def push(self, job: Job) -> None:
         """Add a target at its place in the order; a new target goes to the end."""
         queue = self._by_teepod.setdefault(job.ref.teepod_key, [])
-        heapq.heappush(queue, (self._place(job), job))
+        heapq.heappush(queue, (self._place_of(job), job))
         if queue[0][1] is job:
-            self._offer(job.ref.teepod_key)
+            self._offer_teepod(job.ref.teepod_key)
 
     def peek(self, now: float) -> Job | None:
         """Return the first target on a teepod with room, or None."""
@@ -47,13 +47,13 @@ class OrderedQueue(TeepodQueue):
             _, teepod = heapq.heappop(self._heads)
             heapq.heappop(self._by_teepod[teepod])
             self._under_way[teepod] += 1
-            self._offer(teepod)
+            self._offer_teepod(teepod)
         return job
 
-    def _place(self, job: Job) -> int:
+    def _place_of(self, job: Job) -> int:
         return self._places.setdefault(job.ref.key, len(self._places))
 
-    def _offer(self, teepod: str) -> None:
+    def _offer_teepod(self, teepod: str) -> None:
         queue = self._by_teepod.get(teepod)
         if queue and self._under_way[teepod] < self.per_teepod:
             heapq.heappush(self._heads, (queue[0][0], teepod))

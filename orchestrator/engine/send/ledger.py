@@ -26,18 +26,20 @@ class Ledger:
 
     def __init__(self, jobs: Iterable[Job], sink: AuditSink, clock: Clock, requests: int = 0) -> None:
         self.jobs = list(jobs)
-        self.counts: Counter[Outcome] = Counter(job.outcome for job in self.jobs if job.outcome and not job.taken_up)
+        self.counts: Counter[Outcome] = Counter(
+            job.outcome for job in self.jobs if job.outcome and not job.is_superseded
+        )
         self.sent = sum(job.attempts for job in self.jobs)
         self.requests = requests
         self._sink = sink
         self._clock = clock
 
     @property
-    def failures(self) -> int:
+    def failure_count(self) -> int:
         """Number of targets with an outcome counted by `max_failures`."""
         return sum(self.counts[outcome] for outcome in COUNTS_AS_FAILURE)
 
-    def failures_of(self, step: str) -> int:
+    def failure_count_of(self, step: str) -> int:
         """Number of failures among the targets of a step."""
         return sum(job.step == step and job.outcome in COUNTS_AS_FAILURE for job in self.jobs)
 
@@ -54,7 +56,7 @@ class Ledger:
         """Return once all records so far are durable."""
         await self._sink.flush()
 
-    def intend(self, jobs: Sequence[Job]) -> None:
+    def record_intent(self, jobs: Sequence[Job]) -> None:
         """Record the intent of a request, with a record for every target; a shared request has a batch number."""
         self.requests += 1
         now = self._clock.now()
@@ -63,52 +65,54 @@ class Ledger:
             job.first_sent = now if job.first_sent is None else job.first_sent
             job.asked_since = now if job.asked_since is None else job.asked_since
             job.batch = self.requests if len(jobs) > 1 else None
-            self._write(Event.ACTION_INTENT, job, attempt=job.attempts)
+            self._write_record(Event.ACTION_INTENT, job, attempt=job.attempts)
         self.sent += len(jobs)
 
-    def accepted(self, job: Job, reply: Reply[object] | None, status: str | None = None) -> None:
+    def record_acceptance(self, job: Job, reply: Reply[object] | None, status: str | None = None) -> None:
         """Record the effect of an action, shown by its reply, or by a status if `reply` is None."""
-        job.accept(self._clock.now())
+        job.mark_accepted(self._clock.now())
         fields: dict[str, object] = {"attempt": job.attempts, "observed": reply is None}
         if reply is not None:
-            fields |= _answer(reply)
+            fields |= _reply_fields(reply)
         if status is not None:
             fields["status"] = job.status = status
         fields["billing"] = job.note.document(timestamp(self._clock.wall()))
-        self._write(Event.ACTION_ACCEPTED, job, **fields)
+        self._write_record(Event.ACTION_ACCEPTED, job, **fields)
 
-    def answered(self, event: str, job: Job, reply: Reply[object], reason: str, **fields: object) -> None:
+    def record_reply(self, event: str, job: Job, reply: Reply[object], reason: str, **fields: object) -> None:
         """Record the reply to a request: refused, deferred, failed or unknown."""
-        self._write(event, job, attempt=job.attempts, reason=reason or None, **_answer(reply), **fields)
+        self._write_record(event, job, attempt=job.attempts, reason=reason or None, **_reply_fields(reply), **fields)
 
-    def not_sent(self, job: Job, reason: str) -> None:
+    def record_not_sent(self, job: Job, reason: str) -> None:
         """Record an announced request as not sent, so without effect."""
-        self._write(Event.ACTION_DEFERRED, job, attempt=job.attempts, retry_after_s=None, sent=False, reason=reason)
+        self._write_record(
+            Event.ACTION_DEFERRED, job, attempt=job.attempts, retry_after_s=None, sent=False, reason=reason
+        )
 
     def record_unanswered(self, job: Job, reason: str = "the run was stopped before the answer came") -> None:
         """Record a sent request as unanswered: the run no longer waits for the answer."""
         if job.phase is RequestPhase.UNANSWERED:
             job.phase = RequestPhase.IN_DOUBT
-        self._write(Event.ACTION_UNKNOWN, job, attempt=job.attempts, reason=reason)
+        self._write_record(Event.ACTION_UNKNOWN, job, attempt=job.attempts, reason=reason)
 
-    def status(self, job: Job, read: StatusRead) -> None:
+    def record_status(self, job: Job, read: StatusRead) -> None:
         """Record a status if the status has changed."""
         if read.status != job.status:
             job.status = read.status
-            self._write(Event.TARGET_STATUS, job, status=read.status, in_progress=read.in_progress)
+            self._write_record(Event.TARGET_STATUS, job, status=read.status, in_progress=read.in_progress)
 
-    def left_alone(self, job: Job, outcome: Outcome, why: Reason) -> None:
+    def record_unsent(self, job: Job, outcome: Outcome, why: Reason) -> None:
         """Record the outcome of a target without a request."""
-        self.ended(job, outcome, why.text, code=why.code)
+        self.record_outcome(job, outcome, why.text, code=why.code)
 
-    def withheld(self, job: Job, why: Reason) -> None:
+    def end_withheld(self, job: Job, why: Reason) -> None:
         """End a target because no more requests may be sent for this target."""
         if job.billed:  # the shutdown was accepted, and the planned stop may not be sent
-            self.ended(job, Outcome.UNSETTLED, why.text, code=why.code)
+            self.record_outcome(job, Outcome.UNSETTLED, why.text, code=why.code)
         else:
-            self.left_alone(job, Outcome.NOT_SENT, why)
+            self.record_unsent(job, Outcome.NOT_SENT, why)
 
-    def ended(
+    def record_outcome(
         self,
         job: Job,
         outcome: Outcome,
@@ -122,20 +126,22 @@ class Ledger:
         job.outcome = outcome
         self.counts[outcome] += 1
         event = Event.TARGET_SETTLED if outcome in {Outcome.SETTLED, Outcome.GONE} else Event.TARGET_FAILED
-        fields = _answer(reply) if reply is not None else {}
+        fields = _reply_fields(reply) if reply is not None else {}
         if code is not None:
             fields["code"] = code.value
         seconds = None if job.first_sent is None else round(self._clock.now() - job.first_sent, 3)
         job.seconds = seconds
-        self._write(event, job, outcome=outcome.value, status=job.status, seconds=seconds, reason=reason, **fields)
+        self._write_record(
+            event, job, outcome=outcome.value, status=job.status, seconds=seconds, reason=reason, **fields
+        )
 
-    def escalated(self, job: Job, reason: str) -> None:
+    def record_escalation(self, job: Job, reason: str) -> None:
         """Record an escalation: the CVM did not go down by itself and is to be stopped."""
         stronger = job.action.spec.escalates_to or job.action
-        self._write(Event.ACTION_ESCALATED, job, to=stronger.value, reason=reason)
-        job.escalate(self._clock.now())
+        self._write_record(Event.ACTION_ESCALATED, job, to=stronger.value, reason=reason)
+        job.switch_action(self._clock.now())
 
-    def taken_up(self, step: PlannedStep, sources: Sequence[Job], jobs: Sequence[Job]) -> None:
+    def record_follow_up(self, step: PlannedStep, sources: Sequence[Job], jobs: Sequence[Job]) -> None:
         """Record a follow-up step: targets of an earlier step become targets of this step."""
         targets = [
             {
@@ -150,21 +156,21 @@ class Ledger:
         ]
         self._sink.record(Event.STEP_PLANNED, step=step.name, action=step.action.value, targets=targets)
         for job in sources:
-            job.taken_up = True
+            job.is_superseded = True
             if job.outcome is not None:
                 self.counts[job.outcome] -= 1
         self.jobs += jobs
 
-    def about_step(self, event: str, step: str, **fields: object) -> None:
+    def record_step_event(self, event: str, step: str, **fields: object) -> None:
         """Write a record about a step as a whole."""
         self._sink.record(event, step=step, **fields)
 
-    def run_event(self, event: str, **fields: object) -> None:
+    def record_run_event(self, event: str, **fields: object) -> None:
         """Write a record about the run as a whole, with counts and money."""
         counts = {outcome.value: number for outcome, number in self.counts.items() if number}
-        self._sink.record(event, counts=counts, money=self._money(), requests=self.requests, **fields)
+        self._sink.record(event, counts=counts, money=self._compute_bill(), requests=self.requests, **fields)
 
-    def _money(self) -> dict[str, object]:
+    def _compute_bill(self) -> dict[str, object]:
         """Compute the run's bill, the same figures as `RunState.money` reads from the log."""
         return run_bill(
             BilledTarget(
@@ -180,13 +186,13 @@ class Ledger:
             for job in self.jobs
         )
 
-    def _write(self, event: str, job: Job, **fields: object) -> None:
+    def _write_record(self, event: str, job: Job, **fields: object) -> None:
         if job.batch is not None and event.startswith("action."):
             fields["batch"] = job.batch
         self._sink.record(event, step=job.step, action=job.action.value, cvm=job.document, **fields)
 
 
-def _answer(reply: Reply[object]) -> dict[str, object]:
+def _reply_fields(reply: Reply[object]) -> dict[str, object]:
     return {
         "http_status": reply.http_status,
         "request_id": reply.request_id,

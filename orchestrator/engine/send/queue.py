@@ -36,7 +36,7 @@ class SendQueue:
 
     Attributes:
         unsent: the number of these targets, including requests under way and requests of unknown effect.
-        may_return: the number of watched shutdowns that may still need a stop.
+        possible_stops: the number of watched shutdowns that may still need a stop.
         at_once: the most stops in one request.
     """
 
@@ -50,7 +50,7 @@ class SendQueue:
             observer: receives targets ended or overdue in this queue.
         """
         self.unsent = 0
-        self.may_return = 0
+        self.possible_stops = 0
         in_batches = limits.dispatch == "batch" and step.action.spec.is_batchable
         self.at_once = MOST_AT_ONCE if in_batches else 1
         self._ledger, self._clock, self._observer = context.ledger, context.clock, observer
@@ -60,20 +60,20 @@ class SendQueue:
         self._refusals = 0  # refused batches in a row
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Whether no request is left to send, and no shutdown may still need a stop."""
-        return not self.unsent and not self.may_return
+        return not self.unsent and not self.possible_stops
 
-    def add(self, job: Job) -> None:
+    def add_job(self, job: Job) -> None:
         """Add a target to send."""
         self.unsent += 1
         self._queue.push(job)
 
-    def expect(self) -> None:
+    def add_watched(self) -> None:
         """Count a watched target, sent earlier with unknown effect."""
         self.unsent += 1
 
-    def next(self) -> list[Job]:
+    def next_request(self) -> list[Job]:
         """Remove and return the targets of the next request; an empty list if no request is due."""
         jobs: list[Job] = []
         now = self._clock.now()
@@ -83,7 +83,7 @@ class SendQueue:
                 break
             self._queue.pop(now)
             if now >= self._last_moment(job):
-                self._queue.done(job)
+                self._queue.count_answer(job)
                 self._observer.on_overdue(job)
                 continue
             jobs.append(job)
@@ -95,66 +95,68 @@ class SendQueue:
         """Earliest due time of the deferred targets; infinity without deferred targets."""
         return self._queue.next_due()
 
-    def answered(self, job: Job) -> None:
+    def count_answer(self, job: Job) -> None:
         """Count a target's request as answered, to make room on its teepod."""
-        self._queue.done(job)
+        self._queue.count_answer(job)
 
-    def taken(self) -> None:
+    def count_resolved(self) -> None:
         """Count a target as accepted or ended, so no longer to be sent."""
         self.unsent -= 1
         if not self.unsent:
             self._observer.on_all_sent()
 
-    def expect_back(self) -> None:
+    def add_possible_stop(self) -> None:
         """Count a watched shutdown that may still need a stop."""
-        self.may_return += 1
+        self.possible_stops += 1
 
-    def not_back(self) -> None:
+    def remove_possible_stop(self) -> None:
         """Count the end of such a watch: the target has an outcome, or is back in this queue."""
-        self.may_return -= 1
+        self.possible_stops -= 1
 
-    def defer(self, job: Job, wait: float, reason: str, reply: Reply[object]) -> None:
+    def defer_job(self, job: Job, wait: float, reason: str, reply: Reply[object]) -> None:
         """Put a target aside for some seconds, or give the target up."""
-        if not self._given_up(job, reason, reply):
-            self._queue.defer(job, min(self._clock.now() + wait, self._last_moment(job)))
+        if not self._give_up_if_late(job, reason, reply):
+            self._queue.defer_job(job, min(self._clock.now() + wait, self._last_moment(job)))
 
-    def again(self, job: Job) -> None:
+    def requeue(self, job: Job) -> None:
         """Queue a target again after a request without effect, or end the target."""
         if job.withheld is not None:
-            self._ledger.withheld(job, job.withheld)
+            self._ledger.end_withheld(job, job.withheld)
             self.unsent -= 1
             return
         last = f"; the last of them: {job.trouble}" if job.trouble else ""
         reason = f"the API's answers never told whether the {job.action} had an effect, and it had none{last}"
-        if self._given_up(job, reason):
+        if self._give_up_if_late(job, reason):
             return
         if job.action.spec.is_instant:
             self._queue.push(job)
         else:
             # A start without a free GPU has the same replies, perhaps for a long time.
-            self._queue.defer(job, min(self._clock.now() + backoff_seconds(job.attempts, 0.5), self._last_moment(job)))
+            self._queue.defer_job(
+                job, min(self._clock.now() + backoff_seconds(job.attempts, 0.5), self._last_moment(job))
+            )
 
-    def end(self, job: Job, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
+    def end_job(self, job: Job, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
         """End a target without an accepted request."""
-        self._ledger.ended(job, outcome, reason, reply)
-        self.taken()
+        self._ledger.record_outcome(job, outcome, reason, reply)
+        self.count_resolved()
         if outcome is not Outcome.GONE:
             self._observer.on_failed()
 
-    def batch_taken(self, *, taken: bool) -> None:
+    def count_batch(self, *, accepted: bool) -> None:
         """Count an accepted or refused batch; after a few refusals in a row, send no more batches."""
-        self._refusals = 0 if taken else self._refusals + 1
+        self._refusals = 0 if accepted else self._refusals + 1
         if self._refusals >= _REFUSALS_IN_A_ROW:
             self.at_once = 1
 
     def _last_moment(self, job: Job) -> float:
         """Time of the last attempt for an unaccepted shutdown; infinity if no stop would follow."""
-        if self._escalate_after is None or not job.may_escalate or job.asked_since is None:
+        if self._escalate_after is None or not job.can_escalate or job.asked_since is None:
             return float("inf")
         # Not by `first_sent`: a run may be resumed hours later, and a CVM is stopped only after a shutdown request.
         return job.asked_since + self._escalate_after
 
-    def _given_up(self, job: Job, reason: str, reply: Reply[object] | None = None) -> bool:
+    def _give_up_if_late(self, job: Job, reason: str, reply: Reply[object] | None = None) -> bool:
         """End a target after too long a time without an accepted request; return whether the target ended."""
         now = self._clock.now()
         since = job.first_sent if job.escalated_at is None else job.escalated_at
@@ -163,5 +165,5 @@ class SendQueue:
             return False  # a stop follows then
         if waited <= self._patience or job.attempts < PATIENCE_ATTEMPTS:
             return False
-        self.end(job, Outcome.FAILED, f"given up after {job.attempts} requests in {waited:.0f}s: {reason}", reply)
+        self.end_job(job, Outcome.FAILED, f"given up after {job.attempts} requests in {waited:.0f}s: {reason}", reply)
         return True

@@ -32,24 +32,24 @@ class TeepodQueue(ABC):
         """Remove and return the target found by `peek`, and count its request as under way."""
 
     @abstractmethod
-    def _place(self, job: Job) -> int:
+    def _place_of(self, job: Job) -> int:
         """Return the place of a deferred target among targets with the same due time."""
 
     @abstractmethod
-    def _offer(self, teepod: str) -> None:
+    def _offer_teepod(self, teepod: str) -> None:
         """Offer the next target of a teepod, if the teepod has room."""
 
-    def defer(self, job: Job, until: float) -> None:
+    def defer_job(self, job: Job, until: float) -> None:
         """Put a target aside until this time, in seconds of the engine's clock."""
-        heapq.heappush(self._later, (until, self._place(job), job))
+        heapq.heappush(self._later, (until, self._place_of(job), job))
 
-    def done(self, job: Job) -> None:
+    def count_answer(self, job: Job) -> None:
         """Count a target's request as answered, to make room on its teepod."""
         teepod = job.ref.teepod_key
         full = self._under_way[teepod] >= self.per_teepod
         self._under_way[teepod] -= 1
         if full:
-            self._offer(teepod)
+            self._offer_teepod(teepod)
 
     def next_due(self) -> float:
         """Earliest due time of the deferred targets; infinity without deferred targets."""

@@ -21,36 +21,36 @@ def close_open(ledger: Ledger, seen: Mapping[str, Observation], recheck_after: f
     for job in ledger.jobs:
         if job.phase is RequestPhase.UNANSWERED:
             ledger.record_unanswered(job, "the process ended before the answer was on record")
-        if job.outcome is None and (job.under_way or job.billed):
+        if job.outcome is None and (job.is_under_way or job.billed):
             each = seen[job.ref.key]
             if each.read is None:
-                ledger.ended(job, job.if_deleted, "no such CVM any more: it was deleted meanwhile")
+                ledger.record_outcome(job, job.outcome_if_deleted, "no such CVM any more: it was deleted meanwhile")
                 continue
-            ledger.status(job, each.read)
+            ledger.record_status(job, each.read)
             if _has_settled(ledger, job, each.read, each.begun, recheck_after):
-                ledger.ended(job, Outcome.SETTLED)
+                ledger.record_outcome(job, Outcome.SETTLED)
             else:
                 open_yet = f"the run was abandoned while the outcome of its {job.action} was open"
-                ledger.ended(job, Outcome.UNSETTLED, f"{open_yet}; last seen {each.read.status!r}")
+                ledger.record_outcome(job, Outcome.UNSETTLED, f"{open_yet}; last seen {each.read.status!r}")
 
 
 def _has_settled(ledger: Ledger, job: Job, read: StatusRead, begun: float, recheck_after: float) -> bool:
     """Whether the CVM has the wanted status; records the effect of a request proved by the status."""
-    if not job.under_way:  # the shutdown was accepted, and the planned stop was never sent
+    if not job.is_under_way:  # the shutdown was accepted, and the planned stop was never sent
         return read.down
     latest = begun - recheck_after
     watched = WatchState(
         before=job.before,
         since=latest if job.accepted_at is None else min(latest, job.accepted_at),
         deadline=begun,
-        accepted=job.accepted,
-        shared=job.batch is not None,
+        is_accepted=job.is_accepted,
+        is_shared=job.batch is not None,
         action=job.action,
-        overtaken=job.escalated_at is not None,
+        follows_shutdown=job.escalated_at is not None,
     )
     finding = evaluate_status(watched, read, begun, recheck_after)
     if finding is Finding.EFFECT:
-        ledger.accepted(job, None)
-        watched.accepted = True
+        ledger.record_acceptance(job, None)
+        watched.is_accepted = True
         finding = evaluate_status(watched, read, begun, recheck_after)
     return finding is Finding.SETTLED

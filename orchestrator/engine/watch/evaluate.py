@@ -40,7 +40,7 @@ _SHOWS_NO_EFFECT = frozenset({UP, "error"}) | COMING_UP
 class Finding(StrEnum):
     """Result of evaluating a status read."""
 
-    OPEN = "open"
+    PENDING = "open"
     """No result yet; read again."""
     EFFECT = "effect"
     """The request of unknown effect took effect."""
@@ -70,24 +70,24 @@ class WatchState:
         before: the status before the action.
         since: time of the acceptance, or the end of the request of unknown effect.
         deadline: end of the wait for the CVM.
-        accepted: False while the effect of the request is unknown.
-        shared: whether the request was a batch, which may have skipped this CVM.
+        is_accepted: False while the effect of the request is unknown.
+        is_shared: whether the request was a batch, which may have skipped this CVM.
         action: the requested action.
         status: the last status seen; None before the first read.
-        overtaken: whether the action is a stop after a shutdown, so going down is no news.
-        moved: whether an answer or a read showed the CVM under way.
+        follows_shutdown: whether the action is a stop after a shutdown, so going down is no news.
+        has_moved: whether an answer or a read showed the CVM under way.
         doubted_at: time of the first read with the unwanted status; None without such a read.
     """
 
     before: str
     since: float
     deadline: float
-    accepted: bool
-    shared: bool = False
+    is_accepted: bool
+    is_shared: bool = False
     action: Action = Action.STOP
-    overtaken: bool = False
+    follows_shutdown: bool = False
     status: str | None = None
-    moved: bool = False
+    has_moved: bool = False
     doubted_at: float | None = None
 
 
@@ -114,7 +114,7 @@ def evaluate_settled_status(watched: WatchState, read: StatusRead, begun: float,
             return Finding.SETTLED
         left = read.status in _SHOWS_NO_EFFECT and not (read.in_progress and read.status == "error")
         found = Finding.CAME_UP
-    return found if left and _confirmed(watched, begun, recheck_after) else Finding.OPEN
+    return found if left and _is_confirmed(watched, begun, recheck_after) else Finding.PENDING
 
 
 def _going_down(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
@@ -122,49 +122,49 @@ def _going_down(watched: WatchState, read: StatusRead, begun: float, recheck_aft
     if read.down:
         return Finding.SETTLED
     if read.status in GOING_DOWN or read.status in DOWN:
-        return _on_its_way(watched)
+        return _note_movement(watched)
     if read.in_progress or read.status not in {UP, "error"}:
-        return Finding.OPEN
-    unmoved = read.status == watched.before and not watched.moved
+        return Finding.PENDING
+    unmoved = read.status == watched.before and not watched.has_moved
     if unmoved and begun < watched.since + PATIENCE * recheck_after:
-        return Finding.OPEN
+        return Finding.PENDING
     if read.status == "error":
         return Finding.ERROR
-    return Finding.BACK_UP if _confirmed(watched, begun, recheck_after) else Finding.OPEN
+    return Finding.BACK_UP if _is_confirmed(watched, begun, recheck_after) else Finding.PENDING
 
 
 def _perhaps_going_down(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a read after a stop or shutdown of unknown effect."""
     late_enough = begun >= watched.since + recheck_after
-    if watched.overtaken and read.status == watched.before and read.status in GOING_DOWN:
-        return Finding.NO_EFFECT if late_enough else Finding.OPEN
+    if watched.follows_shutdown and read.status == watched.before and read.status in GOING_DOWN:
+        return Finding.NO_EFFECT if late_enough else Finding.PENDING
     if read.status in GOING_DOWN or read.status in DOWN:
         return Finding.EFFECT
-    if watched.shared:
+    if watched.is_shared:
         # A batch skips a CVM with an operation in progress; a stop for this CVM alone cancels the operation.
-        return Finding.NO_EFFECT if late_enough and read.status in _SHOWS_NO_EFFECT else Finding.OPEN
+        return Finding.NO_EFFECT if late_enough and read.status in _SHOWS_NO_EFFECT else Finding.PENDING
     if read.in_progress or read.status not in _SHOWS_NO_EFFECT:
-        return Finding.OPEN
+        return Finding.PENDING
     if read.status not in {UP, watched.before}:
         # The status turned to `error`, or the CVM is being started: some change happened, and a second stop is worse.
         return Finding.EFFECT
-    return Finding.NO_EFFECT if late_enough else Finding.OPEN
+    return Finding.NO_EFFECT if late_enough else Finding.PENDING
 
 
 def _coming_up(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a read after an accepted start."""
     if read.up:
-        return Finding.SETTLED if begun >= watched.since + recheck_after else Finding.OPEN
+        return Finding.SETTLED if begun >= watched.since + recheck_after else Finding.PENDING
     if read.status in COMING_UP:
-        return _on_its_way(watched)
+        return _note_movement(watched)
     if read.in_progress or read.status not in {"error", *DOWN}:
-        return Finding.OPEN
-    unmoved = not watched.moved and (read.status == watched.before or read.status in DOWN)
+        return Finding.PENDING
+    unmoved = not watched.has_moved and (read.status == watched.before or read.status in DOWN)
     if unmoved and begun < watched.since + PATIENCE * recheck_after:
-        return Finding.OPEN
+        return Finding.PENDING
     if read.status == "error":
         return Finding.ERROR
-    return Finding.NOT_UP if _confirmed(watched, begun, recheck_after) else Finding.OPEN
+    return Finding.NOT_UP if _is_confirmed(watched, begun, recheck_after) else Finding.PENDING
 
 
 def _perhaps_coming_up(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
@@ -173,24 +173,24 @@ def _perhaps_coming_up(watched: WatchState, read: StatusRead, begun: float, rech
     if read.status in COMING_UP or (read.status == UP and late_enough):
         return Finding.EFFECT
     if read.in_progress or read.status not in {"error", *DOWN}:
-        return Finding.OPEN
+        return Finding.PENDING
     if read.status in {"error", "exited"} and read.status != watched.before:
         # The start failed, or the guest ended at once: a second start would be the worse mistake.
         return Finding.EFFECT
-    return Finding.NO_EFFECT if late_enough else Finding.OPEN
+    return Finding.NO_EFFECT if late_enough else Finding.PENDING
 
 
 def _coming_back(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
     """Evaluate a read after an accepted restart."""
-    if read.up and watched.moved:
-        return Finding.SETTLED if begun >= watched.since + recheck_after else Finding.OPEN
+    if read.up and watched.has_moved:
+        return Finding.SETTLED if begun >= watched.since + recheck_after else Finding.PENDING
     if read.up:
         if begun < watched.since + PATIENCE * recheck_after:
-            return Finding.OPEN
-        return Finding.INCONCLUSIVE if _confirmed(watched, begun, recheck_after) else Finding.OPEN
+            return Finding.PENDING
+        return Finding.INCONCLUSIVE if _is_confirmed(watched, begun, recheck_after) else Finding.PENDING
     if read.status in COMING_UP | GOING_DOWN | DOWN or read.status == UP:
-        return _on_its_way(watched)
-    return Finding.ERROR if read.status == "error" and not read.in_progress else Finding.OPEN
+        return _note_movement(watched)
+    return Finding.ERROR if read.status == "error" and not read.in_progress else Finding.PENDING
 
 
 def _perhaps_coming_back(watched: WatchState, read: StatusRead, begun: float, recheck_after: float) -> Finding:
@@ -198,30 +198,30 @@ def _perhaps_coming_back(watched: WatchState, read: StatusRead, begun: float, re
     if read.status in COMING_UP | GOING_DOWN | DOWN or (read.status == "error" and not read.in_progress):
         return Finding.EFFECT
     if not read.up or begun < watched.since + PATIENCE * recheck_after:
-        return Finding.OPEN
+        return Finding.PENDING
     # The CVM may have restarted unseen. A second restart would be the worse mistake.
-    return Finding.INCONCLUSIVE if _confirmed(watched, begun, recheck_after) else Finding.OPEN
+    return Finding.INCONCLUSIVE if _is_confirmed(watched, begun, recheck_after) else Finding.PENDING
 
 
 def _find_rule(watched: WatchState) -> Callable[[WatchState, StatusRead, float, float], Finding]:
     """Find the column of the table for the goal of the action."""
     match goal := watched.action.goal:
         case Goal.DOWN:
-            return _going_down if watched.accepted else _perhaps_going_down
+            return _going_down if watched.is_accepted else _perhaps_going_down
         case Goal.UP:
-            return _coming_up if watched.accepted else _perhaps_coming_up
+            return _coming_up if watched.is_accepted else _perhaps_coming_up
         case Goal.RESTARTED:
-            return _coming_back if watched.accepted else _perhaps_coming_back
+            return _coming_back if watched.is_accepted else _perhaps_coming_back
         case _:
             assert_never(goal)
 
 
-def _on_its_way(watched: WatchState) -> Finding:
-    watched.moved, watched.doubted_at = True, None
-    return Finding.OPEN
+def _note_movement(watched: WatchState) -> Finding:
+    watched.has_moved, watched.doubted_at = True, None
+    return Finding.PENDING
 
 
-def _confirmed(watched: WatchState, begun: float, recheck_after: float) -> bool:
+def _is_confirmed(watched: WatchState, begun: float, recheck_after: float) -> bool:
     if watched.doubted_at is None:
         watched.doubted_at = begun
     return begun >= watched.doubted_at + recheck_after

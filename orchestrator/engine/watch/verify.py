@@ -31,25 +31,25 @@ async def verify_settled(reader: StatusReader, context: RunContext, open_jobs: d
     for number in range(_ROUNDS_UNREAD):
         if number:
             await anyio.sleep(recheck_after)
-        seen = await reader.read([job.ref for job in open_jobs.values()])
+        seen = await reader.read_statuses([job.ref for job in open_jobs.values()])
         for key, each in seen.items():
             job = open_jobs[key]
             if each.read is None:
-                _deleted(ledger, job)
+                _record_deletion(ledger, job)
                 del open_jobs[key]
                 continue
-            ledger.status(job, each.read)
+            ledger.record_status(job, each.read)
             doubt = watched.setdefault(
-                key, WatchState(job.before, clock.now(), float("inf"), accepted=True, action=job.action)
+                key, WatchState(job.before, clock.now(), float("inf"), is_accepted=True, action=job.action)
             )
             finding = evaluate_settled_status(doubt, each.read, each.begun, recheck_after)
             if finding in {Finding.CAME_UP, Finding.WENT_DOWN}:
-                _changed(ledger, job, each.read.status)
-            elif finding is Finding.OPEN and number >= _ROUNDS:
-                reason = f"{_seen(job)}, but read once more its status is {each.read.status!r}"
-                ledger.ended(job, Outcome.UNSETTLED, reason)
+                _record_change(ledger, job, each.read.status)
+            elif finding is Finding.PENDING and number >= _ROUNDS:
+                reason = f"{_describe_seen(job)}, but read once more its status is {each.read.status!r}"
+                ledger.record_outcome(job, Outcome.UNSETTLED, reason)
                 finding = Finding.SETTLED
-            if finding is not Finding.OPEN:
+            if finding is not Finding.PENDING:
                 del open_jobs[key]
         await ledger.flush()
         if not open_jobs:
@@ -61,18 +61,18 @@ async def verify_settled(reader: StatusReader, context: RunContext, open_jobs: d
 
 def leave_unconfirmed(ledger: Ledger, job: Job, reason: str) -> None:
     """Record a settled target as unsettled, because its status could not be read once more."""
-    ledger.ended(job, Outcome.UNSETTLED, f"{_seen(job)}, but {reason}")
+    ledger.record_outcome(job, Outcome.UNSETTLED, f"{_describe_seen(job)}, but {reason}")
 
 
-def _deleted(ledger: Ledger, job: Job) -> None:
+def _record_deletion(ledger: Ledger, job: Job) -> None:
     if job.action.leaves_running:
-        ledger.ended(job, job.if_deleted, "it was seen running, and was deleted later")
+        ledger.record_outcome(job, job.outcome_if_deleted, "it was seen running, and was deleted later")
 
 
-def _changed(ledger: Ledger, job: Job, status: str) -> None:
-    reason = f"{_seen(job)}, and read once more its status is {status!r} again"
-    ledger.ended(job, Outcome.FAILED if job.action.leaves_running else Outcome.RESURRECTED, reason)
+def _record_change(ledger: Ledger, job: Job, status: str) -> None:
+    reason = f"{_describe_seen(job)}, and read once more its status is {status!r} again"
+    ledger.record_outcome(job, Outcome.FAILED if job.action.leaves_running else Outcome.RESURRECTED, reason)
 
 
-def _seen(job: Job) -> str:
+def _describe_seen(job: Job) -> str:
     return "it was seen running" if job.action.leaves_running else "it was seen down"

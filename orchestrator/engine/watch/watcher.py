@@ -43,14 +43,14 @@ class _Entry:
         watched: the state of the target's CVM.
         still_up: seconds from the request to the last read of an unsettled status.
         unread: the number of reads without a status, in a row since the deadline.
-        untaken: whether the request was not accepted in time, so a single status decides.
+        is_overdue: whether the request was not accepted in time, so a single status decides.
     """
 
     job: Job
     watched: WatchState
     still_up: float = 0.0
     unread: int = 0
-    untaken: bool = False
+    is_overdue: bool = False
 
 
 class WatchObserver(Protocol):
@@ -90,19 +90,24 @@ class Watcher:
     """
 
     def __init__(
-        self, context: RunContext, reader: StatusReader, pace: PollBackoff, step: PlannedStep, observer: WatchObserver
+        self,
+        context: RunContext,
+        reader: StatusReader,
+        backoff: PollBackoff,
+        step: PlannedStep,
+        observer: WatchObserver,
     ) -> None:
         """Set up.
 
         Args:
             context: the shared parts of the run.
             reader: reads statuses.
-            pace: computes the wait between polls.
+            backoff: computes the wait between polls.
             step: the step, with the timeout and the time of escalation.
             observer: receives the findings.
         """
         self.timeout = step.settle_timeout
-        self._reader, self._pace, self._observer = reader, pace, observer
+        self._reader, self._backoff, self._observer = reader, backoff, observer
         self._ledger, self._clock = context.ledger, context.clock
         self._recheck_after = context.settle.recheck_after
         self._escalate_after = step.escalate_after
@@ -116,14 +121,14 @@ class Watcher:
         self._wakeup = AutoResetEvent()
         self._closed = False
 
-    def add(self, job: Job, *, accepted: bool, since: float | None = None, untaken: bool = False) -> None:
+    def add_job(self, job: Job, *, accepted: bool, since: float | None = None, is_overdue: bool = False) -> None:
         """Add a target to watch.
 
         Args:
             job: the target.
             accepted: False if the effect of the request is unknown.
             since: time of the acceptance, or the end of the request; now by default.
-            untaken: whether the request was not accepted in time, so a single status decides.
+            is_overdue: whether the request was not accepted in time, so a single status decides.
         """
         now = self._clock.now()
         since = now if since is None else since
@@ -131,25 +136,25 @@ class Watcher:
             self._last_round = now
         self._newest = max(self._newest, since)
         shared = job.batch is not None
-        watched = WatchState(job.before, since, since + self._patience(job), accepted, shared, job.action)
-        if untaken:
+        watched = WatchState(job.before, since, since + self._patience_for(job), accepted, shared, job.action)
+        if is_overdue:
             watched.deadline = now
-        watched.overtaken = job.escalated_at is not None
+        watched.follows_shutdown = job.escalated_at is not None
         # The answer to a restart may show the CVM under way; later reads may miss this status.
-        watched.moved = accepted and job.action.restarts_cvms and job.status not in {None, UP}
-        entry = _Entry(job, watched, untaken=untaken)
+        watched.has_moved = accepted and job.action.restarts_cvms and job.status not in {None, UP}
+        entry = _Entry(job, watched, is_overdue=is_overdue)
         self._entries[job.ref.key] = entry
         self._turn.append(entry)
         if not accepted:
             self._in_doubt[job.ref.key] = None
-        if self._escalate_after is not None and job.may_escalate:
+        if self._escalate_after is not None and job.can_escalate:
             self._may_escalate[job.ref.key] = None
         if not accepted or len(self._entries) == 1:
             self._wakeup.set()
 
-    def _patience(self, job: Job) -> float:
+    def _patience_for(self, job: Job) -> float:
         """Seconds for a CVM to settle, until the timeout or the escalation."""
-        return self.timeout if self._escalate_after is None or not job.may_escalate else self._escalate_after
+        return self.timeout if self._escalate_after is None or not job.can_escalate else self._escalate_after
 
     def wake(self) -> None:
         """Wake the watcher to compute the next poll again, for example after the last request."""
@@ -172,17 +177,17 @@ class Watcher:
                     return
                 await self._wakeup.wait()
                 continue
-            wait = self._due() - self._clock.now()
+            wait = self._next_poll_at() - self._clock.now()
             if wait > 0:
                 await self._wakeup.wait(wait)
                 continue
-            await self._round()
+            await self._poll_statuses()
 
-    def _due(self) -> float:
+    def _next_poll_at(self) -> float:
         """Compute the time of the next poll."""
         oldest = next(iter(self._entries.values())).watched
         now = self._clock.now()
-        wait = self._pace.wait(
+        wait = self._backoff.wait_seconds(
             watched=len(self._entries),
             unsent=self._observer.unsent,
             oldest=now - oldest.since,
@@ -190,26 +195,26 @@ class Watcher:
             reads=ceil(len(self._entries) / self._reader.batch_size),
         )
         if self._sample_was_down and not self._observer.unsent:
-            wait = self._pace.shortest
+            wait = self._backoff.shortest
         due = min(self._last_round + wait, oldest.deadline)
         if self._may_escalate:
             due = min(due, self._entries[next(iter(self._may_escalate))].watched.deadline)
         if self._in_doubt:
             first = self._entries[next(iter(self._in_doubt))].watched
             due = min(due, first.since + self._recheck_after)
-        return max(due, self._last_round + self._pace.shortest)
+        return max(due, self._last_round + self._backoff.shortest)
 
-    async def _round(self) -> None:
+    async def _poll_statuses(self) -> None:
         started = self._clock.now()
         entries = self._next_entries()
-        seen = await self._reader.read([entry.job.ref for entry in entries])
+        seen = await self._reader.read_statuses([entry.job.ref for entry in entries])
         settled = 0
-        is_sample = not self._pace.some_are_down and len(entries) < len(self._entries)
+        is_sample = not self._backoff.some_are_down and len(entries) < len(self._entries)
         for entry in entries:
-            settled += self._take_in(entry, seen.get(entry.job.ref.key), started)
+            settled += self._apply_observation(entry, seen.get(entry.job.ref.key), started)
         self._sample_was_down = is_sample and settled > 0
         await self._ledger.flush()
-        self._pace.finished_round(settled=settled, seconds=started - self._last_round)
+        self._backoff.count_poll(settled=settled, seconds=started - self._last_round)
         self._last_round = started
 
     def _next_entries(self) -> list[_Entry]:
@@ -220,10 +225,10 @@ class Watcher:
         """
         most = self._reader.batch_size
         entries: dict[str, _Entry] = {}
-        if not self._pace.some_are_down:
+        if not self._backoff.some_are_down:
             entries.update(islice(self._entries.items(), most // 2))
         elif not self._observer.unsent:
-            most *= max(1, int(self._pace.limit.rate * _SECONDS_OF_READS))
+            most *= max(1, int(self._backoff.limit.rate * _SECONDS_OF_READS))
         for _ in range(len(self._turn)):
             if len(entries) >= most:
                 break
@@ -234,27 +239,27 @@ class Watcher:
                 entries[key] = entry
         return list(entries.values())
 
-    def _take_in(self, entry: _Entry, seen: Observation | None, round_started: float) -> bool:
+    def _apply_observation(self, entry: _Entry, seen: Observation | None, round_started: float) -> bool:
         """Act on the result of a poll for a CVM; return True if the CVM has settled or is gone."""
         job, watched = entry.job, entry.watched
         if seen is None:
             if round_started >= watched.deadline:
-                self._read_again(entry, round_started)
+                self._extend_deadline(entry, round_started)
             return False
         if seen.read is None:
-            self._end(job, job.if_deleted, "no such CVM any more: it was deleted meanwhile")
+            self._end_job(job, job.outcome_if_deleted, "no such CVM any more: it was deleted meanwhile")
             return True
-        finding = self._judge(entry, seen.read, seen.begun)
+        finding = self._evaluate_read(entry, seen.read, seen.begun)
         if finding is Finding.SETTLED:
-            self._pace.settled(entry.still_up)
-            self._end(job, Outcome.SETTLED)
+            self._backoff.count_settled(entry.still_up)
+            self._end_job(job, Outcome.SETTLED)
             return True
-        if finding is Finding.NO_EFFECT and not entry.untaken:
-            self._drop(job)
+        if finding is Finding.NO_EFFECT and not entry.is_overdue:
+            self._stop_watching(job)
             self._observer.on_no_effect(job)
         elif finding is Finding.ERROR:
             words = seen.read.error or "no further words from the API"
-            self._end(job, Outcome.FAILED, f"its status turned to error: {words}")
+            self._end_job(job, Outcome.FAILED, f"its status turned to error: {words}")
         elif finding in _FAILURES:
             words = _FAILURES[finding].format(action=job.action, status=watched.status)
             self._end_or_escalate(job, Outcome.FAILED, words)
@@ -262,23 +267,23 @@ class Watcher:
             self._end_or_escalate(job, Outcome.UNSETTLED, self._why_unsettled(entry))
         return False
 
-    def _judge(self, entry: _Entry, read: StatusRead, begun: float) -> Finding:
+    def _evaluate_read(self, entry: _Entry, read: StatusRead, begun: float) -> Finding:
         """Evaluate a status; if the status proves the effect of a request in doubt, record the acceptance first."""
         job, watched = entry.job, entry.watched
-        self._ledger.status(job, read)
+        self._ledger.record_status(job, read)
         watched.status = read.status
         finding = evaluate_status(watched, read, begun, self._recheck_after)
         if finding is Finding.EFFECT:
-            self._ledger.accepted(job, None)
+            self._ledger.record_acceptance(job, None)
             self._forget_doubt(job)
-            watched.accepted, watched.since, entry.untaken = True, self._clock.now(), False
-            watched.deadline = watched.since + self._patience(job)
+            watched.is_accepted, watched.since, entry.is_overdue = True, self._clock.now(), False
+            watched.deadline = watched.since + self._patience_for(job)
             finding = evaluate_status(watched, read, begun, self._recheck_after)
         if finding is not Finding.SETTLED:
             entry.still_up = begun - watched.since
         return finding
 
-    def _read_again(self, entry: _Entry, now: float) -> None:
+    def _extend_deadline(self, entry: _Entry, now: float) -> None:
         """Extend the deadline of a CVM with an unreadable status, or end the target after too many reads.
 
         A deadline without a status is no reason to stop a CVM, because the CVM may be down by now.
@@ -289,31 +294,33 @@ class Watcher:
             watched.deadline = now + self._recheck_after
             return
         last = f"last seen {watched.status!r}" if watched.status else "never seen"
-        over = f"after the {format_duration(self._patience(job))} for the {job.action}"
-        self._end(job, Outcome.UNSETTLED, f"its status could not be read {over}, in {entry.unread} attempts; {last}")
+        over = f"after the {format_duration(self._patience_for(job))} for the {job.action}"
+        self._end_job(
+            job, Outcome.UNSETTLED, f"its status could not be read {over}, in {entry.unread} attempts; {last}"
+        )
 
     def _why_unsettled(self, entry: _Entry) -> str:
         job, watched = entry.job, entry.watched
-        patience, last = format_duration(self._patience(job)), f"last seen {watched.status!r}"
-        if entry.untaken:
+        patience, last = format_duration(self._patience_for(job)), f"last seen {watched.status!r}"
+        if entry.is_overdue:
             return f"its {job.action} was not accepted within {patience}; {last}"
-        if not watched.accepted:
+        if not watched.is_accepted:
             return f"whether the {job.action} had an effect could not be told within {patience}; {last}"
         wanted = "running" if job.action.leaves_running else "down"
         return f"not {wanted} within {patience} of the {job.action}; {last}"
 
     def _end_or_escalate(self, job: Job, outcome: Outcome, reason: str) -> None:
-        if self._escalate_after is None or not job.may_escalate:
-            self._end(job, outcome, reason)
+        if self._escalate_after is None or not job.can_escalate:
+            self._end_job(job, outcome, reason)
             return
         self._forget_doubt(job)
-        self._drop(job)
+        self._stop_watching(job)
         self._observer.escalate(job, reason)
 
-    def _end(self, job: Job, outcome: Outcome, reason: str | None = None) -> None:
+    def _end_job(self, job: Job, outcome: Outcome, reason: str | None = None) -> None:
         self._forget_doubt(job)
-        self._drop(job)
-        self._ledger.ended(job, outcome, reason)
+        self._stop_watching(job)
+        self._ledger.record_outcome(job, outcome, reason)
         self._observer.on_ended(job)
         if outcome not in {Outcome.SETTLED, Outcome.GONE}:
             self._observer.on_failed()
@@ -324,7 +331,7 @@ class Watcher:
             del self._in_doubt[job.ref.key]
             self._observer.on_effect(job)
 
-    def _drop(self, job: Job) -> None:
+    def _stop_watching(self, job: Job) -> None:
         self._in_doubt.pop(job.ref.key, None)
         self._may_escalate.pop(job.ref.key, None)
         del self._entries[job.ref.key]

@@ -69,7 +69,7 @@ def _add_rows(table: Table, label: str, jobs: Iterable[Job], what: Any) -> None:
 
 
 def _describe_request(job: Job) -> str:
-    return f"{job.action} sent, {'not settled yet' if job.accepted else 'outcome unknown'}"
+    return f"{job.action} sent, {'not settled yet' if job.is_accepted else 'outcome unknown'}"
 
 
 _AS_WANTED = {SkipReason.ALREADY_DOWN: "already down, nothing sent", SkipReason.ALREADY_UP: "already up, nothing sent"}

@@ -20,7 +20,7 @@ def answer_for(finder: AdaptiveRate, seconds: float, *, begin: float = 0.0, rate
     now = begin
     while now < begin + seconds:
         now += 1 / (finder.rate if rate is None else rate)
-        finder.heard(ANSWER, now)
+        finder.on_reply(ANSWER, now)
     return now
 
 
@@ -107,13 +107,13 @@ def test_the_rate_falls_at_once_and_what_was_sent_before_the_fall_does_not_lower
     finder = AdaptiveRate(3, now=0.0)
     now = answer_for(finder, 3)
     before = finder.rate
-    finder.heard(refusal(latency=0.01), now)
+    finder.on_reply(refusal(latency=0.01), now)
     fallen = finder.rate
     assert fallen < before
-    finder.heard(refusal(latency=0.05), now + 0.02)
-    finder.heard(refusal(latency=0.05), now + 0.04)
+    finder.on_reply(refusal(latency=0.05), now + 0.02)
+    finder.on_reply(refusal(latency=0.05), now + 0.04)
     assert finder.rate == fallen
-    finder.heard(refusal(latency=0.05), now + 2)
+    finder.on_reply(refusal(latency=0.05), now + 2)
     assert finder.rate < fallen
 
 
@@ -121,26 +121,26 @@ def test_an_answer_that_never_came_and_a_503_say_nothing_of_the_limit() -> None:
     finder = AdaptiveRate(3, now=0.0)
     now = answer_for(finder, 2)
     before = finder.rate
-    finder.heard(Reply(http_status=None, problem="timed out"), now)
+    finder.on_reply(Reply(http_status=None, problem="timed out"), now)
     assert finder.rate == before
-    finder.heard(Reply(http_status=503, retry_after=5.0), now)
+    finder.on_reply(Reply(http_status=503, retry_after=5.0), now)
     assert finder.rate >= before
 
 
 def test_a_refusal_of_a_rate_that_went_well_for_long_is_taken_for_an_accident_once() -> None:
     finder = AdaptiveRate(3, now=0.0, known=KnownRate(50, is_limit=True))
     now = answer_for(finder, 8)
-    finder.heard(refusal(), now)
+    finder.on_reply(refusal(), now)
     assert finder.rate == pytest.approx(0.97 * 50)
     now = answer_for(finder, 8, begin=now + 1)
-    finder.heard(refusal(), now)
+    finder.on_reply(refusal(), now)
     assert finder.rate < 0.97 * 50
 
 
 @pytest.mark.parametrize("limit", [7, 120])
 def test_what_one_run_learnt_the_next_begins_with(limit: float) -> None:
     first = send(TokenBucket(limit, 10), seconds=40, max_in_flight=60)
-    held = first.finder.held
+    held = first.finder.known_rate
     assert held.is_limit
     assert held.requests_per_second == pytest.approx(limit, rel=0.08)
     second = send(TokenBucket(limit, 10), seconds=30, known=held, max_in_flight=60)
@@ -151,7 +151,7 @@ def test_what_one_run_learnt_the_next_begins_with(limit: float) -> None:
 def test_where_more_was_never_tried_the_next_run_goes_on_looking() -> None:
     finder = AdaptiveRate(3, now=0.0)
     answer_for(finder, 2)
-    held = finder.held
+    held = finder.known_rate
     assert not held.is_limit
     second = AdaptiveRate(3, now=0.0, known=held)
     assert START < second.rate <= held.requests_per_second
@@ -170,8 +170,8 @@ def test_a_limit_that_was_halved_since_an_earlier_run_costs_little(learnt: float
 def test_no_more_go_at_once_than_allowed_and_fewer_where_the_server_takes_fewer() -> None:
     finder = AdaptiveRate(3, now=0.0)
     assert finder.burst == 3
-    finder.heard(ANSWER, 0.01)
-    finder.heard(refusal(), 0.02)
+    finder.on_reply(ANSWER, 0.01)
+    finder.on_reply(refusal(), 0.02)
     assert finder.burst == 1
     assert finder.rate >= START, "that so few at once were too many says nothing of the rate"
 
@@ -181,8 +181,8 @@ def test_refusals_that_have_nothing_to_do_with_the_rate_never_stop_a_run() -> No
     for number in range(2000):
         now += 1 / finder.rate
         if number % 20:
-            finder.heard(ANSWER, now)
+            finder.on_reply(ANSWER, now)
         else:
-            finder.heard(refusal(), now)
+            finder.on_reply(refusal(), now)
             now += 1
     assert finder.rate >= 0.5

@@ -61,7 +61,7 @@ async def test_a_run_at_auto_stops_everything_at_nearly_the_limit_of_the_server(
     stops = [at for at, kind, _ in cloud.requests if kind == "stop"]
     assert stops[-1] - stops[0] <= 1500 / 60 * 1.25
     assert len(cloud.refused) <= 0.02 * 1500
-    assert finder.held.requests_per_second == pytest.approx(60, rel=0.1)
+    assert finder.known_rate.requests_per_second == pytest.approx(60, rel=0.1)
 
 
 async def test_a_429_holds_the_whole_run_for_as_long_as_it_asks() -> None:
@@ -78,7 +78,7 @@ async def test_the_pages_of_the_list_are_heard_too() -> None:
     learning = AdaptiveCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
     inventory = await InventoryReader(learning, fleet.gate, fleet.context.rng).read_all()
     assert len(inventory.cvms) == 500
-    assert fleet.gate.gcra.rate == finder.pace > START
+    assert fleet.gate.gcra.rate == finder.send_rate > START
 
 
 async def test_a_rate_that_rises_while_requests_wait_holds_for_those_that_wait() -> None:

@@ -19,12 +19,12 @@ def wait(  # many reads and old requests by default: then polls need not be soon
     youngest: float = 1000,
     reads: int = 1000,
 ) -> float:
-    return backoff.wait(watched=watched, unsent=unsent, oldest=oldest, youngest=youngest, reads=reads)
+    return backoff.wait_seconds(watched=watched, unsent=unsent, oldest=oldest, youngest=youngest, reads=reads)
 
 
 def pass_quiet_rounds(backoff: PollBackoff, rounds: int) -> PollBackoff:
     for _ in range(rounds):
-        backoff.finished_round(settled=0, seconds=10)
+        backoff.count_poll(settled=0, seconds=10)
     return backoff
 
 
@@ -61,32 +61,32 @@ def test_without_a_change_the_wait_follows_the_oldest_cvm(unsent: int, oldest: f
 )
 def test_the_speed_of_settling_predicts_the_wait(watched: int, unsent: int, oldest: float, expected: float) -> None:
     backoff = new_backoff()
-    backoff.finished_round(settled=10, seconds=10)
+    backoff.count_poll(settled=10, seconds=10)
     assert wait(backoff, watched=watched, unsent=unsent, oldest=oldest) == pytest.approx(expected)
 
 
 def test_the_speed_is_the_mean_of_the_last_poll_and_the_speed_before() -> None:
     backoff = new_backoff()
     for settled in (10, 30):
-        backoff.finished_round(settled=settled, seconds=10)
+        backoff.count_poll(settled=settled, seconds=10)
     assert wait(backoff) == pytest.approx(3)
-    backoff.finished_round(settled=2, seconds=0.1)  # a poll counts as one of at least the shortest wait
+    backoff.count_poll(settled=2, seconds=0.1)  # a poll counts as one of at least the shortest wait
     assert wait(backoff) == pytest.approx(3)
 
 
 def test_a_poll_without_a_settled_cvm_starts_the_backoff_again() -> None:
     backoff = new_backoff()
-    backoff.finished_round(settled=100, seconds=10)
-    backoff.finished_round(settled=0, seconds=10)
+    backoff.count_poll(settled=100, seconds=10)
+    backoff.count_poll(settled=0, seconds=10)
     assert wait(backoff, watched=1000) == 3
-    backoff.finished_round(settled=100, seconds=10)
+    backoff.count_poll(settled=100, seconds=10)
     assert wait(backoff, watched=1000) == pytest.approx(0.3 * 1000 / 7.5)
 
 
 def settled_after(*seconds: float, shortest: float = 1) -> PollBackoff:
     backoff = new_backoff(shortest=shortest)
     for each in seconds:
-        backoff.settled(each)
+        backoff.count_settled(each)
     return backoff
 
 

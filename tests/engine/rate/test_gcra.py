@@ -21,8 +21,8 @@ def test_no_window_of_any_length_sees_more_than_burst_plus_rate_times_its_length
     limit, now, went = Gcra(rate, burst), 0.0, []
     for gap in gaps:
         now += gap
-        now += max(0.0, limit.wait(now))
-        limit.take(now)
+        now += max(0.0, limit.wait_seconds(now))
+        limit.count_request(now)
         went.append(now)
     for first, start in enumerate(went):
         for last in range(first, len(went)):
@@ -34,8 +34,8 @@ def test_no_window_of_any_length_sees_more_than_burst_plus_rate_times_its_length
 def test_whoever_always_asks_gets_the_full_rate(rate: float, burst: int) -> None:
     limit, now, went = Gcra(rate, burst), 0.0, []
     while now < 10:
-        now += max(0.0, limit.wait(now))
-        limit.take(now)
+        now += max(0.0, limit.wait_seconds(now))
+        limit.count_request(now)
         went.append(now)
     assert bisect_right(went, 10) >= burst + rate * 10 - 2
 
@@ -43,16 +43,16 @@ def test_whoever_always_asks_gets_the_full_rate(rate: float, burst: int) -> None
 def test_a_late_request_does_not_cost_the_rate_while_the_burst_has_room() -> None:
     limit = Gcra(10, 5)
     for number in range(100):
-        limit.take(max(number / 10 + 0.05, 0))
-    assert limit.wait(10.05) <= 0
+        limit.count_request(max(number / 10 + 0.05, 0))
+    assert limit.wait_seconds(10.05) <= 0
 
 
 def test_a_pause_holds_for_everybody_and_never_gets_shorter() -> None:
     limit = Gcra(10, 5)
-    limit.pause(30)
-    limit.pause(20)
-    assert limit.wait(0) == 30
-    assert limit.wait(30) <= 0
+    limit.pause_until(30)
+    limit.pause_until(20)
+    assert limit.wait_seconds(0) == 30
+    assert limit.wait_seconds(30) <= 0
 
 
 def test_half_of_the_burst_is_kept_and_a_burst_of_one_stays_one() -> None:

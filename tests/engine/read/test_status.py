@@ -25,7 +25,7 @@ async def test_a_missing_batch_operation_is_replaced_by_single_reads_for_few_cvm
     cloud = FakeCloud(3)
     cloud.batch = lambda _uuids: Reply(http_status=405, problem="no such operation")
     fleet = Fleet(cloud)
-    fleet.run.reader.known_size(5000)
+    fleet.run.reader.set_workspace_size(5000)
     await fleet.go()
     assert fleet.outcomes() == {"settled": 3}
     assert cloud.count("list") == 0
@@ -44,7 +44,7 @@ async def test_a_batch_that_is_too_large_shrinks_by_round_numbers_until_it_fits(
 async def test_once_a_size_is_known_to_be_taken_many_batches_are_read_side_by_side() -> None:
     cloud = FakeCloud(1000, latency=1)
     fleet = Fleet(cloud, settle=SettleSettings(batch_size=100), burst=20)
-    seen = await fleet.run.reader.read(cloud.refs)
+    seen = await fleet.run.reader.read_statuses(cloud.refs)
     assert len(seen) == 1000
     assert [int(size) for _, _, size in cloud.requests] == [100] * 10
     assert anyio.current_time() < 2.2  # one to find out, then nine at once
@@ -53,20 +53,20 @@ async def test_once_a_size_is_known_to_be_taken_many_batches_are_read_side_by_si
 async def test_a_size_that_is_refused_to_many_side_by_side_shrinks_once() -> None:
     cloud = FakeCloud(10_000, latency=1)
     reader = Fleet(cloud, burst=40).run.reader
-    await reader.read(cloud.refs[:1000])
+    await reader.read_statuses(cloud.refs[:1000])
     cloud.batch = lambda uuids: Reply(http_status=422) if len(uuids) > 500 else None
-    assert len(await reader.read(cloud.refs)) == 10_000
+    assert len(await reader.read_statuses(cloud.refs)) == 10_000
     assert (reader.batch_size, reader.batch_missing) == (500, False)
 
 
 async def test_batches_that_fail_in_one_moment_are_no_reason_to_read_each_cvm_by_itself() -> None:
     cloud = FakeCloud(1000, latency=1)
     reader = Fleet(cloud, burst=40, settle=SettleSettings(batch_size=200)).run.reader
-    await reader.read(cloud.refs[:200])
-    reader.known_size(0)
+    await reader.read_statuses(cloud.refs[:200])
+    reader.set_workspace_size(0)
     until = anyio.current_time() + 1.5
     cloud.batch = lambda _uuids: Reply(http_status=500) if anyio.current_time() < until else None
-    await reader.read(cloud.refs)
+    await reader.read_statuses(cloud.refs)
     assert cloud.count("state") + cloud.count("list") == 0
 
 
@@ -113,7 +113,7 @@ async def test_an_api_that_is_down_while_cvms_settle_leaves_them_unsettled_at_th
 
     cloud.read_state = state  # type: ignore[assignment,method-assign]
     fleet = Fleet(cloud, timeout=120)
-    fleet.run.reader.known_size(0)
+    fleet.run.reader.set_workspace_size(0)
     await fleet.go()
     assert fleet.outcomes() == {"unsettled": 2}
     assert "could not be read after the 2m" in fleet.trail.of("target.failed")[0]["reason"]

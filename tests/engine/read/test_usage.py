@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
-from orchestrator.engine.read.usage import PAGE_SIZE, AppQuestion, UsageReader
+from orchestrator.engine.read.usage import PAGE_SIZE, UsageQuery, UsageReader
 from orchestrator.errors import CloudError
 from orchestrator.reply import Reply, UsagePage, UsageRecord
 from tests.engine.fakes import VirtualClock
@@ -58,8 +58,8 @@ class Usage:
         return Reply(value=UsagePage(page, len(records) if self.counts_all else len(page)), http_status=200)
 
 
-def question(app: str, *cvms: str) -> AppQuestion:
-    return AppQuestion(app, START, START + timedelta(hours=1), frozenset(cvms or ("aa",)))
+def question(app: str, *cvms: str) -> UsageQuery:
+    return UsageQuery(app, START, START + timedelta(hours=1), frozenset(cvms or ("aa",)))
 
 
 def reader(usage: Usage, rate: float = 1000) -> UsageReader:
@@ -74,18 +74,18 @@ def failed(status: int) -> Page:
 @given(st.integers(0, 40), st.integers(1, 12), st.booleans())
 def test_every_record_is_read_however_few_the_server_sends_at_a_time(count: int, most: int, counts_all: bool) -> None:
     usage = Usage(most, counts_all=counts_all, apps={"app": count})
-    found = anyio.run(reader(usage).read, [question("app")], backend="trio")
+    found = anyio.run(reader(usage).read_usage, [question("app")], backend="trio")
     assert [each.cost for each in found["app"].by_cvm.get("aa", ())] == list(range(count))
 
 
 @pytest.mark.anyio
 async def test_a_page_shorter_than_one_seen_before_is_the_last_and_costs_no_further_request() -> None:
     usage = Usage(apps={"one": 10, "two": 9})
-    await reader(usage).read([question("one")])
+    await reader(usage).read_usage([question("one")])
     assert usage.asked == [("one", 0), ("one", 10)]
-    await (same := reader(usage)).read([question("one")])
+    await (same := reader(usage)).read_usage([question("one")])
     usage.asked.clear()
-    await same.read([question("two")])
+    await same.read_usage([question("two")])
     assert usage.asked == [("two", 0)]
 
 
@@ -101,7 +101,7 @@ async def test_records_that_come_twice_since_others_were_added_meanwhile_are_tak
         return reply
 
     usage.usage_page = shifting  # type: ignore[method-assign]
-    found = await reader(usage).read([question("app")])
+    found = await reader(usage).read_usage([question("app")])
     assert sorted(each.cost or 0 for each in found["app"].by_cvm["aa"]) == list(range(10))
 
 
@@ -110,7 +110,7 @@ async def test_a_server_that_knows_no_offset_is_not_asked_for_ever() -> None:
     usage = Usage(apps={"app": 3})
     everything = tuple(usage.records["app"])
     usage.instead["app"] = Reply(value=UsagePage(everything, 3), http_status=200)
-    found = await reader(usage).read([question("app")])
+    found = await reader(usage).read_usage([question("app")])
     assert len(found["app"].by_cvm["aa"]) == 3
 
 
@@ -118,14 +118,14 @@ async def test_a_server_that_knows_no_offset_is_not_asked_for_ever() -> None:
 async def test_usage_of_cvms_that_nobody_asked_about_is_forgotten() -> None:
     usage = Usage(apps={"app": 2})
     usage.records["app"] += [record(7, "bb"), record(8, "cc")]
-    found = await reader(usage).read([question("app", "bb")])
+    found = await reader(usage).read_usage([question("app", "bb")])
     assert list(found["app"].by_cvm) == ["bb"]
 
 
 @pytest.mark.anyio
 async def test_it_tells_how_far_it_has_come() -> None:
     told: list[int] = []
-    await reader(Usage(apps={"one": 1, "two": 1})).read([question("one"), question("two")], told.append)
+    await reader(Usage(apps={"one": 1, "two": 1})).read_usage([question("one"), question("two")], told.append)
     assert told == [1, 2]
 
 
@@ -133,7 +133,7 @@ async def test_it_tells_how_far_it_has_come() -> None:
 async def test_requests_keep_to_the_rate() -> None:
     usage = Usage(apps={f"app{number}": 0 for number in range(40)})
     began = anyio.current_time()
-    await reader(usage, rate=10).read([question(app) for app in usage.records])
+    await reader(usage, rate=10).read_usage([question(app) for app in usage.records])
     assert 3 < anyio.current_time() - began < 5
 
 
@@ -142,7 +142,7 @@ async def test_requests_keep_to_the_rate() -> None:
 async def test_a_passing_fault_is_asked_again(status: int) -> None:
     usage = Usage(apps={"app": 1})
     usage.before = [failed(status), failed(status)]
-    found = await reader(usage).read([question("app")])
+    found = await reader(usage).read_usage([question("app")])
     assert len(found["app"].by_cvm["aa"]) == 1
 
 
@@ -150,7 +150,7 @@ async def test_a_passing_fault_is_asked_again(status: int) -> None:
 async def test_an_app_that_cannot_be_read_is_told_beside_those_that_can() -> None:
     usage = Usage(apps=dict.fromkeys(["good", "bad", "gone", "lost"], 1))
     usage.instead = {"bad": failed(500), "gone": failed(404), "lost": Reply(http_status=404, is_json=False)}
-    found = await reader(usage).read([question(app) for app in ("good", "bad", "gone", "lost")])
+    found = await reader(usage).read_usage([question(app) for app in ("good", "bad", "gone", "lost")])
     assert found["lost"].problem, "a gateway's page says nothing of an app"
     assert (found["good"].problem, found["good"].gone) == (None, False)
     assert "HTTP 500" in (found["bad"].problem or "")
@@ -163,7 +163,7 @@ async def test_a_refused_key_or_no_connection_ends_the_reading(answer: Page) -> 
     usage = Usage(apps={f"app{number}": 1 for number in range(100)})
     usage.instead = {app: answer for app in usage.records if app != "app0"}
     with pytest.raises(CloudError, match=r"refuses the key|can't be reached"):
-        await reader(usage).read([question(app) for app in usage.records])
+        await reader(usage).read_usage([question(app) for app in usage.records])
     assert len(usage.asked) < 50
 
 
@@ -172,4 +172,4 @@ async def test_no_app_that_can_be_read_is_an_error() -> None:
     usage = Usage(apps={"one": 1, "two": 1})
     usage.instead = {"one": failed(403), "two": failed(500)}
     with pytest.raises(CloudError, match="the metered usage can't be read"):
-        await reader(usage).read([question("one"), question("two")])
+        await reader(usage).read_usage([question("one"), question("two")])

@@ -40,8 +40,8 @@ def test_with_an_order_one_that_was_put_aside_comes_back_to_its_own_place() -> N
     for job in (first, second, third):
         queue.push(job)
     assert queue.pop(0) is first
-    queue.done(first)
-    queue.defer(first, 5)
+    queue.count_answer(first)
+    queue.defer_job(first, 5)
     assert [queue.pop(0), queue.pop(6), queue.pop(6)] == [second, first, third]
 
 
@@ -55,14 +55,14 @@ def test_a_full_teepod_waits_while_others_go_on(kind: type[StopQueue | OrderedQu
     for job in (first, second, other):
         queue.push(job)
     assert [queue.pop(0), queue.pop(0), queue.pop(0)] == [first, other, None]
-    queue.done(first)
+    queue.count_answer(first)
     assert queue.pop(0) is second
 
 
 @BOTH
 def test_what_is_deferred_comes_back_when_it_is_due(kind: type[StopQueue | OrderedQueue]) -> None:
     queue, job = kind(5), on(1, 0)
-    queue.defer(job, 10)
+    queue.defer_job(job, 10)
     assert queue.next_due() == 10
     assert queue.pop(9.9) is None
     assert queue.pop(10) is job
@@ -82,14 +82,14 @@ def test_nothing_is_lost_or_doubled_and_no_teepod_exceeds_its_share(
         if step in {"push", "defer"}:
             job = on(teepod, number)
             waiting.append(job)
-            queue.push(job) if step == "push" else queue.defer(job, now + teepod)
+            queue.push(job) if step == "push" else queue.defer_job(job, now + teepod)
         elif step == "pop":
             popped = queue.pop(now)
             if popped is not None:
                 waiting.remove(popped)
                 under_way.append(popped)
         elif under_way:
-            queue.done(under_way.pop(teepod % len(under_way)))
+            queue.count_answer(under_way.pop(teepod % len(under_way)))
         shares = Counter(job.ref.teepod_id for job in under_way)
         assert len(queue) == len(waiting)
         assert not shares or max(shares.values()) <= limit
@@ -97,7 +97,7 @@ def test_nothing_is_lost_or_doubled_and_no_teepod_exceeds_its_share(
         popped = queue.pop(now + 10)
         if popped is None:
             assert under_way, "what waits is popped once there is room"
-            queue.done(under_way.pop())
+            queue.count_answer(under_way.pop())
         else:
             waiting.remove(popped)
             under_way.append(popped)

@@ -49,7 +49,7 @@ ACCEPTED: Reply[StatusRead] = Reply(value=StatusRead("stopping"), http_status=20
     ],
 )
 def test_each_answer_has_its_meaning(reply: Reply[StatusRead], kind: ReplyClass) -> None:
-    assert classify_reply(reply, 1, 0.5).kind is kind
+    assert classify_reply(reply, 1, 0.5).reply_class is kind
 
 
 @pytest.mark.parametrize("status", [429, 503, 409])
@@ -90,7 +90,9 @@ def test_backoff_grows_with_the_attempts_and_stays_bounded(attempt: int, jitter:
 def test_only_a_success_that_was_read_is_accepted_and_no_server_fault_is_final(
     status: int | None, sent: bool, code: str | None, retry_after: float | None
 ) -> None:
-    kind = classify_reply(Reply(http_status=status, sent=sent, error_code=code, retry_after=retry_after), 1, 0.5).kind
+    kind = classify_reply(
+        Reply(http_status=status, sent=sent, error_code=code, retry_after=retry_after), 1, 0.5
+    ).reply_class
     assert kind is not ReplyClass.ACCEPTED
     if status is None or status >= 500:
         assert kind in {ReplyClass.UNKNOWN, ReplyClass.DEFERRED}
@@ -154,7 +156,7 @@ def test_an_error_of_a_cvm_in_a_batch_concerns_this_cvm_only() -> None:
 
 def test_an_error_of_a_cvm_outside_the_batch_makes_the_numbers_doubtful() -> None:
     reply = Reply(value=BatchStopped(2, 0, {"cvm_3": "not found"}), http_status=200)
-    assert {each.kind for each in classify_batch_reply(reply, TWO, 1, 0.5).values()} == {ReplyClass.UNKNOWN}
+    assert {each.reply_class for each in classify_batch_reply(reply, TWO, 1, 0.5).values()} == {ReplyClass.UNKNOWN}
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:

@@ -33,14 +33,14 @@ class Sending:
         self.in_doubt: list[str] = []
         self.failures = 0
         for each in self.jobs:
-            self.queue.add(each)
+            self.queue.add_job(each)
 
     def on_accepted(self, job: Job) -> None:
         self.accepted.append(job.ref.name)
 
     def on_in_doubt(self, job: Job) -> None:
         self.in_doubt.append(job.ref.name)
-        self.queue.taken()
+        self.queue.count_resolved()
         self.dispatcher.wake()
 
     def on_failed(self) -> None:

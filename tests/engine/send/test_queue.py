@@ -101,40 +101,40 @@ def refused_often(number: int = 0, action: Action = Action.STOP, **fields: Any) 
 
 def test_a_queue_is_done_once_every_target_is_taken() -> None:
     bench = Bench()
-    assert bench.queue.done
-    bench.queue.add(job())
-    bench.queue.expect()
-    assert (bench.queue.unsent, bench.queue.done) == (2, False)
-    bench.queue.taken()
-    assert not bench.queue.done
+    assert bench.queue.is_done
+    bench.queue.add_job(job())
+    bench.queue.add_watched()
+    assert (bench.queue.unsent, bench.queue.is_done) == (2, False)
+    bench.queue.count_resolved()
+    assert not bench.queue.is_done
     assert bench.noted.all_sent == 0
-    bench.queue.taken()
-    assert bench.queue.done
+    bench.queue.count_resolved()
+    assert bench.queue.is_done
     assert bench.noted.all_sent == 1
 
 
 def test_a_queue_waits_for_shutdowns_that_may_need_a_stop() -> None:
     queue = Bench().queue
-    queue.expect_back()
-    queue.expect_back()
-    queue.not_back()
-    assert not queue.done
-    queue.not_back()
-    assert queue.done
+    queue.add_possible_stop()
+    queue.add_possible_stop()
+    queue.remove_possible_stop()
+    assert not queue.is_done
+    queue.remove_possible_stop()
+    assert queue.is_done
 
 
 def test_a_single_dispatch_returns_a_target_at_a_time() -> None:
     queue, jobs = Bench().queue, [job(0), job(1)]
     for each in jobs:
-        queue.add(each)
-    assert [queue.next(), queue.next(), queue.next()] == [[jobs[0]], [jobs[1]], []]
+        queue.add_job(each)
+    assert [queue.next_request(), queue.next_request(), queue.next_request()] == [[jobs[0]], [jobs[1]], []]
 
 
 def test_a_batch_holds_as_many_targets_as_the_api_takes() -> None:
     queue = Bench(dispatch="batch", per_teepod=1000).queue
     for number in range(MOST_AT_ONCE + 1):
-        queue.add(job(number))
-    assert [len(queue.next()), len(queue.next())] == [MOST_AT_ONCE, 1]
+        queue.add_job(job(number))
+    assert [len(queue.next_request()), len(queue.next_request())] == [MOST_AT_ONCE, 1]
 
 
 def test_only_stops_go_in_batches() -> None:
@@ -146,45 +146,45 @@ def test_a_target_with_a_request_of_its_own_never_shares_a_batch() -> None:
     queue = Bench(dispatch="batch").queue
     first, alone, last = job(0), job(1, singly=True), job(2)
     for each in (first, alone, last):
-        queue.add(each)
-    assert [queue.next(), queue.next(), queue.next()] == [[first], [alone], [last]]
+        queue.add_job(each)
+    assert [queue.next_request(), queue.next_request(), queue.next_request()] == [[first], [alone], [last]]
 
 
 def test_no_batches_after_two_refused_batches_in_a_row() -> None:
     queue = Bench(dispatch="batch").queue
     for taken in (False, True, False):
-        queue.batch_taken(taken=taken)
+        queue.count_batch(accepted=taken)
     assert queue.at_once == MOST_AT_ONCE
-    queue.batch_taken(taken=False)
+    queue.count_batch(accepted=False)
     assert queue.at_once == 1
 
 
 def test_an_answer_makes_room_on_the_teepod() -> None:
     queue, first, second = Bench(per_teepod=1).queue, job(0), job(0)
-    queue.add(first)
-    queue.add(second)
-    assert queue.next() == [first]
-    assert queue.next() == []
-    queue.answered(first)
-    assert queue.next() == [second]
+    queue.add_job(first)
+    queue.add_job(second)
+    assert queue.next_request() == [first]
+    assert queue.next_request() == []
+    queue.count_answer(first)
+    assert queue.next_request() == [second]
 
 
 def test_a_deferred_target_comes_back_after_its_wait() -> None:
     bench, target = Bench(), job(attempts=1, first_sent=NOW, asked_since=NOW)
-    bench.queue.expect()
-    bench.queue.defer(target, 5, "busy", BUSY)
+    bench.queue.add_watched()
+    bench.queue.defer_job(target, 5, "busy", BUSY)
     assert bench.queue.next_due() == NOW + 5
     bench.clock.seconds = NOW + 4.9
-    assert bench.queue.next() == []
+    assert bench.queue.next_request() == []
     bench.clock.seconds = NOW + 5
-    assert bench.queue.next() == [target]
+    assert bench.queue.next_request() == [target]
     assert bench.ended() == []
 
 
 def test_a_target_is_given_up_after_its_patience_and_enough_attempts() -> None:
     bench, target = Bench(), refused_often()
-    bench.queue.expect()
-    bench.queue.defer(target, 5, "busy", BUSY)
+    bench.queue.add_watched()
+    bench.queue.defer_job(target, 5, "busy", BUSY)
     assert target.outcome is Outcome.FAILED
     assert bench.reasons() == ["given up after 4 requests in 61s: busy"]
     assert bench.sink.records[-1][1]["http_status"] == 429, "the last reply is on record"
@@ -204,8 +204,8 @@ def test_a_target_is_given_up_after_its_patience_and_enough_attempts() -> None:
 )
 def test_no_target_is_given_up_early(fields: dict[str, Any]) -> None:
     bench, target = Bench(), refused_often(**fields)
-    bench.queue.expect()
-    bench.queue.defer(target, 5, "busy", BUSY)
+    bench.queue.add_watched()
+    bench.queue.defer_job(target, 5, "busy", BUSY)
     assert target.outcome is None
     assert bench.queue.next_due() == NOW + 5
     assert bench.queue.unsent == 1
@@ -214,8 +214,8 @@ def test_no_target_is_given_up_early(fields: dict[str, Any]) -> None:
 def test_an_unaccepted_shutdown_is_never_given_up_when_a_stop_follows() -> None:
     bench = Bench(Action.SHUTDOWN, escalate_after=30)
     target = refused_often(action=Action.SHUTDOWN, asked_since=NOW - 10)
-    bench.queue.expect()
-    bench.queue.defer(target, 300, "busy", BUSY)
+    bench.queue.add_watched()
+    bench.queue.defer_job(target, 300, "busy", BUSY)
     assert target.outcome is None
     assert bench.queue.next_due() == NOW + 20, "the last attempt is due at the time of the stop"
 
@@ -224,60 +224,60 @@ def test_an_overdue_shutdown_leaves_the_queue_and_makes_room() -> None:
     bench = Bench(Action.SHUTDOWN, escalate_after=30, per_teepod=1)
     late = job(0, Action.SHUTDOWN, asked_since=NOW - 30)
     early = job(0, Action.SHUTDOWN, asked_since=NOW - 29)
-    bench.queue.add(late)
-    bench.queue.add(early)
-    assert bench.queue.next() == [early]
+    bench.queue.add_job(late)
+    bench.queue.add_job(early)
+    assert bench.queue.next_request() == [early]
     assert bench.noted.overdue == [late]
 
 
 def test_a_shutdown_without_a_request_by_this_process_is_not_overdue() -> None:
     bench = Bench(Action.SHUTDOWN, escalate_after=30)
     target = job(0, Action.SHUTDOWN, first_sent=NOW - 3600)
-    bench.queue.add(target)
-    assert bench.queue.next() == [target]
+    bench.queue.add_job(target)
+    assert bench.queue.next_request() == [target]
 
 
 def test_a_stop_without_effect_is_sent_again_at_once() -> None:
     bench, target = Bench(), job(attempts=1, first_sent=NOW, asked_since=NOW)
-    bench.queue.expect()
-    bench.queue.again(target)
-    assert bench.queue.next() == [target]
+    bench.queue.add_watched()
+    bench.queue.requeue(target)
+    assert bench.queue.next_request() == [target]
     assert bench.queue.unsent == 1
 
 
 def test_a_start_without_effect_is_sent_again_after_a_backoff() -> None:
     bench, target = Bench(Action.START), job(0, Action.START, attempts=3, first_sent=NOW, asked_since=NOW)
-    bench.queue.expect()
-    bench.queue.again(target)
-    assert bench.queue.next() == []
+    bench.queue.add_watched()
+    bench.queue.requeue(target)
+    assert bench.queue.next_request() == []
     assert bench.queue.next_due() == NOW + backoff_seconds(3, 0.5)
     bench.clock.seconds = bench.queue.next_due()
-    assert bench.queue.next() == [target]
+    assert bench.queue.next_request() == [target]
 
 
 @pytest.mark.parametrize(("trouble", "end"), [(None, ""), ("HTTP 502", "; the last of them: HTTP 502")])
 def test_a_target_often_without_effect_is_given_up(trouble: str | None, end: str) -> None:
     bench, target = Bench(), refused_often(trouble=trouble)
-    bench.queue.expect()
-    bench.queue.again(target)
+    bench.queue.add_watched()
+    bench.queue.requeue(target)
     assert target.outcome is Outcome.FAILED
     assert bench.reasons()[0].endswith(f"whether the stop had an effect, and it had none{end}")
-    assert bench.queue.next() == []
+    assert bench.queue.next_request() == []
 
 
 def test_a_withheld_target_is_not_sent_again() -> None:
     bench = Bench()
     target = replace(job(attempts=1), withheld=Reason(SkipReason.ABANDONED))
-    bench.queue.expect()
-    bench.queue.again(target)
+    bench.queue.add_watched()
+    bench.queue.requeue(target)
     assert bench.ended() == [("web-0", "not_sent")]
-    assert (bench.queue.next(), bench.queue.unsent) == ([], 0)
+    assert (bench.queue.next_request(), bench.queue.unsent) == ([], 0)
 
 
 @pytest.mark.parametrize(("outcome", "failures"), [(Outcome.GONE, 0), (Outcome.REFUSED, 1), (Outcome.FAILED, 1)])
 def test_an_ended_target_counts_as_a_failure_unless_gone(outcome: Outcome, failures: int) -> None:
     bench = Bench()
-    bench.queue.expect()
-    bench.queue.end(job(), outcome, "so it is")
+    bench.queue.add_watched()
+    bench.queue.end_job(job(), outcome, "so it is")
     assert bench.ended() == [("web-0", outcome.value)]
     assert (bench.noted.failures, bench.noted.all_sent) == (failures, 1)
