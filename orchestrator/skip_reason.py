@@ -156,7 +156,7 @@ def code_of(entry: Mapping[str, Any]) -> SkipReason | None:
     """
     code = entry.get("code")
     if code is not None:
-        return SkipReason(code) if code in _CODES else None
+        return SkipReason(str(code)) if str(code) in _CODES else None
     sentence = str(entry.get("reason") or "")
     return next((found for beginning, found in _RELEASED if sentence.startswith(beginning)), None)
 

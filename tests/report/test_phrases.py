@@ -2,7 +2,7 @@
 
 from dataclasses import astuple
 
-from orchestrator.audit.events import ANSWERED, Event
+from orchestrator.audit.events import ANSWERED, TYPES
 from orchestrator.audit.target import Phase
 from orchestrator.audit.verify import Verdict
 from orchestrator.billing.reconciled import ChargeState
@@ -34,4 +34,4 @@ def test_every_answer_to_a_request_has_a_meaning() -> None:
 
 
 def test_every_event_of_a_log_has_a_sentence() -> None:
-    assert set(PHRASES) == set(Event)
+    assert set(PHRASES) == set(TYPES.values())

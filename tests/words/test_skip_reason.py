@@ -48,7 +48,9 @@ def test_every_code_has_a_sentence_with_its_detail_and_reads_back(code: SkipReas
     assert summary_of(reason.fields()) == reason.summary
 
 
-@pytest.mark.parametrize("entry", [{}, {"reason": None}, {"reason": 7}, {"reason": "x"}, {"code": "of_next_year"}])
+@pytest.mark.parametrize(
+    "entry", [{}, {"reason": None}, {"reason": 7}, {"reason": "x"}, {"code": "of_next_year"}, {"code": []}]
+)
 def test_of_what_is_not_known_there_is_no_code_and_no_error(entry: dict[str, object]) -> None:
     assert code_of(entry) is None
     assert summary_of(entry) == str(entry.get("reason") or "no reason given")

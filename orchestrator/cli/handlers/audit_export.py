@@ -23,7 +23,7 @@ from orchestrator.errors import AlteredError, UsageError
 from orchestrator.history.time_range import parse_time_range
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
-from orchestrator.report.audit.csv import COLUMNS, row
+from orchestrator.report.audit.csv import COLUMNS, format_row
 from orchestrator.report.audit.ecs import Ecs
 from orchestrator.safe_text import safe_text
 from orchestrator.state_files import sync_folder
@@ -122,8 +122,8 @@ def _has_no_reader(file: BinaryIO) -> bool:
 
 def _format_ecs(file: BinaryIO) -> LineOf:
     del file
-    event = Ecs().event
-    return lambda record: _json_line(event(record))
+    format_event = Ecs().format_event
+    return lambda record: _json_line(format_event(record))
 
 
 def _format_jsonl(file: BinaryIO) -> LineOf:
@@ -139,7 +139,7 @@ def _json_line(document: Mapping[str, object], *, sort_keys: bool = False) -> by
 
 def _format_csv(file: BinaryIO) -> LineOf:
     del file
-    return lambda record: _csv_line(row(record))
+    return lambda record: _csv_line(format_row(record))
 
 
 def _csv_line(cells: Iterable[str]) -> bytes:

@@ -70,7 +70,7 @@ def _terminal_width() -> int | None:
 
 def _show_run(path: Path, limit: int | None, *, as_json: bool) -> None:
     story = RunStory(limit)
-    reading = _read_records(path, story.hear)
+    reading = _read_records(path, story.apply)
     lines, start = story.lines(), story.start
     if as_json:
         _write_document(_log_document(reading, path) | {"left_out": story.left_out, "story": document(lines, start)})
@@ -86,8 +86,8 @@ def _show_run(path: Path, limit: int | None, *, as_json: bool) -> None:
 
 def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> None:
     story = CvmStory(wanted)
-    reading = _read_records(path, story.hear)
-    story.conclude()
+    reading = _read_records(path, story.apply)
+    story.finish()
     if not story.chapters:
         close = difflib.get_close_matches(wanted, sorted(story.names), n=3)
         hint = f"did you mean {', '.join(safe_text(name, 64) for name in close)}?" if close else None

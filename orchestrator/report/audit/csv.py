@@ -3,11 +3,9 @@
 No cell can be read as a formula, and no cell holds an invisible character.
 """
 
-from collections.abc import Mapping
-
 from orchestrator.audit.record import Record
-from orchestrator.report.audit.phrases import sentence
-from orchestrator.report.audit.story import of_cvm
+from orchestrator.report.audit.phrases import describe_event
+from orchestrator.report.audit.tolerance import as_mapping, cvm_of, read_tolerantly
 from orchestrator.report.cells import cell
 
 COLUMNS = (
@@ -18,13 +16,14 @@ COLUMNS = (
 )
 
 
-def row(record: Record) -> list[str]:
-    """Format a record as a row, in the order of `COLUMNS`."""
-    cvm, note = of_cvm(record), _find_part(record, "billing")
+def format_row(record: Record) -> list[str]:
+    """Format a record as a row, in the order of `COLUMNS`. Columns copy the fields with their names."""
+    event = read_tolerantly(record)
+    cvm, note = cvm_of(event), as_mapping(record.get("billing"))
     notes = note.get("notes")
     found: dict[str, object] = {
         **{name: record.get(name) for name in COLUMNS},
-        "what": sentence(record),
+        "what": describe_event(event),
         "cvm": cvm.get("name"),
         "cvm_id": cvm.get("id") or cvm.get("vm_uuid"),
         "app_id": cvm.get("app_id"),
@@ -32,13 +31,8 @@ def row(record: Record) -> list[str]:
         "compute_usd_per_hour": note.get("compute_usd_per_hour"),
         "storage_usd_per_hour": note.get("storage_usd_per_hour"),
         "notes": " ".join(map(str, notes)) if isinstance(notes, list) else None,
-        "charged_usd": _find_part(record, "charged").get("usd"),
-        "expected_usd": _find_part(record, "expected").get("usd"),
+        "charged_usd": as_mapping(record.get("charged")).get("usd"),
+        "expected_usd": as_mapping(record.get("expected")).get("usd"),
         "by": record.get("by") or record.get("actor"),
     }
     return [cell(found[name]) for name in COLUMNS]
-
-
-def _find_part(record: Record, key: str) -> Mapping[str, object]:
-    part = record.get(key)
-    return part if isinstance(part, Mapping) else {}

@@ -11,10 +11,20 @@ from math import isfinite
 from typing import Any
 
 from orchestrator.action import Action
-from orchestrator.audit.events import Event
+from orchestrator.audit.events import (
+    ApprovalAnswered,
+    Event,
+    LogEvent,
+    RunFinished,
+    RunSealed,
+    RunStarted,
+    TargetFailed,
+    TargetSettled,
+)
 from orchestrator.audit.record import Record
-from orchestrator.report.audit.phrases import sentence
-from orchestrator.report.audit.story import of_cvm
+from orchestrator.outcome import Outcome
+from orchestrator.report.audit.phrases import describe_event
+from orchestrator.report.audit.tolerance import as_mapping, cvm_of, read_tolerantly
 from orchestrator.safe_text import safe_text
 
 ECS_VERSION = "8.17.0"
@@ -50,7 +60,7 @@ _KINDS: dict[str, tuple[list[str], list[str]]] = {
 """The category and the type of each event; those of any other are `process` and `info`."""
 
 _ACTIONS = frozenset(Action)
-_OUTCOMES = {
+_OUTCOMES: Mapping[str, str] = {
     Event.ACTION_ACCEPTED: "success",
     Event.ACTION_REFUSED: "failure",
     Event.ACTION_DEFERRED: "failure",
@@ -68,19 +78,20 @@ class Ecs:
     def __init__(self) -> None:
         self._run: dict[str, Any] = {}
 
-    def event(self, record: Record) -> dict[str, Any]:
-        """Turn a record into an event."""
-        if record["event"] == Event.RUN_STARTED:
-            self._run = self._about_run(record)
-        cvm = of_cvm(record)
+    def format_event(self, record: Record) -> dict[str, Any]:
+        """Turn a record into an event. Fields of the record keep their values, also in records of later versions."""
+        event = read_tolerantly(record)
+        if isinstance(event, RunStarted):
+            self._run = self._collect_run_facts(event)
+        cvm = cvm_of(event)
         subject = f"{safe_text(cvm.get('name'), 64)}: " if cvm else ""
-        who = record.get("by") if record["event"] in {Event.APPROVAL_ANSWERED, Event.RUN_SEALED} else None
-        user = _user_fields(who) if who else self._run.get("user", {})
-        event = {
-            "@timestamp": record["ts"],
-            "message": f"{subject}{sentence(record)}",
+        author = event.by if isinstance(event, ApprovalAnswered | RunSealed) else None
+        user = _user_fields(author) if author else self._run.get("user", {})
+        fields = {
+            "@timestamp": event.ts,
+            "message": f"{subject}{describe_event(event)}",
             "ecs": {"version": ECS_VERSION},
-            "event": _event_fields(record),
+            "event": _event_fields(event),
             "observer": self._run.get("observer", {}),
             "user": user,
             "cloud": {
@@ -96,23 +107,22 @@ class Ecs:
                 "hosts": [name for name in dict.fromkeys([cvm.get("name"), _cloud_address(cvm)]) if name],
                 "user": [user["name"]] if user.get("name") else [],
             },
-            "labels": _drop_empty({"run_id": record["run_id"], "playbook": self._run.get("playbook")}),
+            "labels": _drop_empty({"run_id": event.run_id, "playbook": self._run.get("playbook")}),
             "tags": self._run.get("tags", []),
             OWN: _own_fields(record, cvm),
         }
-        return _is_filled(event)
+        return _drop_empty_deep(fields)
 
     @staticmethod
-    def _about_run(record: Record) -> dict[str, Any]:
-        playbook = record.get("playbook")
-        user = _user_fields(record.get("actor"))
+    def _collect_run_facts(event: RunStarted) -> dict[str, Any]:
+        user = _user_fields(event.actor)
         return {
             "user": {"name": user["name"]} if "name" in user else {},
             "observer": _drop_empty(
-                {"product": "orchestrator", "version": record.get("version"), "hostname": user.get("domain")}
+                {"product": "orchestrator", "version": event.version, "hostname": user.get("domain")}
             ),
-            "playbook": playbook.get("name") if isinstance(playbook, Mapping) else None,
-            "tags": ["simulated"] if record.get("simulated") else [],
+            "playbook": as_mapping(event.playbook).get("name"),
+            "tags": ["simulated"] if event.simulated else [],
         }
 
 
@@ -124,40 +134,40 @@ def _user_fields(actor: object) -> dict[str, str]:
     return {"name": name, "domain": host} if name else {"name": actor}
 
 
-def _event_fields(record: Record) -> dict[str, Any]:
-    name: str = record["event"]
-    category, kinds = _KINDS.get(name, (["process"], ["info"]))
-    if name == Event.TARGET_SETTLED:
-        action = str(record.get("action"))
+def _event_fields(event: LogEvent) -> dict[str, Any]:
+    category, kinds = _KINDS.get(event.name, (["process"], ["info"]))
+    if isinstance(event, TargetSettled):
+        action = str(event.action)
         kinds = [Action(action).spec.ecs_type if action in _ACTIONS else "change"]
     return _drop_empty(
         {
             "kind": "event",
             "module": "orchestrator",
             "dataset": "orchestrator.audit",
-            "action": name,
+            "action": event.name,
             "category": category,
             "type": kinds,
-            "outcome": _event_outcome(record),
-            "id": f"{record['run_id']}-{record['seq']}",
-            "sequence": record["seq"],
-            "hash": record["hash"],
-            "reason": record.get("reason"),
-            "duration": _event_duration(record),
+            "outcome": _event_outcome(event),
+            "id": f"{event.run_id}-{event.seq}",
+            "sequence": event.seq,
+            "hash": event.hash,
+            "reason": event.record.get("reason"),
+            "duration": _event_duration(event.record),
         }
     )
 
 
-def _event_outcome(record: Record) -> str | None:
+def _event_outcome(event: LogEvent) -> str | None:
     """Return `success`, `failure` or `unknown`; None for an event without a result."""
-    name = record["event"]
-    if name == Event.RUN_FINISHED:
-        return "success" if record.get("exit_code") == 0 else "failure"
-    if name == Event.APPROVAL_ANSWERED:
-        return "success" if record.get("answer") == "approved" else "failure"
-    if name == Event.TARGET_FAILED and record.get("outcome") == "skipped":
-        return "success"
-    return _OUTCOMES.get(name)
+    match event:
+        case RunFinished():
+            return "success" if event.exit_code == 0 else "failure"
+        case ApprovalAnswered():
+            return "success" if event.is_approved else "failure"
+        case TargetFailed() if event.outcome == Outcome.SKIPPED:
+            return "success"
+        case _:
+            return _OUTCOMES.get(event.name)
 
 
 def _event_duration(record: Record) -> int | None:
@@ -192,7 +202,7 @@ def _drop_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _is_filled(fields: dict[str, Any]) -> dict[str, Any]:
+def _drop_empty_deep(fields: dict[str, Any]) -> dict[str, Any]:
     """Remove null and empty fields."""
-    kept = {key: _is_filled(value) if isinstance(value, dict) else value for key, value in fields.items()}
+    kept = {key: _drop_empty_deep(value) if isinstance(value, dict) else value for key, value in fields.items()}
     return {key: value for key, value in kept.items() if value is not None and value not in ({}, [])}

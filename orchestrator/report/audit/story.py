@@ -3,21 +3,43 @@
 Both are built record by record while the log is read, and keep little: a log may be larger than memory.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.audit.events import ANSWERED, ENDED, Event
+from orchestrator.audit.events import (
+    ANSWERED,
+    ActionAccepted,
+    ActionIntent,
+    Event,
+    LogEvent,
+    PlannedTarget,
+    RunFinished,
+    RunInterrupted,
+    RunPlanned,
+    RunResumed,
+    StepPlanned,
+    TargetEnded,
+    TargetEvent,
+)
 from orchestrator.audit.record import Record
 from orchestrator.cvm import normal_uuid
 from orchestrator.moment import parse_timestamp
-from orchestrator.report.audit.phrases import asked, sentence
-from orchestrator.report.audit.terms import bill, verb
+from orchestrator.report.audit.phrases import describe_event, describe_intent
+from orchestrator.report.audit.terms import describe_bill, verb
+from orchestrator.report.audit.tolerance import (
+    as_list,
+    as_mapping,
+    cvm_of,
+    list_targets,
+    read_tolerantly,
+    view_target_event,
+)
 from orchestrator.safe_text import safe_text
 
 _GOOD = frozenset({Event.ACTION_ACCEPTED, Event.TARGET_SETTLED, Event.RUN_FINISHED, Event.RUN_SEALED})
 _BAD = frozenset({Event.ACTION_REFUSED, Event.ACTION_FAILED, Event.TARGET_FAILED})
 _DOUBTFUL = frozenset({Event.ACTION_UNKNOWN, Event.ACTION_DEFERRED, Event.ACTION_ESCALATED, Event.RUN_INTERRUPTED})
-_OF_THE_RUN = frozenset({Event.RUN_INTERRUPTED, Event.RUN_RESUMED, Event.RUN_FINISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +92,6 @@ def seconds_between(start: str, ts: str) -> float | None:
         return None
 
 
-def of_cvm(record: Record) -> dict[str, Any]:
-    """Return the CVM of a record; empty for a record without a CVM."""
-    cvm = record.get("cvm")
-    return cvm if isinstance(cvm, dict) else {}
-
-
 @dataclass(slots=True)
 class Chapter:
     """The events of a CVM in a step.
@@ -90,34 +106,43 @@ class Chapter:
 
     step: str | None
     action: str | None
-    cvm: dict[str, Any]
+    cvm: Mapping[str, Any]
     lines: list[Line] = field(default_factory=list)
     outcome: str | None = None
-    _asked: Record | None = None
+    _intent: ActionIntent | None = None
 
-    def hear(self, record: Record) -> None:
-        """Add the next record about the CVM. An announcement waits for its answer and shares its sentence."""
-        event, pending = record["event"], self._asked
-        if event == Event.ACTION_INTENT:
-            self.conclude()
-            self._asked = record
+    def add_event(self, event: TargetEvent) -> None:
+        """Add the next event of the CVM. An announcement waits for its answer and shares its sentence."""
+        intent = self._intent
+        if isinstance(event, ActionIntent):
+            self.finish_request()
+            self._intent = event
             return
-        if pending is not None and event in ANSWERED and not record.get("observed"):
-            self._asked = None
-            text = f"{asked(pending)}, {sentence(record)}"
-            self.lines.append(Line(pending["ts"], text, event, (pending["seq"], record["seq"])))
+        is_observed = isinstance(event, ActionAccepted) and event.observed
+        if intent is not None and event.name in ANSWERED and not is_observed:
+            self._intent = None
+            text = f"{describe_intent(intent)}, {describe_event(event)}"
+            self.lines.append(Line(intent.ts, text, event.name, (intent.seq, event.seq)))
             return
-        self.conclude()
-        self.lines.append(Line(record["ts"], sentence(record), event, (record["seq"],)))
-        if event in ENDED:
-            self.outcome = str(record.get("outcome"))
+        self.finish_request()
+        self.lines.append(_line_of(event, describe_event(event)))
+        if isinstance(event, TargetEnded):
+            self.outcome = str(event.outcome)
 
-    def conclude(self) -> None:
+    def add_run_event(self, event: LogEvent) -> None:
+        """Add an event of the run."""
+        self.finish_request()
+        self.lines.append(_line_of(event, f"the run: {describe_event(event)}"))
+
+    def finish_request(self) -> None:
         """Add a sentence for an announcement without an answer."""
-        if self._asked is not None:
-            text = f"{asked(self._asked)}; no answer in the log"
-            self.lines.append(Line(self._asked["ts"], text, Event.ACTION_INTENT, (self._asked["seq"],)))
-            self._asked = None
+        if self._intent is not None:
+            self.lines.append(_line_of(self._intent, f"{describe_intent(self._intent)}; no answer in the log"))
+            self._intent = None
+
+
+def _line_of(event: LogEvent, text: str) -> Line:
+    return Line(event.ts, text, event.name, (event.seq,))
 
 
 class CvmStory:
@@ -135,61 +160,67 @@ class CvmStory:
         self.names: set[str] = set()
         self._wanted = wanted
         self._uuid = normal_uuid(wanted)
-        self._in_waves: set[object] = set()
-        self._by_key: dict[tuple[object, object], Chapter] = {}
+        self._in_waves: set[str] = set()
+        self._by_key: dict[tuple[str, str], Chapter] = {}
 
-    def hear(self, record: Record) -> None:
+    def apply(self, record: Record) -> None:
         """Add the next record of the log."""
-        event = record["event"]
-        self.start = self.start or record["ts"]
-        if event in {Event.RUN_PLANNED, Event.STEP_PLANNED}:
-            self._add_plan(record)
-        elif event in _OF_THE_RUN:
-            for chapter in self._by_key.values():
-                if chapter.outcome is None or event == Event.RUN_FINISHED:
-                    chapter.conclude()
-                    chapter.lines.append(Line(record["ts"], f"the run: {sentence(record)}", event, (record["seq"],)))
-        elif self._is_meant(cvm := of_cvm(record)):
-            self._find_chapter(record, cvm).hear(record)
+        event = read_tolerantly(record)
+        self.start = self.start or event.ts
+        match event:
+            case RunPlanned() | StepPlanned():
+                self._add_plan(event)
+            case RunInterrupted() | RunResumed() | RunFinished():
+                for chapter in self._by_key.values():
+                    if chapter.outcome is None or isinstance(event, RunFinished):
+                        chapter.add_run_event(event)
+            case _:
+                target_event = view_target_event(event)
+                if target_event is not None and self._is_meant(cvm_of(target_event)):
+                    self._find_chapter(target_event).add_event(target_event)
 
-    def _is_meant(self, cvm: dict[str, Any]) -> bool:
-        if not cvm:
-            return False
+    def _is_meant(self, cvm: Mapping[str, Any]) -> bool:
         uuid = cvm.get("vm_uuid")
         return self._wanted in (cvm.get("name"), cvm.get("id")) or (
             bool(self._uuid) and isinstance(uuid, str) and normal_uuid(uuid) == self._uuid
         )
 
-    def _add_plan(self, record: Record) -> None:
-        self._in_waves |= {step.get("name") for step in record.get("steps", ()) if step.get("waves")}
-        for target in record.get("targets", ()):
-            cvm = of_cvm(target)
-            self.names.add(str(cvm.get("name")))
-            if self._is_meant(cvm):
-                waves = target.get("step") in self._in_waves and isinstance(target.get("wave"), int)
-                wave = f", in wave {target['wave']}" if waves else ""
-                money = bill(target.get("billing") or {})
-                text = f"planned to {verb(target.get('action'))} in step {safe_text(target.get('step'), 80)}{wave}"
-                text += f"; it was {safe_text(target.get('status'), 40)}{f'; {money}' if money else ''}"
-                chapter = self._find_chapter(target, cvm)
-                chapter.lines.append(Line(record["ts"], text, record["event"], (record["seq"],)))
-        for entry in record.get("skipped", ()):
-            cvm = of_cvm(entry)
-            self.names.add(str(cvm.get("name")))
-            if self._is_meant(cvm):
-                text = f"skipped: {safe_text(entry.get('reason'), 400)}; it was {safe_text(entry.get('status'), 40)}"
-                line = Line(record["ts"], text, record["event"], (record["seq"],))
-                self.chapters.append(Chapter(None, None, cvm, [line]))
+    def _add_plan(self, event: RunPlanned | StepPlanned) -> None:
+        if isinstance(event, RunPlanned):
+            steps = map(as_mapping, as_list(event.steps))
+            self._in_waves |= {str(step.get("name")) for step in steps if step.get("waves")}
+        for target in list_targets(event):
+            if self._notice_cvm(cvm_of(target)):
+                self._find_chapter(target).lines.append(_line_of(event, self._describe_target(target)))
+        if isinstance(event, RunPlanned):
+            for entry in map(as_mapping, as_list(event.skipped)):
+                cvm = as_mapping(entry.get("cvm"))
+                if self._notice_cvm(cvm):
+                    reason, status = safe_text(entry.get("reason"), 400), safe_text(entry.get("status"), 40)
+                    line = _line_of(event, f"skipped: {reason}; it was {status}")
+                    self.chapters.append(Chapter(None, None, cvm, [line]))
 
-    def _find_chapter(self, about: Record, cvm: dict[str, Any]) -> Chapter:
-        key = (about.get("step"), cvm.get("id") or normal_uuid(str(cvm.get("vm_uuid") or "")))
+    def _notice_cvm(self, cvm: Mapping[str, Any]) -> bool:
+        """Keep the name of a CVM of the plan; True for a CVM of this story."""
+        self.names.add(str(cvm.get("name")))
+        return self._is_meant(cvm)
+
+    def _describe_target(self, target: PlannedTarget) -> str:
+        has_waves = str(target.step) in self._in_waves and isinstance(target.wave, int)
+        wave = f", in wave {target.wave}" if has_waves else ""
+        money = describe_bill(as_mapping(target.billing))
+        text = f"planned to {verb(target.action)} in step {safe_text(target.step, 80)}{wave}"
+        return f"{text}; it was {safe_text(target.status, 40)}{f'; {money}' if money else ''}"
+
+    def _find_chapter(self, target: PlannedTarget | TargetEvent) -> Chapter:
+        cvm = cvm_of(target)
+        key = (str(target.step), str(cvm.get("id") or normal_uuid(str(cvm.get("vm_uuid") or ""))))
         if key not in self._by_key:
-            chapter = Chapter(about.get("step"), about.get("action"), cvm)
-            self._by_key[key] = chapter
-            self.chapters.append(chapter)
+            self._by_key[key] = Chapter(target.step, target.action, cvm)
+            self.chapters.append(self._by_key[key])
         return self._by_key[key]
 
-    def conclude(self) -> None:
+    def finish(self) -> None:
         """Add the remaining sentences at the end of the log."""
         for chapter in self.chapters:
-            chapter.conclude()
+            chapter.finish_request()

@@ -5,7 +5,6 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from orchestrator.action import Action
-from orchestrator.audit.record import Record
 from orchestrator.duration import format_duration
 from orchestrator.safe_text import safe_text
 
@@ -23,7 +22,7 @@ def verb(action: object) -> str:
         return safe_text(action, ID)
 
 
-def usd(amount: object) -> str:
+def format_usd(amount: object) -> str:
     """Format an amount of the log in dollars, with at least two decimals, and more where needed."""
     try:
         value = Decimal(str(amount))
@@ -35,7 +34,7 @@ def usd(amount: object) -> str:
     return f"{sign}${digits}.{decimals:0<2}"
 
 
-def bill(note: Mapping[str, Any]) -> str:
+def describe_bill(note: Mapping[str, Any]) -> str:
     """Describe the effect of an action on the bill, by the known rates: `compute of $0.12 an hour ends, …`."""
     codes = note.get("notes")
     codes = codes if isinstance(codes, list) else []
@@ -43,9 +42,9 @@ def bill(note: Mapping[str, Any]) -> str:
     parts = []
     for code, word in (("compute_ends", "ends"), ("compute_begins", "begins")):
         if code in codes:
-            parts.append(f"compute {f'of {usd(compute)} an hour ' if compute is not None else ''}{word}")
+            parts.append(f"compute {f'of {format_usd(compute)} an hour ' if compute is not None else ''}{word}")
     if "storage_continues" in codes:
-        parts.append(f"storage {f'of {usd(storage)} an hour ' if storage is not None else ''}is still billed")
+        parts.append(f"storage {f'of {format_usd(storage)} an hour ' if storage is not None else ''}is still billed")
     if "gpu_24h_minimum_on_restart" in codes:
         parts.append("a new start is charged a GPU minimum of 24 hours")
     if "gpu_24h_minimum" in codes:
@@ -53,24 +52,17 @@ def bill(note: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def reason(record: Record) -> str:
+def format_reason(reason: object, http_status: object = None) -> str:
     """Format a reason as `: rented`, without the status code shown elsewhere."""
-    if not record.get("reason"):
+    if not reason:
         return ""
-    status = f"HTTP {record.get('http_status')}: "
-    return f": {safe_text(str(record['reason']).removeprefix(status), REASON)}"
+    return f": {safe_text(str(reason).removeprefix(f'HTTP {http_status}: '), REASON)}"
 
 
 _FOREVER = 1e15
 """Seconds: longer than any duration in a log."""
 
 
-def lasting(value: object) -> str | None:
+def format_seconds(value: object) -> str | None:
     """Format a number of seconds in words; None for any other value."""
     return format_duration(value) if isinstance(value, int | float) and 0 <= value < _FOREVER else None
-
-
-def part(record: Record, key: str) -> Mapping[str, Any]:
-    """Return a nested field; empty for a missing or a plain field."""
-    found = record.get(key)
-    return found if isinstance(found, Mapping) else {}

@@ -20,7 +20,7 @@ RunTimeline = list[tuple[str, dict[str, Any]]]
 def cvm_story(wanted: str, story: RunTimeline = STORY) -> CvmStory:
     found = CvmStory(wanted)
     _hear(found, story)
-    found.conclude()
+    found.finish()
     return found
 
 
@@ -33,7 +33,7 @@ def run_story(story: RunTimeline = STORY, limit: int | None = None) -> RunStory:
 def _hear(found: CvmStory | RunStory, story: RunTimeline) -> None:
     chain = Chain(RUN_ID)
     for number, (event, fields) in enumerate(story):
-        found.hear(json.loads(chain.append(event, fields, START + timedelta(seconds=1.2 * number))[1]))
+        found.apply(json.loads(chain.append(event, fields, START + timedelta(seconds=1.2 * number))[1]))
 
 
 def text_of(chapter: Chapter, start: str, width: int | None = None) -> list[str]:
@@ -198,7 +198,7 @@ def test_a_new_day_is_said_once() -> None:
     chain = Chain(RUN_ID)
     found = RunStory()
     for days, (event, fields) in enumerate(STORY[:2]):
-        found.hear(json.loads(chain.append(event, fields, START + timedelta(days=days))[1]))
+        found.apply(json.loads(chain.append(event, fields, START + timedelta(days=days))[1]))
     texts = list(story_lines(found.lines(), found.start, None))
     assert texts[1] == "  2026-11-24"
     assert "+1d" in texts[2]
