@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,3 +58,24 @@ def test_a_pause_holds_for_everybody_and_never_gets_shorter() -> None:
 
 def test_half_of_the_burst_is_kept_and_a_burst_of_one_stays_one() -> None:
     assert [with_headroom(burst) for burst in (1, 2, 3, 5, 10)] == [1, 1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("burst", [1, 2, 5])
+def test_exactly_the_burst_goes_at_once_and_then_one_request_at_a_time(burst: int) -> None:
+    limit = Gcra(10, burst)
+    for _ in range(burst):
+        assert limit.wait(0) <= 0
+        limit.take(0)
+    assert limit.wait(0) == pytest.approx(0.1)
+    limit.take(0.1)
+    assert limit.wait(0.1) == pytest.approx(0.1)
+
+
+def test_a_lower_cap_slows_down_and_a_higher_cap_changes_nothing() -> None:
+    limit = Gcra(10, 1)
+    limit.take(0)
+    limit.cap = 20
+    assert (limit.rate, limit.wait(0)) == (10, pytest.approx(0.1))
+    limit.cap = 4
+    limit.take(0.1)
+    assert (limit.rate, limit.wait(0.1)) == (4, pytest.approx(0.25))

@@ -162,3 +162,41 @@ def test_an_error_of_a_cvm_outside_the_batch_makes_the_numbers_doubtful() -> Non
 def test_backoff_doubles_up_to_its_cap() -> None:
     assert [backoff_seconds(attempt, 0.5) for attempt in (1, 2, 3, 5, 6, 50)] == [1, 2, 4, 16, 30, 30]
     assert (backoff_seconds(1, 0), backoff_seconds(1, 1)) == (0.75, 1.25)
+
+
+@pytest.mark.parametrize(
+    ("reply", "decision"),
+    [
+        (Reply(problem="reset"), Decision(ReplyClass.UNKNOWN, "reset")),
+        (Reply(http_status=500), Decision(ReplyClass.UNKNOWN)),
+        (Reply(problem="no route", sent=False), Decision(ReplyClass.DEFERRED, "no route", 2.0)),
+        (Reply(http_status=409, problem="busy"), Decision(ReplyClass.DEFERRED, "busy", 2.0)),
+        (
+            Reply(http_status=409, problem="busy", retry_after=10),
+            Decision(ReplyClass.DEFERRED, "busy", 10.5, whole_run=True),
+        ),
+        (Reply(http_status=429), Decision(ReplyClass.DEFERRED, "", 2.0, whole_run=True)),
+        (Reply(http_status=503, retry_after=10), Decision(ReplyClass.DEFERRED, "", 10.5, whole_run=True, verify=True)),
+    ],
+)
+def test_a_reply_decides_the_wait_its_scope_and_the_need_for_a_status(
+    reply: Reply[StatusRead], decision: Decision
+) -> None:
+    assert classify_reply(reply, 2, 0.5) == decision
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [
+        (Reply(http_status=429), 0.75),
+        (Reply(http_status=503, retry_after=10), 10),
+        (Reply(http_status=503), None),
+        (Reply(http_status=409, retry_after=10), None),
+        (Reply(problem="reset"), None),
+        (ACCEPTED, None),
+    ],
+)
+def test_a_read_pauses_the_run_only_if_the_reply_asks_for_a_wait(
+    reply: Reply[StatusRead], seconds: float | None
+) -> None:
+    assert pause_seconds(reply, 1, 0.0) == seconds
