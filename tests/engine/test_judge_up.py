@@ -147,8 +147,36 @@ def test_an_error_after_a_start_is_news_at_once_only_with_another_status_before(
     assert evaluate_status(watched(Action.START, before), StatusRead("error"), 101, 2) is finding
 
 
-@pytest.mark.parametrize(("action", "status"), [(Action.START, "stopped"), (Action.RESTART, "running")])
-def test_an_unchanged_status_counts_from_the_end_of_the_patience(action: Action, status: str) -> None:
-    state = watched(action)
+@pytest.mark.parametrize(
+    ("action", "status", "accepted"),
+    [
+        (Action.STOP, "running", True),
+        (Action.START, "stopped", True),
+        (Action.RESTART, "running", True),
+        (Action.RESTART, "running", False),
+    ],
+)
+def test_an_unchanged_status_counts_from_the_end_of_the_patience(action: Action, status: str, accepted: object) -> None:
+    state = watched(action, accepted=bool(accepted))
+    evaluate_status(state, StatusRead(status), 109.9, 2)
+    assert state.doubted_at is None
     evaluate_status(state, StatusRead(status), 110, 2)
     assert state.doubted_at == 110
+
+
+@pytest.mark.parametrize(
+    ("read", "finding"),
+    [
+        (StatusRead("error"), Finding.WENT_DOWN),
+        (StatusRead("stopping"), Finding.WENT_DOWN),
+        (StatusRead("stopped", True), Finding.PENDING),
+        (StatusRead("restarting"), Finding.PENDING),
+        (StatusRead("running", True), Finding.PENDING),
+        (StatusRead("x"), Finding.PENDING),
+    ],
+)
+def test_a_settled_start_fails_only_after_two_reads_of_a_cvm_down_or_going_down(
+    read: StatusRead, finding: Finding
+) -> None:
+    state = watched(Action.START)
+    assert [evaluate_settled_status(state, read, at, 2) for at in (200, 202)] == [Finding.PENDING, finding]

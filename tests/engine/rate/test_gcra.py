@@ -75,7 +75,9 @@ def test_a_lower_cap_slows_down_and_a_higher_cap_changes_nothing() -> None:
     limit = Gcra(10, 1)
     limit.take(0)
     limit.cap = 20
-    assert (limit.rate, limit.wait(0)) == (10, pytest.approx(0.1))
+    assert limit.rate == 10
+    assert limit.wait(0) == pytest.approx(0.1)
     limit.cap = 4
     limit.take(0.1)
-    assert (limit.rate, limit.wait(0.1)) == (4, pytest.approx(0.25))
+    assert limit.rate == 4
+    assert limit.wait(0.1) == pytest.approx(0.25)

@@ -137,3 +137,9 @@ def test_a_batch_had_no_effect_on_a_cvm_up_after_the_lag(status: str, late: Find
     state = watched(accepted=False)
     state.is_shared = True
     assert story(state, (101, status), (102, status)) == [Finding.PENDING, late]
+
+
+@pytest.mark.parametrize("read", [StatusRead("running", True), StatusRead("error", True), StatusRead("x")])
+def test_a_stop_does_not_fail_by_a_status_under_way_or_unknown(read: StatusRead) -> None:
+    state = watched()
+    assert [evaluate_status(state, read, at, 2) for at in (200, 300)] == [Finding.PENDING] * 2
