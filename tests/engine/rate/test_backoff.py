@@ -96,6 +96,7 @@ def settled_after(*seconds: float, shortest: float = 1) -> PollBackoff:
         (10, 0.3 * 30.5),  # a part of the remaining 30.5 seconds
         (36.5, 1.3),  # 4 seconds: the shortest wait
         (38.5, 2),  # 2 seconds: too short for one more poll, so the poll is due at the end
+        (40, 1),  # half a second: the shortest wait of all
         (40.5, 2),  # no prediction any more
     ],
 )
@@ -151,3 +152,18 @@ def test_no_wait_leaves_the_bounds() -> None:
 def test_a_cvm_was_seen_down_only_after_the_first_settled_cvm() -> None:
     assert not new_backoff().some_are_down
     assert settled_after(1).some_are_down
+
+
+def test_a_longer_shortest_wait_makes_all_waits_longer() -> None:
+    backoff = new_backoff(shortest=3)
+    assert wait(backoff) == 6
+    assert wait(backoff, oldest=0) == 6
+    backoff.count_poll(settled=10, seconds=10)
+    assert wait(backoff, watched=100) == 30
+    assert wait(backoff, watched=100, oldest=0) == 6
+    backoff.count_poll(settled=0, seconds=10)
+    assert wait(backoff, watched=1000) == 9
+
+
+def test_before_the_first_settled_cvm_a_poll_is_due_soon_after_the_first_request() -> None:
+    assert wait(new_backoff(), youngest=0) == 1

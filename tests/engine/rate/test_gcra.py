@@ -64,20 +64,20 @@ def test_half_of_the_burst_is_kept_and_a_burst_of_one_stays_one() -> None:
 def test_exactly_the_burst_goes_at_once_and_then_one_request_at_a_time(burst: int) -> None:
     limit = Gcra(10, burst)
     for _ in range(burst):
-        assert limit.wait(0) <= 0
-        limit.take(0)
-    assert limit.wait(0) == pytest.approx(0.1)
-    limit.take(0.1)
-    assert limit.wait(0.1) == pytest.approx(0.1)
+        assert limit.wait_seconds(0) <= 0
+        limit.count_request(0)
+    assert limit.wait_seconds(0) == pytest.approx(0.1)
+    limit.count_request(0.1)
+    assert limit.wait_seconds(0.1) == pytest.approx(0.1)
 
 
 def test_a_lower_cap_slows_down_and_a_higher_cap_changes_nothing() -> None:
     limit = Gcra(10, 1)
-    limit.take(0)
+    limit.count_request(0)
     limit.cap = 20
     assert limit.rate == 10
-    assert limit.wait(0) == pytest.approx(0.1)
+    assert limit.wait_seconds(0) == pytest.approx(0.1)
     limit.cap = 4
-    limit.take(0.1)
+    limit.count_request(0.1)
     assert limit.rate == 4
-    assert limit.wait(0.1) == pytest.approx(0.25)
+    assert limit.wait_seconds(0.1) == pytest.approx(0.25)
