@@ -1,27 +1,28 @@
-"""The logs named for an `audit` command."""
+"""The logs named for an `audit` command or a report, by path or by run id. A path needs no settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.audit.store import FileRunStore, is_file
+from orchestrator.audit.store import FileRun, StoredRun, is_file
 from orchestrator.errors import UsageError
-from orchestrator.settings.load import Settings, load_settings
+from orchestrator.runs.stores import file_run_store, run_store
+from orchestrator.settings.load import load_settings
 
 
-def find_log(name: str, config: Path | None, assignments: tuple[str, ...]) -> Path:
-    """Find a log by its path or by a run's id.
+def find_run(name: str, config: Path | None, assignments: tuple[str, ...]) -> StoredRun:
+    """Find a run by its id, or a log by its path.
 
     Raises:
-        UsageError: when there is no such log.
+        UsageError: when there is no such run.
     """
     path = Path(name)
-    return path if is_file(path) else store_of(load_settings(config, assignments)).find(name)
+    return FileRun(path) if is_file(path) else run_store(load_settings(config, assignments)).find_run(name)
 
 
 def find_logs(
     names: Sequence[str], config: Path | None, assignments: tuple[str, ...], *, every: bool
 ) -> tuple[Path, ...]:
-    """Find logs by paths and ids without duplicates, or all logs, the oldest first.
+    """Find the files of logs by paths and ids without duplicates, or all files, the oldest first.
 
     Raises:
         UsageError: when there is no such log, or when both or neither are asked for.
@@ -32,10 +33,10 @@ def find_logs(
             hint="give run ids or paths, or --all; `orchestrator runs` lists the runs",
         )
     if every:
-        return tuple(sorted(store_of(load_settings(config, assignments))))
-    return tuple(dict.fromkeys(find_log(name, config, assignments) for name in names))
+        return tuple(sorted(file_run_store(load_settings(config, assignments))))
+    return tuple(dict.fromkeys(_find_log(name, config, assignments) for name in names))
 
 
-def store_of(settings: Settings) -> FileRunStore:
-    """Return the directory of runs from the settings."""
-    return FileRunStore(settings.audit.state_dir)
+def _find_log(name: str, config: Path | None, assignments: tuple[str, ...]) -> Path:
+    path = Path(name)
+    return path if is_file(path) else file_run_store(load_settings(config, assignments)).find(name)

@@ -17,6 +17,7 @@ from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.plural import plural
 from orchestrator.runs.actor import find_actor
+from orchestrator.runs.stores import file_run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
@@ -47,7 +48,7 @@ def prune_logs(
     except ValueError as error:
         raise UsageError(f"--older-than: {error}", hint="give a duration such as 90d") from error
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
-    store = FileRunStore(load_settings(config, assignments).audit.state_dir)
+    store = file_run_store(load_settings(config, assignments))
     terms = PrunePolicy(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)
     found = [_inspect_log(path, terms) for path in sorted(store)]
     going = [each for each in found if each.kept is None]

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from orchestrator.audit.verify import Reading, Take, Verdict, read_log
-from orchestrator.cli.audit_logs import find_log
+from orchestrator.audit.store import StoredRun, read_run
+from orchestrator.audit.verify import Reading, Take, Verdict
+from orchestrator.cli.audit_logs import find_run
 from orchestrator.errors import AlteredError, UsageError
 from orchestrator.plural import plural
 from orchestrator.report.audit.run_story import RunStory
@@ -36,23 +37,23 @@ def show_history(
     as_json: bool,
 ) -> None:
     """Tell the story of a run, or of a single CVM of the run."""
-    path = find_log(run_id, config, assignments)
+    run = find_run(run_id, config, assignments)
     most = None if every else limit
     if cvm is None:
-        _show_run(path, most, as_json=as_json)
+        _show_run(run, most, as_json=as_json)
     else:
-        _show_cvm(path, cvm, most, as_json=as_json)
+        _show_cvm(run, cvm, most, as_json=as_json)
 
 
-def _read_records(path: Path, take: Take) -> Reading:
+def _read_records(run: StoredRun, take: Take) -> Reading:
     try:
-        reading = read_log(path, take)
+        reading = read_run(run, take)
     except OSError as error:
-        raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
+        raise UsageError(f"the log can't be read: {error.strerror or error}", file=run.location) from error
     if reading.verdict is Verdict.ALTERED:
         raise AlteredError(
             f"the audit log was altered: {reading.reason}",
-            file=path,
+            file=run.location,
             line=reading.line,
             hint="an altered log is not shown; see `orchestrator audit verify`",
         )
@@ -68,12 +69,12 @@ def _terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _show_run(path: Path, limit: int | None, *, as_json: bool) -> None:
+def _show_run(run: StoredRun, limit: int | None, *, as_json: bool) -> None:
     story = RunStory(limit)
-    reading = _read_records(path, story.apply)
+    reading = _read_records(run, story.apply)
     lines, start = story.lines(), story.start
     if as_json:
-        _write_document(_log_document(reading, path) | {"left_out": story.left_out, "story": document(lines, start)})
+        _write_document(_log_document(reading, run) | {"left_out": story.left_out, "story": document(lines, start)})
         return
     _print(_format_head(reading, start))
     for text in story_lines(lines, start, _terminal_width()):
@@ -81,25 +82,25 @@ def _show_run(path: Path, limit: int | None, *, as_json: bool) -> None:
     _print_end(reading)
     if story.left_out:
         _print(left_out(story.left_out, "sentence"))
-    _print(f"\n  One CVM: orchestrator audit show {safe_text(path.stem, 64)} --cvm NAME")
+    _print(f"\n  One CVM: orchestrator audit show {safe_text(run.run_id, 64)} --cvm NAME")
 
 
-def _show_cvm(path: Path, wanted: str, limit: int | None, *, as_json: bool) -> None:
+def _show_cvm(run: StoredRun, wanted: str, limit: int | None, *, as_json: bool) -> None:
     story = CvmStory(wanted)
-    reading = _read_records(path, story.apply)
+    reading = _read_records(run, story.apply)
     story.finish()
     if not story.chapters:
         close = difflib.get_close_matches(wanted, sorted(story.names), n=3)
         hint = f"did you mean {', '.join(safe_text(name, 64) for name in close)}?" if close else None
         hint = hint or "give the name, the id or the UUID of a CVM"
-        raise UsageError(f"no CVM {safe_text(wanted, 64)!r} in this run", file=path, hint=hint)
+        raise UsageError(f"no CVM {safe_text(wanted, 64)!r} in this run", file=run.location, hint=hint)
     if as_json:
         chapters: list[dict[str, Any]] = []
         for chapter in story.chapters:
             lines, more = cut(chapter.lines, limit)
             about = {"step": chapter.step, "action": chapter.action, "cvm": chapter.cvm, "outcome": chapter.outcome}
             chapters.append({**about, "left_out": more, "story": document(lines, story.start)})
-        _write_document(_log_document(reading, path) | {"cvms": chapters})
+        _write_document(_log_document(reading, run) | {"cvms": chapters})
         return
     _print(_format_head(reading, story.start))
     same = {str(chapter.cvm.get("id") or chapter.cvm.get("vm_uuid")) for chapter in story.chapters}
@@ -127,10 +128,10 @@ def _print_end(reading: Reading) -> None:
         _print(f"  … {_ENDS[reading.verdict]}")
 
 
-def _log_document(reading: Reading, path: Path) -> dict[str, Any]:
+def _log_document(reading: Reading, run: StoredRun) -> dict[str, Any]:
     return {
         "run_id": reading.chain.run_id or None,
-        "audit_log": str(path),
+        "audit_log": run.location,
         "verdict": reading.verdict.value,
         "records": reading.records,
     }

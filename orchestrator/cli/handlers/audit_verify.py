@@ -14,10 +14,11 @@ from orchestrator.audit.seal_format import Seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
 from orchestrator.audit.store import FileRunStore, is_held, seal_file
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.cli.audit_logs import find_logs, store_of
+from orchestrator.cli.audit_logs import find_logs
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.verdict import verdict_document, verdict_lines
+from orchestrator.runs.stores import file_run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
@@ -62,7 +63,7 @@ def verify_logs(
         return int(only.code)
     missing = []
     if every and keys:
-        store = store_of(load_settings(config, assignments))
+        store = file_run_store(load_settings(config, assignments))
         missing = _find_missing(store, [*seals, store.folder], keys)
     # With --all, a run carried out by a live process is no reason for alarm.
     codes = {each.code for each in found if not every or not _is_in_use(each)}

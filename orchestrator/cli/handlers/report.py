@@ -5,12 +5,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from orchestrator import __version__
-from orchestrator.audit.store import is_held
+from orchestrator.audit.store import StoredRun
 from orchestrator.audit.verify import Verdict, check_lines
-from orchestrator.cli.audit_logs import find_log
+from orchestrator.cli.audit_logs import find_run
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import AlteredError, OrchestratorError, UsageError
@@ -50,15 +50,15 @@ def _write(
     *,
     even_if_altered: bool,
 ) -> int:
-    path = find_log(run_id, config, assignments)
+    run = find_run(run_id, config, assignments)
     check_place(out)
     story = RunTimeline()
-    log = _read_log_file(path, story)
+    log = _read_log_file(run, story)
     altered = log.reading.verdict is Verdict.ALTERED
     if altered and not even_if_altered:
         raise AlteredError(
             f"the audit log was altered: {log.reading.reason}",
-            file=path,
+            file=run.location,
             line=log.reading.line,
             hint="--even-if-altered reports the log up to that line",
         )
@@ -71,26 +71,25 @@ def _write(
     return int(Exit.FAILED if altered else Exit.OK)
 
 
-def _read_log_file(path: Path, story: RunTimeline) -> LogFile:
+def _read_log_file(run: StoredRun, story: RunTimeline) -> LogFile:
     """Read a log once, for its records and for its digest."""
     sha256, size = hashlib.sha256(), 0
 
-    def hash_lines(file: IO[bytes]) -> Iterator[bytes]:
+    def hash_lines() -> Iterator[bytes]:
         nonlocal size
-        for line in file:
+        for line in run.read_lines():
             sha256.update(line)
             size += len(line)
             yield line
 
     try:
-        with path.open("rb") as file:
-            reading = check_lines(each := hash_lines(file), story.apply)
-            for _ in each:  # the digest also covers the rest of an altered log
-                pass
-        running = story.state.finished is None and is_held(path)
+        reading = check_lines(each := hash_lines(), story.apply)
+        for _ in each:  # the digest also covers the rest of an altered log
+            pass
+        running = story.state.finished is None and run.is_locked()
     except OSError as error:
-        raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
-    return LogFile(path, size, sha256.hexdigest(), reading, running)
+        raise UsageError(f"the log can't be read: {error.strerror or error}", file=run.location) from error
+    return LogFile(Path(run.location), size, sha256.hexdigest(), reading, running)
 
 
 def _render_text(document: Mapping[str, Any]) -> bytes:

@@ -50,11 +50,8 @@ def resume_run(
         applied = reopened.apply_settings(settings, assignments)
         with open_endpoint(settings, simulate=False) as where:
             where.require_url(state.started.cloud_url)
-            with (
-                nullcontext()
-                if dry_run
-                else claim_again(claim_store(settings), state, ignore_running=ignore_running) as claim
-            ):
+            claims = claim_store(settings)
+            with nullcontext() if dry_run else claim_again(claims, state, ignore_running=ignore_running) as claim:
                 order = _ResumeRequest(
                     reopened, applied, claim, ignore_running=ignore_running, yes=yes, as_json=as_json
                 )
