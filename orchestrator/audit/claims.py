@@ -79,11 +79,11 @@ class Claim(Protocol):
         """
         ...
 
-    def narrow(self, refs: Iterable[CvmRef]) -> None:
+    def keep_only(self, refs: Iterable[CvmRef]) -> None:
         """Reduce the claim to these CVMs for now; the wider claim stays if the change cannot be written."""
         ...
 
-    async def widen(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
+    async def claim_again(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
         """Claim all CVMs of the run again, once no live run claims them.
 
         Args:
@@ -276,14 +276,14 @@ class FileClaim:
                 waits.append(min(recheck_after, max(0.0, other.last_at + lag - time.time())))
         return max(waits, default=None)
 
-    def narrow(self, refs: Iterable[CvmRef]) -> None:
-        """Reduce the claim to these CVMs for now, as `Claim.narrow`."""
+    def keep_only(self, refs: Iterable[CvmRef]) -> None:
+        """Reduce the claim to these CVMs for now, as `Claim.keep_only`."""
         with suppress(OSError, ClaimedError), self._claims.locked():
             self._write_claim(tuple(refs))
             self._narrowed_at = time.time()
 
-    async def widen(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
-        """Claim all CVMs of the run again, as `Claim.widen`."""
+    async def claim_again(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
+        """Claim all CVMs of the run again, as `Claim.claim_again`."""
         told = False
         while True:
             try:

@@ -79,11 +79,11 @@ class RunClaim:
 
     def keep_only(self, refs: Iterable[CvmRef]) -> None:
         """Claim only these CVMs during an approval."""
-        self._claim.narrow(refs)
+        self._claim.keep_only(refs)
 
     async def claim_again(self) -> bool:
         """Wait for the claims of live runs, then claim all CVMs of this run; True after actions of other runs."""
-        wait = await self._claim.widen(self._recheck_after, self._warn)
+        wait = await self._claim.claim_again(self._recheck_after, self._warn)
         if wait is None:
             return False
         await anyio.sleep(wait)

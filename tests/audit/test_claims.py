@@ -61,14 +61,14 @@ def test_a_run_cannot_be_claimed_twice(claims: FileClaimStore) -> None:
 
 def test_a_narrowed_claim_leaves_the_rest_to_others_until_it_is_widened(claims: FileClaimStore) -> None:
     with claims.create_claim(ONE, CLOUD, [A, B]) as claim:
-        claim.narrow([A])
+        claim.keep_only([A])
         assert is_refused(claims, A)
         assert not is_refused(claims, B)
 
 
 def test_widening_waits_for_the_run_that_came_between(claims: FileClaimStore) -> None:
     with claims.create_claim(ONE, CLOUD, [A, B]) as claim:
-        claim.narrow([A])
+        claim.keep_only([A])
         other = claims.create_claim(TWO, CLOUD, [B])
         reasons: list[str] = []
 
@@ -76,7 +76,7 @@ def test_widening_waits_for_the_run_that_came_between(claims: FileClaimStore) ->
             reasons.append(reason)
             other.release(has_ended=True)
 
-        assert anyio.run(claim.widen, 2.0, waiting) == 0.0
+        assert anyio.run(claim.claim_again, 2.0, waiting) == 0.0
         assert [TWO in reason for reason in reasons] == [True]
         assert is_refused(claims, B)
 

@@ -76,15 +76,15 @@ async def test_statuses_can_show_the_last_request_of_a_dead_run_when_read(sessio
 async def test_a_run_widens_its_claim_after_the_end_of_the_run_in_between(session: Session, cloud: FakeCloud) -> None:
     with claim_cvms(session, RUN_ID, cloud.refs, ignore_running=False) as held:
         claim = RunClaim(held, 2.0, observed := Observed(lambda: other.release(has_ended=True)))
-        claim.narrow(cloud.refs[:1])
+        claim.keep_only(cloud.refs[:1])
         other = claim_cvms(session, OTHER, cloud.refs[1:], ignore_running=False)
-        assert await claim.widen()
+        assert await claim.claim_again()
         assert observed.warnings == [("waiting_for_run", RUN_ID)]
 
 
 async def test_a_claim_widens_at_once_without_other_runs(session: Session, cloud: FakeCloud) -> None:
     with claim_cvms(session, RUN_ID, cloud.refs, ignore_running=False) as held:
         claim = RunClaim(held, 2.0, observed := Observed())
-        claim.narrow([])
-        assert not await claim.widen()
+        claim.keep_only([])
+        assert not await claim.claim_again()
         assert observed.warnings == []
