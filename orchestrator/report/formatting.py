@@ -8,7 +8,7 @@ from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
 
 
-def dollars(amount: str | Decimal | None) -> str:
+def format_dollars(amount: str | Decimal | None) -> str:
     """Format an amount to the cent, such as `$1,234.50`. Sums are rounded only here."""
     if amount is None:
         return "not known"
@@ -34,7 +34,7 @@ def rate_words(sums: Mapping[str, Any], kind: str) -> str:
 
 def per_month(sums: Mapping[str, Any], kind: str) -> str:
     """Format the rate for a month of 730 hours, to the cent."""
-    return dollars(Decimal(sums[f"known_{kind}_usd_per_hour"]) * HOURS_PER_MONTH)
+    return format_dollars(Decimal(sums[f"known_{kind}_usd_per_hour"]) * HOURS_PER_MONTH)
 
 
 def after(seconds: float | None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from orchestrator.playbook.firings import list_firings
 from orchestrator.playbook.load import load_playbook
 from orchestrator.playbook.timetable import load_timetable
-from orchestrator.report.plan.schedule import head, rows
+from orchestrator.report.plan.schedule import firing_rows, head_lines
 from tests.docs.pages import ROOT, blocks
 
 GOOD_FRIDAY = """\
@@ -28,5 +28,5 @@ def test_the_table_in_the_docs_is_that_of_the_playbook_above_it(tmp_path: Path) 
     timetable = load_timetable(load_playbook(tmp_path / "p.yaml", {}))
     assert timetable is not None
     found = list_firings(timetable, datetime(2027, 3, 25, 23, tzinfo=UTC), datetime(2027, 3, 28, 22, tzinfo=UTC))
-    lines = [*head(timetable), "", *(line for line, _ in rows(found, 160))]
+    lines = [*head_lines(timetable), "", *(line for line, _ in firing_rows(found, 160))]
     assert table.text.splitlines() == [*lines, "…"]

@@ -53,7 +53,7 @@ def test_the_text_fits_sixty_columns_without_control_characters(by: By) -> None:
     for said in (
         "Savings from 2026-11-01 00:00Z to",
         "Saved compute: an estimate",
-        "upper bound. $1.42 of the saved compute is of such periods, and may be less.",
+        "upper bound. $1.42 of the saved compute belongs to such periods, and may be less.",
         "1 have no known compute rate and 1 no known storage rate",
         "of 24-hour minimums were paid for hours after the stops",
         "The charges of 2 stops are not known yet",

@@ -34,12 +34,12 @@ def explain_schedule(
     """List every firing of a playbook's schedule, and every skipped firing with the reason."""
     from orchestrator.playbook.firings import Firing, find_next_firing  # noqa: PLC0415 - loads cron
     from orchestrator.report.plan.schedule import (  # noqa: PLC0415 - the same
-        clock,
         count_firings,
         explain_document,
-        head,
-        rows,
-        summary,
+        firing_rows,
+        format_local,
+        head_lines,
+        summarize_firings,
     )
     from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the same
     from orchestrator.service.scheduler import forecast_firings  # noqa: PLC0415 - the same
@@ -59,15 +59,15 @@ def explain_schedule(
         click.echo(f"warning: {safe_text(str(fault), 400)}", err=True)
         click.echo("`serve` uses the last valid version, shown here.", err=True)
     counts: Counter[type] = Counter()
-    first, *facts = head(timetable)
+    first, *facts = head_lines(timetable)
     click.echo("\n".join((click.style(first, bold=True), *facts, "")))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
-    for line, fires in rows(count_firings(found, counts), width):
+    for line, fires in firing_rows(count_firings(found, counts), width):
         click.echo(line if fires else click.style(line, dim=True))
-    click.echo("\n" + summary(counts, opens.astimezone(zone), closes.astimezone(zone)))
+    click.echo("\n" + summarize_firings(counts, opens.astimezone(zone), closes.astimezone(zone)))
     if not counts[Firing]:
         coming = find_next_firing(timetable, closes)
-        told = f"next firing: {clock(coming.local)}" if coming else "no firing in the following year either"
+        told = f"next firing: {format_local(coming.local)}" if coming else "no firing in the following year either"
         click.echo(f"No firing in this time; {told}.")
 
 

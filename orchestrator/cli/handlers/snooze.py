@@ -19,7 +19,7 @@ from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.schedule import last_second, load_zone, parse_edge
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.plural import plural
-from orchestrator.report.plan.schedule import clock, when
+from orchestrator.report.plan.schedule import format_firing, format_local
 from orchestrator.runs.actor import find_actor
 from orchestrator.safe_text import safe_text
 from orchestrator.service.protocols import JournalStore, SnoozeStore
@@ -72,7 +72,7 @@ def snooze_playbook(
         return int(Exit.OK)
     local, outlook = ends.astimezone(load_zone(zone)), _read_outlook(source, playbook, settings)
     told = f"{_describe_skipped(outlook, now, ends)}{_describe_next(outlook, now)}"
-    click.echo(f"{safe_text(playbook)} is snoozed until {clock(local)}{told}.")
+    click.echo(f"{safe_text(playbook)} is snoozed until {format_local(local)}{told}.")
     return int(Exit.OK)
 
 
@@ -108,8 +108,8 @@ def _parse_end(text: str, zone: str, now: datetime) -> datetime:
         ends = last_second(edge, load_zone(zone)) + (timedelta() if isinstance(edge, datetime) else _SECOND)
     if ends <= now:
         raise UsageError(
-            f"--until: {clock(ends.astimezone(load_zone(zone)))} is in the past",
-            hint=f"times are in {zone}; the time there is {clock(now.astimezone(load_zone(zone)))}",
+            f"--until: {format_local(ends.astimezone(load_zone(zone)))} is in the past",
+            hint=f"times are in {zone}; the time there is {format_local(now.astimezone(load_zone(zone)))}",
         )
     return ends.astimezone(UTC)
 
@@ -127,7 +127,7 @@ def _describe_next(outlook: "_Outlook | None", now: datetime) -> str:
     if outlook is None:
         return ""
     coming = forecast_next_firing(outlook.timetable, outlook.state.decided, outlook.state.snooze, now)
-    return "" if coming is None else f"; next firing: {when(coming)}"
+    return "" if coming is None else f"; next firing: {format_firing(coming)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,5 +178,5 @@ def _print_snoozes(documents: list[dict[str, object]], nothing: str, *, as_json:
     elif not documents:
         click.echo(nothing)
     for each in () if as_json else documents:
-        until = clock(datetime.fromisoformat(str(each["local"])))
+        until = format_local(datetime.fromisoformat(str(each["local"])))
         click.echo(f"{safe_text(each['playbook'])}: snoozed until {until} by {safe_text(each['by'])}")

@@ -8,7 +8,7 @@ from orchestrator.duration import format_duration
 from orchestrator.outcome import AS_WANTED, TROUBLE
 from orchestrator.plural import plural
 from orchestrator.report.exit_meanings import ENDINGS
-from orchestrator.report.formatting import dollars, moment
+from orchestrator.report.formatting import format_dollars, moment
 from orchestrator.report.phrases import CHARGES, OUTCOMES
 from orchestrator.skip_reason import summary_of
 
@@ -152,12 +152,12 @@ def action_words(target: _Document) -> str:
 
 def amount_charged(charged: _Document) -> str:
     """Format the charged amount to the cent; a dash without a known charge."""
-    return dollars(charged["charged_usd"]) if _is_known(charged) else "-"
+    return format_dollars(charged["charged_usd"]) if _is_known(charged) else "-"
 
 
 def amount_expected(charged: _Document) -> str:
     """Format the expected charge to the cent; a dash before the first reconciliation."""
-    return dollars(charged["expected_usd"]) if _was_requested(charged) else "-"
+    return format_dollars(charged["expected_usd"]) if _was_requested(charged) else "-"
 
 
 def _was_requested(charged: _Document) -> bool:

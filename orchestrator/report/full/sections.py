@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.plural import plural
-from orchestrator.report.formatting import after, dollars, moment, per_hour, rate_words, size
+from orchestrator.report.formatting import after, format_dollars, moment, per_hour, rate_words, size
 from orchestrator.report.full.blocks import (
     Block,
     Cell,
@@ -325,7 +325,7 @@ def _billing_row(name: str, sums: _Document, total: _Document) -> list[Cell]:
 
 def _pending_charges(waiting: Sequence[_Document]) -> Iterator[Block]:
     rows = [
-        (cvm_name(each), dollars(each["expected_usd"]), str(each["reason"] or "-"))
+        (cvm_name(each), format_dollars(each["expected_usd"]), str(each["reason"] or "-"))
         for each in waiting
         if each["state"] == "pending"
     ]

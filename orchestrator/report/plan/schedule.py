@@ -26,25 +26,25 @@ def in_words(schedule: Schedule) -> str:
     return f"{text[:1].lower()}{text[1:]}, {schedule.timezone}"
 
 
-def sentence(schedule: Schedule, coming: Firing | None) -> str:
+def describe_schedule(schedule: Schedule, coming: Firing | None) -> str:
     """Describe a schedule and its next firing."""
-    after = f"next: {clock(coming.local)}" if coming else "no firing within a year"
+    after = f"next: {format_local(coming.local)}" if coming else "no firing within a year"
     return f"due {in_words(schedule)}; {after}"
 
 
-def when(firing: Firing) -> str:
+def format_firing(firing: Firing) -> str:
     """Format the planned time of a firing, and the start time if later."""
     starts = firing.moment.astimezone(firing.local.tzinfo)
     later = f" (starts at {starts:%H:%M:%S})" if firing.moment != firing.planned else ""
-    return f"{clock(firing.local)}{later}"
+    return f"{format_local(firing.local)}{later}"
 
 
-def clock(local: datetime) -> str:
+def format_local(local: datetime) -> str:
     """Format a moment in local time: `Sun 2027-03-28 03:00 +02:00`."""
     return f"{local:%a %Y-%m-%d %H:%M} {format_offset(local)}"
 
 
-def head(timetable: Timetable) -> list[str]:
+def head_lines(timetable: Timetable) -> list[str]:
     """Describe a schedule in a few lines."""
     schedule = timetable.schedule
     facts = [f"jitter up to {format_duration(schedule.jitter)}"] if schedule.jitter else []
@@ -55,7 +55,7 @@ def head(timetable: Timetable) -> list[str]:
     return [f"{safe_text(timetable.name)}: {in_words(schedule)}", *facts]
 
 
-def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, bool]]:
+def firing_rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, bool]]:
     """Yield the lines of the table of firings, with a flag for lines about a real firing.
 
     Args:
@@ -66,7 +66,7 @@ def rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, b
     yield (f"{head_line}  note" if width >= _WIDE else head_line[: max(width, _COLUMNS[0])].rstrip()), False
     for each in found:
         fires = isinstance(each, Firing)
-        local, utc, why = clock(each.local), f"{each.planned:%Y-%m-%d %H:%M}Z", _explain_firing(each)
+        local, utc, why = format_local(each.local), f"{each.planned:%Y-%m-%d %H:%M}Z", _explain_firing(each)
         lines = [f"{local}  {utc}"] if width >= room else [local, f"{_INDENT}{utc}"]
         if width >= _WIDE:
             first, *rest = textwrap.wrap(why, width - room - 2) or [""]
@@ -91,10 +91,10 @@ def count_firings(found: Iterable[Firing | LeftOut], counts: Counter[type]) -> I
         yield each
 
 
-def summary(counts: Counter[type], start: datetime, end: datetime) -> str:
+def summarize_firings(counts: Counter[type], start: datetime, end: datetime) -> str:
     """Describe the number of firings between two local times."""
     left = f", {counts[LeftOut]} skipped" if counts[LeftOut] else ""
-    return f"{plural(counts[Firing], 'firing')}{left} from {clock(start)} to {clock(end)}"
+    return f"{plural(counts[Firing], 'firing')}{left} from {format_local(start)} to {format_local(end)}"
 
 
 def schedule_document(schedule: Schedule) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def schedule_document(schedule: Schedule) -> dict[str, Any]:
 def due_document(schedule: Schedule, coming: Firing | None) -> dict[str, Any]:
     """Build the schedule part of `validate --json`: the schedule, its next firing, and a sentence about both."""
     planned = None if coming is None else _format_utc(coming.planned)
-    return {**schedule_document(schedule), "next": planned, "says": sentence(schedule, coming)}
+    return {**schedule_document(schedule), "next": planned, "says": describe_schedule(schedule, coming)}
 
 
 def explain_document(

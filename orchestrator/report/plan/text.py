@@ -20,7 +20,7 @@ from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table, warning_lines
 from orchestrator.report.plan.rollout import rollout_rows
 from orchestrator.report.plan.steps import is_worth_a_list, step_lines
-from orchestrator.report.plan.totals import Group, app_of, groups, largest, prefix_of, teepod_of
+from orchestrator.report.plan.totals import Group, app_of, group_targets, keep_largest, prefix_of, teepod_of
 from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import CHANGED
 
@@ -79,7 +79,7 @@ def _what_happens(plan: Plan, total: int) -> str:
 
 def _print_totals(console: Console, plan: Plan, most: int) -> None:
     """Print totals within a number of rows: all teepods first, as far as there is room."""
-    teepods, prefixes, apps = (groups(plan.targets, by) for by in (teepod_of, prefix_of, app_of))
+    teepods, prefixes, apps = (group_targets(plan.targets, by) for by in (teepod_of, prefix_of, app_of))
     has_blanks = most >= len(teepods) + _LEAST_APPS + 4  # two rows of headers, two blank ones
     if has_blanks:
         most -= 2
@@ -107,7 +107,7 @@ _COUNT, _PRICE = Column("CVMs", right=True), Column("$/h", right=True)
 
 
 def _group_rows(found: list[Group], most: int) -> list[list[str]]:
-    return [[group.name, f"{group.cvms:,}", group.price] for group in largest(found, most)]
+    return [[group.name, f"{group.cvms:,}", group.price] for group in keep_largest(found, most)]
 
 
 def _print_each(console: Console, plan: Plan) -> None:

@@ -36,7 +36,7 @@ class Group:
         return f"{self.total.compute:,.4f}" + (f" ({unknown} unknown)" if unknown else "")
 
 
-def groups(targets: Iterable[Target], name: Callable[[CvmRef], str]) -> list[Group]:
+def group_targets(targets: Iterable[Target], name: Callable[[CvmRef], str]) -> list[Group]:
     """Group targets by a name, the largest group first."""
     found: dict[str, list[Target]] = {}
     for target in targets:
@@ -45,7 +45,7 @@ def groups(targets: Iterable[Target], name: Callable[[CvmRef], str]) -> list[Gro
     return sorted(made, key=lambda group: (-group.cvms, -group.total.compute, group.name))
 
 
-def largest(found: list[Group], most: int) -> list[Group]:
+def keep_largest(found: list[Group], most: int) -> list[Group]:
     """Keep the largest groups up to a limit, and merge the smaller groups.
 
     The merged group is named after their number.

@@ -17,7 +17,7 @@ from rich.text import Text
 from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
-from orchestrator.report.run.question import waits
+from orchestrator.report.run.question import describe_wait
 from orchestrator.report.run.text import STYLES
 from orchestrator.safe_text import safe_text
 
@@ -140,7 +140,7 @@ class Progress:
     def line(self) -> str:
         """Format the state as a single line."""
         stages = ", ".join(f"{number} {stage}" for stage, number in self._list_stages())
-        notes = [note for note in (_describe_wave(self.state), waits(self.state), self.trouble()) if note]
+        notes = [note for note in (_describe_wave(self.state), describe_wait(self.state), self.trouble()) if note]
         more = "".join(f"; {note}" for note in notes)
         return f"{format_duration(time.monotonic() - self._started)}: {stages}{more}"
 
@@ -175,7 +175,7 @@ class Progress:
         head = Table.grid(padding=(0, 1), expand=True)
         head.add_column(ratio=1)
         head.add_column(justify="right", no_wrap=True)
-        waiting = waits(state)
+        waiting = describe_wait(state)
         about = "…" if left is None or waiting else f"about {format_duration(left)} left"
         trouble = self.trouble()
         if trouble:

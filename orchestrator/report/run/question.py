@@ -19,7 +19,7 @@ _MOST_LINES = 20
 _WIDTH = 400
 
 
-def waits(state: RunState) -> str | None:
+def describe_wait(state: RunState) -> str | None:
     """Describe the open question of a run in a line; None for a run without an open question or at its end."""
     if state.question is None or state.finished is not None or state.interrupted is not None:
         return None

@@ -18,7 +18,7 @@ from orchestrator.plural import join_names, plural
 from orchestrator.report.exit_meanings import ENDINGS, describe_end, meaning_of_run
 from orchestrator.report.formatting import moment
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines
-from orchestrator.report.run.question import answer_lines, waits
+from orchestrator.report.run.question import answer_lines, describe_wait
 from orchestrator.runs.documents import counts_of
 from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import summary_of
@@ -56,7 +56,7 @@ def print_run(
     counts = {stage: n for stage, n in state.stages.items() if n} if is_open else counts_of(state)
     run_id = safe_text(state.run_id)
     if is_open:
-        meaning = (code is None and waits(state)) or meaning_of_run(state, running=code is None)
+        meaning = (code is None and describe_wait(state)) or meaning_of_run(state, running=code is None)
     else:
         meaning = f"{describe_end(state, code or 0)} (exit {code})"
     if state.drifted:

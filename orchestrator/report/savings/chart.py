@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from orchestrator.history.saved import SavingsReport
 from orchestrator.report.html.elements import e
-from orchestrator.report.savings.document import cents
+from orchestrator.report.savings.document import format_cents
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ _YEAR_S = 300 * 86400
 """From so many seconds on, days are named with their year."""
 
 
-def columns(saved: SavingsReport) -> list[Element]:
+def draw_columns(saved: SavingsReport) -> list[Element]:
     """Draw the chart for a wide and for a narrow screen."""
     return [_draw_columns(saved, size) for size in (_WIDE, _NARROW)]
 
@@ -38,12 +38,12 @@ def draw_wide_chart(saved: SavingsReport) -> Element:
     return _draw_columns(saved, _WIDE)
 
 
-def says(saved: SavingsReport) -> str:
+def summarize_chart(saved: SavingsReport) -> str:
     """Describe the chart in a single sentence."""
     most = max(saved.spared, default=Decimal(0))
     return (
         f"Saved compute from {saved.since:%Y-%m-%d} to {saved.until:%Y-%m-%d}: "
-        f"${cents(saved.together.compute.usd)} in all, at most ${cents(most)} in one column"
+        f"${format_cents(saved.together.compute.usd)} in all, at most ${format_cents(most)} in one column"
     )
 
 
@@ -67,7 +67,7 @@ def _draw_columns(saved: SavingsReport, size: _Size) -> Element:
                 "width": _shorten_number(wide * (1 - _GAP)),
                 "height": _shorten_number(tall),
             }
-            bars.append(e("rect", e("title", f"{saved.edges[number]:%Y-%m-%d}: ${cents(usd)}"), **shape))
+            bars.append(e("rect", e("title", f"{saved.edges[number]:%Y-%m-%d}: ${format_cents(usd)}"), **shape))
     form = "%Y-%m-%d" if whole > _YEAR_S else "%m-%d"
     days = [(across(number), edge.strftime(form)) for number, edge in enumerate(saved.edges)]
     return e(
@@ -79,7 +79,7 @@ def _draw_columns(saved: SavingsReport, size: _Size) -> Element:
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {size.width} {size.height}",
         role="img",
-        aria_label=says(saved),
+        aria_label=summarize_chart(saved),
     )
 
 

@@ -101,8 +101,8 @@ def list_assumptions(saved: SavingsReport) -> Iterator[str]:
     if row.seen:
         yield (
             f"{plural(row.seen, 'stopped period')} ended without a start by a run: counted until the first list with "
-            f"the running CVM, so the hours are an upper bound. ${cents(row.at_most.usd)} of the saved compute is of "
-            f"such periods, and may be less."
+            f"the running CVM, so the hours are an upper bound. ${format_cents(row.at_most.usd)} of the saved compute "
+            f"belongs to such periods, and may be less."
         )
     if row.open:
         unseen = "The present list shows none of the CVMs running. A" if saved.live else "A start or"
@@ -114,7 +114,7 @@ def list_assumptions(saved: SavingsReport) -> Iterator[str]:
         )
     if row.minimums.usd or row.minimums.unknown:
         yield (
-            f"GPU minimums: ${cents(row.minimums.usd)} of 24-hour minimums were paid for hours after the stops. "
+            f"GPU minimums: ${format_cents(row.minimums.usd)} of 24-hour minimums were paid for hours after the stops. "
             "Subtract this amount from the saved compute."
         )
     open_charges = row.not_asked + charges.pending
@@ -127,6 +127,6 @@ def list_assumptions(saved: SavingsReport) -> Iterator[str]:
             yield f"{plural(number, f'{why} log')} excluded: see `orchestrator runs`."
 
 
-def cents(amount: Decimal) -> str:
+def format_cents(amount: Decimal) -> str:
     """Format an amount in dollars for people, to the cent."""
     return f"{amount:,.2f}"

@@ -8,9 +8,9 @@ from orchestrator.history.saved import SavingsReport
 from orchestrator.plural import plural
 from orchestrator.report.html.elements import Cell, e, figure, section, table
 from orchestrator.report.html.page import page
-from orchestrator.report.savings.chart import columns, draw_wide_chart
+from orchestrator.report.savings.chart import draw_columns, draw_wide_chart
 from orchestrator.report.savings.document import list_assumptions
-from orchestrator.report.savings.text import clock, each_column, explain_marks, money
+from orchestrator.report.savings.text import each_column, explain_marks, format_minute, format_sum
 
 _STYLE = """
 svg { color-scheme: light dark; background: #ffffff; font: 11px system-ui, sans-serif; }
@@ -25,7 +25,7 @@ text { fill: #1b1f24; } .axis .line { stroke: #c9d1d9; fill: none; } .series { f
 def savings_page(saved: SavingsReport) -> bytes:
     """Build the page in UTF-8."""
     row = saved.together
-    title = f"Savings from {clock(saved.since)} to {clock(saved.until)}"
+    title = f"Savings from {format_minute(saved.since)} to {format_minute(saved.until)}"
     stood = f"{plural(len(row.cvms), 'CVM')} stopped {plural(row.times, 'time')}"
     head = [
         e("h1", title),
@@ -36,7 +36,9 @@ def savings_page(saved: SavingsReport) -> bytes:
             cls="tiles",
         ),
     ]
-    sections = [section("time", "Over time", figure(f"Saved compute, {each_column(saved)} (UTC)", (), columns(saved)))]
+    sections = [
+        section("time", "Over time", figure(f"Saved compute, {each_column(saved)} (UTC)", (), draw_columns(saved)))
+    ]
     sections.append(section("rows", f"By {saved.by}", _make_table(saved)))
     sections.append(section("meaning", "Meaning of the figures", *_explain_figures(saved)))
     return page(title, head, sections, "Read from the audit logs alone.")
@@ -53,9 +55,9 @@ def savings_svg(saved: SavingsReport) -> bytes:
 
 
 def _list_figures(row: SavingsRow) -> tuple[str, str, str, str]:
-    charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
-    compute = money(row.compute.usd, row.compute.unknown, row.times)
-    return f"{to_hours(row.stood):,.1f}", compute, money(row.storage.usd, row.storage.unknown, row.times), charged
+    charged = format_sum(row.charges.charged_usd, row.uncharged, len(row.stops))
+    compute = format_sum(row.compute.usd, row.compute.unknown, row.times)
+    return f"{to_hours(row.stood):,.1f}", compute, format_sum(row.storage.usd, row.storage.unknown, row.times), charged
 
 
 def _make_tile(figure: str, words: str) -> Element:
@@ -68,7 +70,7 @@ def _make_table(saved: SavingsReport) -> Element:
 
     def cells(name: str, row: SavingsRow) -> Sequence[Cell]:
         counts = (f"{len(row.cvms):,}", f"{row.times:,}")
-        return name, *counts, *_list_figures(row), money(row.minimums.usd, row.minimums.unknown, row.times)
+        return name, *counts, *_list_figures(row), format_sum(row.minimums.usd, row.minimums.unknown, row.times)
 
     rows = [cells(row.key or "-", row) for row in saved.rows]
     return table(f"Savings by {saved.by}", (*columns_of, *amounts), rows, cells("total", saved.together))

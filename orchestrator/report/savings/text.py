@@ -9,7 +9,7 @@ from itertools import chain, dropwhile
 from orchestrator.billing.savings import SavingsRow, to_hours
 from orchestrator.history.saved import SavingsReport
 from orchestrator.plural import plural
-from orchestrator.report.savings.document import cents, list_assumptions
+from orchestrator.report.savings.document import format_cents, list_assumptions
 from orchestrator.safe_text import safe_text
 
 _NARROWEST = 60
@@ -29,7 +29,7 @@ def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> I
     """
     width = min(max(width, _NARROWEST), _WIDEST)
     row = saved.together
-    yield f"Savings from {clock(saved.since)} to {clock(saved.until)}"
+    yield f"Savings from {format_minute(saved.since)} to {format_minute(saved.until)}"
     stood = f"{plural(len(row.cvms), 'CVM')} stopped {plural(row.times, 'time')}"
     yield f"{plural(saved.runs, 'run')} included; {stood}"
     yield ""
@@ -51,7 +51,7 @@ def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> I
         yield f"    and {len(saved.ask) - _MOST_ASKED} more, listed by --json as not_known_yet"
 
 
-def clock(moment: datetime) -> str:
+def format_minute(moment: datetime) -> str:
     """Format a moment in UTC, to the minute."""
     return f"{moment:%Y-%m-%d %H:%M}Z"
 
@@ -78,18 +78,18 @@ def _table_lines(saved: SavingsReport, width: int) -> Iterator[str]:
 
 
 def _row_line(name: str, row: SavingsRow, room: int, heads: Sequence[str]) -> str:
-    charged = money(row.charges.charged_usd, row.uncharged, len(row.stops))
-    compute = money(row.compute.usd, row.compute.unknown, row.times)
-    storage = money(row.storage.usd, row.storage.unknown, row.times)
+    charged = format_sum(row.charges.charged_usd, row.uncharged, len(row.stops))
+    compute = format_sum(row.compute.usd, row.compute.unknown, row.times)
+    storage = format_sum(row.storage.usd, row.storage.unknown, row.times)
     cells = dict(zip(_HEADS, (f"{to_hours(row.stood):,.1f}", compute, storage, charged), strict=True))
     return f"{name:{room}}" + "".join(f" {cells[head]:>{_COLUMN}}" for head in heads)
 
 
-def money(usd: Decimal, unknown: int, of: int) -> str:
+def format_sum(usd: Decimal, unknown: int, of: int) -> str:
     """Format a sum to the cent: a plus after a sum with unknown parts, a question mark for a wholly unknown sum."""
     if unknown and unknown >= of:
         return "?"
-    return f"${cents(usd)}{'+' if unknown else ''}"
+    return f"${format_cents(usd)}{'+' if unknown else ''}"
 
 
 def _bar_lines(saved: SavingsReport, width: int, block: str) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _bar_lines(saved: SavingsReport, width: int, block: str) -> Iterator[str]:
     yield f"Saved compute, {each_column(saved, joined)} (UTC)"
     most, room = max(usd for _, usd in pieces), width - 24
     for begin, usd in dropwhile(lambda piece: not piece[1], pieces):
-        yield f"{begin:%Y-%m-%d} {'$' + cents(usd):>10}  {block * round(usd / most * room)}".rstrip()
+        yield f"{begin:%Y-%m-%d} {'$' + format_cents(usd):>10}  {block * round(usd / most * room)}".rstrip()
 
 
 def each_column(saved: SavingsReport, joined: int = 1) -> str:
@@ -117,14 +117,14 @@ def explain_marks(saved: SavingsReport) -> Iterator[str]:
     if together.compute.unknown or together.storage.unknown or together.uncharged:
         yield "+ after an amount: parts are unknown. ?: the whole amount is unknown."
 
-    def differs(whole: Decimal, parts: list[Decimal], digits: int = 2) -> bool:
+    def has_difference(whole: Decimal, parts: list[Decimal], digits: int = 2) -> bool:
         return round(whole, digits) != sum((round(part, digits) for part in parts), Decimal(0))
 
     if (
-        differs(to_hours(together.stood), [to_hours(row.stood) for row in rows], 1)
-        or differs(together.compute.usd, [row.compute.usd for row in rows])
-        or differs(together.storage.usd, [row.storage.usd for row in rows])
-        or differs(together.minimums.usd, [row.minimums.usd for row in rows])
-        or differs(together.charges.charged_usd, [row.charges.charged_usd for row in rows])
+        has_difference(to_hours(together.stood), [to_hours(row.stood) for row in rows], 1)
+        or has_difference(together.compute.usd, [row.compute.usd for row in rows])
+        or has_difference(together.storage.usd, [row.storage.usd for row in rows])
+        or has_difference(together.minimums.usd, [row.minimums.usd for row in rows])
+        or has_difference(together.charges.charged_usd, [row.charges.charged_usd for row in rows])
     ):
         yield "Figures are rounded one by one; the exact figures of --json add up."

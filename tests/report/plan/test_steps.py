@@ -13,7 +13,7 @@ from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.plan.steps import step_lines, targets_ahead
 from orchestrator.report.plan.text import print_plan
-from orchestrator.report.run.question import answer_lines, print_question, waits
+from orchestrator.report.run.question import answer_lines, describe_wait, print_question
 from orchestrator.report.run.text import print_run
 from tests.logs import RUN_ID
 from tests.report.runs import EVIL, LIMITS, LOG, STYLE, about, console, cvm, is_tame, run
@@ -140,11 +140,11 @@ ANSWERED = (
 
 
 def test_a_run_waits_until_an_answer_an_interruption_or_its_end() -> None:
-    assert waits(run(made=PLAN)) is None
+    assert describe_wait(run(made=PLAN)) is None
     line = f"waits for an answer until 1970-01-01 01:30:00 UTC: orchestrator approve {RUN_ID}"
-    assert waits(run(ASKED, made=PLAN)) == line
+    assert describe_wait(run(ASKED, made=PLAN)) == line
     for after in (ANSWERED, ("run.interrupted", {"reason": "sigint"}), ("run.resumed", {}), ("run.finished", {})):
-        assert waits(run(ASKED, after, made=PLAN)) is None
+        assert describe_wait(run(ASKED, after, made=PLAN)) is None
     target, file = console()
     print_run(target, run(ASKED, made=PLAN), None, LOG)
     assert line in STYLE.sub("", file.getvalue())

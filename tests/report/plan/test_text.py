@@ -13,7 +13,7 @@ from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.plan.text import print_plan
-from orchestrator.report.plan.totals import app_of, groups, largest, prefix_of, teepod_of
+from orchestrator.report.plan.totals import app_of, group_targets, keep_largest, prefix_of, teepod_of
 from tests.report.runs import EVIL, LIMITS, PODS, STYLE, console, cvm, is_tame, large_fleet, plan
 
 
@@ -83,7 +83,7 @@ def test_the_totals_of_a_large_plan_add_up_to_the_whole_plan() -> None:
     made = plan(large_fleet(), max_targets=999, max_percent=100)
     for name in (teepod_of, prefix_of, app_of):
         for most in (2, 5, 1000):
-            found = largest(groups(made.targets, name), most)
+            found = keep_largest(group_targets(made.targets, name), most)
             assert len(found) <= max(most, 2)
             assert sum(group.cvms for group in found) == len(made.targets)
             assert sum((group.total.compute for group in found), Decimal(0)) == made.stopped_total.compute
