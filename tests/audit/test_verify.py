@@ -1,12 +1,14 @@
 """Whether a log is what was written."""
 
 import hashlib
+import json
+from copy import copy
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.audit.record import GENESIS, canonical, digest
+from orchestrator.audit.record import GENESIS, Record, canonical, digest, hash_record
 from orchestrator.audit.verify import Verdict
 from tests.logs import RUN_ID, START, STORY, check_log, lines, log
 
@@ -130,3 +132,62 @@ def test_an_edited_last_line_is_altered_not_torn_even_without_its_newline() -> N
     edited = LINES[-1].replace(b'"exit_code":6', b'"exit_code":0')
     assert check_log(b"".join(LINES[:-1]) + edited).verdict is Verdict.ALTERED
     assert check_log(b"".join(LINES[:-1]) + edited.rstrip()).verdict is Verdict.ALTERED
+
+
+def changed(line: bytes, **fields: object) -> bytes:
+    """Return the line of a record with changed fields and a hash made anew; None removes a field."""
+    record = {**json.loads(line), **fields}
+    return hash_record({key: value for key, value in record.items() if value is not None})[1] + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"}\n", "can't be read"),
+        (b"}\n" + LINES[2], "does not name it as torn"),
+        (b"[]\n", "not a record"),
+        (LINES[2].replace(b'"attempt":1', b'"attempt":2'), "does not match its hash"),
+        (LINES[2].replace(b":", b": ", 1), "not canonical JSON"),
+        (changed(LINES[2], seq=7), "seq is 7 where 3 belongs"),
+        (changed(LINES[2], prev=GENESIS), "prev is not the hash"),
+        (changed(LINES[2], v=2), "lacks a field"),
+        (changed(LINES[2], ts=None), "lacks a field"),
+        (changed(LINES[2], event=None), "lacks a field"),
+        (changed(LINES[2], run_id="20261123T080000Z-ffff"), "another run"),
+    ],
+)
+def test_an_altered_line_is_named_with_its_fault(line: bytes, reason: str) -> None:
+    reading = check_log(b"".join(LINES[:2]) + line)
+    assert (reading.verdict, reading.line) == (Verdict.ALTERED, 3)
+    assert reason in (reading.reason or "")
+
+
+def test_each_checked_record_before_the_altered_line_is_passed_on() -> None:
+    taken: list[Record] = []
+    check_log(b"".join(LINES[:3]) + b"[]\n", taken.append)
+    assert taken == [json.loads(line) for line in LINES[:3]]
+
+
+def test_a_log_without_its_last_newline_is_torn_there() -> None:
+    reading = check_log(WHOLE[:-1])
+    assert (reading.verdict, reading.line, reading.records) == (Verdict.TORN, len(LINES), len(LINES))
+    assert reading.torn is None
+    assert "newline" in (reading.reason or "")
+
+
+def test_two_torn_lines_after_a_torn_resume_count_with_the_newline_between() -> None:
+    whole, torn = b"".join(LINES[:4]), LINES[4][:50] + b"\n" + LINES[5][:30]
+    reading = check_log(whole + torn)
+    assert reading.torn is not None
+    assert reading.torn.document() == {"line": 5, "bytes": 81, "sha256": hashlib.sha256(torn).hexdigest()}
+    assert "cut off" in (reading.reason or "")
+
+
+def test_after_the_end_a_record_about_the_run_names_a_torn_line_and_a_resume_does_not() -> None:
+    torn = b'{"event":'
+    reading = check_log(WHOLE + torn)
+    assert reading.torn is not None
+    for event, verdict in (("billing.reconciled", Verdict.WHOLE), ("run.resumed", Verdict.ALTERED)):
+        chain = copy(reading.chain)
+        line = chain.append(event, {"torn": reading.torn.document()}, START)[1]
+        assert check_log(WHOLE + torn + b"\n" + line).verdict is verdict
