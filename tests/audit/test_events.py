@@ -34,7 +34,7 @@ def test_an_event_gives_the_fields_of_its_record() -> None:
     assert isinstance(event, TargetSettled)
     assert (event.name, event.ts, event.outcome, event.seconds) == ("target.settled", "t", "settled", 4.5)
     assert event.key == ("stop", "cvm_0")
-    assert event.ref.name == "wéb-0"
+    assert event.ref.name == "web-0"
 
 
 def test_a_field_of_later_versions_is_none_in_an_old_record() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.audit.record import GENESIS, Chain, canonical, digest
 from tests.docs.pages import ROOT, blocks
+from tests.logs import build_log
 
 REFERENCE = ROOT / "docs/reference/audit-log.md"
 VECTOR = (
@@ -51,12 +52,9 @@ def documented_check(path: Path) -> None:
 
 def log_at(path: Path) -> list[str]:
     """Write a log of three records."""
-    chain = Chain("20261123T080000Z-4f2a")
-    moment = datetime(2026, 11, 23, 8, tzinfo=UTC)
     fields: dict[str, object] = {"cvm": {"name": "wörker <1>"}, "status": None}
-    lines = [
-        chain.append(event, fields, moment)[1].decode() for event in ("run.started", "run.planned", "run.finished")
-    ]
+    story = [(event, fields) for event in ("run.started", "run.planned", "run.finished")]
+    lines = [line.decode() for _, line in build_log(story)]
     path.write_text("".join(lines), encoding="utf-8")
     return lines
 

@@ -10,7 +10,7 @@ import yaml
 from dirty_equals import IsFloat, IsInt, IsList, IsPartialDict, IsStr
 
 from tests.e2e.desk import COMMAND, MODULE, NAMES, Desk, Ended
-from tests.history.made import BILL, Made, stop_of
+from tests.logs import LogBuilder, build_stop
 
 RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{4}"
 CVM = {
@@ -188,11 +188,10 @@ def test_a_simulated_cloud_says_first_where_it_is_and_serves_a_run(desk: Desk) -
 def test_a_list_of_runs_keeps_names_whole_and_uses_the_words_of_show(desk: Desk) -> None:
     """A playbook's name stands whole in 80 columns, and an open run is told in the stages that `show` prints."""
     begun = datetime(2026, 11, 1, 8, tzinfo=UTC)
-    made = Made(begun, playbook="emergency-stop-teepod", actor="somebody@a-host-of-a-long-name")
-    made.planned((1, "stop", "running"), (2, "stop", "running"), (3, "stop", "running")).done(1)
-    made.about("action.intent", 2, "stop", attempt=1)
-    made.about("action.accepted", 2, "stop", attempt=1, observed=False, billing=BILL).write(desk.state)
-    stop_of(begun + timedelta(hours=1), 1, playbook="emergency-stop-teepod").write(desk.state)
+    made = LogBuilder.start(begun, playbook="emergency-stop-teepod", actor="somebody@a-host-of-a-long-name")
+    made.plan((1, "stop", "running"), (2, "stop", "running"), (3, "stop", "running")).end(1)
+    made.accept(2).write(desk.state)
+    build_stop(begun + timedelta(hours=1), 1, playbook="emergency-stop-teepod").write(desk.state)
     ends = desk.run_each(("runs",), ("show", made.run_id), ("runs", "--json"), envs=[{"COLUMNS": "80"}] * 3)
     listed, shown, document = ends
     table, _, commands = listed.out.partition("next commands:\n")

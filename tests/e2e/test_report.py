@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import OpenDesk, RunAll
 from tests.e2e.desk import Desk, Ended
 from tests.e2e.test_start import LISTED, loaded
-from tests.report.logs import hostile, report_html
+from tests.report.documents import hostile, report_html
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 REFUSING = [{"kind": "refuses", "names": ["web-3"]}]

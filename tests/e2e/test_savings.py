@@ -14,7 +14,7 @@ from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import Desk, until
 from tests.e2e.other_cloud import serving
 from tests.e2e.test_reconcile import desk_before, reconciled, stopped
-from tests.history.made import stop_of
+from tests.logs import build_stop
 
 QUICK = {"stop_seconds": [0.05, 0.2], "start_seconds": [0.05, 0.2]}
 
@@ -124,10 +124,10 @@ def test_charges_agree_to_the_cent_with_the_usage_of_a_cloud_that_is_none_of_our
 
 def test_runs_are_chosen_by_time_playbook_outcome_and_exit_code(desk: Desk) -> None:
     now = datetime.now(UTC)
-    old = stop_of(now - timedelta(days=400), 1, playbook="nightly-stop")
-    mixed = stop_of(now - timedelta(days=2), 1, 2, playbook="nightly-check")
+    old = build_stop(now - timedelta(days=400), 1, playbook="nightly-stop")
+    mixed = build_stop(now - timedelta(days=2), 1, 2, playbook="nightly-check")
     mixed.lines.pop()
-    for made in (old, stop_of(now - timedelta(days=3), 1, playbook="weekly"), mixed):
+    for made in (old, build_stop(now - timedelta(days=3), 1, playbook="weekly"), mixed):
         made.write(desk.state)
     choices = {
         (): 3,

@@ -16,7 +16,7 @@ from orchestrator.history.entry import Entry, Json, read_entry
 from orchestrator.history.index import Index
 from orchestrator.history.logs import read_entries, read_rows, select_named_within
 from orchestrator.history.time_range import TimeRange
-from tests.history.made import Made, stop_of
+from tests.logs import LogBuilder, build_stop
 
 BEGUN = datetime(2026, 11, 1, 8, tzinfo=UTC)
 
@@ -67,24 +67,24 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def test_a_log_is_read_once_and_both_times_it_tells_the_same(desk: Desk) -> None:
-    path = stop_of(BEGUN, 1, 2).write(desk.state)
+    path = build_stop(BEGUN, 1, 2).write(desk.state)
     assert desk.kept() == desk.kept() == [(path.name, read_entry(FileRun(path)))]
     assert desk.listed()[0]["counts"] == {"settled": 2}
     assert desk.read == [path.name]
 
 
 def test_a_new_log_and_one_that_grew_are_seen_at_once(desk: Desk) -> None:
-    made = Made(BEGUN).planned((1, "stop", "running"))
+    made = LogBuilder.start(BEGUN).plan((1, "stop", "running"))
     made.write(desk.state)
     assert [row["exit_code"] for row in desk.listed()] == [None]
-    made.done(1).finished().write(desk.state)
-    stop_of(BEGUN + timedelta(days=1), 2).write(desk.state)
+    made.end(1).finish().write(desk.state)
+    build_stop(BEGUN + timedelta(days=1), 2).write(desk.state)
     assert [row["exit_code"] for row in desk.listed()] == [0, 0]
     assert len(desk.read) == 3
 
 
 def test_a_log_altered_in_place_with_its_size_and_times_put_back_is_read_again(desk: Desk) -> None:
-    path = stop_of(BEGUN, 1).write(desk.state)
+    path = build_stop(BEGUN, 1).write(desk.state)
     before = path.stat()
     assert desk.listed()[0]["verdict"] == "whole"
     path.write_bytes(path.read_bytes().replace(b'"web-1"', b'"web-2"', 1))
@@ -95,7 +95,7 @@ def test_a_log_altered_in_place_with_its_size_and_times_put_back_is_read_again(d
 
 
 def test_a_log_that_has_just_changed_is_not_kept_since_it_may_change_again_unseen(tmp_path: Path) -> None:
-    path = stop_of(BEGUN, 1).write(tmp_path)
+    path = build_stop(BEGUN, 1).write(tmp_path)
     changed = path.stat().st_ctime_ns
     for age_s, known in ((1, False), (3, True)):
         with Index(tmp_path, now_ns=partial(int, changed + age_s * 10**9)) as index:
@@ -105,7 +105,7 @@ def test_a_log_that_has_just_changed_is_not_kept_since_it_may_change_again_unsee
 
 
 def test_logs_that_are_gone_are_forgotten(desk: Desk) -> None:
-    first, second = stop_of(BEGUN, 1).write(desk.state), stop_of(BEGUN + timedelta(days=1), 1).write(desk.state)
+    first, second = build_stop(BEGUN, 1).write(desk.state), build_stop(BEGUN + timedelta(days=1), 1).write(desk.state)
     desk.listed()
     stamp = FileRun(first).read_version().stamp
     with Index(desk.state) as index:
@@ -167,7 +167,7 @@ def test_an_index_that_is_not_what_was_written_is_made_anew_and_changes_nothing(
     desk: Desk, damage: Callable[[Path], None]
 ) -> None:
     for day in range(12):
-        stop_of(BEGUN + timedelta(days=day), 1, 2, 3).write(desk.state)
+        build_stop(BEGUN + timedelta(days=day), 1, 2, 3).write(desk.state)
     truth = desk.kept()
     damage(desk.path)
     assert desk.kept() == truth
@@ -178,7 +178,7 @@ def test_an_index_that_is_not_what_was_written_is_made_anew_and_changes_nothing(
 
 
 def test_an_index_that_another_command_holds_is_done_without_and_left_as_it_is(desk: Desk) -> None:
-    stop_of(BEGUN, 1).write(desk.state)
+    build_stop(BEGUN, 1).write(desk.state)
     truth = desk.kept()
     holder = sqlite3.connect(desk.path)
     holder.execute("BEGIN EXCLUSIVE")
@@ -191,9 +191,9 @@ def test_an_index_that_another_command_holds_is_done_without_and_left_as_it_is(d
 
 
 def test_an_index_that_can_only_be_read_is_read(desk: Desk) -> None:
-    first = stop_of(BEGUN, 1).write(desk.state)
+    first = build_stop(BEGUN, 1).write(desk.state)
     desk.listed()
-    stop_of(BEGUN + timedelta(days=1), 1).write(desk.state)
+    build_stop(BEGUN + timedelta(days=1), 1).write(desk.state)
     with Index(desk.state, patience=0.0) as index:
         assert index._file is not None
         index._file.execute("PRAGMA query_only = ON")
@@ -203,7 +203,7 @@ def test_an_index_that_can_only_be_read_is_read(desk: Desk) -> None:
 
 
 def test_a_folder_in_the_place_of_the_index_is_done_without(desk: Desk) -> None:
-    stop_of(BEGUN, 1).write(desk.state)
+    build_stop(BEGUN, 1).write(desk.state)
     (desk.path).mkdir()
     assert desk.kept() == desk.kept() != []
     assert len(desk.read) == 2
@@ -216,7 +216,7 @@ def test_the_index_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 def test_commands_side_by_side_all_see_every_run(desk: Desk) -> None:
     for day in range(40):
-        stop_of(BEGUN + timedelta(days=day), 1).write(desk.state)
+        build_stop(BEGUN + timedelta(days=day), 1).write(desk.state)
     found: list[int] = []
     threads = [threading.Thread(target=lambda: found.append(len(desk.listed()))) for _ in range(6)]
     for thread in threads:
@@ -229,7 +229,7 @@ def test_commands_side_by_side_all_see_every_run(desk: Desk) -> None:
 
 
 def test_a_log_that_vanishes_while_it_is_listed_is_left_out(tmp_path: Path) -> None:
-    path = stop_of(BEGUN, 1).write(tmp_path)
+    path = build_stop(BEGUN, 1).write(tmp_path)
     stored = FileRun(path)
     with Index(tmp_path) as index:
         assert list(read_rows([FileRun(path.with_name("20261101T080000Z-ffff.jsonl")), stored], index)) == [
@@ -238,7 +238,7 @@ def test_a_log_that_vanishes_while_it_is_listed_is_left_out(tmp_path: Path) -> N
 
 
 def test_a_strange_name_is_a_name(desk: Desk) -> None:
-    path = stop_of(BEGUN, 1).write(desk.state)
+    path = build_stop(BEGUN, 1).write(desk.state)
     path.rename(os.fsdecode(os.fsencode(path.parent) + b"/copy-\xff.jsonl"))
     assert len(desk.listed()) == len(desk.listed()) == 1
     assert len(desk.read) == 1

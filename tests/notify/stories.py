@@ -7,28 +7,15 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.notify.from_events import notice_of, notice_of_start
 from orchestrator.notify.notice import Notice
-from tests.logs import build_log
+from tests.logs import about, build_log, cvm
 
 MONEY = {"triggered": 2, "compute_usd_per_hour": "0.25", "storage_usd_per_hour": "0.01"}
 Event = tuple[str, dict[str, Any]]
 
 
-def cvm(number: int, name: str | None = None) -> dict[str, Any]:
-    return {
-        "id": f"cvm_{number}",
-        "vm_uuid": None,
-        "name": name or f"web-{number}",
-        "app_id": None,
-        "teepod_id": 1,
-        "teepod": "prod-1",
-    }
-
-
 def begun(number: int = 3, *, name: str = "nightly", cvm_name: str | None = None, **started: object) -> list[Event]:
     """The first records of a run with this many targets."""
-    targets = [
-        {"step": "stop", "action": "stop", "cvm": cvm(n, cvm_name), "status": "running"} for n in range(1, number + 1)
-    ]
+    targets = [about(cvm(n, cvm_name), status="running") for n in range(1, number + 1)]
     return [
         (
             "run.started",
@@ -45,12 +32,11 @@ def begun(number: int = 3, *, name: str = "nightly", cvm_name: str | None = None
 
 
 def failed(number: int, outcome: str = "failed", reason: str = "no such disk", name: str | None = None) -> Event:
-    fields = {"step": "stop", "action": "stop", "cvm": cvm(number, name), "outcome": outcome, "reason": reason}
-    return "target.failed", fields
+    return "target.failed", about(cvm(number, name), outcome=outcome, reason=reason)
 
 
 def settled(number: int) -> Event:
-    return "target.settled", {"step": "stop", "action": "stop", "cvm": cvm(number), "outcome": "settled"}
+    return "target.settled", about(number, outcome="settled")
 
 
 def finished(code: int = 0, ending: str = "completed", **counts: int) -> Event:

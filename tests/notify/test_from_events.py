@@ -6,8 +6,8 @@ from dirty_equals import IsPartialDict
 from orchestrator.audit.replay import RunState
 from orchestrator.notify.from_events import notice_of_log_failure, notice_of_refusal, notice_of_start
 from orchestrator.notify.notice import Notice
-from tests.logs import RUN_ID
-from tests.notify.stories import begun, cvm, failed, finished, notices_of, records, settled, text
+from tests.logs import RUN_ID, cvm
+from tests.notify.stories import begun, failed, finished, notices_of, records, settled, text
 
 
 def kinds(*notices: Notice) -> list[set[str]]:

@@ -191,11 +191,11 @@ def test_an_event_of_a_request_has_the_fields_of_ecs() -> None:
         "sequence": 4,
         "hash": RECORDS[3]["hash"],
     }
-    assert event["cloud"] == {"provider": "phala", "instance": {"id": "cvm_0", "name": "wéb-0"}}
-    assert event["host"] == {"id": "cvm_0", "name": "wéb-0"}
+    assert event["cloud"] == {"provider": "phala", "instance": {"id": "cvm_0", "name": "web-0"}}
+    assert event["host"] == {"id": "cvm_0", "name": "web-0"}
     assert event["http"] == {"request": {"id": "r-1"}, "response": {"status_code": 200}}
-    assert event["message"].startswith("wéb-0: accepted (HTTP 200, request r-1)")
-    assert event["related"] == {"hosts": ["wéb-0", "cvm_0"], "user": ["me"]}
+    assert event["message"].startswith("web-0: accepted (HTTP 200, request r-1)")
+    assert event["related"] == {"hosts": ["web-0", "cvm_0"], "user": ["me"]}
 
 
 def test_every_event_has_the_actor_and_the_simulated_tag() -> None:
@@ -247,5 +247,5 @@ def test_the_user_of_an_answer_is_its_author() -> None:
 def test_rows_have_what_the_records_have() -> None:
     found = [dict(zip(COLUMNS, format_row(record), strict=True)) for record in RECORDS]
     assert [each["event"] for each in found] == [event for event, _ in STORY]
-    assert (found[3]["cvm"], found[3]["http_status"], found[3]["compute_usd_per_hour"]) == ("wéb-0", "200", "0.1")
+    assert (found[3]["cvm"], found[3]["http_status"], found[3]["compute_usd_per_hour"]) == ("web-0", "200", "0.1")
     assert found[5]["reason"] == about(1, reason="rented")["reason"]

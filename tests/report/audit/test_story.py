@@ -1,39 +1,34 @@
 """Audit logs as stories: one CVM from its plan to its outcome, and a run as a whole."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import click
 import pytest
 
-from orchestrator.audit.record import Chain
 from orchestrator.report.audit.run_story import RunStory
 from orchestrator.report.audit.story import Chapter, CvmStory
 from orchestrator.report.audit.story_text import chapter_head, cut, story_lines
-from tests.logs import BILLING, RUN_ID, START, STORY, about, cvm
+from tests.logs import BILLING, STORY, Story, about, build_log, cvm
 from tests.report.runs import EVIL
 
-RunTimeline = list[tuple[str, dict[str, Any]]]
 
-
-def cvm_story(wanted: str, story: RunTimeline = STORY) -> CvmStory:
+def cvm_story(wanted: str, story: Story = STORY) -> CvmStory:
     found = CvmStory(wanted)
     _hear(found, story)
     found.finish()
     return found
 
 
-def run_story(story: RunTimeline = STORY, limit: int | None = None) -> RunStory:
+def run_story(story: Story = STORY, limit: int | None = None) -> RunStory:
     found = RunStory(limit)
     _hear(found, story)
     return found
 
 
-def _hear(found: CvmStory | RunStory, story: RunTimeline) -> None:
-    chain = Chain(RUN_ID)
-    for number, (event, fields) in enumerate(story):
-        found.apply(json.loads(chain.append(event, fields, START + timedelta(seconds=1.2 * number))[1]))
+def _hear(found: CvmStory | RunStory, story: Story) -> None:
+    for _, line in build_log(story, every=1.2):
+        found.apply(json.loads(line))
 
 
 def text_of(chapter: Chapter, start: str, width: int | None = None) -> list[str]:
@@ -41,7 +36,7 @@ def text_of(chapter: Chapter, start: str, width: int | None = None) -> list[str]
 
 
 def test_the_story_of_a_cvm_goes_from_its_plan_to_its_outcome() -> None:
-    found = cvm_story("wéb-0")
+    found = cvm_story("web-0")
     (chapter,) = found.chapters
     assert text_of(chapter, found.start) == [
         "  08:00:01.2     +1.2s  planned to stop in step stop; it was running",
@@ -52,7 +47,7 @@ def test_the_story_of_a_cvm_goes_from_its_plan_to_its_outcome() -> None:
     assert chapter.outcome == "settled"
 
 
-@pytest.mark.parametrize("wanted", ["wéb-1", "cvm_1"])
+@pytest.mark.parametrize("wanted", ["web-1", "cvm_1"])
 def test_a_cvm_is_found_by_its_name_and_by_its_id(wanted: str) -> None:
     (chapter,) = cvm_story(wanted).chapters
     assert (chapter.cvm["id"], chapter.outcome) == ("cvm_1", "refused")
@@ -62,7 +57,7 @@ def test_a_cvm_is_found_by_its_name_and_by_its_id(wanted: str) -> None:
 def test_a_cvm_is_found_by_any_spelling_of_its_uuid() -> None:
     uuid = "00000000-0000-4000-8000-00000000000A"
     target = {"step": "s", "action": "stop", "cvm": {**cvm(7), "id": None, "vm_uuid": uuid}, "status": "running"}
-    story: RunTimeline = [STORY[0], ("run.planned", {"targets": [target], "skipped": []})]
+    story: Story = [STORY[0], ("run.planned", {"targets": [target], "skipped": []})]
     assert len(cvm_story(uuid.replace("-", "").lower(), story).chapters) == 1
     assert not cvm_story("-", story).chapters
 
@@ -94,19 +89,19 @@ def test_a_step_with_several_waves_names_the_wave() -> None:
 
 def test_the_same_cvm_in_two_steps_has_a_chapter_for_each() -> None:
     late = {"step": "again", "action": "start", "cvm": cvm(0), "status": "stopped"}
-    story: RunTimeline = [*STORY[:-1], ("step.planned", {"step": "again", "action": "start", "targets": [late]})]
-    found = cvm_story("wéb-0", [*story, ("action.intent", {**about(0, attempt=1), "step": "again", "action": "start"})])
+    story: Story = [*STORY[:-1], ("step.planned", {"step": "again", "action": "start", "targets": [late]})]
+    found = cvm_story("web-0", [*story, ("action.intent", {**about(0, attempt=1), "step": "again", "action": "start"})])
     assert [(chapter.step, chapter.action) for chapter in found.chapters] == [("stop", "stop"), ("again", "start")]
     assert found.chapters[1].lines[-1].text == "asked to start (request 1); no answer in the log"
 
 
 def test_an_unanswered_request_differs_from_an_observed_effect() -> None:
-    story: RunTimeline = [
+    story: Story = [
         *STORY[:3],
         ("run.resumed", {"open": 3}),
         ("action.accepted", about(0, attempt=1, observed=True, status="stopping", billing=BILLING)),
     ]
-    (chapter,) = cvm_story("wéb-0", story).chapters
+    (chapter,) = cvm_story("web-0", story).chapters
     assert [line.text for line in chapter.lines[1:]] == [
         "asked to stop (request 1); no answer in the log",
         "the run: resumed with 3 targets open",
@@ -115,12 +110,12 @@ def test_an_unanswered_request_differs_from_an_observed_effect() -> None:
 
 
 def test_an_escalation_is_in_the_same_chapter() -> None:
-    story: RunTimeline = [
+    story: Story = [
         *STORY[:4],
         ("action.escalated", about(0, to="stop", reason="not down after 2m")),
         ("action.intent", about(0, attempt=2)),
     ]
-    (chapter,) = cvm_story("wéb-0", story).chapters
+    (chapter,) = cvm_story("web-0", story).chapters
     assert [line.event for line in chapter.lines[-2:]] == ["action.escalated", "action.intent"]
 
 
@@ -130,8 +125,8 @@ def test_a_run_story_has_every_problem_and_a_sentence_per_step() -> None:
         "started by -: playbook démo",
         "planned: 3 targets (3 to stop), 0 CVMs skipped",
         "step stop (to stop): 2 requests, 1 accepted, 1 settled or gone, 1 ended otherwise, within 6s",
-        "wéb-1: refused (HTTP 403, request r-2): rented",
-        "wéb-1: refused by the API after 0.2s: rented",
+        "web-1: refused (HTTP 403, request r-2): rented",
+        "web-1: refused by the API after 0.2s: rented",
         "finished: completed with problems (exit 6); 1 settled",
     ]
 
@@ -143,9 +138,9 @@ def test_a_run_story_has_questions_messages_guards_and_charges() -> None:
         "skipped": [{"cvm": cvm(9), "reason": "already stopped", "status": "stopped"}] * 2,
         "warnings": ["one has GPUs"],
     }
-    charge = {"state": "pending", "charged": {"usd": None}}
-    charged = {"state": "charged", "charged": {"usd": "0.5"}}
-    story: RunTimeline = [
+    charge: dict[str, Any] = {"state": "pending", "charged": {"usd": None}}
+    charged: dict[str, Any] = {"state": "charged", "charged": {"usd": "0.5"}}
+    story: Story = [
         STORY[0],
         ("run.planned", planned),
         ("approval.requested", {"step": "ask", "question": "Go on?", "expires_at": "later"}),
@@ -172,7 +167,7 @@ def test_a_long_story_is_cut_and_says_so() -> None:
     refused = [("action.refused", about(number % 3, reason="rented")) for number in range(50)]
     found = run_story([*STORY[:2], *refused, STORY[-1]], limit=10)
     assert (found.left_out, len(found.lines())) == (40, 14)
-    (chapter,) = cvm_story("wéb-0", [*STORY[:2], *refused]).chapters
+    (chapter,) = cvm_story("web-0", [*STORY[:2], *refused]).chapters
     lines, more = cut(chapter.lines, 8)
     assert (len(lines), more, lines[-1]) == (8, len(chapter.lines) - 8, chapter.lines[-1])
 
@@ -180,7 +175,7 @@ def test_a_long_story_is_cut_and_says_so() -> None:
 def test_foreign_text_is_harmless_and_fits_a_narrow_terminal() -> None:
     evil = {**cvm(0), "name": EVIL, "teepod": EVIL}
     target = {"step": EVIL, "action": EVIL, "cvm": evil, "status": EVIL, "billing": BILLING}
-    story: RunTimeline = [
+    story: Story = [
         ("run.started", {"playbook": {"name": EVIL}, "actor": EVIL, "vars": {EVIL: EVIL}}),
         ("run.planned", {"targets": [target], "skipped": [], "warnings": [EVIL]}),
         ("action.refused", {**about(0, reason=EVIL * 9), "cvm": evil, "step": EVIL, "action": EVIL}),
@@ -195,10 +190,9 @@ def test_foreign_text_is_harmless_and_fits_a_narrow_terminal() -> None:
 
 
 def test_a_new_day_is_said_once() -> None:
-    chain = Chain(RUN_ID)
     found = RunStory()
-    for days, (event, fields) in enumerate(STORY[:2]):
-        found.apply(json.loads(chain.append(event, fields, START + timedelta(days=days))[1]))
+    for record, _ in build_log(STORY[:2], every=24 * 3600):
+        found.apply(record)
     texts = list(story_lines(found.lines(), found.start, None))
     assert texts[1] == "  2026-11-24"
     assert "+1d" in texts[2]

@@ -14,23 +14,8 @@ from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.phrases import STAGES, list_failures, stage_mark
 from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.report.run.text import print_run
-from tests.report.logs import (
-    BEGAN,
-    about,
-    accepted,
-    asked,
-    cvm,
-    document,
-    ended,
-    finished,
-    lines,
-    note,
-    of_story,
-    reconciled,
-    stopped,
-    story,
-    target,
-)
+from tests.logs import START, about, accepted, asked, billing, cvm, ended, finished, reconciled, stopped, target
+from tests.report.documents import document, lines, of_story, story
 from tests.report.runs import console
 
 ONE, TWO, THREE = cvm(1), cvm(2, teepod=2), cvm(3, teepod=2, app="a2")
@@ -118,8 +103,8 @@ def test_compute_of_a_cvm_stopped_by_two_steps_ends_once() -> None:
 
 
 def test_an_unknown_rate_is_counted_and_in_no_sum() -> None:
-    billing = {"triggered": True, "at": "x", **note(None)}
-    events = [asked(ONE, 1), accepted(ONE, 2, billing=billing), ended(ONE, 3), *stopped(TWO, 1)]
+    unknown = {"at": "x", **billing(None)}
+    events = [asked(ONE, 1), accepted(ONE, 2, billing=unknown), ended(ONE, 3), *stopped(TWO, 1)]
     ends = document(ALL, *events)["billing"]["total"]["ended"]
     assert (ends["compute_usd_per_hour"], ends["known_compute_usd_per_hour"], ends["compute_unknown"]) == (
         None,
@@ -176,7 +161,7 @@ def test_the_log_has_its_last_hash_and_the_digest_of_the_file() -> None:
 def test_a_moved_log_is_verified_by_its_path() -> None:
     report, reading = story(ALL, *stopped(ONE, 1)), Reading(records=5)
     file = LogFile(Path("/tmp/a b.jsonl"), 1, "0", reading)  # noqa: S108 - nothing is written
-    log = build_report_document(report, file, made_at=BEGAN, version="1")["log"]
+    log = build_report_document(report, file, made_at=START, version="1")["log"]
     assert log["verify"] == ["orchestrator audit verify '/tmp/a b.jsonl'", "sha256sum 'a b.jsonl'"]
 
 

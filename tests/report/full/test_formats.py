@@ -12,22 +12,8 @@ from orchestrator.report.full.blocks import ColumnKind, Mood, Report, Section, T
 from orchestrator.report.full.csv import COLUMNS, build_report_csv
 from orchestrator.report.full.markdown import escape_markdown
 from orchestrator.report.full.sections import describe_report
-from tests.report.logs import (
-    HOSTILE,
-    about,
-    asked,
-    cvm,
-    document,
-    ended,
-    finished,
-    hostile,
-    reconciled,
-    report_html,
-    report_markdown,
-    report_text,
-    stopped,
-    target,
-)
+from tests.logs import about, asked, cvm, ended, finished, reconciled, stopped, target
+from tests.report.documents import HOSTILE, document, hostile, report_html, report_markdown, report_text
 
 MADE = document([target(cvm(1))], asked(cvm(1), 1), ended(cvm(1), 2, "failed", reason="no power"), finished(5, 6))
 

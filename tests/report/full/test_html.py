@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from orchestrator.report.full import timeline_section
-from tests.report.logs import HOSTILE, asked, cvm, document, ended, finished, hostile, report_html, stopped, target
+from tests.logs import asked, cvm, ended, finished, stopped, target
+from tests.report.documents import HOSTILE, document, hostile, report_html
 
 VOID = {"meta", "br"}
 LINKS = re.compile(r"https?://(?!www\.w3\.org/2000/svg|127\.0\.0\.1:1/api/v1)\S*")

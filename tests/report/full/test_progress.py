@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.report.full.progress import count_stages
-from tests.report.logs import asked, cvm, document, ended, finished, stopped, target
+from tests.logs import asked, cvm, ended, finished, stopped, target
+from tests.report.documents import document
 
 MOMENTS = st.floats(0, 1000, allow_nan=False)
 

@@ -7,12 +7,13 @@ import pytest
 from orchestrator.report.full.incidents import list_incidents
 from orchestrator.report.full.phrases import deadline_words, list_skip_reasons, next_command, trigger_words
 from orchestrator.report.full.timeline_section import time_spans
-from tests.report.logs import Event, about, accepted, asked, cvm, document, ended, finished, stopped, target
+from tests.logs import TimedEvent, about, accepted, asked, cvm, ended, finished, stopped, target
+from tests.report.documents import document
 
 ONE, TWO = cvm(1), cvm(2)
 
 
-def gave_way(of: dict[str, Any], at: float) -> Event:
+def gave_way(of: dict[str, Any], at: float) -> TimedEvent:
     return at, "action.escalated", about(of, action="shutdown", to="stop", reason="not down within 2s")
 
 

@@ -1,10 +1,11 @@
 """The timeline of a run: requests, acceptances and outcomes of the targets, and incidents."""
 
 from orchestrator.report.full.timeline import RunTimeline
-from tests.report.logs import about, accepted, asked, cvm, ended, finished, lines, stopped, story, target
+from tests.logs import about, accepted, asked, cvm, ended, finished, stopped, target
+from tests.report.documents import lines, story
 
 ONE, TWO = cvm(1), cvm(2)
-KEY = ("pull the power", "cvm_1")
+KEY = ("stop", "cvm_1")
 
 
 def test_a_timeline_has_the_seconds_from_the_beginning_of_the_run() -> None:
@@ -27,7 +28,7 @@ def test_the_time_of_an_interruption_is_left_out() -> None:
         *stopped(TWO, 3611),
     )
     assert timeline.pauses == [3600.0]
-    assert timeline.targets["pull the power", "cvm_2"].intent == 11.0
+    assert timeline.targets["stop", "cvm_2"].intent == 11.0
     assert timeline.last == 13.5
 
 

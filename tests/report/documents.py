@@ -1,12 +1,12 @@
-"""Logs of runs for tests of reports, record by record, some with hostile names."""
+"""Reports of logs built for a test, some with hostile names."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrator.audit.record import Chain, Record
+from orchestrator.audit.record import Record
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.html import render_html
@@ -14,11 +14,20 @@ from orchestrator.report.full.markdown import render_markdown
 from orchestrator.report.full.sections import describe_report
 from orchestrator.report.full.text import render_text
 from orchestrator.report.full.timeline import RunTimeline
-from tests.logs import check_log
-
-RUN_ID = "20261123T080000Z-4f2a"
-BEGAN = datetime(2026, 11, 23, 8, tzinfo=UTC)
-STEP = "pull the power"
+from tests.logs import (
+    RUN_ID,
+    START,
+    TimedEvent,
+    accepted,
+    asked,
+    build_timed_log,
+    check_log,
+    cvm,
+    ended,
+    finished,
+    reconciled,
+    target,
+)
 
 HOSTILE = (
     "<script>document.title='pwned'</script>",
@@ -31,96 +40,9 @@ HOSTILE = (
     "\u202egnp.exe\u2066x\u200b", "a\0b\x1b[2J\x07\r\nnext", "\ud800", "x" * 5000, "\u0301" * 50, "مرحبا", "",
 )  # fmt: skip
 
-Event = tuple[float, str, Mapping[str, Any]]
 
-
-def cvm(number: int, name: str | None = None, teepod: int = 1, app: str = "a1") -> dict[str, Any]:
-    """Build a CVM of a record."""
-    return {
-        "id": f"cvm_{number}",
-        "vm_uuid": f"{number:032x}",
-        "name": f"web-{number}" if name is None else name,
-        "app_id": app,
-        "teepod_id": teepod,
-        "teepod": f"prod-{teepod}",
-    }
-
-
-def note(compute: str | None = "0.10", storage: str | None = "0.01") -> dict[str, Any]:
-    """Build a billing note of `run.planned`."""
-    return {
-        "compute_usd_per_hour": compute,
-        "storage_usd_per_hour": storage,
-        "rate_source": "hourly_rate",
-        "notes": ["open_compute_charged", "compute_ends"],
-    }
-
-
-def target(of: Mapping[str, Any], step: str = STEP, action: str = "stop", **fields: object) -> dict[str, Any]:
-    """Build a target of `run.planned`."""
-    return {"step": step, "action": action, "cvm": of, "status": "running", "billing": note(), "wave": 1, **fields}
-
-
-def about(of: Mapping[str, Any], step: str = STEP, action: str = "stop", **fields: object) -> dict[str, Any]:
-    """Build the fields of an event of a target."""
-    return {"step": step, "action": action, "cvm": of, **fields}
-
-
-def asked(of: Mapping[str, Any], at: float, **fields: object) -> Event:
-    """Build an `action.intent` event."""
-    given: dict[str, Any] = {"attempt": 1, **fields}
-    return at, "action.intent", about(of, **given)
-
-
-def accepted(of: Mapping[str, Any], at: float, **fields: object) -> Event:
-    """Build an `action.accepted` event."""
-    billing = {"triggered": True, "at": "2026-11-23T08:00:01.000000Z", **note()}
-    given: dict[str, Any] = {
-        "attempt": 1,
-        "http_status": 200,
-        "request_id": "req_1",
-        "observed": False,
-        "billing": billing,
-        **fields,
-    }
-    return at, "action.accepted", about(of, **given)
-
-
-def ended(of: Mapping[str, Any], at: float, outcome: str = "settled", **fields: object) -> Event:
-    """Build the event of a target's outcome."""
-    event = "target.settled" if outcome in {"settled", "gone"} else "target.failed"
-    given: dict[str, Any] = {"outcome": outcome, "status": "stopped", "seconds": at, "reason": None, **fields}
-    return at, event, about(of, **given)
-
-
-def reconciled(of: Mapping[str, Any], at: float, charged: str | None, state: str = "charged") -> Event:
-    """Build a `billing.reconciled` event."""
-    fields: dict[str, Any] = {
-        "asked_at": "2026-11-23T09:00:00.000000Z",
-        "window": {"from": "2026-11-23T08:00:00.000000Z", "to": "2026-11-23T08:10:00.000000Z"},
-        "state": state,
-        "expected": {"usd": "0.0125", "minutes": "7.5", "basis": "estimated"},
-        "charged": {"usd": charged, "minutes": None, "basis": "observed"},
-        "difference_usd": None,
-        "billing_keys": [],
-        "reason": None,
-    }
-    return at, "billing.reconciled", about(of, **fields)
-
-
-def finished(at: float, code: int = 0) -> Event:
-    """Build a `run.finished` event."""
-    return at, "run.finished", {"ending": "completed", "exit_code": code, "counts": {}, "money": {}, "requests": 0}
-
-
-def stopped(of: Mapping[str, Any], at: float) -> list[Event]:
-    """Build the events of a successful stop: accepted after 0.5 seconds, settled 2 seconds later."""
-    return [asked(of, at), accepted(of, at + 0.5), ended(of, at + 2.5)]
-
-
-def lines(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> list[tuple[Record, bytes]]:
+def lines(targets: Iterable[Mapping[str, Any]], *events: TimedEvent, **planned: object) -> list[tuple[Record, bytes]]:
     """Build the records and log lines of a run, in the order of time."""
-    chain = Chain(RUN_ID)
     started = {
         "playbook": {"name": planned.pop("name", "everything"), "path": "p.yaml", "sha256": "0" * 64},
         "vars": planned.pop("variables", {}),
@@ -138,7 +60,7 @@ def lines(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: objec
         },
     }
     plan: dict[str, object] = {
-        "steps": [{"name": STEP, "action": "stop", "settle_timeout_s": 600.0, "on_failure": "continue"}],
+        "steps": [{"name": "stop", "action": "stop", "settle_timeout_s": 600.0, "on_failure": "continue"}],
         "targets": list(targets),
         "skipped": [],
         "guards": [],
@@ -147,15 +69,15 @@ def lines(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: objec
         **planned,
     }
     ordered = sorted([(0.0, "run.started", started), (0.0, "run.planned", plan), *events], key=lambda event: event[0])
-    return [chain.append(name, fields, BEGAN + timedelta(seconds=at)) for at, name, fields in ordered]
+    return list(build_timed_log(ordered))
 
 
-def story(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> RunTimeline:
+def story(targets: Iterable[Mapping[str, Any]], *events: TimedEvent, **planned: object) -> RunTimeline:
     """Build the timeline of these records."""
     return RunTimeline.from_records(record for record, _ in lines(targets, *events, **planned))
 
 
-def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: object) -> dict[str, Any]:
+def document(targets: Iterable[Mapping[str, Any]], *events: TimedEvent, **planned: object) -> dict[str, Any]:
     """Build the report document of a run."""
     written = lines(targets, *events, **planned)
     data = b"".join(line for _, line in written)
@@ -167,7 +89,7 @@ def document(targets: Iterable[Mapping[str, Any]], *events: Event, **planned: ob
 def of_story(timeline: RunTimeline, reading: Reading, data: bytes = b"") -> dict[str, Any]:
     """Build the report document of a timeline."""
     log = LogFile(Path(f"/runs/{RUN_ID}.jsonl"), len(data), hashlib.sha256(data).hexdigest(), reading)
-    return build_report_document(timeline, log, made_at=BEGAN + timedelta(hours=1), version="0.1.0")
+    return build_report_document(timeline, log, made_at=START + timedelta(hours=1), version="0.1.0")
 
 
 def hostile(name: str = "".join(HOSTILE[:4])) -> dict[str, Any]:
