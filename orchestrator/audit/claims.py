@@ -145,14 +145,12 @@ class FileClaimStore:
             make_folder(self._folder)
             with self.locked():
                 cvms = tuple(refs)
-                list_overlaps = self.list_overlaps(cloud_url, cvms, without=path)
+                overlaps = self.list_overlaps(cloud_url, cvms, without=path)
                 if not ignore_running:
-                    refuse_live(list_overlaps)
+                    refuse_live(overlaps)
                 fd = open_or_create(path, os.O_RDWR)
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return FileClaim(
-                    self, path, fd, (run_id, cloud_url, cvms), list_overlaps, ignore_running=ignore_running
-                )
+                return FileClaim(self, path, fd, (run_id, cloud_url, cvms), overlaps, ignore_running=ignore_running)
         except BlockingIOError as error:
             raise ClaimedError("another process executes this run", hint="wait for its end") from error
         except OSError as error:
@@ -243,14 +241,14 @@ class FileClaim:
         path: Path,
         fd: int,
         about: tuple[str, str, tuple[CvmRef, ...]],
-        list_overlaps: list[Overlap],
+        overlaps: list[Overlap],
         *,
         ignore_running: bool,
     ) -> None:
         """Write the claim; only `FileClaimStore.create_claim` creates claims."""
         self.run_id, self._cloud_url, self._all = about
         self._claims, self._path, self._fd = claims, path, fd
-        self._overlaps, self._ignore_running = list_overlaps, ignore_running
+        self._overlaps, self._ignore_running = overlaps, ignore_running
         self._size, self._is_released, self._narrowed_at = 0, False, time.time()
         self._cvms: tuple[CvmRef, ...] = ()
         os.ftruncate(fd, 0)
@@ -318,13 +316,13 @@ class FileClaim:
         self._cvms = refs
 
 
-def refuse_live(list_overlaps: list[Overlap]) -> None:
+def refuse_live(overlaps: list[Overlap]) -> None:
     """Refuse a claim on CVMs claimed by a live run.
 
     Raises:
         ClaimedError: when any of the overlapping runs is live.
     """
-    live = [each for each in list_overlaps if each.is_live]
+    live = [each for each in overlaps if each.is_live]
     if live:
         runs = [f"run {each.run_id} ({plural(len(each.cvms), 'CVM')}: {join_names(each.cvms)})" for each in live]
         hint = (

@@ -7,8 +7,8 @@ from typing import Protocol
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, StopRequest
+from orchestrator.service.scheduler import Snoozed
 from orchestrator.service.service_state import ServiceState
-from orchestrator.service.snoozes import Snoozed
 
 
 class Clock(Protocol):

@@ -11,8 +11,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.service.folder import Fault, ScanResult, ScheduledPlaybook
 from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.protocols import SnoozeStore
-from orchestrator.service.scheduler import Snooze
-from orchestrator.service.snoozes import Snoozed
+from orchestrator.service.scheduler import Snooze, Snoozed
 
 ScanFolder = Callable[[Mapping[str, str]], Awaitable[ScanResult]]
 """Scans the folder; gets the file of each known playbook, by playbook name."""

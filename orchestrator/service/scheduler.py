@@ -52,6 +52,19 @@ class Snooze:
 
 
 @dataclass(frozen=True, slots=True)
+class Snoozed:
+    """A stored snooze.
+
+    Attributes:
+        snooze: the period.
+        by: the person, user@host.
+    """
+
+    snooze: Snooze
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """The decided and the planned firings of a playbook.
 

@@ -5,32 +5,18 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrator.errors import SettingsError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.service.journal import FOLDER
-from orchestrator.service.scheduler import Snooze
+from orchestrator.service.scheduler import Snooze, Snoozed
 from orchestrator.state_files import make_folder, open_or_create, replace_file, sync_file
 
 _VERSION = 1
 _KEPT = timedelta(days=400)
 """Time to keep an ended snooze: the reason for firings skipped then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snoozed:
-    """A stored snooze.
-
-    Attributes:
-        snooze: the period.
-        by: the person, user@host.
-    """
-
-    snooze: Snooze
-    by: str
 
 
 class FileSnoozeStore:

@@ -21,9 +21,9 @@ from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.service.folder import PlaybookFolder, ScanResult
 from orchestrator.service.journal import FileJournalStore
-from orchestrator.service.scheduler import Snooze
+from orchestrator.service.scheduler import Snooze, Snoozed
 from orchestrator.service.service import Service
-from orchestrator.service.snoozes import FileSnoozeStore, Snoozed
+from orchestrator.service.snoozes import FileSnoozeStore
 
 MONDAY = datetime(2027, 3, 1, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SettingsError
-from orchestrator.service.scheduler import Snooze
-from orchestrator.service.snoozes import FileSnoozeStore, Snoozed
+from orchestrator.service.scheduler import Snooze, Snoozed
+from orchestrator.service.snoozes import FileSnoozeStore
 from tests.service.house import MONDAY
 
 DAY = timedelta(days=1)

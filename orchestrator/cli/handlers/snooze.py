@@ -23,8 +23,7 @@ from orchestrator.report.plan.schedule import format_firing, format_local
 from orchestrator.runs.actor import find_actor
 from orchestrator.safe_text import safe_text
 from orchestrator.service.protocols import JournalStore, SnoozeStore
-from orchestrator.service.scheduler import Snooze, forecast_firings, forecast_next_firing
-from orchestrator.service.snoozes import Snoozed
+from orchestrator.service.scheduler import Snooze, Snoozed, forecast_firings, forecast_next_firing
 from orchestrator.service.state import StoredSchedule, read_kept_version, read_stored_schedule
 from orchestrator.service.stores import journal_store, kept_folder, snooze_store
 from orchestrator.settings.load import Settings, load_settings
