@@ -231,7 +231,7 @@ def _count_in_bins(requests: list[Request], width: int, bins: int) -> list[int]:
 
 
 def _group_skipped(timeline: RunTimeline) -> list[dict[str, Any]]:
-    """Group the CVMs left alone by reason, the most frequent first."""
+    """Group the skipped CVMs by reason, the most frequent first."""
     groups: dict[tuple[str, str | None], list[str]] = {}
     for entry in map(with_code, timeline.skipped):
         key = str(entry.get("reason")), entry["code"]

@@ -38,7 +38,7 @@ def _incident_words(one: _Document) -> str:
     cvm = (fields.get("cvm") or {}).get("name")
     until = moment(fields.get("expires_at"))
     reason = ENDINGS.get(str(fields.get("reason")), fields.get("reason"))
-    told = {
+    phrases = {
         Event.RUN_INTERRUPTED: f"the run was interrupted: {reason}; {fields.get('open')} targets open",
         Event.RUN_RESUMED: _resumption_words(fields),
         Event.STEP_PLANNED: f"step {fields.get('step')!r} selected {fields.get('targets')} CVMs",
@@ -49,8 +49,8 @@ def _incident_words(one: _Document) -> str:
         Event.APPROVAL_ANSWERED: _answer_words(fields),
         Event.NOTICE: f"{fields.get('message')}",
     }
-    if event in told:
-        return told[event]
+    if event in phrases:
+        return phrases[event]
     return f"{event}: " + ", ".join(f"{key} {value}" for key, value in sorted(fields.items()))
 
 

@@ -105,7 +105,7 @@ class RunTimeline:
         state: the replayed state of the log.
         targets: the events of every target.
         requests: every request, in order.
-        skipped: the CVMs left alone, as recorded in `run.planned`.
+        skipped: the skipped CVMs, as recorded in `run.planned`.
         incidents: the other events.
         pauses: the seconds between an end and the next `resume`; `at` leaves pauses out.
         seal: the last `run.sealed` record.

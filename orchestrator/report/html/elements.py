@@ -13,7 +13,7 @@ Cell: TypeAlias = Content | Sequence[Content]
 """What a table's cell can hold."""
 
 _LONGEST = 2000
-"""Characters of one text; nobody reads more of an API's words on a page."""
+"""The most characters shown of a text."""
 
 
 def e(tag: str, *contents: Content, cls: str | None = None, **attributes: str | None) -> Element:
