@@ -11,7 +11,7 @@ from orchestrator.engine.rate.breaker import Breaker, Outage
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.read.status import StatusReader
 from orchestrator.outcome import Ending
-from orchestrator.reply import Reply
+from orchestrator.reply import Page, Reply
 
 _UNAUTHORIZED = 401
 
@@ -64,15 +64,8 @@ class Workspace:
         self.gate = gate
         self.observer: WorkspaceObserver | None = None
         self._on_outage = on_outage
-        # The probes are not observed: the breaker evaluates their replies, and the first success closes the breaker.
-        self.breaker = Breaker(
-            gate,
-            clock,
-            lambda: cloud.list_page(1, 1),
-            give_up_after=settle.cloud_down,
-            gave_up=lambda: self._halt(Ending.CLOUD_DOWN),
-            changed=self.on_outage_change,
-        )
+        self._unobserved = cloud
+        self.breaker = Breaker(gate, clock, self, give_up_after=settle.cloud_down)
         self.cloud = ObservedCloud(cloud, self._on_reply)
         self.reader = StatusReader(
             cloud=self.cloud,
@@ -89,6 +82,17 @@ class Workspace:
         self.breaker.on_reply(reply)
         if reply.value is None and reply.http_status == _UNAUTHORIZED:
             self._halt(Ending.KEY_REFUSED)
+
+    async def send_probe(self) -> Reply[Page]:
+        """Read one CVM of the list.
+
+        Probes are not observed: the breaker evaluates their replies, and the first success closes the breaker.
+        """
+        return await self._unobserved.list_page(1, 1)
+
+    def on_give_up(self) -> None:
+        """End the run: the API was down for too long."""
+        self._halt(Ending.CLOUD_DOWN)
 
     def on_outage_change(self, outage: Outage | None) -> None:
         """Report an outage, or its end; an interrupted run then stops watching."""

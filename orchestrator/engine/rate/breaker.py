@@ -5,8 +5,8 @@ A fault is a request without an answer, a 5xx without a Retry-After time, or a 4
 answer in between starts the count again.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 
@@ -46,6 +46,22 @@ class Outage:
     gives_up_at: float
 
 
+class BreakerObserver(Protocol):
+    """Sender of probes, and receiver of the breaker's changes."""
+
+    async def send_probe(self) -> Reply[object]:
+        """Send a cheap request without an effect, past the breaker's own count."""
+        ...
+
+    def on_outage_change(self, outage: Outage | None) -> None:
+        """React to the beginning of an outage; None when the API answers again."""
+        ...
+
+    def on_give_up(self) -> None:
+        """React to an outage longer than `give_up_after`."""
+        ...
+
+
 class Breaker:
     """Circuit breaker: closes the gate while the API is down.
 
@@ -53,29 +69,18 @@ class Breaker:
         opened_at: time of opening in seconds of the engine's clock; None while the breaker is closed.
     """
 
-    def __init__(
-        self,
-        gate: Gate,
-        clock: Clock,
-        probe: Callable[[], Awaitable[Reply[object]]],
-        *,
-        give_up_after: float,
-        gave_up: Callable[[], None],
-        changed: Callable[[Outage | None], None] = lambda _outage: None,
-    ) -> None:
+    def __init__(self, gate: Gate, clock: Clock, observer: BreakerObserver, *, give_up_after: float) -> None:
         """Set up.
 
         Args:
             gate: the gate to close.
             clock: the engine's clock.
-            probe: sends a cheap request that changes nothing.
+            observer: sends the probes; receives the beginning and the end of an outage.
             give_up_after: the longest outage in seconds; the run ends after a longer outage.
-            gave_up: called at the end of this time.
-            changed: called with the outage at its beginning, and with None when the API answers again.
         """
         self.opened_at: float | None = None
-        self._gate, self._clock, self._probe = gate, clock, probe
-        self._give_up_after, self._gave_up, self._changed = give_up_after, gave_up, changed
+        self._gate, self._clock, self._observer = gate, clock, observer
+        self._give_up_after = give_up_after
         self._reason, self._next_probe = "", 0.0
         self._row = 0
         self._given_up = False
@@ -98,7 +103,7 @@ class Breaker:
             self._next_probe = self.opened_at + FIRST_WAIT
             self._gate.close()
             self._wakeup.set()
-            self._changed(self.outage)
+            self._observer.on_outage_change(self.outage)
 
     async def run(self) -> None:
         """Send probes while the breaker is open; run until cancelled, or until the breaker gives up."""
@@ -106,7 +111,7 @@ class Breaker:
             await self._wakeup.wait()
             if self.opened_at is not None and not await self._wait_for_answer(self.opened_at):
                 self._given_up = True
-                self._gave_up()
+                self._observer.on_give_up()
                 self._gate.open()  # a request that still waits can go and fail; no request waits for ever
                 return
 
@@ -118,11 +123,11 @@ class Breaker:
             await anyio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
             async with self._gate.turn(Priority.PROBE):
-                reply = await self._probe()
+                reply = await self._observer.send_probe()
             if not is_fault(reply):
                 self._row, self.opened_at = 0, None
                 self._gate.open()
-                self._changed(None)
+                self._observer.on_outage_change(None)
                 return True
             self._reason = reply.problem or "no answer"
         return False
