@@ -23,7 +23,7 @@ OWN_TESTS = {
     "engine/send/classify": ["engine/send/test_classify.py"],
     "engine/send/queue": ["engine/send/test_queue.py"],
     "engine/watch/abandon": ["engine/watch/test_abandon.py"],
-    "engine/watch/evaluate": ["engine/watch/test_evaluate.py", "engine/test_judge_up.py"],
+    "engine/watch/evaluate": ["engine/watch/test_evaluate.py", "engine/watch/test_evaluate_up.py"],
     "audit/record": ["audit/test_record.py"],
     "audit/replay": ["audit/test_replay.py", "audit/test_after_finish.py"],
     "audit/target": ["audit/test_target.py", "audit/test_replay.py"],
