@@ -21,7 +21,7 @@ import anyio
 from trio.testing import MockClock
 
 from bench.minimal_cloud import LATENCY_SECONDS, SETTLE_SECONDS, MinimalCloud
-from orchestrator.audit.log import AuditLog, inline
+from orchestrator.audit.log import AuditLog, write_inline
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
 from orchestrator.cloud.client import connect
@@ -123,9 +123,9 @@ async def begin(cloud: Cloud, folder: Path, clock: VirtualClock) -> Begun:
         folder / f"{RUN_ID}.jsonl",
         RUN_ID,
         [("run.started", {"playbook": {"name": "all"}}), ("run.planned", planned_fields(plan, len(inventory.cvms)))],
-        observers=[state.apply],
+        observers=[state.apply_record],
         wall=clock.wall,
-        sync=inline,
+        sync=write_inline,
     )
     settle = SettleSettings()
     ledger = Ledger([Job.from_target(target) for target in plan.targets], log, clock)

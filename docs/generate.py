@@ -22,8 +22,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from orchestrator import __version__
-from orchestrator.audit.record import Chain, Record, canonical
-from orchestrator.audit.verify import check_lines, drop
+from orchestrator.audit.record import Chain, Record, encode_canonical
+from orchestrator.audit.verify import check_lines, ignore_record
 from orchestrator.billing.note import NOTES, billing_note
 from orchestrator.cli.main import group
 from orchestrator.cvm import Cvm, CvmRef
@@ -493,12 +493,12 @@ def run_json() -> str:
 
 def report_json() -> str:
     """What `report --json` prints."""
-    written = [canonical(record) + b"\n" for record in _records()]
+    written = [encode_canonical(record) + b"\n" for record in _records()]
     log = LogFile(
         Path("/home/me/.local/state/orchestrator/runs/20261123T080000Z-4f2a.jsonl"),
         sum(map(len, written)),
         hashlib.sha256(b"".join(written)).hexdigest(),
-        check_lines(written, drop),
+        check_lines(written, ignore_record),
     )
     moment = datetime(2026, 11, 23, 9, tzinfo=UTC)
     return _json(build_report_document(RunTimeline.from_records(_records()), log, made_at=moment, version=__version__))

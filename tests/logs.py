@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.verify import Reading, Take, check_lines, drop, read_log
+from orchestrator.audit.verify import Reading, Take, check_lines, ignore_record, read_log
 from orchestrator.moment import timestamp
 
 RUN_ID = "20261123T080000Z-4f2a"
@@ -261,10 +261,10 @@ def replay(records: Iterable[Record]) -> RunState:
     """Fold the records of a log into the state of its run."""
     state = RunState()
     for record in records:
-        state.apply(record)
+        state.apply_record(record)
     return state
 
 
-def check_log(data: bytes, take: Take = drop) -> Reading:
+def check_log(data: bytes, take: Take = ignore_record) -> Reading:
     """Check the bytes of a log."""
     return check_lines(BytesIO(data), take)

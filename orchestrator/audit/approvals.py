@@ -50,7 +50,7 @@ class ApprovalAnswer:
 class ApprovalStore(Protocol):
     """Store of the answers to the questions of a run."""
 
-    def submit(self, answer: ApprovalAnswer) -> bool:
+    def submit_answer(self, answer: ApprovalAnswer) -> bool:
         """Store an answer durably; return False if the question has an answer already.
 
         Raises:
@@ -58,11 +58,11 @@ class ApprovalStore(Protocol):
         """
         ...
 
-    def find(self, seq: int, question_hash: str) -> ApprovalAnswer | None:
+    def find_answer(self, seq: int, question_hash: str) -> ApprovalAnswer | None:
         """Return the answer to the question with this number and hash; None without a readable answer."""
         ...
 
-    def withdraw(self, answer: ApprovalAnswer) -> None:
+    def withdraw_answer(self, answer: ApprovalAnswer) -> None:
         """Delete an answer if possible; an answer already read by the run stays on record."""
         ...
 
@@ -88,7 +88,7 @@ class FileApprovalStore:
         self._log = log
         self._run = log.stem
 
-    def submit(self, answer: ApprovalAnswer) -> bool:
+    def submit_answer(self, answer: ApprovalAnswer) -> bool:
         """Store an answer, as `ApprovalStore.submit`."""
         try:
             if not self._write_answer(answer):
@@ -97,7 +97,7 @@ class FileApprovalStore:
                 return True
         except OSError as error:
             raise SettingsError(f"the answer can't be written: {error.strerror or error}", file=self.folder) from error
-        self.withdraw(answer)
+        self.withdraw_answer(answer)
         raise SettingsError(
             "the run can't read answers in this folder",
             file=self.folder,
@@ -107,7 +107,7 @@ class FileApprovalStore:
     def _write_answer(self, answer: ApprovalAnswer) -> bool:
         make_folder(self.folder)
         file = self._answer_file(answer.hash)
-        if file.exists() and self.find(answer.seq, answer.hash) is None:
+        if file.exists() and self.find_answer(answer.seq, answer.hash) is None:
             file.unlink(missing_ok=True)  # an unreadable file is no answer and must not block a real answer
         text = json.dumps({"v": _VERSION, "run_id": self._run, **asdict(answer)}, indent=2) + "\n"
         draft = self.folder / f".{self._run}.{secrets.token_hex(8)}"
@@ -126,7 +126,7 @@ class FileApprovalStore:
         sync_folder(self.folder)
         return True
 
-    def find(self, seq: int, question_hash: str) -> ApprovalAnswer | None:
+    def find_answer(self, seq: int, question_hash: str) -> ApprovalAnswer | None:
         """Read the answer to the question with this number and hash; None without a readable answer."""
         try:
             fd = os.open(self._answer_file(question_hash), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -155,10 +155,10 @@ class FileApprovalStore:
         is_reachable = _has_right(self.folder.stat(), owner, os.X_OK) and _has_right(found, owner, os.R_OK)
         return owner == 0 or (is_reachable and found.st_uid in {owner, 0})
 
-    def withdraw(self, answer: ApprovalAnswer) -> None:
+    def withdraw_answer(self, answer: ApprovalAnswer) -> None:
         """Delete an answer if possible; an answer already read by the run stays on record."""
         with suppress(OSError):
-            if self.find(answer.seq, answer.hash) == answer:
+            if self.find_answer(answer.seq, answer.hash) == answer:
                 self._answer_file(answer.hash).unlink()
 
     def clear_answers(self) -> None:

@@ -143,7 +143,7 @@ class FileClaimStore:
         path, fd = self._claim_file(run_id), None
         try:
             make_folder(self._folder)
-            with self.locked():
+            with self.hold_lock():
                 cvms = tuple(refs)
                 overlaps = self.list_overlaps(cloud_url, cvms, without=path)
                 if not ignore_running:
@@ -161,7 +161,7 @@ class FileClaimStore:
 
     def is_any_live(self, run_ids: Iterable[str]) -> bool:
         """Return True if any of these runs is live, as `ClaimStore.is_any_live`."""
-        with suppress(OSError, ClaimedError), self.locked():
+        with suppress(OSError, ClaimedError), self.hold_lock():
             for run_id in run_ids:
                 with suppress(OSError):
                     fd = os.open(self._claim_file(run_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -176,7 +176,7 @@ class FileClaimStore:
         return self._folder / f"{run_id if is_run_id(run_id) else sha256(run_id.encode()).hexdigest()}.json"
 
     def list_overlaps(self, cloud_url: str, refs: Iterable[CvmRef], *, without: Path) -> list[Overlap]:
-        """List the other claims on these CVMs; the caller holds the lock of `locked`."""
+        """List the other claims on these CVMs; the caller holds the lock of `hold_lock`."""
         wanted = {key for ref in refs for key in (ref.id, ref.uuid_key) if key}
         found = []
         for path in sorted(self._folder.glob("*.json")):
@@ -203,11 +203,11 @@ class FileClaimStore:
             return None
         run_id = str(document["run_id"])
         with suppress(OSError):
-            last_at = max(last_at, self._store.path(run_id).stat().st_mtime)
+            last_at = max(last_at, self._store.path_of(run_id).stat().st_mtime)
         return Overlap(run_id, cvms, is_live, bool(document["ended"]), last_at)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def hold_lock(self) -> Iterator[None]:
         """Hold the lock of the folder during the block.
 
         Raises:
@@ -276,7 +276,7 @@ class FileClaim:
 
     def keep_only(self, refs: Iterable[CvmRef]) -> None:
         """Reduce the claim to these CVMs for now, as `Claim.keep_only`."""
-        with suppress(OSError, ClaimedError), self._claims.locked():
+        with suppress(OSError, ClaimedError), self._claims.hold_lock():
             self._write_claim(tuple(refs))
             self._narrowed_at = time.time()
 
@@ -285,7 +285,7 @@ class FileClaim:
         told = False
         while True:
             try:
-                with self._claims.locked():
+                with self._claims.hold_lock():
                     self._overlaps = self._claims.list_overlaps(self._cloud_url, self._all, without=self._path)
                     if not self._ignore_running:
                         refuse_live(self._overlaps)

@@ -84,7 +84,7 @@ class Required(Generic[T]):
         # A property is read twice as fast as a descriptor in Python, and a fold reads every record of a log.
         setattr(owner, name, property(lambda view: view.record[name]))
 
-    def __get__(self, view: "View", owner: type) -> T:
+    def __get__(self, view: "RecordView", owner: type) -> T:
         """For type checkers only: at run time, a property has taken the place of this object."""
         raise NotImplementedError
 
@@ -95,13 +95,13 @@ class Optional(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         setattr(owner, name, property(lambda view: view.record.get(name)))
 
-    def __get__(self, view: "View", owner: type) -> T | None:
+    def __get__(self, view: "RecordView", owner: type) -> T | None:
         """For type checkers only, as above."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class View:
+class RecordView:
     """Typed view of a JSON object of the log. Creating a view copies and decodes nothing.
 
     Attributes:
@@ -112,7 +112,7 @@ class View:
     record: Record
 
 
-class PlannedTarget(View):
+class PlannedTarget(RecordView):
     """Entry of `targets` in `run.planned` and `step.planned`.
 
     Attributes:
@@ -144,7 +144,7 @@ class PlannedTarget(View):
         return wave
 
 
-class LogEvent(View):
+class LogEvent(RecordView):
     """Record of the log.
 
     Attributes:

@@ -83,7 +83,7 @@ def read_private_key(path: Path, ask: Callable[[], str | None] = lambda: None) -
     Raises:
         UsageError: when the file can't be read, other users may use the file, or the file has no Ed25519 private key.
     """
-    data, mode = _read(path)
+    data, mode = _read_key_file(path)
     if b"PUBLIC KEY" in data:
         raise UsageError("this is a public key; sealing takes the private one", file=path, hint=_HOW)
     if mode & _OTHERS_MAY_USE:
@@ -113,7 +113,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     Raises:
         UsageError: when the file can't be read, or has no Ed25519 public key.
     """
-    data, _ = _read(path)
+    data, _ = _read_key_file(path)
     if b"PRIVATE KEY" in data:
         raise UsageError(
             "this is a private key, which has no business where logs are checked",
@@ -129,7 +129,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     return key
 
 
-def _read(path: Path) -> tuple[bytes, int]:
+def _read_key_file(path: Path) -> tuple[bytes, int]:
     """Read a small file and its mode; both belong to the same file even if another process replaces the file."""
     try:
         with path.open("rb") as file:

@@ -41,7 +41,7 @@ async def in_thread(write: Callable[[], None]) -> None:
     await anyio.to_thread.run_sync(write)
 
 
-async def inline(write: Callable[[], None]) -> None:
+async def write_inline(write: Callable[[], None]) -> None:
     """Write on the event loop's own thread; for virtual time, because a virtual clock sees a thread as idle."""
     write()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from orchestrator.audit.events import RUN_PRUNED, Event
-from orchestrator.audit.record import Record, canonical
+from orchestrator.audit.record import Record, encode_canonical
 from orchestrator.audit.seal_create import read_detached
 from orchestrator.audit.seal_format import Covers
 from orchestrator.audit.seal_verify import SealCheck, read_sealed
@@ -103,23 +103,23 @@ def inspect_log(path: Path, terms: PrunePolicy) -> Found:
     seals: list[Record] = []
     last: list[str] = [""]
 
-    def take(record: Record) -> None:
+    def collect_record(record: Record) -> None:
         last[:] = [record["ts"], record["event"]]
         if record["event"] == Event.RUN_SEALED:
             seals[:] = [record]
 
     detached = read_detached(seal_file(path), asked=False)
-    reading, check = read_sealed(path, terms.keys or {}, detached if terms.keys else (), take)
+    reading, check = read_sealed(path, terms.keys or {}, detached if terms.keys else (), collect_record)
     beside = next((each.seal for each in detached if each.seal and each.seal.covers == check.covers), None)
     if terms.keys:
-        sealed = check.fault(reading) is None and not check.since
+        sealed = check.find_fault(reading) is None and not check.since
     else:
         sealed = last[-1] == Event.RUN_SEALED or beside is not None
     seal: Mapping[str, object] | None = None
     if seals:
         seal = {key: seals[0].get(key) for key in ("key_id", "sealed_at", "by", "covers", "signature")}
     elif beside is not None:
-        seal = beside.fields()
+        seal = beside.record_fields()
     ended_at = _find_end(last[0], path.stem)
     sealed = sealed and reading.verdict is Verdict.WHOLE
     kept = _find_keep_reason(path, reading, check, ended_at, terms, sealed=sealed) or (
@@ -220,7 +220,7 @@ def _remove_log(found: Found, record: int, *, by: str, at: datetime) -> KeepReas
 def _write_down(found: Found, record: int, *, by: str, at: datetime) -> None:
     """Write a durable line about a log before its removal; end a torn line of an earlier write first."""
     covers = found.covers
-    line = canonical(
+    line = encode_canonical(
         {
             "v": 1,
             "ts": timestamp(at),

@@ -27,14 +27,14 @@ _ATOMS = frozenset({int, float, bool, type(None)})
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def canonical(value: object) -> bytes:
+def encode_canonical(value: object) -> bytes:
     """Write a value as canonical JSON."""
     return _ENCODER.encode(value).encode("utf-8")
 
 
-def digest(record: Mapping[str, object]) -> str:
+def compute_hash(record: Mapping[str, object]) -> str:
     """Compute the hash of a record; an existing `hash` field does not count."""
-    return hashlib.sha256(canonical({key: value for key, value in record.items() if key != _HASH})).hexdigest()
+    return hashlib.sha256(encode_canonical({key: value for key, value in record.items() if key != _HASH})).hexdigest()
 
 
 def hash_record(record: Mapping[str, object]) -> tuple[str, bytes]:
@@ -43,7 +43,7 @@ def hash_record(record: Mapping[str, object]) -> tuple[str, bytes]:
     The record is encoded with a random placeholder instead of the hash. No other part of the record can contain the
     placeholder. The hash is computed over the text around the placeholder.
     """
-    head, _, tail = canonical({**record, _HASH: _NOBODYS}).partition(_PLACE)
+    head, _, tail = encode_canonical({**record, _HASH: _NOBODYS}).partition(_PLACE)
     if tail.startswith(b","):
         found = hashlib.sha256(head)
         found.update(memoryview(tail)[1:])

@@ -98,7 +98,7 @@ class RunState:
         return {outcome: self.stages[outcome] for outcome in Outcome if self.stages[outcome]}
 
     @property
-    def drifted(self) -> list[Record]:
+    def drifted_targets(self) -> list[Record]:
         """Entries of `skipped` changed since the making of the plan file, or since the end of the run to undo."""
         return [entry for entry in self.skipped if entry["code"] in CHANGED]
 
@@ -108,12 +108,12 @@ class RunState:
         return [entry for entry in self.skipped if may_be_protected(entry)]
 
     @property
-    def cvms(self) -> int:
+    def cvm_count(self) -> int:
         """Number of the run's CVMs; a CVM of an earlier and a later step counts once."""
         return self.stages.total()
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
         """True if the log has an answer other than `approved`: the run goes no further, not even after a resume."""
         return any(not answer.is_approved for _, answer in self.answers)
 
@@ -123,14 +123,14 @@ class RunState:
         return bool(self.planned.record)
 
     @property
-    def simulated(self) -> bool:
+    def is_simulated(self) -> bool:
         """True if the run was against a simulated cloud."""
         return bool(self.started.simulated)
 
     @property
     def cloud_ended(self) -> bool:
         """True if the run's simulated cloud ended with the run; such a run can't be continued."""
-        return self.simulated and self.started.simulator != SERVED
+        return self.is_simulated and self.started.simulator != SERVED
 
     @property
     def anything_sent(self) -> bool:
@@ -140,9 +140,9 @@ class RunState:
     @property
     def money(self) -> dict[str, object]:
         """Effect of the accepted actions on the bill, as summed up by `run_bill`."""
-        return run_bill(target.billed for target in self.targets.values())
+        return run_bill(target.billed_target for target in self.targets.values())
 
-    def apply(self, record: Record) -> None:
+    def apply_record(self, record: Record) -> None:
         """Apply the next record to the state."""
         self.apply_event(read_event(record))
 
@@ -225,7 +225,7 @@ class RunState:
     def _apply_to_target(self, event: TargetEvent) -> None:
         target = self.targets[event.key]
         before = target.outcome or target.phase
-        target.apply(event)
+        target.apply_event(event)
         after = target.outcome or target.phase
         if after is not before and target.taken_up_by is None:
             self.stages[before.value] -= 1

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator.audit.events import Event
 from orchestrator.audit.keys import key_id
-from orchestrator.audit.log import AuditLog, inline
+from orchestrator.audit.log import AuditLog, write_inline
 from orchestrator.audit.record import Record
 from orchestrator.audit.seal_format import FORMAT, Seal, make_seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
@@ -72,16 +72,16 @@ async def seal_log(path: Path, key: Ed25519PrivateKey, *, by: str, wall: Callabl
         checks.append(check)
         return reading
 
-    log, reading = AuditLog.reopen(path, last.append, read=read, wall=wall, sync=inline)
+    log, reading = AuditLog.reopen(path, last.append, read=read, wall=wall, sync=write_inline)
     with closing(log):
         (check,) = checks
         _refuse_unsound(path, reading, check)
-        seal = _standing(last[0], check) if reading.verdict is Verdict.WHOLE else None
+        seal = _find_standing_seal(last[0], check) if reading.verdict is Verdict.WHOLE else None
         new = seal is None
         if seal is None:
             assert check.covers is not None  # noqa: S101 - for the type checker; the log is not altered
             seal = make_seal(key, reading.chain.run_id, check.covers, by=by, at=wall())
-            log.record_about(reading, Event.RUN_SEALED, **seal.fields())
+            log.record_about(reading, Event.RUN_SEALED, **seal.record_fields())
             try:
                 await log.flush()
             except AuditError as error:
@@ -143,7 +143,7 @@ def _refuse_unsound(path: Path, reading: Reading, check: SealCheck) -> None:
         raise UnfinishedError("the run did not finish; only a finished log is sealed", file=path, hint=hint)
 
 
-def _standing(last: Record, check: SealCheck) -> Seal | None:
+def _find_standing_seal(last: Record, check: SealCheck) -> Seal | None:
     """Return the seal of the last record if that seal holds; None otherwise.
 
     The seal must be in the log itself and cover all records before it.
@@ -176,7 +176,7 @@ def parse_detached(data: bytes) -> Seal | None:
         document: Any = json.loads(data)
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             return None
-        return Seal.of(document)
+        return Seal.from_document(document)
     except (ValueError, RecursionError):
         return None
 

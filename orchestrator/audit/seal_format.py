@@ -16,7 +16,7 @@ from typing import Any, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from orchestrator.audit.keys import ALGORITHM, is_signed, key_id
-from orchestrator.audit.record import canonical
+from orchestrator.audit.record import encode_canonical
 from orchestrator.moment import timestamp
 
 FORMAT = "orchestrator audit seal"
@@ -48,7 +48,7 @@ class Covers:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @classmethod
-    def of(cls, document: object) -> Self:
+    def from_document(cls, document: object) -> Self:
         """Parse the result of `document`.
 
         Raises:
@@ -85,7 +85,7 @@ class Seal:
     @property
     def statement(self) -> bytes:
         """The signed bytes."""
-        return _DOMAIN + canonical({"run_id": self.run_id, **self._signed_fields()})
+        return _DOMAIN + encode_canonical({"run_id": self.run_id, **self._signed_fields()})
 
     def _signed_fields(self) -> dict[str, object]:
         return {
@@ -100,16 +100,16 @@ class Seal:
         """Return True if this key signed the seal."""
         return self.key_id == key_id(key) and is_signed(key, self.signature, self.statement)
 
-    def fields(self) -> dict[str, object]:
+    def record_fields(self) -> dict[str, object]:
         """The fields of `run.sealed`."""
         return {**self._signed_fields(), "signature": base64.b64encode(self.signature).decode("ascii")}
 
     def document(self) -> dict[str, object]:
         """The seal as the document of a separate file."""
-        return {"format": FORMAT, "v": VERSION, "run_id": self.run_id, **self.fields()}
+        return {"format": FORMAT, "v": VERSION, "run_id": self.run_id, **self.record_fields()}
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Self:
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Parse the seal of a `run.sealed` record or of a separate file.
 
         Raises:
@@ -125,7 +125,7 @@ class Seal:
             signed = base64.b64decode(signature, validate=True)
         except (binascii.Error, ValueError):
             raise ValueError("its signature is not base64") from None
-        return cls(run_id, Covers.of(document.get("covers")), sealed_at, by, key, signed)
+        return cls(run_id, Covers.from_document(document.get("covers")), sealed_at, by, key, signed)
 
 
 def make_seal(key: Ed25519PrivateKey, run_id: str, covers: Covers, *, by: str, at: datetime) -> Seal:
@@ -166,14 +166,14 @@ class Measured:
         for line in self._source:
             yield line
             self.lines += 1
-            self.add(line)
+            self.count_bytes(line)
             self._passed()
 
-    def add(self, data: bytes) -> None:
+    def count_bytes(self, data: bytes) -> None:
         """Count and hash further bytes."""
         self.bytes += len(data)
         self._hash.update(data)
 
-    def covers(self, seq: int, last: str) -> Covers:
+    def measure_extent(self, seq: int, last: str) -> Covers:
         """Extent of the counted lines; the last record has this number and this hash."""
         return Covers(seq, last, self.lines, self.bytes, self.sha256)

@@ -14,7 +14,7 @@ from orchestrator.audit.events import Event
 from orchestrator.audit.record import Record
 from orchestrator.audit.seal_format import Covers, Measured, Seal
 from orchestrator.audit.store import is_run_id
-from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, drop
+from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, ignore_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +57,17 @@ class SealCheck:
     covers: Covers | None = None
     _through: int = field(default=0, repr=False)
 
-    def holds(self, seal: Seal, through: int, file: Path | None = None) -> None:
+    def register_seal(self, seal: Seal, through: int, file: Path | None = None) -> None:
         """Register a valid seal over the records up to this number."""
         if through > self._through:
             self.good, self.file, self._through = seal, file, through
 
-    def fails(self, what: str, line: int | None = None) -> None:
+    def register_fault(self, what: str, line: int | None = None) -> None:
         """Register a fault; only the first fault is kept."""
         if self.broken is None:
             self.broken, self.line = what, line
 
-    def fault(self, reading: Reading) -> str | None:
+    def find_fault(self, reading: Reading) -> str | None:
         """Reason to distrust the log according to its seals; None if a valid seal covers the log up to its extent."""
         if self.broken is not None or self.good is not None:
             return self.broken
@@ -77,16 +77,16 @@ class SealCheck:
             return "there is no seal"
         return "there is no seal, and the run did not finish, or its end was cut off"
 
-    def conclude(self, reading: Reading, measured: Measured) -> None:
+    def complete_result(self, reading: Reading, measured: Measured) -> None:
         """Complete the result after the whole log was read."""
         self.since = reading.records - self._through
         if reading.unterminated:
-            measured.add(b"\n")
-        self.covers = measured.covers(reading.chain.seq, reading.chain.prev)
+            measured.count_bytes(b"\n")
+        self.covers = measured.measure_extent(reading.chain.seq, reading.chain.prev)
 
 
 def read_sealed(
-    path: Path, keys: Mapping[str, Ed25519PublicKey], detached: Sequence[Detached] = (), take: Take = drop
+    path: Path, keys: Mapping[str, Ed25519PublicKey], detached: Sequence[Detached] = (), take: Take = ignore_record
 ) -> tuple[Reading, SealCheck]:
     """Read and check a log and its seals in a single pass; a file named after another run is a fault.
 
@@ -102,34 +102,37 @@ def read_sealed(
     with path.open("rb") as file:
         reading, check = check_sealed(file, keys, detached, take)
     if is_run_id(path.stem) and reading.records and reading.chain.run_id != path.stem:
-        check.fails(f"it is the log of another run, {reading.chain.run_id}")
+        check.register_fault(f"it is the log of another run, {reading.chain.run_id}")
     return reading, check
 
 
 def check_sealed(
-    lines: Iterable[bytes], keys: Mapping[str, Ed25519PublicKey], detached: Sequence[Detached] = (), take: Take = drop
+    lines: Iterable[bytes],
+    keys: Mapping[str, Ed25519PublicKey],
+    detached: Sequence[Detached] = (),
+    take: Take = ignore_record,
 ) -> tuple[Reading, SealCheck]:
     """Check the lines of a log and its seals, like `read_sealed` without the check of the file's name."""
     check = SealCheck()
     wanted = {each.seal.covers.bytes for each in detached if each.seal}
     passed: dict[int, tuple[int, str]] = {}
 
-    def mark() -> None:
+    def mark_position() -> None:
         if measured.bytes in wanted:
             passed[measured.bytes] = measured.lines, measured.sha256
 
-    def hear(record: Record) -> None:
+    def on_record(record: Record) -> None:
         if record["event"] == Event.RUN_SEALED:
-            covers = measured.covers(record["seq"] - 1, record["prev"])
+            covers = measured.measure_extent(record["seq"] - 1, record["prev"])
             _check_record(check, record, covers, keys)
         take(record)
 
-    measured = Measured(lines, mark)
-    reading = check_lines(measured, hear)
+    measured = Measured(lines, mark_position)
+    reading = check_lines(measured, on_record)
     if reading.verdict is not Verdict.ALTERED:
         for each in detached:
             _check_detached(check, each, reading, passed, keys)
-        check.conclude(reading, measured)
+        check.complete_result(reading, measured)
     return reading, check
 
 
@@ -140,16 +143,16 @@ def _check_record(check: SealCheck, record: Record, covers: Covers, keys: Mappin
         check.foreign += 1
         return
     try:
-        seal = Seal.of(record)
+        seal = Seal.from_document(record)
     except ValueError as error:
-        check.fails(f"this is no seal: {error}", line)
+        check.register_fault(f"this is no seal: {error}", line)
         return
     if not seal.is_by(keys[seal.key_id]):
-        check.fails("the signature of this seal is wrong", line)
+        check.register_fault("the signature of this seal is wrong", line)
     elif seal.covers != covers:
-        check.fails("this seal is of something else than the lines above it", line)
+        check.register_fault("this seal is of something else than the lines above it", line)
     else:
-        check.holds(seal, record["seq"])
+        check.register_seal(seal, record["seq"])
 
 
 def _check_detached(
@@ -161,20 +164,20 @@ def _check_detached(
 ) -> None:
     seal, name = detached.seal, detached.file.name
     if seal is None:
-        check.fails(f"{name} is no seal")
+        check.register_fault(f"{name} is no seal")
     elif seal.key_id not in keys:
         check.foreign += 1
         if detached.asked:
-            check.fails(f"{name} is by another key")
+            check.register_fault(f"{name} is by another key")
     elif not seal.is_by(keys[seal.key_id]):
-        check.fails(f"the signature in {name} is wrong")
+        check.register_fault(f"the signature in {name} is wrong")
     elif seal.run_id != reading.chain.run_id:
-        check.fails(f"{name} is of another run, {seal.run_id}")
+        check.register_fault(f"{name} is of another run, {seal.run_id}")
     elif seal.covers.bytes not in passed:
-        check.fails(
+        check.register_fault(
             f"{name} is of {seal.covers.lines} lines, {seal.covers.bytes} bytes, and the log does not have all of them"
         )
     elif passed[seal.covers.bytes] != (seal.covers.lines, seal.covers.sha256):
-        check.fails(f"{name} is of something else than the first {seal.covers.lines} lines")
+        check.register_fault(f"{name} is of something else than the first {seal.covers.lines} lines")
     else:
-        check.holds(seal, seal.covers.seq, detached.file)
+        check.register_seal(seal, seal.covers.seq, detached.file)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.audit.approvals import ApprovalStore, FileApprovalStore
-from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, drop
+from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, ignore_record
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.state_files import make_folder
 
@@ -100,7 +100,7 @@ class StoredRun(Protocol):
         """
         ...
 
-    def answers(self) -> ApprovalStore:
+    def open_approvals(self) -> ApprovalStore:
         """Store of the answers to the questions of the run."""
         ...
 
@@ -152,7 +152,7 @@ class RunStore(Protocol):
         ...
 
 
-def read_run(run: StoredRun, take: Take = drop) -> Reading:
+def read_run(run: StoredRun, take: Take = ignore_record) -> Reading:
     """Read and check the log of a run.
 
     Raises:
@@ -221,7 +221,7 @@ class FileRun:
         stamp = f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
         return LogVersion(stamp, max(found.st_mtime_ns, found.st_ctime_ns))
 
-    def answers(self) -> FileApprovalStore:
+    def open_approvals(self) -> FileApprovalStore:
         """Store of the answers, in the folder beside the folder of logs."""
         return FileApprovalStore(self.path)
 
@@ -252,11 +252,11 @@ class FileRunStore:
                 hint="set ORCHESTRATOR_STATE_DIR to a folder of yours",
             ) from error
 
-    def path(self, run_id: str) -> Path:
+    def path_of(self, run_id: str) -> Path:
         """Path of a run's log; the file need not exist."""
         return self.folder / f"{run_id}.jsonl"
 
-    def find(self, name: str) -> Path:
+    def find_log(self, name: str) -> Path:
         """Find a log by its path or by its run id.
 
         Raises:
@@ -265,24 +265,26 @@ class FileRunStore:
         path = Path(name)
         if is_file(path):
             return path
-        if is_run_id(name) and is_file(self.path(name)):
-            return self.path(name)
+        if is_run_id(name) and is_file(self.path_of(name)):
+            return self.path_of(name)
         pruned_at = self.pruned_at(name)
         if pruned_at is not None:
-            raise UsageError(f"run {name} was pruned at {pruned_at}", file=self.pruned, hint="that file has its digest")
+            raise UsageError(
+                f"run {name} was pruned at {pruned_at}", file=self.pruned_file, hint="that file has its digest"
+            )
         newest = [path.stem for path in self][:3]
         hint = f"the newest are: {', '.join(newest)}" if newest else f"there are no runs in {self.folder}"
         raise UsageError(f"there is no run {name!r}", hint=hint)
 
     @property
-    def pruned(self) -> Path:
+    def pruned_file(self) -> Path:
         """The file of logs removed by `audit prune`, with one line per log."""
         return self.folder.with_name("pruned.jsonl")
 
     def pruned_at(self, run_id: str) -> str | None:
         """Time of the removal of a run's log by `audit prune`; None without a recorded removal."""
         found = None
-        with suppress(OSError), self.pruned.open(encoding="utf-8", errors="replace") as lines:
+        with suppress(OSError), self.pruned_file.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 if f'"{run_id}"' in line:
                     with suppress(ValueError, RecursionError):
@@ -301,15 +303,15 @@ class FileRunStore:
         """Create the log of a new run, as `RunStore.create_log`."""
         from orchestrator.audit.log import AuditLog  # noqa: PLC0415 - the same
 
-        return AuditLog.create(self.path(run_id), run_id, first, observers=observers)
+        return AuditLog.create(self.path_of(run_id), run_id, first, observers=observers)
 
     def get_run(self, run_id: str) -> FileRun:
         """Return a run by its id."""
-        return FileRun(self.path(run_id))
+        return FileRun(self.path_of(run_id))
 
     def find_run(self, name: str) -> FileRun:
         """Find a run by its id, or a log by its path, as `RunStore.find_run`."""
-        return FileRun(self.find(name))
+        return FileRun(self.find_log(name))
 
     def list_runs(self) -> Iterator[FileRun]:
         """List the runs, newest first; only regular files count."""

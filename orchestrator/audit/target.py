@@ -121,7 +121,7 @@ class TargetState:
         return action if self.escalated_at is None else action.spec.escalates_to or action
 
     @property
-    def billed(self) -> BilledTarget:
+    def billed_target(self) -> BilledTarget:
         """The target's facts for the bill."""
         note = self.billing or {}
         return BilledTarget(
@@ -140,7 +140,7 @@ class TargetState:
         """The outcome, or the phase of a target without an outcome, as a single word."""
         return str(self.outcome or self.phase)
 
-    def apply(self, event: TargetEvent) -> None:
+    def apply_event(self, event: TargetEvent) -> None:
         """Apply the next event of the target."""
         match event:
             case ActionIntent():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from orchestrator.audit.events import Event
-from orchestrator.audit.record import VERSION, Chain, Record, canonical, hash_record
+from orchestrator.audit.record import VERSION, Chain, Record, encode_canonical, hash_record
 
 Take: TypeAlias = Callable[[Record], object]
 """Function called with each checked record, in order; the caller keeps no reference to the record."""
@@ -87,11 +87,11 @@ class _AlteredError(Exception):
     """Raised within this module at the first altered line."""
 
 
-def drop(record: Record) -> None:
+def ignore_record(record: Record) -> None:
     """Ignore a record; for callers without use for the records."""
 
 
-def read_log(path: Path, take: Take = drop) -> Reading:
+def read_log(path: Path, take: Take = ignore_record) -> Reading:
     """Read and check a log.
 
     Args:
@@ -149,7 +149,7 @@ def _parse_record(line: bytes) -> Record:
     try:
         written_as = hash_record(record)[1]
         if written_as != line:
-            same = canonical(record) == line
+            same = encode_canonical(record) == line
             raise _AlteredError("its content does not match its hash" if same else "it is not canonical JSON")
     except (ValueError, RecursionError):
         raise _AlteredError("it is not canonical JSON") from None

@@ -45,12 +45,12 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 def compute_of(usage: Sequence[UsageRecord]) -> list[UsageRecord]:
     """Return the compute records, without periods that are not moments."""
-    return [each for each in map(_exact, usage) if each.usage_type == _COMPUTE]
+    return [each for each in map(_drop_rounded_period, usage) if each.usage_type == _COMPUTE]
 
 
 def charges_of(stop: Stop, compute: Sequence[UsageRecord]) -> list[UsageRecord]:
     """Return the records triggered by the stop."""
-    since, until = stop.window
+    since, until = stop.search_window
     here = [
         each
         for each in compute
@@ -108,7 +108,7 @@ def _on_the_hour(record: UsageRecord) -> bool:
     return (end.minute, end.second) in {(0, 0), (59, 59)}
 
 
-def _exact(record: UsageRecord) -> UsageRecord:
+def _drop_rounded_period(record: UsageRecord) -> UsageRecord:
     """Return the record, without a period that is only the day or hour around its minutes."""
     if record.begin is None or record.end is None or record.minutes is None:
         return record

@@ -52,9 +52,9 @@ class BillingNote:
         Args:
             at: when the action was accepted, RFC 3339 in UTC.
         """
-        return {"triggered": self.triggered, "at": at, **self.fields()}
+        return {"triggered": self.triggered, "at": at, **self.plan_fields()}
 
-    def fields(self) -> dict[str, object]:
+    def plan_fields(self) -> dict[str, object]:
         """What holds of the note before anything was sent, as `run.planned` has it."""
         compute, storage = self.rates.compute, self.rates.storage
         return {

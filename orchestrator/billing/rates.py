@@ -43,11 +43,11 @@ def rates_of(cvm: Cvm, price_list: Mapping[str, Decimal], storage_usd_per_gb_hou
     storage = cvm.hourly_disk
     if storage is None and cvm.disk_gb is not None:
         storage = cvm.disk_gb * storage_usd_per_gb_hour
-    compute, source = _compute(cvm, price_list)
+    compute, source = _choose_rate(cvm, price_list)
     return Rates(compute, storage, source)
 
 
-def _compute(cvm: Cvm, price_list: Mapping[str, Decimal]) -> tuple[Decimal | None, str | None]:
+def _choose_rate(cvm: Cvm, price_list: Mapping[str, Decimal]) -> tuple[Decimal | None, str | None]:
     if cvm.billing_period in NOT_HOURLY:
         # An hourly price would be a guess, and no hourly charge ends with a stop.
         return None, None
@@ -65,7 +65,9 @@ def needs_price_list(cvms: Iterable[Cvm]) -> bool:
     """Return True if the public price list could complete a missing rate of these CVMs."""
     nothing: dict[str, Decimal] = {}
     return any(
-        cvm.instance_type is not None and cvm.billing_period in {None, "hourly"} and _compute(cvm, nothing)[0] is None
+        cvm.instance_type is not None
+        and cvm.billing_period in {None, "hourly"}
+        and _choose_rate(cvm, nothing)[0] is None
         for cvm in cvms
     )
 
@@ -87,7 +89,7 @@ class Total:
     storage_unknown: int = 0
 
     @classmethod
-    def of(cls, rates: Iterable[Rates]) -> "Total":
+    def sum_rates(cls, rates: Iterable[Rates]) -> "Total":
         """Add up rates."""
         every = list(rates)
         return cls(

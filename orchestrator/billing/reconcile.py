@@ -33,7 +33,7 @@ _NOT_KNOWN = Figure(None, None, Basis.ESTIMATED)
 _NOT_SEEN = Figure(None, None, Basis.OBSERVED)
 
 
-def reconcile(
+def reconcile_stops(
     stops: Sequence[Stop],
     usage: Sequence[UsageRecord],
     *,
@@ -55,17 +55,17 @@ def reconcile(
     compute = compute_of(usage)
     found = []
     for written in stops:
-        stop = written if abs(ahead) <= TOLERANCE else written.moved(ahead)
+        stop = written if abs(ahead) <= TOLERANCE else written.shift_clock(ahead)
         charges = charges_of(stop, compute)
         left = [each for each in compute if each not in charges]
-        found.append(_reconciled(stop, charges, left, gone=gone, now=now, pending_for=pending_for))
+        found.append(_reconcile_stop(stop, charges, left, gone=gone, now=now, pending_for=pending_for))
         compute = left  # a record belongs to one stop only
     return found
 
 
 def without_usage(stop: Stop, reason: str, now: datetime, standing: ChargeState = ChargeState.UNKNOWN) -> Reconciled:
     """Return the result for a stop whose usage could not be read, with this reason."""
-    return _say(stop, now, standing, reason)
+    return _build_result(stop, now, standing, reason)
 
 
 def why_without_usage(ref: CvmRef) -> str | None:
@@ -79,7 +79,7 @@ def why_without_usage(ref: CvmRef) -> str | None:
     return None
 
 
-def _reconciled(
+def _reconcile_stop(
     stop: Stop,
     charges: Sequence[UsageRecord],
     others: Sequence[UsageRecord],
@@ -88,9 +88,9 @@ def _reconciled(
     now: datetime,
     pending_for: float,
 ) -> Reconciled:
-    say = partial(_say, stop, now, expected=_expected(stop, charges, others), charges=charges)
+    build = partial(_build_result, stop, now, expected=_estimate_charge(stop, charges, others), charges=charges)
     if any(each.cost is None for each in charges):
-        return say(ChargeState.UNKNOWN, "its usage record has no cost that can be read")
+        return build(ChargeState.UNKNOWN, "its usage record has no cost that can be read")
     if charges:
         minutes = [each.minutes for each in charges if each.minutes is not None]
         charged = Figure(
@@ -98,25 +98,25 @@ def _reconciled(
             sum(minutes, Decimal(0)) if len(minutes) == len(charges) else None,
             Basis.OBSERVED,
         )
-        return say(ChargeState.CHARGED, _peculiar(charges), charged=charged)
+        return build(ChargeState.CHARGED, _find_peculiarity(charges), charged=charged)
     if (now - (stop.down or stop.ended)).total_seconds() < pending_for:
-        return say(ChargeState.PENDING, "the API does not know its app" if gone else NOT_YET)
+        return build(ChargeState.PENDING, "the API does not know its app" if gone else NOT_YET)
     if gone:
-        return say(ChargeState.UNKNOWN, "the API does not know its app any more")
+        return build(ChargeState.UNKNOWN, "the API does not know its app any more")
     zero = Figure(Decimal(0), Decimal(0), Basis.OBSERVED)
-    return say(ChargeState.NONE, f"nothing was charged within {format_duration(pending_for)}", charged=zero)
+    return build(ChargeState.NONE, f"nothing was charged within {format_duration(pending_for)}", charged=zero)
 
 
-def _peculiar(charges: Sequence[UsageRecord]) -> str | None:
+def _find_peculiarity(charges: Sequence[UsageRecord]) -> str | None:
     """Return a remark for the reader of the figures, if needed."""
     if not speaks_of_a_stop(charges[0]):
         return f"told by its time alone: event type {charges[0].event_type!r}"
     return None if len(charges) == 1 else f"charged in {len(charges)} records"
 
 
-def _expected(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRecord]) -> Figure:
+def _estimate_charge(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRecord]) -> Figure:
     """Compute the expected charge: the open minutes times the compute rate."""
-    opened = _opened(stop, charges, others)
+    opened = _find_open_since(stop, charges, others)
     if opened is None:
         return Figure(None, None, Basis.ESTIMATED)
     lasted = Decimal(max(timedelta(0), stop.stopped_at - opened) // timedelta(milliseconds=1))
@@ -127,7 +127,7 @@ def _expected(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[Usage
     return Figure(usd, minutes, Basis.ESTIMATED)
 
 
-def _opened(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRecord]) -> datetime | None:
+def _find_open_since(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRecord]) -> datetime | None:
     """Find the start of the uncharged compute at the time of the stop; None without a record.
 
     The start is the end of the last earlier record, or the start of the charge, whichever is later: the CVM may have
@@ -148,7 +148,7 @@ def _opened(stop: Stop, charges: Sequence[UsageRecord], others: Sequence[UsageRe
     return moment_of(last)
 
 
-def _say(
+def _build_result(
     stop: Stop,
     now: datetime,
     standing: ChargeState,
@@ -159,7 +159,7 @@ def _say(
     charges: Sequence[UsageRecord] = (),
 ) -> Reconciled:
     looked = why_without_usage(stop.ref) is None
-    since, until = stop.window
+    since, until = stop.search_window
     return Reconciled(
         step=stop.step,
         action=stop.action.value,

@@ -24,7 +24,7 @@ class ChargeState(StrEnum):
     """The charge can't be found out, for the given reason."""
 
     @property
-    def final(self) -> bool:
+    def is_final(self) -> bool:
         """Whether a later read can't change the state."""
         return self is not ChargeState.PENDING
 
@@ -54,12 +54,12 @@ class Figure:
 
     def document(self) -> dict[str, str | None]:
         """Return the form of the audit log and of JSON documents."""
-        return {"usd": _text(self.usd), "minutes": _text(self.minutes), "basis": self.basis.value}
+        return {"usd": _format_known(self.usd), "minutes": _format_known(self.minutes), "basis": self.basis.value}
 
     @classmethod
-    def parse(cls, document: Mapping[str, Any]) -> Self:
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Parse the form of `document`."""
-        return cls(_decimal(document["usd"]), _decimal(document["minutes"]), Basis(document["basis"]))
+        return cls(_parse_amount(document["usd"]), _parse_amount(document["minutes"]), Basis(document["basis"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +109,13 @@ class Reconciled:
             "state": self.standing.value,
             "expected": self.expected.document(),
             "charged": self.charged.document(),
-            "difference_usd": _text(self.difference),
+            "difference_usd": _format_known(self.difference),
             "billing_keys": list(self.billing_keys),
             "reason": self.reason,
         }
 
     @classmethod
-    def parse(cls, record: Mapping[str, Any]) -> Self:
+    def from_document(cls, record: Mapping[str, Any]) -> Self:
         """Parse a `billing.reconciled` record."""
         return cls(
             step=record["step"],
@@ -125,8 +125,8 @@ class Reconciled:
             since=record["window"]["from"],
             until=record["window"]["to"],
             standing=ChargeState(record["state"]),
-            expected=Figure.parse(record["expected"]),
-            charged=Figure.parse(record["charged"]),
+            expected=Figure.from_document(record["expected"]),
+            charged=Figure.from_document(record["charged"]),
             billing_keys=tuple(record["billing_keys"]),
             reason=record["reason"],
         )
@@ -157,17 +157,17 @@ class ReconciledTotal:
     compared: int
 
     @property
-    def charged(self) -> int:
+    def charged_stops(self) -> int:
         """The number of stops with a charge."""
         return self.standings.get(ChargeState.CHARGED, 0)
 
     @property
-    def pending(self) -> int:
+    def pending_stops(self) -> int:
         """The number of stops with a possible later charge."""
         return self.standings.get(ChargeState.PENDING, 0)
 
     @property
-    def unknown(self) -> int:
+    def unknown_stops(self) -> int:
         """The number of stops with an unknown charge."""
         return self.standings.get(ChargeState.UNKNOWN, 0)
 
@@ -201,9 +201,9 @@ def add_up_charges(stops: Iterable[Reconciled]) -> ReconciledTotal:
     )
 
 
-def _text(amount: Decimal | None) -> str | None:
+def _format_known(amount: Decimal | None) -> str | None:
     return None if amount is None else format_amount(amount)
 
 
-def _decimal(text: str | None) -> Decimal | None:
+def _parse_amount(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)

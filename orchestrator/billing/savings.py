@@ -57,7 +57,7 @@ class Sum:
     usd: Decimal = Decimal(0)
     unknown: int = 0
 
-    def add(self, amount: Decimal | None) -> None:
+    def add_amount(self, amount: Decimal | None) -> None:
         """Add an amount."""
         if amount is None:
             self.unknown += 1
@@ -65,7 +65,7 @@ class Sum:
             self.usd += amount
 
     @property
-    def whole(self) -> Decimal | None:
+    def known_total(self) -> Decimal | None:
         """The sum; None if an amount is unknown."""
         return None if self.unknown else self.usd
 
@@ -106,29 +106,29 @@ class SavingsRow:
         return add_up_charges(stop.found for stop in self.stops if stop.found is not None)
 
     @property
-    def uncharged(self) -> int:
+    def uncharged_stops(self) -> int:
         """The number of stops without a charge in the sums: not reconciled, pending or unknown."""
-        return self.not_asked + self.charges.pending + self.charges.unknown
+        return self.not_asked + self.charges.pending_stops + self.charges.unknown_stops
 
     @property
     def not_asked(self) -> int:
         """The number of stops without any reconciliation."""
         return sum(stop.found is None for stop in self.stops)
 
-    def add(self, each: StoppedPeriod, since: datetime) -> None:
+    def add_period(self, each: StoppedPeriod, since: datetime) -> None:
         """Add a stopped period. An up-front charge before `since` does not count."""
         length = each.end - each.begin
         self.times += 1
         self.stood += length
         compute = compute_cost(each.stop.compute, length)
-        self.compute.add(compute)
-        self.storage.add(compute_cost(each.stop.storage, length))
+        self.compute.add_amount(compute)
+        self.storage.add_amount(compute_cost(each.stop.storage, length))
         if each.minimum_left and each.stop.at >= since:
-            self.minimums.add(compute_cost(each.stop.compute, each.minimum_left))
+            self.minimums.add_amount(compute_cost(each.stop.compute, each.minimum_left))
         self.open += each.how is End.OPEN
         if each.how is End.SEEN:
             self.seen += 1
-            self.at_most.add(compute)
+            self.at_most.add_amount(compute)
         self.cvms.add(each.cvm)
 
 
@@ -169,8 +169,8 @@ def add_up(
     together, key_of = SavingsRow(None), _KEYS[by]
     for each in found:
         key = key_of(each.stop.playbook, each.stop.ref)
-        rows.setdefault(key, SavingsRow(key)).add(each, since)
-        together.add(each, since)
+        rows.setdefault(key, SavingsRow(key)).add_period(each, since)
+        together.add_period(each, since)
     for stop in stops:
         key = key_of(stop.playbook, stop.ref)
         rows.setdefault(key, SavingsRow(key)).stops.append(stop)

@@ -41,7 +41,7 @@ class Stop:
     later: datetime | None = None
 
     @property
-    def window(self) -> tuple[datetime, datetime]:
+    def search_window(self) -> tuple[datetime, datetime]:
         """From when to when its charge is looked for."""
         until = self.ended + SLACK_IF_NOT_DOWN if self.down is None else self.down + SLACK
         return self.sent, until if self.later is None else min(until, self.later)
@@ -52,7 +52,7 @@ class Stop:
         at_once = self.accepted if self.action.spec.is_instant else None
         return at_once or self.down or self.accepted or self.ended
 
-    def moved(self, ahead: timedelta) -> "Stop":
+    def shift_clock(self, ahead: timedelta) -> "Stop":
         """The same by a clock that is ahead by so much."""
 
         def by(moment: datetime | None) -> datetime | None:

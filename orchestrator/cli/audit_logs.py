@@ -39,4 +39,4 @@ def find_logs(
 
 def _find_log(name: str, config: Path | None, assignments: tuple[str, ...]) -> Path:
     path = Path(name)
-    return path if is_file(path) else file_run_store(load_settings(config, assignments)).find(name)
+    return path if is_file(path) else file_run_store(load_settings(config, assignments)).find_log(name)

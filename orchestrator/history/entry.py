@@ -81,13 +81,13 @@ def _make_row(state: RunState, verdict: str) -> Json:
         "last_record_at": state.last_ts or None,
         "exit_code": None if state.finished is None else state.finished.exit_code,
         "planned": state.has_plan,
-        "simulated": state.simulated,
+        "simulated": state.is_simulated,
         "cloud_ended": state.cloud_ended,
         "trigger": state.started.trigger,
         "restores": state.started.restores,
         "counts": dict(Counter(target.outcome_so_far.value for target in last_words)),
         "stages": {stage: number for stage, number in state.stages.items() if number},
-        "targets": state.cvms,
+        "targets": state.cvm_count,
         "cloud_url": state.started.record.get("cloud_url"),
         "question": state.question and {key: state.question.record[key] for key in ("step", "question", "expires_at")},
     }
@@ -184,7 +184,7 @@ def _find_charge(target: TargetState) -> Json | None:
     """Return the last reconciled charge of a stop, if any."""
     if target.reconciled is None:
         return None
-    return Reconciled.parse(target.reconciled.record).document()
+    return Reconciled.from_document(target.reconciled.record).document()
 
 
 def read_lists(entry: Entry) -> list[Any]:

@@ -145,7 +145,7 @@ class _Tale:
             for each in charges:
                 self._first[each] = min(self._first.get(each, (when, run_id)), (when, run_id))
             if self._since <= when < self._until:
-                found = None if told is None else Reconciled.parse(told)
+                found = None if told is None else Reconciled.from_document(told)
                 self._stops.append((ChargedStop(ref, when, run_id, playbook, found), charges))
 
     def stops(self) -> list[ChargedStop]:

@@ -41,7 +41,7 @@ def notice_of_start(state: RunState) -> Notice:
     record = {"seq": state.events.total(), "run_id": state.run_id, "ts": state.last_ts}  # a log's numbers have no gap
     if state.events[Event.RUN_RESUMED]:
         still_open = sum(target.outcome is None for target in state.targets.values())
-        headline = f" resumed: {still_open} of {plural(state.cvms, 'CVM')} are still open"
+        headline = f" resumed: {still_open} of {plural(state.cvm_count, 'CVM')} are still open"
         record |= {"event": Event.RUN_RESUMED}
         return make_notice(record, state, {"start"}, headline, _describe_start(state), facts={"open": still_open})
     headline = f" started: {words.count_actions(target.action for target in state.targets.values())}"
@@ -130,7 +130,7 @@ def _notice_of_first_failure(record: Record, state: RunState) -> Notice | None:
     if target.outcome not in ENDS_THE_RUN or any(each is not target for each in _find_failures(state)):
         return None
     lines = (f"{words.name_step(target.step)}; other failures follow when the run ends",)
-    headline = f", first failure among {plural(state.cvms, 'CVM')}: {_describe_target(target)}"
+    headline = f", first failure among {plural(state.cvm_count, 'CVM')}: {_describe_target(target)}"
     return make_notice(record, state, {"failure"}, headline, lines, facts={"failures": [_target_document(target)]})
 
 

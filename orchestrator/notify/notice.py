@@ -59,7 +59,7 @@ def make_notice(
         commands: commands for the next step of an operator.
     """
     playbook = state.started.playbook["name"]
-    simulated = "[simulated] " if state.simulated else ""
+    simulated = "[simulated] " if state.is_simulated else ""
     return Notice(
         id=f"{state.run_id}-{record['seq']}",
         event=record["event"],
@@ -74,8 +74,8 @@ def make_notice(
             "playbook": playbook,
             "actor": state.started.actor,
             "cloud_url": state.started.cloud_url,
-            "simulated": state.simulated,
-            "targets": state.cvms,
+            "simulated": state.is_simulated,
+            "targets": state.cvm_count,
             "commands": list(commands),
             **facts,
         },

@@ -101,7 +101,7 @@ class Plan:
     @property
     def stopped_total(self) -> Total:
         """The total hourly cost of the targets to take down, without CVMs already on the way down."""
-        return Total.of(
+        return Total.sum_rates(
             target.rates
             for target in self.targets
             if not target.action.leaves_running and target.cvm.status not in GOING_DOWN
@@ -111,7 +111,7 @@ class Plan:
     def started_total(self) -> Total | None:
         """The total hourly cost of the targets to start; None without starts."""
         rates = [target.rates for target in self.targets if target.action.starts_cvms]
-        return Total.of(rates) if rates else None
+        return Total.sum_rates(rates) if rates else None
 
     def count_targets(self, action: Action) -> int:
         """Count the targets of an action."""

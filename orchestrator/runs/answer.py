@@ -57,7 +57,7 @@ def find_question(
 def read_state(run: StoredRun) -> RunState:
     """Replay the log of a run."""
     state = RunState()
-    read_sound_run(run, state.apply)
+    read_sound_run(run, state.apply_record)
     return state
 
 
@@ -71,9 +71,9 @@ async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
         NotAskedError: when another person answered first, or no process can read the answer.
         SettingsError: when the answer can't be written.
     """
-    answers = run.answers()
-    if not answers.submit(answer):
-        other = answers.find(answer.seq, answer.hash)
+    answers = run.open_approvals()
+    if not answers.submit_answer(answer):
+        other = answers.find_answer(answer.seq, answer.hash)
         said = "" if other is None else f": {answer_word(other.approved)} by {other.by}"
         raise NotAskedError(f"another person answered first{said}", hint="the first answer counts")
     taken_up = await _wait_for_record(run, answer)
@@ -82,7 +82,7 @@ async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
         if taken_up is None:
             raise _ended_before(run, answers, answer)
     if taken_up is False:
-        answers.withdraw(answer)
+        answers.withdraw_answer(answer)
         hint = "; ".join([*_last_answer(read_state(run)), f"see `orchestrator show {run.run_id}`"])
         raise NotAskedError("the answer came too late", hint=hint)
     return taken_up is True
@@ -90,7 +90,7 @@ async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
 
 def _ended_before(run: StoredRun, answers: ApprovalStore, answer: ApprovalAnswer) -> NotAskedError:
     """Withdraw an answer after the end of the run's process, and return the error."""
-    answers.withdraw(answer)
+    answers.withdraw_answer(answer)
     hint = f"`orchestrator resume {run.run_id}` asks again"
     return NotAskedError("the process of the run ended before it read the answer", hint=hint)
 

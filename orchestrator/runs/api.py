@@ -248,7 +248,7 @@ def read_log(run_id: str | Path, **options: Unpack[Options]) -> RunSummary:
     """
     run = run_store(_find_settings(options)).find_run(str(run_id))
     state = RunState()
-    read_sound_run(run, state.apply)
+    read_sound_run(run, state.apply_record)
     return _summarize_run(state, run)
 
 

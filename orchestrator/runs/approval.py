@@ -85,5 +85,5 @@ class LeftAnswers:
     def find_answer(self) -> Answer | None:
         """Return the answer left for the open question, or None."""
         asked = self._state.question
-        left = None if asked is None else self._answers.find(asked.seq, asked.hash)
+        left = None if asked is None else self._answers.find_answer(asked.seq, asked.hash)
         return None if left is None else Answer(left.approved, left.by, "approve", left.comment)

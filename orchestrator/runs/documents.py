@@ -108,7 +108,7 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path | str) 
             for target in state.targets.values()
         ],
         "skipped": state.skipped,
-        "drifted": state.drifted,
+        "drifted": state.drifted_targets,
         "questions": _list_questions(state),
         "deadline": None if state.finished is None else state.finished.deadline,
         "warnings": [warning_document(each) for each in state.planned.warnings],

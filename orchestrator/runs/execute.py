@@ -53,7 +53,7 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
     return Run(
         RunContext(ledger, session.clock, session.rng, session.limits, settle),
         workspace,
-        earlier=EarlierProgress(state.passed, state.refused, soaks),
+        earlier=EarlierProgress(state.passed, state.is_refused, soaks),
         approver=approver or wait_for_answers(session, opened),
         deadline=_find_deadline(session, state),
         left_alone=bool(state.left_alone),
@@ -67,7 +67,7 @@ def wait_for_answers(session: Session, opened: OpenRun) -> "LeftAnswers | None":
         return None
     from orchestrator.runs.approval import left_answers  # noqa: PLC0415 - most runs ask nothing
 
-    return left_answers(opened.stored.answers(), opened.log, opened.state, session.observer)
+    return left_answers(opened.stored.open_approvals(), opened.log, opened.state, session.observer)
 
 
 Finish = Callable[[RunResult | None], Awaitable[None]]

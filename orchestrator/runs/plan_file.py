@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.audit.record import Record, canonical, clean_value
+from orchestrator.audit.record import Record, clean_value, encode_canonical
 from orchestrator.billing.rates import format_amount
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import PlanFileError, UsageError
@@ -105,7 +105,7 @@ def build_plan_file(
 def compute_digest(document: dict[str, Any]) -> str:
     """Compute the digest of a plan file's document, without an existing digest field."""
     rest = {key: value for key, value in document.items() if key != _DIGEST}
-    return hashlib.sha256(canonical(rest)).hexdigest()
+    return hashlib.sha256(encode_canonical(rest)).hexdigest()
 
 
 def format_plan_file(document: dict[str, Any]) -> bytes:

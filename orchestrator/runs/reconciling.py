@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from orchestrator.billing.reconcile import LOOK_AHEAD, LOOK_BACK, reconcile, why_without_usage, without_usage
+from orchestrator.billing.reconcile import LOOK_AHEAD, LOOK_BACK, reconcile_stops, why_without_usage, without_usage
 from orchestrator.billing.reconciled import ChargeState, Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.engine.read.usage import AppUsage, UsageQuery
@@ -36,7 +36,7 @@ class Reconciliation:
     @property
     def open(self) -> bool:
         """True if a later reconciliation may find more."""
-        return bool(self.problems) or not all(each.standing.final for each in self.found.values())
+        return bool(self.problems) or not all(each.standing.is_final for each in self.found.values())
 
 
 def open_stops(stops: Stops, known: Mapping[Key, Reconciled], pending_for: float) -> dict[str, Sequence[Stop]]:
@@ -63,8 +63,8 @@ def make_questions(stops: Stops) -> list[UsageQuery]:
     return [
         UsageQuery(
             app_id,
-            min(stop.window[0] for stop in each) - LOOK_BACK,
-            max(stop.window[1] for stop in each) + LOOK_AHEAD,
+            min(stop.search_window[0] for stop in each) - LOOK_BACK,
+            max(stop.search_window[1] for stop in each) + LOOK_AHEAD,
             frozenset(stop.ref.uuid_key or "" for stop in each),
         )
         for app_id, each in by_app.items()
@@ -115,12 +115,12 @@ def _evaluate_app(
         return [without_usage(stop, reason or "its app was not asked about", now) for stop in stops]
     records = app.by_cvm.get(ref.uuid_key or "", ())
     ahead = timedelta(seconds=app.ahead)
-    return reconcile(stops, records, gone=app.gone, ahead=ahead, now=now, pending_for=pending_for)
+    return reconcile_stops(stops, records, gone=app.gone, ahead=ahead, now=now, pending_for=pending_for)
 
 
 def _is_closed(found: Reconciled | None, stop: Stop, pending_for: float) -> bool:
     """Check a stop for a final charge. A stop without a charge stays open until `pending_for` has passed."""
     if found is None or found.standing is not ChargeState.NONE:
-        return found is not None and found.standing.final
+        return found is not None and found.standing.is_final
     waited = parse_timestamp(found.asked_at) - (stop.down or stop.ended)
     return waited.total_seconds() >= pending_for

@@ -77,7 +77,7 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
                 "in_progress": target.cvm.in_progress,
-                "billing": billing_note(target.cvm, target.rates, target.action).fields(),
+                "billing": billing_note(target.cvm, target.rates, target.action).plan_fields(),
                 "wave": target.wave,
             }
             for target in plan.targets

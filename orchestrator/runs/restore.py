@@ -27,7 +27,7 @@ def read_undo(run: StoredRun) -> tuple[Undo, RunState]:
     """
     state = RunState()
     hint = "an altered log does not prove which CVMs to start; use a playbook with `start` steps"
-    read_sound_run(run, state.apply, hint)
+    read_sound_run(run, state.apply_record, hint)
     _require_finished(state, run)
     undo = Undo(state.run_id, taken_down(state), state.planned.cvms_up)
     if not undo.targets:

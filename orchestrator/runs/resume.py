@@ -100,12 +100,12 @@ class ResumePlan:
     @property
     def ends(self) -> Total:
         """Sum the charges to be ended by the remaining requests."""
-        return Total.of(job.note.rates for job in self.send if not job.action.leaves_running)
+        return Total.sum_rates(job.note.rates for job in self.send if not job.action.leaves_running)
 
     @property
     def begins(self) -> Total:
         """Sum the charges to be started by the remaining requests."""
-        return Total.of(job.note.rates for job in self.send if job.action.starts_cvms)
+        return Total.sum_rates(job.note.rates for job in self.send if job.action.starts_cvms)
 
 
 def frozen_in(state: RunState, run: StoredRun) -> Frozen:
@@ -219,7 +219,7 @@ def reopen_run(run: StoredRun) -> Iterator[ReopenedRun]:
         NotConfirmedError: when the log has no plan, so that no request was sent.
     """
     state = RunState()
-    log, reading = run.open_log(state.apply)
+    log, reading = run.open_log(state.apply_record)
     try:
         require_resumable(reading, state, run)
         yield ReopenedRun(run, log, reading, state)
@@ -240,7 +240,7 @@ async def record_resume(
         observer: receives every later record.
         **fields: more fields of the record.
     """
-    log.observers += [state.apply, forward_records(observer, state)]
+    log.observers += [state.apply_record, forward_records(observer, state)]
     opened = sum(job.outcome is None for job in jobs)
     log.record_resumed(reading.torn, unterminated=reading.unterminated, open=opened, **fields)
     await log.flush()

@@ -135,6 +135,6 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
     log = session.store.create_log(
         run_id,
         [(Event.RUN_STARTED, started), (Event.RUN_PLANNED, planned)],
-        observers=[state.apply, forward_records(session.observer, state)],
+        observers=[state.apply_record, forward_records(session.observer, state)],
     )
     return log, state

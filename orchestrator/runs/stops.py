@@ -35,7 +35,7 @@ def list_chargeable_targets(state: RunState) -> list[TargetState]:
 def reconciled_in(state: RunState) -> dict[_Key, Reconciled]:
     """Return the recorded charges by step and CVM; targets without a reconciliation are left out."""
     return {
-        (target.step, target.ref.key): Reconciled.parse(target.reconciled.record)
+        (target.step, target.ref.key): Reconciled.from_document(target.reconciled.record)
         for target in list_chargeable_targets(state)
         if target.reconciled is not None
     }

@@ -72,7 +72,7 @@ class UnattendedRunner:
         if run.is_locked():
             return RunStatus(State.HELD)
         state = RunState()
-        if read_run(run, state.apply).verdict is Verdict.ALTERED:
+        if read_run(run, state.apply_record).verdict is Verdict.ALTERED:
             return RunStatus(State.ALTERED)
         if not state.has_plan:
             return RunStatus(State.VOID)

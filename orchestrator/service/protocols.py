@@ -11,7 +11,7 @@ from orchestrator.service.scheduler import Snoozed
 from orchestrator.service.service_state import ServiceState
 
 
-class Clock(Protocol):
+class WallClock(Protocol):
     """A clock for the time of day."""
 
     def wall(self) -> datetime:

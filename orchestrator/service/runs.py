@@ -18,7 +18,7 @@ from orchestrator.outcome import Exit
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.service.journal_writer import JournalWriter
-from orchestrator.service.protocols import Clock, Runner
+from orchestrator.service.protocols import Runner, WallClock
 from orchestrator.service.registry import ScheduleRegistry
 from orchestrator.service.scheduler import GRACE
 
@@ -45,7 +45,7 @@ class RunQueue:
         runner: Runner,
         registry: ScheduleRegistry,
         writer: JournalWriter,
-        clock: Clock,
+        clock: WallClock,
         stop: StopRequest,
         resume_within: timedelta,
         ended: Callable[[], None],

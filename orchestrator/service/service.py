@@ -21,7 +21,7 @@ from orchestrator.runs.status import StopRequest
 from orchestrator.service.folder import ScheduledPlaybook
 from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.overview import Overview, Row
-from orchestrator.service.protocols import Clock, EventSink, Journal, Runner, SnoozeStore
+from orchestrator.service.protocols import EventSink, Journal, Runner, SnoozeStore, WallClock
 from orchestrator.service.registry import ScanFolder, ScheduleRegistry
 from orchestrator.service.runs import RunQueue
 from orchestrator.service.scheduler import (
@@ -84,7 +84,7 @@ class Service:
         snoozes: SnoozeStore,
         journal: Journal,
         runner: Runner,
-        clock: Clock,
+        clock: WallClock,
         emit: EventSink,
         resume_within: timedelta = timedelta(hours=1),
         scan_interval: float = SCAN_INTERVAL,

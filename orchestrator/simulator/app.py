@@ -30,7 +30,7 @@ from orchestrator.simulator.refusals import Refusal
 from orchestrator.simulator.request_parsing import read_body, read_query
 from orchestrator.simulator.settings import VERSIONS, SimulatorSettings
 from orchestrator.simulator.stream import stream_states
-from orchestrator.simulator.wire.view import View
+from orchestrator.simulator.wire.view import WorldView
 from orchestrator.simulator.world import World
 
 _NO_ANSWER = 0
@@ -198,7 +198,7 @@ class Simulator:
                 self.open_streams -= 1
 
     def _stream_states(self, watch: StateWatch, version: str) -> AsyncIterator[bytes]:
-        view = View(self.world, self.now(), version)
+        view = WorldView(self.world, self.now(), version)
         return stream_states(watch, view, self.now, self.world.settings.timing.read_lag)
 
     def _respond_to_control(self, scope: Scope, body: bytes) -> Response:

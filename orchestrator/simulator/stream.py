@@ -8,10 +8,12 @@ import anyio
 
 from orchestrator.simulator.operations.call import StateWatch
 from orchestrator.simulator.wire import shared
-from orchestrator.simulator.wire.view import View
+from orchestrator.simulator.wire.view import WorldView
 
 
-async def stream_states(watch: StateWatch, view: View, now: Callable[[], float], lag: float) -> AsyncIterator[bytes]:
+async def stream_states(
+    watch: StateWatch, view: WorldView, now: Callable[[], float], lag: float
+) -> AsyncIterator[bytes]:
     """Send `state` events and a last event: `complete`, `timeout`, or `error` for a deleted CVM.
 
     Args:

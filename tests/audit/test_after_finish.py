@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.log import AuditLog, inline
+from orchestrator.audit.log import AuditLog, write_inline
 from orchestrator.audit.record import Record
 from orchestrator.audit.verify import Reading, Verdict, read_log
 from orchestrator.errors import AuditError
@@ -30,7 +30,7 @@ def ignore(record: Record) -> None:
 
 
 async def reconcile(path: Path, times: int = 1) -> Reading:
-    again, reading = AuditLog.reopen(path, ignore, sync=inline)
+    again, reading = AuditLog.reopen(path, ignore, sync=write_inline)
     with closing(again):
         for number in range(times):
             again.record_about(reading, "billing.reconciled", number=number)

@@ -34,17 +34,17 @@ def only_file(answers: FileApprovalStore) -> Path:
 
 
 def test_an_answer_is_found_by_its_question_and_readable_by_its_owner_alone(answers: FileApprovalStore) -> None:
-    assert answers.find(YES.seq, YES.hash) is None
-    assert answers.submit(YES)
-    assert answers.find(YES.seq, YES.hash) == YES
+    assert answers.find_answer(YES.seq, YES.hash) is None
+    assert answers.submit_answer(YES)
+    assert answers.find_answer(YES.seq, YES.hash) == YES
     assert only_file(answers).stat().st_mode & 0o777 == 0o600
     assert answers.folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_the_first_answer_stays(answers: FileApprovalStore) -> None:
-    assert answers.submit(YES)
-    assert not answers.submit(replace(YES, approved=False, by="bob@desk"))
-    assert answers.find(YES.seq, YES.hash) == YES
+    assert answers.submit_answer(YES)
+    assert not answers.submit_answer(replace(YES, approved=False, by="bob@desk"))
+    assert answers.find_answer(YES.seq, YES.hash) == YES
     assert only_file(answers).is_file(), "and nothing of the second is left behind"
 
 
@@ -53,16 +53,16 @@ def test_no_answer_is_to_a_question_of_another_number_or_hash(
     answers: FileApprovalStore, other: dict[str, object]
 ) -> None:
     """Not even where the hashes begin alike, as their files' names do."""
-    assert answers.submit(YES)
+    assert answers.submit_answer(YES)
     later = replace(YES, **other)  # type: ignore[arg-type] # fields of it
-    assert answers.find(later.seq, later.hash) is None
+    assert answers.find_answer(later.seq, later.hash) is None
 
 
 def test_no_answer_is_to_another_run(answers: FileApprovalStore, tmp_path: Path) -> None:
-    assert answers.submit(YES)
+    assert answers.submit_answer(YES)
     other = store_of(tmp_path, "20261123T080000Z-0000")
     only_file(answers).rename(answers.folder / f"20261123T080000Z-0000.{YES.hash[:16]}.json")
-    assert other.find(YES.seq, YES.hash) is None
+    assert other.find_answer(YES.seq, YES.hash) is None
 
 
 @pytest.mark.parametrize(
@@ -81,36 +81,36 @@ def test_no_answer_is_to_another_run(answers: FileApprovalStore, tmp_path: Path)
 def test_what_is_no_answer_is_none_and_does_not_stand_in_the_way_of_one(
     answers: FileApprovalStore, content: bytes
 ) -> None:
-    assert answers.submit(YES)
+    assert answers.submit_answer(YES)
     file = only_file(answers)
     whole = json.loads(file.read_bytes())
     file.write_bytes(json.dumps({**whole, "approved": "true"}).encode() if content == b"change" else content)
-    assert answers.find(YES.seq, YES.hash) is None
-    assert answers.submit(YES)
-    assert answers.find(YES.seq, YES.hash) == YES
+    assert answers.find_answer(YES.seq, YES.hash) is None
+    assert answers.submit_answer(YES)
+    assert answers.find_answer(YES.seq, YES.hash) == YES
 
 
 def test_a_link_to_somewhere_else_is_not_followed(answers: FileApprovalStore, tmp_path: Path) -> None:
-    assert answers.submit(YES)
+    assert answers.submit_answer(YES)
     file = only_file(answers)
     file.rename(tmp_path / "elsewhere.json")
     file.symlink_to(tmp_path / "elsewhere.json")
-    assert answers.find(YES.seq, YES.hash) is None
+    assert answers.find_answer(YES.seq, YES.hash) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_file_of_another_user_is_no_answer(answers: FileApprovalStore) -> None:
-    assert answers.submit(YES)
+    assert answers.submit_answer(YES)
     os.chown(only_file(answers), 54321, -1)
-    assert answers.find(YES.seq, YES.hash) is None
+    assert answers.find_answer(YES.seq, YES.hash) is None
 
 
 def test_an_answer_can_be_taken_back_by_who_left_it_and_by_nobody_else(answers: FileApprovalStore) -> None:
-    assert answers.submit(YES)
-    answers.withdraw(replace(YES, by="bob@desk"))
-    assert answers.find(YES.seq, YES.hash) == YES
-    answers.withdraw(YES)
-    assert answers.find(YES.seq, YES.hash) is None
+    assert answers.submit_answer(YES)
+    answers.withdraw_answer(replace(YES, by="bob@desk"))
+    assert answers.find_answer(YES.seq, YES.hash) == YES
+    answers.withdraw_answer(YES)
+    assert answers.find_answer(YES.seq, YES.hash) is None
 
 
 def test_once_an_answer_is_on_record_nothing_is_left_of_that_run_and_all_of_others(
@@ -118,12 +118,12 @@ def test_once_an_answer_is_on_record_nothing_is_left_of_that_run_and_all_of_othe
 ) -> None:
     other = store_of(tmp_path, f"{RUN}0")
     for each in (answers, other):
-        assert each.submit(YES)
+        assert each.submit_answer(YES)
     answers.observe_record({"event": "approval.requested"})
-    assert answers.find(YES.seq, YES.hash) == YES
+    assert answers.find_answer(YES.seq, YES.hash) == YES
     answers.observe_record({"event": "approval.answered"})
-    assert answers.find(YES.seq, YES.hash) is None
-    assert other.find(YES.seq, YES.hash) == YES
+    assert answers.find_answer(YES.seq, YES.hash) is None
+    assert other.find_answer(YES.seq, YES.hash) == YES
 
 
 def test_where_there_is_no_folder_there_is_nothing_to_clear(answers: FileApprovalStore) -> None:
@@ -134,5 +134,5 @@ def test_where_there_is_no_folder_there_is_nothing_to_clear(answers: FileApprova
 def test_a_folder_that_cannot_be_used_is_an_error_with_its_name(answers: FileApprovalStore) -> None:
     answers.folder.write_text("")
     with pytest.raises(SettingsError, match="can't be written: File exists"):
-        answers.submit(YES)
+        answers.submit_answer(YES)
     answers.clear_answers()

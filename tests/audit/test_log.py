@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 
 from orchestrator.audit import log as log_module
-from orchestrator.audit.log import AuditLog, inline
+from orchestrator.audit.log import AuditLog, write_inline
 from orchestrator.audit.record import Record, clean_value
 from orchestrator.audit.store import FileRunStore, is_held, new_run_id
 from orchestrator.audit.verify import Verdict, read_log
@@ -34,7 +34,7 @@ def ignore(record: Record) -> None:
     """Take nothing of a log that is opened again."""
 
 
-def create(folder: Path, observers: Any = (), sync: Any = inline) -> AuditLog:  # noqa: ANN401 - as the log takes them
+def create(folder: Path, observers: Any = (), sync: Any = write_inline) -> AuditLog:  # noqa: ANN401 - as the log takes them
     return AuditLog.create(folder / "runs" / f"{RUN_ID}.jsonl", RUN_ID, STORY[:2], observers=observers, sync=sync)
 
 
@@ -166,7 +166,7 @@ async def test_a_resume_seals_a_torn_line_and_the_log_is_whole_again(tmp_path: P
     log.close()
     data = log.path.read_bytes()
     log.path.write_bytes(data[:-cut])
-    again, reading = AuditLog.reopen(log.path, ignore, sync=inline)
+    again, reading = AuditLog.reopen(log.path, ignore, sync=write_inline)
     assert reading.verdict is Verdict.TORN
     again.record_resumed(reading.torn, unterminated=reading.unterminated)
     again.record("run.finished", exit_code=0)
@@ -183,13 +183,13 @@ async def test_a_resume_that_is_cut_off_itself_can_be_resumed(tmp_path: Path) ->
     path = log.path
     path.write_bytes(path.read_bytes()[:-10])
     for _ in range(3):
-        again, reading = AuditLog.reopen(path, ignore, sync=inline)
+        again, reading = AuditLog.reopen(path, ignore, sync=write_inline)
         assert reading.verdict is Verdict.TORN
         again.record_resumed(reading.torn, unterminated=reading.unterminated)
         await again.flush()
         again.close()
         path.write_bytes(path.read_bytes()[:-10])
-    again, reading = AuditLog.reopen(path, ignore, sync=inline)
+    again, reading = AuditLog.reopen(path, ignore, sync=write_inline)
     again.record_resumed(reading.torn, unterminated=reading.unterminated)
     await again.flush()
     again.close()
@@ -199,7 +199,7 @@ async def test_a_resume_that_is_cut_off_itself_can_be_resumed(tmp_path: Path) ->
 async def test_a_clock_that_is_set_back_does_not_take_later_records_before_earlier_ones(tmp_path: Path) -> None:
     moments = iter([START.replace(hour=9), START.replace(hour=9), START.replace(hour=7), START.replace(hour=10)])
     path = tmp_path / f"{RUN_ID}.jsonl"
-    log = AuditLog.create(path, RUN_ID, STORY[:2], wall=lambda: next(moments), sync=inline)
+    log = AuditLog.create(path, RUN_ID, STORY[:2], wall=lambda: next(moments), sync=write_inline)
     log.record("action.intent")
     log.record("action.intent")
     await log.flush()
@@ -223,13 +223,13 @@ async def test_whatever_others_wrote_is_logged_whole_on_one_line(tmp_path: Path,
 def test_runs_are_found_by_id_or_path_and_nothing_else(tmp_path: Path) -> None:
     store = FileRunStore(tmp_path)
     store.folder.mkdir()
-    path = store.path(RUN_ID)
+    path = store.path_of(RUN_ID)
     path.touch()
-    assert store.find(RUN_ID) == path
-    assert store.find(str(path)) == path
+    assert store.find_log(RUN_ID) == path
+    assert store.find_log(str(path)) == path
     for name in ("../no/such/file", "20261123T080000Z-ffff", ""):
         with pytest.raises(UsageError, match="there is no run"):
-            store.find(name)
+            store.find_log(name)
 
 
 def test_run_ids_sort_by_time_and_differ() -> None:

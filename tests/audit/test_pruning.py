@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.audit.keys import key_id
 from orchestrator.audit.pruning import Found, KeepReason, PrunePolicy, inspect_log, remove_logs
-from orchestrator.audit.record import Chain, digest
+from orchestrator.audit.record import Chain, compute_hash
 from orchestrator.audit.seal_create import seal_elsewhere
 from orchestrator.audit.store import FileRunStore, seal_file
 from orchestrator.errors import UsageError
@@ -28,13 +28,13 @@ def store(tmp_path: Path) -> FileRunStore:
 
 
 def kept(store: FileRunStore, data: bytes, terms: PrunePolicy = OLD, run_id: str = RUN_ID) -> KeepReason | None:
-    path = store.path(run_id)
+    path = store.path_of(run_id)
     path.write_bytes(data)
     return inspect_log(path, terms).kept
 
 
 def remove(store: FileRunStore, *found: Found, at: datetime = LONG_AFTER) -> list[KeepReason | None]:
-    return [why for _, why in remove_logs(found, store.pruned, by="me@here", at=at)]
+    return [why for _, why in remove_logs(found, store.pruned_file, by="me@here", at=at)]
 
 
 def test_an_old_finished_log_that_is_sealed_to_its_end_may_go(store: FileRunStore) -> None:
@@ -93,7 +93,7 @@ def forged() -> bytes:
 
 
 def test_a_seal_beside_the_log_counts_when_it_is_of_all_of_it(store: FileRunStore) -> None:
-    path = store.path(RUN_ID)
+    path = store.path_of(RUN_ID)
     path.write_bytes(log())
     seal_elsewhere(path, seal_file(path), KEY, by="me@here")
     assert inspect_log(path, OLD).kept is None
@@ -104,7 +104,7 @@ def test_a_seal_beside_the_log_counts_when_it_is_of_all_of_it(store: FileRunStor
 
 @pytest.fixture
 def old(store: FileRunStore) -> Found:
-    path = store.path(RUN_ID)
+    path = store.path_of(RUN_ID)
     path.write_bytes(SEALED)
     return inspect_log(path, OLD)
 
@@ -113,16 +113,16 @@ def test_what_is_removed_is_on_record_with_its_digest_and_its_seal(store: FileRu
     seal_elsewhere(old.path, seal_file(old.path), KEY, by="me@here")
     assert remove(store, old) == [None]
     assert list(store.folder.iterdir()) == []
-    (line,) = store.pruned.read_text().splitlines()
+    (line,) = store.pruned_file.read_text().splitlines()
     record = json.loads(line)
     last = json.loads(SEALED.splitlines()[-1])
-    assert (record["run_id"], record["digest"], record["bytes"]) == (RUN_ID, digest(last), len(SEALED))
+    assert (record["run_id"], record["digest"], record["bytes"]) == (RUN_ID, compute_hash(last), len(SEALED))
     assert record["seal"]["signature"] == last["signature"]
-    assert store.pruned.stat().st_mode & 0o777 == 0o600
+    assert store.pruned_file.stat().st_mode & 0o777 == 0o600
     with pytest.raises(UsageError, match="was pruned at 2027-03-03"):
-        store.find(RUN_ID)
+        store.find_log(RUN_ID)
     with pytest.raises(UsageError, match="there is no run"):
-        store.find("20261123T080000Z-0000")
+        store.find_log("20261123T080000Z-0000")
 
 
 def test_what_somebody_holds_or_changed_meanwhile_is_kept(store: FileRunStore, old: Found) -> None:
@@ -135,19 +135,19 @@ def test_what_somebody_holds_or_changed_meanwhile_is_kept(store: FileRunStore, o
     assert old.path.exists()
     old.path.unlink()
     assert remove(store, old) == [KeepReason.CHANGED]
-    assert store.pruned.read_bytes() == b""
+    assert store.pruned_file.read_bytes() == b""
 
 
 def test_a_record_that_was_cut_off_is_ended_and_stays(store: FileRunStore, old: Found) -> None:
-    store.pruned.write_bytes(b'{"run_id":"2026')
+    store.pruned_file.write_bytes(b'{"run_id":"2026')
     assert remove(store, old) == [None]
-    torn, line = store.pruned.read_bytes().splitlines()
+    torn, line = store.pruned_file.read_bytes().splitlines()
     assert torn == b'{"run_id":"2026'
     assert json.loads(line)["run_id"] == RUN_ID
 
 
 def test_without_a_record_nothing_is_removed(store: FileRunStore, old: Found) -> None:
-    store.pruned.mkdir()
+    store.pruned_file.mkdir()
     with pytest.raises(IsADirectoryError):
         remove(store, old)
     assert old.path.exists()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.audit.record import Chain, canonical, clean_value, digest, hash_record
+from orchestrator.audit.record import Chain, clean_value, compute_hash, encode_canonical, hash_record
 from orchestrator.audit.verify import Verdict
 from tests.logs import RUN_ID, START, check_log
 
@@ -50,9 +50,9 @@ def test_a_record_that_is_written_once_has_the_bytes_and_the_hash_of_one_written
 ) -> None:
     found, line = hash_record(record)
     assert found == hashlib.sha256(plainly(record)).hexdigest()
-    assert line == plainly({**record, "hash": found}) == canonical({**record, "hash": found})
+    assert line == plainly({**record, "hash": found}) == encode_canonical({**record, "hash": found})
     assert hash_record({**record, "hash": earlier}) == (found, line)
-    assert digest({**record, "hash": earlier}) == found
+    assert compute_hash({**record, "hash": earlier}) == found
 
 
 @given(JSON)

@@ -69,7 +69,7 @@ def test_money_is_written_as_the_end_of_a_run_has_it(each: list[str], together: 
     ]
     rates = [Rates(Decimal(amount), Decimal(0), "hourly_rate") for amount in each]
     money = replay(records([*STORY[:2], *accepted])).money
-    assert money["compute_usd_per_hour"] == Total.of(rates).document()["compute_usd_per_hour"] == together
+    assert money["compute_usd_per_hour"] == Total.sum_rates(rates).document()["compute_usd_per_hour"] == together
 
 
 def test_an_interruption_is_over_once_the_run_is_resumed() -> None:
@@ -102,10 +102,10 @@ def test_of_the_plan_no_more_is_kept_than_what_tells_its_targets_apart() -> None
 def test_only_the_last_durations_are_kept_for_telling_how_long_is_left() -> None:
     state = replay(records(STORY[:2]))
     for seconds in range(5000):
-        state.apply({"event": "target.settled", "ts": "", **about(0, outcome="settled", seconds=float(seconds))})
+        state.apply_record({"event": "target.settled", "ts": "", **about(0, outcome="settled", seconds=float(seconds))})
     assert len(state.durations) < 1000
     assert state.durations[-1] == 4999
-    state.apply({"event": "target.failed", "ts": "", **about(1, outcome="not_sent", seconds=None)})
+    state.apply_record({"event": "target.failed", "ts": "", **about(1, outcome="not_sent", seconds=None)})
     assert state.durations[-1] == 4999
 
 

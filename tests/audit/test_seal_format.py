@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.audit.keys import key_id
-from orchestrator.audit.log import AuditLog, inline
+from orchestrator.audit.log import AuditLog, write_inline
 from orchestrator.audit.record import Record
 from orchestrator.audit.seal_create import parse_detached, read_detached, seal_elsewhere, seal_log
 from orchestrator.audit.seal_format import Covers, Seal, make_seal
@@ -47,7 +47,7 @@ def checked(data: bytes, detached: Seal | None = None, keys: Any = KEYS) -> tupl
 
 def sound(data: bytes, detached: Seal | None = None, keys: Any = KEYS) -> bool:  # noqa: ANN401 - a mapping
     reading, check = checked(data, detached, keys)
-    return reading.verdict is Verdict.WHOLE and check.fault(reading) is None
+    return reading.verdict is Verdict.WHOLE and check.find_fault(reading) is None
 
 
 def covering(data: bytes) -> Covers:
@@ -65,7 +65,7 @@ def appended(data: bytes, event: str, fields: dict[str, object]) -> bytes:
 
 
 def sealed(data: bytes, key: Ed25519PrivateKey = KEY) -> bytes:
-    return appended(data, "run.sealed", seal_of(data, key).fields())
+    return appended(data, "run.sealed", seal_of(data, key).record_fields())
 
 
 def reconciled(data: bytes, times: int = 1) -> bytes:
@@ -112,9 +112,9 @@ def test_another_log_in_its_place_is_found_however_whole_its_chain_is(
 ) -> None:
     forged = log([STORY[0], *middle, STORY[-1]])
     assert check_log(forged).verdict is Verdict.WHOLE
-    own = seal_of(log()).fields()
-    lying = replace(seal_of(log()), covers=covering(forged)).fields()
-    posing = seal_of(forged, OTHER).fields() | {"key_id": next(iter(KEYS))}
+    own = seal_of(log()).record_fields()
+    lying = replace(seal_of(log()), covers=covering(forged)).record_fields()
+    posing = seal_of(forged, OTHER).record_fields() | {"key_id": next(iter(KEYS))}
     for stolen in ({}, own, lying, posing, {**own, "covers": None}, {**own, "signature": "?"}, {**own, "by": 1}):
         assert not sound(forged)
         again = appended(forged, "run.sealed", stolen)
@@ -127,7 +127,7 @@ def test_another_log_in_its_place_is_found_however_whole_its_chain_is(
 def test_records_that_came_after_the_seal_are_counted_and_no_fault() -> None:
     data = reconciled(SEALED, 3)
     reading, check = checked(data)
-    assert (check.fault(reading), check.since) == (None, 3)
+    assert (check.find_fault(reading), check.since) == (None, 3)
     assert check.good is not None
     assert check.good.covers.lines == len(STORY)
 
@@ -157,7 +157,7 @@ def test_a_seal_that_was_kept_elsewhere_vouches_for_a_log_that_has_none() -> Non
 def test_the_seal_of_another_key_counts_only_where_that_key_is_given() -> None:
     foreign, rotated = sealed(log(), OTHER), sealed(sealed(log(), OTHER))
     reading, check = checked(foreign)
-    assert check.fault(reading) == "there is no seal by this key, only by another one"
+    assert check.find_fault(reading) == "there is no seal by this key, only by another one"
     assert sound(foreign, keys=BOTH)
     assert sound(rotated)
     assert checked(sealed(SEALED, OTHER))[1].since == 1
@@ -216,7 +216,7 @@ async def test_only_a_finished_log_that_is_what_was_written_is_sealed(tmp_path: 
         (b"", UnfinishedError),
         (log().replace(b'"exit_code":6', b'"exit_code":0'), AlteredError),
         (sealed(log()).replace(b"me@here", b"we@here"), AlteredError),
-        (appended(log(), "run.sealed", seal_of(log()).fields() | {"by": "you"}), AlteredError),
+        (appended(log(), "run.sealed", seal_of(log()).record_fields() | {"by": "you"}), AlteredError),
     ]
     for data, error in cases:
         path = written(tmp_path, data)
@@ -244,7 +244,7 @@ async def test_a_log_that_lost_something_that_was_sealed_is_not_sealed_again(tmp
 
 async def test_a_log_that_somebody_holds_is_not_sealed(tmp_path: Path) -> None:
     path = written(tmp_path, log())
-    holder, _ = AuditLog.reopen(path, ignore, sync=inline)
+    holder, _ = AuditLog.reopen(path, ignore, sync=write_inline)
     with closing(holder), pytest.raises(RunHeldError):
         await seal(path)
 
@@ -268,7 +268,7 @@ def test_a_log_under_the_name_of_another_run_does_not_hold(tmp_path: Path) -> No
     path = tmp_path / "20261124T080000Z-0000.jsonl"
     path.write_bytes(SEALED)
     reading, check = read_sealed(path, KEYS)
-    assert check.fault(reading) == f"it is the log of another run, {RUN_ID}"
+    assert check.find_fault(reading) == f"it is the log of another run, {RUN_ID}"
     path = written(tmp_path, SEALED)
     assert read_sealed(path, KEYS)[1].broken is None
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.audit.record import GENESIS, Record, canonical, digest, hash_record
+from orchestrator.audit.record import GENESIS, Record, compute_hash, encode_canonical, hash_record
 from orchestrator.audit.verify import Verdict
 from tests.logs import RUN_ID, START, STORY, check_log, lines, log
 
@@ -26,8 +26,8 @@ def test_the_published_test_vector_holds() -> None:
         "playbook": {"name": "démo"},
         "prev": GENESIS,
     }
-    assert canonical(record).startswith('{"event":"run.started","playbook":{"name":"démo"},"prev":"000'.encode())
-    assert digest(record) == "febb096c4dc60de5d112cfd96d99e24ebd2c625d3869220e9ea1095e0fa4a581"
+    assert encode_canonical(record).startswith('{"event":"run.started","playbook":{"name":"démo"},"prev":"000'.encode())
+    assert compute_hash(record) == "febb096c4dc60de5d112cfd96d99e24ebd2c625d3869220e9ea1095e0fa4a581"
 
 
 def test_a_log_as_written_is_whole_and_without_its_end_it_is_unfinished() -> None:

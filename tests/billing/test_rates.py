@@ -105,7 +105,7 @@ RATES = st.builds(Rates, st.none() | st.decimals(0, 99, places=6), st.none() | s
 
 @given(st.lists(RATES, max_size=8))
 def test_a_total_is_null_where_a_part_is_unknown_with_what_is_known_beside_it(every: list[Rates]) -> None:
-    document = Total.of(every).document()
+    document = Total.sum_rates(every).document()
     for part in ("compute", "storage"):
         amounts = [getattr(each, part) for each in every]
         known = sum((each for each in amounts if each is not None), Decimal(0))
@@ -117,7 +117,7 @@ def test_a_total_is_null_where_a_part_is_unknown_with_what_is_known_beside_it(ev
 
 def test_an_exact_sum_that_floats_would_miss() -> None:
     tenth = Rates(Decimal("0.1"), Decimal("0.2"), "hourly_rate")
-    assert Total.of([tenth] * 3).document()["compute_usd_per_hour"] == "0.3"
+    assert Total.sum_rates([tenth] * 3).document()["compute_usd_per_hour"] == "0.3"
 
 
 @pytest.mark.parametrize(

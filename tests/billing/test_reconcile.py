@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.action import Action
-from orchestrator.billing.reconcile import reconcile
+from orchestrator.billing.reconcile import reconcile_stops
 from orchestrator.billing.reconciled import ChargeState, Reconciled, add_up_charges
 from orchestrator.billing.stop import Stop
 from orchestrator.cloud.wire_usage import read_usage_page
@@ -51,7 +51,7 @@ def said(
 ) -> list[Reconciled]:
     records = parsed([record for _, record in meter.records])
     now = max(stop.ended for stop in stops) + later
-    return reconcile(stops, records, gone=False, ahead=timedelta(seconds=ahead), now=now, pending_for=6 * 3600)
+    return reconcile_stops(stops, records, gone=False, ahead=timedelta(seconds=ahead), now=now, pending_for=6 * 3600)
 
 
 def one(stop: Stop, meter: Meter, **more: Any) -> Reconciled:  # noqa: ANN401 - as `said` has it
@@ -337,7 +337,7 @@ def test_of_an_app_that_is_not_known_the_charge_is_pending_and_then_unknown() ->
 
     def gone(hours: int) -> Reconciled:
         now = stop.ended + timedelta(hours=hours)
-        return reconcile([stop], [], gone=True, ahead=timedelta(0), now=now, pending_for=6 * 3600)[0]
+        return reconcile_stops([stop], [], gone=True, ahead=timedelta(0), now=now, pending_for=6 * 3600)[0]
 
     assert gone(1).standing is ChargeState.PENDING
     assert (gone(7).standing, gone(7).charged.usd) == (ChargeState.UNKNOWN, None)

@@ -52,7 +52,7 @@ def test_a_record_can_be_read_back(
         charged=Figure(minutes, usd, Basis.OBSERVED),
         billing_keys=tuple(keys),
     )
-    assert Reconciled.parse(json.loads(json.dumps(written.document()))) == written
+    assert Reconciled.from_document(json.loads(json.dumps(written.document()))) == written
 
 
 def test_asking_again_and_hearing_the_same_is_nothing_new() -> None:
@@ -67,7 +67,7 @@ def test_the_sum_of_what_was_charged_is_exact(costs: list[Decimal]) -> None:
     found = add_up_charges(replace(CHARGED, charged=Figure(cost, None, Basis.OBSERVED)) for cost in costs)
     units = sum(int(cost * 10**12) for cost in costs)
     assert found.charged_usd * 10**12 == units
-    assert found.charged == len(costs)
+    assert found.charged_stops == len(costs)
 
 
 def test_a_sum_leaves_out_what_is_not_known_and_says_of_how_many() -> None:

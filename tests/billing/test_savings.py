@@ -38,12 +38,12 @@ def charged(usd: str | None, number: int = 1, state: str = "charged") -> Charged
         "billing_keys": [],
         "reason": None,
     }
-    return ChargedStop(ref(number), at(1), "run", "nightly", Reconciled.parse(record))
+    return ChargedStop(ref(number), at(1), "run", "nightly", Reconciled.from_document(record))
 
 
 def test_a_standstill_spares_its_hours_at_the_compute_rate_and_its_storage_goes_on() -> None:
     _, total = add_up(find_stopped_periods([down(0), started(10)], NOW), [], "playbook", at(0))
-    assert (total.stood, total.compute.whole, total.storage.whole) == (
+    assert (total.stood, total.compute.known_total, total.storage.known_total) == (
         timedelta(hours=10),
         Decimal("1.2"),
         Decimal("0.03"),
@@ -61,7 +61,7 @@ def test_without_a_rate_the_hours_count_and_the_money_is_unknown_never_a_guess()
     found = find_stopped_periods([down(0, 1, rate=None), down(0, 2), started(10, 1), started(10, 2)], NOW)
     _, total = add_up(found, [], "playbook", at(0))
     assert (total.stood, total.compute.usd, total.compute.unknown) == (timedelta(hours=20), Decimal("1.2"), 1)
-    assert (total.compute.whole, total.storage.whole) == (None, Decimal("0.06"))
+    assert (total.compute.known_total, total.storage.known_total) == (None, Decimal("0.06"))
 
 
 def test_what_was_paid_up_front_for_a_gpu_counts_once_where_the_stop_lies_in_the_time() -> None:
@@ -73,7 +73,7 @@ def test_what_was_paid_up_front_for_a_gpu_counts_once_where_the_stop_lies_in_the
 def test_charges_are_summed_by_what_reconciling_found_and_those_that_nobody_asked_for_are_counted() -> None:
     stops = [charged("0.0204"), charged("0.0013", 2), charged(None, 3, "pending"), ChargedStop(ref(4), at(1), "r", "p")]
     rows, total = add_up([], stops, "playbook", at(0))
-    assert (total.charges.charged_usd, total.charges.pending, total.not_asked) == (Decimal("0.0217"), 1, 1)
+    assert (total.charges.charged_usd, total.charges.pending_stops, total.not_asked) == (Decimal("0.0217"), 1, 1)
     assert {row.key: len(row.stops) for row in rows} == {"nightly": 3, "p": 1}
 
 

@@ -190,7 +190,7 @@ async def _run(
                 ("run.started", {"playbook": {"name": "all"}}),
                 ("run.planned", planned_fields(plan, len(inventory.cvms))),
             ],
-            observers=[state.apply],
+            observers=[state.apply_record],
         )
         ledger = Ledger([Job.from_target(target) for target in plan.targets], log, clock)
         workspace = Workspace(cloud, gate, clock, rng, SETTLE, size=len(inventory.cvms))
@@ -202,7 +202,7 @@ async def _run(
 
     def take(record: Record) -> None:
         records.append(record)
-        told.apply(record)
+        told.apply_record(record)
 
     verdict = read_log(log.path, take).verdict
     return Told(result, told, verdict, simulator, records, action)

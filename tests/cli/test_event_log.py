@@ -51,7 +51,7 @@ def logged(settings: LogSection, *outcomes: str) -> list[dict[str, object]]:
     log = run_log(settings, state)
     with capture_logs() as lines:
         for record in records(MADE, *events)[2:]:
-            state.apply(record)
+            state.apply_record(record)
             log(record)
     return [{key: value for key, value in line.items() if key in SAID} for line in lines]
 
@@ -88,7 +88,7 @@ def test_a_cvm_that_comes_back_after_its_teepod_was_done_has_a_line_of_its_own_a
     ends = [("target.settled", about(n, MADE, outcome="settled")) for n in range(4)]
     with capture_logs() as lines:
         for record in records(MADE, *ends, ("target.failed", about(0, MADE, outcome="resurrected")))[2:]:
-            state.apply(record)
+            state.apply_record(record)
             log(record)
     assert [line["event"] for line in lines] == ["teepod.done", "teepod.done", "cvm.resurrected"]
 
@@ -103,7 +103,7 @@ def test_a_cvm_that_comes_back_before_its_teepod_is_done_counts_once_with_its_la
     ]
     with capture_logs() as lines:
         for record in records(MADE, *ends)[2:]:
-            state.apply(record)
+            state.apply_record(record)
             log(record)
     assert [line["event"] for line in lines] == ["cvm.resurrected", "teepod.done"]
     assert lines[1] == {

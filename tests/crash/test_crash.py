@@ -43,7 +43,7 @@ def moments(seed: int) -> list[Moment]:
 def read(log: Path) -> tuple[Verdict, RunState]:
     """What a log is, and what it adds up to."""
     state = RunState()
-    return read_log(log, state.apply).verdict, state
+    return read_log(log, state.apply_record).verdict, state
 
 
 def crash_and_resume(folder: Path, seed: int, action: str = "stop") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.record import GENESIS, Chain, canonical, digest
+from orchestrator.audit.record import GENESIS, Chain, compute_hash, encode_canonical
 from tests.docs.pages import ROOT, blocks
 from tests.logs import build_log
 
@@ -30,9 +30,9 @@ def test_the_vector_holds_for_plain_hashlib() -> None:
 def test_the_vector_holds_for_the_code() -> None:
     """The code writes those bytes for that record, and gives it that hash, whether it has a `hash` already or not."""
     record = json.loads(VECTOR)
-    assert canonical(record) == VECTOR.encode()
-    assert digest(record) == HASH
-    assert digest({**record, "hash": "anything"}) == HASH
+    assert encode_canonical(record) == VECTOR.encode()
+    assert compute_hash(record) == HASH
+    assert compute_hash({**record, "hash": "anything"}) == HASH
     assert record["prev"] == GENESIS
 
 

@@ -35,7 +35,7 @@ def test_the_documented_check_accepts_what_the_code_seals(tmp_path: Path) -> Non
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_documented_check_refuses_what_is_not_sealed_as_it_says(tmp_path: Path) -> None:
     """The same lines stop at a seal of other content, at a wrong signature, and where there is none."""
-    own = seal_of(finished()).fields()
+    own = seal_of(finished()).record_fields()
     with pytest.raises(AssertionError, match="other content"):
         documented_check(tmp_path, appended(appended(finished(), "billing.reconciled", {}), "run.sealed", own))
     with pytest.raises(InvalidSignature):

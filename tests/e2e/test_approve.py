@@ -117,7 +117,7 @@ def killed(open_desk: OpenDesk) -> tuple[Desk, Ended]:
     dead = approve(desk, "--yes", "--json")
     assert (dead.code, dead.fault["code"]) == (3, "not_asked")
     assert f"orchestrator resume {desk.log.stem}" in dead.fault["hint"]
-    assert FileApprovalStore(desk.log).submit(
+    assert FileApprovalStore(desk.log).submit_answer(
         ApprovalAnswer(asked["seq"], asked["hash"], "look", approved=True, by="ann@desk", at="")
     )
     process = desk.start("resume", desk.log.stem, "--yes", "--json")

@@ -122,7 +122,7 @@ def state_of(fleet: Fleet) -> RunState:
             "action": Action.SHUTDOWN.value,
             "cvm": job.document,
             "status": "running",
-            "billing": job.note.fields(),
+            "billing": job.note.plan_fields(),
             "wave": job.wave,
         }
         for job in fleet.jobs
@@ -133,14 +133,14 @@ def state_of(fleet: Fleet) -> RunState:
     ]
     state = RunState()
     for record in [*head, *fleet.trail.records]:
-        state.apply(record | {"ts": timestamp(EPOCH + timedelta(seconds=record["at"]))})
+        state.apply_record(record | {"ts": timestamp(EPOCH + timedelta(seconds=record["at"]))})
     return state
 
 
 async def resume(cloud: FakeCloud, interrupted: Fleet) -> Fleet:
     state = state_of(interrupted)
     jobs = rebuild_jobs(state, now=interrupted.clock.now(), wall=interrupted.clock.wall())
-    fleet = Fleet(cloud, jobs=jobs, approver=SlowPerson(), settle=SETTLE, passed=state.passed, refused=state.refused)
+    fleet = Fleet(cloud, jobs=jobs, approver=SlowPerson(), settle=SETTLE, passed=state.passed, refused=state.is_refused)
     fleet.steps = list(steps_from(state.planned.steps))  # type: ignore[arg-type] # steps of any kind
     fresh = await fleet.run.reader.read_statuses([job.ref for job in jobs if job.outcome is None])
     fleet.run.apply_statuses(fresh)

@@ -234,5 +234,5 @@ def test_charges_are_what_the_last_reconciling_found_and_the_run_to_ask_about_is
     done.record("billing.reconciled", **found_out(4, "charged", "0.001"), difference_usd="0").write(tmp_path)
     found = of(tmp_path)
     charges = found.together.charges
-    assert (charges.charged_usd, charges.charged, charges.pending) == (Decimal("0.0133"), 2, 1)
+    assert (charges.charged_usd, charges.charged_stops, charges.pending_stops) == (Decimal("0.0133"), 2, 1)
     assert (found.together.not_asked, found.ask) == (1, [made.run_id])

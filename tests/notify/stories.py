@@ -52,7 +52,7 @@ def notices_of(*events: Event, first: list[Event] | None = None) -> list[Notice]
     state, notices = RunState(), []
     beginning = begun() if first is None else first
     for number, record in enumerate(records(*beginning, *events), start=1):
-        state.apply(record)
+        state.apply_record(record)
         notice = notice_of_start(state) if number == len(beginning) else notice_of(record, state)
         if notice is not None:
             notices.append(notice)

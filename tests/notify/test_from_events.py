@@ -101,7 +101,7 @@ def test_a_resume_counts_open_cvms_and_has_the_record_s_number() -> None:
     for record in records(
         *begun(), settled(1), ("run.interrupted", {"reason": "sigint", "open": 2}), ("run.resumed", {"open": 2})
     ):
-        state.apply(record)
+        state.apply_record(record)
     notice = notice_of_start(state)
     assert notice.headline == "nightly resumed: 2 of 3 CVMs are still open"
     assert (notice.id, notice.event) == (f"{RUN_ID}-{record['seq']}", "run.resumed")
@@ -143,7 +143,7 @@ def test_a_schedule_that_started_a_run_is_named() -> None:
 def test_a_failed_log_sends_a_notice_without_a_record() -> None:
     state = RunState()
     for record in records(*begun()):
-        state.apply(record)
+        state.apply_record(record)
     notice = notice_of_log_failure(state, "the audit log can't be written: No space left on device")
     assert "ended early: the audit log failed" in notice.headline
     assert "No space left" in notice.lines[0]

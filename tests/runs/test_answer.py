@@ -47,7 +47,7 @@ def asked_run(
             return EPOCH + timedelta(seconds=anyio.current_time())
 
         state = RunState()
-        log = AuditLog.create(path, RUN_ID, FIRST, observers=[state.apply], wall=wall, sync=at_once)
+        log = AuditLog.create(path, RUN_ID, FIRST, observers=[state.apply_record], wall=wall, sync=at_once)
         answers = FileApprovalStore(path)
         log.observers.append(answers.observe_record)
         fleet = Fleet(FakeCloud(0), approver=LeftAnswers(answers, state, RunObserver(), wall), sink=log)
@@ -73,7 +73,7 @@ def yes_to(state: RunState) -> ApprovalAnswer:
 
 def state_of(path: Path) -> RunState:
     state = RunState()
-    read_log(path, state.apply)
+    read_log(path, state.apply_record)
     return state
 
 
@@ -104,14 +104,14 @@ def test_an_answer_around_the_time_out_counts_for_both_or_for_neither(tmp_path: 
         await anyio.sleep(TIMEOUT + offset)
         if state.question is not None:
             given.append(yes_to(state))
-            assert FileApprovalStore(path).submit(given[0])
+            assert FileApprovalStore(path).submit_answer(given[0])
 
     path, ending = asked_run(tmp_path, answer)
     approved = "look" in state_of(path).passed
     assert (ending is Ending.COMPLETED) is approved
     assert approved or offset >= 0
     for each in given:
-        FileApprovalStore(path).withdraw(each)
+        FileApprovalStore(path).withdraw_answer(each)
         assert counts(path, each) is approved
 
 
@@ -122,7 +122,7 @@ def test_a_run_that_is_killed_in_the_middle_of_its_log_and_its_approver_agree(tm
         del fleet
         await anyio.sleep(3)
         given.append(yes_to(state))
-        assert FileApprovalStore(path).submit(given[0])
+        assert FileApprovalStore(path).submit_answer(given[0])
 
     path, ending = asked_run(tmp_path, answer)
     assert ending is Ending.COMPLETED
@@ -152,7 +152,7 @@ def test_a_run_that_ends_between_two_looks_and_its_approver_agree(tmp_path: Path
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]))
     state = RunState()
-    log, _ = AuditLog.reopen(path, state.apply, sync=at_once)
+    log, _ = AuditLog.reopen(path, state.apply_record, sync=at_once)
     ended = False
 
     async def end() -> None:

@@ -140,7 +140,7 @@ async def test_an_answer_from_elsewhere_ends_the_question_at_the_terminal(desk: 
         async def elsewhere() -> None:
             await anyio.sleep(30)
             assert desk.aside == 1, "the live view has made way"
-            assert desk.answers.submit(desk.yes)
+            assert desk.answers.submit_answer(desk.yes)
 
         group.start_soon(elsewhere)
         answer = await asked(desk.terminal(TypedKeys({})))
@@ -155,7 +155,7 @@ async def test_a_terminal_that_is_closed_leaves_the_answer_to_others(desk: Desk)
 
         async def elsewhere() -> None:
             await anyio.sleep(200)
-            assert desk.answers.submit(replace(desk.yes, approved=False))
+            assert desk.answers.submit_answer(replace(desk.yes, approved=False))
 
         group.start_soon(elsewhere)
         answer = await asked(desk.terminal(TypedKeys({5: None})))
@@ -176,7 +176,7 @@ async def test_without_a_terminal_an_answer_is_taken_up_within_a_second(desk: De
 
         async def elsewhere() -> None:
             await anyio.sleep(30)
-            assert desk.answers.submit(desk.yes)
+            assert desk.answers.submit_answer(desk.yes)
 
         group.start_soon(elsewhere)
         answer = await asked(desk.left())
@@ -188,7 +188,7 @@ async def test_without_a_terminal_an_answer_is_taken_up_within_a_second(desk: De
 async def test_an_answer_to_an_earlier_question_answers_nothing(
     desk: Desk, approver: Callable[[Desk], LeftAnswers | AtTerminal]
 ) -> None:
-    assert desk.answers.submit(desk.yes)
+    assert desk.answers.submit_answer(desk.yes)
     again = run(("approval.requested", ASKED), ("run.resumed", {"open": 1}), ("approval.requested", ASKED))
     desk.state = again
     assert await asked(approver(desk)) is None
@@ -197,7 +197,7 @@ async def test_an_answer_to_an_earlier_question_answers_nothing(
 
 async def test_an_answer_that_is_found_after_its_time_is_none(desk: Desk) -> None:
     """As on a machine that slept: the engine's clock stood still, the time of day did not."""
-    assert desk.answers.submit(desk.yes)
+    assert desk.answers.submit_answer(desk.yes)
     late = LeftAnswers(desk.answers, desk.state, RunObserver(), lambda: EXPIRES_AT + timedelta(seconds=10))
     assert await asked(late) is None
 
@@ -211,7 +211,7 @@ async def test_an_answer_of_the_last_half_second_counts(
 
         async def elsewhere() -> None:
             await anyio.sleep(300 - before)
-            assert desk.answers.submit(desk.yes)
+            assert desk.answers.submit_answer(desk.yes)
 
         group.start_soon(elsewhere)
         answer = await asked(approver(desk))

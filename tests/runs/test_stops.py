@@ -26,7 +26,7 @@ def planned(*steps: tuple[str, str]) -> Event:
 
 def fold(*events: Event) -> RunState:
     state = RunState()
-    check_log(log([("run.started", {}), *events, FINISHED]), state.apply)
+    check_log(log([("run.started", {}), *events, FINISHED]), state.apply_record)
     return state
 
 

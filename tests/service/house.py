@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from orchestrator.audit.log import inline
+from orchestrator.audit.log import write_inline
 from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
@@ -149,7 +149,7 @@ class House:
         self.seconds = seconds
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.runner = FakeRunner(self.world, self.wall, seconds=seconds)
-        self.sync: Callable[[Callable[[], None]], Awaitable[None]] = inline
+        self.sync: Callable[[Callable[[], None]], Awaitable[None]] = write_inline
         self.service: Service
         self.left: int | None = None
         self.ended: anyio.Event

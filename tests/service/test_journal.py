@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.log import inline
+from orchestrator.audit.log import write_inline
 from orchestrator.errors import SettingsError
 from orchestrator.moment import timestamp
 from orchestrator.service import journal as the_journal
@@ -28,7 +28,7 @@ CLAIM = {
 
 
 def opened(state: Path) -> FileJournal:
-    return FileJournalStore(state, wall=lambda: MONDAY, sync=inline).open_journal()
+    return FileJournalStore(state, wall=lambda: MONDAY, sync=write_inline).open_journal()
 
 
 def file_of(state: Path) -> Path:

@@ -155,7 +155,7 @@ class Played:
     def check_promises(self) -> RunState:
         """Check that each CVM had one effective request, that each request had an intent, and that the log is whole."""
         state = RunState()
-        assert read_log(self.log, state.apply).verdict is Verdict.WHOLE
+        assert read_log(self.log, state.apply_record).verdict is Verdict.WHOLE
         assert not self.problems, self.problems[:3]
         assert self.exit_code == Exit.OK
         assert state.counts == {"settled": self.script.cvms}
@@ -272,7 +272,7 @@ class _Process:
             ("run.planned", planned_fields(plan, len(inventory.cvms))),
         ]
         self._log = AuditLog.create(
-            self._played.log, RUN_ID, first, observers=[state.apply], wall=self._clock.wall, sync=self.disk.write
+            self._played.log, RUN_ID, first, observers=[state.apply_record], wall=self._clock.wall, sync=self.disk.write
         )
         jobs = [Job.from_target(target) for target in plan.targets]
         run = prepare_run(
@@ -282,7 +282,9 @@ class _Process:
 
     async def _resume(self, session: Session) -> RunResult:
         state = RunState()
-        self._log, reading = AuditLog.reopen(self._played.log, state.apply, wall=self._clock.wall, sync=self.disk.write)
+        self._log, reading = AuditLog.reopen(
+            self._played.log, state.apply_record, wall=self._clock.wall, sync=self.disk.write
+        )
         if state.finished is not None:
             return RunResult(Ending(state.finished.ending), Exit(state.finished.exit_code))
         jobs = rebuild_jobs(state, now=self._clock.now(), wall=self._clock.wall())

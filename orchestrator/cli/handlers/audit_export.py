@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeAlias
 import click
 
 from orchestrator.audit.record import Record
-from orchestrator.audit.verify import Reading, Take, Verdict, drop, read_log
+from orchestrator.audit.verify import Reading, Take, Verdict, ignore_record, read_log
 from orchestrator.cli.audit_logs import find_logs
 from orchestrator.cli.out_file import is_evidence
 from orchestrator.cli.streams import SafeStream
@@ -48,7 +48,7 @@ def export_logs(
     paths = find_logs(logs, config, assignments, every=every)
     _check_place(out, paths)
     # Checked before the first write: an altered log must not leave the machine as a sound log.
-    readings = [(path, _read_records(path, drop)) for path in paths]
+    readings = [(path, _read_records(path, ignore_record)) for path in paths]
     altered = [(path, reading) for path, reading in readings if reading.verdict is Verdict.ALTERED]
     if altered and not even_altered:
         raise _build_altered_error(altered)

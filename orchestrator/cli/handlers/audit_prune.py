@@ -64,7 +64,7 @@ def prune_logs(
         kept += late
         if not as_json:
             _print_kept(late)
-            click.echo(f"Removed {plural(len(removed), 'log')}; recorded in {safe_text(store.pruned, 4096)}.")
+            click.echo(f"Removed {plural(len(removed), 'log')}; recorded in {safe_text(store.pruned_file, 4096)}.")
     if as_json:
         click.echo(json.dumps(_prune_document(going, removed, kept, dry_run=dry_run), indent=2))
     return int(Exit.OK)
@@ -82,7 +82,7 @@ def _remove_logs(going: list[Found], store: FileRunStore, removed: list[Found]) 
     """Remove logs, and return the logs kept after all."""
     kept: list[tuple[Found, KeepReason]] = []
     try:
-        for each, why in remove_logs(going, store.pruned, by=find_actor(), at=utc_now()):
+        for each, why in remove_logs(going, store.pruned_file, by=find_actor(), at=utc_now()):
             if why is None:
                 removed.append(each)
             else:
@@ -90,7 +90,7 @@ def _remove_logs(going: list[Found], store: FileRunStore, removed: list[Found]) 
     except OSError as error:
         raise UsageError(
             f"stopped after {plural(len(removed), 'log')}: {error.strerror or error}",
-            file=error.filename or store.pruned,
+            file=error.filename or store.pruned_file,
             hint="the removed logs are recorded there; the other logs are unchanged",
         ) from error
     return kept

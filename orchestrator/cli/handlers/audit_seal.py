@@ -91,7 +91,7 @@ def _seal_document(
                 "seal_file": str(each.file),
                 "new": each.new,
                 "run_id": each.seal.run_id,
-                **each.seal.fields(),
+                **each.seal.record_fields(),
             }
             for path, each in sealed
         ],

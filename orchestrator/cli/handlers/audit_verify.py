@@ -92,7 +92,7 @@ def _check_log(path: Path, keys: Mapping[str, Ed25519PublicKey], seals: Iterable
         reading, check = read_sealed(path, keys, detached)
     except OSError as error:
         raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
-    sound = not keys or check.fault(reading) is None
+    sound = not keys or check.find_fault(reading) is None
     return _Checked(path, reading, check, _CODES[reading.verdict] if sound else Exit.FAILED)
 
 
@@ -122,7 +122,7 @@ def _find_missing(
                 seal = each.seal
                 if seal is not None and seal.key_id in keys and seal.is_by(keys[seal.key_id]):
                     found.setdefault(seal.run_id, seal)
-    lost = [seal for seal in found.values() if not store.path(seal.run_id).is_file()]
+    lost = [seal for seal in found.values() if not store.path_of(seal.run_id).is_file()]
     return [(seal, store.pruned_at(seal.run_id)) for seal in sorted(lost, key=lambda seal: seal.run_id)]
 
 

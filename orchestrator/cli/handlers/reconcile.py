@@ -43,7 +43,7 @@ def reconcile_run(
     settings = load_settings(config, assignments)
     run = run_store(settings).find_run(run_id)
     state = RunState()
-    log, reading = run.open_log(state.apply)
+    log, reading = run.open_log(state.apply_record)
     try:
         _check_log(reading, state, run)
         found = _find_charges(settings, log, reading, state)

@@ -20,7 +20,7 @@ def show_run(run_id: str, config: Path | None, assignments: tuple[str, ...], *, 
     settings = load_settings(config, assignments)
     run = run_store(settings).find_run(run_id)
     state = RunState()
-    reading = read_sound_run(run, state.apply)
+    reading = read_sound_run(run, state.apply_record)
     going_on = state.finished is None and run.is_locked()
     code = None if going_on else _find_exit_code(state)
     if as_json:

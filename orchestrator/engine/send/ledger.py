@@ -149,7 +149,7 @@ class Ledger:
                 "action": job.action.value,
                 "cvm": job.document,
                 "status": job.before,
-                "billing": job.note.fields(),
+                "billing": job.note.plan_fields(),
                 "wave": job.wave,
             }
             for job in jobs

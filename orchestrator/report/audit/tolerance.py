@@ -7,11 +7,11 @@ from orchestrator.audit.events import (
     AnyEvent,
     LogEvent,
     PlannedTarget,
+    RecordView,
     RunPlanned,
     StepPlanned,
     TargetEvent,
     UnknownEvent,
-    View,
     read_event,
 )
 from orchestrator.audit.record import Record
@@ -39,7 +39,7 @@ def as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def cvm_of(view: View) -> Mapping[str, Any]:
+def cvm_of(view: RecordView) -> Mapping[str, Any]:
     """Return the CVM of an event or a target as recorded; empty without a CVM."""
     return as_mapping(view.record.get("cvm"))
 

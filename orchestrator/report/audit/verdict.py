@@ -36,7 +36,7 @@ def verdict_document(reading: Reading, check: SealCheck, path: Path, code: int, 
 
 
 def _seal_document(reading: Reading, check: SealCheck) -> dict[str, object]:
-    fault = None if reading.verdict is Verdict.ALTERED else check.fault(reading)
+    fault = None if reading.verdict is Verdict.ALTERED else check.find_fault(reading)
     good = check.good
     return {
         "ok": fault is None and reading.verdict is not Verdict.ALTERED,
@@ -83,7 +83,7 @@ def _describe_chain(reading: Reading, path: str) -> str:
 
 
 def _describe_seals(reading: Reading, check: SealCheck) -> Iterator[str]:
-    fault, good = check.fault(reading), check.good
+    fault, good = check.find_fault(reading), check.good
     if fault is not None:
         word = "NOT SEALED" if check.broken is None else "SEAL BROKEN"
         where = "" if check.line is None else f" at line {check.line}"

@@ -90,7 +90,7 @@ def _describe_run(timeline: RunTimeline, log: LogFile) -> dict[str, Any]:
         "run_id": state.run_id or log.path.stem,
         "playbook": started.playbook,
         **{key: started.record.get(key) for key in kept},
-        "simulated": state.simulated,
+        "simulated": state.is_simulated,
         "cloud_ended": state.cloud_ended,
         "steps": state.planned.steps,
         "workspace_size": state.planned.record.get("workspace_size"),

@@ -76,9 +76,9 @@ def _group_sums(state: RunState, stops: list[TargetState], group: Callable[[Targ
 
 
 def _add_up_targets(targets: Iterable[TargetState], stops: list[TargetState]) -> _Money:
-    billed = [target.billed for target in targets]
+    billed = [target.billed_target for target in targets]
     down, started = (list(billed_cvms(billed, actions).values()) for actions in (TAKE_DOWN, BRING_UP))
-    found = [Reconciled.parse(target.reconciled.record) for target in stops if target.reconciled is not None]
+    found = [Reconciled.from_document(target.reconciled.record) for target in stops if target.reconciled is not None]
     return {
         "stops": len(stops),
         "starts": len(started),
@@ -101,4 +101,4 @@ def _add_up_rates(cvms: Iterable[tuple[BilledTarget, Effect]], *effects: Effect)
         for target, effect in cvms
         if effect in effects
     ]
-    return {"basis": Basis.ESTIMATED.value, "cvms": len(rates), **Total.of(rates).document()}
+    return {"basis": Basis.ESTIMATED.value, "cvms": len(rates), **Total.sum_rates(rates).document()}

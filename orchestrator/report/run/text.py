@@ -59,9 +59,9 @@ def print_run(
         meaning = (code is None and describe_wait(state)) or meaning_of_run(state, running=code is None)
     else:
         meaning = f"{describe_end(state, code or 0)} (exit {code})"
-    if state.drifted:
+    if state.drifted_targets:
         source = "run to undo" if state.started.restores is not None else "plan file"
-        meaning += f"; skipped {len(state.drifted)} of the {source}: changed since"
+        meaning += f"; skipped {len(state.drifted_targets)} of the {source}: changed since"
     head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {meaning}")
     print_lines(console, prose_lines(console, head))
     tally = Text("  ").join(Text(f"{number} {outcome}", STYLES.get(outcome, "")) for outcome, number in counts.items())
@@ -99,9 +99,9 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Fa
     yield from _describe_abandonment(state)
     for line in answer_lines(state, going_on=code is None):
         yield "answer", Text(line)
-    if state.drifted:
-        changed = ", ".join(safe_text(each["cvm"]["name"], 64) for each in state.drifted[:_MOST_ROWS])
-        more = f" and {len(state.drifted) - _MOST_ROWS} more" if len(state.drifted) > _MOST_ROWS else ""
+    if state.drifted_targets:
+        changed = ", ".join(safe_text(each["cvm"]["name"], 64) for each in state.drifted_targets[:_MOST_ROWS])
+        more = f" and {len(state.drifted_targets) - _MOST_ROWS} more" if len(state.drifted_targets) > _MOST_ROWS else ""
         yield "changed", Text(changed + more)
     yield from _left_alone(state)
     yield "audit log", Text(safe_text(audit_log, 4096), no_wrap=True)

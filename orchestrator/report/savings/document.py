@@ -79,7 +79,7 @@ def _describe_row(row: SavingsRow) -> dict[str, Any]:
 
 def _describe_sum(name: str, amounts: Sum) -> dict[str, str | int | None]:
     return {
-        f"{name}_usd": None if amounts.whole is None else format_amount(amounts.whole),
+        f"{name}_usd": None if amounts.known_total is None else format_amount(amounts.known_total),
         f"known_{name}_usd": format_amount(amounts.usd),
         f"{name}_unknown": amounts.unknown,
     }
@@ -117,11 +117,11 @@ def list_assumptions(saved: SavingsReport) -> Iterator[str]:
             f"GPU minimums: ${format_cents(row.minimums.usd)} of 24-hour minimums were paid for hours after the stops. "
             "Subtract this amount from the saved compute."
         )
-    open_charges = row.not_asked + charges.pending
+    open_charges = row.not_asked + charges.pending_stops
     if open_charges:
         yield f"The charges of {plural(open_charges, 'stop')} are not known yet: no sum has the amounts."
-    if charges.unknown:
-        yield f"The charges of {plural(charges.unknown, 'stop')} can't be found out: no sum has the amounts."
+    if charges.unknown_stops:
+        yield f"The charges of {plural(charges.unknown_stops, 'stop')} can't be found out: no sum has the amounts."
     for why in ("altered", "unreadable"):
         if number := saved.left_out[why]:
             yield f"{plural(number, f'{why} log')} excluded: see `orchestrator runs`."

@@ -55,7 +55,7 @@ def savings_svg(saved: SavingsReport) -> bytes:
 
 
 def _list_figures(row: SavingsRow) -> tuple[str, str, str, str]:
-    charged = format_sum(row.charges.charged_usd, row.uncharged, len(row.stops))
+    charged = format_sum(row.charges.charged_usd, row.uncharged_stops, len(row.stops))
     compute = format_sum(row.compute.usd, row.compute.unknown, row.times)
     return f"{to_hours(row.stood):,.1f}", compute, format_sum(row.storage.usd, row.storage.unknown, row.times), charged
 

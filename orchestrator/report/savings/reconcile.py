@@ -74,9 +74,9 @@ def print_reconciliation(
         rest = f"and {plural(len(rows) - len(listed), 'CVM')} more: orchestrator reconcile {run_id} --details"
         print_lines(console, [Text(rest)])
     console.print()
-    charged = Text(f"{_format_dollars(sums.charged_usd, 2)} for {plural(sums.charged, 'stop')}", "bold")
+    charged = Text(f"{_format_dollars(sums.charged_usd, 2)} for {plural(sums.charged_stops, 'stop')}", "bold")
     facts: list[tuple[str, str | Text]] = [("charged", charged)]
-    if sums.pending:
+    if sums.pending_stops:
         facts.append(("pending", _describe_pending(found)))
     if sums.compared:
         facts.append(("difference", _describe_difference(sums)))

@@ -78,7 +78,7 @@ def _table_lines(saved: SavingsReport, width: int) -> Iterator[str]:
 
 
 def _row_line(name: str, row: SavingsRow, room: int, heads: Sequence[str]) -> str:
-    charged = format_sum(row.charges.charged_usd, row.uncharged, len(row.stops))
+    charged = format_sum(row.charges.charged_usd, row.uncharged_stops, len(row.stops))
     compute = format_sum(row.compute.usd, row.compute.unknown, row.times)
     storage = format_sum(row.storage.usd, row.storage.unknown, row.times)
     cells = dict(zip(_HEADS, (f"{to_hours(row.stood):,.1f}", compute, storage, charged), strict=True))
@@ -114,7 +114,7 @@ def each_column(saved: SavingsReport, joined: int = 1) -> str:
 def explain_marks(saved: SavingsReport) -> Iterator[str]:
     """Explain the marks and the rounding of the shown amounts, where needed."""
     together, rows = saved.together, saved.rows
-    if together.compute.unknown or together.storage.unknown or together.uncharged:
+    if together.compute.unknown or together.storage.unknown or together.uncharged_stops:
         yield "+ after an amount: parts are unknown. ?: the whole amount is unknown."
 
     def has_difference(whole: Decimal, parts: list[Decimal], digits: int = 2) -> bool:

@@ -15,7 +15,7 @@ from orchestrator.simulator.usage import meter_usage
 from orchestrator.simulator.wire import current, legacy
 from orchestrator.simulator.wire.legacy import IMAGE
 from orchestrator.simulator.wire.usage import usage_record
-from orchestrator.simulator.wire.view import Json, View
+from orchestrator.simulator.wire.view import Json, WorldView
 
 _DEFAULT_WINDOW = timedelta(days=7)
 
@@ -104,16 +104,16 @@ def app_usage(call: Call) -> ApiReply:
     return ApiReply(body)
 
 
-def _visible_members(app: App, view: View) -> list[SimulatedCvm]:
+def _visible_members(app: App, view: WorldView) -> list[SimulatedCvm]:
     return [cvm for cvm in app.members if cvm.exists(view.at)]
 
 
-def _app_entry(view: View, app: App, members: list[SimulatedCvm]) -> Json:
+def _app_entry(view: WorldView, app: App, members: list[SimulatedCvm]) -> Json:
     shape = legacy.app_entry if view.is_legacy else current.app_entry
     return shape(view, app, members)
 
 
-def _matches_query(query: AppPage, cvm: SimulatedCvm, view: View) -> bool:
+def _matches_query(query: AppPage, cvm: SimulatedCvm, view: WorldView) -> bool:
     teepod, kind = cvm.teepod, cvm.instance_type
     text = (query.search or "").lower()
     searched = (cvm.app.name, cvm.name, cvm.app.app_id, cvm.uuid, cvm.instance_id)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.randomness import seeded_random
 from orchestrator.simulator.settings import SimulatorSettings
-from orchestrator.simulator.wire.view import View
+from orchestrator.simulator.wire.view import WorldView
 from orchestrator.simulator.world import World
 
 
@@ -47,14 +47,14 @@ class Call:
         return self.world.settings
 
     @cached_property
-    def lagged_view(self) -> View:
+    def lagged_view(self) -> WorldView:
         """The world as reads show it: late by `read_lag` seconds."""
-        return View(self.world, self.now - self.settings.timing.read_lag, self.version)
+        return WorldView(self.world, self.now - self.settings.timing.read_lag, self.version)
 
     @cached_property
-    def current_view(self) -> View:
+    def current_view(self) -> WorldView:
         """The world at this moment."""
-        return View(self.world, self.now, self.version)
+        return WorldView(self.world, self.now, self.version)
 
     def find_cvm(self, *, at: float | None = None) -> SimulatedCvm:
         """Find the CVM in the path, and note the CVM for the request record."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.operations.call import ApiReply, Call
 from orchestrator.simulator.wire import current, legacy
-from orchestrator.simulator.wire.view import Json, View
+from orchestrator.simulator.wire.view import Json, WorldView
 
 _PASSER_BY = "passer-by"
 
@@ -28,7 +28,7 @@ class PageQuery(AdminFilter):
     page_size: Annotated[int, Field(ge=1, le=100)] = 30
 
 
-def list_entries(view: View, cvms: Sequence[SimulatedCvm]) -> list[Any]:
+def list_entries(view: WorldView, cvms: Sequence[SimulatedCvm]) -> list[Any]:
     """List CVMs in the shape of the version."""
     shape = legacy.hosted_cvm if view.is_legacy else current.cvm_info
     return [_hide_facts(shape(view, cvm), cvm, "unlisted_facts", "unknown_facts") for cvm in cvms]

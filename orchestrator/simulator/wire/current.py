@@ -2,10 +2,10 @@
 
 from orchestrator.simulator.machine import App, SimulatedCvm, Teepod
 from orchestrator.simulator.wire.legacy import GATEWAY_DOMAIN, IMAGE
-from orchestrator.simulator.wire.view import Json, View, format_dollars, make_urls
+from orchestrator.simulator.wire.view import Json, WorldView, format_dollars, make_urls
 
 
-def cvm_info(view: View, cvm: SimulatedCvm) -> Json:
+def cvm_info(view: WorldView, cvm: SimulatedCvm) -> Json:
     """An entry of a list of CVMs."""
     phase = view.phase_of(cvm)
     kind = cvm.instance_type
@@ -70,12 +70,12 @@ def cvm_info(view: View, cvm: SimulatedCvm) -> Json:
     return info
 
 
-def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
+def cvm_detail(view: WorldView, cvm: SimulatedCvm) -> Json:
     """A CVM in detail."""
     return cvm_info(view, cvm) | {"compose_file": None}
 
 
-def app_entry(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
+def app_entry(view: WorldView, deployment: App, members: list[SimulatedCvm]) -> Json:
     """An app with its CVMs."""
     cvms = [cvm_info(view, cvm) for cvm in members]
     return {
@@ -108,7 +108,7 @@ def node_ref(teepod: Teepod) -> Json:
     }
 
 
-def workspace_ref(view: View) -> Json | None:
+def workspace_ref(view: WorldView) -> Json | None:
     """The workspace embedded in a CVM; None if the settings give no workspace id."""
     workspace = view.world.settings.workspace
     if not workspace.id:

@@ -1,13 +1,13 @@
 """The shapes of version 2025-10-28: the UUID only, no hashid; memory in megabytes."""
 
 from orchestrator.simulator.machine import App, SimulatedCvm
-from orchestrator.simulator.wire.view import Json, View, make_urls
+from orchestrator.simulator.wire.view import Json, WorldView, make_urls
 
 IMAGE = "dstack-0.5.4"
 GATEWAY_DOMAIN = "dstack-pha-prod.phala.network"
 
 
-def hosted_cvm(view: View, cvm: SimulatedCvm) -> Json:
+def hosted_cvm(view: WorldView, cvm: SimulatedCvm) -> Json:
     """An entry of a list of CVMs."""
     phase = view.phase_of(cvm)
     kind = cvm.instance_type
@@ -51,7 +51,7 @@ def hosted_cvm(view: View, cvm: SimulatedCvm) -> Json:
     }
 
 
-def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
+def cvm_detail(view: WorldView, cvm: SimulatedCvm) -> Json:
     """A CVM in detail."""
     phase = view.phase_of(cvm)
     kind = cvm.instance_type
@@ -87,7 +87,7 @@ def cvm_detail(view: View, cvm: SimulatedCvm) -> Json:
     }
 
 
-def app_entry(view: View, deployment: App, members: list[SimulatedCvm]) -> Json:
+def app_entry(view: WorldView, deployment: App, members: list[SimulatedCvm]) -> Json:
     """An app with its CVMs."""
     cvms = [_app_cvm(view, cvm) for cvm in members]
     return {
@@ -112,7 +112,7 @@ def node_ref(cvm: SimulatedCvm) -> Json:
     return {"id": cvm.teepod.id, "name": cvm.teepod.name, "region_identifier": cvm.teepod.region}
 
 
-def _app_cvm(view: View, cvm: SimulatedCvm) -> Json:
+def _app_cvm(view: WorldView, cvm: SimulatedCvm) -> Json:
     kind = cvm.instance_type
     return {
         "vm_uuid": view.uuid_of(cvm),

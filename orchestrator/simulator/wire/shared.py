@@ -4,12 +4,12 @@ from orchestrator.simulator.instance_types import INSTANCE_TYPES
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.timeline import BEFORE_ALL, Operation
 from orchestrator.simulator.wire.legacy import IMAGE
-from orchestrator.simulator.wire.view import Json, View, format_dollars
+from orchestrator.simulator.wire.view import Json, WorldView, format_dollars
 
 _STAGES = {"power_off": "instance.power_off", "shutdown": "instance.shutdown", "power_on": "instance.power_on"}
 
 
-def action_reply(view: View, cvm: SimulatedCvm) -> Json:
+def action_reply(view: WorldView, cvm: SimulatedCvm) -> Json:
     """The answer to an action: its `id` is an integer in some versions and the hashid in others."""
     kind = cvm.instance_type
     rule = view.world.settings.api.action_id
@@ -39,7 +39,7 @@ def action_reply(view: View, cvm: SimulatedCvm) -> Json:
     }
 
 
-def cvm_status(view: View, cvm: SimulatedCvm) -> Json:
+def cvm_status(view: WorldView, cvm: SimulatedCvm) -> Json:
     """A value of the status batch."""
     phase = view.phase_of(cvm)
     operation = phase.operation
@@ -58,7 +58,7 @@ def cvm_status(view: View, cvm: SimulatedCvm) -> Json:
     }
 
 
-def cvm_state(view: View, cvm: SimulatedCvm) -> Json:
+def cvm_state(view: WorldView, cvm: SimulatedCvm) -> Json:
     """A CVM now; fields without a value are left out, and `in_progress` is never present."""
     phase = view.phase_of(cvm)
     found = {
@@ -74,7 +74,7 @@ def cvm_state(view: View, cvm: SimulatedCvm) -> Json:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def operation_entry(view: View, cvm: SimulatedCvm, done: Operation) -> Json:
+def operation_entry(view: WorldView, cvm: SimulatedCvm, done: Operation) -> Json:
     """An entry of a CVM's operation history."""
     held = False
     ended, outcome = None, None
@@ -110,7 +110,7 @@ def operation_entry(view: View, cvm: SimulatedCvm, done: Operation) -> Json:
     }
 
 
-def operation_status(view: View, cvm: SimulatedCvm) -> Json:
+def operation_status(view: WorldView, cvm: SimulatedCvm) -> Json:
     """The operation in progress, or `idle`."""
     held = view.phase_of(cvm).operation
     if held is None:

@@ -1,10 +1,10 @@
 """The shape of one metered usage record."""
 
 from orchestrator.simulator.usage import MeteredUsage
-from orchestrator.simulator.wire.view import Json, View
+from orchestrator.simulator.wire.view import Json, WorldView
 
 
-def usage_record(view: View, usage: MeteredUsage) -> Json:
+def usage_record(view: WorldView, usage: MeteredUsage) -> Json:
     """A metered usage record: costs and minutes are numbers, not decimal strings."""
     begin, end = view.world.calendar_time(usage.begin), view.world.calendar_time(usage.end)
     return {

@@ -16,7 +16,7 @@ _NEWEST = frozenset({"2026-05-22", "2026-06-23"})
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class WorldView:
     """The world at `at` (seconds; in the past if reads lag), in the shapes of `version`."""
 
     world: World

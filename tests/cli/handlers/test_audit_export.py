@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.audit.log import AuditLog
-from orchestrator.audit.record import digest
+from orchestrator.audit.record import compute_hash
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import read_log
 from orchestrator.cli.handlers.audit_export import export_logs
@@ -38,9 +38,9 @@ def test_the_records_of_an_export_have_the_hashes_that_they_bear(log: Path, tmp_
     out = tmp_path / "out"
     export_logs((str(log),), None, (), form="jsonl", out=out, since=None, every=False, even_altered=False)
     state = RunState()
-    read_log(log, state.apply)
+    read_log(log, state.apply_record)
     (line,) = out.read_text("ascii").splitlines()
     record = json.loads(line)
     assert record == state.started.record
     claimed = record.pop("hash")
-    assert digest(record) == claimed
+    assert compute_hash(record) == claimed

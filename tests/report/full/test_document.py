@@ -127,11 +127,11 @@ def test_charges_add_up_as_in_reconcile() -> None:
     events = [event for n, each in enumerate((ONE, TWO, THREE)) for event in stopped(each, n)]
     found = [reconciled(ONE, 20, "0.0125"), reconciled(TWO, 21, "1.005"), reconciled(THREE, 22, None, "pending")]
     bill = document(ALL, *events, finished(9), *found)["billing"]
-    sums = add_up_charges(Reconciled.parse(fields) for _, _, fields in found)
+    sums = add_up_charges(Reconciled.from_document(fields) for _, _, fields in found)
     assert bill["total"]["charged"] == {"basis": "observed", **sums.document(), "not_asked": 0}
     for by in ("by_app", "by_teepod"):
         assert sum(Decimal(each["charged"]["charged_usd"]) for each in bill[by]) == sums.charged_usd
-        assert sum(each["charged"]["pending"] for each in bill[by]) == sums.pending
+        assert sum(each["charged"]["pending"] for each in bill[by]) == sums.pending_stops
     assert [each["cvm"]["id"] for each in bill["not_charged_yet"]] == ["cvm_3"]
 
 
