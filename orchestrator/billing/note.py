@@ -22,17 +22,17 @@ NOTES = {
     "compute_rate_unknown": "the API's answers do not say what this CVM costs per hour",
     "not_billed_hourly": "this CVM is not billed by the hour, so no hourly figure is given",
 }
-"""Every note code with its meaning; the docs list them from here."""
+"""Every note code with its meaning; the docs list the codes from here."""
 
 
 @dataclass(frozen=True, slots=True)
 class BillingNote:
-    """What one action does to the bill.
+    """Effect of an action on the bill.
 
     Attributes:
         rates: the CVM's rates at the time of the plan.
-        codes: keys of `NOTES` that apply, in order.
-        triggered: whether it has open usage charged at once; None where no document of the vendor says.
+        codes: the applicable keys of `NOTES`, in order.
+        triggered: whether the action has open usage charged at once; None if the vendor's documents do not say.
     """
 
     rates: Rates
@@ -40,22 +40,22 @@ class BillingNote:
     triggered: bool | None = True
 
     def for_action(self, action: Action) -> "BillingNote":
-        """The note of another action on the same CVM."""
+        """Create the note of another action on the same CVM."""
         gpus = any(each.spec.gpu_note in self.codes for each in Action)
         kept = [code for code in self.codes if code in _OF_THE_CVM]
         codes = (*action.spec.notes, *([action.spec.gpu_note] if gpus else []), *kept)
         return BillingNote(self.rates, codes, triggers_billing(action, codes))
 
     def document(self, at: str) -> dict[str, object]:
-        """The `billing` field of `action.accepted`.
+        """Return the `billing` field of `action.accepted`.
 
         Args:
-            at: when the action was accepted, RFC 3339 in UTC.
+            at: the time of acceptance, RFC 3339 in UTC.
         """
         return {"triggered": self.triggered, "at": at, **self.plan_fields()}
 
     def plan_fields(self) -> dict[str, object]:
-        """What holds of the note before anything was sent, as `run.planned` has it."""
+        """Return the fields known before the request, as in `run.planned`."""
         compute, storage = self.rates.compute, self.rates.storage
         return {
             "compute_usd_per_hour": None if compute is None else format_amount(compute),
@@ -66,22 +66,22 @@ class BillingNote:
 
 
 _OF_THE_CVM = frozenset({"gpu_rental", "compute_rate_unknown", "not_billed_hourly"})
-"""The codes that are about the CVM, whatever is done to it."""
+"""Codes about the CVM itself, for every action."""
 
 
 def triggers_billing(action: Action, codes: Collection[str] = ()) -> bool | None:
-    """Whether an action has open usage charged at once, as far as the vendor's documents say.
+    """Return True if an action has open usage charged at once; None if the vendor's documents do not say.
 
     Args:
         action: the action.
-        codes: the codes of its note.
+        codes: the codes of the action's note.
     """
     charges = action.spec.charges
     return None if charges is None else charges and ALREADY_GOING_DOWN not in codes
 
 
 def billing_note(cvm: Cvm, rates: Rates, action: Action) -> BillingNote:
-    """What an action on this CVM does to the bill."""
+    """Create the billing note of an action on a CVM."""
     every = action.spec.notes
     if cvm.status in GOING_DOWN and not action.leaves_running:
         every = (ALREADY_GOING_DOWN, "storage_continues")
