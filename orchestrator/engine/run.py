@@ -216,7 +216,7 @@ class Run:
         return bool(later & self._control.passed) or any(job.attempts for job in self.ledger.jobs if job.step in later)
 
     def _has_work_ahead(self) -> bool:
-        """Whether the remaining steps have any work."""
+        """Whether the remaining steps have any target or question."""
         later = {step.name for step in self._remaining}
         return any(job.step in later and job.outcome is None for job in self.ledger.jobs) or any(
             isinstance(step, Question)

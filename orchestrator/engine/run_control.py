@@ -112,7 +112,7 @@ class RunControl:
             self.halt(Ending.MAX_FAILURES)
 
     async def verify_settled(self, jobs: Sequence[Job]) -> list[Job]:
-        """Read the status of these targets' settled CVMs once more, except targets taken up by a later step.
+        """Read the status of these targets' settled CVMs once more, except targets superseded by a later step.
 
         Returns:
             The targets left without confirmation, because the run was cut short.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from orchestrator.billing.reconcile import LOOK_AHEAD, LOOK_BACK, reconcile_stops, why_without_usage, without_usage
 from orchestrator.billing.reconciled import ChargeState, Reconciled
 from orchestrator.billing.stop import Stop
-from orchestrator.engine.read.usage import AppUsage, UsageQuery
+from orchestrator.engine.read.usage import AppUsage, AppUsageQuery
 from orchestrator.moment import parse_timestamp
 
 Key = tuple[str, str]
@@ -54,14 +54,14 @@ def open_stops(stops: Stops, known: Mapping[Key, Reconciled], pending_for: float
     }
 
 
-def make_questions(stops: Stops) -> list[UsageQuery]:
+def make_questions(stops: Stops) -> list[AppUsageQuery]:
     """Make the usage questions: a question for every app, about all its CVMs and their whole windows."""
     by_app: dict[str, list[Stop]] = {}
     for stop in (stop for each in stops.values() for stop in each):
         if stop.ref.app_id is not None and why_without_usage(stop.ref) is None:
             by_app.setdefault(stop.ref.app_id, []).append(stop)
     return [
-        UsageQuery(
+        AppUsageQuery(
             app_id,
             min(stop.search_window[0] for stop in each) - LOOK_BACK,
             max(stop.search_window[1] for stop in each) + LOOK_AHEAD,

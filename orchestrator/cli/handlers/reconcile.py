@@ -19,7 +19,7 @@ from orchestrator.cloud.client import connect
 from orchestrator.colour import redraws
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
-from orchestrator.engine.read.usage import AppUsage, UsageQuery, UsageReader
+from orchestrator.engine.read.usage import AppUsage, AppUsageQuery, UsageReader
 from orchestrator.errors import UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
@@ -93,7 +93,7 @@ def _find_charges(settings: Settings, log: AuditLog, reading: Reading, state: Ru
     return found
 
 
-async def _read_usage(settings: Settings, where: Endpoint, asked: Sequence[UsageQuery]) -> dict[str, AppUsage]:
+async def _read_usage(settings: Settings, where: Endpoint, asked: Sequence[AppUsageQuery]) -> dict[str, AppUsage]:
     # The rate of the settings, not the run's rate: an emergency is over by now.
     limits = limits_of(Limits(), settings)
     gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, SystemClock())

@@ -31,7 +31,7 @@ class UsageCloud(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class UsageQuery:
+class AppUsageQuery:
     """Query for the usage of an app.
 
     Attributes:
@@ -72,7 +72,7 @@ class UsageReader:
         self._longest = 0  # records on the longest page so far: a full page has at least this many
 
     async def read_usage(
-        self, queries: Iterable[UsageQuery], on_progress: Callable[[int], None] = lambda _: None
+        self, queries: Iterable[AppUsageQuery], on_progress: Callable[[int], None] = lambda _: None
     ) -> dict[str, AppUsage]:
         """Read the usage of apps; return the usage by app id.
 
@@ -108,7 +108,7 @@ class UsageReader:
             raise _choose_error(fatal)
         return found
 
-    async def _read_app(self, query: UsageQuery, failed: list[Reply[UsagePage]]) -> AppUsage:
+    async def _read_app(self, query: AppUsageQuery, failed: list[Reply[UsagePage]]) -> AppUsage:
         """Read every page of an app.
 
         A short page is not surely the last page, because a server may send fewer records than requested. A page is

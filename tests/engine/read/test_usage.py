@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
-from orchestrator.engine.read.usage import PAGE_SIZE, UsageQuery, UsageReader
+from orchestrator.engine.read.usage import PAGE_SIZE, AppUsageQuery, UsageReader
 from orchestrator.errors import CloudError
 from orchestrator.reply import Reply, UsagePage, UsageRecord
 from tests.engine.fakes import VirtualClock
@@ -58,8 +58,8 @@ class Usage:
         return Reply(value=UsagePage(page, len(records) if self.counts_all else len(page)), http_status=200)
 
 
-def question(app: str, *cvms: str) -> UsageQuery:
-    return UsageQuery(app, START, START + timedelta(hours=1), frozenset(cvms or ("aa",)))
+def question(app: str, *cvms: str) -> AppUsageQuery:
+    return AppUsageQuery(app, START, START + timedelta(hours=1), frozenset(cvms or ("aa",)))
 
 
 def reader(usage: Usage, rate: float = 1000) -> UsageReader:
