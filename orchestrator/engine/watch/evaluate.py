@@ -40,13 +40,13 @@ _SHOWS_NO_EFFECT = frozenset({UP, "error"}) | COMING_UP
 class Finding(StrEnum):
     """Result of evaluating a status read."""
 
-    PENDING = "open"
+    PENDING = "pending"
     """No result yet; read again."""
     EFFECT = "effect"
     """The request of unknown effect took effect."""
     NO_EFFECT = "no_effect"
     """The request of unknown effect had no effect."""
-    INCONCLUSIVE = "untold"
+    INCONCLUSIVE = "inconclusive"
     """The CVM runs, and a restart can neither be proved nor excluded."""
     SETTLED = "settled"
     """The CVM has the wanted status."""
@@ -56,9 +56,9 @@ class Finding(StrEnum):
     """The CVM runs again, and was never seen down."""
     NOT_UP = "not_up"
     """The CVM is down, although its start was accepted."""
-    CAME_UP = "risen"
+    CAME_UP = "came_up"
     """The CVM was seen down and is up again."""
-    WENT_DOWN = "fallen"
+    WENT_DOWN = "went_down"
     """The CVM was seen running and no longer runs."""
 
 
