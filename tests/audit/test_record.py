@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.audit.record import Chain, clean_value, compute_hash, encode_canonical, hash_record
+from orchestrator.audit.record import GENESIS, Chain, clean_value, compute_hash, encode_canonical, hash_record
 from orchestrator.audit.verify import Verdict
 from tests.logs import RUN_ID, START, check_log
 
@@ -91,3 +92,33 @@ def test_any_record_that_is_sealed_is_read_back_whole_and_as_it_was_told(fields:
 def test_what_json_cannot_hold_is_written_in_words(told: object, written: object) -> None:
     assert clean_value(told) == written
     assert not isinstance(told, Mapping) or type(clean_value(told)) is dict
+
+
+def test_each_record_continues_the_chain_from_the_first() -> None:
+    chain = Chain(RUN_ID)
+    records = [chain.append("action.failed", {"n": n}, START + timedelta(seconds=n))[0] for n in range(3)]
+    assert [record["seq"] for record in records] == [1, 2, 3]
+    assert [record["prev"] for record in records] == [GENESIS, records[0]["hash"], records[1]["hash"]]
+    assert [record["ts"][17:19] for record in records] == ["00", "01", "02"]
+    assert records[0].keys() == {"v", "seq", "ts", "run_id", "event", "prev", "hash", "n"}
+    assert {(record["v"], record["run_id"], record["event"]) for record in records} == {(1, RUN_ID, "action.failed")}
+
+
+def test_a_clock_set_back_gives_no_earlier_timestamp() -> None:
+    chain = Chain(RUN_ID)
+    first, second = (chain.append("action.failed", {}, START - timedelta(seconds=n))[0] for n in range(2))
+    assert second["ts"] == first["ts"]
+
+
+def test_a_chain_goes_on_from_the_end_of_a_log() -> None:
+    record, _ = Chain(RUN_ID, 7, "f" * 64, "2026-11-23T09:00:00.000000Z").append("action.failed", {}, START)
+    assert (record["seq"], record["prev"], record["ts"]) == (8, "f" * 64, "2026-11-23T09:00:00.000000Z")
+
+
+def test_a_record_has_its_values_as_plain_json_and_shares_values_that_are_plain_already() -> None:
+    plain = {"id": "cvm_1"}
+    fields = {"usd": Decimal("0.10"), "half": "\ud800", "word": Word.HALF, "cvm": plain}
+    record, _ = Chain(RUN_ID).append("action.failed", fields, START)
+    assert (record["usd"], record["half"], record["word"]) == ("0.10", "\\ud800", "half")
+    assert type(record["word"]) is str
+    assert record["cvm"] is plain
