@@ -73,9 +73,6 @@ ANSWERED = frozenset(
 )
 """The events with the result of a request."""
 
-ENDED = frozenset({Event.TARGET_SETTLED, Event.TARGET_FAILED})
-"""The events with the outcome of a target."""
-
 
 class Required(Generic[T]):
     """Field of every record of an event; reading a record without the field raises `KeyError`."""

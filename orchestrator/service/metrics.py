@@ -10,7 +10,8 @@ from prometheus_client.registry import Collector
 
 from orchestrator import __version__
 from orchestrator.action import Action
-from orchestrator.audit.events import ENDED
+from orchestrator.audit.events import TargetEnded, read_event
+from orchestrator.audit.record import Record
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.reply import Reply
 from orchestrator.service.overview import Overview
@@ -83,14 +84,14 @@ class Metrics:
                 self.targets.labels(playbook, action.value, outcome.value)
         self.rate_limited.labels(playbook)
 
-    def count_record(self, playbook: str, record: Mapping[str, Any]) -> None:
+    def count_record(self, playbook: str, record: Record) -> None:
         """Count an outcome in a record of a run's audit log."""
-        if record["event"] not in ENDED:
+        event = read_event(record)
+        if not isinstance(event, TargetEnded):
             return
-        self.targets.labels(playbook, record["action"], record["outcome"]).inc()
-        seconds = record.get("seconds")
-        if record["outcome"] == "settled" and seconds is not None:
-            self.settle.labels(playbook, record["action"]).observe(seconds)
+        self.targets.labels(playbook, event.action, event.outcome).inc()
+        if event.outcome == Outcome.SETTLED and event.seconds is not None:
+            self.settle.labels(playbook, event.action).observe(event.seconds)
 
     def count_reply(self, playbook: str, reply: Reply[object]) -> None:
         """Count a reply of the API."""
