@@ -234,6 +234,11 @@ def build_log(
     return build_timed_log(((number * every, *event) for number, event in enumerate(story)), run_id, begin)
 
 
+def build_records(story: Iterable[tuple[str, Mapping[str, Any]]] = STORY, begin: datetime = START) -> list[Record]:
+    """Build the records of a log."""
+    return [record for record, _ in build_log(story, begin=begin)]
+
+
 def build_timed_log(
     events: Iterable[TimedEvent], run_id: str = RUN_ID, begin: datetime = START
 ) -> Iterator[tuple[Record, bytes]]:

@@ -1,23 +1,17 @@
 """What a log adds up to."""
 
-import json
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from orchestrator.audit.target import Phase
 from orchestrator.billing.rates import Rates, Total
 from orchestrator.outcome import Outcome
-from tests.logs import BILLING, STORY, about, lines, replay
-
-
-def records(story: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in lines(story)]
+from tests.logs import BILLING, STORY, about, build_records, replay
 
 
 def test_each_target_is_where_its_last_record_put_it() -> None:
-    state = replay(records(STORY))
+    state = replay(build_records(STORY))
     first, second, third = state.targets.values()
     assert (first.outcome, first.seconds, first.request_id) == (Outcome.SETTLED, 4.5, "r-1")
     assert (second.outcome, second.reason) == (Outcome.REFUSED, "rented")
@@ -29,14 +23,14 @@ def test_each_target_is_where_its_last_record_put_it() -> None:
 def test_an_intent_without_its_answer_is_in_doubt_and_a_deferred_one_is_not() -> None:
     story = [*STORY[:2], ("action.intent", about(0, attempt=1)), ("action.intent", about(1, attempt=1))]
     story.append(("action.deferred", about(1, attempt=1, retry_after_s=2)))
-    first, second, _ = replay(records(story)).targets.values()
+    first, second, _ = replay(build_records(story)).targets.values()
     assert (first.phase, first.outcome_so_far) == (Phase.SENDING, Outcome.UNSETTLED)
     assert (second.phase, second.outcome_so_far) == (Phase.WAITING, Outcome.NOT_SENT)
 
 
 def test_a_later_outcome_takes_the_place_of_an_earlier_one() -> None:
     story = [*STORY[:-1], ("target.failed", about(0, outcome="resurrected", reason="up again"))]
-    state = replay(records(story))
+    state = replay(build_records(story))
     assert state.counts == {Outcome.RESURRECTED: 1, Outcome.REFUSED: 1}
     assert [target.reason for target in state.troubles] == ["rented", "up again"]
     assert state.money == {"triggered": 1, "compute_usd_per_hour": "0", "storage_usd_per_hour": "0"}
@@ -49,7 +43,7 @@ def test_a_stop_that_was_observed_after_an_unknown_answer_counts_with_its_bill()
         ("action.unknown", about(2, attempt=1, reason="reset")),
         ("action.accepted", about(2, attempt=1, observed=True, billing=BILLING | {"compute_usd_per_hour": None})),
     ]
-    state = replay(records(story))
+    state = replay(build_records(story))
     assert list(state.targets.values())[2].phase is Phase.SETTLING
     assert state.money["pending"] == {"cvms": 1, "compute_usd_per_hour": None, "storage_usd_per_hour": "0.002"}
 
@@ -68,20 +62,20 @@ def test_money_is_written_as_the_end_of_a_run_has_it(each: list[str], together: 
         )
     ]
     rates = [Rates(Decimal(amount), Decimal(0), "hourly_rate") for amount in each]
-    money = replay(records([*STORY[:2], *accepted])).money
+    money = replay(build_records([*STORY[:2], *accepted])).money
     assert money["compute_usd_per_hour"] == Total.sum_rates(rates).document()["compute_usd_per_hour"] == together
 
 
 def test_an_interruption_is_over_once_the_run_is_resumed() -> None:
     story = [*STORY[:2], ("run.interrupted", {"reason": "sigint"})]
-    assert replay(records(story)).interrupted is not None
-    assert replay(records([*story, ("run.resumed", {})])).interrupted is None
+    assert replay(build_records(story)).interrupted is not None
+    assert replay(build_records([*story, ("run.resumed", {})])).interrupted is None
 
 
 def test_a_deferral_that_has_to_be_verified_leaves_the_target_in_doubt() -> None:
     story = [*STORY[:2], ("action.intent", about(0, attempt=1))]
     story.append(("action.deferred", about(0, attempt=1, retry_after_s=2, verify=True)))
-    first, *_ = replay(records(story)).targets.values()
+    first, *_ = replay(build_records(story)).targets.values()
     assert first.phase is Phase.UNKNOWN
 
 
@@ -89,7 +83,7 @@ def test_of_the_plan_no_more_is_kept_than_what_tells_its_targets_apart() -> None
     billing = {"compute_usd_per_hour": "0.1", "storage_usd_per_hour": None, "rate_source": "list", "notes": ["a"]}
     targets = [{**about(n), "status": f"up {n}", "billing": {**billing, "notes": ["a"]}} for n in range(3)]
     targets[2]["billing"]["notes"] = []
-    state = replay(records([("run.planned", {"targets": targets, "skipped": targets, "workspace_size": 9})]))
+    state = replay(build_records([("run.planned", {"targets": targets, "skipped": targets, "workspace_size": 9})]))
     assert (state.planned.workspace_size, state.planned.name) == (9, "run.planned")
     assert not state.planned.record.keys() & {"targets", "skipped"}
     first, second, third = state.targets.values()
@@ -100,7 +94,7 @@ def test_of_the_plan_no_more_is_kept_than_what_tells_its_targets_apart() -> None
 
 
 def test_only_the_last_durations_are_kept_for_telling_how_long_is_left() -> None:
-    state = replay(records(STORY[:2]))
+    state = replay(build_records(STORY[:2]))
     for seconds in range(5000):
         state.apply_record({"event": "target.settled", "ts": "", **about(0, outcome="settled", seconds=float(seconds))})
     assert len(state.durations) < 1000
@@ -111,7 +105,7 @@ def test_only_the_last_durations_are_kept_for_telling_how_long_is_left() -> None
 
 def test_of_what_reconciling_found_out_the_last_word_on_each_target_holds() -> None:
     said = [("billing.reconciled", about(0, state=state)) for state in ("pending", "charged")]
-    state = replay(records([*STORY, *said]))
+    state = replay(build_records([*STORY, *said]))
     found = state.targets["stop", "cvm_0"].reconciled
     assert found is not None
     assert found.state == "charged"
@@ -132,7 +126,7 @@ def test_a_target_has_the_times_of_its_requests_acceptances_and_ends() -> None:
         ("target.settled", about(0, outcome="settled")),
         ("target.failed", about(0, outcome="resurrected")),
     ]
-    target = replay(records(story)).targets["stop", "cvm_0"]
+    target = replay(build_records(story)).targets["stop", "cvm_0"]
     seconds = [int(ts[17:19]) for ts in (target.first_sent_at, target.effective_sent_at) if ts]
     seconds += [int(ts[17:19]) for ts in (target.first_accepted_at, target.accepted_at) if ts]
     seconds += [int(ts[17:19]) for ts in (target.settled_at, target.ended_at) if ts]

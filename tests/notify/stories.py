@@ -1,13 +1,11 @@
 """Records of runs, for tests of notices."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.notify.from_events import notice_of, notice_of_start
 from orchestrator.notify.notice import Notice
-from tests.logs import about, build_log, cvm
+from tests.logs import about, build_records, cvm
 
 MONEY = {"triggered": 2, "compute_usd_per_hour": "0.25", "storage_usd_per_hour": "0.01"}
 Event = tuple[str, dict[str, Any]]
@@ -43,15 +41,11 @@ def finished(code: int = 0, ending: str = "completed", **counts: int) -> Event:
     return "run.finished", {"exit_code": code, "ending": ending, "counts": counts, "money": MONEY}
 
 
-def records(*events: Event) -> Iterator[Record]:
-    return (record for record, _ in build_log(events))
-
-
 def notices_of(*events: Event, first: list[Event] | None = None) -> list[Notice]:
     """Everything that is told of a run with these events after its first ones."""
     state, notices = RunState(), []
     beginning = begun() if first is None else first
-    for number, record in enumerate(records(*beginning, *events), start=1):
+    for number, record in enumerate(build_records([*beginning, *events]), start=1):
         state.apply_record(record)
         notice = notice_of_start(state) if number == len(beginning) else notice_of(record, state)
         if notice is not None:

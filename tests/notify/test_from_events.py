@@ -6,8 +6,8 @@ from dirty_equals import IsPartialDict
 from orchestrator.audit.replay import RunState
 from orchestrator.notify.from_events import notice_of_log_failure, notice_of_refusal, notice_of_start
 from orchestrator.notify.notice import Notice
-from tests.logs import RUN_ID, cvm
-from tests.notify.stories import begun, failed, finished, notices_of, records, settled, text
+from tests.logs import RUN_ID, build_records, cvm
+from tests.notify.stories import begun, failed, finished, notices_of, settled, text
 
 
 def kinds(*notices: Notice) -> list[set[str]]:
@@ -98,9 +98,8 @@ def test_a_simulated_run_is_marked_and_offers_no_resume() -> None:
 
 def test_a_resume_counts_open_cvms_and_has_the_record_s_number() -> None:
     state = RunState()
-    for record in records(
-        *begun(), settled(1), ("run.interrupted", {"reason": "sigint", "open": 2}), ("run.resumed", {"open": 2})
-    ):
+    later = [settled(1), ("run.interrupted", {"reason": "sigint", "open": 2}), ("run.resumed", {"open": 2})]
+    for record in build_records([*begun(), *later]):
         state.apply_record(record)
     notice = notice_of_start(state)
     assert notice.headline == "nightly resumed: 2 of 3 CVMs are still open"
@@ -142,7 +141,7 @@ def test_a_schedule_that_started_a_run_is_named() -> None:
 
 def test_a_failed_log_sends_a_notice_without_a_record() -> None:
     state = RunState()
-    for record in records(*begun()):
+    for record in build_records(begun()):
         state.apply_record(record)
     notice = notice_of_log_failure(state, "the audit log can't be written: No space left on device")
     assert "ended early: the audit log failed" in notice.headline

@@ -20,7 +20,7 @@ from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.value_types import Share
 from orchestrator.runs.records import planned_fields
-from tests.logs import build_log, replay
+from tests.logs import build_records, replay
 from tests.playbook.loading import playbook
 
 EVIL = "[red]x[/]\x1b[2J\u202egnp\u200b\n\0:smile:"
@@ -72,7 +72,7 @@ def records(made: Plan, *events: tuple[str, dict[str, Any]]) -> list[Record]:
         ("run.planned", planned_fields(made, 5)),
         *events,
     ]
-    return [record for record, _ in build_log(story, begin=datetime.fromtimestamp(0, UTC))]
+    return build_records(story, datetime.fromtimestamp(0, UTC))
 
 
 def run(*events: tuple[str, dict[str, Any]], made: Plan | None = None) -> RunState:

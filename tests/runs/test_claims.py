@@ -12,7 +12,7 @@ from orchestrator.runs.claims import RunClaim, claim_again, claim_cvms, read_wha
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.session import Session
 from tests.engine.fakes import FakeCloud, work_of
-from tests.logs import RUN_ID, STORY, build_log, replay
+from tests.logs import RUN_ID, build_records, replay
 from tests.runs.sessions import session_of
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +42,7 @@ def session(cloud: FakeCloud, tmp_path: Path) -> Session:
 
 
 async def test_a_resumed_run_claims_every_target_of_its_log(session: Session) -> None:
-    state = replay(record for record, _ in build_log(STORY))
+    state = replay(build_records())
     with claim_again(session.claims, state, ignore_running=False) as claim:
         assert claim.run_id == RUN_ID
         for target in state.targets.values():

@@ -17,7 +17,7 @@ from orchestrator.runs.observer import RunObserver
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import NotifySection
 from tests.engine.fakes import FakeCloud
-from tests.logs import STORY, build_log, replay
+from tests.logs import build_records, replay
 from tests.runs.sessions import request_of, session_of
 from tests.runs.test_start import start
 
@@ -55,7 +55,7 @@ async def finish(result: RunResult | None, drain: float = DRAIN) -> tuple[float,
     """Wait for notices; return the seconds, and the sent notices."""
     channel, began = Channel(), anyio.current_time()
     notifier = Notifier([channel], NotifySection().on, lambda *_args, **_facts: None)
-    state = replay(record for record, _ in build_log(STORY))
+    state = replay(build_records())
     await finish_notices(notifier, NotifySection(drain=drain), state, result)
     return anyio.current_time() - began, [notice.event for notice in channel.notices]
 
