@@ -89,7 +89,7 @@ class FileApprovalStore:
         self._run = log.stem
 
     def submit_answer(self, answer: ApprovalAnswer) -> bool:
-        """Store an answer, as `ApprovalStore.submit`."""
+        """Store an answer, as `ApprovalStore.submit_answer`."""
         try:
             if not self._write_answer(answer):
                 return False

@@ -322,7 +322,7 @@ class RunFinished(RunTotals):
 
 
 class RunSealed(LogEvent):
-    """`run.sealed`; `Seal.of` parses and checks the whole record.
+    """`run.sealed`; `Seal.from_document` parses and checks the whole record.
 
     Attributes:
         by: user@host on the sealing machine.
@@ -569,7 +569,7 @@ class TargetFailed(TargetEnded):
 
 
 class BillingReconciled(TargetEvent):
-    """`billing.reconciled`; `Reconciled.parse` of billing decodes the whole record.
+    """`billing.reconciled`; `Reconciled.from_document` of billing decodes the whole record.
 
     Attributes:
         state: a `ChargeState`.
