@@ -63,7 +63,7 @@ def read_entry(run: StoredRun) -> Entry:
     """
     fold = _Fold()
     try:
-        verdict = read_run(run, fold.apply).verdict
+        verdict = read_run(run, fold.apply_record).verdict
         if verdict is not Verdict.ALTERED:
             return Entry(_make_row(fold.state, verdict.value), fold.power(), fold.lists())
     except _STRANGE:
@@ -101,7 +101,7 @@ class _Fold:
         self._lists: list[list[Any]] = []
         self._gone: list[tuple[CvmRef, str]] = []
 
-    def apply(self, record: Record) -> None:
+    def apply_record(self, record: Record) -> None:
         """Apply the next record."""
         event = read_event(record)
         self.state.apply_event(event)

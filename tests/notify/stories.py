@@ -1,4 +1,4 @@
-"""Records of runs, for tests of notices."""
+"""Events of runs, for tests of notices."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Event = tuple[str, dict[str, Any]]
 
 
 def begun(number: int = 3, *, name: str = "nightly", cvm_name: str | None = None, **started: object) -> list[Event]:
-    """The first records of a run with this many targets."""
+    """Build the first events of a run with a number of targets."""
     targets = [about(cvm(n, cvm_name), status="running") for n in range(1, number + 1)]
     return [
         (
@@ -42,7 +42,7 @@ def finished(code: int = 0, ending: str = "completed", **counts: int) -> Event:
 
 
 def notices_of(*events: Event, first: list[Event] | None = None) -> list[Notice]:
-    """Everything that is told of a run with these events after its first ones."""
+    """Make all notices of a run: from its first events, then from these events."""
     state, notices = RunState(), []
     beginning = begun() if first is None else first
     for number, record in enumerate(build_records([*beginning, *events]), start=1):

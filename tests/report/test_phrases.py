@@ -1,6 +1,7 @@
 """The phrases of reports: each enum has one table, with a phrase for every member."""
 
 from dataclasses import astuple
+from typing import get_type_hints
 
 from orchestrator.audit.events import ANSWERED, TYPES
 from orchestrator.audit.target import Phase
@@ -35,3 +36,8 @@ def test_every_answer_to_a_request_has_a_meaning() -> None:
 
 def test_every_event_of_a_log_has_a_sentence() -> None:
     assert set(PHRASES) == set(TYPES.values())
+
+
+def test_every_sentence_reads_the_type_of_its_own_event() -> None:
+    for event, describe in PHRASES.items():
+        assert get_type_hints(describe)["event"] is event

@@ -71,7 +71,7 @@ def _terminal_width() -> int | None:
 
 def _show_run(run: StoredRun, limit: int | None, *, as_json: bool) -> None:
     story = RunStory(limit)
-    reading = _read_records(run, story.apply)
+    reading = _read_records(run, story.apply_record)
     lines, start = story.lines(), story.start
     if as_json:
         _write_document(_log_document(reading, run) | {"left_out": story.left_out, "story": document(lines, start)})
@@ -87,7 +87,7 @@ def _show_run(run: StoredRun, limit: int | None, *, as_json: bool) -> None:
 
 def _show_cvm(run: StoredRun, wanted: str, limit: int | None, *, as_json: bool) -> None:
     story = CvmStory(wanted)
-    reading = _read_records(run, story.apply)
+    reading = _read_records(run, story.apply_record)
     story.finish()
     if not story.chapters:
         close = difflib.get_close_matches(wanted, sorted(story.names), n=3)

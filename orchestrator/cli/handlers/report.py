@@ -83,7 +83,7 @@ def _read_log_file(run: StoredRun, story: RunTimeline) -> LogFile:
             yield line
 
     try:
-        reading = check_lines(each := hash_lines(), story.apply)
+        reading = check_lines(each := hash_lines(), story.apply_record)
         for _ in each:  # the digest also covers the rest of an altered log
             pass
         running = story.state.finished is None and run.is_locked()

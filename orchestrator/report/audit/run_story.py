@@ -76,7 +76,7 @@ class RunStory:
         self._charges: dict[tuple[str, str], tuple[str, Decimal | None]] = {}
         self._last_charge: BillingReconciled | None = None
 
-    def apply(self, record: Record) -> None:
+    def apply_record(self, record: Record) -> None:
         """Add the next record of the log."""
         event = read_tolerantly(record)
         self.start = self.start or event.ts

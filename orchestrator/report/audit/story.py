@@ -163,7 +163,7 @@ class CvmStory:
         self._in_waves: set[str] = set()
         self._by_key: dict[tuple[str, str], Chapter] = {}
 
-    def apply(self, record: Record) -> None:
+    def apply_record(self, record: Record) -> None:
         """Add the next record of the log."""
         event = read_tolerantly(record)
         self.start = self.start or event.ts

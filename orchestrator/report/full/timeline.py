@@ -128,10 +128,10 @@ class RunTimeline:
         """Build the timeline from records."""
         timeline = cls()
         for record in records:
-            timeline.apply(record)
+            timeline.apply_record(record)
         return timeline
 
-    def apply(self, record: Record) -> None:
+    def apply_record(self, record: Record) -> None:
         """Add the next record."""
         event, before = read_event(record), self.state.last_ts
         if isinstance(event, RunResumed) and before:

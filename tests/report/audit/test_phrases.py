@@ -155,8 +155,8 @@ def test_any_record_has_a_sentence_without_control_characters(event: str, fields
     assert len(format_row(record)) == len(COLUMNS)
     assert json.loads(json.dumps(Ecs().format_event(record)))["event"]["action"] == event
     for story in (RunStory(), CvmStory("web-1")):
-        story.apply(RECORDS[0])
-        story.apply(record)
+        story.apply_record(RECORDS[0])
+        story.apply_record(record)
 
 
 @given(st.text() | st.sampled_from(["=1+1", "  =1", "\t=1", "@x", "-1", "+1", "\uff1d1", "\r=1", EVIL]))

@@ -28,7 +28,7 @@ def run_story(story: Story = STORY, limit: int | None = None) -> RunStory:
 
 def _hear(found: CvmStory | RunStory, story: Story) -> None:
     for _, line in build_log(story, every=1.2):
-        found.apply(json.loads(line))
+        found.apply_record(json.loads(line))
 
 
 def text_of(chapter: Chapter, start: str, width: int | None = None) -> list[str]:
@@ -192,7 +192,7 @@ def test_foreign_text_is_harmless_and_fits_a_narrow_terminal() -> None:
 def test_a_new_day_is_said_once() -> None:
     found = RunStory()
     for record, _ in build_log(STORY[:2], every=24 * 3600):
-        found.apply(record)
+        found.apply_record(record)
     texts = list(story_lines(found.lines(), found.start, None))
     assert texts[1] == "  2026-11-24"
     assert "+1d" in texts[2]
