@@ -1,9 +1,11 @@
 """What a log adds up to."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import Phase
 from orchestrator.billing.rates import Rates, Total
 from orchestrator.outcome import Outcome
@@ -132,3 +134,83 @@ def test_a_target_has_the_times_of_its_requests_acceptances_and_ends() -> None:
     seconds += [int(ts[17:19]) for ts in (target.settled_at, target.ended_at) if ts]
     assert seconds == [2, 4, 5, 8, 9, 10]
     assert target.accepted_action == "stop"
+
+
+APPROVED = {"step": "ask", "answer": "approved"}
+ASKED = ("approval.requested", {"step": "ask", "question": "go on?", "expires_at": "x"})
+
+
+def state_of(*events: tuple[str, dict[str, Any]]) -> RunState:
+    return replay(build_records(events))
+
+
+def test_an_approved_question_lets_its_step_pass_and_a_refused_question_ends_the_run() -> None:
+    approved = state_of(*STORY[:2], ASKED, ("approval.answered", APPROVED))
+    assert (approved.passed, approved.question, approved.is_refused) == ({"ask"}, None, False)
+    refused = state_of(*STORY[:2], ASKED, ("approval.answered", APPROVED | {"answer": "timed_out"}))
+    assert (refused.passed, refused.question, refused.is_refused) == (set(), None, True)
+    assert [(question.question, answer.answer) for question, answer in refused.answers] == [("go on?", "timed_out")]
+
+
+def test_an_open_question_is_asked_again_after_a_resume() -> None:
+    asked = state_of(*STORY[:2], ASKED)
+    assert asked.question is not None
+    assert state_of(*STORY[:2], ASKED, ("run.resumed", {})).question is None
+
+
+def test_an_answer_without_a_question_counts_for_the_step_only() -> None:
+    state = state_of(*STORY[:2], ("approval.answered", APPROVED))
+    assert (state.passed, state.answers) == ({"ask"}, [])
+
+
+def test_a_sent_message_lets_its_step_pass() -> None:
+    assert state_of(*STORY[:2], ("notice", {"step": "tell", "message": "done"})).passed == {"tell"}
+
+
+def test_a_shared_request_counts_once_and_the_last_wave_is_known() -> None:
+    targets = [{**about(n), "status": "running", "wave": wave} for n, wave in enumerate((1, 2, 2))]
+    plan = ("run.planned", {"targets": targets, "skipped": []})
+    intents = [("action.intent", about(n, attempt=1, batch=1)) for n in (0, 1)]
+    alone = ("action.intent", about(2, attempt=1))
+    soak = ("wave.soaking", {"step": "stop", "wave": 1, "until": "later"})
+    state = state_of(plan, *intents, alone, soak)
+    assert (state.requests, state.wave, state.waves) == (2, ("stop", 2), {"stop": 2})
+    assert state.soaks == {("stop", 1): "later"}
+    assert state.anything_sent
+    assert not state_of(plan).anything_sent
+
+
+def test_a_cvm_of_a_follow_up_step_counts_with_its_last_target() -> None:
+    steps = [{"name": "stop"}, {"name": "again", "follows": {"step": "stop"}}]
+    targets = [{**about(n), "status": "running"} for n in range(2)]
+    plan = ("run.planned", {"targets": targets, "skipped": [], "steps": steps})
+    ended = ("target.failed", about(0, outcome="unsettled", reason="late"))
+    follow_up = ("step.planned", {"step": "again", "targets": [{**about(0), "step": "again"}]})
+    state = state_of(plan, ended, follow_up)
+    assert (state.cvm_count, state.counts, state.passed) == (2, {}, {"again"})
+    assert state.targets["stop", "cvm_0"].taken_up_by == "again"
+    later = ("target.settled", about(0, outcome="settled") | {"step": "again"})
+    assert state_of(plan, ended, follow_up, later).counts == {Outcome.SETTLED: 1}
+    late = ("target.settled", about(0, outcome="settled"))
+    assert state_of(plan, ended, follow_up, late).counts == {}
+
+
+def test_a_plan_of_an_earlier_version_counts_the_cvms_up_by_their_status() -> None:
+    targets = [{**about(n), "status": status} for n, status in enumerate(("running", "stopped"))]
+    skipped = [{**about(2), "status": "running", "reason": "not selected"}]
+    old = {"targets": targets, "skipped": skipped, "workspace_size": 3}
+    state = state_of(("run.planned", old))
+    assert (state.planned.cvms_up, state.skipped) == (2, [])
+    assert state_of(("run.planned", old | {"cvms_up": 9})).planned.cvms_up == 9
+    assert state_of(("run.planned", old | {"workspace_size": None})).planned.cvms_up is None
+
+
+@pytest.mark.parametrize(
+    ("started", "is_simulated", "has_ended"),
+    [({}, False, False), ({"simulated": True}, True, True), ({"simulated": True, "simulator": "served"}, True, False)],
+)
+def test_only_a_simulated_cloud_that_is_not_served_ends_with_the_run(
+    started: dict[str, Any], is_simulated: object, has_ended: object
+) -> None:
+    state = state_of(("run.started", started))
+    assert (state.is_simulated, state.cloud_ended, state.has_plan) == (is_simulated, has_ended, False)

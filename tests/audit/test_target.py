@@ -83,10 +83,11 @@ def test_an_escalation_waits_for_the_stronger_action_and_keeps_the_status_before
         ("skipped", {"code": "protected"}, "protected"),
         ("failed", {"code": "protected"}, None),
         ("not_sent", {}, None),
+        ("not_sent", {"reason": "protected by rule 1"}, "protected"),  # a log of an earlier version
     ],
 )
 def test_only_an_unsent_target_has_the_code_of_a_reason(outcome: str, fields: dict[str, Any], code: str | None) -> None:
-    target = state_after(("target.failed", {"outcome": outcome, "reason": "x", **fields}))
+    target = state_after(("target.failed", {"outcome": outcome, "reason": "x"} | fields))
     assert (target.outcome, target.code, target.phase) == (Outcome(outcome), code, Phase.WAITING)
 
 
