@@ -3,13 +3,14 @@
 import hashlib
 import json
 from copy import copy
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.audit.record import GENESIS, Record, compute_hash, encode_canonical, hash_record
-from orchestrator.audit.verify import Verdict
+from orchestrator.audit.verify import Verdict, read_log
 from tests.logs import RUN_ID, START, STORY, check_log, lines, log
 
 WHOLE = log()
@@ -191,3 +192,17 @@ def test_after_the_end_a_record_about_the_run_names_a_torn_line_and_a_resume_doe
         chain = copy(reading.chain)
         line = chain.append(event, {"torn": reading.torn.document()}, START)[1]
         assert check_log(WHOLE + torn + b"\n" + line).verdict is verdict
+
+
+def test_a_log_is_read_from_its_file_byte_by_byte(tmp_path: Path) -> None:
+    path, taken = tmp_path / "log.jsonl", list[Record]()
+    path.write_bytes(WHOLE)
+    assert read_log(path, taken.append).verdict is Verdict.WHOLE
+    assert taken == [json.loads(line) for line in LINES]
+    path.write_bytes(WHOLE.replace(b"\n", b"\r\n"))
+    assert read_log(path).verdict is Verdict.ALTERED
+
+
+def test_a_request_after_the_end_and_a_number_outside_json_are_named_as_faults() -> None:
+    assert "action.intent can't follow" in (check_log(log([*STORY, ("action.intent", {})])).reason or "")
+    assert "not canonical JSON" in (check_log(WHOLE + b'{"a":NaN}\n').reason or "")
