@@ -8,9 +8,12 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.context import SettleSettings
+from orchestrator.engine.rate.breaker import Breaker, is_fault
+from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.outcome import Ending, Exit
 from orchestrator.reply import Page, Reply, StatusRead
-from tests.engine.fakes import FakeCloud, Fleet, failed
+from tests.engine.fakes import FakeCloud, Fleet, VirtualClock, failed
 
 pytestmark = pytest.mark.anyio
 
@@ -191,3 +194,87 @@ async def test_an_interruption_during_a_long_wait_does_not_wait_for_what_was_sen
         fleet.run.interrupt(Ending.SIGINT)
     assert anyio.current_time() <= 13
     assert fleet.trail.records[-1]["event"] == "run.interrupted"
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(), True),
+        (Reply(http_status=499), False),
+        (Reply(http_status=500), True),
+        (Reply(http_status=503, retry_after=0), True),
+        (Reply(http_status=503, retry_after=1), False),
+        (Reply(http_status=404), False),
+        (Reply(http_status=404, is_json=False), True),
+        (Reply(http_status=403, is_json=False), False),
+        (Reply(http_status=200, value=1), False),
+        (Reply(http_status=500, value=1), False),
+    ],
+)
+def test_a_fault_is_no_answer_a_server_error_without_a_wait_or_a_page_of_a_gateway(
+    reply: Reply[object], expected: object
+) -> None:
+    assert is_fault(reply) is expected
+
+
+class ProbeLog:
+    """An observer with an API down until `end`, in seconds."""
+
+    def __init__(self, end: float) -> None:
+        self.end, self.probes, self.changes, self.gave_up = end, list[float](), list[bool](), False
+
+    async def send_probe(self) -> Reply[object]:
+        self.probes.append(round(anyio.current_time() - self.begun))
+        return Reply(http_status=502) if self.probes[-1] < self.end else Reply(http_status=200, value=1)
+
+    def on_outage_change(self, outage: object) -> None:
+        self.changes.append(outage is not None)
+
+    def on_give_up(self) -> None:
+        self.gave_up = True
+
+    def build_breaker(self, give_up_after: float = 1000) -> Breaker:
+        self.begun, clock = anyio.current_time(), VirtualClock()
+        return Breaker(Gate(Gcra(100, 10), 10, clock), clock, self, give_up_after=give_up_after)
+
+
+def reply_with_faults(breaker: Breaker, count: int) -> None:
+    for _ in range(count):
+        breaker.on_reply(Reply(http_status=502))
+
+
+async def test_ten_faults_in_a_row_open_the_breaker_and_any_other_answer_starts_the_count_again() -> None:
+    observer = ProbeLog(0)
+    breaker = observer.build_breaker()
+    for _ in range(2):
+        reply_with_faults(breaker, 9)
+        assert breaker.outage is None
+        breaker.on_reply(Reply(http_status=400))
+    reply_with_faults(breaker, 10)
+    assert breaker.outage is not None
+    assert breaker.outage.reason == "no answer"
+    assert breaker.outage.next_probe - (breaker.opened_at or 0) == 2
+    assert observer.changes == [True]
+
+
+async def test_the_wait_between_probes_doubles_up_to_thirty_seconds() -> None:
+    observer = ProbeLog(100)
+    breaker = observer.build_breaker()
+    async with anyio.create_task_group() as group:
+        group.start_soon(breaker.run)
+        reply_with_faults(breaker, 10)
+        await anyio.sleep(200)
+        assert (observer.probes, observer.changes) == ([2, 6, 14, 30, 60, 90, 120], [True, False])
+        reply_with_faults(breaker, 9)
+        assert breaker.outage is None
+        group.cancel_scope.cancel()
+    assert not observer.gave_up
+
+
+async def test_a_breaker_gives_up_at_the_end_of_the_time_without_a_further_probe() -> None:
+    observer = ProbeLog(1000)
+    breaker = observer.build_breaker(give_up_after=14)
+    reply_with_faults(breaker, 10)
+    await breaker.run()
+    assert (observer.probes, observer.gave_up) == ([2, 6, 14], True)
+    assert anyio.current_time() - observer.begun == pytest.approx(14)
