@@ -93,6 +93,12 @@ class RunState:
     _bills: dict[tuple[object, ...], dict[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
+    def ended_at(self) -> str | None:
+        """Timestamp of the end, or of the last interruption; None for any other run. Later records do not count."""
+        end = self.finished or self.interrupted
+        return None if end is None else end.ts
+
+    @property
     def counts(self) -> dict[Outcome, int]:
         """Number of targets by outcome, without outcomes of zero targets."""
         return {outcome: self.stages[outcome] for outcome in Outcome if self.stages[outcome]}

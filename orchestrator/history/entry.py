@@ -36,8 +36,9 @@ class Entry:
     """The index entry of a log, as plain JSON.
 
     Attributes:
-        row: the run in short: `verdict`, `playbook`, `actor`, `started_at`, `last_record_at`, `exit_code` (null for an
-            unfinished run), `planned` (whether a request was possible), `simulated`, `cloud_ended`, `trigger`,
+        row: the run in short: `verdict`, `playbook`, `actor`, `started_at`, `last_record_at`, `ended_at`,
+            `exit_code` (null for an unfinished run), `planned` (whether a request was possible), `simulated`,
+            `cloud_ended`, `trigger`,
             `restores`, `counts`, `stages` (the number of targets per stage, such as `waiting`), `targets`, `cloud_url`,
             and `question` (`step`, `question` and `expires_at` of the last unanswered question, or null).
         power: the log's facts about running CVMs and charges; empty without facts. `cvms` has the identities of CVMs,
@@ -79,6 +80,7 @@ def _make_row(state: RunState, verdict: str) -> Json:
         "actor": state.started.actor,
         "started_at": state.started.record.get("ts"),
         "last_record_at": state.last_ts or None,
+        "ended_at": state.ended_at,
         "exit_code": None if state.finished is None else state.finished.exit_code,
         "planned": state.has_plan,
         "simulated": state.is_simulated,

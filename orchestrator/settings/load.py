@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
+from orchestrator.playbook.regular_file import read_regular
 from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, error_at, locate_fault
 from orchestrator.settings.lists import (
     ADDING_UP,
@@ -44,6 +45,8 @@ from orchestrator.settings.model import (
 from orchestrator.settings.toml import read_toml
 from orchestrator.validation_messages import format_path, suggest_nearest
 
+_MOST_FINDINGS = 50
+_MOST_SECRET_BYTES = 65_536
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -96,9 +99,11 @@ def read_secret(file: Path, what: str) -> str:
     """
     try:
         mode = file.stat().st_mode
-        text = file.read_text(encoding="ascii").strip()
+        text = read_regular(file, _MOST_SECRET_BYTES).decode("ascii").strip()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"the {what} can't be read: not plain text", file=file) from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not plain text"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SettingsError(f"the {what} can't be read: {reason}", file=file) from error
     if mode & _OTHERS_MAY_READ:
         raise SettingsError(f"others may read this {what}", file=file, hint=f"chmod 600 {file}")
@@ -192,7 +197,10 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         hint = "set ORCHESTRATOR_STATE_DIR, or HOME"
         raise SettingsError("the home folder is unknown, so the state folder is unknown too", hint=hint) from error
     except ValidationError as error:
-        faults = [locate_fault(fault, Settings, blame) for fault in error.errors()]
+        found = error.errors()
+        faults = [locate_fault(fault, Settings, blame) for fault in found[:_MOST_FINDINGS]]
+        if len(found) > _MOST_FINDINGS:
+            faults.append(SettingsError(f"{len(found) - _MOST_FINDINGS:,} more findings are not listed"))
         first, *rest = faults
         first.more = tuple(rest)
         raise first from None
@@ -308,7 +316,14 @@ def _refuse_two_forms() -> None:
     Raises:
         SettingsError: when a list stands in a variable of its own and in a variable with JSON, or in two with JSON.
     """
-    given = {name.upper(): value for name, value in os.environ.items() if value}
+    given: dict[str, str] = {}
+    for name, value in os.environ.items():
+        if value and name.upper().startswith(PREFIX):
+            if name.upper() in given:
+                raise SettingsError(
+                    f"environment variable {name.upper()} is set twice, in capitals and in small letters"
+                )
+            given[name.upper()] = value
     for path in ADDING_UP:
         variables = [PREFIX + "__".join(path[:length]).upper() for length in range(1, len(path) + 1)]
         below = [path[length:] for length in range(1, len(path) + 1)]
@@ -360,9 +375,11 @@ def _parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
                 hint=f"set {variable}, or {name}_file in the settings",
             )
         holder = tree
-        for part in (section, *fields[:-1]):
-            if not isinstance(holder.get(part), dict):
-                holder[part] = {}
+        for depth, part in enumerate((section, *fields[:-1]), start=1):
+            if not isinstance(holder.setdefault(part, {}), dict):
+                above = ".".join(name.split(".")[:depth])
+                hint = f"write {name.rpartition('.')[0]}.FIELD=VALUE for each field"
+                raise UsageError(f"--set {above} and --set {name} exclude each other", hint=hint)
             holder = holder[part]
         holder[fields[-1]] = _assigned_value(tuple(name.split(".")), value, holder.get(fields[-1]))
     return tree

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import SettingsError
+from orchestrator.playbook.regular_file import read_regular
+
+_MOST_BYTES = 10_000_000
 
 
 def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
@@ -15,7 +18,7 @@ def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
         SettingsError: with the line, when the file is missing, can't be read, or is not TOML.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular(file, _MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n")
         return text, tomllib.loads(text)
     except FileNotFoundError:
         hint = "copy config.example.toml, or remove --config"

@@ -25,3 +25,25 @@ def test_without_arguments_the_playbooks_of_the_folder_are_checked(desk: Desk) -
     assert "warning: the file is named 'two', but the playbook 'another'" in text.err
     (folder / "three.yaml").write_text("name: three\nsteps: nothing\n")
     assert desk.run("validate").code == 2
+
+
+OF_OTHERS = {
+    "ansible": "- hosts: all\n  tasks: []\n",
+    "kubernetes": "apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: Pod\n",
+    "formation": "Resources:\n  Bucket: !Ref Name\n",
+    "compose": "name: web\nx-base: &base {image: a}\nservices:\n  web: *base\nvolumes: {}\n",
+    "workflow": "name: ci\non: push\njobs: {}\n",
+    "empty": "",
+}
+
+
+def test_without_arguments_misspelt_playbooks_are_checked_and_files_of_other_tools_are_not(desk: Desk) -> None:
+    folder = desk.folder / "playbooks"
+    folder.mkdir()
+    for name, text in OF_OTHERS.items():
+        (folder / f"{name}.yaml").write_text(text)
+    (folder / "good.yaml").write_text("name: good\nsteps: [{action: stop, select: {name: a}}]\n")
+    assert [each["playbook"] for each in desk.run("validate", "--json").document] == ["good"]
+    (folder / "typo.yaml").write_text("name: typo\nstep: [{action: stop, select: {name: a}}]\n")
+    ended = desk.run("validate", "--json")
+    assert (ended.code, "did you mean 'steps'?" in ended.err) == (2, True)

@@ -1,5 +1,6 @@
 """Settings that are lists: JSON or repetition, and protection that adds up over all sources."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,34 @@ def test_protection_in_two_forms_of_variable_is_refused_since_one_would_be_lost(
 def test_a_list_entry_with_quotes_around_it_is_refused() -> None:
     with pytest.raises(UsageError, match="has quotes around it"):
         load_settings(None, ('guards.protect.name="web-1"',))
+
+
+def test_a_whole_mapping_beside_a_field_of_it_on_the_command_line_is_refused() -> None:
+    both = ('guards.protect={"name": ["a-*"]}', 'guards.protect.name=["b-*"]')
+    with pytest.raises(UsageError, match=r"guards\.protect and --set guards\.protect\.name exclude each other"):
+        load_settings(None, both)
+
+
+def test_a_variable_in_capitals_and_in_small_letters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_GUARDS__PROTECT__NAME", '["a-*"]')
+    monkeypatch.setenv("orchestrator_guards__protect__name", '["b-*"]')
+    with pytest.raises(SettingsError, match="is set twice"):
+        load_settings()
+
+
+def test_of_thousands_of_unknown_keys_fifty_are_listed(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[rate]\n" + "".join(f"k{number} = 1\n" for number in range(6000)))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert len(caught.value.more) == 50
+    assert caught.value.more[-1].message == "5,950 more findings are not listed"
+
+
+def test_a_pipe_is_no_settings_file_and_no_key_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    with pytest.raises(SettingsError, match="not a regular file"):
+        load_settings(pipe)
+    with pytest.raises(SettingsError, match="not a regular file"):
+        load_settings(None, (f"cloud.api_key_file={pipe}",)).key()

@@ -88,6 +88,7 @@ def _select_runs(
             "actor": row.get("actor"),
             "started_at": row.get("started_at"),
             "last_record_at": row.get("last_record_at"),
+            "ended_at": row.get("ended_at"),
             "state": state,
             "exit_code": row.get("exit_code"),
             "counts": row["counts"],
@@ -157,7 +158,7 @@ def _format_duration(row: dict[str, Any], now: datetime) -> str:
     """Return the duration of a run; for a live run, the time since its start."""
     if not row["started_at"] or not row["last_record_at"]:
         return "-"
-    end = now if row["state"] == "running" else parse_timestamp(row["last_record_at"])
+    end = now if row["state"] == "running" else parse_timestamp(row["ended_at"] or row["last_record_at"])
     return format_duration(max(0, round((end - parse_timestamp(row["started_at"])).total_seconds())))
 
 

@@ -1,6 +1,8 @@
 """`orchestrator validate`."""
 
 import json
+import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,14 @@ from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
-from orchestrator.playbook.source import read_source
+from orchestrator.playbook.regular_file import read_regular
+from orchestrator.playbook.schema import Playbook
+from orchestrator.playbook.source import MAX_BYTES, read_source
 from orchestrator.playbook.variables import parse_assignments
+
+_TOP_KEYS = re.compile(rb"^([a-z_A-Z]+)[ \t]*:", re.MULTILINE)
+"""The keys at the top of invalid YAML."""
+_OWN_KEYS = [key for key in Playbook.model_fields if key not in {"name", "description"}]
 
 
 def validate_playbooks(playbooks: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
@@ -47,7 +55,7 @@ def validate_playbooks(playbooks: tuple[str, ...], variables: tuple[str, ...], *
 
 
 def _all_playbooks() -> tuple[str, ...]:
-    """List the playbooks in ./playbooks. YAML files of other tools have no `steps`, and are left out."""
+    """List the playbooks in ./playbooks, misspelt ones too. YAML files of other tools are left out."""
     folder = Path("playbooks")
     files = sorted(file for file in folder.glob("*.y*ml") if file.suffix in {".yaml", ".yml"})
     found = tuple(str(file) for file in files if not file.name.startswith(".") and _may_be_playbook(file))
@@ -58,10 +66,16 @@ def _all_playbooks() -> tuple[str, ...]:
 
 
 def _may_be_playbook(file: Path) -> bool:
+    """Check for the keys of a playbook: `steps`, or `name` with a word close to a key of playbooks."""
     try:
-        return "steps" in read_source(file).tree
+        keys = {str(key) for key in read_source(file).tree}
     except PlaybookError:
-        return True
+        try:
+            keys = {key.decode() for key in _TOP_KEYS.findall(read_regular(file, MAX_BYTES))}
+        except (OSError, ValueError):
+            return True
+    others = {key.casefold() for key in keys - {"name"}}
+    return "steps" in keys or ("name" in keys and any(get_close_matches(key, _OWN_KEYS, n=1) for key in others))
 
 
 def _list_warnings(loaded: LoadedPlaybook) -> list[dict[str, str]]:

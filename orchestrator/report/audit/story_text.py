@@ -53,7 +53,7 @@ def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
         told = "skipped"
     else:
         outcome = safe_text(chapter.outcome or "no outcome", 40)
-        told = f"to {verb(chapter.action)} in step {safe_text(chapter.step, 80)}: {outcome}"
+        told = f"to {verb(chapter.action)} in step '{safe_text(chapter.step, 80)}': {outcome}"
     if width is None or len(name) + len(told) + 2 <= width:
         yield f"{click.style(name, bold=True)}  {told}"
     else:

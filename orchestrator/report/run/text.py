@@ -171,11 +171,11 @@ def _last_request(state: RunState) -> str:
 
 
 def _describe_start(state: RunState) -> _Facts:
-    """Name the start of the run, its actor, and its duration up to the last record."""
+    """Name the start of the run, its actor, and its duration up to its end or interruption."""
     if state.started.actor is not None:
         yield "started", Text(f"{moment(state.started.ts)} by {safe_text(state.started.actor, 100)}")
-    if state.finished is not None or state.interrupted is not None:
-        took = parse_timestamp(state.last_ts) - parse_timestamp(state.started.ts)
+    if state.ended_at is not None:
+        took = parse_timestamp(state.ended_at) - parse_timestamp(state.started.ts)
         yield "took", format_duration(max(0.0, round(took.total_seconds(), 1)))
 
 
@@ -228,7 +228,7 @@ def _describe_bill(money: Mapping[str, object]) -> Text:
     text = Text()
     lines: list[tuple[Mapping[str, object], str, str]] = []
     if money["triggered"]:
-        text.append(f"{money['triggered']} stops charged for open compute usage\n")
+        text.append(f"{plural(int(str(money['triggered'])), 'stop')} charged for open compute usage\n")
         lines = [(money, "compute_usd_per_hour", "ends"), (money, "storage_usd_per_hour", "still billed")]
     starts = money.get("starts")
     if isinstance(starts, Mapping):

@@ -69,8 +69,8 @@ def test_cvms_of_the_same_name_have_chapters_of_their_own() -> None:
     found = cvm_story("twin", [STORY[0], ("run.planned", {"targets": targets, "skipped": skipped})])
     heads = [click.unstyle(" ".join(chapter_head(chapter, None))) for chapter in found.chapters]
     assert heads == [
-        "twin  cvm_1 on prod-1  to stop in step s: no outcome",
-        "twin  cvm_2 on prod-1  to stop in step s: no outcome",
+        "twin  cvm_1 on prod-1  to stop in step 's': no outcome",
+        "twin  cvm_2 on prod-1  to stop in step 's': no outcome",
         "twin  cvm_3 on prod-1  skipped",
     ]
     assert found.chapters[2].lines[0].text == "skipped: protected by name t*; it was running"
