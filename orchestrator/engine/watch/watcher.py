@@ -201,7 +201,10 @@ class Watcher:
             due = min(due, self._entries[next(iter(self._may_escalate))].watched.deadline)
         if self._in_doubt:
             first = self._entries[next(iter(self._in_doubt))].watched
-            due = min(due, first.since + self._recheck_after)
+            proof_at = first.since + self._recheck_after
+            if self._last_round >= proof_at:  # that read showed no status, or none that decides
+                proof_at = self._last_round + self._recheck_after
+            due = min(due, proof_at)
         return max(due, self._last_round + self._backoff.shortest)
 
     async def _poll_statuses(self) -> None:

@@ -145,3 +145,19 @@ async def test_the_deadline_of_others_does_not_wait_for_one_that_can_not_be_read
     ended = {r["cvm"]["name"]: r["at"] for r in fleet.trail.of("target.failed")}
     assert max(at for name, at in ended.items() if name != "web-0") < 22
     assert ended["web-0"] > 60
+
+
+async def test_a_stop_in_doubt_whose_status_cannot_be_read_is_read_no_more_often_than_the_lag() -> None:
+    cloud = FakeCloud(1, seconds=1)
+    cloud.stop_script = lambda _ref, _attempt: failed(500)
+    cloud.batch = lambda _uuids: Reply(http_status=500, problem="no")
+
+    async def read_state(_ref: CvmRef) -> Reply[StatusRead]:
+        return Reply(http_status=500, problem="no")
+
+    cloud.read_state = read_state  # type: ignore[assignment,method-assign]
+    fleet = Fleet(cloud, rate=20, timeout=4)
+    await fleet.go()
+    assert fleet.outcomes() == {"unsettled": 1}
+    rounds = cloud.count("batch")
+    assert rounds <= anyio.current_time() / 2 + 6, f"{rounds} reads in {anyio.current_time():.0f}s"
