@@ -214,3 +214,34 @@ def test_only_a_simulated_cloud_that_is_not_served_ends_with_the_run(
 ) -> None:
     state = state_of(("run.started", started))
     assert (state.is_simulated, state.cloud_ended, state.has_plan) == (is_simulated, has_ended, False)
+
+
+def test_records_are_counted_by_event_and_the_end_of_the_run_is_kept() -> None:
+    state = replay(build_records(STORY))
+    assert (state.events["action.intent"], state.events["run.started"]) == (2, 1)
+    assert state.finished is not None
+    assert state.last_ts == state.finished.ts
+
+
+def test_two_targets_with_the_same_outcome_count_as_two() -> None:
+    ends = [("target.settled", about(n, outcome="settled")) for n in range(2)]
+    assert state_of(STORY[1], *ends).counts == {Outcome.SETTLED: 2}
+
+
+def test_the_number_of_waves_is_known_only_for_a_step_with_several_waves() -> None:
+    waves = {"one": [1, 1], "three": [3, 2, 1], "two": [2]}
+    targets = [
+        {**about(n), "step": step, "wave": wave, "status": "running", "in_progress": True}
+        for step, numbers in waves.items()
+        for n, wave in enumerate(numbers)
+    ]
+    state = state_of(("run.planned", {"targets": targets, "skipped": []}))
+    assert state.waves == {"three": 3, "two": 2}
+    assert all(target.in_progress for target in state.targets.values())
+
+
+def test_a_note_of_the_bill_is_kept_without_its_time_and_its_cause() -> None:
+    note = {"compute_usd_per_hour": "1", "notes": []}
+    target = {**about(0), "status": "running", "billing": note | {"triggered": True, "at": "now"}}
+    state = state_of(("run.planned", {"targets": [target], "skipped": []}))
+    assert state.targets["stop", "cvm_0"].bill == note
