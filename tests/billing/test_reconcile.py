@@ -8,10 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.action import Action
+from orchestrator.billing.charges import TOLERANCE
 from orchestrator.billing.reconcile import reconcile_stops
 from orchestrator.billing.reconciled import ChargeState, Reconciled, add_up_charges
 from orchestrator.billing.stop import Stop
@@ -100,6 +101,12 @@ SPELLS = st.lists(st.builds(Spell, st.integers(600, 9_000), st.integers(1, 20_00
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(styles(), SPELLS, st.integers(), st.decimals("0.001", 30, places=4))
+@example(
+    Style(stop="usage", hourly="usage", period="hours", keyed=False, number=False, dashes=False),
+    [Spell(600, 1, ours=False), Spell(600, 1, ours=False), Spell(600, 1596, ours=False), Spell(9000, 20000, ours=True)],
+    0,
+    Decimal("0.0010"),
+)
 def test_the_charges_of_a_run_s_stops_add_up_to_what_the_meter_charged_for_them(
     style: Style, spells: list[Spell], seed: int, rate: Decimal
 ) -> None:
@@ -107,7 +114,8 @@ def test_the_charges_of_a_run_s_stops_add_up_to_what_the_meter_charged_for_them(
     for spell in spells:
         begin = clock + timedelta(seconds=spell.down)
         clock = begin + timedelta(seconds=spell.up)
-        if (clock.minute, clock.second) in {(0, 0), (59, 59)}:
+        since_hour = clock.minute * 60 + clock.second
+        if min(since_hour, 3600 - since_hour) <= TOLERANCE.total_seconds():
             clock += timedelta(seconds=7)  # what ends on the hour is ordinary metering where no event type tells
         cost = meter.up(UUID, rate, begin, clock)
         meter.up(OTHER, rate, begin, clock)
