@@ -105,6 +105,8 @@ def test_without_anything_to_tell_it_says_so() -> None:
     rows, together = add_up([], [], "playbook", at(0))
     empty = SavingsReport(at(0), at(24), "playbook", rows, together, [at(0), at(24)], [Decimal(0)])
     assert "No CVM was stopped in this time range" in "\n".join(savings_lines(empty, 80))
+    excluded = replace(empty, left_out=Counter(simulated=3))
+    assert "3 simulated runs not counted; --simulated counts only simulated runs." in savings_lines(excluded, 80)
     assert b"<svg" in savings_page(empty)
     assert savings_document(empty)["total"]["compute_usd"] == "0"
 

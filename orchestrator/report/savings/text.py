@@ -35,6 +35,9 @@ def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> I
     yield ""
     if not row.times and not row.stops:
         yield "No CVM was stopped in this time range, by the runs on record."
+        if excluded := saved.left_out.get("simulated", 0):
+            hint = f"{plural(excluded, 'simulated run')} not counted; --simulated counts only simulated runs."
+            yield from textwrap.wrap(hint, width)
         return
     yield from _table_lines(saved, width)
     yield ""
