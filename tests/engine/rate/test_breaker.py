@@ -272,6 +272,7 @@ async def test_the_wait_between_probes_doubles_up_to_thirty_seconds() -> None:
 
 
 async def test_a_breaker_gives_up_at_the_end_of_the_time_without_a_further_probe() -> None:
+    await anyio.sleep(100)
     observer = ProbeLog(1000)
     breaker = observer.build_breaker(give_up_after=14)
     reply_with_faults(breaker, 10)
