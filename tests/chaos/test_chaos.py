@@ -97,7 +97,9 @@ def test_batches_of_stops_over_many_seeds(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize("percent", [1, 5, 10])
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "shifting_list"])
 def test_each_fault_alone(tmp_path: Path, fault: str, percent: int, seed: int) -> None:
-    misbehave(tmp_path, {fault: percent / 100}, seed=seed).hold_to_the_promises(faults_are_certain=percent > 1)
+    is_of_reads = fault in {"missing_uuids", "duplicates"}  # a run has few batches of statuses and pages
+    told = misbehave(tmp_path, {fault: percent / 100}, seed=seed)
+    told.hold_to_the_promises(faults_are_certain=percent > 1 and not is_of_reads)
 
 
 @pytest.mark.soak
