@@ -13,7 +13,7 @@ NOTES = {
     "compute_ends": "compute is not charged any more once the CVM is down",
     ALREADY_GOING_DOWN: "the CVM was on its way down already, so this request charged nothing",
     "compute_begins": "compute is charged again from the start on, to the minute",
-    "storage_continues": "storage is still billed until the CVM is deleted",
+    "storage_continues": "storage is charged until the CVM is deleted",
     "gpu_24h_minimum_on_restart": "starting this GPU CVM again is charged a new 24-hour minimum up front",
     "gpu_24h_minimum": "the start of this GPU CVM is charged a new 24-hour minimum up front",
     "gpu_24h_minimum_possible": "whether a restart of this GPU CVM is charged a new 24-hour minimum is not documented",

@@ -71,11 +71,11 @@ def without_usage(stop: Stop, reason: str, now: datetime, standing: ChargeState 
 def why_without_usage(ref: CvmRef) -> str | None:
     """Return the reason why the usage of a CVM can't be read; None if readable."""
     if ref.app_id is None:
-        return "the list gave no app_id for this CVM, and usage is told by app"
+        return "the list gave no app_id for this CVM, and usage is listed by app"
     if _NAMES_AN_APP.fullmatch(ref.app_id) is None:
-        return "the app_id that the list gave for this CVM is none, and usage is told by app"
+        return "the app_id that the list gave for this CVM is none, and usage is listed by app"
     if ref.uuid_key is None:
-        return "the list gave no UUID for this CVM, and usage is told by UUID"
+        return "the list gave no UUID for this CVM, and usage is listed by UUID"
     return None
 
 
@@ -110,7 +110,7 @@ def _reconcile_stop(
 def _find_peculiarity(charges: Sequence[UsageRecord]) -> str | None:
     """Return a remark for the reader of the figures, if needed."""
     if not speaks_of_a_stop(charges[0]):
-        return f"told by its time alone: event type {charges[0].event_type!r}"
+        return f"identified by its time only: event type {charges[0].event_type!r}"
     return None if len(charges) == 1 else f"charged in {len(charges)} records"
 
 

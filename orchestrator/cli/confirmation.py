@@ -134,4 +134,6 @@ def require_answer(
     finally:
         signal.signal(signal.SIGINT, handler)
     if typed != answer:
-        raise NotConfirmedError(f"not confirmed: {typed!r} is not {answer}", hint="nothing was sent")
+        raise NotConfirmedError(
+            f"not confirmed: you typed {typed!r}, but the answer is {answer}", hint="nothing was sent"
+        )

@@ -59,7 +59,8 @@ def ignore_running_option(command: _F) -> _F:
     return click.option(
         "--ignore-running",
         is_flag=True,
-        help="Act even on CVMs of another active run. Two runs may send, and be charged, twice.",
+        help="Act even on CVMs of another active run. Both runs may send requests to the same CVM, and you may be "
+        "charged twice.",
     )(command)
 
 

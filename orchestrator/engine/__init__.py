@@ -6,5 +6,5 @@ step, `rollout` from wave to wave. A `wave` sends requests (`send/dispatcher`, t
 (`watch/watcher`, with `read/status`). All steps of a run share one `run_control`.
 
 The engine reaches the outside only through the protocols in `protocols`. The engine may import playbook, billing and
-the small shared modules; never HTTP, files or the terminal.
+the small shared modules, and `audit.events` for the recorded events; never HTTP, files or the terminal.
 """

@@ -1,4 +1,5 @@
-"""Telling people elsewhere what a run does: webhooks, with retries. Nothing here ever holds up a stop.
+"""Notices about runs to webhooks, with retries. A notice never delays a stop.
 
-May import the words and the settings; speaks HTTP on its own account, and never to Phala Cloud.
+May import audit, playbook, settings, `cloud.transport`, `engine.event` and the shared modules. Sends HTTP requests to
+the webhooks, never to Phala Cloud.
 """

@@ -238,7 +238,7 @@ def test_a_charge_that_comes_in_two_records_counts_as_a_whole() -> None:
 def test_a_charge_that_only_its_time_tells_says_so() -> None:
     found = one(stop_at(at("08:20:00")), metered(Style(stop="state_change")))
     assert found.charged.minutes == 20
-    assert found.reason == "told by its time alone: event type 'state_change'"
+    assert found.reason == "identified by its time only: event type 'state_change'"
 
 
 def test_one_record_is_the_charge_of_one_stop_alone() -> None:

@@ -79,7 +79,7 @@ def test_an_unknown_charge_has_a_mark_and_a_sentence() -> None:
     edges = split_into_days(at(0), at(24))
     text = " ".join(savings_lines(SavingsReport(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100))
     assert "$0.02+" in text
-    assert "The charges of 1 stop can't be found out: no sum has the amounts." in text
+    assert "The charges of 1 stop can't be found out: these amounts are not in the totals." in text
     assert "+ after an amount: parts are unknown." in text
     rows, together = add_up([], stops[1:], "teepod", at(0))
     lines = savings_lines(SavingsReport(at(0), at(24), "teepod", rows, together, edges, [Decimal(0)]), 100)

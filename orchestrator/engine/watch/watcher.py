@@ -28,7 +28,7 @@ _FAILURES = {
     Finding.BACK_UP: "it went back to running after its {action} was accepted",
     Finding.NOT_UP: "its {action} was accepted, and yet it is {status}",
     Finding.INCONCLUSIVE: (
-        "it runs and was never seen to restart, so whether it did can't be told; it is not asked again"
+        "it runs and was never seen to restart, so the effect is unknown; the request is not sent again"
     ),
 }
 """Reasons for the user, by finding, for a failed CVM."""
@@ -308,7 +308,7 @@ class Watcher:
         if entry.is_overdue:
             return f"its {job.action} was not accepted within {patience}; {last}"
         if not watched.is_accepted:
-            return f"whether the {job.action} had an effect could not be told within {patience}; {last}"
+            return f"whether the {job.action} had an effect was not known within {patience}; {last}"
         wanted = "running" if job.action.leaves_running else "down"
         return f"not {wanted} within {patience} of the {job.action}; {last}"
 

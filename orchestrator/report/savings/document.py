@@ -93,10 +93,10 @@ def list_assumptions(saved: SavingsReport) -> Iterator[str]:
         "end of the time range."
     )
     yield "Saved compute: an estimate of these hours at the compute rate of the day of the stop."
-    yield "Storage: an estimate too. Storage is still billed, and no saving."
+    yield "Storage is also an estimate. It is still billed, so it is not a saving."
     yield (
-        "Charged: the charges at the stop, by the vendor's usage records. The use was before the stop: the charge "
-        "would have come without a stop too."
+        "Charged: the charges at the stop, by the vendor's usage records. This compute was "
+        "used before the stop and would be charged anyway."
     )
     if row.seen:
         yield (
@@ -110,7 +110,7 @@ def list_assumptions(saved: SavingsReport) -> Iterator[str]:
     if row.compute.unknown or row.storage.unknown:
         yield (
             f"Of {plural(row.times, 'stopped period')}, {row.compute.unknown} have no known compute rate and "
-            f"{row.storage.unknown} no known storage rate: the hours count, but no sum has the amounts."
+            f"{row.storage.unknown} no known storage rate: the hours count, but these amounts are not in the totals."
         )
     if row.minimums.usd or row.minimums.unknown:
         yield (
@@ -119,9 +119,10 @@ def list_assumptions(saved: SavingsReport) -> Iterator[str]:
         )
     open_charges = row.not_asked + charges.pending_stops
     if open_charges:
-        yield f"The charges of {plural(open_charges, 'stop')} are not known yet: no sum has the amounts."
+        yield f"The charges of {plural(open_charges, 'stop')} are not known yet: these amounts are not in the totals."
     if charges.unknown_stops:
-        yield f"The charges of {plural(charges.unknown_stops, 'stop')} can't be found out: no sum has the amounts."
+        unknown = plural(charges.unknown_stops, "stop")
+        yield f"The charges of {unknown} can't be found out: these amounts are not in the totals."
     for why in ("altered", "unreadable"):
         if number := saved.left_out[why]:
             yield f"{plural(number, f'{why} log')} excluded: see `orchestrator runs`."
