@@ -83,7 +83,7 @@ class Undo:
     def playbook(self) -> Playbook:
         """A playbook with a single start step for every CVM; `filter_target` then keeps the CVMs of the run."""
         step = {"name": "restore", "action": "start", "select": {"all": "true"}}
-        description = f"Start the CVMs taken from running to down by run {self.run_id}."
+        description = f"Start the CVMs stopped by run {self.run_id}."
         return Playbook.model_validate({"name": "restore", "description": description, "steps": [step]})
 
     def filter_target(self, cvm: Cvm, step: object, reason: Reason | None) -> Reason | None:

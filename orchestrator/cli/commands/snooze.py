@@ -10,14 +10,16 @@ from orchestrator.cli.options import _complete_playbook, json_option, settings_o
 @click.command("snooze", epilog="\b\nExample: orchestrator snooze nightly-cost-stop --until 2026-12-01T08:00")
 @click.argument("playbook", metavar="[PLAYBOOK]", required=False, shell_complete=_complete_playbook)
 @click.option(
-    "--until", metavar="TIME|DURATION", help="Skip its firings until this time: 2026-12-01T08:00, 2026-12-01 or 3d."
+    "--until",
+    metavar="TIME|DURATION",
+    help="Skip its scheduled runs until this time: 2026-12-01T08:00, 2026-12-01 or 3d.",
 )
 @click.option("--clear", is_flag=True, help="End the snooze now.")
 @click.option("--list", "listed", is_flag=True, help="List the snoozed playbooks.")
 @json_option
 @settings_options
 def command(**options: Any) -> int:
-    """Skip a playbook's firings for a time. `serve` need not be running.
+    """Skip the scheduled runs of a playbook until a time. `serve` need not be running.
 
     PLAYBOOK is the `name` in the file. Times are in the time zone of the schedule, unless they have an offset; a date
     includes that day.
