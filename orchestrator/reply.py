@@ -148,6 +148,11 @@ class Reply(Generic[T_co]):
         return self.http_status == HTTPStatus.NOT_FOUND and self.error_code in NOT_FOUND_CODES
 
     @property
+    def says_key_refused(self) -> bool:
+        """Whether the API refuses the key (401)."""
+        return self.http_status == HTTPStatus.UNAUTHORIZED
+
+    @property
     def latency_ms(self) -> int:
         """The latency in whole milliseconds, for the audit log."""
         return round(self.latency * 1000)

@@ -13,8 +13,6 @@ from orchestrator.engine.read.status import StatusReader
 from orchestrator.outcome import Ending
 from orchestrator.reply import Page, Reply
 
-_UNAUTHORIZED = 401
-
 
 class WorkspaceObserver(Protocol):
     """Receiver of a workspace's troubles."""
@@ -80,7 +78,7 @@ class Workspace:
 
     def _on_reply(self, reply: Reply[object]) -> None:
         self.breaker.on_reply(reply)
-        if reply.value is None and reply.http_status == _UNAUTHORIZED:
+        if reply.says_key_refused:
             self._halt(Ending.KEY_REFUSED)
 
     async def send_probe(self) -> Reply[Page]:

@@ -9,7 +9,6 @@ from orchestrator.errors import CloudError
 from orchestrator.reply import Reply
 from orchestrator.runs.session import Session
 
-_UNAUTHORIZED = 401
 _IDLE_ROUNDS = 3
 """So many rounds in a row without a single answer are enough."""
 
@@ -23,7 +22,7 @@ async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_si
     refused: list[Reply[object]] = []
 
     def check_key(reply: Reply[object]) -> None:
-        if reply.http_status == _UNAUTHORIZED:
+        if reply.says_key_refused:
             refused.append(reply)
 
     reader = StatusReader(

@@ -17,7 +17,6 @@ _ATTEMPTS = 5
 _ATTEMPTS_TO_CONNECT = 2
 """Attempts without a connection: the address is usually wrong, and a person waits."""
 
-_UNAUTHORIZED = 401
 _NOT_THE_API = frozenset({301, 302, 303, 307, 308, 404, 405})
 _PASSING = frozenset({408, 409, 425, 429})
 
@@ -56,7 +55,7 @@ def read_error(reply: Reply[_T], what: str) -> CloudError:
     """
     request = f" (request {reply.request_id})" if reply.request_id else ""
     problem = f"{reply.problem or 'the answer can not be read'}{request}"
-    if reply.http_status == _UNAUTHORIZED:
+    if reply.says_key_refused:
         hint = "check PHALA_CLOUD_API_KEY, or api_key in the settings; the key may be revoked or of another service"
         return CloudError(f"the API refuses the key: {problem}", hint=hint)
     if not reply.sent:

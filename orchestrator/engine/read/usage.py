@@ -17,7 +17,7 @@ from orchestrator.reply import Reply, UsagePage, UsageRecord
 PAGE_SIZE = 5000
 """The most records on a page."""
 
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
+_NOT_FOUND = 404
 
 
 class UsageCloud(Protocol):
@@ -93,7 +93,7 @@ class UsageReader:
         async def read_in_turn() -> None:
             """Read the remaining apps in turn."""
             for query in left:
-                if any(not reply.sent or reply.http_status == _UNAUTHORIZED for reply in failed):
+                if any(not reply.sent or reply.says_key_refused for reply in failed):
                     return
                 found[query.app_id] = await self._read_app(query, failed)
                 on_progress(len(found))
@@ -103,7 +103,7 @@ class UsageReader:
                 group.start_soon(read_in_turn)
         if len(found) < len(asked) or (asked and all(each.problem for each in found.values())):
             raise _choose_error(failed)
-        fatal = [reply for reply in failed if not reply.sent or reply.http_status == _UNAUTHORIZED]
+        fatal = [reply for reply in failed if not reply.sent or reply.says_key_refused]
         if fatal:
             raise _choose_error(fatal)
         return found
@@ -160,5 +160,5 @@ def _group_by_cvm(records: Iterable[UsageRecord], cvms: frozenset[str]) -> dict[
 
 
 def _choose_error(failed: Sequence[Reply[UsagePage]]) -> CloudError:
-    worst = min(failed, key=lambda reply: (reply.http_status != _UNAUTHORIZED, reply.sent))
+    worst = min(failed, key=lambda reply: (not reply.says_key_refused, reply.sent))
     return read_error(worst, "the metered usage")
