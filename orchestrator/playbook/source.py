@@ -23,6 +23,7 @@ MAX_DEPTH = 40
 MAX_VALUES = 20_000
 """Most keys, texts, lists and mappings; every value takes time."""
 _ALIAS = "anchors and aliases (& and *) are not allowed"
+_TOP_KEYS = re.compile(rb"^([a-zA-Z_]+)[ \t]*:", re.MULTILINE)
 _TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 
 
@@ -49,6 +50,16 @@ class Source:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+
+def find_top_keys(file: Path) -> set[str]:
+    """Find the keys at the top of a file, also in invalid YAML; only keys of letters count.
+
+    Raises:
+        OSError: when the file is missing or unreadable.
+        ValueError: when the file is no regular file, or too large.
+    """
+    return {key.decode("ascii") for key in _TOP_KEYS.findall(read_regular(file, MAX_BYTES))}
 
 
 def read_source(file: Path) -> Source:

@@ -8,7 +8,6 @@ import difflib
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,8 +21,7 @@ from orchestrator.playbook.firings import Timetable
 from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.regular_file import read_regular
 from orchestrator.playbook.schedule import CalendarFile
-from orchestrator.playbook.source import MAX_BYTES as MAX_PLAYBOOK
-from orchestrator.playbook.source import Source, parse_source, read_source
+from orchestrator.playbook.source import Source, find_top_keys, parse_source, read_source
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.state_files import make_folder, replace_file
 
@@ -31,7 +29,7 @@ ENDS_AFTER = 2
 """A schedule ends after this many scans in a row without the file, or without a schedule in the file."""
 _READ_AGAIN = timedelta(minutes=5)
 """Time after which an unchanged invalid file is read again: the cause may be another file."""
-_KEYS = re.compile(rb"^(schedule|steps|name)[ \t]*:", re.MULTILINE)
+_KEYS = frozenset({"schedule", "steps", "name"})
 
 _Signature = tuple[tuple[str, int, int, int] | tuple[str], ...]
 
@@ -327,10 +325,10 @@ def _has_schedule(source: Source) -> bool:
 def _may_have_schedule(path: Path) -> bool:
     """Check invalid YAML for the keys of a playbook with a schedule; True also for an unreadable file."""
     try:
-        keys = set(_KEYS.findall(read_regular(path, MAX_PLAYBOOK)))
+        keys = find_top_keys(path) & _KEYS
     except (OSError, ValueError):
         return True
-    return b"schedule" in keys and len(keys) > 1
+    return "schedule" in keys and len(keys) > 1
 
 
 def _is_playbook(entry: "os.DirEntry[str]") -> bool:

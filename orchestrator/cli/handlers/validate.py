@@ -1,7 +1,6 @@
 """`orchestrator validate`."""
 
 import json
-import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,10 @@ from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
-from orchestrator.playbook.regular_file import read_regular
 from orchestrator.playbook.schema import Playbook
-from orchestrator.playbook.source import MAX_BYTES, read_source
+from orchestrator.playbook.source import find_top_keys, read_source
 from orchestrator.playbook.variables import parse_assignments
 
-_TOP_KEYS = re.compile(rb"^([a-z_A-Z]+)[ \t]*:", re.MULTILINE)
-"""The keys at the top of invalid YAML."""
 _OWN_KEYS = [key for key in Playbook.model_fields if key not in {"name", "description"}]
 
 
@@ -71,7 +67,7 @@ def _may_be_playbook(file: Path) -> bool:
         keys = {str(key) for key in read_source(file).tree}
     except PlaybookError:
         try:
-            keys = {key.decode() for key in _TOP_KEYS.findall(read_regular(file, MAX_BYTES))}
+            keys = find_top_keys(file)
         except (OSError, ValueError):
             return True
     others = {key.casefold() for key in keys - {"name"}}
