@@ -320,18 +320,13 @@ def _refuse_two_forms() -> None:
     for name, value in os.environ.items():
         if value and name.upper().startswith(PREFIX):
             if name.upper() in given:
-                raise SettingsError(
-                    f"environment variable {name.upper()} is set twice, in capitals and in small letters"
-                )
+                message = f"environment variable {name.upper()} is set twice, in capitals and in small letters"
+                raise SettingsError(message, hint="unset one of them")
             given[name.upper()] = value
     for path in ADDING_UP:
-        variables = [PREFIX + "__".join(path[:length]).upper() for length in range(1, len(path) + 1)]
-        below = [path[length:] for length in range(1, len(path) + 1)]
-        holders = [
-            variable
-            for variable, rest in zip(variables, below, strict=True)
-            if variable in given and (not rest or _holds_list(given[variable], rest))
-        ]
+        splits = ((path[:length], path[length:]) for length in range(1, len(path) + 1))
+        variables = ((PREFIX + "__".join(above).upper(), below) for above, below in splits)
+        holders = [name for name, below in variables if name in given and _holds_list(given[name], below)]
         if len(holders) > 1:
             raise SettingsError(
                 f"environment variables {' and '.join(holders)} both set {format_path(path)}",
@@ -340,6 +335,9 @@ def _refuse_two_forms() -> None:
 
 
 def _holds_list(text: str, path: tuple[str, ...]) -> bool:
+    """Check the value of a variable for a list at a path below the variable's own path."""
+    if not path:
+        return True
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
