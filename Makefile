@@ -29,7 +29,7 @@ demo: $(STAMP)  ## stop a simulated teepod: plan, live progress, summary, audit 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh playbooks/demo.sh
 
 # Three for each core, since most of the time the tests wait for processes.
-WORKERS ?= $(shell expr 3 \* $$(nproc))
+WORKERS ?= $(shell expr 3 \* $$(getconf _NPROCESSORS_ONLN))
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
