@@ -188,8 +188,8 @@ class Desk:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """Its records."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        """Its records so far, without a last line that is being written."""
+        return [json.loads(line) for line in self.log.read_bytes().split(b"\n")[:-1]]
 
     def events(self) -> Counter[str]:
         """How many records of each kind it has."""
