@@ -158,6 +158,12 @@ class Cvm:
         hourly_disk: `hourly_rate.disk` in USD per hour (newest list shape).
         created_at: time of creation, in UTC; None if unknown.
         workspace: id of the CVM's workspace; None if unknown.
+        region: the region of the CVM's teepod; None if unknown.
+        creator: the username of the CVM's creator, never an e-mail address; None if unknown.
+        creator_id: the id of the CVM's creator; None if unknown.
+        uptime: seconds since the CVM began to run; None if unknown. Lists usually have no uptime, statuses do.
+        age: seconds since the creation, at the moment of the plan; None if unknown, or before `derive_facts`.
+        usd_per_hour: the compute rate while running; None if unknown, or before `derive_facts`.
     """
 
     ref: CvmRef
@@ -174,8 +180,23 @@ class Cvm:
     hourly_disk: Decimal | None = None
     created_at: datetime | None = None
     workspace: str | None = None
+    region: str | None = None
+    creator: str | None = None
+    creator_id: str | None = None
+    uptime: float | None = None
+    age: float | None = None
+    usd_per_hour: Decimal | None = None
+
+    def completed_by(self, other: Self) -> Self:
+        """Return this CVM, with missing facts from another read of the same CVM; the status stays."""
+        missing = {key: getattr(other, key) for key in _COMPLETED if getattr(self, key) is None}
+        return replace(self, ref=self.ref.completed_by(other.ref), **missing)
 
     @property
     def down(self) -> bool:
         """Whether the CVM is stopped or exited without an operation in progress."""
         return is_down(self.status, in_progress=self.in_progress)
+
+
+_COMPLETED = ("instance_type", "gpus", "created_at", "region", "creator", "creator_id", "uptime")
+"""Facts of a CVM that the list may lack and the details may have."""

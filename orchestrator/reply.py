@@ -27,11 +27,13 @@ class StatusRead:
         status: the API's word, an open set.
         in_progress: whether an operation holds the CVM; missing from an answer means False.
         error: the API's message about a failed operation or boot, if any.
+        uptime: seconds since the CVM began to run; None if unknown.
     """
 
     status: str
     in_progress: bool = False
     error: str | None = None
+    uptime: float | None = None
 
     @property
     def down(self) -> bool:

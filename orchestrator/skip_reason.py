@@ -27,7 +27,7 @@ class SkipReason(StrEnum):
     NO_ADDRESS = "no_address"
     """The CVM has neither hashid nor UUID yet, so no request can name the CVM."""
     FACT_UNKNOWN = "fact_unknown"
-    """The CVM's app, teepod or name is unknown, and a `protect`, an `exclude` or a select needs that fact."""
+    """A fact of the CVM is unknown, such as its app, and a `protect`, an `exclude` or a select needs that fact."""
     KEPT_RUNNING = "kept_running"
     """A rule of `keep_running` keeps the CVM up."""
     DRIFTED = "drifted"
@@ -84,6 +84,18 @@ _SENTENCES: Mapping[SkipReason, str] = {
 }
 """The sentence of each code, with placeholders for the detail and for the user of an unknown fact."""
 
+_FACTS: Mapping[str, str] = {
+    "instance_type": "instance type",
+    "gpus": "number of GPUs",
+    "usd_per_hour": "price",
+    "older_than": "age",
+    "created_before": "age",
+    "up_longer_than": "uptime",
+}
+"""The facts behind keys of a select, where the key has another name."""
+
+_NEEDED_BY_SELECT = ", and `select` needs that fact"
+
 _SUMMARIES: Mapping[SkipReason, str] = {
     SkipReason.KEPT_RUNNING: "kept running",
     SkipReason.DRIFTED: "changed",
@@ -108,7 +120,8 @@ class Reason:
     @property
     def text(self) -> str:
         """The sentence for people."""
-        return _SENTENCES[self.code].format(self.detail, self.needed_by)
+        detail = _FACTS.get(self.detail, self.detail) if self.code is SkipReason.FACT_UNKNOWN else self.detail
+        return _SENTENCES[self.code].format(detail, self.needed_by)
 
     @property
     def in_full(self) -> str:
@@ -119,6 +132,8 @@ class Reason:
     @property
     def summary(self) -> str:
         """The sentence, without details that differ between CVMs."""
+        if self.needed_by == "select":
+            return f"not matched: {self.text.removesuffix(_NEEDED_BY_SELECT)}"
         return _SUMMARIES.get(self.code, self.text)
 
     def fields(self) -> dict[str, str]:

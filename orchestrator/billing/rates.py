@@ -43,11 +43,12 @@ def rates_of(cvm: Cvm, price_list: Mapping[str, Decimal], storage_usd_per_gb_hou
     storage = cvm.hourly_disk
     if storage is None and cvm.disk_gb is not None:
         storage = cvm.disk_gb * storage_usd_per_gb_hour
-    compute, source = _choose_rate(cvm, price_list)
+    compute, source = choose_rate(cvm, price_list)
     return Rates(compute, storage, source)
 
 
-def _choose_rate(cvm: Cvm, price_list: Mapping[str, Decimal]) -> tuple[Decimal | None, str | None]:
+def choose_rate(cvm: Cvm, price_list: Mapping[str, Decimal]) -> tuple[Decimal | None, str | None]:
+    """Return the compute rate of a CVM in USD per hour while running, and the source of the rate."""
     if cvm.billing_period in NOT_HOURLY:
         # An hourly price would be a guess, and no hourly charge ends with a stop.
         return None, None
@@ -67,7 +68,7 @@ def needs_price_list(cvms: Iterable[Cvm]) -> bool:
     return any(
         cvm.instance_type is not None
         and cvm.billing_period in {None, "hourly"}
-        and _choose_rate(cvm, nothing)[0] is None
+        and choose_rate(cvm, nothing)[0] is None
         for cvm in cvms
     )
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from orchestrator.cloud.wire_uptime import read_uptime
 from orchestrator.cvm import Cvm, CvmRef, normal_app_id, normal_uuid
 from orchestrator.reply import BatchStopped, Page, StatusRead
 
@@ -87,6 +88,7 @@ def read_detail(body: Any, ref: CvmRef) -> Cvm:  # noqa: ANN401 - parsed JSON
 def _read_legacy_cvm(item: dict[str, Any], status: str) -> Cvm:
     hosted = item["hosted"]
     node = _read_part(item, "node") or _read_part(item, "teepod")
+    creator, creator_id = _read_creator(item.get("creator") or item.get("managed_user"))
     return Cvm(
         ref=_read_ref(None, hosted.get("id"), item.get("name") or hosted.get("name"), hosted.get("app_id"), node),
         status=status,
@@ -96,6 +98,11 @@ def _read_legacy_cvm(item: dict[str, Any], status: str) -> Cvm:
         gpus=_count_legacy_gpus(hosted),
         billing_period=_read_text(item.get("billing_period")),
         created_at=_read_moment(item.get("created_at")),
+        instance_type=_read_text(item.get("instance_type")),
+        region=_read_region(node),
+        uptime=read_uptime(hosted.get("uptime")),
+        creator=creator,
+        creator_id=creator_id,
     )
 
 
@@ -104,17 +111,35 @@ def _count_legacy_gpus(hosted: dict[str, Any]) -> int | None:
     return len(listed) if isinstance(listed, list) else None
 
 
+def _read_creator(value: Any) -> tuple[str | None, str | None]:  # noqa: ANN401 - parsed JSON
+    """Read the username and the id of a creator."""
+    part = value if isinstance(value, dict) else {"username": value}
+    return _read_user(part.get("username")), _read_user(part.get("id"))
+
+
+def _read_user(value: object) -> str | None:
+    """Read a username or an id; None for an e-mail address, which is personal."""
+    number = _read_integer(value)
+    text = _read_text(value) if number is None else str(number)
+    return text if text and "@" not in text else None
+
+
+def _read_region(node: dict[str, Any]) -> str | None:
+    return _read_text(node.get("region")) or _read_text(node.get("region_identifier"))
+
+
 def _read_current_cvm(item: dict[str, Any], status: str) -> Cvm:
     resource, rate = _read_part(item, "resource"), _read_part(item, "hourly_rate")
     node = _read_part(item, "node_info") or _read_part(item, "teepod") or {"id": item.get("teepod_id")}
+    creator, creator_id = _read_creator(item.get("creator"))
     return Cvm(
         ref=_read_ref(item.get("id"), item.get("vm_uuid"), item.get("name"), item.get("app_id"), node),
         status=status,
         in_progress=bool(item.get("in_progress")),
         instance_id=_read_text(item.get("instance_id")),
-        instance_type=_read_text(resource.get("instance_type")),
+        instance_type=_read_text(resource.get("instance_type")) or _read_text(item.get("instance_type")),
         disk_gb=_read_decimal(resource.get("disk_in_gb")),
-        gpus=_read_integer(resource.get("gpus")),
+        gpus=_read_count(resource.get("gpus")),
         gpu_rental=bool(item.get("gpu_rental_order")),
         billing_period=_read_text(resource.get("billing_period")) or _read_text(item.get("billing_interval")),
         billing_price=_read_decimal(resource.get("compute_billing_price")),
@@ -122,6 +147,10 @@ def _read_current_cvm(item: dict[str, Any], status: str) -> Cvm:
         hourly_disk=_read_decimal(rate.get("disk")),
         created_at=_read_moment(item.get("created_at")),
         workspace=_read_text(_read_part(item, "workspace").get("id")),
+        region=_read_region(node),
+        uptime=read_uptime(item.get("uptime")),
+        creator=creator,
+        creator_id=creator_id,
     )
 
 
@@ -152,7 +181,8 @@ def read_status(body: Any) -> StatusRead:  # noqa: ANN401 - parsed JSON
     status = body.get("status")
     if not isinstance(status, str) or not status:
         raise ShapeError("the status entry has no `status` field")
-    return StatusRead(status, bool(body.get("in_progress")), _read_text(body.get("boot_error")))
+    uptime = read_uptime(body.get("uptime"))
+    return StatusRead(status, bool(body.get("in_progress")), _read_text(body.get("boot_error")), uptime)
 
 
 def read_statuses(body: Any) -> Mapping[str, StatusRead]:  # noqa: ANN401 - parsed JSON
@@ -233,6 +263,11 @@ def _read_address(value: object) -> str | None:
 
 def _read_integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _read_count(value: object) -> int | None:
+    number = _read_integer(value)
+    return number if number is not None and number >= 0 else None
 
 
 def _read_decimal(value: object) -> Decimal | None:

@@ -77,6 +77,11 @@ class FrozenPlan:
         """The source of the limits as text."""
         return "the plan file"
 
+    @property
+    def moment(self) -> datetime:
+        """The moment of the file, so that the passing of time changes no target."""
+        return self.made_at
+
     def filter_target(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:
         """Return the reason to skip a CVM of the present inventory; None for an unchanged target of the file.
 

@@ -1,5 +1,6 @@
 """A plan: the effect of a playbook on the present inventory. `planning` makes plans."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -94,6 +95,12 @@ class Plan:
         return sum(not cvm.down for cvm in self.cvms) - gone
 
     @property
+    def unknown_facts(self) -> dict[str, int]:
+        """The number of CVMs not matched because a fact is unknown, by the key of the select."""
+        by_select = (each.why for each in self.skipped if each.why.needed_by == "select")
+        return dict(Counter(why.detail for why in by_select if why.code is SkipReason.FACT_UNKNOWN))
+
+    @property
     def has_matches(self) -> bool:
         """Whether the selectors cover any CVM."""
         return bool(self.targets) or any(each.selected for each in self.skipped)
@@ -128,6 +135,10 @@ class PlanConstraint(Protocol):
     @property
     def source(self) -> str:
         """The source of the limits as text: `the plan file`."""
+
+    @property
+    def moment(self) -> datetime | None:
+        """The moment of the earlier plan, for ages and uptimes; None for the present."""
 
     @property
     def guards(self) -> Guards:

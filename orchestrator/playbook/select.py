@@ -1,17 +1,20 @@
 """Match CVMs with selects and protections, and report selector values without any match.
 
-A list entry may lack its app, teepod or name. A key that needs an unknown fact is neither met nor unmet: the result is
-None. An unknown fact never matches a select. For a protection or an `exclude`, an unknown fact counts as a possible
-match.
+A list entry may lack facts, such as its app, its region or its age. A key that needs an unknown fact is neither met nor
+unmet: the result is None. An unknown fact never matches a select. For a protection or an `exclude`, an unknown fact
+counts as a possible match.
 """
 
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from enum import Enum, auto
 from functools import lru_cache
+from typing import Any
 
-from orchestrator.cvm import Cvm, normal_app_id
+from orchestrator.cvm import COMING_UP, Cvm, normal_app_id
+from orchestrator.playbook.fact_values import Comparison
 from orchestrator.playbook.schema import Protect
 from orchestrator.playbook.steps import Select
 
@@ -50,11 +53,59 @@ def _matches_status(pattern: str, cvm: Cvm) -> bool | None:
     return pattern == cvm.status
 
 
-_BY_KEY: dict[str, Callable[[str, Cvm], bool | None]] = {
+def _matches_instance_type(pattern: str, cvm: Cvm) -> bool | None:
+    return _matches_any_case(pattern, cvm.instance_type)
+
+
+def _matches_region(pattern: str, cvm: Cvm) -> bool | None:
+    return _matches_any_case(pattern, cvm.region)
+
+
+def _matches_any_case(pattern: str, text: str | None) -> bool | None:
+    return None if text is None else _matches_text(pattern.casefold(), text.casefold())
+
+
+def _matches_creator(pattern: str, cvm: Cvm) -> bool | None:
+    if _matches_text(pattern, cvm.creator) or _matches_text(pattern, cvm.creator_id):
+        return True
+    return None if cvm.creator is None or cvm.creator_id is None else False
+
+
+def _matches_gpus(comparison: Comparison, cvm: Cvm) -> bool | None:
+    return None if cvm.gpus is None else comparison.is_met_by(cvm.gpus)
+
+
+def _matches_price(comparison: Comparison, cvm: Cvm) -> bool | None:
+    return None if cvm.usd_per_hour is None else comparison.is_met_by(cvm.usd_per_hour)
+
+
+def _is_older(seconds: float, cvm: Cvm) -> bool | None:
+    return None if cvm.age is None else cvm.age > seconds
+
+
+def _is_created_before(moment: datetime, cvm: Cvm) -> bool | None:
+    return None if cvm.created_at is None else cvm.created_at < moment
+
+
+def _is_up_longer(seconds: float, cvm: Cvm) -> bool | None:
+    if cvm.down or cvm.status in COMING_UP:
+        return False
+    return None if cvm.uptime is None else cvm.uptime > seconds
+
+
+_BY_KEY: dict[str, Callable[[Any, Cvm], bool | None]] = {
     "teepod": _matches_teepod,
     "app_id": _matches_app,
     "name": _matches_name,
     "status": _matches_status,
+    "instance_type": _matches_instance_type,
+    "region": _matches_region,
+    "creator": _matches_creator,
+    "gpus": _matches_gpus,
+    "usd_per_hour": _matches_price,
+    "older_than": _is_older,
+    "created_before": _is_created_before,
+    "up_longer_than": _is_up_longer,
 }
 
 
@@ -66,7 +117,9 @@ def _any_of(results: Iterable[bool | None]) -> bool | None:
 
 def _match_key(select: Select | Protect, key: str, cvm: Cvm) -> bool | None:
     """Match a single key of a select or of a protection; None if an unknown fact decides."""
-    return _any_of(_BY_KEY[key](value, cvm) for value in getattr(select, key) or ())
+    values = getattr(select, key)
+    match = _BY_KEY[key]
+    return _any_of(match(value, cvm) for value in values) if isinstance(values, list) else match(values, cvm)
 
 
 def _match_select(select: Select, cvm: Cvm) -> bool | None:
@@ -142,7 +195,16 @@ _PROTECTS = ("name", "app_id", "teepod")
 
 def find_unknown_protection(protect: Protect, cvm: Cvm) -> str | None:
     """Return the unknown fact behind a possible protection of a CVM."""
-    return next((key for key in _PROTECTS if _match_key(protect, key, cvm) is None), None)
+    chosen = (key for key in _PROTECTS if getattr(protect, key))
+    return next((key for key in chosen if _match_key(protect, key, cvm) is None), None)
+
+
+def needs_uptime(select: Select, cvm: Cvm) -> bool:
+    """Return True if the uptime of a CVM is unknown and may decide whether a select covers the CVM."""
+    inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
+    if select.up_longer_than is None:
+        return any(needs_uptime(each, cvm) for each in inner) and _match_select(select, cvm) is None
+    return _is_up_longer(select.up_longer_than, cvm) is None and _match_select(select, cvm) is None
 
 
 def find_app_bound(select: Select) -> frozenset[str] | None:
@@ -193,7 +255,16 @@ def _describe_unmatched(pairs: Iterable[tuple[str, str]], cvms: list[Cvm]) -> li
     return sentences
 
 
-_NOUN = {"teepod": "teepod", "app_id": "CVM of app_id", "name": "CVM named", "status": "CVM of status"}
+_NOUN = {
+    "teepod": "teepod",
+    "app_id": "CVM of app_id",
+    "name": "CVM named",
+    "status": "CVM of status",
+    "instance_type": "CVM of instance type",
+    "region": "CVM in region",
+    "creator": "CVM of creator",
+}
+"""Words for the keys with texts; a number or a time without a match is no typing error."""
 
 _USUAL = frozenset(
     {
@@ -226,10 +297,10 @@ def _describe_known(key: str, value: str, cvms: list[Cvm]) -> str:
         found = {cvm.ref.teepod or str(cvm.ref.teepod_id) for cvm in cvms if cvm.ref.teepod_key}
     elif key == "name":
         found = {cvm.ref.name for cvm in cvms}
-    elif key == "status":
-        found = {cvm.status for cvm in cvms}
-    else:
+    elif key == "app_id":
         found = {cvm.ref.app_id for cvm in cvms}
+    else:
+        found = {getattr(cvm, key) for cvm in cvms}
     known = sorted(text for text in found if text and len(text) <= _LONGEST)
     few = 6
     if len(known) > few:

@@ -153,6 +153,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> Playboo
         hint = "text with ${…} needs quotes inside { } and [ ]"
     elif "mapping values are not allowed" in (error.problem or ""):
         hint = "text that contains ': ' needs quotes; check the indentation too"
+    elif "block scalar" in (error.context or "") and re.search(r":\s*>", row):
+        hint = 'a comparison needs quotes, such as ">1.5"'
     elif "cannot start any token" in (error.problem or ""):
         hint = "text that starts with %, @ or ` needs quotes"
     problem = ", ".join(part for part in (error.problem, error.context) if part)

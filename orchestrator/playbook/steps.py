@@ -14,6 +14,7 @@ from pydantic import (
 
 from orchestrator.action import Action
 from orchestrator.documented_model import DocumentedModel
+from orchestrator.playbook.fact_values import Comparisons, Moment
 from orchestrator.playbook.limits import Settle, StepLimits
 from orchestrator.playbook.value_types import (
     AppIds,
@@ -64,6 +65,22 @@ class Select(DocumentedModel):
     """Names of CVMs; `*` and `?` are wildcards."""
     status: Texts | None = None
     """Statuses of CVMs; default: every status in which the action has an effect."""
+    instance_type: Texts | None = None
+    """Instance types, such as `tdx.small`, in upper or lower case; `*` and `?` are wildcards."""
+    region: Texts | None = None
+    """Regions of teepods, in upper or lower case; `*` and `?` are wildcards."""
+    creator: Texts | None = None
+    """Usernames or ids of creators; `*` and `?` are wildcards."""
+    gpus: Comparisons | None = None
+    """Number of GPUs: a number, or a comparison such as `">0"`."""
+    usd_per_hour: Comparisons | None = None
+    """Compute price in USD per hour while running: a number, or a comparison such as `">1.5"`."""
+    older_than: PositiveDuration | None = None
+    """Least time since the creation of a CVM."""
+    created_before: Moment | None = None
+    """End of the creation time, exclusive: a date (00:00 UTC), or a time with an offset."""
+    up_longer_than: PositiveDuration | None = None
+    """Least time since a CVM began to run. CVMs that are down never match."""
     result: Result | None = None
     """The outcome of an earlier step of this run; known after that step."""
     any: Annotated[list["Select"], Field(min_length=1)] | None = None
@@ -75,7 +92,7 @@ class Select(DocumentedModel):
 
     @model_validator(mode="after")
     def _check_selectors(self) -> Self:
-        chosen = [key for key in ("teepod", "app_id", "name", "any") if getattr(self, key) is not None]
+        chosen = [key for key in SELECTORS if getattr(self, key) is not None]
         if self.all and chosen:
             raise ValueError(f"`all: true` and `{chosen[0]}` contradict each other; remove one of the two")
         if not self.all and not chosen and self.status is None and self.result is None and self.exclude is not None:
@@ -83,6 +100,13 @@ class Select(DocumentedModel):
         if not self.all and not chosen and self.status is None and self.result is None:
             raise ValueError("the select is empty; add `teepod`, `app_id` or `name`, or `all: true` for every CVM")
         return self
+
+
+SELECTORS = (
+    *("teepod", "app_id", "name", "instance_type", "region", "creator", "gpus", "usd_per_hour"),
+    *("older_than", "created_before", "up_longer_than", "any"),
+)
+"""The keys of a select that choose CVMs by themselves."""
 
 
 class Escalation(DocumentedModel):

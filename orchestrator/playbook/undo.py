@@ -59,6 +59,10 @@ class Undo:
         return "the run to undo"
 
     @property
+    def moment(self) -> None:
+        """No earlier moment: the only step selects every CVM."""
+
+    @property
     def late(self) -> tuple[TakenDown, ...]:
         """The targets not seen down by the run."""
         return tuple(target for target in self.targets if target.late)

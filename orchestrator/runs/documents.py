@@ -55,6 +55,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         | ({"starts": plan.started_total.document()} if plan.started_total else {}),
         "deadline": None if plan.deadline is None else _deadline_fields(plan, plan.deadline),
         "warnings": [each.document() for each in plan.warnings],
+        "unknown_facts": plan.unknown_facts,
     }
 
 

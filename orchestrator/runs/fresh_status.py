@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job
 from orchestrator.engine.observed_cloud import ObservedCloud
 from orchestrator.engine.read.status import Observation, StatusReader
@@ -13,15 +14,23 @@ _IDLE_ROUNDS = 3
 """So many rounds in a row without a single answer are enough."""
 
 
-async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_size: int) -> dict[str, Observation]:
-    """Read the current status of every target without an outcome, by the CVM's key.
+async def read_known_statuses(
+    session: Session, refs: Sequence[CvmRef], workspace_size: int = 0
+) -> dict[str, Observation]:
+    """Read the current status of CVMs with retries, by the CVM's key; without an entry for an unreadable status.
+
+    Args:
+        session: the connection to the cloud.
+        refs: the CVMs.
+        workspace_size: the number of CVMs in the workspace; 0 to read no list in place of single statuses.
 
     Raises:
-        CloudError: when a status can't be read, so that the effect of a request is unknown.
+        CloudError: when the API refuses the key.
     """
     refused: list[Reply[object]] = []
 
     def check_key(reply: Reply[object]) -> None:
+        """Note a refused key."""
         if reply.says_key_refused:
             refused.append(reply)
 
@@ -34,11 +43,10 @@ async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_si
         batch_missing=session.batch_missing,
     )
     reader.set_workspace_size(workspace_size)
-    wanted = [job.ref for job in jobs if job.outcome is None]
     seen: dict[str, Observation] = {}
     idle = 0
     while idle < _IDLE_ROUNDS and not refused:
-        missing = [ref for ref in wanted if ref.key not in seen]
+        missing = [ref for ref in refs if ref.key not in seen]
         if not missing:
             break
         found = await reader.read_statuses(missing)
@@ -46,6 +54,17 @@ async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_si
         idle = 0 if found else idle + 1
     if refused:
         raise CloudError("the API refuses the key", hint="check PHALA_CLOUD_API_KEY; nothing was sent")
+    return seen
+
+
+async def read_open_statuses(session: Session, jobs: Sequence[Job], workspace_size: int) -> dict[str, Observation]:
+    """Read the current status of every target without an outcome, by the CVM's key.
+
+    Raises:
+        CloudError: when a status can't be read, so that the effect of a request is unknown.
+    """
+    wanted = [job.ref for job in jobs if job.outcome is None]
+    seen = await read_known_statuses(session, wanted, workspace_size)
     if len(seen) < len(wanted):
         raise CloudError(
             f"the status of {len(wanted) - len(seen)} of {len(wanted)} open CVMs can't be read",

@@ -1,23 +1,26 @@
 """The way from a playbook to a plan: the inventory and the warnings for a person."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator import __version__
 from orchestrator.billing.rates import needs_price_list
+from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
+from orchestrator.playbook.facts import derive_facts, rewind_uptime
 from orchestrator.playbook.guards import merge_guards, needs_whole_workspace
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.select import find_apps_to_read
-from orchestrator.playbook.steps import Pause
+from orchestrator.playbook.select import find_apps_to_read, needs_uptime
+from orchestrator.playbook.steps import Pause, Select
 from orchestrator.runs.session import Session
+from orchestrator.runs.uptimes import read_uptimes
 from orchestrator.runs.workspace import WorkspaceIdentity, read_workspace
 from orchestrator.settings.load import Settings
 
@@ -54,16 +57,26 @@ async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: Pla
     """
     playbook, settings = loaded.playbook, session.settings
     guards = merge_guards(playbook.guards if constraint is None else constraint.guards, settings.guards)
-    selects = [step.select for step in playbook.acting_steps if step.select.result is None]
+    selects = [step.select for step in playbook.acting_steps]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
-    apps = find_apps_to_read(selects, whole_workspace=needs_whole_workspace(guards))
+    apps = find_apps_to_read(
+        [select for select in selects if select.result is None], whole_workspace=needs_whole_workspace(guards)
+    )
     read_at = session.clock.wall()
     inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
-    lacking = list_cvms_lacking_facts(playbook, guards, inventory.cvms)
+    moment = (None if constraint is None else constraint.moment) or read_at
+
+    def derive(cvms: Iterable[Cvm]) -> tuple[Cvm, ...]:
+        """Add the facts of the moment of the plan."""
+        return tuple(derive_facts(cvm, moment=moment, price_list=prices) for cvm in cvms)
+
+    cvms = await _complete_uptimes(session, selects, derive(inventory.cvms), (read_at - moment).total_seconds())
+    lacking = list_cvms_lacking_facts(playbook, guards, cvms)
     if constraint is not None:
-        lacking += [cvm for cvm in inventory.cvms if constraint.lacks_facts(cvm) and cvm not in lacking]
-    cvms = await reader.complete_identifiers(inventory.cvms, lacking)
+        lacking += [cvm for cvm in cvms if constraint.lacks_facts(cvm) and cvm not in lacking]
+    if lacking:
+        cvms = derive(await reader.complete_facts(cvms, lacking))
     plan = make_plan(
         playbook,
         cvms,
@@ -83,6 +96,26 @@ async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: Pla
         plan = constraint.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
     workspace = await read_workspace(session, inventory.cvms)
     return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace)
+
+
+async def _complete_uptimes(
+    session: Session, selects: Sequence[Select], cvms: tuple[Cvm, ...], seconds_since: float
+) -> tuple[Cvm, ...]:
+    """Read the uptimes needed by selects.
+
+    Args:
+        session: the connection to the cloud.
+        selects: the selects of all steps.
+        cvms: the inventory.
+        seconds_since: seconds since the moment of the plan; the returned uptimes are of that moment.
+
+    Raises:
+        CloudError: when no uptime can be read.
+    """
+    lacking = [cvm for cvm in cvms if any(needs_uptime(select, cvm) for select in selects)]
+    if lacking:
+        cvms = await read_uptimes(session, cvms, lacking)
+    return tuple(rewind_uptime(cvm, seconds_since) for cvm in cvms) if seconds_since else cvms
 
 
 _SHIFTING = PlanWarning(

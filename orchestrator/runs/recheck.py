@@ -193,4 +193,4 @@ async def _read_inventory(session: Session, state: RunState, jobs: Sequence[Job]
         for cvm, then in pairs
         if then is not None and (lacks_facts(then, cvm.ref) or find_unknown_protection(guards.protect, cvm))
     ]
-    return await reader.complete_identifiers(inventory.cvms, lacking)
+    return await reader.complete_facts(inventory.cvms, lacking)

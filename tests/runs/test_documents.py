@@ -35,6 +35,7 @@ def test_a_plan_has_the_fields_of_the_contract() -> None:
         "warnings",
         "steps",
         "deadline",
+        "unknown_facts",
     }
     prices = {"usd_per_hour", "storage_usd_per_hour"}
     assert all(set(each) == {"step", "action", "cvm", "status", "wave"} | prices for each in document["targets"])

@@ -93,25 +93,25 @@ class InventoryReader:
             before = set(reading), totals
         return Inventory(tuple(gathered.values()), whole=True, stable=False)
 
-    async def complete_identifiers(self, cvms: Sequence[Cvm], lacking: Iterable[Cvm]) -> tuple[Cvm, ...]:
-        """Complete the identifiers of CVMs from their details, read by single requests.
+    async def complete_facts(self, cvms: Sequence[Cvm], lacking: Iterable[Cvm]) -> tuple[Cvm, ...]:
+        """Complete the missing facts of CVMs from their details, read by single requests.
 
         Args:
             cvms: the CVMs from the list.
             lacking: the CVMs to look up. A CVM stays as in the list if its details can't be read.
         """
-        found: dict[CvmRef, CvmRef] = {}
+        found: dict[CvmRef, Cvm] = {}
         left = iter([cvm.ref for cvm in lacking if cvm.ref.address])
         async with anyio.create_task_group() as group:
             for _ in range(self._gate.max_in_flight):
                 group.start_soon(self._complete_each, left, found)
-        return tuple(replace(cvm, ref=found.get(cvm.ref, cvm.ref)) for cvm in cvms)
+        return tuple(cvm.completed_by(found[cvm.ref]) if cvm.ref in found else cvm for cvm in cvms)
 
-    async def _complete_each(self, left: Iterator[CvmRef], found: dict[CvmRef, CvmRef]) -> None:
+    async def _complete_each(self, left: Iterator[CvmRef], found: dict[CvmRef, Cvm]) -> None:
         for ref in left:
             reply = await self._read_with_retry(partial(self._cloud.read_cvm, ref))
             if reply.value is not None:
-                found[ref] = ref.completed_by(reply.value.ref)
+                found[ref] = reply.value
 
     async def price_list(self) -> Mapping[str, Decimal]:
         """Read the price list: USD per hour by instance type; empty on failure, so rates stay unknown."""

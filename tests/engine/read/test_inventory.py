@@ -164,7 +164,7 @@ async def test_facts_that_the_list_does_not_give_are_read_from_the_detail() -> N
     whole = [Cvm(ref=ref, status="running") for ref in cloud.refs]
     bare = [replace(cvm, ref=replace(cvm.ref, app_id=None, teepod_id=None, teepod=None)) for cvm in whole]
     cloud.details["web-0"] = Reply(value=replace(whole[0], status="stopped"), http_status=200)
-    cvms = await reader(cloud).complete_identifiers(bare, bare[:2])
+    cvms = await reader(cloud).complete_facts(bare, bare[:2])
     assert cvms == (whole[0], *bare[1:])
     assert sorted(name for _, kind, name in cloud.requests if kind == "detail") == ["web-0", "web-1"]
 
@@ -175,7 +175,7 @@ async def test_of_what_the_list_does_give_the_detail_changes_nothing() -> None:
     known = Cvm(ref=replace(ref, app_id=None), status="running")
     other = replace(ref, name="other", app_id="b" * 40, teepod_id=9, teepod="other")
     cloud.details[ref.name] = Reply(value=Cvm(ref=other, status="running"), http_status=200)
-    (found,) = await reader(cloud).complete_identifiers([known], [known])
+    (found,) = await reader(cloud).complete_facts([known], [known])
     assert found.ref == replace(ref, app_id="b" * 40)
 
 

@@ -1,0 +1,40 @@
+"""Read the uptimes of CVMs from their statuses, since the list has no uptimes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.cvm import Cvm
+from orchestrator.errors import CloudError
+from orchestrator.runs.fresh_status import read_known_statuses
+from orchestrator.runs.session import Session
+
+
+async def read_uptimes(session: Session, cvms: Sequence[Cvm], lacking: Sequence[Cvm]) -> tuple[Cvm, ...]:
+    """Return the CVMs with uptimes and statuses from status reads.
+
+    Args:
+        session: the connection to the cloud.
+        cvms: the CVMs of the list.
+        lacking: the CVMs to read. A CVM stays as in the list if its status can't be read.
+
+    Raises:
+        CloudError: when the API refuses the key, or no status can be read.
+    """
+    wanted = [cvm.ref for cvm in lacking if cvm.ref.address]
+    # Without the size of the workspace, the reader does not fall back to the list, which has no uptimes.
+    seen = await read_known_statuses(session, wanted)
+    if wanted and not seen:
+        raise CloudError(
+            f"the uptime of {len(wanted)} CVMs can't be read",
+            hint="`up_longer_than` needs the statuses of CVMs; nothing was sent; try again later",
+        )
+    reads = {key: observed.read for key, observed in seen.items()}
+
+    def complete(cvm: Cvm) -> Cvm:
+        """Add the read uptime and status."""
+        read = reads.get(cvm.ref.key)
+        if read is None:
+            return cvm
+        return replace(cvm, status=read.status, in_progress=read.in_progress or cvm.in_progress, uptime=read.uptime)
+
+    return tuple(complete(cvm) for cvm in cvms)
