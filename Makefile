@@ -13,7 +13,7 @@ CASES ?=
 RUNS ?= 3
 QUICK ?=
 
-.PHONY: help demo test check format lock docs prose soak mutants bench bench-docs clean
+.PHONY: help demo test check format lock dist docs prose soak mutants bench bench-docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,5 +80,16 @@ lock: $(STAMP)  ## resolve the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group bench -c requirements/dev.lock -o requirements/bench.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group mutants -c requirements/dev.lock -o requirements/mutants.lock
 
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --group build -c requirements/dev.lock -o requirements/build.lock
+
+# From the committed files alone, with the locked build backend. The wheel is built from the sdist. The time of the commit
+# stands for every file's time, and 022 for the umask, so that a second build has the same bytes.
+dist: $(STAMP)  ## build the sdist and the wheel of the last commit in dist/
+	@export=$$(mktemp -d) && trap 'rm -rf "$$export"' EXIT && umask 022 \
+	&& git archive HEAD | tar -x -C "$$export" && rm -rf dist \
+	&& SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --offline --no-config --no-build-isolation \
+		--python $(BIN)/python --out-dir dist "$$export" \
+	&& ls dist/*
+
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) demo mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) demo dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

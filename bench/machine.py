@@ -8,7 +8,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = ("orchestrator", "anyio", "httpx", "httpcore", "h11", "aiohttp", "trio", "pydantic", "uvicorn", "uvloop")
+_LIBRARIES = (
+    "cvm-orchestrator",
+    "anyio",
+    "httpx",
+    "httpcore",
+    "h11",
+    "aiohttp",
+    "trio",
+    "pydantic",
+    "uvicorn",
+    "uvloop",
+)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

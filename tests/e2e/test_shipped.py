@@ -1,12 +1,6 @@
 """The playbooks that come with it, run against a simulated cloud that lives as long as the command."""
 
-import subprocess
-import sys
-import sysconfig
-import venv
 from pathlib import Path
-
-import pytest
 
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import Desk, until
@@ -61,46 +55,6 @@ def test_the_spare_of_an_incident_is_shut_down_once_a_person_says_that_its_evide
     assert (ended.code, ended.document["counts"]) == (0, {"settled": len(replicas)})
     (spare,) = [target for target in ended.document["targets"] if target["step"] == "spare"]
     assert (spare["cvm"]["name"], spare["action"], spare["escalated"]) == (replicas[0], "shutdown", False)
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command of a wheel, built from this checkout and installed in an environment of its own."""
-    folder = tmp_path_factory.mktemp("installed")
-    tools = Path(sys.executable).parent
-    build = map(str, (tools / "hatchling", "build", "-t", "wheel", "-d", folder))
-    subprocess.run([*build], cwd=PLAYBOOKS.parent, check=True, timeout=60, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
-    venv.create(folder / "venv", with_pip=False)
-    python = folder / "venv" / "bin" / "python"
-    install = map(str, (tools / "uv", "pip", "install", "--offline", "--no-deps", "--python", python, wheel))
-    subprocess.run([*install], check=True, timeout=60, capture_output=True)
-    # What it depends on is there already; a folder that is named so adds no editable install.
-    (site,) = (folder / "venv" / "lib").glob("*/site-packages")
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return python.with_name("orchestrator")
-
-
-def test_the_example_of_the_help_works_after_an_install(desk: Desk, installed: Path) -> None:
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [installed, *args],
-            cwd=desk.folder,
-            env=desk.environment,
-            text=True,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-
-    (package,) = installed.parents[1].glob("lib/*/site-packages/orchestrator")
-    assert (package / "py.typed").is_file()
-    example = run("--help").stdout.split("Example: orchestrator run ")[1].splitlines()[0].split()
-    planned = run("plan", *example)
-    assert (planned.returncode, "will be stopped" in planned.stdout) == (0, True), planned.stderr
-    names = [path.stem for path in PLAYBOOKS.glob("*.yaml")]
-    valid = run("validate", *names)
-    assert (valid.returncode, valid.stdout.count(f"{installed.parents[1]}")) == (0, len(names)), valid.stderr
 
 
 def test_a_checkout_finds_the_playbooks_by_name_from_any_folder(desk: Desk) -> None:

@@ -1,0 +1,1 @@
+"""Tests of the packages: wheel, sdist, container image, Kubernetes manifests."""
