@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+from orchestrator.simulator.instance_types import INSTANCE_TYPES
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import Desk, until
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
+GPU = next(kind.id for kind in INSTANCE_TYPES if kind.gpus)
 QUICK = ("--set", "settle.recheck_after=0.3", "--simulate", "--json")
 
 
-def test_the_three_playbooks_do_what_they_promise_on_a_simulated_cloud(desk: Desk) -> None:
+def test_three_playbooks_do_what_they_promise_on_a_simulated_cloud(desk: Desk) -> None:
     planned = desk.run("plan", str(PLAYBOOKS / "emergency-stop-teepod.yaml"), "--var", "teepod=prod-1", *QUICK)
     app_id = planned.document["targets"][0]["cvm"]["app_id"]
     chosen = {
@@ -36,7 +38,22 @@ def test_the_three_playbooks_do_what_they_promise_on_a_simulated_cloud(desk: Des
 def test_each_of_them_is_valid(desk: Desk) -> None:
     files = sorted(map(str, PLAYBOOKS.glob("*.yaml")))
     ended = desk.run("validate", *files)
-    assert (ended.code, ended.out.count(": ok, ")) == (0, 3)
+    assert (ended.code, ended.out.count(": ok, ")) == (0, len(files))
+
+
+def test_the_curfew_shuts_down_gpu_cvms_that_are_up_longer_and_reads_no_other_uptime(open_desk: OpenDesk) -> None:
+    desk = open_desk(timing={"stop_seconds": [0.05, 0.2], "shutdown_seconds": [0.05, 0.2]})
+    world = desk.sim.world
+    up_long = [world.add_cvm(f"gpu-{number}", instance_type=GPU, now=-13 * 3600.0) for number in range(2)]
+    world.add_cvm("gpu-young", instance_type=GPU, now=-3600.0)
+    world.add_cvm("gpu-down", instance_type=GPU, now=-13 * 3600.0, status="stopped")
+    world.add_cvm("gpu-keep", instance_type=GPU, now=-13 * 3600.0)
+    ended = desk.run("run", str(PLAYBOOKS / "gpu-curfew.yaml"), "--yes", "--json")
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 2})
+    assert {each["cvm"]["id"] for each in ended.document["targets"]} == {cvm.hashid for cvm in up_long}
+    young = desk.run("plan", str(PLAYBOOKS / "gpu-curfew.yaml"), "--var", "longest=30m", "--json").document
+    assert [each["cvm"]["name"] for each in young["targets"]] == ["gpu-young"]
+    assert young["unknown_facts"] == {}
 
 
 def test_the_spare_of_an_incident_is_shut_down_once_a_person_says_that_its_evidence_is_secured(
