@@ -85,7 +85,9 @@ def test_the_cron_job_of_kubernetes_is_due_when_the_playbook_is_and_is_never_tri
     assert moments(spec["schedule"], spec["timeZone"]) == of_the_playbook()
     assert spec["concurrencyPolicy"] == "Forbid"
     inner = spec["jobTemplate"]["spec"]
-    assert (inner["backoffLimit"], inner["template"]["spec"]["restartPolicy"]) == (0, "Never")
+    (rule,) = inner["podFailurePolicy"]["rules"]
+    assert (rule["action"], rule["onExitCodes"]["operator"], rule["onExitCodes"]["values"]) == ("FailJob", "NotIn", [0])
+    assert inner["template"]["spec"]["restartPolicy"] == "Never"
 
 
 def test_its_container_runs_the_playbook_with_a_key_and_a_state_folder_that_lasts() -> None:
