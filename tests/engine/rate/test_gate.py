@@ -88,3 +88,97 @@ async def test_one_who_gives_up_waiting_does_not_hold_up_the_next() -> None:
     await gate.enter(Priority.READ)
     assert anyio.current_time() == pytest.approx(1)
     assert gate.passed == 2
+
+
+async def test_a_request_enters_without_a_wait_only_within_the_rate() -> None:
+    gate = make(rate=1, burst=2)
+    assert [gate.try_enter(Priority.ACT) for _ in range(3)] == [True, True, False]
+    assert (gate.passed, gate.in_flight) == (2, 2)
+    await anyio.sleep(1)
+    assert gate.try_enter(Priority.ACT)
+
+
+async def test_a_request_enters_without_a_wait_only_below_the_limit_in_flight() -> None:
+    gate = make(rate=1000, burst=10, most=2)
+    assert [gate.try_enter(Priority.READ) for _ in range(3)] == [True, True, False]
+    gate.leave()
+    assert gate.try_enter(Priority.READ)
+
+
+async def test_a_request_without_a_wait_goes_after_waiting_requests_of_a_higher_priority() -> None:
+    gate = make(burst=9, most=1)
+    await gate.enter(Priority.ACT)
+    async with anyio.create_task_group() as group:
+        group.start_soon(gate.enter, Priority.ACT)
+        await anyio.sleep(0.01)
+        gate.max_in_flight = 9  # a request may go now, and the waiting action is next
+        assert not gate.try_enter(Priority.READ)
+        assert gate.try_enter(Priority.ACT)
+        gate.leave()
+
+
+async def test_a_closed_gate_admits_probes_alone() -> None:
+    gate, order = make(rate=1000, burst=10), list[str]()
+
+    async def ask(lane: Priority) -> None:
+        async with gate.turn(lane):
+            order.append(lane.name)
+
+    gate.close()
+    assert not gate.try_enter(Priority.ACT)
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, Priority.ACT)
+        group.start_soon(ask, Priority.READ)
+        group.start_soon(ask, Priority.PROBE)
+        await anyio.sleep(5)
+        assert order == ["PROBE"]
+        gate.open()
+    assert order == ["PROBE", "ACT", "READ"]
+    assert gate.try_enter(Priority.ACT)
+
+
+async def test_only_a_long_new_pause_is_reported() -> None:
+    gate, reported = make(), list[float]()
+    gate.on_long_pause.append(reported.append)
+    for seconds in (4.9, 9.8, 14.7, 19.7, 19.7, 3.0):
+        gate.pause(seconds)
+    assert reported == [19.7]
+    assert gate.paused_for == pytest.approx(19.7)
+    await anyio.sleep(20)
+    assert gate.paused_for == 0
+    gate.pause(5.0)
+    assert reported == [19.7, 5.0]
+
+
+async def test_a_request_after_nine_actions_is_a_read() -> None:
+    gate, order = make(rate=100), list[str]()
+
+    async def ask(lane: Priority) -> None:
+        async with gate.turn(lane):
+            order.append(lane.name)
+
+    async with anyio.create_task_group() as group:
+        async with gate.turn(Priority.READ):
+            pass
+        for _ in range(2):
+            group.start_soon(ask, Priority.READ)
+        for _ in range(20):
+            group.start_soon(ask, Priority.ACT)
+    assert [place for place, name in enumerate(order) if name == "READ"] == [9, 19]
+
+
+async def test_the_gate_says_how_many_requests_wait() -> None:
+    gate = make(rate=1, burst=1, most=7)
+    assert repr(gate).startswith("<Gate in_flight=0/7 waiting={'ACT': 0, 'READ': 0, 'PROBE': 0}")
+
+
+@pytest.mark.parametrize(("rate", "adaptive", "inside"), [(None, False, 10), (2.0, False, 2), (2.0, True, 2)])
+async def test_other_limits_hold_inside_the_block_alone(rate: float | None, adaptive: bool, inside: float) -> None:
+    gate = make(rate=10, most=7)
+    with gate.limited_to(3, rate, adaptive):
+        assert gate.max_in_flight == 3
+        assert min(gate.gcra.rate, gate.gcra.cap) == inside
+        if adaptive:
+            gate.gcra.rate = 20  # learned meanwhile
+    assert gate.max_in_flight == 7
+    assert (gate.gcra.rate, gate.gcra.cap) == (20 if adaptive else 10, float("inf"))

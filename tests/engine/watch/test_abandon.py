@@ -63,6 +63,7 @@ TO_ESCALATE = {"escalated_at": 98.0, "billed": True, "first_sent": 90.0}
         (Action.START, ACCEPTED, None, "failed", []),
         (Action.START, IN_DOUBT, "stopped", "unsettled", []),
         (Action.RESTART, ACCEPTED, "running", "unsettled", []),
+        (Action.RESTART, IN_DOUBT, "stopped", "unsettled", ["action.accepted"]),
         (Action.STOP, {}, "stopped", None, []),
         (Action.STOP, {}, "running", None, []),
     ],
@@ -76,3 +77,43 @@ def test_only_what_was_seen_counts_as_settled(
     close_open(Ledger([job], trail, Clock()), {REF.key: Observation(read, begun=100.0)}, recheck_after=2.0)
     assert job.outcome == outcome
     assert [event for event, _ in trail.records if event.startswith("action.")] == events
+
+
+def abandon(status: str | None, before: str = "running", **facts: Any) -> tuple[Job, Trail]:  # noqa: ANN401 - fields of a job
+    job, trail = Job("step", Action.STOP, REF, before, NOTE, attempts=1, **facts), Trail()
+    read = None if status is None else StatusRead(status, in_progress=False)
+    close_open(Ledger([job], trail, Clock()), {REF.key: Observation(read, begun=100.0)}, recheck_after=2.0)
+    return job, trail
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "reason"),
+    [
+        (ACCEPTED, "stopping", "the run was abandoned while the outcome of its stop was open; last seen 'stopping'"),
+        (IN_DOUBT, "running", "the run was abandoned while the outcome of its stop was open; last seen 'running'"),
+        (ACCEPTED, None, "no such CVM any more: it was deleted meanwhile"),
+    ],
+)
+def test_an_open_target_gets_a_reason(facts: dict[str, Any], status: str | None, reason: str) -> None:
+    _, trail = abandon(status, **facts)
+    assert trail.records[-1][1]["reason"] == reason
+
+
+def test_a_request_without_an_answer_on_record_gets_a_reason() -> None:
+    _, trail = abandon("running", **UNANSWERED)
+    assert [fields["reason"] for event, fields in trail.records if event == "action.unknown"] == [
+        "the process ended before the answer was on record"
+    ]
+
+
+@pytest.mark.parametrize(("facts", "has_effect"), [({}, True), ({"escalated_at": 90.0}, False)])
+def test_going_down_proves_a_stop_unless_a_shutdown_went_before(facts: dict[str, Any], has_effect: bool) -> None:
+    _, trail = abandon("stopping", "stopping", **IN_DOUBT, **facts)
+    assert ("action.accepted" in [event for event, _ in trail.records]) == has_effect
+
+
+@pytest.mark.parametrize("batch", [None, 1])
+def test_the_old_status_proves_a_failure_of_the_stop_for_no_target(batch: int | None) -> None:
+    job, trail = abandon("running", **IN_DOUBT, batch=batch)
+    assert job.outcome == "unsettled"
+    assert "action.accepted" not in [event for event, _ in trail.records]

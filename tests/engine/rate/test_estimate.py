@@ -1,0 +1,71 @@
+"""Estimates of the API's rate limit from accepted and refused requests."""
+
+import pytest
+
+from orchestrator.engine.rate.estimate import BucketEstimator
+
+
+def refuse_after(estimator: BucketEstimator, *, start: float, rate: float, limit: float, used: float) -> float:
+    """Send requests at a rate into a bucket of ten until a refusal; return the time of the refusal."""
+    now = last = start
+    while True:
+        used = max(0.0, used - limit * (now - last))
+        last = now
+        if used + 1 > 10:
+            estimator.count_refused(now)
+            return now
+        used += 1
+        estimator.count_accepted(now)
+        now += 1 / rate
+
+
+@pytest.mark.parametrize("limit", [5.0, 20.0, 60.0])
+def test_two_stretches_of_different_rates_give_the_limit_and_the_size(limit: float) -> None:
+    estimator = BucketEstimator(0.0)
+    end = refuse_after(estimator, start=0.0, rate=limit * 1.2, limit=limit, used=0.0)
+    refuse_after(estimator, start=end + 10 / limit, rate=limit * 2, limit=limit, used=0.0)
+    found = estimator.estimate_limits(limit * 2)
+    assert found.least <= limit <= found.most
+    assert found.least >= limit * 0.75
+    assert not found.is_contradicted
+    assert estimator.size == found.size
+
+
+def test_a_refusal_ends_the_count_of_accepted_requests() -> None:
+    estimator = BucketEstimator(0.0)
+    for second in range(3):
+        estimator.count_accepted(float(second))
+    assert estimator.since_refusal == 3
+    estimator.count_refused(3.0)
+    assert estimator.since_refusal == 0
+
+
+def test_the_mean_rate_counts_the_last_four_stretches_alone() -> None:
+    estimator = BucketEstimator(100.0)
+    for stretch in range(6):
+        for request in range(10):
+            estimator.count_accepted(100 + stretch * 10 + request / (1 + stretch))
+        estimator.count_refused(100.0 + (stretch + 1) * 10)
+    assert estimator.mean_rate(160.0) == pytest.approx(1.0)  # 40 requests in the 40 s since the second refusal
+
+
+def test_the_mean_rate_of_the_first_moment_is_bounded() -> None:
+    estimator = BucketEstimator(100.0)
+    estimator.count_accepted(100.0)
+    assert estimator.mean_rate(100.1) == pytest.approx(1.0)
+
+
+def test_a_long_stretch_is_stored_in_groups_without_loss_of_requests() -> None:
+    estimator = BucketEstimator(0.0)
+    for request in range(50_000):
+        estimator.count_accepted(request / 100)
+    assert estimator.mean_rate(500.0) == pytest.approx(100.0)
+
+
+def test_an_assumed_size_gives_the_limit_from_a_single_refusal() -> None:
+    estimator = BucketEstimator(0.0)
+    end = refuse_after(estimator, start=0.0, rate=40.0, limit=20.0, used=0.0)
+    assert end > 0
+    assert estimator.assume_size(40.0, 10, least=1.0) == pytest.approx(20.0, rel=0.1)
+    assert estimator.assume_size(40.0, 10, least=30.0) == 30.0
+    assert estimator.size == 10
