@@ -13,6 +13,9 @@ CASES ?=
 RUNS ?= 3
 QUICK ?=
 
+# Empty means: Python keeps compiled files. Without them every process of the tests compiles all modules again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test check format lock dist docs prose soak mutants bench bench-docs clean
 
 help:  ## list the targets
