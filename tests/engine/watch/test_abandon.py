@@ -39,8 +39,8 @@ class Trail:
 
 
 ACCEPTED = {"phase": RequestPhase.ACCEPTED, "accepted_at": 97.0, "billed": True, "first_sent": 97.0}
-IN_DOUBT = {"phase": RequestPhase.IN_DOUBT, "first_sent": 97.0}
-UNANSWERED = {**IN_DOUBT, "phase": RequestPhase.UNANSWERED}
+IN_DOUBT: dict[str, Any] = {"phase": RequestPhase.IN_DOUBT, "first_sent": 97.0}
+UNANSWERED: dict[str, Any] = {**IN_DOUBT, "phase": RequestPhase.UNANSWERED}
 TO_ESCALATE = {"escalated_at": 98.0, "billed": True, "first_sent": 90.0}
 
 
