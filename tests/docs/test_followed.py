@@ -24,6 +24,8 @@ NOT_FOLLOWED = {
     "journalctl": "needs systemd",
     "kubectl": "needs Kubernetes",
     "pip install": "needs a network",
+    "pipx install": "needs a network",
+    "docker ": "needs a container engine",
     ".venv/bin/": "is about a clone",
     "pass show": "needs a password store",
     "crontab": "is a crontab",
