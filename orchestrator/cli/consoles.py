@@ -7,7 +7,7 @@ from rich.console import Console
 
 from orchestrator.colour import colour
 
-_PIPE_WIDTH = 200
+PIPE_WIDTH = 200
 
 
 def stdout_console() -> Console:
@@ -37,5 +37,5 @@ def _build_console(stream: TextIO) -> Console:
         markup=False,
         highlight=False,
         emoji=False,
-        width=None if stream.isatty() else _PIPE_WIDTH,
+        width=None if stream.isatty() else PIPE_WIDTH,
     )

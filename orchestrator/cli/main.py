@@ -15,6 +15,7 @@ _COMMANDS = {
     "validate": ("orchestrator.cli.commands.validate", "Check playbooks without a network."),
     "schema": ("orchestrator.cli.commands.schema", "Print the JSON Schema of playbooks."),
     "plan": ("orchestrator.cli.commands.plan", "Show what a playbook would do now. Changes nothing."),
+    "cvms": ("orchestrator.cli.commands.cvms", "List the CVMs of the workspace: every replica, with its price."),
     "run": ("orchestrator.cli.commands.run", "Execute a playbook."),
     "resume": ("orchestrator.cli.commands.resume", "Continue an interrupted run."),
     "approve": ("orchestrator.cli.commands.approve", "Answer the open question of a run."),

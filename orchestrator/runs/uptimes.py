@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from orchestrator.cvm import Cvm
+from orchestrator.engine.read.retry import read_with_retry
+from orchestrator.engine.read.status import TOO_LARGE
 from orchestrator.errors import CloudError
 from orchestrator.runs.fresh_status import read_known_statuses
 from orchestrator.runs.session import Session
@@ -38,3 +41,25 @@ async def read_uptimes(session: Session, cvms: Sequence[Cvm], lacking: Sequence[
         return replace(cvm, status=read.status, in_progress=read.in_progress or cvm.in_progress, uptime=read.uptime)
 
     return tuple(complete(cvm) for cvm in cvms)
+
+
+async def try_read_uptimes(session: Session, cvms: Sequence[Cvm]) -> tuple[Cvm, ...]:
+    """Return the CVMs with uptimes from batches of statuses; an uptime stays unknown if its batch can't be read."""
+    wanted = [cvm.ref.vm_uuid for cvm in cvms if not cvm.down and cvm.uptime is None and cvm.ref.vm_uuid]
+    uptimes: dict[str, float | None] = {}
+    size = session.batch_size
+    while wanted and not session.batch_missing:
+        chunk, rest = wanted[:size], wanted[size:]
+        reply = await read_with_retry(partial(session.cloud.read_statuses, chunk), session.gate, session.rng)
+        if reply.value is None:
+            if size <= _SURE_SIZE or reply.http_status not in TOO_LARGE:
+                break
+            size = _SURE_SIZE
+            continue
+        uptimes |= {uuid: read.uptime for uuid, read in reply.value.items()}
+        wanted = rest
+    return tuple(replace(cvm, uptime=uptimes[cvm.ref.uuid_key]) if cvm.ref.uuid_key in uptimes else cvm for cvm in cvms)
+
+
+_SURE_SIZE = 100
+"""Statuses in a request of the vendor's own tool."""

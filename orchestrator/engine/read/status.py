@@ -25,7 +25,7 @@ PAGE_SIZE = 100
 
 _T = TypeVar("_T")
 _MISSING = frozenset({404, 405, 501})
-_TOO_LARGE = frozenset({400, 413, 422})
+TOO_LARGE = frozenset({400, 413, 422})
 _SIZES = (5000, 2000, 1000, 500, 200, 100, 50, 20, 10)
 """Batch sizes to try after a batch was too large: a server's limit is usually a round number."""
 _MOST_SINGLY = 20
@@ -145,9 +145,9 @@ class StatusReader:
         if reply.http_status in _MISSING and reply.is_json:
             self.batch_missing = True
             return _Chunk.TOO_LARGE
-        if reply.http_status in _TOO_LARGE and size > self.batch_size:
+        if reply.http_status in TOO_LARGE and size > self.batch_size:
             return _Chunk.TOO_LARGE  # another batch of the same round has already lowered the batch size
-        if reply.http_status in _TOO_LARGE:
+        if reply.http_status in TOO_LARGE:
             self._size_is_proven = False
             smaller = [step for step in _SIZES if step < min(size, self.batch_size)]
             self.batch_size = smaller[0] if smaller else self.batch_size

@@ -1,0 +1,94 @@
+"""`orchestrator cvms`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+from rich.console import Console
+
+from orchestrator.cli.consoles import PIPE_WIDTH, stdout_console
+from orchestrator.cli.log_observer import LogObserver
+from orchestrator.cli.out_file import STDOUT, check_place, write_out
+from orchestrator.cvm import Cvm
+from orchestrator.errors import UsageError
+from orchestrator.playbook.limits import Limits
+from orchestrator.playbook.narrowing import Selection, build_selection
+from orchestrator.playbook.order import Rank, rank_target
+from orchestrator.report.inventory.csv import build_inventory_csv
+from orchestrator.report.inventory.text import print_inventory
+from orchestrator.runs.documents import write_document
+from orchestrator.runs.endpoint import Endpoint, open_endpoint
+from orchestrator.runs.inventory import InventoryReading, read_inventory
+from orchestrator.runs.inventory_file import build_inventory, describe_cvm
+from orchestrator.runs.session import limits_of, open_session
+from orchestrator.settings.load import Settings, load_settings
+
+
+def list_cvms(
+    selectors: Mapping[str, Sequence[str]],
+    excludes: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    order: str,
+    kind: str | None,
+    as_json: bool,
+    out: Path | None,
+    save: Path | None,
+    simulate: bool,
+) -> None:
+    """Print, write or save the inventory."""
+    if as_json and kind not in {None, "json"}:
+        raise UsageError(f"--json and --format {kind} exclude each other", hint="leave one of them out")
+    selection = build_selection(selectors, excludes)
+    settings = load_settings(config, assignments)
+    if save == STDOUT:
+        raise UsageError("--save needs a file", hint="use --json for JSON on stdout")
+    for file in (out, save):
+        check_place(file)
+    with open_endpoint(settings, simulate=simulate) as where:
+        found = anyio.run(_read, settings, where, selection)
+    found = replace(found, cvms=tuple(sorted(found.cvms, key=lambda cvm: _rank(cvm, order))))
+    if save is not None:
+        pieces: list[str] = []
+        write_document(build_inventory(found, settings.guards.protect), pieces.append)
+        write_out(save, "".join(pieces).encode())
+    _write(found, settings, "json" if as_json else kind or "text", out)
+
+
+async def _read(settings: Settings, where: Endpoint, selection: Selection) -> InventoryReading:
+    async with open_session(settings, where, limits_of(Limits(), settings), LogObserver(settings.log), few=True) as it:
+        return await read_inventory(it, selection)
+
+
+def _rank(cvm: Cvm, order: str) -> Rank:
+    if order == "age":
+        return (cvm.age is None, -(cvm.age or 0), *rank_target("name", cvm.ref, None))
+    first = (not cvm.ref.name,) if order == "name" else ()
+    return (*first, *rank_target(order, cvm.ref, cvm.usd_per_hour))  # type: ignore[arg-type] # checked by click
+
+
+def _write(found: InventoryReading, settings: Settings, kind: str, out: Path | None) -> None:
+    if kind == "text" and out in {None, STDOUT}:
+        print_inventory(stdout_console(), found, found.cvms)
+        return
+    text = StringIO()
+    protect = settings.guards.protect
+    if kind == "text":
+        print_inventory(Console(file=text, width=PIPE_WIDTH, color_system=None), found, found.cvms)
+    elif kind == "csv":
+        text.write(build_inventory_csv(describe_cvm(cvm, protect) for cvm in found.cvms))
+    else:
+        write_document(_build_document(found, settings), text.write)
+    if out is None or out == STDOUT:
+        click.echo(text.getvalue(), nl=False)
+    else:
+        write_out(out, text.getvalue().encode())
+
+
+def _build_document(found: InventoryReading, settings: Settings) -> dict[str, Any]:
+    return {**build_inventory(found, settings.guards.protect), "unknown_facts": found.unknown_facts}

@@ -1,0 +1,1 @@
+"""The inventory as text and CSV."""

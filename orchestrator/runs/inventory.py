@@ -1,0 +1,63 @@
+"""Read the inventory for people and files: every replica, with its facts at one moment."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.billing.rates import needs_price_list
+from orchestrator.cvm import Cvm
+from orchestrator.engine.read.inventory import InventoryReader
+from orchestrator.playbook.facts import derive_facts
+from orchestrator.playbook.narrowing import Selection
+from orchestrator.playbook.select import find_apps_to_read, needs_uptime
+from orchestrator.runs.session import Session
+from orchestrator.runs.uptimes import read_uptimes, try_read_uptimes
+from orchestrator.runs.workspace import read_workspace
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryReading:
+    """The chosen CVMs of a workspace.
+
+    Attributes:
+        cvms: the chosen CVMs, in the order of the list.
+        read_at: the begin of the read.
+        workspace: the id of the workspace; None if unknown.
+        unknown_facts: the number of CVMs not chosen because a fact is unknown, by key.
+        is_stable: whether the list did not change during the read.
+    """
+
+    cvms: tuple[Cvm, ...]
+    read_at: datetime
+    workspace: str | None
+    unknown_facts: dict[str, int]
+    is_stable: bool
+
+
+async def read_inventory(session: Session, selection: Selection) -> InventoryReading:
+    """Read the inventory, and choose CVMs.
+
+    Uptimes are read in batches only: for a few CVMs more than the list, a person would wait for long.
+
+    Raises:
+        CloudError: when the inventory can't be read, or no uptime needed by the selection.
+    """
+    reader = InventoryReader(session.cloud, session.gate, session.rng)
+    apps = find_apps_to_read([selection.select], whole_workspace=False)
+    read_at = session.clock.wall()
+    inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
+    prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
+    cvms = tuple(derive_facts(cvm, moment=read_at, price_list=prices) for cvm in inventory.cvms)
+    lacking = [cvm for cvm in cvms if needs_uptime(selection.select, cvm)]
+    if lacking:
+        cvms = await read_uptimes(session, cvms, lacking)
+    chosen = tuple(cvm for cvm in cvms if selection.covers(cvm))
+    facts = (selection.find_unknown_fact(cvm) for cvm in cvms)
+    workspace = await read_workspace(session, inventory.cvms)
+    return InventoryReading(
+        await try_read_uptimes(session, chosen),
+        read_at,
+        workspace.id,
+        dict(Counter(fact for fact in facts if fact is not None)),
+        inventory.stable,
+    )

@@ -1,0 +1,233 @@
+"""The inventory file: the CVMs of a workspace at one moment, for a spreadsheet or for an offline plan."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from orchestrator.billing.rates import format_amount
+from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.documented_model import DocumentedModel
+from orchestrator.errors import UsageError
+from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.playbook.schema import Protect
+from orchestrator.playbook.select import find_protection
+from orchestrator.runs.inventory import InventoryReading
+
+FORMAT: Literal["orchestrator-inventory"] = "orchestrator-inventory"
+VERSION: Literal[1] = 1
+_MOST_BYTES = 500_000_000
+
+COLUMNS = (
+    *("id", "vm_uuid", "name", "app_id", "teepod_id", "teepod", "region", "instance_type", "gpus", "status"),
+    *("in_progress", "created_at", "age_s", "uptime_s", "usd_per_hour", "creator", "workspace", "protected_by"),
+    "kept_until",
+)
+"""The keys of a CVM in JSON and CSV, in order. New keys go to the end."""
+
+
+def describe_cvm(cvm: Cvm, protect: Protect) -> dict[str, Any]:
+    """Build the entry of a CVM; an unknown fact is null.
+
+    Args:
+        cvm: the CVM, with derived facts.
+        protect: the protection of the settings.
+    """
+    return {
+        **cvm.ref.document(),
+        "region": cvm.region,
+        "instance_type": cvm.instance_type,
+        "gpus": cvm.gpus,
+        "status": cvm.status,
+        "in_progress": cvm.in_progress,
+        "created_at": None if cvm.created_at is None else timestamp(cvm.created_at),
+        "age_s": None if cvm.age is None else round(cvm.age),
+        "uptime_s": None if cvm.uptime is None else round(cvm.uptime),
+        "usd_per_hour": _format(cvm.usd_per_hour),
+        "creator": cvm.creator or cvm.creator_id,
+        "workspace": cvm.workspace,
+        "protected_by": find_protection(protect, cvm),
+        "kept_until": None,
+    }
+
+
+def build_inventory(reading: InventoryReading, protect: Protect) -> dict[str, Any]:
+    """Build the document of an inventory file, with the further facts that a plan needs."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "read_at": timestamp(reading.read_at),
+        "workspace": reading.workspace,
+        "cvms": [{**describe_cvm(cvm, protect), **_list_more_facts(cvm)} for cvm in reading.cvms],
+    }
+
+
+def _list_more_facts(cvm: Cvm) -> dict[str, Any]:
+    return {
+        "creator_username": cvm.creator,
+        "creator_id": cvm.creator_id,
+        "instance_id": cvm.instance_id,
+        "disk_gb": _format(cvm.disk_gb),
+        "gpu_rental": cvm.gpu_rental,
+        "billing_period": cvm.billing_period,
+        "billing_price": _format(cvm.billing_price),
+        "hourly_compute": _format(cvm.hourly_compute),
+        "hourly_disk": _format(cvm.hourly_disk),
+    }
+
+
+def _format(amount: Decimal | None) -> str | None:
+    return None if amount is None else format_amount(amount)
+
+
+class InventoryCvm(DocumentedModel):
+    """A CVM of an inventory file. An unknown fact is null or absent."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | None = None
+    """The hashid `cvm_…`."""
+    vm_uuid: str | None = None
+    """The UUID."""
+    name: str = ""
+    """The name."""
+    app_id: str | None = None
+    """The app: 40 hex digits."""
+    teepod_id: int | None = None
+    """The number of the teepod."""
+    teepod: str | None = None
+    """The name of the teepod."""
+    region: str | None = None
+    """The region of the teepod."""
+    instance_type: str | None = None
+    """The instance type."""
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """The number of GPUs."""
+    status: str
+    """The status."""
+    in_progress: bool = False
+    """Whether an operation holds the CVM."""
+    created_at: str | None = None
+    """The time of creation, RFC 3339 in UTC."""
+    age_s: float | None = None
+    """Seconds since the creation."""
+    uptime_s: float | None = None
+    """Seconds since the CVM began to run."""
+    usd_per_hour: Decimal | None = None
+    """The compute price in USD per hour while running."""
+    creator: str | None = None
+    """The username of the creator, or else the id."""
+    workspace: str | None = None
+    """The id of the workspace."""
+    protected_by: str | None = None
+    """The protection of the settings, such as `name kms-*`."""
+    kept_until: str | None = None
+    """The end of a protection by a person."""
+    creator_username: str | None = None
+    """The username of the creator."""
+    creator_id: str | None = None
+    """The id of the creator."""
+    instance_id: str | None = None
+    """Another identifier of the CVM."""
+    disk_gb: Decimal | None = None
+    """Provisioned disk in GB."""
+    gpu_rental: bool = False
+    """Whether an on-demand GPU rental manages the CVM."""
+    billing_period: str | None = None
+    """`hourly`, `monthly` or `skip`."""
+    billing_price: Decimal | None = None
+    """The price in USD per billing period."""
+    hourly_compute: Decimal | None = None
+    """The compute rate in USD per hour."""
+    hourly_disk: Decimal | None = None
+    """The disk rate in USD per hour."""
+
+
+class InventoryFile(DocumentedModel):
+    """The CVMs of a workspace at one moment, by `orchestrator cvms --save`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format: Literal["orchestrator-inventory"]
+    """The format of the file."""
+    version: Literal[1]
+    """The version of the format."""
+    read_at: str
+    """The time of the read, RFC 3339 in UTC."""
+    workspace: str | None = None
+    """The id of the workspace."""
+    cvms: list[InventoryCvm]
+    """The CVMs."""
+
+
+def inventory_schema() -> dict[str, Any]:
+    """Return the JSON Schema of an inventory file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **InventoryFile.model_json_schema()}
+
+
+def read_inventory_file(file: Path) -> tuple[tuple[Cvm, ...], datetime, str | None]:
+    """Read an inventory file.
+
+    Returns:
+        The CVMs, the time of the read, and the id of the workspace.
+
+    Raises:
+        UsageError: when the file can't be read, or is no inventory file of this version.
+    """
+    hint = "`orchestrator cvms --save FILE` makes an inventory file"
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise UsageError(f"the inventory file has more than {_MOST_BYTES:,} bytes", file=file, hint=hint)
+        document = json.loads(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"the inventory file can't be read: {error.strerror or error}", file=file) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError("the inventory file is not JSON", file=file, hint=hint) from error
+    return parse_inventory(document, file)
+
+
+def parse_inventory(document: object, file: Path | None = None) -> tuple[tuple[Cvm, ...], datetime, str | None]:
+    """Read the document of an inventory file; result and errors as in `read_inventory_file`."""
+    hint = "`orchestrator cvms --save FILE` makes an inventory file"
+    if isinstance(document, Mapping) and document.get("format") == FORMAT and document.get("version") != VERSION:
+        message = f"the inventory file has version {document.get('version')!r}, this program reads {VERSION}"
+        raise UsageError(message, file=file, hint="make a new file with this program")
+    try:
+        saved = InventoryFile.model_validate(document)
+        moment = parse_timestamp(saved.read_at)
+        return tuple(_to_cvm(each) for each in saved.cvms), moment, saved.workspace
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"invalid inventory file: {place}: {first['msg']}", file=file, hint=hint) from error
+    except ValueError as error:
+        raise UsageError(f"invalid inventory file: {error}", file=file, hint=hint) from error
+
+
+def _to_cvm(entry: InventoryCvm) -> Cvm:
+    return Cvm(
+        ref=CvmRef.of(entry.model_dump()),
+        status=entry.status,
+        in_progress=entry.in_progress,
+        instance_id=entry.instance_id,
+        instance_type=entry.instance_type,
+        disk_gb=entry.disk_gb,
+        gpus=entry.gpus,
+        gpu_rental=entry.gpu_rental,
+        billing_period=entry.billing_period,
+        billing_price=entry.billing_price,
+        hourly_compute=entry.hourly_compute,
+        hourly_disk=entry.hourly_disk,
+        created_at=None if entry.created_at is None else parse_timestamp(entry.created_at),
+        workspace=entry.workspace,
+        region=entry.region,
+        creator=entry.creator_username,
+        creator_id=entry.creator_id,
+        uptime=entry.uptime_s,
+        age=entry.age_s,
+        usd_per_hour=entry.usd_per_hour,
+    )
