@@ -1,4 +1,4 @@
-"""Coloured output: `--color`, otherwise `NO_COLOR`, `TERM` and the target of each stream."""
+"""Coloured output: `--color`, else `NO_COLOR`, else `FORCE_COLOR`, else `TERM` and the target of each stream."""
 
 import os
 from collections.abc import Sequence
@@ -24,7 +24,11 @@ def colour() -> bool | None:
     """Return True or False for all streams, or None for a choice per stream."""
     if _chosen != "auto":
         return _chosen == "always"
-    return False if os.environ.get("NO_COLOR") or _is_dumb() else None
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in {"", "0"}:  # some programs set 0 for "not forced"
+        return True
+    return False if _is_dumb() else None
 
 
 def is_coloured(stream: TextIO) -> bool:

@@ -33,6 +33,7 @@ def _build_console(stream: TextIO) -> Console:
         file=file,
         color_system="auto" if found is None else "standard" if found else None,
         no_color=found is False,
+        force_terminal=stream.isatty(),  # FORCE_COLOR is about colour; rich would also take the stream for a terminal
         stderr=stream is sys.stderr,
         markup=False,
         highlight=False,

@@ -96,7 +96,7 @@ def _add_colour(command: click.Command) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExample: orchestrator run emergency-stop-teepod --simulate --var teepod=prod-1",
 )
-@click.version_option(__version__, prog_name="orchestrator")
+@click.version_option(__version__, "-V", "--version", prog_name="orchestrator")
 @click.pass_context
 def group(ctx: click.Context) -> None:
     """Stop fleets of Phala Cloud CVMs by playbook: planned, rate limited, watched until settled, audited."""

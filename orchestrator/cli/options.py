@@ -65,8 +65,66 @@ def ignore_running_option(command: _F) -> _F:
 
 
 def json_option(command: _F) -> _F:
-    """Add `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print only one JSON document on stdout.")(command)
+    """Add `--format text|json`, and `--json` as its short form. The command takes `as_json`."""
+
+    @wraps(command)
+    def decorated(*, form: str, **options: object) -> object:
+        return command(as_json=form == "json", **options)
+
+    return format_option("text", "json")(decorated)  # type: ignore[return-value] # click gives it one option more
+
+
+def format_option(*forms: str, by_suffix: bool = False) -> Callable[[_F], _F]:
+    """Add `--format`, and `--json` as the short form of `--format json`. The command takes `form`.
+
+    Args:
+        *forms: the formats of the command, the default first.
+        by_suffix: whether the suffix of `--out FILE` chooses the format by default.
+    """
+
+    def decorate(command: _F) -> _F:
+        @wraps(command)
+        def decorated(*, form: str | None, **options: object) -> object:
+            if options.pop("short_form", False):
+                if form not in (None, "json"):
+                    raise click.UsageError(f"--json and --format {form} exclude each other.")
+                form = "json"
+            out = options.get("out") if by_suffix else None
+            return command(form=form or _find_form(out, forms), **options)
+
+        more: Any = decorated
+        if "json" in forms:
+            said = "Print only one JSON document on stdout." if len(forms) == 2 else "The same as --format json."  # noqa: PLR2004 - text and JSON
+            more = click.option("--json", "short_form", is_flag=True, help=said)(more)
+        default = f"Default: the suffix of --out, else {forms[0]}." if by_suffix else f"Default: {forms[0]}."
+        found: _F = click.option("--format", "form", type=click.Choice(forms), help=default)(more)
+        return found
+
+    return decorate
+
+
+def _find_form(out: object, forms: tuple[str, ...]) -> str:
+    """Find the format for an output file by its suffix; without a known suffix the default."""
+    suffix = out.suffix.lower().removeprefix(".") if isinstance(out, Path) else ""
+    form = {"htm": "html", "txt": "text"}.get(suffix, suffix)
+    return form if form in forms else forms[0]
+
+
+def out_option(told: str, metavar: str = "FILE", *, required: bool = False) -> Callable[[_F], _F]:
+    """Add `--out`.
+
+    Args:
+        told: the help.
+        metavar: the name of the value in the help.
+        required: whether the option must be given.
+    """
+    kind = click.Path(path_type=Path)
+    return click.option("-o", "--out", type=kind, metavar=metavar, required=required, help=told)
+
+
+def yes_option(told: str = "Do not ask for confirmation.") -> Callable[[_F], _F]:
+    """Add `--yes`, with this help."""
+    return click.option("-y", "--yes", is_flag=True, help=told)
 
 
 def verbosity_options(command: _F) -> _F:

@@ -30,6 +30,12 @@ def restore_choice() -> Iterator[None]:
         (["--color=always", "run"], {}, True, True),
         (["--color=always", "run", "--color", "never"], {}, False, False),
         (["--color=auto", "run"], {}, True, False),
+        ([], {"FORCE_COLOR": "1"}, True, True),
+        ([], {"FORCE_COLOR": "1", "TERM": "dumb"}, True, True),
+        ([], {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
+        ([], {"FORCE_COLOR": "0"}, True, False),
+        ([], {"FORCE_COLOR": ""}, True, False),
+        (["--color", "never"], {"FORCE_COLOR": "1"}, False, False),
         (["run", "--", "--color", "always"], {}, True, False),
     ],
 )
@@ -40,7 +46,8 @@ def test_the_option_wins_over_the_environment_and_that_over_the_stream(
     in_pipe: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import json_option, settings_options, yes_option
 
 
 @click.command("approve", epilog="\b\nExample: orchestrator approve 20261123T080000Z-4f2a --comment 'disk is copied'")
@@ -12,7 +12,7 @@ from orchestrator.cli.options import json_option, settings_options
 @click.option("--refuse", is_flag=True, help="Refuse: end the run and send nothing more.")
 @click.option("--step", metavar="NAME", help="Answer only a question of this step.")
 @click.option("--comment", metavar="TEXT", help="Comment; recorded in the audit log.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option()
 @json_option
 @settings_options
 def command(**options: Any) -> None:

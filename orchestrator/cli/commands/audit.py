@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import format_option, json_option, out_option, settings_options, yes_option
 
 
 @click.group("audit", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
@@ -74,15 +74,8 @@ def show(**options: Any) -> None:
 
 @command.command("export", epilog="\b\nExample: orchestrator audit export --all --since 1h --out events.jsonl")
 @click.argument("logs", metavar="[PATH|RUN_ID]...", nargs=-1)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["ecs", "jsonl", "csv"]),
-    default="ecs",
-    show_default=True,
-    help="ecs: JSON Lines with the field names of ECS. jsonl: the records. csv: a table.",
-)
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, whole or not at all.")
+@format_option("ecs", "jsonl", "csv")
+@out_option("Write to FILE, whole or not at all.")
 @click.option("--since", metavar="AGO|DATE|TIME", help="Export only records since this time.")
 @click.option("--all", "every", is_flag=True, help="Export every log of the state folder, oldest first.")
 @click.option("--even-altered", is_flag=True, help="Export an altered log up to the altered line; the exit code is 6.")
@@ -92,6 +85,8 @@ def export(**options: Any) -> int:
 
     Each log is checked first. If a log was altered, nothing is written (exit code 6). Each event has an `event.id`,
     the same in every export, so that a SIEM can skip events it already has.
+
+    ecs is JSON Lines with the field names of ECS, jsonl the records, csv a table.
     """
     from orchestrator.cli.handlers.audit_export import export_logs
 
@@ -108,12 +103,7 @@ def export(**options: Any) -> int:
     help="Private key: Ed25519 in PEM, readable by its owner only.",
 )
 @click.option("--all", "every", is_flag=True, help="Seal every finished log of the state folder.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE|FOLDER",
-    help="Write the seal there and leave the log unchanged, for a read-only copy.",
-)
+@out_option("Write the seal there and leave the log unchanged, for a read-only copy.", "FILE|FOLDER")
 @json_option
 @settings_options
 def seal(**options: Any) -> int:
@@ -128,12 +118,10 @@ def seal(**options: Any) -> int:
 
 
 @command.command("keygen", epilog="\b\nExample: orchestrator audit keygen --out seal.pem")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE|FOLDER",
+@out_option(
+    "Write the private key there, and the public key beside it. Existing files are not overwritten.",
+    "FILE|FOLDER",
     required=True,
-    help="Write the private key there, and the public key beside it. Existing files are not overwritten.",
 )
 @json_option
 def keygen(**options: Any) -> None:
@@ -160,7 +148,7 @@ def keygen(**options: Any) -> None:
     help="Count only valid seals by this key (PEM). By default any seal counts, unchecked.",
 )
 @click.option("--dry-run", is_flag=True, help="List what would be removed; remove nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option()
 @json_option
 @settings_options
 def prune(**options: Any) -> int:

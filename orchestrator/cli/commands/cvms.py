@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import format_option, out_option, settings_options
 from orchestrator.cli.selector_options import selector_options
 
 
@@ -19,13 +19,8 @@ from orchestrator.cli.selector_options import selector_options
     show_default=True,
     help="Order of the CVMs: cost and age with the highest first; unknown last.",
 )
-@click.option(
-    "--format", "kind", type=click.Choice(["text", "json", "csv"]), help="Format of the output; default text."
-)
-@json_option
-@click.option(
-    "--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Write the output to FILE; - is stdout."
-)
+@format_option("text", "json", "csv")
+@out_option("Write the output to FILE; - is stdout.")
 @click.option(
     "--save",
     type=click.Path(path_type=Path),

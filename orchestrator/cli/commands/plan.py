@@ -1,24 +1,19 @@
 """`orchestrator plan`."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, playbook_options, settings_options
+from orchestrator.cli.options import json_option, out_option, playbook_options, settings_options, verbosity_options
 
 
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
 @playbook_options
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.",
-)
+@out_option("Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.")
 @click.option("--details", is_flag=True, help="List every CVM of the inventory, with the reason for skipping it.")
 @json_option
 @settings_options
+@verbosity_options
 def command(**options: Any) -> int:
     """Show what a playbook would do now. Changes nothing."""
     from orchestrator.cli.handlers.plan import show_plan

@@ -1,23 +1,16 @@
 """`orchestrator report`."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from orchestrator.cli.options import settings_options
+from orchestrator.cli.options import format_option, out_option, settings_options
 
 
 @click.command("report", epilog="\b\nExample: orchestrator report 20261123T080000Z-4f2a --out report.html")
 @click.argument("run_id", metavar="RUN_ID|PATH")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "html", "csv", "md"]),
-    help="Default: the suffix of --out, else text.",
-)
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE; - is stdout.")
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@format_option("text", "json", "html", "csv", "md", by_suffix=True)
+@out_option("Write to FILE; - is stdout.")
 @click.option("--even-if-altered", is_flag=True, help="Report an altered log up to the altered line.")
 @settings_options
 def command(**options: Any) -> int:

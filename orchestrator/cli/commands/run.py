@@ -12,6 +12,7 @@ from orchestrator.cli.options import (
     playbook_options,
     settings_options,
     verbosity_options,
+    yes_option,
 )
 
 
@@ -24,7 +25,7 @@ from orchestrator.cli.options import (
     metavar="FILE",
     help="Execute the plan in FILE, written by `plan --out FILE`. Changed CVMs are skipped.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation. A pause step still asks.")
+@yes_option("Do not ask for confirmation. A pause step still asks.")
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
 @ignore_running_option
 @json_option

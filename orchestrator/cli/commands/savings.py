@@ -1,11 +1,10 @@
 """`orchestrator savings`."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from orchestrator.cli.options import settings_options
+from orchestrator.cli.options import format_option, out_option, settings_options
 
 
 @click.command("savings", epilog="\b\nExample: orchestrator savings --since 30d --by teepod --out savings.html")
@@ -18,14 +17,8 @@ from orchestrator.cli.options import settings_options
     show_default=True,
     help="Group rows by.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "csv", "html", "svg"]),
-    help="Default: the suffix of --out, else text. html is a page with a chart, svg the chart alone.",
-)
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE; - is stdout.")
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@format_option("text", "json", "csv", "html", "svg", by_suffix=True)
+@out_option("Write to FILE; - is stdout.")
 @click.option("--live", is_flag=True, help="Count running CVMs as started; reads the inventory.")
 @click.option("--simulated", is_flag=True, help="Count only simulated runs (excluded by default).")
 @settings_options
@@ -34,6 +27,8 @@ def command(**options: Any) -> int:
 
     A time is a duration before now (30d, 12h), a date (2027-12-24), or a moment (2027-12-24T18:00Z). Times without an
     offset are UTC. Reads only the audit logs, except with --live. Changes nothing.
+
+    html is a page with a chart, svg the chart alone.
     """
     from orchestrator.cli.handlers.savings import print_savings
 

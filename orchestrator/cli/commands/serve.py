@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import settings_options
+from orchestrator.cli.options import settings_options, verbosity_options
 
 
 @click.command("serve", epilog="\b\nExample: orchestrator serve --playbooks /srv/fleet/playbooks")
@@ -25,6 +25,7 @@ from orchestrator.cli.options import settings_options
     help="Address for /healthz, /readyz and /metrics; `none` turns them off.",
 )
 @settings_options
+@verbosity_options
 def command(**options: Any) -> int:
     """Run the schedules of a folder of playbooks until stopped.
 

@@ -35,15 +35,12 @@ def list_cvms(
     assignments: tuple[str, ...],
     *,
     order: str,
-    kind: str | None,
-    as_json: bool,
+    form: str,
     out: Path | None,
     save: Path | None,
     simulate: bool,
 ) -> None:
     """Print, write or save the inventory."""
-    if as_json and kind not in {None, "json"}:
-        raise UsageError(f"--json and --format {kind} exclude each other", hint="leave one of them out")
     selection = build_selection(selectors, excludes)
     settings = load_settings(config, assignments)
     if save == STDOUT:
@@ -57,7 +54,7 @@ def list_cvms(
         pieces: list[str] = []
         write_document(build_inventory(found, settings.guards.protect), pieces.append)
         write_out(save, "".join(pieces).encode())
-    _write(found, settings, "json" if as_json else kind or "text", out)
+    _write(found, settings, form, out)
 
 
 async def _read(settings: Settings, where: Endpoint, selection: Selection) -> InventoryReading:

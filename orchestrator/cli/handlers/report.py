@@ -19,21 +19,17 @@ from orchestrator.outcome import Exit
 from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.timeline import RunTimeline
 
-_SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".md": "md", ".txt": "text"}
-
 
 def write_report(
     run_id: str,
-    form: str | None,
+    form: str,
     out: Path | None,
     config: Path | None,
     assignments: tuple[str, ...],
     *,
-    as_json: bool,
     even_if_altered: bool,
 ) -> int:
     """Write a full report of a run, from its audit log."""
-    form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
     try:
         return _write(run_id, form, out, config, assignments, even_if_altered=even_if_altered)
     except OrchestratorError as error:

@@ -28,7 +28,6 @@ from orchestrator.report.savings.text import savings_lines
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
 
-_SUFFIXES = {".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".svg": "svg"}
 _PIPE_WIDTH = 100
 
 
@@ -37,16 +36,14 @@ def print_savings(
     since: str,
     until: str | None,
     by: By,
-    form: str | None,
+    form: str,
     out: Path | None,
     config: Path | None,
     assignments: tuple[str, ...],
-    as_json: bool,
     simulated: bool,
     live: bool,
 ) -> int:
     """Print the downtime of CVMs stopped by runs, the saved amounts, and the continuing costs."""
-    form = "json" if as_json else form or _SUFFIXES.get(out.suffix.lower() if out else "", "text")
     try:
         check_place(out)
         if live and until is not None:
