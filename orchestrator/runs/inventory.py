@@ -37,7 +37,7 @@ class InventoryReading:
 async def read_inventory(session: Session, selection: Selection) -> InventoryReading:
     """Read the inventory, and choose CVMs.
 
-    Uptimes are read in batches only: for a few CVMs more than the list, a person would wait for long.
+    Uptimes for display are read for a moderate number of CVMs only, see `try_read_uptimes`.
 
     Raises:
         CloudError: when the inventory can't be read, or no uptime needed by the selection.

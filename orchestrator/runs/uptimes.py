@@ -44,10 +44,15 @@ async def read_uptimes(session: Session, cvms: Sequence[Cvm], lacking: Sequence[
 
 
 async def try_read_uptimes(session: Session, cvms: Sequence[Cvm]) -> tuple[Cvm, ...]:
-    """Return the CVMs with uptimes from batches of statuses; an uptime stays unknown if its batch can't be read."""
+    """Return the CVMs with uptimes from batches of statuses.
+
+    An uptime stays unknown if its batch can't be read. For many CVMs, no uptime is read: the list alone takes long.
+    """
     wanted = [cvm.ref.vm_uuid for cvm in cvms if not cvm.down and cvm.uptime is None and cvm.ref.vm_uuid]
     uptimes: dict[str, float | None] = {}
     size = session.batch_size
+    if len(wanted) > _MOST_BATCHES * size:
+        return tuple(cvms)
     while wanted and not session.batch_missing:
         chunk, rest = wanted[:size], wanted[size:]
         reply = await read_with_retry(partial(session.cloud.read_statuses, chunk), session.gate, session.rng)
@@ -61,5 +66,6 @@ async def try_read_uptimes(session: Session, cvms: Sequence[Cvm]) -> tuple[Cvm, 
     return tuple(replace(cvm, uptime=uptimes[cvm.ref.uuid_key]) if cvm.ref.uuid_key in uptimes else cvm for cvm in cvms)
 
 
+_MOST_BATCHES = 2
 _SURE_SIZE = 100
 """Statuses in a request of the vendor's own tool."""

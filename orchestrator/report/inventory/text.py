@@ -63,6 +63,9 @@ def describe_totals(cvms: Sequence[Cvm]) -> str:
 def _list_warnings(reading: InventoryReading) -> Iterator[str]:
     for key, number in reading.unknown_facts.items():
         yield f"{plural(number, 'CVM')} not listed: the fact for `{key}` is not known"
+    unread = sum(cvm.uptime is None and not cvm.down for cvm in reading.cvms)
+    if unread and unread > len(reading.cvms) / 2:
+        yield f"the uptime of {plural(unread, 'CVM')} is not known; narrow the list, or use `--up-longer-than`"
     if not reading.is_stable:
         yield "the list of CVMs changed during the read; a new CVM may be missing"
 
