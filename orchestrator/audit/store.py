@@ -257,7 +257,7 @@ class FileRunStore:
         return self.folder / f"{run_id}.jsonl"
 
     def find_log(self, name: str) -> Path:
-        """Find a log by its path or by its run id.
+        """Find a log by its path, by its run id, or by a unique prefix of its run id.
 
         Raises:
             UsageError: when there is no such log.
@@ -267,6 +267,12 @@ class FileRunStore:
             return path
         if is_run_id(name) and is_file(self.path_of(name)):
             return self.path_of(name)
+        begun = [path for path in self if name and path.stem.startswith(name)]
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            candidates = ", ".join(path.stem for path in begun[:5])
+            raise UsageError(f"{len(begun)} run ids begin with {name!r}", hint=f"give more of the id: {candidates}")
         pruned_at = self.pruned_at(name)
         if pruned_at is not None:
             raise UsageError(

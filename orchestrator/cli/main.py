@@ -34,6 +34,19 @@ _COMMANDS = {
     "completion": ("orchestrator.cli.commands.completion", "Print the completion script of a shell."),
 }
 
+_OTHER_NAMES = {
+    "ls": "cvms",
+    "list": "cvms",
+    "ps": "cvms",
+    "status": "runs",
+    "history": "runs",
+    "kill": "abandon",
+    "undo": "restore",
+    "apply": "run",
+    "check": "validate",
+}
+"""Names of commands in other programs, with the name here."""
+
 _NEW_OBJECTS = 100_000
 """Number of new objects between two garbage collections; Python's default is 700."""
 
@@ -64,7 +77,7 @@ class _LazyGroup(click.Group):
         if name and not name.startswith("-") and name not in _COMMANDS:
             import difflib  # noqa: PLC0415 - only on this error
 
-            close = difflib.get_close_matches(name, _COMMANDS, n=1)
+            close = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else difflib.get_close_matches(name, _COMMANDS, n=1)
             ctx.fail(f"no such command {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
         return super().resolve_command(ctx, args)
 

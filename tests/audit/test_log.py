@@ -247,3 +247,14 @@ def test_who_only_asks_whether_a_log_is_held_keeps_nobody_from_taking_it(tmp_pat
         log_module._lock_file(mine.fileno(), path, lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
         with pytest.raises(BlockingIOError):
             fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def test_a_unique_prefix_finds_a_run_and_an_ambiguous_prefix_names_the_candidates(tmp_path: Path) -> None:
+    store = FileRunStore(tmp_path)
+    store.prepare()
+    for run_id in ("20261123T080000Z-4f2a", "20261123T090000Z-4f2b"):
+        store.path_of(run_id).touch()
+    assert store.find_log("20261123T08").stem == "20261123T080000Z-4f2a"
+    with pytest.raises(UsageError, match="2 run ids begin with") as caught:
+        store.find_log("20261123")
+    assert "20261123T090000Z-4f2b" in str(caught.value.hint)
