@@ -1,5 +1,6 @@
 """Stores of runs: the protocol of a store, and the folder of log files as its first implementation."""
 
+import difflib
 import fcntl
 import json
 import os
@@ -19,6 +20,9 @@ from orchestrator.state_files import make_folder
 
 if TYPE_CHECKING:
     from orchestrator.audit.log import AuditLog, Observer
+
+_MOST_COMPARED = 2000
+"""The number of newest runs to compare with an unknown id."""
 
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
 
@@ -278,8 +282,10 @@ class FileRunStore:
             raise UsageError(
                 f"run {name} was pruned at {pruned_at}", file=self.pruned_file, hint="that file has its digest"
             )
-        newest = [path.stem for path in self][:3]
-        hint = f"the newest are: {', '.join(newest)}" if newest else f"there are no runs in {self.folder}"
+        ids = [path.stem for path in self]
+        nearest = difflib.get_close_matches(name, ids[:_MOST_COMPARED], n=1, cutoff=0.8)
+        hint = f"the newest are: {', '.join(ids[:3])}" if ids else f"there are no runs in {self.folder}"
+        hint = f"did you mean {nearest[0]}? {hint}" if nearest else hint
         raise UsageError(f"there is no run {name!r}", hint=hint)
 
     @property
