@@ -162,6 +162,8 @@ def _mapping(name: str, node: Mapping[str, Any]) -> str:
 _EXAMPLES: dict[str, str] = {
     "cloud.api_key": '"phak_0123456789abcdef"',
     "cloud.api_key_file": '"/etc/orchestrator/key"',
+    "cloud.api_key_command": '["pass", "show", "phala/key"]',
+    "cloud.profile": '"production"',
     "guards.max_targets": "200",
     "guards.max_percent": "50",
     "guards.keep_running": '[{ per = "app_id", min = 1 }]',

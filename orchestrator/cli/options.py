@@ -11,20 +11,32 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def settings_options(command: _F) -> _F:
-    """Add `--config` and `--set`."""
-    command = click.option(
+    """Add `--config`, `--profile` and `--set`."""
+
+    @wraps(command)
+    def decorated(*, profile: str | None, assignments: tuple[str, ...], **options: object) -> object:
+        chosen = () if profile is None else (f"cloud.profile={profile}",)
+        return command(assignments=(*assignments, *chosen), **options)
+
+    setting = click.option(
         "--set",
         "assignments",
         metavar="SECTION.FIELD=VALUE",
         multiple=True,
         help="Set one setting, e.g. --set rate.burst=10.",
-    )(command)
-    return click.option(
+    )
+    profile_name = click.option(
+        "--profile",
+        metavar="NAME",
+        help="Use the key and address of a profile in the vendor's credentials file.",
+    )
+    config = click.option(
         "--config",
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Settings file; default ./config.toml, else config.toml in your config folder.",
-    )(command)
+    )
+    return config(profile_name(setting(decorated)))  # type: ignore[return-value] # takes an option more, from click
 
 
 def playbook_options(command: _F, *, required: bool = True) -> _F:

@@ -65,6 +65,7 @@ class Plan:
         warnings: warnings for the person who confirms the plan.
         may_follow: the most possible CVMs of every step with a result selector, by the step's name.
         deadline: the send time of every target; None for a playbook without a deadline.
+        settings_file: the settings file of the current folder, if in use without `--config`.
     """
 
     playbook: str
@@ -77,6 +78,7 @@ class Plan:
     warnings: tuple[PlanWarning, ...]
     may_follow: Mapping[str, int] = field(default_factory=dict)
     deadline: Forecast | None = None
+    settings_file: str | None = None
 
     @property
     def acting_steps(self) -> list[PlannedStep]:

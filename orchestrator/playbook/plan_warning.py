@@ -44,6 +44,8 @@ class WarningCode(StrEnum):
     """CVMs went down only after the run to undo had given up, and are started too."""
     SETTINGS_FROZEN = "settings_frozen"
     """Settings of the file or the environment have no effect: the plan file or the run has fixed the values."""
+    SETTINGS_IGNORED = "settings_ignored"
+    """A settings file found in the current folder has settings that count only in a file named or of your own."""
     OTHER_KEY = "other_key"
     """The API key differs, and the API does not tell whether both keys belong to the same workspace."""
 

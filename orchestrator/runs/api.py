@@ -35,6 +35,7 @@ from orchestrator.runs.status import StopRequest
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.model import AuditSection, CloudSection
+from orchestrator.settings.origin import KEY_SETTINGS
 
 
 class Options(TypedDict, total=False):
@@ -258,7 +259,9 @@ def _find_settings(options: Options) -> Settings:
     if "base_url" in options:
         cloud["base_url"] = options["base_url"]
     if "api_key" in options:
-        cloud |= {"api_key": SecretStr(options["api_key"]), "api_key_file": None}
+        cloud |= dict.fromkeys(KEY_SETTINGS) | {"api_key": SecretStr(options["api_key"])}
+    elif "base_url" in options and cloud.get("profile") is not None:
+        raise SettingsError("base_url and cloud.profile exclude each other", hint="give api_key too")
     if "state_dir" in options:
         audit["state_dir"] = options["state_dir"]
     try:
@@ -266,7 +269,7 @@ def _find_settings(options: Options) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise SettingsError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    return settings.model_copy(update=sections)
+    return settings.replace_sections(**sections)
 
 
 def _load_playbook(playbook: str | Path | Playbook, variables: Mapping[str, str]) -> LoadedPlaybook:

@@ -56,6 +56,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "deadline": None if plan.deadline is None else _deadline_fields(plan, plan.deadline),
         "warnings": [each.document() for each in plan.warnings],
         "unknown_facts": plan.unknown_facts,
+        "settings_file": plan.settings_file,
     }
 
 

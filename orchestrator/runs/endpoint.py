@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.errors import UsageError
 from orchestrator.settings.load import Settings
@@ -13,7 +13,7 @@ class Endpoint:
     """The destination of requests, and the API key."""
 
     base_url: str
-    api_key: str
+    api_key: str = field(repr=False)
     simulated: bool = False
 
     def require_url(self, cloud_url: str) -> None:
@@ -37,7 +37,8 @@ _NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1
 def open_endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
     """Provide the cloud of the settings, or a simulated cloud for the length of the block."""
     if not simulate:
-        yield Endpoint(settings.cloud.base_url, settings.key())
+        found = settings.credentials()
+        yield Endpoint(found.base_url, found.api_key)
         return
     from orchestrator.simulator.serve import BackgroundSimulator  # noqa: PLC0415 - only when asked for
     from orchestrator.simulator.settings import SimulatorSettings  # noqa: PLC0415 - the same

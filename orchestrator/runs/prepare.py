@@ -1,7 +1,7 @@
 """The way from a playbook to a plan: the inventory and the warnings for a person."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestrator import __version__
@@ -86,12 +86,18 @@ async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: Pla
         price_list=prices,
         storage_usd_per_gb_hour=settings.billing.storage_usd_per_gb_hour,
         batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
-        more_warnings=[*([] if inventory.stable else [_SHIFTING]), *_waits_too_long(playbook, settings)],
+        more_warnings=[
+            *([] if inventory.stable else [_SHIFTING]),
+            *_waits_too_long(playbook, settings),
+            *(PlanWarning(WarningCode.SETTINGS_IGNORED, each) for each in settings.origin.warnings),
+        ],
         whole=inventory.whole,
         target_filter=None if constraint is None else constraint.filter_target,
         settle_seconds=session.settle_seconds,
         whole_of_starts=None if constraint is None else constraint.whole_of_starts(cvms),
     )
+    if settings.origin.is_found:
+        plan = replace(plan, settings_file=str(settings.origin.file))
     if constraint is not None:
         plan = constraint.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
     workspace = await read_workspace(session, inventory.cvms)

@@ -115,7 +115,7 @@ class UnattendedRunner:
         """Send a notice about a refused firing: only once, however often the firing is retried."""
         if claim.run_id not in self._told:
             self._told.add(claim.run_id)
-            observer, url = self._observe(claim), self._settings.cloud.base_url
+            observer, url = self._observe(claim), self._settings.find_base_url()
             await notify_refusal(self._settings, loaded, error, url, observer, number=claim.run_id)
         return _refusal(error)
 

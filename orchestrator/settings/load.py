@@ -7,21 +7,23 @@ defaults.
 import difflib
 import json
 import os
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, Self, get_origin
+from urllib.parse import urlsplit
 
 from platformdirs import user_config_path
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
-from orchestrator.playbook.regular_file import read_regular
+from orchestrator.loopback import is_loopback
+from orchestrator.settings.credentials import Credentials, read_current_profile, read_profile
 from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, error_at, locate_fault
+from orchestrator.settings.key_command import read_key_from_command
 from orchestrator.settings.lists import (
     ADDING_UP,
     NotAListError,
@@ -42,12 +44,13 @@ from orchestrator.settings.model import (
     RateSection,
     SettleSection,
 )
+from orchestrator.settings.origin import KEY_SETTINGS, SettingsOrigin, check_owner, drop_untrusted, list_sources
+from orchestrator.settings.secret_file import read_secret
 from orchestrator.settings.toml import read_toml
 from orchestrator.validation_messages import format_path, suggest_nearest
 
 _MOST_FINDINGS = 50
-_MOST_SECRET_BYTES = 65_536
-_OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
+_COMMAND_LINE = "command line"
 
 
 class Settings(BaseSettings):
@@ -71,52 +74,87 @@ class Settings(BaseSettings):
     notify: NotifySection = NotifySection()
     log: LogSection = LogSection()
 
-    def key(self) -> str:
-        """Return the API key from the settings, or from the key file in the settings.
+    _origin: SettingsOrigin = PrivateAttr(default_factory=SettingsOrigin)
+
+    @property
+    def origin(self) -> SettingsOrigin:
+        """The settings file, and the source of every value."""
+        return self._origin
+
+    def credentials(self) -> Credentials:
+        """Return the API key and its address. A key of a profile goes only to the address of the profile.
 
         Raises:
-            SettingsError: when there is no key, or the file is unusable.
+            SettingsError: when there is no key, its source is unusable, or a key would go to the address of a less
+                trusted source.
         """
-        if self.cloud.api_key is not None:
-            return self.cloud.api_key.get_secret_value()
-        if self.cloud.api_key_file is not None:
-            return read_secret(self.cloud.api_key_file, "API key")
+        cloud = self.cloud
+        if cloud.profile is not None:
+            if self.origin.source_of("cloud.profile") == self.origin.source_of("cloud.base_url") == _COMMAND_LINE:
+                hint = "remove one of them: a profile has its own address"
+                raise UsageError("--profile and --set cloud.base_url exclude each other", hint=hint)
+            return read_profile(cloud.profile)
+        names = [f"cloud.{name}" for name in KEY_SETTINGS]
+        source = self.origin.source_of(*names) or "settings"
+        if cloud.api_key is not None:
+            key = cloud.api_key.get_secret_value()
+        elif cloud.api_key_file is not None:
+            key, source = read_secret(cloud.api_key_file, "API key"), f"file {cloud.api_key_file} ({source})"
+        elif cloud.api_key_command is not None:
+            key, source = read_key_from_command(cloud.api_key_command), f"cloud.api_key_command ({source})"
+        else:
+            return self._read_current_profile()
+        self._refuse_found_address(source)
+        return Credentials(cloud.base_url, key, source)
+
+    def find_base_url(self) -> str:
+        """Return the address for messages, also without a usable key."""
+        if self.cloud.profile is None and any(getattr(self.cloud, name) is not None for name in KEY_SETTINGS):
+            return self.cloud.base_url
+        try:
+            return self.credentials().base_url
+        except SettingsError:
+            return self.cloud.base_url
+
+    def replace_sections(self, **sections: BaseModel) -> Self:
+        """Return settings with other sections, given by the caller of the Python API."""
+        copied = self.model_copy(update=sections)
+        copied._origin = SettingsOrigin()  # noqa: SLF001 - its own class
+        return copied
+
+    def key(self) -> str:
+        """Return the API key; see `credentials`."""
+        return self.credentials().api_key
+
+    def _read_current_profile(self) -> Credentials:
+        found = read_current_profile()
+        if found is None:
+            ignored = "".join(f"; {each}" for each in self.origin.warnings)
+            raise SettingsError(
+                "there is no API key",
+                hint=f"set PHALA_CLOUD_API_KEY, or cloud.api_key_file in the settings; --simulate needs none{ignored}",
+            )
+        if "base_url" in self.cloud.model_fields_set and self.cloud.base_url != found.base_url:
+            raise SettingsError(
+                f"there is no API key for the address {self.cloud.base_url}",
+                hint=f"set PHALA_CLOUD_API_KEY, or remove the address to use {found.source} with {found.base_url}",
+            )
+        return found
+
+    def _refuse_found_address(self, source: str) -> None:
+        """Refuse a key of another source for the address of a settings file merely found in the current folder."""
+        file, address = self.origin.file, self.cloud.base_url
+        if not self.origin.is_found or self.origin.source_of("cloud.base_url") != str(file):
+            return
+        if source == str(file) or address == CloudSection.model_fields["base_url"].default:
+            return
+        if is_loopback(urlsplit(address).hostname or ""):
+            return
         raise SettingsError(
-            "there is no API key",
-            hint="set PHALA_CLOUD_API_KEY, or cloud.api_key_file in the settings; --simulate needs none",
+            f"the address {address} of the current folder's settings would receive the API key of {source}",
+            file=file,
+            hint=f"if you trust the file, name it: --config {file}",
         )
-
-
-def read_secret(file: Path, what: str) -> str:
-    """Read a file with a single word, readable only by its owner.
-
-    Args:
-        file: the file.
-        what: the kind of secret, for messages.
-
-    Raises:
-        SettingsError: when the file can't be read, others may read the file, or the file has another content.
-    """
-    try:
-        mode = file.stat().st_mode
-        text = read_regular(file, _MOST_SECRET_BYTES).decode("ascii").strip()
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"the {what} can't be read: not plain text", file=file) from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise SettingsError(f"the {what} can't be read: {reason}", file=file) from error
-    if mode & _OTHERS_MAY_READ:
-        raise SettingsError(f"others may read this {what}", file=file, hint=f"chmod 600 {file}")
-    if text[:1] in {'"', "'"} or text[-1:] in {'"', "'"}:
-        raise SettingsError(f"the file has quotes around the {what}", file=file, hint="remove the quotes")
-    if not text or not text.isprintable() or " " in text:
-        hint = f"the {what.rsplit(maxsplit=1)[-1]} alone, on one line"
-        raise SettingsError(f"the file does not hold {_with_article(what)}", file=file, hint=hint)
-    return text
-
-
-def _with_article(what: str) -> str:
-    return f"an {what}" if what[0] in "AEIOU" else f"a {what}"
 
 
 class _ShortNames(PydanticBaseSettingsSource):
@@ -136,19 +174,23 @@ class _ShortNames(PydanticBaseSettingsSource):
         return found
 
 
-def find_config() -> Path | None:
-    """Find the default TOML file: `./config.toml`, otherwise `config.toml` in the user's config folder."""
+def find_config() -> tuple[Path | None, bool]:
+    """Find the default TOML file: `./config.toml`, otherwise `config.toml` in the user's config folder.
+
+    Returns:
+        The file, if any, and whether the file is in the current folder.
+    """
     candidates = [Path("config.toml")]
     with suppress(RuntimeError):  # where the home folder is not known, there is no config folder
         candidates.append(user_config_path("orchestrator") / "config.toml")
     for candidate in candidates:
         try:
             if candidate.exists():
-                return candidate
+                return candidate, candidate == candidates[0]
         except OSError:
             # The file may exist without read permission: the later read reports the error.
-            return candidate
-    return None
+            return candidate, candidate == candidates[0]
+    return None, False
 
 
 def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ()) -> Settings:
@@ -165,8 +207,14 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
     given = _parse_assignments(assignments)
     _refuse_unknown_variables()
     _refuse_two_forms()
-    file = config or find_config()
+    file, is_found = (config, False) if config is not None else find_config()
+    if file is not None and is_found:
+        check_owner(file)
     text, tree = read_toml(file) if file is not None else ("", {})
+    warnings: tuple[str, ...] = ()
+    if file is not None and is_found:
+        tree, warnings = drop_untrusted(tree, file)
+    sources: dict[str, str] = {}
     blame = Given(given, tree, text, file)
 
     class _Loaded(Settings):
@@ -183,12 +231,14 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
             environment = _Environment(settings_cls), _ShortNames(settings_cls)
             trees = [given, *(source() for source in environment), tree]
             trees[1], trees[3] = _with_lists(trees[1], blame, 1), _with_lists(trees[3], blame, 3)
+            names = (_COMMAND_LINE, "environment", "environment", str(file))
+            sources.update(list_sources(list(zip(names, trees, strict=True))))
             together, blame.origins = merge_lists(trees)
-            sources = [_Tree(settings_cls, each) for each in (together, *trees)]
-            return tuple(_OneSecret(settings_cls, tuple(sources[: rank + 1])) for rank in range(len(sources)))
+            ranked = [_Tree(settings_cls, each) for each in (together, *trees)]
+            return tuple(_OneSecret(settings_cls, tuple(ranked[: rank + 1])) for rank in range(len(ranked)))
 
     try:
-        return _Loaded()
+        loaded = _Loaded()
     except SourceError as error:
         # Without the cause, because its message repeats the value.
         message = f"the environment can't be read as settings: {error}"
@@ -204,6 +254,8 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         first, *rest = faults
         first.more = tuple(rest)
         raise first from None
+    loaded._origin = SettingsOrigin(file, is_found, sources, warnings)  # noqa: SLF001 - made above
+    return loaded
 
 
 class _Tree(PydanticBaseSettingsSource):
@@ -272,7 +324,7 @@ class _OneSecret(PydanticBaseSettingsSource):
         """Return the values of the source."""
         found = self._source()
         for section, secret in SECRETS:
-            keys = {secret, f"{secret}_file"}
+            keys = set(KEY_SETTINGS) if secret == "api_key" else {secret, f"{secret}_file"}  # noqa: S105 - a name
             given = found.get(section)
             if isinstance(given, dict) and any(keys & _keys_of(source, section) for source in self._higher):
                 found = {**found, section: {name: value for name, value in given.items() if name not in keys}}

@@ -85,6 +85,12 @@ def _check_key(secret: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+def _check_command(command: tuple[str, ...]) -> tuple[str, ...]:
+    if not command or not command[0]:
+        raise ValueError("must name a program")
+    return command
+
+
 class HomeUnknownError(Exception):
     """Raised when the state folder would be in an unknown home folder."""
 
@@ -130,6 +136,10 @@ class CloudSection(DocumentedModel):
     """Key of the workspace; safer in the environment (PHALA_CLOUD_API_KEY is the vendor's name) than in a file."""
     api_key_file: FilePath | None = None
     """File with only the key, readable only by its owner; `~` is your home folder."""
+    api_key_command: Annotated[tuple[str, ...], AfterValidator(_check_command)] | None = None
+    """Program and arguments, without a shell, that print the key within 10s; the output is never shown."""
+    profile: Annotated[str, Field(min_length=1)] | None = None
+    """Profile of the vendor's credentials file, with its own key and address; as `--profile`."""
     api_version: Literal["2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23"] = "2026-06-23"
     """Sent as X-Phala-Version; the newest version reports the cost of each CVM."""
     timeout: PositiveDuration = 30.0

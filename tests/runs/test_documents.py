@@ -36,6 +36,7 @@ def test_a_plan_has_the_fields_of_the_contract() -> None:
         "steps",
         "deadline",
         "unknown_facts",
+        "settings_file",
     }
     prices = {"usd_per_hour", "storage_usd_per_hour"}
     assert all(set(each) == {"step", "action", "cvm", "status", "wave"} | prices for each in document["targets"])

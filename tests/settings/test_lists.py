@@ -60,7 +60,7 @@ def test_text_that_is_no_list_is_refused_for_every_list_setting(
     *tables, key = path
     Path("config.toml").write_text(f"[{'.'.join(tables)}]\n{key} = '{value}'\n")
     with pytest.raises(SettingsError) as in_file:
-        load_settings()
+        load_settings(Path("config.toml"))
     assert (in_file.value.file, in_file.value.line) == ("config.toml", 2)
 
 

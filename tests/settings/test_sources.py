@@ -65,12 +65,13 @@ def test_our_names_rank_above_the_vendor_s_and_those_above_the_file(monkeypatch:
 
 def test_a_key_or_its_file_holds_by_the_rank_of_its_source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = key_file(folder, "from-file")
-    Path("config.toml").write_text(f'[cloud]\napi_key_file = "{file}"\n')
-    assert load_settings().key() == "from-file"
+    config = Path("settings.toml")
+    config.write_text(f'[cloud]\napi_key_file = "{file}"\n')
+    assert load_settings(config).key() == "from-file"
     monkeypatch.setenv("PHALA_CLOUD_API_KEY", "vendor")
-    assert load_settings().key() == "vendor"
+    assert load_settings(config).key() == "vendor"
     monkeypatch.setenv("ORCHESTRATOR_CLOUD__API_KEY_FILE", str(file))
-    assert load_settings().key() == "from-file"
+    assert load_settings(config).key() == "from-file"
     monkeypatch.setenv("ORCHESTRATOR_CLOUD__API_KEY", "ours")
     monkeypatch.delenv("ORCHESTRATOR_CLOUD__API_KEY_FILE")
     assert load_settings().key() == "ours"
@@ -112,8 +113,8 @@ def test_the_state_folder_has_a_short_name_and_the_long_one_wins(monkeypatch: py
 def test_a_tilde_is_the_home_folder(folder: Path) -> None:
     (folder.parent / "home").mkdir()
     key_file(folder.parent / "home", "from-home")
-    Path("config.toml").write_text('[cloud]\napi_key_file = "~/key"\n')
-    assert load_settings().key() == "from-home"
+    Path("settings.toml").write_text('[cloud]\napi_key_file = "~/key"\n')
+    assert load_settings(Path("settings.toml")).key() == "from-home"
 
 
 def test_guards_of_the_environment_keep_text_as_text(monkeypatch: pytest.MonkeyPatch) -> None:

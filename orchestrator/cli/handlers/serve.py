@@ -153,6 +153,8 @@ class _Serving:
             )
 
     def _find_key_trouble(self) -> Sequence[str]:
+        if self._settings.cloud.api_key_command is not None:
+            return ()  # a probe starts no program
         try:
             self._settings.key()
         except SettingsError as error:

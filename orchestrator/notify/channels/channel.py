@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from orchestrator.errors import SettingsError
 from orchestrator.notify.notice import Notice
-from orchestrator.settings.load import read_secret
+from orchestrator.settings.secret_file import read_secret
 
 
 class Channel(Protocol):

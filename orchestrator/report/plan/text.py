@@ -192,6 +192,8 @@ def _list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
         yield "" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}")
     if not plan.guards:
         yield "guards", Text("none", "yellow")
+    if plan.settings_file is not None:
+        yield "settings", f"{safe_text(plan.settings_file, 400)} of the current folder"
     # A force-stopped CVM gets the whole settle time again.
     settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting_steps))
     sending = (
