@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from bench import machine, result, table
 from bench.cases.adaptive import measure_adaptive
+from bench.cases.inventory import measure_inventory
 from bench.cases.limited import measure_batch, measure_single
 from bench.cases.options import BenchOptions
 from bench.cases.startup import measure_startup
@@ -18,6 +19,7 @@ from bench.work_folder import make_work_folder
 
 CASES: dict[str, Callable[[BenchOptions], result.CaseResult]] = {
     "startup": measure_startup,
+    "inventory": measure_inventory,
     "single": measure_single,
     "batch": measure_batch,
     "auto": measure_adaptive,
