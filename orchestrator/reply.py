@@ -158,3 +158,18 @@ class Reply(Generic[T_co]):
     def latency_ms(self) -> int:
         """The latency in whole milliseconds, for the audit log."""
         return round(self.latency * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The owner of an API key.
+
+    Attributes:
+        user: the user's name; None if unknown.
+        workspace: the workspace's name; None if unknown.
+        workspace_id: the workspace's id; None if unknown.
+    """
+
+    user: str | None
+    workspace: str | None
+    workspace_id: str | None

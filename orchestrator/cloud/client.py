@@ -18,7 +18,7 @@ from orchestrator.cloud.transport import ThroughHttpx, choose_carrier
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import CloudError
 from orchestrator.moment import utc_now
-from orchestrator.reply import BatchStopped, Page, Reply, StatusRead, UsagePage
+from orchestrator.reply import BatchStopped, Identity, Page, Reply, StatusRead, UsagePage
 
 BASE_URL = "https://cloud-api.phala.com/api/v1"
 API_VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
@@ -84,6 +84,11 @@ class PhalaCloud:
         """`GET /auth/me`: the id of the key's workspace."""
         exchange = await self._http.exchange("GET", "/auth/me")
         return make_reply(exchange, wire.read_workspace, self._wall())
+
+    async def read_identity(self) -> Reply[Identity]:
+        """`GET /auth/me`: the user and the workspace of the key."""
+        exchange = await self._http.exchange("GET", "/auth/me")
+        return make_reply(exchange, wire.read_identity, self._wall())
 
     async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
         """`POST /cvms/{cvm_id}/…`: stop, shutdown, start, or restart (without `force`).

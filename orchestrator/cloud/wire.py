@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.cloud.wire_uptime import read_uptime
 from orchestrator.cvm import Cvm, CvmRef, normal_app_id, normal_uuid
-from orchestrator.reply import BatchStopped, Page, StatusRead
+from orchestrator.reply import BatchStopped, Identity, Page, StatusRead
 
 _ADDRESS = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MOST_CVMS = 10_000_000
@@ -65,6 +65,17 @@ def read_workspace(body: Any) -> str:  # noqa: ANN401 - parsed JSON
     if found is None:
         raise ShapeError("the answer has no workspace id")
     return found
+
+
+def read_identity(body: Any) -> Identity:  # noqa: ANN401 - parsed JSON
+    """Read the user and the workspace of the key, in either shape; never the e-mail address."""
+    body = _require_object(body, "the identity of the key")
+    user, workspace = _read_part(body, "user"), _read_part(body, "workspace")
+    return Identity(
+        user=_read_text(user.get("username")) or _read_text(body.get("username")),
+        workspace=_read_text(workspace.get("name")) or _read_text(body.get("team_name")),
+        workspace_id=_read_text(workspace.get("id")),
+    )
 
 
 def read_cvm(item: Any) -> Cvm:  # noqa: ANN401 - parsed JSON
