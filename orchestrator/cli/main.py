@@ -12,6 +12,7 @@ from orchestrator import __version__
 from orchestrator.colour import WHEN, colour
 
 _COMMANDS = {
+    "init": ("orchestrator.cli.commands.init", "Create settings and a first playbook in a folder."),
     "validate": ("orchestrator.cli.commands.validate", "Check playbooks without a network."),
     "schema": ("orchestrator.cli.commands.schema", "Print the JSON Schema of playbooks."),
     "plan": ("orchestrator.cli.commands.plan", "Show what a playbook would do now. Changes nothing."),
