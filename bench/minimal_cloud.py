@@ -76,6 +76,10 @@ class MinimalCloud:
         """Read one CVM."""
         return Reply(value=Cvm(ref=ref, status="running"), http_status=200)
 
+    async def read_by_id(self, cvm_id: str) -> Reply[tuple[Cvm, ...]]:
+        """Read one CVM."""
+        return Reply(value=tuple(Cvm(ref=ref, status="running") for ref in self.refs if ref.address == cvm_id))
+
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """Read an empty price list."""
         return Reply(value={}, http_status=200)

@@ -22,6 +22,9 @@ COMING_UP = frozenset({"starting", "restarting", "creating"})
 
 UP = "running"
 
+HASHID = "cvm_"
+"""The beginning of every hashid."""
+
 
 def normal_uuid(text: str) -> str:
     """Return a UUID without dashes and in lower case, for comparisons."""
@@ -191,6 +194,11 @@ class Cvm:
         """Return this CVM, with missing facts from another read of the same CVM; the status stays."""
         missing = {key: getattr(other, key) for key in _COMPLETED if getattr(self, key) is None}
         return replace(self, ref=self.ref.completed_by(other.ref), **missing)
+
+    @property
+    def keys(self) -> list[str]:
+        """All known identifiers, in normal form: hashid, UUID and instance id."""
+        return [normal_uuid(each) for each in (self.ref.id, self.ref.vm_uuid, self.instance_id) if each]
 
     @property
     def down(self) -> bool:

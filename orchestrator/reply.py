@@ -18,6 +18,9 @@ T_co = TypeVar("T_co", covariant=True)
 NOT_FOUND_CODES = frozenset({"ERR-03-001", "ERR-03-004", "ERR-03-005"})
 """Error codes of the API for an unknown CVM or app."""
 
+AMBIGUOUS_CODE = "ERR-03-010"
+"""Error code of the API for an identifier of several CVMs."""
+
 
 @dataclass(frozen=True, slots=True)
 class StatusRead:
@@ -148,6 +151,12 @@ class Reply(Generic[T_co]):
     def says_not_found(self) -> bool:
         """Whether the API itself reports an unknown CVM or app; a bare 404 may come from a gateway."""
         return self.http_status == HTTPStatus.NOT_FOUND and self.error_code in NOT_FOUND_CODES
+
+    @property
+    def says_no_such_cvm(self) -> bool:
+        """Whether the API itself finds not exactly one CVM for an identifier."""
+        is_invalid = self.http_status == HTTPStatus.UNPROCESSABLE_ENTITY
+        return self.says_not_found or is_invalid or self.error_code == AMBIGUOUS_CODE
 
     @property
     def says_key_refused(self) -> bool:

@@ -24,6 +24,8 @@ class SkipReason(StrEnum):
     """The CVM is not running, so it can't be restarted."""
     NOT_DOWN = "not_down"
     """The CVM is not down, so it can't be started."""
+    EXCLUDED_BY_OPTION = "excluded_by_option"
+    """`--only` or `--exclude` leaves the CVM out."""
     NO_ADDRESS = "no_address"
     """The CVM has neither hashid nor UUID yet, so no request can name the CVM."""
     FACT_UNKNOWN = "fact_unknown"
@@ -69,6 +71,7 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.ALREADY_UP: "already {}",
     SkipReason.NOT_UP: "not running, but {}",
     SkipReason.NOT_DOWN: "not down, but {}",
+    SkipReason.EXCLUDED_BY_OPTION: "excluded by {}",
     SkipReason.NO_ADDRESS: "has neither hashid nor UUID yet, so it can't be addressed",
     SkipReason.FACT_UNKNOWN: "its {} is not known, and `{}` needs that fact",
     SkipReason.KEPT_RUNNING: "kept running: {}",
@@ -110,7 +113,7 @@ class Reason:
     Attributes:
         code: the code.
         detail: for example the pattern that protects the CVM; empty if the code is enough.
-        needed_by: the user of an unknown fact: `protect`, `exclude` or `select`.
+        needed_by: the user of an unknown fact: `protect`, `exclude`, `--only` or `select`.
     """
 
     code: SkipReason

@@ -180,6 +180,7 @@ class RunStarted(LogEvent):
         vars: variables of the playbook.
         trigger: schedule and planned time of a scheduled run.
         restores: the run to undo.
+        narrowed: the conditions of `--only` and `--exclude`.
         plan_file: `path` and digest of the plan file.
     """
 
@@ -188,7 +189,7 @@ class RunStarted(LogEvent):
     cloud_url = Required[str]()
     simulated, simulator = Optional[bool](), Optional[str]()
     vars, plan_file, trigger = Optional[Json](), Optional[Json](), Optional[Json]()
-    restores = Optional[str]()
+    restores, narrowed = Optional[str](), Optional[Json]()
 
     @property
     def playbook(self) -> Json:

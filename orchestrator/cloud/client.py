@@ -58,6 +58,13 @@ class PhalaCloud:
         exchange = await self._http.exchange("GET", f"/cvms/{ref.address}", largest=_ACTION_ANSWER)
         return make_reply(exchange, lambda body: wire.read_detail(body, ref), self._wall())
 
+    async def read_by_id(self, cvm_id: str) -> Reply[tuple[Cvm, ...]]:
+        """`GET /cvms/{cvm_id}` by hashid, UUID or instance id; empty if the API took the text for an app or a name."""
+        if not wire.is_address(cvm_id):
+            return _refuse_identifier("CVM identifier", cvm_id)
+        exchange = await self._http.exchange("GET", f"/cvms/{cvm_id}", largest=_ACTION_ANSWER)
+        return make_reply(exchange, lambda body: wire.read_detail_of(body, cvm_id), self._wall())
+
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """`GET /instance-types`, public."""
         exchange = await self._http.exchange("GET", "/instance-types")

@@ -7,12 +7,13 @@ Sources: the vendor's OpenAPI document and SDKs. An answer without a needed fiel
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from orchestrator.cloud.wire_uptime import read_uptime
-from orchestrator.cvm import Cvm, CvmRef, normal_app_id, normal_uuid
+from orchestrator.cvm import HASHID, Cvm, CvmRef, normal_app_id, normal_uuid
 from orchestrator.reply import BatchStopped, Identity, Page, StatusRead
 
 _ADDRESS = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -94,6 +95,17 @@ def read_detail(body: Any, ref: CvmRef) -> Cvm:  # noqa: ANN401 - parsed JSON
     if not same or not all(same):
         raise ShapeError("the details are about another CVM")
     return cvm
+
+
+def read_detail_of(body: Any, cvm_id: str) -> tuple[Cvm, ...]:  # noqa: ANN401 - parsed JSON
+    """Read the details of a CVM by one of its identifiers; empty if the details are about another CVM.
+
+    A legacy answer has no hashid, so the hashid of the request is the CVM's: no app and no name of a CVM is a hashid.
+    """
+    cvm = read_cvm(body)
+    if cvm.ref.id is None and cvm_id.startswith(HASHID):
+        return (replace(cvm, ref=replace(cvm.ref, id=cvm_id)),) if cvm.ref.name != cvm_id else ()
+    return (cvm,) if normal_uuid(cvm_id) in cvm.keys else ()
 
 
 def _read_legacy_cvm(item: dict[str, Any], status: str) -> Cvm:

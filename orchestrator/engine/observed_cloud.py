@@ -33,6 +33,10 @@ class ObservedCloud:
         """Read the details of a CVM."""
         return self._pass_on(await self._cloud.read_cvm(ref))
 
+    async def read_by_id(self, cvm_id: str) -> Reply[tuple[Cvm, ...]]:
+        """Read the details of a CVM by one of its identifiers."""
+        return self._pass_on(await self._cloud.read_by_id(cvm_id))
+
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """Read the price list: USD per hour by instance type."""
         return self._pass_on(await self._cloud.price_list())

@@ -26,6 +26,10 @@ class Cloud(Protocol):
         """Read the details of a CVM."""
         ...
 
+    async def read_by_id(self, cvm_id: str) -> Reply[tuple[Cvm, ...]]:
+        """Read the details of a CVM by hashid, UUID or instance id; empty if the answer is about another CVM."""
+        ...
+
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         """Read the price list: USD per hour by instance type."""
         ...

@@ -17,6 +17,7 @@ from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
+from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.plural import plural
 from orchestrator.skip_reason import ALREADY, CHANGED, Reason, SkipReason
 
@@ -52,6 +53,7 @@ class FrozenPlan:
         cloud_url: base URL of the cloud.
         workspace: id of the workspace; None if unknown.
         key_fingerprint: fingerprint of the API key for the inventory; None in files of earlier versions.
+        narrowing: the conditions of `--only` and `--exclude`; None without these options.
         digest: digest of the file, in hex.
     """
 
@@ -67,6 +69,7 @@ class FrozenPlan:
     digest: str
     workspace: str | None = None
     key_fingerprint: str | None = None
+    narrowing: Narrowing | None = None
     _by_cvm: ByCvm[FrozenTarget] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -26,6 +26,10 @@ _STRUCTURE = frozenset({"model_type", "model_attributes_type", "dict_type", "lis
 """Faults that no value of a variable can correct, because a value is always text."""
 
 
+IN_MEMORY = "command line"
+"""The placeholder for the file of a playbook from a command line."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedPlaybook:
     """A playbook with its origin, for the audit log.
@@ -37,6 +41,7 @@ class LoadedPlaybook:
         data: content of the file.
         variables: the value of every declared variable.
         undefined: required variables without a value; always empty without `allow_undefined`.
+        in_memory: whether the playbook comes from a command line, so that `file` is a placeholder.
     """
 
     playbook: Playbook
@@ -45,6 +50,12 @@ class LoadedPlaybook:
     data: bytes = field(repr=False)
     variables: dict[str, str]
     undefined: tuple[str, ...] = ()
+    in_memory: bool = False
+
+    @property
+    def path(self) -> str | None:
+        """The path of the file; None for a playbook without a file."""
+        return None if self.in_memory else str(self.file)
 
 
 def find_playbook(name: str, folder: Path = Path("playbooks"), shipped: Path = SHIPPED) -> Path:

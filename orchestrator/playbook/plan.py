@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from orchestrator.action import Action
 from orchestrator.billing.rates import Rates, Total
@@ -66,6 +66,7 @@ class Plan:
         may_follow: the most possible CVMs of every step with a result selector, by the step's name.
         deadline: the send time of every target; None for a playbook without a deadline.
         settings_file: the settings file of the current folder, if in use without `--config`.
+        narrowed: the conditions of `--only` and `--exclude`, as on record; None without these options.
     """
 
     playbook: str
@@ -79,6 +80,7 @@ class Plan:
     may_follow: Mapping[str, int] = field(default_factory=dict)
     deadline: Forecast | None = None
     settings_file: str | None = None
+    narrowed: Mapping[str, Any] | None = None
 
     @property
     def acting_steps(self) -> list[PlannedStep]:

@@ -28,10 +28,12 @@ from orchestrator.playbook.select import (
 )
 from orchestrator.playbook.steps import Step
 from orchestrator.playbook.survivors import spare_survivors
+from orchestrator.playbook.target_narrowing import Narrowing, is_out_of_scope
 from orchestrator.playbook.warnings import (
     list_deadline_warnings,
     list_gpu_warnings,
     list_guard_warnings,
+    list_narrowing_warnings,
     list_omission_warnings,
     list_plan_warnings,
 )
@@ -54,6 +56,7 @@ def make_plan(
     target_filter: TargetFilter | None = None,
     settle_seconds: Mapping[str, float] | None = None,
     whole_of_starts: Denominator | None = None,
+    narrowing: Narrowing | None = None,
 ) -> Plan:
     """Make the plan of a playbook for this inventory.
 
@@ -71,6 +74,7 @@ def make_plan(
         target_filter: may skip more CVMs, or replace the reason of a skipped CVM.
         settle_seconds: seconds to settle in earlier runs, by action, as far as known.
         whole_of_starts: the denominator of `max_percent` for starts; default: all CVMs of the inventory.
+        narrowing: the conditions of `--only` and `--exclude`, before guards and waves.
     """
     cvms = tuple(inventory)
     steps = [step for step in playbook.acting_steps if step.select.result is None]
@@ -79,6 +83,8 @@ def make_plan(
     spared = 0
     for cvm in cvms:
         position, reason = _assign_step(steps, guards, cvm)
+        if narrowing is not None and position >= 0:
+            reason = narrowing.narrow(cvm, reason)
         spared += reason is not None and reason.code is SkipReason.PROTECTED
         if target_filter is not None:
             reason = target_filter(cvm, steps[position] if position >= 0 else None, reason)
@@ -87,7 +93,7 @@ def make_plan(
             rates = rates_of(cvm, price_list, storage_usd_per_gb_hour)
             targets.append((position, Target(step.name, Action(step.action), cvm, rates)))
         else:
-            skipped.append(Skipped(cvm, reason, selected=position >= 0))
+            skipped.append(Skipped(cvm, reason, selected=position >= 0 and not is_out_of_scope(reason)))
     targets.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
     kept = spare_survivors(
         guards.keep_running or (), cvms, [each.cvm for _, each in targets if not each.action.starts_cvms]
@@ -118,7 +124,10 @@ def make_plan(
         estimate=estimate_plan(_list_lots(planned_steps, chosen, limits), limits.burst, batch_size),
         warnings=(
             *list_plan_warnings(playbook, cvms, chosen),
-            *list_guard_warnings(playbook, guards, cvms, whole=whole, bounded=target_filter is not None),
+            *list_narrowing_warnings(narrowing, cvms),
+            *list_guard_warnings(
+                playbook, guards, cvms, whole=whole, bounded=target_filter is not None or narrowing is not None
+            ),
             *(
                 list_omission_warnings(playbook, chosen, skipped)
                 if chosen or any(each.selected for each in skipped)
@@ -130,19 +139,29 @@ def make_plan(
         ),
         may_follow={name: len(covered) for name, covered in taken_up.items()},
         deadline=deadline,
+        narrowed=None if narrowing is None else narrowing.document(),
     )
 
 
-def list_cvms_lacking_facts(playbook: Playbook, guards: Guards, inventory: Iterable[Cvm]) -> list[Cvm]:
-    """List the CVMs skipped only because a protection or an `exclude` needs an unknown fact."""
+def list_cvms_lacking_facts(
+    playbook: Playbook, guards: Guards, inventory: Iterable[Cvm], narrowing: Narrowing | None = None
+) -> list[Cvm]:
+    """List the CVMs skipped only because a protection, an `exclude` or an option needs an unknown fact."""
     steps = [step for step in playbook.acting_steps if step.select.result is None]
     later = [step for step in playbook.acting_steps if step.select.result is not None]
     return [
         cvm
         for cvm in inventory
-        if _may_be_protected(_assign_step(steps, guards, cvm)[1])
+        if _lacks_facts(steps, guards, cvm, narrowing)
         or any(find_coverage(step.select, cvm) is Coverage.UNSURE for step in later)
     ]
+
+
+def _lacks_facts(steps: list[Step], guards: Guards, cvm: Cvm, narrowing: Narrowing | None) -> bool:
+    position, reason = _assign_step(steps, guards, cvm)
+    return _may_be_protected(reason) or (
+        narrowing is not None and position >= 0 and reason is None and narrowing.lacks_facts(cvm)
+    )
 
 
 def _may_be_protected(reason: Reason | None) -> bool:

@@ -13,10 +13,11 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
-from orchestrator.cvm import COMING_UP, Cvm, normal_app_id
+from orchestrator.cvm import COMING_UP, Cvm, normal_app_id, normal_uuid
 from orchestrator.playbook.fact_values import Comparison
 from orchestrator.playbook.schema import Protect
 from orchestrator.playbook.steps import Select
+from orchestrator.playbook.value_types import CvmIds
 
 
 @lru_cache(maxsize=4096)
@@ -43,6 +44,18 @@ def _matches_teepod(pattern: str, cvm: Cvm) -> bool | None:
 
 def _matches_app(pattern: str, cvm: Cvm) -> bool | None:
     return None if cvm.ref.app_id is None else normal_app_id(pattern) == cvm.ref.app_id
+
+
+def _matches_id(identifier: str, cvm: Cvm) -> bool | None:
+    return _matches_ids(CvmIds([identifier]), cvm)
+
+
+def _matches_ids(ids: CvmIds, cvm: Cvm) -> bool | None:
+    if not ids.keys.isdisjoint(cvm.keys):
+        return True
+    # A list entry may lack the kind of identifier in the select.
+    lacks_hashid = ids.has_hashids and cvm.ref.id is None
+    return None if lacks_hashid or (ids.has_others and cvm.ref.uuid_key is None) else False
 
 
 def _matches_name(pattern: str, cvm: Cvm) -> bool | None:
@@ -96,6 +109,7 @@ def _is_up_longer(seconds: float, cvm: Cvm) -> bool | None:
 _BY_KEY: dict[str, Callable[[Any, Cvm], bool | None]] = {
     "teepod": _matches_teepod,
     "app_id": _matches_app,
+    "id": _matches_id,
     "name": _matches_name,
     "status": _matches_status,
     "instance_type": _matches_instance_type,
@@ -118,17 +132,19 @@ def _any_of(results: Iterable[bool | None]) -> bool | None:
 def _match_key(select: Select | Protect, key: str, cvm: Cvm) -> bool | None:
     """Match a single key of a select or of a protection; None if an unknown fact decides."""
     values = getattr(select, key)
+    if isinstance(values, CvmIds):
+        return _matches_ids(values, cvm)
     match = _BY_KEY[key]
     return _any_of(match(value, cvm) for value in values) if isinstance(values, list) else match(values, cvm)
 
 
-def _match_select(select: Select, cvm: Cvm) -> bool | None:
+def match_select(select: Select, cvm: Cvm) -> bool | None:
     """Match a CVM with a select; None if an unknown fact decides."""
     results = [_match_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None]
     if select.any is not None:
-        results.append(_any_of(_match_select(each, cvm) for each in select.any))
+        results.append(_any_of(match_select(each, cvm) for each in select.any))
     if select.exclude is not None:
-        excluded = _match_select(select.exclude, cvm)
+        excluded = match_select(select.exclude, cvm)
         results.append(None if excluded is None else not excluded)
     return False if False in results else None if None in results else True
 
@@ -151,7 +167,7 @@ def find_coverage(select: Select, cvm: Cvm) -> Coverage:
         among = {find_coverage(each, cvm) for each in select.any}
         found = next((each for each in (Coverage.YES, Coverage.UNSURE) if each in among), Coverage.NO)
     if select.exclude is not None and found is not Coverage.NO:
-        excluded = _match_select(select.exclude, cvm)
+        excluded = match_select(select.exclude, cvm)
         found = Coverage.NO if excluded else Coverage.UNSURE if excluded is None else found
     return found
 
@@ -173,7 +189,7 @@ def find_unmet_key(select: Select, cvm: Cvm) -> str:
 
 def find_unknown_fact(select: Select, cvm: Cvm) -> str | None:
     """Return the unknown fact behind an undecided match, such as `app_id`."""
-    if _match_select(select, cvm) is not None:
+    if match_select(select, cvm) is not None:
         return None
     inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
     own = [key for key in _BY_KEY if getattr(select, key) is not None and _match_key(select, key, cvm) is None]
@@ -203,8 +219,8 @@ def needs_uptime(select: Select, cvm: Cvm) -> bool:
     """Return True if the uptime of a CVM is unknown and may decide whether a select covers the CVM."""
     inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
     if select.up_longer_than is None:
-        return any(needs_uptime(each, cvm) for each in inner) and _match_select(select, cvm) is None
-    return _is_up_longer(select.up_longer_than, cvm) is None and _match_select(select, cvm) is None
+        return any(needs_uptime(each, cvm) for each in inner) and match_select(select, cvm) is None
+    return _is_up_longer(select.up_longer_than, cvm) is None and match_select(select, cvm) is None
 
 
 def find_app_bound(select: Select) -> frozenset[str] | None:
@@ -218,6 +234,16 @@ def find_app_bound(select: Select) -> frozenset[str] | None:
         if len(known) == len(branches):
             bounds.append(frozenset().union(*known))
     return min(bounds, key=len) if bounds else None
+
+
+def find_ids_to_read(selects: Iterable[Select]) -> list[str] | None:
+    """Return the identifiers of all CVMs within reach of selects, in order; None if other CVMs are possible."""
+    ids: dict[str, None] = {}
+    for select in selects:
+        if select.id is None:
+            return None
+        ids.update(dict.fromkeys(select.id))
+    return list(ids)
 
 
 def find_apps_to_read(selects: Iterable[Select], *, whole_workspace: bool) -> frozenset[str] | None:
@@ -246,11 +272,12 @@ def describe_unmatched_protection(protect: Protect, inventory: Iterable[Cvm]) ->
 
 def _describe_unmatched(pairs: Iterable[tuple[str, str]], cvms: list[Cvm]) -> list[str]:
     sentences = []
+    known_ids = {key for cvm in cvms for key in cvm.keys}
     for key, value in dict.fromkeys(pairs):
         match = _BY_KEY[key]
-        if key == "status" and value in _USUAL:
+        if (key == "id" and normal_uuid(value) in known_ids) or (key == "status" and value in _USUAL):
             continue
-        if not any(match(value, cvm) for cvm in cvms):
+        if key == "id" or not any(match(value, cvm) for cvm in cvms):
             sentences.append(f"no {_NOUN[key]} {value!r}{_describe_known(key, value, cvms)}")
     return sentences
 
@@ -258,6 +285,7 @@ def _describe_unmatched(pairs: Iterable[tuple[str, str]], cvms: list[Cvm]) -> li
 _NOUN = {
     "teepod": "teepod",
     "app_id": "CVM of app_id",
+    "id": "CVM of id",
     "name": "CVM named",
     "status": "CVM of status",
     "instance_type": "CVM of instance type",
@@ -299,6 +327,8 @@ def _describe_known(key: str, value: str, cvms: list[Cvm]) -> str:
         found = {cvm.ref.name for cvm in cvms}
     elif key == "app_id":
         found = {cvm.ref.app_id for cvm in cvms}
+    elif key == "id":
+        found = {cvm.ref.address for cvm in cvms}
     else:
         found = {getattr(cvm, key) for cvm in cvms}
     known = sorted(text for text in found if text and len(text) <= _LONGEST)

@@ -18,6 +18,7 @@ from orchestrator.playbook.fact_values import Comparisons, Moment
 from orchestrator.playbook.limits import Settle, StepLimits
 from orchestrator.playbook.value_types import (
     AppIds,
+    CvmIdTexts,
     OnFailure,
     Order,
     PositiveDuration,
@@ -61,6 +62,8 @@ class Select(DocumentedModel):
     """Numbers or names of teepods; `*` and `?` are wildcards in names."""
     app_id: AppIds | None = None
     """App ids, with or without `0x` or `app_`."""
+    id: CvmIdTexts | None = None
+    """Hashids, UUIDs or instance ids of CVMs, without wildcards."""
     name: Texts | None = None
     """Names of CVMs; `*` and `?` are wildcards."""
     status: Texts | None = None
@@ -103,7 +106,7 @@ class Select(DocumentedModel):
 
 
 SELECTORS = (
-    *("teepod", "app_id", "name", "instance_type", "region", "creator", "gpus", "usd_per_hour"),
+    *("teepod", "app_id", "id", "name", "instance_type", "region", "creator", "gpus", "usd_per_hour"),
     *("older_than", "created_before", "up_longer_than", "any"),
 )
 """The keys of a select that choose CVMs by themselves."""

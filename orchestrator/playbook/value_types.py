@@ -5,6 +5,7 @@ editor sees `10` as a number.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from math import floor
@@ -21,11 +22,12 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from orchestrator.cvm import normal_app_id
+from orchestrator.cvm import HASHID, normal_app_id, normal_uuid
 from orchestrator.duration import Duration
 
 _AMOUNT = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _APP_ID = re.compile(r"\s*[A-Za-z0-9_-]{1,128}\s*|.*\$\{[^{}]+\}.*", re.ASCII)
+_CVM_ID = re.compile(r"[A-Za-z0-9_-]{1,128}|.*\$\{[^{}]+\}.*", re.ASCII)
 _APP_ID_DIGITS = 40
 _A_SLIP = 20
 """Hex digits; shorter hex text may be another kind of id, longer text is an app_id with missing or extra digits."""
@@ -104,6 +106,40 @@ Texts = Annotated[list[Text], BeforeValidator(as_list), _ONE_OR_MORE]
 
 AppIds = Annotated[list[Annotated[Text, AfterValidator(_check_app_id)]], BeforeValidator(as_list), _ONE_OR_MORE]
 """One app_id or a list of app_ids: complete ids without wildcards, safe to put into a request."""
+
+
+class CvmIds(list[str]):
+    """Identifiers of CVMs, for a quick match of many CVMs.
+
+    Attributes:
+        keys: the identifiers in normal form.
+        has_hashids: whether an identifier is a hashid.
+        has_others: whether an identifier is a UUID or an instance id.
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        super().__init__(ids)
+        self.keys = frozenset(normal_uuid(each) for each in self)
+        self.has_hashids = any(each.startswith(HASHID) for each in self)
+        self.has_others = any(not each.startswith(HASHID) for each in self)
+
+
+def _check_cvm_id(text: str) -> str:
+    text = text.strip()
+    if not _CVM_ID.fullmatch(text):
+        raise ValueError(f"must be a hashid, a UUID or an instance id, without wildcards, not {text[:60]!r}")
+    if text.isdigit() and len(text) < _A_SLIP:
+        raise ValueError(f"must be a hashid, a UUID or an instance id; the API's number {text} is no identifier")
+    return text
+
+
+CvmIdTexts = Annotated[
+    list[Annotated[Text, AfterValidator(_check_cvm_id)]],
+    BeforeValidator(as_list),
+    AfterValidator(CvmIds),
+    _ONE_OR_MORE,
+]
+"""One identifier of a CVM or a list of identifiers."""
 
 Count = Annotated[
     int,

@@ -13,6 +13,7 @@ from orchestrator.playbook.plan import Skipped, Target
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import describe_unmatched, describe_unmatched_protection, is_covered
+from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.plural import join_names, plural
 from orchestrator.skip_reason import MAY_BE_PROTECTED
 
@@ -37,6 +38,17 @@ def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple
             yield _gpu_warning(_describe_minimum(goal, f"{plural(gpus[goal], 'target')} with GPUs"))
     yield from _list_shared_cvms(playbook, targets)
     yield from _list_unreachable_steps(playbook)
+
+
+def list_narrowing_warnings(narrowing: Narrowing | None, cvms: Sequence[Cvm]) -> Iterable[PlanWarning]:
+    """Yield a warning for every value of `--only` and `--exclude` without a match.
+
+    Args:
+        narrowing: the conditions of the options, if any.
+        cvms: the inventory.
+    """
+    for sentence in () if narrowing is None else narrowing.list_unmatched(cvms):
+        yield PlanWarning(WarningCode.SELECTOR_UNMATCHED, sentence)
 
 
 def _describe_minimum(goal: Goal, targets: str) -> str:

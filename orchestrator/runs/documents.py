@@ -57,6 +57,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "warnings": [each.document() for each in plan.warnings],
         "unknown_facts": plan.unknown_facts,
         "settings_file": plan.settings_file,
+        **({} if plan.narrowed is None else {"narrowed": plan.narrowed}),
     }
 
 

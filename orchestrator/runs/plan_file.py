@@ -22,10 +22,11 @@ from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import PlanFileError, UsageError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.playbook.frozen_plan import FORMAT, MARK, FrozenPlan, FrozenTarget
-from orchestrator.playbook.load import LoadedPlaybook, load_source
+from orchestrator.playbook.load import IN_MEMORY, LoadedPlaybook, load_source
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
+from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.frozen import Frozen, apply_settings
 from orchestrator.runs.records import limits_from, planned_fields, started_fields
@@ -77,6 +78,7 @@ def build_plan_file(
         **workspace,
         "playbook": {**_as_mapping(started["playbook"]), "description": loaded.playbook.description},
         "vars": started["vars"],
+        **({} if plan.narrowed is None else {"narrowed": plan.narrowed}),
         "limits": started["limits"],
         "guards": {
             "max_targets": guards.max_targets,
@@ -133,7 +135,9 @@ def read_plan(data: bytes, file: Path) -> FrozenPlan:
     try:
         saved = _Saved.model_validate(document)
         text = "\n".join(saved.playbook_text).encode()
-        lock = saved.freeze_plan(load_source(parse_source(text, Path(saved.playbook.path)), saved.vars), document)
+        path = saved.playbook.path
+        loaded = load_source(parse_source(text, Path(path or IN_MEMORY)), saved.vars)
+        lock = saved.freeze_plan(loaded if path is not None else replace(loaded, in_memory=True), document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -175,6 +179,7 @@ def request_plan(
         ignore_running=ignore_running,
         workspace=WorkspaceIdentity(frozen.workspace, frozen.key_fingerprint),
         warnings=applied.warnings,
+        narrowing=frozen.narrowing,
     )
 
 
@@ -228,7 +233,7 @@ class _Part(BaseModel):
 
 
 class _Playbook(_Part):
-    path: str
+    path: str | None
     sha256: str
 
 
@@ -283,6 +288,7 @@ class _Saved(_Part):
     steps: Annotated[list[_Step], Field(min_length=1)]
     targets: list[_Target]
     playbook_text: list[str]
+    narrowed: dict[str, Any] | None = None
 
     def freeze_plan(self, loaded: LoadedPlaybook, document: Record) -> FrozenPlan:
         return FrozenPlan(
@@ -298,4 +304,5 @@ class _Saved(_Part):
             workspace=self.workspace,
             key_fingerprint=self.key_fingerprint,
             digest=document[_DIGEST],
+            narrowing=Narrowing.from_record(self.narrowed),
         )

@@ -8,7 +8,7 @@ from orchestrator import __version__
 from orchestrator.billing.rates import needs_price_list
 from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
-from orchestrator.engine.read.inventory import InventoryReader
+from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.playbook.facts import derive_facts, rewind_uptime
 from orchestrator.playbook.guards import merge_guards, needs_whole_workspace
@@ -17,12 +17,16 @@ from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.select import find_apps_to_read, needs_uptime
+from orchestrator.playbook.select import find_apps_to_read, find_ids_to_read, needs_uptime
 from orchestrator.playbook.steps import Pause, Select
+from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.runs.session import Session
 from orchestrator.runs.uptimes import read_uptimes
 from orchestrator.runs.workspace import WorkspaceIdentity, read_workspace
 from orchestrator.settings.load import Settings
+
+MOST_SINGLE_READS = 200
+"""Identifiers; for more, the list takes fewer requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,22 @@ class Prepared:
     workspace: WorkspaceIdentity
 
 
-async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: PlanConstraint | None = None) -> Prepared:
+async def prepare_plan(
+    session: Session,
+    loaded: LoadedPlaybook,
+    constraint: PlanConstraint | None = None,
+    *,
+    narrowing: Narrowing | None = None,
+    inventory: Inventory | None = None,
+) -> Prepared:
     """Read the inventory and make the plan.
 
     Args:
         session: the connection to the cloud.
         loaded: the playbook.
         constraint: the constraint of the plan, such as a plan file.
+        narrowing: the conditions of `--only` and `--exclude`.
+        inventory: the CVMs, if read already; a part of the workspace is enough only if the guards need no more.
 
     Raises:
         CloudError: when the inventory can't be read.
@@ -59,11 +72,10 @@ async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: Pla
     guards = merge_guards(playbook.guards if constraint is None else constraint.guards, settings.guards)
     selects = [step.select for step in playbook.acting_steps]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
-    apps = find_apps_to_read(
-        [select for select in selects if select.result is None], whole_workspace=needs_whole_workspace(guards)
-    )
     read_at = session.clock.wall()
-    inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
+    if inventory is None:
+        first = [select for select in selects if select.result is None]
+        inventory = await read_selected(reader, first, whole_workspace=needs_whole_workspace(guards))
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
     moment = (None if constraint is None else constraint.moment) or read_at
 
@@ -71,11 +83,12 @@ async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: Pla
         """Add the facts of the moment of the plan."""
         return tuple(derive_facts(cvm, moment=moment, price_list=prices) for cvm in cvms)
 
+    selects += [] if narrowing is None else [select for each in narrowing.selects for select in each]
     cvms = await _complete_uptimes(session, selects, derive(inventory.cvms), (read_at - moment).total_seconds())
-    lacking = list_cvms_lacking_facts(playbook, guards, cvms)
+    lacking = list_cvms_lacking_facts(playbook, guards, cvms, narrowing)
     if constraint is not None:
         lacking += [cvm for cvm in cvms if constraint.lacks_facts(cvm) and cvm not in lacking]
-    if lacking:
+    if lacking and not inventory.detailed:
         cvms = derive(await reader.complete_facts(cvms, lacking))
     plan = make_plan(
         playbook,
@@ -95,6 +108,7 @@ async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: Pla
         target_filter=None if constraint is None else constraint.filter_target,
         settle_seconds=session.settle_seconds,
         whole_of_starts=None if constraint is None else constraint.whole_of_starts(cvms),
+        narrowing=narrowing,
     )
     if settings.origin.is_found:
         plan = replace(plan, settings_file=str(settings.origin.file))
@@ -102,6 +116,24 @@ async def prepare_plan(session: Session, loaded: LoadedPlaybook, constraint: Pla
         plan = constraint.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
     workspace = await read_workspace(session, inventory.cvms)
     return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace)
+
+
+async def read_selected(reader: InventoryReader, selects: Sequence[Select], *, whole_workspace: bool) -> Inventory:
+    """Read the CVMs within reach of selects: single CVMs, the CVMs of apps, or the whole workspace.
+
+    Args:
+        reader: the reader.
+        selects: the selects without a result selector.
+        whole_workspace: whether a guard needs all CVMs.
+
+    Raises:
+        CloudError: when the CVMs can't be read.
+    """
+    ids = None if whole_workspace else find_ids_to_read(selects)
+    if ids is not None and len(ids) <= MOST_SINGLE_READS:
+        return await reader.read_ids(ids)
+    apps = find_apps_to_read(selects, whole_workspace=whole_workspace)
+    return await (reader.read_all() if apps is None else reader.read_apps(apps))
 
 
 async def _complete_uptimes(

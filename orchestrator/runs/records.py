@@ -47,7 +47,7 @@ def started_fields(
     """
     told = loaded.playbook.notify.on
     return {
-        "playbook": {"name": loaded.playbook.name, "path": str(loaded.file), "sha256": loaded.sha256},
+        "playbook": {"name": loaded.playbook.name, "path": loaded.path, "sha256": loaded.sha256},
         "vars": dict(loaded.variables),
         "actor": actor,
         "version": version,

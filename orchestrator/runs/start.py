@@ -9,12 +9,14 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import new_run_id
 from orchestrator.engine.job import Job
+from orchestrator.engine.read.inventory import Inventory
 from orchestrator.errors import NotConfirmedError
 from orchestrator.moment import timestamp
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import RunLimits
+from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.runs.actor import find_actor
 from orchestrator.runs.claims import claim_cvms, read_what_others_changed
 from orchestrator.runs.fresh_status import read_open_statuses
@@ -41,6 +43,9 @@ class RunRequest:
         ignore_running: whether to act on CVMs claimed by another run.
         workspace: the workspace of the constraints; None for a new plan.
         warnings: warnings for a person, beside the plan's own warnings.
+        narrowing: the conditions of `--only` and `--exclude`.
+        inventory: the CVMs, if read already.
+        is_named: whether a person named every CVM.
     """
 
     loaded: LoadedPlaybook
@@ -52,6 +57,9 @@ class RunRequest:
     ignore_running: bool = False
     workspace: WorkspaceIdentity | None = None
     warnings: tuple[PlanWarning, ...] = ()
+    narrowing: Narrowing | None = None
+    inventory: Inventory | None = None
+    is_named: bool = False
 
 
 Confirm = Callable[[Plan], Awaitable[bool]]
@@ -65,7 +73,9 @@ async def plan_request(session: Session, request: RunRequest) -> Prepared:
         CloudError: when the inventory can't be read.
         UsageError: when the API key belongs to another workspace than the plan file or the run to undo.
     """
-    prepared = await prepare_plan(session, request.loaded, request.constraint)
+    prepared = await prepare_plan(
+        session, request.loaded, request.constraint, narrowing=request.narrowing, inventory=request.inventory
+    )
     other_key = None
     if request.constraint is not None and request.workspace is not None:
         other_key = prepared.workspace.compare_with(request.workspace, request.constraint.source)
@@ -93,7 +103,7 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
         AuditError: when the log can't be written.
     """
     plan, size = prepared.plan, prepared.workspace_size
-    refusal = find_refusal(plan, request.constraint)
+    refusal = find_refusal(plan, request.constraint, is_named=request.is_named)
     if refusal is not None:
         raise refusal
     asked_at, asked_on = session.clock.now(), session.clock.wall()
@@ -128,6 +138,8 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
     )
     started.update(prepared.workspace.record_fields())
     started.update(request.origin_fields)
+    if request.narrowing is not None:
+        started["narrowed"] = request.narrowing.document()
     if request.ignore_running:
         started["ignore_running"] = True
     planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}

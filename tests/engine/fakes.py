@@ -174,6 +174,15 @@ class FakeCloud:
         await anyio.sleep(self.latency)
         return self.details.get(ref.name) or Reply(http_status=404)
 
+    async def read_by_id(self, cvm_id: str) -> Reply[tuple[Cvm, ...]]:
+        self.requests.append((anyio.current_time(), "by id", cvm_id))
+        await anyio.sleep(self.latency)
+        found = [ref for ref in self.refs if cvm_id in {ref.id, ref.uuid_key} and ref.name not in self.gone]
+        cvms = tuple(Cvm(ref=ref, status=self.status(ref).status) for ref in found)
+        return (
+            Reply(value=cvms, http_status=200) if cvms else Reply(http_status=404, error_code="ERR-03-001", problem="?")
+        )
+
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         return Reply(value={}, http_status=200)
 

@@ -4,11 +4,13 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.narrow_options import narrow_options
 from orchestrator.cli.options import json_option, out_option, playbook_options, settings_options, verbosity_options
 
 
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
 @playbook_options
+@narrow_options
 @out_option("Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.")
 @click.option("--details", is_flag=True, help="List every CVM of the inventory, with the reason for skipping it.")
 @json_option

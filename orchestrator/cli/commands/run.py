@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.narrow_options import narrow_options
 from orchestrator.cli.options import (
     ignore_running_option,
     json_option,
@@ -25,6 +26,7 @@ from orchestrator.cli.options import (
     metavar="FILE",
     help="Execute the plan in FILE, written by `plan --out FILE`. Changed CVMs are skipped.",
 )
+@narrow_options
 @yes_option("Do not ask for confirmation. A pause step still asks.")
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
 @ignore_running_option

@@ -15,6 +15,7 @@ from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
 from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.plan_check import find_refusal
@@ -29,6 +30,8 @@ def show_plan(
     config: Path | None,
     assignments: tuple[str, ...],
     *,
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
     simulate: bool,
     out: Path | None,
     details: bool,
@@ -36,20 +39,21 @@ def show_plan(
 ) -> int:
     """Print the plan of a playbook. Sends no changing request."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
+    narrowing = Narrowing.parse_options(only, exclude)
     settings = load_settings(config, assignments)
     if out is not None:
         if simulate:
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
         check_place(out)
     with open_endpoint(settings, simulate=simulate) as where:
-        found = anyio.run(_read_and_plan, settings, where, loaded)
+        found = anyio.run(_read_and_plan, settings, where, loaded, narrowing)
         written = None
         if out is not None and find_refusal(found.plan) is None:
-            written = _write_plan(out, found, loaded, where.base_url)
-    return _print_result(found.plan, loaded.playbook.description, out, written, details=details, as_json=as_json)
+            written = write_plan(out, found, loaded, where.base_url)
+    return print_result(found.plan, loaded.playbook.description, out, written, details=details, as_json=as_json)
 
 
-def _write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
+def write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
     """Write the plan file; returns its digest."""
     from orchestrator.runs.actor import find_actor  # noqa: PLC0415 - the requests had to go out first
     from orchestrator.runs.plan_file import build_plan_file, format_plan_file  # noqa: PLC0415 - the same
@@ -69,12 +73,30 @@ def _write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: s
     return str(document["digest"])
 
 
-def _print_result(
-    plan: Plan, description: str | None, out: Path | None, digest: str | None, *, details: bool, as_json: bool
+def print_result(
+    plan: Plan,
+    description: str | None,
+    out: Path | None,
+    digest: str | None,
+    *,
+    details: bool = False,
+    as_json: bool,
+    is_named: bool = False,
 ) -> int:
+    """Print a plan, and the place of its file; returns the exit code.
+
+    Args:
+        plan: the plan.
+        description: the playbook's description of itself.
+        out: the requested file of the plan.
+        digest: the digest of the written file; None without a written file.
+        details: whether to list every CVM by name.
+        as_json: whether to print a JSON document.
+        is_named: whether a person named every CVM.
+    """
     from orchestrator.runs.documents import plan_document  # noqa: PLC0415 - the requests had to go out first
 
-    error, document = find_refusal(plan), plan_document(plan)
+    error, document = find_refusal(plan, is_named=is_named), plan_document(plan)
     if digest is not None:
         document["plan_file"] = {"path": str(out), "digest": digest}
     if not as_json:
@@ -96,7 +118,9 @@ def _print_result(
     return int(error.exit_code)
 
 
-async def _read_and_plan(settings: Settings, where: Endpoint, loaded: LoadedPlaybook) -> Prepared:
+async def _read_and_plan(
+    settings: Settings, where: Endpoint, loaded: LoadedPlaybook, narrowing: Narrowing | None
+) -> Prepared:
     limits = limits_of(loaded.playbook.limits, settings)
     async with open_session(settings, where, limits, LogObserver(settings.log), few=True) as session:
-        return await prepare_plan(session, loaded)
+        return await prepare_plan(session, loaded, narrowing=narrowing)

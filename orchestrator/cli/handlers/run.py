@@ -23,6 +23,7 @@ from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import WarningCode
+from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.playbook.variables import parse_assignments
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.endpoint import Endpoint, open_endpoint
@@ -42,6 +43,8 @@ def run_playbook(
     assignments: tuple[str, ...],
     expect: int | None,
     *,
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
     simulate: bool,
     yes: bool,
     ignore_running: bool,
@@ -49,9 +52,11 @@ def run_playbook(
 ) -> int:
     """Carry a playbook out: plan, confirm, act, watch until settled."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
+    narrowing = Narrowing.parse_options(only, exclude)
     settings = load_settings(config, assignments)
     run_store(settings).prepare()
-    order = RunRequest(loaded, limits_of(loaded.playbook.limits, settings), ignore_running=ignore_running)
+    limits = limits_of(loaded.playbook.limits, settings)
+    order = RunRequest(loaded, limits, ignore_running=ignore_running, narrowing=narrowing)
     with open_endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
@@ -64,6 +69,8 @@ def run_plan_file(
     config: Path | None,
     assignments: tuple[str, ...],
     expect: int | None,
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
     simulate: bool,
     yes: bool,
     ignore_running: bool,
@@ -74,6 +81,9 @@ def run_plan_file(
         if given:
             hint = "the plan file has the playbook, its variables and the cloud"
             raise UsageError(f"--plan excludes {name}", hint=hint)
+    for given, name in ((only, "--only"), (exclude, "--exclude")):
+        if given:
+            raise UsageError(f"--plan excludes {name}", hint=f"make a new plan: `plan PLAYBOOK {name} … --out FILE`")
     lock = read_plan(read_plan_file(plan_file), plan_file)
     settings = load_settings(config, assignments)
     run_store(settings).prepare()

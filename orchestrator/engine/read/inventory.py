@@ -14,6 +14,7 @@ from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.read.retry import read_error, read_with_retry
 from orchestrator.engine.read.status import PAGE_SIZE
+from orchestrator.errors import CloudError
 from orchestrator.reply import Page, Reply
 
 _T = TypeVar("_T")
@@ -33,11 +34,13 @@ class Inventory:
         cvms: the CVMs.
         whole: whether the CVMs are the whole workspace, or only the requested apps.
         stable: False if the list was still shifting at the last read.
+        detailed: whether every CVM comes from its own details, so that a further read adds no fact.
     """
 
     cvms: tuple[Cvm, ...]
     whole: bool
     stable: bool = True
+    detailed: bool = False
 
 
 class InventoryReader:
@@ -64,6 +67,36 @@ class InventoryReader:
             of_app = CvmRef(None, None, "", app_id)
             cvms += (replace(cvm, ref=cvm.ref.completed_by(of_app)) for cvm in reply.value or ())
         return Inventory(tuple(_index_by_key(cvms).values()), whole=False)
+
+    async def read_ids(self, ids: Iterable[str]) -> Inventory:
+        """Read single CVMs by hashid, UUID or instance id, each once; a missing CVM is left out.
+
+        An identifier of something else, such as an app id, finds no CVM: the identity in the answer is checked.
+
+        Raises:
+            CloudError: when a CVM can't be read.
+        """
+        wanted = list(dict.fromkeys(ids))
+        found: dict[str, Cvm] = {}
+        left = iter(wanted)
+
+        async def read() -> None:
+            for cvm_id in left:
+                reply = await self._read_with_retry(partial(self._cloud.read_by_id, cvm_id))
+                if reply.value is not None:
+                    found.update({cvm_id: reply.value[0]} if reply.value else {})
+                elif not reply.says_no_such_cvm:
+                    errors.append(read_error(reply, f"the CVM {cvm_id}"))
+                    return
+
+        errors: list[CloudError] = []
+        async with anyio.create_task_group() as group:
+            for _ in range(min(self._gate.max_in_flight, len(wanted))):
+                group.start_soon(read)
+        if errors:
+            raise errors[0]
+        cvms = _index_by_key(found[cvm_id] for cvm_id in wanted if cvm_id in found)
+        return Inventory(tuple(cvms.values()), whole=False, detailed=True)
 
     async def _read_apps_from_list(self, app_ids: frozenset[str]) -> Inventory:
         everything = await self.read_all()

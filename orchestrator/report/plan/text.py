@@ -16,6 +16,7 @@ from orchestrator.moment import utc_now
 from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
+from orchestrator.playbook.target_narrowing import describe_narrowing
 from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table, warning_lines
 from orchestrator.report.plan.rollout import rollout_rows
@@ -174,11 +175,9 @@ def _list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
         targets = Counter(target.step for target in plan.targets)
         for number, line in step_lines(plan.steps, targets, plan.may_follow):
             yield "steps" if number == 1 else "", Text(f"{number}  {line}")
-    reasons = Counter(each.why.summary for each in plan.skipped if each.why.code not in CHANGED)
-    if reasons:
-        listed = [f"{count} {safe_text(reason)}" for reason, count in reasons.most_common(8)]
-        listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
-        yield "skipped", Text(", ".join(listed))
+    if plan.narrowed is not None:
+        yield "narrowed", Text(safe_text(describe_narrowing(plan.narrowed), 400))
+    yield from _list_skip_reasons(plan)
     left = list_drifted(plan)
     for number, each in enumerate(left[:_MOST_ROWS]):
         change = safe_text(each.why.detail or "no longer in the list", 400)
@@ -203,6 +202,14 @@ def _list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     yield "takes", sending
     if plan.targets:
         yield "billing", _describe_bill(plan)
+
+
+def _list_skip_reasons(plan: Plan) -> Iterator[tuple[str, Text]]:
+    reasons = Counter(each.why.summary for each in plan.skipped if each.why.code not in CHANGED)
+    if reasons:
+        listed = [f"{count} {safe_text(reason)}" for reason, count in reasons.most_common(8)]
+        listed += [f"and {len(reasons) - 8} more reasons"] if len(reasons) > 8 else []  # noqa: PLR2004 - as above
+        yield "skipped", Text(", ".join(listed))
 
 
 def _describe_sending(plan: Plan) -> str:

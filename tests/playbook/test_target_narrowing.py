@@ -1,0 +1,104 @@
+"""`--only` and `--exclude` narrow a plan."""
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.playbook.select import find_ids_to_read
+from orchestrator.playbook.steps import Select
+from orchestrator.playbook.target_narrowing import Narrowing
+from orchestrator.runs.plan_check import find_refusal
+from orchestrator.skip_reason import SkipReason
+from tests.playbook.fleet import cvm
+from tests.playbook.loading import playbook
+from tests.playbook.plans import plan_of
+
+FLEET = [cvm(1, "web-1"), cvm(2, "web-2", pod=2), cvm(3, "kms-1"), cvm(4, "db-1", pod=2)]
+ALL = playbook({"all": "true"})
+
+
+def narrow(*only: str, exclude: tuple[str, ...] = ()) -> Narrowing:
+    found = Narrowing.parse_options(only, exclude)
+    assert found is not None
+    return found
+
+
+def targets_of(narrowing: Narrowing) -> list[str]:
+    return [each.cvm.ref.name for each in plan_of(ALL, FLEET, narrowing=narrowing).targets]
+
+
+def test_values_of_a_key_are_or_and_keys_are_and() -> None:
+    assert targets_of(narrow("name=web-*", "name=kms-*")) == ["web-1", "web-2", "kms-1"]
+    assert targets_of(narrow("name=web-*", "teepod=2")) == ["web-2"]
+
+
+def test_each_exclude_removes() -> None:
+    assert targets_of(narrow(exclude=("name=web-*", "teepod=2"))) == ["kms-1"]
+
+
+@pytest.mark.parametrize("identifier", ["cvm_2", f"{2:032x}", "00000000-0000-0000-0000-000000000002"])
+def test_id_is_a_hashid_or_a_uuid(identifier: str) -> None:
+    assert targets_of(narrow(f"id={identifier}")) == ["web-2"]
+
+
+def test_excluded_cvms_have_a_code_and_count_as_not_selected() -> None:
+    plan = plan_of(ALL, FLEET, narrowing=narrow("name=none"))
+    assert {each.why.code for each in plan.skipped} == {SkipReason.EXCLUDED_BY_OPTION}
+    refusal = find_refusal(plan)
+    assert refusal is not None
+    assert refusal.exit_code == 4
+    assert "no CVM named 'none'" in (refusal.hint or "")
+
+
+def test_unknown_fact_is_left_alone_and_only_exclude_counts_as_unsure() -> None:
+    fleet = [cvm(1, "web-1", app=None)]
+    plan = plan_of(ALL, fleet, narrowing=narrow(exclude=("app_id=b2",)))
+    assert [(each.why.code, each.why.needed_by, each.selected) for each in plan.skipped] == [
+        (SkipReason.FACT_UNKNOWN, "exclude", True)
+    ]
+    plan = plan_of(ALL, fleet, narrowing=narrow("app_id=a1"))
+    assert [(each.why.code, each.why.needed_by, each.selected) for each in plan.skipped] == [
+        (SkipReason.FACT_UNKNOWN, "--only", False)
+    ]
+
+
+def test_narrowing_comes_before_guards() -> None:
+    book = playbook({"all": "true"}, guards={"max_targets": "1", "protect": {"name": ["kms-*"]}})
+    plan = plan_of(book, FLEET, narrowing=narrow("name=web-1"))
+    assert all(check.ok for check in plan.guards)
+    assert {check.name: check.value for check in plan.guards} == {"max_targets": 1, "protect": 0}
+
+
+def test_record_gives_the_same_narrowing() -> None:
+    narrowing = narrow("name=web-*", "teepod=2", exclude=("id=cvm_1",))
+    fields = narrowing.document()
+    assert fields == {"only": {"name": ["web-*"], "teepod": ["2"]}, "exclude": [{"id": "cvm_1"}]}
+    assert Narrowing.from_record(fields) == narrowing
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nmae=web", "unknown key 'nmae'"),
+        ("name", "takes KEY=VALUE"),
+        ("name=", "takes KEY=VALUE"),
+        ("gpus=many", "must be a number"),
+        ("older_than=soon", "older_than"),
+        ("any=x", "unknown key 'any'"),
+        ("id=123", "is no identifier"),
+    ],
+)
+def test_wrong_key_or_value_is_a_usage_error(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        narrow(text)
+    assert message in error.value.message
+
+
+def test_wrong_key_names_the_nearest() -> None:
+    with pytest.raises(UsageError) as error:
+        narrow("instance-typ=x")
+    assert error.value.hint == "did you mean 'instance_type'?"
+
+
+def test_select_of_ids_needs_only_these_cvms() -> None:
+    assert find_ids_to_read([Select.model_validate({"id": ["cvm_1", "cvm_2"]})]) == ["cvm_1", "cvm_2"]
+    assert find_ids_to_read([Select.model_validate({"name": ["a"]})]) is None
