@@ -78,7 +78,7 @@ def test_record_gives_the_same_narrowing() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nmae=web", "unknown key 'nmae'"),
+        ("naem=web", "unknown key 'naem'"),
         ("name", "takes KEY=VALUE"),
         ("name=", "takes KEY=VALUE"),
         ("gpus=many", "must be a number"),
