@@ -177,8 +177,10 @@ class Identity:
         user: the user's name; None if unknown.
         workspace: the workspace's name; None if unknown.
         workspace_id: the workspace's id; None if unknown.
+        clock_ahead: the lead of the API's clock, in seconds; None if unknown.
     """
 
     user: str | None
     workspace: str | None
     workspace_id: str | None
+    clock_ahead: float | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -95,7 +96,9 @@ class PhalaCloud:
     async def read_identity(self) -> Reply[Identity]:
         """`GET /auth/me`: the user and the workspace of the key."""
         exchange = await self._http.exchange("GET", "/auth/me")
-        return make_reply(exchange, wire.read_identity, self._wall())
+        now = self._wall()
+        ahead = seconds_ahead(exchange, now)
+        return make_reply(exchange, lambda body: replace(wire.read_identity(body), clock_ahead=ahead), now)
 
     async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
         """`POST /cvms/{cvm_id}/…`: stop, shutdown, start, or restart (without `force`).

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cloud.client import connect
 from orchestrator.engine.read.retry import read_error
-from orchestrator.reply import Identity
+from orchestrator.reply import Identity, Reply
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings, load_settings
@@ -37,7 +37,8 @@ def show_identity(config: Path | None, assignments: tuple[str, ...], *, as_json:
     click.echo(f"key from   {safe_text(found.source, 4096)}")
 
 
-async def _read_identity(settings: Settings, found: Credentials) -> Identity:
+async def ask_identity(settings: Settings, found: Credentials) -> Reply[Identity]:
+    """Ask the API about the owner of a key, once."""
     cloud_settings = settings.cloud
     async with connect(
         found.base_url,
@@ -46,7 +47,11 @@ async def _read_identity(settings: Settings, found: Credentials) -> Identity:
         timeout=cloud_settings.timeout,
         max_in_flight=1,
     ) as cloud:
-        reply = await cloud.read_identity()
+        return await cloud.read_identity()
+
+
+async def _read_identity(settings: Settings, found: Credentials) -> Identity:
+    reply = await ask_identity(settings, found)
     if reply.value is None:
         raise read_error(reply, "the identity of the key")
     return reply.value
