@@ -1,4 +1,4 @@
-"""Creation of the files and folders below a state folder.
+"""Creation of the files and folders below a state folder, and safe reads of files named by a person.
 
 All of them are private. What root creates in another user's folder belongs to that folder's owner, who could not read
 the file otherwise. Root changes the owner only through a descriptor of what this process has just created, and follows
@@ -8,6 +8,7 @@ no symbolic link of another user.
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -148,3 +149,21 @@ def sync_file(fd: int) -> None:
         os.fsync(fd)
     else:
         fcntl.fcntl(fd, full)
+
+
+def read_regular(file: Path, max_bytes: int) -> bytes:
+    """Read a whole regular file.
+
+    Raises:
+        OSError: when the file is missing or unreadable.
+        ValueError: when the file is no regular file, has more than `max_bytes` bytes, or has a NUL in its path.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for the other end.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("not a regular file")
+        data = stream.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(f"more than {max_bytes:,} bytes")
+    return data

@@ -19,7 +19,7 @@ OWN_TESTS = {
     "engine/rate/estimate": ["engine/rate/test_estimate.py", "engine/rate/test_adaptive.py"],
     "engine/rate/gate": ["engine/rate/test_gate.py"],
     "engine/rate/gcra": ["engine/rate/test_gcra.py"],
-    "engine/send/by_teepod": ["engine/send/test_by_teepod.py"],
+    "engine/send/teepod_queue": ["engine/send/test_teepod_queue.py"],
     "engine/send/classify": ["engine/send/test_classify.py"],
     "engine/send/queue": ["engine/send/test_queue.py"],
     "engine/watch/abandon": ["engine/watch/test_abandon.py"],

@@ -5,7 +5,7 @@ from pathlib import Path
 from orchestrator.cli.whole_file import write_whole
 from orchestrator.errors import PlanFileError
 from orchestrator.playbook.frozen_plan import MARK
-from orchestrator.playbook.regular_file import read_regular
+from orchestrator.state_files import read_regular
 
 _LARGEST_FILE = 256_000_000
 """Bytes; the plan of 100,000 CVMs has about 60 million."""

@@ -21,7 +21,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from orchestrator.cloud.carrier import IDLE, Destination
+from orchestrator.cloud.transport import IDLE, Destination
 
 _LONGEST_LINE = 65_536
 """The most bytes in one header."""

@@ -13,9 +13,8 @@ from orchestrator import __version__
 from orchestrator.action import Action
 from orchestrator.cloud import wire, wire_usage
 from orchestrator.cloud.answers import make_reply, seconds_ahead
-from orchestrator.cloud.carrier import Destination
 from orchestrator.cloud.http import MEBIBYTE, Http
-from orchestrator.cloud.transport import ThroughHttpx, choose_carrier
+from orchestrator.cloud.transport import Destination, ThroughHttpx, choose_carrier
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import CloudError
 from orchestrator.moment import utc_now

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import anyio
 import httpx
 
-from orchestrator.cloud.carrier import Carrier
+from orchestrator.cloud.transport import Carrier
 from orchestrator.cloud.unpack import Unpacker, UnpackError
 
 MEBIBYTE = 1 << 20

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from orchestrator.errors import PlaybookError
-from orchestrator.playbook.regular_file import read_regular
+from orchestrator.state_files import read_regular
 
 MAX_BYTES = 5_000_000
 CPU_SECONDS = 20

@@ -11,8 +11,7 @@ from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
 from orchestrator.playbook.estimate import StepLoad, estimate_plan
-from orchestrator.playbook.follow_ups import find_follow_ups
-from orchestrator.playbook.guards import Denominator, check_guards
+from orchestrator.playbook.guards import Denominator, check_guards, spare_survivors
 from orchestrator.playbook.order import Rank, rank_target
 from orchestrator.playbook.plan import Plan, Skipped, Target, TargetFilter
 from orchestrator.playbook.plan_warning import PlanWarning
@@ -25,9 +24,9 @@ from orchestrator.playbook.select import (
     find_unknown_fact,
     find_unknown_protection,
     find_unmet_key,
+    is_covered,
 )
 from orchestrator.playbook.steps import Step
-from orchestrator.playbook.survivors import spare_survivors
 from orchestrator.playbook.target_narrowing import Narrowing, is_out_of_scope
 from orchestrator.playbook.warnings import (
     list_deadline_warnings,
@@ -266,3 +265,33 @@ def find_binding_reason(guards: Guards, cvm: Cvm) -> Reason | None:
 
 def _nothing_to_do(step: Step, cvm: Cvm) -> Reason | None:
     return nothing_to_do(Action(step.action), cvm.status, in_progress=cvm.in_progress)
+
+
+def find_follow_ups(
+    playbook: Playbook, targets: tuple[Target, ...]
+) -> tuple[dict[str, dict[str, Cvm]], dict[str, frozenset[str] | None]]:
+    """Find the possible CVMs of every step with a result selector, by the step's name.
+
+    Returns:
+        Those CVMs by their keys; and the same keys as a set, or None if the rest of the select covers all of the
+        earlier
+        step's CVMs.
+    """
+    found: dict[str, dict[str, Cvm]] = {}
+    among: dict[str, frozenset[str] | None] = {}
+    for step in playbook.acting_steps:
+        if step.select.result is not None:
+            universe = _list_source_cvms(step.select.result.step, targets, found)
+            covered = {key: cvm for key, cvm in universe.items() if is_covered(step.select, cvm)}
+            found[step.name] = covered
+            among[step.name] = None if len(covered) == len(universe) else frozenset(covered)
+    return found, among
+
+
+def _list_source_cvms(
+    source: str, targets: tuple[Target, ...], found: Mapping[str, Mapping[str, Cvm]]
+) -> Mapping[str, Cvm]:
+    """Return the CVMs of the earlier step."""
+    if source in found:
+        return found[source]
+    return {target.cvm.ref.key: target.cvm for target in targets if target.step == source}

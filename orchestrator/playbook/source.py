@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from orchestrator.errors import PlaybookError
-from orchestrator.playbook.regular_file import read_regular
+from orchestrator.state_files import read_regular
 
 Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
 KeyPath: TypeAlias = tuple[str | int, ...]

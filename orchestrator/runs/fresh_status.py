@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job
-from orchestrator.engine.observed_cloud import ObservedCloud
 from orchestrator.engine.read.status import Observation, StatusReader
+from orchestrator.engine.workspace import ObservedCloud
 from orchestrator.errors import CloudError
 from orchestrator.reply import Reply
 from orchestrator.runs.session import Session

@@ -12,13 +12,12 @@ from orchestrator.engine.job import Job
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.read.status import Observation
 from orchestrator.errors import GuardError
-from orchestrator.playbook.guards import Denominator, GuardCheck, check_guards, needs_whole_workspace
+from orchestrator.playbook.guards import Denominator, GuardCheck, check_guards, needs_whole_workspace, spare_survivors
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.planning import find_binding_reason
 from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.select import find_unknown_protection
-from orchestrator.playbook.survivors import spare_survivors
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.session import Session
 from orchestrator.runs.workspace import WorkspaceIdentity, read_workspace

@@ -11,7 +11,7 @@ import anyio
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, read_run
 from orchestrator.audit.verify import Verdict
-from orchestrator.engine.observed_cloud import ObservedCloud
+from orchestrator.engine.workspace import ObservedCloud
 from orchestrator.errors import ClaimedError, OrchestratorError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending, Exit

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr, ValidationError
 
 from orchestrator.errors import SettingsError
-from orchestrator.playbook.regular_file import read_regular
 from orchestrator.settings.model import CloudSection
 from orchestrator.settings.secret_file import read_secret
+from orchestrator.state_files import read_regular
 from orchestrator.validation_messages import suggest_nearest
 
 _SCHEMA_VERSION = 1

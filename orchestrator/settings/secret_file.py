@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 from orchestrator.errors import SettingsError
-from orchestrator.playbook.regular_file import read_regular
+from orchestrator.state_files import read_regular
 
 _MOST_SECRET_BYTES = 65_536
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import SettingsError
-from orchestrator.playbook.regular_file import read_regular
+from orchestrator.state_files import read_regular
 
 _MOST_BYTES = 10_000_000
 

@@ -7,8 +7,7 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.cloud.aio import ThroughAiohttp
-from orchestrator.cloud.carrier import Destination
-from orchestrator.cloud.transport import ThroughHttpx, choose_carrier
+from orchestrator.cloud.transport import Destination, ThroughHttpx, choose_carrier
 from tests.cloud.fakes import KEY, REF
 from tests.cloud.raw import Peer, always, answer, reaching, serving
 

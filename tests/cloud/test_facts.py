@@ -2,8 +2,7 @@
 
 import pytest
 
-from orchestrator.cloud.wire import read_cvm, read_statuses
-from orchestrator.cloud.wire_uptime import read_uptime
+from orchestrator.cloud.wire import read_cvm, read_statuses, read_uptime
 from tests.cloud.fakes import UUID
 from tests.cloud.test_shapes import CURRENT, LEGACY
 

@@ -19,10 +19,9 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import FileRun, FileRunStore
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
-from orchestrator.cloud.carrier import Destination
 from orchestrator.cloud.client import PhalaCloud
 from orchestrator.cloud.http import Http
-from orchestrator.cloud.transport import ThroughHttpx
+from orchestrator.cloud.transport import Destination, ThroughHttpx
 from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra

@@ -10,7 +10,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.cli.handlers.run import open_and_run
 from orchestrator.playbook.undo import Undo
 from orchestrator.plural import join_names, plural
-from orchestrator.report.formatting import moment
+from orchestrator.report.layout import moment
 from orchestrator.runs.endpoint import open_endpoint
 from orchestrator.runs.restore import read_undo, request_undo
 from orchestrator.runs.stores import run_store

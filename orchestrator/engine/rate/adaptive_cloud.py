@@ -1,9 +1,9 @@
 """Cloud wrapper for the adaptive rate: learns the accepted rate from every reply of a run."""
 
-from orchestrator.engine.observed_cloud import ObservedCloud
 from orchestrator.engine.protocols import Clock, Cloud
 from orchestrator.engine.rate.adaptive import AdaptiveRate
 from orchestrator.engine.rate.gcra import Gcra
+from orchestrator.engine.workspace import ObservedCloud
 from orchestrator.reply import Reply
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.audit.events import Event
 from orchestrator.report.exit_meanings import ENDINGS
-from orchestrator.report.formatting import moment
+from orchestrator.report.layout import moment
 
 _Document = Mapping[str, Any]
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.plural import plural
-from orchestrator.report.formatting import after, format_dollars, moment, per_hour, rate_words, size
 from orchestrator.report.full.blocks import (
     Block,
     Cell,
@@ -52,6 +51,7 @@ from orchestrator.report.full.phrases import (
     trigger_words,
 )
 from orchestrator.report.full.timeline_section import describe_timeline
+from orchestrator.report.layout import after, format_dollars, moment, per_hour, rate_words, size
 from orchestrator.report.phrases import VERDICTS
 
 _Document = Mapping[str, Any]

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.report.formatting import after, between
 from orchestrator.report.full.blocks import (
     Bar,
     Block,
@@ -26,6 +25,7 @@ from orchestrator.report.full.blocks import (
 from orchestrator.report.full.charts import Series, Spans
 from orchestrator.report.full.phrases import action_words, cvm_name, has_failed, stage_mark
 from orchestrator.report.full.progress import count_stages
+from orchestrator.report.layout import after, between
 
 _Target = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.cvm import Cvm
 from orchestrator.plural import plural
 from orchestrator.report.layout import Column, print_lines, print_table, prose_lines, warning_lines
-from orchestrator.report.plan.totals import app_of, teepod_of
+from orchestrator.report.plan.sections import app_of, teepod_of
 from orchestrator.runs.inventory import InventoryReading
 from orchestrator.safe_text import safe_text
 

@@ -19,9 +19,17 @@ from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
 from orchestrator.playbook.target_narrowing import describe_narrowing
 from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table, warning_lines
-from orchestrator.report.plan.rollout import rollout_rows
-from orchestrator.report.plan.steps import is_worth_a_list, step_lines
-from orchestrator.report.plan.totals import Group, app_of, group_targets, keep_largest, prefix_of, teepod_of
+from orchestrator.report.plan.sections import (
+    Group,
+    app_of,
+    group_targets,
+    is_worth_a_list,
+    keep_largest,
+    prefix_of,
+    rollout_rows,
+    step_lines,
+    teepod_of,
+)
 from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import CHANGED
 

@@ -10,7 +10,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
 from orchestrator.moment import format_clock, parse_timestamp
 from orchestrator.report.layout import fact_lines, print_lines, prose_lines
-from orchestrator.report.plan.steps import step_lines, targets_ahead
+from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.runs.answer import describe_answer
 from orchestrator.runs.steps import steps_from
 from orchestrator.safe_text import safe_text

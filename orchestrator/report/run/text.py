@@ -16,8 +16,7 @@ from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import TROUBLE, Outcome
 from orchestrator.plural import join_names, plural
 from orchestrator.report.exit_meanings import ENDINGS, describe_end, meaning_of_run
-from orchestrator.report.formatting import moment
-from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines
+from orchestrator.report.layout import Column, fact_lines, moment, print_lines, print_table, prose_lines
 from orchestrator.report.run.question import answer_lines, describe_wait
 from orchestrator.runs.documents import counts_of
 from orchestrator.safe_text import safe_text

@@ -12,8 +12,8 @@ from orchestrator.cli.confirmation import plan_question
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.playbook.schema import Guards, Playbook
+from orchestrator.report.plan.sections import app_of, group_targets, keep_largest, prefix_of, teepod_of
 from orchestrator.report.plan.text import print_plan
-from orchestrator.report.plan.totals import app_of, group_targets, keep_largest, prefix_of, teepod_of
 from tests.report.runs import EVIL, LIMITS, PODS, STYLE, console, cvm, is_tame, large_fleet, plan
 
 

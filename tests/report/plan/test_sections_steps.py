@@ -11,7 +11,7 @@ from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.report.plan.steps import step_lines, targets_ahead
+from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.report.plan.text import print_plan
 from orchestrator.report.run.question import answer_lines, describe_wait, print_question
 from orchestrator.report.run.text import print_run
