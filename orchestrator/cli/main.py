@@ -17,6 +17,10 @@ _COMMANDS = {
     "schema": ("orchestrator.cli.commands.schema", "Print the JSON Schema of playbooks."),
     "plan": ("orchestrator.cli.commands.plan", "Show what a playbook would do now. Changes nothing."),
     "cvms": ("orchestrator.cli.commands.cvms", "List the CVMs of the workspace: every replica, with its price."),
+    "stop": ("orchestrator.cli.commands.adhoc", "Stop CVMs by name, id, file or selector options."),
+    "shutdown": ("orchestrator.cli.commands.adhoc", "Shut down CVMs by name, id, file or selector options."),
+    "start": ("orchestrator.cli.commands.adhoc", "Start CVMs by name, id, file or selector options."),
+    "restart": ("orchestrator.cli.commands.adhoc", "Restart CVMs by name, id, file or selector options."),
     "run": ("orchestrator.cli.commands.run", "Execute a playbook."),
     "resume": ("orchestrator.cli.commands.resume", "Continue an interrupted run."),
     "approve": ("orchestrator.cli.commands.approve", "Answer the open question of a run."),
@@ -67,7 +71,8 @@ class _LazyGroup(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command = module.COMMANDS[cmd_name] if hasattr(module, "COMMANDS") else module.command
         assert isinstance(command, click.Command)  # noqa: S101 - for the type checker; every module above has one
         _add_colour(command)
         return command

@@ -19,7 +19,7 @@ KEYS = (*(key for key in SELECTORS if key != "any"), "status")
 ONLY = "--only"
 """The user of an unknown fact, for a CVM outside of `--only`."""
 
-_SINGLE = frozenset({"older_than", "created_before", "up_longer_than"})
+SINGLE_KEYS = frozenset({"older_than", "created_before", "up_longer_than"})
 """Keys with a single value."""
 
 
@@ -38,20 +38,25 @@ class Narrowing:
     selects: tuple[tuple[Select, ...], tuple[Select, ...]]
 
     @classmethod
-    def parse_options(cls, only: Iterable[str], exclude: Iterable[str]) -> Self | None:
+    def parse_options(cls, only: Iterable[str], exclude: Iterable[str], option: str = ONLY) -> Self | None:
         """Parse the texts `KEY=VALUE` of both options; None without any text.
+
+        Args:
+            only: the texts of `--only`.
+            exclude: the texts of `--exclude`.
+            option: the name of the first option, for errors.
 
         Raises:
             UsageError: when a key is unknown or a value is invalid.
         """
         keys: dict[str, tuple[str, ...]] = {}
         for text in only:
-            key, value = _split_pair(ONLY, text)
-            if key in _SINGLE and key in keys:
+            key, value = _split_pair(option, text)
+            if key in SINGLE_KEYS and key in keys:
                 raise UsageError(f"{ONLY} {key} is given twice", hint="keep one of the two values")
             keys[key] = (*keys.get(key, ()), value)
         pairs = tuple(_split_pair("--exclude", text) for text in exclude)
-        return cls._build(keys, pairs) if keys or pairs else None
+        return cls._build(keys, pairs, option) if keys or pairs else None
 
     @classmethod
     def from_record(cls, fields: Mapping[str, Any] | None) -> Self | None:
@@ -66,8 +71,10 @@ class Narrowing:
         return cls._build({key: tuple(values) for key, values in fields["only"].items()}, pairs)
 
     @classmethod
-    def _build(cls, only: Mapping[str, tuple[str, ...]], exclude: tuple[tuple[str, str], ...]) -> Self:
-        kept = tuple(_build_select(ONLY, key, values) for key, values in only.items())
+    def _build(
+        cls, only: Mapping[str, tuple[str, ...]], exclude: tuple[tuple[str, str], ...], option: str = ONLY
+    ) -> Self:
+        kept = tuple(_build_select(option, key, values) for key, values in only.items())
         removed = tuple(_build_select("--exclude", key, (value,)) for key, value in exclude)
         return cls(only, exclude, (kept, removed))
 
@@ -144,7 +151,7 @@ def _build_select(option: str, key: str, values: tuple[str, ...]) -> Select:
     if any("\ud800" <= char <= "\udfff" for value in values for char in value):
         raise UsageError(f"{option} {key}: the value is not UTF-8 text")
     try:
-        return Select.model_validate({key: values[0] if key in _SINGLE else list(values)})
+        return Select.model_validate({key: values[0] if key in SINGLE_KEYS else list(values)})
     except ValidationError as error:
         _, message, hint = explain_fault(error.errors(include_url=False)[0], Select)
         rest = message.removeprefix(key).lstrip("[0123456789]").removeprefix(":").strip()

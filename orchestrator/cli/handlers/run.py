@@ -105,10 +105,11 @@ async def open_and_run(
 ) -> int:
     """Plan, confirm and carry out; returns the exit code."""
     async with open_session(settings, where, order.limits, LogObserver(settings.log)) as session:
-        return await _run_in_session(session, order, yes=yes, expect=expect, as_json=as_json)
+        return await run_in_session(session, order, yes=yes, expect=expect, as_json=as_json)
 
 
-async def _run_in_session(session: Session, order: RunRequest, *, yes: bool, expect: int | None, as_json: bool) -> int:
+async def run_in_session(session: Session, order: RunRequest, *, yes: bool, expect: int | None, as_json: bool) -> int:
+    """Plan, confirm and carry out in an open session; returns the exit code."""
     run = await _plan_and_start(session, order, yes=yes, expect=expect, as_json=as_json)
     if isinstance(run, int):
         return run

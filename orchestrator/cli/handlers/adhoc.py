@@ -1,0 +1,107 @@
+"""`orchestrator stop`, `shutdown`, `start` and `restart`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from orchestrator.action import Action
+from orchestrator.cli.cvm_list import read_names
+from orchestrator.cli.handlers.plan import print_result, write_plan
+from orchestrator.cli.handlers.run import run_in_session
+from orchestrator.cli.log_observer import LogObserver
+from orchestrator.cli.plan_file import check_place
+from orchestrator.errors import UsageError
+from orchestrator.playbook.limits import Limits
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.runs.adhoc import build_playbook, build_select, request_named
+from orchestrator.runs.endpoint import Endpoint, open_endpoint
+from orchestrator.runs.plan_check import find_refusal
+from orchestrator.runs.session import Session, limits_of, open_session
+from orchestrator.runs.start import RunRequest, plan_request
+from orchestrator.runs.stores import run_store
+from orchestrator.settings.load import Settings, load_settings
+
+
+def act(
+    action: Action,
+    *,
+    cvms: tuple[str, ...],
+    source: str | None,
+    selectors: Mapping[str, Sequence[str]],
+    excludes: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    expect: int | None,
+    out: Path | None,
+    simulate: bool,
+    yes: bool,
+    ignore_running: bool,
+    as_json: bool,
+) -> int:
+    """Act on named or selected CVMs: plan, confirm, act, watch until settled."""
+    names = _read_choice(action, cvms, source, selectors, excludes)
+    loaded = None if names else build_playbook(action, build_select(selectors, excludes))
+    settings = load_settings(config, assignments)
+    if out is not None:
+        if simulate:
+            raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
+        check_place(out)
+    else:
+        run_store(settings).prepare()
+    order = _Order(action, names, loaded, out, ignore_running)
+    with open_endpoint(settings, simulate=simulate) as where:
+        return anyio.run(partial(_open_and_act, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """The order of a command line: named CVMs, or the playbook of selector options."""
+
+    action: Action
+    names: list[str]
+    loaded: LoadedPlaybook | None
+    out: Path | None
+    ignore_running: bool
+
+    async def make_request(self, session: Session) -> RunRequest:
+        if self.loaded is not None:
+            limits = limits_of(Limits(), session.settings)
+            return RunRequest(self.loaded, limits, ignore_running=self.ignore_running)
+        return await request_named(session, self.action, self.names, ignore_running=self.ignore_running)
+
+
+async def _open_and_act(
+    settings: Settings, where: Endpoint, order: _Order, *, yes: bool, expect: int | None, as_json: bool
+) -> int:
+    limits, observer = limits_of(Limits(), settings), LogObserver(settings.log)
+    async with open_session(settings, where, limits, observer, few=order.out is not None) as session:
+        request = await order.make_request(session)
+        if order.out is None:
+            return await run_in_session(session, request, yes=yes, expect=expect, as_json=as_json)
+        found = await plan_request(session, request)
+    written = None
+    if find_refusal(found.plan, is_named=request.is_named) is None:
+        written = write_plan(order.out, found, request.loaded, where.base_url)
+    return print_result(found.plan, None, order.out, written, as_json=as_json, is_named=request.is_named)
+
+
+def _read_choice(
+    action: Action,
+    cvms: tuple[str, ...],
+    source: str | None,
+    selectors: Mapping[str, Sequence[str]],
+    excludes: tuple[str, ...],
+) -> list[str]:
+    """Read the named CVMs; empty for selector options."""
+    if (cvms or source is not None) and (selectors or excludes):
+        raise UsageError("CVMs and selector options exclude each other", hint="name the CVMs, or select by options")
+    names = read_names(cvms, source)
+    if not names and not selectors:
+        raise UsageError(
+            f"{action} needs CVMs or a selector option",
+            hint=f"for example: orchestrator {action} web-1, or orchestrator {action} --teepod prod-1",
+        )
+    return names
