@@ -1,0 +1,43 @@
+"""Ad-hoc commands and narrowing, with the installed command and the simulator."""
+
+import signal
+from pathlib import Path
+
+from tests.e2e.conftest import OpenDesk
+from tests.e2e.desk import until
+
+
+def test_ids_take_one_read_each_and_the_log_names_the_order(open_desk: OpenDesk) -> None:
+    desk = open_desk()
+    listed = desk.run("cvms", "--json").document["cvms"]
+    ids = [each["id"] for each in listed[:2]]
+    before = len(desk.sim.requests)
+    ended = desk.run("stop", ids[0], listed[1]["vm_uuid"], ids[0], "--expect", "2", "--json")
+    assert ended.code == 0, ended.err
+    operations = [each.operation for each in list(desk.sim.requests)[before:]]
+    first_stop = operations.index("stop_cvm")
+    assert not any("paginated" in each for each in operations)
+    assert operations[:first_stop].count(operations[0]) == 2, operations
+    assert sorted(desk.stops) == sorted(ids)
+    playbook = desk.records[0]["playbook"]
+    assert (playbook["name"], playbook["path"]) == ("ad-hoc stop", None)
+
+
+def test_a_killed_ad_hoc_stop_is_resumed(open_desk: OpenDesk) -> None:
+    desk = open_desk()
+    process = desk.start("stop", "--name", "web-*", "--exclude", "name=web-8", "--yes", "--set", "rate.burst=1")
+    until(lambda: len(desk.stops) >= 2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    ended = desk.run("resume", desk.log.stem, "--yes", "--json")
+    assert ended.code == 0, ended.err
+    assert len(set(desk.stops)) == 7
+
+
+def test_a_narrowed_plan_file_is_carried_out_and_on_record(open_desk: OpenDesk, tmp_path: Path) -> None:
+    desk, file = open_desk(), tmp_path / "one.plan"
+    assert desk.run("plan", desk.playbook(), "--only", "name=web-1", "--out", str(file)).code == 0
+    ended = desk.run("run", "--plan", str(file), "--expect", "1", "--json")
+    assert ended.code == 0, ended.err
+    assert desk.records[0]["narrowed"] == {"only": {"name": ["web-1"]}, "exclude": []}
+    assert {each["code"] for each in desk.records[1]["skipped"]} == {"excluded_by_option"}
