@@ -14,7 +14,7 @@ def test_ids_take_one_read_each_and_the_log_names_the_order(open_desk: OpenDesk)
     before = len(desk.sim.requests)
     ended = desk.run("stop", ids[0], listed[1]["vm_uuid"], ids[0], "--expect", "2", "--json")
     assert ended.code == 0, ended.err
-    operations = [each.operation for each in list(desk.sim.requests)[before:]]
+    operations = [each.operation or "" for each in list(desk.sim.requests)[before:]]
     first_stop = operations.index("stop_cvm")
     assert not any("paginated" in each for each in operations)
     assert operations[:first_stop].count(operations[0]) == 2, operations
