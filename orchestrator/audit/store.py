@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _MOST_COMPARED = 2000
 """The number of newest runs to compare with an unknown id."""
 
+LAST = "last"
+"""Name for the newest run, in place of a run id."""
+
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,}")
 
 
@@ -140,10 +143,10 @@ class RunStore(Protocol):
         ...
 
     def find_run(self, name: str) -> StoredRun:
-        """Find a run by its id, or a log by its path.
+        """Find a run by its id, by a unique prefix of its id, or by `LAST` for the newest run; or a log by its path.
 
         Raises:
-            UsageError: when there is no such run.
+            UsageError: when there is no such run, or when several ids begin with the prefix.
         """
         ...
 
@@ -261,11 +264,15 @@ class FileRunStore:
         return self.folder / f"{run_id}.jsonl"
 
     def find_log(self, name: str) -> Path:
-        """Find a log by its path, by its run id, or by a unique prefix of its run id.
+        """Find a log by its path, by its run id, by a unique prefix of its run id, or by `LAST` for the newest run.
+
+        A file with the name `last` needs a path such as `./last`.
 
         Raises:
-            UsageError: when there is no such log.
+            UsageError: when there is no such log, or when several run ids begin with the prefix.
         """
+        if name == LAST:
+            return self._find_newest()
         path = Path(name)
         if is_file(path):
             return path
@@ -287,6 +294,13 @@ class FileRunStore:
         hint = f"the newest are: {', '.join(ids[:3])}" if ids else f"there are no runs in {self.folder}"
         hint = f"did you mean {nearest[0]}? {hint}" if nearest else hint
         raise UsageError(f"there is no run {name!r}", hint=hint)
+
+    def _find_newest(self) -> Path:
+        # Only ids of runs sort by time: a copy with another name may lie in the folder.
+        newest = next((path for path in self if is_run_id(path.stem)), None)
+        if newest is None:
+            raise UsageError("there is no last run", hint=f"there are no runs in {self.folder}")
+        return newest
 
     @property
     def pruned_file(self) -> Path:
@@ -322,7 +336,7 @@ class FileRunStore:
         return FileRun(self.path_of(run_id))
 
     def find_run(self, name: str) -> FileRun:
-        """Find a run by its id, or a log by its path, as `RunStore.find_run`."""
+        """Find a run, as `RunStore.find_run`."""
         return FileRun(self.find_log(name))
 
     def list_runs(self) -> Iterator[FileRun]:

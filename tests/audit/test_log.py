@@ -258,3 +258,29 @@ def test_a_unique_prefix_finds_a_run_and_an_ambiguous_prefix_names_the_candidate
     with pytest.raises(UsageError, match="2 run ids begin with") as caught:
         store.find_log("20261123")
     assert "20261123T090000Z-4f2b" in str(caught.value.hint)
+
+
+def test_last_finds_the_newest_run_and_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "last").touch()
+    store = FileRunStore(tmp_path)
+    with pytest.raises(UsageError, match="there is no last run"):
+        store.find_log("last")
+    store.prepare()
+    for name in ("20261123T080000Z-4f2a", "20261123T090000Z-4f2b", "copy-of-a-log"):
+        store.path_of(name).touch()
+    assert store.find_log("last").stem == "20261123T090000Z-4f2b"
+    assert store.find_log("./last") == Path("last")
+
+
+def test_an_unknown_run_id_gets_the_nearest_id_as_a_hint(tmp_path: Path) -> None:
+    store = FileRunStore(tmp_path)
+    store.prepare()
+    for run_id in ("20261123T080000Z-4f2a", "20270101T090000Z-77b1"):
+        store.path_of(run_id).touch()
+    with pytest.raises(UsageError, match="there is no run '20261123T080000Z-4f2b'") as caught:
+        store.find_log("20261123T080000Z-4f2b")
+    assert str(caught.value.hint).startswith("did you mean 20261123T080000Z-4f2a?")
+    with pytest.raises(UsageError) as caught:
+        store.find_log("nightly")
+    assert "did you mean" not in str(caught.value.hint)

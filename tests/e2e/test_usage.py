@@ -163,3 +163,24 @@ def test_output_that_cannot_be_written_is_said_and_never_hides_what_a_run_did(op
             ended = desk.end(desk.start(*command, stdout=full))
             assert (ended.code, "No space left on device" in ended.err) == (code, True)
     assert desk.events()["run.finished"] == 1
+
+
+def test_without_a_terminal_only_reading_commands_take_last(desk: Desk) -> None:
+    assert desk.run("run", desk.playbook(), "--yes").code == 0
+    (log,) = desk.runs.iterdir()
+    before = log.read_bytes()
+    changing = (
+        ("resume", "last", "--yes"),
+        ("abandon", "last", "--reason", "x"),
+        ("restore", "last", "--yes"),
+        ("approve", "last", "--yes"),
+        ("reconcile", "last"),
+        ("audit", "seal", "last", "--key", "no.pem"),
+    )
+    for ended in desk.run_each(*((*command, "--json") for command in changing)):
+        assert (ended.code, "needs a terminal" in ended.fault["message"]) == (2, True)
+        assert "orchestrator runs" in ended.fault["hint"]
+    assert log.read_bytes() == before
+    reading = (("show", "last"), ("report", "last"), ("audit", "show", "last"), ("resume", "last", "--dry-run"))
+    for ended in desk.run_each(*((*command, "--json") for command in reading)):
+        assert (ended.code, log.stem in ended.out) == (0, True)

@@ -9,6 +9,7 @@ import click
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.event_log import configure_log
 from orchestrator.cli.log_observer import LogObserver
+from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.engine.result import RunResult
 from orchestrator.errors import UsageError
 from orchestrator.report.run.text import print_run
@@ -33,7 +34,7 @@ def abandon_interrupted_run(
         raise UsageError(f"--reason needs 1 to {_LONGEST_REASON} characters")
     settings = load_settings(config, assignments)
     configure_log(settings.log)
-    with reopen_run(run_store(settings).find_run(run_id)) as reopened:
+    with reopen_run(find_run_to_change(run_store(settings), run_id)) as reopened:
         state, location = reopened.state, reopened.stored.location
         if state.finished is not None:
             raise UsageError("the run is finished", file=location, hint=f"see `orchestrator show {state.run_id}`")

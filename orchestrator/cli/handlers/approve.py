@@ -12,6 +12,7 @@ from orchestrator.audit.events import ApprovalRequested
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.cli.consoles import console_on, stderr_console
+from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
 from orchestrator.moment import timestamp, utc_now
@@ -41,7 +42,7 @@ def answer_question(
     if comment is not None and len(comment) > _LONGEST_COMMENT:
         raise UsageError(f"--comment allows at most {_LONGEST_COMMENT} characters")
     settings = load_settings(config, assignments)
-    run = run_store(settings).find_run(run_id)
+    run = find_run_to_change(run_store(settings), run_id)
     state = read_state(run)
     question = find_question(state, held=run.is_locked(), step=step, now=utc_now())
     if not as_json or not yes:

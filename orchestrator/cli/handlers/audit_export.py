@@ -16,7 +16,7 @@ import click
 
 from orchestrator.audit.record import Record
 from orchestrator.audit.verify import Reading, Take, Verdict, ignore_record, read_log
-from orchestrator.cli.audit_logs import find_logs
+from orchestrator.cli.named_runs import find_logs
 from orchestrator.cli.out_file import is_evidence
 from orchestrator.cli.streams import SafeStream
 from orchestrator.errors import AlteredError, UsageError

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from orchestrator.audit.keys import read_private_key
 from orchestrator.audit.seal_create import Sealed, seal_elsewhere, seal_log
 from orchestrator.audit.store import seal_file
-from orchestrator.cli.audit_logs import find_logs
+from orchestrator.cli.named_runs import find_logs
 from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
 from orchestrator.plural import plural
 from orchestrator.runs.actor import find_actor
@@ -30,7 +30,7 @@ def seal_logs(
     as_json: bool,
 ) -> int:
     """Sign finished logs."""
-    paths = find_logs(logs, config, assignments, every=every)
+    paths = find_logs(logs, config, assignments, every=every, to_change=True)
     if out is not None and not out.is_dir() and (every or len(paths) > 1):
         raise UsageError("--out must be an existing folder for several logs", file=out, hint="create it first")
     signer = read_private_key(key, _ask_passphrase)

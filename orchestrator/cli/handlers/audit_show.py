@@ -11,7 +11,7 @@ import click
 
 from orchestrator.audit.store import StoredRun, read_run
 from orchestrator.audit.verify import Reading, Take, Verdict
-from orchestrator.cli.audit_logs import find_run
+from orchestrator.cli.named_runs import find_run
 from orchestrator.errors import AlteredError, UsageError
 from orchestrator.plural import plural
 from orchestrator.report.audit.run_story import RunStory

@@ -14,7 +14,7 @@ from orchestrator.audit.seal_format import Seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
 from orchestrator.audit.store import FileRunStore, is_held, seal_file
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.cli.audit_logs import find_logs
+from orchestrator.cli.named_runs import find_logs
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.verdict import verdict_document, verdict_lines

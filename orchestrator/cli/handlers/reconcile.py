@@ -15,6 +15,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, require_sound
 from orchestrator.audit.verify import Reading
 from orchestrator.cli.consoles import stdout_console
+from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.cloud.client import connect
 from orchestrator.colour import redraws
 from orchestrator.engine.rate.gate import Gate
@@ -41,7 +42,7 @@ def reconcile_run(
 ) -> int:
     """Find the charges for the stops of a run, unless already known."""
     settings = load_settings(config, assignments)
-    run = run_store(settings).find_run(run_id)
+    run = find_run_to_change(run_store(settings), run_id)
     state = RunState()
     log, reading = run.open_log(state.apply_record)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.audit.store import StoredRun
 from orchestrator.audit.verify import Verdict, check_lines
-from orchestrator.cli.audit_logs import find_run
+from orchestrator.cli.named_runs import find_run
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import AlteredError, OrchestratorError, UsageError

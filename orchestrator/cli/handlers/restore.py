@@ -8,6 +8,7 @@ import anyio
 
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.handlers.run import open_and_run
+from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.playbook.undo import Undo
 from orchestrator.plural import join_names, plural
 from orchestrator.report.layout import moment
@@ -32,7 +33,7 @@ def restore_run(
     settings = load_settings(config, assignments)
     store = run_store(settings)
     store.prepare()
-    run = store.find_run(run_id)
+    run = find_run_to_change(store, run_id)
     undo, state = read_undo(run)
     order = replace(
         request_undo(undo, state, run, settings, ignore_running=ignore_running), origin=_describe_origin(undo, state)

@@ -15,6 +15,7 @@ from orchestrator.cli.confirmation import ask_about_key, last_line, require_answ
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.event_log import configure_log
 from orchestrator.cli.log_observer import LogObserver
+from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.duration import format_duration
 from orchestrator.outcome import Exit
 from orchestrator.plural import plural
@@ -43,7 +44,8 @@ def resume_run(
     """Resume an interrupted run from its audit log."""
     settings = load_settings(config, assignments)
     configure_log(settings.log)
-    with reopen_run(run_store(settings).find_run(run_id)) as reopened:
+    store = run_store(settings)
+    with reopen_run(store.find_run(run_id) if dry_run else find_run_to_change(store, run_id)) as reopened:
         state = reopened.state
         if state.finished is not None:
             return _print_finished(state, reopened.stored.location, as_json=as_json)
