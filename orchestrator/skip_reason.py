@@ -78,7 +78,7 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.DRIFTED: "changed: {}",
     SkipReason.GONE: "no longer in the list",
     SkipReason.NOT_IN_PLAN_FILE: "not a target of the plan file",
-    SkipReason.NOT_IN_RUN: "not taken down by that run",
+    SkipReason.NOT_IN_RUN: "not stopped by the run to restore",
     SkipReason.MAX_FAILURES: "the run ended early: more targets failed than max_failures allows",
     SkipReason.STEP_FAILED: "the run ended early: a step with `on_failure: stop` did not end as wanted",
     SkipReason.CANARY_FAILED: "the run ended early: a CVM of the first wave, the canary, did not end as wanted",

@@ -135,5 +135,5 @@ def require_answer(
         signal.signal(signal.SIGINT, handler)
     if typed != answer:
         raise NotConfirmedError(
-            f"not confirmed: you typed {typed!r}, but the answer is {answer}", hint="nothing was sent"
+            f"not confirmed: you typed {typed!r}, but the answer is {answer}", hint="run the command again to confirm"
         )

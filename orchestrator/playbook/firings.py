@@ -249,16 +249,15 @@ def _find_omission(timetable: Timetable, due: _Due, fired: datetime | None) -> t
 
 
 def find_day_off(timetable: Timetable, planned: datetime, day: date) -> str | None:
-    """Return the entry of `not_on` for this moment and local day; None without an entry."""
-    for number, entry in enumerate(timetable.schedule.not_on):
-        place = f"not_on[{number}]"
+    """Return the sentence about the entry of `not_on` for this moment and local day; None without an entry."""
+    for entry in timetable.schedule.not_on:
         if isinstance(entry, Days):
             if entry.first <= day <= entry.last:
-                return f"{place}: {entry.text}"
+                return f"excluded by `not_on`: {entry.text}"
             continue
         event = timetable.calendars[entry.text].event_at(planned, day)
         if event is not None:
-            return f"{place}: {event} ({entry.text})"
+            return f"excluded by `not_on`: {event} ({entry.text})"
     return None
 
 

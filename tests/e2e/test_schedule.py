@@ -46,7 +46,7 @@ def test_a_table_says_when_it_fires_when_not_and_why(desk: Desk) -> None:
         "Sat 2027-03-27 02:30 +01:00  2027-03-27 01:30Z",
         f"Sun 2027-03-28 03:00 +02:00  2027-03-28 01:00Z  {MOVED}",
         "Mon 2027-03-29 02:30 +02:00  2027-03-29 00:30Z",
-        "Tue 2027-03-30 02:30 +02:00  2027-03-30 00:30Z  skipped: not_on[0]: 2027-03-30",
+        "Tue 2027-03-30 02:30 +02:00  2027-03-30 00:30Z  skipped: excluded by `not_on`: 2027-03-30",
         "Wed 2027-03-31 02:30 +02:00  2027-03-31 00:30Z",
         "",
         "4 firings, 1 skipped from Sat 2027-03-27 00:00 +01:00 to Thu 2027-04-01 00:00 +02:00",
@@ -111,7 +111,7 @@ def test_holidays_of_a_calendar_beside_the_playbook_are_left_out(desk: Desk) -> 
     (desk.folder / "holidays.ics").write_text(HOLIDAYS)
     schedule = '{cron: "30 2 * * *", timezone: UTC, not_on: holidays.ics}'
     ended = explain(desk, schedule, "--from", "2031-05-01", "--to", "2031-05-01")
-    assert (ended.code, "skipped: not_on[0]: Labour Day (holidays.ics)" in ended.out) == (0, True)
+    assert (ended.code, "skipped: excluded by `not_on`: Labour Day (holidays.ics)" in ended.out) == (0, True)
     assert "No firing in this time; next firing: Fri 2031-05-02 02:30 +00:00." in ended.out
 
 

@@ -343,7 +343,7 @@ def test_a_schedule_skips_firings_during_events() -> None:
     table = timetable("30 2 * * *", calendars={"c.ics": found}, not_on="c.ics")
     stretch = utc(2026, 12, 31), utc(2027, 1, 15)
     assert [(each.wanted.day, each.reason) for each in left_out(table, *stretch)] == [
-        (1, "not_on[0]: New Year (c.ics)"),
-        (13, "not_on[0]: Release (c.ics)"),
+        (1, "excluded by `not_on`: New Year (c.ics)"),
+        (13, "excluded by `not_on`: Release (c.ics)"),
     ]
     assert len(fired(table, *stretch)) == 13

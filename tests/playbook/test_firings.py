@@ -209,9 +209,9 @@ def test_each_skipped_date_names_its_entry() -> None:
     table = timetable("30 2 * * *", not_on=["2027-12-24", "2027-12-31..2028-01-01"])
     left = left_out(table, utc(2027, 12, 1), utc(2028, 2, 1))
     assert [(each.wanted.date().isoformat(), each.reason) for each in left] == [
-        ("2027-12-24", "not_on[0]: 2027-12-24"),
-        ("2027-12-31", "not_on[1]: 2027-12-31..2028-01-01"),
-        ("2028-01-01", "not_on[1]: 2027-12-31..2028-01-01"),
+        ("2027-12-24", "excluded by `not_on`: 2027-12-24"),
+        ("2027-12-31", "excluded by `not_on`: 2027-12-31..2028-01-01"),
+        ("2028-01-01", "excluded by `not_on`: 2027-12-31..2028-01-01"),
     ]
 
 
@@ -228,7 +228,7 @@ def test_a_calendar_is_searched_by_moment_and_day() -> None:
 
     table = timetable("30 2 * * *", calendars={"town.ics": Fair()}, not_on="town.ics")
     (left,) = left_out(table, utc(2027, 5, 1), utc(2027, 5, 5))
-    assert (left.reason, left.wanted.day) == ("not_on[0]: fair (town.ics)", 2)
+    assert (left.reason, left.wanted.day) == ("excluded by `not_on`: fair (town.ics)", 2)
 
 
 # jitter

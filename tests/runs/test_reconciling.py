@@ -151,7 +151,7 @@ def test_the_text_has_a_row_a_cvm_sums_to_the_cent_and_says_what_is_observed() -
     assert "1 charged, 1 pending" in text
     assert "$0.02 for 1 stop\n" in re.sub(" +\n", "\n", text)
     assert "pending     1 stop\n" in re.sub(" +\n", "\n", text)
-    assert "$0.00 more than expected, over 1 stop" in text
+    assert "none: charged as expected, over 1 stop" in text
     assert "observed" in text
     assert "estimate" in text
     assert max(map(len, text.splitlines())) <= 60

@@ -174,7 +174,7 @@ def charged_words(charged: _Document) -> str:
         [f"{amount_charged(charged)} for {plural(charged['charged'], 'stop')} (observed)"] if _is_known(charged) else []
     )
     others = [(state.value, words) for state, words in CHARGES.items() if state is not ChargeState.CHARGED]
-    others.append(("not_asked", "not requested yet"))
+    others.append(("not_asked", "not reconciled yet"))
     parts += [f"{charged[key]} {words}" for key, words in others if charged.get(key)]
     return ", ".join(parts)
 

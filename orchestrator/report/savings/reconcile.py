@@ -116,9 +116,11 @@ def _describe_pending(found: Reconciliation) -> str:
 
 
 def _describe_difference(sums: ReconciledTotal) -> str:
+    stops = f"over {plural(sums.compared, 'stop')}"
+    if not round(sums.difference_usd, 2):
+        return f"none: charged as expected, {stops}"
     word = "less" if sums.difference_usd < 0 else "more"
-    amount = _format_dollars(abs(sums.difference_usd), 2)
-    return f"{amount} {word} than expected, over {plural(sums.compared, 'stop')}"
+    return f"{_format_dollars(abs(sums.difference_usd), 2)} {word} than expected, {stops}"
 
 
 def _describe_requests(found: Reconciliation) -> str:
