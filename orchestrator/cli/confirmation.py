@@ -34,6 +34,9 @@ _WHY: dict[type[BaseException], str] = {
 def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
     """Print a last line on stdout if the block fails, for readers of stdout alone.
 
+    With a JSON document on stdout, the line goes to stderr, and only for a missing confirmation: other errors name
+    their effect.
+
     Args:
         as_json: whether stdout is for a JSON document.
         nothing: the start of the line: `Nothing`, or `Nothing more` after earlier requests.
@@ -44,6 +47,8 @@ def last_line(*, as_json: bool, nothing: str = "Nothing") -> Iterator[None]:
         if not as_json:
             why = _find_reason(error)
             click.echo(f"\n{nothing} was sent{why and ': '}{why}.")
+        elif isinstance(error, NotConfirmedError):
+            click.echo(f"{nothing} was sent.", err=True)
         raise
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.audit.claims import Overlap, refuse_live
 from orchestrator.cli.confirmation import last_line
-from orchestrator.errors import ClaimedError
+from orchestrator.errors import ClaimedError, NotConfirmedError
 
 RUN_ID = "20261123T080000Z-4f2a"
 CVMS = tuple(f"web-{number}" for number in range(1, 31))
@@ -24,3 +24,9 @@ def test_another_refusal_of_a_claim_keeps_its_own_words(capsys: pytest.CaptureFi
     with pytest.raises(ClaimedError), last_line(as_json=False, nothing="Nothing more"):
         raise ClaimedError("another process executes this run")
     assert capsys.readouterr().out == "\nNothing more was sent: another process executes this run.\n"
+
+
+def test_with_json_a_missing_confirmation_is_told_once_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(NotConfirmedError), last_line(as_json=True):
+        raise NotConfirmedError("not confirmed: you typed 'no', but the answer is 3")
+    assert capsys.readouterr() == ("", "Nothing was sent.\n")
