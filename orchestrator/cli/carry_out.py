@@ -9,9 +9,8 @@ import anyio
 import click
 import structlog
 
-from orchestrator.cli.consoles import stderr_console, stdout_console
+from orchestrator.cli.consoles import redraws, stderr_console, stdout_console
 from orchestrator.cli.print_error import print_error
-from orchestrator.colour import redraws
 from orchestrator.engine.protocols import Approver
 from orchestrator.engine.rate.gate import LONG_PAUSE
 from orchestrator.engine.run import Run
@@ -28,9 +27,9 @@ from orchestrator.runs.execute import (
     send_notices,
     wait_for_answers,
 )
-from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.session import Session
+from orchestrator.runs.start import OpenRun
 
 _UNNOTICED_S = 1.5
 """Seconds of waiting for notices without an explanation."""

@@ -1,31 +1,80 @@
-"""The output streams of the terminal: stdout for the result, stderr for messages on the way."""
+"""The output streams of the terminal, and their colours.
 
+stdout is for the result, stderr for messages on the way. Colours follow `--color`, else `NO_COLOR`, else `FORCE_COLOR`,
+else `TERM` and the target of each stream.
+"""
+
+import os
 import sys
-from typing import TextIO
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, TextIO
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
-from orchestrator.colour import colour
+_When = Literal["auto", "always", "never"]
+WHEN: tuple[_When, ...] = ("auto", "always", "never")
+
+_chosen: _When = "auto"
+
+
+def choose(args: Sequence[str]) -> None:
+    """Apply `--color` before the command line is parsed, because parse errors have colours too."""
+    global _chosen  # noqa: PLW0603 - a choice for the whole process, like the environment
+    options = args[: args.index("--")] if "--" in args else args
+    words = [word for arg in options for word in arg.split("=", 1)]
+    given = [value for option, value in pairwise(words) if option == "--color"]
+    _chosen = next((when for when in WHEN if given[-1:] == [when]), "auto")
+
+
+def colour() -> bool | None:
+    """Return True or False for all streams, or None for a choice per stream."""
+    if _chosen != "auto":
+        return _chosen == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in {"", "0"}:  # some programs set 0 for "not forced"
+        return True
+    return False if _is_dumb() else None
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Return True if text for this stream has colours."""
+    found = colour()
+    return stream.isatty() if found is None else found
+
+
+def redraws(stream: TextIO) -> bool:
+    """Return True if a line on this stream can be replaced."""
+    return stream.isatty() and not _is_dumb()
+
+
+def _is_dumb() -> bool:
+    return os.environ.get("TERM", "") in {"dumb", "unknown"}
+
 
 PIPE_WIDTH = 200
 
 
-def stdout_console() -> Console:
+def stdout_console() -> "Console":
     """Return the console for plans and summaries; wide enough for unbroken lines outside a terminal."""
     return _build_console(sys.stdout)
 
 
-def stderr_console() -> Console:
+def stderr_console() -> "Console":
     """Return the console for the live view."""
     return _build_console(sys.stderr)
 
 
-def console_on(stream: TextIO) -> Console:
+def console_on(stream: TextIO) -> "Console":
     """Return the console for questions on the terminal behind a stream."""
     return _build_console(stream)
 
 
-def _build_console(stream: TextIO) -> Console:
+def _build_console(stream: TextIO) -> "Console":
+    from rich.console import Console  # noqa: PLC0415 - `--help` needs the colours alone
+
     # A console without a file follows stdout and stderr; a live view replaces both for a while.
     file = None if stream in (sys.stdout, sys.stderr) else stream
     found = colour()

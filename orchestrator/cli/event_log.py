@@ -27,7 +27,7 @@ from orchestrator.audit.events import (
 from orchestrator.audit.log import Observer
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
-from orchestrator.colour import is_coloured
+from orchestrator.cli.consoles import is_coloured
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import TROUBLE, Outcome
 from orchestrator.safe_text import safe_text

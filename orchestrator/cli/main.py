@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator import __version__
-from orchestrator.colour import WHEN, colour
+from orchestrator.cli.consoles import WHEN, colour
 
 _COMMANDS = {
     "init": ("orchestrator.cli.commands.init", "Create settings and a first playbook in a folder."),

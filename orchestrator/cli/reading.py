@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from orchestrator.colour import redraws
+from orchestrator.cli.consoles import redraws
 from orchestrator.plural import plural
 from orchestrator.safe_text import safe_text
 

@@ -13,9 +13,9 @@ from orchestrator.cli.terminal_input import TerminalInput
 from orchestrator.engine.protocols import Answer, Approver
 from orchestrator.moment import utc_now
 from orchestrator.report.layout import print_lines, prose_lines
-from orchestrator.report.run.question import print_question
-from orchestrator.runs.actor import find_actor
+from orchestrator.report.run.text import print_question
 from orchestrator.runs.approval import APPROVE, REFUSE, LeftAnswers
+from orchestrator.runs.start import find_actor
 from orchestrator.safe_text import safe_text
 
 _LISTEN_EVERY = 0.1

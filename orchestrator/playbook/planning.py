@@ -10,10 +10,9 @@ from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
-from orchestrator.playbook.estimate import StepLoad, estimate_plan
 from orchestrator.playbook.guards import Denominator, check_guards, spare_survivors
 from orchestrator.playbook.order import Rank, rank_target
-from orchestrator.playbook.plan import Plan, Skipped, Target, TargetFilter
+from orchestrator.playbook.plan import Plan, Skipped, StepLoad, Target, TargetFilter, estimate_plan
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, RunLimits, resolve_step
 from orchestrator.playbook.schema import Guards, Playbook

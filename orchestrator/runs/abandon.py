@@ -4,14 +4,12 @@ import anyio
 
 from orchestrator.engine.result import RunResult
 from orchestrator.moment import parse_timestamp
-from orchestrator.runs.actor import find_actor
 from orchestrator.runs.execute import prepare_run, send_notices
 from orchestrator.runs.fresh_status import read_open_statuses
-from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.records import rebuild_jobs
 from orchestrator.runs.resume import ReopenedRun, record_resume
-from orchestrator.runs.session import Session
-from orchestrator.runs.workspace import WorkspaceIdentity, read_workspace
+from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
+from orchestrator.runs.start import OpenRun, find_actor
 
 
 async def abandon_run(session: Session, reopened: ReopenedRun, reason: str) -> RunResult:

@@ -24,13 +24,11 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Playbook
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.documents import counts_of
-from orchestrator.runs.endpoint import open_endpoint
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.resume import ResumePlan, reopen_run
-from orchestrator.runs.session import Session, limits_of, open_session
-from orchestrator.runs.start import RunRequest, plan_request, start_run
+from orchestrator.runs.session import Session, limits_of, open_endpoint, open_session
+from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import StopRequest
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings, load_settings

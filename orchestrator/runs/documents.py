@@ -14,7 +14,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import warning_document
-from orchestrator.runs.steps import step_fields
+from orchestrator.runs.records import step_fields
 
 _PIECES = 10_000
 """Number of encoded pieces (a key, a value, a comma) written together."""

@@ -20,9 +20,9 @@ from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending
 from orchestrator.runs.claims import RunClaim
-from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.outage_text import outage_text
 from orchestrator.runs.session import Session
+from orchestrator.runs.start import OpenRun
 from orchestrator.runs.status import StopRequest
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.playbook.facts import derive_facts
 from orchestrator.playbook.narrowing import Selection
 from orchestrator.playbook.select import find_apps_to_read, needs_uptime
-from orchestrator.runs.session import Session
+from orchestrator.runs.session import Session, read_workspace
 from orchestrator.runs.uptimes import read_uptimes, try_read_uptimes
-from orchestrator.runs.workspace import read_workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,9 @@ from orchestrator.playbook.source import parse_source
 from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.frozen import Frozen, apply_settings
-from orchestrator.runs.records import limits_from, planned_fields, started_fields
+from orchestrator.runs.records import limits_from, planned_fields, started_fields, steps_from
+from orchestrator.runs.session import WorkspaceIdentity
 from orchestrator.runs.start import RunRequest
-from orchestrator.runs.steps import steps_from
-from orchestrator.runs.workspace import WorkspaceIdentity
 from orchestrator.settings.load import Settings
 
 VERSION = 1

@@ -1,4 +1,4 @@
-"""The way from a playbook to a plan: the inventory and the warnings for a person."""
+"""The way from a playbook to a plan: the inventory, the warnings for a person, and the reason to refuse the plan."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,9 @@ from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
+from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
 from orchestrator.playbook.facts import derive_facts, rewind_uptime
+from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.guards import merge_guards, needs_whole_workspace
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlanConstraint
@@ -20,10 +22,12 @@ from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import find_apps_to_read, find_ids_to_read, needs_uptime
 from orchestrator.playbook.steps import Pause, Select
 from orchestrator.playbook.target_narrowing import Narrowing
-from orchestrator.runs.session import Session
+from orchestrator.plural import plural
+from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
 from orchestrator.runs.uptimes import read_uptimes
-from orchestrator.runs.workspace import WorkspaceIdentity, read_workspace
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings
+from orchestrator.skip_reason import SkipReason
 
 MOST_SINGLE_READS = 200
 """Identifiers; for more, the list takes fewer requests."""
@@ -172,3 +176,45 @@ def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[PlanWarn
             f"the questions may wait for {format_duration(waits)}, but a run ends after {format_duration(most)} "
             f"(settle.whole_run); the resumed run asks again",
         )
+
+
+_MOST_REASONS = 10
+
+
+def find_refusal(
+    plan: Plan, constraint: PlanConstraint | None = None, *, is_named: bool = False
+) -> OrchestratorError | None:
+    """Return the reason not to carry out a plan; None for a valid plan.
+
+    Args:
+        plan: the plan.
+        constraint: the constraint of the plan, such as a plan file.
+        is_named: whether a person named every CVM, so that a plan without any unprotected CVM is refused.
+    """
+    left = list_drifted(plan)
+    if constraint is not None and left and not plan.targets:
+        return DriftedError(
+            f"nothing is left to do: {plural(len(left), 'target')} of {constraint.source} changed since",
+            hint="make a new plan; if the list has none of these CVMs, check the API key",
+        )
+    if not plan.has_matches:
+        narrowed = any(each.why.code is SkipReason.EXCLUDED_BY_OPTION for each in plan.skipped)
+        return NoMatchError(
+            "--only and --exclude leave no CVM" if narrowed else "the selectors matched no CVM",
+            hint="; ".join(each.message for each in plan.warnings if each.code is WarningCode.SELECTOR_UNMATCHED)
+            or "`orchestrator plan PLAYBOOK --details` lists the inventory",
+        )
+    selected = [each for each in plan.skipped if each.selected]
+    if is_named and not plan.targets and all(each.why.code is SkipReason.PROTECTED for each in selected):
+        reasons = "; ".join(f"{safe_text(each.cvm.ref.name, 64)}: {each.reason}" for each in selected[:_MOST_REASONS])
+        more = f"; and {len(selected) - _MOST_REASONS} more" if len(selected) > _MOST_REASONS else ""
+        return GuardError(
+            f"refused by a guard: every named CVM is protected: {reasons}{more}",
+            hint="change `guards.protect` on purpose",
+        )
+    refused = [check for check in plan.guards if not check.ok]
+    if refused:
+        reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
+        narrow = "narrow the select, or " if constraint is None else ""
+        return GuardError(f"refused by a guard: {reasons}", hint=f"{narrow}raise the guard on purpose")
+    return None

@@ -19,8 +19,7 @@ from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.select import find_unknown_protection
 from orchestrator.runs.fresh_status import read_open_statuses
-from orchestrator.runs.session import Session
-from orchestrator.runs.workspace import WorkspaceIdentity, read_workspace
+from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
 from orchestrator.skip_reason import Reason, SkipReason
 
 

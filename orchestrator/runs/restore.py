@@ -9,9 +9,8 @@ from orchestrator.errors import NoMatchError, RunHeldError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo
 from orchestrator.runs.records import taken_down
-from orchestrator.runs.session import limits_of
+from orchestrator.runs.session import WorkspaceIdentity, limits_of
 from orchestrator.runs.start import RunRequest
-from orchestrator.runs.workspace import WorkspaceIdentity
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings
 

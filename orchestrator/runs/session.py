@@ -1,33 +1,80 @@
-"""The connection of a command to a cloud, put together: settings, gate, client, clock."""
+"""The connection of a command to a cloud, put together: settings, gate, client, clock.
+
+The destination is the cloud of the settings, or a simulated cloud for the length of a command. The workspace of the key
+is known by its id if the API provides the id, else by a fingerprint of the key.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
+from typing import Any, Self
 
 from orchestrator.audit.claims import ClaimStore
 from orchestrator.audit.store import RunStore
 from orchestrator.cloud.client import connect
 from orchestrator.cloud.transport import find_proxy
+from orchestrator.cvm import Cvm
 from orchestrator.engine.protocols import Cloud
 from orchestrator.engine.rate.adaptive import START, AdaptiveRate, KnownRate
 from orchestrator.engine.rate.adaptive_cloud import AdaptiveCloud
-from orchestrator.engine.rate.gate import Gate
+from orchestrator.engine.rate.gate import Gate, Priority
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
-from orchestrator.errors import CloudError
+from orchestrator.errors import CloudError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.playbook.limits import Limits
+from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Reply
 from orchestrator.runs.api_profile import ApiProfile, ApiProfileStore, fingerprint_workspace
-from orchestrator.runs.endpoint import Endpoint
 from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.stores import api_profile_store, claim_store, run_store
 from orchestrator.settings.load import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The destination of requests, and the API key."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    simulated: bool = False
+
+    def require_url(self, cloud_url: str) -> None:
+        """Refuse to continue a run on another cloud.
+
+        Raises:
+            UsageError: when this is another cloud.
+        """
+        if self.base_url != cloud_url:
+            raise UsageError(
+                f"the run is for {cloud_url}, the settings are for {self.base_url}",
+                hint="use the cloud.base_url (PHALA_CLOUD_API_PREFIX) of the run",
+            )
+
+
+_NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1", "batch-report-1", "batch-report-2")
+"""Names in a `--simulate` fleet, so that every shipped playbook matches some CVMs."""
+
+
+@contextmanager
+def open_endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
+    """Provide the cloud of the settings, or a simulated cloud for the length of the block."""
+    if not simulate:
+        found = settings.credentials()
+        yield Endpoint(found.base_url, found.api_key)
+        return
+    from orchestrator.simulator.serve import BackgroundSimulator  # noqa: PLC0415 - only when asked for
+    from orchestrator.simulator.settings import SimulatorSettings  # noqa: PLC0415 - the same
+
+    fleet = {"names": _NAMES}
+    with BackgroundSimulator(SimulatorSettings.model_validate({"fleet": fleet})) as simulator:
+        yield Endpoint(simulator.url, simulator.api_key, simulated=True)
 
 
 class SystemClock:
@@ -207,3 +254,73 @@ def _explain_address(where: Endpoint) -> Iterator[str]:
 def _known_rate(learnt: ApiProfile) -> KnownRate | None:
     rate = learnt.requests_per_second
     return None if rate is None else KnownRate(rate, learnt.is_limit)
+
+
+_DOMAIN = b"orchestrator-key-v1\n"
+_DIGITS = 16
+
+
+def fingerprint_key(api_key: str) -> str:
+    """Shorten a key to hex digits, different for different keys, without a way back to the key."""
+    return hashlib.sha256(_DOMAIN + api_key.encode()).hexdigest()[:_DIGITS]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceIdentity:
+    """The workspace of a run.
+
+    Attributes:
+        id: the workspace's id; None if the API does not provide the id.
+        key: the fingerprint of the key; None in records of earlier versions.
+    """
+
+    id: str | None
+    key: str | None
+
+    @classmethod
+    def from_record(cls, fields: Mapping[str, Any]) -> Self:
+        """Read the workspace from `run.started` or a plan file; earlier versions wrote nothing."""
+        return cls(fields.get("workspace"), fields.get("key_fingerprint"))
+
+    def record_fields(self) -> dict[str, object]:
+        """Write the fields of `run.started` and of a plan file."""
+        return {"workspace": self.id, "key_fingerprint": self.key}
+
+    def compare_with(self, earlier: "WorkspaceIdentity", what: str) -> PlanWarning | None:
+        """Compare with an earlier record.
+
+        Args:
+            earlier: the record.
+            what: the source of the record, such as `the run`.
+
+        Returns:
+            A warning if only the keys can be compared and the keys differ; else None.
+
+        Raises:
+            UsageError: when this is another workspace.
+        """
+        if self.id is not None and earlier.id is not None:
+            if self.id == earlier.id:
+                return None
+            raise UsageError(
+                f"{what} belongs to workspace {earlier.id}, the API key to workspace {self.id}",
+                hint=f"use a key of workspace {earlier.id} (PHALA_CLOUD_API_KEY)",
+            )
+        if None in {self.key, earlier.key} or self.key == earlier.key:
+            return None
+        return PlanWarning(
+            WarningCode.OTHER_KEY,
+            f"{what} used another API key (fingerprint {earlier.key}, now {self.key}), and the API does not tell "
+            f"whether both keys belong to the same workspace",
+        )
+
+
+async def read_workspace(session: Session, cvms: Iterable[Cvm] = ()) -> WorkspaceIdentity:
+    """Find the workspace of the session's key: by the list of CVMs, else by a single request."""
+    key = fingerprint_key(session.endpoint.api_key)
+    found = {cvm.workspace for cvm in cvms}
+    if len(found) == 1 and None not in found:
+        return WorkspaceIdentity(found.pop(), key)
+    async with session.gate.turn(Priority.READ):
+        reply = await session.identify()
+    return WorkspaceIdentity(reply.value, key)

@@ -1,32 +1,85 @@
-"""The beginning of a run: the request, the plan, the confirmation, the claim, and the first two records of the log."""
+"""The beginning of a run: the request, the plan, the confirmation, the claim, the first two records of the log.
 
-from collections.abc import Awaitable, Callable, Mapping
+The result is an open run, ready to be carried out by `execute`.
+"""
+
+import getpass
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from orchestrator import __version__
+from orchestrator.audit.claims import Claim
 from orchestrator.audit.events import Event
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import new_run_id
+from orchestrator.audit.store import StoredRun, new_run_id
 from orchestrator.engine.job import Job
 from orchestrator.engine.read.inventory import Inventory
+from orchestrator.engine.read.status import Observation
 from orchestrator.errors import NotConfirmedError
 from orchestrator.moment import timestamp
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning
-from orchestrator.playbook.resolved_steps import RunLimits
+from orchestrator.playbook.resolved_steps import AnyPlanned, Question, RunLimits
 from orchestrator.playbook.target_narrowing import Narrowing
-from orchestrator.runs.actor import find_actor
 from orchestrator.runs.claims import claim_cvms, read_what_others_changed
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.observer import forward_records
-from orchestrator.runs.open_run import OpenRun
-from orchestrator.runs.plan_check import find_refusal
-from orchestrator.runs.prepare import Prepared, prepare_plan
+from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
 from orchestrator.runs.records import planned_fields, started_fields
-from orchestrator.runs.session import Session
-from orchestrator.runs.workspace import WorkspaceIdentity
+from orchestrator.runs.session import Session, WorkspaceIdentity
+
+
+def find_actor() -> str:
+    """Return user@host. A user without a name on the system, as in many containers, appears as a number."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run with an open log, ready to be carried out. The plan itself is not kept, to save memory.
+
+    Attributes:
+        stored: the run in its store.
+        log: the open audit log.
+        state: the replayed state of the log, kept up to date by the log.
+        jobs: every target.
+        steps: the steps in order.
+        workspace_size: the number of CVMs in the inventory; 0 when only some apps were read.
+        claim: the run's claim on its CVMs; None for a run to abandon.
+        fresh: the statuses read just now, by the CVM's key.
+    """
+
+    stored: StoredRun
+    log: AuditLog
+    state: RunState
+    jobs: list[Job]
+    steps: Sequence[AnyPlanned]
+    workspace_size: int
+    claim: Claim | None = None
+    fresh: Mapping[str, Observation] | None = None
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether a step asks a person."""
+        return any(isinstance(step, Question) for step in self.steps)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the log, and release the claim; after the end of the run both are closed already."""
+        self.log.close()
+        if self.claim is not None:
+            self.claim.release(has_ended=False)
 
 
 @dataclass(frozen=True, slots=True)

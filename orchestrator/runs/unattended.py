@@ -20,15 +20,13 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.reply import Reply
 from orchestrator.runs.claims import claim_again
-from orchestrator.runs.endpoint import open_endpoint
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.notifications import notify_refusal
 from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.resume import reopen_run
-from orchestrator.runs.session import Session, limits_of, open_session
-from orchestrator.runs.start import RunRequest, plan_request, start_run
+from orchestrator.runs.session import Session, limits_of, open_endpoint, open_session
+from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings

@@ -15,8 +15,7 @@ from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.engine.context import SettleSettings
 from orchestrator.engine.job import Job
 from orchestrator.outcome import Ending, Exit, Outcome
-from orchestrator.playbook.estimate import StepLoad, estimate_plan
-from orchestrator.playbook.plan import Target
+from orchestrator.playbook.plan import StepLoad, Target, estimate_plan
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.reply import BatchStopped, Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of

@@ -20,8 +20,7 @@ from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, PlannedStep, Question
 from orchestrator.reply import Page, Reply, StatusRead
-from orchestrator.runs.records import rebuild_jobs
-from orchestrator.runs.steps import step_fields, steps_from
+from orchestrator.runs.records import rebuild_jobs, step_fields, steps_from
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet, work_of
 from tests.engine.test_escalation import stubborn
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.playbook.estimate import StepLoad, estimate_plan
 from orchestrator.playbook.limits import StepLimits
+from orchestrator.playbook.plan import StepLoad, estimate_plan
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Playbook

@@ -6,7 +6,7 @@ from orchestrator.errors import UsageError
 from orchestrator.playbook.select import find_ids_to_read
 from orchestrator.playbook.steps import Select
 from orchestrator.playbook.target_narrowing import Narrowing
-from orchestrator.runs.plan_check import find_refusal
+from orchestrator.runs.prepare import find_refusal
 from orchestrator.skip_reason import SkipReason
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook

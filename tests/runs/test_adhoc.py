@@ -11,7 +11,7 @@ from orchestrator.cvm import Cvm
 from orchestrator.errors import UsageError
 from orchestrator.playbook.plan import Plan
 from orchestrator.runs.adhoc import build_playbook, build_select, resolve_names
-from orchestrator.runs.plan_check import find_refusal
+from orchestrator.runs.prepare import find_refusal
 from tests.playbook.fleet import cvm
 from tests.playbook.plans import plan_of
 

@@ -14,8 +14,7 @@ from orchestrator.errors import PlaybookError
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.playbook.load import load_playbook
 from orchestrator.runs.documents import error_document, plan_document, run_document, write_document
-from orchestrator.runs.records import limits_from, planned_fields, rebuild_jobs, started_fields
-from orchestrator.runs.steps import steps_from
+from orchestrator.runs.records import limits_from, planned_fields, rebuild_jobs, started_fields, steps_from
 from tests.playbook.loading import VALID
 from tests.report.runs import BILLING, LIMITS, REFUSED, STOPPED, about, plan, records, run
 

@@ -9,8 +9,7 @@ import pytest
 from orchestrator.engine.rate.adaptive import START
 from orchestrator.errors import CloudError
 from orchestrator.playbook.limits import Limits
-from orchestrator.runs.endpoint import Endpoint
-from orchestrator.runs.session import limits_of, open_session
+from orchestrator.runs.session import Endpoint, limits_of, open_session
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import AuditSection, RateSection
 from tests.engine.fakes import FakeCloud

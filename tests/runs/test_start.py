@@ -12,9 +12,8 @@ from orchestrator.errors import ClaimedError, CloudError, GuardError, NotConfirm
 from orchestrator.playbook.plan import Plan
 from orchestrator.reply import Reply
 from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.session import Session
-from orchestrator.runs.start import plan_request, start_run
+from orchestrator.runs.start import OpenRun, plan_request, start_run
 from tests.engine.fakes import FakeCloud
 from tests.runs.sessions import request_of, session_of, write_at_once
 

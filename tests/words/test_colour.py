@@ -5,7 +5,7 @@ from io import StringIO
 
 import pytest
 
-from orchestrator.colour import choose, colour, is_coloured, redraws
+from orchestrator.cli.consoles import choose, colour, is_coloured, redraws
 
 
 class Screen(StringIO):

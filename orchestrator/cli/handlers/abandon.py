@@ -15,10 +15,9 @@ from orchestrator.errors import UsageError
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.abandon import abandon_run
 from orchestrator.runs.documents import run_document, write_document
-from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.records import limits_from
 from orchestrator.runs.resume import ReopenedRun, reopen_run
-from orchestrator.runs.session import open_session
+from orchestrator.runs.session import Endpoint, open_endpoint, open_session
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
 

@@ -17,9 +17,8 @@ from orchestrator.errors import UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.adhoc import build_playbook, build_select, request_named
-from orchestrator.runs.endpoint import Endpoint, open_endpoint
-from orchestrator.runs.plan_check import find_refusal
-from orchestrator.runs.session import Session, limits_of, open_session
+from orchestrator.runs.prepare import find_refusal
+from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import RunRequest, plan_request
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings

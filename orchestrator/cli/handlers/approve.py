@@ -16,10 +16,10 @@ from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
 from orchestrator.moment import timestamp, utc_now
-from orchestrator.report.run.question import print_question
-from orchestrator.runs.actor import find_actor
+from orchestrator.report.run.text import print_question
 from orchestrator.runs.answer import answer_word, find_question, leave_answer, read_state
 from orchestrator.runs.approval import APPROVE, REFUSE
+from orchestrator.runs.start import find_actor
 from orchestrator.runs.stores import run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings

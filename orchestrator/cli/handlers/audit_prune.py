@@ -16,7 +16,7 @@ from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.plural import plural
-from orchestrator.runs.actor import find_actor
+from orchestrator.runs.start import find_actor
 from orchestrator.runs.stores import file_run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings

@@ -15,7 +15,7 @@ from orchestrator.audit.store import seal_file
 from orchestrator.cli.named_runs import find_logs
 from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
 from orchestrator.plural import plural
-from orchestrator.runs.actor import find_actor
+from orchestrator.runs.start import find_actor
 from orchestrator.safe_text import safe_text
 
 

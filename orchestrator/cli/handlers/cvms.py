@@ -21,10 +21,9 @@ from orchestrator.playbook.order import Rank, rank_target
 from orchestrator.report.inventory.csv import build_inventory_csv
 from orchestrator.report.inventory.text import print_inventory
 from orchestrator.runs.documents import write_document
-from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.inventory import InventoryReading, read_inventory
 from orchestrator.runs.inventory_file import build_inventory, describe_cvm
-from orchestrator.runs.session import limits_of, open_session
+from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
 from orchestrator.settings.load import Settings, load_settings
 
 

@@ -13,14 +13,11 @@ from orchestrator.cli.print_error import print_error
 from orchestrator.errors import UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
-from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.target_narrowing import Narrowing
-from orchestrator.playbook.variables import parse_assignments
-from orchestrator.runs.endpoint import Endpoint, open_endpoint
-from orchestrator.runs.plan_check import find_refusal
-from orchestrator.runs.prepare import Prepared, prepare_plan
-from orchestrator.runs.session import limits_of, open_session
+from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
+from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -55,8 +52,8 @@ def show_plan(
 
 def write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
     """Write the plan file; returns its digest."""
-    from orchestrator.runs.actor import find_actor  # noqa: PLC0415 - the requests had to go out first
     from orchestrator.runs.plan_file import build_plan_file, format_plan_file  # noqa: PLC0415 - the same
+    from orchestrator.runs.start import find_actor  # noqa: PLC0415 - the requests had to go out first
 
     document = build_plan_file(
         found.plan,

@@ -14,10 +14,9 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, require_sound
 from orchestrator.audit.verify import Reading
-from orchestrator.cli.consoles import stdout_console
+from orchestrator.cli.consoles import redraws, stdout_console
 from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.cloud.client import connect
-from orchestrator.colour import redraws
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
 from orchestrator.engine.read.usage import AppUsage, AppUsageQuery, UsageReader
@@ -28,9 +27,8 @@ from orchestrator.playbook.limits import Limits
 from orchestrator.plural import plural
 from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
 from orchestrator.runs.documents import write_document
-from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.reconciling import Reconciliation, evaluate_answers, make_questions, open_stops
-from orchestrator.runs.session import SystemClock, limits_of
+from orchestrator.runs.session import Endpoint, SystemClock, limits_of, open_endpoint
 from orchestrator.runs.stops import reconciled_in, stops_of
 from orchestrator.runs.stores import run_store
 from orchestrator.safe_text import safe_text

@@ -12,8 +12,8 @@ from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.playbook.undo import Undo
 from orchestrator.plural import join_names, plural
 from orchestrator.report.layout import moment
-from orchestrator.runs.endpoint import open_endpoint
 from orchestrator.runs.restore import read_undo, request_undo
+from orchestrator.runs.session import open_endpoint
 from orchestrator.runs.stores import run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings

@@ -23,10 +23,9 @@ from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.documents import run_document, write_document
-from orchestrator.runs.endpoint import Endpoint, open_endpoint
 from orchestrator.runs.frozen import Applied
 from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run
-from orchestrator.runs.session import open_session
+from orchestrator.runs.session import Endpoint, open_endpoint, open_session
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings, load_settings
 

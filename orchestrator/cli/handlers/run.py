@@ -20,17 +20,14 @@ from orchestrator.duration import format_duration
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.playbook.frozen_plan import FrozenPlan
-from orchestrator.playbook.load import find_playbook, load_playbook
+from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.playbook.target_narrowing import Narrowing
-from orchestrator.playbook.variables import parse_assignments
 from orchestrator.runs.documents import plan_document
-from orchestrator.runs.endpoint import Endpoint, open_endpoint
-from orchestrator.runs.open_run import OpenRun
 from orchestrator.runs.plan_file import read_plan, request_plan, require_cloud
-from orchestrator.runs.session import Session, limits_of, open_session
-from orchestrator.runs.start import RunRequest, plan_request, start_run
+from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
+from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.stores import run_store
 from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings

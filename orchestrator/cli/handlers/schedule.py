@@ -14,10 +14,9 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.moment import utc_now
-from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.schedule import first_second, last_second, load_zone, parse_edge
 from orchestrator.playbook.source import read_source
-from orchestrator.playbook.variables import parse_assignments
 from orchestrator.safe_text import safe_text
 
 if TYPE_CHECKING:

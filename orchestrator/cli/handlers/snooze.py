@@ -20,7 +20,7 @@ from orchestrator.playbook.schedule import last_second, load_zone, parse_edge
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.plural import plural
 from orchestrator.report.plan.schedule import format_firing, format_local
-from orchestrator.runs.actor import find_actor
+from orchestrator.runs.start import find_actor
 from orchestrator.safe_text import safe_text
 from orchestrator.service.protocols import JournalStore, SnoozeStore
 from orchestrator.service.scheduler import Snooze, Snoozed, forecast_firings, forecast_next_firing

@@ -18,7 +18,7 @@ from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, Message, OwnLimits, PlannedStep, Question
 from orchestrator.plural import plural
 from orchestrator.report.phrases import OUTCOMES
-from orchestrator.runs.steps import steps_from
+from orchestrator.runs.records import steps_from
 from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import SkipReason
 

@@ -17,8 +17,7 @@ from rich.text import Text
 from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
-from orchestrator.report.run.question import describe_wait
-from orchestrator.report.run.text import STYLES
+from orchestrator.report.run.text import STYLES, describe_wait
 from orchestrator.safe_text import safe_text
 
 _REFRESH = 0.25

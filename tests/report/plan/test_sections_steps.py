@@ -13,8 +13,7 @@ from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.report.plan.text import print_plan
-from orchestrator.report.run.question import answer_lines, describe_wait, print_question
-from orchestrator.report.run.text import print_run
+from orchestrator.report.run.text import answer_lines, describe_wait, print_question, print_run
 from tests.logs import RUN_ID
 from tests.report.runs import EVIL, LIMITS, LOG, STYLE, about, console, cvm, is_tame, run
 

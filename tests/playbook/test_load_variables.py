@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.playbook.variables import parse_assignments
+from orchestrator.playbook.load import parse_assignments
 from tests.playbook.loading import VALID, load, refusal
 
 EVIL = ["a: b", "[x, y]", "{all: true}", "'", '"', "a\nb: c", "# x", "*x", "${teepod}", "${nothing}", "\\"]

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.playbook.plan_warning import WarningCode
-from orchestrator.runs.workspace import WorkspaceIdentity, fingerprint_key
+from orchestrator.runs.session import WorkspaceIdentity, fingerprint_key
 
 KEY, OTHER = fingerprint_key("phak_1"), fingerprint_key("phak_2")
 

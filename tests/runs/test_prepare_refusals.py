@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
 from orchestrator.playbook.plan import Plan
-from orchestrator.runs.plan_check import find_refusal
+from orchestrator.runs.prepare import find_refusal
 from tests.report.runs import cvm, plan
 
 

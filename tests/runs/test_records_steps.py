@@ -8,7 +8,7 @@ from orchestrator.action import Action
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, Message, OwnLimits, PlannedStep, Question
 from orchestrator.playbook.value_types import Share
-from orchestrator.runs.steps import step_fields, steps_from
+from orchestrator.runs.records import step_fields, steps_from
 
 FULL = PlannedStep(
     "drain",
