@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_SUFFIXES = {"htm": "html", "txt": "text"}
 
 
 def settings_options(command: _F) -> _F:
@@ -102,7 +103,7 @@ def format_option(*forms: str, by_suffix: bool = False) -> Callable[[_F], _F]:
                     raise click.UsageError(f"--json and --format {form} exclude each other.")
                 form = "json"
             out = options.get("out") if by_suffix else None
-            return command(form=form or _find_form(out, forms), **options)
+            return command(form=form or _find_format(out, forms), **options)
 
         more: Any = decorated
         if "json" in forms:
@@ -115,11 +116,20 @@ def format_option(*forms: str, by_suffix: bool = False) -> Callable[[_F], _F]:
     return decorate
 
 
-def _find_form(out: object, forms: tuple[str, ...]) -> str:
-    """Find the format for an output file by its suffix; without a known suffix the default."""
+def _find_format(out: object, forms: tuple[str, ...]) -> str:
+    """Find the format for an output file by its suffix; without a suffix the default.
+
+    Raises:
+        BadOptionUsage: when the suffix belongs to no format of the command.
+    """
     suffix = out.suffix.lower().removeprefix(".") if isinstance(out, Path) else ""
-    form = {"htm": "html", "txt": "text"}.get(suffix, suffix)
-    return form if form in forms else forms[0]
+    if not suffix:
+        return forms[0]
+    form = _SUFFIXES.get(suffix, suffix)
+    if form in forms:
+        return form
+    known = ", ".join(f".{'txt' if each == 'text' else each}" for each in forms)
+    raise click.BadOptionUsage("out", f"--out {out}: no format has the suffix .{suffix}; use {known}, or --format.")
 
 
 def out_option(told: str, metavar: str = "FILE", *, required: bool = False) -> Callable[[_F], _F]:

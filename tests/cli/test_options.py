@@ -63,7 +63,6 @@ def called(command: click.Command, *args: str) -> str:
         (("--format", "csv"), "csv"),
         (("-o", "x.csv"), "csv"),
         (("-o", "x.JSON"), "json"),
-        (("-o", "x.html"), "text"),
         (("-o", "x.txt"), "text"),
         (("-o", "x"), "text"),
         (("-o", "x.csv", "--json"), "json"),
@@ -79,6 +78,19 @@ def test_the_format_is_that_of_the_option_else_of_the_suffix(args: tuple[str, ..
         click.echo(form)
 
     assert called(command, *args) == form
+
+
+def test_a_suffix_of_no_format_is_refused_unless_a_format_is_given() -> None:
+    @click.command
+    @format_option("text", "csv", by_suffix=True)
+    @out_option("Write there.")
+    def command(form: str, out: Path | None) -> None:
+        del out
+        click.echo(form)
+
+    refusal = "--out x.doc: no format has the suffix .doc; use .txt, .csv, or --format."
+    assert refusal in called(command, "--out", "x.doc")
+    assert called(command, "--out", "x.doc", "--format", "csv") == "csv"
 
 
 def test_json_and_another_format_exclude_each_other() -> None:

@@ -101,7 +101,7 @@ def _describe_deadline(deadline: Mapping[str, Any]) -> str:
 
 
 def _describe_interruption(event: RunInterrupted) -> str:
-    return f"interrupted: {_describe_ending(event.reason)}; {safe_text(event.open, ID)} targets open"
+    return f"not finished: {_describe_ending(event.reason)}; {safe_text(event.open, ID)} targets open"
 
 
 def _describe_resume(event: RunResumed) -> str:

@@ -39,7 +39,7 @@ def _incident_words(one: _Document) -> str:
     until = moment(fields.get("expires_at"))
     reason = ENDINGS.get(str(fields.get("reason")), fields.get("reason"))
     phrases = {
-        Event.RUN_INTERRUPTED: f"the run was interrupted: {reason}; {fields.get('open')} targets open",
+        Event.RUN_INTERRUPTED: f"not finished: {reason}; {fields.get('open')} targets open",
         Event.RUN_RESUMED: _resumption_words(fields),
         Event.STEP_PLANNED: f"step {fields.get('step')!r} selected {fields.get('targets')} CVMs",
         Event.WAVE_SOAKING: f"wave {fields.get('wave')} of step {fields.get('step')!r} has ended, "

@@ -116,7 +116,9 @@ def test_amounts_have_as_many_decimals_as_they_need(amount: object, expected: st
 
 def test_every_ending_and_every_outcome_has_a_sentence() -> None:
     for ending in Ending:
-        assert f": {ending.value}" not in sentence_of("run.interrupted", reason=ending.value, open=0)
+        sentence = sentence_of("run.interrupted", reason=ending.value, open=0)
+        assert f": {ending.value}" not in sentence
+        assert sentence.count("interrupted") <= 1
     for outcome in set(Outcome) - {Outcome.SETTLED, Outcome.GONE, Outcome.FAILED}:
         assert sentence_of("target.failed", outcome=outcome.value) != outcome.value
 
