@@ -24,7 +24,7 @@ from pydantic_core import PydanticUndefined
 from orchestrator import __version__
 from orchestrator.audit.record import Chain, Record, encode_canonical
 from orchestrator.audit.verify import check_lines, ignore_record
-from orchestrator.billing.note import NOTES, billing_note
+from orchestrator.billing.rates import NOTES, billing_note
 from orchestrator.cli.main import group
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.duration import format_duration

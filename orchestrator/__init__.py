@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestrator.runs.api import Options, RunSummary, TargetSummary, plan, read_log, resume, run
-    from orchestrator.runs.observer import RunObserver
+    from orchestrator.runs.session import RunObserver
     from orchestrator.runs.status import StopRequest
     from orchestrator.settings.load import load_settings
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from orchestrator.runs.observer import RunObserver
+from orchestrator.runs.session import RunObserver
 from orchestrator.settings.model import LogSection
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.consoles import choose, colour
-from orchestrator.cli.streams import open_streams
+from orchestrator.cli.consoles import choose, colour, open_streams
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.safe_text import safe_text

@@ -7,7 +7,7 @@ import termios
 from contextlib import suppress
 from typing import TextIO
 
-from orchestrator.cli.streams import text_on
+from orchestrator.cli.consoles import text_on
 
 
 class TerminalInput:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from orchestrator.action import Action
-from orchestrator.billing.note import BillingNote, billing_note
+from orchestrator.billing.rates import BillingNote, billing_note
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.plan import Target

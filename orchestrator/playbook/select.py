@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.cvm import COMING_UP, Cvm, normal_app_id, normal_uuid
-from orchestrator.playbook.fact_values import Comparison
+from orchestrator.playbook.facts import Comparison
 from orchestrator.playbook.schema import Protect
 from orchestrator.playbook.steps import Select
 from orchestrator.playbook.value_types import CvmIds

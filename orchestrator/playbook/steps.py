@@ -14,7 +14,7 @@ from pydantic import (
 
 from orchestrator.action import Action
 from orchestrator.documented_model import DocumentedModel
-from orchestrator.playbook.fact_values import Comparisons, Moment
+from orchestrator.playbook.facts import Comparisons, Moment
 from orchestrator.playbook.limits import Settle, StepLimits
 from orchestrator.playbook.value_types import (
     AppIds,

@@ -25,9 +25,8 @@ from orchestrator.playbook.schema import Playbook
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.documents import counts_of
 from orchestrator.runs.execute import carry_out, explain_early_end
-from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.resume import ResumePlan, reopen_run
-from orchestrator.runs.session import Session, limits_of, open_endpoint, open_session
+from orchestrator.runs.session import RunObserver, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import StopRequest
 from orchestrator.runs.stores import claim_store, run_store

@@ -13,7 +13,7 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.engine.protocols import Answer
 from orchestrator.moment import timestamp, utc_now
-from orchestrator.runs.observer import RunObserver
+from orchestrator.runs.session import RunObserver
 
 APPROVE, REFUSE = "approve", "refuse"
 """The words to type: whole words, so that neither Enter nor a wrong key is an answer."""

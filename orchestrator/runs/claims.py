@@ -11,8 +11,7 @@ from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job
 from orchestrator.engine.read.status import Observation
 from orchestrator.runs.fresh_status import read_open_statuses
-from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.session import Session
+from orchestrator.runs.session import RunObserver, Session
 
 
 def claim_cvms(session: Session, run_id: str, refs: Iterable[CvmRef], *, ignore_running: bool) -> Claim:

@@ -20,8 +20,7 @@ from orchestrator.notify.transport import WebhookTransport
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.value_types import NoticeKind
-from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.session import Session
+from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import find_actor
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import NotifySection

@@ -9,8 +9,7 @@ from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import SERVED, RunState
 from orchestrator.audit.target import Phase, TargetState
-from orchestrator.billing.note import BillingNote, billing_note, triggers_billing
-from orchestrator.billing.rates import Rates, format_amount
+from orchestrator.billing.rates import BillingNote, Rates, billing_note, format_amount, triggers_billing
 from orchestrator.cvm import UP
 from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.rate.adaptive import START

@@ -19,10 +19,9 @@ from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.runs.claims import wait_for_statuses
 from orchestrator.runs.frozen import Applied, Frozen, apply_settings
-from orchestrator.runs.observer import RunObserver, forward_records
 from orchestrator.runs.recheck import Rechecked, is_settled_by, recheck_run, to_send, to_skip
 from orchestrator.runs.records import limits_from, rebuild_jobs, steps_from
-from orchestrator.runs.session import Session
+from orchestrator.runs.session import RunObserver, Session, forward_records
 from orchestrator.runs.start import OpenRun
 from orchestrator.settings.load import Settings
 from orchestrator.skip_reason import Reason

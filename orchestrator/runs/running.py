@@ -4,8 +4,7 @@ from orchestrator.billing.stopped_period import SeenUp
 from orchestrator.cvm import UP
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.playbook.limits import Limits
-from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.session import Endpoint, limits_of, open_session
+from orchestrator.runs.session import Endpoint, RunObserver, limits_of, open_session
 from orchestrator.settings.load import Settings
 
 

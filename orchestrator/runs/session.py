@@ -1,4 +1,4 @@
-"""The connection of a command to a cloud, put together: settings, gate, client, clock.
+"""The connection of a command to a cloud: settings, gate, client, clock; and the observer of a run.
 
 The destination is the cloud of the settings, or a simulated cloud for the length of a command. The workspace of the key
 is known by its id if the API provides the id, else by a fingerprint of the key.
@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from random import Random
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.audit.claims import ClaimStore
 from orchestrator.audit.store import RunStore
@@ -31,10 +32,46 @@ from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Reply
 from orchestrator.runs.api_profile import ApiProfile, ApiProfileStore, fingerprint_workspace
-from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.stores import api_profile_store, claim_store, run_store
 from orchestrator.settings.load import Settings
+
+if TYPE_CHECKING:  # `plan` writes no log, and starts without the import of the audit log
+    from orchestrator.audit.log import Observer
+    from orchestrator.audit.record import Record
+    from orchestrator.audit.replay import RunState
+
+
+class RunObserver:
+    """Receives the audit records and the warnings of a run, and ignores both: override the methods of interest.
+
+    The methods run in the event loop of the run: they must return soon, and not raise.
+    """
+
+    def on_record(self, record: "Record", state: "RunState") -> None:
+        """Receive a durable record of the audit log.
+
+        Args:
+            record: the record; not to be changed.
+            state: the replayed state of the log, the record included.
+        """
+
+    def on_warning(self, event: str, /, **facts: object) -> None:
+        """Receive a warning about a condition without a record of its own, such as an outage of the API.
+
+        Args:
+            event: the name of the condition, such as `api.down`.
+            **facts: the facts of the condition.
+        """
+
+
+def forward_records(observer: RunObserver, state: "RunState") -> "Observer":
+    """Return an observer of a log to pass its records on, together with the replayed state of the log."""
+    return partial(_forward_record, observer, state)
+
+
+def _forward_record(observer: RunObserver, state: "RunState", record: "Record") -> None:
+    observer.on_record(record, state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,9 @@ from orchestrator.playbook.resolved_steps import AnyPlanned, Question, RunLimits
 from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.runs.claims import claim_cvms, read_what_others_changed
 from orchestrator.runs.fresh_status import read_open_statuses
-from orchestrator.runs.observer import forward_records
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
 from orchestrator.runs.records import planned_fields, started_fields
-from orchestrator.runs.session import Session, WorkspaceIdentity
+from orchestrator.runs.session import Session, WorkspaceIdentity, forward_records
 
 
 def find_actor() -> str:

@@ -23,9 +23,8 @@ from orchestrator.runs.claims import claim_again
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.notifications import notify_refusal
-from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.resume import reopen_run
-from orchestrator.runs.session import Session, limits_of, open_endpoint, open_session
+from orchestrator.runs.session import RunObserver, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import claim_store, run_store

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.action import Action
-from orchestrator.billing.note import NOTES, billing_note
-from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR, Rates, Total, format_amount, needs_price_list, rates_of
+from orchestrator.billing.rates import (
+    NOTES,
+    STORAGE_USD_PER_GB_HOUR,
+    Rates,
+    Total,
+    billing_note,
+    format_amount,
+    needs_price_list,
+    rates_of,
+)
 from orchestrator.cvm import Cvm, CvmRef
 
 PRICES = {"tdx.small": Decimal("0.058")}

@@ -10,8 +10,7 @@ from typing import Any
 import anyio
 
 from orchestrator.action import Action
-from orchestrator.billing.note import BillingNote, triggers_billing
-from orchestrator.billing.rates import Rates
+from orchestrator.billing.rates import BillingNote, Rates, triggers_billing
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.engine.context import EarlierProgress, RunContext, SettleSettings
 from orchestrator.engine.job import Job

@@ -14,8 +14,7 @@ from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Playbook
 from orchestrator.reply import Reply
 from orchestrator.runs.api_profile import FileApiProfileStore
-from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.session import Endpoint, Session
+from orchestrator.runs.session import Endpoint, RunObserver, Session
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import AuditSection

@@ -20,7 +20,7 @@ from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import Question
 from orchestrator.runs.answer import leave_answer
 from orchestrator.runs.approval import LeftAnswers
-from orchestrator.runs.observer import RunObserver
+from orchestrator.runs.session import RunObserver
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet
 
 RUN_ID = "20261123T080000Z-4f2a"

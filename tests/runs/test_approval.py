@@ -21,7 +21,7 @@ from orchestrator.errors import NotAskedError
 from orchestrator.moment import parse_timestamp
 from orchestrator.runs.answer import find_question
 from orchestrator.runs.approval import LeftAnswers
-from orchestrator.runs.observer import RunObserver
+from orchestrator.runs.session import RunObserver
 from tests.logs import RUN_ID
 from tests.report.runs import EVIL, run
 

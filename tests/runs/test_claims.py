@@ -9,8 +9,7 @@ import pytest
 
 from orchestrator.errors import ClaimedError
 from orchestrator.runs.claims import RunClaim, claim_again, claim_cvms, read_what_others_changed
-from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.session import Session
+from orchestrator.runs.session import RunObserver, Session
 from tests.engine.fakes import FakeCloud, work_of
 from tests.logs import RUN_ID, build_records, replay
 from tests.runs.sessions import session_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.action import Action
 from orchestrator.audit.record import clean_value
 from orchestrator.audit.replay import RunState
-from orchestrator.billing.note import billing_note
+from orchestrator.billing.rates import billing_note
 from orchestrator.engine.job import Job
 from orchestrator.errors import PlaybookError
 from orchestrator.outcome import Exit, Outcome

@@ -14,8 +14,8 @@ from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.runs.abandon import abandon_run
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.execute import carry_out
-from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.resume import reopen_run
+from orchestrator.runs.session import RunObserver
 from orchestrator.runs.status import StopRequest
 from tests.engine.fakes import FakeCloud
 from tests.runs.sessions import session_of, write_at_once

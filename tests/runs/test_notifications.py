@@ -13,7 +13,7 @@ from orchestrator.notify.notice import Notice
 from orchestrator.notify.notifier import Notifier
 from orchestrator.outcome import Ending, Exit
 from orchestrator.runs.notifications import finish_notices, notify_refusal, send_notices
-from orchestrator.runs.observer import RunObserver
+from orchestrator.runs.session import RunObserver
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import NotifySection
 from tests.engine.fakes import FakeCloud

@@ -8,8 +8,7 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
-from orchestrator.billing.note import BillingNote
-from orchestrator.billing.rates import Rates
+from orchestrator.billing.rates import BillingNote, Rates
 from orchestrator.cvm import Cvm
 from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.read.status import Observation

@@ -11,8 +11,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.errors import ClaimedError, CloudError, GuardError, NotConfirmedError
 from orchestrator.playbook.plan import Plan
 from orchestrator.reply import Reply
-from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.session import Session
+from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import OpenRun, plan_request, start_run
 from tests.engine.fakes import FakeCloud
 from tests.runs.sessions import request_of, session_of, write_at_once

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.playbook.load import load_playbook
 from orchestrator.runs.firing import FiringClaim
-from orchestrator.runs.observer import RunObserver
+from orchestrator.runs.session import RunObserver
 from orchestrator.runs.status import State, StopRequest
 from orchestrator.runs.unattended import UnattendedRunner
 from orchestrator.settings.load import Settings, load_settings

@@ -36,10 +36,9 @@ from orchestrator.playbook.value_types import Dispatch
 from orchestrator.runs.api_profile import FileApiProfileStore
 from orchestrator.runs.execute import prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
-from orchestrator.runs.observer import RunObserver
 from orchestrator.runs.records import planned_fields, rebuild_jobs, steps_from
 from orchestrator.runs.resume import record_resume
-from orchestrator.runs.session import Endpoint, Session
+from orchestrator.runs.session import Endpoint, RunObserver, Session
 from orchestrator.runs.start import OpenRun
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import SettleSection

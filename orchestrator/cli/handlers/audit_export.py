@@ -16,9 +16,9 @@ import click
 
 from orchestrator.audit.record import Record
 from orchestrator.audit.verify import Reading, Take, Verdict, ignore_record, read_log
+from orchestrator.cli.consoles import SafeStream
 from orchestrator.cli.named_runs import find_logs
 from orchestrator.cli.out_file import is_evidence
-from orchestrator.cli.streams import SafeStream
 from orchestrator.errors import AlteredError, UsageError
 from orchestrator.history.time_range import parse_time_range
 from orchestrator.moment import timestamp, utc_now

@@ -24,8 +24,7 @@ from orchestrator.errors import SettingsError, UsageError
 from orchestrator.loopback import is_loopback
 from orchestrator.outcome import Ending
 from orchestrator.runs.firing import FiringClaim
-from orchestrator.runs.observer import RunObserver
-from orchestrator.runs.session import SystemClock
+from orchestrator.runs.session import RunObserver, SystemClock
 from orchestrator.runs.stores import run_store
 from orchestrator.runs.unattended import UnattendedRunner
 from orchestrator.service.folder import PlaybookFolder, ScanResult

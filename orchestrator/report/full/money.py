@@ -7,8 +7,7 @@ from typing import Any, TypeAlias
 
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
-from orchestrator.billing.note import NOTES
-from orchestrator.billing.rates import Rates, Total
+from orchestrator.billing.rates import NOTES, Rates, Total
 from orchestrator.billing.reconciled import Basis, Reconciled, add_up_charges
 from orchestrator.run_bill import BRING_UP, TAKE_DOWN, BilledTarget, Effect, billed_cvms
 from orchestrator.runs.stops import list_chargeable_targets

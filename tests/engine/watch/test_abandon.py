@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.action import Action
-from orchestrator.billing.note import BillingNote
-from orchestrator.billing.rates import Rates
+from orchestrator.billing.rates import BillingNote, Rates
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.read.status import Observation

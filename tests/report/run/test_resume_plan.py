@@ -9,7 +9,7 @@ import pytest
 from orchestrator.action import Action
 from orchestrator.audit.events import RunStarted
 from orchestrator.audit.replay import RunState
-from orchestrator.billing.note import BillingNote
+from orchestrator.billing.rates import BillingNote
 from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.report.layout import warning_lines
