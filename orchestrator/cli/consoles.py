@@ -10,6 +10,7 @@ else `TERM` and the target of each stream.
 import errno
 import io
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -60,6 +61,11 @@ def _is_dumb() -> bool:
 
 
 PIPE_WIDTH = 200
+
+
+def text_width(piped: int) -> int:
+    """Return the columns of the terminal on stdout; outside a terminal, the given columns."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else piped
 
 
 def stdout_console() -> "Console":

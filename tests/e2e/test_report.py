@@ -72,7 +72,7 @@ def test_a_report_never_takes_the_place_of_a_log(desk: Desk) -> None:
     other = desk.folder / "copy.txt"
     other.write_bytes(before)
     for out in (desk.log, other):
-        ended = desk.run("report", desk.log.stem, "--out", str(out))
+        ended = desk.run("report", desk.log.stem, "--out", str(out), "--format", "text")
         assert (ended.code, out.read_bytes()) == (2, before)
         assert "is named like, an audit log or a seal" in ended.err
 

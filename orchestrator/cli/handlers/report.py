@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.audit.store import StoredRun
 from orchestrator.audit.verify import Verdict, check_lines
+from orchestrator.cli.consoles import text_width
 from orchestrator.cli.named_runs import find_run
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.cli.print_error import print_error
@@ -59,11 +60,12 @@ def _write(
             hint="--even-if-altered reports the log up to that line",
         )
     document = build_report_document(story, log, made_at=utc_now(), version=__version__)
-    data = _FORMATS[form](document)
-    if out is None or out == STDOUT:
-        _print_report(data, form)
+    if out is not None and out != STDOUT:
+        write_out(out, _FORMATS[form](document))
+    elif form == "text":
+        _print_text(document)
     else:
-        write_out(out, data)
+        _print_bytes(_FORMATS[form](document))
     return int(Exit.FAILED if altered else Exit.OK)
 
 
@@ -93,6 +95,15 @@ def _render_text(document: Mapping[str, Any]) -> bytes:
     from orchestrator.report.full.text import render_text  # noqa: PLC0415 - only the format that was asked for
 
     return render_text(describe_report(document)).encode("utf-8")
+
+
+def _print_text(document: Mapping[str, Any]) -> None:
+    """Print in the encoding and the width of the terminal."""
+    from orchestrator.report.full.sections import describe_report  # noqa: PLC0415 - the same
+    from orchestrator.report.full.text import PIPE_WIDTH, render_text  # noqa: PLC0415 - the same
+
+    sys.stdout.write(render_text(describe_report(document), text_width(PIPE_WIDTH)))
+    sys.stdout.flush()
 
 
 def _render_json(document: Mapping[str, Any]) -> bytes:
@@ -132,12 +143,8 @@ _FORMATS: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
 }
 
 
-def _print_report(data: bytes, form: str) -> None:
-    """Print to stdout: text in the encoding of the terminal, other formats always in UTF-8."""
-    if form == "text":
-        sys.stdout.write(data.decode("utf-8"))
+def _print_bytes(data: bytes) -> None:
+    """Print to stdout in UTF-8, in any terminal."""
     sys.stdout.flush()
-    if form == "text":
-        return
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

@@ -1,6 +1,5 @@
 """`orchestrator savings`."""
 
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -12,6 +11,7 @@ import click
 from orchestrator.audit.store import StoredRun
 from orchestrator.billing.savings import By
 from orchestrator.billing.stopped_period import SeenUp
+from orchestrator.cli.consoles import text_width
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.cli.print_error import print_error
 from orchestrator.cli.reading import UnreadableLogs, with_progress
@@ -149,7 +149,7 @@ _FORMATS: Mapping[str, Callable[[SavingsReport], bytes]] = {
 def _print_savings(found: SavingsReport, form: str) -> None:
     """Print to stdout: text in the terminal's encoding, other formats always in UTF-8."""
     if form == "text":
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+        width = text_width(_PIPE_WIDTH)
         blocks = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
         first, *others = savings_lines(found, width, blocks=blocks)
         click.echo("\n".join((click.style(first, bold=True), *others)))

@@ -1,6 +1,5 @@
 """`orchestrator schedule explain`."""
 
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from pydantic_core import PydanticCustomError
 
+from orchestrator.cli.consoles import text_width
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
@@ -60,7 +60,7 @@ def explain_schedule(
     counts: Counter[type] = Counter()
     first, *facts = head_lines(timetable)
     click.echo("\n".join((click.style(first, bold=True), *facts, "")))
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+    width = text_width(_PIPE_WIDTH)
     for line, fires in firing_rows(count_firings(found, counts), width):
         click.echo(line if fires else click.style(line, dim=True))
     click.echo("\n" + summarize_firings(counts, opens.astimezone(zone), closes.astimezone(zone)))

@@ -1,4 +1,4 @@
-"""A report as plain text for a terminal. Lines are at most 60 columns long, except for unbreakable words."""
+"""A report as plain text for a terminal. Lines fit the given width, except for unbreakable words."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -28,71 +28,76 @@ from orchestrator.report.full.blocks import (
 )
 from orchestrator.safe_text import safe_text
 
-_WIDTH = 60
+PIPE_WIDTH = 80
+WIDEST = 100
+"""Longer lines are hard to read."""
+
 _GAP = 2
 _MOST = 50
 _LONGEST_NAME = 40
+_NARROWEST = 40
 
 
-def render_text(report: Report) -> str:
-    """Render the whole report."""
-    head = [*_wrap_text(f"Run {report.run_id} of {report.playbook}"), *_wrap_text(report.headline)]
-    sections = ["\n".join(_render_section(section)) for section in report.sections if not section.is_empty]
-    return "\n\n".join(["\n".join(head), *sections, "\n".join(_wrap_text(report.foot))]) + "\n"
+def render_text(report: Report, width: int = PIPE_WIDTH) -> str:
+    """Render the whole report, in at most `WIDEST` columns."""
+    width = max(_NARROWEST, min(width, WIDEST))
+    head = [*_wrap_text(f"Run {report.run_id} of {report.playbook}", width), *_wrap_text(report.headline, width)]
+    sections = ["\n".join(_render_section(section, width)) for section in report.sections if not section.is_empty]
+    return "\n\n".join(["\n".join(head), *sections, "\n".join(_wrap_text(report.foot, width))]) + "\n"
 
 
-def _wrap_text(text: str, first: str = "", rest: str = "") -> list[str]:
+def _wrap_text(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
     return textwrap.wrap(
-        safe_text(text, 2000), _WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+        safe_text(text, 2000), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
     )
 
 
-def _render_section(section: Section) -> Iterator[str]:
+def _render_section(section: Section, width: int) -> Iterator[str]:
     yield section.title
     for block in section.blocks:
-        yield from _render_block(block)
+        yield from _render_block(block, width)
 
 
-def _render_block(block: Block) -> Iterator[str]:  # noqa: C901, PLR0912 - a case for every type
+def _render_block(block: Block, width: int) -> Iterator[str]:  # noqa: C901, PLR0912 - a case for every type
     match block:
         case Facts():
-            width = max(len(name) for name, _ in block.pairs) + _GAP
+            longest = max(len(name) for name, _ in block.pairs) + _GAP
             for name, value in block.pairs:
-                yield from _render_fact(name.ljust(width), value)
+                yield from _render_fact(name.ljust(longest), value, width)
         case Counts():
             for each in block.counts:
                 yield from _wrap_text(
-                    f"{each.mark or ' '} {each.word:<12} {each.meaning}", f"  {each.number:>7,} ", " " * 25
+                    f"{each.mark or ' '} {each.word:<12} {each.meaning}", width, f"  {each.number:>7,} ", " " * 25
                 )
         case Heading():
             yield f"  {block.text}:"
         case Paragraph():
-            yield from () if block.is_note else _wrap_text(block.text, "  ", "  ")
+            yield from () if block.is_note else _wrap_text(block.text, width, "  ", "  ")
         case Items():
             for item in block.items[:_MOST]:
-                yield from _wrap_text(item, "  - ", "    ")
+                yield from _wrap_text(item, width, "  - ", "    ")
             yield from _mention_rest(block.items)
         case Commands():
             yield from (f"    {safe_text(line, 4096)}" for line in block.lines)
         case Table():
-            yield from _render_table(block)
+            yield from _render_table(block, width)
         case TableGroups():
             for group in block.groups[:_MOST]:
-                yield from _wrap_text(group.title, "    ", "      ")
+                yield from _wrap_text(group.title, width, "    ", "      ")
             yield from _mention_rest(block.groups)
         case TimeChart():
-            yield from _wrap_text(block.summary, "  ", "  ")
+            yield from _wrap_text(block.summary, width, "  ", "  ")
         case RowChart():
             pass
         case _:
             assert_never(block)
 
 
-def _render_fact(name: str, value: Cell) -> Iterator[str]:
+def _render_fact(name: str, value: Cell, width: int) -> Iterator[str]:
     if isinstance(value, Code):
         yield f"  {name}{_cell_text(value)}"
     else:
-        yield from _wrap_text(_cell_text(value), f"  {name}", " " * (len(name) + 2))
+        yield from _wrap_text(_cell_text(value), width, f"  {name}", " " * (len(name) + 2))
 
 
 def _mention_rest(items: Sequence[object]) -> Iterator[str]:
@@ -112,7 +117,7 @@ def _cell_text(cell: Cell) -> str:
             return safe_text(cell, 2000)
 
 
-def _render_table(table: Table) -> Iterator[str]:
+def _render_table(table: Table, width: int) -> Iterator[str]:
     """Show columns side by side if the table fits; otherwise a paragraph for every row.
 
     Columns with a rank are left out of a table without enough room.
@@ -124,16 +129,16 @@ def _render_table(table: Table) -> Iterator[str]:
         max(len(row[number]) for row in [*rows, *foot, [column.title for column in table.columns]])
         for number, column in enumerate(table.columns)
     ]
-    while sum(widths[number] + _GAP for number in kept) > _WIDTH and (
+    while sum(widths[number] + _GAP for number in kept) > width and (
         ranked := [number for number in kept if table.columns[number].rank]
     ):
         kept.remove(max(ranked, key=lambda number: table.columns[number].rank))
-    if sum(widths[number] + _GAP for number in kept) <= _WIDTH:
+    if sum(widths[number] + _GAP for number in kept) <= width:
         titles = [column.title for column in table.columns]
         yield from (_align_cells(row, table.columns, widths, kept) for row in [titles, *rows, *foot])
     else:
         for row in rows:
-            yield from _render_row(row, table.columns, kept)
+            yield from _render_row(row, table.columns, kept, width)
     yield from _mention_rest(table.rows)
 
 
@@ -147,11 +152,11 @@ def _align_cells(row: Sequence[str], columns: Sequence[TableColumn], widths: Seq
     return ("  " + "  ".join(cells)).rstrip()
 
 
-def _render_row(row: Sequence[str], columns: Sequence[TableColumn], kept: Sequence[int]) -> Iterator[str]:
+def _render_row(row: Sequence[str], columns: Sequence[TableColumn], kept: Sequence[int], width: int) -> Iterator[str]:
     first, *others = kept
-    yield from _wrap_text(row[first], "  ", "    ")
+    yield from _wrap_text(row[first], width, "  ", "    ")
     shown = [number for number in others if row[number] not in {"", "-"}]
     for is_number, group in groupby(shown, key=lambda number: columns[number].kind is ColumnKind.NUMBER):
         cells = [f"{columns[number].title}: {row[number]}" for number in group]
         for line in [", ".join(cells)] if is_number else cells:
-            yield from _wrap_text(line, "    ", "      ")
+            yield from _wrap_text(line, width, "    ", "      ")

@@ -44,7 +44,7 @@ def test_a_wide_table_loses_its_columns_by_rank_in_text() -> None:
         TableColumn("amount", ColumnKind.NUMBER),
         TableColumn("other", rank=1),
     )
-    shown = text.render_text(_report(Table("t", columns, [("web", "x" * 30, "7", "y" * 20)])))
+    shown = text.render_text(_report(Table("t", columns, [("web", "x" * 30, "7", "y" * 20)])), 60)
     assert "least" not in shown
     assert f"  web   {' ' * 5}7  {'y' * 20}" in shown
 
@@ -83,10 +83,17 @@ def test_text_has_the_ending_the_failures_and_the_verify_command() -> None:
         assert fact in text
 
 
-def test_text_fits_sixty_columns_except_digests_and_paths() -> None:
+def test_text_fits_the_width_except_digests_and_paths() -> None:
     report = document([target(ONE), target(TWO)], *EVENTS, actor="a" * 30 + "@host", variables={"teepod": "word " * 40})
-    long = [line for line in report_text(report).splitlines() if len(line) > 60]
-    assert all(line.split()[0] in {"Digest", "SHA-256", "Playbook"} or "/" in line for line in long), long
+    described = describe_report(report)
+    for width in (60, 80, 100):
+        long = [line for line in text.render_text(described, width).splitlines() if len(line) > width]
+        assert all(line.split()[0] in {"Digest", "SHA-256", "Playbook"} or "/" in line for line in long), long
+
+
+def test_text_is_at_most_a_hundred_columns_wide() -> None:
+    report = describe_report(document([target(ONE), target(TWO)], *EVENTS, variables={"teepod": "word " * 40}))
+    assert text.render_text(report, 500) == text.render_text(report, 100)
 
 
 def test_text_has_no_control_characters() -> None:
