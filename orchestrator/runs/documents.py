@@ -136,7 +136,7 @@ def _may_follow(plan: Plan, step: str) -> dict[str, int]:
     return {"at_most": plan.may_follow[step]} if step in plan.may_follow else {}
 
 
-def write_document(document: dict[str, Any], write: Callable[[str], object]) -> None:
+def write_document(document: dict[str, Any] | list[dict[str, Any]], write: Callable[[str], object]) -> None:
     """Write a document as JSON with a newline, piece by piece.
 
     In one piece the document of a large run would take hundreds of MB.

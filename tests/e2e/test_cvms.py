@@ -8,7 +8,7 @@ from tests.e2e.desk import Desk
 
 def test_the_inventory_lists_every_replica_and_saves_it(desk: Desk) -> None:
     ended = desk.run("cvms", "--json", "--save", "all.json", "--sort", "teepod")
-    listed = ended.document["cvms"]
+    listed = ended.document
     assert (ended.code, {each["name"] for each in listed}) == (0, {cvm.name for cvm in desk.sim.world.cvms})
     assert [each["teepod"] for each in listed] == sorted(each["teepod"] for each in listed)
     assert all(each["uptime_s"] is not None for each in listed if each["status"] == "running")

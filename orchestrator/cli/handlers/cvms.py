@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import anyio
 import click
@@ -79,12 +78,8 @@ def _write(found: InventoryReading, settings: Settings, kind: str, out: Path | N
     elif kind == "csv":
         text.write(build_inventory_csv(describe_cvm(cvm, protect) for cvm in found.cvms))
     else:
-        write_document(_build_document(found, settings), text.write)
+        write_document([describe_cvm(cvm, protect) for cvm in found.cvms], text.write)
     if out is None or out == STDOUT:
         click.echo(text.getvalue(), nl=False)
     else:
         write_out(out, text.getvalue().encode())
-
-
-def _build_document(found: InventoryReading, settings: Settings) -> dict[str, Any]:
-    return {**build_inventory(found, settings.guards.protect), "unknown_facts": found.unknown_facts}
