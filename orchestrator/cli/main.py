@@ -54,6 +54,9 @@ _OTHER_NAMES = {
 }
 """Names of commands in other programs, with the name here."""
 
+COMPLETING = "_ORCHESTRATOR_COMPLETE"
+"""The variable of click for completion: a completion script starts the command with it."""
+
 _NEW_OBJECTS = 100_000
 """Number of new objects between two garbage collections; Python's default is 700."""
 
@@ -139,6 +142,10 @@ def _skip_unneeded_work() -> None:
 def main() -> None:
     """Run the command line, and exit with the exit code of the contract."""
     _skip_unneeded_work()
+    if COMPLETING in os.environ:
+        from orchestrator.cli.completion import register_shells  # noqa: PLC0415 - only while completing
+
+        register_shells()
     from orchestrator.cli.print_error import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
 
     code = exit_of(_invoke_group, sys.argv[1:])

@@ -48,12 +48,30 @@ def playbook_options(command: _F, *, required: bool = True) -> _F:
         help="Use a simulated cloud for this command only.",
     )(command)
     command = variables_option(command)
-    return click.argument(
-        "playbook",
-        metavar="PLAYBOOK" if required else "[PLAYBOOK]",
-        required=required,
-        shell_complete=_complete_playbook,
-    )(command)
+    return playbook_argument(required=required)(command)
+
+
+def playbook_argument(*, required: bool = True) -> Callable[[_F], _F]:
+    """Add `PLAYBOOK`."""
+    metavar = "PLAYBOOK" if required else "[PLAYBOOK]"
+    return click.argument("playbook", metavar=metavar, required=required, shell_complete=_complete("complete_playbook"))
+
+
+def playbooks_argument(command: _F) -> _F:
+    """Add `[PLAYBOOK...]`."""
+    complete = _complete("complete_playbook")
+    return click.argument("playbooks", metavar="[PLAYBOOK...]", nargs=-1, shell_complete=complete)(command)
+
+
+def run_argument(metavar: str = "RUN_ID") -> Callable[[_F], _F]:
+    """Add `RUN_ID`. The command takes `run_id`."""
+    return click.argument("run_id", metavar=metavar, shell_complete=_complete("complete_run_id"))
+
+
+def logs_argument(command: _F) -> _F:
+    """Add `[PATH|RUN_ID]...`. The command takes `logs`."""
+    complete = _complete("complete_run_id")
+    return click.argument("logs", metavar="[PATH|RUN_ID]...", nargs=-1, shell_complete=complete)(command)
 
 
 def variables_option(command: _F) -> _F:
@@ -64,6 +82,7 @@ def variables_option(command: _F) -> _F:
         metavar="NAME=VALUE",
         multiple=True,
         help="Set a variable of the playbook.",
+        shell_complete=_complete("complete_variable"),
     )(command)
 
 
@@ -164,12 +183,13 @@ def verbosity_options(command: _F) -> _F:
     return louder(quieter(decorated))  # type: ignore[return-value] # has options more, which click gives it
 
 
-def _complete_playbook(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only while completing
+def _complete(name: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """Return a completion that is imported only while completing."""
 
-    del ctx, param
-    from orchestrator.playbook.shipped import SHIPPED, list_playbooks  # noqa: PLC0415 - only while completing
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from orchestrator.cli import completion  # noqa: PLC0415 - see above
 
-    names = dict.fromkeys([*list_playbooks(Path("playbooks")), *list_playbooks(SHIPPED)])
-    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return found or [CompletionItem(incomplete, type="file")]
+        found: list[Any] = getattr(completion, name)(ctx, param, incomplete)
+        return found
+
+    return complete

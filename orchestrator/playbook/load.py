@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.errors import MissingVariableError, PlaybookError, UsageError
 from orchestrator.playbook.schema import SAME_STEP, WRONG_RESULT, Playbook, Variable
-from orchestrator.playbook.shipped import SHIPPED, list_playbooks
+from orchestrator.playbook.shipped import SHIPPED, list_playbooks, locate_playbook
 from orchestrator.playbook.source import KeyPath, Source, Tree, read_source
 from orchestrator.playbook.steps import KINDS
 from orchestrator.validation_messages import explain_fault, format_path, suggest_nearest
@@ -146,26 +146,15 @@ def find_playbook(name: str, folder: Path = Path("playbooks"), shipped: Path = S
     Raises:
         PlaybookError: when there is no such playbook.
     """
-    path = Path(name)
-    if _file_exists(path) or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        return path
-    for candidate in (place / f"{name}{suffix}" for place in (folder, shipped) for suffix in (".yaml", ".yml")):
-        if _file_exists(candidate):
-            return candidate
+    found = locate_playbook(name, folder, shipped)
+    if found is not None:
+        return found
     own, others = list_playbooks(folder), list_playbooks(shipped)
     close = difflib.get_close_matches(name, [*own, *others], n=1)
     known = [f"known in ./{folder}: {', '.join(own)}"] if own else []
     known += [f"shipped: {', '.join(others)}"] if others else []
     hint = f"did you mean {close[0]!r}?" if close else "; ".join(["give the path of a playbook", *known])
-    raise PlaybookError(f"there is no playbook {name!r}", file=path, hint=hint)
-
-
-def _file_exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        # The name is too long for a file, or has a NUL.
-        return False
+    raise PlaybookError(f"there is no playbook {name!r}", file=Path(name), hint=hint)
 
 
 def load_playbook(file: Path, assignments: Mapping[str, str], *, allow_undefined: bool = False) -> LoadedPlaybook:

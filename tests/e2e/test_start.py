@@ -52,7 +52,16 @@ def test_help_and_version_load_the_command_line_alone(desk: Desk) -> None:
         assert modules & (WEB_SERVERS | FOR_PEOPLE | NETWORK | MODELS) == set(), name
 
 
-@pytest.mark.parametrize("typed", ["orchestrator re", "orchestrator plan ti", "orchestrator run --y"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "orchestrator re",
+        "orchestrator plan ti",
+        "orchestrator run --y",
+        "orchestrator show 2026",
+        "orchestrator run nightly-cost-stop --var x",
+    ],
+)
 def test_completion_loads_the_command_line_alone(desk: Desk, typed: str) -> None:
     env = {"_ORCHESTRATOR_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
     modules = loaded(desk.run(env={**env, **LISTED}))

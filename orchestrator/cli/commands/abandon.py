@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options, verbosity_options
+from orchestrator.cli.options import json_option, run_argument, settings_options, verbosity_options
 
 
 @click.command("abandon", epilog="\b\nExample: orchestrator abandon 20261123T080000Z-4f2a --reason 'wrong teepod'")
-@click.argument("run_id", metavar="RUN_ID")
+@run_argument()
 @click.option("--reason", required=True, metavar="TEXT", help="Reason; recorded in the audit log.")
 @json_option
 @settings_options

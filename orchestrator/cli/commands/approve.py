@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options, yes_option
+from orchestrator.cli.options import json_option, run_argument, settings_options, yes_option
 
 
 @click.command("approve", epilog="\b\nExample: orchestrator approve 20261123T080000Z-4f2a --comment 'disk is copied'")
-@click.argument("run_id", metavar="RUN_ID")
+@run_argument()
 @click.option("--refuse", is_flag=True, help="Refuse: end the run and send nothing more.")
 @click.option("--step", metavar="NAME", help="Answer only a question of this step.")
 @click.option("--comment", metavar="TEXT", help="Comment; recorded in the audit log.")

@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import format_option, json_option, out_option, settings_options, yes_option
+from orchestrator.cli.options import (
+    format_option,
+    json_option,
+    logs_argument,
+    out_option,
+    run_argument,
+    settings_options,
+    yes_option,
+)
 
 
 @click.group("audit", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
@@ -14,7 +22,7 @@ def command() -> None:
 
 
 @command.command("verify", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
-@click.argument("logs", metavar="[PATH|RUN_ID]...", nargs=-1)
+@logs_argument
 @click.option(
     "--all", "every", is_flag=True, help="Verify every log of the state folder; with a key, also find missing logs."
 )
@@ -49,7 +57,7 @@ def verify(**options: Any) -> int:
 
 
 @command.command("show", epilog="\b\nExample: orchestrator audit show 20261123T080000Z-4f2a --cvm worker-7")
-@click.argument("run_id", metavar="PATH|RUN_ID")
+@run_argument("PATH|RUN_ID")
 @click.option("--cvm", metavar="NAME|ID|UUID", help="Show this CVM only, from its plan to its outcome.")
 @click.option(
     "--limit",
@@ -73,7 +81,7 @@ def show(**options: Any) -> None:
 
 
 @command.command("export", epilog="\b\nExample: orchestrator audit export --all --since 1h --out events.jsonl")
-@click.argument("logs", metavar="[PATH|RUN_ID]...", nargs=-1)
+@logs_argument
 @format_option("ecs", "jsonl", "csv")
 @out_option("Write to FILE, whole or not at all.")
 @click.option("--since", metavar="AGO|DATE|TIME", help="Export only records since this time.")
@@ -94,7 +102,7 @@ def export(**options: Any) -> int:
 
 
 @command.command("seal", epilog="\b\nExample: orchestrator audit seal 20261123T080000Z-4f2a --key seal.pem")
-@click.argument("logs", metavar="[PATH|RUN_ID]...", nargs=-1)
+@logs_argument
 @click.option(
     "--key",
     type=click.Path(path_type=Path),

@@ -3,7 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
-from orchestrator.cli.main import group
+from orchestrator.cli.completion import register_shells
+from orchestrator.cli.main import COMPLETING, group
 
 
 @click.command("completion", epilog="\b\nExample: echo 'eval \"$(orchestrator completion bash)\"' >> ~/.bashrc")
@@ -16,6 +17,7 @@ def command(shell: str) -> None:
     zsh:  echo 'eval "$(orchestrator completion zsh)"' >> ~/.zshrc
     fish: orchestrator completion fish > ~/.config/fish/completions/orchestrator.fish
     """  # noqa: D301 - the escape is one: click keeps the lines that follow it
+    register_shells()
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click has a class for each of the choices
-    click.echo(kind(group, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE").source())
+    click.echo(kind(group, {}, "orchestrator", COMPLETING).source())

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import json_option, run_argument, settings_options
 
 
 @click.command("reconcile", epilog="\b\nExample: orchestrator reconcile 20261123T080000Z-4f2a")
-@click.argument("run_id", metavar="RUN_ID")
+@run_argument()
 @click.option("--details", is_flag=True, help="List every CVM.")
 @json_option
 @settings_options

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import format_option, out_option, settings_options
+from orchestrator.cli.options import format_option, out_option, run_argument, settings_options
 
 
 @click.command("report", epilog="\b\nExample: orchestrator report 20261123T080000Z-4f2a --out report.html")
-@click.argument("run_id", metavar="RUN_ID|PATH")
+@run_argument("RUN_ID|PATH")
 @format_option("text", "json", "html", "csv", "md", by_suffix=True)
 @out_option("Write to FILE; - is stdout.")
 @click.option("--even-if-altered", is_flag=True, help="Report an altered log up to the altered line.")

@@ -4,11 +4,18 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import ignore_running_option, json_option, settings_options, verbosity_options, yes_option
+from orchestrator.cli.options import (
+    ignore_running_option,
+    json_option,
+    run_argument,
+    settings_options,
+    verbosity_options,
+    yes_option,
+)
 
 
 @click.command("restore", epilog="\b\nExample: orchestrator restore 20261123T080000Z-4f2a --expect 12")
-@click.argument("run_id", metavar="RUN_ID")
+@run_argument()
 @yes_option()
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
 @ignore_running_option

@@ -4,11 +4,18 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import ignore_running_option, json_option, settings_options, verbosity_options, yes_option
+from orchestrator.cli.options import (
+    ignore_running_option,
+    json_option,
+    run_argument,
+    settings_options,
+    verbosity_options,
+    yes_option,
+)
 
 
 @click.command("resume", epilog="\b\nExample: orchestrator resume 20261123T080000Z-4f2a --yes")
-@click.argument("run_id", metavar="RUN_ID")
+@run_argument()
 @yes_option("Do not ask, whatever the age of the plan.")
 @ignore_running_option
 @click.option("--dry-run", is_flag=True, help="Show the next requests; send and write nothing.")

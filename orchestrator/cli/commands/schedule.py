@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import _complete_playbook, json_option, variables_option
+from orchestrator.cli.options import json_option, playbook_argument, variables_option
 
 
 @click.group("schedule", epilog="\b\nExample: orchestrator schedule explain nightly-cost-stop")
@@ -15,7 +15,7 @@ def command() -> None:
 @command.command(
     "explain", epilog="\b\nExample: orchestrator schedule explain nightly-cost-stop --from 2027-01-01 --to 2027-12-31"
 )
-@click.argument("playbook", metavar="PLAYBOOK", shell_complete=_complete_playbook)
+@playbook_argument()
 @click.option("--from", "start", metavar="DATE|TIME", help="Start of the period; default: now.")
 @click.option(
     "--to", "end", metavar="DATE|TIME", help="End of the period; a date includes that day. Default: 30 days later."

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import json_option, run_argument, settings_options
 
 
 @click.command("show", epilog="\b\nExample: orchestrator show 20261123T080000Z-4f2a --json")
-@click.argument("run_id", metavar="RUN_ID")
+@run_argument()
 @json_option
 @settings_options
 def command(**options: Any) -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import _complete_playbook, json_option, settings_options
+from orchestrator.cli.options import json_option, playbook_argument, settings_options
 
 
 @click.command("snooze", epilog="\b\nExample: orchestrator snooze nightly-cost-stop --until 2026-12-01T08:00")
-@click.argument("playbook", metavar="[PLAYBOOK]", required=False, shell_complete=_complete_playbook)
+@playbook_argument(required=False)
 @click.option(
     "--until",
     metavar="TIME|DURATION",

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, variables_option
+from orchestrator.cli.options import json_option, playbooks_argument, variables_option
 
 
 @click.command("validate", epilog="\b\nExample: orchestrator validate playbooks/*.yaml")
-@click.argument("playbooks", metavar="[PLAYBOOK...]", nargs=-1)
+@playbooks_argument
 @variables_option
 @json_option
 def command(**options: Any) -> int:
