@@ -13,7 +13,8 @@ def test_the_inventory_lists_every_replica_and_saves_it(desk: Desk) -> None:
     assert [each["teepod"] for each in listed] == sorted(each["teepod"] for each in listed)
     assert all(each["uptime_s"] is not None for each in listed if each["status"] == "running")
     saved = json.loads((desk.folder / "all.json").read_text())
-    assert (saved["format"], saved["version"], saved["cvms"]) == ("orchestrator-inventory", 1, listed)
+    assert (saved["format"], saved["version"]) == ("orchestrator-inventory", 1)
+    assert [{key: entry[key] for key in listed[0]} for entry in saved["cvms"]] == listed
 
 
 def test_options_choose_cvms_and_formats(desk: Desk) -> None:
