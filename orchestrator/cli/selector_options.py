@@ -34,7 +34,11 @@ def selector_options(command: _F) -> _F:
     @wraps(command)
     def decorated(**options: Any) -> object:  # noqa: ANN401 - the options of any command
         given = {key: options.pop(key) for key in _SELECTORS}
-        selectors = {key: value if isinstance(value, tuple) else (value,) for key, value in given.items() if value}
+        selectors = {
+            key: value if isinstance(value, tuple) else (value,)
+            for key, value in given.items()
+            if value is not None and value != ()  # an empty text is a wrong value, no missing option
+        }
         return command(selectors=selectors, **options)
 
     result: Any = click.option(

@@ -11,13 +11,13 @@ from datetime import datetime
 from orchestrator.cvm import ByCvm, Cvm
 from orchestrator.duration import format_duration
 from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
-from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.plural import plural
 from orchestrator.skip_reason import ALREADY, CHANGED, Reason, SkipReason
 

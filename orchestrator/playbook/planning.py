@@ -11,6 +11,7 @@ from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
 from orchestrator.playbook.guards import Denominator, check_guards, spare_survivors
+from orchestrator.playbook.narrowing import Narrowing, is_out_of_scope
 from orchestrator.playbook.order import Rank, rank_target
 from orchestrator.playbook.plan import Plan, Skipped, StepLoad, Target, TargetFilter, estimate_plan
 from orchestrator.playbook.plan_warning import PlanWarning
@@ -26,7 +27,6 @@ from orchestrator.playbook.select import (
     is_covered,
 )
 from orchestrator.playbook.steps import Step
-from orchestrator.playbook.target_narrowing import Narrowing, is_out_of_scope
 from orchestrator.playbook.warnings import (
     list_deadline_warnings,
     list_gpu_warnings,

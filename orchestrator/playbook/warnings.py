@@ -9,11 +9,11 @@ from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.guards import has_guards
+from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Skipped, Target
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import describe_unmatched, describe_unmatched_protection, is_covered
-from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.plural import join_names, plural
 from orchestrator.skip_reason import MAY_BE_PROTECTED
 

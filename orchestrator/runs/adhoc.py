@@ -16,7 +16,6 @@ from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.load import IN_MEMORY, LoadedPlaybook, load_source
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.source import parse_source
-from orchestrator.playbook.target_narrowing import SINGLE_KEYS, Narrowing
 from orchestrator.plural import plural
 from orchestrator.runs.prepare import MOST_SINGLE_READS
 from orchestrator.runs.session import Session, limits_of
@@ -165,24 +164,3 @@ def _list(cvms: Sequence[Cvm]) -> str:
     ]
     more = f", and {len(shown) - _MOST_CANDIDATES} more" if len(shown) > _MOST_CANDIDATES else ""
     return ", ".join(shown[:_MOST_CANDIDATES]) + more
-
-
-def build_select(selectors: Mapping[str, Sequence[str]], excludes: Iterable[str]) -> dict[str, object]:
-    """Build the select of selector options.
-
-    Args:
-        selectors: the values of every given key.
-        excludes: texts `KEY=VALUE`; each removes CVMs.
-
-    Raises:
-        UsageError: when a key is unknown or a value is invalid.
-    """
-    pairs = [f"{key}={value}" for key, values in selectors.items() for value in values]
-    checked = Narrowing.parse_options(pairs, excludes, "option")
-    assert checked is not None  # noqa: S101 - a selector is given
-    select: dict[str, object] = {
-        key: values[0] if key in SINGLE_KEYS else list(values) for key, values in checked.only.items()
-    }
-    if checked.exclude:
-        select["exclude"] = {"any": [{key: value} for key, value in checked.exclude]}
-    return select

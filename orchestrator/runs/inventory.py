@@ -8,8 +8,8 @@ from orchestrator.billing.rates import needs_price_list
 from orchestrator.cvm import Cvm
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.playbook.facts import derive_facts
-from orchestrator.playbook.narrowing import Selection
-from orchestrator.playbook.select import find_apps_to_read, needs_uptime
+from orchestrator.playbook.select import find_apps_to_read, find_unknown_fact, is_covered, needs_uptime
+from orchestrator.playbook.steps import Select
 from orchestrator.runs.session import Session, read_workspace
 from orchestrator.runs.uptimes import read_uptimes, try_read_uptimes
 
@@ -33,25 +33,25 @@ class InventoryReading:
     is_stable: bool
 
 
-async def read_inventory(session: Session, selection: Selection) -> InventoryReading:
+async def read_inventory(session: Session, select: Select) -> InventoryReading:
     """Read the inventory, and choose CVMs.
 
     Uptimes for display are read for a moderate number of CVMs only, see `try_read_uptimes`.
 
     Raises:
-        CloudError: when the inventory can't be read, or no uptime needed by the selection.
+        CloudError: when the inventory can't be read, or no uptime needed by the select.
     """
     reader = InventoryReader(session.cloud, session.gate, session.rng)
-    apps = find_apps_to_read([selection.select], whole_workspace=False)
+    apps = find_apps_to_read([select], whole_workspace=False)
     read_at = session.clock.wall()
     inventory = await (reader.read_all() if apps is None else reader.read_apps(apps))
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
     cvms = tuple(derive_facts(cvm, moment=read_at, price_list=prices) for cvm in inventory.cvms)
-    lacking = [cvm for cvm in cvms if needs_uptime(selection.select, cvm)]
+    lacking = [cvm for cvm in cvms if needs_uptime(select, cvm)]
     if lacking:
         cvms = await read_uptimes(session, cvms, lacking)
-    chosen = tuple(cvm for cvm in cvms if selection.covers(cvm))
-    facts = (selection.find_unknown_fact(cvm) for cvm in cvms)
+    chosen = tuple(cvm for cvm in cvms if is_covered(select, cvm))
+    facts = (find_unknown_fact(select, cvm) for cvm in cvms)
     workspace = await read_workspace(session, inventory.cvms)
     return InventoryReading(
         await try_read_uptimes(session, chosen),

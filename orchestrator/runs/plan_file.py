@@ -23,10 +23,10 @@ from orchestrator.errors import PlanFileError, UsageError
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.playbook.frozen_plan import FORMAT, MARK, FrozenPlan, FrozenTarget
 from orchestrator.playbook.load import IN_MEMORY, LoadedPlaybook, load_source
+from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
-from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.frozen import Frozen, apply_settings
 from orchestrator.runs.records import limits_from, planned_fields, started_fields, steps_from

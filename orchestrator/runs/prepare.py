@@ -15,13 +15,13 @@ from orchestrator.playbook.facts import derive_facts, rewind_uptime
 from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.guards import merge_guards, needs_whole_workspace
 from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import find_apps_to_read, find_ids_to_read, needs_uptime
 from orchestrator.playbook.steps import Pause, Select
-from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.plural import plural
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
 from orchestrator.runs.uptimes import read_uptimes

@@ -22,10 +22,10 @@ from orchestrator.engine.read.status import Observation
 from orchestrator.errors import NotConfirmedError
 from orchestrator.moment import timestamp
 from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, Question, RunLimits
-from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.runs.claims import claim_cvms, read_what_others_changed
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan

@@ -10,7 +10,7 @@ from orchestrator.cli.cvm_list import read_names
 from orchestrator.cvm import Cvm
 from orchestrator.errors import UsageError
 from orchestrator.playbook.plan import Plan
-from orchestrator.runs.adhoc import build_playbook, build_select, resolve_names
+from orchestrator.runs.adhoc import build_playbook, resolve_names
 from orchestrator.runs.prepare import find_refusal
 from tests.playbook.fleet import cvm
 from tests.playbook.plans import plan_of
@@ -72,12 +72,6 @@ def test_only_protected_cvms_are_refused() -> None:
     assert refusal.exit_code == 3
     assert "kms-1: protected by name kms-*" in refusal.message
     assert find_refusal(make_plan_of(["cvm_5", "cvm_1"], FLEET), is_named=True) is None
-
-
-def test_options_become_a_select() -> None:
-    select = build_select({"teepod": ["a", "b"], "older_than": ["7d"]}, ["name=kms-*", "id=cvm_1"])
-    exclude = {"any": [{"name": "kms-*"}, {"id": "cvm_1"}]}
-    assert select == {"teepod": ["a", "b"], "older_than": "7d", "exclude": exclude}
 
 
 def test_file_of_cvms_skips_blanks_and_comments(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from orchestrator.cli.plan_file import check_place
 from orchestrator.errors import UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.runs.adhoc import build_playbook, build_select, request_named
+from orchestrator.playbook.narrowing import build_select
+from orchestrator.runs.adhoc import build_playbook, request_named
 from orchestrator.runs.prepare import find_refusal
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import RunRequest, plan_request

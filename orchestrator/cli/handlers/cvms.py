@@ -15,8 +15,9 @@ from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.cvm import Cvm
 from orchestrator.errors import UsageError
 from orchestrator.playbook.limits import Limits
-from orchestrator.playbook.narrowing import Selection, build_selection
+from orchestrator.playbook.narrowing import build_select
 from orchestrator.playbook.order import Rank, rank_target
+from orchestrator.playbook.steps import Select
 from orchestrator.report.inventory.csv import build_inventory_csv
 from orchestrator.report.inventory.text import print_inventory
 from orchestrator.runs.documents import write_document
@@ -39,14 +40,14 @@ def list_cvms(
     simulate: bool,
 ) -> None:
     """Print, write or save the inventory."""
-    selection = build_selection(selectors, excludes)
+    select = Select.model_validate(build_select(selectors, excludes))
     settings = load_settings(config, assignments)
     if save == STDOUT:
         raise UsageError("--save needs a file", hint="use --json for JSON on stdout")
     for file in (out, save):
         check_place(file)
     with open_endpoint(settings, simulate=simulate) as where:
-        found = anyio.run(_read, settings, where, selection)
+        found = anyio.run(_read, settings, where, select)
     found = replace(found, cvms=tuple(sorted(found.cvms, key=lambda cvm: _rank(cvm, order))))
     if save is not None:
         pieces: list[str] = []
@@ -55,9 +56,9 @@ def list_cvms(
     _write(found, settings, form, out)
 
 
-async def _read(settings: Settings, where: Endpoint, selection: Selection) -> InventoryReading:
+async def _read(settings: Settings, where: Endpoint, select: Select) -> InventoryReading:
     async with open_session(settings, where, limits_of(Limits(), settings), LogObserver(settings.log), few=True) as it:
-        return await read_inventory(it, selection)
+        return await read_inventory(it, select)
 
 
 def _rank(cvm: Cvm, order: str) -> Rank:

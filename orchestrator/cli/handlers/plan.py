@@ -14,8 +14,8 @@ from orchestrator.errors import UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
+from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
-from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
 from orchestrator.settings.load import Settings, load_settings

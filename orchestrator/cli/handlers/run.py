@@ -21,9 +21,9 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.moment import utc_now
 from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
+from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import WarningCode
-from orchestrator.playbook.target_narrowing import Narrowing
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.plan_file import read_plan, request_plan, require_cloud
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
