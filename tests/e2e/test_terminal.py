@@ -62,6 +62,7 @@ def terminal(
     typed: str = "",
     columns: int = 100,
     elsewhere: Mapping[str, int | IO[str]] | None = None,
+    program: str = COMMAND,
 ) -> Iterator[Terminal]:
     """A command on a pseudo-terminal of its own: `run` where no other is given.
 
@@ -74,12 +75,13 @@ def terminal(
         typed: keys that are pressed before it starts.
         columns: how wide the terminal is.
         elsewhere: those of stdin, stdout and stderr that do not lead to the terminal.
+        program: another program.
     """
     master, slave = os.openpty()
     termios.tcsetwinsize(slave, (40, columns))
     os.write(master, typed.encode())
     process = subprocess.Popen(
-        [COMMAND, *(command or ("run", playbook or desk.playbook(rate=rate, burst=1, timeout="60s"))), *args],
+        [program, *(command or ("run", playbook or desk.playbook(rate=rate, burst=1, timeout="60s"))), *args],
         cwd=desk.folder,
         env={"TERM": "xterm-256color", **desk.environment},
         **{"stdin": slave, "stdout": slave, "stderr": slave, **(elsewhere or {})},  # type: ignore[call-overload] # by name
@@ -293,3 +295,20 @@ def test_plans_errors_and_logs_are_coloured_as_the_environment_and_the_option_sa
         assert user.ends_with(0)
         assert bool(SGR.search(user.shown)) is is_coloured
         assert ("\x1b" in user.shown) is (environment != {"TERM": "dumb"}), "nor are lines of a dumb one drawn anew"
+
+
+def test_bash_completes_run_ids_and_variables(desk: Desk) -> None:
+    desk.runs.mkdir(parents=True)
+    (desk.runs / "20261123T080000Z-4f2a.jsonl").touch()
+    (desk.folder / "mine.yaml").write_text("vars:\n  teepod: {required: true}\n")
+    with terminal(desk, command=("--norc", "--noprofile"), program="bash") as user:
+        user.type('PS1="> "; eval "$(orchestrator completion bash)"; echo re""ady\n')
+        until(lambda: user.shows("ready"))
+        user.type("orchestrator show 2\t")
+        until(lambda: user.shows("show 20261123T080000Z-4f2a "))
+        user.type("\x15orchestrator run mine.yaml --var te\t")
+        until(lambda: user.shows("--var teepod="))
+        user.type("alpha --var \t--dry")
+        until(lambda: user.shows("--var teepod=alpha --var \x07--dry"))
+        user.type("\x15exit\n")
+        assert user.ends_with(0)
