@@ -306,7 +306,7 @@ def test_bash_completes_run_ids_and_variables(desk: Desk) -> None:
         until(lambda: user.shows("ready"))
         user.type("orchestrator show 2\t")
         until(lambda: user.shows("show 20261123T080000Z-4f2a "))
-        user.type("\x15orchestrator run mine.yaml --var te\t")
+        user.type("\x15orchestrator run mine.yaml --var teep\t")
         until(lambda: user.shows("--var teepod="))
         user.type("alpha --var \t--dry")
         until(lambda: user.shows("--var teepod=alpha --var \x07--dry"))

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.narrow_options import narrow_options
-from orchestrator.cli.options import json_option, out_option, playbook_options, settings_options, verbosity_options
+from orchestrator.cli.options import format_option, out_option, playbook_options, settings_options, verbosity_options
 
 
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
@@ -13,11 +13,14 @@ from orchestrator.cli.options import json_option, out_option, playbook_options, 
 @narrow_options
 @out_option("Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.")
 @click.option("--details", is_flag=True, help="List every CVM of the inventory, with the reason for skipping it.")
-@json_option
+@format_option("text", "json", "md")
 @settings_options
 @verbosity_options
 def command(**options: Any) -> int:
-    """Show what a playbook would do now. Changes nothing."""
+    """Show what a playbook would do now. Changes nothing.
+
+    md is Markdown for pull requests and job summaries.
+    """
     from orchestrator.cli.handlers.plan import show_plan
 
     return show_plan(**options)

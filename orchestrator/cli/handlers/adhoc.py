@@ -85,7 +85,9 @@ async def _open_and_act(
     written = None
     if find_refusal(found.plan, is_named=request.is_named) is None:
         written = write_plan(order.out, found, request.loaded, where.base_url)
-    return print_result(found.plan, None, order.out, written, as_json=as_json, is_named=request.is_named)
+    return print_result(
+        found.plan, None, order.out, written, form="json" if as_json else "text", is_named=request.is_named
+    )
 
 
 def _read_choice(

@@ -32,7 +32,7 @@ def show_plan(
     simulate: bool,
     out: Path | None,
     details: bool,
-    as_json: bool,
+    form: str,
 ) -> int:
     """Print the plan of a playbook. Sends no changing request."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
@@ -47,7 +47,7 @@ def show_plan(
         written = None
         if out is not None and find_refusal(found.plan) is None:
             written = write_plan(out, found, loaded, where.base_url)
-    return print_result(found.plan, loaded.playbook.description, out, written, details=details, as_json=as_json)
+    return print_result(found.plan, loaded.playbook.description, out, written, details=details, form=form)
 
 
 def write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
@@ -77,7 +77,7 @@ def print_result(
     digest: str | None,
     *,
     details: bool = False,
-    as_json: bool,
+    form: str,
     is_named: bool = False,
 ) -> int:
     """Print a plan, and the place of its file; returns the exit code.
@@ -88,7 +88,7 @@ def print_result(
         out: the requested file of the plan.
         digest: the digest of the written file; None without a written file.
         details: whether to list every CVM by name.
-        as_json: whether to print a JSON document.
+        form: the format: `text`, `json` or `md`.
         is_named: whether a person named every CVM.
     """
     from orchestrator.runs.documents import plan_document  # noqa: PLC0415 - the requests had to go out first
@@ -96,7 +96,7 @@ def print_result(
     error, document = find_refusal(plan, is_named=is_named), plan_document(plan)
     if digest is not None:
         document["plan_file"] = {"path": str(out), "digest": digest}
-    if not as_json:
+    if form == "text":
         from orchestrator.cli.consoles import stdout_console  # noqa: PLC0415 - only for people; a good part of the start
         from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
         from orchestrator.safe_text import safe_text  # noqa: PLC0415 - the same
@@ -105,13 +105,19 @@ def print_result(
         if digest is not None:
             path = safe_text(out, 4096)
             click.echo(f"\nWritten to {path} (digest {digest}).\nAfter the review: orchestrator run --plan {path}")
+    elif form == "md":
+        from orchestrator.report.plan.markdown import render_plan_markdown  # noqa: PLC0415 - the same
+
+        refusal = None if error is None else error.message
+        file = None if digest is None else (str(out), digest)
+        click.echo(render_plan_markdown(plan, description, refusal=refusal, plan_file=file, details=details))
     elif error is None:
         click.echo(json.dumps(document, indent=2))
     if error is None:
         return int(Exit.OK)
     if out is not None:
         click.echo(f"The plan was not written to {out}: it can't be executed.", err=True)
-    print_error(error, as_json=as_json, extra=document)
+    print_error(error, as_json=form == "json", extra=document)
     return int(error.exit_code)
 
 

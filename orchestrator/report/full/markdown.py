@@ -66,10 +66,11 @@ def _render_section(section: Section) -> Iterator[str]:
     yield f"## {section.title}"
     yield ""
     for block in section.blocks:
-        yield from _render_block(block)
+        yield from render_block(block)
 
 
-def _render_block(block: Block) -> Iterator[str]:  # noqa: C901 - a case for every type
+def render_block(block: Block) -> Iterator[str]:  # noqa: C901 - a case for every type
+    """Render a part of a report, line by line."""
     match block:
         case Facts():
             yield from _render_table(Table("", (TableColumn("fact"), TableColumn("")), block.pairs))

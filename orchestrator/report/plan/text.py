@@ -56,9 +56,8 @@ def print_plan(
     head = Text.assemble(("Plan ", "dim"), (safe_text(plan.playbook), "bold"))
     if description:
         head.append(f"  {safe_text(description)}", "dim")
-    total = len(plan.targets) + len(plan.skipped)
-    above = [*prose_lines(console, head), *prose_lines(console, _what_happens(plan, total))]
-    below = fact_lines(console, _list_facts(plan))
+    above = [*prose_lines(console, head), *prose_lines(console, describe_effects(plan))]
+    below = fact_lines(console, list_facts(plan))
     # Without a match, the warnings are the hint of the later error.
     for warning in plan.warnings if plan.has_matches else ():
         below += warning_lines(console, warning.message)
@@ -76,8 +75,9 @@ def print_plan(
     print_lines(console, below)
 
 
-def _what_happens(plan: Plan, total: int) -> str:
+def describe_effects(plan: Plan) -> str:
     """Describe the actions and the number of CVMs."""
+    total = len(plan.targets) + len(plan.skipped)
     actions = list(dict.fromkeys(step.action for step in plan.acting_steps if plan.count_targets(step.action)))
     if len(actions) < 2:  # noqa: PLR2004 - several
         action = actions[0] if actions else plan.acting_steps[0].action
@@ -129,7 +129,7 @@ def _print_each(console: Console, plan: Plan) -> None:
             safe_text(target.step, 60),
             teepod_of(target.cvm.ref),
             app_of(target.cvm.ref),
-            _format_price(target),
+            format_price(target),
         ]
         for target in sorted(plan.targets, key=lambda each: (order.index(each.step), teepod_of(each.cvm.ref)))
     ]
@@ -137,7 +137,8 @@ def _print_each(console: Console, plan: Plan) -> None:
     console.print()
 
 
-def _format_price(target: Target) -> str:
+def format_price(target: Target) -> str:
+    """Format the compute of a target in USD per hour."""
     return "unknown" if target.rates.compute is None else f"{target.rates.compute:,.4f}"
 
 
@@ -154,9 +155,7 @@ def _print_details(console: Console, plan: Plan, now: datetime) -> None:
     rows: list[list[str | Text]] = []
     for target in plan.targets:
         what = target.action.verb + (f", wave {target.wave}" if target.step in in_waves else "")
-        rows.append(
-            [*_describe_place(target.cvm, now), _format_price(target), safe_text(target.cvm.status), Text(what)]
-        )
+        rows.append([*_describe_place(target.cvm, now), format_price(target), safe_text(target.cvm.status), Text(what)])
     for each in plan.skipped:
         why = Text(f"skipped: {safe_text(each.why.in_full)}", "dim")
         rows.append([*_describe_place(each.cvm, now), "", safe_text(each.cvm.status), why])
@@ -178,7 +177,8 @@ def _format_age(cvm: Cvm, now: datetime) -> str:
     return f"{hours}h" if hours < 24 else f"{hours // 24}d"  # noqa: PLR2004 - hours of a day
 
 
-def _list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
+def list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
+    """List the names and values of the facts of a plan; further values of a fact have an empty name."""
     if is_worth_a_list(plan.steps):
         targets = Counter(target.step for target in plan.targets)
         for number, line in step_lines(plan.steps, targets, plan.may_follow):
