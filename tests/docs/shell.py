@@ -20,7 +20,7 @@ _SHIM = """\
 #!/bin/sh
 # The reader: answers questions with the number that is asked for, and ends what goes on for ever with Ctrl-C.
 case "$1" in
-  run|restore|resume)
+  run|restore|resume|stop|shutdown|start|restart)
     case " $* " in *" --yes "*|*" --expect "*|*" --help "*) ;; *)
       [ /proc/self/fd/0 -ef /dev/null ] || set -- "$@" --yes ;;
     esac ;;

@@ -106,7 +106,9 @@ CODES: dict[str, dict[str, tuple[int, ...]]] = {
     "docs/how-to/rehearse-with-faults.md": {"run bad-day": (6,)},
     "docs/how-to/resume.md": {"abandon": (8,)},
     "docs/how-to/undo-a-run.md": {"< /dev/null": (3,)},
-    "docs/reference/cli.md": {"--expect 12": (3,), "approve": (3,), "abandon": (2,)},  # of another fleet, or finished
+    "docs/how-to/stop-named-cvms.md": {"--from -": (3,), "--gpus": (4,), "--only": (0, 4)},  # stopped before, or no such CVM
+    # Of another fleet, or finished; stopped before; a restart is nothing to undo.
+    "docs/reference/cli.md": {"restore": (4,), "--expect 12": (3,), "approve": (3,), "abandon": (2,), "--from": (0, 3)},
 }
 """Exit codes other than 0 that a page says, or that belong to its matter, by words of the command."""
 STAYS_DOWN = frozenset({"docs/how-to/undo-a-run.md"})
@@ -186,6 +188,7 @@ HOOKS: dict[tuple[str, str], Callable[[Reader, BackgroundSimulator], None]] = {
     ("docs/how-to/resume.md", "runs --unfinished"): interrupted,
     ("docs/how-to/resume.md", "orchestrator abandon"): interrupted,
     ("docs/how-to/seal-a-log.md", "audit seal --all"): copied,
+    ("docs/how-to/stop-named-cvms.md", "--out stop.plan"): up,
 }
 """What has happened before a block, by the page and words of the block."""
 
@@ -199,11 +202,14 @@ def prepare(page: str, reader: Reader, sim: BackgroundSimulator) -> None:
         APP: sim.world.find_by_name("api-1").app.app_id if page != WITH_FAULTS else APP,
         "--expect 6": "--expect 1",
         "--expect 29": f"--expect {len(of_prod_1)}",
+        "web-1 web-2": "worker-1 worker-7",
         "/opt/orchestrator/bin": str(reader.folder.parent / "bin"),
         "/srv/fleet": str(reader.folder),
         "/var/lib/orchestrator": str(reader.folder / "other-state"),
         "/var/spool/siem": str(reader.folder),
     }
+    for name in ("ids", "ids.txt"):
+        (reader.folder / name).write_text("worker-1\nworker-7\n# the rest of the fleet\nstaging-api-1\n")
     (reader.folder / "key").write_text(sim.api_key)
     (reader.folder / "key").chmod(0o600)
     folder = reader.folder / "playbooks"

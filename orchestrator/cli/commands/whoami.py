@@ -7,7 +7,7 @@ import click
 from orchestrator.cli.options import json_option, settings_options
 
 
-@click.command("whoami", epilog="\b\nExample: orchestrator whoami --profile staging")
+@click.command("whoami", epilog="\b\nExample: orchestrator whoami")
 @json_option
 @settings_options
 def command(**options: Any) -> None:
