@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, get_origin
-from urllib.parse import urlsplit
 
 from platformdirs import user_config_path
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
@@ -20,7 +19,6 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from orchestrator.errors import SettingsError, UsageError
-from orchestrator.loopback import is_loopback
 from orchestrator.settings.credentials import Credentials, read_current_profile, read_profile
 from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, error_at, locate_fault
 from orchestrator.settings.key_command import read_key_from_command
@@ -85,8 +83,7 @@ class Settings(BaseSettings):
         """Return the API key and its address. A key of a profile goes only to the address of the profile.
 
         Raises:
-            SettingsError: when there is no key, its source is unusable, or a key would go to the address of a less
-                trusted source.
+            SettingsError: when there is no key, or its source is unusable.
         """
         cloud = self.cloud
         if cloud.profile is not None:
@@ -104,7 +101,6 @@ class Settings(BaseSettings):
             key, source = read_key_from_command(cloud.api_key_command), f"cloud.api_key_command ({source})"
         else:
             return self._read_current_profile()
-        self._refuse_found_address(source)
         return Credentials(cloud.base_url, key, source)
 
     def find_base_url(self) -> str:
@@ -140,21 +136,6 @@ class Settings(BaseSettings):
                 hint=f"set PHALA_CLOUD_API_KEY, or remove the address to use {found.source} with {found.base_url}",
             )
         return found
-
-    def _refuse_found_address(self, source: str) -> None:
-        """Refuse a key of another source for the address of a settings file merely found in the current folder."""
-        file, address = self.origin.file, self.cloud.base_url
-        if not self.origin.is_found or self.origin.source_of("cloud.base_url") != str(file):
-            return
-        if source == str(file) or address == CloudSection.model_fields["base_url"].default:
-            return
-        if is_loopback(urlsplit(address).hostname or ""):
-            return
-        raise SettingsError(
-            f"the address {address} of the current folder's settings would receive the API key of {source}",
-            file=file,
-            hint=f"if you trust the file, name it: --config {file}",
-        )
 
 
 class _ShortNames(PydanticBaseSettingsSource):

@@ -106,7 +106,12 @@ CODES: dict[str, dict[str, tuple[int, ...]]] = {
     "docs/how-to/rehearse-with-faults.md": {"run bad-day": (6,)},
     "docs/how-to/resume.md": {"abandon": (8,)},
     "docs/how-to/undo-a-run.md": {"< /dev/null": (3,)},
-    "docs/how-to/stop-named-cvms.md": {"--from -": (3,), "--gpus": (4,), "--only": (0, 4)},  # stopped before, or no such CVM
+    # Stopped by an earlier line, or no such CVM.
+    "docs/how-to/stop-named-cvms.md": {
+        "--from -": (3,),
+        "--gpus": (4,),
+        "--only": (0, 4),
+    },
     # Of another fleet, or finished; stopped before; a restart is nothing to undo.
     "docs/reference/cli.md": {"restore": (4,), "--expect 12": (3,), "approve": (3,), "abandon": (2,), "--from": (0, 3)},
 }

@@ -1,5 +1,6 @@
 """A settings file that was merely found in the current folder, and the source of every value."""
 
+import json
 import os
 from pathlib import Path
 
@@ -32,18 +33,22 @@ def test_a_found_file_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch
         load_settings()
 
 
-def test_a_found_address_never_gets_the_key_of_another_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_found_address_gets_the_key_of_the_environment_but_never_of_a_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     FILE.write_text('[cloud]\nbase_url = "https://elsewhere.example/api/v1"\n')
     monkeypatch.setenv("PHALA_CLOUD_API_KEY", "phak_5ecret")
-    with pytest.raises(SettingsError, match="would receive the API key of environment") as caught:
-        load_settings().credentials()
-    assert "--config config.toml" in str(caught.value.hint)
-    assert load_settings(FILE).credentials().base_url == "https://elsewhere.example/api/v1"
-    FILE.write_text('[cloud]\nbase_url = "http://127.0.0.1:8000/api/v1"\n')
-    assert load_settings().credentials().api_key == "phak_5ecret"
+    found = load_settings().credentials()
+    assert (found.base_url, found.api_key) == ("https://elsewhere.example/api/v1", "phak_5ecret")
     monkeypatch.delenv("PHALA_CLOUD_API_KEY")
-    FILE.write_text('[cloud]\nbase_url = "https://elsewhere.example/api/v1"\napi_key = "phak_own"\n')
-    assert load_settings().credentials().api_key == "phak_own"
+    monkeypatch.setenv("PHALA_CLOUD_DIR", str(tmp_path))
+    file = tmp_path / "credentials.json"
+    profiles = {"main": {"token": "phak_0ther"}}
+    file.write_text(json.dumps({"schema_version": 1, "current_profile": "main", "profiles": profiles}))
+    file.chmod(0o600)
+    with pytest.raises(SettingsError, match="no API key for the address https://elsewhere"):
+        load_settings().credentials()
+    assert load_settings(None, ("cloud.profile=main",)).credentials().base_url.startswith("https://cloud-api.phala.com")
 
 
 def test_the_source_of_every_value_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
