@@ -12,10 +12,10 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.duration import parse_duration
 from orchestrator.errors import UsageError
-from orchestrator.playbook.schedule import first_second, last_second, parse_edge
+from orchestrator.playbook.schedule import first_second, has_edge_form, last_second, parse_edge
 
 _BACK = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
-_TAKES = "write a duration such as 30d or 12h (back from now), a date such as 2027-12-24, or a time: 2027-12-24T18:00Z"
+_TAKES = "write a duration (30d, 12h: back from now), a date (2027-12-24), or a time (2027-12-24T18:00Z)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ def _parse_moment(text: str, option: str, now: datetime, *, last: bool = False) 
             return now - timedelta(seconds=parse_duration(text))
         except ValueError as error:
             raise UsageError(f"{option}: {text[:40]!r} is not a duration up to ten years", hint=_TAKES) from error
+    if not has_edge_form(text):
+        raise UsageError(f"{option}: {text[:40]!r} is not a duration, a date or a time", hint=_TAKES)
     zone = ZoneInfo("UTC")
     try:
         edge = parse_edge(text)

@@ -83,6 +83,11 @@ def _parse_day(text: str, given: str) -> date:
     return day
 
 
+def has_edge_form(text: str) -> bool:
+    """Check for the form of a date or a time; the date need not exist."""
+    return _TIME.fullmatch(text) is not None
+
+
 def parse_edge(value: object) -> date | datetime:
     """Parse the start or end of a time range: a day or a time. A time without an offset is local time of the schedule.
 
@@ -90,7 +95,7 @@ def parse_edge(value: object) -> date | datetime:
         PydanticCustomError: when the value has another form; the error's context has a `hint`.
     """
     text = str(value).strip()
-    if not _TIME.fullmatch(text):
+    if not has_edge_form(text):
         hint = "write 2027-12-24, 2027-12-24T18:00, or with an offset 2027-12-24T18:00+01:00"
         _raise_error(f"must be a date or a time, not {text[:60]!r}", hint)
     day = _parse_day(text[:10], text)

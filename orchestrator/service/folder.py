@@ -87,11 +87,13 @@ class ScanResult:
         watched: the playbooks with a schedule, by name.
         faults: the faults of files.
         unsettled: files perhaps gone or without a schedule; the next scan decides.
+        files: the files in the folder at the time of the scan.
     """
 
     watched: Mapping[str, ScheduledPlaybook]
     faults: tuple[Fault, ...] = ()
     unsettled: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -271,7 +273,10 @@ class PlaybookFolder:
                     message = f"{each.file}: the name {name!r} is also used in {others}"
                     faults.append(Fault(each.file, message, "playbook names must be unique: rename a playbook"))
         return ScanResult(
-            watched, tuple(faults), frozenset(str(path) for path, file in self._files.items() if file.scans)
+            watched,
+            tuple(faults),
+            unsettled=frozenset(str(path) for path, file in self._files.items() if file.scans),
+            files=frozenset(str(path) for path, file in self._files.items() if not file.is_gone),
         )
 
     def _kept_copy(self, path: Path) -> Path:

@@ -93,18 +93,18 @@ class ScheduleRegistry:
             self._writer.set_trouble("folder", f"the folder of playbooks can't be read: {found.strerror or found}")
             return
         self._writer.set_trouble("folder", None)
-        self._report_faults(found.faults)
+        self._report_faults(found)
         with suppress(OSError):  # The next scan finds unwritten changes again.
             await self._record_changes(found)
 
-    def _report_faults(self, faults: tuple[Fault, ...]) -> None:
-        before, self.faults = self.faults, faults
+    def _report_faults(self, found: ScanResult) -> None:
+        before, self.faults = self.faults, found.faults
         emit = self._writer.emit
-        for fault in faults:
+        for fault in found.faults:
             if fault not in before:
                 emit("playbook.invalid", file=fault.file, error=fault.message, hint=fault.hint, keeps=fault.keeps)
-        for file in {fault.file for fault in before} - {fault.file for fault in faults}:
-            emit("playbook.mended", file=file)
+        for file in {fault.file for fault in before} - {fault.file for fault in found.faults}:
+            emit("playbook.mended" if file in found.files else "playbook.removed", file=file)
 
     async def _record_changes(self, reading: ScanResult) -> None:
         writer = self._writer

@@ -42,7 +42,12 @@ def test_a_stretch_has_its_first_moment_and_not_its_last() -> None:
 def test_what_is_neither_is_refused_with_what_it_takes(text: str) -> None:
     with pytest.raises(UsageError, match=r"--since") as caught:
         parse_time_range(text, None, NOW)
-    assert "such as 30d or 12h" in (caught.value.hint or "")
+    assert "a duration (30d, 12h: back from now), a date (2027-12-24)" in (caught.value.hint or "")
+
+
+def test_the_refusal_says_what_is_wrong() -> None:
+    with pytest.raises(UsageError, match=r"^--since: 'yesterday' is not a duration, a date or a time$"):
+        parse_time_range("yesterday", None, NOW)
 
 
 @pytest.mark.parametrize(("since", "until"), [("1h", "2h"), ("2027-01-01", None), ("2026-11-20", "2026-11-19")])

@@ -314,6 +314,18 @@ async def test_a_file_that_is_removed_ends_its_schedule(house: OpenHouse) -> Non
     assert home.world.carried_out("gone") == planned("1 01:00", "1 04:00")
 
 
+async def test_a_removed_invalid_file_is_not_called_mended(house: OpenHouse) -> None:
+    home = house()
+    file = home.write("gone", cron="0 * * * *", timezone="UTC")
+    file.write_text(file.read_text().replace("stop", "stoop"))
+    async with home.process():
+        await home.until(at("1 01:30"))
+        file.unlink()
+        await home.until(at("1 02:30"))
+    assert home.events("playbook.mended") == []
+    assert [event["file"] for event in home.events("playbook.removed")] == [str(file)]
+
+
 async def test_a_playbook_whose_file_is_renamed_goes_on(house: OpenHouse) -> None:
     home = house()
     file = home.write("same", cron="0 * * * *", timezone="UTC")

@@ -160,11 +160,14 @@ async def _confirm_with_key(
 def _print_plan(order: RunRequest, plan: Plan, stream: TextIO) -> None:
     """Print the plan."""
     from orchestrator.cli.consoles import console_on  # noqa: PLC0415 - the requests had to go out first
+    from orchestrator.report.layout import print_lines, prose_lines  # noqa: PLC0415 - the same
     from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
 
+    console = console_on(stream)
     if order.origin is not None:
-        click.echo(order.origin, file=stream)
-    print_plan(console_on(stream), plan, order.loaded.playbook.description)
+        print_lines(console, prose_lines(console, order.origin))
+        console.print()
+    print_plan(console, plan, order.loaded.playbook.description)
 
 
 async def _notify_refusal(session: Session, order: RunRequest, error: OrchestratorError, *, meant: bool) -> None:
