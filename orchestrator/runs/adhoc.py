@@ -82,8 +82,14 @@ async def request_named(session: Session, action: Action, names: Sequence[str], 
     except UsageError:
         if inventory.whole:
             raise
+        mistaken = inventory.mistaken
         inventory = await reader.read_all()  # for the nearest names
         cvms = resolve_names(names, inventory.cvms)
+        if mistaken:
+            raise UsageError(
+                f"the API reads {safe_text(min(mistaken), 64)!r} as another CVM, or as several CVMs",
+                hint="name the CVM by another of its ids; `orchestrator cvms --json` lists all",
+            ) from None
     addresses = {cvm.ref.key: cvm.ref.vm_uuid or cvm.ref.address for cvm in cvms}
     nameless = next((cvm for cvm in cvms if not cvm.ref.address), None)
     if nameless is not None:
@@ -150,6 +156,8 @@ def _unknown_error(name: str, cvms: Sequence[Cvm], by_name: Mapping[str, object]
         return UsageError(
             f"there is no CVM {shown}", hint="a number of the API is no identifier; use a hashid, UUID or name"
         )
+    if name.startswith("-"):
+        return UsageError(f"there is no CVM {shown}", hint="options belong before --, names after")
     known = [*by_name, *(cvm.ref.address for cvm in cvms)]
     near = difflib.get_close_matches(name[:200], [each for each in known if each], n=3)
     words = " or ".join(safe_text(each, 64) for each in near)

@@ -15,7 +15,7 @@ from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.read.retry import read_error, read_with_retry
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.errors import CloudError
-from orchestrator.reply import Page, Reply
+from orchestrator.reply import AMBIGUOUS_CODE, Page, Reply
 
 _T = TypeVar("_T")
 
@@ -35,12 +35,14 @@ class Inventory:
         whole: whether the CVMs are the whole workspace, or only the requested apps.
         stable: False if the list was still shifting at the last read.
         detailed: whether every CVM comes from its own details, so that a further read adds no fact.
+        mistaken: identifiers read as another CVM, or as several CVMs.
     """
 
     cvms: tuple[Cvm, ...]
     whole: bool
     stable: bool = True
     detailed: bool = False
+    mistaken: frozenset[str] = frozenset()
 
 
 class InventoryReader:
@@ -83,20 +85,23 @@ class InventoryReader:
         async def read() -> None:
             for cvm_id in left:
                 reply = await self._read_with_retry(partial(self._cloud.read_by_id, cvm_id))
-                if reply.value is not None:
-                    found.update({cvm_id: reply.value[0]} if reply.value else {})
+                if reply.value:
+                    found[cvm_id] = reply.value[0]
+                elif reply.value is not None or reply.error_code == AMBIGUOUS_CODE:
+                    mistaken.add(cvm_id)
                 elif not reply.says_no_such_cvm:
                     errors.append(read_error(reply, f"the CVM {cvm_id}"))
                     return
 
         errors: list[CloudError] = []
+        mistaken: set[str] = set()
         async with anyio.create_task_group() as group:
             for _ in range(min(self._gate.max_in_flight, len(wanted))):
                 group.start_soon(read)
         if errors:
             raise errors[0]
         cvms = _index_by_key(found[cvm_id] for cvm_id in wanted if cvm_id in found)
-        return Inventory(tuple(cvms.values()), whole=False, detailed=True)
+        return Inventory(tuple(cvms.values()), whole=False, detailed=True, mistaken=frozenset(mistaken))
 
     async def _read_apps_from_list(self, app_ids: frozenset[str]) -> Inventory:
         everything = await self.read_all()
