@@ -294,7 +294,7 @@ def _command(path: tuple[str, ...], command: click.Command) -> str:
         option for option in command.get_params(context) if isinstance(option, click.Option) and option.name != "help"
     ]
     rows = [(_option(option, context), _help(option, context)) for option in options]
-    example = (command.epilog or "").replace("\b", "").strip().replace("Example: ", "")
+    example = (command.epilog or "").partition("\n\n")[0].replace("\b", "").strip().replace("Example: ", "")
     parts = [
         f"### orchestrator {' '.join(path)}",
         f"```\norchestrator {' '.join(path)} {usage}\n```",

@@ -10,6 +10,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.consoles import WHEN, colour
+from orchestrator.cli.hinting_group import HintingGroup
 
 _COMMANDS = {
     "init": ("orchestrator.cli.commands.init", "Create settings and a first playbook in a folder."),
@@ -45,14 +46,35 @@ _OTHER_NAMES = {
     "ls": "cvms",
     "list": "cvms",
     "ps": "cvms",
+    "inventory": "cvms",
+    "kill": "stop",
+    "halt": "shutdown",
+    "poweroff": "shutdown",
+    "reboot": "restart",
     "status": "runs",
     "history": "runs",
-    "kill": "abandon",
+    "log": "show",
+    "logs": "show",
+    "cancel": "abandon",
     "undo": "restore",
+    "rollback": "restore",
+    "continue": "resume",
     "apply": "run",
     "check": "validate",
+    "lint": "validate",
+    "verify": "audit verify",
+    "daemon": "serve",
+    "diagnose": "doctor",
+    "login": "whoami",
+    "help": "--help",
+    "version": "--version",
 }
 """Names of commands in other programs, with the name here."""
+
+DOCS = f"Docs: docs/reference/cli.md in the source distribution (cvm_orchestrator-{__version__}.tar.gz)."
+"""The last line of every help. The documentation has no public address; the wheel has no documentation."""
+
+_RUN_NAMES = "RUN_ID is a run id, the beginning of one run's id, or `last` for the newest run."
 
 COMPLETING = "_ORCHESTRATOR_COMPLETE"
 """The variable of click for completion: a completion script starts the command with it."""
@@ -61,8 +83,10 @@ _NEW_OBJECTS = 100_000
 """Number of new objects between two garbage collections; Python's default is 700."""
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(HintingGroup):
     """A group with the names and help of its commands; only the called command is imported."""
+
+    other_names = _OTHER_NAMES
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List all command names, in the order of use."""
@@ -77,20 +101,8 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(_COMMANDS[cmd_name][0])
         command = module.COMMANDS[cmd_name] if hasattr(module, "COMMANDS") else module.command
         assert isinstance(command, click.Command)  # noqa: S101 - for the type checker; every module above has one
-        _add_colour(command)
+        _add_shared_parts(command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command as click does; for an unknown name, suggest the nearest known name."""
-        name = args[0] if args else ""
-        if name and not name.startswith("-") and name not in _COMMANDS:
-            import difflib  # noqa: PLC0415 - only on this error
-
-            close = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else difflib.get_close_matches(name, _COMMANDS, n=1)
-            ctx.fail(f"no such command {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command list of the help without imports of commands."""
@@ -106,19 +118,21 @@ def _colour_option() -> click.Option:
     )
 
 
-def _add_colour(command: click.Command) -> None:
-    """Add `--color` to a command and its subcommands."""
+def _add_shared_parts(command: click.Command) -> None:
+    """Add `--color` and the last lines of the help to a command and its subcommands."""
     if not any(param.name == "color" for param in command.params):
+        has_run = any(param.name in {"run_id", "logs"} for param in command.params)
         command.params.append(_colour_option())
+        command.epilog = "\n\n".join([command.epilog or "", *([_RUN_NAMES] if has_run else []), DOCS])
     for each in command.commands.values() if isinstance(command, click.Group) else ():
-        _add_colour(each)
+        _add_shared_parts(each)
 
 
 @click.group(
     cls=_LazyGroup,
     params=[_colour_option()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExample: orchestrator run emergency-stop-teepod --simulate --var teepod=prod-1",
+    epilog=f"\b\nExample: orchestrator run emergency-stop-teepod --simulate --var teepod=prod-1\n\n{DOCS}",
 )
 @click.version_option(__version__, "-V", "--version", prog_name="orchestrator")
 @click.pass_context

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from orchestrator.cli.main import group
+from orchestrator.cli.main import DOCS, group
 from orchestrator.cli.options import format_option, json_option, out_option
 
 SHORT = {"--yes": "-y", "--quiet": "-q", "--verbose": "-v", "--version": "-V", "--out": "-o", "--help": "-h"}
@@ -112,3 +112,15 @@ def test_a_command_offers_only_its_own_formats() -> None:
     assert called(command) == "ecs"
     assert "No such option" in called(command, "--json")
     assert "is not one of" in called(command, "--format", "json")
+
+
+def test_every_help_ends_with_a_line_that_names_the_docs() -> None:
+    for command, context in every_command():
+        shown = " ".join(command.get_help(context).split())
+        assert shown.endswith(DOCS), command.name
+        has_run = any(param.name in {"run_id", "logs"} for param in command.params)
+        assert ("RUN_ID is a run id" in shown) is has_run, command.name
+
+
+def test_the_help_names_a_page_of_the_source() -> None:
+    assert (Path(__file__).parents[2] / DOCS.split()[1]).is_file()

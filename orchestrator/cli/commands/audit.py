@@ -1,10 +1,11 @@
 """`orchestrator audit`: the commands for audit logs."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
+from orchestrator.cli.hinting_group import HintingGroup
 from orchestrator.cli.options import (
     format_option,
     json_option,
@@ -16,7 +17,19 @@ from orchestrator.cli.options import (
 )
 
 
-@click.group("audit", epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
+class _AuditGroup(HintingGroup):
+    """The group `audit`."""
+
+    other_names: ClassVar[dict[str, str]] = {
+        "check": "verify",
+        "sign": "seal",
+        "log": "show",
+        "delete": "prune",
+        "rm": "prune",
+    }
+
+
+@click.group("audit", cls=_AuditGroup, epilog="\b\nExample: orchestrator audit verify 20261123T080000Z-4f2a")
 def command() -> None:
     """Verify, show, export, seal and prune audit logs."""
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.hinting_group import HintingGroup
 from orchestrator.cli.options import json_option, playbook_argument, variables_option
 
 
-@click.group("schedule", epilog="\b\nExample: orchestrator schedule explain nightly-cost-stop")
+@click.group("schedule", cls=HintingGroup, epilog="\b\nExample: orchestrator schedule explain nightly-cost-stop")
 def command() -> None:
     """Show the schedules of playbooks."""
 
