@@ -307,7 +307,7 @@ class RunFinished(RunTotals):
     """`run.finished`.
 
     Attributes:
-        ending: an `Ending`.
+        ending: an `Ending`; None in logs of an early version.
         exit_code: exit code of the command.
         deadline: result for the deadline of the playbook.
         cut_short_by: the `Ending` that cut the run short.
@@ -316,7 +316,7 @@ class RunFinished(RunTotals):
     """
 
     __slots__ = ()
-    ending = Required[str]()
+    ending = Optional[str]()
     exit_code = Required[int]()
     deadline = Optional[Json]()
     cut_short_by, abandoned_by, reason = Optional[str](), Optional[str](), Optional[str]()

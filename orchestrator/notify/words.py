@@ -79,9 +79,9 @@ def count_outcomes(state: RunState) -> dict[str, int]:
     return dict(Counter(target.outcome_so_far.value for target in state.targets.values() if not target.taken_up_by))
 
 
-def describe_end(code: int, ending: str) -> str:
+def describe_end(code: int, ending: str | None) -> str:
     """Describe the end of a finished run."""
-    if ending != Ending.COMPLETED:
+    if ending not in {None, Ending.COMPLETED}:
         return _EARLY.get(ending, "ended early")
     if code == Exit.UNSETTLED:
         return "finished, some CVMs did not settle in time"

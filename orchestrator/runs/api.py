@@ -84,7 +84,7 @@ class RunSummary:
         run_id: the id of the run.
         playbook: the name of the playbook.
         exit_code: the exit code of the command for the same end; None for an unfinished run.
-        ending: the cause of the end; None for an unfinished run.
+        ending: the cause of the end; None for an unfinished run, or a log of an early version without the cause.
         counts: the number of CVMs by outcome. A CVM of several steps counts with its last outcome.
         targets: every target, in the order of the plan.
         log: the path of the audit log.
@@ -292,7 +292,7 @@ def _summarize_run(state: RunState, run: StoredRun) -> RunSummary:
         state.run_id,
         state.started.playbook["name"],
         Exit(finished.exit_code) if finished else None,
-        Ending(finished.ending) if finished else None,
+        Ending(finished.ending) if finished and finished.ending else None,
         {Outcome(outcome): number for outcome, number in counts_of(state).items()},
         tuple(
             TargetSummary(

@@ -69,6 +69,12 @@ def test_the_notice_of_the_end_gives_the_reason(code: int, ending: str, says: st
     assert says in notices_of(finished(code, ending, not_sent=3))[-1].headline
 
 
+def test_the_end_of_an_old_log_without_its_ending_is_still_a_notice() -> None:
+    event, fields = finished(0, settled=3)
+    end = notices_of((event, {name: value for name, value in fields.items() if name != "ending"}))[-1]
+    assert (end.headline, end.facts["ending"]) == ("nightly succeeded: 3 settled (exit 0)", None)
+
+
 def test_a_missed_deadline_is_in_the_notice_of_the_end() -> None:
     event, fields = finished(0, settled=3)
     end = notices_of((event, fields | {"deadline": {"seconds": 60, "met": False, "late": 1}}))[-1]

@@ -26,6 +26,7 @@ from orchestrator.playbook.schema import Playbook
 from orchestrator.runs.api import Options
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
+from tests.logs import RUN_ID, log
 
 pytestmark = pytest.mark.anyio
 
@@ -177,6 +178,13 @@ def stop_web(folder: Path) -> tuple[Path]:
     file = folder / "web.yaml"
     file.write_text('name: web\nsteps: [{action: stop, select: {name: "web-*"}}]\n')
     return (file,)
+
+
+def test_an_old_log_without_the_ending_can_be_read(options: Options, tmp_path: Path) -> None:
+    old = tmp_path / f"{RUN_ID}.jsonl"
+    old.write_bytes(log())
+    summary = read_log(old, **options)
+    assert (summary.exit_code, summary.ending) == (6, None)
 
 
 async def test_an_altered_log_and_an_unknown_run_are_exceptions(options: Options, tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ class _Process:
             self._played.log, state.apply_record, wall=self._clock.wall, sync=self.disk.write
         )
         if state.finished is not None:
-            return RunResult(Ending(state.finished.ending), Exit(state.finished.exit_code))
+            return RunResult(Ending(state.finished.ending or Ending.COMPLETED), Exit(state.finished.exit_code))
         jobs = rebuild_jobs(state, now=self._clock.now(), wall=self._clock.wall())
         size = state.planned.workspace_size
         fresh = await read_open_statuses(session, jobs, size)
