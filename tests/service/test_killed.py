@@ -99,7 +99,7 @@ async def hold_to_once(home: House, seed: int, share: float) -> None:
     rng = Random(seed)
     home.write("makes-up", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue")
     home.write("lets-go", cron="*/20 * * * *", timezone="UTC", on_missed="skip", on_overlap="queue")
-    home.scan_interval = 60
+    home.scan_interval = 600
     written: list[dict[str, Any]] = []
     lives = await live_a_week(home, rng, share, written)
     end = lives[-1][1] - timedelta(minutes=10)
