@@ -23,6 +23,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> list[pytest.Item] | None:
+    """Collect no soak tests only to deselect all of them: a third of all cases, in every test process."""
+    marks = getattr(obj, "pytestmark", None) if name.startswith("test") else None
+    is_soak = isinstance(marks, list) and any(mark.name == "soak" for mark in marks)
+    return [] if is_soak and collector.config.getoption("markexpr") == "not soak" else None
+
+
 _SLOW = ("e2e", "docs", "chaos", "crash", "released", "service")
 """Folders of tests that wait for processes: begun first, and shared out one by one among the test processes."""
 
