@@ -127,13 +127,6 @@ def is_out_of_scope(reason: Reason) -> bool:
     return reason.code is SkipReason.EXCLUDED_BY_OPTION or reason.needed_by == ONLY
 
 
-def describe_narrowing(fields: Mapping[str, Any]) -> str:
-    """Write the form of `Narrowing.document` as options of a command."""
-    only = [f"{ONLY} {key}={value}" for key, values in fields.get("only", {}).items() for value in values]
-    exclude = [f"--exclude {key}={value}" for each in fields.get("exclude", ()) for key, value in each.items()]
-    return ", ".join([*only, *exclude])
-
-
 def build_select(selectors: Mapping[str, Sequence[str]], excludes: Iterable[str] = ()) -> dict[str, object]:
     """Build a select from selector options and `--exclude`, as in a playbook's file.
 

@@ -1,7 +1,8 @@
-"""The phrases of outcomes, charges and verdicts: one table for each, with a phrase for every member."""
+"""The phrases of outcomes, charges and verdicts: one table for each, a phrase for every member. And narrowings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.audit.verify import Verdict
 from orchestrator.billing.reconciled import ChargeState
@@ -51,3 +52,13 @@ VERDICTS: Mapping[Verdict, str] = {
     Verdict.ALTERED: "✗ ALTERED",
 }
 """The results of a check of the hash chain."""
+
+
+def describe_narrowing(fields: Mapping[str, Any]) -> str:
+    """Write the form of `Narrowing.document` as options of a command; other forms, of foreign logs, as text."""
+    try:
+        only = [f"--only {key}={value}" for key, values in fields["only"].items() for value in values]
+        exclude = [f"--exclude {key}={value}" for each in fields["exclude"] for key, value in each.items()]
+    except (AttributeError, KeyError, TypeError):
+        return str(fields)
+    return ", ".join([*only, *exclude])

@@ -94,6 +94,7 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path | str) 
         "run_id": state.run_id,
         "exit_code": exit_code,
         "audit_log": str(audit_log),
+        **({"narrowed": state.started.narrowed} if state.started.narrowed else {}),
         "counts": counts_of(state),
         "targets": [
             {

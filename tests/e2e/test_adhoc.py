@@ -9,7 +9,7 @@ from tests.e2e.desk import until
 
 def test_ids_take_one_read_each_and_the_log_names_the_order(open_desk: OpenDesk) -> None:
     desk = open_desk()
-    listed = desk.run("cvms", "--json").document["cvms"]
+    listed = desk.run("cvms", "--json").document
     ids = [each["id"] for each in listed[:2]]
     before = len(desk.sim.requests)
     ended = desk.run("stop", ids[0], listed[1]["vm_uuid"], ids[0], "--expect", "2", "--json")

@@ -25,6 +25,7 @@ from orchestrator.plural import plural
 from orchestrator.report.audit.terms import ID, REASON, format_reason, format_seconds, format_usd, verb
 from orchestrator.report.audit.tolerance import as_list, as_mapping, list_targets
 from orchestrator.report.exit_meanings import ENDINGS, meaning_of
+from orchestrator.report.phrases import describe_narrowing
 from orchestrator.safe_text import safe_text
 
 _SHORT = 16
@@ -44,6 +45,8 @@ def _describe_start(event: RunStarted) -> str:
     if given:
         variables = ", ".join(f"{safe_text(key, ID)}={safe_text(value, ID)}" for key, value in given.items())
         parts.append(f"with {variables}")
+    if isinstance(event.narrowed, Mapping):
+        parts.append(f"narrowed by {safe_text(describe_narrowing(event.narrowed), REASON)}")
     if event.simulated:
         parts.append("against a simulated cloud")
     return ", ".join(parts)

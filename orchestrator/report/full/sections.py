@@ -52,7 +52,7 @@ from orchestrator.report.full.phrases import (
 )
 from orchestrator.report.full.timeline_section import describe_timeline
 from orchestrator.report.layout import after, format_dollars, moment, per_hour, rate_words, size
-from orchestrator.report.phrases import VERDICTS
+from orchestrator.report.phrases import VERDICTS, describe_narrowing
 
 _Document = Mapping[str, Any]
 
@@ -110,6 +110,8 @@ def describe_summary(document: _Document) -> Section:
         ("Steps", ", ".join(f"{step['name']} ({step['action']})" for step in run["steps"] if "action" in step) or "-"),
         ("Deadline", deadline_words(document) or "none"),
     ]
+    if run["narrowed"]:
+        pairs.append(("Narrowed by", describe_narrowing(run["narrowed"])))
     if command := next_command(document):
         pairs.append(("To go on", Code(command)))
     if total["stops"]:

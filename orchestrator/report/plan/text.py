@@ -14,11 +14,11 @@ from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
 from orchestrator.moment import utc_now
 from orchestrator.playbook.frozen_plan import list_drifted
-from orchestrator.playbook.narrowing import describe_narrowing
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
 from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table, warning_lines
+from orchestrator.report.phrases import describe_narrowing
 from orchestrator.report.plan.sections import (
     Group,
     app_of,

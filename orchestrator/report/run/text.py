@@ -19,6 +19,7 @@ from orchestrator.outcome import TROUBLE, Outcome
 from orchestrator.plural import join_names, plural
 from orchestrator.report.exit_meanings import ENDINGS, describe_end, meaning_of_run
 from orchestrator.report.layout import Column, fact_lines, moment, print_lines, print_table, prose_lines
+from orchestrator.report.phrases import describe_narrowing
 from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.runs.answer import describe_answer
 from orchestrator.runs.documents import counts_of
@@ -152,6 +153,8 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Fa
     yield from _cut_short(state)
     yield from _describe_start(state)
     yield from _describe_trigger(state)
+    if state.started.narrowed:
+        yield "narrowed", Text(safe_text(describe_narrowing(state.started.narrowed), _WIDTH))
     yield from _follow_ups(state)
     yield from _describe_deadline(state)
     money = state.money

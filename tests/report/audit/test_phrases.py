@@ -99,6 +99,11 @@ def sentence_of(event: str, **fields: object) -> str:
             {"actor": "me@here", "trigger": {"schedule": "nightly", "planned": "T"}},
             "by schedule nightly",
         ),
+        (
+            "run.started",
+            {"narrowed": {"only": {"name": ["web-*"]}, "exclude": [{"teepod": "b"}]}},
+            "narrowed by --only name=web-*, --exclude teepod=b",
+        ),
         ("something.new", {}, "something.new"),
     ],
 )
@@ -142,7 +147,7 @@ _NAMES = (
     *("latency_ms", "retry_after_s", "observed", "in_progress", "to", "step", "question", "expires_at", "answer", "by"),
     *("via", "message", "state", "charged", "expected", "difference_usd", "covers", "key_id", "playbook", "actor"),
     *("vars", "trigger", "plan_file", "restores", "counts", "exit_code", "ending", "open", "torn", "limits", "steps"),
-    *("deadline", "comment", "cvm", "targets", "skipped", "guards", "warnings", "workspace_size"),
+    *("narrowed", "deadline", "comment", "cvm", "targets", "skipped", "guards", "warnings", "workspace_size"),
 )
 _ANY = st.dictionaries(st.sampled_from(_NAMES), _JSON, max_size=8)
 

@@ -2,6 +2,7 @@
 
 import csv
 import unicodedata
+from html import unescape as html_unescape
 from io import StringIO
 from pathlib import Path
 
@@ -24,6 +25,16 @@ def test_every_format_has_every_section_with_content() -> None:
         assert f">{section.title}</h2>" in page
         assert f"## {section.title}\n" in marked
         assert section.is_empty or f"\n{section.title}\n" in plain
+
+
+def test_every_format_says_how_a_run_was_narrowed() -> None:
+    narrowed = {"only": {"name": ["web-*"]}, "exclude": [{"teepod": "b"}]}
+    made = {**MADE, "run": {**MADE["run"], "narrowed": narrowed}}
+    for shown in (report_html(made).decode(), html_unescape(report_markdown(made)), report_text(made)):
+        assert "Narrowed by" in shown
+        assert "--exclude teepod=b" in shown
+        assert "name=web-" in shown
+    assert "Narrowed by" not in report_text(MADE)
 
 
 @pytest.mark.parametrize("renderer", [html, markdown, text])

@@ -1,6 +1,7 @@
 """The end of a run as text: problems, the bill, the next commands, and no control characters from names."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from orchestrator.audit.events import RunStarted
 from orchestrator.outcome import Exit
 from orchestrator.report.plan.text import print_plan
 from orchestrator.report.run.text import print_run
-from tests.logs import RUN_ID
+from orchestrator.runs.documents import run_document
+from orchestrator.runs.records import planned_fields
+from tests.logs import RUN_ID, build_records, replay
 from tests.report.runs import (
     EVIL,
     LOG,
@@ -45,6 +48,18 @@ def test_no_id_and_no_command_is_wrapped_or_cut_at_any_width(width: int) -> None
     for app_id in re.findall(r"\b0{8,}[0-9a-f]*", "\n".join(lines)):
         assert len(app_id) == 40
     assert {found for line in lines for found in re.findall(r"cvm_\w*", line)} <= {f"cvm_{n}" for n in range(9)}
+
+
+def test_the_end_of_a_run_says_how_the_run_was_narrowed() -> None:
+    narrowed = {"only": {"name": [f"web-*{EVIL}"]}, "exclude": [{"teepod": "b"}]}
+    started = {"playbook": {"name": "example"}, "narrowed": narrowed}
+    story = [("run.started", started), ("run.planned", planned_fields(plan(), 5)), *STOPPED]
+    state = replay(build_records(story, datetime.fromtimestamp(0, UTC)))
+    target, file = console(200)
+    print_run(target, state, 0, LOG)
+    assert re.search(r"narrowed\s+--only name=web-", STYLE.sub("", file.getvalue()))
+    assert is_tame(file.getvalue())
+    assert run_document(state, 0, LOG)["narrowed"] == narrowed
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
