@@ -36,7 +36,10 @@ _COMMANDS = {
     "serve": ("orchestrator.cli.commands.serve", "Run the schedules of a folder of playbooks until stopped."),
     "snooze": ("orchestrator.cli.commands.snooze", "Skip a playbook's firings for a time."),
     "audit": ("orchestrator.cli.commands.audit", "Verify, show, export, seal and prune audit logs."),
-    "doctor": ("orchestrator.cli.commands.doctor", "Check settings, key, API, clock, state folder and playbooks."),
+    "doctor": (
+        "orchestrator.cli.commands.doctor",
+        "Check settings, key, API, state folder, channels and playbooks.",
+    ),
     "whoami": ("orchestrator.cli.commands.whoami", "Show the workspace and the source of the API key."),
     "simulate": ("orchestrator.cli.commands.simulate", "Serve a simulated Phala Cloud on this machine."),
     "completion": ("orchestrator.cli.commands.completion", "Print the completion script of a shell."),

@@ -124,6 +124,36 @@ def notice_of_refusal(
     )
 
 
+def make_test_notice(*, number: str, at: str, actor: str, cloud_url: str) -> Notice:
+    """Make a notice marked as a test, without a run.
+
+    Args:
+        number: makes the notice's id unique.
+        at: the time, formatted as in logs.
+        actor: user@host.
+        cloud_url: the address of the cloud.
+    """
+    facts: dict[str, object] = {
+        "event": "test",
+        "ts": at,
+        "run_id": None,
+        "playbook": None,
+        "actor": actor,
+        "cloud_url": cloud_url,
+        "simulated": False,
+        "targets": 0,
+        "commands": [],
+    }
+    return Notice(
+        id=f"test-{number}",
+        event="test",
+        kinds=frozenset({"message"}),
+        headline="[test] orchestrator can reach this channel; no run, nothing was changed",
+        lines=(f"sent by {words.one_line(actor)}, cloud {words.one_line(cloud_url)}",),
+        facts=facts,
+    )
+
+
 def _notice_of_first_failure(record: Record, state: RunState) -> Notice | None:
     """Make the notice about the first failure of the run; the notice of the end lists other failures."""
     target = state.troubles[-1]

@@ -1,21 +1,31 @@
-"""Check the surroundings of runs: settings, key, API, clock, state folder, playbooks. Every check runs."""
+"""Check the surroundings of runs: settings, key, API, rate, state, notifications, playbooks. Every check runs."""
 
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+import stat
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.engine.read.retry import read_error
 from orchestrator.errors import CloudError, OrchestratorError
+from orchestrator.moment import utc_now
+from orchestrator.notify.channels.registry import read_channels
 from orchestrator.outcome import Exit
-from orchestrator.playbook.load import load_playbook
+from orchestrator.playbook.calendars import CalendarReader
+from orchestrator.playbook.load import LoadedPlaybook, load_playbook
+from orchestrator.playbook.timetable import load_timetable
+from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Identity, Reply
+from orchestrator.runs.api_profile import fingerprint_workspace
+from orchestrator.runs.notifications import send_test_notices
+from orchestrator.runs.stores import api_profile_store
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
 
 _MOST_SKEW_S = 60.0
 _LEAST_FREE_BYTES = 100_000_000
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 ReadIdentity = Callable[[Settings, Credentials], Awaitable[Reply[Identity]]]
 
@@ -46,8 +56,17 @@ def find_exit_code(checks: list[Check]) -> int:
     return min((int(check.exit_code) for check in checks if not check.ok), default=0)
 
 
-async def run_checks(load: Callable[[], Settings], read_identity: ReadIdentity, playbooks: Path) -> list[Check]:
-    """Run all checks; a failed check never prevents an independent one."""
+async def run_checks(
+    load: Callable[[], Settings], read_identity: ReadIdentity, playbooks: Path, *, send_test: bool = False
+) -> list[Check]:
+    """Run all checks; a failed check never prevents an independent one.
+
+    Args:
+        load: loads the settings.
+        read_identity: asks the API about the owner of a key.
+        playbooks: the folder of playbooks.
+        send_test: whether to send a test notice through each notification channel.
+    """
     checks = []
     try:
         settings = load()
@@ -55,8 +74,13 @@ async def run_checks(load: Callable[[], Settings], read_identity: ReadIdentity, 
         checks.append(_failure("settings", error))
     else:
         checks += _check_settings(settings)
-        checks += await _check_cloud(settings, read_identity)
+        found, key_check = _find_credentials(settings)
+        checks.append(key_check)
+        if found is not None:
+            checks += await _check_cloud(settings, found, read_identity)
+        checks.append(_check_rate(settings, found))
         checks.append(_check_state_folder(settings.audit.state_dir))
+        checks += _check_notifications(settings, await send_test_notices(settings) if send_test else None)
     return [*checks, *_check_playbooks(playbooks)]
 
 
@@ -74,20 +98,23 @@ def _check_settings(settings: Settings) -> Iterator[Check]:
         yield Check("settings", ok=False, message=warning)
 
 
-async def _check_cloud(settings: Settings, read_identity: ReadIdentity) -> list[Check]:
+def _find_credentials(settings: Settings) -> tuple[Credentials | None, Check]:
     try:
         found = settings.credentials()
     except OrchestratorError as error:
-        return [_failure("key", error)]
-    checks = [Check("key", ok=True, message=f"from {found.source}")]
+        return None, _failure("key", error)
+    return found, Check("key", ok=True, message=f"from {found.source}")
+
+
+async def _check_cloud(settings: Settings, found: Credentials, read_identity: ReadIdentity) -> list[Check]:
     try:
         reply = await read_identity(settings, found)
     except CloudError as error:
-        return [*checks, _failure("API", error)]
+        return [_failure("API", error)]
     if reply.value is None:
-        return [*checks, _failure("API", read_error(reply, "the identity of the key"))]
+        return [_failure("API", read_error(reply, "the identity of the key"))]
     workspace = reply.value.workspace or reply.value.workspace_id or "unknown"
-    checks.append(Check("API", ok=True, message=f"{found.base_url}, workspace {workspace}"))
+    checks = [Check("API", ok=True, message=f"{found.base_url}, workspace {workspace}")]
     ahead = reply.value.clock_ahead
     if ahead is not None:
         hint = "" if abs(ahead) <= _MOST_SKEW_S else "; set this machine's clock (NTP)"
@@ -96,26 +123,82 @@ async def _check_cloud(settings: Settings, read_identity: ReadIdentity) -> list[
     return checks
 
 
+def _check_rate(settings: Settings, found: Credentials | None) -> Check:
+    """Describe the rate of the settings, and the rate of earlier runs; an unknown limit is no failure."""
+    asked = settings.rate.requests_per_second
+    source = settings.origin.source_of("rate.requests_per_second") or "default"
+    message = f"{asked if asked == AUTO else f'{asked:g} requests a second'} ({source})"
+    problems: list[str] = []
+    known = None
+    if found is not None:
+        profiles = api_profile_store(settings, lambda _event, reason, **_facts: problems.append(reason))
+        profile = profiles.read_profile(found.base_url, fingerprint_workspace(found.api_key), utc_now())
+        known = profile.requests_per_second
+    if problems:
+        return Check("rate limit", ok=True, message=f"{message}; earlier rates can't be read: {problems[0]}")
+    if known is None:
+        return Check("rate limit", ok=True, message=f"{message}; the API's limit is unknown before a run with `auto`")
+    return Check("rate limit", ok=True, message=f"{message}; earlier runs found that the API accepts {known:g}")
+
+
 def _check_state_folder(folder: Path) -> Check:
-    above = folder
+    name, above = "state folder", folder
     while not above.exists() and above != above.parent:
         above = above.parent
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        return Check("state folder", ok=False, message=f"{folder} can't be written; set ORCHESTRATOR_STATE_DIR")
+        return Check(name, ok=False, message=f"{folder} can't be written; set ORCHESTRATOR_STATE_DIR")
     free = shutil.disk_usage(above).free
+    figures = f"{free / 1e9:.1f} GB free"
     if free < _LEAST_FREE_BYTES:
-        return Check("state folder", ok=False, message=f"{folder} has {free // 1_000_000} MB left; free some space")
-    return Check("state folder", ok=True, message=f"{folder}, writable")
+        return Check(name, ok=False, message=f"{folder}, {free // 1_000_000} MB free; free some space")
+    if above != folder:
+        return Check(name, ok=True, message=f"{folder}, created by the first run, {figures}")
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    message = f"{folder}, mode {mode:04o}, {figures}"
+    if mode & _OTHERS_MAY_WRITE:
+        return Check(name, ok=False, message=f"{message}; others may write: chmod 700 {folder}")
+    return Check(name, ok=True, message=message)
+
+
+def _check_notifications(settings: Settings, problems: Mapping[str, str] | None) -> Iterator[Check]:
+    """Check the configuration of each channel.
+
+    Args:
+        settings: the settings.
+        problems: by channel, the failure of its test notice; None if no test notice was sent.
+    """
+    channels, errors = read_channels(settings.notify)
+    for error in errors:
+        yield _failure("notifications", error)
+    for channel in channels:
+        problem = "" if problems is None else problems[channel.name]
+        message = "configured; --send-test sends a notice" if problems is None else problem or "test notice accepted"
+        yield Check("notifications", ok=not problem, message=f"{channel.name}: {message}")
+    if not channels and not errors:
+        yield Check("notifications", ok=True, message="no channel (settings notify.webhook_url, notify.slack_url)")
 
 
 def _check_playbooks(folder: Path) -> Iterator[Check]:
     paths = sorted(folder.glob("*.y*ml")) if folder.is_dir() else []
-    failures = 0
+    loaded, failures = [], []
     for path in paths:
         try:
-            load_playbook(path, {}, allow_undefined=True)
+            loaded.append(load_playbook(path, {}, allow_undefined=True))
         except OrchestratorError as error:
-            failures += 1
-            yield _failure("playbooks", error)
-    if not failures:
-        yield Check("playbooks", ok=True, message=f"{len(paths)} in {folder}")
+            failures.append(_failure("playbooks", error))
+    yield from failures or [Check("playbooks", ok=True, message=f"{len(paths)} in {folder}")]
+    yield from _check_calendars(loaded)
+
+
+def _check_calendars(playbooks: Sequence[LoadedPlaybook]) -> Iterator[Check]:
+    """Read every calendar of the schedules, each file once."""
+    reader = CalendarReader()
+    files, failures = set(), []
+    for loaded in playbooks:
+        try:
+            timetable = load_timetable(loaded, reader)
+        except OrchestratorError as error:
+            failures.append(_failure("calendars", error))
+        else:
+            files |= {loaded.file.parent / text for text in (timetable.calendars if timetable is not None else ())}
+    yield from failures or [Check("calendars", ok=True, message=f"{len(files)} readable")]

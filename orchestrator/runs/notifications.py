@@ -12,9 +12,15 @@ from orchestrator.audit.store import new_run_id
 from orchestrator.engine.result import RunResult
 from orchestrator.errors import OrchestratorError
 from orchestrator.moment import timestamp, utc_now
+from orchestrator.notify.channels.channel import Channel
 from orchestrator.notify.channels.registry import read_channels
 from orchestrator.notify.delivery import DeliveryWorker
-from orchestrator.notify.from_events import notice_of_log_failure, notice_of_refusal, notice_of_start
+from orchestrator.notify.from_events import (
+    make_test_notice,
+    notice_of_log_failure,
+    notice_of_refusal,
+    notice_of_start,
+)
 from orchestrator.notify.notifier import Notifier, open_notifier
 from orchestrator.notify.transport import WebhookTransport
 from orchestrator.outcome import Ending
@@ -102,6 +108,32 @@ async def notify_refusal(
     async with _open_channels(settings.notify, settings.notify.on if on is None else on, observer) as notifier:
         notifier.send_notice(notice)
         await notifier.finish_delivery(settings.notify.drain)
+
+
+async def send_test_notices(settings: Settings) -> dict[str, str]:
+    """Send a notice marked as a test once through each usable channel.
+
+    Returns:
+        By channel, the reason for a failure; empty after success.
+    """
+    now = utc_now()
+    notice = make_test_notice(
+        number=new_run_id(now), at=timestamp(now), actor=find_actor(), cloud_url=settings.find_base_url()
+    )
+    problems: dict[str, str] = {}
+
+    async def deliver(channel: Channel) -> None:
+        """Send the notice through a channel, and record the result."""
+        transport = WebhookTransport(channel, settings.notify.timeout)
+        try:
+            problems[channel.name] = (await transport(notice)).problem
+        finally:
+            await transport.aclose()
+
+    async with anyio.create_task_group() as group:
+        for channel in read_channels(settings.notify)[0]:
+            group.start_soon(deliver, channel)
+    return problems
 
 
 @asynccontextmanager

@@ -8,10 +8,13 @@ from orchestrator.cli.options import json_option, settings_options
 
 
 @click.command("doctor", epilog="\b\nExample: orchestrator doctor")
+@click.option("--send-test", is_flag=True, help="Send a test notice through each notification channel.")
 @json_option
 @settings_options
 def command(**options: Any) -> int:
-    """Check settings, key, API, clock, state folder and playbooks. Changes nothing.
+    """Check settings, key, API, rate limit, state folder, notifications and playbooks.
+
+    Changes nothing, and sends one reading request. The calendars of the playbooks are read too.
 
     Exit code 0: all is well. Exit code 2: settings. Exit code 5: cloud or key.
     """

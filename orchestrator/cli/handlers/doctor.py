@@ -14,9 +14,10 @@ from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
 
 
-def check_surroundings(config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> int:
+def check_surroundings(config: Path | None, assignments: tuple[str, ...], *, send_test: bool, as_json: bool) -> int:
     """Run all checks and print the results; return the exit code."""
-    checks = anyio.run(run_checks, partial(load_settings, config, assignments), ask_identity, Path("playbooks"))
+    load = partial(load_settings, config, assignments)
+    checks = anyio.run(partial(run_checks, load, ask_identity, Path("playbooks"), send_test=send_test))
     code = find_exit_code(checks)
     if as_json:
         click.echo(json.dumps({"exit_code": code, "checks": [check.document() for check in checks]}, indent=2))
