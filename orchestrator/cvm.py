@@ -31,6 +31,14 @@ def normal_uuid(text: str) -> str:
     return text.replace("-", "").lower()
 
 
+def normal_id(text: str) -> str:
+    """Return an identifier for comparisons: a hashid as written, a UUID or an instance id in normal form.
+
+    Hashids differ by case and by dashes.
+    """
+    return text if text.startswith(HASHID) else normal_uuid(text)
+
+
 def normal_app_id(text: str) -> str:
     """Return an app_id without `0x` or `app_` and in lower case, for comparisons."""
     return text.strip().lower().removeprefix("app_").removeprefix("0x")
@@ -198,7 +206,7 @@ class Cvm:
     @property
     def keys(self) -> list[str]:
         """All known identifiers, in normal form: hashid, UUID and instance id."""
-        return [normal_uuid(each) for each in (self.ref.id, self.ref.vm_uuid, self.instance_id) if each]
+        return [normal_id(each) for each in (self.ref.id, self.ref.vm_uuid, self.instance_id) if each]
 
     @property
     def down(self) -> bool:

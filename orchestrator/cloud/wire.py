@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from orchestrator.cvm import HASHID, Cvm, CvmRef, normal_app_id, normal_uuid
+from orchestrator.cvm import HASHID, Cvm, CvmRef, normal_app_id, normal_id, normal_uuid
 from orchestrator.reply import BatchStopped, Identity, Page, StatusRead
 
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -130,7 +130,7 @@ def read_detail_of(body: Any, cvm_id: str) -> tuple[Cvm, ...]:  # noqa: ANN401 -
     cvm = read_cvm(body)
     if cvm.ref.id is None and cvm_id.startswith(HASHID):
         return (replace(cvm, ref=replace(cvm.ref, id=cvm_id)),) if cvm.ref.name != cvm_id else ()
-    return (cvm,) if normal_uuid(cvm_id) in cvm.keys else ()
+    return (cvm,) if normal_id(cvm_id) in cvm.keys else ()
 
 
 def _read_legacy_cvm(item: dict[str, Any], status: str) -> Cvm:

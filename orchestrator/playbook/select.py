@@ -13,7 +13,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
-from orchestrator.cvm import COMING_UP, Cvm, normal_app_id, normal_uuid
+from orchestrator.cvm import COMING_UP, Cvm, normal_app_id, normal_id
 from orchestrator.playbook.facts import Comparison
 from orchestrator.playbook.schema import Protect
 from orchestrator.playbook.steps import Select
@@ -275,7 +275,7 @@ def _describe_unmatched(pairs: Iterable[tuple[str, str]], cvms: list[Cvm]) -> li
     known_ids = {key for cvm in cvms for key in cvm.keys}
     for key, value in dict.fromkeys(pairs):
         match = _BY_KEY[key]
-        if (key == "id" and normal_uuid(value) in known_ids) or (key == "status" and value in _USUAL):
+        if (key == "id" and normal_id(value) in known_ids) or (key == "status" and value in _USUAL):
             continue
         if key == "id" or not any(match(value, cvm) for cvm in cvms):
             sentences.append(f"no {_NOUN[key]} {value!r}{_describe_known(key, value, cvms)}")

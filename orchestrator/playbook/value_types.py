@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from orchestrator.cvm import HASHID, normal_app_id, normal_uuid
+from orchestrator.cvm import HASHID, normal_app_id, normal_id
 from orchestrator.duration import Duration
 
 _AMOUNT = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
@@ -119,7 +119,7 @@ class CvmIds(list[str]):
 
     def __init__(self, ids: Iterable[str]) -> None:
         super().__init__(ids)
-        self.keys = frozenset(normal_uuid(each) for each in self)
+        self.keys = frozenset(normal_id(each) for each in self)
         self.has_hashids = any(each.startswith(HASHID) for each in self)
         self.has_others = any(not each.startswith(HASHID) for each in self)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.action import Action
-from orchestrator.cvm import Cvm, normal_app_id, normal_uuid
+from orchestrator.cvm import Cvm, normal_app_id, normal_id
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.errors import PlaybookError, UsageError
 from orchestrator.playbook.guards import needs_whole_workspace
@@ -26,7 +26,7 @@ MOST_CVMS = 15_000
 """CVMs named in a command; a playbook has a highest size."""
 
 _ID = re.compile(
-    r"cvm_[A-Za-z0-9_-]{1,120}|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    r"(?-i:cvm_[A-Za-z0-9_-]{1,120})|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     re.IGNORECASE | re.ASCII,
 )
 _MOST_CANDIDATES = 10
@@ -132,7 +132,7 @@ def resolve_names(names: Iterable[str], cvms: Sequence[Cvm]) -> list[Cvm]:
         by_name.setdefault(each.ref.name, []).append(each)
     found: dict[str, Cvm] = {}
     for name in names:
-        cvm = by_id.get(normal_uuid(name)) if is_identifier(name) else None
+        cvm = by_id.get(normal_id(name)) if is_identifier(name) else None
         named = [] if cvm is not None else by_name.get(name, [])
         if len(named) > 1:
             raise UsageError(

@@ -1,5 +1,7 @@
 """The CVMs covered by a select."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,3 +160,11 @@ FLEET = [
 )
 def test_a_pattern_is_compared_with_the_patterns_of_known_names(value: str, hint: str) -> None:
     assert describe_unmatched([select(name=value)], FLEET) == [f"no CVM named {value!r}; {hint}"]
+
+
+def test_an_id_matches_a_hashid_as_written_and_a_uuid_in_any_spelling() -> None:
+    web = cvm(7)
+    twin = replace(web, ref=replace(web.ref, id="cvm_AbC1"))
+    assert is_covered(select(id=["cvm_AbC1"]), twin)
+    assert not is_covered(select(id=["cvm_aBc1"]), twin)
+    assert is_covered(select(id=["00000000-0000-0000-0000-000000000007"]), twin)

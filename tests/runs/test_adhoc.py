@@ -1,13 +1,14 @@
 """Ad-hoc orders: names of CVMs, and playbooks in memory."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.action import Action
 from orchestrator.cli.cvm_list import read_names
-from orchestrator.cvm import Cvm
+from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import UsageError
 from orchestrator.playbook.plan import Plan
 from orchestrator.runs.adhoc import build_playbook, resolve_names
@@ -86,3 +87,14 @@ def test_unusable_file_of_cvms_is_refused(tmp_path: Path, data: bytes) -> None:
     file.write_bytes(data)
     with pytest.raises(UsageError):
         read_names((), str(file))
+
+
+def test_hashids_differ_by_case_and_by_dashes() -> None:
+    twins = [
+        replace(cvm(number, f"web-{number}"), ref=CvmRef(hashid, f"{number:032x}", f"web-{number}"))
+        for number, hashid in enumerate(["cvm_AbC1", "cvm_aBc1", "cvm_x-y", "cvm_xy"])
+    ]
+    for twin in twins:
+        assert resolve_names([twin.ref.address], twins) == [twin]
+    with pytest.raises(UsageError):
+        resolve_names(["CVM_AbC1"], twins)

@@ -100,7 +100,7 @@ class InventoryReader:
                 group.start_soon(read)
         if errors:
             raise errors[0]
-        cvms = _index_by_key(found[cvm_id] for cvm_id in wanted if cvm_id in found)
+        cvms = _index_by_key(_join_twins(found[cvm_id] for cvm_id in wanted if cvm_id in found))
         return Inventory(tuple(cvms.values()), whole=False, detailed=True, mistaken=frozenset(mistaken))
 
     async def _read_apps_from_list(self, app_ids: frozenset[str]) -> Inventory:
@@ -185,6 +185,16 @@ class InventoryReader:
 
     def _app_request(self, app_id: str) -> Callable[[], Awaitable[Reply[tuple[Cvm, ...]]]]:
         return lambda: self._cloud.list_app(app_id)
+
+
+def _join_twins(cvms: Iterable[Cvm]) -> list[Cvm]:
+    """Join answers about one CVM: a legacy answer to a UUID has no hashid, and an answer to the hashid has both."""
+    ordered = list(cvms)
+    hashids = {cvm.ref.uuid_key: cvm.ref.id for cvm in ordered if cvm.ref.uuid_key and cvm.ref.id}
+    return [
+        replace(cvm, ref=replace(cvm.ref, id=hashids.get(cvm.ref.uuid_key or ""))) if cvm.ref.id is None else cvm
+        for cvm in ordered
+    ]
 
 
 def _index_by_key(cvms: Iterable[Cvm]) -> dict[str, Cvm]:

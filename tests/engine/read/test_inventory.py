@@ -189,3 +189,18 @@ async def test_a_cvm_of_an_app_s_list_belongs_to_that_app() -> None:
     cloud.list_app = bare  # type: ignore[method-assign]
     (found,) = (await reader(cloud).read_apps(["c" * 40])).cvms
     assert found.ref.app_id == "c" * 40
+
+
+class _LegacyDetails:
+    """Answers with the hashid only to a request by hashid, as in the legacy shape."""
+
+    async def read_by_id(self, cvm_id: str) -> Reply[tuple[Cvm, ...]]:
+        hashid = cvm_id if cvm_id.startswith("cvm_") else None
+        return Reply(value=(Cvm(ref=CvmRef(hashid, "1" * 32, "web-1"), status="running"),), http_status=200)
+
+
+@pytest.mark.parametrize("ids", [["cvm_1", "1" * 32], ["1" * 32, "cvm_1"]])
+async def test_a_cvm_read_by_hashid_and_by_uuid_counts_once(ids: list[str]) -> None:
+    legacy = InventoryReader(_LegacyDetails(), Gate(Gcra(1000, 10), 10, VirtualClock()), Random(1))  # type: ignore[arg-type] # the request in use
+    inventory = await legacy.read_ids(ids)
+    assert [each.ref.key for each in inventory.cvms] == ["cvm_1"]
