@@ -195,6 +195,11 @@ def needs_whole_workspace(guards: Guards) -> bool:
     return guards.max_percent is not None or any(rule.per == "teepod" for rule in guards.keep_running or ())
 
 
+def needs_more_than_named(guards: Guards) -> bool:
+    """Return True if a guard needs CVMs beside the CVMs named by id: the whole workspace, or the rest of an app."""
+    return needs_whole_workspace(guards) or bool(guards.keep_running)
+
+
 def has_guards(guards: Guards) -> bool:
     """Return True if any guard is set."""
     return bool(guards.max_targets or guards.max_percent or guards.protect or guards.keep_running)

@@ -11,7 +11,7 @@ from orchestrator.action import Action
 from orchestrator.cvm import Cvm, normal_app_id, normal_id
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.errors import PlaybookError, UsageError
-from orchestrator.playbook.guards import needs_whole_workspace
+from orchestrator.playbook.guards import needs_more_than_named
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.load import IN_MEMORY, LoadedPlaybook, load_source
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
@@ -115,7 +115,7 @@ async def request_named(session: Session, action: Action, names: Sequence[str], 
 async def _read_named(session: Session, reader: InventoryReader, names: Sequence[str]) -> Inventory:
     ids = [name for name in dict.fromkeys(names) if is_identifier(name)]
     is_single = len(ids) == len(set(names)) <= MOST_SINGLE_READS
-    if not is_single or needs_whole_workspace(session.settings.guards) or session.settings.guards.keep_running:
+    if not is_single or needs_more_than_named(session.settings.guards):
         return await reader.read_all()
     return await reader.read_ids(ids)
 

@@ -13,7 +13,7 @@ from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
 from orchestrator.playbook.facts import derive_facts, rewind_uptime
 from orchestrator.playbook.frozen_plan import list_drifted
-from orchestrator.playbook.guards import merge_guards, needs_whole_workspace
+from orchestrator.playbook.guards import merge_guards, needs_more_than_named, needs_whole_workspace
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, PlanConstraint
@@ -79,7 +79,7 @@ async def prepare_plan(
     read_at = session.clock.wall()
     if inventory is None:
         first = [select for select in selects if select.result is None]
-        inventory = await read_selected(reader, first, whole_workspace=needs_whole_workspace(guards))
+        inventory = await read_selected(reader, first, guards)
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
     moment = (None if constraint is None else constraint.moment) or read_at
 
@@ -122,21 +122,21 @@ async def prepare_plan(
     return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace)
 
 
-async def read_selected(reader: InventoryReader, selects: Sequence[Select], *, whole_workspace: bool) -> Inventory:
+async def read_selected(reader: InventoryReader, selects: Sequence[Select], guards: Guards) -> Inventory:
     """Read the CVMs within reach of selects: single CVMs, the CVMs of apps, or the whole workspace.
 
     Args:
         reader: the reader.
         selects: the selects without a result selector.
-        whole_workspace: whether a guard needs all CVMs.
+        guards: the guards of the plan; some count more CVMs than the selects reach.
 
     Raises:
         CloudError: when the CVMs can't be read.
     """
-    ids = None if whole_workspace else find_ids_to_read(selects)
+    ids = None if needs_more_than_named(guards) else find_ids_to_read(selects)
     if ids is not None and len(ids) <= MOST_SINGLE_READS:
         return await reader.read_ids(ids)
-    apps = find_apps_to_read(selects, whole_workspace=whole_workspace)
+    apps = find_apps_to_read(selects, whole_workspace=needs_whole_workspace(guards))
     return await (reader.read_all() if apps is None else reader.read_apps(apps))
 
 

@@ -107,3 +107,11 @@ def test_cvms_already_down_leave_a_log_with_skipped(cloud: NamedCloud, desk: Des
     assert cloud.changes == []
     planned = next(each for each in desk.records if each["event"] == "run.planned")
     assert [(each["cvm"]["id"], each["code"]) for each in planned["skipped"]] == [("cvm_1", "already_down")]
+
+
+def test_survivors_of_a_plan_file_are_counted_in_the_whole_app(cloud: NamedCloud, desk: Desk) -> None:
+    keep = ("--set", 'guards.keep_running=[{"per": "app_id", "min": 1}]')
+    assert desk.run("stop", "cvm_1", "-o", "one.plan", *keep).code == 0
+    ended = desk.run("run", "--plan", "one.plan", "--yes", "--json", *keep)
+    assert ended.code == 0, ended.err
+    assert cloud.changes == ["POST /cvms/cvm_1/stop"]
