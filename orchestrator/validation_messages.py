@@ -43,7 +43,7 @@ def suggest_nearest(name: str, known: Iterable[str], otherwise: str | None = Non
         known: the known words.
         otherwise: the hint without a near word; default: a list of all known words.
     """
-    words = sorted(known)
+    words = sorted(set(known))
     close = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"

@@ -11,26 +11,28 @@ _LARGEST = 10_000_000
 _STDIN = "-"
 
 
-def read_names(arguments: tuple[str, ...], source: str | None) -> list[str]:
+def read_names(arguments: tuple[str, ...], sources: tuple[str, ...]) -> list[str]:
     """List the named CVMs.
 
     Args:
         arguments: the CVMs of the command line.
-        source: the path of `--from`, `-` for stdin; None without the option.
+        sources: the paths of all `--from`, `-` for stdin.
 
     Raises:
-        UsageError: when the file can't be read, is too large, is not text, or names no CVM.
+        UsageError: when a file can't be read, is too large, is not text, or names no CVM; when stdin is named twice.
     """
     names = [name.strip() for name in arguments]
     if any(not name for name in names):
         raise UsageError("a CVM has an empty name", hint="a variable of the shell that is not set is empty")
-    if source is None:
-        return names
-    shown = "stdin" if source == _STDIN else source
-    lines = _parse_lines(_read(source, shown), shown)
-    if not lines:
-        raise UsageError(f"{shown} names no CVM", hint="write one CVM a line: hashid, UUID, instance id or name")
-    return names + lines
+    if sources.count(_STDIN) > 1:
+        raise UsageError("--from - is given twice", hint="stdin can be read once; name it once")
+    for source in sources:
+        shown = "stdin" if source == _STDIN else source
+        lines = _parse_lines(_read(source, shown), shown)
+        if not lines:
+            raise UsageError(f"{shown} names no CVM", hint="write one CVM a line: hashid, UUID, instance id or name")
+        names += lines
+    return names
 
 
 def _read(source: str, shown: str) -> bytes:

@@ -33,5 +33,7 @@ def test_wrong_options_end_with_2_and_a_refused_key_with_5(desk: Desk) -> None:
     assert desk.run("cvms", "--gpus", "many").code == 2
     assert desk.run("cvms", "--json", "--format", "csv").code == 2
     assert desk.run("cvms", "--save", "-").code == 2
+    same = desk.run("cvms", "--save", "a.json", "-o", "./a.json")
+    assert (same.code, "name the same file" in same.err) == (2, True)
     desk.environment["PHALA_CLOUD_API_KEY"] = "phak_wrong"
     assert desk.run("cvms").code == 5

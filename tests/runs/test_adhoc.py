@@ -78,7 +78,7 @@ def test_only_protected_cvms_are_refused() -> None:
 def test_file_of_cvms_skips_blanks_and_comments(tmp_path: Path) -> None:
     file = tmp_path / "ids"
     file.write_bytes(b"\xef\xbb\xbf# ours\r\nweb-1\r\n\r\n  web-2  \r\n")
-    assert read_names((), str(file)) == ["web-1", "web-2"]
+    assert read_names((), (str(file),)) == ["web-1", "web-2"]
 
 
 @pytest.mark.parametrize("data", [b"", b"# nothing\n", b"\xff\xfe", b"a\0b", b"x" * 10_000_001])
@@ -86,7 +86,7 @@ def test_unusable_file_of_cvms_is_refused(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "ids"
     file.write_bytes(data)
     with pytest.raises(UsageError):
-        read_names((), str(file))
+        read_names((), (str(file),))
 
 
 def test_hashids_differ_by_case_and_by_dashes() -> None:
@@ -98,3 +98,12 @@ def test_hashids_differ_by_case_and_by_dashes() -> None:
         assert resolve_names([twin.ref.address], twins) == [twin]
     with pytest.raises(UsageError):
         resolve_names(["CVM_AbC1"], twins)
+
+
+def test_several_files_of_cvms_are_read_and_stdin_once(tmp_path: Path) -> None:
+    files = (tmp_path / "a", tmp_path / "b")
+    for file in files:
+        file.write_text(f"web-{file.name}\n")
+    assert read_names(("db-1",), tuple(map(str, files))) == ["db-1", "web-a", "web-b"]
+    with pytest.raises(UsageError, match="given twice"):
+        read_names((), ("-", "-"))

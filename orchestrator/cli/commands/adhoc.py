@@ -31,7 +31,13 @@ def make_command(action: Action) -> click.Command:
         f"Example: cat ids | orchestrator {action} --from - --expect 3",
     )
     @click.argument("cvms", metavar="[CVM]...", nargs=-1)
-    @click.option("--from", "source", metavar="FILE", help="Read the CVMs from FILE, one a line; - for stdin.")
+    @click.option(
+        "--from",
+        "sources",
+        multiple=True,
+        metavar="FILE",
+        help="Read the CVMs from FILE, one a line; - for stdin. May be repeated.",
+    )
     @selector_options
     @out_option("Write the plan to FILE for `run --plan FILE`, and change nothing.")
     @click.option("--simulate", is_flag=True, help="Use a simulated cloud for this command only.")

@@ -29,7 +29,7 @@ def act(
     action: Action,
     *,
     cvms: tuple[str, ...],
-    source: str | None,
+    sources: tuple[str, ...],
     selectors: Mapping[str, Sequence[str]],
     excludes: tuple[str, ...],
     config: Path | None,
@@ -42,7 +42,7 @@ def act(
     as_json: bool,
 ) -> int:
     """Act on named or selected CVMs: plan, confirm, act, watch until settled."""
-    names = _read_choice(action, cvms, source, selectors, excludes)
+    names = _read_choice(action, cvms, sources, selectors, excludes)
     loaded = None if names else build_playbook(action, build_select(selectors, excludes))
     settings = load_settings(config, assignments)
     if out is not None:
@@ -93,14 +93,14 @@ async def _open_and_act(
 def _read_choice(
     action: Action,
     cvms: tuple[str, ...],
-    source: str | None,
+    sources: tuple[str, ...],
     selectors: Mapping[str, Sequence[str]],
     excludes: tuple[str, ...],
 ) -> list[str]:
     """Read the named CVMs; empty for selector options."""
-    if (cvms or source is not None) and (selectors or excludes):
+    if (cvms or sources) and (selectors or excludes):
         raise UsageError("CVMs and selector options exclude each other", hint="name the CVMs, or select by options")
-    names = read_names(cvms, source)
+    names = read_names(cvms, sources)
     if not names and not selectors:
         raise UsageError(
             f"{action} needs CVMs or a selector option",

@@ -46,6 +46,8 @@ def list_cvms(
         raise UsageError("--save needs a file", hint="use --json for JSON on stdout")
     for file in (out, save):
         check_place(file)
+    if save is not None and out is not None and save.resolve() == out.resolve():
+        raise UsageError("--save and -o name the same file", file=save, hint="name two files")
     with open_endpoint(settings, simulate=simulate) as where:
         found = anyio.run(_read, settings, where, select)
     found = replace(found, cvms=tuple(sorted(found.cvms, key=lambda cvm: _rank(cvm, order))))

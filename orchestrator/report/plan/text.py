@@ -235,7 +235,7 @@ def _describe_batches(plan: Plan) -> str:
 
 def _get_there(plan: Plan) -> str:
     up = {step.action.leaves_running for step in plan.acting_steps}
-    return "settle" if len(up) > 1 else "run" if True in up else "go down"
+    return "settle" if len(up) > 1 else "come up" if True in up else "go down"
 
 
 def _describe_bill(plan: Plan) -> Text:

@@ -161,6 +161,6 @@ def test_a_plan_of_starts_has_the_begun_cost_and_running_as_its_goal() -> None:
     print_plan(target, made, None)
     text = STYLE.sub("", file.getvalue())
     assert "1 CVM of 1 will be started" in text
-    assert "then has 10m to run" in text
+    assert "then has 10m to come up" in text
     assert "stops" not in text
     assert plan_question(made) == "Type the number of CVMs to start (1) to continue: "
