@@ -42,16 +42,16 @@ def check_owner(file: Path) -> None:
     """Refuse a settings file of the current folder if another user could have written the file.
 
     The rule of ssh for its own settings file: the owner is this user or root, and nobody else may write. The folder
-    is not checked: another user's file in the folder has another owner.
+    is not checked: another user's file or symbolic link in the folder has another owner.
 
     Raises:
         SettingsError: when another user owns the file, or others may write the file.
     """
     try:
-        found = file.stat()
+        found, link = file.stat(), file.lstat()
     except OSError:
         return  # the later read reports the error
-    if found.st_uid not in {0, os.geteuid()}:
+    if not {found.st_uid, link.st_uid} <= {0, os.geteuid()}:
         hint = f"read the file first; then name it with --config ./{file}"
         raise SettingsError("another user owns this settings file of the current folder", file=file, hint=hint)
     if found.st_mode & _OTHERS_MAY_WRITE:

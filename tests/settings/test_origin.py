@@ -33,6 +33,16 @@ def test_a_found_file_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch
         load_settings()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
+def test_a_found_link_of_another_user_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text("[rate]\nburst = 7\n")
+    FILE.symlink_to(own)
+    os.lchown(FILE, 12345, -1)
+    with pytest.raises(SettingsError, match="another user owns"):
+        load_settings()
+
+
 def test_a_found_address_gets_the_key_of_the_environment_but_never_of_a_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

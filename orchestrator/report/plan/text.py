@@ -120,12 +120,20 @@ def _group_rows(found: list[Group], most: int) -> list[list[str]]:
 
 
 def _print_each(console: Console, plan: Plan) -> None:
+    """Print a line for each target, with the ids if CVMs share a name."""
     order = [step.name for step in plan.steps]
-    columns = [Column("CVM", wraps=True), Column("step", rank=4, wraps=True), Column("teepod", rank=1)]
-    columns += [Column("app", rank=3), Column("$/h", rank=2, right=True)]
+    shares_names = len({target.cvm.ref.name for target in plan.targets}) < len({t.cvm.ref.key for t in plan.targets})
+    columns = [Column("CVM", wraps=True), *([Column("id")] if shares_names else [])]
+    columns += [
+        Column("step", rank=4, wraps=True),
+        Column("teepod", rank=1),
+        Column("app", rank=3),
+        Column("$/h", rank=2, right=True),
+    ]
     rows = [
         [
             safe_text(target.cvm.ref.name, 64),
+            *([safe_text(target.cvm.ref.address, 64)] if shares_names else []),
             safe_text(target.step, 60),
             teepod_of(target.cvm.ref),
             app_of(target.cvm.ref),

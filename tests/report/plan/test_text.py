@@ -164,3 +164,13 @@ def test_a_plan_of_starts_has_the_begun_cost_and_running_as_its_goal() -> None:
     assert "then has 10m to come up" in text
     assert "stops" not in text
     assert plan_question(made) == "Type the number of CVMs to start (1) to continue: "
+
+
+def test_cvms_of_the_same_name_are_listed_with_their_ids() -> None:
+    fleet = [cvm(7, "dup"), cvm(8, "dup")]
+    for width in (40, 80):
+        target, file = console(width)
+        print_plan(target, plan(fleet, max_percent=100), None)
+        text = STYLE.sub("", file.getvalue())
+        assert "cvm_7" in text
+        assert "cvm_8" in text
