@@ -94,12 +94,12 @@ def read_workspace(body: Any) -> str:  # noqa: ANN401 - parsed JSON
 
 
 def read_identity(body: Any) -> Identity:  # noqa: ANN401 - parsed JSON
-    """Read the user and the workspace of the key, in either shape; never the e-mail address."""
+    """Read the user and the workspace of the key, in either shape; leave out names with an e-mail address."""
     body = _require_object(body, "the identity of the key")
     user, workspace = _read_part(body, "user"), _read_part(body, "workspace")
     return Identity(
-        user=_read_text(user.get("username")) or _read_text(body.get("username")),
-        workspace=_read_text(workspace.get("name")) or _read_text(body.get("team_name")),
+        user=_read_user(user.get("username")) or _read_user(body.get("username")),
+        workspace=_read_user(workspace.get("name")) or _read_user(body.get("team_name")),
         workspace_id=_read_text(workspace.get("id")),
     )
 
@@ -166,7 +166,7 @@ def _read_creator(value: Any) -> tuple[str | None, str | None]:  # noqa: ANN401 
 
 
 def _read_user(value: object) -> str | None:
-    """Read a username or an id; None for an e-mail address, which is personal."""
+    """Read a username, a workspace name or an id; None for an e-mail address, which is personal."""
     number = _read_integer(value)
     text = _read_text(value) if number is None else str(number)
     return text if text and "@" not in text else None

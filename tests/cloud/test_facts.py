@@ -2,7 +2,8 @@
 
 import pytest
 
-from orchestrator.cloud.wire import read_cvm, read_statuses, read_uptime
+from orchestrator.cloud.wire import read_cvm, read_identity, read_statuses, read_uptime
+from orchestrator.reply import Identity
 from tests.cloud.fakes import UUID
 from tests.cloud.test_shapes import CURRENT, LEGACY
 
@@ -53,3 +54,14 @@ def test_both_shapes_name_the_region() -> None:
     assert read_cvm(CURRENT).region == "x"
     assert read_cvm(LEGACY | {"node": {"id": 3, "region_identifier": "eu"}}).region == "eu"
     assert read_cvm(CURRENT | {"node_info": {"region": 5}, "resource": {"gpus": -1}}).region is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"user": {"username": "jane@example.com"}, "workspace": {"id": "ws_1", "name": "jane@example.com's fleet"}},
+        {"username": "jane@example.com", "team_name": "jane@example.com", "workspace": {"id": "ws_1"}},
+    ],
+)
+def test_the_owner_of_a_key_is_never_an_email_address(body: object) -> None:
+    assert read_identity(body) == Identity(user=None, workspace=None, workspace_id="ws_1")
