@@ -83,6 +83,7 @@ class InventoryReader:
         left = iter(wanted)
 
         async def read() -> None:
+            """Read CVMs until no id is left or a CVM can't be read."""
             for cvm_id in left:
                 reply = await self._read_with_retry(partial(self._cloud.read_by_id, cvm_id))
                 if reply.value:
