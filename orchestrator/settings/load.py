@@ -87,9 +87,12 @@ class Settings(BaseSettings):
         """
         cloud = self.cloud
         if cloud.profile is not None:
-            if self.origin.source_of("cloud.profile") == self.origin.source_of("cloud.base_url") == _COMMAND_LINE:
-                hint = "remove one of them: a profile has its own address"
-                raise UsageError("--profile and --set cloud.base_url exclude each other", hint=hint)
+            if self.origin.source_of("cloud.base_url") == _COMMAND_LINE:
+                where = self.origin.source_of("cloud.profile")
+                raise UsageError(
+                    f"the profile ({where}) and --set cloud.base_url exclude each other",
+                    hint="remove one of them: a profile has its own address",
+                )
             return read_profile(cloud.profile)
         names = [f"cloud.{name}" for name in KEY_SETTINGS]
         source = self.origin.source_of(*names) or "settings"

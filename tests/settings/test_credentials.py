@@ -50,6 +50,9 @@ def test_an_explicit_profile_goes_with_its_own_address_alone(monkeypatch: pytest
     assert pair("cloud.profile=prod") == (DEFAULT_URL, "phak_prod")
     with pytest.raises(UsageError, match="exclude each other"):
         pair("cloud.profile=dev", "cloud.base_url=https://other.example")
+    monkeypatch.setenv("ORCHESTRATOR_CLOUD__PROFILE", "dev")
+    with pytest.raises(UsageError, match=r"the profile \(.*\) and --set cloud.base_url exclude each other"):
+        pair("cloud.base_url=https://other.example")
 
 
 @pytest.mark.usefixtures("vendor")
