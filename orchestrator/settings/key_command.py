@@ -2,9 +2,11 @@
 
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pydantic import SecretStr, ValidationError
 
@@ -23,16 +25,21 @@ def read_key_from_command(command: Sequence[str], time_limit: float = TIME_LIMIT
 
     Args:
         command: the program and its arguments.
-        time_limit: seconds until the command is killed.
+        time_limit: seconds until the command is killed; without a terminal, its children are killed as well.
 
     Raises:
         SettingsError: when the command fails, takes too long, or prints no key.
     """
     program = command[0]
+    # A passphrase program may read the terminal only in the group of this process; Ctrl-C then reaches its children.
+    own_session = not _is_at_terminal()
     try:
-        # The group of this process, so that a passphrase program may read the terminal.
         process = subprocess.Popen(  # noqa: S603 - a list of the person's own settings, without a shell
-            list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=own_session,
         )
     except OSError as error:
         hint = 'check the path; write the command as a list, such as ["pass", "show", "phala/key"]'
@@ -45,6 +52,10 @@ def read_key_from_command(command: Sequence[str], time_limit: float = TIME_LIMIT
         hint = f"run the command by hand; it has {time_limit:g}s"
         raise SettingsError(f"{_NAME}: {program!r} did not end within {time_limit:g}s", hint=hint) from None
     finally:
+        if own_session and process.returncode != 0:
+            # The children of a failed command; a command that succeeded may leave an agent behind.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.wait()
         assert process.stdout is not None  # noqa: S101 - for the type checker
@@ -56,6 +67,20 @@ def read_key_from_command(command: Sequence[str], time_limit: float = TIME_LIMIT
         hint = "run the command by hand: its messages are not shown here, because they may hold the key"
         raise SettingsError(f"{_NAME}: {program!r} failed with {ended}", hint=hint)
     return _check_output(output, program)
+
+
+def _is_at_terminal() -> bool:
+    """Is this process in the foreground of a terminal?"""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 def _read_output(process: subprocess.Popen[bytes], end: float) -> bytes:

@@ -1,5 +1,8 @@
 """The API key from a command."""
 
+import os
+import select
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -47,6 +50,36 @@ def test_a_command_has_a_time_limit(script: str) -> None:
     with pytest.raises(SettingsError, match="did not end within"):
         read_key_from_command(["sh", "-c", script], time_limit=0.1)
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("script", ["sleep 30; true", "sleep 30 >&- & exit 3"])
+def test_a_failed_command_leaves_no_child_behind(script: str) -> None:
+    os.mkfifo("alive")  # hung up as soon as no process of the command is left
+    reader = os.open("alive", os.O_RDONLY | os.O_NONBLOCK)
+    code = "import sys; from orchestrator.settings.key_command import *; read_key_from_command(sys.argv[1:], 0.5)"
+    command = [sys.executable, "-c", code, "sh", "-c", f"exec 3>alive; {script}"]
+    ended = subprocess.run(command, start_new_session=True, capture_output=True, timeout=20, check=False)
+    assert b"SettingsError" in ended.stderr
+    poll = select.poll()
+    poll.register(reader, select.POLLHUP)
+    events = poll.poll(5000)
+    os.close(reader)
+    assert events
+
+
+def test_at_a_terminal_a_command_may_ask_for_a_passphrase() -> None:
+    master, terminal = os.openpty()
+    os.write(master, b"phak_typed\n")
+    code = f"""if True:
+        import os, sys
+        from orchestrator.settings.key_command import read_key_from_command
+        os.login_tty({terminal})
+        sys.exit(read_key_from_command(["sh", "-c", "read key </dev/tty; echo $key"], 5) != "phak_typed")
+    """
+    ended = subprocess.run([sys.executable, "-c", code], pass_fds=[terminal], timeout=20, check=False)
+    os.close(master)
+    os.close(terminal)
+    assert ended.returncode == 0
 
 
 def test_a_command_is_honoured_from_everywhere_but_a_file_merely_found(monkeypatch: pytest.MonkeyPatch) -> None:
