@@ -25,7 +25,7 @@ class SkipReason(StrEnum):
     NOT_DOWN = "not_down"
     """The CVM is not down, so it can't be started."""
     EXCLUDED_BY_OPTION = "excluded_by_option"
-    """`--only` or `--exclude` leaves the CVM out."""
+    """`--only` or `--exclude` leaves the CVM out; the sentence for `--only` is `not in --only …`."""
     NO_ADDRESS = "no_address"
     """The CVM has neither hashid nor UUID yet, so no request can name the CVM."""
     FACT_UNKNOWN = "fact_unknown"
@@ -124,6 +124,8 @@ class Reason:
     def text(self) -> str:
         """The sentence for people."""
         detail = _FACTS.get(self.detail, self.detail) if self.code is SkipReason.FACT_UNKNOWN else self.detail
+        if self.code is SkipReason.EXCLUDED_BY_OPTION and detail.startswith("--only"):
+            return f"not in {detail}"
         return _SENTENCES[self.code].format(detail, self.needed_by)
 
     @property

@@ -61,7 +61,14 @@ def _find_reason(error: OrchestratorError | KeyboardInterrupt) -> str:
     return _WHY.get(type(error), safe_text(error.message, 400))
 
 
-def confirm_plan(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None = None) -> None:
+def confirm_plan(
+    plan: Plan,
+    *,
+    yes: bool,
+    expect: int | None,
+    show: Callable[[TextIO], None] | None = None,
+    lister: str = "orchestrator plan",
+) -> None:
     """Get a confirmation: `--yes`, `--expect` with the right number, or the number typed by a person.
 
     A plan with nothing to do needs no confirmation.
@@ -71,6 +78,7 @@ def confirm_plan(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[T
         yes: whether `--yes` is given.
         expect: the number of `--expect`.
         show: shows the plan on a terminal, if the person has not seen the plan yet.
+        lister: the command that lists the CVMs, for a hint.
 
     Raises:
         NotConfirmedError: when there is no confirmation.
@@ -79,7 +87,7 @@ def confirm_plan(plan: Plan, *, yes: bool, expect: int | None, show: Callable[[T
     if expect is not None and expect != count:
         raise NotConfirmedError(
             f"--expect {expect}, but the plan has {plural(count, 'target')}",
-            hint="check the targets with `orchestrator plan`",
+            hint=f"check the targets with `{lister}`",
         )
     if yes or expect is not None or has_nothing_to_do(plan):
         return

@@ -8,7 +8,13 @@ from orchestrator.billing.rates import needs_price_list
 from orchestrator.cvm import Cvm
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.playbook.facts import derive_facts
-from orchestrator.playbook.select import find_apps_to_read, find_unknown_fact, is_covered, needs_uptime
+from orchestrator.playbook.select import (
+    describe_unmatched,
+    find_apps_to_read,
+    find_unknown_fact,
+    is_covered,
+    needs_uptime,
+)
 from orchestrator.playbook.steps import Select
 from orchestrator.runs.session import Session, read_workspace
 from orchestrator.runs.uptimes import read_uptimes, try_read_uptimes
@@ -24,6 +30,7 @@ class InventoryReading:
         workspace: the id of the workspace; None if unknown.
         unknown_facts: the number of CVMs not chosen because a fact is unknown, by key.
         is_stable: whether the list did not change during the read.
+        unmatched: a sentence for every selector value without a match, with the nearest known values.
     """
 
     cvms: tuple[Cvm, ...]
@@ -31,6 +38,7 @@ class InventoryReading:
     workspace: str | None
     unknown_facts: dict[str, int]
     is_stable: bool
+    unmatched: tuple[str, ...] = ()
 
 
 async def read_inventory(session: Session, select: Select) -> InventoryReading:
@@ -59,4 +67,5 @@ async def read_inventory(session: Session, select: Select) -> InventoryReading:
         workspace.id,
         dict(Counter(fact for fact in facts if fact is not None)),
         inventory.stable,
+        tuple(describe_unmatched([select], cvms)),
     )

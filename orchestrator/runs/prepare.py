@@ -202,7 +202,7 @@ def find_refusal(
         return NoMatchError(
             "--only and --exclude leave no CVM" if narrowed else "the selectors matched no CVM",
             hint="; ".join(each.message for each in plan.warnings if each.code is WarningCode.SELECTOR_UNMATCHED)
-            or "`orchestrator plan PLAYBOOK --details` lists the inventory",
+            or "`orchestrator cvms` lists the inventory",
         )
     selected = [each for each in plan.skipped if each.selected]
     if is_named and not plan.targets and all(each.why.code is SkipReason.PROTECTED for each in selected):

@@ -41,3 +41,13 @@ def test_a_narrowed_plan_file_is_carried_out_and_on_record(open_desk: OpenDesk, 
     assert ended.code == 0, ended.err
     assert desk.records[0]["narrowed"] == {"only": {"name": ["web-1"]}, "exclude": []}
     assert {each["code"] for each in desk.records[1]["skipped"]} == {"excluded_by_option"}
+
+
+def test_hints_name_the_command_for_the_next_step(open_desk: OpenDesk) -> None:
+    desk = open_desk()
+    unexpected = desk.run("stop", "--name", "web-1", "--expect", "2")
+    assert "check the targets with `orchestrator cvms`" in unexpected.err
+    assert desk.run("plan", desk.playbook(), "--only", "name=web-1", "--out", "one.plan").code == 0
+    wrong = desk.run("run", "one.plan")
+    assert (wrong.code, len(wrong.err.splitlines())) == (2, 1), wrong.err
+    assert "this is a plan file; use `run --plan one.plan`" in wrong.err

@@ -27,6 +27,7 @@ def test_options_choose_cvms_and_formats(desk: Desk) -> None:
     assert names
     text = desk.run("cvms", "--status", "nonsense")
     assert (text.code, text.out) == (0, "0 CVMs\n")
+    assert text.err.startswith("hint: no CVM of status 'nonsense'; known: ")
 
 
 def test_wrong_options_end_with_2_and_a_refused_key_with_5(desk: Desk) -> None:

@@ -43,6 +43,7 @@ def test_id_is_a_hashid_or_a_uuid(identifier: str) -> None:
 def test_excluded_cvms_have_a_code_and_count_as_not_selected() -> None:
     plan = plan_of(ALL, FLEET, narrowing=narrow("name=none"))
     assert {each.why.code for each in plan.skipped} == {SkipReason.EXCLUDED_BY_OPTION}
+    assert {each.reason for each in plan.skipped} == {"not in --only name"}
     refusal = find_refusal(plan)
     assert refusal is not None
     assert refusal.exit_code == 4

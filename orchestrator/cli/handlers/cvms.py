@@ -24,6 +24,7 @@ from orchestrator.runs.documents import write_document
 from orchestrator.runs.inventory import InventoryReading, read_inventory
 from orchestrator.runs.inventory_file import build_inventory, describe_cvm
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
+from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -56,6 +57,8 @@ def list_cvms(
         write_document(build_inventory(found, settings.guards.protect), pieces.append)
         write_out(save, "".join(pieces).encode())
     _write(found, settings, form, out)
+    for sentence in found.unmatched:
+        click.echo(f"hint: {safe_text(sentence, 400)}", err=True)
 
 
 async def _read(settings: Settings, where: Endpoint, select: Select) -> InventoryReading:

@@ -14,7 +14,7 @@ import click
 
 from orchestrator.cli.confirmation import ask_about_key, confirm_plan, has_nothing_to_do, last_line
 from orchestrator.cli.log_observer import LogObserver
-from orchestrator.cli.plan_file import read_plan_file
+from orchestrator.cli.plan_file import is_plan_file, read_plan_file
 from orchestrator.cli.print_error import print_error
 from orchestrator.duration import format_duration
 from orchestrator.errors import OrchestratorError, UsageError
@@ -48,7 +48,10 @@ def run_playbook(
     as_json: bool,
 ) -> int:
     """Carry a playbook out: plan, confirm, act, watch until settled."""
-    loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
+    file = find_playbook(playbook)
+    if is_plan_file(file):
+        raise UsageError(f"this is a plan file; use `run --plan {safe_text(file, 4096)}`", file=file)
+    loaded = load_playbook(file, parse_assignments(variables))
     narrowing = Narrowing.parse_options(only, exclude)
     settings = load_settings(config, assignments)
     run_store(settings).prepare()
@@ -133,7 +136,8 @@ async def _plan_and_start(
     try:
         with last_line(as_json=as_json):
             seen = not as_json and sys.stdout.isatty()
-            ask_person = partial(_confirm_with_key, yes=yes, expect=expect, show=None if seen else show)
+            lister = "orchestrator cvms" if order.loaded.in_memory else "orchestrator plan"
+            ask_person = partial(_confirm_with_key, yes=yes, expect=expect, show=None if seen else show, lister=lister)
             run = await start_run(session, order, prepared, ask_person)
     except OrchestratorError as refused:
         print_error(refused, as_json=as_json, extra=plan_document(plan))
@@ -145,10 +149,10 @@ async def _plan_and_start(
 
 
 async def _confirm_with_key(
-    plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None
+    plan: Plan, *, yes: bool, expect: int | None, show: Callable[[TextIO], None] | None, lister: str
 ) -> bool:
     """Get a confirmation of the plan, and of another API key: `--expect` is about the number of CVMs alone."""
-    confirm_plan(plan, yes=yes, expect=expect, show=show)
+    confirm_plan(plan, yes=yes, expect=expect, show=show, lister=lister)
     other_key = next((each for each in plan.warnings if each.code is WarningCode.OTHER_KEY), None)
     if other_key is not None and expect is not None and not yes:
         ask_about_key(other_key.message)
