@@ -184,3 +184,9 @@ def test_wrong_selector_option_is_named(selectors: dict[str, list[str]], exclude
 def test_every_key_of_a_select_is_a_key_of_options() -> None:
     assert set(KEYS) >= {"teepod", "app_id", "name", "status", "creator", "up_longer_than"}
     assert not {"any", "all", "exclude", "result"} & set(KEYS)
+
+
+def test_hint_for_an_unknown_key_lists_every_key_once() -> None:
+    with pytest.raises(UsageError) as raised:
+        narrow(exclude=("qqqq=1",))
+    assert raised.value.hint == f"known here: {', '.join(sorted(set(KEYS)))}"

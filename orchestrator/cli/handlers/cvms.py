@@ -1,5 +1,6 @@
 """`orchestrator cvms`."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
@@ -47,7 +48,7 @@ def list_cvms(
         raise UsageError("--save needs a file", hint="use --json for JSON on stdout")
     for file in (out, save):
         check_place(file)
-    if save is not None and out is not None and save.resolve() == out.resolve():
+    if save is not None and out not in {None, STDOUT} and os.path.realpath(save) == os.path.realpath(str(out)):
         raise UsageError("--save and -o name the same file", file=save, hint="name two files")
     with open_endpoint(settings, simulate=simulate) as where:
         found = anyio.run(_read, settings, where, select)
