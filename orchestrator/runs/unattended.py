@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, read_run
@@ -24,7 +25,7 @@ from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.notifications import notify_refusal
 from orchestrator.runs.resume import reopen_run
-from orchestrator.runs.session import RunObserver, Session, limits_of, open_endpoint, open_session
+from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of, open_session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import claim_store, run_store
@@ -140,11 +141,13 @@ class UnattendedRunner:
         self, claim: FiringClaim, limits: RunLimits, cloud_url: str | None = None
     ) -> AsyncIterator[Session]:
         """Open a connection to the cloud; every connection reads the key anew."""
-        with open_endpoint(self._settings, simulate=False) as where:
-            if cloud_url is not None:
-                where.require_url(cloud_url)
-            async with open_session(self._settings, where, limits, self._observe(claim)) as session:
-                yield replace(session, cloud=ObservedCloud(session.cloud, partial(self._replied, claim.playbook)))
+        # A command may take seconds to print the key; other runs go on meanwhile.
+        found = await anyio.to_thread.run_sync(self._settings.credentials)
+        where = Endpoint(found.base_url, found.api_key)
+        if cloud_url is not None:
+            where.require_url(cloud_url)
+        async with open_session(self._settings, where, limits, self._observe(claim)) as session:
+            yield replace(session, cloud=ObservedCloud(session.cloud, partial(self._replied, claim.playbook)))
 
 
 async def _plan_and_start(session: Session, request: RunRequest) -> OpenRun:

@@ -1,8 +1,11 @@
 """Notices of scheduled runs, and of firings without a run."""
 
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import anyio
 import pytest
 
 from orchestrator.playbook.load import load_playbook
@@ -56,6 +59,35 @@ async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
     assert box.events == ["refused", "run.started", "run.finished"]
     assert box.got[0]["id"] == f"refused-{claims[0].run_id}"
     assert "by the schedule nightly" in box.got[1]["text"]
+
+
+async def test_other_work_goes_on_while_a_command_prints_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, file, stop = tmp_path / "key", tmp_path / "nightly.yaml", StopRequest()
+    os.mkfifo(key)
+    file.write_text(PLAYBOOK.format(most=1))
+    monkeypatch.setenv("ORCHESTRATOR_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("ORCHESTRATOR_CLOUD__API_KEY_COMMAND", f'["cat", "{key}"]')
+    runner = UnattendedRunner(load_settings(), lambda _: RunObserver(), lambda *_: None)
+    ended = []
+
+    async def start() -> None:
+        claim = FiringClaim("nightly", NOON, NOON, "20261123T120000Z-4f2a")
+        ended.append(await runner.start(claim, load_playbook(file, {}), stop))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(start)
+            while True:
+                with suppress(OSError):  # no reader until the command has opened its file
+                    writer = os.open(key, os.O_WRONLY | os.O_NONBLOCK)
+                    break
+                await anyio.sleep(0.01)
+            stop.requested.set()  # the run ends as soon as the key is read
+            os.write(writer, b"phak_x\n")
+            os.close(writer)
+    assert [each.interrupted for each in ended] == [True]
 
 
 def test_a_log_that_cannot_be_read_is_a_state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
