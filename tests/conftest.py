@@ -7,8 +7,17 @@ import trio
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says something about the machine, and nothing about the code.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+settings.register_profile("short", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("soak", settings.get_profile("short"), max_examples=300)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try few examples of a property in each run of the tests, and many with the soak tests."""
+    settings.load_profile("short" if _leaves_soak_out(config) else "soak")
+
+
+def _leaves_soak_out(config: pytest.Config) -> bool:
+    return "not soak" in str(config.getoption("markexpr")).replace("soak or not soak", "")
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +36,7 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
     """Collect no soak tests only to deselect all of them: a third of all cases, in every test process."""
     marks = getattr(obj, "pytestmark", None) if name.startswith("test") else None
     is_soak = isinstance(marks, list) and any(mark.name == "soak" for mark in marks)
-    return [] if is_soak and collector.config.getoption("markexpr") == "not soak" else None
+    return [] if is_soak and _leaves_soak_out(collector.config) else None
 
 
 _SLOW = ("e2e", "docs", "chaos", "crash", "released", "service")

@@ -4,7 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, get_args
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.billing.reconciled import Reconciled
@@ -106,7 +106,6 @@ def made(story: list[tuple[object, float, int]]) -> list[Power]:
     return events
 
 
-@settings(max_examples=150, deadline=None)
 @given(_STORIES, st.floats(0, 100), st.sampled_from(get_args(By)))
 def test_rows_add_up_to_the_total_exactly_and_a_time_cut_in_two_to_the_whole(
     story: list[tuple[object, float, int]], cut: float, by: By
@@ -122,7 +121,6 @@ def test_rows_add_up_to_the_total_exactly_and_a_time_cut_in_two_to_the_whole(
     assert abs(sum(half.compute.usd for half in halves) - total.compute.usd) <= rounding
 
 
-@settings(max_examples=150, deadline=None)
 @given(_STORIES, st.integers(1, 3000))
 def test_a_chart_over_time_comes_to_the_total(story: list[tuple[object, float, int]], length: int) -> None:
     since, until = at(3.7), at(3.7 + length)

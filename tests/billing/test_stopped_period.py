@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.billing.stopped_period import LAG, End, Power, SeenUp, Started, WentDown, find_stopped_periods
@@ -104,7 +104,6 @@ def by_the_clock(events: list[Power], number: int, hours: int) -> list[bool]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
 @given(_EVENTS, st.randoms(use_true_random=False))
 def test_standstills_are_those_of_a_walk_through_every_hour_in_whatever_order_logs_are_read(
     made: list[tuple[object, int, int]], rng: random.Random

@@ -73,7 +73,7 @@ HEADERS = st.dictionaries(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("operation", OPERATIONS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     status=st.sampled_from([200, 200, 200, 201, 204, 302, 401, 404, 409, 422, 429, 500, 503, 599]),
     body=st.one_of(st.binary(max_size=40), st.sampled_from(NASTY), BODIES.map(lambda body: json.dumps(body).encode())),

@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -30,7 +30,6 @@ answers = st.tuples(statuses, st.booleans(), st.none() | st.floats(0, 50), st.sa
     action=st.sampled_from(Action),
     escalate_after=st.none() | st.floats(0.5, 20),
 )
-@settings(max_examples=250, deadline=None)
 def test_no_answers_of_any_kind_lead_to_a_second_effect_or_to_a_wrong_report(  # noqa: C901 - one long claim
     scripts: list[list[tuple[int | None, bool, float | None, str | None]]],
     lag: float,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -283,7 +283,6 @@ answers = st.sampled_from([200, 200, 207, 400, 404, 408, 409, 429, 500, 502, 503
     errors=st.sets(st.integers(0, 9)),
     lag=st.floats(0, 1.9),
 )
-@settings(max_examples=150, deadline=None)
 def test_whatever_batches_answer_nobody_is_stopped_twice_and_nobody_is_lost(
     script: list[tuple[int | None, set[int], int, bool]], errors: set[int], lag: float
 ) -> None:

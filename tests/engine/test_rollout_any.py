@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -26,7 +26,6 @@ CVMS = 5
     dispatch=st.sampled_from(["single", "batch"]),
     on_failure=st.sampled_from(["continue", "stop"]),
 )
-@settings(max_examples=100, deadline=None)
 def test_waves_hold_whatever_the_api_answers(  # noqa: PLR0917 - all of them given by name
     scripts: list[list[tuple[int | None, bool, float | None, str | None]]],
     waves: list[int],

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import PlaybookError, UsageError
@@ -72,19 +72,16 @@ def _loads_or_tells_where(file: Path, data: bytes) -> None:
             assert loaded.playbook.steps
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=st.one_of(st.binary(max_size=80), st.text(max_size=80).map(lambda text: text.encode("utf-8", "replace"))))
 def test_any_bytes_are_a_playbook_or_an_error_with_a_line(file: Path, data: bytes) -> None:
     _loads_or_tells_where(file, data)
 
 
-@settings(max_examples=150, deadline=None)
 @given(parts=st.lists(st.sampled_from(FRAGMENTS), max_size=40))
 def test_any_fragments_are_a_playbook_or_an_error_with_a_line(file: Path, parts: list[str]) -> None:
     _loads_or_tells_where(file, "".join(parts).encode("utf-8", "replace"))
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     base=st.sampled_from([VALID, *(path.read_text() for path in SHIPPED)]), cuts=st.lists(CUTS, min_size=1, max_size=3)
 )
@@ -127,7 +124,6 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(tree=TREES, key=st.sampled_from(["steps", "vars", "guards", "limits", "schedule", "description"]))
 def test_any_tree_at_any_key_is_a_playbook_or_an_error_with_a_line(file: Path, tree: object, key: str) -> None:
     rows = {"name": "x", "vars": "{x: {required: true}}", "steps": "[{action: stop, select: {all: true}}]"}

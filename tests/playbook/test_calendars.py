@@ -8,7 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import PlaybookError
@@ -246,7 +246,6 @@ def test_too_many_days_are_an_error() -> None:
         calendar(*many)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.dates(date(2000, 1, 1), date(2030, 12, 31)),
     st.sampled_from(["DAILY", "WEEKLY", "MONTHLY", "YEARLY"]),

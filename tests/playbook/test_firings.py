@@ -5,7 +5,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.playbook.firings import ClockCase, Firing, Timetable, find_next_firing, list_firings
@@ -55,7 +55,6 @@ def test_a_stop_at_any_time_of_the_night_fires_once_on_each_day(zone: str) -> No
         assert_once_a_day(zone, 2027, hour, minute)
 
 
-@settings(max_examples=60, deadline=None)
 @given(ALL_ZONES, YEARS, TIMES)
 def test_a_daily_time_fires_once_a_day_in_any_zone_and_year(zone: str, year: int, time: tuple[int, int]) -> None:
     assert_once_a_day(zone, year, *time)
@@ -137,7 +136,6 @@ def test_a_schedule_of_every_hour_fires_at_each_clock_time(zone: str, cron: str)
         assert [each.planned for each in fired(timetable(cron, zone), start, start + 3 * DAY)] == expected
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(ZONES),
     st.sampled_from(["30 2 * * *", "*/20 1-3 * * *", "0 * * * *", "15 0 1 * MON", "*/7 * * * *"]),
@@ -186,7 +184,6 @@ def test_from_and_until_as_times_are_included() -> None:
     assert format_times([found[0], found[-1]]) == ["06-01 12:00+0200 plain", "06-02 12:00+0200 plain"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(ZONES),
     st.dates(date(2027, 1, 1), date(2027, 12, 31)),
@@ -287,7 +284,6 @@ def test_there_is_no_next_firing_after_until_or_within_a_year() -> None:
 # wall times
 
 
-@settings(max_examples=200, deadline=None)
 @given(ALL_ZONES, st.datetimes(datetime(2001, 1, 1), datetime(2190, 1, 1)))  # noqa: DTZ001 - a wall time
 def test_a_moment_is_found_by_its_wall_time(zone: str, wall: datetime) -> None:
     clocks, wall = ZoneInfo(zone), wall.replace(microsecond=0)

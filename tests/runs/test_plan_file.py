@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm
@@ -100,7 +100,6 @@ def test_names_of_any_kind_come_back_and_nothing_of_them_reaches_a_terminal() ->
     assert len(plan.targets) == 3
 
 
-@settings(max_examples=400)
 @given(st.data())
 def test_any_byte_that_is_changed_put_in_or_taken_out_has_the_file_refused(data: st.DataObject) -> None:
     whole = example()
