@@ -282,7 +282,7 @@ class FileClaim:
 
     async def claim_again(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
         """Claim all CVMs of the run again, as `Claim.claim_again`."""
-        told = False
+        has_warned = False
         while True:
             try:
                 with self._claims.hold_lock():
@@ -292,9 +292,9 @@ class FileClaim:
                     self._write_claim(self._all)
                     return self.wait_before_reading(self._narrowed_at, recheck_after)
             except (ClaimedError, OSError) as error:
-                if not told:
+                if not has_warned:
                     waiting(str(error))
-                told = True
+                has_warned = True
             await anyio.sleep(_LOOK_EVERY_S)
 
     def release(self, *, has_ended: bool) -> None:

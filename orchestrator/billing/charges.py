@@ -56,11 +56,11 @@ def charges_of(stop: Stop, compute: Sequence[UsageRecord]) -> list[UsageRecord]:
         for each in compute
         if _lies_in(each, since, until) and not (each.begin is not None and each.begin > (stop.down or until))
     ]
-    told = [each for each in here if speaks_of_a_stop(each)]
-    if told:
+    about_stops = [each for each in here if speaks_of_a_stop(each)]
+    if about_stops:
         # A record without a period may belong to either of two stops: the first record belongs to this stop.
-        first = min(map(moment_of, told))
-        return [each for each in told if each.begin is not None or moment_of(each) - first <= TOLERANCE]
+        first = min(map(moment_of, about_stops))
+        return [each for each in about_stops if each.begin is not None or moment_of(each) - first <= TOLERANCE]
     silent = [each for each in here if not _speaks_of_another(each) and not _on_the_hour(each)]
     last = max(map(moment_of, silent), default=None)
     return [each for each in silent if moment_of(each) == last]
@@ -78,13 +78,13 @@ def _speaks_of_another(record: UsageRecord) -> bool:
 
 def _lies_in(record: UsageRecord, since: datetime, until: datetime) -> bool:
     """Return True if a record may belong to this window."""
-    told = speaks_of_a_stop(record)
+    names_stop = speaks_of_a_stop(record)
     made = [each for each in (record.end, record.at) if each is not None]
-    ends_here = told and record.end is not None and record.end >= since - TOLERANCE
+    ends_here = names_stop and record.end is not None and record.end >= since - TOLERANCE
     if not made or not (ends_here or all(_not_before(each, since) for each in made)):
         return False
     # A period rounded up by a stop may end after the window, and so may a late record.
-    return (min(made) if told else made[0]) <= until
+    return (min(made) if names_stop else made[0]) <= until
 
 
 def _not_before(moment: datetime, since: datetime) -> bool:

@@ -21,10 +21,10 @@ from orchestrator.runs.documents import run_document, write_document
 from orchestrator.runs.execute import (
     Beside,
     carry_to_end,
+    deliver_notices,
     describe_outage,
     explain_early_end,
     prepare_run,
-    send_notices,
     wait_for_answers,
 )
 from orchestrator.runs.outage_text import wait_text
@@ -75,7 +75,7 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
     signals = _Signals(run, progress)
     # Signals are handled until the end of the output, so that no signal can cut the output off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-        async with send_notices(session, log, state) as finish:
+        async with deliver_notices(session, log, state) as finish:
             beside = (partial(signals.listen, received), _choose_display(progress, as_json=as_json))
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code

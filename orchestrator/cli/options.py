@@ -151,21 +151,21 @@ def _find_format(out: object, forms: tuple[str, ...]) -> str:
     raise click.BadOptionUsage("out", f"--out {out}: no format has the suffix .{suffix}; use {known}, or --format.")
 
 
-def out_option(told: str, metavar: str = "FILE", *, required: bool = False) -> Callable[[_F], _F]:
+def out_option(help_text: str, metavar: str = "FILE", *, required: bool = False) -> Callable[[_F], _F]:
     """Add `--out`.
 
     Args:
-        told: the help.
+        help_text: the help.
         metavar: the name of the value in the help.
         required: whether the option must be given.
     """
     kind = click.Path(path_type=Path)
-    return click.option("-o", "--out", type=kind, metavar=metavar, required=required, help=told)
+    return click.option("-o", "--out", type=kind, metavar=metavar, required=required, help=help_text)
 
 
-def yes_option(told: str = "Do not ask for confirmation.") -> Callable[[_F], _F]:
+def yes_option(help_text: str = "Do not ask for confirmation.") -> Callable[[_F], _F]:
     """Add `--yes`, with this help."""
-    return click.option("-y", "--yes", is_flag=True, help=told)
+    return click.option("-y", "--yes", is_flag=True, help=help_text)
 
 
 def verbosity_options(command: _F) -> _F:

@@ -37,10 +37,10 @@ class Job:
         note: the action's effect on the bill.
         attempts: the number of requests announced for the target.
         first_sent: time of the first announcement; None before.
-        asked_since: time of the first announcement by this process. An earlier part of the run may have announced a
+        announced_at: time of the first announcement by this process. An earlier part of the run may have announced a
             request and never sent the request.
         batch: the number of the last request, if other targets shared the request; None for a request for one target.
-        singly: whether the target needs a request of its own, because a batch would skip the CVM.
+        needs_own_request: whether the target needs a request of its own, because a batch would skip the CVM.
         phase: the phase of the action; the only place with the knowledge about its effect.
         trouble: text of the last answer with an unknown effect; None before such an answer.
         accepted_at: time of the change to phase ACCEPTED; None before.
@@ -63,9 +63,9 @@ class Job:
     note: BillingNote
     attempts: int = 0
     first_sent: float | None = None
-    asked_since: float | None = None
+    announced_at: float | None = None
     batch: int | None = None
-    singly: bool = False
+    needs_own_request: bool = False
     phase: RequestPhase = RequestPhase.WAITING
     trouble: str | None = None
     accepted_at: float | None = None
@@ -82,7 +82,7 @@ class Job:
     def __post_init__(self) -> None:
         # A batch takes hashids, and skips a CVM without a UUID.
         self.document = self.ref.document()
-        self.singly = self.singly or self.ref.id is None or self.ref.vm_uuid is None
+        self.needs_own_request = self.needs_own_request or self.ref.id is None or self.ref.vm_uuid is None
 
     @property
     def is_accepted(self) -> bool:
@@ -122,21 +122,23 @@ class Job:
         """Change the action to a stronger action."""
         self.action, self.escalated_at = self.action.spec.escalates_to or self.action, now
         self.phase, self.accepted_at, self.batch = RequestPhase.WAITING, None, None
-        self.before, self.singly = self.status or self.before, True
+        self.before, self.needs_own_request = self.status or self.before, True
 
     def create_follow_up(self, step: PlannedStep) -> "Job":
         """Create the job of a later step for the same CVM."""
         note = self.note.for_action(step.action)
         before = self.status or self.before
-        return Job(step.name, step.action, self.ref, before, note, singly=True, withheld=self.withheld)
+        return Job(step.name, step.action, self.ref, before, note, needs_own_request=True, withheld=self.withheld)
 
     @classmethod
     def from_target(cls, target: Target) -> "Job":
         """Create the job of a planned target."""
         cvm = target.cvm
         note = billing_note(cvm, target.rates, target.action)
-        singly = cvm.in_progress or cvm.gpu_rental
-        return cls(target.step, target.action, cvm.ref, cvm.status, note, singly=singly, wave=target.wave)
+        needs_own_request = cvm.in_progress or cvm.gpu_rental
+        return cls(
+            target.step, target.action, cvm.ref, cvm.status, note, needs_own_request=needs_own_request, wave=target.wave
+        )
 
 
 _DOUBT = frozenset({RequestPhase.UNANSWERED, RequestPhase.IN_DOUBT})

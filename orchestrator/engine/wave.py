@@ -87,7 +87,7 @@ class Wave:
             AuditError: when the audit log can't be written.
         """
         if self._queue.at_once > 1:
-            jobs = sorted(jobs, key=lambda job: job.singly)  # batches first, and all batches full
+            jobs = sorted(jobs, key=lambda job: job.needs_own_request)  # batches first, and all batches full
         for job in jobs:
             if job.is_accepted:
                 self._watch(job, accepted=True, since=job.accepted_at)

@@ -127,26 +127,26 @@ class _Fold:
 
     def power(self) -> Json:
         """Collect the periods of running and the stops of the run's targets."""
-        told = _Told()
+        changes = _PowerChanges()
         for ref, ts in self._gone:
-            told.note("gone", ref, ts)
+            changes.note("gone", ref, ts)
         first: dict[str, TargetState] = {}
         for target in self.state.targets.values():
             # A target of a follow-up step may be on its way down, although the run found the CVM up.
             was_up = {target.before, first.setdefault(target.ref.key, target).before} & _WAS_UP
             if Action(target.action).leaves_running:
                 if target.accepted_at is not None:
-                    told.note("started", target.ref, target.accepted_at)
+                    changes.note("started", target.ref, target.accepted_at)
             elif target.accepted_at is not None or target.phase in _IN_DOUBT:
-                told.note("stops", target.ref, target.accepted_at or target.first_sent_at, _find_charge(target))
+                changes.note("stops", target.ref, target.accepted_at or target.first_sent_at, _find_charge(target))
                 if target.outcome is Outcome.RESURRECTED:
-                    told.note("up", target.ref, target.ended_at)
+                    changes.note("up", target.ref, target.ended_at)
                 elif target.accepted_at is not None and was_up:
-                    self._note_end(told, target)
-        return told.document()
+                    self._note_end(changes, target)
+        return changes.document()
 
     @staticmethod
-    def _note_end(told: "_Told", target: TargetState) -> None:
+    def _note_end(changes: "_PowerChanges", target: TargetState) -> None:
         """Note the end of the compute of a running CVM after an accepted stop."""
         is_gone = target.outcome is Outcome.GONE
         spec = Action(target.accepted_action or target.action).spec
@@ -155,12 +155,12 @@ class _Fold:
             rates = bill.get("compute_usd_per_hour"), bill.get("storage_usd_per_hour")
             has_gpus = spec.gpu_note in (bill.get("notes") or ())
             since = target.accepted_at if spec.is_instant else target.ended_at
-            told.note("down", target.ref, since, target.ended_at, *rates, has_gpus)
+            changes.note("down", target.ref, since, target.ended_at, *rates, has_gpus)
         if is_gone:
-            told.note("gone", target.ref, target.ended_at)
+            changes.note("gone", target.ref, target.ended_at)
 
 
-class _Told:
+class _PowerChanges:
     """The facts of a log; every CVM is written once."""
 
     def __init__(self) -> None:

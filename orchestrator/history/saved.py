@@ -76,7 +76,7 @@ def add_up_savings(
         simulated: whether to count only runs against simulated clouds.
         running: the CVMs running now, by a new list; None without a list.
     """
-    tale, left_out = _Tale(since, until), Counter[str]()
+    power_events, left_out = _PowerEvents(since, until), Counter[str]()
     for run, entry in entries:
         row = entry.row
         if row["verdict"] not in _FINISHED:
@@ -84,9 +84,9 @@ def add_up_savings(
         elif row["simulated"] != simulated:
             left_out["simulated" if row["simulated"] else "real"] += 1
         else:
-            tale.take(run.run_id, entry)
-    found = list(clip_periods(find_stopped_periods(chain(tale.events(), running or ()), until), since, until))
-    stops = tale.stops()
+            power_events.take(run.run_id, entry)
+    found = list(clip_periods(find_stopped_periods(chain(power_events.events(), running or ()), until), since, until))
+    stops = power_events.stops()
     rows, together = add_up(found, stops, by, since)
     edges = split_into_days(since, until)
     unknown = {stop.run_id for stop in stops if stop.found is None or stop.found.standing is ChargeState.PENDING}
@@ -99,7 +99,7 @@ def add_up_savings(
         edges,
         spread_over_time(found, edges),
         ask=sorted(unknown),
-        runs=tale.runs,
+        runs=power_events.runs,
         left_out=left_out,
         live=running is not None,
     )
@@ -109,7 +109,7 @@ _Charge: TypeAlias = tuple[str, str | None, str]
 """A usage record: the cloud, the CVM, and the record's key in the API."""
 
 
-class _Tale:
+class _PowerEvents:
     """The events of CVMs in many logs.
 
     Attributes:
@@ -139,13 +139,13 @@ class _Tale:
         self._events += [
             SeenUp(cloud, refs[cvm], _parse_moment(at), _parse_moment(at)) for cvm, at in power.get("up", ())
         ]
-        for cvm, at, told in power.get("stops", ()):
+        for cvm, at, charge in power.get("stops", ()):
             when, ref = _parse_moment(at), refs[cvm]
-            charges = [(cloud, ref.uuid_key, key) for key in (told or {}).get("billing_keys", ())]
+            charges = [(cloud, ref.uuid_key, key) for key in (charge or {}).get("billing_keys", ())]
             for each in charges:
                 self._first[each] = min(self._first.get(each, (when, run_id)), (when, run_id))
             if self._since <= when < self._until:
-                found = None if told is None else Reconciled.from_document(told)
+                found = None if charge is None else Reconciled.from_document(charge)
                 self._stops.append((ChargedStop(ref, when, run_id, playbook, found), charges))
 
     def stops(self) -> list[ChargedStop]:

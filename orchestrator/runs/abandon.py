@@ -4,7 +4,7 @@ import anyio
 
 from orchestrator.engine.result import RunResult
 from orchestrator.moment import parse_timestamp
-from orchestrator.runs.execute import prepare_run, send_notices
+from orchestrator.runs.execute import deliver_notices, prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.records import rebuild_jobs
 from orchestrator.runs.resume import ReopenedRun, record_resume
@@ -34,7 +34,7 @@ async def abandon_run(session: Session, reopened: ReopenedRun, reason: str) -> R
     seen = await read_open_statuses(session, jobs, opened.workspace_size)
     await record_resume(log, reopened.reading, state, jobs, session.observer, to_abandon=True)
     run = prepare_run(session, opened)
-    async with send_notices(session, log, state) as finish:
+    async with deliver_notices(session, log, state) as finish:
         result = await run.abandon(seen, abandoned_by=find_actor(), reason=reason)
         await finish(result)
     return result

@@ -75,7 +75,7 @@ Finish = Callable[[RunResult | None], Awaitable[None]]
 
 
 @asynccontextmanager
-async def send_notices(session: Session, log: AuditLog, state: RunState) -> AsyncIterator[Finish]:
+async def deliver_notices(session: Session, log: AuditLog, state: RunState) -> AsyncIterator[Finish]:
     """Send notices about a run for the length of the block, if the settings name a channel.
 
     Args:
@@ -169,7 +169,7 @@ async def carry_out(session: Session, opened: OpenRun, stop: StopRequest) -> Run
         session.observer.on_warning("interrupting", run_id=opened.log.run_id, note=note)
 
     with opened:
-        async with send_notices(session, opened.log, opened.state) as finish:
+        async with deliver_notices(session, opened.log, opened.state) as finish:
             result = await carry_to_end(session, opened, run, [interrupt])
             await finish(result)
     assert result is not None  # noqa: S101 - only a task beside the run can leave the run at once

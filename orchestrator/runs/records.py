@@ -243,7 +243,7 @@ def rebuild_jobs(state: RunState, *, now: float, wall: datetime) -> list[Job]:
             attempts=target.attempts,
             batch=target.batch,
             phase=_find_phase(target, is_accepted=is_accepted),
-            singly=target.phase in _IN_DOUBT,  # a batch may have skipped the CVM
+            needs_own_request=target.phase in _IN_DOUBT,  # a batch may have skipped the CVM
             first_sent=engine_time(target.first_sent_at),
             accepted_at=engine_time(target.accepted_at) if is_accepted else None,
             escalated_at=engine_time(target.escalated_at),

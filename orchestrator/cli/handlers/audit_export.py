@@ -55,8 +55,8 @@ def export_logs(
     with _open_output(out) as file:
         _write_all(readings, form, begin, file)
     for path, reading in altered:
-        told = f"{safe_text(path, 4096)}: ALTERED at line {reading.line}: {reading.reason}; exported up to that line"
-        click.echo(told, err=True)
+        message = f"{safe_text(path, 4096)}: ALTERED at line {reading.line}: {reading.reason}; exported up to that line"
+        click.echo(message, err=True)
     return int(Exit.FAILED if altered else Exit.OK)
 
 

@@ -66,8 +66,10 @@ def explain_schedule(
     click.echo("\n" + summarize_firings(counts, opens.astimezone(zone), closes.astimezone(zone)))
     if not counts[Firing]:
         coming = find_next_firing(timetable, closes)
-        told = f"next firing: {format_local(coming.local)}" if coming else "no firing in the following year either"
-        click.echo(f"No firing in this time; {told}.")
+        next_firing = (
+            f"next firing: {format_local(coming.local)}" if coming else "no firing in the following year either"
+        )
+        click.echo(f"No firing in this time; {next_firing}.")
 
 
 def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, PlaybookError | None]":

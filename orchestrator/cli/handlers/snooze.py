@@ -70,8 +70,8 @@ def snooze_playbook(
         click.echo(json.dumps(_snooze_document(playbook, snoozes.read_snoozes()[playbook], zone), indent=2))
         return int(Exit.OK)
     local, outlook = ends.astimezone(load_zone(zone)), _read_outlook(source, playbook, settings)
-    told = f"{_describe_skipped(outlook, now, ends)}{_describe_next(outlook, now)}"
-    click.echo(f"{safe_text(playbook)} is snoozed until {format_local(local)}{told}.")
+    outlook_text = f"{_describe_skipped(outlook, now, ends)}{_describe_next(outlook, now)}"
+    click.echo(f"{safe_text(playbook)} is snoozed until {format_local(local)}{outlook_text}.")
     return int(Exit.OK)
 
 

@@ -62,7 +62,7 @@ class Decision:
         wait: seconds until a deferred request may be sent again.
         whole_run: whether all requests of the run have to wait.
         verify: whether the status has to show first that a deferred request had no effect.
-        singly: whether the target is sent in a request of its own from now on.
+        needs_own_request: whether the target is sent in a request of its own from now on.
     """
 
     reply_class: ReplyClass
@@ -70,7 +70,7 @@ class Decision:
     wait: float = 0.0
     whole_run: bool = False
     verify: bool = False
-    singly: bool = False
+    needs_own_request: bool = False
 
 
 def classify_reply(reply: Reply[object], attempt: int, jitter: float) -> Decision:
@@ -126,7 +126,9 @@ def classify_batch_reply(
         status = reply.http_status
         if decision.reply_class not in _OF_THE_WHOLE or status in {_NOT_FOUND, _NOT_IMPLEMENTED}:
             # The error may concern a CVM in the middle, after others were stopped; unless the batch was not even begun.
-            decision = Decision(ReplyClass.DEFERRED, decision.reason, verify=status not in _NOT_BEGUN, singly=True)
+            decision = Decision(
+                ReplyClass.DEFERRED, decision.reason, verify=status not in _NOT_BEGUN, needs_own_request=True
+            )
         elif status == _CONFLICT:
             decision = replace(decision, verify=True)
         return dict.fromkeys(hashids, decision)
@@ -135,7 +137,7 @@ def classify_batch_reply(
     found = dict.fromkeys(rest, _decide_rest(said, adds_up=adds_up, first=attempt == 1))
     for each in hashids:
         if each in said.errors:
-            found[each] = Decision(ReplyClass.DEFERRED, said.errors[each], verify=True, singly=True)
+            found[each] = Decision(ReplyClass.DEFERRED, said.errors[each], verify=True, needs_own_request=True)
     return found
 
 
@@ -148,8 +150,8 @@ def _decide_rest(said: BatchStopped, *, adds_up: bool, first: bool) -> Decision:
     if adds_up and not said.skipped:
         return Decision(ReplyClass.ACCEPTED)
     if adds_up and not said.stopped:
-        return Decision(ReplyClass.DEFERRED, words, verify=not first, singly=True)
-    return Decision(ReplyClass.UNKNOWN, f"{words}, without saying which", singly=True)
+        return Decision(ReplyClass.DEFERRED, words, verify=not first, needs_own_request=True)
+    return Decision(ReplyClass.UNKNOWN, f"{words}, without saying which", needs_own_request=True)
 
 
 _NOT_BEGUN = frozenset({405, 413, 422, _NOT_IMPLEMENTED})

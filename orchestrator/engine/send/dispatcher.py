@@ -211,13 +211,13 @@ class Dispatcher:
         reply = await self._cloud.stop_many(hashids)
         attempt = max(job.attempts for job in jobs)
         found = classify_batch_reply(reply, hashids, attempt, self._rng.random())
-        if reply.value is not None or found[hashids[0]].singly:
+        if reply.value is not None or found[hashids[0]].needs_own_request:
             self._queue.count_batch(accepted=reply.value is not None)
         return [found[hashid] for hashid in hashids], reply
 
     def _apply_decision(self, job: Job, reply: Reply[object], decision: Decision) -> None:
         """Record the decision about a target, and act on the decision."""
-        job.singly = job.singly or decision.singly
+        job.needs_own_request = job.needs_own_request or decision.needs_own_request
         if decision.reply_class is ReplyClass.ACCEPTED:
             self._ledger.record_acceptance(
                 job, reply, reply.value.status if isinstance(reply.value, StatusRead) else None

@@ -63,7 +63,7 @@ class Ledger:
         for job in jobs:
             job.attempts += 1
             job.first_sent = now if job.first_sent is None else job.first_sent
-            job.asked_since = now if job.asked_since is None else job.asked_since
+            job.announced_at = now if job.announced_at is None else job.announced_at
             job.batch = self.requests if len(jobs) > 1 else None
             self._write_record(Event.ACTION_INTENT, job, attempt=job.attempts)
         self.sent += len(jobs)

@@ -79,7 +79,7 @@ class SendQueue:
         now = self._clock.now()
         while len(jobs) < self.at_once:
             job = self._queue.peek(now)
-            if job is None or (jobs and job.singly):
+            if job is None or (jobs and job.needs_own_request):
                 break
             self._queue.pop(now)
             if now >= self._last_moment(job):
@@ -87,7 +87,7 @@ class SendQueue:
                 self._observer.on_overdue(job)
                 continue
             jobs.append(job)
-            if job.singly:
+            if job.needs_own_request:
                 break
         return jobs
 
@@ -151,10 +151,10 @@ class SendQueue:
 
     def _last_moment(self, job: Job) -> float:
         """Time of the last attempt for an unaccepted shutdown; infinity if no stop would follow."""
-        if self._escalate_after is None or not job.can_escalate or job.asked_since is None:
+        if self._escalate_after is None or not job.can_escalate or job.announced_at is None:
             return float("inf")
         # Not by `first_sent`: a run may be resumed hours later, and a CVM is stopped only after a shutdown request.
-        return job.asked_since + self._escalate_after
+        return job.announced_at + self._escalate_after
 
     def _give_up_if_late(self, job: Job, reason: str, reply: Reply[object] | None = None) -> bool:
         """End a target after too long a time without an accepted request; return whether the target ended."""

@@ -50,15 +50,15 @@ def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
     place = f" on {safe_text(cvm['teepod'], 64)}" if cvm.get("teepod") else ""
     name = f"{safe_text(cvm.get('name'), 64)}  {safe_text(cvm.get('id') or cvm.get('vm_uuid'), 64)}{place}"
     if chapter.step is None:
-        told = "skipped"
+        result = "skipped"
     else:
         outcome = safe_text(chapter.outcome or "no outcome", 40)
-        told = f"to {verb(chapter.action)} in step '{safe_text(chapter.step, 80)}': {outcome}"
-    if width is None or len(name) + len(told) + 2 <= width:
-        yield f"{click.style(name, bold=True)}  {told}"
+        result = f"to {verb(chapter.action)} in step '{safe_text(chapter.step, 80)}': {outcome}"
+    if width is None or len(name) + len(result) + 2 <= width:
+        yield f"{click.style(name, bold=True)}  {result}"
     else:
         yield click.style(name, bold=True)
-        yield from (f"  {piece}" for piece in _wrap_sentence(told, width, 2))
+        yield from (f"  {piece}" for piece in _wrap_sentence(result, width, 2))
 
 
 def cut(lines: Sequence[Line], limit: int | None) -> tuple[Sequence[Line], int]:

@@ -108,10 +108,16 @@ TWO = ["cvm_1", "cvm_2"]
         (Reply(http_status=500, problem="no"), Decision(ReplyClass.UNKNOWN, "no")),
         (Reply(http_status=429, problem="no"), Decision(ReplyClass.DEFERRED, "no", 2.0, whole_run=True)),
         (Reply(http_status=409, problem="no"), Decision(ReplyClass.DEFERRED, "no", 2.0, verify=True)),
-        (Reply(http_status=403, problem="no"), Decision(ReplyClass.DEFERRED, "no", verify=True, singly=True)),
-        (Reply(http_status=404, problem="no"), Decision(ReplyClass.DEFERRED, "no", verify=True, singly=True)),
-        (Reply(http_status=422, problem="no"), Decision(ReplyClass.DEFERRED, "no", singly=True)),
-        (Reply(http_status=501, problem="no"), Decision(ReplyClass.DEFERRED, "no", singly=True)),
+        (
+            Reply(http_status=403, problem="no"),
+            Decision(ReplyClass.DEFERRED, "no", verify=True, needs_own_request=True),
+        ),
+        (
+            Reply(http_status=404, problem="no"),
+            Decision(ReplyClass.DEFERRED, "no", verify=True, needs_own_request=True),
+        ),
+        (Reply(http_status=422, problem="no"), Decision(ReplyClass.DEFERRED, "no", needs_own_request=True)),
+        (Reply(http_status=501, problem="no"), Decision(ReplyClass.DEFERRED, "no", needs_own_request=True)),
     ],
 )
 def test_a_batch_without_a_result_has_one_decision_for_every_cvm(
@@ -124,21 +130,29 @@ def test_a_batch_without_a_result_has_one_decision_for_every_cvm(
     ("said", "attempt", "decision"),
     [
         (BatchStopped(2, 0, {}), 1, Decision(ReplyClass.ACCEPTED)),
-        (BatchStopped(0, 2, {}), 1, Decision(ReplyClass.DEFERRED, "the batch took 0 and left 2 out", singly=True)),
+        (
+            BatchStopped(0, 2, {}),
+            1,
+            Decision(ReplyClass.DEFERRED, "the batch took 0 and left 2 out", needs_own_request=True),
+        ),
         (
             BatchStopped(0, 2, {}),
             2,
-            Decision(ReplyClass.DEFERRED, "the batch took 0 and left 2 out", verify=True, singly=True),
+            Decision(ReplyClass.DEFERRED, "the batch took 0 and left 2 out", verify=True, needs_own_request=True),
         ),
         (
             BatchStopped(1, 1, {}),
             1,
-            Decision(ReplyClass.UNKNOWN, "the batch took 1 and left 1 out, without saying which", singly=True),
+            Decision(
+                ReplyClass.UNKNOWN, "the batch took 1 and left 1 out, without saying which", needs_own_request=True
+            ),
         ),
         (
             BatchStopped(1, 0, {}),
             1,
-            Decision(ReplyClass.UNKNOWN, "the batch took 1 and left 0 out, without saying which", singly=True),
+            Decision(
+                ReplyClass.UNKNOWN, "the batch took 1 and left 0 out, without saying which", needs_own_request=True
+            ),
         ),
     ],
 )
@@ -150,7 +164,7 @@ def test_an_error_of_a_cvm_in_a_batch_concerns_this_cvm_only() -> None:
     reply = Reply(value=BatchStopped(1, 0, {"cvm_2": "not found"}), http_status=200)
     assert classify_batch_reply(reply, TWO, 1, 0.5) == {
         "cvm_1": Decision(ReplyClass.ACCEPTED),
-        "cvm_2": Decision(ReplyClass.DEFERRED, "not found", verify=True, singly=True),
+        "cvm_2": Decision(ReplyClass.DEFERRED, "not found", verify=True, needs_own_request=True),
     }
 
 

@@ -172,7 +172,7 @@ async def test_a_refused_batch_sends_every_target_alone() -> None:
     await sending.dispatcher.run()
     assert cloud.count("stops") == 1
     assert dict(cloud.posts) == {"web-0": 1, "web-1": 1, "web-2": 1}
-    assert all(each.singly for each in sending.jobs)
+    assert all(each.needs_own_request for each in sending.jobs)
 
 
 async def test_a_halt_sends_the_requests_on_record_and_due_but_announces_no_more() -> None:

@@ -95,7 +95,7 @@ def job(number: int = 0, action: Action = Action.STOP, **fields: Any) -> Job:  #
 
 def refused_often(number: int = 0, action: Action = Action.STOP, **fields: Any) -> Job:  # noqa: ANN401 - the same
     """A target with as many attempts as allowed, the first of them longer ago than the patience."""
-    given = {"attempts": PATIENCE_ATTEMPTS, "first_sent": NOW - PATIENCE - 1, "asked_since": NOW - PATIENCE - 1}
+    given = {"attempts": PATIENCE_ATTEMPTS, "first_sent": NOW - PATIENCE - 1, "announced_at": NOW - PATIENCE - 1}
     return job(number, action, **(given | fields))
 
 
@@ -144,7 +144,7 @@ def test_only_stops_go_in_batches() -> None:
 
 def test_a_target_with_a_request_of_its_own_never_shares_a_batch() -> None:
     queue = Bench(dispatch="batch").queue
-    first, alone, last = job(0), job(1, singly=True), job(2)
+    first, alone, last = job(0), job(1, needs_own_request=True), job(2)
     for each in (first, alone, last):
         queue.add_job(each)
     assert [queue.next_request(), queue.next_request(), queue.next_request()] == [[first], [alone], [last]]
@@ -170,7 +170,7 @@ def test_an_answer_makes_room_on_the_teepod() -> None:
 
 
 def test_a_deferred_target_comes_back_after_its_wait() -> None:
-    bench, target = Bench(), job(attempts=1, first_sent=NOW, asked_since=NOW)
+    bench, target = Bench(), job(attempts=1, first_sent=NOW, announced_at=NOW)
     bench.queue.add_watched()
     bench.queue.defer_job(target, 5, "busy", BUSY)
     assert bench.queue.next_due() == NOW + 5
@@ -213,7 +213,7 @@ def test_no_target_is_given_up_early(fields: dict[str, Any]) -> None:
 
 def test_an_unaccepted_shutdown_is_never_given_up_when_a_stop_follows() -> None:
     bench = Bench(Action.SHUTDOWN, escalate_after=30)
-    target = refused_often(action=Action.SHUTDOWN, asked_since=NOW - 10)
+    target = refused_often(action=Action.SHUTDOWN, announced_at=NOW - 10)
     bench.queue.add_watched()
     bench.queue.defer_job(target, 300, "busy", BUSY)
     assert target.outcome is None
@@ -222,8 +222,8 @@ def test_an_unaccepted_shutdown_is_never_given_up_when_a_stop_follows() -> None:
 
 def test_an_overdue_shutdown_leaves_the_queue_and_makes_room() -> None:
     bench = Bench(Action.SHUTDOWN, escalate_after=30, per_teepod=1)
-    late = job(0, Action.SHUTDOWN, asked_since=NOW - 30)
-    early = job(0, Action.SHUTDOWN, asked_since=NOW - 29)
+    late = job(0, Action.SHUTDOWN, announced_at=NOW - 30)
+    early = job(0, Action.SHUTDOWN, announced_at=NOW - 29)
     bench.queue.add_job(late)
     bench.queue.add_job(early)
     assert bench.queue.next_request() == [early]
@@ -238,7 +238,7 @@ def test_a_shutdown_without_a_request_by_this_process_is_not_overdue() -> None:
 
 
 def test_a_stop_without_effect_is_sent_again_at_once() -> None:
-    bench, target = Bench(), job(attempts=1, first_sent=NOW, asked_since=NOW)
+    bench, target = Bench(), job(attempts=1, first_sent=NOW, announced_at=NOW)
     bench.queue.add_watched()
     bench.queue.requeue(target)
     assert bench.queue.next_request() == [target]
@@ -246,7 +246,7 @@ def test_a_stop_without_effect_is_sent_again_at_once() -> None:
 
 
 def test_a_start_without_effect_is_sent_again_after_a_backoff() -> None:
-    bench, target = Bench(Action.START), job(0, Action.START, attempts=3, first_sent=NOW, asked_since=NOW)
+    bench, target = Bench(Action.START), job(0, Action.START, attempts=3, first_sent=NOW, announced_at=NOW)
     bench.queue.add_watched()
     bench.queue.requeue(target)
     assert bench.queue.next_request() == []
