@@ -122,7 +122,7 @@ def test_what_can_not_be_explained_is_told_with_a_hint(desk: Desk) -> None:
         ("schedule", "explain", str(NIGHTLY), "--to", "2027-02-30"): ("--to: there is no such day", "YYYY-MM-DD"),
         ("schedule", "explain", str(NIGHTLY), "--to", "2020-01-01"): ("--to is before --from", "give --from too"),
         ("schedule", "explain", "nightly"): ("there is no playbook 'nightly'", "path"),
-        ("schedule", "show"): ("No such command 'show'", "orchestrator schedule --help"),
+        ("schedule", "show"): ("no such command 'show'", "orchestrator schedule --help"),
     }
     results = desk.run_each(*((*words, "--json") for words in faults))
     for (message, hint), ended in zip(faults.values(), results, strict=True):
