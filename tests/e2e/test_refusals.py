@@ -52,7 +52,7 @@ def test_what_is_protected_is_left_alone(desk: Desk) -> None:
     [
         ("{teepod: [alphaa]}", "no teepod 'alphaa'; known: alpha, beta"),
         ("{name: [wbe-1]}", "nearest known: web-1"),
-        ("{name: ['*'], teepod: [alpha], exclude: {all: true}}", "--details"),
+        ("{name: ['*'], teepod: [alpha], exclude: {all: true}}", "orchestrator cvms"),
     ],
 )
 def test_a_select_that_matches_nothing_names_the_nearest_known(desk: Desk, select: str, words: str) -> None:
