@@ -3,14 +3,14 @@
 It shares nothing with the simulator, so that a misreading common to the client and the simulator shows.
 """
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import UUID
+
+from tests.e2e.json_server import serve_json
 
 APPS = ("a" * 40, "b" * 40)
 Reply = tuple[int, dict[str, Any]]
@@ -144,37 +144,11 @@ def serving(*names: str) -> Iterator[NamedCloud]:
     """Serve a cloud of CVMs with these names, numbered from 1."""
     cloud = NamedCloud([Machine(number, name) for number, name in enumerate(names, 1)])
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(method: str, path: str, body: Any) -> Reply:  # noqa: ANN401 - parsed JSON
+        return cloud.answer(method, path.partition("?")[0], body)
 
-        def do_GET(self) -> None:
-            self.reply("GET", None)
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.reply("POST", json.loads(body or "null"))
-
-        def reply(self, method: str, body: Any) -> None:  # noqa: ANN401 - parsed JSON
-            path = self.path.removeprefix("/api/v1").partition("?")[0]
-            status, document = cloud.answer(method, path, body)
-            data = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        cloud.url = f"http://127.0.0.1:{server.server_address[1]}/api/v1"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with serve_json(answer) as cloud.url:
         try:
             yield cloud
         finally:
             cloud.hold_stops.set()
-            server.shutdown()
-            thread.join()

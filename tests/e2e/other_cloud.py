@@ -3,19 +3,18 @@
 It shares nothing with the simulator, so that a misreading that the client and the simulator have in common shows.
 """
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 from tests.billing.meter import Meter, Style
+from tests.e2e.json_server import serve_json
 
 RATES = (Decimal("0.058"), Decimal("3.5"), Decimal("0.4321"))
 
@@ -130,36 +129,11 @@ def serving(style: Style) -> Iterator[OtherCloud]:
     """The cloud, on a socket for as long as the block lasts."""
     cloud = OtherCloud(style)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(method: str, path: str, body: Any) -> tuple[int, Any]:  # noqa: ANN401 - parsed JSON
+        if method == "POST":
+            return 200, cloud.post(path, body)
+        parts = urlsplit(path)
+        return 200, cloud.get(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
 
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            self.answer(cloud.get(parts.path.removeprefix("/api/v1"), query))
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.answer(cloud.post(self.path.removeprefix("/api/v1"), json.loads(body or "null")))
-
-        def answer(self, document: dict[str, Any]) -> None:
-            data = json.dumps(document).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        cloud.url = f"http://127.0.0.1:{server.server_address[1]}/api/v1"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield cloud
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_json(answer) as cloud.url:
+        yield cloud
