@@ -100,19 +100,8 @@ def notice_of_refusal(
         cloud_url: the address of the cloud.
         simulated: True for a simulated cloud.
     """
-    facts: dict[str, object] = {
-        "event": "refused",
-        "ts": at,
-        "run_id": None,
-        "playbook": playbook,
-        "actor": actor,
-        "cloud_url": cloud_url,
-        "simulated": simulated,
-        "targets": 0,
-        "commands": [],
-        "exit_code": exit_code,
-        "reason": reason,
-    }
+    facts = _facts_without_run("refused", playbook, at, actor, cloud_url, simulated=simulated)
+    facts |= {"exit_code": exit_code, "reason": reason}
     headline = f"{words.one_line(playbook, 100)} did not start (exit {exit_code}); nothing was changed"
     return Notice(
         id=f"refused-{number}",
@@ -133,17 +122,7 @@ def make_test_notice(*, number: str, at: str, actor: str, cloud_url: str) -> Not
         actor: user@host.
         cloud_url: the address of the cloud.
     """
-    facts: dict[str, object] = {
-        "event": "test",
-        "ts": at,
-        "run_id": None,
-        "playbook": None,
-        "actor": actor,
-        "cloud_url": cloud_url,
-        "simulated": False,
-        "targets": 0,
-        "commands": [],
-    }
+    facts = _facts_without_run("test", None, at, actor, cloud_url, simulated=False)
     return Notice(
         id=f"test-{number}",
         event="test",
@@ -152,6 +131,23 @@ def make_test_notice(*, number: str, at: str, actor: str, cloud_url: str) -> Not
         lines=(f"sent by {words.one_line(actor)}, cloud {words.one_line(cloud_url)}",),
         facts=facts,
     )
+
+
+def _facts_without_run(
+    event: str, playbook: str | None, at: str, actor: str, cloud_url: str, *, simulated: bool
+) -> dict[str, object]:
+    """Build the facts of a notice without a run."""
+    return {
+        "event": event,
+        "ts": at,
+        "run_id": None,
+        "playbook": playbook,
+        "actor": actor,
+        "cloud_url": cloud_url,
+        "simulated": simulated,
+        "targets": 0,
+        "commands": [],
+    }
 
 
 def _notice_of_first_failure(record: Record, state: RunState) -> Notice | None:
