@@ -22,8 +22,8 @@ import anyio
 from orchestrator.audit.store import FileRunStore, is_run_id
 from orchestrator.cvm import CvmRef
 from orchestrator.errors import ClaimedError, SettingsError
-from orchestrator.plural import join_names, plural
 from orchestrator.state_files import make_folder, open_or_create
+from orchestrator.text import join_names, plural
 
 _KEEP_S = 86_400
 """Seconds for which the claim of an ended run is kept."""

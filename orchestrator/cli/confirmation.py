@@ -18,8 +18,7 @@ from orchestrator.errors import (
     OrchestratorError,
 )
 from orchestrator.playbook.plan import Plan
-from orchestrator.plural import plural
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _WHY: dict[type[BaseException], str] = {
     NotConfirmedError: "not confirmed",

@@ -30,8 +30,8 @@ from orchestrator.audit.replay import RunState
 from orchestrator.cli.consoles import is_coloured
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import TROUBLE, Outcome
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.model import LogSection
+from orchestrator.text import safe_text
 
 _Target = tuple[str, str]
 """A step and a CVM's key."""

@@ -9,8 +9,8 @@ from orchestrator.audit.store import LAST, FileRun, RunStore, StoredRun, is_file
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
 from orchestrator.runs.stores import file_run_store, run_store
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
+from orchestrator.text import safe_text
 
 
 def find_run(name: str, config: Path | None, assignments: tuple[str, ...]) -> StoredRun:

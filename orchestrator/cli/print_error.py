@@ -13,7 +13,7 @@ import click
 from orchestrator.cli.consoles import choose, colour, open_streams
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _INTERRUPTED = "Interrupted; nothing was changed."
 

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator.cli.consoles import redraws
-from orchestrator.plural import plural
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _SOON_S = 1.0
 _T = TypeVar("_T")

@@ -16,7 +16,7 @@ from orchestrator.report.layout import print_lines, prose_lines
 from orchestrator.report.run.text import print_question
 from orchestrator.runs.approval import APPROVE, REFUSE, LeftAnswers
 from orchestrator.runs.start import find_actor
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _LISTEN_EVERY = 0.1
 

@@ -26,7 +26,7 @@ from orchestrator.notify import words
 from orchestrator.notify.notice import Notice, make_notice
 from orchestrator.outcome import ENDS_THE_RUN, Exit
 from orchestrator.playbook.value_types import NoticeKind
-from orchestrator.plural import plural
+from orchestrator.text import plural
 
 _MOST_FAILURES = 5
 """Number of failed CVMs named in a notice."""

@@ -18,8 +18,8 @@ from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
-from orchestrator.plural import plural
 from orchestrator.skip_reason import ALREADY, CHANGED, Reason, SkipReason
+from orchestrator.text import plural
 
 FORMAT = "orchestrator plan"
 MARK = f'{{\n  "format": "{FORMAT}",\n'.encode()

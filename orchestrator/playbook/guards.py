@@ -15,8 +15,8 @@ from typing import Literal, Protocol, TypeVar
 from orchestrator.cvm import DOWN, GOING_DOWN, Cvm, CvmRef, is_up
 from orchestrator.playbook.schema import Guards, Protect
 from orchestrator.playbook.value_types import Share
-from orchestrator.plural import plural
 from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.text import plural
 
 
 class SurvivorRule(Protocol):

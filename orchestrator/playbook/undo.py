@@ -14,8 +14,8 @@ from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.plural import join_names, plural
 from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.text import join_names, plural
 
 
 @dataclass(frozen=True, slots=True)

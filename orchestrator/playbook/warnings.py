@@ -14,8 +14,8 @@ from orchestrator.playbook.plan import Skipped, Target
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import describe_unmatched, describe_unmatched_protection, is_covered
-from orchestrator.plural import join_names, plural
 from orchestrator.skip_reason import MAY_BE_PROTECTED
+from orchestrator.text import join_names, plural
 
 
 def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, ...]) -> Iterable[PlanWarning]:

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _LONGEST = 32_000
 """Characters; a cell of the usual spreadsheets holds 32767."""

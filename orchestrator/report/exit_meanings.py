@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.outcome import AS_WANTED, Ending, Exit
-from orchestrator.plural import plural
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _MEANINGS: Mapping[int, str] = {
     Exit.OK: "succeeded",

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _GAP = 2
 _LEAST = 12

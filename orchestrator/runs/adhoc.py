@@ -16,11 +16,10 @@ from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.load import IN_MEMORY, LoadedPlaybook, load_source
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.source import parse_source
-from orchestrator.plural import plural
 from orchestrator.runs.prepare import MOST_SINGLE_READS
 from orchestrator.runs.session import Session, limits_of
 from orchestrator.runs.start import RunRequest
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 MOST_CVMS = 15_000
 """CVMs named in a command; a playbook has a highest size."""

@@ -8,7 +8,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, read_sound_run
 from orchestrator.errors import NotAskedError
 from orchestrator.moment import format_clock, parse_timestamp
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _WAIT = 10.0
 """Seconds to wait for the run to read the answer. A run checks for answers every half second."""

@@ -1,7 +1,7 @@
 """Reasons for a pause of requests, for people: an outage, or a long wait requested by the API."""
 
 from orchestrator.duration import format_duration
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 
 def outage_text(reason: str, next_probe: float, gives_up: float) -> str:

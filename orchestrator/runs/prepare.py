@@ -22,12 +22,11 @@ from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import find_apps_to_read, find_ids_to_read, needs_uptime
 from orchestrator.playbook.steps import Pause, Select
-from orchestrator.plural import plural
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
 from orchestrator.runs.uptimes import read_uptimes
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings
 from orchestrator.skip_reason import SkipReason
+from orchestrator.text import plural, safe_text
 
 MOST_SINGLE_READS = 200
 """Identifiers; for more, the list takes fewer requests."""

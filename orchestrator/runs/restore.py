@@ -11,8 +11,8 @@ from orchestrator.playbook.undo import Undo
 from orchestrator.runs.records import taken_down
 from orchestrator.runs.session import WorkspaceIdentity, limits_of
 from orchestrator.runs.start import RunRequest
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings
+from orchestrator.text import safe_text
 
 
 def read_undo(run: StoredRun) -> tuple[Undo, RunState]:

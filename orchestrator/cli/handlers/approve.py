@@ -21,8 +21,8 @@ from orchestrator.runs.answer import answer_word, find_question, leave_answer, r
 from orchestrator.runs.approval import APPROVE, REFUSE
 from orchestrator.runs.start import find_actor
 from orchestrator.runs.stores import run_store
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
+from orchestrator.text import safe_text
 
 _LONGEST_COMMENT = 1000
 

@@ -25,8 +25,8 @@ from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.csv import COLUMNS, format_row
 from orchestrator.report.audit.ecs import Ecs
-from orchestrator.safe_text import safe_text
 from orchestrator.state_files import sync_folder
+from orchestrator.text import safe_text
 
 LineOf: TypeAlias = Callable[[Record], bytes]
 """Formats a record of a log as a line."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from orchestrator.audit.keys import key_id, write_key_pair
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _NAME = "orchestrator-seal.pem"
 

@@ -15,11 +15,10 @@ from orchestrator.duration import format_duration, parse_time_span
 from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
-from orchestrator.plural import plural
 from orchestrator.runs.start import find_actor
 from orchestrator.runs.stores import file_run_store
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
+from orchestrator.text import plural, safe_text
 
 _NAMED = frozenset({KeepReason.ALTERED, KeepReason.FOREIGN, KeepReason.HELD, KeepReason.CHANGED})
 """The reasons with a list of the kept logs."""

@@ -14,9 +14,8 @@ from orchestrator.audit.seal_create import Sealed, seal_elsewhere, seal_log
 from orchestrator.audit.store import seal_file
 from orchestrator.cli.named_runs import find_logs
 from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
-from orchestrator.plural import plural
 from orchestrator.runs.start import find_actor
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 
 def seal_logs(

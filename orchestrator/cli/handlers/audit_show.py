@@ -13,12 +13,11 @@ from orchestrator.audit.store import StoredRun, read_run
 from orchestrator.audit.verify import Reading, Take, Verdict
 from orchestrator.cli.named_runs import find_run
 from orchestrator.errors import AlteredError, UsageError
-from orchestrator.plural import plural
 from orchestrator.report.audit.run_story import RunStory
 from orchestrator.report.audit.story import CvmStory
 from orchestrator.report.audit.story_text import chapter_head, cut, document, left_out, story_lines
 from orchestrator.runs.documents import write_document
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _ENDS = {
     Verdict.UNFINISHED: "the log ends here: the run is active, or did not finish",

@@ -19,8 +19,8 @@ from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.verdict import verdict_document, verdict_lines
 from orchestrator.runs.stores import file_run_store
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
+from orchestrator.text import safe_text
 
 _CODES = {
     Verdict.WHOLE: Exit.OK,

@@ -25,8 +25,8 @@ from orchestrator.runs.documents import write_document
 from orchestrator.runs.inventory import InventoryReading, read_inventory
 from orchestrator.runs.inventory_file import build_inventory, describe_cvm
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.text import safe_text
 
 
 def list_cvms(

@@ -10,8 +10,8 @@ import click
 
 from orchestrator.cli.handlers.whoami import ask_identity
 from orchestrator.runs.doctor import find_exit_code, run_checks
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
+from orchestrator.text import safe_text
 
 
 def check_surroundings(config: Path | None, assignments: tuple[str, ...], *, send_test: bool, as_json: bool) -> int:

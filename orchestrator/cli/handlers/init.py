@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from orchestrator.runs.init import create_files
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 
 def init_folder(folder: Path) -> None:

@@ -99,7 +99,7 @@ def print_result(
     if form == "text":
         from orchestrator.cli.consoles import stdout_console  # noqa: PLC0415 - only for people; a good part of the start
         from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
-        from orchestrator.safe_text import safe_text  # noqa: PLC0415 - the same
+        from orchestrator.text import safe_text  # noqa: PLC0415 - the same
 
         print_plan(stdout_console(), plan, description, details=details)
         if digest is not None:

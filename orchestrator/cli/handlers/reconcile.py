@@ -24,15 +24,14 @@ from orchestrator.errors import UsageError
 from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.limits import Limits
-from orchestrator.plural import plural
 from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
 from orchestrator.runs.documents import write_document
 from orchestrator.runs.reconciling import Reconciliation, evaluate_answers, make_questions, open_stops
 from orchestrator.runs.session import Endpoint, SystemClock, limits_of, open_endpoint
 from orchestrator.runs.stops import reconciled_in, stops_of
 from orchestrator.runs.stores import run_store
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.text import plural, safe_text
 
 
 def reconcile_run(

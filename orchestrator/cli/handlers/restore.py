@@ -10,13 +10,12 @@ from orchestrator.audit.replay import RunState
 from orchestrator.cli.handlers.run import open_and_run
 from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.playbook.undo import Undo
-from orchestrator.plural import join_names, plural
 from orchestrator.report.layout import moment
 from orchestrator.runs.restore import read_undo, request_undo
 from orchestrator.runs.session import open_endpoint
 from orchestrator.runs.stores import run_store
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
+from orchestrator.text import join_names, plural, safe_text
 
 
 def restore_run(

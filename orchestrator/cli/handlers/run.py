@@ -29,8 +29,8 @@ from orchestrator.runs.plan_file import read_plan, request_plan, require_cloud
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.stores import run_store
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.text import safe_text
 
 
 def run_playbook(

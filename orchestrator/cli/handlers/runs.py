@@ -21,8 +21,8 @@ from orchestrator.history.time_range import parse_time_range
 from orchestrator.moment import format_clock, parse_timestamp, utc_now
 from orchestrator.report.layout import Column, print_table
 from orchestrator.runs.stores import run_store
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.load import load_settings
+from orchestrator.text import safe_text
 
 _STYLES = {
     "finished": "green",

@@ -17,7 +17,7 @@ from orchestrator.moment import utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.schedule import first_second, last_second, load_zone, parse_edge
 from orchestrator.playbook.source import read_source
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 if TYPE_CHECKING:
     from orchestrator.playbook.firings import Timetable

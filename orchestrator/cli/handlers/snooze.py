@@ -18,15 +18,14 @@ from orchestrator.playbook.firings import LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.schedule import last_second, load_zone, parse_edge
 from orchestrator.playbook.timetable import load_timetable
-from orchestrator.plural import plural
 from orchestrator.report.plan.schedule import format_firing, format_local
 from orchestrator.runs.start import find_actor
-from orchestrator.safe_text import safe_text
 from orchestrator.service.protocols import JournalStore, SnoozeStore
 from orchestrator.service.scheduler import Snooze, Snoozed, forecast_firings, forecast_next_firing
 from orchestrator.service.state import StoredSchedule, read_kept_version, read_stored_schedule
 from orchestrator.service.stores import journal_store, kept_folder, snooze_store
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.text import plural, safe_text
 from orchestrator.validation_messages import suggest_nearest
 
 _SECOND = timedelta(seconds=1)

@@ -9,9 +9,9 @@ import click
 from orchestrator.cloud.client import connect
 from orchestrator.engine.read.retry import read_error
 from orchestrator.reply import Identity, Reply
-from orchestrator.safe_text import safe_text
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.text import safe_text
 
 
 def show_identity(config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:

@@ -25,7 +25,7 @@ from orchestrator.audit.record import Record
 from orchestrator.outcome import Outcome
 from orchestrator.report.audit.phrases import describe_event
 from orchestrator.report.audit.tolerance import as_mapping, cvm_of, read_tolerantly
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 ECS_VERSION = "8.17.0"
 OWN = "cvm_orchestrator"

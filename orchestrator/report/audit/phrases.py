@@ -26,7 +26,7 @@ from orchestrator.report.audit.run_phrases import RUN_PHRASES
 from orchestrator.report.audit.terms import ID, describe_bill, format_reason, format_seconds, verb
 from orchestrator.report.audit.tolerance import as_mapping
 from orchestrator.report.phrases import OUTCOMES
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _SENTENCES = {outcome.value: phrase.sentence for outcome, phrase in OUTCOMES.items()}
 

@@ -21,12 +21,11 @@ from orchestrator.audit.events import (
     WaveSoaking,
 )
 from orchestrator.outcome import Ending
-from orchestrator.plural import plural
 from orchestrator.report.audit.terms import ID, REASON, format_reason, format_seconds, format_usd, verb
 from orchestrator.report.audit.tolerance import as_list, as_mapping, list_targets
 from orchestrator.report.exit_meanings import ENDINGS, meaning_of
 from orchestrator.report.phrases import describe_narrowing
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _SHORT = 16
 

@@ -35,7 +35,7 @@ from orchestrator.report.audit.tolerance import (
     read_tolerantly,
     view_target_event,
 )
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _GOOD = frozenset({Event.ACTION_ACCEPTED, Event.TARGET_SETTLED, Event.RUN_FINISHED, Event.RUN_SEALED})
 _BAD = frozenset({Event.ACTION_REFUSED, Event.ACTION_FAILED, Event.TARGET_FAILED})

@@ -7,10 +7,9 @@ from typing import Any
 import click
 
 from orchestrator.duration import format_duration
-from orchestrator.plural import plural
 from orchestrator.report.audit.story import Chapter, Line, seconds_between
 from orchestrator.report.audit.terms import verb
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _COLOURS = {"good": "green", "bad": "red", "doubtful": "yellow"}
 _OFFSET = 9

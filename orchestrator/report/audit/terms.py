@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.action import Action
 from orchestrator.duration import format_duration
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 REASON = 400
 """The most characters shown of a reason, a question or a path."""

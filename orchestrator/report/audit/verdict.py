@@ -5,8 +5,7 @@ from pathlib import Path
 
 from orchestrator.audit.seal_verify import SealCheck
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.plural import plural
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _SHORT = 16
 

@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from orchestrator.duration import format_duration
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _KEPT: Mapping[str, frozenset[str]] = {
     "g": frozenset({"class", "transform", "stroke-width"}),

@@ -30,7 +30,7 @@ from orchestrator.report.full.charts import draw_spans, draw_values
 from orchestrator.report.html import elements
 from orchestrator.report.html.elements import Content, e
 from orchestrator.report.html.page import page
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _LANE = 1000
 _MOST_HIDDEN = 250

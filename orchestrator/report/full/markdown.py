@@ -25,7 +25,7 @@ from orchestrator.report.full.blocks import (
     TableGroups,
     TimeChart,
 )
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()<>#!|~@$&:]|^[-+=]|^\d(?=\d*[.)])|(?i:w(?=ww\.))")
 _PLAIN_CODE = re.compile(r"[\w. :/-]+")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.plural import plural
 from orchestrator.report.full.blocks import (
     Block,
     Cell,
@@ -53,6 +52,7 @@ from orchestrator.report.full.phrases import (
 from orchestrator.report.full.timeline_section import describe_timeline
 from orchestrator.report.layout import after, format_dollars, moment, per_hour, rate_words, size
 from orchestrator.report.phrases import VERDICTS, describe_narrowing
+from orchestrator.text import plural
 
 _Document = Mapping[str, Any]
 

@@ -26,7 +26,7 @@ from orchestrator.report.full.blocks import (
     TableGroups,
     TimeChart,
 )
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 PIPE_WIDTH = 80
 WIDEST = 100

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
 
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 Content: TypeAlias = Element | str | None
 """What an element can hold; None holds nothing."""

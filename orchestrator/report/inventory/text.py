@@ -8,11 +8,10 @@ from rich.console import Console
 
 from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.cvm import Cvm
-from orchestrator.plural import plural
 from orchestrator.report.layout import Column, print_lines, print_table, prose_lines, warning_lines
 from orchestrator.report.plan.sections import app_of, teepod_of
 from orchestrator.runs.inventory import InventoryReading
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _COLUMNS = [
     Column("CVM", wraps=True),

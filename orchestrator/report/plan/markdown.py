@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from orchestrator.playbook.plan import Plan
-from orchestrator.plural import plural
 from orchestrator.report.full.blocks import (
     Block,
     Cell,
@@ -20,6 +19,7 @@ from orchestrator.report.full.blocks import (
 from orchestrator.report.full.markdown import escape_markdown, render_block
 from orchestrator.report.plan.sections import app_of, teepod_of
 from orchestrator.report.plan.text import describe_effects, format_price, list_facts
+from orchestrator.text import plural
 
 
 def render_plan_markdown(

@@ -10,9 +10,8 @@ from orchestrator.duration import format_duration
 from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.firings import Firing, LeftOut, Timetable, format_offset
 from orchestrator.playbook.schedule import Schedule
-from orchestrator.plural import plural
 from orchestrator.report.plan.cron_words import cron_in_words, step_warnings
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _COLUMNS = (27, 17)
 """How wide the local time and UTC are."""

@@ -16,11 +16,10 @@ from orchestrator.outcome import ENDS_THE_RUN, Outcome
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, Message, OwnLimits, PlannedStep, Question
-from orchestrator.plural import plural
 from orchestrator.report.phrases import OUTCOMES
 from orchestrator.runs.records import steps_from
-from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import SkipReason
+from orchestrator.text import plural, safe_text
 
 _PREFIX = re.compile(r"[^-_.]+[-_.]|\D+(?=\d+$)")
 

@@ -16,7 +16,6 @@ from orchestrator.moment import utc_now
 from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
-from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table, warning_lines
 from orchestrator.report.phrases import describe_narrowing
 from orchestrator.report.plan.sections import (
@@ -30,8 +29,8 @@ from orchestrator.report.plan.sections import (
     step_lines,
     teepod_of,
 )
-from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import CHANGED
+from orchestrator.text import plural, safe_text
 
 _MOST_ROWS = 20
 _PIPE_HEIGHT = 50

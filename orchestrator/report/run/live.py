@@ -18,7 +18,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.duration import format_duration
 from orchestrator.moment import parse_timestamp
 from orchestrator.report.run.text import STYLES, describe_wait
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 _REFRESH = 0.25
 _PLAIN_EVERY = 5.0

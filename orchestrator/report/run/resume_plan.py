@@ -11,11 +11,10 @@ from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Job
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, Question, RunLimits
-from orchestrator.plural import join_names, plural
 from orchestrator.report.layout import moment, print_lines, warning_lines
 from orchestrator.runs.resume import ResumePlan
-from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import SkipReason
+from orchestrator.text import join_names, plural, safe_text
 
 
 def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> None:

@@ -16,7 +16,6 @@ from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
 from orchestrator.moment import format_clock, parse_timestamp
 from orchestrator.outcome import TROUBLE, Outcome
-from orchestrator.plural import join_names, plural
 from orchestrator.report.exit_meanings import ENDINGS, describe_end, meaning_of_run
 from orchestrator.report.layout import Column, fact_lines, moment, print_lines, print_table, prose_lines
 from orchestrator.report.phrases import describe_narrowing
@@ -24,8 +23,8 @@ from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.runs.answer import describe_answer
 from orchestrator.runs.documents import counts_of
 from orchestrator.runs.records import steps_from
-from orchestrator.safe_text import safe_text
 from orchestrator.skip_reason import summary_of
+from orchestrator.text import join_names, plural, safe_text
 
 _MOST_LINES = 20
 _WIDTH = 400

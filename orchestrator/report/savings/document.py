@@ -10,8 +10,8 @@ from orchestrator.billing.rates import format_amount
 from orchestrator.billing.savings import SavingsRow, Sum, to_hours
 from orchestrator.history.saved import SavingsReport
 from orchestrator.moment import timestamp
-from orchestrator.plural import plural
 from orchestrator.report.cells import cell
+from orchestrator.text import plural
 
 _COLUMNS = (
     *("times", "cvms", "hours", "known_compute_usd", "compute_unknown", "known_storage_usd", "storage_unknown"),

@@ -5,12 +5,12 @@ from xml.etree.ElementTree import Element, tostring
 
 from orchestrator.billing.savings import SavingsRow, to_hours
 from orchestrator.history.saved import SavingsReport
-from orchestrator.plural import plural
 from orchestrator.report.html.elements import Cell, e, figure, section, table
 from orchestrator.report.html.page import page
 from orchestrator.report.savings.chart import draw_columns, draw_wide_chart
 from orchestrator.report.savings.document import list_assumptions
 from orchestrator.report.savings.text import each_column, explain_marks, format_minute, format_sum
+from orchestrator.text import plural
 
 _STYLE = """
 svg { color-scheme: light dark; background: #ffffff; font: 11px system-ui, sans-serif; }

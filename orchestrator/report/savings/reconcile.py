@@ -11,11 +11,10 @@ from rich.text import Text
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.reconcile import NOT_YET
 from orchestrator.billing.reconciled import ChargeState, Reconciled, ReconciledTotal, add_up_charges
-from orchestrator.plural import plural
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table
 from orchestrator.report.phrases import CHARGES
 from orchestrator.runs.reconciling import Key, Reconciliation
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _MOST_ROWS = 20
 _STYLES = {

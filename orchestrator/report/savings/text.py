@@ -8,9 +8,8 @@ from itertools import chain, dropwhile
 
 from orchestrator.billing.savings import SavingsRow, to_hours
 from orchestrator.history.saved import SavingsReport
-from orchestrator.plural import plural
 from orchestrator.report.savings.document import format_cents, list_assumptions
-from orchestrator.safe_text import safe_text
+from orchestrator.text import plural, safe_text
 
 _NARROWEST = 60
 _WIDEST = 110

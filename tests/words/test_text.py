@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.safe_text import safe_text
+from orchestrator.text import safe_text
 
 
 @pytest.mark.parametrize(
