@@ -86,6 +86,22 @@ def variables_option(command: _F) -> _F:
     )(command)
 
 
+def narrow_options(command: _F) -> _F:
+    """Add `--only` and `--exclude`."""
+    command = click.option(
+        "--exclude",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Leave out selected CVMs by a key of `select`, or by id: --exclude name='kms-*'.",
+    )(command)
+    return click.option(
+        "--only",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Act only on selected CVMs with this value: same key OR, different keys AND.",
+    )(command)
+
+
 def ignore_running_option(command: _F) -> _F:
     """Add `--ignore-running`."""
     return click.option(

@@ -4,8 +4,14 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.narrow_options import narrow_options
-from orchestrator.cli.options import format_option, out_option, playbook_options, settings_options, verbosity_options
+from orchestrator.cli.options import (
+    format_option,
+    narrow_options,
+    out_option,
+    playbook_options,
+    settings_options,
+    verbosity_options,
+)
 
 
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")

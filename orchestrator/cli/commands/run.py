@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.narrow_options import narrow_options
 from orchestrator.cli.options import (
     ignore_running_option,
     json_option,
+    narrow_options,
     playbook_options,
     settings_options,
     verbosity_options,
