@@ -104,6 +104,12 @@ class RunState:
         return {outcome: self.stages[outcome] for outcome in Outcome if self.stages[outcome]}
 
     @property
+    def counts_so_far(self) -> dict[str, int]:
+        """Number of targets by outcome, or by the outcome so far, without targets chosen again by a later step."""
+        last_words = (target for target in self.targets.values() if target.taken_up_by is None)
+        return dict(Counter(target.outcome_so_far.value for target in last_words))
+
+    @property
     def drifted_targets(self) -> list[Record]:
         """Entries of `skipped` changed since the making of the plan file, or since the end of the run to undo."""
         return [entry for entry in self.skipped if entry["code"] in CHANGED]

@@ -18,7 +18,7 @@ from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
-from orchestrator.skip_reason import ALREADY, CHANGED, Reason, SkipReason
+from orchestrator.skip_reason import ALREADY, Reason, SkipReason
 from orchestrator.text import plural
 
 FORMAT = "orchestrator plan"
@@ -129,7 +129,7 @@ class FrozenPlan:
         return replace(plan, warnings=(*plan.warnings, *self._list_warnings(plan, now, version)))
 
     def _list_warnings(self, plan: Plan, now: datetime, version: str) -> Iterable[PlanWarning]:
-        left = list_drifted(plan)
+        left = plan.drifted
         if left:
             yield PlanWarning(
                 WarningCode.DRIFTED,
@@ -148,8 +148,3 @@ class FrozenPlan:
         if version != self.version:
             sentence = f"the plan file was made by version {self.version}, this is version {version}"
             yield PlanWarning(WarningCode.PLAN_FILE_VERSION, sentence)
-
-
-def list_drifted(plan: Plan) -> tuple[Skipped, ...]:
-    """List the CVMs of a plan file skipped because of changes."""
-    return tuple(each for each in plan.skipped if each.why.code in CHANGED)

@@ -16,7 +16,7 @@ from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, AnyPlanned, PlannedStep, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
-from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.skip_reason import CHANGED, Reason, SkipReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,11 @@ class Plan:
     def cvms(self) -> list[Cvm]:
         """All CVMs of the plan, targets first."""
         return [target.cvm for target in self.targets] + [each.cvm for each in self.skipped]
+
+    @property
+    def drifted(self) -> tuple[Skipped, ...]:
+        """Targets of a plan file, or of a run to undo, skipped because of changes."""
+        return tuple(each for each in self.skipped if each.why.code in CHANGED)
 
     @property
     def up(self) -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.cvm import DOWN, ByCvm, Cvm, CvmRef, is_up
-from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.guards import Denominator
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
@@ -143,7 +142,7 @@ class Undo:
                 f"{plural(len(started), 'CVM')} not seen down by the run, down now, started too: "
                 f"{join_names(ref.name for ref in started)}",
             )
-        left = list_drifted(plan)
+        left = plan.drifted
         if left:
             what = "taken down by the run" + (" or asked to go down" if late else "")
             sentence = f"skipped {len(left)} of {plural(len(self.targets), 'CVM')} {what}: changed since"

@@ -23,7 +23,6 @@ from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playb
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Playbook
 from orchestrator.runs.claims import claim_again
-from orchestrator.runs.documents import counts_of
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.resume import ResumePlan, reopen_run
 from orchestrator.runs.session import RunObserver, Session, limits_of, open_endpoint, open_session
@@ -293,7 +292,7 @@ def _summarize_run(state: RunState, run: StoredRun) -> RunSummary:
         state.started.playbook["name"],
         Exit(finished.exit_code) if finished else None,
         Ending(finished.ending) if finished and finished.ending else None,
-        {Outcome(outcome): number for outcome, number in counts_of(state).items()},
+        {Outcome(outcome): number for outcome, number in state.counts_so_far.items()},
         tuple(
             TargetSummary(
                 target.step,

@@ -1,7 +1,6 @@
 """Plans, runs and errors as JSON documents. The documents are contracts: fields may be added, but never changed."""
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import islice
@@ -95,7 +94,7 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path | str) 
         "exit_code": exit_code,
         "audit_log": str(audit_log),
         **({"narrowed": state.started.narrowed} if state.started.narrowed else {}),
-        "counts": counts_of(state),
+        "counts": state.counts_so_far,
         "targets": [
             {
                 "step": target.step,
@@ -146,12 +145,6 @@ def write_document(document: dict[str, Any] | list[dict[str, Any]], write: Calla
     while text := "".join(islice(pieces, _PIECES)):
         write(text)
     write("\n")
-
-
-def counts_of(state: RunState) -> dict[str, int]:
-    """Count the targets by outcome, or by the outcome so far."""
-    last_words = (target for target in state.targets.values() if target.taken_up_by is None)
-    return dict(Counter(target.outcome_so_far.value for target in last_words))
 
 
 def error_document(error: OrchestratorError) -> dict[str, Any]:

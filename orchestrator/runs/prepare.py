@@ -12,7 +12,6 @@ from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
 from orchestrator.playbook.facts import derive_facts, rewind_uptime
-from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.guards import merge_guards, needs_more_than_named, needs_whole_workspace
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
@@ -190,7 +189,7 @@ def find_refusal(
         constraint: the constraint of the plan, such as a plan file.
         is_named: whether a person named every CVM, so that a plan without any unprotected CVM is refused.
     """
-    left = list_drifted(plan)
+    left = plan.drifted
     if constraint is not None and left and not plan.targets:
         return DriftedError(
             f"nothing is left to do: {plural(len(left), 'target')} of {constraint.source} changed since",

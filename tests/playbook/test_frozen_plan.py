@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.frozen_plan import FrozenPlan, FrozenTarget, list_drifted
+from orchestrator.playbook.frozen_plan import FrozenPlan, FrozenTarget
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan
@@ -78,7 +78,7 @@ ONE = FLEET[0]
 def test_a_changed_target_is_skipped_with_its_changes(now: Cvm | None, reason: str) -> None:
     plan = held(lock_of(), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
-    assert [each.reason for each in list_drifted(plan)] == [f"changed: {reason}" if now else reason]
+    assert [each.reason for each in plan.drifted] == [f"changed: {reason}" if now else reason]
     assert any("skipped 1 of 3 targets in the plan file: changed since" in warning for warning in messages_of(plan))
 
 
@@ -103,13 +103,13 @@ def test_half_a_surrogate_pair_in_a_name_is_no_change() -> None:
 def test_a_target_that_is_down_already_has_not_drifted() -> None:
     plan = held(lock_of(), [replace(ONE, status="stopped"), *FLEET[1:]])
     assert [(each.reason, each.selected) for each in plan.skipped] == [("already stopped", True)]
-    assert list_drifted(plan) == ()
+    assert plan.drifted == ()
 
 
 def test_a_newly_protected_target_has_drifted() -> None:
     guards = merge_guards(Guards(), Guards.model_validate({"protect": {"name": "kms-*"}}))
     plan = held(lock_of(), FLEET, guards=guards)
-    assert [each.reason for each in list_drifted(plan)] == ["changed: now protected by name kms-*"]
+    assert [each.reason for each in plan.drifted] == ["changed: now protected by name kms-*"]
     assert [(check.name, check.value) for check in plan.guards] == [("protect", 1)]
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from orchestrator.action import Action
 from orchestrator.cvm import DOWN, Cvm
-from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
@@ -71,15 +70,13 @@ def test_only_unchanged_cvms_of_the_run_are_started() -> None:
 def test_a_changed_cvm_is_skipped_with_its_changes(now: Cvm | None, reason: str) -> None:
     plan = held(undo_of(FLEET), [*([now] if now else []), *FLEET[1:]])
     assert [target.cvm for target in plan.targets] == FLEET[1:]
-    assert [(each.reason, each.selected) for each in list_drifted(plan)] == [
-        (f"changed: {reason}" if now else reason, True)
-    ]
+    assert [(each.reason, each.selected) for each in plan.drifted] == [(f"changed: {reason}" if now else reason, True)]
     assert messages_of(plan) == ["skipped 1 of 3 CVMs taken down by the run: changed since"]
 
 
 def test_a_cvm_that_runs_again_is_as_wanted_even_with_a_new_name() -> None:
     plan = held(undo_of([ONE]), [replace(moved(ONE, name="b"), status="running")])
-    assert (plan.targets, list_drifted(plan)) == ((), ())
+    assert (plan.targets, plan.drifted) == ((), ())
     assert ([each.reason for each in plan.skipped], plan.has_matches) == (["already running"], True)
 
 
@@ -87,7 +84,7 @@ def test_a_cvm_protected_by_the_settings_is_skipped() -> None:
     guards = merge_guards(Guards(), Guards.model_validate({"protect": {"name": ["dev-1"]}}))
     plan = held(undo_of(FLEET), FLEET, guards=guards)
     assert [target.cvm for target in plan.targets] == FLEET[1:]
-    assert [each.reason for each in list_drifted(plan)] == ["changed: now protected by name dev-1"]
+    assert [each.reason for each in plan.drifted] == ["changed: now protected by name dev-1"]
 
 
 def test_a_cvm_without_a_hashid_is_found_by_its_uuid() -> None:

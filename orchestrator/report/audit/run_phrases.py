@@ -23,8 +23,7 @@ from orchestrator.audit.events import (
 from orchestrator.outcome import Ending
 from orchestrator.report.audit.terms import ID, REASON, format_reason, format_seconds, format_usd, verb
 from orchestrator.report.audit.tolerance import as_list, as_mapping, list_targets
-from orchestrator.report.exit_meanings import ENDINGS, meaning_of
-from orchestrator.report.phrases import describe_narrowing
+from orchestrator.report.phrases import ENDINGS, describe_narrowing, meaning_of
 from orchestrator.text import plural, safe_text
 
 _SHORT = 16

@@ -13,10 +13,9 @@ from orchestrator.audit.target import TargetState
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.playbook.plan_warning import warning_document
-from orchestrator.report.exit_meanings import meaning_of_run
 from orchestrator.report.full.money import build_billing, build_charge
 from orchestrator.report.full.timeline import Request, RunTimeline, TargetTimeline
-from orchestrator.runs.documents import counts_of
+from orchestrator.report.phrases import meaning_of_run
 from orchestrator.skip_reason import with_code
 
 FORMAT = 1
@@ -62,7 +61,7 @@ def build_report_document(timeline: RunTimeline, log: LogFile, *, made_at: datet
         "made_at": timestamp(made_at),
         "made_by": f"orchestrator {version}",
         "run": _describe_run(timeline, log),
-        "counts": counts_of(state),
+        "counts": state.counts_so_far,
         "stages": _count_stages(state, run_state),
         "targets": [
             _describe_target(target, timeline.targets.get((target.step, target.ref.key), TargetTimeline()), run_state)

@@ -5,8 +5,8 @@ from itertools import groupby
 from typing import Any
 
 from orchestrator.audit.events import Event
-from orchestrator.report.exit_meanings import ENDINGS
 from orchestrator.report.layout import moment
+from orchestrator.report.phrases import ENDINGS
 
 _Document = Mapping[str, Any]
 

@@ -13,7 +13,6 @@ from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.cvm import Cvm
 from orchestrator.duration import format_duration
 from orchestrator.moment import utc_now
-from orchestrator.playbook.frozen_plan import list_drifted
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table, warning_lines
@@ -193,7 +192,7 @@ def list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     if plan.narrowed is not None:
         yield "narrowed", Text(safe_text(describe_narrowing(plan.narrowed), 400))
     yield from _list_skip_reasons(plan)
-    left = list_drifted(plan)
+    left = plan.drifted
     for number, each in enumerate(left[:_MOST_ROWS]):
         change = safe_text(each.why.detail or "no longer in the list", 400)
         name = safe_text(each.cvm.ref.name, 64)

@@ -16,12 +16,10 @@ from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.duration import format_duration
 from orchestrator.moment import format_clock, parse_timestamp
 from orchestrator.outcome import TROUBLE, Outcome
-from orchestrator.report.exit_meanings import ENDINGS, describe_end, meaning_of_run
 from orchestrator.report.layout import Column, fact_lines, moment, print_lines, print_table, prose_lines
-from orchestrator.report.phrases import describe_narrowing
+from orchestrator.report.phrases import ENDINGS, describe_end, describe_narrowing, meaning_of_run
 from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.runs.answer import describe_answer
-from orchestrator.runs.documents import counts_of
 from orchestrator.runs.records import steps_from
 from orchestrator.skip_reason import summary_of
 from orchestrator.text import join_names, plural, safe_text
@@ -114,7 +112,7 @@ def print_run(
         unfinished: whether to show the run as unfinished and resumable.
     """
     is_open = code is None or unfinished
-    counts = {stage: n for stage, n in state.stages.items() if n} if is_open else counts_of(state)
+    counts = {stage: n for stage, n in state.stages.items() if n} if is_open else state.counts_so_far
     run_id = safe_text(state.run_id)
     if is_open:
         meaning = (code is None and describe_wait(state)) or meaning_of_run(state, running=code is None)
