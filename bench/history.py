@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.process import COMMAND, run_process
 from orchestrator.audit.record import Chain
-from orchestrator.moment import timestamp
+from orchestrator.times import timestamp
 
 _LOGS, _TARGETS, _OTHERS = 5000, 20, 80
 _YEARS = timedelta(days=5 * 365)

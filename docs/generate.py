@@ -27,7 +27,6 @@ from orchestrator.audit.verify import check_lines, ignore_record
 from orchestrator.billing.rates import NOTES, billing_note
 from orchestrator.cli.main import group
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.duration import format_duration
 from orchestrator.errors import GuardError, OrchestratorError
 from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, exit_code
 from orchestrator.playbook.firings import Timetable, list_firings
@@ -46,6 +45,7 @@ from orchestrator.runs.documents import error_document, plan_document, run_docum
 from orchestrator.runs.records import planned_fields
 from orchestrator.settings.load import Settings
 from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.times import format_duration
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "config.example.toml"

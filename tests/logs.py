@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Reading, Take, check_lines, ignore_record, read_log
-from orchestrator.moment import timestamp
+from orchestrator.times import timestamp
 
 RUN_ID = "20261123T080000Z-4f2a"
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)

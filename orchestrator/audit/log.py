@@ -22,8 +22,8 @@ from orchestrator.audit.events import Event
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.verify import Reading, Take, Torn, Verdict, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError
-from orchestrator.moment import utc_now
 from orchestrator.state_files import create_file, make_folder, sync_file, sync_folder, write_all
+from orchestrator.times import utc_now
 
 _REPAIR = "nothing more was sent; make room or repair the disk, then `orchestrator resume`"
 _GONE = "nothing more was sent; without its log the run can't be resumed: see `orchestrator plan` for what is still up"

@@ -22,8 +22,8 @@ from orchestrator.audit.seal_format import Covers
 from orchestrator.audit.seal_verify import SealCheck, read_sealed
 from orchestrator.audit.store import is_held, is_run_id, seal_file
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.state_files import open_or_create, sync_file, sync_folder, write_all
+from orchestrator.times import parse_timestamp, timestamp
 
 _ID_TIME = "%Y%m%dT%H%M%SZ"
 

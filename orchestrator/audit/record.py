@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from orchestrator.moment import timestamp
+from orchestrator.times import timestamp
 
 Record: TypeAlias = dict[str, Any]
 

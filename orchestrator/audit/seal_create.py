@@ -24,8 +24,8 @@ from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
 from orchestrator.audit.store import seal_file
 from orchestrator.audit.verify import Reading, Take, Verdict
 from orchestrator.errors import AlteredError, AuditError, UnfinishedError, UsageError
-from orchestrator.moment import utc_now
 from orchestrator.state_files import replace_file
+from orchestrator.times import utc_now
 
 _LARGEST = 65_536
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from orchestrator.audit.keys import ALGORITHM, is_signed, key_id
 from orchestrator.audit.record import encode_canonical
-from orchestrator.moment import timestamp
+from orchestrator.times import timestamp
 
 FORMAT = "orchestrator audit seal"
 VERSION = 1

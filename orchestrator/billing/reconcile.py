@@ -10,9 +10,8 @@ from orchestrator.billing.charges import TOLERANCE, charges_of, compute_of, know
 from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.cvm import CvmRef
-from orchestrator.duration import format_duration
-from orchestrator.moment import timestamp
 from orchestrator.reply import UsageRecord
+from orchestrator.times import format_duration, timestamp
 
 NOT_YET = "no usage record of it yet"
 """The usual reason of `pending`."""

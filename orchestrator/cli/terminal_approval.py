@@ -11,12 +11,12 @@ from orchestrator.audit.replay import RunState
 from orchestrator.cli.consoles import console_on
 from orchestrator.cli.terminal_input import TerminalInput
 from orchestrator.engine.protocols import Answer, Approver
-from orchestrator.moment import utc_now
 from orchestrator.report.layout import print_lines, prose_lines
 from orchestrator.report.run.text import print_question
 from orchestrator.runs.approval import APPROVE, REFUSE, LeftAnswers
 from orchestrator.runs.start import find_actor
 from orchestrator.text import safe_text
+from orchestrator.times import utc_now
 
 _LISTEN_EVERY = 0.1
 

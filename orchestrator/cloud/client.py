@@ -17,8 +17,8 @@ from orchestrator.cloud.http import MEBIBYTE, Http
 from orchestrator.cloud.transport import Destination, ThroughHttpx, choose_carrier
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import CloudError
-from orchestrator.moment import utc_now
 from orchestrator.reply import BatchStopped, Identity, Page, Reply, StatusRead, UsagePage
+from orchestrator.times import utc_now
 
 BASE_URL = "https://cloud-api.phala.com/api/v1"
 API_VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")

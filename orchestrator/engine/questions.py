@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from orchestrator.audit.events import Event
 from orchestrator.engine.protocols import Answer, Approver
 from orchestrator.engine.run_control import RunControl
-from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import Message, Question
+from orchestrator.times import timestamp
 
 
 async def post_message(control: RunControl, step: Message) -> None:

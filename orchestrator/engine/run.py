@@ -21,10 +21,10 @@ from orchestrator.engine.watch.verify import leave_unconfirmed
 from orchestrator.engine.wave import Wave
 from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import AuditError
-from orchestrator.moment import timestamp
 from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, Outcome, exit_code
 from orchestrator.playbook.resolved_steps import AnyPlanned, Message, PlannedStep, Question, RunLimits
 from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.times import timestamp
 
 _WHY_NOT_SENT = {
     Ending.MAX_FAILURES: Reason(SkipReason.MAX_FAILURES),

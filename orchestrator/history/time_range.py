@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import PydanticCustomError
 
-from orchestrator.duration import parse_duration
 from orchestrator.errors import UsageError
 from orchestrator.playbook.schedule import first_second, has_edge_form, last_second, parse_edge
+from orchestrator.times import parse_duration
 
 _BACK = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
 _TAKES = "write a duration (30d, 12h: back from now), a date (2027-12-24), or a time (2027-12-24T18:00Z)"

@@ -21,12 +21,12 @@ from orchestrator.audit.events import (
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
-from orchestrator.duration import format_duration
 from orchestrator.notify import words
 from orchestrator.notify.notice import Notice, make_notice
 from orchestrator.outcome import ENDS_THE_RUN, Exit
 from orchestrator.playbook.value_types import NoticeKind
 from orchestrator.text import plural
+from orchestrator.times import format_duration
 
 _MOST_FAILURES = 5
 """Number of failed CVMs named in a notice."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
-from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending, Exit
+from orchestrator.times import parse_timestamp
 
 _WIDTH = 300
 _MOST_LINES = 20

@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
-from orchestrator.moment import timestamp
 from orchestrator.playbook.schedule import LAST_YEAR, Days, Schedule, first_second, last_second, load_zone
 from orchestrator.playbook.walltime import Place, locate_wall_time, next_change
+from orchestrator.times import timestamp
 
 _SECOND = timedelta(seconds=1)
 _BEFORE = timedelta(days=1, minutes=1)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.cvm import ByCvm, Cvm
-from orchestrator.duration import format_duration
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, Skipped
@@ -20,6 +19,7 @@ from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
 from orchestrator.skip_reason import ALREADY, Reason, SkipReason
 from orchestrator.text import plural
+from orchestrator.times import format_duration
 
 FORMAT = "orchestrator plan"
 MARK = f'{{\n  "format": "{FORMAT}",\n'.encode()

@@ -7,11 +7,11 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from orchestrator.cvm import Cvm
-from orchestrator.duration import parse_time_span
 from orchestrator.errors import UsageError
 from orchestrator.playbook.select import describe_unmatched, find_unknown_fact, find_unmet_key, match_select
 from orchestrator.playbook.steps import SELECTORS, Select
 from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.times import parse_time_span
 from orchestrator.validation_messages import explain_fault, suggest_nearest
 
 KEYS = (*(key for key in SELECTORS if key != "any"), "status")

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, Wit
 from pydantic_core import PydanticCustomError
 
 from orchestrator.documented_model import DocumentedModel
-from orchestrator.duration import Duration
+from orchestrator.playbook.value_types import Duration
 from orchestrator.validation_messages import suggest_nearest
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from orchestrator.cvm import HASHID, normal_app_id, normal_id
-from orchestrator.duration import Duration
+from orchestrator.times import parse_duration
 
 _AMOUNT = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _APP_ID = re.compile(r"\s*[A-Za-z0-9_-]{1,128}\s*|.*\$\{[^{}]+\}.*", re.ASCII)
@@ -35,6 +35,8 @@ _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 _MOST = 1_000_000_000
 _REFERENCE = {"type": "string", "pattern": r"\$\{[^{}]+\}"}
 """The JSON Schema of a reference to a variable."""
+_DURATION = r"^\d+(\.\d+)?$|^(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?$|\$\{[^{}]+\}"
+"""The pattern of `parse_duration` for editors, before any `${var}` is replaced."""
 
 
 def _check_text(value: object) -> str:
@@ -196,6 +198,18 @@ def _check_positive(value: float) -> float:
         raise ValueError("must be above 0")
     return value
 
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DURATION}],
+            "description": "A number of seconds, or text such as 40s, 10m or 1h30m.",
+        },
+    ),
+]
+"""A pydantic type: seconds as a float, from a number or from text such as `1h30m`."""
 
 PositiveDuration = Annotated[Duration, AfterValidator(_check_positive)]
 """A duration above 0, in seconds."""

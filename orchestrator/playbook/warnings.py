@@ -6,7 +6,6 @@ from typing import assert_never
 
 from orchestrator.action import Goal
 from orchestrator.cvm import Cvm
-from orchestrator.duration import format_duration
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.guards import has_guards
 from orchestrator.playbook.narrowing import Narrowing
@@ -16,6 +15,7 @@ from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import describe_unmatched, describe_unmatched_protection, is_covered
 from orchestrator.skip_reason import MAY_BE_PROTECTED
 from orchestrator.text import join_names, plural
+from orchestrator.times import format_duration
 
 
 def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple[Target, ...]) -> Iterable[PlanWarning]:

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.billing.rates import HOURS_PER_MONTH
-from orchestrator.duration import format_duration
 from orchestrator.text import safe_text
+from orchestrator.times import format_duration
 
 _GAP = 2
 _LEAST = 12

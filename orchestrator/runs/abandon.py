@@ -3,13 +3,13 @@
 import anyio
 
 from orchestrator.engine.result import RunResult
-from orchestrator.moment import parse_timestamp
 from orchestrator.runs.execute import deliver_notices, prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.records import rebuild_jobs
 from orchestrator.runs.resume import ReopenedRun, record_resume
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
 from orchestrator.runs.start import OpenRun, find_actor
+from orchestrator.times import parse_timestamp
 
 
 async def abandon_run(session: Session, reopened: ReopenedRun, reason: str) -> RunResult:

@@ -7,8 +7,8 @@ from orchestrator.audit.events import ApprovalAnswered, ApprovalRequested
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, read_sound_run
 from orchestrator.errors import NotAskedError
-from orchestrator.moment import format_clock, parse_timestamp
 from orchestrator.text import safe_text
+from orchestrator.times import format_clock, parse_timestamp
 
 _WAIT = 10.0
 """Seconds to wait for the run to read the answer. A run checks for answers every half second."""

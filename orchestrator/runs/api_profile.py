@@ -14,8 +14,8 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.state_files import replace_file
+from orchestrator.times import parse_timestamp, timestamp
 
 _VERSION = 1
 _LARGEST_FILE = 1_000_000

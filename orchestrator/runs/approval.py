@@ -12,8 +12,8 @@ from orchestrator.audit.approvals import ApprovalStore
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.engine.protocols import Answer
-from orchestrator.moment import timestamp, utc_now
 from orchestrator.runs.session import RunObserver
+from orchestrator.times import timestamp, utc_now
 
 APPROVE, REFUSE = "approve", "refuse"
 """The words to type: whole words, so that neither Enter nor a wrong key is an answer."""

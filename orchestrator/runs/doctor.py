@@ -9,7 +9,6 @@ from pathlib import Path
 
 from orchestrator.engine.read.retry import read_error
 from orchestrator.errors import CloudError, OrchestratorError
-from orchestrator.moment import utc_now
 from orchestrator.notify.channels.registry import read_channels
 from orchestrator.outcome import Exit
 from orchestrator.playbook.calendars import CalendarReader
@@ -22,6 +21,7 @@ from orchestrator.runs.notifications import send_test_notices
 from orchestrator.runs.stores import api_profile_store
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
+from orchestrator.times import utc_now
 
 _MOST_SKEW_S = 60.0
 _LEAST_FREE_BYTES = 100_000_000

@@ -17,13 +17,13 @@ from orchestrator.engine.run import Run
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import CloudError, OrchestratorError
-from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Ending
 from orchestrator.runs.claims import RunClaim
 from orchestrator.runs.outage_text import outage_text
 from orchestrator.runs.session import Session
 from orchestrator.runs.start import OpenRun
 from orchestrator.runs.status import StopRequest
+from orchestrator.times import parse_timestamp
 
 if TYPE_CHECKING:
     from orchestrator.runs.approval import LeftAnswers

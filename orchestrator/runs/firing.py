@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.moment import parse_timestamp, timestamp
+from orchestrator.times import parse_timestamp, timestamp
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from orchestrator.billing.rates import format_amount
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.documented_model import DocumentedModel
 from orchestrator.errors import UsageError
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.playbook.schema import Protect
 from orchestrator.playbook.select import find_protection
 from orchestrator.runs.inventory import InventoryReading
+from orchestrator.times import parse_timestamp, timestamp
 
 FORMAT: Literal["orchestrator-inventory"] = "orchestrator-inventory"
 VERSION: Literal[1] = 1

@@ -11,7 +11,6 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import new_run_id
 from orchestrator.engine.result import RunResult
 from orchestrator.errors import OrchestratorError
-from orchestrator.moment import timestamp, utc_now
 from orchestrator.notify.channels.channel import Channel
 from orchestrator.notify.channels.registry import read_channels
 from orchestrator.notify.delivery import DeliveryWorker
@@ -30,6 +29,7 @@ from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import find_actor
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import NotifySection
+from orchestrator.times import timestamp, utc_now
 
 _AFTER_A_SIGNAL = 1.0
 """Seconds to wait for notices after Ctrl-C."""

@@ -1,7 +1,7 @@
 """Reasons for a pause of requests, for people: an outage, or a long wait requested by the API."""
 
-from orchestrator.duration import format_duration
 from orchestrator.text import safe_text
+from orchestrator.times import format_duration
 
 
 def outage_text(reason: str, next_probe: float, gives_up: float) -> str:

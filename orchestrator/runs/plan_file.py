@@ -20,7 +20,6 @@ from orchestrator.audit.record import Record, clean_value, encode_canonical
 from orchestrator.billing.rates import format_amount
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import PlanFileError, UsageError
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.playbook.frozen_plan import FORMAT, MARK, FrozenPlan, FrozenTarget
 from orchestrator.playbook.load import IN_MEMORY, LoadedPlaybook, load_source
 from orchestrator.playbook.narrowing import Narrowing
@@ -33,6 +32,7 @@ from orchestrator.runs.records import limits_from, planned_fields, started_field
 from orchestrator.runs.session import WorkspaceIdentity
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.load import Settings
+from orchestrator.times import parse_timestamp, timestamp
 
 VERSION = 1
 

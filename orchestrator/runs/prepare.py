@@ -7,7 +7,6 @@ from datetime import datetime
 from orchestrator import __version__
 from orchestrator.billing.rates import needs_price_list
 from orchestrator.cvm import Cvm
-from orchestrator.duration import format_duration
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
@@ -26,6 +25,7 @@ from orchestrator.runs.uptimes import read_uptimes
 from orchestrator.settings.load import Settings
 from orchestrator.skip_reason import SkipReason
 from orchestrator.text import plural, safe_text
+from orchestrator.times import format_duration
 
 MOST_SINGLE_READS = 200
 """Identifiers; for more, the list takes fewer requests."""

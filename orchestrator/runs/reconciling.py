@@ -8,7 +8,7 @@ from orchestrator.billing.reconcile import LOOK_AHEAD, LOOK_BACK, reconcile_stop
 from orchestrator.billing.reconciled import ChargeState, Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.engine.read.usage import AppUsage, AppUsageQuery
-from orchestrator.moment import parse_timestamp
+from orchestrator.times import parse_timestamp
 
 Key = tuple[str, str]
 """A target of a run: its step, and the CVM's key."""

@@ -13,7 +13,6 @@ from orchestrator.billing.rates import BillingNote, Rates, billing_note, format_
 from orchestrator.cvm import UP
 from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.rate.adaptive import START
-from orchestrator.moment import parse_timestamp
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.load import LoadedPlaybook
@@ -29,6 +28,7 @@ from orchestrator.playbook.resolved_steps import (
 )
 from orchestrator.playbook.undo import TakenDown
 from orchestrator.playbook.value_types import AUTO, Share
+from orchestrator.times import parse_timestamp
 
 
 def step_fields(step: AnyPlanned) -> dict[str, object]:

@@ -14,7 +14,6 @@ from orchestrator.audit.verify import Reading
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Job
 from orchestrator.errors import NotConfirmedError
-from orchestrator.moment import parse_timestamp
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.runs.claims import wait_for_statuses
@@ -25,6 +24,7 @@ from orchestrator.runs.session import RunObserver, Session, forward_records
 from orchestrator.runs.start import OpenRun
 from orchestrator.settings.load import Settings
 from orchestrator.skip_reason import Reason
+from orchestrator.times import parse_timestamp
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from orchestrator.engine.rate.adaptive_cloud import AdaptiveCloud
 from orchestrator.engine.rate.gate import Gate, Priority
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
 from orchestrator.errors import CloudError, UsageError
-from orchestrator.moment import utc_now
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.resolved_steps import RunLimits
@@ -35,6 +34,7 @@ from orchestrator.runs.api_profile import ApiProfile, ApiProfileStore, fingerpri
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.stores import api_profile_store, claim_store, run_store
 from orchestrator.settings.load import Settings
+from orchestrator.times import utc_now
 
 if TYPE_CHECKING:  # `plan` writes no log, and starts without the import of the audit log
     from orchestrator.audit.log import Observer

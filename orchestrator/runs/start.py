@@ -20,7 +20,6 @@ from orchestrator.engine.job import Job
 from orchestrator.engine.read.inventory import Inventory
 from orchestrator.engine.read.status import Observation
 from orchestrator.errors import NotConfirmedError
-from orchestrator.moment import timestamp
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, PlanConstraint
@@ -31,6 +30,7 @@ from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
 from orchestrator.runs.records import planned_fields, started_fields
 from orchestrator.runs.session import Session, WorkspaceIdentity, forward_records
+from orchestrator.times import timestamp
 
 
 def find_actor() -> str:

@@ -10,8 +10,8 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import Phase, TargetState
 from orchestrator.billing.reconciled import Reconciled
 from orchestrator.billing.stop import Stop
-from orchestrator.moment import parse_timestamp
 from orchestrator.run_bill import charges_nothing
+from orchestrator.times import parse_timestamp
 
 _IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
 _Key = tuple[str, str]

@@ -14,7 +14,6 @@ from orchestrator.audit.store import StoredRun, read_run
 from orchestrator.audit.verify import Verdict
 from orchestrator.engine.workspace import ObservedCloud
 from orchestrator.errors import ClaimedError, OrchestratorError
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan
@@ -30,6 +29,7 @@ from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings
+from orchestrator.times import parse_timestamp, timestamp
 
 _T = TypeVar("_T")
 _LOOK_EVERY_S = 1.0

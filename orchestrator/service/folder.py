@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrator.errors import MissingVariableError, OrchestratorError
-from orchestrator.moment import utc_now
 from orchestrator.playbook.calendars import MAX_BYTES, CalendarReader, DaysOff, compute_digest
 from orchestrator.playbook.firings import Timetable
 from orchestrator.playbook.load import LoadedPlaybook, load_source
@@ -23,6 +22,7 @@ from orchestrator.playbook.schedule import CalendarFile
 from orchestrator.playbook.source import Source, find_top_keys, parse_source, read_source
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.state_files import make_folder, read_regular, replace_file
+from orchestrator.times import utc_now
 
 ENDS_AFTER = 2
 """A schedule ends after this many scans in a row without the file, or without a schedule in the file."""

@@ -18,9 +18,9 @@ import anyio
 
 from orchestrator.audit.log import Sync, in_thread
 from orchestrator.errors import RunHeldError, SettingsError
-from orchestrator.moment import timestamp, utc_now
 from orchestrator.service.service_state import ServiceState
 from orchestrator.state_files import create_file, make_folder, open_or_create, sync_file, sync_folder, write_all
+from orchestrator.times import timestamp, utc_now
 
 FOLDER = "service"
 """Name of the service's folder in the state folder."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.moment import timestamp
 from orchestrator.playbook.firings import Firing
 from orchestrator.playbook.schedule import load_zone
 from orchestrator.service.folder import Fault
+from orchestrator.times import timestamp
 
 STUCK_AFTER = 60.0
 """Seconds without a completed round over the playbooks, after which the service counts as stuck."""

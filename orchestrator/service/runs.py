@@ -13,7 +13,6 @@ import anyio
 from anyio.abc import TaskGroup
 
 from orchestrator.audit.store import new_run_id
-from orchestrator.moment import timestamp
 from orchestrator.outcome import Exit
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
@@ -21,6 +20,7 @@ from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.protocols import Runner, WallClock
 from orchestrator.service.registry import ScheduleRegistry
 from orchestrator.service.scheduler import GRACE
+from orchestrator.times import timestamp
 
 TRY_AGAIN = 30.0
 """Seconds between two tries to start a run, while the cloud is unreachable."""

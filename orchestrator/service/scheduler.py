@@ -10,7 +10,6 @@ from heapq import merge
 from itertools import islice
 from typing import Literal
 
-from orchestrator.moment import timestamp
 from orchestrator.playbook.firings import (
     ClockCase,
     Firing,
@@ -23,6 +22,7 @@ from orchestrator.playbook.firings import (
 )
 from orchestrator.playbook.schedule import load_zone
 from orchestrator.service.service_state import ScheduleState, Watermark
+from orchestrator.times import timestamp
 
 GRACE = timedelta(minutes=1)
 """A firing up to this much late is in time; a later firing is missed."""

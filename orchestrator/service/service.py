@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 import anyio
 from anyio.abc import TaskGroup
 
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.firings import Firing
 from orchestrator.runs.firing import FiringClaim
@@ -36,6 +35,7 @@ from orchestrator.service.scheduler import (
     forecast_next_firing,
 )
 from orchestrator.service.service_state import ScheduleState, Watermark
+from orchestrator.times import parse_timestamp, timestamp
 
 SCAN_INTERVAL = 2.0
 """Longest delay, in seconds, before an edit, a snooze or a changed clock takes effect."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.runs.firing import FiringClaim
+from orchestrator.times import parse_timestamp, timestamp
 
 REMEMBERED = 1000
 """Number of decided firings kept individually per playbook; all others are older."""

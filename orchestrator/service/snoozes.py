@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrator.errors import SettingsError
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.service.journal import FOLDER
 from orchestrator.service.scheduler import Snooze, Snoozed
 from orchestrator.state_files import make_folder, open_or_create, replace_file, sync_file
+from orchestrator.times import parse_timestamp, timestamp
 
 _VERSION = 1
 _KEPT = timedelta(days=400)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cloud.wire import ShapeError
 from orchestrator.cloud.wire_usage import read_usage_page, read_usage_record
-from orchestrator.moment import utc_now
+from orchestrator.times import utc_now
 from tests.cloud.fakes import ask
 
 RECORD = {

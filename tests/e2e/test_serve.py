@@ -16,9 +16,9 @@ import anyio
 import httpx
 import pytest
 
-from orchestrator.moment import timestamp
 from orchestrator.service.folder import PlaybookFolder
 from orchestrator.service.journal import FileJournalStore
+from orchestrator.times import timestamp
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import NAMES, Desk, until
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.moment import parse_timestamp
+from orchestrator.times import parse_timestamp
 from tests.e2e.conftest import OpenDesk
 from tests.e2e.desk import NAMES, QUICK, Desk, until
 

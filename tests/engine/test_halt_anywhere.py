@@ -16,11 +16,11 @@ from orchestrator.audit.replay import RunState
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.context import SettleSettings
 from orchestrator.engine.protocols import Answer
-from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, PlannedStep, Question
 from orchestrator.reply import Page, Reply, StatusRead
 from orchestrator.runs.records import rebuild_jobs, step_fields, steps_from
+from orchestrator.times import timestamp
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet, work_of
 from tests.engine.test_escalation import stubborn
 

@@ -8,10 +8,10 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.engine.protocols import Answer
-from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, Message, PlannedStep, Question
 from orchestrator.reply import StatusRead
+from orchestrator.times import timestamp
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet, work_of
 
 pytestmark = pytest.mark.anyio

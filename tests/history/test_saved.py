@@ -12,7 +12,7 @@ from orchestrator.billing.savings import By
 from orchestrator.history.index import Index
 from orchestrator.history.logs import read_entries
 from orchestrator.history.saved import SavingsReport, add_up_savings
-from orchestrator.moment import timestamp
+from orchestrator.times import timestamp
 from tests.logs import LogBuilder, build_stop, cvm
 
 BEGUN = datetime(2026, 11, 1, 8, tzinfo=UTC)

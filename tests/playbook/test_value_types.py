@@ -1,5 +1,6 @@
 """Small types: shares, percentages, counts, texts."""
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.value_types import Count, Percent, Rate, Share, StrictBool, Texts
+from orchestrator.playbook.value_types import Count, Duration, Percent, Rate, Share, StrictBool, Texts
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,14 @@ def test_a_boolean_has_two_spellings_only(value: object) -> None:
     assert adapter.validate_python("true") is adapter.validate_python(True) is True
     with pytest.raises(ValidationError):
         adapter.validate_python(value)
+
+
+@pytest.mark.parametrize("written", ["40", "1h30m", "2d", "0.5s", "${wait}"])
+def test_an_editor_accepts_what_the_program_accepts(written: str) -> None:
+    pattern = TypeAdapter(Duration).json_schema()["anyOf"][1]["pattern"]
+    assert re.search(pattern, written)
+
+
+def test_an_editor_is_not_held_up_by_a_long_wrong_duration() -> None:
+    pattern = TypeAdapter(Duration).json_schema()["anyOf"][1]["pattern"]
+    assert not re.search(pattern, "1" * 5000 + "x")

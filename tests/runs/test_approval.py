@@ -18,10 +18,10 @@ from orchestrator.audit.replay import RunState
 from orchestrator.cli.terminal_approval import AtTerminal
 from orchestrator.engine.protocols import Answer
 from orchestrator.errors import NotAskedError
-from orchestrator.moment import parse_timestamp
 from orchestrator.runs.answer import find_question
 from orchestrator.runs.approval import LeftAnswers
 from orchestrator.runs.session import RunObserver
+from orchestrator.times import parse_timestamp
 from tests.logs import RUN_ID
 from tests.report.runs import EVIL, run
 

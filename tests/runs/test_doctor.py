@@ -8,13 +8,13 @@ import anyio
 import pytest
 
 from orchestrator.errors import SettingsError
-from orchestrator.moment import utc_now
 from orchestrator.reply import Identity, Reply
 from orchestrator.runs.api_profile import ApiProfile, FileApiProfileStore, fingerprint_workspace
 from orchestrator.runs.doctor import Check, find_exit_code, run_checks
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import AuditSection, CloudSection, NotifySection
+from orchestrator.times import utc_now
 from tests.notify.mailbox import mailbox
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import anyio
 
 from orchestrator.audit.log import write_inline
-from orchestrator.moment import timestamp
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
@@ -24,6 +23,7 @@ from orchestrator.service.journal import FileJournalStore
 from orchestrator.service.scheduler import Snooze, Snoozed
 from orchestrator.service.service import Service
 from orchestrator.service.snoozes import FileSnoozeStore
+from orchestrator.times import timestamp
 
 MONDAY = datetime(2027, 3, 1, tzinfo=UTC)
 

@@ -7,11 +7,11 @@ import pytest
 
 from orchestrator.audit.log import write_inline
 from orchestrator.errors import SettingsError
-from orchestrator.moment import timestamp
 from orchestrator.service import journal as the_journal
 from orchestrator.service import service_state
 from orchestrator.service.journal import FileJournal, FileJournalStore
 from orchestrator.state_files import write_all
+from orchestrator.times import timestamp
 from tests.service.house import MONDAY
 
 pytestmark = pytest.mark.anyio

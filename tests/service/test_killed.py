@@ -14,8 +14,8 @@ from typing import Any
 import anyio
 import pytest
 
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.service.journal import FileJournalStore
+from orchestrator.times import parse_timestamp, timestamp
 from tests.service.house import MONDAY, FakeRunner, House, KilledError
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.moment import timestamp
 from orchestrator.playbook.firings import Firing, LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.runs.firing import FiringClaim
@@ -26,6 +25,7 @@ from orchestrator.service.scheduler import (
     forecast_next_firing,
 )
 from orchestrator.service.service_state import ScheduleState, ServiceState, Watermark
+from orchestrator.times import timestamp
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)

@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from orchestrator.errors import RunHeldError
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.runs.status import RunStatus, State
 from orchestrator.service.journal import FileJournalStore
+from orchestrator.times import parse_timestamp, timestamp
 from tests.service.house import MONDAY, House, RunOnDisk
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from orchestrator.moment import timestamp
+from orchestrator.times import timestamp
 from tests.service.house import House
 
 pytestmark = pytest.mark.anyio

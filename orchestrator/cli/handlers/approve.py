@@ -15,7 +15,6 @@ from orchestrator.cli.consoles import console_on, stderr_console
 from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
-from orchestrator.moment import timestamp, utc_now
 from orchestrator.report.run.text import print_question
 from orchestrator.runs.answer import answer_word, find_question, leave_answer, read_state
 from orchestrator.runs.approval import APPROVE, REFUSE
@@ -23,6 +22,7 @@ from orchestrator.runs.start import find_actor
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
+from orchestrator.times import timestamp, utc_now
 
 _LONGEST_COMMENT = 1000
 

@@ -21,12 +21,12 @@ from orchestrator.cli.named_runs import find_logs
 from orchestrator.cli.out_file import is_evidence
 from orchestrator.errors import AlteredError, UsageError
 from orchestrator.history.time_range import parse_time_range
-from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.csv import COLUMNS, format_row
 from orchestrator.report.audit.ecs import Ecs
 from orchestrator.state_files import sync_folder
 from orchestrator.text import safe_text
+from orchestrator.times import timestamp, utc_now
 
 LineOf: TypeAlias = Callable[[Record], bytes]
 """Formats a record of a log as a line."""

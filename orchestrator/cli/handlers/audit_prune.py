@@ -11,14 +11,13 @@ from orchestrator.audit.keys import key_id, read_public_key
 from orchestrator.audit.pruning import Found, KeepReason, PrunePolicy, inspect_log, remove_logs
 from orchestrator.audit.store import FileRunStore
 from orchestrator.cli.confirmation import require_answer
-from orchestrator.duration import format_duration, parse_time_span
 from orchestrator.errors import NotConfirmedError, UsageError
-from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.runs.start import find_actor
 from orchestrator.runs.stores import file_run_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import plural, safe_text
+from orchestrator.times import format_duration, parse_time_span, timestamp, utc_now
 
 _NAMED = frozenset({KeepReason.ALTERED, KeepReason.FOREIGN, KeepReason.HELD, KeepReason.CHANGED})
 """The reasons with a list of the kept logs."""

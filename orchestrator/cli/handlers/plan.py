@@ -11,7 +11,6 @@ from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.plan_file import check_place, write_plan_file
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import UsageError
-from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
@@ -19,6 +18,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.times import utc_now
 
 
 def show_plan(

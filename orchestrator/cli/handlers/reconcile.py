@@ -21,7 +21,6 @@ from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
 from orchestrator.engine.read.usage import AppUsage, AppUsageQuery, UsageReader
 from orchestrator.errors import UsageError
-from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.limits import Limits
 from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
@@ -32,6 +31,7 @@ from orchestrator.runs.stops import reconciled_in, stops_of
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import plural, safe_text
+from orchestrator.times import utc_now
 
 
 def reconcile_run(

@@ -15,10 +15,10 @@ from orchestrator.cli.named_runs import find_run
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import AlteredError, OrchestratorError, UsageError
-from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.timeline import RunTimeline
+from orchestrator.times import utc_now
 
 
 def write_report(

@@ -16,7 +16,6 @@ from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.event_log import configure_log
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.named_runs import find_run_to_change
-from orchestrator.duration import format_duration
 from orchestrator.outcome import Exit
 from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.report.run.text import print_run
@@ -28,6 +27,7 @@ from orchestrator.runs.session import Endpoint, open_endpoint, open_session
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import plural
+from orchestrator.times import format_duration
 
 
 def resume_run(

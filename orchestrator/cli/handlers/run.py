@@ -16,9 +16,7 @@ from orchestrator.cli.confirmation import ask_about_key, confirm_plan, has_nothi
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.plan_file import is_plan_file, read_plan_file
 from orchestrator.cli.print_error import print_error
-from orchestrator.duration import format_duration
 from orchestrator.errors import OrchestratorError, UsageError
-from orchestrator.moment import utc_now
 from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
@@ -31,6 +29,7 @@ from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
+from orchestrator.times import format_duration, utc_now
 
 
 def run_playbook(

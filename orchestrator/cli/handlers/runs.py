@@ -13,16 +13,15 @@ from rich.text import Text
 from orchestrator.audit.store import RunStore, StoredRun
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.reading import UnreadableLogs, with_progress
-from orchestrator.duration import format_duration
 from orchestrator.history.filter import RunFilter
 from orchestrator.history.index import Index
 from orchestrator.history.logs import read_rows, select_named_within
 from orchestrator.history.time_range import parse_time_range
-from orchestrator.moment import format_clock, parse_timestamp, utc_now
 from orchestrator.report.layout import Column, print_table
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
+from orchestrator.times import format_clock, format_duration, parse_timestamp, utc_now
 
 _STYLES = {
     "finished": "green",

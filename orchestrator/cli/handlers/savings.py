@@ -21,12 +21,12 @@ from orchestrator.history.index import Index
 from orchestrator.history.logs import read_entries
 from orchestrator.history.saved import SavingsReport, add_up_savings
 from orchestrator.history.time_range import parse_time_range
-from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.report.savings.document import savings_csv, savings_document
 from orchestrator.report.savings.text import savings_lines
 from orchestrator.runs.stores import run_store
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.times import utc_now
 
 _PIPE_WIDTH = 100
 

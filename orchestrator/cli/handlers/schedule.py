@@ -13,11 +13,11 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.cli.consoles import text_width
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
-from orchestrator.moment import utc_now
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.schedule import first_second, last_second, load_zone, parse_edge
 from orchestrator.playbook.source import read_source
 from orchestrator.text import safe_text
+from orchestrator.times import utc_now
 
 if TYPE_CHECKING:
     from orchestrator.playbook.firings import Timetable

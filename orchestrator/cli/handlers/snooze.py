@@ -10,9 +10,7 @@ from pathlib import Path
 import click
 from pydantic_core import PydanticCustomError
 
-from orchestrator.duration import parse_time_span
 from orchestrator.errors import OrchestratorError, UsageError
-from orchestrator.moment import timestamp, utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.firings import LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.load import find_playbook, load_playbook
@@ -26,6 +24,7 @@ from orchestrator.service.state import StoredSchedule, read_kept_version, read_s
 from orchestrator.service.stores import journal_store, kept_folder, snooze_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import plural, safe_text
+from orchestrator.times import parse_time_span, timestamp, utc_now
 from orchestrator.validation_messages import suggest_nearest
 
 _SECOND = timedelta(seconds=1)

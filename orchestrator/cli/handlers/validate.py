@@ -9,11 +9,11 @@ import click
 
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
-from orchestrator.moment import utc_now
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.schema import Playbook
 from orchestrator.playbook.source import find_top_keys, read_source
+from orchestrator.times import utc_now
 
 _OWN_KEYS = [key for key in Playbook.model_fields if key not in {"name", "description"}]
 

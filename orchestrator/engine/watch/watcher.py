@@ -7,7 +7,6 @@ from math import ceil
 from typing import Protocol
 
 from orchestrator.cvm import UP
-from orchestrator.duration import format_duration
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.job import Job
@@ -17,6 +16,7 @@ from orchestrator.engine.watch.evaluate import Finding, WatchState, evaluate_sta
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import StatusRead
+from orchestrator.times import format_duration
 
 _SECONDS_OF_READS = 0.5
 """The requests of a poll take at most this time at the rate limit."""

@@ -17,7 +17,6 @@ from orchestrator.audit.events import (
     TargetEvent,
 )
 from orchestrator.audit.record import Record
-from orchestrator.duration import format_duration
 from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.report.audit.phrases import describe_event
 from orchestrator.report.audit.story import Line, seconds_between
@@ -25,6 +24,7 @@ from orchestrator.report.audit.terms import format_usd, verb
 from orchestrator.report.audit.tolerance import as_list, as_mapping, cvm_of, read_tolerantly, view_target_event
 from orchestrator.skip_reason import summary_of
 from orchestrator.text import plural, safe_text
+from orchestrator.times import format_duration
 
 _TALLIED = frozenset(
     {Event.ACTION_DEFERRED, Event.TARGET_STATUS, Event.TARGET_SETTLED, Event.ACTION_ACCEPTED, Event.ACTION_INTENT}

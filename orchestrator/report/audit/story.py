@@ -24,7 +24,6 @@ from orchestrator.audit.events import (
 )
 from orchestrator.audit.record import Record
 from orchestrator.cvm import normal_uuid
-from orchestrator.moment import parse_timestamp
 from orchestrator.report.audit.phrases import describe_event, describe_intent
 from orchestrator.report.audit.terms import describe_bill, verb
 from orchestrator.report.audit.tolerance import (
@@ -36,6 +35,7 @@ from orchestrator.report.audit.tolerance import (
     view_target_event,
 )
 from orchestrator.text import safe_text
+from orchestrator.times import parse_timestamp
 
 _GOOD = frozenset({Event.ACTION_ACCEPTED, Event.TARGET_SETTLED, Event.RUN_FINISHED, Event.RUN_SEALED})
 _BAD = frozenset({Event.ACTION_REFUSED, Event.ACTION_FAILED, Event.TARGET_FAILED})

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from orchestrator.duration import format_duration
 from orchestrator.report.audit.story import Chapter, Line, seconds_between
 from orchestrator.report.audit.terms import verb
 from orchestrator.text import plural, safe_text
+from orchestrator.times import format_duration
 
 _COLOURS = {"good": "green", "bad": "red", "doubtful": "yellow"}
 _OFFSET = 9

@@ -5,8 +5,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from orchestrator.action import Action
-from orchestrator.duration import format_duration
 from orchestrator.text import safe_text
+from orchestrator.times import format_duration
 
 REASON = 400
 """The most characters shown of a reason, a question or a path."""

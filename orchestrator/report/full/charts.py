@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from orchestrator.duration import format_duration
 from orchestrator.text import safe_text
+from orchestrator.times import format_duration
 
 _KEPT: Mapping[str, frozenset[str]] = {
     "g": frozenset({"class", "transform", "stroke-width"}),

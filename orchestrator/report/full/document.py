@@ -11,12 +11,12 @@ from typing import Any
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.moment import parse_timestamp, timestamp
 from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.report.full.money import build_billing, build_charge
 from orchestrator.report.full.timeline import Request, RunTimeline, TargetTimeline
 from orchestrator.report.phrases import meaning_of_run
 from orchestrator.skip_reason import with_code
+from orchestrator.times import parse_timestamp, timestamp
 
 FORMAT = 1
 """The version of the document; it grows when a field changes its meaning."""

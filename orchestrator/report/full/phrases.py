@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.billing.reconciled import ChargeState
-from orchestrator.duration import format_duration
 from orchestrator.outcome import AS_WANTED, TROUBLE
 from orchestrator.report.layout import format_dollars, moment
 from orchestrator.report.phrases import CHARGES, ENDINGS, OUTCOMES
 from orchestrator.skip_reason import summary_of
 from orchestrator.text import plural
+from orchestrator.times import format_duration
 
 _Document = Mapping[str, Any]
 

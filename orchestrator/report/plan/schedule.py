@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
-from orchestrator.duration import format_duration
 from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.firings import Firing, LeftOut, Timetable, format_offset
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.report.plan.cron_words import cron_in_words, step_warnings
 from orchestrator.text import plural, safe_text
+from orchestrator.times import format_duration
 
 _COLUMNS = (27, 17)
 """How wide the local time and UTC are."""

@@ -11,7 +11,6 @@ from rich.text import Text
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import Total
 from orchestrator.cvm import CvmRef
-from orchestrator.duration import format_duration
 from orchestrator.outcome import ENDS_THE_RUN, Outcome
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan, Target
@@ -20,6 +19,7 @@ from orchestrator.report.phrases import OUTCOMES
 from orchestrator.runs.records import steps_from
 from orchestrator.skip_reason import SkipReason
 from orchestrator.text import plural, safe_text
+from orchestrator.times import format_duration
 
 _PREFIX = re.compile(r"[^-_.]+[-_.]|\D+(?=\d+$)")
 

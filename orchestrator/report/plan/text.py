@@ -11,8 +11,6 @@ from rich.text import Text
 
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.cvm import Cvm
-from orchestrator.duration import format_duration
-from orchestrator.moment import utc_now
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table, warning_lines
@@ -30,6 +28,7 @@ from orchestrator.report.plan.sections import (
 )
 from orchestrator.skip_reason import CHANGED
 from orchestrator.text import plural, safe_text
+from orchestrator.times import format_duration, utc_now
 
 _MOST_ROWS = 20
 _PIPE_HEIGHT = 50

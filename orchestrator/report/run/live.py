@@ -15,10 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.audit.replay import RunState
-from orchestrator.duration import format_duration
-from orchestrator.moment import parse_timestamp
 from orchestrator.report.run.text import STYLES, describe_wait
 from orchestrator.text import safe_text
+from orchestrator.times import format_duration, parse_timestamp
 
 _REFRESH = 0.25
 _PLAIN_EVERY = 5.0

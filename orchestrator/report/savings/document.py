@@ -9,9 +9,9 @@ from typing import Any
 from orchestrator.billing.rates import format_amount
 from orchestrator.billing.savings import SavingsRow, Sum, to_hours
 from orchestrator.history.saved import SavingsReport
-from orchestrator.moment import timestamp
 from orchestrator.report.cells import cell
 from orchestrator.text import plural
+from orchestrator.times import timestamp
 
 _COLUMNS = (
     *("times", "cvms", "hours", "known_compute_usd", "compute_unknown", "known_storage_usd", "storage_unknown"),

@@ -1,21 +1,16 @@
-"""Durations as text: a number of seconds, or text such as `40s`, `10m`, `1h30m`."""
+"""Moments and durations, and their texts: RFC 3339 in UTC, and `40s`, `10m`, `1h30m`."""
 
 import re
-from typing import Annotated
-
-from pydantic import BeforeValidator, WithJsonSchema
+from datetime import UTC, datetime
 
 LONGEST = 10 * 365 * 86400.0
 """Seconds: ten years, so that arithmetic with dates stays possible."""
 
+_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _TEXT = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _BARE_NUMBER = re.compile(r"[+-]?[\d.,_]+")
-
-
-_PATTERN = r"^\d+(\.\d+)?$|^(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?$|\$\{[^{}]+\}"
-"""The same pattern for editors, before any `${var}` is replaced."""
 
 
 def parse_duration(value: object) -> float:
@@ -69,14 +64,22 @@ def format_duration(seconds: float) -> str:
     return text or "0s"
 
 
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _PATTERN}],
-            "description": "A number of seconds, or text such as 40s, 10m or 1h30m.",
-        },
-    ),
-]
-"""A pydantic type: seconds as a float, from a number or from text such as `1h30m`."""
+def utc_now() -> datetime:
+    """Return the time of day."""
+    return datetime.now(UTC)
+
+
+def timestamp(moment: datetime) -> str:
+    """Format a moment; the texts sort by time."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Parse the text of `timestamp`."""
+    return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)
+
+
+def format_clock(moment: datetime, now: datetime | None = None) -> str:
+    """Format a moment in UTC for people; with the date unless on the same day as `now`."""
+    same_day = now is not None and moment.date() == now.date()
+    return f"{moment:%H:%M:%S} UTC" if same_day else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
