@@ -31,7 +31,7 @@ from orchestrator.runs.status import StopRequest
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.model import AuditSection, CloudSection
-from orchestrator.settings.origin import KEY_SETTINGS
+from orchestrator.settings.sources import KEY_SETTINGS
 
 
 class Options(TypedDict, total=False):

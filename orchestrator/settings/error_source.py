@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import SettingsError
-from orchestrator.settings.lists import Origin
+from orchestrator.settings.sources import Origin
 from orchestrator.validation_messages import Place, explain_fault, format_path, suggest_nearest
 
 PREFIX = "ORCHESTRATOR_"

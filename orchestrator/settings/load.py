@@ -22,15 +22,6 @@ from orchestrator.errors import SettingsError, UsageError
 from orchestrator.settings.credentials import Credentials, read_current_profile, read_profile
 from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, error_at, locate_fault
 from orchestrator.settings.key_command import read_key_from_command
-from orchestrator.settings.lists import (
-    ADDING_UP,
-    NotAListError,
-    as_list,
-    get_value,
-    list_settings,
-    merge_lists,
-    with_value,
-)
 from orchestrator.settings.model import (
     AuditSection,
     BillingSection,
@@ -42,8 +33,21 @@ from orchestrator.settings.model import (
     RateSection,
     SettleSection,
 )
-from orchestrator.settings.origin import KEY_SETTINGS, SettingsOrigin, check_owner, drop_untrusted, list_sources
 from orchestrator.settings.secret_file import read_secret
+from orchestrator.settings.sources import (
+    ADDING_UP,
+    KEY_SETTINGS,
+    NotAListError,
+    SettingsOrigin,
+    as_list,
+    check_owner,
+    drop_untrusted,
+    get_value,
+    list_settings,
+    list_sources,
+    merge_lists,
+    with_value,
+)
 from orchestrator.settings.toml import read_toml
 from orchestrator.validation_messages import format_path, suggest_nearest
 

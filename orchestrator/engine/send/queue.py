@@ -5,8 +5,7 @@ from typing import Protocol
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.job import Job
 from orchestrator.engine.send.classify import PATIENCE_ATTEMPTS, backoff_seconds
-from orchestrator.engine.send.in_order import OrderedQueue
-from orchestrator.engine.send.teepod_queue import StopQueue
+from orchestrator.engine.send.teepod_queue import OrderedQueue, StopQueue
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
 from orchestrator.reply import Reply

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job
-from orchestrator.engine.send.in_order import OrderedQueue
-from orchestrator.engine.send.teepod_queue import StopQueue
+from orchestrator.engine.send.teepod_queue import OrderedQueue, StopQueue
 from tests.engine.fakes import work_of
 
 

@@ -8,8 +8,8 @@ import pytest
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.schema import Guards
-from orchestrator.settings.lists import ADDING_UP, list_settings
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.settings.sources import ADDING_UP, list_settings
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
 from tests.playbook.plans import plan_of
