@@ -15,9 +15,8 @@ from orchestrator.engine.questions import post_message, request_approval
 from orchestrator.engine.rate.breaker import Outage
 from orchestrator.engine.read.status import Observation
 from orchestrator.engine.result import Deadline, RunResult
-from orchestrator.engine.run_control import RunControl
+from orchestrator.engine.run_control import RunControl, leave_unconfirmed
 from orchestrator.engine.watch.abandon import close_open
-from orchestrator.engine.watch.verify import leave_unconfirmed
 from orchestrator.engine.wave import Wave
 from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import AuditError

@@ -1,4 +1,4 @@
-"""Control of a run: ending, finished steps, interruptible waits, and status checks between steps."""
+"""Control of a run: ending, finished steps, interruptible waits, reads of statuses between steps and at the end."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,8 @@ from orchestrator.engine.context import EarlierProgress, RunContext
 from orchestrator.engine.job import Job
 from orchestrator.engine.rate.gate import LONG_PAUSE
 from orchestrator.engine.read.status import Observation
-from orchestrator.engine.watch.verify import verify_settled
+from orchestrator.engine.send.ledger import Ledger
+from orchestrator.engine.watch.evaluate import Finding, WatchState, evaluate_settled_status
 from orchestrator.engine.wave import Wave
 from orchestrator.engine.workspace import Workspace
 from orchestrator.outcome import Ending, Outcome
@@ -22,6 +23,11 @@ _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 
 _NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
 """Endings that stop the watcher as well: CVMs with a sent request are not watched to the end."""
+
+_ROUNDS = 10
+"""Reads of a CVM in an intermediate status before the target counts as unsettled."""
+_ROUNDS_UNREAD = 60
+"""Reads of a CVM with an unreadable status; an outage of the API ends the run earlier."""
 
 
 class RunControl:
@@ -114,14 +120,58 @@ class RunControl:
     async def verify_settled(self, jobs: Sequence[Job]) -> list[Job]:
         """Read the status of these targets' settled CVMs once more, except targets superseded by a later step.
 
+        A stopped CVM that was deleted meanwhile stays settled: the CVM is down for good.
+
         Returns:
             The targets left without confirmation, because the run was cut short.
         """
         last_words = [job for job in jobs if not job.is_superseded]
         unconfirmed = {job.ref.key: job for job in last_words if job.outcome is Outcome.SETTLED}
         with self.interruptible_wait():
-            await verify_settled(self.workspace.reader, self.context, unconfirmed)
+            await self._confirm_settled(unconfirmed)
         return [*unconfirmed.values()]
+
+    async def _confirm_settled(self, open_jobs: dict[str, Job]) -> None:
+        """Read settled targets once more, until all targets are confirmed or have another outcome.
+
+        Args:
+            open_jobs: targets by the key of the CVM. A confirmed target, or a target with another outcome, is removed;
+                after a cancellation, the unconfirmed targets are left.
+
+        Raises:
+            AuditError: when the audit log can't be written.
+        """
+        ledger, clock, recheck_after = self.context.ledger, self.context.clock, self.context.settle.recheck_after
+        watched: dict[str, WatchState] = {}
+        for number in range(_ROUNDS_UNREAD):
+            if number:
+                await anyio.sleep(recheck_after)
+            seen = await self.workspace.reader.read_statuses([job.ref for job in open_jobs.values()])
+            for key, each in seen.items():
+                job = open_jobs[key]
+                if each.read is None:
+                    _record_deletion(ledger, job)
+                    del open_jobs[key]
+                    continue
+                ledger.record_status(job, each.read)
+                doubt = watched.setdefault(
+                    key, WatchState(job.before, clock.now(), float("inf"), is_accepted=True, action=job.action)
+                )
+                finding = evaluate_settled_status(doubt, each.read, each.begun, recheck_after)
+                if finding in {Finding.CAME_UP, Finding.WENT_DOWN}:
+                    _record_change(ledger, job, each.read.status)
+                elif finding is Finding.PENDING and number >= _ROUNDS:
+                    reason = f"{_describe_seen(job)}, but read once more its status is {each.read.status!r}"
+                    ledger.record_outcome(job, Outcome.UNSETTLED, reason)
+                    finding = Finding.SETTLED
+                if finding is not Finding.PENDING:
+                    del open_jobs[key]
+            await ledger.flush()
+            if not open_jobs:
+                return
+        for job in open_jobs.values():
+            leave_unconfirmed(ledger, job, "its status can't be read once more")
+        open_jobs.clear()
 
     async def refresh_statuses(self, jobs: Iterable[Job]) -> None:
         """Read the statuses of the open targets again: the known statuses may be old."""
@@ -158,3 +208,22 @@ class RunControl:
             elif job.action.restarts_cvms and seen.read.down:
                 ledger.record_status(job, seen.read)
                 ledger.record_outcome(job, Outcome.FAILED, f"{seen.read.status} when its turn came, so not restarted")
+
+
+def leave_unconfirmed(ledger: Ledger, job: Job, reason: str) -> None:
+    """Record a settled target as unsettled, because its status could not be read once more."""
+    ledger.record_outcome(job, Outcome.UNSETTLED, f"{_describe_seen(job)}, but {reason}")
+
+
+def _record_deletion(ledger: Ledger, job: Job) -> None:
+    if job.action.leaves_running:
+        ledger.record_outcome(job, job.outcome_if_deleted, "it was seen running, and was deleted later")
+
+
+def _record_change(ledger: Ledger, job: Job, status: str) -> None:
+    reason = f"{_describe_seen(job)}, and read once more its status is {status!r} again"
+    ledger.record_outcome(job, Outcome.FAILED if job.action.leaves_running else Outcome.RESURRECTED, reason)
+
+
+def _describe_seen(job: Job) -> str:
+    return "it was seen running" if job.action.leaves_running else "it was seen down"
