@@ -29,9 +29,9 @@ from orchestrator.runs.session import RunObserver, Session, limits_of, open_endp
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import StopRequest
 from orchestrator.runs.stores import claim_store, run_store
+from orchestrator.settings.error_source import KEY_SETTINGS
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.model import AuditSection, CloudSection
-from orchestrator.settings.sources import KEY_SETTINGS
 
 
 class Options(TypedDict, total=False):

@@ -1,17 +1,13 @@
 """Find the source of an invalid setting: the command line, an environment variable, or a line of the file."""
 
-import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import SettingsError
-from orchestrator.settings.sources import Origin
+from orchestrator.settings.merge import COMMAND_LINE, ENVIRONMENT, Origin, find_origin
 from orchestrator.validation_messages import Place, explain_fault, format_path, suggest_nearest
 
 PREFIX = "ORCHESTRATOR_"
@@ -28,78 +24,53 @@ SECRETS = frozenset(
 """Settings with secret values: never shown, never taken from the command line. Each may come from a `…_file`."""
 
 
-@dataclass(slots=True)
-class Given:
-    """The given values, by source.
+KEY_SETTINGS = ("api_key", "api_key_file", "api_key_command", "profile")
+"""Settings of the section `cloud` with a key; the highest source with one of them gives the key."""
+EXCLUSIVE = (
+    tuple(("cloud", name) for name in KEY_SETTINGS),
+    *((secret, (secret[0], f"{secret[1]}_file")) for secret in SECRETS if secret[0] != "cloud"),
+)
+"""Groups of settings with the same secret: the highest source with any of a group gives the secret."""
 
-    Attributes:
-        assigned: values of the command line, by section.
-        tree: values of the settings file.
-        text: text of the settings file.
-        file: path of the settings file; None without a file.
-        origins: the source of every entry of a merged list, by the list's path.
+
+def locate_fault(
+    fault: ErrorDetails, settings: type[BaseModel], origins: Mapping[Place, Origin], text: str
+) -> SettingsError:
+    """Return the error of a fault, with the source of the value. The value of a secret is never shown.
+
+    Args:
+        fault: a finding about the merged settings.
+        settings: the model of all settings.
+        origins: the origin of every value.
+        text: the text of the settings file, for line numbers.
     """
-
-    assigned: Mapping[str, Any]
-    tree: Mapping[str, Any]
-    text: str
-    file: Path | None
-    origins: Mapping[tuple[str, ...], Sequence[Origin]] = field(default_factory=dict)
-
-
-def locate_fault(fault: ErrorDetails, settings: type[BaseModel], given: Given) -> SettingsError:
-    """Return the error of a fault, with the source of the value. The value of a secret is never shown."""
-    place, source = _find_source(fault, given)
+    origin, place = find_origin(origins, fault["loc"])
     place, message, hint = explain_fault({**fault, "loc": place}, settings)
     hint = hint or "config.example.toml lists every setting with its default"
     if any(place[: len(secret)] == secret[: len(place)] for secret in SECRETS):
         message = f"{format_path(place)} can't be used: {fault['msg'].removeprefix('Value error, ')}"
     if place[0] not in settings.model_fields:
         hint = suggest_nearest(str(place[0]), settings.model_fields)
-    return error_at(place, message, hint, given, source)
+    return error_at(origin, place, message, hint, text)
 
 
-def _find_source(fault: ErrorDetails, given: Given) -> tuple[Place, int | None]:
-    """Return the path of a fault in its own source; also the source, if the path alone is ambiguous."""
-    place = fault["loc"]
-    for path, origins in given.origins.items():
-        length = len(path)
-        if place[:length] == path and len(place) > length and isinstance(index := place[length], int):
-            origin = origins[index]
-            return (*path, origin.place, *place[length + 1 :]), origin.source
-    return place, None
-
-
-def error_at(place: Place, message: str, hint: str | None, given: Given, source: int | None = None) -> SettingsError:
-    """Return an error with the source of the value at a path.
+def error_at(origin: Origin | None, place: Place, message: str, hint: str | None, text: str = "") -> SettingsError:
+    """Return an error with the source of a value.
 
     Args:
-        place: the path of the setting.
+        origin: the source; None when no source has the value.
+        place: the path of the value in the source.
         message: the error.
         hint: the remedy.
-        given: the given values.
-        source: the rank of the source (0: the command line, 3: the file); None for the first source with the path.
+        text: the text of the settings file, for line numbers.
     """
-    if source in {None, 0} and _has_value(given.assigned, place):
-        return SettingsError(f"--set {format_path(place)}: {message}", hint=hint)
-    for variable in _list_variables(place) if source in {None, 1, 2} else ():
-        if variable.upper() in {name.upper() for name, value in os.environ.items() if value}:
-            return SettingsError(f"environment variable {variable}: {message}", hint=hint)
-    if _has_value(given.tree, place):
-        return SettingsError(message, file=given.file, line=_find_line(given.text, place), hint=hint)
-    return SettingsError(message, hint=hint)
-
-
-def _has_value(tree: Mapping[str, Any], place: Place) -> bool:
-    section = tree.get(str(place[0])) if place else None
-    return section is not None and (len(place) == 1 or (isinstance(section, Mapping) and place[1] in section))
-
-
-def _list_variables(place: Place) -> list[str]:
-    """List the environment variables for this path, the most specific first."""
-    parts = [part for part in place if isinstance(part, str)]
-    long_names = [PREFIX + "__".join(parts[:length]).upper() for length in range(len(parts), 0, -1)]
-    return long_names + [name for name, path in SHORT_NAMES.items() if path == place[:2]]
+    if origin is None:
+        return SettingsError(message, hint=hint)
+    if origin.source == COMMAND_LINE:
+        return SettingsError(f"--set {origin.name}: {message}", hint=hint)
+    if origin.source == ENVIRONMENT:
+        return SettingsError(f"environment variable {origin.name}: {message}", hint=hint)
+    return SettingsError(message, file=origin.source, line=_find_line(text, place), hint=hint)
 
 
 def _find_line(text: str, place: Place) -> int | None:

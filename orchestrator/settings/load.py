@@ -1,27 +1,24 @@
-"""Load the settings from their sources, and locate errors.
+"""Load the settings from their sources.
 
 Order: command line, `ORCHESTRATOR_…` in the environment, the vendor's names in the environment, the TOML file, the
 defaults.
 """
 
-import difflib
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, get_origin
+from typing import Self
 
 from platformdirs import user_config_path
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError as SourceError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.settings.credentials import Credentials, read_current_profile, read_profile
-from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, Given, error_at, locate_fault
+from orchestrator.settings.error_source import EXCLUSIVE, KEY_SETTINGS, locate_fault
 from orchestrator.settings.key_command import read_key_from_command
+from orchestrator.settings.merge import COMMAND_LINE, Origin, merge_sources
 from orchestrator.settings.model import (
     AuditSection,
     BillingSection,
@@ -36,36 +33,42 @@ from orchestrator.settings.model import (
 from orchestrator.settings.secret_file import read_secret
 from orchestrator.settings.sources import (
     ADDING_UP,
-    KEY_SETTINGS,
-    NotAListError,
-    SettingsOrigin,
-    as_list,
-    check_owner,
-    drop_untrusted,
-    get_value,
     list_settings,
-    list_sources,
-    merge_lists,
-    with_value,
+    read_assignments,
+    read_short_names,
+    read_tree,
+    read_variables,
 )
-from orchestrator.settings.toml import read_toml
-from orchestrator.validation_messages import format_path, suggest_nearest
+from orchestrator.settings.toml import check_owner, drop_untrusted, read_toml
 
 _MOST_FINDINGS = 50
-_COMMAND_LINE = "command line"
 
 
-class Settings(BaseSettings):
+@dataclass(frozen=True, slots=True)
+class SettingsOrigin:
+    """The origin of the settings.
+
+    Attributes:
+        file: the settings file; None without a file.
+        is_found: whether the file was found in the current folder, without `--config`.
+        sources: the source of every value that is not a default, by name such as `rate.burst`.
+        warnings: sentences about settings without effect.
+    """
+
+    file: Path | None = None
+    is_found: bool = False
+    sources: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def source_of(self, *names: str) -> str | None:
+        """Return the source of the first of some settings with a value; None for defaults."""
+        return next((self.sources[name] for name in names if name in self.sources), None)
+
+
+class Settings(BaseModel):
     """All settings, by section."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        env_ignore_empty=True,
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     cloud: CloudSection = CloudSection()
     rate: RateSection = RateSection()
@@ -91,7 +94,7 @@ class Settings(BaseSettings):
         """
         cloud = self.cloud
         if cloud.profile is not None:
-            if self.origin.source_of("cloud.base_url") == _COMMAND_LINE:
+            if self.origin.source_of("cloud.base_url") == COMMAND_LINE:
                 where = self.origin.source_of("cloud.profile")
                 raise UsageError(
                     f"the profile ({where}) and --set cloud.base_url exclude each other",
@@ -145,23 +148,6 @@ class Settings(BaseSettings):
         return found
 
 
-class _ShortNames(PydanticBaseSettingsSource):
-    """The environment variables with short names."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: `__call__` returns all values at once."""
-        del field
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """Return the values, by section."""
-        found: dict[str, dict[str, str]] = {}
-        for variable, (section, name) in SHORT_NAMES.items():
-            if os.environ.get(variable):
-                found.setdefault(section, {})[name] = os.environ[variable]
-        return found
-
-
 def find_config() -> tuple[Path | None, bool]:
     """Find the default TOML file: `./config.toml`, otherwise `config.toml` in the user's config folder.
 
@@ -192,9 +178,9 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         SettingsError: with the invalid file and line, or with the invalid variable.
         UsageError: when an assignment is invalid.
     """
-    given = _parse_assignments(assignments)
-    _refuse_unknown_variables()
-    _refuse_two_forms()
+    lists = frozenset(list_settings(Settings))
+    given = read_assignments(assignments, Settings, lists)
+    variables = read_variables(os.environ, Settings, lists)
     file, is_found = (config, False) if config is not None else find_config()
     if file is not None and is_found:
         check_owner(file)
@@ -202,233 +188,21 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
     warnings: tuple[str, ...] = ()
     if file is not None and is_found:
         tree, warnings = drop_untrusted(tree, file)
-    sources: dict[str, str] = {}
-    blame = Given(given, tree, text, file)
-
-    class _Loaded(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del init_settings, env_settings, dotenv_settings, file_secret_settings
-            environment = _Environment(settings_cls), _ShortNames(settings_cls)
-            trees = [given, *(source() for source in environment), tree]
-            trees[1], trees[3] = _with_lists(trees[1], blame, 1), _with_lists(trees[3], blame, 3)
-            names = (_COMMAND_LINE, "environment", "environment", str(file))
-            sources.update(list_sources(list(zip(names, trees, strict=True))))
-            together, blame.origins = merge_lists(trees)
-            ranked = [_Tree(settings_cls, each) for each in (together, *trees)]
-            return tuple(_OneSecret(settings_cls, tuple(ranked[: rank + 1])) for rank in range(len(ranked)))
-
+    in_file = dict(read_tree(tree, Origin(str(file)), lists, text=text))
+    sources = (given, variables, read_short_names(os.environ), in_file)
+    merged = merge_sources(sources, ADDING_UP, EXCLUSIVE)
     try:
-        loaded = _Loaded()
-    except SourceError as error:
-        # Without the cause, because its message repeats the value.
-        message = f"the environment can't be read as settings: {error}"
-        raise SettingsError(message, hint="write sections and lists as JSON in the environment") from None
+        loaded = Settings.model_validate(merged.tree)
     except HomeUnknownError as error:
         hint = "set ORCHESTRATOR_STATE_DIR, or HOME"
         raise SettingsError("the home folder is unknown, so the state folder is unknown too", hint=hint) from error
     except ValidationError as error:
         found = error.errors()
-        faults = [locate_fault(fault, Settings, blame) for fault in found[:_MOST_FINDINGS]]
+        faults = [locate_fault(fault, Settings, merged.origins, text) for fault in found[:_MOST_FINDINGS]]
         if len(found) > _MOST_FINDINGS:
             faults.append(SettingsError(f"{len(found) - _MOST_FINDINGS:,} more findings are not listed"))
         first, *rest = faults
         first.more = tuple(rest)
         raise first from None
-    loaded._origin = SettingsOrigin(file, is_found, sources, warnings)  # noqa: SLF001 - made above
+    loaded._origin = SettingsOrigin(file, is_found, merged.sources, warnings)  # noqa: SLF001 - made above
     return loaded
-
-
-class _Tree(PydanticBaseSettingsSource):
-    """The values of a TOML document already read."""
-
-    def __init__(self, settings_cls: type[BaseSettings], tree: Mapping[str, Any]) -> None:
-        super().__init__(settings_cls)
-        self._tree = tree
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: `__call__` returns all values at once."""
-        del field
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """Return the document."""
-        return dict(self._tree)
-
-
-def _with_lists(tree: Mapping[str, Any], blame: Given, source: int) -> dict[str, Any]:
-    """Parse the lists in the values of a source.
-
-    Raises:
-        SettingsError: when a value is no list.
-    """
-    found = dict(tree)
-    for path in list_settings(Settings):
-        value = get_value(found, path)
-        if value is not None:
-            try:
-                found = with_value(found, path, as_list(value))
-            except NotAListError as error:
-                why, hint = error.args
-                raise error_at(path, f"{format_path(path)} {why}", hint, blame, source) from None
-    return found
-
-
-class _Environment(EnvSettingsSource):
-    """The environment. A value is JSON only if the value looks like a list or a mapping.
-
-    Otherwise an app_id of digits would become a number, and the name `null` would vanish.
-    """
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401 - any JSON
-        """Decode the value of a section; a list stays text for `_with_lists`."""
-        if get_origin(field.annotation) in {list, tuple}:
-            return value
-        if not str(value).lstrip().startswith(("[", "{")):
-            raise ValueError("neither a list nor a mapping")
-        return super().decode_complex_value(field_name, field, value)
-
-
-class _OneSecret(PydanticBaseSettingsSource):
-    """The last of several sources, without any secret and secret file that a higher source sets in either form."""
-
-    def __init__(self, settings_cls: type[BaseSettings], sources: tuple[PydanticBaseSettingsSource, ...]) -> None:
-        super().__init__(settings_cls)
-        *self._higher, self._source = sources
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: `__call__` returns all values at once."""
-        del field
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """Return the values of the source."""
-        found = self._source()
-        for section, secret in SECRETS:
-            keys = set(KEY_SETTINGS) if secret == "api_key" else {secret, f"{secret}_file"}  # noqa: S105 - a name
-            given = found.get(section)
-            if isinstance(given, dict) and any(keys & _keys_of(source, section) for source in self._higher):
-                found = {**found, section: {name: value for name, value in given.items() if name not in keys}}
-        return found
-
-
-def _keys_of(source: PydanticBaseSettingsSource, section: str) -> set[str]:
-    given = source().get(section)
-    return set(given) if isinstance(given, dict) else set()
-
-
-def _refuse_unknown_variables() -> None:
-    """Refuse unknown variables with the prefix of the settings, because a misspelt limit would have no effect.
-
-    Other names with the same prefix are ignored: an orchestrator of containers may set its own variables.
-    """
-    sections = list(Settings.model_fields)
-    for variable in os.environ:
-        name = variable.upper()
-        if not name.startswith(PREFIX) or name in SHORT_NAMES:
-            continue
-        rest = name.removeprefix(PREFIX).lower()
-        section, delimiter, field = rest.partition("__")
-        if section == "guards" and not os.environ[variable].strip():
-            raise SettingsError(
-                f"environment variable {variable} is empty",
-                hint="unset the variable, or give it a value; an empty guard would protect nothing",
-            )
-        if section in sections:
-            continue
-        known = [_variable_name(each, name) for each in sections for name in _list_fields(each)] + list(SHORT_NAMES)
-        looks_ours = any(rest.startswith(f"{each}_") for each in sections)
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
-        if looks_ours or close or (delimiter and field):
-            raise SettingsError(f"unknown environment variable {variable}", hint=suggest_nearest(name, known))
-
-
-def _refuse_two_forms() -> None:
-    """Refuse a merged list in two environment variables, because one of the lists would be lost.
-
-    Raises:
-        SettingsError: when a list stands in a variable of its own and in a variable with JSON, or in two with JSON.
-    """
-    given: dict[str, str] = {}
-    for name, value in os.environ.items():
-        if value and name.upper().startswith(PREFIX):
-            if name.upper() in given:
-                message = f"environment variable {name.upper()} is set twice, in capitals and in small letters"
-                raise SettingsError(message, hint="unset one of them")
-            given[name.upper()] = value
-    for path in ADDING_UP:
-        splits = ((path[:length], path[length:]) for length in range(1, len(path) + 1))
-        variables = ((PREFIX + "__".join(above).upper(), below) for above, below in splits)
-        holders = [name for name, below in variables if name in given and _holds_list(given[name], below)]
-        if len(holders) > 1:
-            raise SettingsError(
-                f"environment variables {' and '.join(holders)} both set {format_path(path)}",
-                hint="put all entries into one of them",
-            )
-
-
-def _holds_list(text: str, path: tuple[str, ...]) -> bool:
-    """Check the value of a variable for a list at a path below the variable's own path."""
-    if not path:
-        return True
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and get_value(found, path) is not None
-
-
-def _variable_name(section: str, field: str) -> str:
-    return f"{PREFIX}{section}__{field}".upper()
-
-
-def _list_fields(section: str) -> list[str]:
-    model = Settings.model_fields[section].annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        section, *fields = name.split(".")
-        if not equals or not all(fields) or not fields:
-            raise UsageError(f"--set {name!r} is not an assignment", hint="write --set SECTION.FIELD=VALUE")
-        if section not in Settings.model_fields:
-            raise UsageError(
-                f"--set {name}: unknown section {section!r}", hint=suggest_nearest(section, Settings.model_fields)
-            )
-        if tuple(name.split(".")) in SECRETS:
-            variable = "PHALA_CLOUD_API_KEY" if name == "cloud.api_key" else _variable_name(section, fields[0])
-            raise UsageError(
-                f"all users of this machine can read {'a key' if name == 'cloud.api_key' else 'a secret'} on the "
-                "command line",
-                hint=f"set {variable}, or {name}_file in the settings",
-            )
-        holder = tree
-        for depth, part in enumerate((section, *fields[:-1]), start=1):
-            if not isinstance(holder.setdefault(part, {}), dict):
-                above = ".".join(name.split(".")[:depth])
-                hint = f"write {name.rpartition('.')[0]}.FIELD=VALUE for each field"
-                raise UsageError(f"--set {above} and --set {name} exclude each other", hint=hint)
-            holder = holder[part]
-        holder[fields[-1]] = _assigned_value(tuple(name.split(".")), value, holder.get(fields[-1]))
-    return tree
-
-
-def _assigned_value(path: tuple[str, ...], value: str, before: object) -> object:
-    """Return the value of an assignment: entries of a list add up, any other value replaces the earlier value."""
-    if path not in set(list_settings(Settings)):
-        return value
-    try:
-        return [*(before if isinstance(before, list) else ()), *as_list(value)]
-    except NotAListError as error:
-        why, hint = error.args
-        raise UsageError(f"--set {format_path(path)}: {value[:60]!r} {why}", hint=hint) from None

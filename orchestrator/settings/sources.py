@@ -1,30 +1,20 @@
-"""Sources of the settings: the settings file, the source of every value, and lists given by several sources.
+"""Read the values of the command line, the environment and the settings file, by path.
 
 A list is a JSON list, or a single plain value; the command line may repeat a setting. Text that only looks like a list
 is an error: `a-*,b-*` would protect nothing. The highest source replaces the lower sources, but protections add up.
 """
 
+import difflib
 import json
-import os
-import stat
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_origin
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from orchestrator.errors import SettingsError
-
-_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
-
-KEY_SETTINGS = ("api_key", "api_key_file", "api_key_command", "profile")
-"""Settings of the section `cloud` with a key; the highest source with one of them gives the key."""
-_NOT_FROM_FOUND = ("api_key_file", "api_key_command", "profile")
-"""Settings of the section `cloud` without effect in a file that was merely found in the current folder."""
-
-SettingPath = tuple[str, ...]
-"""The names of the sections above a setting, and its own name."""
+from orchestrator.errors import SettingsError, UsageError
+from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, error_at
+from orchestrator.settings.merge import COMMAND_LINE, ENVIRONMENT, Origin, SettingPath, Source, Value, flatten
+from orchestrator.validation_messages import format_path, suggest_nearest
 
 ADDING_UP: tuple[SettingPath, ...] = (
     ("guards", "protect", "name"),
@@ -35,87 +25,14 @@ ADDING_UP: tuple[SettingPath, ...] = (
 """Lists merged over all sources."""
 
 
-@dataclass(frozen=True, slots=True)
-class SettingsOrigin:
-    """The origin of the settings.
-
-    Attributes:
-        file: the settings file; None without a file.
-        is_found: whether the file was found in the current folder, without `--config`.
-        sources: the source of every value that is not a default, by name such as `rate.burst`.
-        warnings: sentences about settings without effect.
-    """
-
-    file: Path | None = None
-    is_found: bool = False
-    sources: Mapping[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-    def source_of(self, *names: str) -> str | None:
-        """Return the source of the first of some settings with a value; None for defaults."""
-        return next((self.sources[name] for name in names if name in self.sources), None)
-
-
-def check_owner(file: Path) -> None:
-    """Refuse a settings file of the current folder if another user could have written the file.
-
-    The rule of ssh for its own settings file: the owner is this user or root, and nobody else may write. The folder
-    is not checked: another user's file or symbolic link in the folder has another owner.
-
-    Raises:
-        SettingsError: when another user owns the file, or others may write the file.
-    """
-    try:
-        found, link = file.stat(), file.lstat()
-    except OSError:
-        return  # the later read reports the error
-    if not {found.st_uid, link.st_uid} <= {0, os.geteuid()}:
-        hint = f"read the file first; then name it with --config ./{file}"
-        raise SettingsError("another user owns this settings file of the current folder", file=file, hint=hint)
-    if found.st_mode & _OTHERS_MAY_WRITE:
-        hint = f"chmod go-w {file}"
-        raise SettingsError("others may write this settings file of the current folder", file=file, hint=hint)
-
-
-def drop_untrusted(tree: Mapping[str, Any], file: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Drop the settings without effect in a file merely found; return the rest and a warning for each setting."""
-    cloud = tree.get("cloud")
-    if not isinstance(cloud, Mapping):
-        return dict(tree), ()
-    ignored = [name for name in _NOT_FROM_FOUND if name in cloud]
-    kept = {name: value for name, value in cloud.items() if name not in ignored}
-    return {**tree, "cloud": kept}, tuple(
-        f"{file} of the current folder: cloud.{name} is ignored; use --config {file}, or your own config folder"
-        for name in ignored
-    )
-
-
-def list_sources(trees: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
-    """Return the source of every value by the value's name, from trees of values, the highest first."""
-    found: dict[str, str] = {}
-    for source, tree in trees:
-        for name in _list_names(tree):
-            found.setdefault(name, source)
-    return found
-
-
-def _list_names(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        name = f"{above}{key}"
-        if isinstance(value, Mapping):
-            yield from _list_names(value, f"{name}.")
-        else:
-            yield name
-
-
 class NotAListError(ValueError):
     """Raised when text is no list. The first argument is the reason, the second the remedy."""
 
 
 def list_settings(model: type[BaseModel], above: SettingPath = ()) -> Iterator[SettingPath]:
     """Yield the path of every setting with a list, below a model."""
-    for name, setting in model.model_fields.items():
-        for part in _list_parts(setting.annotation):
+    for name, field in model.model_fields.items():
+        for part in _list_parts(field.annotation):
             if get_origin(part) in {list, tuple}:
                 yield (*above, name)
             elif isinstance(part, type) and issubclass(part, BaseModel):
@@ -154,43 +71,170 @@ def as_list(value: object) -> list[object]:
     return [value]
 
 
-def get_value(tree: Mapping[str, Any], path: SettingPath) -> object:
-    """Return the value at a path; None without a value."""
-    found: object = tree
-    for part in path:
-        found = found.get(part) if isinstance(found, Mapping) else None
+def read_assignments(assignments: tuple[str, ...], model: type[BaseModel], lists: Collection[SettingPath]) -> Source:
+    """Read the assignments of the command line. The last assignment of a path holds; entries of a list add up.
+
+    Args:
+        assignments: `section.field=value` each.
+        model: the model of all settings.
+        lists: paths of the settings with lists.
+
+    Raises:
+        UsageError: when an assignment is invalid.
+    """
+    found: dict[SettingPath, Value] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        path = tuple(name.split("."))
+        if not equals or not all(path) or len(path) == 1:
+            raise UsageError(f"--set {name!r} is not an assignment", hint="write --set SECTION.FIELD=VALUE")
+        section = path[0]
+        if section not in model.model_fields:
+            hint = suggest_nearest(section, model.model_fields)
+            raise UsageError(f"--set {name}: unknown section {section!r}", hint=hint)
+        if path in SECRETS:
+            raise _make_secret_error(name)
+        entries: object = value
+        if path in lists:
+            try:
+                entries = [*(found[path].value if path in found else ()), *as_list(value)]
+            except NotAListError as error:
+                why, hint = error.args
+                raise UsageError(f"--set {name}: {value[:60]!r} {why}", hint=hint) from None
+        found[path] = Value(entries, Origin(COMMAND_LINE, name))
+    for path in found:
+        above = next((path[:length] for length in range(1, len(path)) if path[:length] in found), None)
+        if above:
+            hint = f"write {format_path(path[:-1])}.FIELD=VALUE for each field"
+            message = f"--set {format_path(above)} and --set {format_path(path)} exclude each other"
+            raise UsageError(message, hint=hint)
     return found
 
 
-def with_value(tree: Mapping[str, Any], path: SettingPath, value: object) -> dict[str, Any]:
-    """Return a tree with another value at a path; missing parts of the path are created."""
-    first, *rest = path
-    inner = tree.get(first)
-    below = with_value(inner if isinstance(inner, Mapping) else {}, tuple(rest), value) if rest else value
-    return {**tree, first: below}
+def _make_secret_error(name: str) -> UsageError:
+    is_key = name == "cloud.api_key"
+    variable = "PHALA_CLOUD_API_KEY" if is_key else _variable_name(name.split("."))
+    return UsageError(
+        f"all users of this machine can read {'a key' if is_key else 'a secret'} on the command line",
+        hint=f"set {variable}, or {name}_file in the settings",
+    )
 
 
-class Origin(NamedTuple):
-    """The source of an entry in a merged list.
+def read_variables(environment: Mapping[str, str], model: type[BaseModel], lists: Collection[SettingPath]) -> Source:
+    """Read the variables with long names, such as ORCHESTRATOR_RATE__BURST. Empty variables count as unset.
 
-    Attributes:
-        source: the rank of the source.
-        place: the entry's index in the list of that source.
+    Of a section in JSON and a variable of one field, the field's variable holds.
+
+    Raises:
+        SettingsError: when a variable is unknown or no JSON, or when two variables set the same protection.
     """
+    _refuse_unknown_variables(environment, model)
+    found: dict[SettingPath, Value] = {}
+    for variable, text in _list_variables(environment).items():
+        path = tuple(variable.removeprefix(PREFIX).lower().split("__"))
+        if path[0] in model.model_fields:
+            origin = Origin(ENVIRONMENT, variable)
+            for inner, value in read_tree(_parse_variable(origin, path, text, lists), origin, lists, path):
+                if inner in found and inner in ADDING_UP:
+                    names = f"{variable} and {found[inner].origin.name}"
+                    message = f"environment variables {names} both set {format_path(inner)}"
+                    raise SettingsError(message, hint="put all entries into one of them")
+                found.setdefault(inner, value)
+    return found
 
-    source: int
-    place: int
+
+def _list_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """List the variables with the prefix of the settings in capitals, those of single fields before sections."""
+    found: dict[str, str] = {}
+    for name, value in environment.items():
+        variable = name.upper()
+        if value and variable.startswith(PREFIX) and variable not in SHORT_NAMES:
+            if variable in found:
+                message = f"environment variable {variable} is set twice, in capitals and in small letters"
+                raise SettingsError(message, hint="unset one of them")
+            found[variable] = value
+    return dict(sorted(found.items(), key=lambda item: -item[0].count("__")))
 
 
-def merge_lists(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[SettingPath, list[Origin]]]:
-    """Merge the lists that add up over some sources; also return the source of every entry."""
-    tree: dict[str, Any] = {}
-    origins: dict[SettingPath, list[Origin]] = {}
-    for path in ADDING_UP:
-        given = [
-            (rank, found) for rank, source in enumerate(sources) if isinstance(found := get_value(source, path), list)
-        ]
-        if given:
-            tree = with_value(tree, path, [entry for _, found in given for entry in found])
-            origins[path] = [Origin(rank, index) for rank, found in given for index in range(len(found))]
-    return tree, origins
+def _parse_variable(origin: Origin, path: SettingPath, text: str, lists: Collection[SettingPath]) -> object:
+    """Parse JSON if the text looks like a mapping.
+
+    Otherwise an app_id of digits would become a number, and the name `null` would vanish. A list stays text.
+    """
+    if path in lists or not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        # The message never repeats the value: the value may hold a key.
+        hint = "write sections and lists as JSON in the environment"
+        raise error_at(origin, path, "not valid JSON", hint) from None
+
+
+def read_short_names(environment: Mapping[str, str]) -> Source:
+    """Read the variables with short names, and with the vendor's names."""
+    return {
+        path: Value(environment[variable], Origin(ENVIRONMENT, variable))
+        for variable, path in SHORT_NAMES.items()
+        if environment.get(variable)
+    }
+
+
+def read_tree(
+    tree: object, origin: Origin, lists: Collection[SettingPath], above: SettingPath = (), text: str = ""
+) -> Iterator[tuple[SettingPath, Value]]:
+    """Yield the values of nested mappings from one file or one variable.
+
+    Args:
+        tree: the mappings, or a single value.
+        origin: the origin of the whole tree.
+        lists: paths of the settings with lists.
+        above: the path of the tree itself.
+        text: the text of the file, for line numbers.
+
+    Raises:
+        SettingsError: when the value of a list is no list.
+    """
+    for path, value in flatten(tree, lists, above):
+        try:
+            yield path, Value(as_list(value) if path in lists else value, origin)
+        except NotAListError as error:
+            why, hint = error.args
+            raise error_at(origin, path, f"{format_path(path)} {why}", hint, text) from None
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str], model: type[BaseModel]) -> None:
+    """Refuse unknown variables with the prefix of the settings, because a misspelt limit would have no effect.
+
+    Other names with the same prefix are ignored: an orchestrator of containers may set its own variables.
+    """
+    sections = list(model.model_fields)
+    for variable, value in environment.items():
+        name = variable.upper()
+        if not name.startswith(PREFIX) or name in SHORT_NAMES:
+            continue
+        rest = name.removeprefix(PREFIX).lower()
+        section, delimiter, field = rest.partition("__")
+        if section == "guards" and not value.strip():
+            raise SettingsError(
+                f"environment variable {variable} is empty",
+                hint="unset the variable, or give it a value; an empty guard would protect nothing",
+            )
+        if section in sections:
+            continue
+        known = [*_list_known_variables(model), *SHORT_NAMES]
+        looks_ours = any(rest.startswith(f"{each}_") for each in sections)
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+        if looks_ours or close or (delimiter and field):
+            raise SettingsError(f"unknown environment variable {variable}", hint=suggest_nearest(name, known))
+
+
+def _list_known_variables(model: type[BaseModel]) -> Iterator[str]:
+    for section, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            for name in field.annotation.model_fields:
+                yield _variable_name((section, name))
+
+
+def _variable_name(path: Sequence[str]) -> str:
+    return PREFIX + "__".join(path).upper()

@@ -1,7 +1,10 @@
-"""Read a settings file."""
+"""Read a settings file; check a file merely found in the current folder."""
 
+import os
 import re
+import stat
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,9 @@ from orchestrator.errors import SettingsError
 from orchestrator.state_files import read_regular
 
 _MOST_BYTES = 10_000_000
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_NOT_FROM_FOUND = ("api_key_file", "api_key_command", "profile")
+"""Settings of the section `cloud` without effect in a file that was merely found in the current folder."""
 
 
 def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
@@ -55,3 +61,37 @@ _HINTS = {
 
 def _find_hint(message: str) -> str | None:
     return next((hint for beginning, hint in _HINTS.items() if message.startswith(beginning)), None)
+
+
+def check_owner(file: Path) -> None:
+    """Refuse a settings file of the current folder if another user could have written the file.
+
+    The rule of ssh for its own settings file: the owner is this user or root, and nobody else may write. The folder
+    is not checked: another user's file or symbolic link in the folder has another owner.
+
+    Raises:
+        SettingsError: when another user owns the file, or others may write the file.
+    """
+    try:
+        found, link = file.stat(), file.lstat()
+    except OSError:
+        return  # the later read reports the error
+    if not {found.st_uid, link.st_uid} <= {0, os.geteuid()}:
+        hint = f"read the file first; then name it with --config ./{file}"
+        raise SettingsError("another user owns this settings file of the current folder", file=file, hint=hint)
+    if found.st_mode & _OTHERS_MAY_WRITE:
+        hint = f"chmod go-w {file}"
+        raise SettingsError("others may write this settings file of the current folder", file=file, hint=hint)
+
+
+def drop_untrusted(tree: Mapping[str, Any], file: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Drop the settings without effect in a file merely found; return the rest and a warning for each setting."""
+    cloud = tree.get("cloud")
+    if not isinstance(cloud, Mapping):
+        return dict(tree), ()
+    ignored = [name for name in _NOT_FROM_FOUND if name in cloud]
+    kept = {name: value for name, value in cloud.items() if name not in ignored}
+    return {**tree, "cloud": kept}, tuple(
+        f"{file} of the current folder: cloud.{name} is ignored; use --config {file}, or your own config folder"
+        for name in ignored
+    )

@@ -13,7 +13,7 @@ LISTED = {"PYTHONPROFILEIMPORTTIME": "1"}
 WEB_SERVERS = frozenset({"starlette", "uvicorn", "orchestrator.simulator"})
 FOR_PEOPLE = frozenset({"rich", "pygments", "structlog", "orchestrator.report.run.live"})
 NETWORK = frozenset({"httpx", "httpcore", "aiohttp", "anyio", "trio", "asyncio", "ssl"})
-MODELS = frozenset({"pydantic", "pydantic_settings", "yaml", "platformdirs"})
+MODELS = frozenset({"pydantic", "yaml", "platformdirs"})
 
 HELP = {
     "": "--help",
@@ -74,7 +74,7 @@ def test_validate_loads_neither_the_network_nor_what_shows_runs(desk: Desk) -> N
     assert ended.code == 0
     modules = loaded(ended)
     assert "pydantic" in modules
-    assert modules & (WEB_SERVERS | FOR_PEOPLE | NETWORK | {"pydantic_settings", "platformdirs"}) == set()
+    assert modules & (WEB_SERVERS | FOR_PEOPLE | NETWORK | {"platformdirs"}) == set()
 
 
 @pytest.mark.parametrize("command", [("plan",), ("run", "--yes")], ids=lambda command: command[0])
