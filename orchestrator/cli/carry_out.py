@@ -76,14 +76,15 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
     # Signals are handled until the end of the output, so that no signal can cut the output off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         async with deliver_notices(session, log, state) as finish:
-            beside = (partial(signals.listen, received), _choose_display(progress, as_json=as_json))
+            beside: list[Beside] = [partial(signals.listen, received), *_choose_display(progress, as_json=as_json)]
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
             _show_result(opened, code, as_json=as_json)
             error = explain_early_end(result, log)
             if error is not None:
                 print_error(error, as_json=False)
-            await _finish_unless(received, partial(finish, result))
+            if session.settings.notify.somebody:
+                await _finish_unless(received, partial(finish, result))
     return code
 
 
@@ -152,18 +153,8 @@ class _Signals:
         structlog.get_logger().warning("interrupting", note=self._progress.note)
 
 
-def _choose_display(progress: Progress, *, as_json: bool) -> Beside:
+def _choose_display(progress: Progress, *, as_json: bool) -> list[Beside]:
     """Choose the display of a run: live on a terminal, plain lines to a pipe, nothing for `--json` in a pipe."""
-
-    async def show_live(_: anyio.CancelScope) -> None:
-        await progress.live(stderr_console())
-
-    async def print_plain(_: anyio.CancelScope) -> None:
-        await progress.plain(click.echo)
-
-    async def show_nothing(_: anyio.CancelScope) -> None:
-        return
-
     if redraws(sys.stderr):
-        return show_live
-    return show_nothing if as_json else print_plain
+        return [lambda _: progress.live(stderr_console())]
+    return [] if as_json else [lambda _: progress.plain(click.echo)]

@@ -70,20 +70,16 @@ def text_width(piped: int) -> int:
 
 def stdout_console() -> "Console":
     """Return the console for plans and summaries; wide enough for unbroken lines outside a terminal."""
-    return _build_console(sys.stdout)
+    return console_on(sys.stdout)
 
 
 def stderr_console() -> "Console":
     """Return the console for the live view."""
-    return _build_console(sys.stderr)
+    return console_on(sys.stderr)
 
 
 def console_on(stream: TextIO) -> "Console":
-    """Return the console for questions on the terminal behind a stream."""
-    return _build_console(stream)
-
-
-def _build_console(stream: TextIO) -> "Console":
+    """Return the console for a stream, such as the terminal of a question."""
     from rich.console import Console  # noqa: PLC0415 - `--help` needs the colours alone
 
     # A console without a file follows stdout and stderr; a live view replaces both for a while.

@@ -57,10 +57,11 @@ def configure_log(settings: LogSection) -> None:
     else:
         renderer = structlog.processors.JSONRenderer(sort_keys=True)
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    escaping = [_escape_text] if console else []  # JSON does its own escaping
     stream: Any = _Stderr()
     target: TextIO = stream
     structlog.configure(
-        processors=[structlog.processors.add_log_level, stamp, _escape_text if console else _keep_text, renderer],
+        processors=[structlog.processors.add_log_level, stamp, *escaping, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(file=target),
         cache_logger_on_first_use=False,
@@ -78,12 +79,6 @@ def _escape_text(logger: object, name: str, event: MutableMapping[str, Any]) -> 
     del logger, name
     known = {key: value for key, value in event.items() if value is not None}
     return {key: safe_text(value) if isinstance(value, str) else value for key, value in known.items()}
-
-
-def _keep_text(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Return the event unchanged; JSON does its own escaping."""
-    del logger, name
-    return event
 
 
 def run_log(settings: LogSection, state: RunState) -> Observer:

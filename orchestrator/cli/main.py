@@ -4,7 +4,7 @@ import gc
 import importlib
 import os
 import sys
-from typing import Any
+from functools import partial
 
 import click
 
@@ -165,11 +165,7 @@ def main() -> None:
         register_shells()
     from orchestrator.cli.print_error import exit_of  # noqa: PLC0415 - needs the errors, which completion does not
 
-    code = exit_of(_invoke_group, sys.argv[1:])
+    code = exit_of(partial(group.main, prog_name="orchestrator", standalone_mode=False), sys.argv[1:])
     # The end of the process frees all memory; a last garbage collection is not needed.
     gc.freeze()
     sys.exit(code)
-
-
-def _invoke_group(args: list[str]) -> Any:  # noqa: ANN401 - a command's exit code, or None
-    return group.main(args=args, prog_name="orchestrator", standalone_mode=False)

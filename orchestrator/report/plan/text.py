@@ -208,8 +208,9 @@ def list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
         yield "settings", f"{safe_text(plan.settings_file, 400)} of the current folder"
     # A force-stopped CVM gets the whole settle time again.
     settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting_steps))
+    in_batches = "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
     sending = (
-        f"about {plan.estimate.requests} requests{_describe_batches(plan)}, {_describe_sending(plan)}; "
+        f"about {plan.estimate.requests} requests{in_batches}, {_describe_sending(plan)}; "
         f"each CVM then has {settle} to {_get_there(plan)}"
     )
     yield "takes", sending
@@ -232,10 +233,6 @@ def _describe_sending(plan: Plan) -> str:
     if plan.limits.adaptive:
         return f"{seconds} to send at {plan.limits.requests_per_second:.3g} a second at first, then adapted"
     return f"{seconds} to send at {rate} a second"
-
-
-def _describe_batches(plan: Plan) -> str:
-    return "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
 
 
 def _get_there(plan: Plan) -> str:

@@ -148,7 +148,6 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Fa
         yield "slowest", f"{format_duration(slowest)} from first request to end"
     yield from _cut_short(state)
     yield from _describe_start(state)
-    yield from _describe_trigger(state)
     if state.started.narrowed:
         yield "narrowed", Text(safe_text(describe_narrowing(state.started.narrowed), _WIDTH))
     yield from _follow_ups(state)
@@ -231,17 +230,13 @@ def _last_request(state: RunState) -> str:
 
 
 def _describe_start(state: RunState) -> _Facts:
-    """Name the start of the run, its actor, and its duration up to its end or interruption."""
+    """Name the start of the run, its actor, its duration up to its end or interruption, and its firing."""
     if state.started.actor is not None:
         yield "started", Text(f"{moment(state.started.ts)} by {safe_text(state.started.actor, 100)}")
     if state.ended_at is not None:
         took = parse_timestamp(state.ended_at) - parse_timestamp(state.started.ts)
         yield "took", format_duration(max(0.0, round(took.total_seconds(), 1)))
-
-
-def _describe_trigger(state: RunState) -> _Facts:
-    """Name the schedule and the firing behind the run; nothing for a run started by a person."""
-    trigger = state.started.trigger
+    trigger = state.started.trigger  # None for a run started by a person
     if trigger is not None:
         planned = f"{parse_timestamp(trigger['planned']):%Y-%m-%d %H:%MZ}"
         yield "trigger", Text(f"schedule {safe_text(trigger['schedule'])}, planned for {planned}")
