@@ -40,11 +40,6 @@ class Action(StrEnum):
                 assert_never(self)
 
     @property
-    def goal(self) -> "Goal":
-        """The state of a CVM after the action."""
-        return self.spec.goal
-
-    @property
     def leaves_running(self) -> bool:
         """Whether a CVM runs after the action; otherwise the CVM is down."""
         match goal := self.spec.goal:
@@ -188,7 +183,7 @@ _RESTART = ActionSpec(
 
 def nothing_to_do(action: Action, status: str, *, in_progress: bool) -> Reason | None:
     """Return the reason why an action has nothing to do on a CVM of this status; None if it has."""
-    match action.goal:
+    match goal := action.spec.goal:
         case Goal.DOWN:
             return Reason(SkipReason.ALREADY_DOWN, status) if is_down(status, in_progress=in_progress) else None
         case Goal.RESTARTED:
@@ -198,12 +193,12 @@ def nothing_to_do(action: Action, status: str, *, in_progress: bool) -> Reason |
                 return None
             return Reason(SkipReason.ALREADY_UP if status == UP else SkipReason.NOT_DOWN, status)
         case _:
-            assert_never(action.goal)
+            assert_never(goal)
 
 
 def is_as_wanted(action: Action, status: str, *, in_progress: bool) -> bool:
     """Check for the status after an action. No status proves a restart."""
-    match action.goal:
+    match goal := action.spec.goal:
         case Goal.DOWN:
             return is_down(status, in_progress=in_progress)
         case Goal.UP:
@@ -211,4 +206,4 @@ def is_as_wanted(action: Action, status: str, *, in_progress: bool) -> bool:
         case Goal.RESTARTED:
             return False
         case _:
-            assert_never(action.goal)
+            assert_never(goal)

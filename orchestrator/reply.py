@@ -163,11 +163,6 @@ class Reply(Generic[T_co]):
         """Whether the API refuses the key (401)."""
         return self.http_status == HTTPStatus.UNAUTHORIZED
 
-    @property
-    def latency_ms(self) -> int:
-        """The latency in whole milliseconds, for the audit log."""
-        return round(self.latency * 1000)
-
 
 @dataclass(frozen=True, slots=True)
 class Identity:

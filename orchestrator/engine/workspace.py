@@ -126,8 +126,8 @@ class Workspace:
             rng=rng,
             batch_size=settle.batch_size,
             batch_missing=settle.batch_missing,
+            workspace_size=size,
         )
-        self.reader.set_workspace_size(size)
         gate.on_long_pause.append(lambda _seconds: self._check_interruption())
 
     def _on_reply(self, reply: Reply[object]) -> None:

@@ -157,13 +157,9 @@ def list_cvms_lacking_facts(
 
 def _lacks_facts(steps: list[Step], guards: Guards, cvm: Cvm, narrowing: Narrowing | None) -> bool:
     position, reason = _assign_step(steps, guards, cvm)
-    return _may_be_protected(reason) or (
-        narrowing is not None and position >= 0 and reason is None and narrowing.lacks_facts(cvm)
-    )
-
-
-def _may_be_protected(reason: Reason | None) -> bool:
-    return reason is not None and reason.needed_by in MAY_BE_PROTECTED
+    if reason is not None:
+        return reason.needed_by in MAY_BE_PROTECTED
+    return narrowing is not None and position >= 0 and narrowing.lacks_facts(cvm)
 
 
 def _rank_in_step(step: Step, target: Target) -> Rank:
@@ -236,7 +232,8 @@ def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reas
     protected = find_protection(guards.protect, cvm)
     if protected is not None:
         return covering[0], Reason(SkipReason.PROTECTED, protected)
-    reasons = [_nothing_to_do(steps[position], cvm) for position in covering]
+    actions = [Action(steps[position].action) for position in covering]
+    reasons = [nothing_to_do(action, cvm.status, in_progress=cvm.in_progress) for action in actions]
     if None not in reasons:
         return covering[0], reasons[0]
     position = covering[reasons.index(None)]
@@ -260,10 +257,6 @@ def find_binding_reason(guards: Guards, cvm: Cvm) -> Reason | None:
         return Reason(SkipReason.PROTECTED, protected)
     fact = find_unknown_protection(guards.protect, cvm)
     return None if fact is None else Reason(SkipReason.FACT_UNKNOWN, fact, "protect")
-
-
-def _nothing_to_do(step: Step, cvm: Cvm) -> Reason | None:
-    return nothing_to_do(Action(step.action), cvm.status, in_progress=cvm.in_progress)
 
 
 def find_follow_ups(

@@ -32,7 +32,7 @@ def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple
     if rented:
         sentence = f"{plural(rented, 'target')} managed by a GPU rental; such CVMs usually refuse a stop"
         yield PlanWarning(WarningCode.GPU_RENTAL, sentence)
-    gpus = Counter(target.action.goal for target in targets if target.cvm.gpus)
+    gpus = Counter(target.action.spec.goal for target in targets if target.cvm.gpus)
     for goal in Goal:
         if gpus[goal]:
             yield _gpu_warning(_describe_minimum(goal, f"{plural(gpus[goal], 'target')} with GPUs"))

@@ -41,8 +41,8 @@ async def read_known_statuses(
         rng=session.rng,
         batch_size=session.batch_size,
         batch_missing=session.batch_missing,
+        workspace_size=workspace_size,
     )
-    reader.set_workspace_size(workspace_size)
     seen: dict[str, Observation] = {}
     idle = 0
     while idle < _IDLE_ROUNDS and not refused:

@@ -383,7 +383,7 @@ async def test_fresh_readings_spare_what_is_down_already() -> None:
     cloud.gone.add("web-1")
     await anyio.sleep(10)
     fleet = Fleet(cloud)
-    fleet.run.reader.set_workspace_size(0)
+    fleet.run.reader.workspace_size = 0
     fresh = await fleet.run.reader.read_statuses(cloud.refs)
     fresh |= await fleet.run.reader.read_statuses([cloud.refs[1]])
     fleet.run.apply_statuses(fresh)

@@ -60,7 +60,7 @@ class InventoryReader:
         cvms: list[Cvm] = []
         wanted = frozenset(app_ids)
         for app_id in sorted(wanted):
-            reply = await self._read_with_retry(self._app_request(app_id))
+            reply = await self._read_with_retry(partial(self._cloud.list_app, app_id))
             if reply.value is None and reply.http_status == _NOT_FOUND and not reply.says_not_found:
                 return await self._read_apps_from_list(wanted)  # the 404 may come from a gateway
             if reply.value is None and not reply.says_not_found:
@@ -158,14 +158,14 @@ class InventoryReader:
         return reply.value or {}
 
     async def _read_pages(self) -> list[Page]:
-        replies = {1: await self._read_with_retry(self._page_request(1))}
+        replies = {1: await self._read_with_retry(partial(self._cloud.list_page, 1, PAGE_SIZE))}
         first = replies[1].value
 
         left = iter(range(2, (first.pages if first else 1) + 1))
 
         async def read() -> None:
             for number in left:
-                replies[number] = await self._read_with_retry(self._page_request(number))
+                replies[number] = await self._read_with_retry(partial(self._cloud.list_page, number, PAGE_SIZE))
 
         async with anyio.create_task_group() as group:
             for _ in range(min(self._gate.max_in_flight, first.pages if first else 1)):
@@ -180,12 +180,6 @@ class InventoryReader:
 
     async def _read_with_retry(self, request: Callable[[], Awaitable[Reply[_T]]]) -> Reply[_T]:
         return await read_with_retry(request, self._gate, self._rng)
-
-    def _page_request(self, number: int) -> Callable[[], Awaitable[Reply[Page]]]:
-        return lambda: self._cloud.list_page(number, PAGE_SIZE)
-
-    def _app_request(self, app_id: str) -> Callable[[], Awaitable[Reply[tuple[Cvm, ...]]]]:
-        return lambda: self._cloud.list_app(app_id)
 
 
 def _join_twins(cvms: Iterable[Cvm]) -> list[Cvm]:

@@ -77,6 +77,7 @@ class StatusReader:
     Attributes:
         batch_size: the most UUIDs in a batch request.
         batch_missing: whether the server has no batch request.
+        workspace_size: number of CVMs in the list, used to choose between the list and single reads; 0 if unknown.
     """
 
     def __init__(
@@ -88,13 +89,13 @@ class StatusReader:
         rng: Random,
         batch_size: int,
         batch_missing: bool = False,
+        workspace_size: int = 0,
     ) -> None:
-        self.batch_size, self.batch_missing = batch_size, batch_missing
+        self.batch_size, self.batch_missing, self.workspace_size = batch_size, batch_missing, workspace_size
         self._cloud, self._gate, self._clock, self._rng = cloud, gate, clock, rng
         self._size_is_proven = False
         self._failures = 0
         self._left_out: Counter[str] = Counter()
-        self._pages = 0
         self._listed: tuple[frozenset[str], frozenset[int]] | None = None
 
     async def read_statuses(self, refs: Sequence[CvmRef]) -> dict[str, Observation]:
@@ -168,9 +169,10 @@ class StatusReader:
         return often
 
     async def _read_singly(self, refs: Sequence[CvmRef], seen: dict[str, Observation]) -> None:
-        if self._pages and len(refs) > self._pages:
+        pages = ceil(self.workspace_size / PAGE_SIZE)
+        if pages and len(refs) > pages:
             await self._read_list(refs, seen)
-            refs = [ref for ref in refs if ref.key not in seen][: max(self._pages, _MOST_SINGLY)]
+            refs = [ref for ref in refs if ref.key not in seen][: max(pages, _MOST_SINGLY)]
         not_found: list[CvmRef] = []
         async with anyio.create_task_group() as group:
             for ref in refs:
@@ -223,10 +225,6 @@ class StatusReader:
         before, self._listed = self._listed, (frozenset(listed), frozenset(totals))
         repeats = totals == {entries} and before == self._listed
         return [*listed.values()] if totals == {len(listed)} or repeats else None
-
-    def set_workspace_size(self, cvms: int) -> None:
-        """Set the number of CVMs in the workspace, used to choose between the list and single reads."""
-        self._pages = ceil(cvms / PAGE_SIZE)
 
     def _apply_backpressure(self, reply: Reply[_T]) -> None:
         """Pause the gate after a failed read, if the API asks for a pause."""

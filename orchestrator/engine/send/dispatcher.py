@@ -7,6 +7,7 @@ status.
 """
 
 from collections import deque
+from itertools import islice
 from math import ceil
 from typing import Protocol
 
@@ -45,7 +46,11 @@ class RequestObserver(Protocol):
 
 
 class Dispatcher:
-    """Sends the requests of a wave."""
+    """Sends the requests of a wave.
+
+    Attributes:
+        is_halted: whether the dispatcher was halted.
+    """
 
     def __init__(
         self,
@@ -71,14 +76,9 @@ class Dispatcher:
         self._to_send: deque[list[Job]] = deque()
         self._announcing = True
         self._announced = 0
-        self._halted, self._last_call = False, float("inf")
+        self.is_halted, self._last_call = False, float("inf")
         self._lingering = False
         self._turn: anyio.CancelScope | None = None
-
-    @property
-    def is_halted(self) -> bool:
-        """Whether the dispatcher was halted."""
-        return self._halted
 
     def wake(self) -> None:
         """Wake the dispatcher to check the send queue again."""
@@ -91,7 +91,7 @@ class Dispatcher:
             at_once: whether to send not even the requests on record.
         """
         last_call = self._clock.now() + (0 if at_once else 2 * _AHEAD)
-        self._halted, self._last_call = True, min(self._last_call, last_call)
+        self.is_halted, self._last_call = True, min(self._last_call, last_call)
         self._wakeup.set()
         if self._turn is not None and at_once:
             self._turn.cancel()
@@ -114,7 +114,7 @@ class Dispatcher:
             await self._ledger.flush()
 
     async def _announce_requests(self) -> None:
-        while not self._queue.is_done and not self._halted:
+        while not self._queue.is_done and not self.is_halted:
             ahead = self._most_announced()
             if self._announced > ahead // 2:  # in groups: an fsync for each request would cost more than the request
                 await self._wakeup.wait()
@@ -123,7 +123,7 @@ class Dispatcher:
             if near > _INSTANT and not self._announced:
                 await self._wakeup.wait(near)  # nothing is due yet, and the run may be halted before
                 continue
-            requests = self._next_requests(ahead - self._announced)
+            requests = list(islice(iter(self._queue.next_request, []), ahead - self._announced))
             if not requests:
                 await self._wakeup.wait(self._queue.next_due() - self._clock.now())
                 continue
@@ -140,12 +140,6 @@ class Dispatcher:
         """The most requests on record and not yet sent."""
         stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
         return ceil(max(1, stops) / self._queue.at_once)
-
-    def _next_requests(self, most: int) -> list[list[Job]]:
-        requests: list[list[Job]] = []
-        while len(requests) < most and (jobs := self._queue.next_request()):
-            requests.append(jobs)
-        return requests
 
     async def _send_in_turn(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         """Wait for the turn of a request and send; after a halt, wait only until the last call."""
@@ -175,7 +169,7 @@ class Dispatcher:
             self._announced -= 1
             self._wakeup.set()
             await self._send_request(jobs, group)
-            if self._halted or not self._to_send or not self._gate.try_enter(Priority.ACT):
+            if self.is_halted or not self._to_send or not self._gate.try_enter(Priority.ACT):
                 return
             jobs = self._to_send.popleft()
 

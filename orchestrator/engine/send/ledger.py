@@ -196,5 +196,5 @@ def _reply_fields(reply: Reply[object]) -> dict[str, object]:
     return {
         "http_status": reply.http_status,
         "request_id": reply.request_id,
-        "latency_ms": reply.latency_ms,
+        "latency_ms": round(reply.latency * 1000),
     }

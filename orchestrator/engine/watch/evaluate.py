@@ -205,7 +205,7 @@ def _perhaps_coming_back(watched: WatchState, read: StatusRead, begun: float, re
 
 def _find_rule(watched: WatchState) -> Callable[[WatchState, StatusRead, float, float], Finding]:
     """Find the column of the table for the goal of the action."""
-    match goal := watched.action.goal:
+    match goal := watched.action.spec.goal:
         case Goal.DOWN:
             return _going_down if watched.is_accepted else _perhaps_going_down
         case Goal.UP:

@@ -25,7 +25,7 @@ async def test_a_missing_batch_operation_is_replaced_by_single_reads_for_few_cvm
     cloud = FakeCloud(3)
     cloud.batch = lambda _uuids: Reply(http_status=405, problem="no such operation")
     fleet = Fleet(cloud)
-    fleet.run.reader.set_workspace_size(5000)
+    fleet.run.reader.workspace_size = 5000
     await fleet.go()
     assert fleet.outcomes() == {"settled": 3}
     assert cloud.count("list") == 0
@@ -63,7 +63,7 @@ async def test_batches_that_fail_in_one_moment_are_no_reason_to_read_each_cvm_by
     cloud = FakeCloud(1000, latency=1)
     reader = Fleet(cloud, burst=40, settle=SettleSettings(batch_size=200)).run.reader
     await reader.read_statuses(cloud.refs[:200])
-    reader.set_workspace_size(0)
+    reader.workspace_size = 0
     until = anyio.current_time() + 1.5
     cloud.batch = lambda _uuids: Reply(http_status=500) if anyio.current_time() < until else None
     await reader.read_statuses(cloud.refs)
@@ -113,7 +113,7 @@ async def test_an_api_that_is_down_while_cvms_settle_leaves_them_unsettled_at_th
 
     cloud.read_state = state  # type: ignore[assignment,method-assign]
     fleet = Fleet(cloud, timeout=120)
-    fleet.run.reader.set_workspace_size(0)
+    fleet.run.reader.workspace_size = 0
     await fleet.go()
     assert fleet.outcomes() == {"unsettled": 2}
     assert "could not be read after the 2m" in fleet.trail.of("target.failed")[0]["reason"]

@@ -88,7 +88,7 @@ async def test_a_status_that_stays_unreadable_is_told_as_such_in_bounded_time(es
     cloud = FakeCloud(3, seconds=3)
     read_error(cloud, "left out", 0, 1000)
     fleet = fleet_of(cloud, Action.SHUTDOWN, 6, escalates=escalates)
-    fleet.run.reader.set_workspace_size(0)
+    fleet.run.reader.workspace_size = 0
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.UNSETTLED, {"unsettled": 3})
     assert cloud.count("stop") == 0
