@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job
-from orchestrator.engine.send.teepod_queue import OrderedQueue, StopQueue
+from orchestrator.engine.send.queue import OrderedQueue, StopQueue
 from tests.engine.fakes import work_of
 
 
