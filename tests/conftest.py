@@ -1,5 +1,7 @@
 """What holds for all tests."""
 
+import gc
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,18 @@ settings.register_profile("soak", settings.get_profile("short"), max_examples=30
 def pytest_configure(config: pytest.Config) -> None:
     """Try few examples of a property in each run of the tests, and many with the soak tests."""
     settings.load_profile("short" if _leaves_soak_out(config) else "soak")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without searches for garbage, a third of the time, and leave what was collected out of later searches."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def _leaves_soak_out(config: pytest.Config) -> bool:
@@ -46,10 +60,11 @@ _SLOW = ("e2e", "docs", "chaos", "crash", "released", "service")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Share the tests of a file out together, except for slow tests without a common fixture."""
     here = Path(__file__).parent
+    rooms = {path: path.relative_to(here).parts[0] for path in {item.path for item in items}}
     for item in items:
-        alone = item.path.relative_to(here).parts[0] in _SLOW and not _has_common_fixture(item)
+        alone = rooms[item.path] in _SLOW and not _has_common_fixture(item)
         item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else str(item.path)))
-    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in _SLOW)
+    items.sort(key=lambda item: rooms[item.path] not in _SLOW)
 
 
 def _has_common_fixture(item: pytest.Item) -> bool:

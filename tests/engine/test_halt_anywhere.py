@@ -33,7 +33,7 @@ STEPS: Sequence[AnyPlanned] = (
 """Two waves with a canary, a question, a step that takes up what the first left, and an escalation."""
 TARGETS = [("ask", 1), ("ask", 2), ("ask", 2), ("rest", 1), ("rest", 1)]
 STUBBORN = ("web-2", "web-4")
-SETTLE = SettleSettings(cloud_down=60, refresh_after=60)
+SETTLE = SettleSettings(poll_min=1.0, cloud_down=60, refresh_after=60)
 LONGEST_END, LONGEST_END_OF_AN_OUTAGE = 61.0, 300.0
 """Seconds in which a halted run has to end: its longest settle timeout; and until the breaker opens and gives up."""
 
@@ -75,17 +75,19 @@ class AtStep(trio.abc.Instrument):
     """Does something before the n-th step that any task takes: a step goes from one await to the next.
 
     Attributes:
-        awaits: for every step, the lines of the engine's code at which its task waited.
+        awaits: for every step, the lines of the engine's code at which its task waited; empty unless `number` is 0.
     """
 
     def __init__(self, number: int) -> None:
         self.awaits: list[tuple[tuple[str, int], ...]] = []
         self.do: Callable[[], None] = lambda: None
-        self._number = number
+        self._number, self._steps = number, 0
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.awaits.append(tuple(_lines(task.coro)))
-        if len(self.awaits) == self._number:
+        self._steps += 1
+        if self._number == 0:
+            self.awaits.append(tuple(_lines(task.coro)))
+        elif self._steps == self._number:
             self.do()
 
 

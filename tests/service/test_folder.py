@@ -2,9 +2,14 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from orchestrator.errors import PlaybookError
+from orchestrator.playbook.calendars import CalendarReader
+from orchestrator.playbook.ics import CalendarError, find_days_off
 from orchestrator.service.folder import PlaybookFolder
 from tests.service.house import MONDAY
 
@@ -25,6 +30,24 @@ SUMMARY:Day off
 END:VEVENT
 END:VCALENDAR
 """.replace("\n", "\r\n")
+
+
+def read_here(_reader: CalendarReader, data: bytes, zone: ZoneInfo, _file: Path) -> dict[str, Any]:
+    """Evaluate a calendar as the process of its own does."""
+    try:
+        return find_days_off(data, zone).document()
+    except CalendarError as error:
+        return {"error": str(error)}
+
+
+def fail(*_: object) -> dict[str, Any]:
+    raise PlaybookError("the calendar can't be read")
+
+
+@pytest.fixture(autouse=True)
+def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluate calendars in this process: starting another takes most of the time of these tests."""
+    monkeypatch.setattr(CalendarReader, "_read_in_process", read_here)
 
 
 @pytest.fixture
@@ -172,7 +195,7 @@ def test_a_calendar_that_did_not_change_is_not_worked_out_again_at_the_next_star
     playbooks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder_of(playbooks).scan({})
-    monkeypatch.setattr("sys.executable", "/bin/false")
+    monkeypatch.setattr(CalendarReader, "_read_in_process", fail)
     assert folder_of(playbooks).scan({}).faults == ()
 
 
@@ -181,8 +204,8 @@ def test_a_file_that_can_not_be_used_is_read_again_after_a_while(
 ) -> None:
     now = MONDAY
     folder = PlaybookFolder(playbooks, playbooks.parent / "kept", wall=lambda: now)
-    with monkeypatch.context() as without_processes:
-        without_processes.setattr("sys.executable", "/bin/false")
+    with monkeypatch.context() as context:
+        context.setattr(CalendarReader, "_read_in_process", fail)
         assert len(folder.scan({}).faults) == 1
     now += timedelta(minutes=4)
     assert len(folder.scan({}).faults) == 1
