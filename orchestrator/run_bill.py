@@ -1,6 +1,6 @@
-"""What the accepted actions of a run did to the bill. Pure; the engine and the audit log count with the same functions.
+"""Effects of a run's accepted actions on the bill. Pure; the engine and the audit log count with the same functions.
 
-A request that was accepted is not yet a CVM that costs less: only a CVM that was seen down counts as stopped.
+An accepted request does not lower the bill yet: only a CVM seen down counts as stopped.
 """
 
 from collections.abc import Iterable
@@ -13,35 +13,35 @@ from orchestrator.cvm import COMING_UP, DOWN, UP
 from orchestrator.outcome import Outcome
 
 ALREADY_GOING_DOWN = "already_going_down"
-"""The billing note of a stop that charges nothing: another one had begun before."""
+"""Billing note of a stop without a charge: another stop had begun before."""
 
 _AS_WANTED = frozenset({Outcome.SETTLED, Outcome.SKIPPED})
 _RUNS = COMING_UP | {UP}
 
 
 class Effect(StrEnum):
-    """What an accepted stop, shutdown or start came to."""
+    """Result of an accepted stop, shutdown or start."""
 
     CONFIRMED = "confirmed"
-    """The CVM was seen as wanted."""
+    """A later status read showed the wanted status."""
     DELETED = "deleted"
     """The CVM is gone, and its disk with it."""
     PENDING = "pending"
-    """Nobody has seen the CVM as wanted."""
+    """No status read has shown the wanted status yet."""
     UNDONE = "undone"
-    """The CVM was seen as it was before."""
+    """A later status read showed the earlier status again."""
 
 
 @dataclass(frozen=True, slots=True)
 class BilledTarget:
-    """One target of a run, as far as the bill is concerned.
+    """The billing facts of a target.
 
     Attributes:
-        cvm: the key of its CVM.
-        action: its action.
-        outcome: how it ended; None while it has not.
-        status: the last status that was seen.
-        billed: whether its action was accepted.
+        cvm: the key of the CVM.
+        action: the action.
+        outcome: the outcome; None before the end.
+        status: the last status seen.
+        billed: whether the action was accepted.
         charges: whether the action changes the bill: false for a stop of a CVM that was on its way down already.
         compute: USD per hour; None where unknown.
         storage: USD per hour; None where unknown.
@@ -58,7 +58,7 @@ class BilledTarget:
 
     @property
     def effect(self) -> Effect:
-        """What its action came to."""
+        """Result of the action."""
         if self.outcome in _AS_WANTED:
             return Effect.CONFIRMED
         if self.action.starts_cvms:
@@ -71,9 +71,9 @@ class BilledTarget:
 
 
 def billed_cvms(targets: Iterable[BilledTarget], actions: frozenset[Action]) -> dict[str, tuple[BilledTarget, Effect]]:
-    """Find each CVM whose bill these actions changed, with what they came to.
+    """Find the CVMs with a bill changed by these actions, and the result for each CVM.
 
-    A CVM that several steps acted on counts once. A later step that found the CVM as wanted confirms an earlier one.
+    A CVM of several steps counts once. A later step confirms an earlier step if the CVM is already as wanted.
 
     Args:
         targets: the targets of a run, in the order of its steps.
@@ -97,8 +97,8 @@ BRING_UP = frozenset(action for action in Action if action.starts_cvms)
 def run_bill(targets: Iterable[BilledTarget]) -> dict[str, object]:
     """Sum up a run in USD per hour; null where a part is unknown.
 
-    `triggered` counts the CVMs whose stop was accepted. The rates are those of the CVMs that were seen down, `pending`
-    has those of the CVMs that nobody has seen down yet. `starts` has the same of starts, if there are any.
+    `triggered` counts the CVMs whose stop was accepted. The rates cover the CVMs seen down; `pending` covers
+    the CVMs not yet seen down. `starts` has the same of starts, if there are any.
     """
     every = list(targets)
     down, started = billed_cvms(every, TAKE_DOWN).values(), billed_cvms(every, BRING_UP).values()

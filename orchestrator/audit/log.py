@@ -25,7 +25,7 @@ from orchestrator.errors import AuditError, RunHeldError, SettingsError
 from orchestrator.state_files import create_file, make_folder, sync_file, sync_folder, write_all
 from orchestrator.times import utc_now
 
-_REPAIR = "nothing more was sent; make room or repair the disk, then `orchestrator resume`"
+_REPAIR = "nothing more was sent; free disk space or repair the disk, then `orchestrator resume`"
 _GONE = "nothing more was sent; without its log the run can't be resumed: see `orchestrator plan` for what is still up"
 
 _LOCK_ATTEMPTS, _LOCK_PAUSE = 6, 0.05

@@ -86,7 +86,7 @@ async def seal_log(path: Path, key: Ed25519PrivateKey, *, by: str, wall: Callabl
                 await log.flush()
             except AuditError as error:
                 raise UsageError(
-                    f"the seal can't be written: {error.message}", file=path, hint="make room, then seal it again"
+                    f"the seal can't be written: {error.message}", file=path, hint="free disk space, then seal again"
                 ) from error
         if [each.seal for each in detached] != [seal]:
             write_seal(beside, seal)

@@ -157,15 +157,15 @@ def _build_result(
     charged: Figure = _NOT_SEEN,
     charges: Sequence[UsageRecord] = (),
 ) -> Reconciled:
-    looked = why_without_usage(stop.ref) is None
+    is_metered = why_without_usage(stop.ref) is None
     since, until = stop.search_window
     return Reconciled(
         step=stop.step,
         action=stop.action.value,
         ref=stop.ref,
         asked_at=timestamp(now),
-        since=timestamp(since) if looked else None,
-        until=timestamp(until) if looked else None,
+        since=timestamp(since) if is_metered else None,
+        until=timestamp(until) if is_metered else None,
         standing=standing,
         expected=expected,
         charged=charged,

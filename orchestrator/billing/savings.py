@@ -199,11 +199,11 @@ def split_into_days(since: datetime, until: datetime, most: int = 60) -> list[da
 
 def spread_over_time(found: Iterable[StoppedPeriod], edges: list[datetime]) -> list[Decimal]:
     """Compute the saved compute cost between each two edges, in USD, as far as rates are known."""
-    spared = [Decimal(0)] * (len(edges) - 1)
+    saved = [Decimal(0)] * (len(edges) - 1)
     for each in found:
         index = max(bisect_right(edges, each.begin) - 1, 0)
-        while index < len(spared) and edges[index] < each.end:
+        while index < len(saved) and edges[index] < each.end:
             inside = min(each.end, edges[index + 1]) - max(each.begin, edges[index])
-            spared[index] += compute_cost(each.stop.compute, inside) or Decimal(0)
+            saved[index] += compute_cost(each.stop.compute, inside) or Decimal(0)
             index += 1
-    return spared
+    return saved

@@ -138,9 +138,9 @@ class _Connector(aiohttp.TCPConnector):
         if protocol.should_close:
             return True
         # Unread data has arrived: the end of the connection, or an answer without a request.
-        look = select.poll()
-        look.register(transport.get_extra_info("socket"), select.POLLIN)
-        return bool(look.poll(0))
+        poller = select.poll()
+        poller.register(transport.get_extra_info("socket"), select.POLLIN)
+        return bool(poller.poll(0))
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

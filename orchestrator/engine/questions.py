@@ -36,12 +36,12 @@ async def request_approval(control: RunControl, step: Question, approver: Approv
     answer = await _wait_for_answer(control, step, approver, expires_at)
     if answer is None and control.ending is not None:
         return
-    said = "timed_out" if answer is None else "approved" if answer.approved else "refused"
+    answered = "timed_out" if answer is None else "approved" if answer.approved else "refused"
     by, via = (None, None) if answer is None else (answer.by, answer.via)
     more = {} if answer is None or answer.comment is None else {"comment": answer.comment}
-    ledger.record_step_event(Event.APPROVAL_ANSWERED, step.name, answer=said, by=by, via=via, **more)
+    ledger.record_step_event(Event.APPROVAL_ANSWERED, step.name, answer=answered, by=by, via=via, **more)
     await ledger.flush()
-    if said != "approved":
+    if answered != "approved":
         control.halt(Ending.NOT_APPROVED)
     elif clock.now() - asked_at > control.context.settle.refresh_after:
         await control.refresh_statuses(control.jobs)

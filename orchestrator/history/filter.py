@@ -14,13 +14,13 @@ class RunFilter:
     """Conditions for a run. A single match per condition is enough; an empty condition matches every run.
 
     Attributes:
-        stretch: the range of the start time.
+        time_range: the range of the start time.
         playbooks: patterns of the playbook's name, with * and ?.
         outcomes: outcomes of at least one target.
         exit_codes: exit codes of the run.
     """
 
-    stretch: TimeRange = field(default_factory=TimeRange)
+    time_range: TimeRange = field(default_factory=TimeRange)
     playbooks: Collection[str] = ()
     outcomes: Collection[str] = ()
     exit_codes: Collection[int] = ()
@@ -36,4 +36,4 @@ class RunFilter:
 
     def _began_then(self, started_at: str | None) -> bool:
         """Return True if the start time matches. A log without a start time, such as an altered log, always matches."""
-        return started_at is None or datetime.fromisoformat(started_at) in self.stretch
+        return started_at is None or datetime.fromisoformat(started_at) in self.time_range

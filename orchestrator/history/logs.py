@@ -44,7 +44,7 @@ def read_entries(runs: Iterable[StoredRun], index: Index, read: Read = read_entr
             yield run, entry
 
 
-def select_named_within(runs: Iterable[StoredRun], stretch: TimeRange) -> Iterator[StoredRun]:
+def select_named_within(runs: Iterable[StoredRun], time_range: TimeRange) -> Iterator[StoredRun]:
     """Yield the logs within this time range by their names; a name without a time is always within."""
     for run in runs:
         try:
@@ -52,8 +52,8 @@ def select_named_within(runs: Iterable[StoredRun], stretch: TimeRange) -> Iterat
         except ValueError:
             yield run
             continue
-        early = stretch.until is not None and named >= stretch.until + _SLACK
-        late = stretch.since is not None and named < stretch.since - _SLACK
+        early = time_range.until is not None and named >= time_range.until + _SLACK
+        late = time_range.since is not None and named < time_range.since - _SLACK
         if not early and not late:
             yield run
 

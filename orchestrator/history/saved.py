@@ -37,7 +37,7 @@ class SavingsReport:
         rows: the sums, the largest saving first.
         together: the sum of all rows.
         edges: the days of the range, or periods of several days.
-        spared: saved compute in USD per day or period.
+        savings: saved compute in USD per day or period.
         ask: runs with stops whose charges are unknown so far, oldest first.
         runs: the number of included logs.
         left_out: the number of excluded logs by reason: `altered`, `unreadable`, `simulated`.
@@ -50,7 +50,7 @@ class SavingsReport:
     rows: list[SavingsRow]
     together: SavingsRow
     edges: list[datetime]
-    spared: list[Decimal]
+    savings: list[Decimal]
     ask: list[str] = field(default_factory=list)
     runs: int = 0
     left_out: Counter[str] = field(default_factory=Counter)

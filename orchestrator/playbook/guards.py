@@ -49,7 +49,7 @@ class RuleResult:
     def message(self) -> str:
         """The result as a sentence."""
         number, what = len(self.reasons), _NOUN[self.rule.per]
-        text = f"{number} spared so that at least {self.rule.min} of each {what} {_conjugate_stay(self.rule.min)} up"
+        text = f"{number} left up so that at least {self.rule.min} of each {what} {_conjugate_stay(self.rule.min)} up"
         if self.short:
             text += f"; {self.short} {what}{'' if self.short == 1 else 's'} with fewer up, all kept"
         return text
@@ -64,7 +64,7 @@ def spare_survivors(rules: Iterable[SurvivorRule], inventory: Iterable[Cvm], goi
     Args:
         rules: all rules apply.
         inventory: all CVMs of the read inventory.
-        going: the CVMs to take down, even if only for a while, in the plan's order; the last are spared first.
+        going: the CVMs to take down, even if only for a while, in the plan's order; the last are left up first.
     """
     up = [cvm for cvm in inventory if cvm.status not in DOWN | GOING_DOWN]
     left = list(going)
@@ -210,7 +210,7 @@ def check_guards(
     *,
     targets: int,
     up: int,
-    spared: int,
+    protected: int,
     starts: int = 0,
     whole_of_starts: Denominator | None = None,
     kept: Sequence[RuleResult] = (),
@@ -222,7 +222,7 @@ def check_guards(
         guards: the merged guards.
         targets: the number of targets.
         up: the number of CVMs of the workspace up now (not stopped, not exited): the denominator of `max_percent`.
-        spared: the number of selected CVMs excluded by `protect`.
+        protected: the number of selected CVMs excluded by `protect`.
         starts: the number of targets to start.
         whole_of_starts: the denominator of `max_percent` for starts; required if there are starts.
         kept: the results of the rules of `keep_running`.
@@ -240,10 +240,10 @@ def check_guards(
         if starts and whole_of_starts is not None:
             checks.append(_check_percent(guards.max_percent, starts, whole_of_starts, "targets to start"))
     if guards.protect:
-        message = f"{plural(spared, 'selected CVM')} protected and skipped"
+        message = f"{plural(protected, 'selected CVM')} protected and skipped"
         if unsure:
             message += f"; {plural(unsure, 'other CVM')} skipped: name, app or teepod not known"
-        checks.append(GuardCheck("protect", None, spared, ok=True, message=message))
+        checks.append(GuardCheck("protect", None, protected, ok=True, message=message))
     checks += [
         GuardCheck("keep_running", each.rule.min.amount, len(each.reasons), ok=True, message=each.message)
         for each in kept

@@ -78,12 +78,12 @@ def make_plan(
     steps = [step for step in playbook.acting_steps if step.select.result is None]
     targets: list[tuple[int, Target]] = []
     skipped: list[Skipped] = []
-    spared = 0
+    protected = 0
     for cvm in cvms:
         position, reason = _assign_step(steps, guards, cvm)
         if narrowing is not None and position >= 0:
             reason = narrowing.narrow(cvm, reason)
-        spared += reason is not None and reason.code is SkipReason.PROTECTED
+        protected += reason is not None and reason.code is SkipReason.PROTECTED
         if target_filter is not None:
             reason = target_filter(cvm, steps[position] if position >= 0 else None, reason)
         if reason is None:
@@ -112,7 +112,7 @@ def make_plan(
             guards,
             targets=len(chosen),
             up=sum(not cvm.down for cvm in cvms),
-            spared=spared,
+            protected=protected,
             starts=sum(target.action.starts_cvms for target in chosen),
             whole_of_starts=whole_of_starts or Denominator(len(cvms)),
             kept=kept,

@@ -40,7 +40,7 @@ class Column:
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]]) -> None:
-    """Print a table. Columns without enough room are left out.
+    """Print a table. Columns beyond the width are left out.
 
     Args:
         console: the console to print on.

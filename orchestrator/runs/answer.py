@@ -12,8 +12,8 @@ from orchestrator.times import format_clock, parse_timestamp
 
 _WAIT = 10.0
 """Seconds to wait for the run to read the answer. A run checks for answers every half second."""
-_LOOK_EVERY = 0.1
-_LOOKS_A_SECOND = 10
+_POLL_EVERY = 0.1
+_POLLS_A_SECOND = 10
 _WIDTH = 400
 _ANSWERS = {"approved": "approved", "refused": "refused", "timed_out": "no answer in time"}
 
@@ -74,8 +74,8 @@ async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
     answers = run.open_approvals()
     if not answers.submit_answer(answer):
         other = answers.find_answer(answer.seq, answer.hash)
-        said = "" if other is None else f": {answer_word(other.approved)} by {other.by}"
-        raise NotAskedError(f"another person answered first{said}", hint="the first answer counts")
+        by_other = "" if other is None else f": {answer_word(other.approved)} by {other.by}"
+        raise NotAskedError(f"another person answered first{by_other}", hint="the first answer counts")
     taken_up = await _wait_for_record(run, answer)
     if taken_up is None and not run.is_locked():
         taken_up = _is_on_record(read_state(run), answer)  # the run may have taken the answer and ended since then
@@ -100,15 +100,15 @@ async def _wait_for_record(run: StoredRun, answer: ApprovalAnswer) -> bool | Non
     import anyio  # noqa: PLC0415 - takes long to import; `show` needs `describe_answer` alone
 
     version = None
-    for look in range(1, round(_WAIT / _LOOK_EVERY) + 1):
+    for poll in range(1, round(_WAIT / _POLL_EVERY) + 1):
         if (now := run.read_version()) != version:
             version, state = now, read_state(run)
-            said = _is_on_record(state, answer)
-            if said is not None:
-                return said
-        if look % _LOOKS_A_SECOND == 0 and not run.is_locked():
+            is_recorded = _is_on_record(state, answer)
+            if is_recorded is not None:
+                return is_recorded
+        if poll % _POLLS_A_SECOND == 0 and not run.is_locked():
             return None
-        await anyio.sleep(_LOOK_EVERY)
+        await anyio.sleep(_POLL_EVERY)
     return None
 
 

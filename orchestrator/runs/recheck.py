@@ -163,7 +163,7 @@ def _check_guards(
         ),
         targets=len(left),
         up=up,
-        spared=0,
+        protected=0,
         starts=starts,
         whole_of_starts=undo if state.started.restores is not None else Denominator(len(cvms)),
     )

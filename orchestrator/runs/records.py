@@ -129,7 +129,7 @@ def started_fields(
         simulated: whether the cloud is a simulated cloud.
         served: whether the simulated cloud continues after the run.
     """
-    told = loaded.playbook.notify.on
+    notice_kinds = loaded.playbook.notify.on
     return {
         "playbook": {"name": loaded.playbook.name, "path": loaded.path, "sha256": loaded.sha256},
         "vars": dict(loaded.variables),
@@ -146,7 +146,7 @@ def started_fields(
             "max_failures": None if limits.max_failures is None else str(limits.max_failures),
             "dispatch": limits.dispatch,
         },
-        **({} if told is None else {"notify": {"on": list(told)}}),
+        **({} if notice_kinds is None else {"notify": {"on": list(notice_kinds)}}),
     }
 
 

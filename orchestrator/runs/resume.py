@@ -109,10 +109,16 @@ class ResumePlan:
 def frozen_in(state: RunState, run: StoredRun) -> Frozen:
     """Return the frozen settings in the log of a run."""
     guards = {check["name"]: Decimal(check["limit"]) for check in state.planned.guards if check["limit"]}
-    told = state.started.notice_kinds
+    notice_kinds = state.started.notice_kinds
     steps = steps_from(state.planned.steps)
     return Frozen(
-        "the run's log", limits_from(state.started.limits), steps, guards, told, has_prices=True, file=run.location
+        "the run's log",
+        limits_from(state.started.limits),
+        steps,
+        guards,
+        notice_kinds,
+        has_prices=True,
+        file=run.location,
     )
 
 

@@ -32,7 +32,7 @@ from orchestrator.settings.load import Settings
 from orchestrator.times import parse_timestamp, timestamp
 
 _T = TypeVar("_T")
-_LOOK_EVERY_S = 1.0
+_POLL_EVERY_S = 1.0
 _INTERRUPTED = Ended(int(Exit.SIGTERM), interrupted=True)
 
 
@@ -54,7 +54,7 @@ class UnattendedRunner:
         """
         self._settings, self._observe, self._replied = settings, observe, replied
         self._store, self._claims = run_store(settings), claim_store(settings)
-        self._told: set[str] = set()
+        self._notified_runs: set[str] = set()
 
     def read_status(self, run_id: str) -> RunStatus:
         """Return the status of a run from its audit log."""
@@ -103,7 +103,7 @@ class UnattendedRunner:
         facts = {"run_id": claim.run_id, "playbook": claim.playbook, "reason": str(error)}
         self._observe(claim).on_warning("waiting_for_run", **facts)
         while True:
-            with anyio.move_on_after(_LOOK_EVERY_S):
+            with anyio.move_on_after(_POLL_EVERY_S):
                 await stop.requested.wait()
                 return _INTERRUPTED
             if not self._claims.is_any_live(error.run_ids):
@@ -111,8 +111,8 @@ class UnattendedRunner:
 
     async def _notify_refusal(self, claim: FiringClaim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
         """Send a notice about a refused firing: only once, however often the firing is retried."""
-        if claim.run_id not in self._told:
-            self._told.add(claim.run_id)
+        if claim.run_id not in self._notified_runs:
+            self._notified_runs.add(claim.run_id)
             observer, url = self._observe(claim), self._settings.find_base_url()
             await notify_refusal(self._settings, loaded, error, url, observer, number=claim.run_id)
         return _refusal(error)

@@ -12,6 +12,6 @@
 Only `app.py`, `stream.py`, `fault_injection.py`, `serve.py` and `memory.py` are asynchronous. Elsewhere time is an
 argument: `now`, in seconds since the world began.
 
-This package imports neither `orchestrator.cloud` nor any other room: a mistake shared by client and simulator would
-stay hidden. Import from the modules, not from this package.
+This package imports no other package of this project, not even `orchestrator.cloud`: a mistake shared by client and
+simulator would stay hidden. Import from the modules, not from this package.
 """

@@ -130,5 +130,5 @@ def test_a_chart_over_time_comes_to_the_total(story: list[tuple[object, float, i
     assert edges[-1] == until
     assert edges == sorted(set(edges))
     assert len(edges) <= 62
-    spared = sum(spread_over_time(found, edges), Decimal(0))
-    assert abs(spared - add_up(found, [], "app", since)[1].compute.usd) <= Decimal("0.000001") * 62 * (len(found) + 1)
+    saved = sum(spread_over_time(found, edges), Decimal(0))
+    assert abs(saved - add_up(found, [], "app", since)[1].compute.usd) <= Decimal("0.000001") * 62 * (len(found) + 1)

@@ -77,7 +77,7 @@ def hold_to_what_was_announced(records: Sequence[Record], received: Counter[str 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a run came to, by its own account and by the server's."""
+    """The result of a run, by its own log and by the server's."""
 
     result: RunResult
     state: RunState

@@ -88,7 +88,7 @@ def test_survivors_are_named_and_stay_up(open_desk: OpenDesk, where: str) -> Non
     file = rollout(desk, "order_by: name", more=rule if where == "playbook" else "")
     setting = {"ORCHESTRATOR_GUARDS__KEEP_RUNNING": '{"per": "teepod", "min": 1}'} if where == "settings" else {}
     planned = desk.run("plan", file, env=setting)
-    assert "spared so that at least 1 of each teepod stays up" in planned.out
+    assert "left up so that at least 1 of each teepod stays up" in planned.out
     ended = desk.run("run", file, "--yes", "--json", env=setting)
     assert ended.code == 0
     (planned_record,) = (record for record in desk.records if record["event"] == "run.planned")

@@ -340,9 +340,9 @@ def test_a_schedule_skips_firings_during_events() -> None:
         "DTSTART:20270112T220000\nDTEND:20270113T060000\nSUMMARY:Release",
     )
     table = timetable("30 2 * * *", calendars={"c.ics": found}, not_on="c.ics")
-    stretch = utc(2026, 12, 31), utc(2027, 1, 15)
-    assert [(each.wanted.day, each.reason) for each in left_out(table, *stretch)] == [
+    time_range = utc(2026, 12, 31), utc(2027, 1, 15)
+    assert [(each.wanted.day, each.reason) for each in left_out(table, *time_range)] == [
         (1, "excluded by `not_on`: New Year (c.ics)"),
         (13, "excluded by `not_on`: Release (c.ics)"),
     ]
-    assert len(fired(table, *stretch)) == 13
+    assert len(fired(table, *time_range)) == 13

@@ -162,9 +162,9 @@ def test_a_period_includes_its_start_and_excludes_its_end() -> None:
 def test_a_day_skipped_by_clocks_has_no_firing() -> None:
     """Samoa changed from Thursday to Saturday."""
     table = timetable("30 2 * * *", "Pacific/Apia")
-    stretch = utc(2011, 12, 29), utc(2011, 12, 31)
-    assert format_times(fired(table, *stretch)) == ["12-29 02:30-1000 plain", "12-31 02:30+1400 plain"]
-    assert [each.reason for each in left_out(table, *stretch)] == ["2011-12-30 does not exist in Pacific/Apia"]
+    time_range = utc(2011, 12, 29), utc(2011, 12, 31)
+    assert format_times(fired(table, *time_range)) == ["12-29 02:30-1000 plain", "12-31 02:30+1400 plain"]
+    assert [each.reason for each in left_out(table, *time_range)] == ["2011-12-30 does not exist in Pacific/Apia"]
 
 
 # from, until, not_on
@@ -213,9 +213,9 @@ def test_each_skipped_date_names_its_entry() -> None:
 
 
 def test_a_date_is_the_date_of_the_wall_time_before_any_move() -> None:
-    stretch = utc(2027, 3, 27), utc(2027, 3, 28, 12)
+    time_range = utc(2027, 3, 27), utc(2027, 3, 28, 12)
     for day, expected in (("2027-03-27", []), ("2027-03-28", ["03-28 00:00-0100 gap"])):
-        assert format_times(fired(timetable("30 23 * * SAT", "America/Nuuk", not_on=day), *stretch)) == expected
+        assert format_times(fired(timetable("30 23 * * SAT", "America/Nuuk", not_on=day), *time_range)) == expected
 
 
 def test_a_calendar_is_searched_by_moment_and_day() -> None:

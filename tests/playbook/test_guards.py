@@ -18,8 +18,8 @@ def guards(**keys: object) -> Guards:
 
 
 def test_max_targets_allows_exactly_its_number() -> None:
-    (at,) = check_guards(guards(max_targets=3), targets=3, up=9, spared=0)[:1]
-    (above,) = check_guards(guards(max_targets=3), targets=4, up=9, spared=0)[:1]
+    (at,) = check_guards(guards(max_targets=3), targets=3, up=9, protected=0)[:1]
+    (above,) = check_guards(guards(max_targets=3), targets=4, up=9, protected=0)[:1]
     assert (at.ok, above.ok) == (True, False)
     assert above.message == "4 targets, at most 3 allowed"
 
@@ -38,19 +38,19 @@ def test_max_targets_allows_exactly_its_number() -> None:
     ],
 )
 def test_max_percent_is_exact(targets: int, up: int, percent: str, *, ok: bool) -> None:
-    (check,) = check_guards(guards(max_percent=percent), targets=targets, up=up, spared=0)
+    (check,) = check_guards(guards(max_percent=percent), targets=targets, up=up, protected=0)
     assert check.ok is ok
 
 
 @given(st.integers(1, 10**6), st.integers(0, 10**6), st.decimals("0.001", 100, places=3))
 def test_the_shown_percentage_is_on_the_right_side_of_the_limit(up: int, some: int, percent: Decimal) -> None:
-    (check,) = check_guards(guards(max_percent=str(percent)), targets=min(some, up), up=up, spared=0)
+    (check,) = check_guards(guards(max_percent=str(percent)), targets=min(some, up), up=up, protected=0)
     assert check.ok is (min(some, up) * 100 <= percent * up)
     assert check.ok is (check.value <= percent)
 
 
 def test_a_refusal_by_percentage_names_the_denominator() -> None:
-    (check,) = check_guards(guards(max_percent="50%"), targets=1001, up=2000, spared=0)
+    (check,) = check_guards(guards(max_percent="50%"), targets=1001, up=2000, protected=0)
     assert check.message == (
         "1001 targets are 50.1% of the 2000 CVMs of the workspace that are up now, at most 50% allowed"
     )
@@ -128,6 +128,6 @@ def test_starts_are_counted_as_a_percentage_of_all_cvms_of_the_workspace() -> No
 
 def test_stops_and_starts_have_separate_percentages() -> None:
     checks = check_guards(
-        guards(max_percent="50"), targets=7, up=10, spared=0, starts=2, whole_of_starts=Denominator(10)
+        guards(max_percent="50"), targets=7, up=10, protected=0, starts=2, whole_of_starts=Denominator(10)
     )
     assert [(check.value, check.ok) for check in checks] == [(50, True), (20, True)]

@@ -59,7 +59,7 @@ def test_with_too_few_up_all_are_spared() -> None:
     (found,) = spare_survivors([rule("3")], up, up)
     assert (found.short, found.message) == (
         1,
-        "2 spared so that at least 3 of each app stay up; 1 app with fewer up, all kept",
+        "2 left up so that at least 3 of each app stay up; 1 app with fewer up, all kept",
     )
 
 
@@ -108,10 +108,10 @@ def test_each_group_keeps_its_minimum_and_a_rule_spares_no_more(
     going = [each for each in inventory if not each.down and random.random() < 0.7]
     random.shuffle(going)
     found = spare_survivors(rules, inventory, going)
-    spared = [key for each in found for key in each.reasons]
-    assert set(spared) <= {each.ref.key for each in going}
-    assert len(spared) == len(set(spared))
-    down = {each.ref.key for each in going} - set(spared)
+    protected = [key for each in found for key in each.reasons]
+    assert set(protected) <= {each.ref.key for each in going}
+    assert len(protected) == len(set(protected))
+    down = {each.ref.key for each in going} - set(protected)
     for each in rules:
         groups: dict[str, list[Cvm]] = {}
         for member in inventory:
@@ -127,6 +127,6 @@ def test_each_group_keeps_its_minimum_and_a_rule_spares_no_more(
             )
             assert len(staying) >= min(wanted, len(members))
             assert running_still >= min(wanted, running)
-            if len(rules) == 1 and spared:
-                here = [member for member in members if member.ref.key in spared]
+            if len(rules) == 1 and protected:
+                here = [member for member in members if member.ref.key in protected]
                 assert len(here) <= wanted

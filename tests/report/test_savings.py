@@ -92,7 +92,7 @@ def test_a_rounding_note_appears_only_where_rounded_rows_differ() -> None:
     def said(hours: float) -> bool:
         found = list(clip_periods(find_stopped_periods(thirds, at(hours)), at(0), at(hours)))
         rows, together = add_up(found, [], "playbook", at(0))
-        saved = replace(made(), rows=rows, together=together, spared=[Decimal(0)], edges=[at(0), at(hours)])
+        saved = replace(made(), rows=rows, together=together, savings=[Decimal(0)], edges=[at(0), at(hours)])
         words = "Figures are rounded one by one"
         in_text = any(words in line for line in savings_lines(saved, 200))
         assert (words in savings_page(saved).decode()) is in_text
@@ -158,7 +158,7 @@ def test_the_chart_is_an_svg_file_with_a_column_per_day_of_savings(length: float
     saved = made(until=length)
     svg = fromstring(savings_svg(saved))  # noqa: S314 - made here
     bars = svg.findall(f".//{SVG}rect")
-    assert len(bars) == sum(usd > 0 for usd in saved.spared)
+    assert len(bars) == sum(usd > 0 for usd in saved.savings)
     assert all(float(bar.get("y", "")) >= 0 and float(bar.get("x", "")) >= 0 for bar in bars)
     assert all(float(bar.get("x", "")) + float(bar.get("width", "")) <= 1000 for bar in bars)
     assert all(float(bar.get("y", "")) + float(bar.get("height", "")) <= 260 for bar in bars)

@@ -126,7 +126,7 @@ class Script:
 
 @dataclass(slots=True)
 class Played:
-    """What a run came to, by its log and by the simulated cloud.
+    """The result of a run, by its log and by the simulated cloud.
 
     Attributes:
         script: what it met with.

@@ -74,7 +74,7 @@ def _select_runs(
     store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
     """Yield the selected runs, with the number of targets at every stage."""
-    for run, row in read_rows(with_progress(select_named_within(store.list_runs(), choice.stretch)), index):
+    for run, row in read_rows(with_progress(select_named_within(store.list_runs(), choice.time_range)), index):
         unreadable.count(row)
         if not choice.takes(row):
             continue

@@ -28,7 +28,7 @@ _MISSING = frozenset({404, 405, 501})
 TOO_LARGE = frozenset({400, 413, 422})
 _SIZES = (5000, 2000, 1000, 500, 200, 100, 50, 20, 10)
 """Batch sizes to try after a batch was too large: a server's limit is usually a round number."""
-_MOST_SINGLY = 20
+_MOST_ONE_BY_ONE = 20
 """CVMs to read by single requests in a round, if batch and list do not show them; more if the list has more pages."""
 _NOT_FOUND = 404
 
@@ -101,7 +101,7 @@ class StatusReader:
     async def read_statuses(self, refs: Sequence[CvmRef]) -> dict[str, Observation]:
         """Read the statuses of CVMs; the result has no entry for an unreadable status."""
         seen: dict[str, Observation] = {}
-        singly = [ref for ref in refs if ref.uuid_key is None]
+        one_by_one = [ref for ref in refs if ref.uuid_key is None]
         by_batch = deque(ref for ref in refs if ref.uuid_key is not None)
         while by_batch and not self.batch_missing:
             # The first batch proves the batch size; then the other batches go concurrently.
@@ -115,14 +115,14 @@ class StatusReader:
             self._failures += any(result is _Chunk.FAILED for _, result in results)
             for asked, result in results:
                 if result is _Chunk.READ:
-                    singly += self._find_left_out(asked, seen)
+                    one_by_one += self._find_left_out(asked, seen)
                 elif result is _Chunk.TOO_LARGE:
                     by_batch.extendleft(reversed(asked))
                 elif self._failures > 1:
-                    singly += asked
-        singly += by_batch
-        if singly:
-            await self._read_singly(singly, seen)
+                    one_by_one += asked
+        one_by_one += by_batch
+        if one_by_one:
+            await self._read_one_by_one(one_by_one, seen)
         return seen
 
     async def _read_batch(self, chunk: Sequence[CvmRef], seen: dict[str, Observation], results: list[_Result]) -> None:
@@ -168,11 +168,11 @@ class StatusReader:
                     often.append(ref)
         return often
 
-    async def _read_singly(self, refs: Sequence[CvmRef], seen: dict[str, Observation]) -> None:
+    async def _read_one_by_one(self, refs: Sequence[CvmRef], seen: dict[str, Observation]) -> None:
         pages = ceil(self.workspace_size / PAGE_SIZE)
         if pages and len(refs) > pages:
             await self._read_list(refs, seen)
-            refs = [ref for ref in refs if ref.key not in seen][: max(pages, _MOST_SINGLY)]
+            refs = [ref for ref in refs if ref.key not in seen][: max(pages, _MOST_ONE_BY_ONE)]
         not_found: list[CvmRef] = []
         async with anyio.create_task_group() as group:
             for ref in refs:

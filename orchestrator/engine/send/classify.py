@@ -120,8 +120,8 @@ def classify_batch_reply(
         attempt: the highest request number among these CVMs, from 1.
         jitter: a random number from 0 to 1.
     """
-    said = reply.value
-    if said is None:
+    numbers = reply.value
+    if numbers is None:
         decision = classify_reply(reply, attempt, jitter)
         status = reply.http_status
         if decision.reply_class not in _OF_THE_WHOLE or status in {_NOT_FOUND, _NOT_IMPLEMENTED}:
@@ -132,24 +132,24 @@ def classify_batch_reply(
         elif status == _CONFLICT:
             decision = replace(decision, verify=True)
         return dict.fromkeys(hashids, decision)
-    rest = [each for each in hashids if each not in said.errors]
-    adds_up = len(rest) + len(said.errors) == len(hashids) and said.stopped + said.skipped == len(rest)
-    found = dict.fromkeys(rest, _decide_rest(said, adds_up=adds_up, first=attempt == 1))
+    rest = [each for each in hashids if each not in numbers.errors]
+    adds_up = len(rest) + len(numbers.errors) == len(hashids) and numbers.stopped + numbers.skipped == len(rest)
+    found = dict.fromkeys(rest, _decide_rest(numbers, adds_up=adds_up, first=attempt == 1))
     for each in hashids:
-        if each in said.errors:
-            found[each] = Decision(ReplyClass.DEFERRED, said.errors[each], verify=True, needs_own_request=True)
+        if each in numbers.errors:
+            found[each] = Decision(ReplyClass.DEFERRED, numbers.errors[each], verify=True, needs_own_request=True)
     return found
 
 
-def _decide_rest(said: BatchStopped, *, adds_up: bool, first: bool) -> Decision:
+def _decide_rest(numbers: BatchStopped, *, adds_up: bool, first: bool) -> Decision:
     """Decide about CVMs without an error of their own, by the numbers of a batch reply.
 
     A skipped CVM may be on its way down from an earlier request.
     """
-    words = f"the batch took {said.stopped} and left {said.skipped} out"
-    if adds_up and not said.skipped:
+    words = f"the batch took {numbers.stopped} and left {numbers.skipped} out"
+    if adds_up and not numbers.skipped:
         return Decision(ReplyClass.ACCEPTED)
-    if adds_up and not said.stopped:
+    if adds_up and not numbers.stopped:
         return Decision(ReplyClass.DEFERRED, words, verify=not first, needs_own_request=True)
     return Decision(ReplyClass.UNKNOWN, f"{words}, without saying which", needs_own_request=True)
 

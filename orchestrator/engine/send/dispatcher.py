@@ -1,7 +1,7 @@
 """Dispatcher: record the intent of a request on disk, send the request through the gate, record the answer.
 
 Intents are recorded a little ahead of sending: the requests of a twentieth of a second. So one fsync serves several
-requests and does not slow down the rate, and few unsent requests are on record when a run is told to stop. Answers
+requests and does not slow down the rate, and few unsent requests are on record when a run has to stop. Answers
 become durable with the next intents, or a moment later. If an answer is lost with the process, `resume` decides by
 status.
 """
@@ -160,7 +160,7 @@ class Dispatcher:
     def _leave_unsent(self, jobs: list[Job]) -> None:
         self._announced -= 1
         for job in jobs:
-            self._ledger.record_not_sent(job, "the run was told to stop before this request was sent")
+            self._ledger.record_not_sent(job, "the run stopped before this request was sent")
             self._queue.count_answer(job)
 
     async def _send_on(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:

@@ -38,7 +38,7 @@ class TeepodQueue(ABC):
 
     @abstractmethod
     def peek(self, now: float) -> Job | None:
-        """Return the next target on a teepod with room, or None."""
+        """Return the next target on a teepod below its limit, or None."""
 
     @abstractmethod
     def pop(self, now: float) -> Job | None:
@@ -50,14 +50,14 @@ class TeepodQueue(ABC):
 
     @abstractmethod
     def _offer_teepod(self, teepod: str) -> None:
-        """Offer the next target of a teepod, if the teepod has room."""
+        """Offer the next target of a teepod, if the teepod is below its limit."""
 
     def defer_job(self, job: Job, until: float) -> None:
         """Put a target aside until this time, in seconds of the engine's clock."""
         heapq.heappush(self._later, (until, self._place_of(job), job))
 
     def count_answer(self, job: Job) -> None:
-        """Count a target's request as answered, to make room on its teepod."""
+        """Count a target's request as answered, to let the next target of the teepod go."""
         teepod = job.ref.teepod_key
         full = self._under_way[teepod] >= self.per_teepod
         self._under_way[teepod] -= 1
@@ -94,7 +94,7 @@ class StopQueue(TeepodQueue):
             self._turn.append(teepod)
 
     def peek(self, now: float) -> Job | None:
-        """Return the next target on a teepod with room, or None."""
+        """Return the next target on a teepod below its limit, or None."""
         self._push_due(now)
         return self._by_teepod[self._turn[0]][0] if self._turn else None
 
@@ -127,7 +127,7 @@ class OrderedQueue(TeepodQueue):
         self._places: dict[str, int] = {}
         self._by_teepod: dict[str, list[tuple[int, Job]]] = {}
         self._heads: list[tuple[int, str]] = []
-        """The first target of each teepod with room; outdated entries stay until `peek` removes them."""
+        """The first target of each teepod below its limit; outdated entries stay until `peek` removes them."""
 
     def __len__(self) -> int:
         return sum(map(len, self._by_teepod.values())) + len(self._later)
@@ -140,7 +140,7 @@ class OrderedQueue(TeepodQueue):
             self._offer_teepod(job.ref.teepod_key)
 
     def peek(self, now: float) -> Job | None:
-        """Return the first target on a teepod with room, or None."""
+        """Return the first target on a teepod below its limit, or None."""
         self._push_due(now)
         while self._heads:
             place, teepod = self._heads[0]
@@ -250,7 +250,7 @@ class SendQueue:
         return self._queue.next_due()
 
     def count_answer(self, job: Job) -> None:
-        """Count a target's request as answered, to make room on its teepod."""
+        """Count a target's request as answered, to let the next target of the teepod go."""
         self._queue.count_answer(job)
 
     def count_resolved(self) -> None:

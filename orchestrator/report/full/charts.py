@@ -78,13 +78,13 @@ class Spans:
     Attributes:
         name: the name of the kind.
         kind: the CSS class for the colour.
-        stretches: (row, begin, end), in seconds.
+        periods: (row, begin, end), in seconds.
         dots: whether only the begin of a span is drawn, as a dot.
     """
 
     name: str
     kind: str
-    stretches: Sequence[tuple[int, float, float]]
+    periods: Sequence[tuple[int, float, float]]
     dots: bool = False
 
 
@@ -169,7 +169,7 @@ def _draw_spans(size: Size, says: str, length: float, labels: Sequence[str | Non
     )
     for each in spans:
         points: list[tuple[float | None, float | None]] = []
-        for row, begin, end in each.stretches:
+        for row, begin, end in each.periods:
             points += [(begin, row), (end, row), *([] if each.dots else [(None, None)])]
         chart.add(
             each.name, points[::2] if each.dots else points, stroke=not each.dots, show_dots=each.dots, dots_size=3.5

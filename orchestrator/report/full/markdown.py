@@ -107,16 +107,16 @@ def _mention_rest(count: int) -> Iterator[str]:
 
 
 def _render_groups(groups: TableGroups) -> Iterator[str]:
-    room = _MOST_GROUPED
+    rows_left = _MOST_GROUPED
     for group in groups.groups:
-        if room <= 0:
+        if rows_left <= 0:
             break
         yield f"<details><summary>{escape_markdown(group.title)}</summary>"
         yield ""
-        yield from _render_table(group.table, room)
+        yield from _render_table(group.table, rows_left)
         yield "</details>"
         yield ""
-        room -= len(group.table.rows)
+        rows_left -= len(group.table.rows)
     yield from _mention_rest(sum(len(group.table.rows) for group in groups.groups) - _MOST_GROUPED)
 
 

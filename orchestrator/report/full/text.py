@@ -120,7 +120,7 @@ def _cell_text(cell: Cell) -> str:
 def _render_table(table: Table, width: int) -> Iterator[str]:
     """Show columns side by side if the table fits; otherwise a paragraph for every row.
 
-    Columns with a rank are left out of a table without enough room.
+    Columns with a rank are left out of a table wider than the page.
     """
     kept = [number for number, column in enumerate(table.columns) if column.kind is not ColumnKind.BAR]
     rows = [[_cell_text(cell) for cell in row] for row in table.rows[:_MOST]]

@@ -61,15 +61,15 @@ def firing_rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple
         found: the result of `firings`.
         width: the width of the terminal, in characters. On a narrow terminal the words stand below the times.
     """
-    head_line, room = f"{'local':{_COLUMNS[0]}}  {'UTC':{_COLUMNS[1]}}", sum(_COLUMNS) + 2
+    head_line, table_width = f"{'local':{_COLUMNS[0]}}  {'UTC':{_COLUMNS[1]}}", sum(_COLUMNS) + 2
     yield (f"{head_line}  note" if width >= _WIDE else head_line[: max(width, _COLUMNS[0])].rstrip()), False
     for each in found:
         fires = isinstance(each, Firing)
         local, utc, why = format_local(each.local), f"{each.planned:%Y-%m-%d %H:%M}Z", _explain_firing(each)
-        lines = [f"{local}  {utc}"] if width >= room else [local, f"{_INDENT}{utc}"]
+        lines = [f"{local}  {utc}"] if width >= table_width else [local, f"{_INDENT}{utc}"]
         if width >= _WIDE:
-            first, *rest = textwrap.wrap(why, width - room - 2) or [""]
-            lines = [f"{lines[0]}  {first}".rstrip(), *(" " * (room + 2) + line for line in rest)]
+            first, *rest = textwrap.wrap(why, width - table_width - 2) or [""]
+            lines = [f"{lines[0]}  {first}".rstrip(), *(" " * (table_width + 2) + line for line in rest)]
         elif why:
             lines += textwrap.wrap(why, max(width, 20), initial_indent=_INDENT, subsequent_indent=_INDENT)
         for line in lines:
@@ -122,7 +122,7 @@ def explain_document(
     timetable: Timetable,
     file: str,
     found: Iterable[Firing | LeftOut],
-    stretch: tuple[datetime, datetime],
+    time_range: tuple[datetime, datetime],
     fault: OrchestratorError | None = None,
 ) -> dict[str, Any]:
     """Build the document of `schedule explain --json`.
@@ -131,7 +131,7 @@ def explain_document(
         timetable: the schedule.
         file: the playbook's file.
         found: the firings, and the firings left out.
-        stretch: the begin and the end of the time.
+        time_range: the begin and the end of the time.
         fault: the reason why the file is unusable; the timetable is then the last valid version.
     """
     fires: list[dict[str, Any]] = []
@@ -152,8 +152,8 @@ def explain_document(
         "file": file,
         "invalid": None if fault is None else {"error": str(fault), "hint": fault.hint},
         "schedule": schedule_document(timetable.schedule),
-        "from": _format_utc(stretch[0]),
-        "to": _format_utc(stretch[1]),
+        "from": _format_utc(time_range[0]),
+        "to": _format_utc(time_range[1]),
         "firings": fires,
         "left_out": left,
     }

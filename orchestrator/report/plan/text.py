@@ -60,9 +60,9 @@ def print_plan(
         below += warning_lines(console, warning.message)
     print_lines(console, above)
     screen = console.height if console.is_terminal else _PIPE_HEIGHT
-    room = max(_LEAST_ROWS, screen - len(above) - len(below) - 1)  # a line for the question
-    if len(plan.targets) >= room:
-        _print_totals(console, plan, room)
+    rows = max(_LEAST_ROWS, screen - len(above) - len(below) - 1)  # a line for the question
+    if len(plan.targets) >= rows:
+        _print_totals(console, plan, rows)
     else:
         console.print()
         if plan.targets and not details:
@@ -84,7 +84,7 @@ def describe_effects(plan: Plan) -> str:
 
 
 def _print_totals(console: Console, plan: Plan, most: int) -> None:
-    """Print totals within a number of rows: all teepods first, as far as there is room."""
+    """Print totals within a number of rows: all teepods first, as far as the rows suffice."""
     teepods, prefixes, apps = (group_targets(plan.targets, by) for by in (teepod_of, prefix_of, app_of))
     has_blanks = most >= len(teepods) + _LEAST_APPS + 4  # two rows of headers, two blank ones
     if has_blanks:

@@ -40,7 +40,7 @@ def draw_wide_chart(saved: SavingsReport) -> Element:
 
 def summarize_chart(saved: SavingsReport) -> str:
     """Describe the chart in a single sentence."""
-    most = max(saved.spared, default=Decimal(0))
+    most = max(saved.savings, default=Decimal(0))
     return (
         f"Saved compute from {saved.since:%Y-%m-%d} to {saved.until:%Y-%m-%d}: "
         f"${format_cents(saved.together.compute.usd)} in all, at most ${format_cents(most)} in one column"
@@ -48,7 +48,7 @@ def summarize_chart(saved: SavingsReport) -> str:
 
 
 def _draw_columns(saved: SavingsReport, size: _Size) -> Element:
-    top = _round_up(max(saved.spared, default=Decimal(0)))
+    top = _round_up(max(saved.savings, default=Decimal(0)))
     width, height = size.width - _LEFT - _RIGHT, size.height - _TOP - _BELOW
     first = saved.edges[0]
     whole = (saved.edges[-1] - first).total_seconds()
@@ -57,7 +57,7 @@ def _draw_columns(saved: SavingsReport, size: _Size) -> Element:
         return _LEFT + width * (saved.edges[number] - first).total_seconds() / whole
 
     bars = []
-    for number, usd in enumerate(saved.spared):
+    for number, usd in enumerate(saved.savings):
         tall, wide = height * float(usd / top), across(number + 1) - across(number)
         if usd:
             place = _shorten_number(across(number) + wide * _GAP / 2), _shorten_number(_TOP + height - tall)

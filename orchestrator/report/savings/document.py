@@ -40,7 +40,7 @@ def savings_document(saved: SavingsReport) -> dict[str, Any]:
         "total": _describe_row(saved.together),
         "over_time": [
             {"from": timestamp(begin), "to": timestamp(end), "known_compute_usd": format_amount(usd)}
-            for begin, end, usd in zip(saved.edges, saved.edges[1:], saved.spared, strict=False)
+            for begin, end, usd in zip(saved.edges, saved.edges[1:], saved.savings, strict=False)
         ],
         "runs": saved.runs,
         "live": saved.live,

@@ -67,24 +67,24 @@ _FIRST_TO_GO = ("hours", "storage", "charged")
 def _table_lines(saved: SavingsReport, width: int) -> Iterator[str]:
     longest = max(len(safe_text(row.key)) for row in saved.rows)
     # A long name is cut, the id of an app never.
-    room = max(min(longest, max(_ID, width - len(_HEADS) * (_COLUMN + 1))), len("total"))
+    key_width = max(min(longest, max(_ID, width - len(_HEADS) * (_COLUMN + 1))), len("total"))
     heads = list(_HEADS)
     for head in _FIRST_TO_GO:
-        if room + len(heads) * (_COLUMN + 1) > width:
+        if key_width + len(heads) * (_COLUMN + 1) > width:
             heads.remove(head)
-    yield f"{saved.by:{room}}" + "".join(f" {head:>{_COLUMN}}" for head in heads)
+    yield f"{saved.by:{key_width}}" + "".join(f" {head:>{_COLUMN}}" for head in heads)
     for row in saved.rows:
-        yield _row_line(safe_text(row.key, room), row, room, heads)
+        yield _row_line(safe_text(row.key, key_width), row, key_width, heads)
     if len(saved.rows) > 1:
-        yield _row_line("total", saved.together, room, heads)
+        yield _row_line("total", saved.together, key_width, heads)
 
 
-def _row_line(name: str, row: SavingsRow, room: int, heads: Sequence[str]) -> str:
+def _row_line(name: str, row: SavingsRow, key_width: int, heads: Sequence[str]) -> str:
     charged = format_sum(row.charges.charged_usd, row.uncharged_stops, len(row.stops))
     compute = format_sum(row.compute.usd, row.compute.unknown, row.times)
     storage = format_sum(row.storage.usd, row.storage.unknown, row.times)
     cells = dict(zip(_HEADS, (f"{to_hours(row.stood):,.1f}", compute, storage, charged), strict=True))
-    return f"{name:{room}}" + "".join(f" {cells[head]:>{_COLUMN}}" for head in heads)
+    return f"{name:{key_width}}" + "".join(f" {cells[head]:>{_COLUMN}}" for head in heads)
 
 
 def format_sum(usd: Decimal, unknown: int, of: int) -> str:
@@ -96,14 +96,15 @@ def format_sum(usd: Decimal, unknown: int, of: int) -> str:
 
 def _bar_lines(saved: SavingsReport, width: int, block: str) -> Iterator[str]:
     """Draw the saved compute over time, with few enough lines for a screen."""
-    joined = -(-len(saved.spared) // _MOST_BARS)
+    joined = -(-len(saved.savings) // _MOST_BARS)
     pieces = [
-        (saved.edges[at], sum(saved.spared[at : at + joined], Decimal(0))) for at in range(0, len(saved.spared), joined)
+        (saved.edges[at], sum(saved.savings[at : at + joined], Decimal(0)))
+        for at in range(0, len(saved.savings), joined)
     ]
     yield f"Saved compute, {each_column(saved, joined)} (UTC)"
-    most, room = max(usd for _, usd in pieces), width - 24
+    most, cost_width = max(usd for _, usd in pieces), width - 24
     for begin, usd in dropwhile(lambda piece: not piece[1], pieces):
-        yield f"{begin:%Y-%m-%d} {'$' + format_cents(usd):>10}  {block * round(usd / most * room)}".rstrip()
+        yield f"{begin:%Y-%m-%d} {'$' + format_cents(usd):>10}  {block * round(usd / most * cost_width)}".rstrip()
 
 
 def each_column(saved: SavingsReport, joined: int = 1) -> str:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 @dataclass
 class Run:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         lags: of each CVM, the seconds from settling (or from the last request of its wave, if later) until it was seen.

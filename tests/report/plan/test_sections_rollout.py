@@ -65,7 +65,7 @@ def test_a_plan_lists_survivors_with_reasons() -> None:
     text = text_of(guards={"keep_running": {"per": "app_id", "min": "1"}})
     assert re.search(r"kept +web-9  1 of 5 of app a1 stays up *\n +web-10  1 of 5 of app a0 stays up", text)
     assert "2 kept running" in text
-    assert "ok  keep_running: 2 spared so that at least 1 of each app stays up" in text
+    assert "ok  keep_running: 2 left up so that at least 1 of each app stays up" in text
 
 
 def test_many_survivors_are_not_all_listed() -> None:
