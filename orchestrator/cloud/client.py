@@ -12,8 +12,7 @@ import httpx
 from orchestrator import __version__
 from orchestrator.action import Action
 from orchestrator.cloud import wire, wire_usage
-from orchestrator.cloud.answers import make_reply, seconds_ahead
-from orchestrator.cloud.http import MEBIBYTE, Http
+from orchestrator.cloud.http import MEBIBYTE, Http, make_reply, seconds_ahead
 from orchestrator.cloud.transport import Destination, ThroughHttpx, choose_carrier
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import CloudError
