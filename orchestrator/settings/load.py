@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from platformdirs import user_config_path
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.settings.credentials import Credentials, read_current_profile, read_profile
@@ -65,10 +66,10 @@ class SettingsOrigin:
         return next((self.sources[name] for name in names if name in self.sources), None)
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """All settings, by section."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     cloud: CloudSection = CloudSection()
     rate: RateSection = RateSection()
@@ -80,6 +81,19 @@ class Settings(BaseModel):
     log: LogSection = LogSection()
 
     _origin: SettingsOrigin = PrivateAttr(default_factory=SettingsOrigin)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the values of the call alone: `load_settings` merges all sources, with the origin of every value."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
     @property
     def origin(self) -> SettingsOrigin:
@@ -192,7 +206,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
     sources = (given, variables, read_short_names(os.environ), in_file)
     merged = merge_sources(sources, ADDING_UP, EXCLUSIVE)
     try:
-        loaded = Settings.model_validate(merged.tree)
+        loaded = Settings(**merged.tree)
     except HomeUnknownError as error:
         hint = "set ORCHESTRATOR_STATE_DIR, or HOME"
         raise SettingsError("the home folder is unknown, so the state folder is unknown too", hint=hint) from error
