@@ -48,9 +48,12 @@ def run_playbook(
 ) -> int:
     """Carry a playbook out: plan, confirm, act, watch until settled."""
     file = find_playbook(playbook)
-    if is_plan_file(file):
-        raise UsageError(f"this is a plan file; use `run --plan {safe_text(file, 4096)}`", file=file)
-    loaded = load_playbook(file, parse_assignments(variables))
+    try:
+        loaded = load_playbook(file, parse_assignments(variables))
+    except UsageError as error:
+        if not is_plan_file(file):
+            raise
+        raise UsageError(f"this is a plan file; use `run --plan {safe_text(file, 4096)}`", file=file) from error
     narrowing = Narrowing.parse_options(only, exclude)
     settings = load_settings(config, assignments)
     run_store(settings).prepare()
