@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from orchestrator.action import Action
 from orchestrator.outcome import Outcome
-from orchestrator.playbook.steps import AnyStep, Notify, Pause, Step
+from orchestrator.playbook.steps import AnyStep, Notify, Pause
 from orchestrator.playbook.value_types import Dispatch, OnFailure, Order, Share
 
 MOST_AT_ONCE = 50
@@ -157,7 +157,10 @@ def resolve_step(step: AnyStep, settle_timeout: float, among: Mapping[str, froze
         return Question(step.name, step.question, step.timeout)
     if isinstance(step, Notify):
         return Message(step.name, step.message)
-    limits = step.limits
+    limits, result = step.limits, step.select.result
+    follows = None
+    if result is not None:
+        follows = FollowUp(result.step, frozenset(Outcome(word) for word in result.outcome), among.get(step.name))
     return PlannedStep(
         step.name,
         Action(step.action),
@@ -171,15 +174,8 @@ def resolve_step(step: AnyStep, settle_timeout: float, among: Mapping[str, froze
             limits.dispatch,
         ),
         step.escalate.after if step.escalate else None,
-        _resolve_source(step, among.get(step.name)),
+        follows,
         tuple(step.waves) if step.waves else None,
         step.order_by,
         step.soak,
     )
-
-
-def _resolve_source(step: Step, among: frozenset[str] | None) -> FollowUp | None:
-    result = step.select.result
-    if result is None:
-        return None
-    return FollowUp(result.step, frozenset(Outcome(word) for word in result.outcome), among)

@@ -166,13 +166,9 @@ class Ledger:
         self._sink.record(event, step=step, **fields)
 
     def record_run_event(self, event: str, **fields: object) -> None:
-        """Write a record about the run as a whole, with counts and money."""
+        """Write a record about the run as a whole, with counts and money: the same figures as `RunState.money`."""
         counts = {outcome.value: number for outcome, number in self.counts.items() if number}
-        self._sink.record(event, counts=counts, money=self._compute_bill(), requests=self.requests, **fields)
-
-    def _compute_bill(self) -> dict[str, object]:
-        """Compute the run's bill, the same figures as `RunState.money` reads from the log."""
-        return run_bill(
+        money = run_bill(
             BilledTarget(
                 job.ref.key,
                 job.action,
@@ -185,6 +181,7 @@ class Ledger:
             )
             for job in self.jobs
         )
+        self._sink.record(event, counts=counts, money=money, requests=self.requests, **fields)
 
     def _write_record(self, event: str, job: Job, **fields: object) -> None:
         if job.batch is not None and event.startswith("action."):

@@ -192,8 +192,9 @@ def rollout_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
     """Format the rollout as rows of the plan's facts; no rows for a plan without rollout options."""
     yield from _list_survivors(plan)
     several = len(plan.acting_steps) > 1
-    for label, find in (("order", _describe_order), ("waves", _describe_waves)):
-        found = [(step.name, find(plan, step.name)) for step in plan.acting_steps]
+    orders = [(step.name, _ORDER[step.order_by]) for step in plan.acting_steps if step.order_by is not None]
+    waves = [(step.name, _describe_waves(plan, step)) for step in plan.acting_steps if step.waves is not None]
+    for label, found in (("order", orders), ("waves", waves)):
         rows = [f"{safe_text(name, 60)}: {text}" if several else text for name, text in found if text]
         for number, row in enumerate(rows):
             yield "" if number else label, Text(row)
@@ -211,22 +212,14 @@ def _list_survivors(plan: Plan) -> Iterator[tuple[str, Text]]:
         yield "", Text(f"and {len(kept) - _MOST_ROWS} more: see `plan --details`")
 
 
-def _describe_order(plan: Plan, name: str) -> str:
-    by = next(step.order_by for step in plan.acting_steps if step.name == name)
-    return "" if by is None else _ORDER[by]
-
-
-def _describe_waves(plan: Plan, name: str) -> str:
-    step = next(step for step in plan.acting_steps if step.name == name)
-    if step.waves is None:
-        return ""
+def _describe_waves(plan: Plan, step: PlannedStep) -> str:
     if step.follows is not None:
-        return f"{', '.join(map(str, step.waves))} of the step's later targets"
-    waves = [target.wave for target in plan.targets if target.step == name]
+        return f"{', '.join(map(str, step.waves or ()))} of the step's later targets"
+    waves = [target.wave for target in plan.targets if target.step == step.name]
     sizes = [waves.count(number) for number in sorted(set(waves))]
     if len(sizes) < 2:  # noqa: PLR2004 - one wave is none
         return "one wave with all targets" if sizes else ""
-    first = next(target.cvm.ref.name for target in plan.targets if target.step == name)
+    first = next(target.cvm.ref.name for target in plan.targets if target.step == step.name)
     canary = safe_text(first, 40) if sizes[0] == 1 else f"{sizes[0]} CVMs"
     rest = ", then ".join(map(str, sizes[1:_MOST_WAVES]))
     soaked = "" if step.soak is None else f" and a pause of {format_duration(step.soak)}"

@@ -208,10 +208,12 @@ def list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
         yield "settings", f"{safe_text(plan.settings_file, 400)} of the current folder"
     # A force-stopped CVM gets the whole settle time again.
     settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting_steps))
+    leave_running = {step.action.leaves_running for step in plan.acting_steps}
+    goal = "settle" if len(leave_running) > 1 else "come up" if True in leave_running else "go down"
     in_batches = "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
     sending = (
         f"about {plan.estimate.requests} requests{in_batches}, {_describe_sending(plan)}; "
-        f"each CVM then has {settle} to {_get_there(plan)}"
+        f"each CVM then has {settle} to {goal}"
     )
     yield "takes", sending
     if plan.targets:
@@ -233,11 +235,6 @@ def _describe_sending(plan: Plan) -> str:
     if plan.limits.adaptive:
         return f"{seconds} to send at {plan.limits.requests_per_second:.3g} a second at first, then adapted"
     return f"{seconds} to send at {rate} a second"
-
-
-def _get_there(plan: Plan) -> str:
-    up = {step.action.leaves_running for step in plan.acting_steps}
-    return "settle" if len(up) > 1 else "come up" if True in up else "go down"
 
 
 def _describe_bill(plan: Plan) -> Text:
