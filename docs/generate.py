@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import click
 from pydantic import BaseModel
@@ -132,7 +132,7 @@ def playbook_keys() -> str:
     schema = json_schema()
     defs = schema["$defs"]
     order = [
-        *("Variable", "Guards", "KeepRunning", "Protect", "Limits", "Schedule", "Notices"),
+        *("Variable", "Guards", "KeepRunning", "Protect", "Limits", "Schedule", "Fleet", "Notices"),
         *("Step", "Select", "Result", "StepLimits", "Settle", "Escalation", "Pause", "Notify"),
     ]
     missing = set(defs) - set(order)
@@ -171,6 +171,11 @@ _EXAMPLES: dict[str, str] = {
     "guards.protect.app_id": '["0x0123456789abcdef0123456789abcdef01234567"]',
     "guards.protect.teepod": '["prod-1"]',
     "audit.state_dir": '"/var/lib/orchestrator"',
+    "workspaces.NAME.api_key_file": '"/etc/orchestrator/keys/name"',
+    "workspaces.NAME.api_key_env": '"NAME_API_KEY"',
+    "workspaces.NAME.base_url": '"https://cloud-api.phala.com/api/v1"',
+    "workspaces.NAME.requests_per_second": "5",
+    "workspaces.NAME.burst": "5",
     "notify.webhook_url": '"https://hooks.example.com/orchestrator"',
     "notify.webhook_url_file": '"/etc/orchestrator/webhook-url"',
     "notify.webhook_secret": '"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"',
@@ -184,8 +189,9 @@ _EXAMPLES: dict[str, str] = {
 def every_setting() -> Iterator[tuple[str, str, str, str, str | None]]:
     """Section, key, type in words, meaning, and default as TOML (None where there is none that holds everywhere)."""
     schema = Settings.model_json_schema()
-    for section, field in Settings.model_fields.items():
-        model = field.annotation
+    for name, field in Settings.model_fields.items():
+        named = get_origin(field.annotation) is dict
+        section, model = (f"{name}.NAME", get_args(field.annotation)[1]) if named else (name, field.annotation)
         assert isinstance(model, type)  # noqa: S101 - every section is a model
         assert issubclass(model, BaseModel)  # noqa: S101 - the same
         yield from _section(section, model, schema["$defs"])
@@ -253,10 +259,12 @@ def config_example() -> str:
     last = None
     for section, key, _, meaning, default in every_setting():
         if section != last:
-            lines += ["", f"[{section}]"]
+            named = section.startswith("workspaces.")
+            lines += ["", f"{'# ' * named}[{section}]"]
             last = section
         lines.append(f"# {meaning}")
-        lines.append(f"{key} = {default}" if default is not None else f"# {key} = {_EXAMPLES[f'{section}.{key}']}")
+        example = _EXAMPLES.get(f"{section}.{key}") or _EXAMPLES.get(f"{section.partition('NAME.')[2]}.{key}")
+        lines.append(f"{key} = {default}" if default is not None else f"# {key} = {example}")
     return "\n".join(lines) + "\n"
 
 

@@ -175,6 +175,19 @@ class Notices(DocumentedModel):
     """Kinds to send; default: the settings' `notify.on`. An empty list sends no notice."""
 
 
+class Fleet(DocumentedModel):
+    """Limits over all workspaces of a fleet run. Without a value here, the playbook's own value is also the total."""
+
+    first: Text | None = None
+    """Name of the canary workspace: the other workspaces begin once its run has ended as wanted."""
+    max_targets: Count | None = None
+    """Refuse a plan with more targets in all workspaces together."""
+    max_percent: Percent | None = None
+    """Refuse a plan with more targets than this percentage of the CVMs up now in all workspaces together."""
+    max_failures: Share | None = None
+    """Start nothing new in any workspace after more failed or refused targets than this (as %: of all targets)."""
+
+
 class Playbook(DocumentedModel):
     """CVMs to select, and the actions on these CVMs."""
 
@@ -194,6 +207,10 @@ class Playbook(DocumentedModel):
     """Kinds of notices to send."""
     deadline: PositiveDuration | None = None
     """Time from the run's start within which the last request should be sent. The plan warns about a later request."""
+    workspaces: Texts | None = None
+    """Names of workspaces of the settings; `*` and `?` are wildcards. `--workspace` wins. Each has its own run."""
+    fleet: Fleet = Fleet()
+    """Limits over all workspaces, and the canary workspace."""
     steps: Annotated[list[AnyStep], Field(min_length=1), AfterValidator(_check_steps)]
     """Steps of the run, in order."""
 

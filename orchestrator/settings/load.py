@@ -34,6 +34,7 @@ from orchestrator.settings.model import (
 from orchestrator.settings.secret_file import read_secret
 from orchestrator.settings.sources import (
     ADDING_UP,
+    SettingPaths,
     list_settings,
     read_assignments,
     read_short_names,
@@ -41,6 +42,8 @@ from orchestrator.settings.sources import (
     read_variables,
 )
 from orchestrator.settings.toml import check_owner, drop_untrusted, read_toml
+from orchestrator.settings.workspaces import WorkspaceName, WorkspaceSection
+from orchestrator.validation_messages import suggest_nearest
 
 _MOST_FINDINGS = 50
 
@@ -79,7 +82,9 @@ class Settings(BaseSettings):
     billing: BillingSection = BillingSection()
     notify: NotifySection = NotifySection()
     log: LogSection = LogSection()
+    workspaces: dict[WorkspaceName, WorkspaceSection] = {}
 
+    _workspace_name: str | None = PrivateAttr(default=None)
     _origin: SettingsOrigin = PrivateAttr(default_factory=SettingsOrigin)
 
     @classmethod
@@ -100,6 +105,44 @@ class Settings(BaseSettings):
         """The settings file, and the source of every value."""
         return self._origin
 
+    @property
+    def workspace_name(self) -> str | None:
+        """The workspace of these settings by its name in the settings; None for the default key."""
+        return self._workspace_name
+
+    def for_workspace(self, name: str) -> Self:
+        """Return the settings of a named workspace: its key, address, rate and guards; the rest is shared.
+
+        Raises:
+            UsageError: when the settings have no workspace of this name.
+        """
+        from orchestrator.playbook.guards import merge_guards  # noqa: PLC0415 - most commands name no workspace
+
+        section = self.workspaces.get(name)
+        if section is None:
+            hint = suggest_nearest(name, self.workspaces) if self.workspaces else f"add a section [workspaces.{name}]"
+            raise UsageError(f"the settings have no workspace {name!r}", hint=hint)
+        guards = merge_guards(section.guards, self.guards)
+        rate = {key: getattr(section, key) for key in ("requests_per_second", "burst")}
+        copied = self.model_copy(
+            update={
+                "cloud": self.cloud.model_copy(
+                    update=dict.fromkeys(KEY_SETTINGS) | {"base_url": section.base_url or self.cloud.base_url}
+                ),
+                "rate": self.rate.model_copy(update={key: each for key, each in rate.items() if each is not None}),
+                "guards": self.guards.model_copy(
+                    update={key: getattr(guards, key) for key in type(guards).model_fields}
+                ),
+            }
+        )
+        copied._workspace_name = name  # noqa: SLF001 - its own class
+        return copied
+
+    @property
+    def has_default_key(self) -> bool:
+        """Whether there is a key without a workspace name, in the settings or in the vendor's credentials."""
+        return any(getattr(self.cloud, name) is not None for name in KEY_SETTINGS) or read_current_profile() is not None
+
     def credentials(self) -> Credentials:
         """Return the API key and its address. A key of a profile goes only to the address of the profile.
 
@@ -107,6 +150,8 @@ class Settings(BaseSettings):
             SettingsError: when there is no key, or its source is unusable.
         """
         cloud = self.cloud
+        if self.workspace_name is not None:
+            return Credentials(cloud.base_url, *self.workspaces[self.workspace_name].read_key(self.workspace_name))
         if cloud.profile is not None:
             if self.origin.source_of("cloud.base_url") == COMMAND_LINE:
                 where = self.origin.source_of("cloud.profile")
@@ -129,6 +174,8 @@ class Settings(BaseSettings):
 
     def find_base_url(self) -> str:
         """Return the address for messages, also without a usable key."""
+        if self.workspace_name is not None:
+            return self.cloud.base_url
         if self.cloud.profile is None and any(getattr(self.cloud, name) is not None for name in KEY_SETTINGS):
             return self.cloud.base_url
         try:
@@ -192,7 +239,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         SettingsError: with the invalid file and line, or with the invalid variable.
         UsageError: when an assignment is invalid.
     """
-    lists = frozenset(list_settings(Settings))
+    lists = SettingPaths(list_settings(Settings))
     given = read_assignments(assignments, Settings, lists)
     variables = read_variables(os.environ, Settings, lists)
     file, is_found = (config, False) if config is not None else find_config()

@@ -115,6 +115,8 @@ def _check_path(path: Path) -> Path:
 
 
 FilePath = Annotated[Path, AfterValidator(_check_path)]
+ApiKey = Annotated[SecretStr, AfterValidator(_check_key)]
+BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
 
 
 def _refuse_secret(path: Path) -> Path:
@@ -130,9 +132,9 @@ _SecretPath = Annotated[FilePath, AfterValidator(_refuse_secret)]
 class CloudSection(DocumentedModel):
     """Address of the API, and the API key."""
 
-    base_url: Annotated[str, AfterValidator(_check_base_url)] = "https://cloud-api.phala.com/api/v1"
+    base_url: BaseUrl = "https://cloud-api.phala.com/api/v1"
     """The API's address with /api/v1; https except on this machine. PHALA_CLOUD_API_PREFIX is the vendor's name."""
-    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = None
+    api_key: ApiKey | None = None
     """Key of the workspace; safer in the environment (PHALA_CLOUD_API_KEY is the vendor's name) than in a file."""
     api_key_file: FilePath | None = None
     """File with only the key, readable only by its owner; `~` is your home folder."""

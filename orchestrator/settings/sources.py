@@ -16,11 +16,22 @@ from orchestrator.settings.error_source import PREFIX, SECRETS, SHORT_NAMES, err
 from orchestrator.settings.merge import COMMAND_LINE, ENVIRONMENT, Origin, SettingPath, Source, Value, flatten
 from orchestrator.validation_messages import format_path, suggest_nearest
 
-ADDING_UP: tuple[SettingPath, ...] = (
-    ("guards", "protect", "name"),
-    ("guards", "protect", "app_id"),
-    ("guards", "protect", "teepod"),
-    ("guards", "keep_running"),
+ANY_NAME = "*"
+
+
+class SettingPaths(frozenset[SettingPath]):
+    """Paths of settings; `*` in the second place stands for any name, such as the name of a workspace."""
+
+    def __contains__(self, path: object) -> bool:
+        """Check a path, with any name in place of `*`."""
+        if super().__contains__(path):
+            return True
+        return isinstance(path, tuple) and super().__contains__((*path[:1], ANY_NAME, *path[2:]))
+
+
+_LISTS_OF_GUARDS = (("protect", "name"), ("protect", "app_id"), ("protect", "teepod"), ("keep_running",))
+ADDING_UP = SettingPaths(
+    [(*section, "guards", *path) for section in ((), ("workspaces", ANY_NAME)) for path in _LISTS_OF_GUARDS]
 )
 """Lists merged over all sources."""
 
@@ -32,6 +43,9 @@ class NotAListError(ValueError):
 def list_settings(model: type[BaseModel], above: SettingPath = ()) -> Iterator[SettingPath]:
     """Yield the path of every setting with a list, below a model."""
     for name, field in model.model_fields.items():
+        if get_origin(field.annotation) is dict:
+            yield from list_settings(get_args(field.annotation)[1], (*above, name, ANY_NAME))
+            continue
         for part in _list_parts(field.annotation):
             if get_origin(part) in {list, tuple}:
                 yield (*above, name)

@@ -7,14 +7,17 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestrator.errors import SettingsError
+from orchestrator.loopback import is_loopback
 from orchestrator.state_files import read_regular
 
 _MOST_BYTES = 10_000_000
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _NOT_FROM_FOUND = ("api_key_file", "api_key_command", "profile")
 """Settings of the section `cloud` without effect in a file that was merely found in the current folder."""
+_VENDORS_URL = "https://cloud-api.phala.com/"
 
 
 def read_toml(file: Path) -> tuple[str, dict[str, Any]]:
@@ -86,12 +89,26 @@ def check_owner(file: Path) -> None:
 
 def drop_untrusted(tree: Mapping[str, Any], file: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Drop the settings without effect in a file merely found; return the rest and a warning for each setting."""
-    cloud = tree.get("cloud")
-    if not isinstance(cloud, Mapping):
-        return dict(tree), ()
-    ignored = [name for name in _NOT_FROM_FOUND if name in cloud]
-    kept = {name: value for name, value in cloud.items() if name not in ignored}
-    return {**tree, "cloud": kept}, tuple(
-        f"{file} of the current folder: cloud.{name} is ignored; use --config {file}, or your own config folder"
-        for name in ignored
+    cloud = _as_mapping(tree.get("cloud"))
+    workspaces = _as_mapping(tree.get("workspaces"))
+    ignored = [f"cloud.{name}" for name in _NOT_FROM_FOUND if name in cloud]
+    ignored += [f"workspaces.{name}" for name, section in workspaces.items() if _is_unsafe(_as_mapping(section), cloud)]
+    kept = dict(tree)
+    for path in ignored:
+        section, _, name = path.partition(".")
+        kept[section] = {key: value for key, value in kept[section].items() if key != name}
+    return kept, tuple(
+        f"{file} of the current folder: {path} is ignored; use --config {file}, or your own config folder"
+        for path in ignored
     )
+
+
+def _is_unsafe(section: Mapping[str, Any], cloud: Mapping[str, Any]) -> bool:
+    """Return True if a workspace reads a key file, or sends a variable to another machine named by the same file."""
+    url = str(section.get("base_url") or cloud.get("base_url") or _VENDORS_URL)
+    host = urlsplit(url).hostname or ""
+    return "api_key_file" in section or not (url.startswith(_VENDORS_URL) or is_loopback(host))
+
+
+def _as_mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from tests.docs.pages import ROOT
 
 EXAMPLE = ROOT / "config.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
-_COMMENTED = re.compile(r"^# (\w+ = )", re.MULTILINE)
+_COMMENTED = re.compile(r"^# (\w+ = |\[)", re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +26,11 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every setting's dotted name."""
     for name, field in model.model_fields.items():
-        inner = field.annotation
+        inner, below = field.annotation, f"{prefix}{name}."
+        if get_origin(inner) is dict:
+            inner, below = get_args(inner)[1], f"{below}NAME."
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from keys(inner, f"{prefix}{name}.")
+            yield from keys(inner, below)
         else:
             yield f"{prefix}{name}"
 
@@ -55,7 +57,9 @@ def test_every_setting_stands_in_it_once() -> None:
 def test_what_is_commented_out_can_be_used(tmp_path: Path) -> None:
     """The examples in comments are values that the settings take."""
     file = tmp_path / "config.toml"
-    file.write_text(_COMMENTED.sub(r"\1", TEXT), encoding="utf-8")
+    # Of the two ways to name the key of a workspace, only one may be used.
+    text = re.sub(r"^# api_key_env = .*", "", TEXT, flags=re.MULTILINE)
+    file.write_text(_COMMENTED.sub(r"\1", text), encoding="utf-8")
     assert load_settings(file).guards.max_targets is not None
 
 
@@ -65,4 +69,4 @@ def test_every_setting_says_why_in_one_line() -> None:
     for number, line in enumerate(lines):
         if re.match(r"(# )?\w+ = ", line):
             assert re.fullmatch(r"# .*\.", lines[number - 1]), line
-            assert not lines[number - 2].startswith("# ") or re.match(r"# \w+ = ", lines[number - 2]), line
+            assert not lines[number - 2].startswith("# ") or re.match(r"# (\w+ = |\[)", lines[number - 2]), line

@@ -1,0 +1,117 @@
+"""Named workspaces of the settings: a key, an address, a rate and guards for each; and the choice by patterns."""
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
+
+from orchestrator.documented_model import DocumentedModel
+from orchestrator.errors import SettingsError, UsageError
+from orchestrator.playbook.schema import Guards
+from orchestrator.playbook.value_types import Count, RateOrAuto
+from orchestrator.settings.model import ApiKey, BaseUrl, FilePath
+from orchestrator.settings.secret_file import read_secret
+from orchestrator.validation_messages import suggest_nearest
+
+WorkspaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+"""Name of a workspace in settings, options and documents: letters, digits, `.`, `_` and `-`."""
+
+
+class WorkspaceSection(DocumentedModel):
+    """Key, address, rate and guards of one workspace: `[workspaces.NAME]`."""
+
+    api_key_file: FilePath | None = None
+    """File with only the workspace's key, readable only by its owner."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Environment variable with the workspace's key."""
+    base_url: BaseUrl | None = None
+    """The API's address for this workspace; default: `cloud.base_url`."""
+    requests_per_second: RateOrAuto | None = None
+    """The workspace's rate, shared by all its runs on this machine; default: `rate.requests_per_second`."""
+    burst: Count | None = None
+    """Requests sent at once after a pause; default: `rate.burst`."""
+    guards: Guards = Guards()
+    """Guards for this workspace. The stricter of these, the settings' and the playbook's guards hold."""
+
+    @model_validator(mode="after")
+    def _check_key(self) -> Self:
+        if (self.api_key_file is None) == (self.api_key_env is None):
+            raise ValueError("needs api_key_file or api_key_env, and only one of them")
+        return self
+
+    def read_key(self, name: str) -> tuple[str, str]:
+        """Read the key of the workspace with this name.
+
+        Returns:
+            The key, and its source for people.
+
+        Raises:
+            SettingsError: when the file or the variable is missing or unusable; the error names the workspace.
+        """
+        if self.api_key_file is not None:
+            key = read_secret(self.api_key_file, f"API key of workspace {name}")
+            return key, f"workspace {name}: file {self.api_key_file}"
+        assert self.api_key_env is not None  # noqa: S101 - checked by the model
+        value = os.environ.get(self.api_key_env, "")
+        if not value.strip():
+            raise SettingsError(
+                f"there is no API key of workspace {name}: environment variable {self.api_key_env} is not set",
+                hint=f"set {self.api_key_env}, or name a file: workspaces.{name}.api_key_file",
+            )
+        try:
+            found = TypeAdapter(ApiKey).validate_python(SecretStr(value))
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise SettingsError(f"environment variable {self.api_key_env}, key of workspace {name}: {why}") from None
+        return found.get_secret_value(), f"workspace {name}: environment variable {self.api_key_env}"
+
+
+def match_workspaces(known: Collection[str], patterns: Iterable[str], source: str) -> tuple[str, ...]:
+    """Return the names that match any pattern, in the order of the settings. Case counts.
+
+    Args:
+        known: the names of the settings.
+        patterns: names; `*` and `?` are wildcards.
+        source: the source of the patterns, for the error.
+
+    Raises:
+        UsageError: when a pattern matches no name.
+    """
+    patterns = tuple(patterns)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            hint = suggest_nearest(pattern, known) if known else "add a section [workspaces.NAME] to the settings"
+            raise UsageError(f"{source} {pattern!r} matches no workspace of the settings", hint=hint)
+    return tuple(name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def choose_workspaces(
+    known: Collection[str], options: Sequence[str], playbook: Sequence[str], *, has_default_key: bool
+) -> tuple[str, ...]:
+    """Choose the workspaces of an order: by `--workspace`, else by the playbook.
+
+    Args:
+        known: the names of the settings.
+        options: the patterns of `--workspace`.
+        playbook: the patterns of the playbook's `workspaces`.
+        has_default_key: whether the settings have a key without a workspace name.
+
+    Returns:
+        The names in the order of the settings; empty for the default key.
+
+    Raises:
+        UsageError: when a pattern matches no name, or when there is no choice and no default key.
+    """
+    if options:
+        return match_workspaces(known, options, "--workspace")
+    if playbook:
+        return match_workspaces(known, playbook, "the playbook's `workspaces`")
+    if known and not has_default_key:
+        names = ", ".join(list(known)[:5]) + (", …" if len(known) > 5 else "")  # noqa: PLR2004 - enough to recognise
+        raise UsageError(
+            "no workspace is named, and there is no default API key",
+            hint=f"add --workspace NAME (or '*' for all); the settings have {names}",
+        )
+    return ()
