@@ -1,12 +1,16 @@
 """Convert wall time to moments: at a clock change, a wall time has no moment or two moments."""
 
+from calendar import isleap
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
-_DAYS_AHEAD = 366
+_YEAR = timedelta(days=365)
+_DAYS_OF_A_YEAR = 365
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +60,21 @@ def locate_wall_time(wall: datetime, zone: ZoneInfo) -> Place:
 
 
 def next_change(zone: ZoneInfo, moment: datetime) -> datetime:
-    """Find the next clock change of a zone after this moment, at most a year later.
+    """Find the next clock change of a zone after this moment; without a change for a year, a moment a year later."""
+    changes = (*_list_changes(zone, moment.year), *_list_changes(zone, moment.year + 1))
+    return next((change for change in changes if change > moment), moment + _YEAR)
+
+
+@lru_cache(maxsize=256)
+def _list_changes(zone: ZoneInfo, year: int) -> tuple[datetime, ...]:
+    """Find all clock changes in a year of UTC.
 
     No zone has set its clocks back and forth within one day.
     """
-    offset = moment.astimezone(zone).utcoffset()
-    for _ in range(_DAYS_AHEAD):
-        later = moment + _DAY
-        if later.astimezone(zone).utcoffset() != offset:
-            return _change_between(zone, moment, later)
-        moment = later
-    return moment
+    days = [datetime(year, 1, 1, tzinfo=UTC) + number * _DAY for number in range(_DAYS_OF_A_YEAR + isleap(year) + 1)]
+    offsets = [day.astimezone(zone).utcoffset() for day in days]
+    steps = zip(pairwise(days), pairwise(offsets), strict=True)
+    return tuple(_change_between(zone, *around) for around, (before, after) in steps if before != after)
 
 
 def _change_between(zone: ZoneInfo, early: datetime, late: datetime) -> datetime:

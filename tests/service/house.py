@@ -137,7 +137,7 @@ class House:
     """A machine."""
 
     def __init__(
-        self, folder: Path, *, epoch: datetime = MONDAY, seconds: float = 3.0, scan_interval: float = 120.0
+        self, folder: Path, *, epoch: datetime = MONDAY, seconds: float = 3.0, scan_interval: float = 900.0
     ) -> None:
         self.playbooks = folder / "playbooks"
         self.playbooks.mkdir()
