@@ -229,7 +229,7 @@ def _refuse_unknown_variables(environment: Mapping[str, str], model: type[BaseMo
             continue
         rest = name.removeprefix(PREFIX).lower()
         section, delimiter, field = rest.partition("__")
-        if section == "guards" and not value.strip():
+        if "guards" in rest.split("__") and not value.strip():
             raise SettingsError(
                 f"environment variable {variable} is empty",
                 hint="unset the variable, or give it a value; an empty guard would protect nothing",
