@@ -33,7 +33,9 @@ def follow_up_sources(follows: FollowUp, jobs: Iterable[Job]) -> list[Job]:
 
 def _sort_jobs(step: PlannedStep, jobs: list[Job]) -> list[Job]:
     """Sort the chosen targets into the step's order and assign their waves."""
-    jobs.sort(key=lambda job: rank_target(step.order_by, job.ref, job.note.rates.compute))
+    by = step.order_by
+    if by is not None:
+        jobs.sort(key=lambda job: rank_target(by, job.ref, job.note.rates.compute))
     for job, wave in zip(jobs, number_waves(step.waves or (), len(jobs)), strict=True):
         job.wave = wave
     return jobs

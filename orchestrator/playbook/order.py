@@ -15,15 +15,15 @@ Rank: TypeAlias = tuple[object, ...]
 """The sort key of a target."""
 
 
-def rank_target(by: Order | None, ref: CvmRef, compute: Decimal | None) -> Rank:
-    """Compute the sort key of a target. Two CVMs never have equal keys, except without an order.
+def rank_target(by: Order, ref: CvmRef, compute: Decimal | None) -> Rank:
+    """Compute the sort key of a target. Two CVMs never have equal keys.
 
     Args:
-        by: the step's order; None for the order of the inventory, with the same key for all targets.
+        by: the step's order.
         ref: the target.
         compute: the target's compute price in USD per hour while up; None if unknown.
     """
-    return () if by is None else (*_FIRST[by](ref, compute), natural_key(ref.name), ref.name, ref.key)
+    return (*_FIRST[by](ref, compute), natural_key(ref.name), ref.name, ref.key)
 
 
 def natural_key(name: str) -> _Name:

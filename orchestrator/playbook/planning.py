@@ -12,7 +12,7 @@ from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
 from orchestrator.playbook.guards import Denominator, check_guards, spare_survivors
 from orchestrator.playbook.narrowing import Narrowing, is_out_of_scope
-from orchestrator.playbook.order import rank_target
+from orchestrator.playbook.order import Rank, rank_target
 from orchestrator.playbook.plan import Plan, Skipped, StepLoad, Target, TargetFilter, estimate_plan
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, RunLimits, resolve_step
@@ -92,8 +92,7 @@ def make_plan(
             targets.append((position, Target(step.name, Action(step.action), cvm, rates)))
         else:
             skipped.append(Skipped(cvm, reason, selected=position >= 0 and not is_out_of_scope(reason)))
-    order = [step.order_by for step in steps]
-    targets.sort(key=lambda pair: (pair[0], rank_target(order[pair[0]], pair[1].cvm.ref, pair[1].rates.compute)))
+    targets.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
     kept = spare_survivors(
         guards.keep_running or (), cvms, [each.cvm for _, each in targets if not each.action.starts_cvms]
     )
@@ -161,6 +160,11 @@ def _lacks_facts(steps: list[Step], guards: Guards, cvm: Cvm, narrowing: Narrowi
     if reason is not None:
         return reason.needed_by in MAY_BE_PROTECTED
     return narrowing is not None and position >= 0 and narrowing.lacks_facts(cvm)
+
+
+def _rank_in_step(step: Step, target: Target) -> Rank:
+    """Compute the sort key of a target within its step; equal for all targets of a step without an order."""
+    return () if step.order_by is None else rank_target(step.order_by, target.cvm.ref, target.rates.compute)
 
 
 def _assign_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Target]:
