@@ -8,10 +8,16 @@ no symbolic link of another user.
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+PLAN_FORMAT = "orchestrator plan"
+"""The value of `format` in plan files."""
+_PLAN_BEGIN = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + re.escape(PLAN_FORMAT.encode()) + rb'"')
+_LONGEST_BEGIN = 1000
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -167,3 +173,17 @@ def read_regular(file: Path, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise ValueError(f"more than {max_bytes:,} bytes")
     return data
+
+
+def is_plan_file(path: Path) -> bool:
+    """Check the first bytes of a file for a plan, also for a plan with another layout of its JSON.
+
+    An unreadable file is no plan: the later read reports the error.
+    """
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return _PLAN_BEGIN.match(file.read(_LONGEST_BEGIN)) is not None
+    except (OSError, ValueError):
+        return False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.audit.approvals import ApprovalStore, FileApprovalStore
 from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, ignore_record
 from orchestrator.errors import SettingsError, UsageError
-from orchestrator.state_files import make_folder
+from orchestrator.state_files import is_plan_file, make_folder
 
 if TYPE_CHECKING:
     from orchestrator.audit.log import AuditLog, Observer
@@ -337,7 +337,7 @@ class FileRunStore:
 
     def find_run(self, name: str) -> FileRun:
         """Find a run, as `RunStore.find_run`."""
-        return FileRun(self.find_log(name))
+        return open_run_file(self.find_log(name))
 
     def list_runs(self) -> Iterator[FileRun]:
         """List the runs, newest first; only regular files count."""
@@ -358,6 +358,18 @@ class FileRunStore:
         except OSError as error:
             raise SettingsError(f"the folder of runs can't be read: {error.strerror}", file=self.folder) from error
         yield from sorted(filter(is_file, every), reverse=True)
+
+
+def open_run_file(path: Path) -> FileRun:
+    """Return the run of a log named by its path.
+
+    Raises:
+        UsageError: when the file is a plan file.
+    """
+    if is_plan_file(path):
+        hint = f"carry the plan out with `orchestrator run --plan {path}`; a run id or a log is wanted here"
+        raise UsageError("this is a plan file, not the audit log of a run", file=path, hint=hint)
+    return FileRun(path)
 
 
 def is_file(path: Path) -> bool:

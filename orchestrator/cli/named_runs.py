@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.audit.store import LAST, FileRun, RunStore, StoredRun, is_file
+from orchestrator.audit.store import LAST, RunStore, StoredRun, is_file, open_run_file
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
 from orchestrator.runs.stores import file_run_store, run_store
@@ -21,7 +21,7 @@ def find_run(name: str, config: Path | None, assignments: tuple[str, ...]) -> St
     """
     path = Path(name)
     is_path = name != LAST and is_file(path)
-    return FileRun(path) if is_path else run_store(load_settings(config, assignments)).find_run(name)
+    return open_run_file(path) if is_path else run_store(load_settings(config, assignments)).find_run(name)
 
 
 def find_run_to_change(store: RunStore, name: str) -> StoredRun:

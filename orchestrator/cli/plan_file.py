@@ -1,15 +1,11 @@
 """Plan files on disk: written whole or not at all, readable by their owner only."""
 
-import re
 from pathlib import Path
 
 from orchestrator.cli.whole_file import write_whole
 from orchestrator.errors import PlanFileError
-from orchestrator.playbook.frozen_plan import FORMAT, MARK
+from orchestrator.playbook.frozen_plan import MARK
 from orchestrator.state_files import read_regular
-
-_LONGEST_BEGIN = 1000
-_BEGIN = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + re.escape(FORMAT.encode()) + rb'"')
 
 _LARGEST_FILE = 256_000_000
 """Bytes; the plan of 100,000 CVMs has about 60 million."""
@@ -34,17 +30,6 @@ def check_place(path: Path) -> None:
         raise _build_error("written", error, path) from error
     if not is_plan:
         raise PlanFileError("the existing file is not a plan", file=path, hint="name another file, or remove this file")
-
-
-def is_plan_file(path: Path) -> bool:
-    """Check the first bytes of a file for a plan, also for a plan with another layout of its JSON."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return _BEGIN.match(file.read(_LONGEST_BEGIN)) is not None
-    except (OSError, ValueError):
-        return False
 
 
 def write_plan_file(path: Path, data: bytes) -> None:

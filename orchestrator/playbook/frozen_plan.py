@@ -18,11 +18,11 @@ from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
 from orchestrator.skip_reason import ALREADY, Reason, SkipReason
+from orchestrator.state_files import PLAN_FORMAT
 from orchestrator.text import plural
 from orchestrator.times import format_duration
 
-FORMAT = "orchestrator plan"
-MARK = f'{{\n  "format": "{FORMAT}",\n'.encode()
+MARK = f'{{\n  "format": "{PLAN_FORMAT}",\n'.encode()
 """The first bytes of every plan file."""
 _OLD_S = 24 * 3600
 _CLOCKS_DIFFER_S = 300

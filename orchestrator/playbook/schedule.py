@@ -73,11 +73,14 @@ def _parse_timezone(value: object) -> str:
     _raise_error(f"there is no time zone {str(value)[:60]!r}", suggest_nearest(name, alike or known, otherwise))
 
 
+_EDGE_FORMS = "write YYYY-MM-DD or YYYY-MM-DDThh:mm, such as 2027-12-24T18:00; an offset may follow: +01:00"
+
+
 def _parse_day(text: str, given: str) -> date:
     try:
         day = date.fromisoformat(text)
-    except ValueError:
-        _raise_error(f"there is no such day: {given!r}", "write a date as YYYY-MM-DD, such as 2027-12-24")
+    except ValueError as error:
+        _raise_error(f"there is no such day: {given!r} ({error})", _EDGE_FORMS)
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
         _raise_error(f"the year of {given!r} is not between {FIRST_YEAR} and {LAST_YEAR}", "check the year")
     return day
@@ -96,15 +99,14 @@ def parse_edge(value: object) -> date | datetime:
     """
     text = str(value).strip()
     if not has_edge_form(text):
-        hint = "write 2027-12-24, 2027-12-24T18:00, or with an offset 2027-12-24T18:00+01:00"
-        _raise_error(f"must be a date or a time, not {text[:60]!r}", hint)
+        _raise_error(f"must be a date or a time, not {text[:60]!r}", _EDGE_FORMS)
     day = _parse_day(text[:10], text)
     if len(text) == len("2027-12-24"):
         return day
     try:
         return datetime.fromisoformat(text)
-    except ValueError:
-        _raise_error(f"there is no such time: {text!r}", "write a time as YYYY-MM-DDThh:mm, such as 2027-12-24T18:00")
+    except ValueError as error:
+        _raise_error(f"there is no such time: {text!r} ({error})", _EDGE_FORMS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from orchestrator.audit.record import Record, clean_value, encode_canonical
 from orchestrator.billing.rates import format_amount
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import PlanFileError, UsageError
-from orchestrator.playbook.frozen_plan import FORMAT, MARK, FrozenPlan, FrozenTarget
+from orchestrator.playbook.frozen_plan import MARK, FrozenPlan, FrozenTarget
 from orchestrator.playbook.load import IN_MEMORY, LoadedPlaybook, load_source
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
@@ -32,6 +32,7 @@ from orchestrator.runs.records import limits_from, planned_fields, started_field
 from orchestrator.runs.session import WorkspaceIdentity
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.load import Settings
+from orchestrator.state_files import PLAN_FORMAT
 from orchestrator.times import parse_timestamp, timestamp
 
 VERSION = 1
@@ -68,7 +69,7 @@ def build_plan_file(
     started = started_fields(loaded, actor=actor, version=version, cloud_url=cloud_url, limits=plan.limits)
     planned, shown = planned_fields(plan, workspace_size), plan_document(plan)
     document = {
-        "format": FORMAT,
+        "format": PLAN_FORMAT,
         "v": VERSION,
         "made_at": timestamp(made_at),
         "actor": actor,

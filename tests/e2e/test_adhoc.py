@@ -48,6 +48,10 @@ def test_hints_name_the_command_for_the_next_step(open_desk: OpenDesk) -> None:
     unexpected = desk.run("stop", "--name", "web-1", "--expect", "2")
     assert "check the targets with `orchestrator cvms`" in unexpected.err
     assert desk.run("plan", desk.playbook(), "--only", "name=web-1", "--out", "one.plan").code == 0
-    wrong = desk.run("run", "one.plan")
-    assert (wrong.code, len(wrong.err.splitlines())) == (2, 1), wrong.err
-    assert "this is a plan file; use `run --plan one.plan`" in wrong.err
+    for command in ("run", "plan", "validate"):
+        wrong = desk.run(command, "one.plan")
+        assert (wrong.code, len(wrong.err.splitlines())) == (2, 2), wrong.err
+        assert "this is a plan file, not a playbook" in wrong.err
+        assert "orchestrator run --plan one.plan" in wrong.err
+    no_log = desk.run("approve", "one.plan")
+    assert (no_log.code, "this is a plan file, not the audit log of a run" in no_log.err) == (2, True)

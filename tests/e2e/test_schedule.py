@@ -183,4 +183,4 @@ def test_a_number_without_a_unit_is_no_time_to_snooze_until(desk: Desk, bare: st
     (desk.folder / "playbooks").mkdir()
     Path(playbook(desk, '{cron: "30 2 * * *", timezone: UTC}')).rename(desk.folder / "playbooks" / "scheduled.yaml")
     ended = desk.run("snooze", "scheduled", "--until", bare, "--json")
-    assert (ended.code, "must be a date or a time" in ended.fault["message"]) == (2, True)
+    assert (ended.code, "must be a date, a time or a duration" in ended.fault["message"]) == (2, True)

@@ -261,7 +261,7 @@ def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(desk:
         (("serve", "--playbooks", ".", "--listen", "8642"), "--listen is not an address and a port"),
         (("snooze", "dayly", "--until", "3d"), "did you mean 'daily'?"),
         (("snooze", "daily", "--until", "2020-01-01"), "is in the past"),
-        (("snooze", "daily", "--until", "soon"), "--until: must be a date or a time"),
+        (("snooze", "daily", "--until", "soon"), "--until: must be a date, a time or a duration"),
         (("snooze", "daily"), "give one of"),
     ],
 )

@@ -1,8 +1,6 @@
 """`orchestrator audit show`."""
 
 import difflib
-import shutil
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import click
 
 from orchestrator.audit.store import StoredRun, read_run
 from orchestrator.audit.verify import Reading, Take, Verdict
+from orchestrator.cli.consoles import text_width
 from orchestrator.cli.named_runs import find_run
 from orchestrator.errors import AlteredError, UsageError
 from orchestrator.report.audit.run_story import RunStory
@@ -19,6 +18,7 @@ from orchestrator.report.audit.story_text import chapter_head, cut, document, le
 from orchestrator.runs.documents import write_document
 from orchestrator.text import plural, safe_text
 
+_PIPE_WIDTH = 100
 _ENDS = {
     Verdict.UNFINISHED: "the log ends here: the run is active, or did not finish",
     Verdict.TORN: "the log ends here with an incomplete line",
@@ -64,10 +64,6 @@ def _print(text: str) -> None:
     click.echo(text)
 
 
-def _terminal_width() -> int | None:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
 def _show_run(run: StoredRun, limit: int | None, *, as_json: bool) -> None:
     story = RunStory(limit)
     reading = _read_records(run, story.apply_record)
@@ -76,7 +72,7 @@ def _show_run(run: StoredRun, limit: int | None, *, as_json: bool) -> None:
         _write_document(_log_document(reading, run) | {"left_out": story.left_out, "story": document(lines, start)})
         return
     _print(_format_head(reading, start))
-    for text in story_lines(lines, start, _terminal_width()):
+    for text in story_lines(lines, start, text_width(_PIPE_WIDTH)):
         _print(text)
     _print_end(reading)
     if story.left_out:
@@ -105,7 +101,7 @@ def _show_cvm(run: StoredRun, wanted: str, limit: int | None, *, as_json: bool) 
     same = {str(chapter.cvm.get("id") or chapter.cvm.get("vm_uuid")) for chapter in story.chapters}
     if len(same) > 1:
         _print(f"{plural(len(same), 'CVM')} with this name; give an id to see one CVM only")
-    width = _terminal_width()
+    width = text_width(_PIPE_WIDTH)
     for chapter in story.chapters:
         _print("")
         for text in chapter_head(chapter, width):

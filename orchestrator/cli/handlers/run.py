@@ -14,7 +14,7 @@ import click
 
 from orchestrator.cli.confirmation import ask_about_key, confirm_plan, has_nothing_to_do, last_line
 from orchestrator.cli.log_observer import LogObserver
-from orchestrator.cli.plan_file import is_plan_file, read_plan_file
+from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.playbook.frozen_plan import FrozenPlan
@@ -47,13 +47,7 @@ def run_playbook(
     as_json: bool,
 ) -> int:
     """Carry a playbook out: plan, confirm, act, watch until settled."""
-    file = find_playbook(playbook)
-    try:
-        loaded = load_playbook(file, parse_assignments(variables))
-    except UsageError as error:
-        if not is_plan_file(file):
-            raise
-        raise UsageError(f"this is a plan file; use `run --plan {safe_text(file, 4096)}`", file=file) from error
+    loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     narrowing = Narrowing.parse_options(only, exclude)
     settings = load_settings(config, assignments)
     run_store(settings).prepare()

@@ -141,6 +141,7 @@ def _parse_edge(text: str, option: str, timezone: str, *, last: bool) -> datetim
     try:
         edge = parse_edge(text)
     except PydanticCustomError as error:
-        raise UsageError(f"{option}: {error.message()}", hint=str((error.context or {}).get("hint"))) from error
+        hint = f"{(error.context or {}).get('hint')}; without an offset the time is in {timezone}"
+        raise UsageError(f"{option}: {error.message()}", hint=hint) from error
     zone = load_zone(timezone)
     return (last_second(edge, zone) if last else first_second(edge, zone)).astimezone(UTC)

@@ -14,7 +14,7 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.firings import LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.load import find_playbook, load_playbook
-from orchestrator.playbook.schedule import last_second, load_zone, parse_edge
+from orchestrator.playbook.schedule import has_edge_form, last_second, load_zone, parse_edge
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.report.plan.schedule import format_firing, format_local
 from orchestrator.runs.start import find_actor
@@ -97,10 +97,13 @@ def _parse_end(text: str, zone: str, now: datetime) -> datetime:
     try:
         ends = now + timedelta(seconds=parse_time_span(text))
     except ValueError:
+        hint = f"write 2026-12-01T08:00 (in {zone}, or with an offset), 2026-12-01 (end of that day), or 8h or 3d"
+        if not has_edge_form(text.strip()):
+            message = f"--until: must be a date, a time or a duration, not {text[:60]!r}"
+            raise UsageError(message, hint=hint) from None
         try:
             edge = parse_edge(text)
         except PydanticCustomError as error:
-            hint = "give 2026-12-01T08:00, 2026-12-01 (end of that day), or a duration: 8h, 3d"
             raise UsageError(f"--until: {error.message()}", hint=hint) from error
         ends = last_second(edge, load_zone(zone)) + (timedelta() if isinstance(edge, datetime) else _SECOND)
     if ends <= now:

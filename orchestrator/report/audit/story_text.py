@@ -16,13 +16,13 @@ _OFFSET = 9
 _NARROWEST = 20
 
 
-def story_lines(lines: Sequence[Line], start: str, width: int | None) -> Iterator[str]:
+def story_lines(lines: Sequence[Line], start: str, width: int) -> Iterator[str]:
     """Yield the sentences line by line. A date is shown only on a new day.
 
     Args:
         lines: the story.
         start: the timestamp of the run's first record.
-        width: the width of the terminal; None for a line for every sentence.
+        width: the columns of a line.
     """
     day = start[:10]
     for line in lines:
@@ -37,13 +37,11 @@ def story_lines(lines: Sequence[Line], start: str, width: int | None) -> Iterato
             yield (head if number == 0 else " " * len(head)) + (click.style(piece, fg=colour) if colour else piece)
 
 
-def _wrap_sentence(text: str, width: int | None, indent: int) -> list[str]:
-    if width is None:
-        return [text]
-    return textwrap.wrap(text, max(width - indent, _NARROWEST)) or [""]
+def _wrap_sentence(text: str, width: int, indent: int) -> list[str]:
+    return textwrap.wrap(text, max(width - indent, _NARROWEST), break_on_hyphens=False) or [""]
 
 
-def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
+def chapter_head(chapter: Chapter, width: int) -> Iterator[str]:
     """Format the head of a chapter: the CVM and its outcome."""
     cvm = chapter.cvm
     place = f" on {safe_text(cvm['teepod'], 64)}" if cvm.get("teepod") else ""
@@ -53,7 +51,7 @@ def chapter_head(chapter: Chapter, width: int | None) -> Iterator[str]:
     else:
         outcome = safe_text(chapter.outcome or "no outcome", 40)
         result = f"to {verb(chapter.action)} in step '{safe_text(chapter.step, 80)}': {outcome}"
-    if width is None or len(name) + len(result) + 2 <= width:
+    if len(name) + len(result) + 2 <= width:
         yield f"{click.style(name, bold=True)}  {result}"
     else:
         yield click.style(name, bold=True)

@@ -27,7 +27,13 @@ from orchestrator.report.full.blocks import (
 )
 from orchestrator.text import safe_text
 
-_SPECIAL = re.compile(r"[\\`*_{}\[\]()<>#!|~@$&:]|^[-+=]|^\d(?=\d*[.)])|(?i:w(?=ww\.))")
+_SPECIAL = re.compile(
+    r"[\\`*\[\]<>#|~@$&]|(?<!\w)_|_(?!\w)"
+    r"|:(?=//)|(?i:w(?=ww\.))"  # links
+    r"|:(?=[\w+-]*[^\W\d][\w+-]*:|[+-]\d+:|100:|1234:)"  # emoji; not the time 10:30:00
+    r"|^[-+=]|^\d(?=\d*[.)](?:\s|$))"  # lists and headings
+)
+"""Characters to escape. Colons, digits and underscores stay where they can't be markup: a report has many."""
 _PLAIN_CODE = re.compile(r"[\w. :/-]+")
 _MOST = 200
 _MOST_GROUPED = 1000

@@ -31,7 +31,7 @@ def _hear(found: CvmStory | RunStory, story: Story) -> None:
         found.apply_record(json.loads(line))
 
 
-def text_of(chapter: Chapter, start: str, width: int | None = None) -> list[str]:
+def text_of(chapter: Chapter, start: str, width: int = 10_000) -> list[str]:
     return [click.unstyle(line) for line in story_lines(chapter.lines, start, width)]
 
 
@@ -67,7 +67,7 @@ def test_cvms_of_the_same_name_have_chapters_of_their_own() -> None:
     targets = [{"step": "s", "action": "stop", "cvm": each, "status": "running"} for each in twins]
     skipped = [{"cvm": {**cvm(3), "name": "twin"}, "reason": "protected by name t*", "status": "running"}]
     found = cvm_story("twin", [STORY[0], ("run.planned", {"targets": targets, "skipped": skipped})])
-    heads = [click.unstyle(" ".join(chapter_head(chapter, None))) for chapter in found.chapters]
+    heads = [click.unstyle(" ".join(chapter_head(chapter, 10_000))) for chapter in found.chapters]
     assert heads == [
         "twin  cvm_1 on prod-1  to stop in step 's': no outcome",
         "twin  cvm_2 on prod-1  to stop in step 's': no outcome",
@@ -193,6 +193,6 @@ def test_a_new_day_is_said_once() -> None:
     found = RunStory()
     for record, _ in build_log(STORY[:2], every=24 * 3600):
         found.apply_record(record)
-    texts = list(story_lines(found.lines(), found.start, None))
+    texts = list(story_lines(found.lines(), found.start, 10_000))
     assert texts[1] == "  2026-11-24"
     assert "+1d" in texts[2]

@@ -155,3 +155,18 @@ def test_a_run_without_targets_has_every_format() -> None:
     assert "not finished" in report_text(empty).lower()
     assert report_markdown(empty).startswith("# Run of everything")
     assert rows(build_report_csv(empty)) == []
+
+
+@pytest.mark.parametrize("plain", ["3.5 s", "12:30:45", "settle: 2 of 3 (66 %)", "max_targets: 3", "a{b}!"])
+def test_markdown_keeps_plain_text_as_text(plain: str) -> None:
+    assert markdown.escape_markdown(plain) == plain
+
+
+@pytest.mark.parametrize(
+    "markup",
+    ["1. x", "12) x", "https://a.b", "www.a.b", ":smile:", ":+1:", ":100:", "_x_", "- x", "[x](y)", "@x", "#1"],
+)
+def test_markdown_escapes_markup(markup: str) -> None:
+    escaped = markdown.escape_markdown(markup)
+    assert escaped != markup
+    assert html_unescape(escaped) == markup

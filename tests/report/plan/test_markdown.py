@@ -12,9 +12,9 @@ def test_a_plan_as_markdown_has_its_guards_targets_and_skip_reasons() -> None:
     head, facts, targets, skipped = re.split(r"\n(?=\| fact|<details>)", text)
     assert head.startswith("## Plan of ")
     assert "**This plan can't be executed: too many**" in head
-    assert "**3 CVMs of 5 will be stopped &#40;forced&#41;**" in head
+    assert "**3 CVMs of 5 will be stopped (forced)**" in head
     assert "Tidy up." in head
-    assert "| guards | REFUSED  max&#95;targets&#58; 3 targets, at most 2 allowed |" in facts
+    assert "| guards | REFUSED  max_targets: 3 targets, at most 2 allowed |" in facts
     assert len(re.findall(r"\| stop \|", targets)) == 3
     assert "protected by name kms-" in skipped
     assert "kms-" not in targets
