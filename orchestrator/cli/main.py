@@ -86,6 +86,12 @@ _NEW_OBJECTS = 100_000
 """Number of new objects between two garbage collections; Python's default is 700."""
 
 
+# `consoles.choose` reads the value before the command line is parsed; here click checks and documents the option.
+_COLOUR = click.Option(
+    ["--color"], type=click.Choice(WHEN), expose_value=False, help="Colour of the output; default auto."
+)
+
+
 class _LazyGroup(HintingGroup):
     """A group with the names and help of its commands; only the called command is imported."""
 
@@ -114,18 +120,11 @@ class _LazyGroup(HintingGroup):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
 
 
-def _colour_option() -> click.Option:
-    # `colour.choose` reads the value before the command line is parsed; here click checks and documents the option.
-    return click.Option(
-        ["--color"], type=click.Choice(WHEN), expose_value=False, help="Colour of the output; default auto."
-    )
-
-
 def _add_shared_parts(command: click.Command) -> None:
     """Add `--color` and the last lines of the help to a command and its subcommands."""
     if not any(param.name == "color" for param in command.params):
         has_run = any(param.name in {"run_id", "logs"} for param in command.params)
-        command.params.append(_colour_option())
+        command.params.append(_COLOUR)
         command.epilog = "\n\n".join([command.epilog or "", *([_RUN_NAMES] if has_run else []), DOCS])
     for each in command.commands.values() if isinstance(command, click.Group) else ():
         _add_shared_parts(each)
@@ -133,7 +132,7 @@ def _add_shared_parts(command: click.Command) -> None:
 
 @click.group(
     cls=_LazyGroup,
-    params=[_colour_option()],
+    params=[_COLOUR],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"\b\nExample: orchestrator run emergency-stop-teepod --simulate --var teepod=prod-1\n\n{DOCS}",
 )

@@ -25,8 +25,7 @@ class _SigtermHandler:
         was_called: whether SIGTERM has come.
     """
 
-    def __init__(self) -> None:
-        self.was_called = False
+    was_called = False
 
     def __call__(self, number: int, frame: object) -> None:
         """Interrupt the command."""
