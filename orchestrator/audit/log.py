@@ -143,9 +143,11 @@ class AuditLog:
             raise SettingsError(f"the audit log can't be continued: {error.strerror or error}", file=path) from error
         return cls(path, fd, reading.chain, wall=wall, sync=sync), reading
 
-    def record_resumed(self, torn: Torn | None, *, unterminated: bool, **fields: object) -> None:
-        """Record `run.resumed`; the same write ends a torn last line and names the torn line."""
-        self._record_after_tear(Event.RUN_RESUMED, fields, torn, unterminated=unterminated)
+    def record_resumed(
+        self, torn: Torn | None, event: str = Event.RUN_RESUMED, /, *, unterminated: bool, **fields: object
+    ) -> None:
+        """Record `run.resumed`, or another event; the same write ends a torn last line and names the torn line."""
+        self._record_after_tear(event, fields, torn, unterminated=unterminated)
 
     def record_about(self, reading: Reading, event: str, **fields: object) -> None:
         """Put a record about a finished run into its chain; the first such record ends a torn last line.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from orchestrator.audit.events import Event
+from orchestrator.audit.fleet_log import FleetEvent
 from orchestrator.audit.record import VERSION, Chain, Record, encode_canonical, hash_record
 
 Take: TypeAlias = Callable[[Record], object]
@@ -23,7 +24,8 @@ Take: TypeAlias = Callable[[Record], object]
 AFTER_FINISH = frozenset({Event.BILLING_RECONCILED, Event.RUN_SEALED})
 """The events that may follow `run.finished`."""
 
-_AFTER_TEAR = frozenset({Event.RUN_RESUMED})
+_AFTER_TEAR = frozenset({Event.RUN_RESUMED, FleetEvent.FLEET_RESUMED})
+_FINISHES = frozenset({Event.RUN_FINISHED, FleetEvent.FLEET_FINISHED})
 
 
 class Verdict(StrEnum):
@@ -167,10 +169,10 @@ def _follow_on(reading: Reading, record: Record) -> None:
     if reading.records and record["run_id"] != chain.run_id:
         raise _AlteredError("it belongs to another run")
     if reading.finished and record["event"] not in AFTER_FINISH:
-        raise _AlteredError(f"{record['event']} can't follow run.finished")
+        raise _AlteredError(f"{record['event']} can't follow the last record")
     chain.run_id, chain.seq, chain.prev, chain.ts = record["run_id"], record["seq"], record["hash"], record["ts"]
     reading.records += 1
-    if record["event"] == Event.RUN_FINISHED:
+    if record["event"] in _FINISHES:
         reading.verdict, reading.finished = Verdict.WHOLE, True
 
 

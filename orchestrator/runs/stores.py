@@ -8,6 +8,7 @@ from orchestrator.settings.load import Settings
 
 if TYPE_CHECKING:
     from orchestrator.audit.claims import ClaimStore
+    from orchestrator.audit.fleet_store import FleetStore
     from orchestrator.runs.api_profile import ApiProfileStore
 
 
@@ -38,3 +39,10 @@ def api_profile_store(settings: Settings, warn: Callable[..., object]) -> "ApiPr
     from orchestrator.runs.api_profile import FileApiProfileStore  # noqa: PLC0415 - readers of logs do without
 
     return FileApiProfileStore(settings.audit.state_dir, warn)
+
+
+def fleet_store(settings: Settings) -> "FleetStore":
+    """Return the store of fleet logs."""
+    from orchestrator.audit.fleet_store import FileFleetStore  # noqa: PLC0415 - most commands know no fleet run
+
+    return FileFleetStore(settings.audit.state_dir)
