@@ -1,12 +1,15 @@
-"""The option `--out FILE`: the allowed places, and the writing of the file."""
+"""Output files of a person: the allowed places of `--out FILE`, and the writing of whole files."""
 
+import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from orchestrator.audit.store import is_run_id
-from orchestrator.cli.whole_file import write_whole
 from orchestrator.errors import UsageError
+from orchestrator.state_files import sync_folder
 
 STDOUT = Path("-")
 
@@ -39,6 +42,26 @@ def check_place(out: Path | None) -> None:
             raise UsageError(message, file=out, hint="name another file")
     except (OSError, ValueError) as error:
         raise UsageError(f"the output file can't be written: {error}", file=out) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file over an older file, whole or not at all, readable by its owner only.
+
+    Raises:
+        OSError: when the file can't be written; an older file stays unchanged.
+    """
+    fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
 
 
 def write_out(out: Path, data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.cli.whole_file import write_whole
+from orchestrator.cli.out_file import write_whole
 from orchestrator.errors import PlanFileError
 from orchestrator.playbook.frozen_plan import MARK
 from orchestrator.state_files import read_regular

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.billing.rates import needs_price_list
-from orchestrator.cvm import Cvm
+from orchestrator.billing.stopped_period import SeenUp
+from orchestrator.cvm import UP, Cvm
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.playbook.facts import derive_facts
+from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.select import (
     describe_unmatched,
     find_apps_to_read,
@@ -16,8 +18,9 @@ from orchestrator.playbook.select import (
     needs_uptime,
 )
 from orchestrator.playbook.steps import Select
-from orchestrator.runs.session import Session, read_workspace
+from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of, open_session, read_workspace
 from orchestrator.runs.uptimes import read_uptimes, try_read_uptimes
+from orchestrator.settings.load import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +72,16 @@ async def read_inventory(session: Session, select: Select) -> InventoryReading:
         inventory.stable,
         tuple(describe_unmatched([select], cvms)),
     )
+
+
+async def read_running(settings: Settings, where: Endpoint, observer: RunObserver) -> list[SeenUp]:
+    """List the running CVMs by the current inventory, for `savings --live`.
+
+    Raises:
+        CloudError: when the inventory can't be read.
+    """
+    async with open_session(settings, where, limits_of(Limits(), settings), observer, few=True) as session:
+        begun = session.clock.wall()
+        inventory = await InventoryReader(session.cloud, session.gate, session.rng).read_all()
+        now = session.clock.wall()
+    return [SeenUp(where.base_url, cvm.ref, now, begun) for cvm in inventory.cvms if cvm.status == UP]

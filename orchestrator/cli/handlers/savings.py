@@ -79,7 +79,7 @@ def _read_running(settings: Settings) -> list[SeenUp]:
     import anyio  # noqa: PLC0415 - the network takes long to load
 
     from orchestrator.cli.log_observer import LogObserver  # noqa: PLC0415 - the same
-    from orchestrator.runs.running import read_running  # noqa: PLC0415 - the same
+    from orchestrator.runs.inventory import read_running  # noqa: PLC0415 - the same
     from orchestrator.runs.session import open_endpoint  # noqa: PLC0415 - the same
 
     with open_endpoint(settings, simulate=False) as where:
