@@ -22,19 +22,20 @@ from orchestrator.billing.stop import Stop
 from orchestrator.reply import UsageRecord
 
 TOLERANCE = timedelta(seconds=2)
-"""A charge may be dated this much before its request: fractions are cut off, and clocks differ a little."""
+"""Longest time of a charge before its request: fractions are cut off, and clocks differ a little."""
 
-_TO_THE_MINUTE = timedelta(minutes=1)
-"""The same for a charge dated to the minute."""
+_MINUTE_TOLERANCE = timedelta(minutes=1)
+"""The same for a charge with a time to the minute."""
 
 _SECOND = timedelta(seconds=1)
-_ROUNDED = Decimal("1.5")
-"""Minutes by which a period dated to the minute may differ from its own minutes."""
-_ROUNDED_TO_THE_HOUR = Decimal("0.02")
-"""The same for full hours: with a larger difference, the period is the calendar hour or day around the minutes."""
+_MINUTES_OFF = Decimal("1.5")
+"""Largest difference between a record's period and its `minutes`, for a period to the minute; in minutes."""
+_MINUTES_OFF_FULL_HOURS = Decimal("0.02")
+"""The same for a period of full hours. Beyond this, the period is only the calendar hour or day of the usage."""
 
-_STOPS = re.compile(r"stop|shut.?down|power.?off|halt|terminat", re.IGNORECASE)
-_OTHERWISE = re.compile(
+# Words of an event type. The set of event types is open.
+_NAMES_STOP = re.compile(r"stop|shut.?down|power.?off|halt|terminat", re.IGNORECASE)
+_NAMES_ANOTHER_EVENT = re.compile(
     r"hour|dai|day|week|month|period|interval|cycle|schedule|start|boot|creat|resum|launch|minimum|upfront|renew",
     re.IGNORECASE,
 )
@@ -43,77 +44,88 @@ _COMPUTE = "compute"
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def compute_of(usage: Sequence[UsageRecord]) -> list[UsageRecord]:
-    """Return the compute records, without periods that are not moments."""
+def select_compute(usage: Sequence[UsageRecord]) -> list[UsageRecord]:
+    """Return the compute records. A period that is only the calendar hour or day of the usage is dropped."""
     return [each for each in map(_drop_rounded_period, usage) if each.usage_type == _COMPUTE]
 
 
-def charges_of(stop: Stop, compute: Sequence[UsageRecord]) -> list[UsageRecord]:
-    """Return the records triggered by the stop."""
+def find_charges(stop: Stop, compute: Sequence[UsageRecord]) -> list[UsageRecord]:
+    """Find the records triggered by a stop.
+
+    Args:
+        stop: the stop.
+        compute: the records of the CVM from `select_compute`.
+    """
     since, until = stop.search_window
-    here = [
-        each
-        for each in compute
-        if _lies_in(each, since, until) and not (each.begin is not None and each.begin > (stop.down or until))
+    down = stop.down or until
+    candidates = [
+        record
+        for record in compute
+        if _is_in_window(record, since, until) and (record.begin is None or record.begin <= down)
     ]
-    about_stops = [each for each in here if speaks_of_a_stop(each)]
-    if about_stops:
+    naming = [record for record in candidates if names_a_stop(record)]
+    if naming:
         # A record without a period may belong to either of two stops: the first record belongs to this stop.
-        first = min(map(moment_of, about_stops))
-        return [each for each in about_stops if each.begin is not None or moment_of(each) - first <= TOLERANCE]
-    silent = [each for each in here if not _speaks_of_another(each) and not _on_the_hour(each)]
-    last = max(map(moment_of, silent), default=None)
-    return [each for each in silent if moment_of(each) == last]
+        first = min(map(find_record_time, naming))
+        return [
+            record for record in naming if record.begin is not None or find_record_time(record) - first <= TOLERANCE
+        ]
+    unclear = [record for record in candidates if not _names_another_event(record) and not _ends_on_the_hour(record)]
+    last = max(map(find_record_time, unclear), default=None)
+    return [record for record in unclear if find_record_time(record) == last]
 
 
-def speaks_of_a_stop(record: UsageRecord) -> bool:
-    """Return True if the event type names a stop and nothing else."""
-    return bool(_STOPS.search(record.event_type)) and not _OTHERWISE.search(record.event_type)
+def names_a_stop(record: UsageRecord) -> bool:
+    """Check for an event type with words of a stop, and no other words."""
+    return bool(_NAMES_STOP.search(record.event_type)) and not _NAMES_ANOTHER_EVENT.search(record.event_type)
 
 
-def _speaks_of_another(record: UsageRecord) -> bool:
-    """Return True if the event type names anything except a stop."""
-    return bool(_OTHERWISE.search(record.event_type)) and not _STOPS.search(record.event_type)
+def _names_another_event(record: UsageRecord) -> bool:
+    """Check for an event type with words of another event, and no words of a stop."""
+    return bool(_NAMES_ANOTHER_EVENT.search(record.event_type)) and not _NAMES_STOP.search(record.event_type)
 
 
-def _lies_in(record: UsageRecord, since: datetime, until: datetime) -> bool:
-    """Return True if a record may belong to this window."""
-    names_stop = speaks_of_a_stop(record)
-    made = [each for each in (record.end, record.at) if each is not None]
-    ends_here = names_stop and record.end is not None and record.end >= since - TOLERANCE
-    if not made or not (ends_here or all(_not_before(each, since) for each in made)):
+def _is_in_window(record: UsageRecord, since: datetime, until: datetime) -> bool:
+    """Check the times of a record against the search window of a stop."""
+    is_named = names_a_stop(record)
+    times = [time for time in (record.end, record.at) if time is not None]
+    if not times:
+        return False
+    # Of a record that names a stop, the end decides: the record itself may be older, such as one paid up front.
+    has_end_inside = is_named and record.end is not None and record.end >= since - TOLERANCE
+    if not has_end_inside and not all(_is_not_before(time, since) for time in times):
         return False
     # A period rounded up by a stop may end after the window, and so may a late record.
-    return (min(made) if names_stop else made[0]) <= until
+    return (min(times) if is_named else times[0]) <= until
 
 
-def _not_before(moment: datetime, since: datetime) -> bool:
-    to_the_minute = not moment.second and not moment.microsecond
-    return moment >= since - (_TO_THE_MINUTE if to_the_minute else TOLERANCE)
+def _is_not_before(moment: datetime, since: datetime) -> bool:
+    is_full_minute = not moment.second and not moment.microsecond
+    return moment >= since - (_MINUTE_TOLERANCE if is_full_minute else TOLERANCE)
 
 
-def moment_of(record: UsageRecord) -> datetime:
-    """Return the moment of a record, as far as known."""
+def find_record_time(record: UsageRecord) -> datetime:
+    """Return the end of a record's usage, otherwise the record's creation time; the last possible time without both."""
     return record.end or record.at or _NEVER
 
 
-def known_by(record: UsageRecord) -> datetime:
-    """Return the time by which a record existed: a record paid up front is made before its period ends."""
-    return min(moment_of(record), record.at or _NEVER)
+def find_creation_time(record: UsageRecord) -> datetime:
+    """Return the creation time of a record, at the latest: a record paid up front is made before its period ends."""
+    return min(find_record_time(record), record.at or _NEVER)
 
 
-def _on_the_hour(record: UsageRecord) -> bool:
-    """Return True if a record ends with an hour, or a second before."""
-    end = moment_of(record)
+def _ends_on_the_hour(record: UsageRecord) -> bool:
+    """Check for an end on the full hour, or a second before."""
+    end = find_record_time(record)
     return (end.minute, end.second) in {(0, 0), (59, 59)}
 
 
 def _drop_rounded_period(record: UsageRecord) -> UsageRecord:
-    """Return the record, without a period that is only the day or hour around its minutes."""
+    """Drop the period of a record if the period is only the calendar hour or day around the minutes of usage."""
     if record.begin is None or record.end is None or record.minutes is None:
         return record
-    lasted = Decimal((record.end - record.begin) // _SECOND) / 60
-    full_hours = all((each.minute, each.second) == (0, 0) for each in (record.begin, record.end))
-    if abs(lasted - record.minutes) <= (_ROUNDED_TO_THE_HOUR if full_hours else _ROUNDED):
-        return record
-    return replace(record, begin=None, end=None)
+    period_minutes = Decimal((record.end - record.begin) // _SECOND) / 60
+    has_full_hours = all((edge.minute, edge.second) == (0, 0) for edge in (record.begin, record.end))
+    allowed = _MINUTES_OFF_FULL_HOURS if has_full_hours else _MINUTES_OFF
+    is_exact = abs(period_minutes - record.minutes) <= allowed
+    return record if is_exact else replace(record, begin=None, end=None)

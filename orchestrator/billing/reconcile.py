@@ -6,7 +6,14 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
 
-from orchestrator.billing.charges import TOLERANCE, charges_of, compute_of, known_by, moment_of, speaks_of_a_stop
+from orchestrator.billing.charges import (
+    TOLERANCE,
+    find_charges,
+    find_creation_time,
+    find_record_time,
+    names_a_stop,
+    select_compute,
+)
 from orchestrator.billing.reconciled import Basis, ChargeState, Figure, Reconciled
 from orchestrator.billing.stop import Stop
 from orchestrator.cvm import CvmRef
@@ -51,11 +58,11 @@ def reconcile_stops(
         now: the time of the usage read.
         pending_for: seconds after a stop; a charge is not expected later.
     """
-    compute = compute_of(usage)
+    compute = select_compute(usage)
     found = []
     for written in stops:
         stop = written if abs(ahead) <= TOLERANCE else written.shift_clock(ahead)
-        charges = charges_of(stop, compute)
+        charges = find_charges(stop, compute)
         left = [each for each in compute if each not in charges]
         found.append(_reconcile_stop(stop, charges, left, gone=gone, now=now, pending_for=pending_for))
         compute = left  # a record belongs to one stop only
@@ -108,7 +115,7 @@ def _reconcile_stop(
 
 def _find_peculiarity(charges: Sequence[UsageRecord]) -> str | None:
     """Return a remark for the reader of the figures, if needed."""
-    if not speaks_of_a_stop(charges[0]):
+    if not names_a_stop(charges[0]):
         return f"identified by its time only: event type {charges[0].event_type!r}"
     return None if len(charges) == 1 else f"charged in {len(charges)} records"
 
@@ -133,18 +140,18 @@ def _find_open_since(stop: Stop, charges: Sequence[UsageRecord], others: Sequenc
     been down in between.
     """
     # A record paid up front is made before its period ends.
-    before = [each for each in others if known_by(each) <= stop.stopped_at]
-    last = max(before, key=moment_of, default=None)
+    before = [each for each in others if find_creation_time(each) <= stop.stopped_at]
+    last = max(before, key=find_record_time, default=None)
     begins = [each.begin for each in charges if each.begin is not None]
     if begins:
         return (
-            max(min(begins), moment_of(last))
-            if last is not None and moment_of(last) <= stop.stopped_at
+            max(min(begins), find_record_time(last))
+            if last is not None and find_record_time(last) <= stop.stopped_at
             else min(begins)
         )
-    if last is None or speaks_of_a_stop(last):
+    if last is None or names_a_stop(last):
         return None  # the CVM was started since, at an unknown time
-    return moment_of(last)
+    return find_record_time(last)
 
 
 def _build_result(

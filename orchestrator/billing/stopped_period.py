@@ -101,6 +101,9 @@ class SeenGone:
 Power: TypeAlias = WentDown | Started | SeenUp | SeenGone
 """A fact of a log about a CVM's power state."""
 
+_Name: TypeAlias = tuple[str, str]
+"""The URL of the API, and a hashid or UUID of a CVM."""
+
 
 class End(StrEnum):
     """Ends of a stopped period."""
@@ -136,63 +139,72 @@ class StoppedPeriod:
     minimum_left: timedelta = timedelta(0)
 
 
-def find_stopped_periods(story: Iterable[Power], now: datetime) -> list[StoppedPeriod]:
+def find_stopped_periods(events: Iterable[Power], now: datetime) -> list[StoppedPeriod]:
     """Find all stopped periods in these events, in order of their start.
 
     A second stop without a start in between begins no new period. Events after `now` are ignored.
     """
-    known = [event for event in story if event.at <= now]
+    known = [event for event in events if event.at <= now]
     found: list[StoppedPeriod] = []
-    for number, events in enumerate(_by_cvm(known)):
-        events.sort(key=lambda event: (event.at, isinstance(event, WentDown)))
-        found += _of_one(number, events, now)
-    return sorted(found, key=lambda each: (each.begin, each.cvm))
+    for number, of_cvm in enumerate(_group_by_cvm(known)):
+        # At the same time the end of a period comes before the next stop.
+        of_cvm.sort(key=lambda event: (event.at, isinstance(event, WentDown)))
+        found += _find_cvm_periods(number, of_cvm, now)
+    return sorted(found, key=lambda period: (period.begin, period.cvm))
 
 
-def _of_one(number: int, events: Iterable[Power], now: datetime) -> Iterable[StoppedPeriod]:
-    stop: WentDown | None = None
-    left, last_start = timedelta(0), None
+_END_BY_EVENT: dict[type, End] = {Started: End.STARTED, SeenUp: End.SEEN, SeenGone: End.DELETED}
+
+
+def _find_cvm_periods(number: int, events: Iterable[Power], now: datetime) -> Iterable[StoppedPeriod]:
+    """Yield the stopped periods of a CVM, from its events in order of time."""
+    stop: WentDown | None = None  # the stop of the open period; None while the CVM runs
+    minimum_left = timedelta(0)  # of the open period
+    last_start: datetime | None = None  # the last recorded start since the last stop
     for event in events:
         if isinstance(event, WentDown):
             if stop is None:
-                stop, left = event, _minimum_left(event, last_start)
+                stop, minimum_left = event, _find_minimum_left(event, last_start)
             last_start = None
             continue
         if isinstance(event, Started):
             last_start = event.at
-        if stop is not None and not (isinstance(event, SeenUp) and event.read_after < stop.seen + LAG):
-            yield StoppedPeriod(number, stop, stop.at, event.at, _HOW[type(event)], left)
+        if stop is not None and not _may_be_older(event, stop):
+            yield StoppedPeriod(number, stop, stop.at, event.at, _END_BY_EVENT[type(event)], minimum_left)
             stop = None
     if stop is not None:
-        yield StoppedPeriod(number, stop, stop.at, now, End.OPEN, left)
+        yield StoppedPeriod(number, stop, stop.at, now, End.OPEN, minimum_left)
 
 
-_HOW: dict[type, End] = {Started: End.STARTED, SeenUp: End.SEEN, SeenGone: End.DELETED}
+def _may_be_older(event: Power, stop: WentDown) -> bool:
+    """Check for a read that may show the status before the stop, because the API's reads lag."""
+    return isinstance(event, SeenUp) and event.read_after < stop.seen + LAG
 
 
-def _minimum_left(stop: WentDown, last_start: datetime | None) -> timedelta:
+def _find_minimum_left(stop: WentDown, last_start: datetime | None) -> timedelta:
     if not stop.has_gpus or last_start is None:
         return timedelta(0)
     return max(last_start + GPU_MINIMUM - stop.at, timedelta(0))
 
 
-def _by_cvm(events: Iterable[Power]) -> Iterable[list[Power]]:
+def _group_by_cvm(events: Iterable[Power]) -> Iterable[list[Power]]:
     """Group the events by CVM. Some lists identify a CVM by hashid, some by UUID, most by both."""
-    called: dict[tuple[str, str | None, str | None], list[Power]] = defaultdict(list)
+    by_ids: dict[tuple[str, str | None, str | None], list[Power]] = defaultdict(list)
     for event in events:
-        called[event.cloud, event.ref.id, event.ref.vm_uuid].append(event)
-    leaders: dict[tuple[str, str], tuple[str, str]] = {}
+        by_ids[event.cloud, event.ref.id, event.ref.vm_uuid].append(event)
+    # Disjoint sets: a name with its cloud -> another name of the same CVM; the last name of a chain leads to itself.
+    next_names: dict[_Name, _Name] = {}
 
-    def leader(name: tuple[str, str]) -> tuple[str, str]:
-        while (above := leaders.setdefault(name, name)) != name:
-            leaders[name] = leaders[above]
-            name = above
+    def find_last_name(name: _Name) -> _Name:
+        while (following := next_names.setdefault(name, name)) != name:
+            next_names[name] = next_names[following]  # shortens the chain for later searches
+            name = following
         return name
 
-    for cloud, hashid, uuid in called:
+    for cloud, hashid, uuid in by_ids:
         if hashid and uuid:
-            leaders[leader((cloud, hashid))] = leader((cloud, normal_uuid(uuid)))
-    of: dict[tuple[str, str], list[Power]] = defaultdict(list)
-    for (cloud, hashid, uuid), told in called.items():
-        of[leader((cloud, hashid or normal_uuid(uuid or "")))] += told
-    return of.values()
+            next_names[find_last_name((cloud, hashid))] = find_last_name((cloud, normal_uuid(uuid)))
+    by_cvm: dict[_Name, list[Power]] = defaultdict(list)
+    for (cloud, hashid, uuid), found in by_ids.items():
+        by_cvm[find_last_name((cloud, hashid or normal_uuid(uuid or "")))] += found
+    return by_cvm.values()

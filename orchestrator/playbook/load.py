@@ -19,6 +19,7 @@ from orchestrator.playbook.schema import SAME_STEP, WRONG_RESULT, Playbook, Vari
 from orchestrator.playbook.shipped import SHIPPED, list_playbooks, locate_playbook
 from orchestrator.playbook.source import KeyPath, Source, Tree, read_source
 from orchestrator.playbook.steps import KINDS
+from orchestrator.state_files import is_plan_file
 from orchestrator.validation_messages import explain_fault, format_path, suggest_nearest
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -166,10 +167,16 @@ def load_playbook(file: Path, assignments: Mapping[str, str], *, allow_undefined
         allow_undefined: whether required variables may have no value; keys with such variables are then not checked.
 
     Raises:
-        PlaybookError: with file, line and key, when the playbook is invalid.
+        PlaybookError: with file, line and key, when the playbook is invalid, or the file is a plan file.
         UsageError: when a variable with a value is not declared.
     """
-    return load_source(read_source(file), assignments, allow_undefined=allow_undefined)
+    try:
+        return load_source(read_source(file), assignments, allow_undefined=allow_undefined)
+    except UsageError as error:
+        if not is_plan_file(file):
+            raise
+        hint = f"carry the plan out with `orchestrator run --plan {file}`"
+        raise PlaybookError("this is a plan file, not a playbook", file=file, hint=hint) from error
 
 
 def load_source(source: Source, assignments: Mapping[str, str], *, allow_undefined: bool = False) -> LoadedPlaybook:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from orchestrator.errors import PlaybookError
-from orchestrator.state_files import is_plan_file, read_regular
+from orchestrator.state_files import read_regular
 
 Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -66,14 +66,11 @@ def read_source(file: Path) -> Source:
     """Read and parse a YAML file.
 
     Raises:
-        PlaybookError: with the line, when the file is missing, unreadable, a plan file, too large or not YAML, uses
-            aliases, has a duplicate key, or is not a mapping.
+        PlaybookError: with the line, when the file is missing, unreadable, too large or not YAML, uses aliases, has a
+            duplicate key, or is not a mapping.
     """
     if "\0" in str(file):
         raise PlaybookError("there is no such playbook: its path has a NUL", file=file)
-    if is_plan_file(file):
-        hint = f"carry the plan out with `orchestrator run --plan {file}`"
-        raise PlaybookError("this is a plan file, not a playbook", file=file, hint=hint)
     try:
         data = read_regular(file, MAX_BYTES)
     except FileNotFoundError:
