@@ -135,24 +135,19 @@ def open_streams() -> SafeStream:
         pass
     os.close(spare)
     out = SafeStream(1, "w", closefd=False)
-    sys.stdout = _open_text(out, sys.stdout)
-    sys.stderr = text_on(2, sys.stderr)
+    sys.stdout = text_on(out, sys.stdout)
+    sys.stderr = text_on(SafeStream(2, "w", closefd=False), sys.stderr)
     return out
 
 
-def text_on(fd: int, like: TextIO | None) -> TextIO:
-    """Open a text stream without failures.
+def text_on(raw: SafeStream, like: TextIO | None) -> TextIO:
+    """Open a text stream on a raw stream; characters outside the encoding are escaped.
 
     Args:
-        fd: an open file; the file stays open.
+        raw: the raw stream.
         like: a stream with the wanted encoding; None for UTF-8.
     """
-    return _open_text(SafeStream(fd, "w", closefd=False), like)
-
-
-def _open_text(raw: SafeStream, stream: TextIO | None) -> TextIO:
-    """Wrap a raw stream as text; characters outside the encoding are escaped."""
-    encoding = stream.encoding if stream is not None else "utf-8"
+    encoding = like.encoding if like is not None else "utf-8"
     return io.TextIOWrapper(
         io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty()
     )

@@ -7,7 +7,7 @@ import termios
 from contextlib import suppress
 from typing import TextIO
 
-from orchestrator.cli.consoles import text_on
+from orchestrator.cli.consoles import SafeStream, text_on
 
 
 class TerminalInput:
@@ -83,10 +83,13 @@ def open_terminal() -> TerminalInput | None:
     return None if screen is None else TerminalInput(sys.stdin.fileno(), screen)
 
 
+_SCREEN = os.O_WRONLY | os.O_NOCTTY
+
+
 def _open_screen(fd: int) -> TextIO | None:
     """Open the terminal of this process, or the terminal behind a descriptor, for writing; None if neither opens."""
     with suppress(OSError):
-        return text_on(os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY), sys.stderr)
+        return text_on(SafeStream(os.open("/dev/tty", _SCREEN), "w", closefd=False), sys.stderr)
     with suppress(OSError):
-        return text_on(os.open(os.ttyname(fd), os.O_WRONLY | os.O_NOCTTY), sys.stderr)
+        return text_on(SafeStream(os.open(os.ttyname(fd), _SCREEN), "w", closefd=False), sys.stderr)
     return None

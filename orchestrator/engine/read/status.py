@@ -65,12 +65,6 @@ def _is_missing_from(listed: Sequence[CvmRef], ref: CvmRef) -> bool:
     return (by_id or by_uuid) and not same
 
 
-def _split_off(refs: deque[CvmRef], size: int, most: int) -> list[list[CvmRef]]:
-    """Remove up to `most` CVMs from the queue, and return them in pieces of this size."""
-    taken = [refs.popleft() for _ in range(min(most, len(refs)))]
-    return [taken[start : start + size] for start in range(0, len(taken), size)]
-
-
 class StatusReader:
     """Reads statuses, and remembers the limits of the server.
 
@@ -106,7 +100,8 @@ class StatusReader:
         while by_batch and not self.batch_missing:
             # The first batch proves the batch size; then the other batches go concurrently.
             most = len(by_batch) if self._size_is_proven else self.batch_size
-            chunks = _split_off(by_batch, self.batch_size, most)
+            taken = [by_batch.popleft() for _ in range(min(most, len(by_batch)))]
+            chunks = [taken[start : start + self.batch_size] for start in range(0, len(taken), self.batch_size)]
             results: list[_Result] = []
             async with anyio.create_task_group() as group:
                 for chunk in chunks:

@@ -115,7 +115,8 @@ class Dispatcher:
 
     async def _announce_requests(self) -> None:
         while not self._queue.is_done and not self.is_halted:
-            ahead = self._most_announced()
+            stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
+            ahead = ceil(max(1, stops) / self._queue.at_once)  # the most requests on record and not yet sent
             if self._announced > ahead // 2:  # in groups: an fsync for each request would cost more than the request
                 await self._wakeup.wait()
                 continue
@@ -135,11 +136,6 @@ class Dispatcher:
             self._announcement.set()
         self._announcing = False
         self._announcement.set()
-
-    def _most_announced(self) -> int:
-        """The most requests on record and not yet sent."""
-        stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
-        return ceil(max(1, stops) / self._queue.at_once)
 
     async def _send_in_turn(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         """Wait for the turn of a request and send; after a halt, wait only until the last call."""
