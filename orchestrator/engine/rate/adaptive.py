@@ -19,31 +19,49 @@ from orchestrator.reply import Reply
 START = 5.0
 """Requests per second at the start of a run, if the API's limit is unknown."""
 
-_LOOKING, _SEEKING, _FASTER, _TRYING = 1.0, 0.05, 0.1, 0.02
-"""Growth of the rate by one answer, in requests per second; equals the share by which the rate grows in a second."""
-_CAREFUL = 5.0
+# Growth of the rate by one answer, in requests per second. So 0.02 lets the rate grow by two per cent a second.
+_GROWTH_WITHOUT_LIMIT = 1.0
+_GROWTH_BELOW_LIMIT = 0.05
+_GROWTH_AT_LIMIT = 0.02
+_GROWTH_ABOVE_LIMIT = 0.1
+_SLOW_RATE = 5.0
 """Below this rate answers are rare, and one answer raises the rate by less."""
-_CLOSE, _PASSED, _FAR = 0.95, 1.25, 2.0
-"""Multiples of the known limit: below the limit, clearly above, far above."""
+
+# Multiples of the limit: clearly below, clearly above, far above.
+_BELOW, _ABOVE, _FAR_ABOVE = 0.95, 1.25, 2.0
+_STILL_AT_LIMIT = 0.98
+"""A 429 at or above this multiple of a known limit does not contradict the limit."""
 _MARGIN = 0.97
-_FIRST_GUESS, _LARGEST_FALL = 10, 0.65
-"""Assumed bucket size at the first 429, in requests; and the smallest share of the rate left after the first 429."""
-_KNOWN_WITHIN, _AGREED_WITHIN, _AGREES = 1.1, 1.25, 0.05
-"""The limit is known if the possible limits lie this close together, or twice in about the same place."""
+"""The rate after a 429, as a share of the limit."""
+
+_ASSUMED_BUCKET = 10
+"""Assumed size of the API's bucket at the first 429, in requests."""
+_LEAST_SHARE_LEFT = 0.65
+"""Smallest share of the rate left after the first 429."""
+
+# The limit is known if the possible limits lie close together; less close if the last limit is confirmed.
+_CLOSE_TOGETHER, _CLOSE_IF_CONFIRMED, _CONFIRMED_WITHIN = 1.1, 1.25, 0.05
+
+# Holds, in seconds. A hold has a least number of answers, and takes longer after a 429 with a long pause.
 _SHORTEST_HOLD, _LONGEST_HOLD, _COSTLIEST_HOLD = 1.0, 60.0, 300.0
-_ANSWERS_TO_HOLD = 10, 100
-"""Fewest answers in a hold: for an uncertain limit, and for a known limit."""
-_HOLD_PER_PAUSE = 40
+_HOLD_OF_KNOWN_RUN = 20.0
 _LONGEST_SLOW_HOLD = 20.0
-_HOLD_WHEN_KNOWN = 20.0
-_QUICK, _QUICK_IN_A_ROW, _QUICK_FALL = 3.0, 2, 0.75
-_FLOOR_OF_MEAN = 0.4
-_NEW_BY = 0.15
+_HOLD_PER_PAUSE = 40
+_ANSWERS_TO_HOLD, _ANSWERS_TO_HOLD_IF_KNOWN = 10, 100
+
+# A 429 soon after the first answers since the last 429 is quick. Several quick 429s in a row lower the rate further.
+_QUICK_AFTER, _QUICK_REFUSALS = 3.0, 2
+_LIMIT_AFTER_QUICK, _RATE_AFTER_QUICK = 0.8, 0.75
+
+_PROVEN_AFTER = 5.0
+"""Seconds at a rate; a later 429 counts as an accident: delayed requests arrived all at once."""
+_LEAST_SHARE_OF_MEAN = 0.4
+"""The rate never falls below this share of the mean rate so far."""
+_NEW_LIMIT_BEYOND = 0.15
+"""Relative change of the limit; a larger change starts again with the shortest hold."""
 _LOWEST = 0.5
 """Requests per second; the pauses requested by 429s enforce a lower limit."""
-_SHORTEST_LOOK = 0.25
-_PROVEN = 5.0
-"""Seconds at a rate after which a refusal counts as an accident: delayed requests arrived all at once."""
+_SHORTEST_WINDOW = 0.25
 _CATCHING_UP = 1.05
 _TOO_MANY = 429
 
@@ -79,47 +97,52 @@ class AdaptiveRate:
             known: the result of an earlier run; None if there is no result.
         """
         self.rate = START
-        self._most_at_once = self._at_once = burst
         self._known = known
-        self._limit: float | None = None
-        self._sure = False
-        self._hold = _SHORTEST_HOLD
+        self._estimator = BucketEstimator(now)
+        self._limit: float | None = None  # estimate of the API's limit; None before the first 429
+        self._is_limit_known = False  # whether the 429s so far agree on the limit
+        self._max_burst = burst
+        self._accepted_burst = burst  # lower after 429s to requests at once
+
+        self._next_hold = _SHORTEST_HOLD  # seconds; longer after every 429
         self._hold_until = now
         if known is not None:
             self.rate = _MARGIN * known.requests_per_second
             if known.is_limit:
-                self._limit, self._sure = known.requests_per_second, True
-                self._hold_until = now + _HOLD_WHEN_KNOWN
-        self._estimator = BucketEstimator(now)
-        self._recent: deque[float] = deque()
-        self._best = 0.0
-        self._refused_at = float("-inf")
-        self._back_since: float | None = now
-        self._quick = self._unsure = 0
-        self._accidents = 0
-        self._late = 0.0
-        self._last_at = now
+                self._limit, self._is_limit_known = known.requests_per_second, True
+                self._hold_until = now + _HOLD_OF_KNOWN_RUN
+
+        self._recent_answers: deque[float] = deque()  # times of the answers within the last second or so
+        self._last_answer_at = now
+        self._best_rate = 0.0  # the highest measured rate of answers
+        self._missed_requests = 0.0  # requests below the rate so far, because requests went late
+
+        self._refused_at = float("-inf")  # time of the last counted 429
+        self._accepting_since: float | None = now  # the first answer after the last 429; None before that answer
+        self._quick_refusals = 0  # 429s in a row, each soon after the first answer
+        self._vague_refusals = 0  # 429s in a row without a known limit
+        self._was_accident = False  # whether the last 429 counted as an accident
 
     def __repr__(self) -> str:
-        return f"<AdaptiveRate {self.rate:.3g}/s burst={self.burst} limit={self._limit} sure={self._sure}>"
+        return f"<AdaptiveRate {self.rate:.3g}/s burst={self.burst} limit={self._limit} known={self._is_limit_known}>"
 
     @property
     def send_rate(self) -> float:
         """Requests per second to send: a little more than the rate after late requests."""
-        return self.rate * _CATCHING_UP if self._limit is not None and self._late > 1 else self.rate
+        return self.rate * _CATCHING_UP if self._limit is not None and self._missed_requests > 1 else self.rate
 
     @property
     def burst(self) -> int:
         """The most requests at once: few if the API accepts few, but enough for a clock with late wake-ups."""
-        return min(self._most_at_once, max(self._at_once, ceil(self.rate / 100)))
+        return min(self._max_burst, max(self._accepted_burst, ceil(self.rate / 100)))
 
     @property
     def known_rate(self) -> KnownRate:
         """Known rate for the start of a later run."""
-        took = min(self.rate, self._best)
+        accepted = min(self.rate, self._best_rate)
         if self._limit is not None:
-            return KnownRate(max(self._limit, took), is_limit=self._sure)
-        return KnownRate(max(took, self._known.requests_per_second if self._known else 0.0), is_limit=False)
+            return KnownRate(max(self._limit, accepted), is_limit=self._is_limit_known)
+        return KnownRate(max(accepted, self._known.requests_per_second if self._known else 0.0), is_limit=False)
 
     def on_reply(self, reply: Reply[object], now: float) -> None:
         """Update the rate by the reply to any request of the run."""
@@ -131,90 +154,117 @@ class AdaptiveRate:
             self._raise_rate(now)
 
     def _raise_rate(self, now: float) -> None:
+        """Raise the rate a little after an answer other than 429."""
         self._estimator.count_accepted(now)
-        if self._back_since is None:
-            self._back_since = self._last_at = now
-            self._late = 0.0
+        if self._accepting_since is None:
+            self._accepting_since = self._last_answer_at = now
+            self._missed_requests = 0.0
         # The API's bucket fills up while requests go late, so a part of the missed requests can be sent later.
-        late = self._late + self.rate * (now - self._last_at) - 1
-        self._late = min(max(0.0, late), self._estimator.size / 2)
-        self._last_at = now
+        missed = self._missed_requests + self.rate * (now - self._last_answer_at) - 1
+        self._missed_requests = min(max(0.0, missed), self._estimator.size / 2)
+        self._last_answer_at = now
         window = max(1.0, 4 / self.rate)
-        self._recent.append(now)
-        while now - self._recent[0] > window:
-            self._recent.popleft()
-        self._best = max(self._best, len(self._recent) / window)
-        looked = min(window, max(now - self._back_since, _SHORTEST_LOOK))
-        if self.rate < 2 * len(self._recent) / looked:  # otherwise something else than the rate holds requests back
-            self.rate += self._growth_at(now) * min(1.0, self.rate / _CAREFUL)
+        self._recent_answers.append(now)
+        while now - self._recent_answers[0] > window:
+            self._recent_answers.popleft()
+        self._best_rate = max(self._best_rate, len(self._recent_answers) / window)
+        measured = min(window, max(now - self._accepting_since, _SHORTEST_WINDOW))
+        # With far fewer answers than the rate allows, something else holds requests back: the rate stays.
+        if self.rate < 2 * len(self._recent_answers) / measured:
+            self.rate += self._find_growth(now) * min(1.0, self.rate / _SLOW_RATE)
 
-    def _growth_at(self, now: float) -> float:
+    def _find_growth(self, now: float) -> float:
         if self._limit is None:
-            return _LOOKING
+            return _GROWTH_WITHOUT_LIMIT
         if now < self._hold_until:
             return 0.0
         share = self.rate / self._limit
-        if share < _CLOSE or (share < _PASSED and not self._sure):
-            return _SEEKING
-        return _TRYING if share < _PASSED else _FASTER if share < _FAR else _LOOKING
+        if share < _BELOW or (share < _ABOVE and not self._is_limit_known):
+            return _GROWTH_BELOW_LIMIT
+        if share < _ABOVE:
+            return _GROWTH_AT_LIMIT
+        return _GROWTH_ABOVE_LIMIT if share < _FAR_ABOVE else _GROWTH_WITHOUT_LIMIT
 
     def _lower_rate(self, now: float, pause: float) -> None:
-        before, first = self.rate, self._refused_at == float("-inf")
-        at_once = self._estimator.since_refusal < self.burst
-        lasted = 0.0 if self._back_since is None else now - self._back_since
-        self._quick = self._quick + 1 if self._back_since is not None and lasted < _QUICK else 0
-        accident = self._sure and lasted > _PROVEN and not self._accidents and now < self._hold_until
-        self._accidents = int(accident)
-        self._back_since = None
+        """Lower the rate after a 429, and hold the lower rate for a time.
+
+        Args:
+            now: the time of the 429.
+            pause: the seconds that the API asks to wait.
+        """
+        before, is_first = self.rate, self._refused_at == float("-inf")
+        came_at_once = self._estimator.since_refusal < self.burst
+        is_accident = self._classify_refusal(now)
+        self._accepting_since = None
         self._estimator.count_refused(now)
-        if at_once and self._at_once > 1:
-            self._at_once = max(1, self._at_once // 2)
-            if self._limit is None:
-                self._refused_at = now
-                return  # so few requests at once were too many: no information about the rate yet
         self._refused_at = now
-        if accident and self._limit is not None:
+        if came_at_once and self._accepted_burst > 1:
+            self._accepted_burst = max(1, self._accepted_burst // 2)
+            if self._limit is None:
+                return  # so few requests at once were too many: no information about the rate yet
+        if is_accident and self._limit is not None:
             self.rate = _MARGIN * self._limit
-        elif first or self._limit is None:
+        elif is_first or self._limit is None:
             self._guess_limit(before)
         else:
-            self._learn_limit(self._estimator.estimate_limits(before), self._limit, before, now)
-        hold = max(self._hold, min(_LONGEST_SLOW_HOLD, _ANSWERS_TO_HOLD[0] / self.rate))
-        if self._sure:
-            hold = max(hold, min(_COSTLIEST_HOLD, max(_HOLD_PER_PAUSE * pause, _ANSWERS_TO_HOLD[1] / self.rate)))
-        self._hold = min(2 * self._hold, _LONGEST_HOLD)
+            self._learn_limit(self._limit, before, now)
+        hold = max(self._next_hold, min(_LONGEST_SLOW_HOLD, _ANSWERS_TO_HOLD / self.rate))
+        if self._is_limit_known:
+            hold = max(hold, min(_COSTLIEST_HOLD, max(_HOLD_PER_PAUSE * pause, _ANSWERS_TO_HOLD_IF_KNOWN / self.rate)))
+        self._next_hold = min(2 * self._next_hold, _LONGEST_HOLD)
         self._hold_until = now + hold
+
+    def _classify_refusal(self, now: float) -> bool:
+        """Count a quick 429; return True for an accident: a single 429 in the hold of a proved rate."""
+        accepted_for = None if self._accepting_since is None else now - self._accepting_since
+        is_quick = accepted_for is not None and accepted_for < _QUICK_AFTER
+        self._quick_refusals = self._quick_refusals + 1 if is_quick else 0
+        is_proved = self._is_limit_known and accepted_for is not None and accepted_for > _PROVEN_AFTER
+        self._was_accident = is_proved and not self._was_accident and now < self._hold_until
+        return self._was_accident
 
     def _guess_limit(self, before: float) -> None:
         """Guess the limit at the first refusal: the size of the API's bucket is unknown."""
-        guess = self._estimator.assume_size(before, _FIRST_GUESS, _LARGEST_FALL * before)
-        if self._limit is not None and self._limit <= before <= _PASSED * self._limit:
+        guess = self._estimator.assume_size(before, _ASSUMED_BUCKET, _LEAST_SHARE_LEFT * before)
+        if self._limit is not None and self._limit <= before <= _ABOVE * self._limit:
             guess = self._limit  # the limit found by the earlier run
         else:
-            self._sure = False
+            self._is_limit_known = False
         self._limit = guess
         self.rate = max(_LOWEST, _MARGIN * guess)
 
-    def _learn_limit(self, found: LimitEstimate, believed: float, before: float, now: float) -> None:
+    def _learn_limit(self, believed: float, before: float, now: float) -> None:
+        """Estimate the limit again from all 429s.
+
+        Args:
+            believed: the limit so far.
+            before: the rate before the 429.
+            now: the time of the 429.
+        """
+        found = self._estimator.estimate_limits(before)
         if found.is_contradicted:
-            self._hold, self._sure = _SHORTEST_HOLD, False
-        share = 1 / (3 + 3 * self._unsure)  # more 429s without a known limit: a more careful guess
-        limit = found.least ** (1 - share) * found.most**share
-        limit = max(limit, min(found.most, before / 2))
-        self._at_once = max(1, min(self._most_at_once, int(found.size / 2)))
-        if self._sure and before > 0.98 * believed:
+            self._next_hold, self._is_limit_known = _SHORTEST_HOLD, False
+        self._accepted_burst = max(1, min(self._max_burst, int(found.size / 2)))
+        self._limit = min(self._choose_limit(found, believed, before), before)
+        self.rate = _MARGIN * self._limit
+        if self._quick_refusals >= _QUICK_REFUSALS:
+            self._limit = min(self._limit, _LIMIT_AFTER_QUICK * before)
+            self.rate = min(self.rate, _RATE_AFTER_QUICK * before)
+            self._next_hold, self._is_limit_known = _SHORTEST_HOLD, False
+        floor = max(_LOWEST, _LEAST_SHARE_OF_MEAN * self._estimator.mean_rate(now))
+        if self.rate < floor:
+            self._limit, self.rate, self._is_limit_known = floor, floor, False
+        if abs(self._limit / believed - 1) > _NEW_LIMIT_BEYOND:
+            self._next_hold = _SHORTEST_HOLD
+
+    def _choose_limit(self, found: LimitEstimate, believed: float, before: float) -> float:
+        """Choose one of the possible limits, and decide whether the limit is known."""
+        share = 1 / (3 + 3 * self._vague_refusals)  # more 429s without a known limit: a more careful guess
+        limit: float = max(found.least ** (1 - share) * found.most**share, min(found.most, before / 2))
+        if self._is_limit_known and before > _STILL_AT_LIMIT * believed:
             limit = min(max(believed, found.least), found.most)  # keep a proved limit as long as the evidence allows
         else:
-            agrees = abs(limit / believed - 1) < _AGREES
-            self._sure = found.most < (_AGREED_WITHIN if agrees else _KNOWN_WITHIN) * found.least
-        self._unsure = 0 if self._sure else self._unsure + 1
-        self._limit = min(limit, before)
-        self.rate = _MARGIN * self._limit
-        if self._quick >= _QUICK_IN_A_ROW:
-            self._limit, self.rate = min(self._limit, 0.8 * before), min(self.rate, _QUICK_FALL * before)
-            self._hold, self._sure = _SHORTEST_HOLD, False
-        floor = max(_LOWEST, _FLOOR_OF_MEAN * self._estimator.mean_rate(now))
-        if self.rate < floor:
-            self._limit, self.rate, self._sure = floor, floor, False
-        if abs(self._limit / believed - 1) > _NEW_BY:
-            self._hold = _SHORTEST_HOLD
+            is_confirmed = abs(limit / believed - 1) < _CONFIRMED_WITHIN
+            self._is_limit_known = found.most < (_CLOSE_IF_CONFIRMED if is_confirmed else _CLOSE_TOGETHER) * found.least
+        self._vague_refusals = 0 if self._is_limit_known else self._vague_refusals + 1
+        return limit
