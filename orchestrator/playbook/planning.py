@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from itertools import groupby
+from typing import NamedTuple
 
 from orchestrator.action import Action, nothing_to_do
-from orchestrator.billing.rates import rates_of
+from orchestrator.billing.rates import Rates, rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
 from orchestrator.playbook.guards import Denominator, check_guards, spare_survivors
@@ -76,69 +77,99 @@ def make_plan(
     """
     cvms = tuple(inventory)
     steps = [step for step in playbook.acting_steps if step.select.result is None]
-    targets: list[tuple[int, Target]] = []
+    selection = _select_targets(steps, cvms, guards, narrowing, target_filter)
+    selected = [
+        (position, _make_target(steps[position], cvm, rates_of(cvm, price_list, storage_usd_per_gb_hour)))
+        for position, cvm in selection.selected
+    ]
+    selected.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
+    kept = spare_survivors(
+        guards.keep_running or (), cvms, [target.cvm for _, target in selected if not target.action.starts_cvms]
+    )
+    survivors = {key: reason for each in kept for key, reason in each.reasons.items()}
+    by_key = {target.cvm.ref.key: target.cvm for _, target in selected}
+    skipped = (
+        *selection.skipped,
+        *(Skipped(by_key[key], reason, selected=True) for key, reason in survivors.items()),
+    )
+    remaining = [target for _, target in selected if target.cvm.ref.key not in survivors]
+    targets = tuple(_assign_waves(steps, remaining))
+    follow_ups, possible_keys = find_follow_ups(playbook, targets)
+    planned_steps = tuple(resolve_step(step, settle_timeout, possible_keys) for step in playbook.steps)
+    deadline = _forecast_steps(playbook, planned_steps, targets, limits, settle_seconds or {})
+    checks = check_guards(
+        guards,
+        targets=len(targets),
+        up=sum(not cvm.down for cvm in cvms),
+        protected=selection.protected,
+        starts=sum(target.action.starts_cvms for target in targets),
+        whole_of_starts=whole_of_starts or Denominator(len(cvms)),
+        kept=kept,
+        unsure=sum(each.why.needed_by == "protect" for each in skipped),
+    )
+    is_bounded = target_filter is not None or narrowing is not None
+    selects_any = bool(targets) or any(each.selected for each in skipped)
+    warnings = (
+        *list_plan_warnings(playbook, cvms, targets),
+        *list_narrowing_warnings(narrowing, cvms),
+        *list_guard_warnings(playbook, guards, cvms, whole=whole, bounded=is_bounded),
+        *(list_omission_warnings(playbook, targets, skipped) if selects_any else ()),
+        *list_gpu_warnings(playbook, follow_ups),
+        *list_deadline_warnings(deadline, targets),
+        *more_warnings,
+    )
+    return Plan(
+        playbook=playbook.name,
+        steps=planned_steps,
+        targets=targets,
+        skipped=skipped,
+        guards=checks,
+        limits=limits,
+        estimate=estimate_plan(_list_loads(planned_steps, targets, limits), limits.burst, batch_size),
+        warnings=warnings,
+        may_follow={name: len(covered) for name, covered in follow_ups.items()},
+        deadline=deadline,
+        narrowed=None if narrowing is None else narrowing.document(),
+    )
+
+
+class _Selection(NamedTuple):
+    """The selected and the skipped CVMs, before survivors and waves.
+
+    Attributes:
+        selected: CVMs with something to do, each with the index of its step; in the order of the inventory.
+        skipped: all other CVMs.
+        protected: the number of CVMs skipped by `protect`.
+    """
+
+    selected: list[tuple[int, Cvm]]
+    skipped: list[Skipped]
+    protected: int
+
+
+def _select_targets(
+    steps: list[Step],
+    cvms: Iterable[Cvm],
+    guards: Guards,
+    narrowing: Narrowing | None,
+    target_filter: TargetFilter | None,
+) -> _Selection:
+    selected: list[tuple[int, Cvm]] = []
     skipped: list[Skipped] = []
     protected = 0
     for cvm in cvms:
         position, reason = _assign_step(steps, guards, cvm)
-        if narrowing is not None and position >= 0:
+        has_step = position >= 0
+        if narrowing is not None and has_step:
             reason = narrowing.narrow(cvm, reason)
         protected += reason is not None and reason.code is SkipReason.PROTECTED
         if target_filter is not None:
-            reason = target_filter(cvm, steps[position] if position >= 0 else None, reason)
+            reason = target_filter(cvm, steps[position] if has_step else None, reason)
         if reason is None:
-            step = steps[position]
-            rates = rates_of(cvm, price_list, storage_usd_per_gb_hour)
-            targets.append((position, Target(step.name, Action(step.action), cvm, rates)))
+            selected.append((position, cvm))
         else:
-            skipped.append(Skipped(cvm, reason, selected=position >= 0 and not is_out_of_scope(reason)))
-    targets.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
-    kept = spare_survivors(
-        guards.keep_running or (), cvms, [each.cvm for _, each in targets if not each.action.starts_cvms]
-    )
-    survivors = {key: reason for each in kept for key, reason in each.reasons.items()}
-    by_key = {target.cvm.ref.key: target.cvm for _, target in targets}
-    skipped += [Skipped(by_key[key], reason, selected=True) for key, reason in survivors.items()]
-    chosen = tuple(_assign_waves(steps, [target for _, target in targets if target.cvm.ref.key not in survivors]))
-    taken_up, among = find_follow_ups(playbook, chosen)
-    planned_steps = tuple(resolve_step(step, settle_timeout, among) for step in playbook.steps)
-    deadline = _forecast_steps(playbook, planned_steps, chosen, limits, settle_seconds or {})
-    return Plan(
-        playbook=playbook.name,
-        steps=planned_steps,
-        targets=chosen,
-        skipped=tuple(skipped),
-        guards=check_guards(
-            guards,
-            targets=len(chosen),
-            up=sum(not cvm.down for cvm in cvms),
-            protected=protected,
-            starts=sum(target.action.starts_cvms for target in chosen),
-            whole_of_starts=whole_of_starts or Denominator(len(cvms)),
-            kept=kept,
-            unsure=sum(each.why.needed_by == "protect" for each in skipped),
-        ),
-        limits=limits,
-        estimate=estimate_plan(_list_lots(planned_steps, chosen, limits), limits.burst, batch_size),
-        warnings=(
-            *list_plan_warnings(playbook, cvms, chosen),
-            *list_narrowing_warnings(narrowing, cvms),
-            *list_guard_warnings(
-                playbook, guards, cvms, whole=whole, bounded=target_filter is not None or narrowing is not None
-            ),
-            *(
-                list_omission_warnings(playbook, chosen, skipped)
-                if chosen or any(each.selected for each in skipped)
-                else ()
-            ),
-            *list_gpu_warnings(playbook, taken_up),
-            *list_deadline_warnings(deadline, chosen),
-            *more_warnings,
-        ),
-        may_follow={name: len(covered) for name, covered in taken_up.items()},
-        deadline=deadline,
-        narrowed=None if narrowing is None else narrowing.document(),
-    )
+            skipped.append(Skipped(cvm, reason, selected=has_step and not is_out_of_scope(reason)))
+    return _Selection(selected, skipped, protected)
 
 
 def list_cvms_lacking_facts(
@@ -162,6 +193,10 @@ def _lacks_facts(steps: list[Step], guards: Guards, cvm: Cvm, narrowing: Narrowi
     return narrowing is not None and position >= 0 and narrowing.lacks_facts(cvm)
 
 
+def _make_target(step: Step, cvm: Cvm, rates: Rates) -> Target:
+    return Target(step.name, Action(step.action), cvm, rates)
+
+
 def _rank_in_step(step: Step, target: Target) -> Rank:
     """Compute the sort key of a target within its step; equal for all targets of a step without an order."""
     return () if step.order_by is None else rank_target(step.order_by, target.cvm.ref, target.rates.compute)
@@ -179,19 +214,18 @@ def _assign_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[
                 yield replace(target, wave=wave)
 
 
-def _list_lots(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: RunLimits) -> Iterable[StepLoad]:
+def _list_loads(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: RunLimits) -> Iterable[StepLoad]:
     """Yield the load of every step with targets."""
     targets = list(targets)
-    number = Counter(target.step for target in targets)
-    waves = Counter(step for step, _ in {(target.step, target.wave) for target in targets})
+    targets_by_step = Counter(target.step for target in targets)
+    waves_by_step = Counter(step for step, _ in {(target.step, target.wave) for target in targets})
     for step in steps:
-        if isinstance(step, PlannedStep) and number[step.name]:
+        if isinstance(step, PlannedStep) and targets_by_step[step.name]:
             own = step.limits.within(limits)
             if limits.adaptive:  # an adaptive rate never exceeds the step's own rate
                 own = replace(own, requests_per_second=min(own.requests_per_second, limits.requests_per_second))
-            yield StepLoad(
-                number[step.name], own, step.action.spec.is_batchable, (step.soak or 0.0) * (waves[step.name] - 1)
-            )
+            soak = (step.soak or 0.0) * (waves_by_step[step.name] - 1)
+            yield StepLoad(targets_by_step[step.name], own, step.action.spec.is_batchable, soak)
 
 
 def _forecast_steps(
@@ -219,16 +253,10 @@ def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reas
     The index is -1 without a step, and the reason None for a target. The step is the first step with a matching select
     and something to do; otherwise the first step with a matching select.
     """
-    found = [find_coverage(step.select, cvm) for step in steps]
-    covering = [n for n, each in enumerate(found) if each is not Coverage.NO]
+    coverages = [find_coverage(step.select, cvm) for step in steps]
+    covering = [position for position, coverage in enumerate(coverages) if coverage is not Coverage.NO]
     if not covering:
-        facts = (find_unknown_fact(step.select, cvm) for step in steps)
-        fact = next(filter(None, facts), None)
-        if fact:
-            return -1, Reason(SkipReason.FACT_UNKNOWN, fact, "select")
-        return -1, Reason(
-            SkipReason.NOT_SELECTED, ", ".join(dict.fromkeys(find_unmet_key(s.select, cvm) for s in steps))
-        )
+        return -1, _explain_unselected(steps, cvm)
     protected = find_protection(guards.protect, cvm)
     if protected is not None:
         return covering[0], Reason(SkipReason.PROTECTED, protected)
@@ -238,16 +266,23 @@ def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reas
         return covering[0], reasons[0]
     position = covering[reasons.index(None)]
     # A CVM that an earlier step may exclude must not go to a later step: the later action may differ.
-    if found[position] is Coverage.UNSURE:
-        return position, Reason(
-            SkipReason.FACT_UNKNOWN, find_unknown_fact(steps[position].select, cvm) or "", "exclude"
-        )
-    fact = find_unknown_protection(guards.protect, cvm)
-    if fact is not None:
-        return position, Reason(SkipReason.FACT_UNKNOWN, fact, "protect")
-    if not cvm.ref.address:
-        return position, Reason(SkipReason.NO_ADDRESS)
-    return position, None
+    if coverages[position] is Coverage.UNSURE:
+        fact = find_unknown_fact(steps[position].select, cvm) or ""
+        return position, Reason(SkipReason.FACT_UNKNOWN, fact, "exclude")
+    unknown = find_unknown_protection(guards.protect, cvm)
+    if unknown is not None:
+        return position, Reason(SkipReason.FACT_UNKNOWN, unknown, "protect")
+    return position, None if cvm.ref.address else Reason(SkipReason.NO_ADDRESS)
+
+
+def _explain_unselected(steps: list[Step], cvm: Cvm) -> Reason:
+    """Return the skip reason of a CVM without a step: an unknown fact, or the unmet keys of the selectors."""
+    facts = (find_unknown_fact(step.select, cvm) for step in steps)
+    fact = next(filter(None, facts), None)
+    if fact:
+        return Reason(SkipReason.FACT_UNKNOWN, fact, "select")
+    unmet = dict.fromkeys(find_unmet_key(step.select, cvm) for step in steps)
+    return Reason(SkipReason.NOT_SELECTED, ", ".join(unmet))
 
 
 def find_binding_reason(guards: Guards, cvm: Cvm) -> Reason | None:
@@ -265,25 +300,24 @@ def find_follow_ups(
     """Find the possible CVMs of every step with a result selector, by the step's name.
 
     Returns:
-        Those CVMs by their keys; and the same keys as a set, or None if the rest of the select covers all of the
-        earlier
-        step's CVMs.
+        The CVMs by their keys; and the same keys as a set, or None if the rest of the select covers all CVMs of the
+        earlier step.
     """
-    found: dict[str, dict[str, Cvm]] = {}
-    among: dict[str, frozenset[str] | None] = {}
+    follow_ups: dict[str, dict[str, Cvm]] = {}
+    possible_keys: dict[str, frozenset[str] | None] = {}
     for step in playbook.acting_steps:
         if step.select.result is not None:
-            universe = _list_source_cvms(step.select.result.step, targets, found)
-            covered = {key: cvm for key, cvm in universe.items() if is_covered(step.select, cvm)}
-            found[step.name] = covered
-            among[step.name] = None if len(covered) == len(universe) else frozenset(covered)
-    return found, among
+            earlier = _list_source_cvms(step.select.result.step, targets, follow_ups)
+            covered = {key: cvm for key, cvm in earlier.items() if is_covered(step.select, cvm)}
+            follow_ups[step.name] = covered
+            possible_keys[step.name] = None if len(covered) == len(earlier) else frozenset(covered)
+    return follow_ups, possible_keys
 
 
 def _list_source_cvms(
-    source: str, targets: tuple[Target, ...], found: Mapping[str, Mapping[str, Cvm]]
+    source: str, targets: tuple[Target, ...], follow_ups: Mapping[str, Mapping[str, Cvm]]
 ) -> Mapping[str, Cvm]:
-    """Return the CVMs of the earlier step."""
-    if source in found:
-        return found[source]
+    """Return the CVMs of the earlier step, by their keys."""
+    if source in follow_ups:
+        return follow_ups[source]
     return {target.cvm.ref.key: target.cvm for target in targets if target.step == source}
