@@ -27,9 +27,9 @@ from orchestrator.reply import Reply, StatusRead
 
 _INSTANT = 0.001
 """Seconds; a shorter wait is not worthwhile, and may be too short for the clock to move."""
-_AHEAD = 0.05
+_ANNOUNCE_AHEAD = 0.05
 """Seconds of sending to announce ahead."""
-_LINGER = 0.1
+_FLUSH_AFTER = 0.1
 """Seconds for which an answer may wait for other answers before the flush."""
 
 
@@ -72,17 +72,18 @@ class Dispatcher:
         self._cloud, self._gate = workspace.cloud, workspace.gate
         self._ledger, self._clock, self._rng = context.ledger, context.clock, context.rng
         self._queue, self._max_in_flight, self._observer = queue, max_in_flight, observer
-        self._wakeup, self._announcement = AutoResetEvent(), AutoResetEvent()
-        self._to_send: deque[list[Job]] = deque()
-        self._announcing = True
-        self._announced = 0
-        self.is_halted, self._last_call = False, float("inf")
-        self._lingering = False
-        self._turn: anyio.CancelScope | None = None
+        self._announced: deque[list[Job]] = deque()  # requests on record and not yet sent, in order
+        self._announcer_wakeup, self._sender_wakeup = AutoResetEvent(), AutoResetEvent()
+        self._is_announcing = True
+        self._unsent_count = 0  # the length of `_announced`, and the requests being recorded or waiting for their turn
+        self.is_halted = False
+        self._send_until = float("inf")  # after a halt: the last moment to send a request on record
+        self._turn_scope: anyio.CancelScope | None = None  # of the request waiting for its turn
+        self._is_flush_due = False  # whether a task will flush the last answers
 
     def wake(self) -> None:
         """Wake the dispatcher to check the send queue again."""
-        self._wakeup.set()
+        self._announcer_wakeup.set()
 
     def halt(self, *, at_once: bool = False) -> None:
         """Stop sending, except requests on record and due at once; answers to sent requests are still recorded.
@@ -90,13 +91,13 @@ class Dispatcher:
         Args:
             at_once: whether to send not even the requests on record.
         """
-        last_call = self._clock.now() + (0 if at_once else 2 * _AHEAD)
-        self.is_halted, self._last_call = True, min(self._last_call, last_call)
-        self._wakeup.set()
-        if self._turn is not None and at_once:
-            self._turn.cancel()
-        elif self._turn is not None:
-            self._turn.deadline = self._last_call
+        send_until = self._clock.now() + (0 if at_once else 2 * _ANNOUNCE_AHEAD)
+        self.is_halted, self._send_until = True, min(self._send_until, send_until)
+        self._announcer_wakeup.set()
+        if self._turn_scope is not None and at_once:
+            self._turn_scope.cancel()
+        elif self._turn_scope is not None:
+            self._turn_scope.deadline = self._send_until
 
     async def run(self) -> None:
         """Send until the queue is empty, or until halted.
@@ -106,68 +107,71 @@ class Dispatcher:
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._announce_requests)
-            while self._announcing or self._to_send:
-                if self._to_send:
-                    await self._send_in_turn(self._to_send.popleft(), group)
+            while self._is_announcing or self._announced:
+                if self._announced:
+                    await self._send_in_turn(self._announced.popleft(), group)
                 else:
-                    await self._announcement.wait()
+                    await self._sender_wakeup.wait()
             await self._ledger.flush()
 
     async def _announce_requests(self) -> None:
+        """Record the intents of the next requests a little ahead of sending, until the queue is done."""
         while not self._queue.is_done and not self.is_halted:
-            stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _AHEAD))
-            ahead = ceil(max(1, stops) / self._queue.at_once)  # the most requests on record and not yet sent
-            if self._announced > ahead // 2:  # in groups: an fsync for each request would cost more than the request
-                await self._wakeup.wait()
+            stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _ANNOUNCE_AHEAD))
+            allowed = ceil(max(1, stops) / self._queue.at_once)  # the most requests on record and not yet sent
+            if (
+                self._unsent_count > allowed // 2
+            ):  # in groups: an fsync for each request would cost more than the request
+                await self._announcer_wakeup.wait()
                 continue
-            near = self._gate.gcra.wait_seconds(self._clock.now()) - _AHEAD
-            if near > _INSTANT and not self._announced:
-                await self._wakeup.wait(near)  # nothing is due yet, and the run may be halted before
+            due_in = self._gate.gcra.wait_seconds(self._clock.now()) - _ANNOUNCE_AHEAD
+            if due_in > _INSTANT and not self._unsent_count:
+                await self._announcer_wakeup.wait(due_in)  # nothing is due yet, and the run may be halted before
                 continue
-            requests = list(islice(iter(self._queue.next_request, []), ahead - self._announced))
+            requests = list(islice(iter(self._queue.next_request, []), allowed - self._unsent_count))
             if not requests:
-                await self._wakeup.wait(self._queue.next_due() - self._clock.now())
+                await self._announcer_wakeup.wait(self._queue.next_due() - self._clock.now())
                 continue
-            self._announced += len(requests)
+            self._unsent_count += len(requests)
             for jobs in requests:
                 self._ledger.record_intent(jobs)
             await self._ledger.flush()
-            self._to_send += requests
-            self._announcement.set()
-        self._announcing = False
-        self._announcement.set()
+            self._announced += requests
+            self._sender_wakeup.set()
+        self._is_announcing = False
+        self._sender_wakeup.set()
 
     async def _send_in_turn(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
-        """Wait for the turn of a request and send; after a halt, wait only until the last call."""
-        entered = False
-        # A slow flush may have outlasted the last call, and `enter` takes a free turn without checking the deadline.
-        if self._clock.now() > self._last_call:
-            self._leave_unsent(jobs)
+        """Wait for the turn of a request and send; after a halt, wait only until the end of sending."""
+        has_turn = False
+        # A slow flush may have outlasted the end of sending, and `enter` takes a free turn whatever the deadline.
+        if self._clock.now() > self._send_until:
+            self._record_unsent(jobs)
             return
-        with anyio.CancelScope(deadline=self._last_call) as self._turn:
+        with anyio.CancelScope(deadline=self._send_until) as self._turn_scope:
             await self._gate.enter(Priority.ACT)
-            entered = True
-        self._turn = None
-        if entered:
-            group.start_soon(self._send_on, jobs, group)
+            has_turn = True
+        self._turn_scope = None
+        if has_turn:
+            group.start_soon(self._send_while_admitted, jobs, group)
             return
-        self._leave_unsent(jobs)
+        self._record_unsent(jobs)
 
-    def _leave_unsent(self, jobs: list[Job]) -> None:
-        self._announced -= 1
+    def _record_unsent(self, jobs: list[Job]) -> None:
+        self._unsent_count -= 1
         for job in jobs:
             self._ledger.record_not_sent(job, "the run stopped before this request was sent")
             self._queue.count_answer(job)
 
-    async def _send_on(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
+    async def _send_while_admitted(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         """Send a request, and then the next requests while the gate admits them at once; saves a task per request."""
         while True:
-            self._announced -= 1
-            self._wakeup.set()
+            self._unsent_count -= 1
+            self._announcer_wakeup.set()
             await self._send_request(jobs, group)
-            if self.is_halted or not self._to_send or not self._gate.try_enter(Priority.ACT):
+            if self.is_halted or not self._announced or not self._gate.try_enter(Priority.ACT):
                 return
-            jobs = self._to_send.popleft()
+            jobs = self._announced.popleft()
 
     async def _send_request(self, jobs: list[Job], group: anyio.abc.TaskGroup) -> None:
         try:
@@ -182,14 +186,14 @@ class Dispatcher:
                 self._queue.count_answer(job)
         for job, decision in zip(jobs, decisions, strict=True):
             self._apply_decision(job, reply, decision)
-        self._wakeup.set()
-        if not self._lingering:
-            self._lingering = True
+        self._announcer_wakeup.set()
+        if not self._is_flush_due:
+            self._is_flush_due = True
             group.start_soon(self._flush_soon)
 
     async def _flush_soon(self) -> None:
-        await anyio.sleep(_LINGER)
-        self._lingering = False
+        await anyio.sleep(_FLUSH_AFTER)
+        self._is_flush_due = False
         await self._ledger.flush()
 
     async def _send_one(self, job: Job) -> tuple[list[Decision], Reply[object]]:
@@ -200,10 +204,10 @@ class Dispatcher:
         hashids = [job.ref.id or "" for job in jobs]
         reply = await self._cloud.stop_many(hashids)
         attempt = max(job.attempts for job in jobs)
-        found = classify_batch_reply(reply, hashids, attempt, self._rng.random())
-        if reply.value is not None or found[hashids[0]].needs_own_request:
+        decisions = classify_batch_reply(reply, hashids, attempt, self._rng.random())
+        if reply.value is not None or decisions[hashids[0]].needs_own_request:
             self._queue.count_batch(accepted=reply.value is not None)
-        return [found[hashid] for hashid in hashids], reply
+        return [decisions[hashid] for hashid in hashids], reply
 
     def _apply_decision(self, job: Job, reply: Reply[object], decision: Decision) -> None:
         """Record the decision about a target, and act on the decision."""
@@ -223,7 +227,7 @@ class Dispatcher:
         elif decision.reply_class is ReplyClass.KEY_REFUSED:
             self._ledger.record_reply(Event.ACTION_FAILED, job, reply, decision.reason)
         else:
-            event, outcome = _FINAL[decision.reply_class]
+            event, outcome = _ENDINGS[decision.reply_class]
             self._ledger.record_reply(event, job, reply, decision.reason)
             self._queue.end_job(
                 job, job.outcome_if_deleted if outcome is Outcome.GONE else outcome, decision.reason, reply
@@ -243,7 +247,7 @@ class Dispatcher:
             self._queue.defer_job(job, decision.wait, decision.reason, reply)
 
 
-_FINAL = {
+_ENDINGS = {
     ReplyClass.REFUSED: (Event.ACTION_REFUSED, Outcome.REFUSED),
     ReplyClass.GONE: (Event.ACTION_FAILED, Outcome.GONE),
     ReplyClass.FAILED: (Event.ACTION_FAILED, Outcome.FAILED),
