@@ -149,11 +149,16 @@ class BucketEstimator:
         if self._used:
             least = most = self._used
         for stretch in self._stretches:
-            for group in stretch.groups:
-                used = max(0.0, used - limit * (group.first - at)) + 1
-                fullest = max(fullest, used)
-                used = max(1.0, used + group.count - 1 - limit * (group.last - group.first))
-                fullest = max(fullest, used)
+            for group in stretch.groups:  # compared without `max`, which would take half of the time
+                used -= limit * (group.first - at)
+                used = used + 1 if used > 0 else 1.0
+                if used > fullest:  # noqa: PLR1730
+                    fullest = used
+                used += group.count - 1 - limit * (group.last - group.first)
+                if used < 1:
+                    used = 1.0
+                if used > fullest:  # noqa: PLR1730
+                    fullest = used
                 at = group.last
             if stretch.ended is not None:
                 used = max(0.0, used - limit * (stretch.ended - at))
