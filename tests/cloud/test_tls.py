@@ -26,10 +26,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def self_signed(tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for localhost and cloud.example that only itself vouches for, and its key."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    folder = tmp_path_factory.mktemp("certificate")
+    key, certificate = folder / "key.pem", folder / "cert.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,DNS:cloud.example"]
     files = ["-keyout", str(key), "-out", str(certificate)]
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files]
@@ -37,11 +38,10 @@ def self_signed(tmp_path: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-@pytest.fixture
-def authorities(tmp_path: Path, self_signed: tuple[Path, Path]) -> Path:
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory: pytest.TempPathFactory, self_signed: tuple[Path, Path]) -> Path:
     """A folder of certificates that vouch, in the way that OpenSSL reads one."""
-    folder = tmp_path / "authorities"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("authorities")
     shutil.copy(self_signed[0], folder / "one.pem")
     rehash = ["openssl", "rehash", str(folder)]
     subprocess.run(rehash, check=True, capture_output=True)

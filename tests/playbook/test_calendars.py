@@ -240,9 +240,10 @@ def test_two_calendars_in_one_file_both_count() -> None:
     assert set(days(found, 2027, 5)) == {3, 4}
 
 
-def test_too_many_days_are_an_error() -> None:
-    many = [f"DTSTART;VALUE=DATE:200001{day:02}\nRRULE:FREQ=DAILY" for day in range(1, 6)]
-    with pytest.raises(CalendarError, match="more than 300,000 days, at an event"):
+def test_too_many_days_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.playbook.ics.MAX_TIMES", 3_000)
+    many = [f"DTSTART;VALUE=DATE:200001{day:02}\nRRULE:FREQ=YEARLY" for day in range(1, 21)]
+    with pytest.raises(CalendarError, match="more than 3,000 days, at an event"):
         calendar(*many)
 
 

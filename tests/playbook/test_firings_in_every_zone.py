@@ -24,14 +24,14 @@ ODD = [
     "Europe/Berlin",
     "Pacific/Apia",
 ]
-REST = sorted(available_timezones() - {*ODD, "localtime"})  # `localtime` is a machine's own link, not a zone
+ZONES = sorted(available_timezones() - {"localtime"})  # `localtime` is a machine's own link, not a zone
 MINUTES = {"30 * * * *": {30}, "*/20 * * * *": {0, 20, 40}, "5,59 0-23 * * *": {5, 59}}
 MINUTE, AROUND = timedelta(minutes=1), timedelta(hours=3)
 
 
-def assert_fires_whenever_clocks_show_it(zone: str) -> None:
-    clocks, change, last = ZoneInfo(zone), utc(1999, 12, 31), utc(2040, 12, 31)
-    while (change := next_change(clocks, change)) < last:
+def assert_fires_whenever_clocks_show_it(zone: str, first: int, last: int) -> None:
+    clocks, change, end = ZoneInfo(zone), utc(first - 1, 12, 31), utc(last, 12, 31)
+    while (change := next_change(clocks, change)) < end:
         start = change.replace(second=0, microsecond=0) - AROUND
         ticks = [start + number * MINUTE for number in range(2 * AROUND // MINUTE)]
         shown = [(tick, tick.astimezone(clocks).minute) for tick in ticks]
@@ -41,21 +41,21 @@ def assert_fires_whenever_clocks_show_it(zone: str) -> None:
 
 
 @pytest.mark.parametrize("zone", ODD)
-def test_every_hour_fires_around_each_change_of_odd_zones_from_2000_to_2040(zone: str) -> None:
-    assert_fires_whenever_clocks_show_it(zone)
+def test_every_hour_fires_around_each_change_of_odd_zones_from_2007_to_2027(zone: str) -> None:
+    assert_fires_whenever_clocks_show_it(zone, 2007, 2027)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("zone", REST)
+@pytest.mark.parametrize("zone", ZONES)
 def test_every_hour_fires_around_each_change_of_every_zone_from_2000_to_2040(zone: str) -> None:
-    assert_fires_whenever_clocks_show_it(zone)
+    assert_fires_whenever_clocks_show_it(zone, 2000, 2040)
 
 
 @pytest.mark.parametrize("zone", ODD[:4])
 def test_every_clock_change_is_found(zone: str) -> None:
-    """Compared with the offset of each hour, from 2000 to 2040."""
+    """Compared with the offset of every sixth hour, from 2000 to 2040."""
     clocks = ZoneInfo(zone)
-    hours = [utc(2000, 1, 1) + timedelta(hours=number) for number in range(40 * 366 * 24)]
+    hours = [utc(2000, 1, 1) + timedelta(hours=number) for number in range(0, 40 * 366 * 24, 6)]
     offsets = [hour.astimezone(clocks).utcoffset() for hour in hours]
     changed = sum(one != other for one, other in pairwise(offsets))
     found, moment = 0, datetime(2000, 1, 1, tzinfo=UTC)
