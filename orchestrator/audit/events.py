@@ -181,6 +181,8 @@ class RunStarted(LogEvent):
         trigger: schedule and planned time of a scheduled run.
         restores: the run to undo.
         narrowed: the conditions of `--only` and `--exclude`.
+        workspace_name: name of the workspace in the settings.
+        fleet: the fleet run of the run.
         plan_file: `path` and digest of the plan file.
     """
 
@@ -190,6 +192,7 @@ class RunStarted(LogEvent):
     simulated, simulator = Optional[bool](), Optional[str]()
     vars, plan_file, trigger = Optional[Json](), Optional[Json](), Optional[Json]()
     restores, narrowed = Optional[str](), Optional[Json]()
+    workspace_name, fleet = Optional[str](), Optional[str]()
 
     @property
     def playbook(self) -> Json:

@@ -161,10 +161,12 @@ class Denominator:
     Attributes:
         number: the number of CVMs.
         words: the restriction to some CVMs of the workspace, such as `that are up now`; empty for all CVMs.
+        place: the holder of the CVMs.
     """
 
     number: int
     words: str = ""
+    place: str = "the workspace"
 
 
 def merge_guards(playbook: Guards, settings: Guards) -> Guards:
@@ -230,9 +232,7 @@ def check_guards(
     """
     checks = []
     if guards.max_targets is not None:
-        ok = targets <= guards.max_targets
-        message = f"{plural(targets, 'target')}, at most {guards.max_targets} allowed"
-        checks.append(GuardCheck("max_targets", guards.max_targets, targets, ok, message))
+        checks.append(_check_number(guards.max_targets, targets))
     if guards.max_percent is not None:
         if targets > starts or not starts:
             whole = Denominator(up, "that are up now")
@@ -251,6 +251,38 @@ def check_guards(
     return tuple(checks)
 
 
+def check_totals(
+    guards: Guards, *, targets: int, up: int, starts: int, whole_of_starts: int, workspaces: int
+) -> tuple[GuardCheck, ...]:
+    """Check the guards over all workspaces of a fleet run.
+
+    Args:
+        guards: the guards of the total: `max_targets` and `max_percent`.
+        targets: the number of targets in all workspaces.
+        up: the number of CVMs up now in all workspaces: the denominator of `max_percent`.
+        starts: the number of targets to start.
+        whole_of_starts: the number of CVMs in all workspaces: the denominator of `max_percent` for starts.
+        workspaces: the number of workspaces.
+    """
+    place = plural(workspaces, "workspace")
+    checks = []
+    if guards.max_targets is not None:
+        checks.append(_check_number(guards.max_targets, targets, f" in {place}"))
+    if guards.max_percent is not None:
+        if targets > starts or not starts:
+            whole = Denominator(up, "that are up now", place)
+            checks.append(_check_percent(guards.max_percent, targets - starts, whole, "targets"))
+        if starts:
+            whole = Denominator(whole_of_starts, place=place)
+            checks.append(_check_percent(guards.max_percent, starts, whole, "targets to start"))
+    return tuple(checks)
+
+
+def _check_number(limit: int, targets: int, where: str = "") -> GuardCheck:
+    message = f"{plural(targets, 'target')}{where}, at most {limit} allowed"
+    return GuardCheck("max_targets", limit, targets, targets <= limit, message)
+
+
 def _check_percent(limit: Decimal, targets: int, whole: Denominator, what: str) -> GuardCheck:
     share = Decimal(targets) * 100 / whole.number if whole.number else Decimal(0)
     ok = targets * 100 <= limit * whole.number
@@ -258,6 +290,6 @@ def _check_percent(limit: Decimal, targets: int, whole: Denominator, what: str) 
     value = share.quantize(Decimal("0.1"), ROUND_FLOOR if ok else ROUND_CEILING)
     which = f" {whole.words}" if whole.words else ""
     message = (
-        f"{targets} {what} are {value}% of the {whole.number} CVMs of the workspace{which}, at most {limit:f}% allowed"
+        f"{targets} {what} are {value}% of the {whole.number} CVMs of {whole.place}{which}, at most {limit:f}% allowed"
     )
     return GuardCheck("max_percent", limit, value, ok, message)

@@ -180,7 +180,7 @@ _MOST_REASONS = 10
 
 
 def find_refusal(
-    plan: Plan, constraint: PlanConstraint | None = None, *, is_named: bool = False
+    plan: Plan, constraint: PlanConstraint | None = None, *, is_named: bool = False, may_be_empty: bool = False
 ) -> OrchestratorError | None:
     """Return the reason not to carry out a plan; None for a valid plan.
 
@@ -188,6 +188,7 @@ def find_refusal(
         plan: the plan.
         constraint: the constraint of the plan, such as a plan file.
         is_named: whether a person named every CVM, so that a plan without any unprotected CVM is refused.
+        may_be_empty: whether the plan may have no match, because other workspaces of a fleet run may have some.
     """
     left = plan.drifted
     if constraint is not None and left and not plan.targets:
@@ -195,7 +196,7 @@ def find_refusal(
             f"nothing is left to do: {plural(len(left), 'target')} of {constraint.source} changed since",
             hint="make a new plan; if the list has none of these CVMs, check the API key",
         )
-    if not plan.has_matches:
+    if not plan.has_matches and not may_be_empty:
         narrowed = any(each.why.code is SkipReason.EXCLUDED_BY_OPTION for each in plan.skipped)
         return NoMatchError(
             "--only and --exclude leave no CVM" if narrowed else "the selectors matched no CVM",

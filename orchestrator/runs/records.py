@@ -15,6 +15,7 @@ from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.rate.adaptive import START
 from orchestrator.outcome import Outcome
 from orchestrator.playbook.deadline import Forecast
+from orchestrator.playbook.guards import GuardCheck
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.resolved_steps import (
@@ -150,6 +151,16 @@ def started_fields(
     }
 
 
+def guard_fields(check: GuardCheck) -> dict[str, object]:
+    """Build the fields of a checked guard."""
+    return {
+        "name": check.name,
+        "limit": None if check.limit is None else format_amount(Decimal(check.limit)),
+        "value": format_amount(Decimal(check.value)),
+        "ok": check.ok,
+    }
+
+
 def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
     """Build the fields of `run.planned`."""
     return {
@@ -169,15 +180,7 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
         "skipped": [
             {"cvm": each.cvm.ref.document(), **each.why.fields(), "status": each.cvm.status} for each in plan.skipped
         ],
-        "guards": [
-            {
-                "name": check.name,
-                "limit": None if check.limit is None else format_amount(Decimal(check.limit)),
-                "value": format_amount(Decimal(check.value)),
-                "ok": check.ok,
-            }
-            for check in plan.guards
-        ],
+        "guards": [guard_fields(check) for check in plan.guards],
         "deadline": None if plan.deadline is None else _deadline_fields(plan.deadline),
         "warnings": [each.document() for each in plan.warnings],
         "workspace_size": workspace_size,

@@ -17,6 +17,7 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, new_run_id
 from orchestrator.engine.job import Job
+from orchestrator.engine.protocols import Clock
 from orchestrator.engine.read.inventory import Inventory
 from orchestrator.engine.read.status import Observation
 from orchestrator.errors import NotConfirmedError
@@ -98,6 +99,7 @@ class RunRequest:
         narrowing: the conditions of `--only` and `--exclude`.
         inventory: the CVMs, if read already.
         is_named: whether a person named every CVM.
+        fleet_id: the fleet run of the run; None for a run of its own.
     """
 
     loaded: LoadedPlaybook
@@ -112,6 +114,7 @@ class RunRequest:
     narrowing: Narrowing | None = None
     inventory: Inventory | None = None
     is_named: bool = False
+    fleet_id: str | None = None
 
 
 Confirm = Callable[[Plan], Awaitable[bool]]
@@ -154,27 +157,94 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
         SettingsError: when the claim can't be written.
         AuditError: when the log can't be written.
     """
-    plan, size = prepared.plan, prepared.workspace_size
-    refusal = find_refusal(plan, request.constraint, is_named=request.is_named)
+    refusal = find_refusal(prepared.plan, request.constraint, is_named=request.is_named)
     if refusal is not None:
         raise refusal
-    asked_at, asked_on = session.clock.now(), session.clock.wall()
-    run_id = request.run_id or new_run_id(asked_on)
-    if not await confirm(plan):
+    wait = Wait(session.clock)
+    run_id = request.run_id or new_run_id(wait.asked_on)
+    if not await confirm(prepared.plan):
         raise NotConfirmedError("the plan was not confirmed", hint="nothing was sent")
-    # Both clocks: the engine's clock stops while a machine sleeps, the wall clock may be set back.
-    waited = max(session.clock.now() - asked_at, (session.clock.wall() - asked_on).total_seconds())
-    jobs = [Job.from_target(target) for target in plan.targets]
+    targets = await claim_targets(session, request, prepared, run_id, waited=wait.seconds)
+    return begin_run(session, request, prepared, targets)
+
+
+class Wait:
+    """The wait for an answer, by both clocks: one stops while a machine sleeps, the other may be set back.
+
+    Attributes:
+        asked_on: the time of day at the question.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._asked_at, self.asked_on = clock, clock.now(), clock.wall()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the question."""
+        return max(self._clock.now() - self._asked_at, (self._clock.wall() - self.asked_on).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTargets:
+    """The targets of a confirmed plan, claimed for the run.
+
+    Attributes:
+        run_id: the id of the run.
+        jobs: every target.
+        claim: the run's claim on its CVMs.
+        fresh: the statuses read just now, by the CVM's key; None when the statuses of the plan still hold.
+    """
+
+    run_id: str
+    jobs: list[Job]
+    claim: Claim
+    fresh: Mapping[str, Observation] | None
+
+
+async def claim_targets(
+    session: Session, request: RunRequest, prepared: Prepared, run_id: str, *, waited: float
+) -> ClaimedTargets:
+    """Claim the targets of a confirmed plan; read outdated statuses again.
+
+    Args:
+        session: the connection to the cloud.
+        request: the request for the run.
+        prepared: the plan.
+        run_id: the id of the run.
+        waited: seconds until the confirmation.
+
+    Raises:
+        ClaimedError: when a live run claims one of the CVMs, unless ignored.
+        CloudError: when a status can't be read.
+        SettingsError: when the claim can't be written.
+    """
+    size = prepared.workspace_size
+    jobs = [Job.from_target(target) for target in prepared.plan.targets]
     claim = claim_cvms(session, run_id, [job.ref for job in jobs], ignore_running=request.ignore_running)
     try:
         fresh = await read_what_others_changed(session, claim, jobs, size, prepared.read_at)
         if fresh is None and waited > session.settings.guards.recheck_after:
             fresh = await read_open_statuses(session, jobs, size)
-        log, state = _begin_log(session, request, prepared, run_id)
     except BaseException:
         claim.release(has_ended=True)
         raise
-    return OpenRun(session.store.get_run(run_id), log, state, jobs, plan.steps, size, claim, fresh)
+    return ClaimedTargets(run_id, jobs, claim, fresh)
+
+
+def begin_run(session: Session, request: RunRequest, prepared: Prepared, targets: ClaimedTargets) -> OpenRun:
+    """Begin the log of a confirmed run: its start and its plan are durable at the return.
+
+    Raises:
+        SettingsError: when the log can't be written; the claim is then released.
+    """
+    try:
+        log, state = _begin_log(session, request, prepared, targets.run_id)
+    except BaseException:
+        targets.claim.release(has_ended=True)
+        raise
+    stored, plan = session.store.get_run(targets.run_id), prepared.plan
+    size = prepared.workspace_size
+    return OpenRun(stored, log, state, targets.jobs, plan.steps, size, targets.claim, targets.fresh)
 
 
 def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id: str) -> tuple[AuditLog, RunState]:
@@ -194,6 +264,10 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
         started["narrowed"] = request.narrowing.document()
     if request.ignore_running:
         started["ignore_running"] = True
+    if session.settings.workspace_name is not None:
+        started["workspace_name"] = session.settings.workspace_name
+    if request.fleet_id is not None:
+        started["fleet"] = request.fleet_id
     planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}
     state = RunState()
     log = session.store.create_log(

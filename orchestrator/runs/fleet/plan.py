@@ -1,0 +1,246 @@
+"""The plan of a fleet run: a plan for each workspace, and the guards of the total."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+
+from orchestrator.engine.read.inventory import InventoryReader
+from orchestrator.errors import CloudError, GuardError, NoMatchError, OrchestratorError, UsageError
+from orchestrator.playbook.guards import GuardCheck, check_totals, merge_guards
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.schema import Fleet, Guards
+from orchestrator.playbook.value_types import Share
+from orchestrator.runs.prepare import Prepared, find_refusal
+from orchestrator.runs.session import Session
+from orchestrator.runs.start import RunRequest, plan_request
+from orchestrator.text import join_names, plural
+
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceRequest:
+    """The request for the run of one workspace.
+
+    Attributes:
+        name: the workspace.
+        session: the connection to the cloud.
+        request: the request.
+    """
+
+    name: str
+    session: Session
+    request: RunRequest
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspacePlan:
+    """The plan of one workspace, and its sources.
+
+    Attributes:
+        name: the workspace.
+        session: the connection to the cloud.
+        request: the request.
+        prepared: the plan and its sources.
+    """
+
+    name: str
+    session: Session
+    request: RunRequest
+    prepared: Prepared
+
+    @property
+    def plan(self) -> Plan:
+        """The plan."""
+        return self.prepared.plan
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An unreachable workspace, left out on request.
+
+    Attributes:
+        name: the workspace.
+        reason: the error of its read.
+    """
+
+    name: str
+    reason: str
+
+    def document(self) -> dict[str, object]:
+        """Build the entry of `left_out` in documents and in `fleet.started`."""
+        return {"workspace": self.name, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """The plans of all workspaces.
+
+    Attributes:
+        loaded: the playbook.
+        workspaces: the plan of every workspace, in the order of the settings.
+        left_out: the unreachable workspaces.
+        guards: the checks of the total.
+        first: name of the canary workspace; None without a canary.
+        max_failures: the most failures in all workspaces; None without a limit.
+        warnings: warnings about the fleet run as a whole.
+    """
+
+    loaded: LoadedPlaybook
+    workspaces: tuple[WorkspacePlan, ...]
+    left_out: tuple[LeftOut, ...]
+    guards: tuple[GuardCheck, ...]
+    first: str | None
+    max_failures: Share | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def target_count(self) -> int:
+        """Number of targets in all workspaces."""
+        return sum(len(each.plan.targets) for each in self.workspaces)
+
+
+async def plan_fleet(
+    loaded: LoadedPlaybook, requests: Sequence[WorkspaceRequest], *, base_guards: Guards, skip: Collection[str] = ()
+) -> FleetPlan:
+    """Read all inventories at the same time, and make all plans.
+
+    Args:
+        loaded: the playbook.
+        requests: the request of every workspace, in the order of the settings.
+        base_guards: the guards of the settings, without the guards of single workspaces.
+        skip: names of workspaces to leave out if unreachable.
+
+    Raises:
+        CloudError: when a workspace can't be read, and is not in `skip`; the error names all such workspaces.
+        UsageError: when two workspaces have the same id, or when the canary or a name of `skip` is no workspace here.
+    """
+    fleet, playbook = loaded.playbook.fleet, loaded.playbook
+    names = [each.name for each in requests]
+    _require_known(fleet.first, names, "the playbook's `fleet.first`")
+    for name in skip:
+        _require_known(name, names, "--skip-unreachable")
+    plans: dict[str, WorkspacePlan] = {}
+    errors: dict[str, OrchestratorError] = {}
+
+    async def plan_one(each: WorkspaceRequest) -> None:
+        """Plan one workspace; keep its error."""
+        try:
+            plans[each.name] = await _plan_workspace(each, needs_whole=fleet.max_percent is not None)
+        except OrchestratorError as error:
+            errors[each.name] = error
+
+    async with anyio.create_task_group() as group:
+        for each in requests:
+            group.start_soon(plan_one, each)
+    # Without the canary workspace, the other workspaces would begin unproven.
+    left_out = _leave_out(errors, {*skip} - {fleet.first}, names)
+    workspaces = tuple(plans[name] for name in names if name in plans)
+    _refuse_same_ids(workspaces)
+    limit = playbook.limits.max_failures if fleet.max_failures is None else fleet.max_failures
+    guards = _check_totals(_guards_of_total(fleet, merge_guards(playbook.guards, base_guards)), workspaces)
+    warnings = tuple(
+        f"--skip-unreachable {name}: the workspace can be read, so it is part of this order"
+        for name in skip
+        if name in plans
+    )
+    return FleetPlan(loaded, workspaces, left_out, guards, fleet.first, limit, warnings)
+
+
+def find_fleet_refusal(plan: FleetPlan) -> OrchestratorError | None:
+    """Return the reason not to carry out the plan of a fleet run; None for a valid plan."""
+    refused = [check for check in plan.guards if not check.ok]
+    if refused:
+        reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
+        return GuardError(f"refused by a guard of the total: {reasons}", hint="narrow the order, or raise the guard")
+    for each in plan.workspaces:
+        refusal = find_refusal(each.plan, each.request.constraint, is_named=each.request.is_named, may_be_empty=True)
+        if refusal is not None:
+            return name_workspace(refusal, each.name)
+    if not any(each.plan.has_matches for each in plan.workspaces):
+        where = plural(len(plan.workspaces), "workspace")
+        return NoMatchError(f"the selectors matched no CVM in {where}", hint="`orchestrator cvms` lists the inventory")
+    return None
+
+
+def name_workspace(error: OrchestratorError, name: str) -> OrchestratorError:
+    """Name the workspace in an error."""
+    error.message = f"workspace {name}: {error.message}"
+    error.args = (error.message,)
+    return error
+
+
+async def _plan_workspace(each: WorkspaceRequest, *, needs_whole: bool) -> WorkspacePlan:
+    session, request = each.session, each.request
+    if needs_whole and request.inventory is None:
+        reader = InventoryReader(session.cloud, session.gate, session.rng)
+        request = replace(request, inventory=await reader.read_all())
+    prepared = await plan_request(session, request)
+    return WorkspacePlan(each.name, session, replace(request, inventory=None), prepared)
+
+
+def _require_known(name: str | None, names: Sequence[str], source: str) -> None:
+    if name is not None and name not in names:
+        raise UsageError(
+            f"{source} names {name!r}, but this order has the workspaces {join_names(names)}",
+            hint="name one of these workspaces, or add it with --workspace",
+        )
+
+
+def _leave_out(
+    errors: dict[str, OrchestratorError], skip: Collection[str], names: Sequence[str]
+) -> tuple[LeftOut, ...]:
+    """Return the workspaces to leave out.
+
+    Raises:
+        CloudError: when other workspaces are unreachable, or all of them.
+        OrchestratorError: when a workspace has an error of another kind.
+    """
+    for name, error in errors.items():
+        if not isinstance(error, CloudError):
+            raise name_workspace(error, name)
+    missing = [name for name in names if name in errors and (name not in skip or len(errors) == len(names))]
+    if missing:
+        shown = "; ".join(f"{name}: {errors[name].message}" for name in missing[:_MOST_NAMED])
+        more = f"; and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        raise CloudError(
+            f"{len(missing)} of {plural(len(names), 'workspace')} can't be read, and nothing was sent: {shown}{more}",
+            hint="try again later, or leave them out: "
+            + " ".join(f"--skip-unreachable {name}" for name in missing[:3]),
+        )
+    return tuple(LeftOut(name, errors[name].message) for name in names if name in errors)
+
+
+def _refuse_same_ids(workspaces: Sequence[WorkspacePlan]) -> None:
+    by_id: dict[str, str] = {}
+    for each in workspaces:
+        found = each.prepared.workspace.id
+        if found is not None and found in by_id:
+            raise UsageError(
+                f"workspaces {by_id[found]} and {each.name} of the settings are the same workspace {found}",
+                hint="remove one of both from the settings, or name only one with --workspace",
+            )
+        if found is not None:
+            by_id[found] = each.name
+
+
+def _guards_of_total(fleet: Fleet, guards: Guards) -> Guards:
+    """Return the guards of the total: the value of `fleet`, else the value for each workspace."""
+    return Guards.model_construct(
+        max_targets=fleet.max_targets or guards.max_targets,
+        max_percent=guards.max_percent if fleet.max_percent is None else fleet.max_percent,
+    )
+
+
+def _check_totals(guards: Guards, workspaces: Sequence[WorkspacePlan]) -> tuple[GuardCheck, ...]:
+    plans = [each.plan for each in workspaces]
+    return check_totals(
+        guards,
+        targets=sum(len(plan.targets) for plan in plans),
+        up=sum(plan.up for plan in plans),
+        starts=sum(target.action.starts_cvms for plan in plans for target in plan.targets),
+        whole_of_starts=sum(len(plan.cvms) for plan in plans),
+        workspaces=len(plans),
+    )
