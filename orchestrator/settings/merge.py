@@ -120,10 +120,14 @@ def merge_sources(
 
 
 def find_origin(origins: Mapping[Place, Origin], place: Place) -> tuple[Origin | None, Place]:
-    """Return the origin of the value at or above a path, otherwise of any value below; and the path in that source."""
+    """Return the origin of the value at a path, or nearest to the path; and the path in that source."""
     for length in range(len(place), 0, -1):
-        origin = origins.get(place[:length])
+        above = place[:length]
+        origin = origins.get(above)
         if origin is not None:
-            own = place[:length] if origin.position is None else (*place[: length - 1], origin.position)
+            own = above if origin.position is None else (*above[:-1], origin.position)
             return origin, (*own, *place[length:])
-    return next((origin for path, origin in origins.items() if path[: len(place)] == place), None), place
+        sibling = next((origin for path, origin in origins.items() if path[:length] == above), None)
+        if sibling is not None:
+            return sibling, place
+    return None, place
