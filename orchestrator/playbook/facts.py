@@ -11,14 +11,13 @@ from decimal import Decimal
 from operator import eq, ge, gt, le, lt
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from orchestrator.billing.rates import choose_rate
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.schedule import parse_edge
-from orchestrator.playbook.value_types import as_list
+from orchestrator.playbook.value_types import AS_TEXT, as_list
 
 _COMPARISON = re.compile(r"\s*(>=|<=|>|<|=|)\s*(\d{1,20}(?:\.\d{1,20})?)\s*", re.ASCII)
 _COMPARE = {">=": ge, "<=": le, ">": gt, "<": lt, "=": eq, "": eq}
@@ -60,18 +59,6 @@ class Comparison:
     def __str__(self) -> str:
         return f"{self.operator}{self.number:f}"
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
-        """Return a core schema for validation with `parse`."""
-        del source, handler
-        return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the JSON Schema of a number or a comparison."""
-        del schema, handler
-        return _COMPARISON_SCHEMA
-
 
 _COMPARISON_SCHEMA: dict[str, Any] = {
     "anyOf": [
@@ -86,7 +73,7 @@ def _wrap_number(value: object) -> object:
 
 
 Comparisons = Annotated[
-    list[Comparison],
+    list[Annotated[Comparison, PlainValidator(Comparison.parse), AS_TEXT]],
     BeforeValidator(_wrap_number),
     WithJsonSchema(
         {"anyOf": [*_COMPARISON_SCHEMA["anyOf"], {"type": "array", "minItems": 1, "items": _COMPARISON_SCHEMA}]}

@@ -4,7 +4,7 @@ The settings' sections `rate` and `settle` inherit these fields and add defaults
 """
 
 from orchestrator.documented_model import DocumentedModel
-from orchestrator.playbook.value_types import Count, Dispatch, PositiveDuration, Rate, RateOrAuto, Share
+from orchestrator.playbook.value_types import Count, Dispatch, PositiveDuration, Rate, RateOrAuto, ShareValue
 
 
 class _SharedLimits(DocumentedModel):
@@ -28,7 +28,7 @@ class RateLimits(_SharedLimits):
 class Limits(RateLimits):
     """Limits of the run's rate and width. Limits of the playbook win over the settings' `rate`."""
 
-    max_failures: Share | None = None
+    max_failures: ShareValue | None = None
     """End the run after more failed or refused targets than this (as %: of the planned targets). 0: after the first."""
 
 
@@ -37,7 +37,7 @@ class StepLimits(_SharedLimits):
 
     requests_per_second: Rate | None = None
     """Requests of the step per second; with `auto` for the run, the highest rate during the step."""
-    max_failures: Share | None = None
+    max_failures: ShareValue | None = None
     """End the run after more failed or refused targets of the step than this (as %: of its targets)."""
 
 

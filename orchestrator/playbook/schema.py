@@ -24,6 +24,7 @@ from orchestrator.playbook.value_types import (
     Percent,
     PositiveDuration,
     Share,
+    ShareValue,
     StrictBool,
     Text,
     Texts,
@@ -99,7 +100,7 @@ class KeepRunning(DocumentedModel):
 
     per: Literal["app_id", "teepod"]
     """The group: all CVMs of an app, or of a teepod."""
-    min: Annotated[Share, AfterValidator(_check_not_zero)]
+    min: Annotated[ShareValue, AfterValidator(_check_not_zero)]
     """CVMs left up in every group, as a number or a percentage of the group's CVMs up now. Smaller groups stay up as a
     whole.
     """
@@ -184,7 +185,7 @@ class Fleet(DocumentedModel):
     """Refuse a plan with more targets in all workspaces together."""
     max_percent: Percent | None = None
     """Refuse a plan with more targets than this percentage of the CVMs up now in all workspaces together."""
-    max_failures: Share | None = None
+    max_failures: ShareValue | None = None
     """Start nothing new in any workspace after more failed or refused targets than this (as %: of all targets)."""
 
 

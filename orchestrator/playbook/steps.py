@@ -22,7 +22,7 @@ from orchestrator.playbook.value_types import (
     OnFailure,
     Order,
     PositiveDuration,
-    Share,
+    ShareValue,
     StrictBool,
     Text,
     Texts,
@@ -141,7 +141,7 @@ class Step(DocumentedModel):
     """Order of the targets: `cost` (most expensive first), `teepod` (one teepod after another) or `name`; default: as
     listed.
     """
-    waves: Annotated[list[Share], Field(min_length=1), AfterValidator(check_wave_sizes)] | None = None
+    waves: Annotated[list[ShareValue], Field(min_length=1), AfterValidator(check_wave_sizes)] | None = None
     """Number of targets reached by the end of every wave, such as `[1, "10%", "100%"]`."""
     soak: PositiveDuration | None = None
     """With `waves`: waiting time after every wave. The wave's CVMs are then read again, before the next wave begins."""

@@ -16,10 +16,10 @@ from pydantic import (
     BeforeValidator,
     Field,
     GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
     WithJsonSchema,
 )
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from orchestrator.cvm import HASHID, normal_app_id, normal_id
@@ -255,17 +255,17 @@ class Share:
     def __str__(self) -> str:
         return f"{self.amount.normalize():f}{'%' if self.percent else ''}"
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
-        """Return a core schema for validation with `parse`."""
-        del source, handler
-        return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the JSON Schema of a whole number or a percentage."""
-        del schema, handler
-        return {"anyOf": [{"type": "integer", "minimum": 0}, _PERCENTAGE, _REFERENCE]}
+AS_TEXT = PlainSerializer(str, when_used="json-unless-none")
+"""Write a value as text in JSON."""
+
+ShareValue = Annotated[
+    Share,
+    PlainValidator(Share.parse),
+    AS_TEXT,
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, _PERCENTAGE, _REFERENCE]}),
+]
+"""A share in a playbook or in the settings."""
 
 
 def _parse_percent(value: object) -> Decimal:
