@@ -20,7 +20,7 @@ _A_RECORD = b'{"'
 def is_evidence(file: Path) -> bool:
     """Check a file name for an audit log, a seal, or the record of pruned logs."""
     run_id, _, rest = file.name.partition(".")
-    return (is_run_id(run_id) and rest in {"jsonl", "seal.json"}) or file.name == "pruned.jsonl"
+    return (is_run_id(run_id.removeprefix("fleet-")) and rest in {"jsonl", "seal.json"}) or file.name == "pruned.jsonl"
 
 
 def check_place(out: Path | None) -> None:

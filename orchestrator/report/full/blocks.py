@@ -294,6 +294,7 @@ class Report:
         mood: the colour of the headline.
         sections: the sections, in order.
         foot: the origin of the report, in a line.
+        noun: the subject of the report.
     """
 
     playbook: str
@@ -303,3 +304,4 @@ class Report:
     mood: Mood
     sections: Sequence[Section]
     foot: str
+    noun: str = "Run"

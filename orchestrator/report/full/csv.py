@@ -36,18 +36,22 @@ COLUMNS = {
     "charge_state": "`charged`, `pending`, `none`, `unknown` or `not_asked`; empty for a target without a charge",
     "charge_expected_usd": "the expected charge, estimated",
     "charged_usd": "the charge, observed",
+    "workspace": "the name of the workspace in the settings; empty for the default key",
 }
 """The columns with their meaning, in order. New columns go to the end; existing columns stay as they are."""
 
 
 def build_report_csv(document: Mapping[str, Any]) -> str:
-    """Build the CSV text, with the column names in the first line."""
+    """Build the CSV text of a run, or of all runs of a fleet run, with the column names in the first line."""
     out = StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
-    for target in document["targets"]:
-        row = {"run_id": document["run"]["run_id"], **_target_fields(target)}
-        writer.writerow([cell(row[column]) for column in COLUMNS])
+    for each in document.get("workspaces", [document]):
+        run = each["run"]
+        about = {"run_id": run["run_id"], "workspace": each.get("workspace", run.get("workspace_name"))}
+        for target in each["targets"]:
+            row = about | _target_fields(target)
+            writer.writerow([cell(row[column]) for column in COLUMNS])
     return out.getvalue()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.audit.verify import Reading, Verdict
@@ -76,7 +77,7 @@ def build_report_document(timeline: RunTimeline, log: LogFile, *, made_at: datet
         "warnings": [warning_document(each)["message"] for each in state.planned.warnings],
         "skipped": _group_skipped(timeline),
         "billing": build_billing(state),
-        "log": _describe_log(timeline, log),
+        "log": describe_log_file(log, timeline.seal),
     }
 
 
@@ -99,7 +100,7 @@ def _describe_run(timeline: RunTimeline, log: LogFile) -> dict[str, Any]:
         "meaning": _end_in_words(timeline, log),
         "started_at": started.record.get("ts"),
         "ended_at": last,
-        "seconds": _seconds_between(started.record.get("ts"), last),
+        "seconds": seconds_between(started.record.get("ts"), last),
         "deadline": _deadline_result(timeline),
         "paused_s": [round(each, 3) for each in timeline.pauses],
     }
@@ -149,7 +150,8 @@ def _end_in_words(timeline: RunTimeline, log: LogFile) -> str:
     return meaning_of_run(timeline.state, running=log.running)
 
 
-def _seconds_between(start: str | None, end: str | None) -> float | None:
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Return the seconds between two timestamps; None without one of both."""
     if start is None or end is None:
         return None
     return round((parse_timestamp(end) - parse_timestamp(start)).total_seconds(), 3)
@@ -242,11 +244,11 @@ def _group_skipped(timeline: RunTimeline) -> list[dict[str, Any]]:
     ]
 
 
-def _describe_log(timeline: RunTimeline, log: LogFile) -> dict[str, Any]:
+def describe_log_file(log: LogFile, seal: Record | None = None) -> dict[str, Any]:
+    """Describe a log: its file, its digests, the verdict, and the commands to verify the log."""
     reading = log.reading
-    # A log in the runs directory is named by its run's id; any other log by its path.
-    name = log.path.stem if log.path.parent.name == "runs" else quote(str(log.path))
-    seal = timeline.seal
+    # A log in the state folder is named by the id of its run; any other log by its path.
+    name = log.path.stem if log.path.parent.name in {"runs", "fleets"} else quote(str(log.path))
     key = "" if seal is None else " --public-key KEY.pem"
     return {
         "path": str(log.path),

@@ -52,11 +52,11 @@ def render_html(report: Report) -> bytes:
     """Render the page."""
     mood = "banner" if report.mood is Mood.OPEN else f"banner {report.mood}"
     head = [
-        e("h1", "Run of ", e("bdi", report.playbook)),
-        e("p", "Run ", e("code", report.run_id), f" started {report.started_at}", cls="soft"),
+        e("h1", f"{report.noun} of ", e("bdi", report.playbook)),
+        e("p", f"{report.noun} ", e("code", report.run_id), f" started {report.started_at}", cls="soft"),
         e("p", report.headline, cls=mood),
     ]
-    title = f"{report.playbook}, run {report.run_id}"
+    title = f"{report.playbook}, {report.noun.lower()} {report.run_id}"
     return page(title, head, map(render_section, report.sections), report.foot)
 
 

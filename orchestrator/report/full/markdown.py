@@ -56,11 +56,11 @@ def render_markdown(report: Report) -> str:
 
 
 def _render_report(report: Report) -> Iterator[str]:
-    yield f"# Run of {escape_markdown(report.playbook, 120)}"
+    yield f"# {report.noun} of {escape_markdown(report.playbook, 120)}"
     yield ""
     yield f"**{escape_markdown(report.headline)}**"
     yield ""
-    yield f"Run {escape_markdown(report.run_id)} started {escape_markdown(report.started_at)}."
+    yield f"{report.noun} {escape_markdown(report.run_id)} started {escape_markdown(report.started_at)}."
     yield ""
     for section in report.sections:
         yield from _render_section(section)

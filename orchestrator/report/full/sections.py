@@ -119,11 +119,11 @@ def describe_summary(document: _Document) -> Section:
             ("Compute ended", rate_words(total["ended"], "compute")),
             ("Charged", charged_words(total["charged"])),
         ]
-    return Section("summary", "Summary", [_describe_counts(document), Facts(pairs)])
+    return Section("summary", "Summary", [describe_counts(document["stages"]), Facts(pairs)])
 
 
-def _describe_counts(document: _Document) -> Counts:
-    counts = document["stages"]
+def describe_counts(counts: Mapping[str, int]) -> Counts:
+    """Describe the number of targets at every stage."""
     found = [Count(sum(counts.values()), "", "planned", "targets of the plan")]
     for stage, meaning in STAGES.items():
         if counts.get(stage):

@@ -41,7 +41,10 @@ _NARROWEST = 40
 def render_text(report: Report, width: int = PIPE_WIDTH) -> str:
     """Render the whole report, in at most `WIDEST` columns."""
     width = max(_NARROWEST, min(width, WIDEST))
-    head = [*_wrap_text(f"Run {report.run_id} of {report.playbook}", width), *_wrap_text(report.headline, width)]
+    head = [
+        *_wrap_text(f"{report.noun} {report.run_id} of {report.playbook}", width),
+        *_wrap_text(report.headline, width),
+    ]
     sections = ["\n".join(_render_section(section, width)) for section in report.sections if not section.is_empty]
     return "\n\n".join(["\n".join(head), *sections, "\n".join(_wrap_text(report.foot, width))]) + "\n"
 

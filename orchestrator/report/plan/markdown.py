@@ -1,6 +1,8 @@
 """A plan as GitHub-flavoured Markdown, for pull requests and job summaries. Names from outside are never markup."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from rich.text import Text
 
 from orchestrator.playbook.plan import Plan
 from orchestrator.report.full.blocks import (
@@ -29,6 +31,7 @@ def render_plan_markdown(
     refusal: str | None = None,
     plan_file: tuple[str, str] | None = None,
     details: bool = False,
+    workspace: str | None = None,
 ) -> str:
     """Render a plan.
 
@@ -38,8 +41,10 @@ def render_plan_markdown(
         refusal: the reason for refusing the plan.
         plan_file: the path and digest of the written plan file.
         details: whether to list the skipped CVMs, each with its reason.
+        workspace: the name of the workspace, for the heading of a section of a larger plan.
     """
-    lines = [f"## Plan of {escape_markdown(plan.playbook, 120)}", ""]
+    title, mark = (f"Plan of {plan.playbook}", "##") if workspace is None else (f"Workspace {workspace}", "###")
+    lines = [f"{mark} {escape_markdown(title, 128)}", ""]
     if refusal is not None:
         lines += [f"**This plan can't be executed: {escape_markdown(refusal)}**", ""]
     lines += [f"**{escape_markdown(describe_effects(plan))}**", ""]
@@ -54,10 +59,7 @@ def _list_blocks(
         yield Paragraph(description)
     if plan.warnings:
         yield Items([f"Warning: {warning.message}" for warning in plan.warnings])
-    pairs: list[tuple[str, Cell]] = []
-    for name, value in list_facts(plan):
-        first, *more = str(value).split("\n")
-        pairs += [(name, first), *(("", line) for line in more)]
+    pairs = fact_pairs(list_facts(plan))
     if plan_file is not None:
         pairs += [("plan file", Code(plan_file[0])), ("digest", Code(plan_file[1]))]
     yield Facts(pairs)
@@ -66,6 +68,15 @@ def _list_blocks(
         tables.append(TableGroup(f"{len(plan.skipped)} skipped", _list_skipped(plan)))
     if tables:
         yield TableGroups(tables, is_open=False)
+
+
+def fact_pairs(facts: Iterable[tuple[str, str | Text]]) -> list[tuple[str, Cell]]:
+    """Split facts of several lines into rows."""
+    pairs: list[tuple[str, Cell]] = []
+    for name, value in facts:
+        first, *more = str(value).split("\n")
+        pairs += [(name, first), *(("", line) for line in more)]
+    return pairs
 
 
 def _list_targets(plan: Plan) -> Table:

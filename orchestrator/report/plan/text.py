@@ -1,7 +1,7 @@
 """A plan for people: targets by teepod and app, skipped CVMs, guards, requests, time and cost."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.cvm import Cvm
+from orchestrator.playbook.guards import GuardCheck
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
 from orchestrator.report.layout import Column, fact_lines, print_lines, print_table, prose_lines, table, warning_lines
@@ -61,6 +62,14 @@ def print_plan(
     print_lines(console, above)
     screen = console.height if console.is_terminal else _PIPE_HEIGHT
     rows = max(_LEAST_ROWS, screen - len(above) - len(below) - 1)  # a line for the question
+    print_targets(console, plan, rows, details=details, now=now)
+    print_lines(console, below)
+
+
+def print_targets(
+    console: Console, plan: Plan, rows: int, *, details: bool = False, now: datetime | None = None
+) -> None:
+    """Print the targets within a number of rows, else their totals; with details, every CVM as well."""
     if len(plan.targets) >= rows:
         _print_totals(console, plan, rows)
     else:
@@ -69,7 +78,6 @@ def print_plan(
             _print_each(console, plan)
     if details:
         _print_details(console, plan, now or utc_now())
-    print_lines(console, below)
 
 
 def describe_effects(plan: Plan) -> str:
@@ -184,12 +192,29 @@ def _format_age(cvm: Cvm, now: datetime) -> str:
 
 def list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     """List the names and values of the facts of a plan; further values of a fact have an empty name."""
+    yield from list_order_facts(plan)
+    yield from list_choice_facts(plan)
+    yield from list_guards(plan.guards)
+    if plan.settings_file is not None:
+        yield "settings", f"{safe_text(plan.settings_file, 400)} of the current folder"
+    sending = _describe_sending(plan)
+    yield "takes", f"about {plan.estimate.requests} requests{_in_batches(plan)}, {sending}; {describe_settling(plan)}"
+    if plan.targets:
+        yield "billing", describe_plan_bill(plan)
+
+
+def list_order_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
+    """List the steps and the conditions of `--only` and `--exclude`."""
     if is_worth_a_list(plan.steps):
         targets = Counter(target.step for target in plan.targets)
         for number, line in step_lines(plan.steps, targets, plan.may_follow):
             yield "steps" if number == 1 else "", Text(f"{number}  {line}")
     if plan.narrowed is not None:
         yield "narrowed", Text(safe_text(describe_narrowing(plan.narrowed), 400))
+
+
+def list_choice_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
+    """List the reasons of skipped CVMs, the changed targets, and the rollout."""
     yield from _list_skip_reasons(plan)
     left = plan.drifted
     for number, each in enumerate(left[:_MOST_ROWS]):
@@ -199,25 +224,28 @@ def list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     if len(left) > _MOST_ROWS:
         yield "", f"and {len(left) - _MOST_ROWS} more"
     yield from rollout_rows(plan)
-    for number, check in enumerate(plan.guards):
+
+
+def list_guards(guards: Sequence[GuardCheck]) -> Iterator[tuple[str, str | Text]]:
+    """List the checked guards."""
+    for number, check in enumerate(guards):
         mark = Text("ok  ", "green") if check.ok else Text("REFUSED  ", "bold red")
         yield "" if number else "guards", Text.assemble(mark, f"{check.name}: {check.message}")
-    if not plan.guards:
+    if not guards:
         yield "guards", Text("none", "yellow")
-    if plan.settings_file is not None:
-        yield "settings", f"{safe_text(plan.settings_file, 400)} of the current folder"
+
+
+def describe_settling(plan: Plan) -> str:
+    """Describe the time of a CVM after its request."""
     # A force-stopped CVM gets the whole settle time again.
     settle = format_duration(max(step.settle_timeout + (step.escalate_after or 0) for step in plan.acting_steps))
     leave_running = {step.action.leaves_running for step in plan.acting_steps}
     goal = "settle" if len(leave_running) > 1 else "come up" if True in leave_running else "go down"
-    in_batches = "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
-    sending = (
-        f"about {plan.estimate.requests} requests{in_batches}, {_describe_sending(plan)}; "
-        f"each CVM then has {settle} to {goal}"
-    )
-    yield "takes", sending
-    if plan.targets:
-        yield "billing", _describe_bill(plan)
+    return f"each CVM then has {settle} to {goal}"
+
+
+def _in_batches(plan: Plan) -> str:
+    return "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
 
 
 def _list_skip_reasons(plan: Plan) -> Iterator[tuple[str, Text]]:
@@ -237,7 +265,8 @@ def _describe_sending(plan: Plan) -> str:
     return f"{seconds} to send at {rate} a second"
 
 
-def _describe_bill(plan: Plan) -> Text:
+def describe_plan_bill(plan: Plan) -> Text:
+    """Describe the compute that ends or begins, and the storage still billed."""
     lines = []
     if any(not target.action.leaves_running for target in plan.targets):
         lines += [("ends  ", plan.stopped_total, "compute"), ("still billed  ", plan.stopped_total, "storage")]

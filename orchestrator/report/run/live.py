@@ -68,6 +68,14 @@ class _View(Live):
         return found
 
 
+async def show_view(build: Callable[[], RenderableType], console: Console) -> None:
+    """Show a view and redraw it a few times a second, until cancelled."""
+    with _View(build(), console=console, auto_refresh=False, transient=True) as view:
+        while True:
+            view.update(build(), refresh=True)
+            await anyio.sleep(_REFRESH)
+
+
 class Progress:
     """The current progress of a run.
 
@@ -142,6 +150,29 @@ class Progress:
         more = "".join(f"; {note}" for note in notes)
         return f"{format_duration(time.monotonic() - self._started)}: {stages}{more}"
 
+    def count_done(self) -> tuple[int, int]:
+        """Count the finished targets, and the targets to finish: of an ending run without the unsent targets."""
+        done = sum(self.state.stages[stage] for stage in _DONE)
+        return done, done + self._to_finish() if self.is_ending() else sum(self.state.stages.values())
+
+    def describe_remaining(self) -> str:
+        """Describe the remaining time, or the remaining targets of an ending run."""
+        if self.is_ending():
+            return f"{self._to_finish()} to finish"
+        left = self.seconds_left()
+        return "…" if left is None else f"about {format_duration(left)} left"
+
+    def seconds_left(self) -> float | None:
+        """Estimate the seconds until the end; None during a wait of unknown length."""
+        if describe_wait(self.state) or self.trouble():
+            return None
+        return time_left(self.state, self._limit(), self._settle_seconds())
+
+    def format_stages(self) -> Text:
+        """Format the number of targets at every stage."""
+        stages = (Text(f"{number} {stage}", STYLES.get(stage, "cyan")) for stage, number in self._list_stages())
+        return Text("  ").join(stages)
+
     def _list_stages(self) -> list[tuple[str, int]]:
         stages = [(stage, self.state.stages[stage]) for stage in _ORDER if self.state.stages[stage]]
         if not self.is_ending():
@@ -167,23 +198,15 @@ class Progress:
         return sorted(found)[len(found) // 2] if found else None
 
     def _build_view(self) -> RenderableType:
-        state, total = self.state, sum(self.state.stages.values())
-        done = sum(state.stages[stage] for stage in _DONE)
-        left = time_left(state, self._limit(), self._settle_seconds())
+        state, waiting, trouble = self.state, describe_wait(self.state), self.trouble()
+        done, total = self.count_done()
         head = Table.grid(padding=(0, 1), expand=True)
         head.add_column(ratio=1)
         head.add_column(justify="right", no_wrap=True)
-        waiting = describe_wait(state)
-        about = "…" if left is None or waiting else f"about {format_duration(left)} left"
-        trouble = self.trouble()
-        if trouble:
-            about = "…"
-        if self.is_ending():
-            total, about = done + self._to_finish(), f"{self._to_finish()} to finish"
-        head.add_row(ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {about}"))
-        tally = Text("  ").join(
-            Text(f"{number} {stage}", STYLES.get(stage, "cyan")) for stage, number in self._list_stages()
+        head.add_row(
+            ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {self.describe_remaining()}")
         )
+        tally = self.format_stages()
         elapsed = format_duration(time.monotonic() - self._started)
         limit = f"{self._limit():.1f} (auto)" if self._adaptive else f"{self._limit():g}"
         rate = self._measure_rate()

@@ -154,7 +154,7 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Fa
     yield from _describe_deadline(state)
     money = state.money
     if money["triggered"] or "starts" in money:
-        yield "billing", _describe_bill(money)
+        yield "billing", describe_money(money)
     yield from _describe_abandonment(state)
     for line in answer_lines(state, going_on=code is None):
         yield "answer", Text(line)
@@ -258,17 +258,19 @@ def _print_troubles(console: Console, targets: list[TargetState]) -> None:
     rows: list[list[str | Text]] = []
     for target in targets:
         outcome = target.outcome_so_far.value
-        why = Text(safe_text(target.reason, 300) if target.reason else _explain_unsettled(target))
-        if target.request_id:
-            why.append(f"\nrequest {safe_text(target.request_id, 64)}", "dim")
         ref = target.ref
         place = [safe_text(ref.name, 64), safe_text(ref.address, 64), safe_text(ref.teepod, 64)]
-        rows.append([*place, Text(outcome, STYLES.get(outcome, "")), why])
+        rows.append([*place, Text(outcome, STYLES.get(outcome, "")), explain_target(target)])
     print_table(console, [*columns, Column("why", wraps=True)], rows)
 
 
-def _explain_unsettled(target: TargetState) -> str:
-    return f"the run ended before the CVM was observed to settle; last status {safe_text(target.status)}"
+def explain_target(target: TargetState) -> Text:
+    """Explain the outcome of a target in the API's own words, with the id of the request."""
+    unsettled = f"the run ended before the CVM was observed to settle; last status {safe_text(target.status)}"
+    why = Text(safe_text(target.reason, 300) if target.reason else unsettled)
+    if target.request_id:
+        why.append(f"\nrequest {safe_text(target.request_id, 64)}", "dim")
+    return why
 
 
 def _list_pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
@@ -279,7 +281,8 @@ def _list_pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, ob
             yield pending, "compute_usd_per_hour", f"pending: {plural(pending['cvms'], 'CVM')} not seen {seen}"
 
 
-def _describe_bill(money: Mapping[str, object]) -> Text:
+def describe_money(money: Mapping[str, object]) -> Text:
+    """Describe the effect of accepted actions on the bill, by the fields of `run_bill`."""
     text = Text()
     lines: list[tuple[Mapping[str, object], str, str]] = []
     if money["triggered"]:

@@ -1,0 +1,149 @@
+"""The progress of a fleet run: a line for every workspace on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.report.run.live import Progress, show_view
+from orchestrator.report.run.text import describe_wait
+from orchestrator.text import plural, safe_text
+from orchestrator.times import format_duration
+
+_PLAIN_EVERY = 5.0
+_SPARE_LINES = 6
+"""Lines of the screen without a workspace: the total, the notes, and some lines above."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceProgress:
+    """The progress of one workspace's run.
+
+    Attributes:
+        workspace: the name of the workspace.
+        progress: the progress of the run.
+    """
+
+    workspace: str
+    progress: Progress
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether every target has an outcome."""
+        done, total = self.progress.count_done()
+        return self.progress.state.finished is not None or done == total
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a target has left the first stage."""
+        stages = self.progress.state.stages
+        return stages["waiting"] < stages.total()
+
+    @property
+    def trouble(self) -> str | None:
+        """The reason for a wait: an open question, or an unreachable API."""
+        return describe_wait(self.progress.state) or self.progress.trouble()
+
+
+class FleetProgress:
+    """The current progress of a fleet run.
+
+    Attributes:
+        runs: the progress of every run, in the order of the settings.
+        note: a notice for a person; None for nothing.
+    """
+
+    def __init__(self, runs: Sequence[WorkspaceProgress]) -> None:
+        self.runs = runs
+        self.note: str | None = None
+        self._started = time.monotonic()
+
+    async def live(self, console: Console) -> None:
+        """Show the view and redraw it a few times a second, until cancelled."""
+        await show_view(lambda: self.build_view(console.height), console)
+
+    async def plain(self, write: Callable[[str], None]) -> None:
+        """Write a line every few seconds, until cancelled."""
+        while True:
+            await anyio.sleep(_PLAIN_EVERY)
+            write(self.line())
+
+    def line(self) -> str:
+        """Format the progress as a single line: the total, and the workspaces with trouble."""
+        done, total = self._count_done()
+        finished = sum(run.has_finished for run in self.runs)
+        words = f"{done} of {plural(total, 'CVM')} done, {finished} of {plural(len(self.runs), 'workspace')} finished"
+        troubles = "".join(f"; {safe_text(run.workspace, 64)}: {run.trouble}" for run in self.runs if run.trouble)
+        return f"{format_duration(time.monotonic() - self._started)}: {words}{troubles}"
+
+    def build_view(self, height: int) -> RenderableType:
+        """Build the view: a line for the total, and a line for every workspace as far as the screen suffices.
+
+        Args:
+            height: the lines of the screen.
+        """
+        done, total = self._count_done()
+        head = Table.grid(padding=(0, 1), expand=True)
+        head.add_column(ratio=1)
+        head.add_column(justify="right", no_wrap=True)
+        head.add_row(
+            ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {self._describe_remaining()}")
+        )
+        shown = self._choose_shown(max(1, height - _SPARE_LINES))
+        rows = Table.grid(padding=(0, 1))
+        for column in ("workspace", "done", "left"):
+            rows.add_column(
+                column, no_wrap=True, overflow="ellipsis", justify="left" if column == "workspace" else "right"
+            )
+        rows.add_column("stages", no_wrap=True, overflow="ellipsis")
+        for run in shown:
+            rows.add_row(*_format_row(run))
+        parts: list[RenderableType] = [head, rows]
+        if len(shown) < len(self.runs):
+            hidden = [run for run in self.runs if run not in shown]
+            finished = sum(run.has_finished for run in hidden)
+            parts.append(Text(f"and {plural(len(hidden), 'more workspace')}: {finished} finished", "dim"))
+        if self.note:
+            parts.append(Text(self.note, "bold yellow"))
+        return Group(*parts)
+
+    def _choose_shown(self, most: int) -> list[WorkspaceProgress]:
+        """Choose the workspaces on the screen, in their order: trouble first, then runs under way."""
+
+        def importance(run: WorkspaceProgress) -> int:
+            return 0 if run.trouble else 3 if run.has_finished else 1 if run.has_begun else 2
+
+        kept = sorted(self.runs, key=importance)[:most]
+        return [run for run in self.runs if run in kept]
+
+    def _count_done(self) -> tuple[int, int]:
+        counts = [run.progress.count_done() for run in self.runs]
+        return sum(done for done, _ in counts), sum(total for _, total in counts)
+
+    def _describe_remaining(self) -> str:
+        """Describe the time until the end of the slowest workspace."""
+        if any(run.progress.is_ending() for run in self.runs):
+            done, total = self._count_done()
+            return f"{total - done} to finish"
+        left = [run.progress.seconds_left() for run in self.runs if not run.has_finished]
+        known = [seconds for seconds in left if seconds is not None]
+        return f"about {format_duration(max(known))} left" if known and len(known) == len(left) else "…"
+
+
+def _format_row(run: WorkspaceProgress) -> tuple[Text, Text, Text, Text]:
+    done, total = run.progress.count_done()
+    trouble = run.trouble
+    state = run.progress.state
+    remaining = "finished" if run.has_finished else run.progress.describe_remaining() if run.has_begun else "waiting"
+    stages = Text(trouble, "bold yellow" if describe_wait(state) else "bold red") if trouble else None
+    return (
+        Text(safe_text(run.workspace, 24), "green" if run.has_finished else ""),
+        Text(f"{done}/{total}"),
+        Text(remaining, "dim"),
+        stages or run.progress.format_stages(),
+    )

@@ -1,0 +1,49 @@
+"""The live view of a fleet run."""
+
+from orchestrator.report.fleet.live import FleetProgress, WorkspaceProgress
+from orchestrator.report.run.live import Progress
+from tests.report.fleet.fleets import workspace_run
+from tests.report.runs import STYLE, console
+
+
+def runs(*each: tuple[str, ...], finished: bool = True) -> FleetProgress:
+    states = [workspace_run(n, *outcomes, finished=finished).state for n, outcomes in enumerate(each)]
+    return FleetProgress(
+        [WorkspaceProgress(f"prod-{n}", Progress(state, lambda: 5.0, lambda: 0)) for n, state in enumerate(states)]
+    )
+
+
+def drawn(progress: FleetProgress, height: int = 24, width: int = 80) -> str:
+    target, file = console(width)
+    target.print(progress.build_view(height))
+    return STYLE.sub("", file.getvalue())
+
+
+def test_the_view_has_a_line_for_every_workspace_and_the_total() -> None:
+    text = drawn(runs(("settled", "refused"), ("settled",)))
+    assert "3/3" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["prod-0", "2/2", "finished", "1", "settled", "1", "refused"] in rows
+    assert ["prod-1", "1/1", "finished", "1", "settled"] in rows
+
+
+def test_a_small_screen_shows_trouble_first_and_counts_the_other_workspaces() -> None:
+    progress = runs(*[("settled",)] * 40)
+    progress.runs[39].progress.trouble = lambda: "the API is down"
+    text = drawn(progress, height=10)
+    assert "prod-39" in text
+    assert "the API is down" in text
+    assert "and 36 more workspaces: 36 finished" in text
+    assert len(text.splitlines()) < 10
+
+
+def test_the_plain_line_counts_cvms_and_workspaces_and_names_trouble() -> None:
+    progress = runs(("settled",), ("settled",))
+    progress.runs[1].progress.trouble = lambda: "the API is down"
+    assert progress.line().endswith("2 of 2 CVMs done, 2 of 2 workspaces finished; prod-1: the API is down")
+
+
+def test_the_note_of_an_interruption_is_shown() -> None:
+    progress = runs(("settled",))
+    progress.note = "Sending nothing more."
+    assert "Sending nothing more." in drawn(progress)
