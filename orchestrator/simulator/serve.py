@@ -12,11 +12,12 @@ from typing import Self
 
 import uvicorn
 
-from orchestrator.simulator.app import Simulator, create_app
+from orchestrator.simulator.app import Simulator
 from orchestrator.simulator.operations.table import PREFIX
 from orchestrator.simulator.protocol import ReachableProtocol
 from orchestrator.simulator.record import RequestRecord
 from orchestrator.simulator.settings import SimulatorSettings
+from orchestrator.simulator.workspaces import SimulatedWorkspaces
 from orchestrator.simulator.world import World
 
 LOOPBACK = "127.0.0.1"
@@ -27,7 +28,7 @@ _GRACE_SECONDS = 0.2
 class _Server(uvicorn.Server):
     """A uvicorn server with fast start and stop: a signal ends the serving, and hanging requests are cancelled."""
 
-    def __init__(self, app: Simulator, ready: Callable[[], None]) -> None:
+    def __init__(self, app: SimulatedWorkspaces, ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -104,7 +105,7 @@ def serve(
     settings: SimulatorSettings,
     host: str = LOOPBACK,
     port: int = 0,
-    on_ready: Callable[[str, str], None] = lambda _base_url, _api_key: None,
+    on_ready: Callable[[str, SimulatedWorkspaces], None] = lambda _base_url, _workspaces: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -112,16 +113,15 @@ def serve(
         settings: the cloud to simulate.
         host: the address to listen on.
         port: the port; 0 takes a free port.
-        on_ready: called once the server is ready, with the base URL (ending in `/api/v1`) and the API key.
+        on_ready: called once the server is ready, with the base URL (ending in `/api/v1`) and the workspaces.
 
     Raises:
         OSError: the address can't be listened on.
     """
     with _open_listener(host, port) as listener:
-        world = World.generate(settings=settings, epoch=datetime.now(UTC))
-        app = create_app(world)
-        server = _Server(app, lambda: on_ready(_base_url(listener), world.api_key))
-        app.now()
+        app = SimulatedWorkspaces(settings, epoch=datetime.now(UTC))
+        server = _Server(app, lambda: on_ready(_base_url(listener), app))
+        app.begin()
         asyncio.run(server.serve(sockets=[listener]))
 
 
@@ -130,19 +130,21 @@ class BackgroundSimulator:
 
     Attributes:
         url: the base URL, ending in `/api/v1`.
-        api_key: the workspace's key.
-        world: the state. Change the world from other threads only while no request is under way.
-        app: the ASGI application, with the request records and the faults.
+        workspaces: all workspaces, with their keys.
+        app: the first workspace, with its request records and its faults.
+        world: the state of the first workspace. Change a world from other threads only while no request is under way.
+        api_key: the key of the first workspace.
     """
 
     def __init__(self, settings: SimulatorSettings | None = None, *, host: str = LOOPBACK, port: int = 0) -> None:
-        self.world = World.generate(settings=settings, epoch=datetime.now(UTC))
-        self.app = create_app(self.world)
+        self.workspaces = SimulatedWorkspaces(settings or SimulatorSettings(), epoch=datetime.now(UTC))
+        self.app: Simulator = self.workspaces.first
+        self.world: World = self.app.world
         self.api_key = self.world.api_key
         self.url = ""
         self._address = (host, port)
         self._ready = threading.Event()
-        self._server = _Server(self.app, self._ready.set)
+        self._server = _Server(self.workspaces, self._ready.set)
         self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
         self._listener: socket.socket | None = None
 
@@ -151,7 +153,7 @@ class BackgroundSimulator:
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """The record of every request so far."""
+        """The record of every request to the first workspace so far."""
         return self.app.requests
 
     def now(self) -> float:
@@ -161,7 +163,7 @@ class BackgroundSimulator:
     def __enter__(self) -> Self:
         self._listener = _open_listener(*self._address)
         self.url = _base_url(self._listener)
-        self.app.now()
+        self.workspaces.begin()
         self._thread.start()
         self._ready.wait()
         return self

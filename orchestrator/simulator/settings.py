@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -179,6 +179,21 @@ class Behaviour(_Section):
     status: str = "hibernating"
 
 
+class WorkspaceChange(_Section):
+    """`[[workspaces]]`: a workspace of its own, as changes to the sections of the file, key by key.
+
+    Attributes:
+        behaviour: replaces the behaviours of the file; None keeps the behaviours.
+    """
+
+    fleet: dict[str, Any] = Field(default_factory=dict)
+    timing: dict[str, Any] = Field(default_factory=dict)
+    limit: dict[str, Any] = Field(default_factory=dict)
+    workspace: dict[str, Any] = Field(default_factory=dict)
+    faults: dict[str, Any] = Field(default_factory=dict)
+    behaviour: tuple[Behaviour, ...] | None = None
+
+
 class SimulatorSettings(_Section):
     """The whole configuration file."""
 
@@ -190,6 +205,16 @@ class SimulatorSettings(_Section):
     usage: UsageSettings = UsageSettings()
     faults: FaultSettings = FaultSettings()
     behaviour: tuple[Behaviour, ...] = ()
+    workspaces: Annotated[int, Field(ge=1)] | Annotated[tuple[WorkspaceChange, ...], Field(min_length=1)] = 1
+
+    @model_validator(mode="after")
+    def _check_workspaces(self) -> Self:
+        split = self.split_workspaces()
+        if len({each.fleet.seed for each in split}) < len(split):
+            raise ValueError("two workspaces have the same seed, so the same key: give each its own fleet.seed")
+        if len({each.workspace.name for each in split}) < len(split):
+            raise ValueError("two workspaces have the same name: give each its own workspace.name")
+        return self
 
     @model_validator(mode="after")
     def _check_behaviours(self) -> Self:
@@ -197,6 +222,35 @@ class SimulatorSettings(_Section):
             if behaviour.count is None and not behaviour.names:
                 raise ValueError(f"behaviour {behaviour.kind!r} needs `count`, `names` or both")
         return self
+
+    def split_workspaces(self) -> "tuple[SimulatorSettings, ...]":
+        """Return the settings of every workspace; the only workspace has these settings themselves.
+
+        Several workspaces have different ids, names, seeds and keys, unless their own changes say otherwise.
+        """
+        if self.workspaces == 1:
+            return (self,)
+        alike = (WorkspaceChange(),)
+        changes = alike * self.workspaces if isinstance(self.workspaces, int) else self.workspaces
+        return tuple(self._apply_change(change, number) for number, change in enumerate(changes, start=1))
+
+    def _apply_change(self, change: WorkspaceChange, number: int) -> "SimulatorSettings":
+        named = {"id": f"{self.workspace.id}_{number}", "name": f"{self.workspace.name}-{number}"}
+        changes = {
+            "fleet": {"seed": self.fleet.seed + number - 1, **change.fleet},
+            "timing": change.timing,
+            "limit": change.limit,
+            "workspace": {**named, **change.workspace},
+            "faults": change.faults,
+        }
+        document: dict[str, Any] = {name: getattr(self, name) for name in SimulatorSettings.model_fields}
+        for name, changed in changes.items():
+            section: BaseModel = document[name]
+            document[name] = section.model_dump() | changed
+        document["workspaces"] = 1
+        if change.behaviour is not None:
+            document["behaviour"] = change.behaviour
+        return SimulatorSettings.model_validate(document)
 
     def with_fleet(self, *, cvms: int | None = None, seed: int | None = None) -> "SimulatorSettings":
         """Copy these settings with another fleet size or seed; None keeps the present value."""

@@ -53,7 +53,7 @@ def test_serve_ends_without_error_at_a_signal(number: signal.Signals) -> None:
     program = (
         "from orchestrator.simulator.serve import serve\n"
         "from orchestrator.simulator.settings import SimulatorSettings\n"
-        "serve(SimulatorSettings(), on_ready=lambda url, key: print(url, key, flush=True))\n"
+        "serve(SimulatorSettings(), on_ready=lambda url, cloud: print(url, cloud.first.world.api_key, flush=True))\n"
         "print('ended')\n"
     )
     process = subprocess.Popen([sys.executable, "-W", "error", "-c", program], stdout=PIPE, stderr=PIPE, text=True)

@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.errors import SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.simulator.workspaces import SimulatedWorkspaces
 
 
 @click.command("simulate", epilog="\b\nExample: orchestrator simulate --port 8765 --cvms 60 --seed 7")
@@ -19,7 +23,7 @@ from orchestrator.errors import SettingsError, UsageError
 def command(host: str, port: int, cvms: int | None, seed: int | None, config: Path | None) -> None:
     """Serve a simulated Phala Cloud on this machine until Ctrl-C.
 
-    The first line on stdout is {"url": …, "api_key": …}.
+    The first line on stdout is {"url": …, "api_key": …, "workspaces": {NAME: API_KEY}}.
     """
     from orchestrator.simulator.serve import serve
     from orchestrator.simulator.settings import SimulatorSettings, SimulatorSettingsError, load_settings
@@ -36,5 +40,6 @@ def command(host: str, port: int, cvms: int | None, seed: int | None, config: Pa
         ) from error
 
 
-def _announce(url: str, api_key: str) -> None:
-    click.echo(json.dumps({"url": url, "api_key": api_key}))
+def _announce(url: str, workspaces: "SimulatedWorkspaces") -> None:
+    keys = {name: simulator.world.api_key for name, simulator in workspaces.by_name.items()}
+    click.echo(json.dumps({"url": url, "api_key": workspaces.first.world.api_key, "workspaces": keys}))
